@@ -43,12 +43,13 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 		return nil
 	}
 	g := &Grid{names: Names(spec), kinds: map[string]trellisv1.Kind{}}
-	seeds := dimension{Seed, b.values(spec.GetSeeds(), Seeds)}
+	ids := identifier{}
+	seeds := ids.dimension(Seed, b.values(spec.GetSeeds(), Seeds))
 	for i := range spec.GetGrid() {
 		p := product{offset: g.size}
 		points := uint64(1)
 		for _, its := range axesOf(spec, i) {
-			d := dimension{its.name, b.values(its.axis, its.path...)}
+			d := ids.dimension(its.name, b.values(its.axis, its.path...))
 			if its.name == MaxEpochs {
 				for _, epochs := range d.axis.values {
 					p.longest = max(p.longest, uint32(numberOf(epochs)))
@@ -74,6 +75,28 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 		return nil
 	}
 	return g
+}
+
+// identifier gives the values of parameters, by name, ids: the same value has the same in all grids of a spec.
+type identifier map[string]map[ValueKey]uint32
+
+func (all identifier) dimension(name string, a axis) dimension {
+	known := all[name]
+	if known == nil {
+		known = make(map[ValueKey]uint32, len(a.values))
+		all[name] = known
+	}
+	d := dimension{name, a, make([]uint32, len(a.values)), make(map[uint32]uint32, len(a.values))}
+	for digit, value := range a.values {
+		key := KeyOf(value)
+		id, ok := known[key]
+		if !ok {
+			id = uint32(len(known))
+			known[key] = id
+		}
+		d.ids[digit], d.digits[id] = id, uint32(digit)
+	}
+	return d
 }
 
 // agree notes the kind of an axis's values, and refuses it if other grids have values of another kind on the axis.

@@ -117,7 +117,6 @@ type expansion struct {
 	trials       []*trellisv1.Trial
 	runs         []*trellisv1.Run
 	byTrajectory map[string]*trellisv1.Run
-	shared       *Shared
 	// runsOnly says that a point belongs to its run, because there are no trials.
 	runsOnly bool
 }
@@ -125,7 +124,7 @@ type expansion struct {
 func newExpansion(config *trellisv1.RunConfig, study string, names []string, size uint64) *expansion {
 	return &expansion{
 		study: study, config: config, names: trajectoryNames(config.GetProgram(), names),
-		trials: make([]*trellisv1.Trial, 0, size), byTrajectory: map[string]*trellisv1.Run{}, shared: NewShared(),
+		trials: make([]*trellisv1.Trial, 0, size), byTrajectory: map[string]*trellisv1.Run{},
 	}
 }
 
@@ -155,9 +154,7 @@ func (e *expansion) addRun(index uint64, parameters *trellisv1.Parameters) *trel
 			FirstTrial: index,
 		}
 		if !e.runsOnly {
-			run.Parameters = &trellisv1.Parameters{
-				MaxEpochs: parameters.GetMaxEpochs(), Seed: parameters.GetSeed(), Values: e.shared.Values(parameters),
-			}
+			run.Parameters = WithMaxEpochs(parameters, parameters.GetMaxEpochs())
 		}
 		e.byTrajectory[trajectory] = run
 		e.runs = append(e.runs, run)

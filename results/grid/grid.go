@@ -33,6 +33,9 @@ type product struct {
 type dimension struct {
 	name string
 	axis
+	// ids tell the values of a parameter apart in all products, and digits are where a value stands on this axis.
+	ids    []uint32
+	digits map[uint32]uint32
 }
 
 // New reads the spec's grid, and fills in defaults. It returns a *protovalidate.ValidationError if an axis has no
@@ -63,11 +66,16 @@ func (g *Grid) productOf(index uint64) int {
 	return sort.Search(len(g.products), func(k int) bool { return g.products[k].offset > index }) - 1
 }
 
-// at takes the index apart, least significant digit first.
+// at returns the point with an index of product k.
 func (g *Grid) at(k int, index uint64) *trellisv1.Parameters {
+	return g.point(k, index, make(map[string]*trellisv1.Value, len(g.products[k].dimensions)-2))
+}
+
+// point takes the index apart, least significant digit first, and puts the point's values into a map.
+func (g *Grid) point(k int, index uint64, values map[string]*trellisv1.Value) *trellisv1.Parameters {
 	p := &g.products[k]
 	rest := index - p.offset
-	point := &trellisv1.Parameters{Values: make(map[string]*trellisv1.Value, len(p.dimensions))}
+	point := &trellisv1.Parameters{Values: values}
 	for i := len(p.dimensions) - 1; i >= 0; i-- {
 		d := &p.dimensions[i]
 		value := d.values[rest%d.size()]
@@ -77,7 +85,7 @@ func (g *Grid) at(k int, index uint64) *trellisv1.Parameters {
 		case Seed:
 			point.Seed = uint32(numberOf(value))
 		default:
-			point.Values[d.name] = value
+			values[d.name] = value
 		}
 		rest /= d.size()
 	}
@@ -113,31 +121,89 @@ func (g *Grid) index(k int, parameters *trellisv1.Parameters) (uint64, bool) {
 }
 
 // First says whether no earlier grid of the union has the point of this index, which is below Size.
-func (g *Grid) First(index uint64) bool {
-	k := g.productOf(index)
-	return k == 0 || g.first(k, g.at(k, index))
-}
+func (g *Grid) First(index uint64) bool { return g.first(g.productOf(index), index) }
 
-func (g *Grid) first(k int, parameters *trellisv1.Parameters) bool {
+func (g *Grid) first(k int, index uint64) bool {
+	if k == 0 {
+		return true
+	}
+	p := &g.products[k]
+	var room [32]uint32
+	ids := append(room[:0], make([]uint32, len(p.dimensions))...)
+	rest := index - p.offset
+	for i := len(p.dimensions) - 1; i >= 0; i-- {
+		d := &p.dimensions[i]
+		ids[i] = d.ids[rest%d.size()]
+		rest /= d.size()
+	}
 	for earlier := range k {
-		if _, ok := g.index(earlier, parameters); ok {
+		if g.products[earlier].has(p, ids) {
 			return false
 		}
 	}
 	return true
 }
 
-// All returns the distinct points with their lowest indices, in the order of these.
+// has says whether a product has the point of another whose values have these ids.
+func (p *product) has(of *product, ids []uint32) bool {
+	if len(p.dimensions) != len(of.dimensions) {
+		return false
+	}
+	for i := range p.dimensions {
+		d := &p.dimensions[i]
+		if _, there := d.digits[ids[i]]; !there || d.name != of.dimensions[i].name {
+			return false
+		}
+	}
+	return true
+}
+
+// All returns the distinct points with their lowest indices, in the order of these. Points that differ only in max_epochs
+// and the seed share their values, which nobody may change.
 func (g *Grid) All() iter.Seq2[uint64, *trellisv1.Parameters] {
 	return func(yield func(uint64, *trellisv1.Parameters) bool) {
-		k := 0
-		for index := range g.size {
-			if k+1 < len(g.products) && index == g.products[k+1].offset {
-				k++
-			}
-			if point := g.at(k, index); g.first(k, point) && !yield(index, point) {
+		for k := range g.products {
+			if !g.allOf(k, yield) {
 				return
 			}
 		}
 	}
+}
+
+// allOf yields the points of product k. It returns false if no more are wanted.
+func (g *Grid) allOf(k int, yield func(uint64, *trellisv1.Parameters) bool) bool {
+	p := &g.products[k]
+	end := g.size
+	if k+1 < len(g.products) {
+		end = g.products[k+1].offset
+	}
+	// The slowest digits come before max_epochs: while they stay, the values take turns with those behind it.
+	seeds := p.dimensions[len(p.dimensions)-1].size()
+	behind, turn := uint64(1), uint64(1)
+	for i := len(p.dimensions) - 2; i >= 0; i-- {
+		if p.dimensions[i].name == MaxEpochs {
+			turn = behind * p.dimensions[i].size()
+			break
+		}
+		behind *= p.dimensions[i].size()
+	}
+	shared := make([]map[string]*trellisv1.Value, behind)
+	for index := p.offset; index < end; index++ {
+		at := (index - p.offset) / seeds
+		if at%turn == 0 && (index-p.offset)%seeds == 0 {
+			clear(shared)
+		}
+		if !g.first(k, index) {
+			continue
+		}
+		values := shared[at%behind]
+		if values == nil {
+			values = make(map[string]*trellisv1.Value, len(p.dimensions)-2)
+			shared[at%behind] = values
+		}
+		if !yield(index, g.point(k, index, values)) {
+			return false
+		}
+	}
+	return true
 }
