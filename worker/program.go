@@ -16,11 +16,12 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/worker/program"
+	"trellis/worker/scratch"
 )
 
 const (
-	// attemptsFolder is where programs run, within the worker's cache.
-	attemptsFolder = "attempts"
+	// attemptsName is the folder where programs run, within the worker's cache.
+	attemptsName = "attempts"
 	// aliveInterval is how often an attempt counts a step while its program runs. How long an epoch takes is the program's
 	// business: resources.time bounds it.
 	aliveInterval = time.Second
@@ -189,11 +190,29 @@ func failureMessage(failed *program.Error) string {
 
 // makeAttemptFolder makes a folder for what an attempt needs besides its program's own folder.
 func (w *Worker) makeAttemptFolder(a *attempt) (string, error) {
-	folder := filepath.Join(w.config.CacheDir, attemptsFolder)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	folder, err := w.attemptsFolder()
+	if err != nil {
 		return "", err
 	}
 	return os.MkdirTemp(folder, fmt.Sprintf("%s-%d-", w.name, a.number()))
+}
+
+// attemptsFolder returns the folder in which this worker's attempts have theirs. When it is made, those of workers that
+// were killed are removed. Several workers may share a cache.
+func (w *Worker) attemptsFolder() (string, error) {
+	w.attemptsMu.Lock()
+	defer w.attemptsMu.Unlock()
+	if w.folder == nil {
+		parent := filepath.Join(w.config.CacheDir, attemptsName)
+		if err := os.MkdirAll(parent, 0o700); err != nil {
+			return "", err
+		}
+		var err error
+		if w.folder, err = scratch.Make(parent, "worker-"); err != nil {
+			return "", err
+		}
+	}
+	return w.folder.Path(), nil
 }
 
 // getFiles returns the path of a program's packed files, and what releases them.

@@ -1,7 +1,11 @@
 package worker
 
 import (
+	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -82,6 +86,34 @@ func TestHandingBackWithoutProgress(t *testing.T) {
 		outcome, handedBack := w.outcomeOf(t.Context(), a, result, nil, slog.New(slog.DiscardHandler))
 		if outcome.GetFailure().GetClass() != want || handedBack != (want == 0) || (outcome.GetReturn() != nil) != handedBack {
 			t.Errorf("after epoch %d: %v", epochs, outcome)
+		}
+	}
+}
+
+// What a worker has left that was killed is removed when the next one begins to run programs.
+func TestAttemptsThatWereLeft(t *testing.T) {
+	cache := t.TempDir()
+	left := filepath.Join(cache, attemptsName, "worker-1", "w-3-1")
+	if err := os.MkdirAll(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w, other := &Worker{config: Config{CacheDir: cache}}, &Worker{config: Config{CacheDir: cache}}
+	folder, err := w.makeAttemptFolder(newAttempt(t.Context(), &trellisv1.Assignment{Attempt: 3}, position{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.attemptsFolder(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+	if _, err := os.Stat(folder); err != nil {
+		t.Errorf("a folder in use was removed: %v", err)
+	}
+	for _, w := range []*Worker{w, other} {
+		if err := w.folder.Remove(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"trellis/trainer"
 	"trellis/trainer/dataset"
 	"trellis/worker/dial"
+	"trellis/worker/scratch"
 	"trellis/worker/supervisor"
 )
 
@@ -65,6 +66,9 @@ type Worker struct {
 	gpus     *gpus
 	// supervisors has the next program's supervisor ready, once a first has run.
 	supervisors supervisor.Spare
+	// attemptsMu guards folder, in which attempts have theirs. It is nil before it is needed.
+	attemptsMu sync.Mutex
+	folder     *scratch.Folder
 	// connected says that there is a session with a welcome.
 	connected atomic.Bool
 	// checkpointInterval is how often a run's checkpoint is uploaded, as a time.Duration. 0: never.
@@ -173,6 +177,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.capacity = w.config.capacity(ctx)
 	w.gpus = newGPUs(w.capacity.GetGpus())
 	w.mistakes = conn.Mistakes()
+	if w.config.Programs {
+		// What a worker has left that was killed is removed now. Who only trains models needs no folder.
+		if _, err := w.attemptsFolder(); err != nil {
+			w.log.Debug("could not make a folder for attempts", "error", err)
+		}
+	}
 	w.open()
 	defer w.finish(cancel)
 	if err := w.loop(); err != nil {
@@ -189,6 +199,9 @@ func (w *Worker) finish(cancel context.CancelFunc) {
 		<-w.session.done
 	}
 	w.supervisors.Close()
+	if err := w.folder.Remove(); err != nil {
+		w.log.Warn("could not remove the attempts' folder", "folder", w.folder.Path(), "error", err)
+	}
 	w.data.close()
 	w.pretrained.close()
 }

@@ -19,6 +19,7 @@ import (
 	"trellis/coordinator"
 	"trellis/trainer"
 	"trellis/worker"
+	"trellis/worker/scratch"
 )
 
 const (
@@ -71,8 +72,8 @@ type Local struct {
 	Ctx context.Context
 	*Coordinator
 	options Options
-	// artifacts is the folder that is removed at the end; empty if there is none.
-	artifacts string
+	// artifacts is the folder that is removed at the end; nil if there is none.
+	artifacts *scratch.Folder
 
 	// drained are the workers if their runs are to be handed back when this ends, so that another process can go on.
 	drained []*worker.Worker
@@ -111,19 +112,21 @@ func Run(
 
 // start starts a coordinator on a free port.
 func start(parent context.Context, options Options) (*Local, error) {
-	artifacts := ""
+	var artifacts *scratch.Folder
+	path := ""
 	if options.Programs && options.Directory == "" {
 		var err error
-		if artifacts, err = os.MkdirTemp("", "trellis-artifacts-"); err != nil {
+		if artifacts, err = scratch.Make(os.TempDir(), "trellis-artifacts-"); err != nil {
 			return nil, fmt.Errorf("make a folder for what programs need: %w", err)
 		}
+		path = artifacts.Path()
 	}
 	opened, err := Open(parent, coordinator.Config{
 		Numerics: trainer.NumericsVersion, Version: options.Version, Logger: options.Logger, Data: options.Directory,
-		Lease: localLease, Models: spec.Models(), Artifacts: artifacts,
+		Lease: localLease, Models: spec.Models(), Artifacts: path,
 	}, Place{Listen: "127.0.0.1:0", Data: options.Data, DirectoryFlag: options.DirectoryFlag})
 	if err != nil {
-		return nil, errors.Join(err, removeFolder(artifacts))
+		return nil, errors.Join(err, artifacts.Remove())
 	}
 	l := &Local{Coordinator: opened, options: options, artifacts: artifacts}
 	l.Ctx, l.fail = context.WithCancelCause(parent)
@@ -184,18 +187,10 @@ func (l *Local) stop() {
 	l.workers.Wait()
 	l.stopCoordinator()
 	l.serving.Wait()
-	if err := removeFolder(l.artifacts); err != nil && l.options.Logger != nil {
+	if err := l.artifacts.Remove(); err != nil && l.options.Logger != nil {
 		l.options.Logger.Warn("could not remove what programs needed", "error", err)
 	}
 	l.fail(nil)
-}
-
-// removeFolder removes a folder with all that is in it. An empty name is none.
-func removeFolder(path string) error {
-	if path == "" {
-		return nil
-	}
-	return os.RemoveAll(path)
 }
 
 // drain lets the workers hand their runs back, but not forever. It is of no use once a part has failed.

@@ -22,6 +22,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/trajectory"
 	"trellis/worker/archive"
+	"trellis/worker/scratch"
 )
 
 func init() { cli.Register(cli.Answers, 85, CheckpointCommand) }
@@ -156,7 +157,7 @@ func openEmptyFolder(path string) (*os.Root, error) {
 // fetchCheckpoint downloads a checkpoint into a folder.
 func fetchCheckpoint(
 	ctx context.Context, c *client.Client, saved *trellisv1.Checkpoint, folder *os.Root, path string,
-) error {
+) (err error) {
 	if !saved.GetProgram() {
 		file, err := os.Create(filepath.Join(path, fmt.Sprintf("epoch-%d.checkpoint", saved.GetEpoch())))
 		if err != nil {
@@ -164,11 +165,15 @@ func fetchCheckpoint(
 		}
 		return errors.Join(c.DownloadFile(ctx, file, saved.GetSha256(), saved.GetSize()), file.Close())
 	}
-	packed, err := os.CreateTemp("", "trellis-checkpoint-*.tar.zst")
+	temporary, err := scratch.Make(os.TempDir(), "trellis-checkpoint-")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(packed.Name())
+	defer func() { err = errors.Join(err, temporary.Remove()) }()
+	packed, err := os.Create(filepath.Join(temporary.Path(), "checkpoint.tar.zst"))
+	if err != nil {
+		return err
+	}
 	defer packed.Close()
 	if err := c.DownloadFile(ctx, packed, saved.GetSha256(), saved.GetSize()); err != nil {
 		return err

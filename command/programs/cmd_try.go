@@ -25,6 +25,7 @@ import (
 	"trellis/worker"
 	"trellis/worker/capacity"
 	"trellis/worker/program"
+	"trellis/worker/scratch"
 )
 
 func init() { cli.Register(cli.Search, 15, TryCommand) }
@@ -62,7 +63,7 @@ It exits with code 0 if the study can be submitted as it is, and with code 1 if 
 }
 
 // try runs a study's program at a point, and writes what is to be said about it.
-func try(ctx context.Context, env *cli.Environment, file *spec.File, point uint64) error {
+func try(ctx context.Context, env *cli.Environment, file *spec.File, point uint64) (err error) {
 	complete := spec.Models().WithDefaults(file.Spec)
 	points, err := grid.New(complete)
 	if err != nil {
@@ -77,11 +78,12 @@ func try(ctx context.Context, env *cli.Environment, file *spec.File, point uint6
 	}
 	defer packed.Close()
 	complete.Program.Files = packed.Files
-	folder, err := os.MkdirTemp("", "trellis-try-")
+	its, err := scratch.Make(os.TempDir(), "trellis-try-")
 	if err != nil {
 		return fmt.Errorf("make a folder for the program: %w", err)
 	}
-	defer os.RemoveAll(folder)
+	defer func() { err = errors.Join(err, its.Remove()) }()
+	folder := its.Path()
 	run := &trellisv1.Run{Id: "try", Parameters: points.At(point), Milestones: []uint32{points.At(point).GetMaxEpochs()}}
 	config := worker.ProgramConfig(&trellisv1.Assignment{
 		Study: complete.GetName(), Run: "try", Attempt: 1,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"trellis/command/cli"
 	"trellis/command/client"
@@ -13,6 +14,7 @@ import (
 	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/worker/archive"
+	"trellis/worker/scratch"
 )
 
 // Packed are the files of a program in a file of their own, until Close.
@@ -22,6 +24,8 @@ type Packed struct {
 	// Bytes is how many bytes they have unpacked.
 	Bytes int64
 	path  string
+	// folder is where the file is.
+	folder *scratch.Folder
 }
 
 // Pack packs the folder that a spec's program.files names, and puts its digest into the spec.
@@ -30,11 +34,15 @@ func Pack(ctx context.Context, file *spec.File) (*Packed, error) {
 	if file.Files == nil {
 		return packed, nil
 	}
-	temporary, err := os.CreateTemp("", "trellis-files-*.tar.zst")
+	folder, err := scratch.Make(os.TempDir(), "trellis-files-")
 	if err != nil {
 		return nil, fmt.Errorf("pack the program's files: %w", err)
 	}
-	packed.path = temporary.Name()
+	packed.folder, packed.path = folder, filepath.Join(folder.Path(), "files.tar.zst")
+	temporary, err := os.Create(packed.path)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("pack the program's files: %w", err), packed.Close())
+	}
 	info, err := packFolder(ctx, temporary, file.Files.Folder)
 	if closed := temporary.Close(); err == nil {
 		err = closed
@@ -74,12 +82,7 @@ func explainPacking(file *spec.File, err error) error {
 }
 
 // Close removes the file.
-func (p *Packed) Close() error {
-	if p.path == "" {
-		return nil
-	}
-	return os.Remove(p.path)
-}
+func (p *Packed) Close() error { return p.folder.Remove() }
 
 // Describe says what is sent to workers.
 func Describe(files *trellisv1.Files) string {

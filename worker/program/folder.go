@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -169,25 +167,6 @@ func direction(o *trellisv1.Objective) string {
 }
 
 func (f *folder) remove() error { return supervisor.RemoveAll(f.path) }
-
-// RemoveLeft removes attempt folders that were left in a folder when the machine, or worker and supervisors at once,
-// ended. No attempt may run in it.
-func RemoveLeft(in string) error {
-	entries, err := os.ReadDir(in)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var failed []error
-	for _, entry := range entries {
-		if entry.IsDir() && strings.HasPrefix(entry.Name(), prefix) {
-			failed = append(failed, supervisor.RemoveAll(filepath.Join(in, entry.Name())))
-		}
-	}
-	return errors.Join(failed...)
-}
 
 // broken is an error of the worker: it could not do something that has nothing to do with the program.
 func broken(what string, err error) *Error {

@@ -152,25 +152,3 @@ func TestLiveOutput(t *testing.T) {
 	}
 	<-done
 }
-
-func TestRemoveLeft(t *testing.T) {
-	folder := t.TempDir()
-	for _, name := range []string{"attempt-7-1", "attempt-8-2/work/a", "other"} {
-		if err := os.MkdirAll(filepath.Join(folder, name), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Chmod(filepath.Join(folder, "attempt-8-2/work"), 0o500); err != nil {
-		t.Fatal(err)
-	}
-	if err := RemoveLeft(folder); err != nil {
-		t.Fatal(err)
-	}
-	left, _ := os.ReadDir(folder)
-	if len(left) != 1 || left[0].Name() != "other" {
-		t.Errorf("left: %v", left)
-	}
-	if err := RemoveLeft(filepath.Join(folder, "none")); err != nil {
-		t.Error(err)
-	}
-}
