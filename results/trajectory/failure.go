@@ -47,6 +47,8 @@ const (
 	// is not deterministic was audited forever. Workers that are GONE are forgotten before those that are LOST.
 	CountAudits
 	// CountReturns are those of Trellis since a program may hand its run back: doing so without a new epoch is a failure.
+	// Specs and points are different messages since: a Trellis that does not know these rules would misread them, and
+	// refuses them instead.
 	CountReturns
 	// LatestRules are those of new commands.
 	LatestRules = CountReturns
