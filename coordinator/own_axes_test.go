@@ -152,7 +152,7 @@ func TestSpecsThatTheirModelDoesNotTakeAreRefused(t *testing.T) {
 			Study: "s", Axes: map[string]*trellisv1.Axis{"noise": someNumbers(0.4, -1)},
 		})
 		if status.Code(err) != codes.InvalidArgument ||
-			!strings.Contains(err.Error(), `axes["noise"].values[1]: noise takes numbers above 0`) {
+			!strings.Contains(err.Error(), `axes["noise"].numbers[1]: noise takes numbers above 0`) {
 			t.Errorf("the extension is refused with %v", err)
 		}
 		for _, request := range []*trellisv1.ListTrialsRequest{
