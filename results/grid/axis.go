@@ -63,20 +63,28 @@ func stepCount(s *trellisv1.Step) uint64 {
 	return uint64(steps+nearly) + 1
 }
 
-// steps returns the points of a range by steps: from exactly, and after it, rounded to 12 significant decimal digits,
-// from + i*by; or to exactly where that is one of them.
+// steps returns the points of a range by steps: from + i*by, calculated with the decimals as they are written, and to
+// exactly where one of them is nearly there. So 0.1 + 2*0.1 is 0.3, and -0.3 + 3*0.1 is 0.
 func steps(s *trellisv1.Step) []float64 {
 	values := make([]float64, stepCount(s))
+	at, by := decimal(s.GetFrom()), decimal(s.GetBy())
 	for i := range values {
-		step := float64(s.GetBy() * float64(i))
-		values[i] = round(strconv.FormatFloat(s.GetFrom()+step, 'e', significantDigits-1, 64))
-		if i == 0 {
-			values[i] = s.GetFrom()
-		} else if math.Abs(s.GetFrom()+step-s.GetTo()) <= nearly*s.GetBy() {
+		values[i], _ = at.Float64()
+		if i > 0 && math.Abs(values[i]-s.GetTo()) <= nearly*s.GetBy() {
 			values[i] = s.GetTo()
 		}
+		at.Add(at, by)
 	}
 	return values
+}
+
+// decimal returns the shortest decimal number that is read as x.
+func decimal(x float64) *big.Rat {
+	number, ok := new(big.Rat).SetString(strconv.FormatFloat(x, 'e', -1, 64))
+	if !ok {
+		return new(big.Rat) // Not a finite number: there are no points.
+	}
+	return number
 }
 
 // points returns a range's points: from and to exactly, and between them, rounded to 12 significant decimal digits,

@@ -5,6 +5,7 @@ import (
 	"math/big"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -151,5 +152,86 @@ func TestCountSaturates(t *testing.T) {
 	}
 	if c.times(0); c.n != 0 {
 		t.Errorf("nothing times something is %s", c)
+	}
+}
+
+// Points of ranges by steps are the decimals that people mean, not the sums of rounded numbers.
+func TestSteps(t *testing.T) {
+	for _, test := range []struct {
+		from, to, by float64
+		want         string
+	}{
+		{0.1, 0.5, 0.1, "0.1 0.2 0.3 0.4 0.5"},
+		{0, 1, 0.1, "0 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1"},
+		{-0.3, 0.3, 0.1, "-0.3 -0.2 -0.1 0 0.1 0.2 0.3"},
+		{1e-5, 5e-5, 1e-5, "1e-05 2e-05 3e-05 4e-05 5e-05"},
+		{0.7, 1.4, 0.35, "0.7 1.05 1.4"},
+		{0, 1, 0.3, "0 0.3 0.6 0.9"}, // to is not one of the points.
+		{0.5, 2, 0.5, "0.5 1 1.5 2"},
+		{2, 8, 3, "2 5 8"},
+		{2, 9, 3, "2 5 8"},
+		{-10, -4, 2, "-10 -8 -6 -4"},
+	} {
+		axis := &trellisv1.Axis{Step: &trellisv1.Step{From: test.from, To: test.to, By: test.by}}
+		b := builder{}
+		values := b.values(axis, "seeds").values
+		if err := b.err(); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		whole := true
+		for _, value := range values {
+			x, _ := value.Numeric()
+			got = append(got, strconv.FormatFloat(x, 'g', -1, 64))
+			whole = whole && isWhole(x)
+		}
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("from %v to %v by %v: %v, want %s", test.from, test.to, test.by, got, test.want)
+		}
+		for _, value := range values {
+			if whole != (KindOf(value) == trellisv1.Kind_KIND_INTEGER) {
+				t.Errorf("from %v to %v by %v: %v", test.from, test.to, test.by, value)
+			}
+		}
+	}
+}
+
+// The points of a program have values of one kind on each axis, in whatever way and in whichever grid they are written.
+func TestKindsOfValues(t *testing.T) {
+	axes := func(axis *trellisv1.Axis) *trellisv1.Grid {
+		return &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{"a": axis, "max_epochs": integers(1)}}
+	}
+	mixed := trellisv1.AxisOf(1, 2)
+	mixed.Values = append(mixed.Values, trellisv1.NumberValue(2.5))
+	for name, test := range map[string]struct {
+		grids []*trellisv1.Grid
+		kind  trellisv1.Kind
+		want  string
+	}{
+		"texts":                       {[]*trellisv1.Grid{axes(trellisv1.AxisOf("b", "a", ""))}, trellisv1.Kind_KIND_TEXT, "b a "},
+		"booleans":                    {[]*trellisv1.Grid{axes(trellisv1.AxisOf(true, false))}, trellisv1.Kind_KIND_BOOLEAN, "true false"},
+		"integers":                    {[]*trellisv1.Grid{axes(trellisv1.AxisOf(3, 1))}, trellisv1.Kind_KIND_INTEGER, "3 1"},
+		"whole numbers among numbers": {[]*trellisv1.Grid{axes(mixed)}, trellisv1.Kind_KIND_NUMBER, "1 2 2.5"},
+		"numbers in another grid": {
+			[]*trellisv1.Grid{axes(trellisv1.AxisOf(1, 2)), axes(trellisv1.AxisOf(0.5))}, trellisv1.Kind_KIND_NUMBER, "1 2 0.5",
+		},
+	} {
+		spec := programSpec(&trellisv1.Program{})
+		spec.Grid = test.grids
+		trials, _, err := Expand(spec, nil, "1", nil)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		var got []string
+		for _, trial := range trials {
+			value := trial.GetParameters().GetValues()["a"]
+			got = append(got, value.Written())
+			if KindOf(value) != test.kind {
+				t.Errorf("%s: %v", name, value)
+			}
+		}
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("%s: %v, want %s", name, got, test.want)
+		}
 	}
 }

@@ -74,6 +74,9 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 	if len(b.violations) > 0 {
 		return nil
 	}
+	if spec.GetProgram() != nil {
+		g.unifyKinds()
+	}
 	return g
 }
 
@@ -97,6 +100,20 @@ func (all identifier) dimension(name string, a axis) dimension {
 		d.ids[digit], d.digits[id] = id, uint32(digit)
 	}
 	return d
+}
+
+// unifyKinds makes whole numbers numbers if another grid has numbers on their axis: a program gets an axis in one kind.
+func (g *Grid) unifyKinds() {
+	for _, p := range g.products {
+		for _, d := range p.dimensions {
+			if g.kinds[d.name] != trellisv1.Kind_KIND_NUMBER {
+				continue
+			}
+			for i, value := range d.values {
+				d.values[i] = asNumber(value)
+			}
+		}
+	}
 }
 
 // agree notes the kind of an axis's values, and refuses it if other grids have values of another kind on the axis.
@@ -125,7 +142,15 @@ var kindsInWords = map[trellisv1.Kind]string{
 	trellisv1.Kind_KIND_NUMBER:  "numbers",
 	trellisv1.Kind_KIND_INTEGER: "whole numbers",
 	trellisv1.Kind_KIND_TEXT:    "texts",
-	trellisv1.Kind_KIND_BOOLEAN: "true or false",
+	trellisv1.Kind_KIND_BOOLEAN: "booleans",
+}
+
+// kindInWords are the kinds of one value.
+var kindInWords = map[trellisv1.Kind]string{
+	trellisv1.Kind_KIND_NUMBER:  "a number",
+	trellisv1.Kind_KIND_INTEGER: "a whole number",
+	trellisv1.Kind_KIND_TEXT:    "a text",
+	trellisv1.Kind_KIND_BOOLEAN: "a boolean",
 }
 
 // numberOf is a numeric value's number, and NaN for others.

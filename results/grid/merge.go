@@ -40,7 +40,37 @@ func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendS
 	if err := models.Validate(merged); err != nil {
 		return nil, err
 	}
+	if spec.GetProgram() != nil {
+		if err := staysWhole(spec, merged); err != nil {
+			return nil, err
+		}
+	}
 	return merged, nil
+}
+
+// staysWhole refuses numbers on an axis of a program that had whole numbers alone: its program gets these as integers, and
+// would get them as numbers if the study had had the others from the start.
+func staysWhole(spec, merged *trellisv1.StudySpec) error {
+	b, before := builder{}, Parameters(spec)
+	for i, after := range Parameters(merged) {
+		if before[i].Kind != trellisv1.Kind_KIND_INTEGER || after.Kind == trellisv1.Kind_KIND_INTEGER {
+			continue
+		}
+		for _, value := range after.Values {
+			if x, _ := value.Numeric(); !isWhole(x) {
+				b.refuse("axis.kind", fmt.Sprintf("the study has whole numbers of %s, and %s is not one: submit a new study",
+					after.Name, value.Written()), axisPath(0, after.Name)...)
+				break
+			}
+		}
+	}
+	err := b.err()
+	if invalid, ok := errors.AsType[*protovalidate.ValidationError](err); ok {
+		for _, violation := range invalid.Violations {
+			nameAsRequested(violation)
+		}
+	}
+	return err
 }
 
 // validateValues says what is wrong with the values of a request, whatever spec they are added to: it checks them as a
@@ -48,7 +78,8 @@ func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendS
 func (models Models) validateValues(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
 	alone := &trellisv1.StudySpec{
 		Name: spec.GetName(), Data: spec.GetData(), Model: spec.GetModel(), Pretrained: spec.GetPretrained(),
-		Program: spec.GetProgram(), Fixed: spec.GetFixed(), Seeds: request.GetSeeds(), Grid: []*trellisv1.Grid{{}},
+		Program: spec.GetProgram(), Objective: spec.GetObjective(), Fixed: spec.GetFixed(), Seeds: request.GetSeeds(),
+		Grid: []*trellisv1.Grid{{}},
 	}
 	grid := alone.Grid[0]
 	for _, its := range spec.GetGrid() {

@@ -270,3 +270,36 @@ func TestExpandExtension(t *testing.T) {
 		}
 	})
 }
+
+// Values of any kind are added to a program's study, which has an objective in any case.
+func TestMergeOfPrograms(t *testing.T) {
+	spec := programSpec(&trellisv1.Program{})
+	spec.Grid[0].Axes["optimizer"] = trellisv1.AxisOf("adam", "sgd")
+	spec.Grid[0].Axes["amp"] = trellisv1.AxisOf(true)
+	spec.Grid[0].Axes["layers"] = &trellisv1.Axis{Step: &trellisv1.Step{From: 1, To: 3, By: 1}}
+	merged, err := testModels.Merge(spec, &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{
+		"optimizer": trellisv1.AxisOf("rmsprop", "adam"), "amp": trellisv1.AxisOf(false), "layers": trellisv1.AxisOf(7),
+		"learning_rate": trellisv1.AxisOf(1),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]*trellisv1.Axis{
+		"optimizer": trellisv1.AxisOf("adam", "sgd", "rmsprop"), "amp": trellisv1.AxisOf(true, false),
+		"layers": trellisv1.AxisOf(1, 2, 3, 7),
+	} {
+		if got := merged.GetGrid()[0].GetAxes()[name]; !proto.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	for name, axis := range map[string]*trellisv1.Axis{
+		"optimizer": trellisv1.AxisOf(1), "amp": trellisv1.AxisOf("maybe"), "learning_rate": trellisv1.AxisOf("fast"),
+		"layers": trellisv1.AxisOf(2.5), "absent": trellisv1.AxisOf(1),
+	} {
+		if merged, err := testModels.Merge(spec, &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{name: axis}}); err == nil {
+			t.Errorf("%v is added to %s: %v", axis, name, merged)
+		} else {
+			t.Log(err)
+		}
+	}
+}

@@ -3,6 +3,8 @@ package grid
 //lint:file-ignore SA1019 This is the one place that reads the deprecated fields.
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -21,9 +23,11 @@ func Upgrade(message proto.Message) {
 			upgradePoint(point)
 		}
 	case *trellisv1.Study:
+		old := isOldSpec(m.GetSpec())
 		for _, difference := range m.GetSpecHistory().GetDifferences() {
-			upgradeSpec(difference.GetWhole())
-			upgradeDifference(difference, len(m.GetSpec().GetGrid()))
+			if upgradeSpec(difference.GetWhole()); old {
+				upgradeDifference(difference, len(m.GetSpec().GetGrid()))
+			}
 		}
 		upgradeSpec(m.GetSpec())
 		for _, earlier := range m.GetEarlierSpecs() {
@@ -61,11 +65,7 @@ func upgradePoint(p *trellisv1.Parameters) {
 
 // upgradeSpec converts a spec, whose grids had one axis of batch sizes together.
 func upgradeSpec(spec *trellisv1.StudySpec) {
-	old := spec.GetOldBatchSize() != nil || spec.GetOldSeeds() != nil
-	for _, grid := range spec.GetGrid() {
-		old = old || isOld(grid)
-	}
-	if !old {
+	if !isOldSpec(spec) {
 		return
 	}
 	batchSize := trellisv1.AxisOf(256)
@@ -90,6 +90,10 @@ func upgradeSpec(spec *trellisv1.StudySpec) {
 		spec.Seeds = upgradedIntegers(spec.OldSeeds)
 	}
 	spec.OldSeeds, spec.OldBatchSize = nil, nil
+}
+
+func isOldSpec(spec *trellisv1.StudySpec) bool {
+	return spec.GetOldBatchSize() != nil || spec.GetOldSeeds() != nil || slices.ContainsFunc(spec.GetGrid(), isOld)
 }
 
 func isOld(grid *trellisv1.Grid) bool {
@@ -134,7 +138,8 @@ func upgradedNumbers(old *trellisv1.NumberAxis) *trellisv1.Axis {
 	}
 }
 
-// upgradeDifference converts the difference of a spec with so many grids, of which each has an axis of batch sizes now.
+// upgradeDifference converts the difference of an old spec with so many grids, of which each has an axis of batch sizes now.
+// One of today's form must not come here: its count of batch sizes may be that of one grid alone.
 func upgradeDifference(difference *trellisv1.SpecDifference, grids int) {
 	var axes []*trellisv1.AxisDifference
 	for _, axis := range difference.GetAxes() {
