@@ -7,7 +7,6 @@ import (
 
 	"trellis/command/cli"
 	"trellis/command/client"
-	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -51,7 +50,7 @@ With one seed, a difference may be chance. The best trial is then the one with t
 			case output.Table:
 				return WriteBest(env.Out, best)
 			case output.CSV:
-				columns := TrialColumns(describe.Names(best.GetStudy().GetSpec()))
+				columns := ColumnsOf(best.GetStudy().GetSpec())
 				return output.WriteOne(env.Out, *format, best.GetTrial(), withMetrics(columns, metricsOf(best.GetTrial())))
 			default:
 				return output.WriteMessage(env.Out, *format, best)

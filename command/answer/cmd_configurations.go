@@ -8,7 +8,6 @@ import (
 
 	"trellis/command/cli"
 	"trellis/command/client"
-	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -53,7 +52,7 @@ or statistically tied with the best. The means of the model's other metrics foll
 				if err != nil {
 					return err
 				}
-				columns = configurationColumns(describe.Names(response.GetStudy().GetSpec()))
+				columns = configurationColumnsOf(response.GetStudy().GetSpec())
 			}
 			list := &configurationList{out: env.Out, format: *format, columns: columns}
 			total, err := c.EachConfiguration(ctx, request, limit, list.Add)

@@ -44,6 +44,15 @@ func withMeanMetrics(
 
 type configuration = *trellisv1.Configuration
 
+// configurationColumnsOf are those of the configurations of a study with the spec. Programs have no test images.
+func configurationColumnsOf(spec *trellisv1.StudySpec) []output.Column[configuration] {
+	columns := configurationColumns(describe.Names(spec))
+	if spec.GetProgram() == nil {
+		return columns
+	}
+	return slices.DeleteFunc(columns, func(c output.Column[configuration]) bool { return c.Name == "test_mean" })
+}
+
 // configurationColumns are those of configurations that have the parameters of these names: see describe.Names. They do not
 // have the seed, which repeats a configuration.
 func configurationColumns(names []string) []output.Column[configuration] {

@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"trellis/command/output"
 	"trellis/command/spec"
@@ -69,7 +70,8 @@ func SpecYAML(spec *trellisv1.StudySpec) ([]byte, error) {
 	top := document.Content[0]
 	plainValues(top)
 	output.BlockStyle(top)
-	plainNumbers(top)
+	plainNumbers(top, spec.GetProgram() != nil)
+	plainWords(top)
 	shortenSpec(top)
 	return output.EncodeYAML(top)
 }
@@ -110,16 +112,83 @@ func plainValues(node *yaml.Node) {
 	node.Line, node.Column = line, column
 }
 
-// plainNumbers writes all numbers as the other listings do.
-func plainNumbers(node *yaml.Node) {
-	if node.Tag == "!!float" || node.Kind == yaml.ScalarNode && node.Tag == "" {
+// plainNumbers writes all numbers as the other listings do. With points, those of parameters show that they are not whole
+// numbers by kind: nothing but the spec says so of a program's.
+func plainNumbers(node *yaml.Node, points bool) {
+	parameter := node.Kind == yaml.ScalarNode && node.Tag == ""
+	if node.Tag == "!!float" || parameter {
 		if value, err := strconv.ParseFloat(node.Value, 64); err == nil {
 			node.Value = output.PlainNumber(value)
+			if points && parameter && !strings.ContainsAny(node.Value, ".e") {
+				node.Value += ".0"
+			}
 		}
 	}
 	for _, child := range node.Content {
-		plainNumbers(child)
+		plainNumbers(child, points)
 	}
+}
+
+// plainWords writes the words of an objective and the sizes of files as people do: direction: maximize, of: {mean: 5}.
+func plainWords(spec *yaml.Node) {
+	for i := 0; i+1 < len(spec.Content); i += 2 {
+		switch section := spec.Content[i+1]; spec.Content[i].Value {
+		case "objective", "early_stopping":
+			plainWord(section, "direction", trellisv1.Direction(0).Descriptor())
+			plainWord(section, "of", trellisv1.Objective_Summary(0).Descriptor())
+			plainMean(section)
+		case "program":
+			for _, name := range []string{"size", "count"} {
+				if number := child(child(section, "files"), name); number != nil {
+					number.Tag = "!!int"
+				}
+			}
+		case "resources":
+			if memory := child(section, "memory"); memory != nil {
+				memory.Tag = "!!int"
+			}
+		}
+	}
+}
+
+// plainWord writes the value of an enum as a spec has it.
+func plainWord(section *yaml.Node, key string, enum protoreflect.EnumDescriptor) {
+	word := child(section, key)
+	if word == nil {
+		return
+	}
+	if value := enum.Values().ByName(protoreflect.Name(word.Value)); value != nil {
+		word.Value = output.WordOf(value)
+	}
+}
+
+// plainMean writes a mean with its number of epochs.
+func plainMean(section *yaml.Node) {
+	of, epochs := child(section, "of"), child(section, "epochs")
+	if of == nil || epochs == nil {
+		return
+	}
+	key := *of
+	*of = yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle, Content: []*yaml.Node{&key, epochs}}
+	for i := 0; i+1 < len(section.Content); i += 2 {
+		if section.Content[i+1] == epochs {
+			section.Content = slices.Delete(section.Content, i, i+2)
+			return
+		}
+	}
+}
+
+// child returns the value of a key of a mapping, or nil.
+func child(node *yaml.Node, key string) *yaml.Node {
+	if node == nil || node.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if node.Content[i].Value == key {
+			return node.Content[i+1]
+		}
+	}
+	return nil
 }
 
 // shortenSpec turns what has a short form into it, writes what is below the axes in one line, and a model's own axes

@@ -60,6 +60,40 @@ grid:
 	}
 }
 
+// Specs of programs are written in the words of a spec file, and read back as what they were, with values of any kind.
+func TestProgramsReadBack(t *testing.T) {
+	const written = `name: p
+grid:
+  amp: [true, false]
+  layers: [1, 2]
+  model.lr: {step: {from: 0.1, to: 0.5, by: 0.1}}
+  rate: [1.0]
+  size: [1.0, 1e+30, 2.5]
+  text: ["true", "1e-3", "null", a b, "", "1", yes]
+  max_epochs: [2]
+seeds: [1]
+early_stopping: {patience: 3, metric: acc, direction: maximize}
+program: {command: [train], files: {sha256: 7e6f6411826d4589204e3fc6991e42127f2b6277bf1776093eb492e81090d74d, size: 898, count: 6}, prefix: true}
+objective: {metric: acc, direction: maximize, of: {mean: 5}}
+resources: {memory: 8589934592}
+`
+	for _, text := range []string{
+		written, strings.Replace(written, "{mean: 5}", "best", 1), strings.Replace(written, "{mean: 5}", "last", 1),
+	} {
+		want, err := spec.Parse("p.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := SpecYAML(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != text {
+			t.Errorf("got\n%s\nwant\n%s", got, text)
+		}
+	}
+}
+
 // A suggestion is a spec that is read back as what was suggested, short and with its reasons.
 func TestGoldenSuggestion(t *testing.T) {
 	spec, err := spec.Parse("spec.yaml", []byte(`

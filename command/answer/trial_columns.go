@@ -20,15 +20,21 @@ func metricsOf(t trial) []string {
 }
 
 // withMetrics returns the columns with those of metrics, of the validation and of the test images, behind the losses.
+// Programs have neither losses nor test images, but metrics alone.
 func withMetrics(columns []output.Column[trial], names []string) []output.Column[trial] {
-	behind := 1 + slices.IndexFunc(columns, func(c output.Column[trial]) bool { return c.Name == "test_loss" })
 	var its []output.Column[trial]
-	for _, name := range names {
-		its = append(its,
-			metric(name, name, (*trellisv1.Trial).GetMetrics),
-			metric("test_"+name, name, (*trellisv1.Trial).GetTestMetrics))
+	last := slices.IndexFunc(columns, func(c output.Column[trial]) bool { return c.Name == "test_loss" })
+	tested := last >= 0
+	if !tested {
+		last = slices.IndexFunc(columns, func(c output.Column[trial]) bool { return c.Name == "epochs" })
 	}
-	return slices.Insert(slices.Clone(columns), behind, its...)
+	for _, name := range names {
+		its = append(its, metric(name, name, (*trellisv1.Trial).GetMetrics))
+		if tested {
+			its = append(its, metric("test_"+name, name, (*trellisv1.Trial).GetTestMetrics))
+		}
+	}
+	return slices.Insert(slices.Clone(columns), last+1, its...)
 }
 
 func metric(header, name string, get func(trial) map[string]float64) output.Column[trial] {
@@ -51,6 +57,15 @@ func metricRows(
 }
 
 type trial = *trellisv1.Trial
+
+// ColumnsOf are those of the trials of studies with these specs.
+func ColumnsOf(specs ...*trellisv1.StudySpec) []output.Column[trial] {
+	columns := TrialColumns(describe.Names(specs...))
+	if slices.ContainsFunc(specs, func(spec *trellisv1.StudySpec) bool { return spec.GetProgram() == nil }) {
+		return columns
+	}
+	return slices.DeleteFunc(columns, func(c output.Column[trial]) bool { return c.Name == "test_loss" })
+}
 
 // TrialColumns are those of trials that have the parameters of these names: see describe.Names.
 func TrialColumns(names []string) []output.Column[trial] {
@@ -97,4 +112,22 @@ func losses(name string, get func(trial) []float64) output.Column[trial] {
 		Plain: func(t trial) string { return output.Numbers(get(t), output.PlainNumber) },
 		Short: func(t trial) string { return output.Numbers(get(t), output.ShortLoss) },
 	}
+}
+
+// seriesOf writes what a metric was in each epoch, and null where it was not reported.
+func seriesOf(name string) output.Column[trial] {
+	write := func(number func(float64) string) func(t trial) string {
+		return func(t trial) string {
+			series := t.GetEpochMetrics()[name]
+			texts := make([]string, len(series.GetValues()))
+			for i, value := range series.GetValues() {
+				texts[i] = number(value)
+			}
+			for _, i := range series.GetMissing() {
+				texts[i] = "null"
+			}
+			return strings.Join(texts, " ")
+		}
+	}
+	return output.Column[trial]{Name: name, Plain: write(output.PlainNumber), Short: write(output.ShortLoss)}
 }

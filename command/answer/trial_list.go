@@ -9,7 +9,6 @@ import (
 
 	"trellis/command/cli"
 	"trellis/command/client"
-	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -22,6 +21,8 @@ type TrialList struct {
 	columns []output.Column[trial]
 	// Whole says that trials of studies with other metrics may come: nothing is written before Close.
 	Whole bool
+	// ByEpoch says that there are columns for what metrics were in each epoch.
+	ByEpoch bool
 
 	// metrics are those of the best epoch, epochMetrics those by epoch.
 	metrics, epochMetrics map[string]bool
@@ -68,10 +69,9 @@ func (l *TrialList) release() error {
 		return nil
 	}
 	columns := withMetrics(l.columns, slices.Sorted(maps.Keys(l.metrics)))
-	if slices.ContainsFunc(columns, func(c output.Column[trial]) bool { return c.Name == lossColumns[0].Name }) {
+	if l.ByEpoch {
 		for _, name := range slices.Sorted(maps.Keys(l.epochMetrics)) {
-			columns = append(columns, losses(name,
-				func(t trial) []float64 { return t.GetEpochMetrics()[name].GetValues() }))
+			columns = append(columns, seriesOf(name))
 		}
 	}
 	l.list = output.NewList(l.out, l.format, "trials", columns)
@@ -120,19 +120,20 @@ func ListTrials(
 	ctx context.Context, env *cli.Environment, c *client.Client, format output.Format,
 	request *trellisv1.ListTrialsRequest, limit uint64,
 ) (total uint64, err error) {
-	columns := TrialColumns(nil)
+	columns, program := TrialColumns(nil), false
 	if format == output.Table || format == output.CSV {
 		response, err := client.Call(ctx, client.CallTimeout, c.GetStudy,
 			&trellisv1.GetStudyRequest{Study: request.GetStudy()})
 		if err != nil {
 			return 0, err
 		}
-		columns = TrialColumns(describe.Names(response.GetStudy().GetSpec()))
+		columns, program = ColumnsOf(response.GetStudy().GetSpec()), response.GetStudy().GetSpec().GetProgram() != nil
 	}
-	if request.GetLosses() {
+	if request.GetLosses() && !program {
 		columns = append(columns[:len(columns):len(columns)], lossColumns...)
 	}
 	list := NewTrialList(env.Out, format, columns)
+	list.ByEpoch = request.GetLosses()
 	total, err = EachTrial(ctx, c, request, limit, list)
 	if err != nil {
 		return 0, err

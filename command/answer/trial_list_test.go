@@ -63,10 +63,11 @@ func TestTrialListIsWrittenAsItComes(t *testing.T) {
 // A CSV with losses has a column of each metric by epoch, one without has none.
 func TestTrialListMetricsByEpoch(t *testing.T) {
 	measured := fake.MeasuredTrials()[2]
-	measured.EpochMetrics = map[string]*trellisv1.Series{"train_accuracy": {Values: []float64{0.5, 0.75}}}
+	measured.EpochMetrics = map[string]*trellisv1.Series{"train_accuracy": {Values: []float64{0.5, 0.75, 0}, Missing: []uint32{2}}}
 	for _, columns := range [][]output.Column[trial]{TrialColumns(commonNames), slices.Concat(TrialColumns(commonNames), lossColumns)} {
 		var out bytes.Buffer
 		list := NewTrialList(&out, output.CSV, columns)
+		list.ByEpoch = len(columns) > len(TrialColumns(commonNames))
 		for _, trial := range []*trellisv1.Trial{measured, fake.MeasuredTrials()[0]} {
 			if err := list.Add(trial); err != nil {
 				t.Fatal(err)
@@ -86,8 +87,36 @@ func TestTrialListMetricsByEpoch(t *testing.T) {
 			}
 			continue
 		}
-		if column < 0 || records[1][column] != "0.5 0.75" || records[2][column] != "" {
+		if column < 0 || records[1][column] != "0.5 0.75 null" || records[2][column] != "" {
 			t.Errorf("metrics by epoch are in column %d of %q", column, records)
+		}
+	}
+}
+
+// A program's trials have columns of what it reports, and none of losses or test images.
+func TestColumnsOfPrograms(t *testing.T) {
+	spec := &trellisv1.StudySpec{Program: &trellisv1.Program{}, Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+		"optimizer": trellisv1.AxisOf("adam", "sgd"), "max_epochs": trellisv1.AxisOf(2),
+	}}}}
+	for _, test := range []struct {
+		specs []*trellisv1.StudySpec
+		want  string
+	}{
+		{
+			[]*trellisv1.StudySpec{spec},
+			"study index state optimizer max_epochs seed objective best_epoch epochs acc run error",
+		},
+		{
+			[]*trellisv1.StudySpec{spec, {}},
+			"study index state optimizer max_epochs seed objective best_epoch epochs test_loss acc test_acc run error",
+		},
+	} {
+		var names []string
+		for _, column := range withMetrics(ColumnsOf(test.specs...), []string{"acc"}) {
+			names = append(names, column.Name)
+		}
+		if got := strings.Join(names, " "); got != test.want {
+			t.Errorf("got  %s\nwant %s", got, test.want)
 		}
 	}
 }

@@ -144,7 +144,7 @@ func writeContenders(out io.Writer, study *trellisv1.Study, verdict *trellisv1.V
 		contenders = contenders[:shownContenders]
 	}
 	if len(contenders) > 0 {
-		columns := withMeanMetrics(configurationColumns(describe.Names(study.GetSpec())), contenders)
+		columns := withMeanMetrics(configurationColumnsOf(study.GetSpec()), contenders)
 		columns = slices.DeleteFunc(columns, func(c output.Column[configuration]) bool {
 			return c.Name == "contender"
 		})

@@ -19,8 +19,8 @@ func Audits(report *trellisv1.Report) string {
 	}
 	var parts []string
 	if audits.GetEqual() > 0 {
-		text := fmt.Sprintf("%d of %s trained again with the same losses, bit for bit", audits.GetEqual(),
-			output.Count(audits.GetSucceeded(), "run"))
+		text := fmt.Sprintf("%d of %s trained again with the same %s, bit for bit", audits.GetEqual(),
+			output.Count(audits.GetSucceeded(), "run"), compared(report))
 		switch same := audits.GetSameMachine(); {
 		case same == audits.GetEqual():
 			text += ", on the same machine: there was no other"
@@ -39,6 +39,14 @@ func Audits(report *trellisv1.Report) string {
 		parts = append(parts, output.Count(audits.GetDisagreementsTotal(), "disagreement"))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// compared is what audits compare: losses, or all that a program reports.
+func compared(report *trellisv1.Report) string {
+	if report.GetStudy().GetSpec().GetProgram() != nil {
+		return "results"
+	}
+	return "losses"
 }
 
 // WrongWorkers are the names of the workers that reported wrong losses, separated by spaces.
@@ -74,7 +82,7 @@ func WriteDisagreements(out io.Writer, report *trellisv1.Report) error {
 	for _, worker := range audits.GetWrongWorkers() {
 		fmt.Fprintf(out, "\n%s reported wrong losses for %s and gets no more runs while there is another worker. %s\n",
 			output.Sentence(workerOn(worker.GetWorker(), worker.GetMachine())), output.Count(worker.GetRefuted(), "epoch"),
-			trainedBy(worker))
+			trainedBy(worker, compared(report)))
 	}
 	return nil
 }
@@ -107,16 +115,16 @@ func trialsOf(trials []uint64) string {
 }
 
 // trainedBy says how much of a study a worker has trained that reported wrong losses.
-func trainedBy(worker *trellisv1.AuditSummary_WrongWorker) string {
+func trainedBy(worker *trellisv1.AuditSummary_WrongWorker, compared string) string {
 	switch runs, audited := worker.GetRuns(), worker.GetAudited(); {
 	case runs == 0:
 		return "Nothing of what it trained is left in the study."
 	case audited == runs:
-		return fmt.Sprintf("It trained epochs of %s that are left in the study: all were trained again, with the same losses.",
-			output.Count(runs, "run"))
+		return fmt.Sprintf("It trained epochs of %s that are left in the study: all were trained again, with the same %s.",
+			output.Count(runs, "run"), compared)
 	default:
-		return fmt.Sprintf("It trained epochs of %s that are left in the study: %d were trained again, with the same losses.",
-			output.Count(runs, "run"), audited)
+		return fmt.Sprintf("It trained epochs of %s that are left in the study: %d were trained again, with the same %s.",
+			output.Count(runs, "run"), audited, compared)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // Basis says what the forecast of a study with this spec is based on, and what it leaves out.
 func Basis(spec *trellisv1.StudySpec, f *trellisv1.Forecast) string {
 	basis := f.GetBasis()
-	parts := []string{paceBasis(basis)}
+	parts := []string{paceBasis(spec, basis)}
 	if basis.GetOwnCores() {
 		parts = append(parts, "there are no workers yet, so the slots are cores of this machine")
 	}
@@ -36,9 +36,13 @@ func Basis(spec *trellisv1.StudySpec, f *trellisv1.Forecast) string {
 }
 
 // paceBasis says how it is known how long an epoch takes.
-func paceBasis(basis *trellisv1.ForecastBasis) string {
+func paceBasis(spec *trellisv1.StudySpec, basis *trellisv1.ForecastBasis) string {
 	own, others := basis.GetEpochs(), basis.GetOtherEpochs()
-	studies := output.Count(uint64(basis.GetOtherStudies()), "other study")
+	same := " with the same model and data"
+	if spec.GetProgram() != nil {
+		same = " with the same program"
+	}
+	studies := output.Count(uint64(basis.GetOtherStudies()), "other study") + same
 	switch probe := basis.GetProbe(); {
 	case probe != nil:
 		trainings := "one training at a time"
@@ -51,12 +55,12 @@ func paceBasis(basis *trellisv1.ForecastBasis) string {
 			trainings, output.ShortSeconds(probe.GetSeconds()), probe.GetLatentDim(), probe.GetBatchSize(),
 			probe.GetTrainImages(), probe.GetValidationImages())
 	case own > 0 && others > 0:
-		return fmt.Sprintf("%s of this study and %d of %s with the same model and data",
+		return fmt.Sprintf("%s of this study and %d of %s",
 			output.Count(own, "measured epoch"), others, studies)
 	case own > 0:
 		return output.Count(own, "measured epoch") + " of this study"
 	case others > 0:
-		return fmt.Sprintf("%s of %s with the same model and data", output.Count(others, "measured epoch"), studies)
+		return fmt.Sprintf("%s of %s", output.Count(others, "measured epoch"), studies)
 	case basis.GetEpochTime():
 		return "the spec's epoch_time"
 	default:
@@ -66,7 +70,10 @@ func paceBasis(basis *trellisv1.ForecastBasis) string {
 
 // stopBasis says where the chance of stopping early comes from.
 func stopBasis(spec *trellisv1.StudySpec, basis *trellisv1.ForecastBasis) string {
-	ended := output.Count(basis.GetRunsEnded(), "ended run")
+	ended, seen := output.Count(basis.GetRunsEnded(), "ended run"), "losses"
+	if spec.GetProgram() != nil {
+		seen = "reports"
+	}
 	switch {
 	case spec.GetEarlyStopping() == nil && basis.GetRunsDiverged() == 0:
 		return ""
@@ -78,11 +85,11 @@ func stopBasis(spec *trellisv1.StudySpec, basis *trellisv1.ForecastBasis) string
 	case basis.GetRunsEnded() > 0:
 		return fmt.Sprintf("%d of %s stopped early", basis.GetRunsStopped(), ended)
 	case basis.GetRunsBegun() > 0:
-		return "no run has ended yet, so early stopping is estimated from the losses so far"
+		return "no run has ended yet, so early stopping is estimated from the " + seen + " so far"
 	case basis.GetOtherRuns() > 0:
 		return fmt.Sprintf("early stopping is estimated from %s of other studies",
 			output.Count(basis.GetOtherRuns(), "run"))
 	default:
-		return "early stopping is a guess, because there are no losses yet"
+		return "early stopping is a guess, because there are no " + seen + " yet"
 	}
 }

@@ -9,6 +9,7 @@ import (
 func TestBasis(t *testing.T) {
 	plain := &trellisv1.StudySpec{}
 	stopping := &trellisv1.StudySpec{EarlyStopping: &trellisv1.EarlyStopping{Patience: 10}}
+	program := &trellisv1.StudySpec{Program: &trellisv1.Program{}, EarlyStopping: stopping.EarlyStopping}
 	pruning := &trellisv1.StudySpec{
 		Pruning: &trellisv1.Pruning{Method: &trellisv1.Pruning_Median{Median: &trellisv1.MedianStopping{}}},
 		Settle:  &trellisv1.Settle{MaxSeeds: 5},
@@ -50,6 +51,11 @@ func TestBasis(t *testing.T) {
 		{
 			stopping, &trellisv1.ForecastBasis{EpochTime: true}, false,
 			"the spec's epoch_time; early stopping is a guess, because there are no losses yet",
+		},
+		{
+			program, &trellisv1.ForecastBasis{Epochs: 20, OtherEpochs: 17, OtherStudies: 1, RunsBegun: 1}, false,
+			"20 measured epochs of this study and 17 of 1 other study with the same program; no run has ended yet, so early " +
+				"stopping is estimated from the reports so far",
 		},
 		{
 			pruning, &trellisv1.ForecastBasis{EpochTime: true}, false,

@@ -38,6 +38,17 @@ func (o Objective) Name() string {
 	return strings.ReplaceAll(objective.Metric(o.of), "_", " ")
 }
 
+// Counts says in parentheses which values count, with a space before it. It is empty if the best does.
+func (o Objective) Counts() string {
+	switch objective.Summary(o.of) {
+	case trellisv1.Objective_SUMMARY_LAST:
+		return " (last)"
+	case trellisv1.Objective_SUMMARY_MEAN:
+		return fmt.Sprintf(" (mean of the last %d)", o.of.GetEpochs())
+	}
+	return ""
+}
+
 // Note says in parentheses which values count and are better, with a space before it. It is empty for the default.
 func (o Objective) Note() string {
 	if o.IsDefault() {

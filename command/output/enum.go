@@ -16,6 +16,12 @@ func enumWord(enum protoreflect.EnumDescriptor, number protoreflect.EnumNumber) 
 		// A newer coordinator knows more values than this binary.
 		return "unknown"
 	}
+	return WordOf(value)
+}
+
+// WordOf is EnumWord of a value that is known by its description.
+func WordOf(value protoreflect.EnumValueDescriptor) string {
+	enum := value.Parent().(protoreflect.EnumDescriptor)
 	return strings.ToLower(strings.TrimPrefix(string(value.Name()), enumPrefix(enum)))
 }
 

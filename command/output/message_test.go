@@ -121,3 +121,15 @@ func TestFormsOfJSON(t *testing.T) {
 		}
 	}
 }
+
+// What a metric was in each epoch is null where it was not reported, and not the zero that the message has there.
+func TestSeries(t *testing.T) {
+	series := &trellisv1.Series{Values: []float64{0, 2.5, math.NaN(), 0}, Missing: []uint32{0, 3}}
+	data, err := compactJSON(&trellisv1.Trial{EpochMetrics: map[string]*trellisv1.Series{"acc": series}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `"epoch_metrics":{"acc":{"values":[null,2.5,"NaN",null]}}`; !strings.Contains(string(data), want) {
+		t.Errorf("got %s, want %s", data, want)
+	}
+}

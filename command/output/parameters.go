@@ -13,7 +13,7 @@ import (
 )
 
 // appendFlat appends what people know in a form that is plainer than its message: values as themselves, points and grids as
-// mappings from names, and axes that are lists as lists. It reports whether the message is such a one.
+// mappings from names, axes that are lists as lists, and series with null where they have no value. It reports whether the message is such a one.
 func appendFlat(b []byte, m protoreflect.Message) (_ []byte, flat bool, err error) {
 	switch message := m.Interface().(type) {
 	case *trellisv1.Value:
@@ -26,6 +26,8 @@ func appendFlat(b []byte, m protoreflect.Message) (_ []byte, flat bool, err erro
 		}
 		b[len(b)-1] = '}'
 		return b, true, nil
+	case *trellisv1.Series:
+		return appendSeries(b, message), true, nil
 	case *trellisv1.Grid:
 		b = append(b, '{')
 		for i, name := range slices.SortedFunc(maps.Keys(message.GetAxes()), grid.CompareNames) {
@@ -52,6 +54,23 @@ func appendFlat(b []byte, m protoreflect.Message) (_ []byte, flat bool, err erro
 		return append(b, ']'), true, nil
 	}
 	return b, false, nil
+}
+
+// appendSeries appends a series with null where it has no value.
+func appendSeries(b []byte, series *trellisv1.Series) []byte {
+	b = append(b, `{"values":[`...)
+	missing := series.GetMissing()
+	for i, value := range series.GetValues() {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if len(missing) > 0 && int(missing[0]) == i {
+			b, missing = append(b, "null"...), missing[1:]
+			continue
+		}
+		b = appendPlain(b, trellisv1.NumberValue(value))
+	}
+	return append(b, "]}"...)
 }
 
 // appendPlain appends a value as JSON has it.

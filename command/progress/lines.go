@@ -172,12 +172,16 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 	for _, milestone := range newlyAnswered(before, after) {
 		loss, ranked := "", v.board.objective()
 		best := bestOf(after)
+		if best == nil && ranked.OfProgram() {
+			v.line("trial without a result (%s, maximum epochs %d): no finite %s was reported", parameters, milestone, ranked.Name())
+			continue
+		}
 		if best == nil {
 			v.line("trial diverged (%s, maximum epochs %d): no %s is a finite number", parameters, milestone, ranked.Name())
 			continue
 		}
 		if after.GetBestEpoch() <= milestone {
-			loss = fmt.Sprintf(": %s %s%s at epoch %d", ranked.Name(), output.ShortLoss(*best), ranked.Note(),
+			loss = fmt.Sprintf(": %s %s%s at epoch %d", ranked.Name(), output.ShortLoss(*best), ranked.Counts(),
 				after.GetBestEpoch())
 		}
 		v.line("trial succeeded (%s, maximum epochs %d)%s", parameters, milestone, loss)
@@ -213,7 +217,7 @@ func (v *lineView) describeLowest(run *trellisv1.Run) string {
 	case ranked.IsDefault():
 		return fmt.Sprintf(", lowest %s at epoch %d", output.ShortLoss(*best), run.GetBestEpoch())
 	}
-	return fmt.Sprintf(", best %s %s%s at epoch %d", ranked.Name(), output.ShortLoss(*best), ranked.Note(),
+	return fmt.Sprintf(", best %s %s%s at epoch %d", ranked.Name(), output.ShortLoss(*best), ranked.Counts(),
 		run.GetBestEpoch())
 }
 
@@ -243,7 +247,7 @@ func (v *lineView) line(format string, values ...any) {
 func (b *board) describeBest(varied describe.Axes) string {
 	best, ranked := b.best, b.objective()
 	return fmt.Sprintf("%s %s%s at epoch %d%s, trial %d (%s, maximum epochs %d)", ranked.Name(),
-		output.ShortLoss(best.GetObjective()), ranked.Note(),
+		output.ShortLoss(best.GetObjective()), ranked.Counts(),
 		best.GetBestEpoch(), describeMetrics(ranked, ranked.Others(best.GetMetrics())), best.GetIndex(),
 		describe.Parameters(best.GetParameters(), varied),
 		best.GetParameters().GetMaxEpochs())

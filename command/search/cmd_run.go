@@ -11,7 +11,6 @@ import (
 	"trellis/command/answer"
 	"trellis/command/cli"
 	"trellis/command/client"
-	"trellis/command/describe"
 	"trellis/command/exit"
 	"trellis/command/node"
 	"trellis/command/output"
@@ -180,7 +179,7 @@ func followAll(
 	for i, wanted := range specs {
 		complete[i] = spec.Models().WithDefaults(wanted)
 	}
-	results := answer.NewTrialList(env.Out, options.format, answer.TrialColumns(describe.Names(complete...)))
+	results := answer.NewTrialList(env.Out, options.format, answer.ColumnsOf(complete...))
 	results.Whole = len(specs) > 1
 	var outcomes []error
 	interrupted := false
