@@ -91,7 +91,11 @@ func lead(ranked describe.Objective, own float64, second *trellisv1.Trial) strin
 	}
 	switch gap := ranked.Loss(next) - ranked.Loss(own); {
 	case gap == 0:
-		return fmt.Sprintf("%s: same %s, ranked lower because it is larger or longer", who, what)
+		why := "it is larger or longer"
+		if ranked.OfProgram() {
+			why = "it is longer or stands later in the grid"
+		}
+		return fmt.Sprintf("%s: same %s, ranked lower because %s", who, what, why)
 	case gap > 0 && own > 0:
 		return fmt.Sprintf("%s: %s by %s (%.2f%%)", who, ranked.Worse(), output.ShortLoss(gap), 100*gap/own)
 	default:

@@ -115,7 +115,7 @@ func losses(name string, get func(trial) []float64) output.Column[trial] {
 }
 
 // seriesOf writes what a metric was in each epoch, and null where it was not reported.
-func seriesOf(name string) output.Column[trial] {
+func seriesOf(name, suffix string) output.Column[trial] {
 	write := func(number func(float64) string) func(t trial) string {
 		return func(t trial) string {
 			series := t.GetEpochMetrics()[name]
@@ -129,5 +129,5 @@ func seriesOf(name string) output.Column[trial] {
 			return strings.Join(texts, " ")
 		}
 	}
-	return output.Column[trial]{Name: name, Plain: write(output.PlainNumber), Short: write(output.ShortLoss)}
+	return output.Column[trial]{Name: name + suffix, Plain: write(output.PlainNumber), Short: write(output.ShortLoss)}
 }

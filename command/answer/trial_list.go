@@ -21,8 +21,10 @@ type TrialList struct {
 	columns []output.Column[trial]
 	// Whole says that trials of studies with other metrics may come: nothing is written before Close.
 	Whole bool
-	// ByEpoch says that there are columns for what metrics were in each epoch.
-	ByEpoch bool
+	// ByEpoch says that there are columns for what metrics were in each epoch. Their names end with EpochSuffix: a program
+	// has the same names for both.
+	ByEpoch     bool
+	EpochSuffix string
 
 	// metrics are those of the best epoch, epochMetrics those by epoch.
 	metrics, epochMetrics map[string]bool
@@ -71,7 +73,7 @@ func (l *TrialList) release() error {
 	columns := withMetrics(l.columns, slices.Sorted(maps.Keys(l.metrics)))
 	if l.ByEpoch {
 		for _, name := range slices.Sorted(maps.Keys(l.epochMetrics)) {
-			columns = append(columns, seriesOf(name))
+			columns = append(columns, seriesOf(name, l.EpochSuffix))
 		}
 	}
 	l.list = output.NewList(l.out, l.format, "trials", columns)
@@ -134,6 +136,9 @@ func ListTrials(
 	}
 	list := NewTrialList(env.Out, format, columns)
 	list.ByEpoch = request.GetLosses()
+	if program {
+		list.EpochSuffix = "_by_epoch"
+	}
 	total, err = EachTrial(ctx, c, request, limit, list)
 	if err != nil {
 		return 0, err

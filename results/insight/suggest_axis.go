@@ -71,8 +71,32 @@ func (s *survey) boundsOf(at int, models grid.Models) *trellisv1.ModelAxis {
 				axis.Kind = trellisv1.Kind_KIND_NUMBER
 			}
 		}
+		if s.study.GetSpec().GetProgram() != nil {
+			guessBounds(axis, tried, isLogarithmic(s.study.GetSpec(), name, tried))
+		}
 	}
 	return axis
+}
+
+// largest is the largest whole number that a parameter takes.
+const largest = 1 << 53
+
+// guessBounds gives a program's axis the bounds that its values suggest, because nobody says them: it keeps its sign, and a
+// share of 1 stays one.
+func guessBounds(axis *trellisv1.ModelAxis, tried []float64, logarithmic bool) {
+	smallest, share := tried[0], axis.Kind == trellisv1.Kind_KIND_NUMBER && tried[len(tried)-1] <= 1
+	axis.Minimum, axis.Maximum = -largest, largest
+	switch {
+	case smallest < 0:
+		return
+	case smallest > 0 && axis.Kind == trellisv1.Kind_KIND_INTEGER:
+		axis.Minimum = 1
+	default:
+		axis.Minimum, axis.ExclusiveMinimum = 0, smallest > 0
+	}
+	if share && !logarithmic {
+		axis.Maximum = 1
+	}
 }
 
 // bestQuarter is the share of the findings among which a category must have one to stay.

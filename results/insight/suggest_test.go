@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -225,6 +226,39 @@ func TestSuggestSpacing(t *testing.T) {
 		spec := &trellisv1.StudySpec{Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{"latent_dim": test.axis}}}}
 		if got := suggest(t, spec, points...).GetSpec().GetGrid()[0].GetAxes()["latent_dim"].GetValues(); listed(got) != test.want {
 			t.Errorf("after %v: %v, want %s", test.axis, got, test.want)
+		}
+	}
+}
+
+// The axes of a program have no bounds, so a suggestion goes beyond an edge as far as values of that kind are likely to go.
+func TestSuggestBeyondProgramsValues(t *testing.T) {
+	for _, test := range []struct {
+		kind        trellisv1.Kind
+		tried       []float64
+		best        float64
+		logarithmic bool
+		want        string
+	}{
+		{trellisv1.Kind_KIND_INTEGER, []float64{2, 5, 8}, 8, false, "[8 11]"},
+		{trellisv1.Kind_KIND_INTEGER, []float64{2, 5, 8}, 2, false, "[1 2]"},
+		{trellisv1.Kind_KIND_INTEGER, []float64{0, 1, 2}, 0, false, "[0]"},
+		{trellisv1.Kind_KIND_INTEGER, []float64{-2, 0, 2}, -2, false, "[-4 -2]"},
+		{trellisv1.Kind_KIND_NUMBER, []float64{0.1, 0.5, 0.9}, 0.9, false, "[0.9 1]"},
+		{trellisv1.Kind_KIND_NUMBER, []float64{0.5, 1.5, 2.5}, 2.5, false, "[2.5 3.5]"},
+		{trellisv1.Kind_KIND_NUMBER, []float64{0.1, 0.5, 0.9}, 0.1, false, "[0.05 0.1]"},
+		{trellisv1.Kind_KIND_NUMBER, []float64{1e-3, 1e-2, 1e-1}, 1e-1, true, "[0.1 1]"},
+		{trellisv1.Kind_KIND_NUMBER, []float64{1e-2, 1e-1, 1}, 1, true, "[1 10]"},
+	} {
+		bounds := &trellisv1.ModelAxis{Kind: test.kind}
+		guessBounds(bounds, test.tried, test.logarithmic)
+		axis := searchAxis{
+			ModelAxis: bounds, tried: test.tried, best: test.best, logarithmic: test.logarithmic, count: len(test.tried),
+		}
+		got := slices.DeleteFunc(axis.values(), func(x float64) bool {
+			return x > test.tried[0] && x < test.tried[len(test.tried)-1]
+		})
+		if text := fmt.Sprint(got); text != test.want {
+			t.Errorf("best %v of %v: %v, want %s", test.best, test.tried, text, test.want)
 		}
 	}
 }
