@@ -201,8 +201,7 @@ func TestKindsOfValues(t *testing.T) {
 	axes := func(axis *trellisv1.Axis) *trellisv1.Grid {
 		return &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{"a": axis, "max_epochs": integers(1)}}
 	}
-	mixed := trellisv1.AxisOf(1, 2)
-	mixed.Values = append(mixed.Values, trellisv1.NumberValue(2.5))
+	mixed := trellisv1.ListOf(trellisv1.IntegerValue(1), trellisv1.IntegerValue(2), trellisv1.NumberValue(2.5))
 	for name, test := range map[string]struct {
 		grids []*trellisv1.Grid
 		kind  trellisv1.Kind

@@ -40,37 +40,7 @@ func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendS
 	if err := models.Validate(merged); err != nil {
 		return nil, err
 	}
-	if spec.GetProgram() != nil {
-		if err := staysWhole(spec, merged); err != nil {
-			return nil, err
-		}
-	}
 	return merged, nil
-}
-
-// staysWhole refuses numbers on an axis of a program that had whole numbers alone: its program gets these as integers, and
-// would get them as numbers if the study had had the others from the start.
-func staysWhole(spec, merged *trellisv1.StudySpec) error {
-	b, before := builder{}, Parameters(spec)
-	for i, after := range Parameters(merged) {
-		if before[i].Kind != trellisv1.Kind_KIND_INTEGER || after.Kind == trellisv1.Kind_KIND_INTEGER {
-			continue
-		}
-		for _, value := range after.Values {
-			if x, _ := value.Numeric(); !isWhole(x) {
-				b.refuse("axis.kind", fmt.Sprintf("the study has whole numbers of %s, and %s is not one: submit a new study",
-					after.Name, value.Written()), axisPath(0, after.Name)...)
-				break
-			}
-		}
-	}
-	err := b.err()
-	if invalid, ok := errors.AsType[*protovalidate.ValidationError](err); ok {
-		for _, violation := range invalid.Violations {
-			nameAsRequested(violation)
-		}
-	}
-	return err
 }
 
 // validateValues says what is wrong with the values of a request, whatever spec they are added to: it checks them as a
@@ -94,6 +64,9 @@ func (models Models) validateValues(spec *trellisv1.StudySpec, request *trellisv
 	if err == nil {
 		err = hasAxes(spec, request)
 	}
+	if err == nil && spec.GetProgram() != nil {
+		err = ofSameKinds(spec, request)
+	}
 	if invalid, ok := errors.AsType[*protovalidate.ValidationError](err); ok {
 		for _, violation := range invalid.Violations {
 			nameAsRequested(violation)
@@ -110,6 +83,29 @@ func hasAxes(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) e
 		if !slices.ContainsFunc(spec.GetGrid(), has) {
 			b.refuse("axis.absent", fmt.Sprintf("the study's trials have no %s, to which values could be added: submit a new "+
 				"study", name), axisPath(0, name)...)
+		}
+	}
+	return b.err()
+}
+
+// ofSameKinds refuses values of another kind than a program's axis has, and numbers on one of whole numbers: the program gets
+// these as integers, and would get them as numbers if the study had had the others from the start.
+func ofSameKinds(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
+	b := builder{}
+	for _, its := range Parameters(spec) {
+		for _, value := range (&builder{}).values(request.GetAxes()[its.Name]).values {
+			kind := KindOf(value)
+			if x, numeric := value.Numeric(); numeric && (its.Kind == trellisv1.Kind_KIND_NUMBER || isWhole(x)) {
+				kind = trellisv1.Kind_KIND_NUMBER
+				if isNumeric(its.Kind) {
+					kind = its.Kind
+				}
+			}
+			if kind != its.Kind {
+				b.refuse("axis.kind", fmt.Sprintf("all values of %s are %s, and %s is %s: submit a new study", its.Name,
+					kindsInWords[its.Kind], inWords(value), kindInWords[KindOf(value)]), axisPath(0, its.Name)...)
+				break
+			}
 		}
 	}
 	return b.err()
