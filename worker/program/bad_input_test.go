@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -182,6 +183,20 @@ func TestBadCheckpoints(t *testing.T) {
 				t.Errorf("%v is left", left)
 			}
 		})
+	}
+}
+
+// Where the disk is full, another worker may have room: the program is not to blame.
+func TestCheckpointOnAFullDisk(t *testing.T) {
+	var failed *Error
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT} {
+		err := badCheckpoint(3, unpacked("c", &os.PathError{Op: "write", Path: "packed", Err: full}))
+		if !errors.As(err, &failed) || failed.Kind != Broken || !strings.Contains(failed.Message, `checkpoint "c"`) {
+			t.Errorf("%v: got %v", full, err)
+		}
+	}
+	if err := badCheckpoint(3, unpacked("c", os.ErrPermission)); !errors.As(err, &failed) || failed.Kind != BadCheckpoint {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"trellis/worker/archive"
 )
@@ -31,9 +32,17 @@ func (a *attempt) packCheckpoint(ctx context.Context, epoch int, name string) (*
 	}
 	if err != nil {
 		_ = os.Remove(file.Name())
-		return nil, fmt.Errorf("checkpoint %q: %w", name, err)
+		return nil, unpacked(name, err)
 	}
 	return &Checkpoint{Epoch: epoch, Path: file.Name(), Info: info}, nil
+}
+
+// unpacked is the error of a checkpoint that could not be packed: the worker's if its disk is full.
+func unpacked(name string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return broken(fmt.Sprintf("pack checkpoint %q", name), err)
+	}
+	return fmt.Errorf("checkpoint %q: %w", name, err)
 }
 
 // openCheckpoint opens a folder within the working folder.
