@@ -1,16 +1,13 @@
-package listing
+package condition
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
 
-	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/lifecycle"
 	"trellis/results/spelling"
 )
 
@@ -22,11 +19,11 @@ var (
 	missingToken = regexp.MustCompile(`^Syntax error: missing '(.)'`)
 )
 
-// explain says what is wrong with a filter, by the compiler's first mistake, which often is what causes the others.
-func explain(expression string, mistake *cel.Error, all []Field) string {
+// explain says what is wrong with a condition, by the compiler's first mistake, which often is what causes the others.
+func (l Language) explain(expression string, mistake *cel.Error) string {
 	rest := following(expression, mistake.Location.Line(), mistake.Location.Column())
 	if match := undeclared.FindStringSubmatch(mistake.Message); match != nil {
-		return explainName(expression, match[1], all)
+		return l.explainName(expression, rest, match[1])
 	}
 	if match := noOverload.FindStringSubmatch(mistake.Message); match != nil {
 		return explainOperands(match[1], ofWhat.ReplaceAllString(match[2], ""))
@@ -55,7 +52,7 @@ func following(expression string, line, column int) string {
 	return string(text[min(max(0, column), len(text)):])
 }
 
-// instead says what stands in a filter for what other languages have there.
+// instead says what stands in a condition for what other languages have there.
 func instead(rest string) string {
 	word, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
 	for theirs, ours := range map[string]string{"and": "&&", "AND": "&&", "or": "||", "OR": "||", "=": "==", "<>": "!="} {
@@ -66,19 +63,41 @@ func instead(rest string) string {
 	return ""
 }
 
-// explainName is about a name that nothing has.
-func explainName(expression, name string, all []Field) string {
-	if regexp.MustCompile(regexp.QuoteMeta(name) + `\s*\(`).MatchString(expression) {
+// called is a name that is followed by what it is called with.
+func called(name string) *regexp.Regexp { return regexp.MustCompile(regexp.QuoteMeta(name) + `\s*\(`) }
+
+// explainName is about a name that nothing has, at the beginning of the rest of the expression.
+func (l Language) explainName(expression, rest, name string) string {
+	if called(name).MatchString(expression) {
 		return fmt.Sprintf("unknown function %q", name)
 	}
-	if slices.Contains(trialStates(), name) {
-		return fmt.Sprintf("unknown field %q: a state is a text: use state == '%s'", name, name)
+	names := make([]string, len(l.Variables))
+	for i, variable := range l.Variables {
+		names[i] = variable.Name
 	}
-	names := make([]string, len(all))
-	for i, field := range all {
-		names[i] = field.Name
+	if slices.ContainsFunc(names, func(name string) bool { return strings.Contains(name, ".") }) {
+		name = l.withDots(rest, name)
 	}
-	return spelling.Unknown("field", name, names)
+	text := spelling.Unknown(l.Noun, name, names)
+	if l.Hint != nil && l.Hint(name) != "" {
+		text = fmt.Sprintf("unknown %s %q: %s", l.Noun, name, l.Hint(name))
+	}
+	return text
+}
+
+// dotted is a name with what follows it after dots.
+var dotted = regexp.MustCompile(`^\w+(\s*\.\s*\w+)*`)
+
+// withDots returns the whole of a name with dots, of which CEL's compiler names the first part.
+func (l Language) withDots(rest, name string) string {
+	whole := dotted.FindString(rest)
+	if !strings.HasPrefix(whole, name) {
+		return name
+	}
+	if last := strings.LastIndex(whole, "."); last > 0 && called(whole).MatchString(rest) {
+		whole = whole[:last] // A method.
+	}
+	return whole
 }
 
 // explainOperands is about an operator that does not work on its operands, or on its only one.
@@ -88,7 +107,11 @@ func explainOperands(operator, operands string) string {
 	for operand := range strings.SplitSeq(operands, ", ") {
 		kinds = append(kinds, typeName(operand))
 	}
-	return fmt.Sprintf("%s can't be used on %s", operator, strings.Join(kinds, " and "))
+	text := fmt.Sprintf("%s can't be used on %s", operator, strings.Join(kinds, " and "))
+	if slices.Contains(kinds, "a number") && slices.Contains(kinds, "a whole number") {
+		text += ": convert one with double() or int()"
+	}
+	return text
 }
 
 // typeName is what people call one of CEL's types. A dynamic one is that of numbers that may be unknown.
@@ -106,7 +129,7 @@ func typeName(name string) string {
 	return "a " + name
 }
 
-// explainValue says why a filter can't be computed for a trial.
+// explainValue says why a condition can't be computed.
 func explainValue(err error) string {
 	switch text := err.Error(); {
 	case strings.Contains(text, "no such overload"):
@@ -118,28 +141,4 @@ func explainValue(err error) string {
 	default:
 		return "it can't be computed"
 	}
-}
-
-// comparedState is a text that a filter compares the state with.
-var comparedState = regexp.MustCompile(`\bstate\s*[=!]=\s*['"]([^'"]*)['"]`)
-
-// checkStates refuses a filter that compares the state with what is none: it would be met by no trial, or by all.
-func checkStates(expression string) error {
-	for _, match := range comparedState.FindAllStringSubmatch(expression, -1) {
-		if states := trialStates(); !slices.Contains(states, match[1]) {
-			return fmt.Errorf("filter: %s: %w", spelling.Unknown("state", match[1], states), ErrInvalid)
-		}
-	}
-	return nil
-}
-
-// trialStates are the names that a trial's state may have.
-func trialStates() []string {
-	var names []string
-	for _, number := range slices.Sorted(maps.Keys(trellisv1.TrialState_name)) {
-		if number != 0 {
-			names = append(names, lifecycle.Name(trellisv1.TrialState(number)))
-		}
-	}
-	return names
 }
