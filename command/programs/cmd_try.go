@@ -45,7 +45,8 @@ It exits with code 0 if the study can be submitted as it is, and with code 1 if 
 		Args:              cli.Operands("SPEC"),
 		ValidArgsFunction: cli.CompleteSpecs,
 	}
-	point := cmd.Flags().Uint64("point", 0, "index of the point, as trellis trials shows it")
+	point := cmd.Flags().Uint64("point", 0, "index of the point, as trellis trials shows it (default: the first that the spec's where "+
+		"does not leave out)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		file, err := spec.Read(args[0], env.In)
 		if err != nil {
@@ -69,8 +70,17 @@ func try(ctx context.Context, env *cli.Environment, file *spec.File, point uint6
 	if err != nil {
 		return err
 	}
+	if point == 0 {
+		point, _ = points.From(0) // There is one, or the spec is refused below.
+	}
 	if point >= points.Size() {
 		return exit.Usagef("--point %d: the grid has the points 0 to %d", point, points.Size()-1)
+	}
+	if _, err := grid.LeftOut(ctx, complete); err != nil {
+		return file.Place(err)
+	}
+	if !points.Meets(points.At(point)) {
+		return exit.Usagef("--point %d: the spec's where leaves this point out", point)
 	}
 	packed, err := Pack(ctx, file)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"trellis/command/output"
 	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/results/lifecycle"
 )
 
@@ -90,6 +91,10 @@ func describeOthers(
 // ends.
 func describeStart(ctx context.Context, env *cli.Environment, c *client.Client, study *trellisv1.Study) {
 	progress := study.GetProgress()
+	if leftOut, err := grid.LeftOut(ctx, study.GetSpec()); err == nil && study.GetSpec().GetWhere() != "" {
+		fmt.Fprintf(env.Err, "Study %s: where leaves out %s; %s left.\n", study.GetName(), output.Count(leftOut, "point"),
+			output.Count(progress.GetTrials(), "trial"))
+	}
 	report := sharingReport(ctx, c, study)
 	if sharing := describe.Sharing(progress, report.GetSharedFrom()); sharing != "" {
 		fmt.Fprintf(env.Err, "Study %s: %s; %d of %s complete.\n", study.GetName(), sharing,

@@ -47,10 +47,15 @@ func estimateHere(
 	if err != nil {
 		return nil, fmt.Errorf("read the study's grid: %w", err)
 	}
+	leftOut, err := grid.LeftOut(ctx, complete)
+	if err != nil {
+		return nil, err
+	}
 	if complete.GetProgram() != nil {
 		whole := float64(summary.Epochs)
 		return &trellisv1.PlanStudyResponse{
 			Trials: summary.Trials, Runs: summary.Runs, Epochs: summary.Epochs, EpochsAlone: summary.EpochsAlone,
+			LeftOut: leftOut,
 			Forecast: &trellisv1.Forecast{
 				Epochs: &trellisv1.Estimate{Expected: whole, Low: whole, High: whole}, Slots: uint32(slots),
 			},
@@ -62,6 +67,7 @@ func estimateHere(
 	}
 	return &trellisv1.PlanStudyResponse{
 		Trials: summary.Trials, Runs: summary.Runs, Epochs: summary.Epochs, EpochsAlone: summary.EpochsAlone,
+		LeftOut: leftOut,
 		Forecast: bound(summary.Runs, summary.Epochs, longestRun(points), pace, slots, basis),
 	}, nil
 }
@@ -108,7 +114,11 @@ func measurePace(
 	if spec.GetModel() == trainer.Synthetic {
 		return spec.GetSynthetic().GetEpochTime().AsDuration().Seconds(), &trellisv1.ForecastBasis{EpochTime: true}, nil
 	}
-	return measure(ctx, spec, points.At(points.Size()/2), data, slots)
+	middle, ok := points.From(points.Size() / 2)
+	if !ok {
+		middle, _ = points.From(0) // The condition leaves out the second half.
+	}
+	return measure(ctx, spec, points.At(middle), data, slots)
 }
 
 // measure trains one point of the grid on random images, on as many cores at once as the study would keep busy here. It

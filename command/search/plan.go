@@ -168,6 +168,7 @@ func planColumns(name string) []output.Column[studyPlan] {
 	return []output.Column[studyPlan]{
 		{Name: "study", Plain: func(studyPlan) string { return name }},
 		{Name: "trials", Plain: number(studyPlan.GetTrials)},
+		{Name: "left_out", Plain: number(studyPlan.GetLeftOut)},
 		{Name: "runs", Plain: number(studyPlan.GetRuns)},
 		{Name: "epochs", Plain: number(studyPlan.GetEpochs)},
 		{Name: "epochs_alone", Plain: number(studyPlan.GetEpochsAlone)},
@@ -202,7 +203,7 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
 	}
 	row("study", "%s", name)
-	row("trials", "%d", plan.GetTrials())
+	row("trials", "%s", describeTrials(plan))
 	row("runs", "%d", plan.GetRuns())
 	alone := ""
 	if plan.GetEpochsAlone() > plan.GetEpochs() {
@@ -235,6 +236,15 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 	}
 	_, err := fmt.Fprintln(out, table.Render())
 	return err
+}
+
+// describeTrials says how many trials a study has, and how many points its where leaves out.
+func describeTrials(plan studyPlan) string {
+	if plan.GetLeftOut() == 0 {
+		return strconv.FormatUint(plan.GetTrials(), 10)
+	}
+	return fmt.Sprintf("%d; where leaves out %d of %s", plan.GetTrials(), plan.GetLeftOut(),
+		output.Count(plan.GetTrials()+plan.GetLeftOut(), "point"))
 }
 
 // describePlannedAudit says how many runs a study trains again, and what that costs. Which ones follows from their ids, so

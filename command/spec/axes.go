@@ -22,7 +22,7 @@ func (r *specReader) gatherAxes(spec *yaml.Node) {
 	if spec.Kind != yaml.MappingNode {
 		return
 	}
-	var grids, batchKey, batchSize *yaml.Node
+	var grids, fixed, batchKey, batchSize *yaml.Node
 	kept := make([]*yaml.Node, 0, len(spec.Content))
 	for i := 0; i+1 < len(spec.Content); i += 2 {
 		key, value := spec.Content[i], spec.Content[i+1]
@@ -33,6 +33,8 @@ func (r *specReader) gatherAxes(spec *yaml.Node) {
 			r.program = true
 		case "grid":
 			grids = value
+		case "fixed":
+			fixed = value
 		case grid.BatchSize, "batchSize":
 			if batchKey != nil {
 				r.reportTwice(key, batchKey)
@@ -44,6 +46,7 @@ func (r *specReader) gatherAxes(spec *yaml.Node) {
 		kept = append(kept, key, value)
 	}
 	spec.Content = kept
+	r.readFixed(fixed)
 	if grids == nil || grids.Kind != yaml.SequenceNode {
 		return
 	}
@@ -56,6 +59,37 @@ func (r *specReader) gatherAxes(spec *yaml.Node) {
 		}
 		r.gatherAxesOf(its)
 	}
+}
+
+// readFixed reads the values of fixed as those of axes. The model is known by now.
+func (r *specReader) readFixed(fixed *yaml.Node) {
+	if fixed == nil || fixed.Kind != yaml.MappingNode {
+		return
+	}
+	seen := make(map[string]*yaml.Node)
+	kept := fixed.Content[:0]
+	for i := 0; i+1 < len(fixed.Content); i += 2 {
+		key, value := fixed.Content[i], fixed.Content[i+1]
+		if name, ok := r.nameOf(key.Value); ok && name != key.Value {
+			key = clone(key)
+			key.Value = name
+		}
+		if first, ok := seen[key.Value]; ok {
+			r.reportTwice(key, first)
+			continue
+		}
+		seen[key.Value] = key
+		kept = append(kept, key, value)
+		if r.program || value.Kind != yaml.ScalarNode {
+			continue // Of a program, any value will do.
+		}
+		axis := r.axis(key.Value)
+		if axis.GetKind() == trellisv1.Kind_KIND_INTEGER {
+			readTruth(value)
+		}
+		r.checkKind(axis, value)
+	}
+	fixed.Content = kept
 }
 
 // clone copies a node, because reading changes it.

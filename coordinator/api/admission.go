@@ -83,23 +83,28 @@ func (l Limits) admit(snapshot *results.Snapshot, creator access.Principal, more
 	return nil
 }
 
-// additionOf returns what a new study adds. A trial that occurs in several of its grids counts in each.
-func additionOf(command *trellisv1.CreateStudyCommand) (addition, error) {
+// additionOf returns what a new study adds, whose where leaves out so many points. A trial that occurs in several of its
+// grids counts in each.
+func additionOf(command *trellisv1.CreateStudyCommand, leftOut uint64) (addition, error) {
 	points, err := grid.New(command.GetSpec())
 	if err != nil {
 		return addition{}, err
 	}
-	return addition{studies: 1, trials: int64(points.Size()), bytes: int64(proto.Size(command))}, nil
+	return addition{studies: 1, trials: int64(points.Size() - leftOut), bytes: int64(proto.Size(command))}, nil
 }
 
-// extensionOf returns what an extension adds to a study, and the size of the study's row after it.
-func extensionOf(study *trellisv1.Study, spec *trellisv1.StudySpec) (added addition, size int, err error) {
+// extensionOf returns what an extension adds to a study, and the size of the study's row after it. The where of the spec
+// leaves out so many points.
+func extensionOf(
+	study *trellisv1.Study, spec *trellisv1.StudySpec, leftOut uint64,
+) (added addition, size int, err error) {
 	points, err := grid.New(spec)
 	if err != nil {
 		return addition{}, 0, err
 	}
 	size = results.ExtendedSize(study, spec)
 	return addition{
-		trials: int64(points.Size()) - int64(study.GetProgress().GetTrials()), bytes: int64(size - proto.Size(study)),
+		trials: int64(points.Size()-leftOut) - int64(study.GetProgress().GetTrials()),
+		bytes:  int64(size - proto.Size(study)),
 	}, size, nil
 }

@@ -17,7 +17,7 @@ import (
 func (s studyService) CreateStudy(
 	ctx context.Context, request *trellisv1.CreateStudyRequest,
 ) (*trellisv1.CreateStudyResponse, error) {
-	command, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
+	command, leftOut, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
 	if source := command.GetPretrained(); err == nil && source != nil {
 		err = s.keepSource(ctx, source)
 	}
@@ -37,7 +37,7 @@ func (s studyService) CreateStudy(
 		return nil, err
 	}
 	defer admitted()
-	if err := s.checkRoom(ctx, command); err != nil {
+	if err := s.checkRoom(ctx, command, leftOut); err != nil {
 		return nil, err
 	}
 	name := command.GetSpec().GetName()
@@ -78,47 +78,50 @@ func errStudyExists(name string) error {
 	return status.Errorf(codes.AlreadyExists, "study %q already exists: choose another name, or delete it first", name)
 }
 
-// createCommand checks a spec, and returns the command that creates its study.
+// createCommand checks a spec, and returns the command that creates its study, and how many points its where leaves out.
 func (s studyService) createCommand(
 	ctx context.Context, spec *trellisv1.StudySpec, fresh bool,
-) (*trellisv1.CreateStudyCommand, error) {
+) (_ *trellisv1.CreateStudyCommand, leftOut uint64, err error) {
 	grid.Upgrade(spec)
 	if err := s.limits.CheckSpec(spec); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	err := s.models.Validate(spec)
+	err = s.models.Validate(spec)
 	specChecked(ctx)
 	if err != nil {
-		return nil, Status(err)
+		return nil, 0, Status(err)
 	}
 	if err := s.checkProgram(spec); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := s.disk.check(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	spec, source, err := s.resolvePretrained(ctx, s.models.WithDefaults(spec))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
+	}
+	if leftOut, err = grid.LeftOut(ctx, spec); err != nil {
+		return nil, 0, Status(err)
 	}
 	command := &trellisv1.CreateStudyCommand{Spec: spec, Numerics: s.numerics, Fresh: fresh, Pretrained: source}
 	if spec.GetData() == "" {
-		return command, nil
+		return command, leftOut, nil
 	}
 	dataSet, err := s.dataSets.Find(ctx, spec.GetData())
 	if err != nil {
-		return nil, Status(grid.Refuse("data.unknown", err.Error(), "data"))
+		return nil, 0, Status(grid.Refuse("data.unknown", err.Error(), "data"))
 	}
 	if spec.Split, err = s.models.ResolveSplit(spec, dataSet); err != nil {
-		return nil, Status(err)
+		return nil, 0, Status(err)
 	}
 	command.DataSet = dataSet
-	return command, nil
+	return command, leftOut, nil
 }
 
-// checkRoom returns an error if there is no room for another study.
-func (s studyService) checkRoom(ctx context.Context, command *trellisv1.CreateStudyCommand) error {
-	more, err := additionOf(command)
+// checkRoom returns an error if there is no room for another study, whose where leaves out so many points.
+func (s studyService) checkRoom(ctx context.Context, command *trellisv1.CreateStudyCommand, leftOut uint64) error {
+	more, err := additionOf(command, leftOut)
 	if err != nil {
 		return Status(err)
 	}

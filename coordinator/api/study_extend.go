@@ -66,6 +66,10 @@ func (s studyService) proposeExtension(ctx context.Context, study *trellisv1.Stu
 	if err := s.limits.CheckSpec(spec); err != nil {
 		return nil, err
 	}
+	leftOut, err := grid.LeftOut(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
 	admitted, err := s.admitting(ctx)
 	if err != nil {
 		return nil, err
@@ -77,7 +81,7 @@ func (s studyService) proposeExtension(ctx context.Context, study *trellisv1.Stu
 	if err != nil {
 		return nil, err
 	}
-	more, size, err := extensionOf(stored, spec)
+	more, size, err := extensionOf(stored, spec, leftOut)
 	if err != nil {
 		return nil, err
 	}

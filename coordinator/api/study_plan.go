@@ -18,7 +18,7 @@ import (
 func (s studyService) PlanStudy(
 	ctx context.Context, request *trellisv1.PlanStudyRequest,
 ) (*trellisv1.PlanStudyResponse, error) {
-	command, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
+	command, leftOut, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +27,7 @@ func (s studyService) PlanStudy(
 			return nil, err
 		}
 	}
-	if err := s.checkRoom(ctx, command); err != nil {
+	if err := s.checkRoom(ctx, command, leftOut); err != nil {
 		return nil, err
 	}
 	// The data set is there: nobody's download holds up another's plan.
@@ -46,7 +46,7 @@ func (s studyService) PlanStudy(
 	})
 	p := &plan{
 		snapshot: s.store.Snapshot().Within(ctx), tally: forecast.NewTally(command.GetSpec()),
-		response: &trellisv1.PlanStudyResponse{Split: command.GetSpec().GetSplit()},
+		response: &trellisv1.PlanStudyResponse{Split: command.GetSpec().GetSplit(), LeftOut: leftOut},
 	}
 	if !command.GetFresh() && grid.Shares(command.GetSpec()) {
 		if p.known, err = p.snapshot.Known(); err != nil {

@@ -45,6 +45,7 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 	g := &Grid{names: Names(spec), kinds: map[string]trellisv1.Kind{}}
 	ids := identifier{}
 	seeds := ids.dimension(Seed, b.values(spec.GetSeeds(), Seeds))
+	g.kinds[Seed] = trellisv1.Kind_KIND_INTEGER
 	for i := range spec.GetGrid() {
 		p := product{offset: g.size}
 		points := uint64(1)
@@ -70,6 +71,9 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 	}
 	if len(g.products) == 0 {
 		b.refuse("grid.empty", "a study needs at least one grid", "grid")
+	}
+	if len(b.violations) == 0 {
+		b.addWhere(g, spec)
 	}
 	if len(b.violations) > 0 {
 		return nil
@@ -180,6 +184,14 @@ func axesOf(spec *trellisv1.StudySpec, grid int) (axes []namedAxis) {
 	}
 	slices.SortFunc(axes, func(a, b namedAxis) int { return CompareNames(a.name, b.name) })
 	return axes
+}
+
+// valuePath leads to a value of the list of the axis that path leads to. A fixed parameter is its only value itself.
+func valuePath(path []any, list string, i int) []any {
+	if path[0] == "fixed" {
+		return path
+	}
+	return append(slices.Clone(path), list, i)
 }
 
 // axisPath leads to an axis of a grid.
@@ -315,7 +327,7 @@ func (b *builder) listed(a *trellisv1.Axis, path []any) axis {
 		}
 		value, problem := canonical(value)
 		if problem != "" {
-			b.refuse("axis.value", problem, append(path, field, i)...)
+			b.refuse("axis.value", problem, valuePath(path, field, i)...)
 			return axis{}
 		}
 		values[i] = value

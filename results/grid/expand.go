@@ -23,16 +23,17 @@ func Expand(
 	if _, err := ResolveSplit(spec, dataSet); err != nil {
 		return nil, nil, err
 	}
-	e := newExpansion(commonConfig(spec, dataSet, numerics, source), spec.GetName(), g.names, g.Size())
+	room := g.Size()
+	if g.where != nil {
+		room = 0 // It may leave out nearly all.
+	}
+	e := newExpansion(commonConfig(spec, dataSet, numerics, source), spec.GetName(), g.names, room)
 	for index, parameters := range g.All() {
 		e.add(index, parameters)
 	}
 	trials, runs := e.done()
 	return trials, runs, nil
 }
-
-// interruptEvery is how many points Runs makes before it asks whether anybody waits for them.
-const interruptEvery = 1024
 
 // Runs returns the runs of Expand without the trials, which take most of the memory. It ends early with the error of
 // ctx.
@@ -49,11 +50,11 @@ func Runs(
 	}
 	e := newExpansion(commonConfig(spec, dataSet, numerics, source), spec.GetName(), g.names, 0)
 	e.runsOnly = true
-	for index, parameters := range g.All() {
-		if index%interruptEvery == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
+	if err := g.each(ctx, func(index uint64, parameters *trellisv1.Parameters) bool {
 		e.addRun(index, parameters)
+		return true
+	}); err != nil {
+		return nil, err
 	}
 	_, runs := e.done()
 	return runs, nil

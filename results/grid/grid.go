@@ -1,14 +1,15 @@
 package grid
 
 import (
+	"context"
 	"iter"
 	"sort"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Grid is the union of a study's grids, each with every seed: a set of numbered points. It is immutable and safe for
-// concurrent use.
+// Grid is the union of a study's grids, each with every seed, without the points that its condition leaves out: a set of
+// numbered points. Points that are left out keep their numbers. It is immutable and safe for concurrent use.
 type Grid struct {
 	products []product
 	// size is the number of indices: those of all products.
@@ -17,6 +18,8 @@ type Grid struct {
 	// of their values.
 	names []string
 	kinds map[string]trellisv1.Kind
+	// where is nil if all points are wanted.
+	where *where
 }
 
 // product is one grid of the union.
@@ -27,6 +30,9 @@ type product struct {
 	longest uint32
 	// offset is the index of the first point; the next product's follow the last.
 	offset uint64
+	// tested are the axes that the condition depends on, and combinations is how many their values have.
+	tested       []tested
+	combinations uint64
 }
 
 // dimension is an axis and the name of its parameter.
@@ -51,10 +57,10 @@ func New(spec *trellisv1.StudySpec) (*Grid, error) {
 }
 
 // Size returns the number of indices, which is the number of points with those that occur in several grids counted
-// in each of them.
+// in each of them, and with those that the condition leaves out.
 func (g *Grid) Size() uint64 { return g.size }
 
-// At returns the point with an index, which must be below Size.
+// At returns the point with an index, which must be below Size, even if the condition leaves it out.
 func (g *Grid) At(index uint64) *trellisv1.Parameters {
 	return g.at(g.productOf(index), index)
 }
@@ -96,7 +102,7 @@ func (g *Grid) point(k int, index uint64, values map[string]*trellisv1.Value) *t
 func (g *Grid) Index(parameters *trellisv1.Parameters) (uint64, bool) {
 	for k := range g.products {
 		if index, ok := g.index(k, parameters); ok {
-			return index, true
+			return index, g.Meets(parameters)
 		}
 	}
 	return 0, false
@@ -120,8 +126,11 @@ func (g *Grid) index(k int, parameters *trellisv1.Parameters) (uint64, bool) {
 	return p.offset + index, true
 }
 
-// First says whether no earlier grid of the union has the point of this index, which is below Size.
-func (g *Grid) First(index uint64) bool { return g.first(g.productOf(index), index) }
+// First says whether the point of this index, which is below Size, is in the grid and no earlier grid of the union has it.
+func (g *Grid) First(index uint64) bool {
+	k := g.productOf(index)
+	return g.first(k, index) && (g.where == nil || g.Meets(g.at(k, index)))
+}
 
 func (g *Grid) first(k int, index uint64) bool {
 	if k == 0 {
@@ -162,16 +171,28 @@ func (p *product) has(of *product, ids []uint32) bool {
 // and the seed share their values, which nobody may change.
 func (g *Grid) All() iter.Seq2[uint64, *trellisv1.Parameters] {
 	return func(yield func(uint64, *trellisv1.Parameters) bool) {
-		for k := range g.products {
-			if !g.allOf(k, yield) {
-				return
-			}
-		}
+		// Nothing ends it early but yield.
+		_ = g.each(context.Background(), yield)
 	}
 }
 
-// allOf yields the points of product k. It returns false if no more are wanted.
-func (g *Grid) allOf(k int, yield func(uint64, *trellisv1.Parameters) bool) bool {
+// each is All that ends early with the error of ctx.
+func (g *Grid) each(ctx context.Context, yield func(uint64, *trellisv1.Parameters) bool) error {
+	for k := range g.products {
+		if more, err := g.eachOf(ctx, k, yield); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// interruptEvery is how many indices eachOf passes before it asks whether anybody waits for it.
+const interruptEvery = 1024
+
+// eachOf yields the points of product k. It returns false if no more are wanted.
+func (g *Grid) eachOf(
+	ctx context.Context, k int, yield func(uint64, *trellisv1.Parameters) bool,
+) (more bool, err error) {
 	p := &g.products[k]
 	end := g.size
 	if k+1 < len(g.products) {
@@ -187,13 +208,18 @@ func (g *Grid) allOf(k int, yield func(uint64, *trellisv1.Parameters) bool) bool
 		}
 		behind *= p.dimensions[i].size()
 	}
+	t := tester{grid: g}
 	shared := make([]map[string]*trellisv1.Value, behind)
 	for index := p.offset; index < end; index++ {
 		at := (index - p.offset) / seeds
 		if at%turn == 0 && (index-p.offset)%seeds == 0 {
 			clear(shared)
 		}
-		if !g.first(k, index) {
+		if index%interruptEvery == 0 && ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		// What can't be computed has been refused: see LeftOut.
+		if ok, err := t.meets(k, index); err != nil || !ok || !g.first(k, index) {
 			continue
 		}
 		values := shared[at%behind]
@@ -202,8 +228,8 @@ func (g *Grid) allOf(k int, yield func(uint64, *trellisv1.Parameters) bool) bool
 			shared[at%behind] = values
 		}
 		if !yield(index, g.point(k, index, values)) {
-			return false
+			return false, nil
 		}
 	}
-	return true
+	return true, nil
 }

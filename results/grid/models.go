@@ -56,8 +56,15 @@ func (models Models) check(b *builder, spec *trellisv1.StudySpec) {
 		return
 	}
 	b.checkPretrained(spec, model.GetPretrained())
+	fixed := map[string]bool{}
 	for i := range spec.GetGrid() {
 		for _, its := range axesOf(spec, i) {
+			if its.path[0] == "fixed" {
+				if fixed[its.name] {
+					continue
+				}
+				fixed[its.name] = true
+			}
 			if axis := Axis(model, its.name); axis != nil {
 				b.checkBounds(axis, its.axis, its.path)
 			} else {
@@ -186,7 +193,7 @@ func (b *builder) checkBounds(axis *trellisv1.ModelAxis, values *trellisv1.Axis,
 	}
 	for i, value := range values.GetValues() {
 		if len(b.violations) == known && !takes(axis, value) {
-			refuse(value, append(path, listOf(values), i)...)
+			refuse(value, valuePath(path, listOf(values), i)...)
 			return
 		}
 	}

@@ -55,7 +55,7 @@ func (b *builder) checkProgram(spec *trellisv1.StudySpec) {
 			"to give the same metrics twice: leave audit out, or add deterministic: true to the program", "audit")
 	}
 	b.checkCommand(program, parameterNames(spec))
-	b.checkVariables(parameterNames(spec))
+	b.checkNames(spec)
 	for _, name := range slices.Sorted(maps.Keys(program.GetEnvironment())) {
 		if problem := variableProblem(name, program.GetEnvironment()[name]); problem != "" {
 			b.refuse("program.environment", problem, "program", "environment", mapKey(name))
@@ -90,20 +90,6 @@ func (b *builder) checkCommand(program *trellisv1.Program, parameters []string) 
 			b.refuse("program.command", fmt.Sprintf("{%s} names no parameter of the grid, which has %s; {{%s}} is the text in "+
 				"single braces", name, strings.Join(append(parameters, template.Common...), ", "), name), "program", "command", i)
 		}
-	}
-}
-
-// checkVariables refuses parameters whose variables have the same name, so that a program would get one value of two.
-func (b *builder) checkVariables(parameters []string) {
-	first := map[string]string{}
-	for _, name := range parameters {
-		variable := template.Variable(name)
-		if other, taken := first[variable]; taken && other != name {
-			b.refuse("program.variable", fmt.Sprintf("the parameters %s and %s would both be the variable %s of the program's "+
-				"environment: rename one", other, name, variable), "grid")
-			continue
-		}
-		first[variable] = name
 	}
 }
 

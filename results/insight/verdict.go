@@ -182,11 +182,17 @@ func NextSeed(snapshot *results.Snapshot, study *trellisv1.Study) ([]*trellisv1.
 	}
 	tried := func(at, place int) bool { return compared.answered[at].hasTried(compared.seeds[place]) }
 	wanting, place := statistics.NextSeed(compared.samples, compared.plan, tried)
+	spec, err := grid.New(study.GetSpec())
+	if err != nil {
+		return nil, fmt.Errorf("find the next seed of study %q: %w", study.GetName(), err)
+	}
 	var points []*trellisv1.Parameters
 	for _, at := range wanting {
 		point := grid.WithMaxEpochs(compared.answered[at].parameters, compared.answered[at].parameters.GetMaxEpochs())
 		point.Seed = compared.seeds[place]
-		points = append(points, point)
+		if spec.Meets(point) {
+			points = append(points, point)
+		}
 	}
 	return points, nil
 }
