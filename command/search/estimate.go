@@ -67,7 +67,7 @@ func estimateHere(
 	}
 	return &trellisv1.PlanStudyResponse{
 		Trials: summary.Trials, Runs: summary.Runs, Epochs: summary.Epochs, EpochsAlone: summary.EpochsAlone,
-		LeftOut: leftOut,
+		LeftOut:  leftOut,
 		Forecast: bound(summary.Runs, summary.Epochs, longestRun(points), pace, slots, basis),
 	}, nil
 }
