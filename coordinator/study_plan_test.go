@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -36,6 +37,48 @@ func TestAPlanSaysWhatAStudyCosts(t *testing.T) {
 		listed, err := h.studies.ListStudies(h.Context(), &trellisv1.ListStudiesRequest{})
 		if err != nil || len(listed.GetStudies()) != 0 {
 			t.Errorf("planning has created %v, %v", listed, err)
+		}
+	})
+}
+
+// TestAPlanCountsWhatWhereLeavesOut: and the study has the other trials, with the indices of the whole grid.
+func TestAPlanCountsWhatWhereLeavesOut(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		spec := slowSpec("some", 3)
+		spec.Grid[0].Axes["max_epochs"] = trellisv1.AxisOf(5, 10)
+		spec.Seeds = trellisv1.AxisOf(1, 2)
+		spec.Where = "max_epochs > 5 && (seed == 2 || learning_rate > 1000)"
+		p := h.plan(spec, false)
+		if p.GetTrials() != 3 || p.GetLeftOut() != 9 || p.GetRuns() != 3 || p.GetEpochs() != 30 {
+			t.Errorf("planned %v", p)
+		}
+		h.create(spec)
+		trials, err := h.trials.ListTrials(h.Context(), &trellisv1.ListTrialsRequest{Study: "some"})
+		if err != nil || len(trials.GetTrials()) != 3 {
+			t.Fatalf("created %v and %v", trials, err)
+		}
+		for i, trial := range trials.GetTrials() {
+			if trial.GetIndex() != uint64(3+4*i) || trial.GetParameters().GetSeed() != 2 {
+				t.Errorf("trial %d is %v", i, trial)
+			}
+		}
+		extended, err := h.studies.ExtendStudy(h.Context(), &trellisv1.ExtendStudyRequest{
+			Study: "some", Axes: map[string]*trellisv1.Axis{"max_epochs": trellisv1.AxisOf(2, 20)},
+		})
+		if err != nil || extended.GetTrials() != 3 {
+			t.Errorf("an extension adds %d trials, %v", extended.GetTrials(), err)
+		}
+		for where, want := range map[string]string{
+			"max_epochs > 10":           "leaves out all 12 points",
+			"1 / (max_epochs - 10) < 3": "division by zero for max_epochs 10",
+			"max_epoch > 5":             `did you mean "max_epochs"?`,
+			"learning_rate == 'x'":      "can't be used on a number and a text",
+		} {
+			spec.Name, spec.Where = "none", where
+			_, err := h.studies.CreateStudy(h.Context(), &trellisv1.CreateStudyRequest{Spec: spec})
+			if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %s", where, err, want)
+			}
 		}
 	})
 }

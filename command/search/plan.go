@@ -168,7 +168,6 @@ func planColumns(name string) []output.Column[studyPlan] {
 	return []output.Column[studyPlan]{
 		{Name: "study", Plain: func(studyPlan) string { return name }},
 		{Name: "trials", Plain: number(studyPlan.GetTrials)},
-		{Name: "left_out", Plain: number(studyPlan.GetLeftOut)},
 		{Name: "runs", Plain: number(studyPlan.GetRuns)},
 		{Name: "epochs", Plain: number(studyPlan.GetEpochs)},
 		{Name: "epochs_alone", Plain: number(studyPlan.GetEpochsAlone)},
@@ -189,6 +188,7 @@ func planColumns(name string) []output.Column[studyPlan] {
 		{Name: "seconds", Plain: seconds((*trellisv1.Estimate).GetExpected)},
 		{Name: "seconds_low", Plain: seconds((*trellisv1.Estimate).GetLow)},
 		{Name: "seconds_high", Plain: seconds((*trellisv1.Estimate).GetHigh)},
+		{Name: "left_out", Plain: number(studyPlan.GetLeftOut)},
 	}
 }
 

@@ -37,6 +37,15 @@ func TestGoldenPlans(t *testing.T) {
 			},
 		}, fake.Now)
 	}
+	without := func(format output.Format, out *bytes.Buffer) error {
+		return writePlan(out, format, &trellisv1.StudySpec{Name: "sample"}, &trellisv1.PlanStudyResponse{
+			Trials: 40, LeftOut: 68, Runs: 20, Epochs: 300, EpochsAlone: 450,
+			Forecast: bound(2, 300, 200, 33.25, 8, &trellisv1.ForecastBasis{EpochTime: true}),
+		}, fake.Now)
+	}
+	golden.CheckListing(t, "where_plan", func(format string, out *bytes.Buffer) error {
+		return without(output.Format(format), out)
+	})
 	golden.CheckListing(t, "estimate", func(format string, out *bytes.Buffer) error {
 		return cost(output.Format(format), out)
 	})

@@ -95,7 +95,8 @@ func (l Language) Compile(expression string) (*Condition, error) {
 		return nil, &Mistake{l.explain(expression, issues.Errors()[0])}
 	}
 	if output := ast.OutputType(); !output.IsExactType(cel.BoolType) {
-		return nil, mistake("%s is %s: must be a condition such as %s", expression, typeName(output.String()), l.Example)
+		return nil, mistake("%s is %s: must be a condition such as %s", expression, typeName(output.String()),
+			l.Example)
 	}
 	if err := checkPatterns(ast); err != nil {
 		return nil, err

@@ -30,7 +30,8 @@ var language = Language{
 }
 
 var sample = values{
-	"lr": 2.0, "optimizer.lr": 0.5, "optimizer.steps": int64(3), "batch_size": int64(64), "model": "resnet18", "amp": true,
+	"lr": 2.0, "optimizer.lr": 0.5, "optimizer.steps": int64(3), "batch_size": int64(64), "model": "resnet18",
+	"amp": true,
 }
 
 // Numbers and whole numbers mix as people expect, and names with dots are variables.
@@ -94,7 +95,7 @@ func TestMistakes(t *testing.T) {
 		"optimizer.lrr > 1":               `unknown parameter "optimizer.lrr": did you mean "optimizer.lr"?`,
 		"optimizer > 1":                   `unknown parameter "optimizer": `,
 		"modl.startsWith('x')":            `unknown parameter "modl": did you mean "model"?`,
-		"lr % 2 == 0":                     "% can't be used on a number and a whole number: convert one with double() or int()",
+		"lr % 2 == 0":                     "% can't be used on a number and a whole number: convert one with double()",
 		"batch_size":                      "batch_size is a whole number: must be a condition such as lr < 1",
 		"duration('1s') > duration(0)":    "can't",
 		"duration('1s') < duration('2s')": `unknown function "duration"`,

@@ -35,8 +35,10 @@ func (l Language) explain(expression string, mistake *cel.Error) string {
 	case strings.HasPrefix(mistake.Message, "Syntax error") && strings.TrimSpace(rest) == "":
 		return fmt.Sprintf("something is missing after %q", strings.TrimSpace(expression))
 	case strings.HasPrefix(mistake.Message, "Syntax error"):
-		return fmt.Sprintf("unexpected %q at column %d%s", strings.TrimSpace(rest), mistake.Location.Column()+1, instead(rest))
-	case strings.HasPrefix(mistake.Message, "invalid int literal"), strings.HasPrefix(mistake.Message, "invalid double literal"):
+		return fmt.Sprintf("unexpected %q at column %d%s", strings.TrimSpace(rest), mistake.Location.Column()+1,
+			instead(rest))
+	case strings.HasPrefix(mistake.Message, "invalid int literal"),
+		strings.HasPrefix(mistake.Message, "invalid double literal"):
 		return fmt.Sprintf("the number at %q is out of range", rest)
 	}
 	return fmt.Sprintf("%q can't be used at column %d", rest, mistake.Location.Column()+1)
@@ -55,7 +57,9 @@ func following(expression string, line, column int) string {
 // instead says what stands in a condition for what other languages have there.
 func instead(rest string) string {
 	word, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-	for theirs, ours := range map[string]string{"and": "&&", "AND": "&&", "or": "||", "OR": "||", "=": "==", "<>": "!="} {
+	for theirs, ours := range map[string]string{
+		"and": "&&", "AND": "&&", "or": "||", "OR": "||", "=": "==", "<>": "!=",
+	} {
 		if word == theirs {
 			return fmt.Sprintf(": use %s", ours)
 		}

@@ -63,7 +63,8 @@ func (w *widener) typeOf(e celast.Expr) *cel.Type {
 	case celast.CallKind:
 		call := e.AsCall()
 		switch call.FunctionName() {
-		case operators.Negate, operators.Add, operators.Subtract, operators.Multiply, operators.Divide, operators.Modulo:
+		case operators.Negate, operators.Add, operators.Subtract, operators.Multiply, operators.Divide,
+			operators.Modulo:
 			return w.typeOf(call.Args()[0]) // Both operands have the same type by now, or there is none.
 		case "double":
 			return cel.DoubleType

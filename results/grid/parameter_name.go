@@ -30,18 +30,19 @@ func nameProblem(name string) string {
 	case len(name) > maxName:
 		return fmt.Sprintf("the name of a parameter has at most %d characters, and this one %d", maxName, len(name))
 	case !parameterName.MatchString(name):
-		return fmt.Sprintf("%q can't be the name of a parameter: it needs letters, digits and underscores, no digit first, and "+
-			"dots only between such names, for example optimizer.lr", name)
+		return fmt.Sprintf("%q can't be the name of a parameter: it needs letters, digits and underscores, no digit first, "+
+			"and dots only between such names, for example optimizer.lr", name)
 	case name == Seed || name == Seeds:
-		return "seeds are not among a grid's parameters: write them at the top level of the spec, for example seeds: [1, 2]"
+		return "seeds are not among a grid's parameters: write them at the top level of the spec, for example " +
+			"seeds: [1, 2]"
 	case name != MaxEpochs && isTaken(name):
-		return fmt.Sprintf("%s can't be the name of a parameter: it is what every trial has already; choose another, for example "+
-			"my_%s", name, name)
+		return fmt.Sprintf("%s can't be the name of a parameter: it is what every trial has already; choose another, for "+
+			"example my_%s", name, name)
 	}
 	for part := range strings.SplitSeq(name, ".") {
 		if slices.Contains(reservedWords, part) {
-			return fmt.Sprintf("%s can't be the name of a parameter: %s is a reserved word in filters and where; choose another, for "+
-				"example my_%s", name, part, part)
+			return fmt.Sprintf("%s can't be the name of a parameter: %s is a reserved word in filters and where; choose "+
+				"another, for example my_%s", name, part, part)
 		}
 	}
 	return ""
@@ -69,16 +70,16 @@ func (b *builder) checkNames(spec *trellisv1.StudySpec) {
 			if problem != "" {
 				refuse("axis.name", problem)
 			} else if other != "" && other != its.name {
-				refuse("program.variable", fmt.Sprintf("the parameters %s and %s would both be the variable %s of the program's "+
-					"environment: rename one", other, its.name, variable))
+				refuse("program.variable", fmt.Sprintf("the parameters %s and %s would both be the variable %s of the "+
+					"program's environment: rename one", other, its.name, variable))
 			}
 			for _, other := range names {
 				if problem != "" {
 					break
 				}
 				if strings.HasPrefix(its.name, other+".") || strings.HasPrefix(other, its.name+".") {
-					refuse("axis.name", fmt.Sprintf("the parameters %s and %s exclude each other: one is a value, and contains the "+
-						"other; rename one", other, its.name))
+					refuse("axis.name", fmt.Sprintf("the parameters %s and %s exclude each other: one is a value, and "+
+						"contains the other; rename one", other, its.name))
 				}
 			}
 			names, variables[variable] = append(names, its.name), its.name

@@ -49,8 +49,8 @@ func (b *builder) addWhere(g *Grid, spec *trellisv1.StudySpec) {
 	g.where = &where{compiled, g.kinds}
 	for k := range g.products {
 		if missing := g.products[k].addTested(g.where); missing != "" {
-			b.refuse("where", fmt.Sprintf("where: grid %d of %d has no %s, so it can't be compared there: add it to the grid, or "+
-				"to fixed", k+1, len(g.products), missing), "where")
+			b.refuse("where", fmt.Sprintf("where: grid %d of %d has no %s, so it can't be compared there: add it to the "+
+				"grid, or to fixed", k+1, len(g.products), missing), "where")
 			return
 		}
 	}
@@ -214,15 +214,16 @@ func LeftOut(ctx context.Context, spec *trellisv1.StudySpec) (count uint64, err 
 			return 0, invalid("where", fmt.Sprintf("where: %s for %s", wrong, g.describe(g.at(k, index))), "where")
 		}
 		if t.cost > maxWhereCost {
-			return 0, invalid("where", fmt.Sprintf("where: takes too long to compute for %s points: make it or the grid "+
-				"smaller", grouped(g.size)), "where")
+			return 0, invalid("where", fmt.Sprintf("where: takes too long to compute for %s points: make it or the "+
+				"grid smaller", grouped(g.size)), "where")
 		}
 		if some = some || ok; !ok && g.first(k, index) {
 			count++
 		}
 	}
 	if !some {
-		return 0, invalid("where", fmt.Sprintf("where: leaves out all %s points: no trial would be left", grouped(count)), "where")
+		return 0, invalid("where", fmt.Sprintf("where: leaves out all %s points: no trial would be left",
+			grouped(count)), "where")
 	}
 	return count, nil
 }

@@ -180,19 +180,28 @@ func NextSeed(snapshot *results.Snapshot, study *trellisv1.Study) ([]*trellisv1.
 	if err != nil {
 		return nil, fmt.Errorf("find the next seed of study %q: %w", study.GetName(), err)
 	}
-	tried := func(at, place int) bool { return compared.answered[at].hasTried(compared.seeds[place]) }
-	wanting, place := statistics.NextSeed(compared.samples, compared.plan, tried)
-	spec, err := grid.New(study.GetSpec())
-	if err != nil {
-		return nil, fmt.Errorf("find the next seed of study %q: %w", study.GetName(), err)
+	meets := func(*trellisv1.Parameters) bool { return true }
+	if study.GetSpec().GetWhere() != "" {
+		points, err := grid.New(study.GetSpec())
+		if err != nil {
+			return nil, fmt.Errorf("find the next seed of study %q: %w", study.GetName(), err)
+		}
+		meets = points.Meets
 	}
+	point := func(at, place int) *trellisv1.Parameters {
+		its := compared.answered[at].parameters
+		its = grid.WithMaxEpochs(its, its.GetMaxEpochs())
+		its.Seed = compared.seeds[place]
+		return its
+	}
+	// What the spec's where leaves out is as if it had been tried without an answer.
+	tried := func(at, place int) bool {
+		return compared.answered[at].hasTried(compared.seeds[place]) || !meets(point(at, place))
+	}
+	wanting, place := statistics.NextSeed(compared.samples, compared.plan, tried)
 	var points []*trellisv1.Parameters
 	for _, at := range wanting {
-		point := grid.WithMaxEpochs(compared.answered[at].parameters, compared.answered[at].parameters.GetMaxEpochs())
-		point.Seed = compared.seeds[place]
-		if spec.Meets(point) {
-			points = append(points, point)
-		}
+		points = append(points, point(at, place))
 	}
 	return points, nil
 }

@@ -232,6 +232,31 @@ func (s *seeded) settle(want int) (rounds []string) {
 }
 
 // TestNextSeed settles studies in the store.
+// Seeds that are added keep to the spec's where.
+func TestNextSeedKeepsToWhere(t *testing.T) {
+	s := newSeeded(t, &trellisv1.StudySpec{
+		Name: "s", Seeds: trellisv1.AxisOf[int](2), Settle: &trellisv1.Settle{MaxSeeds: 5},
+		Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"latent_dim": trellisv1.AxisOf(2, 4), "max_epochs": trellisv1.AxisOf(2),
+		}}},
+		Where: "seed != 1 && (latent_dim == 2 || seed < 5)",
+	}, []uint32{2, 4}, []uint32{2}, func(latentDim, seed uint32) []float64 {
+		return []float64{9, rand.New(rand.NewPCG(uint64(latentDim), uint64(seed))).NormFloat64()}
+	})
+	for _, round := range s.settle(10) {
+		for step := range strings.SplitSeq(round, ", ") {
+			if step == "" || strings.HasSuffix(step, " with 1") || strings.Contains(step, "4 with 5") {
+				t.Errorf("round %q", round)
+			}
+		}
+	}
+	study, err := s.Snapshot().Study(nil, "s")
+	ok(t, err)
+	if study.State != trellisv1.StudyState_STUDY_STATE_COMPLETED || study.GetProgress().GetTrials() < 4 {
+		t.Errorf("the study is %v with %d trials", study.State, study.GetProgress().GetTrials())
+	}
+}
+
 func TestNextSeed(t *testing.T) {
 	noise := func(latentDim, seed uint32) float64 {
 		return rand.New(rand.NewPCG(uint64(latentDim), uint64(seed))).NormFloat64() / 100
