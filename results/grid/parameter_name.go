@@ -30,19 +30,19 @@ func nameProblem(name string) string {
 	case len(name) > maxName:
 		return fmt.Sprintf("the name of a parameter has at most %d characters, and this one %d", maxName, len(name))
 	case !parameterName.MatchString(name):
-		return fmt.Sprintf("%q can't be the name of a parameter: it needs letters, digits and underscores, no digit first, "+
-			"and dots only between such names, for example optimizer.lr", name)
+		return fmt.Sprintf("%q can't be the name of a parameter: it needs letters, digits and underscores, no digit "+
+			"first, and dots only between such names, for example optimizer.lr", name)
 	case name == Seed || name == Seeds:
 		return "seeds are not among a grid's parameters: write them at the top level of the spec, for example " +
 			"seeds: [1, 2]"
 	case name != MaxEpochs && isTaken(name):
-		return fmt.Sprintf("%s can't be the name of a parameter: it is what every trial has already; choose another, for "+
-			"example my_%s", name, name)
+		return fmt.Sprintf("%s can't be the name of a parameter: it is what every trial has already; choose "+
+			"another, for example my_%s", name, name)
 	}
 	for part := range strings.SplitSeq(name, ".") {
 		if slices.Contains(reservedWords, part) {
-			return fmt.Sprintf("%s can't be the name of a parameter: %s is a reserved word in filters and where; choose "+
-				"another, for example my_%s", name, part, part)
+			return fmt.Sprintf("%s can't be the name of a parameter: %s is a reserved word in filters and where; "+
+				"choose another, for example my_%s", name, part, part)
 		}
 	}
 	return ""

@@ -49,8 +49,8 @@ func (b *builder) addWhere(g *Grid, spec *trellisv1.StudySpec) {
 	g.where = &where{compiled, g.kinds}
 	for k := range g.products {
 		if missing := g.products[k].addTested(g.where); missing != "" {
-			b.refuse("where", fmt.Sprintf("where: grid %d of %d has no %s, so it can't be compared there: add it to the "+
-				"grid, or to fixed", k+1, len(g.products), missing), "where")
+			b.refuse("where", fmt.Sprintf("where: grid %d of %d has no %s, so it can't be compared there: add it to "+
+				"the grid, or to fixed", k+1, len(g.products), missing), "where")
 			return
 		}
 	}

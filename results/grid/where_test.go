@@ -82,6 +82,9 @@ func checkWhere(t *testing.T, spec *trellisv1.StudySpec, want []uint64, distinct
 	next, ok := g.From(0)
 	for index := range g.Size() {
 		kept := slices.Contains(want, index)
+		if at, ok := g.Index(g.At(index)); ok != slices.Contains(want, at) {
+			t.Errorf("%s: index %d is in the grid: %t", spec.GetWhere(), index, ok)
+		}
 		if g.First(index) != kept {
 			t.Errorf("%s: index %d is first: %t", spec.GetWhere(), index, !kept)
 		}
