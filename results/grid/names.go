@@ -83,8 +83,3 @@ func NamesOf(p *trellisv1.Parameters) []string {
 	slices.SortFunc(names, CompareNames)
 	return names
 }
-
-// namesIn returns the names of a grid's axes in the order of the digits.
-func namesIn(grid *trellisv1.Grid) []string {
-	return slices.SortedFunc(maps.Keys(grid.GetAxes()), CompareNames)
-}

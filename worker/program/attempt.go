@@ -33,9 +33,8 @@ type attempt struct {
 
 	// epochs is the last epoch that was reported.
 	epochs int
-	// objective says that the objective's metric was reported, and metrics are the names of all that were.
-	objective bool
-	metrics   map[string]bool
+	// metrics are the names of all metrics that were reported.
+	metrics map[string]bool
 	// unwanted is the last checkpoint that was reported and not wanted, missing the last one that was not there.
 	unwanted *line
 	missing  error
