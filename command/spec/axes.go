@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -247,6 +248,10 @@ func (r *specReader) readValue(node *yaml.Node, value *trellisv1.Value) {
 				return
 			}
 		case "!!str", "!!timestamp":
+			if _, err := strconv.ParseFloat(node.Value, 64); node.Style == 0 && errors.Is(err, strconv.ErrRange) {
+				r.report(node, node.Value+" is too large for a number; a text that looks like one needs quotes")
+				return
+			}
 			value.Kind = &trellisv1.Value_Text{Text: node.Value}
 			return
 		}

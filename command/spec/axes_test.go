@@ -1,0 +1,19 @@
+package spec
+
+import (
+	"strings"
+	"testing"
+)
+
+// A number that is too large is not taken for a text, unless it is in quotes.
+func TestTooLargeNumbers(t *testing.T) {
+	const text = "name: p\nprogram: {command: [train]}\nobjective: {metric: acc}\ngrid: {max_epochs: 1, a: [VALUE]}\n"
+	if _, err := Parse("p.yaml", []byte(strings.Replace(text, "VALUE", "1e400", 1))); err == nil ||
+		!strings.Contains(err.Error(), "1e400 is too large for a number") {
+		t.Errorf("got %v", err)
+	}
+	spec, err := Parse("p.yaml", []byte(strings.Replace(text, "VALUE", `"1e400"`, 1)))
+	if err != nil || spec.GetGrid()[0].GetAxes()["a"].GetValues()[0].GetText() != "1e400" {
+		t.Errorf("in quotes: %v, %v", spec, err)
+	}
+}
