@@ -168,6 +168,8 @@ func heuristicOf(r report) string {
 // describeExactness says whether the answer is that of the whole grid.
 func describeExactness(r report) string {
 	switch {
+	case heuristicOf(r) == "" && !describe.IsDeterministic(r.GetStudy()):
+		return "nothing was pruned: each point was trained. The program is not deterministic: another training may differ"
 	case heuristicOf(r) == "":
 		return "nothing was pruned: each result is bit for bit that of training the trial alone"
 	case r.GetPruned() == 0:
