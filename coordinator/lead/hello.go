@@ -1,0 +1,80 @@
+package lead
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+
+	"trellis/coordinator/access"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// workerOf returns what a worker says of itself in its hello, with its principal.
+func workerOf(hello *trellisv1.Hello, principal access.Principal) *trellisv1.Worker {
+	worker := &trellisv1.Worker{
+		Name: hello.GetWorker(), State: trellisv1.WorkerState_WORKER_STATE_READY, Slots: hello.GetSlots(),
+		Version: hello.GetVersion(), Processor: hello.GetProcessor(), Machine: hello.GetMachine(),
+		Principal: principal.Message(), Capacity: hello.GetCapacity(),
+	}
+	if hello.GetDraining() {
+		worker.State = trellisv1.WorkerState_WORKER_STATE_DRAINING
+	}
+	if key := hello.GetKey(); len(key) > 0 {
+		hash := sha256.Sum256(key)
+		worker.Key = hash[:]
+	}
+	return worker
+}
+
+// isSame says whether a worker is the process that a name belongs to: it has its key and is the same principal. A name
+// without a key, from before there were any, belongs to nobody yet.
+func isSame(known, worker *trellisv1.Worker) bool {
+	return known.GetKey() == nil || subtle.ConstantTimeCompare(known.GetKey(), worker.GetKey()) == 1 &&
+		proto.Equal(known.GetPrincipal(), worker.GetPrincipal())
+}
+
+// checkName refuses a worker that greets with another's name, before it ends the other's session. The log refuses it
+// again: of two that are new at the same time.
+func (h *host) checkName(worker *trellisv1.Worker) error {
+	known, err := h.store.Snapshot().Worker(nil, worker.GetName())
+	switch {
+	case errors.Is(err, results.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case !isSame(known, worker):
+		h.logger.Debug("refused a worker that greets with another's name", "worker", worker.GetName(),
+			"principal", access.FromMessage(worker.GetPrincipal()))
+		return errTaken(worker.GetName())
+	}
+	return nil
+}
+
+func errTaken(name string) error {
+	return status.Errorf(codes.PermissionDenied, "the name %s belongs to another worker: a worker keeps the key and the "+
+		"principal with which it first greeted", name)
+}
+
+// register puts the worker into the store, unless that has it already just so: when all workers come back to a new
+// leader, the log is spared thousands of entries.
+func (h *host) register(ctx context.Context, worker *trellisv1.Worker) error {
+	known, err := h.store.Snapshot().Worker(nil, worker.GetName())
+	if err == nil && known.GetState() == worker.GetState() && known.GetSlots() == worker.GetSlots() &&
+		known.GetVersion() == worker.GetVersion() && known.GetProcessor() == worker.GetProcessor() &&
+		known.GetMachine() == worker.GetMachine() && bytes.Equal(known.GetKey(), worker.GetKey()) &&
+		proto.Equal(known.GetPrincipal(), worker.GetPrincipal()) &&
+		known.GetLeaseMilliseconds() == worker.GetLeaseMilliseconds() &&
+		proto.Equal(known.GetCapacity(), worker.GetCapacity()) {
+		// There is nothing to write, which would fail on a node that does not lead any more and has not noticed: it
+		// must not tell the worker which of its attempts stand.
+		return h.log.Verify(ctx)
+	}
+	return setWorker(ctx, h.log, worker)
+}
