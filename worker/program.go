@@ -141,8 +141,15 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log 
 		epoch := int(a.assignment.GetCheckpoint().GetEpoch())
 		checkpoints.best.recall(a.assignment.GetHistory(), epoch)
 		before = epoch
-		if config.FirstEpoch = epoch + 1; config.FirstEpoch > config.LastEpoch {
-			return program.Result{Epochs: epoch}, nil // It was lost between its last epoch and its outcome.
+	}
+	stopping := newProgramStopping(run.GetEarlyStopping(), a.assignment.GetHistory(), before)
+	// Its worker may have been lost between its last epoch and its outcome.
+	if ended := stopping.endedAt(); ended > 0 {
+		return program.Result{Epochs: ended}, errStoppedEarly
+	}
+	if before > 0 {
+		if config.FirstEpoch = before + 1; config.FirstEpoch > config.LastEpoch {
+			return program.Result{Epochs: before}, nil
 		}
 	}
 	if config.Output, err = program.CreateOutput(filepath.Join(folder, "output"), program.DefaultOutput); err != nil {
@@ -152,8 +159,9 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log 
 	log.Info("running a program", "from_epoch", config.FirstEpoch, "gpus", ids)
 	a.uploads.begin(nil, time.Now())
 	config.WantCheckpoint = checkpoints.wants
-	reports := &programReports{worker: w, attempt: a, checkpoints: checkpoints, ended: time.Now()}
-	reports.stopping = newProgramStopping(run.GetEarlyStopping(), a.assignment.GetHistory(), before)
+	reports := &programReports{
+		worker: w, attempt: a, checkpoints: checkpoints, ended: time.Now(), stopping: stopping,
+	}
 	result, err = reports.run(ctx, config, log)
 	if reports.stopped {
 		result.Epochs = reports.last // It may have reported more while it ended.

@@ -12,6 +12,8 @@ type programStopping struct {
 	metric string
 	rule   trainer.EarlyStopping
 	state  trainer.Patience
+	// ended is the epoch of the history with which the run has ended, 0 if it goes on.
+	ended int
 }
 
 // newProgramStopping returns the rule of a run as it is after the epochs of which the history is. It returns nil if the run
@@ -30,9 +32,20 @@ func newProgramStopping(
 	series := history[s.metric]
 	for i, value := range series.GetValues()[:min(epochs, len(series.GetValues()))] {
 		_, missing := slices.BinarySearch(series.GetMissing(), uint32(i))
-		s.state.Observe(s.rule, value, !missing)
+		if s.state.Observe(s.rule, value, !missing) && s.ended == 0 {
+			s.ended = i + 1
+		}
 	}
 	return s
+}
+
+// endedAt returns the epoch with which the run has ended already: its worker was lost between the last checkpoint and
+// the outcome. It returns 0 if the run goes on.
+func (s *programStopping) endedAt() int {
+	if s == nil {
+		return 0
+	}
+	return s.ended
 }
 
 // observe takes in an epoch's metrics, and says whether the run ends with it.
