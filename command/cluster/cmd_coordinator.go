@@ -106,6 +106,11 @@ trellis certificates --help. Other machines can connect only then, or with --ins
 		if config.Data, err = options.durability.Path(cmd); err != nil {
 			return err
 		}
+		if config.Data == "" && config.Artifacts != "" {
+			// Nothing in memory refers to what an earlier coordinator has stored there: all of it would be deleted.
+			return exit.Usagef("--artifacts cannot be combined with --in-memory: there are no checkpoints without a data " +
+				"directory")
+		}
 		return serve(ctx, env, options, config)
 	}
 	return cmd
