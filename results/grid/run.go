@@ -132,7 +132,7 @@ func valueLines(p, old *trellisv1.Parameters) []byte {
 		value := p.GetValues()[name]
 		x, numeric := value.Numeric()
 		alone := old != nil && numeric && place(name) != place("")
-		if without, ok := later[name]; alone || ok && x == without {
+		if without, ok := later[name]; alone || ok && old != nil && x == without {
 			continue
 		}
 		switch kind := value.GetKind().(type) {

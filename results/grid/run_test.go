@@ -152,6 +152,11 @@ func TestRunIDCovers(t *testing.T) {
 			t.Errorf("program: %s: it changes the id: %t, want %t", test.field, changed, test.determines)
 		}
 	}
+	shifted := newProgram()
+	shifted.Parameters.Values["shift"] = trellisv1.NumberValue(0)
+	if RunID(shifted) == RunID(newProgram()) {
+		t.Error("a program whose parameter shift is 0 has the id of one that has no such parameter")
+	}
 	config, longer := newProgram(), newProgram()
 	config.Program.Prefix, longer.Program.Prefix = false, false
 	longer.Parameters.MaxEpochs++
