@@ -97,7 +97,7 @@ var mayImport = map[string]string{
 	"results/snapshotfile":                 "",
 	"results/spelling":                     "",
 	"results/statistics":                   "",
-	"results/trajectory":                   "proto/trellis/v1 results/grid results/lifecycle results/objective results/pruning",
+	"results/trajectory":                   "proto/template proto/trellis/v1 results/grid results/lifecycle results/objective results/pruning",
 	"trainer":                              "trainer/adam trainer/dataset trainer/kernel trainer/model trainer/model/classifier trainer/model/convautoencoder trainer/model/denoisingautoencoder trainer/model/synthetic trainer/model/variationalautoencoder trainer/network trainer/stream",
 	"trainer/adam":                         "trainer/kernel",
 	"trainer/dataset":                      "",

@@ -3,6 +3,7 @@ package template
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -11,6 +12,13 @@ import (
 
 // Common are the names that every command may use in braces besides its parameters.
 var Common = []string{"max_epochs", "seed"}
+
+// Metric is what a program may call a metric: up to 63 letters, digits and characters of _ . / -, first a letter or an
+// underscore.
+var Metric = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]{0,62}$`)
+
+// MaxMetrics is how many metrics a run of a program may report.
+const MaxMetrics = 100
 
 // Errors of a command's arguments. Expand and Names wrap them with the place.
 var (

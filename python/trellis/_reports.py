@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, SupportsFloat
 
 # What workers accept.
 _MOST_METRICS = 100
-_LONGEST_NAME = 63
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,62}")
 # What else a report has.
 _RESERVED = frozenset({"epoch", "checkpoint"})
 
@@ -36,10 +37,10 @@ def numbers(metrics: Mapping[str, SupportsFloat]) -> dict[str, float]:
             raise TypeError(f"name of a metric must be a text, not {type(name).__name__}")
         if name in _RESERVED:
             raise ValueError(f"a metric can't be named {name!r}: reports have that field themselves")
-        if not 1 <= len(name.encode()) <= _LONGEST_NAME or any(c <= " " or c == "\x7f" for c in name):
+        if not _NAME.fullmatch(name):
             raise ValueError(
-                f"invalid name of a metric, {name!r}: must have 1 to {_LONGEST_NAME} bytes, without spaces and control "
-                "characters"
+                f"invalid name of a metric, {name!r}: must have at most 63 letters, digits and characters of _ . / -, and "
+                "begin with a letter or _"
             )
         checked[name] = _number(name, value)
     return checked

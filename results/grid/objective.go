@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"trellis/proto/template"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/objective"
 	"trellis/results/spelling"
@@ -66,7 +67,7 @@ func (models Models) checkObjective(b *builder, spec *trellisv1.StudySpec) {
 				"example objective: {metric: val_acc, direction: maximize}", "objective")
 		}
 		for field, metric := range map[string]string{"objective": o.GetMetric(), "early_stopping": stopping.GetMetric()} {
-			if metric != "" && !objective.ProgramMetric.MatchString(metric) {
+			if metric != "" && !template.Metric.MatchString(metric) {
 				b.refuse("metric.name", "a program's metric must have at most 63 letters, digits and characters of _ . / -, and begin "+
 					"with a letter or _", field, "metric")
 			}

@@ -3,7 +3,6 @@ package objective
 import (
 	"cmp"
 	"math"
-	"regexp"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -19,10 +18,6 @@ const (
 	TrainPrefix      = "train_"
 	ValidationPrefix = "validation_"
 )
-
-// ProgramMetric is what a program may call a metric: up to 63 letters, digits and characters of _ . / -, first a letter
-// or an underscore.
-var ProgramMetric = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]{0,62}$`)
 
 // The directions and summaries by their short names.
 const (

@@ -5,23 +5,20 @@ import (
 	"maps"
 	"slices"
 
+	"trellis/proto/template"
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/objective"
 )
 
 // A program names its metrics itself. One that it reports for the first time after the first epoch, or not for every
 // epoch, is missing in the others. What is recorded has a series for exactly the metrics that have a value, and each
 // has a place for every epoch, so that the same reports give the same rows no matter how they came in.
 
-// MaxOwnMetrics is how many metrics a program may report in one run.
-const MaxOwnMetrics = 100
-
 // checkOwnMetrics says what is wrong with the metrics that a program reports of count epochs, besides those recorded.
 func checkOwnMetrics(recorded, reported map[string]*trellisv1.Series, count int) error {
 	all := len(recorded)
 	for _, name := range slices.Sorted(maps.Keys(reported)) {
 		series := reported[name]
-		if !objective.ProgramMetric.MatchString(name) {
+		if !template.Metric.MatchString(name) {
 			return fmt.Errorf("metric %.80q: a name must have at most 63 letters, digits and characters of _ . / -, and begin "+
 				"with a letter or _", name)
 		}
@@ -38,8 +35,8 @@ func checkOwnMetrics(recorded, reported map[string]*trellisv1.Series, count int)
 			all++
 		}
 	}
-	if all > MaxOwnMetrics {
-		return fmt.Errorf("%d metrics, at most %d are allowed in a run", all, MaxOwnMetrics)
+	if all > template.MaxMetrics {
+		return fmt.Errorf("%d metrics, at most %d are allowed in a run", all, template.MaxMetrics)
 	}
 	return nil
 }

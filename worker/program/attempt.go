@@ -143,6 +143,9 @@ func (a *attempt) take(ctx context.Context, l line) error {
 	for name := range l.metrics {
 		a.metrics[name] = true
 	}
+	if len(a.metrics) > MaxMetrics {
+		return fmt.Errorf("it has reported %d metrics by now; a run can have at most %d", len(a.metrics), MaxMetrics)
+	}
 	if l.checkpoint != "" {
 		checkpoint, err := a.takeCheckpoint(ctx, l, report)
 		if err != nil {

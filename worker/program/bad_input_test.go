@@ -96,6 +96,15 @@ func packFiles(t *testing.T, files map[string]string) string {
 	return packed.Name()
 }
 
+// names is the report of an epoch with as many metrics as a run can have, whose names the epoch's number is part of.
+func names(epoch int) string {
+	text := fmt.Sprintf(`{"epoch": %d`, epoch+1)
+	for i := range MaxMetrics {
+		text += fmt.Sprintf(`, "m%d": 1`, epoch*MaxMetrics+i)
+	}
+	return text + "}"
+}
+
 func TestBadReports(t *testing.T) {
 	good := `{"epoch": 1, "loss": 1}`
 	for _, test := range []struct {
@@ -113,7 +122,8 @@ func TestBadReports(t *testing.T) {
 		{"a list", []string{`{"epoch": 1, "loss": [1]}`}, `"loss" is not a number`, 1},
 		{"no epoch", []string{`{"loss": 1}`}, `it has no "epoch"`, 1},
 		{"half an epoch", []string{`{"epoch": 1.5, "loss": 1}`}, "epoch 1.5 is not a whole number", 1},
-		{"a name", []string{`{"epoch": 1, "val loss": 1}`}, "spaces", 1},
+		{"a name", []string{`{"epoch": 1, "val loss": 1}`}, `"val loss" must have at most 63 letters`, 1},
+		{"ever new names", []string{names(0), names(1)}, "it has reported 200 metrics by now; a run can have at most 100", 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHarness(t, say(test.lines...)+sleeping)

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"trellis/proto/template"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/worker/archive"
 	"trellis/worker/supervisor"
@@ -65,10 +66,8 @@ const (
 const (
 	// MaxLine is how many bytes a report may have.
 	MaxLine = 1 << 20
-	// MaxMetrics is how many metrics a report may have.
-	MaxMetrics = 100
-	// MaxMetricName is how many bytes the name of a metric may have.
-	MaxMetricName = 63
+	// MaxMetrics is how many metrics a run may report.
+	MaxMetrics = template.MaxMetrics
 )
 
 // Report is what the program reported for an epoch.

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"trellis/proto/template"
 )
@@ -82,11 +81,9 @@ func (l *line) check() error {
 
 // checkName says whether a metric can have a name.
 func checkName(name string) error {
-	switch {
-	case name == "" || len(name) > MaxMetricName:
-		return fmt.Errorf("the name of metric %.70q must have 1 to %d bytes", name, MaxMetricName)
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }):
-		return fmt.Errorf("the name of metric %q must not contain spaces or control characters", name)
+	if !template.Metric.MatchString(name) {
+		return fmt.Errorf("the name of metric %.70q must have at most 63 letters, digits and characters of _ . / -, and begin "+
+			"with a letter or _", name)
 	}
 	return nil
 }
