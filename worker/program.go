@@ -202,7 +202,7 @@ func (w *Worker) makeAttemptFolder(a *attempt) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return os.MkdirTemp(folder, fmt.Sprintf("%s-%d-", w.name, a.number()))
+	return os.MkdirTemp(folder, fmt.Sprintf("%d-", a.number()))
 }
 
 // attemptsFolder returns the folder in which this worker's attempts have theirs. When it is made, those of workers that

@@ -1,7 +1,11 @@
 package output
 
 import (
+	"fmt"
+	"io"
 	"os"
+	"regexp"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -29,4 +33,36 @@ func terminalWidth(stream any) int {
 		return 0
 	}
 	return width
+}
+
+// Printable returns a writer to the stream. If that is a terminal, control characters are escaped, which could move its
+// cursor or rename its window: all but ends of lines, tabs, and the sequences that set colors.
+func Printable(stream io.Writer) io.Writer {
+	file, ok := stream.(*os.File)
+	if !ok || !IsTerminalFile(file) {
+		return stream
+	}
+	return printable{file}
+}
+
+type printable struct{ out io.Writer }
+
+func (p printable) Write(text []byte) (int, error) {
+	if _, err := p.out.Write(escapeControls(text)); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
+
+// control matches a control character, or a whole sequence that sets colors.
+var control = regexp.MustCompile(`\x1b\[[0-9;]*m|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x{80}-\x{9f}]`)
+
+func escapeControls(text []byte) []byte {
+	return control.ReplaceAllFunc(text, func(found []byte) []byte {
+		if found[0] == '\x1b' && len(found) > 1 {
+			return found
+		}
+		r, _ := utf8.DecodeRune(found)
+		return fmt.Appendf(nil, `\x%02x`, r)
+	})
 }

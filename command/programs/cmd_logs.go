@@ -84,7 +84,8 @@ func showLogs(
 		shown, err := copyLogs(ctx, env, c, &trellisv1.GetOutputRequest{
 			Study: study, Run: run.GetId(), Attempt: attempt, Follow: options.follow,
 		}, seen)
-		waits := status.Code(err) == codes.NotFound || shown == seen
+		// The next attempt may have no output yet, and the worker of the last may be lost.
+		waits := status.Code(err) == codes.NotFound || status.Code(err) == codes.Unavailable || shown == seen
 		if err != nil && !(options.follow && waits) {
 			return describeAttempts(err, run)
 		}
@@ -135,7 +136,8 @@ func copyLogs(
 		if response.GetOmitted() > 0 {
 			fmt.Fprintf(env.Err, "(%s left out)\n", output.ShortBytes(response.GetOmitted()))
 		}
-		if _, err := env.Out.Write(response.GetData()); err != nil {
+		// A program may be another's, whose output must not rule the terminal.
+		if _, err := output.Printable(env.Out).Write(response.GetData()); err != nil {
 			return attempt, err
 		}
 	}
