@@ -2,8 +2,11 @@ package worker
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -79,8 +82,8 @@ func (c *filesCache) ensure(ctx context.Context, files *trellisv1.Files, path st
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	// The digest was checked when they were downloaded. A file that was cut short by a full disk is not taken.
-	if info, err := os.Stat(path); err == nil && uint64(info.Size()) == files.GetSize() {
+	// A full disk may have cut a file short, and programs run as the worker's user may have changed it.
+	if isWhole(path, files) {
 		now := time.Now()
 		_ = os.Chtimes(path, now, now) // It only says which file was used last.
 		return nil
@@ -104,6 +107,21 @@ func (c *filesCache) ensure(ctx context.Context, files *trellisv1.Files, path st
 		return err
 	}
 	return c.sweep(time.Now())
+}
+
+// isWhole says whether a file has the content that its digest says.
+func isWhole(path string, files *trellisv1.Files) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || uint64(info.Size()) != files.GetSize() {
+		return false
+	}
+	hash := sha256.New()
+	_, err = io.Copy(hash, file)
+	return err == nil && hex.EncodeToString(hash.Sum(nil)) == files.GetSha256()
 }
 
 // sweep removes the files that were used the longest time ago while there are more than fit, and what was left behind.

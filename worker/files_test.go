@@ -27,7 +27,9 @@ func TestFilesAreFetchedOnce(t *testing.T) {
 		}
 		return nil
 	})
-	files := &trellisv1.Files{Sha256: "digest", Size: 5}
+	// The digest of 12345.
+	const digest = "5994471abb01112afcc18159f6cc74b4f511b99806da59b3caf5a9c173cacfc5"
+	files := &trellisv1.Files{Sha256: digest, Size: 5}
 	broken.Store(true)
 	if _, _, err := cache.get(t.Context(), files, func() {}); !errors.Is(err, fail) {
 		t.Fatalf("got %v", err)
@@ -55,12 +57,19 @@ func TestFilesAreFetchedOnce(t *testing.T) {
 	if err != nil || len(left) != 1 {
 		t.Errorf("the folder has %v, %v", left, err)
 	}
-	// A file that a full disk has cut short is fetched again.
-	if err := os.WriteFile(filepath.Join(cache.dir, "digest"), []byte("123"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := cache.get(t.Context(), files, func() {}); err != nil || fetched.Load() != 3 {
-		t.Errorf("got %v after %d fetches", err, fetched.Load())
+	// A file that a full disk has cut short is fetched again, and so is one that a program has changed.
+	for i, content := range []string{"123", "12346"} {
+		if err := os.WriteFile(filepath.Join(cache.dir, digest), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		path, release, err := cache.get(t.Context(), files, func() {})
+		if err != nil || fetched.Load() != int32(3+i) {
+			t.Fatalf("got %v after %d fetches", err, fetched.Load())
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != "12345" {
+			t.Errorf("instead of %s it is %q, %v", content, got, err)
+		}
+		release()
 	}
 }
 
