@@ -169,7 +169,8 @@ func heuristicOf(r report) string {
 func describeExactness(r report) string {
 	switch {
 	case heuristicOf(r) == "" && !describe.IsDeterministic(r.GetStudy()):
-		return "nothing was pruned: each point was trained. The program is not deterministic: another training may differ"
+		return fmt.Sprintf("nothing was pruned: each point was trained. The program is %s: another training may differ",
+			notDeterministic(r.GetStudy()))
 	case heuristicOf(r) == "":
 		return "nothing was pruned: each result is bit for bit that of training the trial alone"
 	case r.GetPruned() == 0:
@@ -184,6 +185,14 @@ func describeExactness(r report) string {
 	}
 }
 
+// notDeterministic says why a program's results may differ: it was found out, or it does not declare otherwise.
+func notDeterministic(study *trellisv1.Study) string {
+	if study.GetSpec().GetProgram().GetDeterministic() {
+		return "not deterministic"
+	}
+	return "not declared deterministic"
+}
+
 // describeDigest says what a digest covers if the study has not ended, and whether training again would give another one.
 func describeDigest(study *trellisv1.Study) string {
 	var notes []string
@@ -191,7 +200,7 @@ func describeDigest(study *trellisv1.Study) string {
 		notes = append(notes, "of the results so far")
 	}
 	if !describe.IsDeterministic(study) {
-		notes = append(notes, "not reproducible: the program is not deterministic")
+		notes = append(notes, "not reproducible: the program is "+notDeterministic(study))
 	}
 	if len(notes) == 0 {
 		return ""
