@@ -49,7 +49,7 @@ func TestCommandsThatCannotStart(t *testing.T) {
 		{"not executable", []string{"./plain.txt"}, BadCommand, "not executable: chmod +x"},
 		{"a folder", []string{"./dir"}, BadCommand, "is a folder"},
 		{"no interpreter", []string{"./lost.sh"}, NoCommand, "interpreter"},
-		{"no format", []string{"./bare"}, BadCommand, "neither a program"},
+		{"no format", []string{"./bare"}, NoCommand, "neither a program"},
 		{"unknown parameter", []string{"echo", "{rate}"}, BadCommand, `unknown parameter "rate"`},
 		{"NUL", []string{"echo", "a\x00b"}, BadCommand, "NUL"},
 		{"too long", []string{"echo", strings.Repeat("x", 1<<20)}, BadCommand, "larger than the system takes"},

@@ -14,7 +14,7 @@ type Kind int
 const (
 	// Broken means that the worker could not run the program: its disk is full, or it can't start processes.
 	Broken Kind = iota + 1
-	// NoCommand means that the command does not exist on this worker.
+	// NoCommand means that the command does not exist on this worker, or is not for its kind of machine.
 	NoCommand
 	// BadCommand means that the command, its arguments or files can't be run by any worker.
 	BadCommand

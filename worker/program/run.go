@@ -166,9 +166,11 @@ func (a *attempt) start(process *supervisor.Process, command []string) error {
 		return &Error{Kind: NoCommand, Err: err, Message: fmt.Sprintf("the interpreter of %s (its first line, #!, or "+
 			"its loader) does not exist on this worker", path)}
 	case failed.Errno == syscall.EACCES, failed.Errno == syscall.EPERM:
-		return notExecutable(path, err)
+		// It has the mode to be executed: this was looked at before.
+		return &Error{Kind: NoCommand, Err: err, Message: path + " can't be executed on this worker: " +
+			"the file system of its cache may be mounted with noexec"}
 	case failed.Errno == syscall.ENOEXEC:
-		return &Error{Kind: BadCommand, Err: err, Message: path + " is neither a program of this machine's kind nor " +
+		return &Error{Kind: NoCommand, Err: err, Message: path + " is neither a program of this machine's kind nor " +
 			"a script that begins with #! and its interpreter"}
 	case failed.Errno == syscall.E2BIG:
 		return &Error{
