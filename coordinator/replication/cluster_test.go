@@ -71,12 +71,24 @@ func (c *cluster) run(test func(c *cluster)) {
 	c.leader(first)
 	for _, m := range c.members[1:] {
 		c.start(m, false)
-		if err := first.log.AddNode(c.Context(), m.log.id, m.address); err != nil {
-			c.Fatal(err)
-		}
+		c.add(m)
 	}
 	c.converge()
 	test(c)
+}
+
+// add adds a node. On a machine that is busy with other tests, another may lead meanwhile.
+func (c *cluster) add(m *member) {
+	c.Helper()
+	for start := time.Now(); ; {
+		err := c.leader(c.members...).log.AddNode(c.Context(), m.log.id, m.address)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, ErrNotLeader) || time.Since(start) > time.Minute {
+			c.Fatal(err)
+		}
+	}
 }
 
 // start starts a node.
