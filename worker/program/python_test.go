@@ -43,7 +43,7 @@ for epoch in trellis.epochs():
     if epoch == 2:
         continue  # It is reported without metrics.
     (trellis.checkpoint() / "weights").write_text(str(epoch))
-    trellis.report(loss=0.1 + 0.2, up=float("inf"), nothing=float("nan"), **{"é/x": epoch})
+    trellis.report(loss=0.1 + 0.2, up=float("inf"), nothing=float("nan"), **{"e/x": epoch})
 `)
 	h.config.Parameters = map[string]*trellisv1.Value{
 		"lr":             {Kind: &trellisv1.Value_Number{Number: 1}},
@@ -58,7 +58,7 @@ for epoch in trellis.epochs():
 	first, second, third := h.reports[0], h.reports[1], h.reports[2]
 	// A constant expression would be exact.
 	tenth := 0.1
-	if m := first.Metrics; m["loss"] != tenth+0.2 || m["up"] != math.Inf(1) || !math.IsNaN(m["nothing"]) || m["é/x"] != 1 {
+	if m := first.Metrics; m["loss"] != tenth+0.2 || m["up"] != math.Inf(1) || !math.IsNaN(m["nothing"]) || m["e/x"] != 1 {
 		t.Errorf("metrics %v", m)
 	}
 	if len(second.Metrics) != 0 || second.Checkpoint != nil {
