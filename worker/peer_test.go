@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -216,6 +217,17 @@ func (p *peer) next() *trellisv1.SessionRequest {
 		return request
 	case <-time.After(2 * testHeartbeat):
 		p.Fatal("no request")
+		return nil
+	}
+}
+
+// waiting returns a request that is there without time passing, or nil. It must run in a bubble.
+func (p *peer) waiting() *trellisv1.SessionRequest {
+	synctest.Wait()
+	select {
+	case request := <-p.requests:
+		return request
+	default:
 		return nil
 	}
 }
