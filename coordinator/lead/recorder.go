@@ -174,16 +174,17 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 		panic(fmt.Sprintf("lead: the state machine answered %d entries with %T", len(batch), answer))
 	}
 	ended := false
-	var ahead []received
+	var ending []received
+	var outcomes []*trellisv1.RecordCommand_Entry
 	for i, one := range batch {
 		r.answer(one, refusals[i])
 		ended = ended || one.entry.GetOutcome() != nil || errors.Is(refusals[i], results.ErrConflict)
-		if errors.Is(refusals[i], results.ErrGap) {
-			ahead = append(ahead, one)
+		if outcome := outcomeOfRefused(one, refusals[i]); outcome != nil {
+			ending, outcomes = append(ending, one), append(outcomes, outcome)
 		}
 	}
-	if len(ahead) > 0 {
-		r.giveBack(ctx, ahead)
+	if len(ending) > 0 {
+		r.endAttempts(ctx, ending, outcomes)
 		ended = true
 	}
 	if ended {
@@ -193,20 +194,44 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 	}
 }
 
-// giveBack ends attempts whose workers are ahead of what is recorded, which is so after a restore: what is missing was
-// acknowledged once, so that they will not send it again. Their runs go on where their records end.
-func (r *recorder) giveBack(ctx context.Context, ahead []received) {
-	entries := make([]*trellisv1.RecordCommand_Entry, len(ahead))
-	for i, one := range ahead {
-		entries[i] = returnEntry(one.entry)
+// outcomeOfRefused returns the outcome by which the coordinator ends an attempt that could never be recorded, however
+// often its worker sends it again. It returns nil if the attempt goes on, or has ended.
+//
+// A worker that is ahead of what is recorded, as after a restore, returns its run: what is missing was acknowledged once,
+// so that it will not be sent again, and the run goes on where its records end. What is invalid in any state fails the
+// attempt: reports of a program are its own, and no worker can train it; what a worker makes by itself may be better on
+// another.
+func outcomeOfRefused(one received, refusal error) *trellisv1.RecordCommand_Entry {
+	switch {
+	case attemptOf(one.entry) == 0:
+		return nil
+	case errors.Is(refusal, results.ErrGap):
+		return returnEntry(one.entry)
+	case errors.Is(refusal, results.ErrInvalid):
+		class := trellisv1.FailureClass_FAILURE_CLASS_TRAINER
+		if one.entry.GetReports().GetEpochs() > 0 {
+			class = trellisv1.FailureClass_FAILURE_CLASS_INPUT
+		}
+		study, run := runOf(one.entry)
+		failed := failureEntry(study, run, attemptOf(one.entry), class, truncate(refusal.Error(), maxFailureMessage))
+		failed.GetOutcome().GetFailure().Worker = one.from.name()
+		return failed
 	}
+	return nil
+}
+
+// endAttempts records the outcomes of attempts that the coordinator ends.
+func (r *recorder) endAttempts(ctx context.Context, ending []received, outcomes []*trellisv1.RecordCommand_Entry) {
 	_, err := r.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Record{
-		Record: &trellisv1.RecordCommand{Entries: entries},
+		Record: &trellisv1.RecordCommand{Entries: outcomes},
 	}})
-	for _, one := range ahead {
+	for i, one := range ending {
 		if err != nil {
 			one.from.end(status.Error(codes.Unavailable, err.Error()))
 			continue
+		}
+		if outcome := outcomes[i].GetOutcome(); outcome.GetFailure() != nil && one.from != nil {
+			r.failing.ended(one.from.name(), outcome)
 		}
 		one.from.acknowledge(one.entry)
 		one.from.recheck()
@@ -231,7 +256,7 @@ func (r *recorder) answer(one received, refusal error) {
 		one.from.acknowledge(one.entry)
 		r.logger.Debug("refused what a worker sent", "attempt", attempt, "error", refusal)
 	case errors.Is(refusal, results.ErrGap):
-		// giveBack ends the attempt.
+		// endAttempts returns the run.
 		r.warnings.warn("a worker is ahead of what is recorded of its run, as after a restore: the run goes on "+
 			"from there", "worker", one.from.name(), "attempt", attempt, "error", truncate(refusal.Error(), maxWarning))
 	case errors.Is(refusal, results.ErrConflict):
@@ -241,6 +266,10 @@ func (r *recorder) answer(one received, refusal error) {
 			"the run is trained again to find out which",
 			"attempt", attempt, "error", refusal)
 		one.from.acknowledge(one.entry)
+	case errors.Is(refusal, results.ErrInvalid) && attempt != 0:
+		// endAttempts fails the attempt.
+		r.warnings.warn("a worker sent what can't be recorded: the attempt fails", "worker", one.from.name(),
+			"attempt", attempt, "error", truncate(refusal.Error(), maxWarning))
 	default:
 		one.from.end(status.Errorf(codes.Aborted, "record what worker %s sent: %v", one.from.name(), refusal))
 	}

@@ -2,6 +2,7 @@ package lead
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"trellis/coordinator/access"
 	"trellis/coordinator/quota"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // A worker that sends more than its share is not read while the log is slow. It keeps its lease, and others are read.
@@ -125,6 +127,124 @@ func TestTheShareOfTheQueueIsAPrincipals(t *testing.T) {
 				close(released)
 			})
 		})
+	}
+}
+
+// What can never be recorded fails its attempt, once, and the session goes on: a worker that sends it again would do so
+// forever. What a worker made by itself may be better on another.
+func TestWhatCantBeRecordedFailsItsAttempt(t *testing.T) {
+	for name, test := range map[string]struct {
+		request func(a *trellisv1.Assignment) *trellisv1.SessionRequest
+		says    string
+	}{
+		"reports": {func(a *trellisv1.Assignment) *trellisv1.SessionRequest {
+			reports := reportOf(a, 1)
+			reports.Seconds = nil
+			return reportsRequest(reports)
+		}, "0 times of epochs"},
+		"checkpoint": {func(a *trellisv1.Assignment) *trellisv1.SessionRequest {
+			return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Checkpoint{
+				Checkpoint: &trellisv1.CheckpointReport{
+					Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Missing: "the disk is full",
+					Checkpoint: &trellisv1.Checkpoint{Epoch: 1e6},
+				},
+			}}
+		}, "the epoch must be between 1 and 100"},
+		"outcome": {func(a *trellisv1.Assignment) *trellisv1.SessionRequest {
+			return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Outcome{Outcome: &trellisv1.Outcome{
+				Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+			}}}
+		}, "missing result"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leading(t, func(l *Leader, log *testLog) {
+				log.create("s", 100)
+				w := connect(log, l, hello("w"))
+				first := w.assignment()
+				w.send(test.request(first))
+				second := w.assignment()
+				if second.GetRun() != first.GetRun() || second.GetAttempt() == first.GetAttempt() {
+					t.Errorf("after attempt %d at %s came %d at %s", first.GetAttempt(), first.GetRun(), second.GetAttempt(),
+						second.GetRun())
+				}
+				mustHaveFailed(t, log, first, trellisv1.FailureClass_FAILURE_CLASS_TRAINER, test.says)
+				w.send(reportsRequest(reportOf(second, 1)))
+				w.mustGoOn()
+			})
+		})
+	}
+}
+
+// What a program reports is its own: it fails for good. Here its attempts have too many metrics together.
+func TestAProgramsReportsThatCantBeRecorded(t *testing.T) {
+	leading(t, func(l *Leader, log *testLog) {
+		_, err := log.ProposePatiently(log.ctx, &trellisv1.Command{Change: &trellisv1.Command_CreateStudy{
+			CreateStudy: &trellisv1.CreateStudyCommand{Spec: grid.WithDefaults(&trellisv1.StudySpec{
+				Name: "s", Program: &trellisv1.Program{Command: []string{"train"}},
+				Objective: &trellisv1.Objective{Metric: "m1"},
+				Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+					"lr": trellisv1.AxisOf(0.1), "max_epochs": trellisv1.AxisOf[uint32](10),
+				}}},
+			})},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		greeting := hello("w")
+		greeting.Capacity = &trellisv1.Capacity{Programs: true, Cpus: 1}
+		w := connect(log, l, greeting)
+		report := func(a *trellisv1.Assignment, epoch uint32, first int) {
+			reports := &trellisv1.Reports{
+				Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), FirstEpoch: epoch, Epochs: 1,
+				Seconds: []float64{1}, Metrics: map[string]*trellisv1.Series{},
+			}
+			for i := range 60 {
+				reports.Metrics[fmt.Sprint("m", first+i)] = &trellisv1.Series{Values: []float64{1}}
+			}
+			w.send(reportsRequest(reports))
+		}
+		a := w.assignment()
+		report(a, 1, 0)
+		w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Outcome{Outcome: &trellisv1.Outcome{
+			Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+			Result: &trellisv1.Outcome_Return_{Return: &trellisv1.Outcome_Return{}},
+		}}})
+		a = w.assignment()
+		report(a, 2, 60)
+		run := mustHaveFailed(t, log, a, trellisv1.FailureClass_FAILURE_CLASS_INPUT, "100")
+		if run.GetState() != trellisv1.RunState_RUN_STATE_FAILED {
+			t.Errorf("the run is %v", run.GetState())
+		}
+		w.mustGoOn()
+	})
+}
+
+// mustHaveFailed wants the last failure of a run to be that of an attempt, and returns the run.
+func mustHaveFailed(
+	t *testing.T, log *testLog, a *trellisv1.Assignment, class trellisv1.FailureClass, says string,
+) *trellisv1.Run {
+	t.Helper()
+	synctest.Wait()
+	run, err := log.store.Snapshot().Run(nil, a.GetStudy(), a.GetRun())
+	if err != nil || len(run.GetFailures()) == 0 {
+		t.Fatalf("%v: %v", err, run)
+	}
+	last := run.GetFailures()[len(run.GetFailures())-1]
+	if last.GetAttempt() != a.GetAttempt() || last.GetWorker() != "w" || last.GetClass() != class ||
+		!strings.Contains(last.GetMessage(), says) {
+		t.Errorf("got %v, want class %v with %q", last, class, says)
+	}
+	return run
+}
+
+// mustGoOn wants that the session has not ended.
+func (w *testWorker) mustGoOn() {
+	w.Helper()
+	synctest.Wait()
+	select {
+	case <-w.ended:
+		w.Errorf("the session has ended: %v", w.why)
+	default:
 	}
 }
 
