@@ -204,3 +204,8 @@ func (s *stall) stop() {
 	}
 	s.cancel(nil)
 }
+
+// fetchFiles downloads the packed files of a program.
+func (s artifacts) fetchFiles(ctx context.Context, files *trellisv1.Files, to *os.File, moved func()) error {
+	return s.downloadTo(ctx, to, files.GetSha256(), files.GetSize(), moved)
+}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/worker/capacity"
 	"trellis/worker/program"
 	"trellis/worker/scratch"
 )
@@ -112,7 +113,10 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log 
 	}
 	defer a.keepAlive()()
 	run := a.assignment.GetConfig()
-	ids, give, err := w.gpus.take(ctx, int(run.GetResources().GetGpus()))
+	ids, give, err := w.gpus.Take(ctx, int(run.GetResources().GetGpus()))
+	if errors.Is(err, capacity.ErrGPUs) {
+		return result, fmt.Errorf("%w: %w", ErrUnfit, err)
+	}
 	if err != nil {
 		return result, err
 	}
@@ -228,7 +232,7 @@ func (w *Worker) getFiles(
 	ctx context.Context, a *attempt, files *trellisv1.Files, log *slog.Logger,
 ) (path string, release func(), err error) {
 	err = retry(ctx, func() (err error) {
-		path, release, err = w.files.get(ctx, files, func() { a.steps.Add(1) })
+		path, release, err = w.files.Get(ctx, files, func() { a.steps.Add(1) })
 		return err
 	}, func(err error) {
 		log.Warn("could not fetch the program's files; will retry", "sha256", files.GetSha256(), "error", reason(err))

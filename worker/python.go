@@ -36,7 +36,7 @@ func UnpackPython(cacheDir string) (string, error) {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return "", fmt.Errorf("unpack the Python package: %w", err)
 	}
-	temporary, err := os.MkdirTemp(parent, temporaryPrefix)
+	temporary, err := os.MkdirTemp(parent, ".download-")
 	if err != nil {
 		return "", fmt.Errorf("unpack the Python package: %w", err)
 	}

@@ -5,21 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
 	"trellis/trainer/dataset"
+	"trellis/worker/capacity"
 	"trellis/worker/dial"
+	"trellis/worker/files"
 	"trellis/worker/scratch"
 	"trellis/worker/supervisor"
 )
@@ -60,10 +58,10 @@ type Worker struct {
 	artifacts  artifacts
 	// cache stores data sets on disk, and files the files of programs.
 	cache *dataset.Cache
-	files *filesCache
+	files *files.Cache
 	// capacity is what the machine has, and gpus are those of them that no attempt has.
 	capacity *trellisv1.Capacity
-	gpus     *gpus
+	gpus     *capacity.GPUs
 	// supervisors has the next program's supervisor ready, once a first has run.
 	supervisors supervisor.Spare
 	// attemptsMu guards folder, in which attempts have theirs. It is nil before it is needed.
@@ -173,9 +171,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.data = newShared(ctx, w.log, "data_set",
 		downloader(trellisv1.NewDataSetServiceClient(conn), w.cache))
 	w.pretrained = newShared(ctx, w.log, "pretrained", w.artifacts.fetchPretrained)
-	w.files = newFilesCache(w.config.CacheDir, w.artifacts.fetchFiles)
+	w.files = files.NewCache(w.config.CacheDir, w.artifacts.fetchFiles)
 	w.capacity = w.config.capacity(ctx)
-	w.gpus = newGPUs(w.capacity.GetGpus())
+	w.gpus = capacity.NewGPUs(w.capacity.GetGpus())
 	w.mistakes = conn.Mistakes()
 	if w.config.Programs {
 		// What a worker has left that was killed is removed now. Who only trains models needs no folder.
@@ -273,189 +271,4 @@ func (w *Worker) loop() error {
 				ErrNotHandedBack)
 		}
 	}
-}
-
-// open starts a session, and says in it what the worker holds.
-func (w *Worker) open() {
-	hello := &trellisv1.Hello{
-		Protocol:  trellisv1.SessionProtocol,
-		Numerics:  trainer.NumericsVersion,
-		Worker:    w.name,
-		Slots:     uint32(w.config.Slots),
-		Version:   w.config.Version,
-		Processor: w.processor,
-		Draining:  w.draining,
-		Machine:   machine(),
-		Key:       w.key,
-		Capacity:  w.capacity,
-	}
-	for _, a := range w.attempts {
-		a.resend()
-		hello.Attempts = append(hello.Attempts, a.number())
-	}
-	w.session = openSession(w.ctx, w.client, hello, w.failures)
-}
-
-// reopen opens another session after one has ended. It logs this once.
-func (w *Worker) reopen(last *session, err error) {
-	denied := status.Code(err) == codes.Unauthenticated
-	if denied && !w.denied {
-		w.log.Warn(w.denial()+"; trying again", "coordinator", w.coordinator(), "error", reason(err),
-			"runs", len(w.attempts))
-	}
-	w.denied = denied
-	switch {
-	case last.welcomed:
-		if !last.abandoned && !denied {
-			w.log.Warn("lost the coordinator; reconnecting", "coordinator", w.coordinator(), "error", reason(err),
-				"runs", len(w.attempts))
-		}
-		w.connected.Store(false)
-		if patience := w.patience(); patience > 0 {
-			w.fence = time.After(patience - time.Since(w.contact))
-		}
-	case w.failures == 0 && !denied:
-		w.log.Warn("can't reach the coordinator; will retry", "coordinator", w.config.Coordinator, "error", reason(err))
-	}
-	w.failures++
-	w.heartbeat = nil
-	if w.draining && w.giveUp == nil {
-		w.giveUp = time.After(w.lease)
-	}
-	w.open()
-}
-
-// denial says what the coordinator does not accept, and what would be right.
-func (w *Worker) denial() string {
-	switch credentials := w.config.Credentials; {
-	case credentials.TokenFile != "":
-		return "the coordinator refuses this worker's token: put another into " + credentials.TokenFile
-	case credentials.Token != "":
-		return "the coordinator refuses this worker's token: start it with another"
-	default:
-		return "the coordinator refuses this worker's certificate: replace its file"
-	}
-}
-
-// isFinal says whether the worker gives up after a session has ended with err. One that has been welcomed before goes on
-// with its runs while nobody knows it: its token was revoked or has expired, and someone may be replacing it.
-func (w *Worker) isFinal(err error) bool {
-	return refused(err) && (status.Code(err) != codes.Unauthenticated || w.node == "")
-}
-
-// coordinator returns the address of the coordinator, or of its node of the last session.
-func (w *Worker) coordinator() string {
-	if strings.Contains(w.config.Coordinator, ",") && w.node != "" {
-		return w.node
-	}
-	return w.config.Coordinator
-}
-
-// startDrain stops all training, once. The outcomes return the runs.
-func (w *Worker) startDrain() {
-	if w.draining {
-		return
-	}
-	w.Drain() // If the worker leaves by itself, the uploads must learn of it.
-	w.log.Info("draining", "runs", len(w.attempts))
-	w.draining = true
-	w.session.drainDue = true
-	if !w.session.welcomed {
-		w.giveUp = time.After(w.lease)
-	}
-	for _, a := range slices.Backward(w.attempts) { // As in suspend.
-		if a.suspended && !a.working {
-			w.giveBack(a)
-		}
-		a.interrupt(errDraining)
-	}
-}
-
-// handleEvent handles what an attempt has reported. Nothing is sent for an attempt that has been forgotten.
-func (w *Worker) handleEvent(e event) {
-	a := e.attempt
-	switch {
-	case e.checkpoint != nil:
-		a.checkpoints = append(a.checkpoints, e.checkpoint)
-	case e.outcome == nil:
-		a.reported(e.report)
-	default:
-		w.ended(a, e.outcome, e.position, e.handedBack)
-		if e.unfit != nil && !w.draining {
-			w.log.Error("this worker can no longer train", "error", e.unfit)
-			w.unfit = e.unfit
-			w.startDrain()
-		}
-	}
-}
-
-// ended records that an attempt's goroutine has ended. If training was only suspended, there is no outcome yet.
-func (w *Worker) ended(a *attempt, outcome *trellisv1.Outcome, at position, handedBack bool) {
-	a.working = false
-	interrupted := outcome.GetReturn() != nil
-	if interrupted && !handedBack && a.ctx.Err() == nil && !w.draining {
-		a.position = at
-		if !a.suspended {
-			w.start(a)
-		}
-		return
-	}
-	a.suspended = false
-	a.outcome = outcome
-	w.metrics.ended(outcome)
-	if interrupted {
-		w.positions.keep(a.assignment, at)
-	}
-}
-
-// assign starts an attempt. The attempt waits for a slot if the one before it is still stopping.
-func (w *Worker) assign(assignment *trellisv1.Assignment) {
-	if w.find(assignment.GetAttempt()) != nil {
-		return
-	}
-	if w.draining {
-		a := newAttempt(w.ctx, assignment, position{})
-		a.outcome = a.returned()
-		w.attempts = append(w.attempts, a)
-		return
-	}
-	a := newAttempt(w.ctx, assignment, w.positions.take(assignment))
-	a.uploads.open(w, a)
-	w.attempts = append(w.attempts, a)
-	w.start(a)
-}
-
-// start starts a goroutine that trains from the attempt's position.
-func (w *Worker) start(a *attempt) {
-	from := a.position
-	a.position, a.working = position{}, true
-	if from.checkpoint == nil {
-		// If the checkpoint could not be fetched, it may start at another epoch than before. Reports must be of
-		// consecutive epochs.
-		a.reports, a.sent, a.epoch = nil, 0, 0
-	}
-	ctx, interrupt := context.WithCancelCause(a.ctx)
-	a.interrupt = interrupt
-	w.goroutines.Go(func() {
-		defer interrupt(nil)
-		w.work(ctx, a, from)
-	})
-}
-
-func (w *Worker) find(number uint64) *attempt {
-	for _, a := range w.attempts {
-		if a.number() == number {
-			return a
-		}
-	}
-	return nil
-}
-
-// forget ends an attempt: nothing more is sent for it.
-func (w *Worker) forget(a *attempt) {
-	if a.suspended && !a.working {
-		w.giveBack(a)
-	}
-	a.end()
-	w.attempts = slices.DeleteFunc(w.attempts, func(b *attempt) bool { return a == b })
 }

@@ -1,15 +1,19 @@
-package worker
+package capacity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// gpus are the worker's GPUs. Each belongs to one attempt at a time.
-type gpus struct {
+// ErrGPUs means that a run needs more GPUs than there are.
+var ErrGPUs = errors.New("too few GPUs")
+
+// GPUs are the worker's GPUs. Each belongs to one attempt at a time.
+type GPUs struct {
 	all int
 
 	mu   sync.Mutex
@@ -18,19 +22,20 @@ type gpus struct {
 	returned chan struct{}
 }
 
-func newGPUs(all []*trellisv1.Gpu) *gpus {
-	g := &gpus{all: len(all), returned: make(chan struct{})}
+// NewGPUs returns all of them, free.
+func NewGPUs(all []*trellisv1.Gpu) *GPUs {
+	g := &GPUs{all: len(all), returned: make(chan struct{})}
 	for _, gpu := range all {
 		g.free = append(g.free, gpu.GetId())
 	}
 	return g
 }
 
-// take returns the ids of so many GPUs once they are free: those of an attempt that was stopped are free when its program
+// Take returns the ids of so many GPUs once they are free: those of an attempt that was stopped are free when its program
 // has ended. give gives them back.
-func (g *gpus) take(ctx context.Context, number int) (ids []string, give func(), err error) {
+func (g *GPUs) Take(ctx context.Context, number int) (ids []string, give func(), err error) {
 	if number > g.all {
-		return nil, nil, fmt.Errorf("%w: the run needs %d GPUs, and this worker has %d", ErrUnfit, number, g.all)
+		return nil, nil, fmt.Errorf("%w: the run needs %d, and this worker has %d", ErrGPUs, number, g.all)
 	}
 	for {
 		g.mu.Lock()
@@ -50,7 +55,7 @@ func (g *gpus) take(ctx context.Context, number int) (ids []string, give func(),
 	}
 }
 
-func (g *gpus) give(ids []string) {
+func (g *GPUs) give(ids []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.free = append(g.free, ids...)

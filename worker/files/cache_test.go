@@ -1,4 +1,4 @@
-package worker
+package files
 
 import (
 	"context"
@@ -17,7 +17,7 @@ func TestFilesAreFetchedOnce(t *testing.T) {
 	var fetched atomic.Int32
 	fail := errors.New("cut off")
 	var broken atomic.Bool
-	cache := newFilesCache(t.TempDir(), func(_ context.Context, _ *trellisv1.Files, to *os.File, _ func()) error {
+	cache := NewCache(t.TempDir(), func(_ context.Context, _ *trellisv1.Files, to *os.File, _ func()) error {
 		fetched.Add(1)
 		if _, err := to.WriteString("12345"); err != nil {
 			return err
@@ -31,14 +31,14 @@ func TestFilesAreFetchedOnce(t *testing.T) {
 	const digest = "5994471abb01112afcc18159f6cc74b4f511b99806da59b3caf5a9c173cacfc5"
 	files := &trellisv1.Files{Sha256: digest, Size: 5}
 	broken.Store(true)
-	if _, _, err := cache.get(t.Context(), files, func() {}); !errors.Is(err, fail) {
+	if _, _, err := cache.Get(t.Context(), files, func() {}); !errors.Is(err, fail) {
 		t.Fatalf("got %v", err)
 	}
 	broken.Store(false)
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
-			path, release, err := cache.get(t.Context(), files, func() {})
+			path, release, err := cache.Get(t.Context(), files, func() {})
 			if err != nil {
 				t.Error(err)
 				return
@@ -62,7 +62,7 @@ func TestFilesAreFetchedOnce(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(cache.dir, digest), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		path, release, err := cache.get(t.Context(), files, func() {})
+		path, release, err := cache.Get(t.Context(), files, func() {})
 		if err != nil || fetched.Load() != int32(3+i) {
 			t.Fatalf("got %v after %d fetches", err, fetched.Load())
 		}
@@ -74,7 +74,7 @@ func TestFilesAreFetchedOnce(t *testing.T) {
 }
 
 func TestOldFilesMakeRoom(t *testing.T) {
-	cache := newFilesCache(t.TempDir(), nil)
+	cache := NewCache(t.TempDir(), nil)
 	if err := os.MkdirAll(cache.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestOldFilesMakeRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Sparse: they take no room.
-		if err := errors.Join(file.Truncate(maxFilesBytes/2), file.Close()); err != nil {
+		if err := errors.Join(file.Truncate(maxBytes/2), file.Close()); err != nil {
 			t.Fatal(err)
 		}
 		old := now.Add(time.Duration(i-10) * 24 * time.Hour)

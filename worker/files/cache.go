@@ -1,4 +1,4 @@
-package worker
+package files
 
 import (
 	"context"
@@ -18,19 +18,19 @@ import (
 )
 
 const (
-	// filesFolder is where the files of programs are, within the worker's cache.
-	filesFolder = "programs"
-	// maxFilesBytes is how many bytes of them are kept for the next runs. Those in use are kept anyway.
-	maxFilesBytes = 4 << 30
+	// folder is where the files of programs are, within the worker's cache.
+	folder = "programs"
+	// maxBytes is how many bytes of them are kept for the next runs. Those in use are kept anyway.
+	maxBytes = 4 << 30
 	// temporaryPrefix begins the names of files that are being downloaded. After temporaryAge, they were left behind by a
 	// process that died.
 	temporaryPrefix = ".download-"
 	temporaryAge    = 24 * time.Hour
 )
 
-// filesCache keeps packed files of programs on disk, each under its digest. Several workers may share a folder: a file is
+// Cache keeps packed files of programs on disk, each under its digest. Several workers may share a folder: a file is
 // complete when it appears.
-type filesCache struct {
+type Cache struct {
 	dir string
 	// fetch writes an artifact to a file.
 	fetch func(ctx context.Context, files *trellisv1.Files, to *os.File, moved func()) error
@@ -43,16 +43,17 @@ type filesCache struct {
 	used map[string]int
 }
 
-func newFilesCache(
+// NewCache returns the cache within a folder. fetch writes an artifact to a file, and calls moved as it comes.
+func NewCache(
 	cacheDir string, fetch func(ctx context.Context, files *trellisv1.Files, to *os.File, moved func()) error,
-) *filesCache {
-	return &filesCache{
-		dir: filepath.Join(cacheDir, filesFolder), fetch: fetch, turn: make(chan struct{}, 1), used: map[string]int{},
+) *Cache {
+	return &Cache{
+		dir: filepath.Join(cacheDir, folder), fetch: fetch, turn: make(chan struct{}, 1), used: map[string]int{},
 	}
 }
 
-// get returns the path of packed files, which it downloads if they are not there. They stay until release is called.
-func (c *filesCache) get(
+// Get returns the path of packed files, which it downloads if they are not there. They stay until release is called.
+func (c *Cache) Get(
 	ctx context.Context, files *trellisv1.Files, moved func(),
 ) (path string, release func(), err error) {
 	digest := files.GetSha256()
@@ -66,7 +67,7 @@ func (c *filesCache) get(
 	return path, release, nil
 }
 
-func (c *filesCache) use(digest string, more int) {
+func (c *Cache) use(digest string, more int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.used[digest] += more; c.used[digest] == 0 {
@@ -75,7 +76,7 @@ func (c *filesCache) use(digest string, more int) {
 }
 
 // ensure downloads files unless they are there.
-func (c *filesCache) ensure(ctx context.Context, files *trellisv1.Files, path string, moved func()) error {
+func (c *Cache) ensure(ctx context.Context, files *trellisv1.Files, path string, moved func()) error {
 	select {
 	case c.turn <- struct{}{}:
 		defer func() { <-c.turn }()
@@ -125,7 +126,7 @@ func isWhole(path string, files *trellisv1.Files) bool {
 }
 
 // sweep removes the files that were used the longest time ago while there are more than fit, and what was left behind.
-func (c *filesCache) sweep(now time.Time) error {
+func (c *Cache) sweep(now time.Time) error {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
 		return err
@@ -149,7 +150,7 @@ func (c *filesCache) sweep(now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, info := range kept {
-		if total <= maxFilesBytes {
+		if total <= maxBytes {
 			break
 		}
 		if c.used[info.Name()] > 0 {
@@ -161,9 +162,4 @@ func (c *filesCache) sweep(now time.Time) error {
 		total -= info.Size()
 	}
 	return nil
-}
-
-// fetchFiles downloads the packed files of a program.
-func (s artifacts) fetchFiles(ctx context.Context, files *trellisv1.Files, to *os.File, moved func()) error {
-	return s.downloadTo(ctx, to, files.GetSha256(), files.GetSize(), moved)
 }
