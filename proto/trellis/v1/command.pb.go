@@ -668,10 +668,12 @@ func (x *GrantCommand) GetGrants() []*Grant {
 }
 
 type Grant struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
-	Worker        string                 `protobuf:"bytes,3,opt,name=worker,proto3" json:"worker,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Study  string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	Run    string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	Worker string                 `protobuf:"bytes,3,opt,name=worker,proto3" json:"worker,omitempty"`
+	// Run.place. Older commands have none: then the run is looked for by its id.
+	Place         *uint32 `protobuf:"varint,4,opt,name=place,proto3,oneof" json:"place,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -725,6 +727,13 @@ func (x *Grant) GetWorker() string {
 		return x.Worker
 	}
 	return ""
+}
+
+func (x *Grant) GetPlace() uint32 {
+	if x != nil && x.Place != nil {
+		return *x.Place
+	}
+	return 0
 }
 
 // RecordCommand carries what workers have reported, in the order of arrival. Each entry is accepted or refused on its
@@ -1106,11 +1115,13 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\x12DeleteStudyCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\"9\n" +
 	"\fGrantCommand\x12)\n" +
-	"\x06grants\x18\x01 \x03(\v2\x11.trellis.v1.GrantR\x06grants\"G\n" +
+	"\x06grants\x18\x01 \x03(\v2\x11.trellis.v1.GrantR\x06grants\"l\n" +
 	"\x05Grant\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x16\n" +
-	"\x06worker\x18\x03 \x01(\tR\x06worker\"\xff\x01\n" +
+	"\x06worker\x18\x03 \x01(\tR\x06worker\x12\x19\n" +
+	"\x05place\x18\x04 \x01(\rH\x00R\x05place\x88\x01\x01B\b\n" +
+	"\x06_place\"\xff\x01\n" +
 	"\rRecordCommand\x129\n" +
 	"\aentries\x18\x01 \x03(\v2\x1f.trellis.v1.RecordCommand.EntryR\aentries\x1a\xb2\x01\n" +
 	"\x05Entry\x12/\n" +
@@ -1228,6 +1239,7 @@ func file_trellis_v1_command_proto_init() {
 		(*Command_RevokeToken)(nil),
 		(*Command_Note)(nil),
 	}
+	file_trellis_v1_command_proto_msgTypes[7].OneofWrappers = []any{}
 	file_trellis_v1_command_proto_msgTypes[13].OneofWrappers = []any{
 		(*RecordCommand_Entry_Reports)(nil),
 		(*RecordCommand_Entry_Outcome)(nil),

@@ -344,7 +344,9 @@ type Run struct {
 	// Unset if the run is not to be audited.
 	Audit *Audit `protobuf:"bytes,29,opt,name=audit,proto3" json:"audit,omitempty"`
 	// What its attempts have written to their standard output and standard error, the earliest first: at most 32.
-	Outputs       []*Output `protobuf:"bytes,32,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	Outputs []*Output `protobuf:"bytes,32,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	// Its position in the order in which the study's runs are trained, from 0.
+	Place         uint32 `protobuf:"varint,33,opt,name=place,proto3" json:"place,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -601,6 +603,13 @@ func (x *Run) GetOutputs() []*Output {
 		return x.Outputs
 	}
 	return nil
+}
+
+func (x *Run) GetPlace() uint32 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
 }
 
 // Training says which epochs an attempt has reported as they are recorded.
@@ -2099,7 +2108,7 @@ var File_trellis_v1_run_proto protoreflect.FileDescriptor
 const file_trellis_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14trellis/v1/run.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x97\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\xad\n" +
 	"\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x0e\n" +
@@ -2143,7 +2152,8 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\adispute\x18\x1b \x01(\v2\x18.trellis.v1.DisagreementR\adispute\x123\n" +
 	"\adecided\x18\x1c \x01(\v2\x19.trellis.v1.DisagreementsR\adecided\x12'\n" +
 	"\x05audit\x18\x1d \x01(\v2\x11.trellis.v1.AuditR\x05audit\x12,\n" +
-	"\aoutputs\x18  \x03(\v2\x12.trellis.v1.OutputR\aoutputsB\x17\n" +
+	"\aoutputs\x18  \x03(\v2\x12.trellis.v1.OutputR\aoutputs\x12\x14\n" +
+	"\x05place\x18! \x01(\rR\x05placeB\x17\n" +
 	"\x15_best_validation_lossB\f\n" +
 	"\n" +
 	"_objectiveB\t\n" +

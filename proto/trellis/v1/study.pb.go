@@ -24,6 +24,64 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Order is the order in which a study's runs are trained.
+type Order int32
+
+const (
+	// The longest first. With pruning, runs of the same length by their ids.
+	Order_ORDER_UNSPECIFIED Order = 0
+	// The longest first, and runs of the same length as they are written: a long run that starts last would keep one worker
+	// busy while the others have nothing to do.
+	Order_ORDER_LONGEST Order = 1
+	// A permutation that follows from the study's name. With a budget, this is random search without repetition.
+	Order_ORDER_RANDOM Order = 2
+	// In the order of the grid.
+	Order_ORDER_AS_WRITTEN Order = 3
+)
+
+// Enum value maps for Order.
+var (
+	Order_name = map[int32]string{
+		0: "ORDER_UNSPECIFIED",
+		1: "ORDER_LONGEST",
+		2: "ORDER_RANDOM",
+		3: "ORDER_AS_WRITTEN",
+	}
+	Order_value = map[string]int32{
+		"ORDER_UNSPECIFIED": 0,
+		"ORDER_LONGEST":     1,
+		"ORDER_RANDOM":      2,
+		"ORDER_AS_WRITTEN":  3,
+	}
+)
+
+func (x Order) Enum() *Order {
+	p := new(Order)
+	*p = x
+	return p
+}
+
+func (x Order) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Order) Descriptor() protoreflect.EnumDescriptor {
+	return file_trellis_v1_study_proto_enumTypes[0].Descriptor()
+}
+
+func (Order) Type() protoreflect.EnumType {
+	return &file_trellis_v1_study_proto_enumTypes[0]
+}
+
+func (x Order) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Order.Descriptor instead.
+func (Order) EnumDescriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{0}
+}
+
 // Kind is the kind of a parameter's values.
 type Kind int32
 
@@ -64,11 +122,11 @@ func (x Kind) String() string {
 }
 
 func (Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_trellis_v1_study_proto_enumTypes[0].Descriptor()
+	return file_trellis_v1_study_proto_enumTypes[1].Descriptor()
 }
 
 func (Kind) Type() protoreflect.EnumType {
-	return &file_trellis_v1_study_proto_enumTypes[0]
+	return &file_trellis_v1_study_proto_enumTypes[1]
 }
 
 func (x Kind) Number() protoreflect.EnumNumber {
@@ -77,7 +135,7 @@ func (x Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Kind.Descriptor instead.
 func (Kind) EnumDescriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{1}
 }
 
 // StudyState is the life cycle of a study:
@@ -123,11 +181,11 @@ func (x StudyState) String() string {
 }
 
 func (StudyState) Descriptor() protoreflect.EnumDescriptor {
-	return file_trellis_v1_study_proto_enumTypes[1].Descriptor()
+	return file_trellis_v1_study_proto_enumTypes[2].Descriptor()
 }
 
 func (StudyState) Type() protoreflect.EnumType {
-	return &file_trellis_v1_study_proto_enumTypes[1]
+	return &file_trellis_v1_study_proto_enumTypes[2]
 }
 
 func (x StudyState) Number() protoreflect.EnumNumber {
@@ -136,7 +194,7 @@ func (x StudyState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StudyState.Descriptor instead.
 func (StudyState) EnumDescriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{1}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{2}
 }
 
 type WaitingReason int32
@@ -195,11 +253,11 @@ func (x WaitingReason) String() string {
 }
 
 func (WaitingReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_trellis_v1_study_proto_enumTypes[2].Descriptor()
+	return file_trellis_v1_study_proto_enumTypes[3].Descriptor()
 }
 
 func (WaitingReason) Type() protoreflect.EnumType {
-	return &file_trellis_v1_study_proto_enumTypes[2]
+	return &file_trellis_v1_study_proto_enumTypes[3]
 }
 
 func (x WaitingReason) Number() protoreflect.EnumNumber {
@@ -208,7 +266,7 @@ func (x WaitingReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WaitingReason.Descriptor instead.
 func (WaitingReason) EnumDescriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{2}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{3}
 }
 
 // StudySpec is what a user submits: which network to train on which data, and the grid to search. A spec file is this
@@ -254,6 +312,10 @@ type StudySpec struct {
 	Where string `protobuf:"bytes,17,opt,name=where,proto3" json:"where,omitempty"`
 	// Parameters with one value at all points, by name. A grid that has an axis of that name takes its values instead.
 	Fixed map[string]*Value `protobuf:"bytes,18,rep,name=fixed,proto3" json:"fixed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The order in which runs are trained. Default: the longest first. With pruning or a budget: random.
+	Order Order `protobuf:"varint,20,opt,name=order,proto3,enum=trellis.v1.Order" json:"order,omitempty"`
+	// How much of the grid is trained, in its order. A budget can be raised later. Default: all of it.
+	Budget *Budget `protobuf:"bytes,21,opt,name=budget,proto3" json:"budget,omitempty"`
 	// Read from old data only, where they are converted.
 	//
 	// Deprecated: Marked as deprecated in trellis/v1/study.proto.
@@ -413,6 +475,20 @@ func (x *StudySpec) GetFixed() map[string]*Value {
 	return nil
 }
 
+func (x *StudySpec) GetOrder() Order {
+	if x != nil {
+		return x.Order
+	}
+	return Order_ORDER_UNSPECIFIED
+}
+
+func (x *StudySpec) GetBudget() *Budget {
+	if x != nil {
+		return x.Budget
+	}
+	return nil
+}
+
 // Deprecated: Marked as deprecated in trellis/v1/study.proto.
 func (x *StudySpec) GetOldSeeds() *IntegerAxis {
 	if x != nil {
@@ -425,6 +501,71 @@ func (x *StudySpec) GetOldSeeds() *IntegerAxis {
 func (x *StudySpec) GetOldBatchSize() *IntegerAxis {
 	if x != nil {
 		return x.OldBatchSize
+	}
+	return nil
+}
+
+// Budget limits how much of a grid is trained. The study has the first runs in its order whose trials and epochs are
+// within it, and always the first run.
+type Budget struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The maximum number of trials.
+	Trials uint64 `protobuf:"varint,1,opt,name=trials,proto3" json:"trials,omitempty"`
+	// The maximum number of epochs, if no run stops early.
+	Epochs uint64 `protobuf:"varint,2,opt,name=epochs,proto3" json:"epochs,omitempty"`
+	// How long after the study was created runs may begin. Those that have not begun by then are not trained.
+	Time          *durationpb.Duration `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Budget) Reset() {
+	*x = Budget{}
+	mi := &file_trellis_v1_study_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Budget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Budget) ProtoMessage() {}
+
+func (x *Budget) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Budget.ProtoReflect.Descriptor instead.
+func (*Budget) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Budget) GetTrials() uint64 {
+	if x != nil {
+		return x.Trials
+	}
+	return 0
+}
+
+func (x *Budget) GetEpochs() uint64 {
+	if x != nil {
+		return x.Epochs
+	}
+	return 0
+}
+
+func (x *Budget) GetTime() *durationpb.Duration {
+	if x != nil {
+		return x.Time
 	}
 	return nil
 }
@@ -455,7 +596,7 @@ type Grid struct {
 
 func (x *Grid) Reset() {
 	*x = Grid{}
-	mi := &file_trellis_v1_study_proto_msgTypes[1]
+	mi := &file_trellis_v1_study_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -467,7 +608,7 @@ func (x *Grid) String() string {
 func (*Grid) ProtoMessage() {}
 
 func (x *Grid) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[1]
+	mi := &file_trellis_v1_study_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -480,7 +621,7 @@ func (x *Grid) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grid.ProtoReflect.Descriptor instead.
 func (*Grid) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{1}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Grid) GetAxes() map[string]*Axis {
@@ -558,7 +699,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_trellis_v1_study_proto_msgTypes[2]
+	mi := &file_trellis_v1_study_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +711,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[2]
+	mi := &file_trellis_v1_study_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +724,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{2}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Model) GetName() string {
@@ -680,7 +821,7 @@ type ModelAxis struct {
 
 func (x *ModelAxis) Reset() {
 	*x = ModelAxis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[3]
+	mi := &file_trellis_v1_study_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +833,7 @@ func (x *ModelAxis) String() string {
 func (*ModelAxis) ProtoMessage() {}
 
 func (x *ModelAxis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[3]
+	mi := &file_trellis_v1_study_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +846,7 @@ func (x *ModelAxis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelAxis.ProtoReflect.Descriptor instead.
 func (*ModelAxis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ModelAxis) GetName() string {
@@ -785,7 +926,7 @@ type ModelMetric struct {
 
 func (x *ModelMetric) Reset() {
 	*x = ModelMetric{}
-	mi := &file_trellis_v1_study_proto_msgTypes[4]
+	mi := &file_trellis_v1_study_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -797,7 +938,7 @@ func (x *ModelMetric) String() string {
 func (*ModelMetric) ProtoMessage() {}
 
 func (x *ModelMetric) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[4]
+	mi := &file_trellis_v1_study_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -810,7 +951,7 @@ func (x *ModelMetric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelMetric.ProtoReflect.Descriptor instead.
 func (*ModelMetric) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ModelMetric) GetName() string {
@@ -849,7 +990,7 @@ type Pretrained struct {
 
 func (x *Pretrained) Reset() {
 	*x = Pretrained{}
-	mi := &file_trellis_v1_study_proto_msgTypes[5]
+	mi := &file_trellis_v1_study_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +1002,7 @@ func (x *Pretrained) String() string {
 func (*Pretrained) ProtoMessage() {}
 
 func (x *Pretrained) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[5]
+	mi := &file_trellis_v1_study_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +1015,7 @@ func (x *Pretrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pretrained.ProtoReflect.Descriptor instead.
 func (*Pretrained) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Pretrained) GetStudy() string {
@@ -917,7 +1058,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_trellis_v1_study_proto_msgTypes[6]
+	mi := &file_trellis_v1_study_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +1070,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[6]
+	mi := &file_trellis_v1_study_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1083,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Source) GetStudy() string {
@@ -1014,7 +1155,7 @@ type Axis struct {
 
 func (x *Axis) Reset() {
 	*x = Axis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[7]
+	mi := &file_trellis_v1_study_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1167,7 @@ func (x *Axis) String() string {
 func (*Axis) ProtoMessage() {}
 
 func (x *Axis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[7]
+	mi := &file_trellis_v1_study_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1180,7 @@ func (x *Axis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Axis.ProtoReflect.Descriptor instead.
 func (*Axis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Axis) GetNumbers() []float64 {
@@ -1113,7 +1254,7 @@ type IntegerAxis struct {
 
 func (x *IntegerAxis) Reset() {
 	*x = IntegerAxis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	mi := &file_trellis_v1_study_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1266,7 @@ func (x *IntegerAxis) String() string {
 func (*IntegerAxis) ProtoMessage() {}
 
 func (x *IntegerAxis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	mi := &file_trellis_v1_study_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1279,7 @@ func (x *IntegerAxis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntegerAxis.ProtoReflect.Descriptor instead.
 func (*IntegerAxis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *IntegerAxis) GetValues() []uint32 {
@@ -1184,7 +1325,7 @@ type NumberAxis struct {
 
 func (x *NumberAxis) Reset() {
 	*x = NumberAxis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	mi := &file_trellis_v1_study_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1337,7 @@ func (x *NumberAxis) String() string {
 func (*NumberAxis) ProtoMessage() {}
 
 func (x *NumberAxis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	mi := &file_trellis_v1_study_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1350,7 @@ func (x *NumberAxis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumberAxis.ProtoReflect.Descriptor instead.
 func (*NumberAxis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NumberAxis) GetValues() []float64 {
@@ -1252,7 +1393,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_trellis_v1_study_proto_msgTypes[10]
+	mi := &file_trellis_v1_study_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1405,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[10]
+	mi := &file_trellis_v1_study_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1418,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{10}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Range) GetFrom() float64 {
@@ -1314,7 +1455,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	mi := &file_trellis_v1_study_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1326,7 +1467,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	mi := &file_trellis_v1_study_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1339,7 +1480,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{11}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Step) GetFrom() float64 {
@@ -1375,7 +1516,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_trellis_v1_study_proto_msgTypes[12]
+	mi := &file_trellis_v1_study_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1528,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[12]
+	mi := &file_trellis_v1_study_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1541,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{12}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Split) GetTrain() uint32 {
@@ -1432,7 +1573,7 @@ type EarlyStopping struct {
 
 func (x *EarlyStopping) Reset() {
 	*x = EarlyStopping{}
-	mi := &file_trellis_v1_study_proto_msgTypes[13]
+	mi := &file_trellis_v1_study_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1585,7 @@ func (x *EarlyStopping) String() string {
 func (*EarlyStopping) ProtoMessage() {}
 
 func (x *EarlyStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[13]
+	mi := &file_trellis_v1_study_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1598,7 @@ func (x *EarlyStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EarlyStopping.ProtoReflect.Descriptor instead.
 func (*EarlyStopping) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{13}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EarlyStopping) GetPatience() uint32 {
@@ -1499,7 +1640,7 @@ type Synthetic struct {
 
 func (x *Synthetic) Reset() {
 	*x = Synthetic{}
-	mi := &file_trellis_v1_study_proto_msgTypes[14]
+	mi := &file_trellis_v1_study_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1652,7 @@ func (x *Synthetic) String() string {
 func (*Synthetic) ProtoMessage() {}
 
 func (x *Synthetic) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[14]
+	mi := &file_trellis_v1_study_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1665,7 @@ func (x *Synthetic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synthetic.ProtoReflect.Descriptor instead.
 func (*Synthetic) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{14}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Synthetic) GetEpochTime() *durationpb.Duration {
@@ -1551,7 +1692,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_trellis_v1_study_proto_msgTypes[15]
+	mi := &file_trellis_v1_study_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1563,7 +1704,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[15]
+	mi := &file_trellis_v1_study_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1576,7 +1717,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{15}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Settle) GetConfidence() float64 {
@@ -1607,7 +1748,7 @@ type Pruning struct {
 
 func (x *Pruning) Reset() {
 	*x = Pruning{}
-	mi := &file_trellis_v1_study_proto_msgTypes[16]
+	mi := &file_trellis_v1_study_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +1760,7 @@ func (x *Pruning) String() string {
 func (*Pruning) ProtoMessage() {}
 
 func (x *Pruning) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[16]
+	mi := &file_trellis_v1_study_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +1773,7 @@ func (x *Pruning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruning.ProtoReflect.Descriptor instead.
 func (*Pruning) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{16}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Pruning) GetMethod() isPruning_Method {
@@ -1692,7 +1833,7 @@ type SuccessiveHalving struct {
 
 func (x *SuccessiveHalving) Reset() {
 	*x = SuccessiveHalving{}
-	mi := &file_trellis_v1_study_proto_msgTypes[17]
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +1845,7 @@ func (x *SuccessiveHalving) String() string {
 func (*SuccessiveHalving) ProtoMessage() {}
 
 func (x *SuccessiveHalving) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[17]
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +1858,7 @@ func (x *SuccessiveHalving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuccessiveHalving.ProtoReflect.Descriptor instead.
 func (*SuccessiveHalving) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{17}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SuccessiveHalving) GetMinEpochs() uint32 {
@@ -1751,7 +1892,7 @@ type MedianStopping struct {
 
 func (x *MedianStopping) Reset() {
 	*x = MedianStopping{}
-	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +1904,7 @@ func (x *MedianStopping) String() string {
 func (*MedianStopping) ProtoMessage() {}
 
 func (x *MedianStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +1917,7 @@ func (x *MedianStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MedianStopping.ProtoReflect.Descriptor instead.
 func (*MedianStopping) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{18}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MedianStopping) GetMinEpochs() uint32 {
@@ -1847,14 +1988,19 @@ type Study struct {
 	// What audits have refuted of what the spec declares of its program, the earliest first. The study shares no results
 	// with other studies from then on. Once "deterministic" is refuted, its runs are not audited, and no worker is at fault
 	// if they differ.
-	Refuted       []*Refutation `protobuf:"bytes,30,rep,name=refuted,proto3" json:"refuted,omitempty"`
+	Refuted []*Refutation `protobuf:"bytes,30,rep,name=refuted,proto3" json:"refuted,omitempty"`
+	// The runs and trials of the spec that the study was created with follow from it: those that nothing has happened to are
+	// not stored. Unset in studies of older versions.
+	Indexed bool `protobuf:"varint,31,opt,name=indexed,proto3" json:"indexed,omitempty"`
+	// What has become of all runs that follow from the spec and have not been touched. Unset: PENDING.
+	Untouched     *Untouched `protobuf:"bytes,32,opt,name=untouched,proto3" json:"untouched,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Study) Reset() {
 	*x = Study{}
-	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +2012,7 @@ func (x *Study) String() string {
 func (*Study) ProtoMessage() {}
 
 func (x *Study) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +2025,7 @@ func (x *Study) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Study.ProtoReflect.Descriptor instead.
 func (*Study) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Study) GetName() string {
@@ -2029,6 +2175,84 @@ func (x *Study) GetRefuted() []*Refutation {
 	return nil
 }
 
+func (x *Study) GetIndexed() bool {
+	if x != nil {
+		return x.Indexed
+	}
+	return false
+}
+
+func (x *Study) GetUntouched() *Untouched {
+	if x != nil {
+		return x.Untouched
+	}
+	return nil
+}
+
+// Untouched is the state of the trials of runs that no worker and no other study has given anything to.
+type Untouched struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// CANCELED or FAILED, and so are the runs.
+	State TrialState `protobuf:"varint,1,opt,name=state,proto3,enum=trellis.v1.TrialState" json:"state,omitempty"`
+	// Why they failed.
+	Error string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	// Log index of the command that set it.
+	ModifyIndex   uint64 `protobuf:"varint,3,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Untouched) Reset() {
+	*x = Untouched{}
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Untouched) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Untouched) ProtoMessage() {}
+
+func (x *Untouched) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Untouched.ProtoReflect.Descriptor instead.
+func (*Untouched) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Untouched) GetState() TrialState {
+	if x != nil {
+		return x.State
+	}
+	return TrialState_TRIAL_STATE_UNSPECIFIED
+}
+
+func (x *Untouched) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Untouched) GetModifyIndex() uint64 {
+	if x != nil {
+		return x.ModifyIndex
+	}
+	return 0
+}
+
 // SpecHistory has earlier specs of a study, oldest first, each as its difference from the next one. The last is a
 // difference from the study's spec.
 type SpecHistory struct {
@@ -2040,7 +2264,7 @@ type SpecHistory struct {
 
 func (x *SpecHistory) Reset() {
 	*x = SpecHistory{}
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2276,7 @@ func (x *SpecHistory) String() string {
 func (*SpecHistory) ProtoMessage() {}
 
 func (x *SpecHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2289,7 @@ func (x *SpecHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecHistory.ProtoReflect.Descriptor instead.
 func (*SpecHistory) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SpecHistory) GetDifferences() []*SpecDifference {
@@ -2088,7 +2312,7 @@ type SpecDifference struct {
 
 func (x *SpecDifference) Reset() {
 	*x = SpecDifference{}
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2324,7 @@ func (x *SpecDifference) String() string {
 func (*SpecDifference) ProtoMessage() {}
 
 func (x *SpecDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2337,7 @@ func (x *SpecDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecDifference.ProtoReflect.Descriptor instead.
 func (*SpecDifference) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SpecDifference) GetAxes() []*AxisDifference {
@@ -2152,7 +2376,7 @@ type AxisDifference struct {
 
 func (x *AxisDifference) Reset() {
 	*x = AxisDifference{}
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2388,7 @@ func (x *AxisDifference) String() string {
 func (*AxisDifference) ProtoMessage() {}
 
 func (x *AxisDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2401,7 @@ func (x *AxisDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AxisDifference.ProtoReflect.Descriptor instead.
 func (*AxisDifference) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{22}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AxisDifference) GetGrid() uint32 {
@@ -2238,7 +2462,7 @@ type WaitingFor struct {
 
 func (x *WaitingFor) Reset() {
 	*x = WaitingFor{}
-	mi := &file_trellis_v1_study_proto_msgTypes[23]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2474,7 @@ func (x *WaitingFor) String() string {
 func (*WaitingFor) ProtoMessage() {}
 
 func (x *WaitingFor) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[23]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2487,7 @@ func (x *WaitingFor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitingFor.ProtoReflect.Descriptor instead.
 func (*WaitingFor) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{23}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WaitingFor) GetReason() WaitingReason {
@@ -2299,7 +2523,7 @@ type Estimate struct {
 
 func (x *Estimate) Reset() {
 	*x = Estimate{}
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2535,7 @@ func (x *Estimate) String() string {
 func (*Estimate) ProtoMessage() {}
 
 func (x *Estimate) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2548,7 @@ func (x *Estimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
 func (*Estimate) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{24}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Estimate) GetExpected() float64 {
@@ -2371,7 +2595,7 @@ type Forecast struct {
 
 func (x *Forecast) Reset() {
 	*x = Forecast{}
-	mi := &file_trellis_v1_study_proto_msgTypes[25]
+	mi := &file_trellis_v1_study_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2383,7 +2607,7 @@ func (x *Forecast) String() string {
 func (*Forecast) ProtoMessage() {}
 
 func (x *Forecast) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[25]
+	mi := &file_trellis_v1_study_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,7 +2620,7 @@ func (x *Forecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
 func (*Forecast) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{25}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Forecast) GetEpochs() *Estimate {
@@ -2478,7 +2702,7 @@ type ForecastBasis struct {
 
 func (x *ForecastBasis) Reset() {
 	*x = ForecastBasis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[26]
+	mi := &file_trellis_v1_study_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2490,7 +2714,7 @@ func (x *ForecastBasis) String() string {
 func (*ForecastBasis) ProtoMessage() {}
 
 func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[26]
+	mi := &file_trellis_v1_study_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2503,7 +2727,7 @@ func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis.ProtoReflect.Descriptor instead.
 func (*ForecastBasis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{26}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ForecastBasis) GetEpochs() uint64 {
@@ -2630,7 +2854,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_trellis_v1_study_proto_msgTypes[27]
+	mi := &file_trellis_v1_study_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2866,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[27]
+	mi := &file_trellis_v1_study_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2879,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{27}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Progress) GetTrials() uint64 {
@@ -2822,7 +3046,7 @@ type Forecast_Alternative struct {
 
 func (x *Forecast_Alternative) Reset() {
 	*x = Forecast_Alternative{}
-	mi := &file_trellis_v1_study_proto_msgTypes[31]
+	mi := &file_trellis_v1_study_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +3058,7 @@ func (x *Forecast_Alternative) String() string {
 func (*Forecast_Alternative) ProtoMessage() {}
 
 func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[31]
+	mi := &file_trellis_v1_study_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +3071,7 @@ func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast_Alternative.ProtoReflect.Descriptor instead.
 func (*Forecast_Alternative) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{25, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{27, 0}
 }
 
 func (x *Forecast_Alternative) GetSlots() uint32 {
@@ -2881,7 +3105,7 @@ type ForecastBasis_Probe struct {
 
 func (x *ForecastBasis_Probe) Reset() {
 	*x = ForecastBasis_Probe{}
-	mi := &file_trellis_v1_study_proto_msgTypes[32]
+	mi := &file_trellis_v1_study_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2893,7 +3117,7 @@ func (x *ForecastBasis_Probe) String() string {
 func (*ForecastBasis_Probe) ProtoMessage() {}
 
 func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[32]
+	mi := &file_trellis_v1_study_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2906,7 +3130,7 @@ func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis_Probe.ProtoReflect.Descriptor instead.
 func (*ForecastBasis_Probe) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{26, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{28, 0}
 }
 
 func (x *ForecastBasis_Probe) GetTrainings() uint32 {
@@ -2956,7 +3180,7 @@ var File_trellis_v1_study_proto protoreflect.FileDescriptor
 const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"\x16trellis/v1/study.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/trial.proto\"\x8e\f\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/trial.proto\"\xed\f\n" +
 	"\tStudySpec\x12\xcd\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\xb8\x01\xbaH\xb4\x01\xba\x01\xad\x01\n" +
 	"\n" +
@@ -2980,7 +3204,9 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\tobjective\x18\x0f \x01(\v2\x15.trellis.v1.ObjectiveR\tobjective\x123\n" +
 	"\tresources\x18\x10 \x01(\v2\x15.trellis.v1.ResourcesR\tresources\x12\x1e\n" +
 	"\x05where\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x05where\x12@\n" +
-	"\x05fixed\x18\x12 \x03(\v2 .trellis.v1.StudySpec.FixedEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\x05fixed\x128\n" +
+	"\x05fixed\x18\x12 \x03(\v2 .trellis.v1.StudySpec.FixedEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\x05fixed\x121\n" +
+	"\x05order\x18\x14 \x01(\x0e2\x11.trellis.v1.OrderB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05order\x12*\n" +
+	"\x06budget\x18\x15 \x01(\v2\x12.trellis.v1.BudgetR\x06budget\x128\n" +
 	"\told_seeds\x18\x05 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\boldSeeds\x12A\n" +
 	"\x0eold_batch_size\x18\x06 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\foldBatchSize\x1aK\n" +
 	"\n" +
@@ -2989,7 +3215,13 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x11.trellis.v1.ValueR\x05value:\x028\x01:\xa6\x02\xbaH\xa2\x02\x1a\xa6\x01\n" +
 	"\n" +
 	"study.data\x12Amissing 'data': the data set to train on, for example data: mnist\x1aUthis.data != '' || this.model == 'synthetic' || this.model == '' || has(this.program)\x1aw\n" +
-	"\x0fstudy.synthetic\x121'synthetic' is only allowed with model: synthetic\x1a1!has(this.synthetic) || this.model == 'synthetic'\"\xb1\x04\n" +
+	"\x0fstudy.synthetic\x121'synthetic' is only allowed with model: synthetic\x1a1!has(this.synthetic) || this.model == 'synthetic'\"\xf2\x01\n" +
+	"\x06Budget\x12\x16\n" +
+	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12\x16\n" +
+	"\x06epochs\x18\x02 \x01(\x04R\x06epochs\x127\n" +
+	"\x04time\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\x04time:\x7f\xbaH|\x1az\n" +
+	"\n" +
+	"budget.one\x124a budget needs trials, epochs or time: {trials: 500}\x1a6this.trials > 0u || this.epochs > 0u || has(this.time)\"\xb1\x04\n" +
 	"\x04Grid\x128\n" +
 	"\x04axes\x18\x06 \x03(\v2\x1a.trellis.v1.Grid.AxesEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\x04axes\x12A\n" +
 	"\x0eold_latent_dim\x18\x01 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\foldLatentDim\x12F\n" +
@@ -3123,7 +3355,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12$\n" +
 	"\binterval\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\binterval\x12#\n" +
-	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\x8c\a\n" +
+	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xdb\a\n" +
 	"\x05Study\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12,\n" +
@@ -3150,7 +3382,13 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\acreator\x18\x12 \x01(\v2\x15.trellis.v1.PrincipalR\acreator\x12:\n" +
 	"\fspec_history\x18\x14 \x01(\v2\x17.trellis.v1.SpecHistoryR\vspecHistory\x12\x1a\n" +
 	"\bsuspects\x18\x18 \x03(\tR\bsuspects\x120\n" +
-	"\arefuted\x18\x1e \x03(\v2\x16.trellis.v1.RefutationR\arefuted\"K\n" +
+	"\arefuted\x18\x1e \x03(\v2\x16.trellis.v1.RefutationR\arefuted\x12\x18\n" +
+	"\aindexed\x18\x1f \x01(\bR\aindexed\x123\n" +
+	"\tuntouched\x18  \x01(\v2\x15.trellis.v1.UntouchedR\tuntouched\"r\n" +
+	"\tUntouched\x12,\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x16.trellis.v1.TrialStateR\x05state\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x12!\n" +
+	"\fmodify_index\x18\x03 \x01(\x04R\vmodifyIndex\"K\n" +
 	"\vSpecHistory\x12<\n" +
 	"\vdifferences\x18\x01 \x03(\v2\x1a.trellis.v1.SpecDifferenceR\vdifferences\"m\n" +
 	"\x0eSpecDifference\x12.\n" +
@@ -3240,7 +3478,12 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\fruns_audited\x18\x14 \x01(\x04R\vrunsAudited\x12\x1d\n" +
 	"\n" +
 	"audits_due\x18\x15 \x01(\x04R\tauditsDue\x12#\n" +
-	"\rruns_disputed\x18\x16 \x01(\x04R\frunsDisputed*`\n" +
+	"\rruns_disputed\x18\x16 \x01(\x04R\frunsDisputed*Y\n" +
+	"\x05Order\x12\x15\n" +
+	"\x11ORDER_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rORDER_LONGEST\x10\x01\x12\x10\n" +
+	"\fORDER_RANDOM\x10\x02\x12\x14\n" +
+	"\x10ORDER_AS_WRITTEN\x10\x03*`\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_NUMBER\x10\x01\x12\x10\n" +
@@ -3276,131 +3519,140 @@ func file_trellis_v1_study_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_study_proto_rawDescData
 }
 
-var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_trellis_v1_study_proto_goTypes = []any{
-	(Kind)(0),                     // 0: trellis.v1.Kind
-	(StudyState)(0),               // 1: trellis.v1.StudyState
-	(WaitingReason)(0),            // 2: trellis.v1.WaitingReason
-	(*StudySpec)(nil),             // 3: trellis.v1.StudySpec
-	(*Grid)(nil),                  // 4: trellis.v1.Grid
-	(*Model)(nil),                 // 5: trellis.v1.Model
-	(*ModelAxis)(nil),             // 6: trellis.v1.ModelAxis
-	(*ModelMetric)(nil),           // 7: trellis.v1.ModelMetric
-	(*Pretrained)(nil),            // 8: trellis.v1.Pretrained
-	(*Source)(nil),                // 9: trellis.v1.Source
-	(*Axis)(nil),                  // 10: trellis.v1.Axis
-	(*IntegerAxis)(nil),           // 11: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),            // 12: trellis.v1.NumberAxis
-	(*Range)(nil),                 // 13: trellis.v1.Range
-	(*Step)(nil),                  // 14: trellis.v1.Step
-	(*Split)(nil),                 // 15: trellis.v1.Split
-	(*EarlyStopping)(nil),         // 16: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),             // 17: trellis.v1.Synthetic
-	(*Settle)(nil),                // 18: trellis.v1.Settle
-	(*Pruning)(nil),               // 19: trellis.v1.Pruning
-	(*SuccessiveHalving)(nil),     // 20: trellis.v1.SuccessiveHalving
-	(*MedianStopping)(nil),        // 21: trellis.v1.MedianStopping
-	(*Study)(nil),                 // 22: trellis.v1.Study
-	(*SpecHistory)(nil),           // 23: trellis.v1.SpecHistory
-	(*SpecDifference)(nil),        // 24: trellis.v1.SpecDifference
-	(*AxisDifference)(nil),        // 25: trellis.v1.AxisDifference
-	(*WaitingFor)(nil),            // 26: trellis.v1.WaitingFor
-	(*Estimate)(nil),              // 27: trellis.v1.Estimate
-	(*Forecast)(nil),              // 28: trellis.v1.Forecast
-	(*ForecastBasis)(nil),         // 29: trellis.v1.ForecastBasis
-	(*Progress)(nil),              // 30: trellis.v1.Progress
-	nil,                           // 31: trellis.v1.StudySpec.FixedEntry
-	nil,                           // 32: trellis.v1.Grid.AxesEntry
-	nil,                           // 33: trellis.v1.Grid.OldAxesEntry
-	(*Forecast_Alternative)(nil),  // 34: trellis.v1.Forecast.Alternative
-	(*ForecastBasis_Probe)(nil),   // 35: trellis.v1.ForecastBasis.Probe
-	(*Program)(nil),               // 36: trellis.v1.Program
-	(*Objective)(nil),             // 37: trellis.v1.Objective
-	(*Resources)(nil),             // 38: trellis.v1.Resources
-	(*Value)(nil),                 // 39: trellis.v1.Value
-	(Direction)(0),                // 40: trellis.v1.Direction
-	(*Parameters)(nil),            // 41: trellis.v1.Parameters
+	(Order)(0),                    // 0: trellis.v1.Order
+	(Kind)(0),                     // 1: trellis.v1.Kind
+	(StudyState)(0),               // 2: trellis.v1.StudyState
+	(WaitingReason)(0),            // 3: trellis.v1.WaitingReason
+	(*StudySpec)(nil),             // 4: trellis.v1.StudySpec
+	(*Budget)(nil),                // 5: trellis.v1.Budget
+	(*Grid)(nil),                  // 6: trellis.v1.Grid
+	(*Model)(nil),                 // 7: trellis.v1.Model
+	(*ModelAxis)(nil),             // 8: trellis.v1.ModelAxis
+	(*ModelMetric)(nil),           // 9: trellis.v1.ModelMetric
+	(*Pretrained)(nil),            // 10: trellis.v1.Pretrained
+	(*Source)(nil),                // 11: trellis.v1.Source
+	(*Axis)(nil),                  // 12: trellis.v1.Axis
+	(*IntegerAxis)(nil),           // 13: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),            // 14: trellis.v1.NumberAxis
+	(*Range)(nil),                 // 15: trellis.v1.Range
+	(*Step)(nil),                  // 16: trellis.v1.Step
+	(*Split)(nil),                 // 17: trellis.v1.Split
+	(*EarlyStopping)(nil),         // 18: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),             // 19: trellis.v1.Synthetic
+	(*Settle)(nil),                // 20: trellis.v1.Settle
+	(*Pruning)(nil),               // 21: trellis.v1.Pruning
+	(*SuccessiveHalving)(nil),     // 22: trellis.v1.SuccessiveHalving
+	(*MedianStopping)(nil),        // 23: trellis.v1.MedianStopping
+	(*Study)(nil),                 // 24: trellis.v1.Study
+	(*Untouched)(nil),             // 25: trellis.v1.Untouched
+	(*SpecHistory)(nil),           // 26: trellis.v1.SpecHistory
+	(*SpecDifference)(nil),        // 27: trellis.v1.SpecDifference
+	(*AxisDifference)(nil),        // 28: trellis.v1.AxisDifference
+	(*WaitingFor)(nil),            // 29: trellis.v1.WaitingFor
+	(*Estimate)(nil),              // 30: trellis.v1.Estimate
+	(*Forecast)(nil),              // 31: trellis.v1.Forecast
+	(*ForecastBasis)(nil),         // 32: trellis.v1.ForecastBasis
+	(*Progress)(nil),              // 33: trellis.v1.Progress
+	nil,                           // 34: trellis.v1.StudySpec.FixedEntry
+	nil,                           // 35: trellis.v1.Grid.AxesEntry
+	nil,                           // 36: trellis.v1.Grid.OldAxesEntry
+	(*Forecast_Alternative)(nil),  // 37: trellis.v1.Forecast.Alternative
+	(*ForecastBasis_Probe)(nil),   // 38: trellis.v1.ForecastBasis.Probe
+	(*Program)(nil),               // 39: trellis.v1.Program
+	(*Objective)(nil),             // 40: trellis.v1.Objective
+	(*Resources)(nil),             // 41: trellis.v1.Resources
 	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
-	(*DataSet)(nil),               // 43: trellis.v1.DataSet
-	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
-	(*Principal)(nil),             // 45: trellis.v1.Principal
-	(*Refutation)(nil),            // 46: trellis.v1.Refutation
+	(*Value)(nil),                 // 43: trellis.v1.Value
+	(Direction)(0),                // 44: trellis.v1.Direction
+	(*Parameters)(nil),            // 45: trellis.v1.Parameters
+	(*DataSet)(nil),               // 46: trellis.v1.DataSet
+	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
+	(*Principal)(nil),             // 48: trellis.v1.Principal
+	(*Refutation)(nil),            // 49: trellis.v1.Refutation
+	(TrialState)(0),               // 50: trellis.v1.TrialState
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
-	4,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
-	10, // 1: trellis.v1.StudySpec.seeds:type_name -> trellis.v1.Axis
-	15, // 2: trellis.v1.StudySpec.split:type_name -> trellis.v1.Split
-	16, // 3: trellis.v1.StudySpec.early_stopping:type_name -> trellis.v1.EarlyStopping
-	17, // 4: trellis.v1.StudySpec.synthetic:type_name -> trellis.v1.Synthetic
-	18, // 5: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
-	19, // 6: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
-	8,  // 7: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
-	36, // 8: trellis.v1.StudySpec.program:type_name -> trellis.v1.Program
-	37, // 9: trellis.v1.StudySpec.objective:type_name -> trellis.v1.Objective
-	38, // 10: trellis.v1.StudySpec.resources:type_name -> trellis.v1.Resources
-	31, // 11: trellis.v1.StudySpec.fixed:type_name -> trellis.v1.StudySpec.FixedEntry
-	11, // 12: trellis.v1.StudySpec.old_seeds:type_name -> trellis.v1.IntegerAxis
-	11, // 13: trellis.v1.StudySpec.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	32, // 14: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
-	11, // 15: trellis.v1.Grid.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	12, // 16: trellis.v1.Grid.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	12, // 17: trellis.v1.Grid.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	11, // 18: trellis.v1.Grid.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	33, // 19: trellis.v1.Grid.old_axes:type_name -> trellis.v1.Grid.OldAxesEntry
-	6,  // 20: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
-	7,  // 21: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
-	0,  // 22: trellis.v1.ModelAxis.kind:type_name -> trellis.v1.Kind
-	39, // 23: trellis.v1.ModelAxis.default:type_name -> trellis.v1.Value
-	40, // 24: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
-	41, // 25: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
-	13, // 26: trellis.v1.Axis.linear:type_name -> trellis.v1.Range
-	13, // 27: trellis.v1.Axis.log2:type_name -> trellis.v1.Range
-	13, // 28: trellis.v1.Axis.log10:type_name -> trellis.v1.Range
-	14, // 29: trellis.v1.Axis.step:type_name -> trellis.v1.Step
-	13, // 30: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
-	13, // 31: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
-	13, // 32: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
-	13, // 33: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
-	13, // 34: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
-	13, // 35: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	40, // 36: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
-	42, // 37: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
-	20, // 38: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
-	21, // 39: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
-	3,  // 40: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
-	1,  // 41: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	43, // 42: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	44, // 43: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	44, // 44: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	30, // 45: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
-	3,  // 46: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
-	28, // 47: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
-	9,  // 48: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
-	26, // 49: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
-	45, // 50: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
-	23, // 51: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
-	46, // 52: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
-	24, // 53: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
-	25, // 54: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
-	3,  // 55: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
-	10, // 56: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
-	11, // 57: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
-	12, // 58: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
-	2,  // 59: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	27, // 60: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	27, // 61: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	34, // 62: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	29, // 63: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	35, // 64: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	39, // 65: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
-	10, // 66: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
-	12, // 67: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	68, // [68:68] is the sub-list for method output_type
-	68, // [68:68] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	6,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
+	12, // 1: trellis.v1.StudySpec.seeds:type_name -> trellis.v1.Axis
+	17, // 2: trellis.v1.StudySpec.split:type_name -> trellis.v1.Split
+	18, // 3: trellis.v1.StudySpec.early_stopping:type_name -> trellis.v1.EarlyStopping
+	19, // 4: trellis.v1.StudySpec.synthetic:type_name -> trellis.v1.Synthetic
+	20, // 5: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
+	21, // 6: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
+	10, // 7: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
+	39, // 8: trellis.v1.StudySpec.program:type_name -> trellis.v1.Program
+	40, // 9: trellis.v1.StudySpec.objective:type_name -> trellis.v1.Objective
+	41, // 10: trellis.v1.StudySpec.resources:type_name -> trellis.v1.Resources
+	34, // 11: trellis.v1.StudySpec.fixed:type_name -> trellis.v1.StudySpec.FixedEntry
+	0,  // 12: trellis.v1.StudySpec.order:type_name -> trellis.v1.Order
+	5,  // 13: trellis.v1.StudySpec.budget:type_name -> trellis.v1.Budget
+	13, // 14: trellis.v1.StudySpec.old_seeds:type_name -> trellis.v1.IntegerAxis
+	13, // 15: trellis.v1.StudySpec.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	42, // 16: trellis.v1.Budget.time:type_name -> google.protobuf.Duration
+	35, // 17: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
+	13, // 18: trellis.v1.Grid.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	14, // 19: trellis.v1.Grid.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	14, // 20: trellis.v1.Grid.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	13, // 21: trellis.v1.Grid.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	36, // 22: trellis.v1.Grid.old_axes:type_name -> trellis.v1.Grid.OldAxesEntry
+	8,  // 23: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
+	9,  // 24: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
+	1,  // 25: trellis.v1.ModelAxis.kind:type_name -> trellis.v1.Kind
+	43, // 26: trellis.v1.ModelAxis.default:type_name -> trellis.v1.Value
+	44, // 27: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
+	45, // 28: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
+	15, // 29: trellis.v1.Axis.linear:type_name -> trellis.v1.Range
+	15, // 30: trellis.v1.Axis.log2:type_name -> trellis.v1.Range
+	15, // 31: trellis.v1.Axis.log10:type_name -> trellis.v1.Range
+	16, // 32: trellis.v1.Axis.step:type_name -> trellis.v1.Step
+	15, // 33: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
+	15, // 34: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
+	15, // 35: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
+	15, // 36: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
+	15, // 37: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
+	15, // 38: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
+	44, // 39: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
+	42, // 40: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	22, // 41: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
+	23, // 42: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
+	4,  // 43: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
+	2,  // 44: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
+	46, // 45: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	47, // 46: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	47, // 47: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	33, // 48: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	4,  // 49: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
+	31, // 50: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
+	11, // 51: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
+	29, // 52: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
+	48, // 53: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
+	26, // 54: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
+	49, // 55: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
+	25, // 56: trellis.v1.Study.untouched:type_name -> trellis.v1.Untouched
+	50, // 57: trellis.v1.Untouched.state:type_name -> trellis.v1.TrialState
+	27, // 58: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	28, // 59: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	4,  // 60: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
+	12, // 61: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
+	13, // 62: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
+	14, // 63: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
+	3,  // 64: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	30, // 65: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	30, // 66: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	37, // 67: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	32, // 68: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	38, // 69: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	43, // 70: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
+	12, // 71: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
+	14, // 72: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
@@ -3412,8 +3664,8 @@ func file_trellis_v1_study_proto_init() {
 	file_trellis_v1_data_set_proto_init()
 	file_trellis_v1_program_proto_init()
 	file_trellis_v1_trial_proto_init()
-	file_trellis_v1_study_proto_msgTypes[5].OneofWrappers = []any{}
-	file_trellis_v1_study_proto_msgTypes[16].OneofWrappers = []any{
+	file_trellis_v1_study_proto_msgTypes[6].OneofWrappers = []any{}
+	file_trellis_v1_study_proto_msgTypes[17].OneofWrappers = []any{
 		(*Pruning_Asha)(nil),
 		(*Pruning_Median)(nil),
 	}
@@ -3422,8 +3674,8 @@ func file_trellis_v1_study_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_study_proto_rawDesc), len(file_trellis_v1_study_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   33,
+			NumEnums:      4,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
