@@ -66,12 +66,14 @@ func (models Models) checkObjective(b *builder, spec *trellisv1.StudySpec) {
 			b.refuse("objective.metric", "missing objective: the metric that the program reports and trials are ranked by, for "+
 				"example objective: {metric: val_acc, direction: maximize}", "objective")
 		}
-		for field, metric := range map[string]string{"objective": o.GetMetric(), "early_stopping": stopping.GetMetric()} {
+		check := func(metric, field string) {
 			if metric != "" && !template.Metric.MatchString(metric) {
 				b.refuse("metric.name", "a program's metric must have at most 63 letters, digits and characters of _ . / -, and begin "+
 					"with a letter or _", field, "metric")
 			}
 		}
+		check(o.GetMetric(), "objective")
+		check(stopping.GetMetric(), "early_stopping")
 	} else if model := models.Find(spec.GetModel()); model != nil {
 		names := metricsOf(model)
 		check := func(metric, field string) {

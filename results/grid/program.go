@@ -40,13 +40,18 @@ func (b *builder) checkTrainee(spec *trellisv1.StudySpec) {
 
 // checkProgram refuses what a study of a program can't have, and what is wrong with the program.
 func (b *builder) checkProgram(spec *trellisv1.StudySpec) {
-	for field, set := range map[string]bool{
-		"data": spec.GetData() != "", "split": spec.GetSplit() != nil, "synthetic": spec.GetSynthetic() != nil,
-		"pretrained": spec.GetPretrained() != nil,
+	for _, its := range []struct {
+		field string
+		set   bool
+	}{
+		{"data", spec.GetData() != ""},
+		{"split", spec.GetSplit() != nil},
+		{"synthetic", spec.GetSynthetic() != nil},
+		{"pretrained", spec.GetPretrained() != nil},
 	} {
-		if set {
-			b.refuse("program."+field, fmt.Sprintf("%s is for models: a program brings its own data, so leave it out",
-				field), field)
+		if its.set {
+			b.refuse("program."+its.field, fmt.Sprintf("%s is for models: a program brings its own data, so leave it out",
+				its.field), its.field)
 		}
 	}
 	program := spec.GetProgram()
@@ -62,8 +67,8 @@ func (b *builder) checkProgram(spec *trellisv1.StudySpec) {
 		}
 	}
 	if reports := program.GetReports(); reports != nil {
-		if problem := patternProblem(reports.GetPattern()); problem != "" {
-			b.refuse("program.reports", problem, "program", "reports", "pattern")
+		if _, err := template.CompilePattern(reports.GetPattern()); err != nil {
+			b.refuse("program.reports", err.Error(), "program", "reports", "pattern")
 		}
 	}
 }
@@ -105,25 +110,6 @@ func variableProblem(name, value string) string {
 		return fmt.Sprintf("%s is one of the variables that the worker sets: choose a name without TRELLIS_", name)
 	case strings.ContainsRune(value, 0):
 		return fmt.Sprintf("the value of %s has a NUL character", name)
-	}
-	return ""
-}
-
-// epochGroup is the group of a pattern that has the epoch.
-const epochGroup = "epoch"
-
-// patternProblem says what is wrong with the pattern of reports, or nothing.
-func patternProblem(pattern string) string {
-	expression, err := regexp.Compile(pattern)
-	if err != nil {
-		return fmt.Sprintf("not a regular expression: %v", err)
-	}
-	groups := slices.DeleteFunc(slices.Clone(expression.SubexpNames()), func(name string) bool { return name == "" })
-	switch {
-	case !slices.Contains(groups, epochGroup):
-		return `no group is named epoch: for example, epoch (?P<epoch>\d+) .* val_acc=(?P<val_acc>\S+)`
-	case len(groups) == 1:
-		return "only the epoch is a named group: each metric needs one, for example (?P<val_acc>\\S+)"
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package grid
 
 import (
+	"strings"
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -88,5 +89,31 @@ func TestSharingOfPrograms(t *testing.T) {
 		if Shares(test.spec) != test.want {
 			t.Errorf("%v: shared: %t", test.spec, !test.want)
 		}
+	}
+}
+
+// What is wrong with a spec is said in the same order each time.
+func TestErrorsOfProgramsInOrder(t *testing.T) {
+	spec := programSpec(&trellisv1.Program{})
+	spec.Data, spec.Split, spec.Synthetic = "mnist", &trellisv1.Split{Train: 1, Validation: 1}, &trellisv1.Synthetic{}
+	spec.Pretrained = &trellisv1.Pretrained{Study: "s"}
+	spec.Objective.Metric, spec.EarlyStopping = "a b", &trellisv1.EarlyStopping{Patience: 1, Metric: "c d"}
+	var first string
+	for range 20 {
+		err := Models{}.Validate(spec)
+		if first == "" {
+			first = err.Error()
+		}
+		if err.Error() != first {
+			t.Fatalf("\n%v, and before\n%s", err, first)
+		}
+	}
+	at := 0
+	for _, field := range []string{"data is for models", "split is", "synthetic is", "pretrained is", "objective.metric", "early_stopping.metric"} {
+		next := strings.Index(first[at:], field)
+		if next < 0 {
+			t.Fatalf("%s does not come next in\n%s", field, first)
+		}
+		at += next
 	}
 }
