@@ -68,7 +68,7 @@ func upgradeSpec(spec *trellisv1.StudySpec) {
 	if !isOldSpec(spec) {
 		return
 	}
-	batchSize := trellisv1.AxisOf(256)
+	batchSize := oldDefault(BatchSize)
 	if spec.OldBatchSize != nil {
 		batchSize = upgradedIntegers(spec.OldBatchSize)
 	}
@@ -80,7 +80,7 @@ func upgradeSpec(spec *trellisv1.StudySpec) {
 		grid.OldLatentDim, grid.OldLearningRate, grid.OldWeightDecay, grid.OldMaxEpochs = nil, nil, nil, nil
 		grid.OldAxes = nil
 		if grid.Axes[WeightDecay] == nil {
-			grid.Axes[WeightDecay] = trellisv1.AxisOf(0.0)
+			grid.Axes[WeightDecay] = oldDefault(WeightDecay)
 		}
 		if grid.Axes[BatchSize] == nil {
 			grid.Axes[BatchSize] = proto.CloneOf(batchSize)
@@ -90,6 +90,17 @@ func upgradeSpec(spec *trellisv1.StudySpec) {
 		spec.Seeds = upgradedIntegers(spec.OldSeeds)
 	}
 	spec.OldSeeds, spec.OldBatchSize = nil, nil
+}
+
+// oldDefault is the axis that a grid had without naming it, or nil.
+func oldDefault(name string) *trellisv1.Axis {
+	switch name {
+	case BatchSize:
+		return trellisv1.AxisOf(256)
+	case WeightDecay:
+		return trellisv1.AxisOf(0.0)
+	}
+	return nil
 }
 
 func isOldSpec(spec *trellisv1.StudySpec) bool {
@@ -148,6 +159,9 @@ func upgradeDifference(difference *trellisv1.SpecDifference, grids int) {
 			axis.Whole = upgradedIntegers(axis.OldIntegers)
 		case axis.OldNumbers != nil:
 			axis.Whole = upgradedNumbers(axis.OldNumbers)
+		case axis.Count == 0:
+			// The axis was absent, and every point had the default, which upgradeSpec writes down.
+			axis.Whole = oldDefault(axis.GetAxis())
 		}
 		axis.OldIntegers, axis.OldNumbers = nil, nil
 		axes = append(axes, axis)

@@ -191,3 +191,28 @@ func TestUpgradeLeavesBatchSizes(t *testing.T) {
 		t.Errorf("\n got %v\nwant %v", got[0], before)
 	}
 }
+
+// An earlier spec without a weight decay or a batch size had their defaults, which today's form writes down.
+func TestUpgradeOfAbsentAxes(t *testing.T) {
+	old := &trellisv1.Study{
+		Spec: &trellisv1.StudySpec{
+			OldBatchSize: &trellisv1.IntegerAxis{Values: []uint32{256, 64}},
+			Grid: []*trellisv1.Grid{{
+				OldMaxEpochs:   &trellisv1.IntegerAxis{Values: []uint32{5}},
+				OldWeightDecay: &trellisv1.NumberAxis{Values: []float64{0, 1e-5}},
+				OldAxes:        map[string]*trellisv1.NumberAxis{"fine_tune": {Values: []float64{1}}},
+			}},
+		},
+		SpecHistory: &trellisv1.SpecHistory{Differences: []*trellisv1.SpecDifference{{
+			Axes: []*trellisv1.AxisDifference{{Axis: "batch_size"}, {Axis: "weight_decay"}, {Axis: "fine_tune"}},
+		}}},
+	}
+	before := &trellisv1.StudySpec{Grid: []*trellisv1.Grid{{OldMaxEpochs: &trellisv1.IntegerAxis{Values: []uint32{5}}}}}
+	Upgrade(before)
+	for range 2 {
+		Upgrade(old)
+		if got := EarlierSpecs(old)[0]; !proto.Equal(got, before) {
+			t.Errorf("the earlier spec is\n%v, want\n%v", got, before)
+		}
+	}
+}
