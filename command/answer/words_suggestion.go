@@ -70,6 +70,8 @@ func whyItStays(choice *trellisv1.AxisChoice, ranked *trellisv1.Objective, best 
 			what = "best " + ranked.GetMetric()
 		}
 		return fmt.Sprintf("the best configuration has its %s at epoch %d", what, choice.GetEpoch())
+	case trellisv1.AxisChoice_REASON_LEFT_OUT:
+		return "where leaves out the other values to try"
 	case trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE:
 		if len(choice.GetValues()) == 1 {
 			return "it is the largest possible value"

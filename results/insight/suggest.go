@@ -68,23 +68,80 @@ func suggestStudy(
 		points *= max(1, len(choice.Values))
 		response.Axes = append(response.Axes, choice)
 	}
-	epochs := survey.suggestEpochs(trials, points)
-	if points > 1 || slices.ContainsFunc(epochs.Values, survey.untried) {
-		response.Spec = survey.specOf(response.Axes, epochs)
+	response.Axes = append(response.Axes, survey.suggestEpochs(trials, points))
+	if err := survey.keepMet(response.Axes); err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(response.Axes, survey.isNew) {
+		response.Spec = survey.specOf(response.Axes)
 		if response.Spec.Name, err = nextName(snapshot, name); err != nil {
 			return nil, err
 		}
 	}
-	response.Axes = append(response.Axes, epochs)
 	return response, nil
+}
+
+// isNew says whether a choice makes points that the study may not have: other values than the best, or more epochs.
+func (s *survey) isNew(choice *trellisv1.AxisChoice) bool {
+	if choice.GetAxis() == grid.MaxEpochs {
+		return slices.ContainsFunc(choice.GetValues(), s.untried)
+	}
+	return len(choice.GetValues()) > 1
+}
+
+// keepMet takes values out of the choices, of which the last is that of max_epochs, that the study's condition leaves out
+// whatever the other axes have.
+func (s *survey) keepMet(choices []*trellisv1.AxisChoice) error {
+	if s.study.GetSpec().GetWhere() == "" {
+		return nil
+	}
+	met, err := s.met(choices)
+	if err != nil {
+		return err
+	}
+	if epochs := choices[len(choices)-1]; len(met[len(choices)-1]) == 0 {
+		// Nothing may train for longer, not even the best.
+		epochs.Values, epochs.Reason = []*trellisv1.Value{epochs.GetBest()}, trellisv1.AxisChoice_REASON_LEFT_OUT
+		if met, err = s.met(choices); err != nil {
+			return err
+		}
+	}
+	for i, choice := range choices {
+		kept := slices.DeleteFunc(slices.Clone(choice.GetValues()), func(value *trellisv1.Value) bool {
+			return !met[i][grid.KeyOf(value)]
+		})
+		fewer := len(kept) < len(choice.GetValues())
+		if choice.Values = kept; fewer && !s.isNew(choice) {
+			choice.Reason = trellisv1.AxisChoice_REASON_LEFT_OUT
+		}
+	}
+	return nil
+}
+
+// met returns, for each choice, those of its values that a point of a grid of them has that meets the condition.
+func (s *survey) met(choices []*trellisv1.AxisChoice) ([]map[grid.ValueKey]bool, error) {
+	points, err := grid.New(s.specOf(choices))
+	if err != nil {
+		return nil, fmt.Errorf("compute the condition: %w", err)
+	}
+	met := make([]map[grid.ValueKey]bool, len(choices))
+	for i := range met {
+		met[i] = map[grid.ValueKey]bool{}
+	}
+	for _, point := range points.All() {
+		for i, choice := range choices {
+			met[i][grid.KeyOf(grid.Value(point, choice.GetAxis()))] = true
+		}
+	}
+	return met, nil
 }
 
 // specOf is the study's spec with one grid of the axes that are searched, which are as in searchAxes, and of
 // max_epochs.
-func (s *survey) specOf(searched []*trellisv1.AxisChoice, epochs *trellisv1.AxisChoice) *trellisv1.StudySpec {
+func (s *survey) specOf(choices []*trellisv1.AxisChoice) *trellisv1.StudySpec {
 	spec := proto.CloneOf(s.study.GetSpec())
 	next := &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{}}
-	for _, choice := range append(slices.Clone(searched), epochs) {
+	for _, choice := range choices {
 		// Nothing but no value is what a point has whose grid does not have the axis.
 		if fixed := spec.GetFixed()[choice.Axis]; len(choice.Values) > 0 &&
 			(fixed == nil || len(choice.Values) > 1 || grid.KeyOf(fixed) != grid.KeyOf(choice.Values[0])) {

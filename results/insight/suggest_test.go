@@ -425,6 +425,61 @@ func TestSuggestNothing(t *testing.T) {
 	}
 }
 
+// TestSuggestWhere: what the study's condition leaves out is not suggested.
+func TestSuggestWhere(t *testing.T) {
+	decades := []float64{1e-4, 1e-3, 1e-2}
+	for _, test := range []struct{ where, latentDims, learningRates, maxEpochs, reasons string }{
+		{"", "[6 8 10]", "[0.003 0.01 0.1]", "[40]", "BETWEEN LARGEST_TRIED STILL_BETTER"},
+		{"learning_rate <= 0.01", "[6 8 10]", "[0.003 0.01]", "[40]", "BETWEEN LARGEST_TRIED STILL_BETTER"},
+		{"learning_rate == 0.01", "[6 8 10]", "[0.01]", "[40]", "BETWEEN LEFT_OUT STILL_BETTER"},
+		// A value stays that some point has.
+		{
+			"learning_rate <= 0.01 || latent_dim < 7", "[6 8 10]", "[0.003 0.01 0.1]", "[40]",
+			"BETWEEN LARGEST_TRIED STILL_BETTER",
+		},
+		{"max_epochs <= 20", "[6 8 10]", "[0.003 0.01 0.1]", "[20]", "BETWEEN LARGEST_TRIED LEFT_OUT"},
+		{"latent_dim == 8 && learning_rate == 0.01 && max_epochs == 20", "", "", "", "LEFT_OUT LEFT_OUT LEFT_OUT"},
+	} {
+		points := bowl([]uint32{4, 8, 12}, decades, []float64{0}, [3]int{1, 2, 0})
+		for i := range points {
+			last := points[i].losses[0]
+			points[i].losses = make([]float64, points[i].parameters.MaxEpochs)
+			for epoch := range points[i].losses {
+				points[i].losses[epoch] = last * float64(len(points[i].losses)-epoch)
+			}
+		}
+		response := suggest(t, &trellisv1.StudySpec{Where: test.where}, points...)
+		var reasons []string
+		for _, choice := range response.GetAxes() {
+			switch choice.GetAxis() {
+			case "latent_dim", "learning_rate", "max_epochs":
+				reasons = append(reasons, strings.TrimPrefix(choice.GetReason().String(), "REASON_"))
+			}
+		}
+		if got := strings.Join(reasons, " "); got != test.reasons {
+			t.Errorf("where %q: the reasons are %s, want %s", test.where, got, test.reasons)
+			continue
+		}
+		if test.latentDims == "" {
+			if response.GetSpec() != nil {
+				t.Errorf("where %q: suggests %v, which has been tried", test.where, response.GetSpec())
+			}
+			continue
+		}
+		for axis, want := range map[string]string{
+			"latent_dim": test.latentDims, "learning_rate": test.learningRates, "max_epochs": test.maxEpochs,
+		} {
+			var got []string
+			for _, value := range response.GetSpec().GetGrid()[0].GetAxes()[axis].GetValues() {
+				got = append(got, value.Written())
+			}
+			if text := fmt.Sprint(got); text != want {
+				t.Errorf("where %q: %s is %s, want %s", test.where, axis, text, want)
+			}
+		}
+	}
+}
+
 func TestNextName(t *testing.T) {
 	store := newTrainedStore(t, nil, at1(4, 1e-3, 0, 1))
 	run, trials := testRun("r", 1, 0, 1)

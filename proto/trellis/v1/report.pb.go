@@ -54,6 +54,8 @@ const (
 	AxisChoice_REASON_STILL_BETTER AxisChoice_Reason = 15
 	// The values of a parameter without an order stay that are among the best, and those go that are clearly worse.
 	AxisChoice_REASON_CONTENDERS AxisChoice_Reason = 16
+	// The value stays: the study's condition leaves out all others that would be tried.
+	AxisChoice_REASON_LEFT_OUT AxisChoice_Reason = 17
 )
 
 // Enum value maps for AxisChoice_Reason.
@@ -76,6 +78,7 @@ var (
 		14: "REASON_LOWEST_BEFORE_END",
 		15: "REASON_STILL_BETTER",
 		16: "REASON_CONTENDERS",
+		17: "REASON_LEFT_OUT",
 	}
 	AxisChoice_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -95,6 +98,7 @@ var (
 		"REASON_LOWEST_BEFORE_END":   14,
 		"REASON_STILL_BETTER":        15,
 		"REASON_CONTENDERS":          16,
+		"REASON_LEFT_OUT":            17,
 	}
 )
 
@@ -1526,7 +1530,7 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\x04open\x18\x05 \x01(\x04R\x04open\x1aN\n" +
 	"\tAxisValue\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12'\n" +
-	"\x05value\x18\x03 \x01(\v2\x11.trellis.v1.ValueR\x05valueJ\x04\b\x02\x10\x03J\x04\b\x06\x10\a\"\xfb\x05\n" +
+	"\x05value\x18\x03 \x01(\v2\x11.trellis.v1.ValueR\x05valueJ\x04\b\x02\x10\x03J\x04\b\x06\x10\a\"\x90\x06\n" +
 	"\n" +
 	"AxisChoice\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12)\n" +
@@ -1537,7 +1541,7 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\x05below\x18\v \x01(\v2\x11.trellis.v1.ValueR\x05below\x12'\n" +
 	"\x05above\x18\f \x01(\v2\x11.trellis.v1.ValueR\x05above\x12\x14\n" +
 	"\x05total\x18\a \x01(\x01R\x05total\x12\x14\n" +
-	"\x05epoch\x18\b \x01(\rR\x05epoch\"\xb9\x03\n" +
+	"\x05epoch\x18\b \x01(\rR\x05epoch\"\xce\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REASON_SINGLE_VALUE\x10\x01\x12\x18\n" +
@@ -1556,7 +1560,8 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\x12REASON_NEEDS_FEWER\x10\r\x12\x1c\n" +
 	"\x18REASON_LOWEST_BEFORE_END\x10\x0e\x12\x17\n" +
 	"\x13REASON_STILL_BETTER\x10\x0f\x12\x15\n" +
-	"\x11REASON_CONTENDERS\x10\x10J\x04\b\x02\x10\x03J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\x06\x10\a\"\x87\x01\n" +
+	"\x11REASON_CONTENDERS\x10\x10\x12\x13\n" +
+	"\x0fREASON_LEFT_OUT\x10\x11J\x04\b\x02\x10\x03J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\x06\x10\a\"\x87\x01\n" +
 	"\n" +
 	"AxisEffect\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x1e\n" +
