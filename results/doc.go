@@ -17,6 +17,7 @@
 // What needs no store is in packages of its own:
 //
 //	catalog       which runs and trials a study has, and in which order runs are leased
+//	lattice       which of them follow from the study's spec, by arithmetic
 //	trajectory    what is known of one run, and how it grows
 //	lifecycle     the states of studies, runs and workers
 //	grid          axes, points, the rules and defaults of a spec

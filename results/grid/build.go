@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// MaxTrials is the maximum number of points of the union of a study's grids, including seeds.
+	// MaxTrials is the maximum number of points of the union of a study's grids, including seeds; with a budget, that of the
+	// trials within the budget.
 	MaxTrials = 1_000_000
 	// MaxAxisValues is the maximum number of values of an axis, by the rules of its message.
 	MaxAxisValues = 10_000
@@ -42,12 +43,15 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 	if b.checkSize(spec); len(b.violations) > 0 {
 		return nil
 	}
-	g := &Grid{names: Names(spec), kinds: map[string]trellisv1.Kind{}}
+	g := &Grid{
+		names: Names(spec), kinds: map[string]trellisv1.Kind{},
+		program: spec.GetProgram() != nil, apart: runsApart(spec.GetProgram()),
+	}
 	ids := identifier{}
 	seeds := ids.dimension(Seed, b.values(spec.GetSeeds(), Seeds))
 	g.kinds[Seed] = trellisv1.Kind_KIND_INTEGER
 	for i := range spec.GetGrid() {
-		p := product{offset: g.size}
+		p := Product{Offset: g.size}
 		points := uint64(1)
 		for _, its := range axesOf(spec, i) {
 			d := ids.dimension(its.name, b.values(its.axis, its.path...))
@@ -57,13 +61,13 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 				}
 			}
 			b.agree(g.kinds, its, d.axis.values)
-			p.dimensions = append(p.dimensions, d)
+			p.Dimensions = append(p.Dimensions, d)
 		}
-		p.dimensions = append(p.dimensions, seeds)
+		p.Dimensions = append(p.Dimensions, seeds)
 		if p.longest == 0 && len(b.violations) == 0 {
 			b.refuse("required", "value is required", axisPath(i, MaxEpochs)...)
 		}
-		for _, d := range p.dimensions {
+		for _, d := range p.Dimensions {
 			points *= d.size()
 		}
 		g.size += points
@@ -75,10 +79,13 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 	if len(b.violations) == 0 {
 		b.addWhere(g, spec)
 	}
+	if len(b.violations) == 0 {
+		b.checkListed(g, spec)
+	}
 	if len(b.violations) > 0 {
 		return nil
 	}
-	if spec.GetProgram() != nil {
+	if g.program {
 		g.unifyKinds()
 	}
 	return g
@@ -87,13 +94,13 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 // identifier gives the values of parameters, by name, ids: the same value has the same in all grids of a spec.
 type identifier map[string]map[ValueKey]uint32
 
-func (all identifier) dimension(name string, a axis) dimension {
+func (all identifier) dimension(name string, a axis) Dimension {
 	known := all[name]
 	if known == nil {
 		known = make(map[ValueKey]uint32, len(a.values))
 		all[name] = known
 	}
-	d := dimension{name, a, make([]uint32, len(a.values)), make(map[uint32]uint32, len(a.values))}
+	d := Dimension{name, a, make([]uint32, len(a.values)), make(map[uint32]uint32, len(a.values))}
 	for digit, value := range a.values {
 		key := KeyOf(value)
 		id, ok := known[key]
@@ -109,8 +116,8 @@ func (all identifier) dimension(name string, a axis) dimension {
 // unifyKinds makes whole numbers numbers if another grid has numbers on their axis: a program gets an axis in one kind.
 func (g *Grid) unifyKinds() {
 	for _, p := range g.products {
-		for _, d := range p.dimensions {
-			if g.kinds[d.name] != trellisv1.Kind_KIND_NUMBER {
+		for _, d := range p.Dimensions {
+			if g.kinds[d.Name] != trellisv1.Kind_KIND_NUMBER {
 				continue
 			}
 			for i, value := range d.values {
@@ -201,6 +208,12 @@ func axisPath(grid int, axis string) []any { return []any{"grid", grid, "axes", 
 func (b *builder) checkSize(spec *trellisv1.StudySpec) {
 	seeds := valueCount(spec.GetSeeds())
 	before := len(b.violations)
+	most, remedy := uint64(MaxTrials), ""
+	if budget := spec.GetBudget(); budget != nil {
+		if most = math.MaxUint64 - 1; !limited(budget) {
+			most, remedy = MaxTrials, fmt.Sprintf(": or a budget of at most %s trials", grouped(MaxTrials))
+		}
+	}
 	var points, trials count
 	for i := range spec.GetGrid() {
 		here := count{1}
@@ -210,18 +223,25 @@ func (b *builder) checkSize(spec *trellisv1.StudySpec) {
 			here.times(n)
 			factors = append(factors, grouped(n)+" "+its.name)
 		}
-		if here.n > MaxTrials {
-			b.refuse("grid.size", fmt.Sprintf("this grid has %s points (%s); a study has at most %s",
-				here, strings.Join(factors, " x "), grouped(MaxTrials)), "grid", i)
+		if here.n > most {
+			b.refuse("grid.size", fmt.Sprintf("this grid has %s points (%s); a study has at most %s%s",
+				here, strings.Join(factors, " x "), grouped(most), remedy), "grid", i)
 		}
 		points.plus(here.n)
 		here.times(seeds)
 		trials.plus(here.n)
 	}
-	if trials.n > MaxTrials && len(b.violations) == before {
-		b.refuse("grid.size", fmt.Sprintf("the study has %s trials (%s points of its grids x %s seeds); a study has at most %s",
-			trials, points, grouped(seeds), grouped(MaxTrials)), "grid")
+	if trials.n > most && len(b.violations) == before {
+		b.refuse("grid.size", fmt.Sprintf("the study has %s trials (%s points of its grids x %s seeds); a study has at most %s%s",
+			trials, points, grouped(seeds), grouped(most), remedy), "grid")
 	}
+}
+
+// limited says whether a budget keeps the number of trials within MaxTrials, whatever the grid is: a run has at least as many
+// epochs as trials.
+func limited(budget *trellisv1.Budget) bool {
+	within := func(n uint64) bool { return 0 < n && n <= MaxTrials }
+	return within(budget.GetTrials()) || within(budget.GetEpochs())
 }
 
 // valueCount returns how many values an axis says that it has.

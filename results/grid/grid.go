@@ -11,7 +11,7 @@ import (
 // Grid is the union of a study's grids, each with every seed, without the points that its condition leaves out: a set of
 // numbered points. Points that are left out keep their numbers. It is immutable and safe for concurrent use.
 type Grid struct {
-	products []product
+	products []Product
 	// size is the number of indices: those of all products.
 	size uint64
 	// names are those of the parameters of all points, in the order of the digits, but for the seed. kinds are the kinds
@@ -20,28 +20,9 @@ type Grid struct {
 	kinds map[string]trellisv1.Kind
 	// where is nil if all points are wanted.
 	where *where
-}
-
-// product is one grid of the union.
-type product struct {
-	// dimensions are the axes of the grid and the seeds, the slowest digit first.
-	dimensions []dimension
-	// longest is the largest max_epochs.
-	longest uint32
-	// offset is the index of the first point; the next product's follow the last.
-	offset uint64
-	// tested are the axes that the condition depends on, and combinations is how many their values have.
-	tested       []tested
-	combinations uint64
-}
-
-// dimension is an axis and the name of its parameter.
-type dimension struct {
-	name string
-	axis
-	// ids tell the values of a parameter apart in all products, and digits are where a value stands on this axis.
-	ids    []uint32
-	digits map[uint32]uint32
+	// program says that points are a program's, not a model's, and apart that those which differ only in max_epochs are
+	// runs of their own.
+	program, apart bool
 }
 
 // New reads the spec's grid, and fills in defaults. It returns a *protovalidate.ValidationError if an axis has no
@@ -69,29 +50,29 @@ func (g *Grid) productOf(index uint64) int {
 	if index >= g.size {
 		panic("grid: index out of range")
 	}
-	return sort.Search(len(g.products), func(k int) bool { return g.products[k].offset > index }) - 1
+	return sort.Search(len(g.products), func(k int) bool { return g.products[k].Offset > index }) - 1
 }
 
 // at returns the point with an index of product k.
 func (g *Grid) at(k int, index uint64) *trellisv1.Parameters {
-	return g.point(k, index, make(map[string]*trellisv1.Value, len(g.products[k].dimensions)-2))
+	return g.point(k, index, make(map[string]*trellisv1.Value, len(g.products[k].Dimensions)-2))
 }
 
 // point takes the index apart, least significant digit first, and puts the point's values into a map.
 func (g *Grid) point(k int, index uint64, values map[string]*trellisv1.Value) *trellisv1.Parameters {
 	p := &g.products[k]
-	rest := index - p.offset
+	rest := index - p.Offset
 	point := &trellisv1.Parameters{Values: values}
-	for i := len(p.dimensions) - 1; i >= 0; i-- {
-		d := &p.dimensions[i]
+	for i := len(p.Dimensions) - 1; i >= 0; i-- {
+		d := &p.Dimensions[i]
 		value := d.values[rest%d.size()]
-		switch d.name {
+		switch d.Name {
 		case MaxEpochs:
 			point.MaxEpochs = uint32(numberOf(value))
 		case Seed:
 			point.Seed = uint32(numberOf(value))
 		default:
-			values[d.name] = value
+			values[d.Name] = value
 		}
 		rest /= d.size()
 	}
@@ -111,19 +92,19 @@ func (g *Grid) Index(parameters *trellisv1.Parameters) (uint64, bool) {
 // index returns the index that a point has in product k. It is the inverse of at.
 func (g *Grid) index(k int, parameters *trellisv1.Parameters) (uint64, bool) {
 	p := &g.products[k]
-	if len(parameters.GetValues()) != len(p.dimensions)-2 {
+	if len(parameters.GetValues()) != len(p.Dimensions)-2 {
 		return 0, false // All but max_epochs and the seed are values.
 	}
 	index := uint64(0)
-	for i := range p.dimensions {
-		d := &p.dimensions[i]
-		digit, ok := d.positions[keyIn(parameters, d.name)]
+	for i := range p.Dimensions {
+		d := &p.Dimensions[i]
+		digit, ok := d.positions[keyIn(parameters, d.Name)]
 		if !ok {
 			return 0, false
 		}
 		index = index*d.size() + digit
 	}
-	return p.offset + index, true
+	return p.Offset + index, true
 }
 
 // First says whether the point of this index, which is below Size, is in the grid and no earlier grid of the union has it.
@@ -138,29 +119,15 @@ func (g *Grid) first(k int, index uint64) bool {
 	}
 	p := &g.products[k]
 	var room [32]uint32
-	ids := append(room[:0], make([]uint32, len(p.dimensions))...)
-	rest := index - p.offset
-	for i := len(p.dimensions) - 1; i >= 0; i-- {
-		d := &p.dimensions[i]
+	ids := append(room[:0], make([]uint32, len(p.Dimensions))...)
+	rest := index - p.Offset
+	for i := len(p.Dimensions) - 1; i >= 0; i-- {
+		d := &p.Dimensions[i]
 		ids[i] = d.ids[rest%d.size()]
 		rest /= d.size()
 	}
 	for earlier := range k {
 		if g.products[earlier].has(p, ids) {
-			return false
-		}
-	}
-	return true
-}
-
-// has says whether a product has the point of another whose values have these ids.
-func (p *product) has(of *product, ids []uint32) bool {
-	if len(p.dimensions) != len(of.dimensions) {
-		return false
-	}
-	for i := range p.dimensions {
-		d := &p.dimensions[i]
-		if _, there := d.digits[ids[i]]; !there || d.name != of.dimensions[i].name {
 			return false
 		}
 	}
@@ -196,23 +163,23 @@ func (g *Grid) eachOf(
 	p := &g.products[k]
 	end := g.size
 	if k+1 < len(g.products) {
-		end = g.products[k+1].offset
+		end = g.products[k+1].Offset
 	}
 	// The slowest digits come before max_epochs: while they stay, the values take turns with those behind it.
-	seeds := p.dimensions[len(p.dimensions)-1].size()
+	seeds := p.Dimensions[len(p.Dimensions)-1].size()
 	behind, turn := uint64(1), uint64(1)
-	for i := len(p.dimensions) - 2; i >= 0; i-- {
-		if p.dimensions[i].name == MaxEpochs {
-			turn = behind * p.dimensions[i].size()
+	for i := len(p.Dimensions) - 2; i >= 0; i-- {
+		if p.Dimensions[i].Name == MaxEpochs {
+			turn = behind * p.Dimensions[i].size()
 			break
 		}
-		behind *= p.dimensions[i].size()
+		behind *= p.Dimensions[i].size()
 	}
 	t := tester{grid: g}
 	shared := make([]map[string]*trellisv1.Value, behind)
-	for index := p.offset; index < end; index++ {
-		at := (index - p.offset) / seeds
-		if at%turn == 0 && (index-p.offset)%seeds == 0 {
+	for index := p.Offset; index < end; index++ {
+		at := (index - p.Offset) / seeds
+		if at%turn == 0 && (index-p.Offset)%seeds == 0 {
 			clear(shared)
 		}
 		if index%interruptEvery == 0 && ctx.Err() != nil {
@@ -224,7 +191,7 @@ func (g *Grid) eachOf(
 		}
 		values := shared[at%behind]
 		if values == nil {
-			values = make(map[string]*trellisv1.Value, len(p.dimensions)-2)
+			values = make(map[string]*trellisv1.Value, len(p.Dimensions)-2)
 			shared[at%behind] = values
 		}
 		if !yield(index, g.point(k, index, values)) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -47,12 +48,18 @@ func (b *builder) addWhere(g *Grid, spec *trellisv1.StudySpec) {
 		return
 	}
 	g.where = &where{compiled, g.kinds}
+	var combinations count
 	for k := range g.products {
 		if missing := g.products[k].addTested(g.where); missing != "" {
 			b.refuse("where", fmt.Sprintf("where: grid %d of %d has no %s, so it can't be compared there: add it to "+
 				"the grid, or to fixed", k+1, len(g.products), missing), "where")
 			return
 		}
+		combinations.plus(g.products[k].combinations)
+	}
+	if combinations.n > MaxTrials {
+		b.refuse("where", fmt.Sprintf("where: depends on parameters whose values have %s combinations; at most %s can be "+
+			"computed: use fewer parameters, or smaller axes", combinations, grouped(MaxTrials)), "where")
 	}
 }
 
@@ -65,12 +72,12 @@ type tested struct {
 }
 
 // addTested notes the axes that the condition depends on. It returns the name of one that the grid lacks, or "".
-func (p *product) addTested(w *where) (missing string) {
+func (p *Product) addTested(w *where) (missing string) {
 	weight := uint64(1)
 	weights, places := map[string]uint64{}, map[string]int{}
-	for i := len(p.dimensions) - 1; i >= 0; i-- {
-		weights[p.dimensions[i].name], places[p.dimensions[i].name] = weight, i
-		weight *= p.dimensions[i].size()
+	for i := len(p.Dimensions) - 1; i >= 0; i-- {
+		weights[p.Dimensions[i].Name], places[p.Dimensions[i].Name] = weight, i
+		weight *= p.Dimensions[i].size()
 	}
 	p.combinations = 1
 	for _, name := range w.Uses() {
@@ -79,7 +86,7 @@ func (p *product) addTested(w *where) (missing string) {
 			return name
 		}
 		t := tested{name: name, weight: weights[name]}
-		for _, value := range p.dimensions[place].values {
+		for _, value := range p.Dimensions[place].values {
 			t.values = append(t.values, w.value(name, value))
 		}
 		p.tested = append(p.tested, t)
@@ -103,7 +110,7 @@ func (w *where) value(name string, value *trellisv1.Value) any {
 }
 
 // combination numbers the combinations of the values that a condition depends on, for a point's place in the grid.
-func (p *product) combination(rest uint64) (number uint64) {
+func (p *Product) combination(rest uint64) (number uint64) {
 	for i := range p.tested {
 		t := &p.tested[i]
 		number = number*uint64(len(t.values)) + rest/t.weight%uint64(len(t.values))
@@ -113,7 +120,7 @@ func (p *product) combination(rest uint64) (number uint64) {
 
 // combinationAt shows a condition the values of the point at a place in a grid.
 type combinationAt struct {
-	product *product
+	product *Product
 	rest    uint64
 }
 
@@ -155,7 +162,7 @@ func (t *tester) meets(k int, index uint64) (bool, error) {
 	if t.known == nil || t.product != k {
 		t.product, t.known = k, make([]verdict, p.combinations)
 	}
-	rest := index - p.offset
+	rest := index - p.Offset
 	known := &t.known[p.combination(rest)]
 	if *known == unknown {
 		ok, cost, err := t.grid.where.Meets(combinationAt{p, rest})
@@ -193,32 +200,38 @@ func (v pointValues) Value(name string) (any, bool) {
 	return v.where.value(name, value), true
 }
 
-// LeftOut returns how many distinct points a spec's where leaves out. It computes the condition at every point, and
-// returns a *protovalidate.ValidationError if that is impossible at one, takes too long, or leaves no point. It ends
-// early with the error of ctx. Other errors are those of New.
+// LeftOut returns how many distinct points a spec's where leaves out. It computes the condition once for each combination
+// of the values that it depends on, and returns a *protovalidate.ValidationError if that is impossible for one, takes too
+// long, or leaves no point. It ends early with the error of ctx. Other errors are those of New.
 func LeftOut(ctx context.Context, spec *trellisv1.StudySpec) (count uint64, err error) {
 	g, err := New(spec)
 	if err != nil || g.where == nil {
 		return 0, err
 	}
-	t, k, some := tester{grid: g}, 0, false
-	for index := range g.size {
-		if index%interruptEvery == 0 && ctx.Err() != nil {
-			return 0, ctx.Err()
+	t, common, some := tester{grid: g}, g.common(""), false
+	for k := range g.products {
+		p := &g.products[k]
+		each := p.size() / p.combinations
+		unmet := make([]bool, p.combinations)
+		for number := range unmet {
+			if number%interruptEvery == 0 && ctx.Err() != nil {
+				return 0, ctx.Err()
+			}
+			ok, err := t.meets(k, p.Offset+p.restOf(uint64(number)))
+			if err != nil {
+				return 0, g.refuseWhere(err, k, uint64(number))
+			}
+			if t.cost > maxWhereCost {
+				return 0, invalid("where", fmt.Sprintf("where: takes too long to compute for %s points: make it or the "+
+					"grid smaller", grouped(g.size)), "where")
+			}
+			if some = some || ok; !ok {
+				unmet[number] = true
+				count += each
+			}
 		}
-		if k+1 < len(g.products) && index == g.products[k+1].offset {
-			k++
-		}
-		ok, err := t.meets(k, index)
-		if wrong, is := errors.AsType[*condition.Mistake](err); is {
-			return 0, invalid("where", fmt.Sprintf("where: %s for %s", wrong, g.describe(g.at(k, index))), "where")
-		}
-		if t.cost > maxWhereCost {
-			return 0, invalid("where", fmt.Sprintf("where: takes too long to compute for %s points: make it or the "+
-				"grid smaller", grouped(g.size)), "where")
-		}
-		if some = some || ok; !ok && g.first(k, index) {
-			count++
+		if slices.Contains(common[k][:k], true) {
+			count -= g.repeated(k, unmet)
 		}
 	}
 	if !some {
@@ -226,6 +239,28 @@ func LeftOut(ctx context.Context, spec *trellisv1.StudySpec) (count uint64, err 
 			grouped(count)), "where")
 	}
 	return count, nil
+}
+
+// repeated counts the points of product k that are in an earlier one, of those with some combinations.
+func (g *Grid) repeated(k int, combinations []bool) (count uint64) {
+	p := &g.products[k]
+	for rest := range p.size() {
+		if combinations[p.combination(rest)] && !g.first(k, p.Offset+rest) {
+			count++
+		}
+	}
+	return count
+}
+
+// refuseWhere says for which values of product k a condition can't be computed.
+func (g *Grid) refuseWhere(err error, k int, combination uint64) error {
+	wrong, is := errors.AsType[*condition.Mistake](err)
+	if !is {
+		return err
+	}
+	p := &g.products[k]
+	return invalid("where", fmt.Sprintf("where: %s for %s", wrong, g.describe(g.at(k, p.Offset+p.restOf(combination)))),
+		"where")
 }
 
 // describe writes the values that a point's condition depends on.

@@ -1,0 +1,198 @@
+package lattice
+
+import (
+	"slices"
+	"sync"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
+)
+
+// Lattice says which runs and trials follow from the spec that a study was created with: exactly those of grid.Expand,
+// within the study's budget. It is immutable and safe for concurrent use.
+type Lattice struct {
+	study *trellisv1.Study
+	grid  *grid.Grid
+	runs  runs
+	// shuffled is the order of a study that asks for a random one, else nil.
+	shuffled *permutation
+	// within is what is within the budget.
+	within amount
+	// whole says that this is all.
+	whole bool
+
+	// kept are the indexes of the trials within the budget, in order.
+	kept func() []uint64
+	// byID finds places by ids, and smallest is the smallest id.
+	byID     func() idIndex
+	smallest func() string
+}
+
+// runs are all runs of a study, whatever its budget. A run's rank is its position among them: its place, unless the order is
+// random.
+type runs interface {
+	// trials returns the max_epochs of the trials of a run, ascending, and their indexes.
+	trials(rank uint64) (milestones []uint32, indexes []uint64)
+	// find returns the rank of the run of the trial with an index, and which of the run's trials it is.
+	find(index uint64) (rank uint64, milestone uint32, ok bool)
+	// rank returns that of the run in a product at the place that grid.RunIn says.
+	rank(product int, rest uint64) (rank uint64, ok bool)
+	// from returns the lowest index of a trial at or after an index.
+	from(index uint64) (uint64, bool)
+	// stretches are the runs in the order of their ranks, in groups of equal runs that follow each other. It returns nil if
+	// that does not make them fewer. all is what they are together; it overflows for more than grid.MaxTrials runs.
+	stretches() (equal []stretch, all amount)
+	// amount returns what one run is.
+	amount(rank uint64) amount
+}
+
+// New returns the lattice of the spec that a study was created with, whose defaults are set. The study's name, data set,
+// numerics and pretrained weights have an influence on ids, and its name on a random order. Errors are those of grid.New and
+// grid.ResolveSplit.
+func New(study *trellisv1.Study) (*Lattice, error) {
+	spec := study.GetSpec()
+	g, err := grid.New(spec)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := grid.ResolveSplit(spec, study.GetDataSet()); err != nil {
+		return nil, err
+	}
+	l := &Lattice{study: study, grid: g}
+	if g.Listing(spec) == grid.ListingNone {
+		l.runs = newComputed(g, spec.GetOrder())
+	} else {
+		l.runs = newListed(g, spec, l.idOf)
+	}
+	equal, all := l.runs.stretches()
+	if all.runs == 0 {
+		return nil, grid.Refuse("where", "where: leaves out all points: no trial would be left", "where")
+	}
+	if spec.GetOrder() == trellisv1.Order_ORDER_RANDOM {
+		l.shuffled = newPermutation(study.GetName(), all.runs)
+		if len(equal) > 1 {
+			equal = nil
+		}
+	}
+	l.within = l.spend(spec.GetBudget(), equal, all)
+	l.whole = l.within.runs == all.runs
+	l.kept = sync.OnceValue(l.keptIndexes)
+	l.byID = sync.OnceValue(l.newIDIndex)
+	l.smallest = sync.OnceValue(l.findSmallest)
+	return l, nil
+}
+
+// Runs returns the number of runs, of which at least one is always within the budget.
+func (l *Lattice) Runs() uint32 { return uint32(l.within.runs) }
+
+// Trials returns the number of trials of the runs.
+func (l *Lattice) Trials() uint64 { return l.within.trials }
+
+// Epochs returns the number of epochs of all runs if none of them stops early.
+func (l *Lattice) Epochs() uint64 { return l.within.epochs }
+
+// EpochsAlone returns the number of epochs if every trial were trained separately.
+func (l *Lattice) EpochsAlone() uint64 { return l.within.alone }
+
+// Longest returns the largest max_epochs of the runs.
+func (l *Lattice) Longest() uint32 { return l.within.longest }
+
+// Indices returns the number of indices. Not every one is that of a trial.
+func (l *Lattice) Indices() uint64 { return l.grid.Size() }
+
+// Run returns a new message of the run at a place, PENDING, as grid.Expand makes it. Its values are shared with others, and
+// must not be changed.
+func (l *Lattice) Run(place uint32) *trellisv1.Run {
+	milestones, indexes := l.runs.trials(l.rankOf(place))
+	first := slices.Min(indexes)
+	parameters := l.grid.At(first)
+	id := l.idOf(parameters)
+	parameters.MaxEpochs = milestones[len(milestones)-1]
+	return &trellisv1.Run{
+		Study: l.study.GetName(), Id: id, Place: place, Parameters: parameters, Milestones: milestones,
+		State: trellisv1.RunState_RUN_STATE_PENDING, FirstTrial: first,
+	}
+}
+
+// Indexes returns the indexes of the trials of the run at a place, by milestone.
+func (l *Lattice) Indexes(place uint32) []uint64 {
+	_, indexes := l.runs.trials(l.rankOf(place))
+	return indexes
+}
+
+// Find returns the place of the run of the trial with an index, and which of its milestones the trial has. ok is false if
+// there is no such trial: where leaves the point out, an earlier grid of the union has it, or it is beyond the budget.
+func (l *Lattice) Find(index uint64) (place, milestone uint32, ok bool) {
+	if index >= l.grid.Size() {
+		return 0, 0, false
+	}
+	rank, milestone, ok := l.runs.find(index)
+	if !ok {
+		return 0, 0, false
+	}
+	place, ok = l.placeOf(rank)
+	return place, milestone, ok
+}
+
+// From returns the lowest index of a trial at or after an index. ok is false if there is none.
+func (l *Lattice) From(index uint64) (_ uint64, ok bool) {
+	if index >= l.grid.Size() {
+		return 0, false
+	}
+	if l.whole {
+		return l.runs.from(index)
+	}
+	kept := l.kept()
+	at, _ := slices.BinarySearch(kept, index)
+	if at == len(kept) {
+		return 0, false
+	}
+	return kept[at], true
+}
+
+// keptIndexes lists the indexes of the trials within the budget, of which there are at most grid.MaxTrials.
+func (l *Lattice) keptIndexes() []uint64 {
+	kept := make([]uint64, 0, l.within.trials)
+	for place := range l.Runs() {
+		kept = append(kept, l.Indexes(place)...)
+	}
+	slices.Sort(kept)
+	return kept
+}
+
+// PlaceOf returns the place of the run that trains a point, which may come from another study: of the run with the same id.
+// max_epochs is ignored unless runs depend on it.
+func (l *Lattice) PlaceOf(point *trellisv1.Parameters) (place uint32, ok bool) {
+	for k := range l.grid.Products() {
+		rest, ok := l.grid.RunIn(k, point)
+		if !ok {
+			continue
+		}
+		if rank, ok := l.runs.rank(k, rest); ok {
+			return l.placeOf(rank)
+		}
+	}
+	return 0, false
+}
+
+// rankOf returns the rank of the run at a place.
+func (l *Lattice) rankOf(place uint32) uint64 {
+	if uint64(place) >= l.within.runs {
+		panic("lattice: place out of range")
+	}
+	if l.shuffled == nil {
+		return uint64(place)
+	}
+	return l.shuffled.at(uint64(place))
+}
+
+// placeOf returns the place of the run of a rank, if it is within the budget.
+func (l *Lattice) placeOf(rank uint64) (place uint32, ok bool) {
+	if l.shuffled != nil {
+		rank = l.shuffled.place(rank)
+	}
+	if rank >= l.within.runs {
+		return 0, false
+	}
+	return uint32(rank), true
+}
