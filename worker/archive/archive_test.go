@@ -256,6 +256,7 @@ func TestHostileArchives(t *testing.T) {
 		{"twice", compress(t, "x", file("a"), file("a")), fs.ErrExist},
 		{"a bomb", compress(t, strings.Repeat("x", 2<<20), file("a")), ErrLimit},
 		{"many files", compress(t, "", make1001()...), ErrLimit},
+		{"many folders above files", compress(t, "", deep101()...), ErrLimit},
 		{"deep", compress(t, "x", file(strings.Repeat("d/", 300)+"x")), ErrInvalid},
 		{"text", []byte("this is not an archive"), ErrInvalid},
 		{"cut", compress(t, strings.Repeat("abc", 1000), file("a"))[:60], ErrInvalid},
@@ -288,7 +289,16 @@ func make1001() []*tar.Header {
 	return headers
 }
 
-// Files can be executed or not; nothing else of a mode counts, not even of a stranger's.
+// deep101 is 101 files, each in ten folders of its own.
+func deep101() []*tar.Header {
+	var headers []*tar.Header
+	for i := range 101 {
+		name := fmt.Sprint("d", i, strings.Repeat("/d", 9), "/x")
+		headers = append(headers, &tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644})
+	}
+	return headers
+}
+
 // interfering is a context that does something when it is asked for the n-th time.
 type interfering struct {
 	context.Context
@@ -372,6 +382,7 @@ func TestFoldersThatChange(t *testing.T) {
 	}
 }
 
+// Files can be executed or not; nothing else of a mode counts, not even of a stranger's.
 func TestModes(t *testing.T) {
 	into := t.TempDir()
 	archive := compress(t, "x",

@@ -111,7 +111,7 @@ func (p *packer) verify() error {
 
 // pack packs what is in a folder. above are the folders that it lies in: a link to one of them would never end.
 func (p *packer) pack(name string, above []fs.FileInfo) error {
-	opened, err := p.folder.Open(name)
+	opened, err := p.open(name)
 	if err != nil {
 		return err
 	}
@@ -144,6 +144,9 @@ func (p *packer) pack(name string, above []fs.FileInfo) error {
 	}
 	return nil
 }
+
+// open opens a file or folder. It does not wait for a writer: it may be a pipe by now.
+func (p *packer) open(name string) (*os.File, error) { return p.folder.OpenFile(name, openFlags, 0) }
 
 // names returns what is in a folder, sorted. It stops as soon as there are too many: a million names take long.
 func (p *packer) names(opened *os.File) ([]string, error) {
@@ -201,7 +204,7 @@ func (p *packer) add(name string, above []fs.FileInfo) error {
 }
 
 func (p *packer) addFile(name string) error {
-	opened, err := p.folder.Open(name)
+	opened, err := p.open(name)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ func Unpack(ctx context.Context, r io.Reader, folder *os.Root, limits Limits) (I
 	defer decoded.Close()
 	reader := tar.NewReader(decoded)
 	tally := tally{limits: limits}
+	made := folders{".": true}
 	for {
 		if err := ctx.Err(); err != nil {
 			return Info{}, err
@@ -44,8 +45,12 @@ func Unpack(ctx context.Context, r io.Reader, folder *os.Root, limits Limits) (I
 		if err != nil {
 			return Info{}, err
 		}
+		if err := made.above(name, &tally); err != nil {
+			return Info{}, err
+		}
 		switch entry.Typeflag {
 		case tar.TypeDir:
+			made[name] = true
 			err = folder.MkdirAll(name, 0o755)
 		case tar.TypeReg:
 			if err = tally.file(entry.Size); err == nil {
@@ -58,6 +63,20 @@ func Unpack(ctx context.Context, r io.Reader, folder *os.Root, limits Limits) (I
 			return Info{}, err
 		}
 	}
+}
+
+// folders are the paths of folders that were made.
+type folders map[string]bool
+
+// above counts the folders that a path lies in and that no entry has named: they are made with it.
+func (f folders) above(name string, tally *tally) error {
+	for above := path.Dir(name); !f[above]; above = path.Dir(above) {
+		if err := tally.entry(); err != nil {
+			return err
+		}
+		f[above] = true
+	}
+	return nil
 }
 
 // local returns the path of an entry if it is one that Pack writes.
