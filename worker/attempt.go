@@ -93,19 +93,25 @@ func (a *attempt) acknowledge(epoch, checkpoint uint32) {
 	a.reports = a.reports[covered:]
 	a.sent = max(a.sent-covered, 0)
 	covered = 0
-	for covered < len(a.checkpoints) && a.checkpoints[covered].GetCheckpoint().GetEpoch() <= checkpoint {
+	for covered < a.checkpointsSent && epochOf(a.checkpoints[covered]) <= checkpoint {
 		covered++
 	}
 	a.checkpoints = a.checkpoints[covered:]
-	a.checkpointsSent = max(a.checkpointsSent-covered, 0)
+	a.checkpointsSent -= covered
 }
+
+func epochOf(report *trellisv1.CheckpointReport) uint32 { return report.GetCheckpoint().GetEpoch() }
 
 // next returns the attempt's next request besides reports, or nil if there is none. It marks the request as sent. A
 // checkpoint follows the reports of its epochs, and the outcome follows everything.
 func (a *attempt) next() *trellisv1.SessionRequest {
 	if a.checkpointsSent < len(a.checkpoints) {
 		checkpoint := a.checkpoints[a.checkpointsSent]
-		if a.sent < len(a.reports) && a.reports[a.sent].Epoch <= int(checkpoint.GetCheckpoint().GetEpoch()) {
+		if a.sent < len(a.reports) && a.reports[a.sent].Epoch <= int(epochOf(checkpoint)) {
+			return nil
+		}
+		// An acknowledgement names the epoch: of two checkpoints of one epoch, it must be clear which one is meant.
+		if a.checkpointsSent > 0 && epochOf(a.checkpoints[a.checkpointsSent-1]) == epochOf(checkpoint) {
 			return nil
 		}
 		a.checkpointsSent++
