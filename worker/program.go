@@ -123,7 +123,7 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log 
 	defer give()
 	config := ProgramConfig(a.assignment)
 	config.Folder, config.Checkpoints, config.GPUs, config.Log = folder, folder, ids, log
-	config.Supervisors = &w.supervisors
+	config.Supervisors, config.Revoked = &w.supervisors, a.ctx.Done()
 	if files := run.GetProgram().GetFiles(); files != nil {
 		var release func()
 		if config.Files, release, err = w.getFiles(ctx, a, files, log); err != nil {

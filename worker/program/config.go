@@ -39,6 +39,9 @@ type Config struct {
 	// WantCheckpoint says whether the checkpoint of a report, which the receiver gets next, should be packed. nil packs
 	// all. The last one that was reported is packed when the program ends, if it was not wanted: see Result.
 	WantCheckpoint func(Report) bool
+	// Revoked is closed when nobody wants what the program has reported or will report: packing of checkpoints then ends.
+	// The context is done by then. nil is never.
+	Revoked <-chan struct{}
 	// Python is a folder that is put first on PYTHONPATH. "" is none.
 	Python string
 	// Output keeps what the program writes to standard output and error. nil drops all but the last lines.

@@ -103,14 +103,30 @@ func Run(ctx context.Context, c Config, report func(Report) error) (result Resul
 	if err != nil {
 		return result, err
 	}
-	exit, err := a.follow(ctx, process)
+	wanted, end := whileWanted(ctx, c.Revoked)
+	defer end()
+	exit, err := a.follow(ctx, wanted, process)
 	result.Elapsed = time.Since(a.began)
 	if err == nil && exit.Left == 0 {
 		_ = process.Close()
 	}
 	ran = true
-	a.finish(ctx, &result, exit)
+	a.finish(wanted, &result, exit)
 	return result, a.outcome(&result, exit, err)
+}
+
+// whileWanted returns a context for what is reported: also while the program is being stopped, but not for an attempt that
+// was revoked.
+func whileWanted(ctx context.Context, revoked <-chan struct{}) (context.Context, context.CancelFunc) {
+	wanted, end := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		select {
+		case <-revoked:
+			end()
+		case <-wanted.Done():
+		}
+	}()
+	return wanted, end
 }
 
 // isBadResume says whether an error is of kind BadResume.
@@ -181,20 +197,19 @@ func (a *attempt) start(process *supervisor.Process, command []string) error {
 	}
 }
 
-// follow takes the program's output and reports until it has ended, and stops it when it should.
-func (a *attempt) follow(ctx context.Context, process *supervisor.Process) (supervisor.Exit, error) {
-	// What is reported counts even when the program is being stopped.
-	reporting := context.WithoutCancel(ctx)
+// follow takes the program's output and reports until it has ended, and stops it when it should. What is reported counts
+// while wanted is not done.
+func (a *attempt) follow(ctx, wanted context.Context, process *supervisor.Process) (supervisor.Exit, error) {
 	ended, read := make(chan struct{}), make(chan struct{})
 	var others sync.WaitGroup
 	others.Go(func() { a.stopper(ctx, process, ended) })
 	go func() {
 		defer close(read)
-		a.readOutput(reporting, process.Output())
+		a.readOutput(wanted, process.Output())
 	}()
 	if a.pattern == nil {
 		others.Go(func() {
-			take := func(text []byte, number int) error { return a.takeReport(reporting, text, number) }
+			take := func(text []byte, number int) error { return a.takeReport(wanted, text, number) }
 			if err := a.reports.follow(ended, take); err != nil {
 				a.stop(err, errors.Is(err, errTooMuch))
 			}
@@ -292,10 +307,9 @@ func (a *attempt) finish(ctx context.Context, result *Result, exit supervisor.Ex
 	if a.unwanted == nil {
 		return
 	}
-	checkpoint, err := a.packCheckpoint(context.WithoutCancel(ctx), a.unwanted.epoch, a.unwanted.checkpoint)
-	if err != nil {
+	checkpoint, err := a.packCheckpoint(ctx, a.unwanted.epoch, a.unwanted.checkpoint)
+	if err != nil && ctx.Err() == nil {
 		a.log.Warn("can't pack the last checkpoint", "epoch", a.unwanted.epoch, "error", err)
-		return
 	}
 	result.Checkpoint = checkpoint
 }

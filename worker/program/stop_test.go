@@ -91,6 +91,36 @@ func TestNothingOutlivesTheWorker(t *testing.T) {
 	}
 }
 
+// Of an attempt that was revoked, no checkpoint is packed to the end: it may have many GiB, and its slot is waited for.
+func TestPackingEndsWithTheAttempt(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		wanted bool
+	}{{"reported", true}, {"at the end", false}} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHarness(t, `mkdir c; truncate -s 8G c/weights; `+
+				say(`{"epoch": 1, "loss": 1, "checkpoint": "c"}`)+sleeping)
+			h.config.Program.Grace = durationpb.New(50 * time.Millisecond)
+			ctx, revoke := context.WithCancel(h.ctx)
+			h.ctx, h.config.Revoked = ctx, ctx.Done()
+			h.config.WantCheckpoint = func(Report) bool {
+				time.AfterFunc(100*time.Millisecond, revoke)
+				return test.wanted
+			}
+			result, err := h.run()
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+			if result.Checkpoint != nil || len(h.reports) > 0 && h.reports[0].Checkpoint != nil {
+				t.Errorf("a checkpoint was packed: %v and %v", result, h.reports)
+			}
+			if left, _ := os.ReadDir(h.config.Checkpoints); len(left) > 0 {
+				t.Errorf("%v is left", left)
+			}
+		})
+	}
+}
+
 // If the supervisor is killed, so is the program, and the attempt ends with the worker's error.
 func TestSupervisorIsKilled(t *testing.T) {
 	h := newHarness(t, say(`{"epoch": 1, "loss": 1}`)+`setsid sleep 1000 & echo $PPID; `+sleeping)
