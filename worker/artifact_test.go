@@ -19,6 +19,8 @@ import (
 
 // artifactStore is the coordinator's artifact service.
 type artifactStore struct {
+	// pause is how long each piece of an upload takes.
+	pause time.Duration
 	trellisv1.UnimplementedArtifactServiceServer
 
 	// uploading and downloading, if set, decide on the so-manieth call, counted from 1, before it is answered. They may
@@ -48,6 +50,9 @@ func (s *artifactStore) UploadArtifact(stream trellisv1.ArtifactService_UploadAr
 	}
 	var content bytes.Buffer
 	for {
+		if err := sleep(stream.Context(), s.pause); err != nil {
+			return err
+		}
 		request, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			break

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -16,15 +17,17 @@ const (
 	// maxUploads is how many checkpoints of an attempt may wait for their upload. If there are more that can't be
 	// skipped, training waits.
 	maxUploads = 8
-	// lastUploadTimeout is how long an attempt's outcome waits for its checkpoints while there is a session.
+	// lastUploadTimeout is how long an attempt's outcome waits for its checkpoints while there is a session, and again
+	// that long whenever minUploadSpeed bytes a second have been sent meanwhile: a checkpoint may have many GiB.
 	// drainUploadTimeout is how long it waits when the worker drains.
 	lastUploadTimeout  = time.Minute
+	minUploadSpeed     = 256 << 10
 	drainUploadTimeout = 10 * time.Second
 )
 
-// uploads uploads the checkpoints of one attempt. A program's are offered by saved. Of a model's, those at milestones and at the run's end are always uploaded, because
-// of their weights. In between, one is uploaded when enough time has passed since the last one and no upload is in
-// progress. The zero value takes no checkpoints: see open.
+// uploads uploads the checkpoints of one attempt. A program's are chosen by programCheckpoints. Of a model's, those at
+// milestones and at the run's end are always uploaded, because of their weights. In between, one is uploaded when enough
+// time has passed since the last one and no upload is in progress. The zero value takes no checkpoints: see open.
 //
 // Training never waits for an upload. It encodes a checkpoint into reused memory, and a goroutine, which is started
 // with the first checkpoint, sends it. A checkpoint that can't be sent is given up after a while, because the run is
@@ -44,6 +47,8 @@ type uploads struct {
 	free  chan []byte
 	// pending counts the checkpoints that wait or are being sent.
 	pending atomic.Int32
+	// pieces counts the pieces of artifacts that have been sent, each of maxPiece bytes at most.
+	pieces atomic.Int64
 	// done is closed when the goroutine has ended. cancel makes it end.
 	done   chan struct{}
 	cancel context.CancelFunc
@@ -195,7 +200,10 @@ func (u *uploads) send(ctx context.Context, next encoded) {
 		"attempt", assignment.GetAttempt(), "epoch", next.checkpoint.GetEpoch())
 	err := retry(ctx, func() (err error) {
 		steps.Add(1)
-		moved := func() { steps.Add(1) }
+		moved := func() {
+			steps.Add(1)
+			u.pieces.Add(1)
+		}
 		if next.file != "" {
 			return u.worker.artifacts.uploadFile(ctx, next.file, next.checkpoint.GetSha256(), next.checkpoint.GetSize(), moved)
 		}
@@ -221,17 +229,17 @@ func (u *uploads) send(ctx context.Context, next encoded) {
 // errLate is the reason of a missing checkpoint whose upload took too long.
 var errLate = errors.New("the upload took too long")
 
-// finish waits until all checkpoints have been sent or given up, for at most lastUploadTimeout, or drainUploadTimeout
-// once the worker drains. Time without a session does not count: without one, the outcome could not be sent either. No
-// checkpoints can be taken afterwards.
+// finish waits until all checkpoints have been sent or given up. It waits for at most lastUploadTimeout while they are
+// slower than minUploadSpeed, and for drainUploadTimeout once the worker drains. Time without a session does not count:
+// without one, the outcome could not be sent either. No checkpoints can be taken afterwards.
 func (u *uploads) finish() {
 	if u.queue == nil {
 		return
 	}
 	close(u.queue)
-	timeout, drain := lastUploadTimeout, u.worker.drain
+	timeout, least, drain := lastUploadTimeout, int64(lastUploadTimeout.Seconds()*minUploadSpeed), u.worker.drain
 	for {
-		connected := u.worker.connected.Load()
+		connected, sent := u.worker.connected.Load(), u.pieces.Load()
 		timer := time.NewTimer(timeout)
 		select {
 		case <-u.done:
@@ -239,11 +247,11 @@ func (u *uploads) finish() {
 			return
 		case <-drain:
 			timer.Stop()
-			timeout, drain = drainUploadTimeout, nil
+			timeout, least, drain = drainUploadTimeout, math.MaxInt64, nil
 			continue
 		case <-timer.C:
 		}
-		if connected && u.worker.connected.Load() {
+		if connected && u.worker.connected.Load() && (u.pieces.Load()-sent)*maxPiece < least {
 			break
 		}
 	}

@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -338,6 +340,45 @@ func TestCheckpointIsOwed(t *testing.T) {
 			t.Errorf("%d uploads, want 3", uploads)
 		}
 	})
+}
+
+// A large checkpoint may take long, as long as it comes along. Otherwise it is given up, however much is left.
+func TestUploadsOfLargeCheckpoints(t *testing.T) {
+	for _, test := range []struct {
+		speed   float64
+		missing string
+	}{{2 * minUploadSpeed, ""}, {minUploadSpeed / 2, errLate.Error()}} {
+		t.Run(fmt.Sprint(test.speed), func(t *testing.T) {
+			inBubble(t, paced, func(h *harness) {
+				h.coordinator.artifacts.pause = time.Duration(maxPiece / test.speed * float64(time.Second))
+				p := h.session()
+				p.welcomeWithCheckpoints(time.Hour)
+				synctest.Wait()
+				content := make([]byte, 90<<20)
+				path := filepath.Join(t.TempDir(), "checkpoint")
+				if err := os.WriteFile(path, content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				a := newAttempt(context.Background(), synthetic(1, "run", 1), position{}) // The bubble's.
+				defer a.end()
+				a.uploads.open(h.worker, a)
+				checkpoint := &trellisv1.Checkpoint{Epoch: 1, Sha256: digestOf(content), Size: uint64(len(content))}
+				if err := a.uploads.enqueue(a.ctx, encoded{checkpoint: checkpoint, kept: true, file: path}); err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				a.uploads.finish()
+				took, all := time.Since(start), time.Duration(float64(len(content))/test.speed*float64(time.Second))
+				if whole := took >= all; whole != (test.missing == "") || !whole && took > lastUploadTimeout {
+					t.Errorf("it took %v of %v", took, all)
+				}
+				synctest.Wait()
+				if len(a.checkpoints) != 1 || a.checkpoints[0].GetMissing() != test.missing {
+					t.Errorf("got %v, want missing %q", a.checkpoints, test.missing)
+				}
+			})
+		})
+	}
 }
 
 // Uploads wait for a coordinator that is away, and so does the outcome.
