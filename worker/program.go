@@ -200,31 +200,60 @@ func failureMessage(failed *program.Error) string {
 	return sendable(message + lead + strings.Join(lines, "\n"))
 }
 
-// makeAttemptFolder makes a folder for what an attempt needs besides its program's own folder.
+// makeAttemptFolder makes a folder for what an attempt needs besides its program's own folder. A program before may have
+// removed, replaced or closed the folder in which attempts have theirs: then there is another.
 func (w *Worker) makeAttemptFolder(a *attempt) (string, error) {
+	pattern := fmt.Sprintf("%d-", a.number())
 	folder, err := w.attemptsFolder()
 	if err != nil {
 		return "", err
 	}
-	return os.MkdirTemp(folder, fmt.Sprintf("%d-", a.number()))
+	path, err := os.MkdirTemp(folder, pattern)
+	if err == nil {
+		return path, nil
+	}
+	if folder, err = w.newAttemptsFolder(); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(folder, pattern)
 }
 
-// attemptsFolder returns the folder in which this worker's attempts have theirs. When it is made, those of workers that
-// were killed are removed. Several workers may share a cache.
+// attemptsFolder returns the folder in which this worker's attempts have theirs.
 func (w *Worker) attemptsFolder() (string, error) {
 	w.attemptsMu.Lock()
-	defer w.attemptsMu.Unlock()
-	if w.folder == nil {
-		parent := filepath.Join(w.config.CacheDir, attemptsName)
-		if err := os.MkdirAll(parent, 0o700); err != nil {
-			return "", err
-		}
-		var err error
-		if w.folder, err = scratch.Make(parent, "worker-"); err != nil {
-			return "", err
-		}
+	standing := w.folder.Stands()
+	w.attemptsMu.Unlock()
+	if !standing {
+		return w.newAttemptsFolder()
 	}
 	return w.folder.Path(), nil
+}
+
+// newAttemptsFolder makes the folder in which attempts have theirs. Those of workers that were killed are removed. Several
+// workers may share a cache.
+func (w *Worker) newAttemptsFolder() (string, error) {
+	w.attemptsMu.Lock()
+	defer w.attemptsMu.Unlock()
+	parent := filepath.Join(w.config.CacheDir, attemptsName)
+	err := os.MkdirAll(parent, 0o700)
+	if err == nil {
+		var folder *scratch.Folder
+		if folder, err = scratch.Make(parent, "worker-"); err == nil {
+			if w.folder != nil {
+				w.log.Warn("a program has removed, replaced or closed the folder of attempts; there is another", "was",
+					w.folder.Path(), "folder", folder.Path())
+				if w.folder.Stands() {
+					w.former = append(w.former, w.folder) // Attempts may still be running in it.
+				} else {
+					_ = w.folder.Remove() // It removes nothing, and closes it.
+				}
+			}
+			w.folder = folder
+			return folder.Path(), nil
+		}
+	}
+	return "", fmt.Errorf("%w: can't make a folder for attempts in %s; remove what is in its place, or choose another "+
+		"cache: %w", ErrUnfit, parent, err)
 }
 
 // getFiles returns the path of a program's packed files, and what releases them.

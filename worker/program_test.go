@@ -117,3 +117,57 @@ func TestAttemptsThatWereLeft(t *testing.T) {
 		}
 	}
 }
+
+// A program may do to the worker's folder what it likes: the next attempt has one all the same. Where there can't be any,
+// it is said where.
+func TestProgramsThatSpoilTheFolderOfAttempts(t *testing.T) {
+	cache := t.TempDir()
+	w := &Worker{config: Config{CacheDir: cache}, log: slog.New(slog.DiscardHandler)}
+	attempt := newAttempt(t.Context(), &trellisv1.Assignment{Attempt: 3}, position{})
+	defer attempt.end()
+	elsewhere := t.TempDir()
+	for name, spoil := range map[string]func(folder string) error{
+		"nothing":       func(string) error { return nil },
+		"removes it":    os.RemoveAll,
+		"its parent":    func(folder string) error { return os.RemoveAll(filepath.Dir(folder)) },
+		"the cache":     func(string) error { return os.RemoveAll(cache) },
+		"makes another": func(folder string) error { return errors.Join(os.RemoveAll(folder), os.Mkdir(folder, 0o700)) },
+		"makes a link": func(folder string) error {
+			return errors.Join(os.RemoveAll(folder), os.Symlink(elsewhere, folder))
+		},
+		"makes a file": func(folder string) error {
+			return errors.Join(os.RemoveAll(folder), os.WriteFile(folder, nil, 0o600))
+		},
+	} {
+		folder, err := w.makeAttemptFolder(attempt)
+		if err != nil {
+			t.Fatalf("before it %s: %v", name, err)
+		}
+		if err := spoil(filepath.Dir(folder)); err != nil {
+			t.Fatal(err)
+		}
+		if folder, err = w.makeAttemptFolder(attempt); err != nil {
+			t.Errorf("after it %s: %v", name, err)
+		} else if err := os.WriteFile(filepath.Join(folder, "file"), nil, 0o600); err != nil {
+			t.Errorf("after it %s: %v", name, err)
+		}
+		if got, _ := os.ReadDir(elsewhere); len(got) > 0 {
+			t.Errorf("after it %s, attempts are elsewhere: %v", name, got)
+		}
+	}
+	parent := filepath.Join(cache, attemptsName)
+	if err := errors.Join(os.RemoveAll(parent), os.WriteFile(parent, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.makeAttemptFolder(attempt); !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), parent) {
+		t.Errorf("got %v", err)
+	}
+	for _, folder := range append(w.former, w.folder) {
+		if err := folder.Remove(); err != nil {
+			t.Error(err)
+		}
+	}
+	if got, err := os.ReadFile(parent); err != nil || len(got) > 0 {
+		t.Errorf("what has replaced it was removed: %v", err)
+	}
+}

@@ -64,9 +64,11 @@ type Worker struct {
 	gpus     *capacity.GPUs
 	// supervisors has the next program's supervisor ready, once a first has run.
 	supervisors supervisor.Spare
-	// attemptsMu guards folder, in which attempts have theirs. It is nil before it is needed.
+	// attemptsMu guards folder, in which attempts have theirs, nil before it is needed, and former, those that programs have
+	// made useless.
 	attemptsMu sync.Mutex
 	folder     *scratch.Folder
+	former     []*scratch.Folder
 	// connected says that there is a session with a welcome.
 	connected atomic.Bool
 	// checkpointInterval is how often a run's checkpoint is uploaded, as a time.Duration. 0: never.
@@ -197,8 +199,10 @@ func (w *Worker) finish(cancel context.CancelFunc) {
 		<-w.session.done
 	}
 	w.supervisors.Close()
-	if err := w.folder.Remove(); err != nil {
-		w.log.Warn("could not remove the attempts' folder", "folder", w.folder.Path(), "error", err)
+	for _, folder := range append(w.former, w.folder) {
+		if err := folder.Remove(); err != nil {
+			w.log.Warn("could not remove the attempts' folder", "folder", folder.Path(), "error", err)
+		}
 	}
 	w.data.close()
 	w.pretrained.close()

@@ -48,12 +48,18 @@ func Make(parent, prefix string) (*Folder, error) {
 // Path is the folder's path.
 func (f *Folder) Path() string { return f.path }
 
-// Remove removes the folder with everything in it. Nil is none.
+// Stands says whether the folder is still there: whatever runs in it may have removed or replaced it. Nil does not stand.
+func (f *Folder) Stands() bool { return f != nil && same(f.held, f.path) }
+
+// Remove removes the folder with everything in it, but nothing that has replaced it. Nil is none.
 func (f *Folder) Remove() error {
 	if f == nil {
 		return nil
 	}
 	defer f.held.Close()
+	if !f.Stands() {
+		return nil
+	}
 	return supervisor.RemoveAll(f.path)
 }
 
