@@ -119,7 +119,7 @@ var mayImport = map[string]string{
 	"worker/archive":                       "",
 	"worker/capacity":                      "proto/trellis/v1",
 	"worker/dial":                          "",
-	"worker/files":                         "proto/trellis/v1",
+	"worker/files":                         "proto/trellis/v1 worker/supervisor",
 	"worker/program":                       "proto/template proto/trellis/v1 worker/archive worker/supervisor",
 	"worker/scratch":                       "worker/supervisor",
 	"worker/supervisor":                    "",

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/worker/files"
 )
 
 const (
@@ -74,7 +75,7 @@ func (s artifacts) upload(ctx context.Context, content []byte, moved func()) (di
 
 // uploadFile is upload for a file, whose digest and size are known.
 func (s artifacts) uploadFile(ctx context.Context, path, digest string, size uint64, moved func()) error {
-	file, err := os.Open(path)
+	file, err := files.Open(path)
 	if err != nil {
 		return err
 	}

@@ -6,11 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"trellis/python"
+	"trellis/worker/files"
 )
 
 // pythonFolder is where the Python package is, within the worker's cache. Each version of it has a folder there.
@@ -73,16 +75,21 @@ func digestOfFiles(files fs.FS) (string, error) {
 }
 
 // hasFiles says whether a folder has all files as they are. It may have more: Python keeps what it has compiled beside them.
-func hasFiles(folder string, files fs.FS) bool {
-	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
+func hasFiles(folder string, all fs.FS) bool {
+	err := fs.WalkDir(all, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		want, err := fs.ReadFile(files, name)
+		want, err := fs.ReadFile(all, name)
 		if err != nil {
 			return err
 		}
-		got, err := os.ReadFile(filepath.Join(folder, filepath.FromSlash(name)))
+		file, err := files.Open(filepath.Join(folder, filepath.FromSlash(name)))
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		got, err := io.ReadAll(io.LimitReader(file, int64(len(want))+1))
 		if err == nil && !bytes.Equal(got, want) {
 			err = errors.New("changed")
 		}
