@@ -3,10 +3,12 @@ package results
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/auditing"
 	"trellis/results/lifecycle"
+	"trellis/results/objective"
 	"trellis/results/trajectory"
 )
 
@@ -217,7 +219,7 @@ func (c *change) shorten(held handle, epochs uint32) {
 // run of the study has any either, those that wait fail too: they would train in vain.
 func (c *change) failWithoutObjective(held handle) error {
 	its := held.member()
-	study, message := its.Run.Study, its.WithoutObjective()
+	message := its.WithoutObjective()
 	if its.Run.Epochs < its.Run.Parameters.GetMaxEpochs() {
 		message += fmt.Sprintf(" (in its first %d epochs)", its.Run.Epochs)
 	}
@@ -227,7 +229,7 @@ func (c *change) failWithoutObjective(held handle) error {
 	if held.run().State == lifecycle.RunFailed {
 		held.edit().Run.Error = message
 	}
-	return c.refuseWaiting(study, 1, fmt.Sprintf("another run of the study, %s, %s", its.Run.Id, message))
+	return c.refuseWaiting(held, 1)
 }
 
 // failProgram records that an attempt at a run of a program has failed. If no worker can train the run as it is, nothing
@@ -243,15 +245,17 @@ func (c *change) failProgram(held handle, failure *trellisv1.Failure) error {
 		return nil
 	}
 	if failure.GetClass() == trellisv1.FailureClass_FAILURE_CLASS_INPUT {
+		// Which worker it was does not matter, and so all such runs say the same.
+		held.edit().Run.Error = strings.Clone(failure.GetMessage())
 		enough = 1
 	}
-	return c.refuseWaiting(run.Study, enough,
-		fmt.Sprintf("another run of the study, %s, failed: %s", run.Id, failure.GetMessage()))
+	return c.refuseWaiting(held, enough)
 }
 
-// refuseWaiting fails the runs of a study that wait, as they would be trained in vain, if enough runs have failed and
-// none has a value of the objective's metric.
-func (c *change) refuseWaiting(study string, enough int, message string) error {
+// refuseWaiting fails the runs of a study that wait, as they would be trained in vain after one has failed, if enough
+// have and none has a value of the objective's metric.
+func (c *change) refuseWaiting(after handle, enough int) error {
+	study := after.run().Study
 	catalog, err := c.sections.catalog(study)
 	if err != nil {
 		return err
@@ -275,6 +279,12 @@ func (c *change) refuseWaiting(study string, enough int, message string) error {
 	}
 	if failed < enough {
 		return nil
+	}
+	message := fmt.Sprintf("not trained, because trial %d failed and every run would fail the same way",
+		catalog.IndexesAt(catalog.Places[after.run().Id])[0])
+	if enough > 1 {
+		message = fmt.Sprintf("not trained, because %d runs of the study failed and none has reported %s", failed,
+			objective.Metric(after.member().Terms.Objective))
 	}
 	for _, h := range waiting {
 		run := h.edit().Run

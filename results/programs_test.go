@@ -374,6 +374,22 @@ func TestObjectiveNotReported(t *testing.T) {
 		if b := run("b"); b.State != lifecycle.RunLeased {
 			t.Errorf("the run that is being trained is %v", b)
 		}
+		for index, want := range map[uint64]string{
+			0: "did not report acc; reported: accuracy, loss",
+			2: "not trained, because trial 0 failed and every run would fail the same way",
+		} {
+			trial, err := store.Snapshot().Trial("s", index)
+			ok(t, err)
+			if failed := !known || index == 0; failed != (trial.State == lifecycle.TrialFailed) || failed && trial.Error != want ||
+				trial.Objective != nil {
+				t.Errorf("known %t: trial %d is %v", known, index, trial)
+			}
+		}
+		study, err := store.Snapshot().Study(nil, "s")
+		ok(t, err)
+		if p := study.Progress; p.TrialsSucceeded != 0 || known && p.TrialsFailed != 1 || !known && p.TrialsFailed != 3 {
+			t.Errorf("known %t: the progress is %v", known, p)
+		}
 		checkIndexes(t, store.Snapshot())
 		if !known {
 			n, err := store.RetryStudy(7, at(7), trajectory.LatestRules, "s", false)
@@ -382,6 +398,47 @@ func TestObjectiveNotReported(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestObjectiveReportedLate: trials that end before the objective's metric is first reported get their results then, and
+// keep them when a program that is not deterministic is trained again.
+func TestObjectiveReportedLate(t *testing.T) {
+	store := newSharingStore(t)
+	ownStudy(t, store, 2, "s", programSpec(false), map[string][]uint32{"a": {1, 2, 4, 5}})
+	attempt := grant1(t, store, 3, "s", "a", "w")
+	states := func(want string) {
+		t.Helper()
+		response, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s"})
+		ok(t, err)
+		var got []string
+		for _, trial := range response.Trials {
+			got = append(got, lifecycle.Name(trial.State))
+		}
+		if text := strings.Join(got, " "); text != want {
+			t.Errorf("the trials are %s, want %s", text, want)
+		}
+		study, err := store.Snapshot().Study(nil, "s")
+		ok(t, err)
+		if answered := 4 - strings.Count(want, "running"); study.Progress.TrialsSucceeded != uint64(answered) {
+			t.Errorf("%d trials have results, want %d", study.Progress.TrialsSucceeded, answered)
+		}
+		checkIndexes(t, store.Snapshot())
+		restored := newStore(t)
+		ok(t, restored.Restore(bytes.NewReader(written(t, store))))
+		if mustHash(t, restored.Snapshot()) != mustHash(t, store.Snapshot()) {
+			t.Error("what is restored is another store")
+		}
+	}
+	record(t, store, 4, ownEntry("s", "a", attempt, 1, map[string][]float64{"loss": {3, 2}}))
+	states("running running running running")
+	record(t, store, 5, ownEntry("s", "a", attempt, 3, map[string][]float64{"loss": {1, 1}, "acc": {0.5, none}}))
+	states("diverged diverged succeeded running")
+	record(t, store, 6, failureEntry("s", "a", attempt, trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST, ""))
+	attempt = grant1(t, store, 7, "s", "a", "w")
+	record(t, store, 8, ownEntry("s", "a", attempt, 1, map[string][]float64{"loss": {7, 7, 7}}))
+	states("diverged diverged succeeded running")
+	record(t, store, 9, ownEntry("s", "a", attempt, 4, map[string][]float64{"loss": {7, 7}, "acc": {0.7, 0.75}}))
+	states("diverged diverged succeeded succeeded")
 }
 
 // TestProgramThatCannotBeTrained: where a run says that no worker can train it, those that wait fail too, unless another
@@ -419,7 +476,7 @@ func TestProgramThatCannotBeTrained(t *testing.T) {
 			ok(t, err)
 			switch {
 			case !test.refuse && run.State == lifecycle.RunPending:
-			case test.refuse && run.State == lifecycle.RunFailed && strings.HasSuffix(run.Error, "failed: it says why"):
+			case test.refuse && run.State == lifecycle.RunFailed && strings.HasPrefix(run.Error, "not trained, because "):
 			default:
 				t.Errorf("the run that waits is %v", run)
 			}
@@ -482,5 +539,42 @@ func TestStoppingASHA(t *testing.T) {
 	report("d", 1, lifecycle.RunPruned, none, 0.9) // Without a value it is the last at the first rung.
 	if state("b") != lifecycle.RunPruned || state("c") != lifecycle.RunPruned {
 		t.Error("a run that was stopped has been taken up again")
+	}
+}
+
+// TestRestoreUnranked: trials that got results without the objective's metric, from the version that gave them those,
+// have failed with their run.
+func TestRestoreUnranked(t *testing.T) {
+	run, trials := testRun("a", 16, 0, 1, 2)
+	run.Study, run.State, run.Epochs, run.Error = "s", lifecycle.RunFailed, 2, "why"
+	var rows []proto.Message
+	for _, trial := range trials {
+		trial.Study, trial.State, trial.Epochs = "s", lifecycle.TrialSucceeded, trial.Parameters.MaxEpochs
+		trial.Objective = proto.Float64(math.NaN())
+		rows = append(rows, trial)
+	}
+	store := newStore(t)
+	ok(t, store.Restore(bytes.NewReader(forged(
+		payload(tableStudies, &trellisv1.Study{
+			Name: "s", Spec: programSpec(true), State: lifecycle.StudyCompleted, Indices: 2, Progress: &trellisv1.Progress{
+				Runs: 1, RunsFailed: 1, Trials: 2, TrialsSucceeded: 2, Epochs: 2, EpochsAlone: 3, TrainingSeconds: 7,
+			},
+		}),
+		payload("runs", run), payload("trials", rows...),
+		payload("losses", &trellisv1.Losses{
+			Study: "s", Run: "a", Epochs: 2, Seconds: []float32{1, 1},
+			Metrics: map[string]*trellisv1.Series{"loss": {Values: []float64{1, 2}}},
+		}), endMark(5)))))
+	checkIndexes(t, store.Snapshot())
+	trial, err := store.Snapshot().Trial("s", 1)
+	ok(t, err)
+	study, err := store.Snapshot().Study(nil, "s")
+	ok(t, err)
+	if p := study.Progress; trial.State != lifecycle.TrialFailed || trial.Error != "why" || p.TrialsFailed != 2 ||
+		p.TrialsSucceeded != 0 || p.TrainingSeconds != 7 {
+		t.Errorf("the trial is %v, the progress %v", trial, p)
+	}
+	if _, err := store.Snapshot().Best(nil, "s"); !errors.Is(err, ErrNoAnswer) {
+		t.Errorf("the best: %v", err)
 	}
 }

@@ -308,6 +308,7 @@ func (r *restorer) finish() error {
 		if r.version == 1 {
 			study.complete()
 		}
+		study.dropUnranked()
 		if err := consistency.CheckStudy(study.study, study.runs, study.catalog.Indices()); err != nil {
 			return err
 		}
@@ -348,6 +349,26 @@ func corrupt(err error) error { return fmt.Errorf("%w: %w", err, ErrCorrupt) }
 // numericsOfVersion1 is the version of the trainer's arithmetic of every study in a snapshot of version 1: there was no
 // other yet.
 const numericsOfVersion1 = "1"
+
+// dropUnranked takes the results of runs that have not reported the objective's metric: at first, programs' trials got
+// theirs without it.
+func (s *restoredStudy) dropUnranked() {
+	dropped := false
+	for place, member := range s.members {
+		if run := member.Run; run.State == lifecycle.RunSucceeded || !trajectory.Unranked(run) {
+			continue
+		}
+		trials := s.answered[s.catalog.First[place]:s.catalog.First[place+1]]
+		dropped = dropped || slices.ContainsFunc(trials, func(trial *trellisv1.Trial) bool { return trial != nil })
+		clear(trials)
+	}
+	if !dropped || s.study.Progress == nil {
+		return
+	}
+	progress := consistency.ProgressOf(s.runs)
+	progress.TrainingSeconds, progress.SecondsShared = s.study.Progress.TrainingSeconds, s.study.Progress.SecondsShared
+	s.study.Progress = progress
+}
 
 // complete fills in the fields that a snapshot of version 1 does not have, as if the study had been created today.
 func (s *restoredStudy) complete() {

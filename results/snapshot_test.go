@@ -400,7 +400,7 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 			forged(after(1, 0), begun, payload("trials", trials...), endMark(4)), ErrCorrupt,
 			`run a of study "s" has no losses`,
 		},
-		"answers missing": {forged(after(2, 1), done, payload("trials", trials...),
+		"answers missing": {forged(after(2, 1), with(func(r *trellisv1.Run) { r.ValidationLoss = 2 }), payload("trials", trials...),
 			payload("losses", &trellisv1.Losses{
 				Study: "s", Run: "a", TrainLoss: two,
 				ValidationLoss: two,

@@ -63,13 +63,23 @@ func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {
 }
 
 // AnsweredTrials returns how many of a run's trials have results: those whose max_epochs it has reached, and all of
-// them once it has succeeded.
+// them once it has succeeded. As long as a program has not reported the objective's metric at all, none has: the run may
+// still turn out to be one that never does, which fails.
 func AnsweredTrials(run *trellisv1.Run) int {
 	if run.State == lifecycle.RunSucceeded {
 		return len(run.Milestones)
 	}
+	if Unranked(run) {
+		return 0
+	}
 	reached, _ := slices.BinarySearch(run.Milestones, run.Epochs+1)
 	return reached
+}
+
+// Unranked says whether a run has epochs, and none of them has a value of the objective's metric: see LacksObjective. Only
+// a program's has neither a loss nor the objective's value.
+func Unranked(run *trellisv1.Run) bool {
+	return run.Epochs > 0 && run.Metric == nil && run.BestEpoch == 0 && run.ValidationLoss == 0
 }
 
 // OpenRuns returns how many runs have not ended.

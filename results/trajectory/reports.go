@@ -3,6 +3,7 @@ package trajectory
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -107,24 +108,24 @@ func (t *Trajectory) Append(reports *trellisv1.Reports, from int, indexes []uint
 // way. Seconds may be missing: then nothing was trained.
 func (t *Trajectory) advance(epochs int, seconds []float64, indexes []uint64) {
 	run := t.Run
-	milestones := run.Milestones[AnsweredTrials(run):]
 	score, scored := t.score(), run.Epochs
 	for i := range epochs {
 		run.Epochs++
 		if i < len(seconds) && believable(seconds[i]) {
 			run.TrainingSeconds += seconds[i]
 		}
-		milestone := len(milestones) > 0 && run.Epochs == milestones[0]
+		_, milestone := slices.BinarySearch(run.Milestones, run.Epochs)
 		if i < epochs-1 && !milestone {
 			continue
 		}
 		score = score.After(t.Terms.objective(), t.values(), scored, run.Epochs)
 		scored = run.Epochs
 		t.setScore(score)
-		if !milestone {
-			continue
+		switch missing := AnsweredTrials(run) - len(t.Answers); {
+		case missing == 1 && milestone:
+			t.Answer(indexes[len(t.Answers)])
+		case missing > 0:
+			t.AnswerAgain(indexes)
 		}
-		milestones = milestones[1:]
-		t.Answer(indexes[len(t.Answers)])
 	}
 }

@@ -50,8 +50,8 @@ func (t *Trajectory) AnswerRest(indexes []uint64) {
 	}
 }
 
-// AnswerAgain gives results to the trials that were added to a run after it had passed their ends, in their places
-// among the others. indexes has the indexes of all its trials, by milestone.
+// AnswerAgain gives results to the trials that were added to a run after it had passed their ends, or whose ends it passed
+// before the objective's metric was first reported, in their places among the others. indexes has the indexes of all its trials, by milestone.
 func (t *Trajectory) AnswerAgain(indexes []uint64) {
 	run, answered := t.Run, t.Answers
 	t.Answers = make([]*trellisv1.Trial, 0, AnsweredTrials(run))
@@ -99,7 +99,7 @@ func ParametersAt(run *trellisv1.Run, epochs uint32) *trellisv1.Parameters {
 func takeLosses(trial *trellisv1.Trial, its *Trajectory) {
 	run := its.Run
 	trial.Epochs, trial.BestEpoch, trial.Objective = run.Epochs, run.BestEpoch, BestOf(run)
-	if run.Epochs > 0 && trial.Objective == nil {
+	if run.Epochs > 0 && trial.Objective == nil && !Unranked(run) {
 		trial.Objective = proto.Float64(math.NaN())
 	}
 	trial.Metrics = ValidationMetrics(its.Losses, run.BestEpoch)

@@ -24,6 +24,9 @@ func (t *Trajectory) Truncate(epochs uint32) {
 	for answered < len(t.Answers) && run.Milestones[answered] <= epochs {
 		answered++
 	}
+	if Unranked(run) {
+		answered = 0
+	}
 	t.Answers = t.Answers[:answered:answered]
 }
 
@@ -34,6 +37,12 @@ func (t *Trajectory) Shorten(epochs uint32) bool {
 	run := t.Run
 	if answered := len(t.Answers); answered > 0 {
 		epochs = max(epochs, run.Milestones[answered-1])
+		// The results stand since the objective's metric was first reported.
+		for values := t.values(); epochs < run.Epochs; epochs++ {
+			if _, epoch := values.Last(epochs); epoch > 0 {
+				break
+			}
+		}
 	}
 	if epochs >= run.Epochs {
 		return false
