@@ -66,7 +66,7 @@ func bestWithVerdict(
 		return nil, err
 	}
 	if len(compared.answered) == 0 {
-		return nil, fmt.Errorf("study %q has no best trial: %w", name, results.ErrNoAnswer)
+		return nil, noAnswer(snapshot, study)
 	}
 	order := compared.judgement.Order
 	response := &trellisv1.GetBestTrialResponse{
@@ -85,6 +85,17 @@ func bestWithVerdict(
 		}
 	}
 	return response, nil
+}
+
+// noAnswer returns why a study without results has no best trial. It is an ErrNoAnswer.
+func noAnswer(snapshot *results.Snapshot, study *trellisv1.Study) error {
+	why := results.ErrNoAnswer
+	if unreported, err := unreportedMetric(snapshot, study); err != nil {
+		return err
+	} else if unreported != nil {
+		why = unreported
+	}
+	return fmt.Errorf("study %q has no best trial: %w", study.GetName(), why)
 }
 
 // areRivals says whether configurations differ in more than max_epochs: with fewer epochs, the same training is only
@@ -118,7 +129,7 @@ func bestOfOneSeed(
 		return nil, err
 	}
 	if best == nil {
-		return nil, fmt.Errorf("study %q has no best trial: %w", study.Name, results.ErrNoAnswer)
+		return nil, noAnswer(snapshot, study)
 	}
 	configuration := configuration{
 		parameters: best.Parameters, tries: []try{{best.Parameters.GetSeed(), best}}, answered: 1,
