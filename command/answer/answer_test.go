@@ -111,7 +111,7 @@ func TestGoldenAnswers(t *testing.T) {
 		},
 		"summary": func(format output.Format, out *bytes.Buffer) error {
 			if format == output.Table {
-				return writeSummaryOf(out, sampleReport())
+				return writeSummaryOf(out, sampleReport(), true)
 			}
 			return output.WriteOne(out, format, &trellisv1.Report{Study: fake.Study()}, reportColumns)
 		},

@@ -35,7 +35,7 @@ func writeBest(out io.Writer, best *trellisv1.GetBestTrialResponse, kept bool) e
 	if advice := describeAdvice(best.GetStudy(), best.GetVerdict().GetAdvice(), kept); advice != "" {
 		_, err = fmt.Fprintf(out, "\n%s\n", advice)
 	}
-	if missing := describeMissing(best.GetStudy()); missing != "" && err == nil {
+	if missing := describeMissing(best.GetStudy(), kept); missing != "" && err == nil {
 		_, err = fmt.Fprintf(out, "\n%s\n", missing)
 	}
 	return err

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
+
+	"google.golang.org/grpc/status"
 
 	"trellis/command/describe"
 	"trellis/command/output"
@@ -53,7 +56,7 @@ func describeDiverged(study *trellisv1.Study) string {
 		}
 	}
 	if !lifecycle.StudyEnded(study.GetState()) {
-		text += " " + describeMissing(study)
+		text += " " + describeMissing(study, true)
 	}
 	return text
 }
@@ -64,4 +67,13 @@ func allOf(trials uint64) string {
 		return "the only trial with a result has"
 	}
 	return fmt.Sprintf("all %d trials with results have", trials)
+}
+
+// WhyNone says of a study that has ended why it has no best trial, from the error that says so, in a sentence.
+func WhyNone(err error, study string) string {
+	_, why, _ := strings.Cut(status.Convert(err).Message(), " has no best trial: ")
+	if why = strings.TrimSuffix(why, " yet"); !strings.HasSuffix(why, "?") {
+		why += "."
+	}
+	return fmt.Sprintf("Study %s has no results: %s", study, why)
 }

@@ -28,7 +28,7 @@ func TestExactnessOfPrograms(t *testing.T) {
 			false,
 		},
 	} {
-		text := describeExactness(&trellisv1.Report{Study: test.study})
+		text := describeExactness(&trellisv1.Report{Study: test.study}, true)
 		if promised := strings.Contains(text, "bit for bit"); promised != test.promise {
 			t.Errorf("%s: got %q", test.name, text)
 		}

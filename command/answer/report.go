@@ -105,13 +105,13 @@ func writeReport(out io.Writer, r report) error {
 	if audits := describe.Audits(r); audits != "" {
 		row("audit", "%s", audits)
 	}
-	row("exactness", "%s", describeExactness(r))
+	row("exactness", "%s", describeExactness(r, true))
 	row("digest", "%s%s", r.GetDigest(), describeDigest(study))
 	if _, err := fmt.Fprintln(out, table.Render()); err != nil {
 		return err
 	}
 	if verdict := r.GetVerdict(); verdict.GetSeeds() > 1 {
-		fmt.Fprintf(out, "\n%s\n", describeVerdict(study, verdict))
+		fmt.Fprintf(out, "\n%s\n", describeVerdict(study, verdict, true))
 		if verdict.GetBest() != nil {
 			fmt.Fprintf(out, "See: trellis best %s\n", study.GetName())
 		}
@@ -122,7 +122,7 @@ func writeReport(out io.Writer, r report) error {
 	if err := describe.WriteDisagreements(out, r); err != nil {
 		return err
 	}
-	return WriteFailures(out, r)
+	return WriteFailures(out, r, true)
 }
 
 // describeSettling says how many of a study's trials are there because it settles, with a semicolon before it, or
@@ -165,8 +165,12 @@ func heuristicOf(r report) string {
 	return name
 }
 
-// describeExactness says whether the answer is that of the whole grid.
-func describeExactness(r report) string {
+// describeExactness says whether the answer is that of the whole grid. kept says that commands find the study later.
+func describeExactness(r report, kept bool) string {
+	again := ""
+	if kept {
+		again = fmt.Sprintf(". Train them to the end: trellis retry %s --pruned", r.GetStudy().GetName())
+	}
 	switch {
 	case heuristicOf(r) == "" && !describe.IsDeterministic(r.GetStudy()):
 		return fmt.Sprintf("nothing was pruned: each point was trained. The program is %s: another training may differ",
@@ -177,11 +181,10 @@ func describeExactness(r report) string {
 		return fmt.Sprintf("no trial lacks its result because of pruning by %s, a heuristic", heuristicOf(r))
 	case pruning.Stops(r.GetStudy().GetSpec()):
 		return fmt.Sprintf("a heuristic, %s, pruned %s as they trained, because the program does not resume: the best may be "+
-			"among them. Train them to the end: trellis retry %s --pruned", heuristicOf(r),
-			output.Count(r.GetPruned(), "trial"), r.GetStudy().GetName())
+			"among them%s", heuristicOf(r), output.Count(r.GetPruned(), "trial"), again)
 	default:
-		return fmt.Sprintf("a heuristic, %s, pruned %s: the best may be among them. Train them to the end: trellis "+
-			"retry %s --pruned", heuristicOf(r), output.Count(r.GetPruned(), "trial"), r.GetStudy().GetName())
+		return fmt.Sprintf("a heuristic, %s, pruned %s: the best may be among them%s", heuristicOf(r),
+			output.Count(r.GetPruned(), "trial"), again)
 	}
 }
 
@@ -213,32 +216,69 @@ func isCanceled(study *trellisv1.Study) bool {
 	return study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED
 }
 
-// WriteFailures lists the runs that have failed, with how to retry them.
-func WriteFailures(out io.Writer, r report) error {
+// WriteFailures lists the runs that have failed, with how to retry them. kept says that commands find the study later.
+func WriteFailures(out io.Writer, r report, kept bool) error {
 	if r.GetFailuresTotal() == 0 {
 		return nil
 	}
 	fmt.Fprintf(out, "\n%s failed:\n\n", output.Sentence(output.Count(r.GetFailuresTotal(), "run")))
 	varied := describe.VariedAxes(r.GetStudy().GetSpec())
-	for _, failure := range r.GetFailures() {
-		trials := make([]string, len(failure.GetTrials()))
-		for i, trial := range failure.GetTrials() {
-			trials[i] = strconv.FormatUint(trial, 10)
-		}
-		what := "trial "
-		if len(trials) > 1 {
-			what = "trials "
-		}
-		fmt.Fprintf(out, "%s%s (%s): %s\n", what, output.Enumerate(trials),
-			describe.Parameters(failure.GetParameters(), varied),
-			output.Shorten(strings.Join(strings.Fields(failure.GetError()), " "), 300))
+	for _, its := range alike(r.GetFailures()) {
+		fmt.Fprintf(out, "%s: %s\n", its.who(varied), output.Shorten(strings.Join(strings.Fields(its.text), " "), 300))
 	}
 	if more := r.GetFailuresTotal() - uint64(len(r.GetFailures())); more > 0 {
 		fmt.Fprintf(out, "and %d more\n", more)
 	}
-	if isCanceled(r.GetStudy()) {
+	if isCanceled(r.GetStudy()) || !kept {
 		return nil
 	}
 	_, err := fmt.Fprintf(out, "\nRetry them: trellis retry %s\n", r.GetStudy().GetName())
 	return err
+}
+
+// failedAlike are runs that failed with the same error, in its short form.
+type failedAlike struct {
+	text string
+	runs []*trellisv1.Report_FailedRun
+	// trials are those of the runs that have no result.
+	trials []uint64
+}
+
+// alike puts runs together that failed with the same error.
+func alike(failures []*trellisv1.Report_FailedRun) (groups []*failedAlike) {
+	byText := map[string]*failedAlike{}
+	for _, failure := range failures {
+		text := describe.LastLine(failure.GetError())
+		key := fmt.Sprint(len(failure.GetTrials()) > 0, text)
+		its := byText[key]
+		if its == nil {
+			its = &failedAlike{text: text}
+			byText[key], groups = its, append(groups, its)
+		}
+		its.runs, its.trials = append(its.runs, failure), append(its.trials, failure.GetTrials()...)
+	}
+	return groups
+}
+
+// who names the trials that have no result for that error. All those of a run may have theirs from before.
+func (f *failedAlike) who(varied describe.Axes) string {
+	var who, which string
+	if len(f.trials) > 0 {
+		who = describe.Trials(f.trials)
+	}
+	if len(f.runs) > 1 {
+		which = output.Count(uint64(len(f.runs)), "run")
+	} else {
+		which = describe.Parameters(f.runs[0].GetParameters(), varied)
+	}
+	switch {
+	case who != "" && which != "":
+		return fmt.Sprintf("%s (%s)", who, which)
+	case who != "":
+		return who
+	case len(f.runs) > 1:
+		return which + " whose trials have results"
+	default:
+		return fmt.Sprintf("a run whose trials have results (%s)", which)
+	}
 }

@@ -48,7 +48,7 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse,
 		metricRows(row, ranked, "its validation ", ranked.Others(trial.GetMetrics()))
 		metricRows(row, ranked, "its test ", trial.GetTestMetrics())
 	}
-	if _, err := fmt.Fprintf(out, "%s\n\n%s\n", table.Render(), describeVerdict(study, verdict)); err != nil {
+	if _, err := fmt.Fprintf(out, "%s\n\n%s\n", table.Render(), describeVerdict(study, verdict, kept)); err != nil {
 		return err
 	}
 	return writeContenders(out, study, verdict, kept)
@@ -79,7 +79,7 @@ func describeInterval(interval *trellisv1.Interval, verdict *trellisv1.Verdict) 
 }
 
 // describeVerdict says what is known about which configuration is best, and what is not.
-func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict) string {
+func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict, kept bool) string {
 	compared := output.Count(verdict.GetConfigurations(), "configuration")
 	var text string
 	switch others := verdict.GetContendersTotal(); {
@@ -105,19 +105,20 @@ func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict) string 
 		}
 		text += "."
 	}
-	if missing := describeMissing(study); missing != "" {
+	if missing := describeMissing(study, kept); missing != "" {
 		text += " " + missing
 	}
 	return text
 }
 
-// describeMissing says which trials take no part in a comparison, because they have no answer.
-func describeMissing(study *trellisv1.Study) string {
+// describeMissing says which trials take no part in a comparison, because they have no answer. kept says that commands
+// find the study later.
+func describeMissing(study *trellisv1.Study, kept bool) string {
 	progress := study.GetProgress()
 	missing := progress.GetTrials() - progress.GetTrialsSucceeded() - progress.GetTrialsDiverged()
 	were := output.Verb(int(missing), "was", "were")
 	again := fmt.Sprintf(" Train them to the end: trellis retry %s --pruned", study.GetName())
-	if isCanceled(study) {
+	if isCanceled(study) || !kept {
 		again = ""
 	}
 	switch {
@@ -159,8 +160,11 @@ func writeContenders(out io.Writer, study *trellisv1.Study, verdict *trellisv1.V
 			return err
 		}
 	}
-	if more := verdict.GetContendersTotal() - uint64(len(contenders)); more > 0 {
+	switch more := verdict.GetContendersTotal() - uint64(len(contenders)); {
+	case more > 0 && kept:
 		fmt.Fprintf(out, "and %d more: trellis configurations %s\n", more, study.GetName())
+	case more > 0:
+		fmt.Fprintf(out, "and %d more\n", more)
 	}
 	advice := describeAdvice(study, verdict.GetAdvice(), kept)
 	if advice == "" {

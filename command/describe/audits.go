@@ -69,7 +69,7 @@ func WriteDisagreements(out io.Writer, report *trellisv1.Report) error {
 	}
 	fmt.Fprint(out, "\nWorkers reported different losses:\n\n")
 	for _, listed := range audits.GetDisagreements() {
-		fmt.Fprintf(out, "%s (%s), epoch %d:\n", trialsOf(listed.GetTrials()),
+		fmt.Fprintf(out, "%s (%s), epoch %d:\n", Trials(listed.GetTrials()),
 			Parameters(listed.GetParameters(), varied), listed.GetDisagreement().GetEpoch())
 		claims := listed.GetDisagreement().GetClaims()
 		for _, claim := range claims {
@@ -94,24 +94,12 @@ func writeGivenUp(out io.Writer, audits *trellisv1.AuditSummary, varied Axes) {
 	}
 	fmt.Fprint(out, "\nCould not be trained again:\n\n")
 	for _, listed := range audits.GetGivenUpRuns() {
-		fmt.Fprintf(out, "%s (%s): %s\n", trialsOf(listed.GetTrials()), Parameters(listed.GetParameters(), varied),
+		fmt.Fprintf(out, "%s (%s): %s\n", Trials(listed.GetTrials()), Parameters(listed.GetParameters(), varied),
 			listed.GetError())
 	}
 	if more := audits.GetGivenUp() - uint64(len(audits.GetGivenUpRuns())); more > 0 {
 		fmt.Fprintf(out, "and %d more\n", more)
 	}
-}
-
-// trialsOf names trials: trials 1, 2 and 3.
-func trialsOf(trials []uint64) string {
-	names := make([]string, len(trials))
-	for i, trial := range trials {
-		names[i] = strconv.FormatUint(trial, 10)
-	}
-	if len(names) > 1 {
-		return "trials " + output.Enumerate(names)
-	}
-	return "trial " + output.Enumerate(names)
 }
 
 // trainedBy says how much of a study a worker has trained that reported wrong losses.

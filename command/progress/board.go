@@ -9,6 +9,7 @@ import (
 	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/trajectory"
 )
 
 // board is what the responses of a watch add up to.
@@ -120,7 +121,8 @@ func runName(run *trellisv1.Run) string {
 // newlyAnswered returns those of a run's milestones that the change has answered.
 func newlyAnswered(before, after *trellisv1.Run) []uint32 {
 	isAnswered := func(run *trellisv1.Run, milestone uint32) bool {
-		return run.GetEpochs() >= milestone || run.GetState() == trellisv1.RunState_RUN_STATE_SUCCEEDED
+		return run.GetState() == trellisv1.RunState_RUN_STATE_SUCCEEDED ||
+			run.GetEpochs() >= milestone && !trajectory.Unranked(run)
 	}
 	var milestones []uint32
 	for _, milestone := range after.GetMilestones() {

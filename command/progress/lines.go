@@ -41,6 +41,8 @@ type lineView struct {
 	// others is what was last written of other stages, by their studies, and told when.
 	others map[string]string
 	told   time.Time
+	// failures are those of an update.
+	failures failures
 }
 
 var _ client.ProgressView = (*lineView)(nil)
@@ -73,6 +75,9 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 		v.axes = describe.VariedAxes(response.GetStudy().GetSpec())
 		v.grown(v.board.study, response.GetStudy())
 		v.board.apply(response, v.changed)
+		for _, line := range v.failures.close() {
+			v.line("%s", line)
+		}
 	}
 	v.bestLine()
 	study := v.board.study
@@ -161,7 +166,7 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 			parameters, after.GetEpochs(), after.GetParameters().GetMaxEpochs(), v.describeLosses(after),
 			v.describeLowest(after), v.describeMetrics(v.board.metrics[after.GetId()]))
 	}
-	for _, line := range describeFailures(before, after, v.axes) {
+	for _, line := range v.failures.add(before, after, v.axes) {
 		v.line("%s", line)
 	}
 	if isPruned(after) && !isPruned(before) {
@@ -173,7 +178,7 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 		loss, ranked := "", v.board.objective()
 		best := bestOf(after)
 		if best == nil && ranked.OfProgram() {
-			v.line("trial without a result (%s, maximum epochs %d): no finite %s was reported", parameters, milestone, ranked.Name())
+			v.line("trial diverged (%s, maximum epochs %d): no finite %s was reported", parameters, milestone, ranked.Name())
 			continue
 		}
 		if best == nil {
@@ -268,58 +273,4 @@ func describeMetrics(ranked describe.Objective, metrics map[string]float64) stri
 		text += fmt.Sprintf(", %s %s", strings.ReplaceAll(name, "_", " "), output.ShortLoss(metrics[name]))
 	}
 	return text
-}
-
-// describeFailures says what a change of a run says about failures: that an attempt has failed, or the run permanently.
-func describeFailures(before, after *trellisv1.Run, varied describe.Axes) []string {
-	var lines []string
-	name := fmt.Sprintf("run %s (%s)", runName(after), describe.Parameters(after.GetParameters(), varied))
-	if failures := after.GetFailures(); len(failures) > len(before.GetFailures()) {
-		failure := failures[len(failures)-1]
-		lines = append(lines, fmt.Sprintf("%s: the attempt on worker %s failed: %s", name, failure.GetWorker(),
-			describeFailure(failure)))
-	}
-	if missing := after.GetMissingWeights(); len(missing) > len(before.GetMissingWeights()) {
-		last := missing[len(missing)-1]
-		lines = append(lines, fmt.Sprintf("%s: the weights of epoch %d could not be saved: %s", name, last.GetEpoch(),
-			output.Shorten(last.GetReason(), 200)))
-	}
-	if after.GetState() != before.GetState() && after.GetState() == trellisv1.RunState_RUN_STATE_FAILED {
-		lines = append(lines, fmt.Sprintf("%s failed permanently: %s", name, lastLine(after.GetError())))
-	}
-	return lines
-}
-
-// describeFailure says why an attempt failed.
-func describeFailure(failure *trellisv1.Failure) string {
-	class := map[trellisv1.FailureClass]string{
-		trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST:   "the worker was lost",
-		trellisv1.FailureClass_FAILURE_CLASS_TRAINER:       "the training returned an error",
-		trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY: "the worker ran out of memory",
-		trellisv1.FailureClass_FAILURE_CLASS_CONFLICT:      "its losses differ from those of an earlier attempt",
-		trellisv1.FailureClass_FAILURE_CLASS_HUNG:          "it made no progress",
-		trellisv1.FailureClass_FAILURE_CLASS_WORKER:        "the worker can't train; another worker will continue",
-		trellisv1.FailureClass_FAILURE_CLASS_INPUT:         "no worker can train it",
-		trellisv1.FailureClass_FAILURE_CLASS_RETURNED:      "the program handed its run back without a new epoch",
-	}[failure.GetClass()]
-	switch {
-	case class == "":
-		return failure.GetMessage()
-	case failure.GetMessage() == "":
-		return class
-	default:
-		return class + ": " + lastLine(failure.GetMessage())
-	}
-}
-
-// lastLine shortens the message of a failure. Of a program's last output it keeps the last line, which mostly says most.
-func lastLine(message string) string {
-	const most = 200
-	what, written, ok := strings.Cut(message, "; its last output:")
-	if !ok {
-		return output.Shorten(message, most)
-	}
-	// What a program writes is escaped by now, for the terminal.
-	written = strings.TrimSpace(strings.ReplaceAll(written, `\n`, "\n"))
-	return output.Shorten(what, most) + "; its last output: " + output.Shorten(written[strings.LastIndexByte(written, '\n')+1:], most)
 }

@@ -110,14 +110,15 @@ func (s *screen) show(response *trellisv1.WatchStudyResponse) tea.Cmd {
 		s.board.apply(response, nil)
 		return nil
 	}
-	var failures []string
+	var failed failures
+	var lines []string
 	s.board.apply(response, func(before, after *trellisv1.Run) {
-		failures = append(failures, describeFailures(before, after, s.axes)...)
+		lines = append(lines, failed.add(before, after, s.axes)...)
 	})
-	if len(failures) == 0 {
+	if lines = append(lines, failed.close()...); len(lines) == 0 {
 		return nil
 	}
-	return tea.Println(strings.Join(failures, "\n"))
+	return tea.Println(strings.Join(lines, "\n"))
 }
 
 var (

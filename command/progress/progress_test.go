@@ -255,7 +255,7 @@ func TestScreenFitsTheTerminal(t *testing.T) {
 
 func TestNewlyAnswered(t *testing.T) {
 	run := func(state trellisv1.RunState, epochs uint32) *trellisv1.Run {
-		return &trellisv1.Run{State: state, Epochs: epochs, Milestones: []uint32{5, 10, 20}}
+		return &trellisv1.Run{State: state, Epochs: epochs, Milestones: []uint32{5, 10, 20}, ValidationLoss: 0.5}
 	}
 	const leased, succeeded = trellisv1.RunState_RUN_STATE_LEASED, trellisv1.RunState_RUN_STATE_SUCCEEDED
 	for _, test := range []struct {
@@ -269,6 +269,11 @@ func TestNewlyAnswered(t *testing.T) {
 		{"again", run(leased, 12), run(leased, 13), 0},
 		{"stopped early", run(leased, 6), run(succeeded, 7), 2},
 		{"failed", run(leased, 6), run(trellisv1.RunState_RUN_STATE_FAILED, 6), 0},
+		{"without the objective's metric", nil, &trellisv1.Run{State: leased, Epochs: 12, Milestones: []uint32{5, 10, 20}}, 0},
+		{
+			"with the objective's metric at last", &trellisv1.Run{State: leased, Epochs: 12, Milestones: []uint32{5, 10, 20}},
+			&trellisv1.Run{State: leased, Epochs: 13, Milestones: []uint32{5, 10, 20}, Metric: new(0.5)}, 2,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := newlyAnswered(test.before, test.after); len(got) != test.want {
@@ -364,19 +369,5 @@ study s no longer waits
 `
 	if out.String() != want {
 		t.Errorf("written is\n%swant\n%s", out.String(), want)
-	}
-}
-
-func TestLastLine(t *testing.T) {
-	long := strings.Repeat("x", 300)
-	for message, want := range map[string]string{
-		"no room":          "no room",
-		"no room\n" + long: "no room\n" + long[:192] + "...",
-		"it failed; its last output:\na\n" + "b\n":                               "it failed; its last output: b",
-		`it failed; its last output:\n` + long + `\n` + "ImportError: no module": "it failed; its last output: ImportError: no module",
-	} {
-		if got := lastLine(message); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
 	}
 }

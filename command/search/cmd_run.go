@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
@@ -193,30 +192,38 @@ func followAll(
 			case err != nil:
 				return local.Why(err)
 			default:
-				outcomes = append(outcomes, studies.Outcome(study))
+				outcomes = append(outcomes, studies.OutcomeWith(study, afterFailures(study, local.Directory)))
 			}
-		}
-		writeBest := answer.WriteBest
-		if local.Directory.Path == "" {
-			writeBest = answer.WriteLastBest
 		}
 		// The coordinator lives until we stop it, whether or not we were interrupted.
 		ctx := context.WithoutCancel(local.Ctx)
-		if err := writeResults(ctx, env, c, spec.GetName(), options.format, results, writeBest); err != nil {
+		if err := writeResults(ctx, env, c, spec.GetName(), options.format, results, local.Directory.Path != ""); err != nil {
 			return errors.Join(append(outcomes, local.Why(err))...)
 		}
 	}
 	if options.format != output.Table {
 		outcomes = append(outcomes, results.Close(""))
+	} else if local.Directory.Path != "" {
+		fmt.Fprintf(env.Err, "To use other commands on what is kept in %s, start a coordinator: trellis coordinator --data %s\n",
+			local.Directory.Path, local.Directory.Path)
 	}
 	return errors.Join(outcomes...)
 }
 
+// afterFailures says what to do about trials of a study that have failed. The coordinator ends with the command.
+func afterFailures(study *trellisv1.Study, directory node.Directory) string {
+	if directory.Path == "" {
+		return "; to be able to retry failed runs, keep the study with --data"
+	}
+	return fmt.Sprintf("; to retry them, start trellis coordinator --data %s and a worker, then trellis retry %s",
+		directory.Path, study.GetName())
+}
+
 // writeResults writes a study's trials, best first: all of them with their losses into list, or the first few and the
-// best one as tables.
+// best one as tables. kept says that commands find the study later.
 func writeResults(
 	ctx context.Context, env *cli.Environment, c *client.Client, name string, format output.Format,
-	list *answer.TrialList, writeBest func(io.Writer, *trellisv1.GetBestTrialResponse) error,
+	list *answer.TrialList, kept bool,
 ) error {
 	request := &trellisv1.ListTrialsRequest{Study: name, OrderBy: "objective"}
 	if format != output.Table {
@@ -226,8 +233,8 @@ func writeResults(
 	}
 	best, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: name})
 	if client.IsUnanswered(err) {
-		_, err := fmt.Fprintf(env.Out, "Study %s has no results: no trial has succeeded.\n", name)
-		return err
+		fmt.Fprintf(env.Out, "\n%s\n", answer.WhyNone(err, name))
+		return answer.WriteSummary(ctx, c, env.Out, name, kept)
 	}
 	if err != nil {
 		return err
@@ -241,8 +248,12 @@ func writeResults(
 		fmt.Fprintf(env.Out, "(Showing %d of %d. To show all, use -o csv)\n", rankedRows, total)
 	}
 	fmt.Fprintln(env.Out)
+	writeBest := answer.WriteBest
+	if !kept {
+		writeBest = answer.WriteLastBest
+	}
 	if err := writeBest(env.Out, best); err != nil {
 		return err
 	}
-	return answer.WriteSummary(ctx, c, env.Out, name)
+	return answer.WriteSummary(ctx, c, env.Out, name, kept)
 }

@@ -72,9 +72,12 @@ func WatchStudy(ctx context.Context, env *cli.Environment, c *client.Client, nam
 func writeEnd(ctx context.Context, c *client.Client, out io.Writer, name string) error {
 	best, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: name})
 	switch {
-	case client.IsUnanswered(err), status.Code(err) == codes.NotFound:
-		// Nothing has been found, or it has been deleted in the meantime.
+	case status.Code(err) == codes.NotFound:
+		// It has been deleted in the meantime.
 		return nil
+	case client.IsUnanswered(err):
+		_, err := fmt.Fprintf(out, "\n%s\n", answer.WhyNone(err, name))
+		return err
 	case err != nil:
 		return err
 	}
@@ -82,5 +85,5 @@ func writeEnd(ctx context.Context, c *client.Client, out io.Writer, name string)
 	if err := answer.WriteBest(out, best); err != nil {
 		return err
 	}
-	return answer.WriteSummary(ctx, c, out, name)
+	return answer.WriteSummary(ctx, c, out, name, true)
 }

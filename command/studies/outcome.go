@@ -9,13 +9,18 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Outcome is nil for a study that has results for all its trials, else ErrIncomplete with what is missing.
+// Outcome is nil for a study that has results for all its trials, else ErrIncomplete with what is missing and what to do.
 func Outcome(study *trellisv1.Study) error {
+	return OutcomeWith(study, fmt.Sprintf("; to see why: trellis report %s; to retry: trellis retry %s", study.GetName(),
+		study.GetName()))
+}
+
+// OutcomeWith is Outcome with what to do where trials have failed, which follows at once.
+func OutcomeWith(study *trellisv1.Study, advice string) error {
 	progress := study.GetProgress()
 	var missing []error
 	if failed := progress.GetTrialsFailed(); failed > 0 {
-		missing = append(missing, fmt.Errorf("%s failed; to see why: trellis report %s; to retry: trellis retry %s",
-			output.Count(failed, "trial"), study.GetName(), study.GetName()))
+		missing = append(missing, fmt.Errorf("%s failed%s", output.Count(failed, "trial"), advice))
 	}
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
 		missing = append(missing, fmt.Errorf("it was canceled with %s unfinished",

@@ -58,7 +58,7 @@ func writeStudy(
 	if _, err := fmt.Fprintf(out, "\nSpec:\n\n%s", spec); err != nil {
 		return err
 	}
-	return answer.WriteFailures(out, report)
+	return answer.WriteFailures(out, report, true)
 }
 
 // trialsOf counts a study's trials by their states.
