@@ -37,7 +37,7 @@ func largeSpec(name string, points int) *trellisv1.StudySpec {
 func TestPlansEndWithTheirCallers(t *testing.T) {
 	points := 1_000_000
 	if testing.Short() {
-		points = 200_000
+		points = 50_000 // The race detector makes them slow.
 	}
 	target := newTarget(t, hostileConfig{})
 	stop := target.latency("127.0.0.9")
@@ -97,7 +97,7 @@ func TestPlansEndWithTheirCallers(t *testing.T) {
 func TestCostlyReadsEndWithTheirCallers(t *testing.T) {
 	points := 1_000_000
 	if testing.Short() {
-		points = 200_000
+		points = 50_000 // The race detector makes them slow.
 	}
 	target := newTarget(t, hostileConfig{})
 	client := target.client("127.0.0.2")

@@ -236,7 +236,7 @@ func TestTheWindowOfASessionDoesNotGrow(t *testing.T) {
 		attempts.Attempts[i] = &trellisv1.AttemptProgress{Attempt: math.MaxUint64, Steps: math.MaxUint64}
 	}
 	fast := &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: attempts}}
-	for range 300 {
+	for range 300 / memoryFactor {
 		if err := w.send(fast); err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,7 @@ import (
 // it. What commands answer about them is what they answered then, byte for byte, digests and ids of runs among it. Only
 // suggestions have another shape: for them, the reasons are compared.
 func TestDataOfTheVersionBeforeAxes(t *testing.T) {
+	skipRaced(t)
 	parallel(t)
 	f := newFleet(t)
 	old := filepath.Join("testdata", "before-axes")

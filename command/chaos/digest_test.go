@@ -8,6 +8,7 @@ import (
 
 // Two people who have trained the same study have the same digest, on however many workers.
 func TestDigestIsTheSame(t *testing.T) {
+	skipRaced(t)
 	parallel(t)
 	spec := digestSpec()
 	f := newFleet(t)
@@ -36,10 +37,8 @@ func TestDigestIsTheSame(t *testing.T) {
 
 // Nor does it matter in what form the processors do the arithmetic, or what happened to the workers.
 func TestDigestOnThePortablePath(t *testing.T) {
+	skipRaced(t)
 	parallel(t)
-	if testing.Short() {
-		t.Skip("the race detector makes minutes of the portable kernels' seconds")
-	}
 	spec := digestSpec()
 	f := newFleet(t)
 	fastest := f.newLab("fastest", 2)

@@ -53,6 +53,7 @@ func spread(all, some int) (places []int) {
 // first time, during 40 operations, a backup and a restore. Each time it starts again at once and has all that it had
 // acknowledged.
 func TestSyscallKills(t *testing.T) {
+	skipRaced(t)
 	parallel(t)
 	all := len(countChanges(t))
 	random := newRandom(t)
@@ -145,6 +146,7 @@ func TestDiskErrors(t *testing.T) {
 
 // The disk has no room for a backup that is to be restored: it is refused, and the coordinator goes on.
 func TestNoRoomForABackup(t *testing.T) {
+	skipRaced(t)
 	parallel(t)
 	for at, call := range []string{"openat", "write"} {
 		f := fault{effect: fail, at: at + 1, errno: syscall.ENOSPC, only: inReceived}

@@ -41,6 +41,7 @@ func (p *process) unmountDisk() {
 // studies, and ends when it needs room, and says so and what to do. When there is room again it starts and has
 // everything.
 func TestFullDisk(t *testing.T) {
+	skipRaced(t)
 	parallel(t)
 	f := newFleet(t)
 	coordinator := f.newCoordinator("coordinator")

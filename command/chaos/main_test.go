@@ -72,6 +72,15 @@ func parallel(t *testing.T) {
 	}
 }
 
+// skipRaced skips a test under the race detector. It is for tests whose processes do nothing beside one another that the
+// processes of other tests don't: bits, system calls, disks and rates are tested without it, at several times the speed.
+func skipRaced(t *testing.T) {
+	t.Helper()
+	if raced {
+		t.Skip("the race detector sees the same in other tests of this package")
+	}
+}
+
 // newRandom returns a source of random numbers whose seed is logged.
 func newRandom(t *testing.T) *rand.Rand {
 	t.Helper()

@@ -16,6 +16,7 @@ import (
 // Trials that differ in their maximum of epochs alone are answered by one run. Each is bit for bit what it is by
 // itself, and what is saved is what they would have taken by themselves.
 func TestOneRunForManyTrials(t *testing.T) {
+	skipRaced(t)
 	parallel(t)
 	spec := realSpec()
 	l := newFleet(t).newLab("coordinator", 2)
@@ -47,6 +48,7 @@ func TestOneRunForManyTrials(t *testing.T) {
 // Once a run has ended by itself, all trials that ask for more epochs are answered by it without any training: each is
 // what it is by itself.
 func TestEarlyStopCollapse(t *testing.T) {
+	skipRaced(t)
 	parallel(t)
 	stopsEarly := realSpec()
 	stopsEarly.Grid[0].Axes["max_epochs"] = integers(2, 7, 8, 9)
@@ -110,6 +112,7 @@ func TestEarlyStopCollapse(t *testing.T) {
 // A study that was trained before is complete as soon as it is submitted again, and nothing is trained. What changes a
 // digit shares nothing.
 func TestResubmitted(t *testing.T) {
+	skipRaced(t)
 	parallel(t)
 	spec := realSpec()
 	l := newFleet(t).newLab("coordinator", 2)
@@ -168,6 +171,7 @@ func TestResubmitted(t *testing.T) {
 
 // A study that is extended by epochs trains the missing ones only, and has the bits of one that was trained in one go.
 func TestExtended(t *testing.T) {
+	skipRaced(t)
 	parallel(t)
 	spec := realSpec()
 	l := newFleet(t).newLab("coordinator", 2)

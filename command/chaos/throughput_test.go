@@ -56,6 +56,7 @@ func TestThroughput(t *testing.T) {
 // What encryption costs: the same beside each other with and without TLS, in turn. The soak fails if TLS takes more than 15%
 // of the throughput.
 func TestThroughputOverTLS(t *testing.T) {
+	skipRaced(t)
 	runs := count(t, "TRELLIS_CHAOS_RUNS", 500, 2000, 20_000)
 	slots := count(t, "TRELLIS_CHAOS_SLOTS", 32, 32, 32)
 	for _, epochs := range []uint32{1, 50} {
@@ -123,6 +124,7 @@ func (f *fleet) throughput(runs int, epochs uint32, slots int) time.Duration {
 // How long a slot is free: from the moment at which a worker sends a run's outcome until its next run arrives, both at
 // a worker with one slot beside nobody, and beside a worker that keeps the coordinator busy.
 func TestTurnaround(t *testing.T) {
+	skipRaced(t)
 	for _, busy := range []bool{false, true} {
 		t.Run(map[bool]string{false: "alone", true: "beside a busy worker"}[busy], func(t *testing.T) {
 			f := newFleet(t)

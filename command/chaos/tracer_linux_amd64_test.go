@@ -12,6 +12,7 @@ import (
 
 // The tracer sees every change below the data directory, and does to it what it is told to.
 func TestTracer(t *testing.T) {
+	skipRaced(t)
 	run := func(fault fault) (code int, said, files string, calls []string) {
 		f := newFleet(t)
 		p := f.newProcess("shell")
