@@ -10,6 +10,7 @@ import (
 // Where every trial has diverged there is no best: every format refuses with the same words, nothing is ranked, and a
 // watch names no best trial.
 func TestDivergedHasNoBest(t *testing.T) {
+	t.Parallel()
 	_, address := startCoordinator(t)
 	startWorker(t, address, "worker")
 	for name, more := range map[string]string{"one-seed": "", "two-seeds": "seeds: [1, 2]\n"} {

@@ -32,8 +32,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/.cache")
 			env.Setenv(node.DataHomeVariable, env.WorkDir+"/.data")
 			env.Setenv("EXAMPLES", mustGetwd(t)+"/../examples")
-			// MNIST lies in the module cache, which the go command finds by these.
-			for _, name := range []string{"GOMODCACHE", "GOPATH", "GOROOT", "GOFLAGS", "GOPROXY", "PATH"} {
+			// MNIST lies in the module cache, which the go command finds by these. GORACE has options of the race detector.
+			for _, name := range []string{"GOMODCACHE", "GOPATH", "GOROOT", "GOFLAGS", "GOPROXY", "GORACE", "PATH"} {
 				if value, ok := goEnv(name); ok {
 					env.Setenv(name, value)
 				}
