@@ -60,6 +60,12 @@ import (
 //
 //	max_epochs 30
 //
+// A program that is declared deterministic may depend on what it sees of its resources, as they are by default: one
+// thread (OMP_NUM_THREADS and the like) and no GPU (CUDA_VISIBLE_DEVICES). What is otherwise has a line:
+//
+//	threads 4
+//	gpus 1
+//
 // Strings are quoted as in Go. A message that is not set has zeros. max_epochs, milestones, synthetic.epoch_time and
 // pretrained_size have no influence. Any change here gives every run a new identity, so results of older studies would
 // no longer be found. The number in the first line counts such changes.
@@ -94,6 +100,7 @@ batch_size %d
 	}
 	if program := config.GetProgram(); program != nil {
 		text = append(text, programLines(program, p.GetMaxEpochs())...)
+		text = append(text, resourceLines(program, config.GetResources())...)
 	} else if objective := config.GetObjective(); objective != nil {
 		text = fmt.Appendf(text, "objective %q %d %d %d\n", objective.GetMetric(), objective.GetDirection(),
 			objective.GetOf(), objective.GetEpochs())
@@ -116,6 +123,21 @@ func programLines(program *trellisv1.Program, maxEpochs uint32) []byte {
 	text = fmt.Appendf(text, "reports %q\n", program.GetReports().GetPattern())
 	if !program.GetPrefix() {
 		text = fmt.Appendf(text, "max_epochs %d\n", maxEpochs)
+	}
+	return text
+}
+
+// resourceLines writes what a deterministic program sees of its resources, as RunID has it.
+func resourceLines(program *trellisv1.Program, resources *trellisv1.Resources) []byte {
+	var text []byte
+	if !program.GetDeterministic() {
+		return nil
+	}
+	if threads := resources.Threads(); threads != 1 {
+		text = fmt.Appendf(text, "threads %d\n", threads)
+	}
+	if gpus := resources.GetGpus(); gpus != 0 {
+		text = fmt.Appendf(text, "gpus %d\n", gpus)
 	}
 	return text
 }
@@ -170,7 +192,6 @@ func RunConfigFor(study *trellisv1.Study, run *trellisv1.Run, numerics string, u
 		config.Parameters = WithMaxEpochs(config.Parameters, until)
 	}
 	config.Synthetic = study.GetSpec().GetSynthetic()
-	config.Resources = study.GetSpec().GetResources()
 	return config
 }
 
@@ -188,7 +209,7 @@ func commonConfig(
 		Pretrained:     source.GetSha256(),
 		PretrainedSize: source.GetSize(),
 
-		Program: spec.GetProgram(),
+		Program: spec.GetProgram(), Resources: spec.GetResources(),
 	}
 	if spec.GetProgram() != nil {
 		config.Numerics = "" // The trainer's arithmetic has no part in it.

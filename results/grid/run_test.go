@@ -152,6 +152,25 @@ func TestRunIDCovers(t *testing.T) {
 			t.Errorf("program: %s: it changes the id: %t, want %t", test.field, changed, test.determines)
 		}
 	}
+	for _, test := range []struct {
+		declared   bool
+		resources  *trellisv1.Resources
+		determines bool
+	}{
+		{false, &trellisv1.Resources{Cpus: 2, Gpus: 1}, false},
+		{true, nil, false},
+		{true, &trellisv1.Resources{}, false},
+		{true, &trellisv1.Resources{Cpus: 0.5, Memory: 1 << 30, Time: durationpb.New(time.Hour)}, false},
+		{true, &trellisv1.Resources{Cpus: 1.5}, true}, // Two threads.
+		{true, &trellisv1.Resources{Gpus: 1}, true},
+	} {
+		config := newProgram()
+		config.Program.Deterministic, config.Resources = test.declared, test.resources
+		if changed := RunID(config) != RunID(newProgram()); changed != test.determines {
+			t.Errorf("deterministic %t with %v: it changes the id: %t, want %t", test.declared, test.resources, changed,
+				test.determines)
+		}
+	}
 	shifted := newProgram()
 	shifted.Parameters.Values["shift"] = trellisv1.NumberValue(0)
 	if RunID(shifted) == RunID(newProgram()) {

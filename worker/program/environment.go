@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,7 +40,7 @@ func environment(c *Config, f *folder, inherited []string) []string {
 		}
 	}
 	for _, name := range threadVariables {
-		standard(name, strconv.Itoa(max(1, int(math.Ceil(c.Resources.GetCpus())))))
+		standard(name, strconv.Itoa(c.Resources.Threads()))
 	}
 	// Output should be seen when it is written.
 	standard("PYTHONUNBUFFERED", "1")
