@@ -171,3 +171,19 @@ func TestRunGoesOn(t *testing.T) {
 	}
 	mustTrellis(t, "run", "--data", data, writeSpec(t, strings.Replace(longStudy, "name: long", "name: other", 1)))
 }
+
+// Ctrl-C gives programs their grace period. Who waits for it is told so.
+func TestInterruptionWaitsForPrograms(t *testing.T) {
+	t.Parallel()
+	running, _ := start(t, `^run .*epoch 1/2`, "run", writeSpec(t, `name: slow
+program:
+  command: [sh, -c, 'trap "" TERM; echo "{{\"epoch\": 1, \"acc\": 1}}" >> "$TRELLIS_REPORTS"; while :; do sleep 1; done']
+  grace: 2s
+objective: {metric: acc, direction: maximize}
+grid: {lr: 1, max_epochs: 2}
+`))
+	if code := running.signal(t, os.Interrupt); code != exit.Interrupted ||
+		strings.Count(running.said(), "Waiting for programs to end: they have their grace period") != 1 {
+		t.Errorf("exit code %d: %s", code, running.said())
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime"
@@ -28,6 +29,8 @@ const (
 	localLease = 5 * time.Second
 	// drainTimeout is how long the workers of trellis run may take to hand their runs back.
 	drainTimeout = 5 * time.Second
+	// graceNoticed is how long programs may take to end before it is said that they are waited for.
+	graceNoticed = 300 * time.Millisecond
 )
 
 // Options say what is started in this process.
@@ -75,6 +78,8 @@ type Local struct {
 	// artifacts is the folder that is removed at the end; nil if there is none.
 	artifacts *scratch.Folder
 
+	// err is standard error.
+	err io.Writer
 	// drained are the workers if their runs are to be handed back when this ends, so that another process can go on.
 	drained []*worker.Worker
 
@@ -98,6 +103,7 @@ func Run(
 	if err != nil {
 		return err
 	}
+	local.err = env.Err
 	defer local.stop()
 	c, err := client.New(local.Address, client.Credentials{}, env.Err)
 	if err != nil {
@@ -182,6 +188,13 @@ func (l *Local) Why(err error) error {
 
 // stop ends the workers and then the coordinator. What they fail with afterwards is of no interest.
 func (l *Local) stop() {
+	if l.options.Programs && errors.Is(context.Cause(l.Ctx), exit.ErrInterrupted) {
+		// Most end at once.
+		defer time.AfterFunc(graceNoticed, func() {
+			fmt.Fprintln(l.err, "Waiting for programs to end: they have their grace period, 10s by default. "+
+				"Press Ctrl-C again to kill them.")
+		}).Stop()
+	}
 	l.drain()
 	l.stopWorkers()
 	l.workers.Wait()

@@ -367,3 +367,27 @@ func TestExitCodes(t *testing.T) {
 		t.Errorf("got %+v", result)
 	}
 }
+
+// A program that has reported all epochs has succeeded, however it ends then. Its output says how.
+func TestEndsAfterTheLastEpoch(t *testing.T) {
+	for says, script := range map[string]string{
+		"it exited with code 1":                          "echo bye; exit 1",
+		"it was killed by signal 11":                     "printf bye; kill -SEGV $$",
+		"it ran for more than 2s, which is its resource": "echo bye; " + sleeping,
+	} {
+		h := newHarness(t, threeEpochs+"\n"+script)
+		h.config.Resources = &trellisv1.Resources{Time: durationpb.New(2 * time.Second)}
+		h.config.Program.Grace = durationpb.New(50 * time.Millisecond)
+		result := h.mustRun()
+		if result.Epochs != 3 {
+			t.Errorf("%s: got %+v", says, result)
+		}
+		if got := h.output(); !strings.HasPrefix(got, "bye\ntrellis: "+says) ||
+			!strings.HasSuffix(got, ", after it had reported all epochs: its results count\n") {
+			t.Errorf("%s: its output is %q", says, got)
+		}
+	}
+	h := newHarness(t, say(`{"epoch": 1, "loss": 1}`, `{"epoch": 2, "loss": 1}`,
+		`{"epoch": 3, "loss": 1, "checkpoint": "none"}`)+"exit 1")
+	h.mustFail(BadCheckpoint, `"none" does not exist`)
+}

@@ -314,11 +314,12 @@ func (a *attempt) finish(ctx context.Context, result *Result, exit supervisor.Ex
 	result.Checkpoint = checkpoint
 }
 
-// outcome says whether the attempt has succeeded.
+// outcome says whether the attempt has succeeded. One that has reported all epochs has, however its program ended after
+// that: what it was to find out is known, and another attempt would find the same. How it ended is said in its output.
 func (a *attempt) outcome(result *Result, exit supervisor.Exit, lost error) error {
-	limit := a.config.Resources.GetMemory()
 	cause := a.cause // All that could set it have ended.
-	complete := a.epochs == a.config.LastEpoch && exit.Code == 0
+	late := errors.Is(cause, errNoTime)
+	complete := a.epochs == a.config.LastEpoch
 	var received receiverError
 	var failed *Error
 	switch {
@@ -334,35 +335,66 @@ func (a *attempt) outcome(result *Result, exit supervisor.Exit, lost error) erro
 		a.log.Warn("stopped the program: it reports more epochs than it was asked for", "last", a.config.LastEpoch)
 	case errors.As(cause, &failed):
 		return a.fail(failed, exit)
-	case errors.Is(cause, errNoTime) && !complete:
-		limit := a.config.Resources.GetTime().AsDuration()
-		return a.fail(&Error{
-			Kind: OutOfTime, Limit: uint64(limit), Used: uint64(result.Elapsed),
-			Message: fmt.Sprintf("it ran for more than %v, which is its resources.time", limit),
-		}, exit)
-	case cause != nil && !complete:
+	case cause != nil && !late && !(complete && exit.Code == 0):
 		return cause // The context's.
-	case exit.OutOfMemory && exit.Code != 0:
-		return a.fail(outOfMemory(limit, exit.Memory), exit)
-	case exit.Code == codeReturned:
+	case exit.Code == codeReturned && !late:
 		result.Returned = true
 		return nil
-	case exit.Signal != 0:
-		signal := syscall.Signal(exit.Signal)
-		return a.fail(&Error{
-			Kind: Killed, Signal: exit.Signal,
-			Message: fmt.Sprintf("it was killed by signal %d (%v)", exit.Signal, signal),
-		}, exit)
-	case exit.Code != 0:
-		message := fmt.Sprintf("it exited with code %d", exit.Code)
-		return a.fail(&Error{Kind: Exited, Code: exit.Code, Message: message}, exit)
-	case a.epochs < a.config.LastEpoch:
-		return a.fail(a.unfinished(), exit)
+	default:
+		ended := a.ending(exit, late, result.Elapsed)
+		switch {
+		case ended != nil && complete:
+			a.note(ended)
+		case ended != nil:
+			return a.fail(ended, exit)
+		case !complete:
+			return a.fail(a.unfinished(), exit)
+		}
 	}
 	if errors.As(a.missing, &failed) {
 		return a.fail(failed, exit)
 	}
 	return a.checkObjective(exit)
+}
+
+// ending returns how the program ended, if that was not by itself and with code 0.
+func (a *attempt) ending(exit supervisor.Exit, late bool, elapsed time.Duration) *Error {
+	limit := a.config.Resources.GetMemory()
+	switch {
+	case late && (exit.Code != 0 || a.epochs < a.config.LastEpoch):
+		limit := a.config.Resources.GetTime().AsDuration()
+		return &Error{
+			Kind: OutOfTime, Limit: uint64(limit), Used: uint64(elapsed),
+			Message: fmt.Sprintf("it ran for more than %v, which is its resources.time", limit),
+		}
+	case exit.OutOfMemory && exit.Code != 0:
+		return outOfMemory(limit, exit.Memory)
+	case exit.Signal != 0:
+		signal := syscall.Signal(exit.Signal)
+		return &Error{
+			Kind: Killed, Signal: exit.Signal,
+			Message: fmt.Sprintf("it was killed by signal %d (%v)", exit.Signal, signal),
+		}
+	case exit.Code != 0:
+		return &Error{Kind: Exited, Code: exit.Code, Message: fmt.Sprintf("it exited with code %d", exit.Code)}
+	}
+	return nil
+}
+
+// note says at the end of the output, and in the log, how a program ended that had reported all epochs.
+func (a *attempt) note(ended *Error) {
+	a.log.Warn("the program failed after it had reported all epochs; its results count", "error", ended.Message)
+	output := a.config.Output
+	if output == nil {
+		return
+	}
+	line := fmt.Sprintf("trellis: %s, after it had reported all epochs: its results count\n", ended.Message)
+	if last, err := output.Read(output.Kept().Total-1, 1); err == nil && string(last.Data) != "\n" && len(last.Data) > 0 {
+		line = "\n" + line
+	}
+	if _, err := output.Write([]byte(line)); err != nil {
+		a.log.Warn("can't keep the program's output", "error", err)
+	}
 }
 
 // checkObjective makes an attempt fail that never reported what trials are ranked by.
