@@ -29,7 +29,7 @@ func TestPattern(t *testing.T) {
 	h.config.Program.Reports = &trellisv1.ReportPattern{Pattern: `epoch (?P<epoch>\d+) loss=(?P<loss>\S+)`}
 	h.mustFail(BadReport, `line 2 of its output: loss is "0.5,", which is not a number: epoch 1 loss=0.5,`)
 	h.config.Program.Reports.Pattern = `loss=(?P<loss>\S+)`
-	h.mustFail(BadCommand, "it needs a group named epoch")
+	h.mustFail(BadCommand, "no group is named epoch")
 }
 
 // A checkpoint is packed as it was reported, and the next attempt finds it in a folder.

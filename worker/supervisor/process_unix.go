@@ -56,6 +56,10 @@ func Spawn() (*Process, error) {
 	command.Dir = "/"
 	// It does little, and must not do it with as many threads as there are cores.
 	command.Env = []string{"GOMAXPROCS=2"}
+	// Options of the race detector, which a build without it ignores.
+	if options, ok := os.LookupEnv("GORACE"); ok {
+		command.Env = append(command.Env, "GORACE="+options)
+	}
 	command.Stdin = files[0]
 	command.Stderr = os.Stderr
 	command.ExtraFiles = []*os.File{files[3], files[5]}
