@@ -27,6 +27,8 @@ type hostileSize struct {
 	descriptors uint64
 	// peakMB is how much memory the process may take.
 	peakMB uint64
+	// points is how many points the studies have that are planned and read. The most that a study may have is a million.
+	points int
 }
 
 // Many more workers try to connect than the limits allow, over few connections and over one each. As many are served as
