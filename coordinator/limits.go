@@ -43,6 +43,9 @@ type Limits struct {
 	// Uploads is the number of unfinished uploads of artifacts, and UploadBytes the size of what has arrived of them.
 	Uploads, UploadsEach         int64
 	UploadBytes, UploadBytesEach int64
+	// UnusedBytes is the size of artifacts that submitters and admins have uploaded and that no study names: they stay for
+	// more than an hour. It is counted where callers are authenticated.
+	UnusedBytes, UnusedBytesEach int64
 	// Connections is the number of connections from clients and workers. ConnectionsEach is that of one principal, and
 	// ConnectionsAddress that of one address. What the process may have open lowers them: see connection.Limits.
 	Connections, ConnectionsEach, ConnectionsAddress int64
@@ -91,6 +94,8 @@ var limitTable = []limit{
 	{"uploads-each", "uploads", 64, func(l *Limits) *int64 { return &l.UploadsEach }},
 	{"upload-bytes", "bytes", 16 << 30, func(l *Limits) *int64 { return &l.UploadBytes }},
 	{"upload-bytes-each", "bytes", 8 << 30, func(l *Limits) *int64 { return &l.UploadBytesEach }},
+	{"unused-bytes", "bytes", 64 << 30, func(l *Limits) *int64 { return &l.UnusedBytes }},
+	{"unused-bytes-each", "bytes", 16 << 30, func(l *Limits) *int64 { return &l.UnusedBytesEach }},
 	{"connections", "connections", 12_000, func(l *Limits) *int64 { return &l.Connections }},
 	{"connections-each", "connections", 2000, func(l *Limits) *int64 { return &l.ConnectionsEach }},
 	{"connections-address", "connections", 2000, func(l *Limits) *int64 { return &l.ConnectionsAddress }},

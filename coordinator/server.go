@@ -112,7 +112,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 			c.routeStream,
 			cleanStream,
 			validate.StreamServerInterceptor(wordedValidator{validator}),
-			newUploads(c.config.Limits).bound,
+			newUploads(c.config.Limits, func() (map[string]bool, error) { return namedArtifacts(c.store) }).bound,
 			limits.admitStream,
 		),
 	)
