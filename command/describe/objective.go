@@ -6,6 +6,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/objective"
+	"trellis/results/pruning"
 )
 
 // Objective says in words what the trials of a study are ranked by.
@@ -65,6 +66,27 @@ func (o Objective) Note() string {
 		return fmt.Sprintf(" (mean of the last %d, %s)", o.of.GetEpochs(), direction)
 	}
 	return fmt.Sprintf(" (%s)", direction)
+}
+
+// Ranking says what ranks trials, in which direction and by which epoch: val_acc (maximize), at its best epoch.
+func (o Objective) Ranking() string {
+	text := o.Name() + o.Note()
+	if o.IsDefault() {
+		text += " (minimize)"
+	}
+	if objective.Summary(o.of) == trellisv1.Objective_SUMMARY_BEST {
+		text += ", at its best epoch"
+	}
+	return text
+}
+
+// Pruning says by which rule the runs of a study are pruned, and of which type it is, or nothing.
+func Pruning(spec *trellisv1.StudySpec) string {
+	name := pruning.Name(spec.GetPruning())
+	if name != "" && pruning.Stops(spec) {
+		name += ", of the stopping type: the program does not resume, so a pruned run is ended for good"
+	}
+	return name
 }
 
 // Extreme says which of several values is the best: lowest or highest.

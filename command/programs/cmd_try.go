@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -20,8 +21,10 @@ import (
 	"trellis/command/exit"
 	"trellis/command/output"
 	"trellis/command/spec"
+	"trellis/proto/template"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
+	"trellis/results/spelling"
 	"trellis/worker"
 	"trellis/worker/capacity"
 	"trellis/worker/program"
@@ -36,7 +39,7 @@ func TryCommand(env *cli.Environment) *cobra.Command {
 		Use:   "try SPEC",
 		Short: "Run a study's program once, for one epoch",
 		Long: `Run the program of a study once on this machine, at the first point of its grid and for one epoch, without a
-coordinator. Its output is written to standard error. Then trellis says what the program reported, what it did not, and
+coordinator. The program gets 1 as its max_epochs. Its output is written to standard error. Then trellis says what the program reported, what it did not, and
 what to mend.
 
 It exits with code 0 if the study can be submitted as it is, and with code 1 if not.`,
@@ -94,7 +97,8 @@ func try(ctx context.Context, env *cli.Environment, file *spec.File, point uint6
 	}
 	defer func() { err = errors.Join(err, its.Remove()) }()
 	folder := its.Path()
-	run := &trellisv1.Run{Id: "try", Parameters: points.At(point), Milestones: []uint32{points.At(point).GetMaxEpochs()}}
+	at := grid.WithMaxEpochs(points.At(point), 1)
+	run := &trellisv1.Run{Id: "try", Parameters: at, Milestones: []uint32{1}}
 	config := worker.ProgramConfig(&trellisv1.Assignment{
 		Study: complete.GetName(), Run: "try", Attempt: 1,
 		Config: grid.RunConfigFor(&trellisv1.Study{Spec: complete}, run, "", 1),
@@ -111,11 +115,11 @@ func try(ctx context.Context, env *cli.Environment, file *spec.File, point uint6
 	}
 	defer config.Output.Close()
 	fmt.Fprintf(env.Err, "Running %s at point %d (%s) for one epoch.\n", describe.Command(complete.GetProgram()), point,
-		describe.Parameters(points.At(point), describe.Axes{}))
+		describe.Parameters(at, describe.Axes{}))
 	if packed.Files != nil {
 		fmt.Fprintf(env.Err, "Its files: %s.\n", Describe(packed.Files))
 	}
-	trial := &trial{spec: complete}
+	trial := &trial{spec: complete, undirected: file.Spec.GetObjective().GetDirection() == 0}
 	followed := make(chan struct{})
 	go func() {
 		defer close(followed)
@@ -171,7 +175,9 @@ func copyOutput(out io.Writer, from *program.Output) {
 
 // trial is what trying a program has shown.
 type trial struct {
-	spec    *trellisv1.StudySpec
+	spec *trellisv1.StudySpec
+	// undirected says that the spec leaves the direction of its objective to the default.
+	undirected bool
 	reports []program.Report
 	result  program.Result
 	err     error
@@ -191,6 +197,10 @@ func (t *trial) write(out io.Writer) error {
 	}
 	if t.err == nil {
 		fmt.Fprintf(out, "It ended after %s.\n", output.ShortSeconds(t.result.Elapsed.Round(time.Millisecond).Seconds()))
+	}
+	fmt.Fprintf(out, "Trials are ranked by %s.\n", describe.ObjectiveOf(t.spec).Ranking())
+	if pruned := describe.Pruning(t.spec); pruned != "" {
+		fmt.Fprintf(out, "Runs are pruned by %s.\n", pruned)
 	}
 	wrong, advice := t.wrong(), t.advice()
 	for _, text := range slices.Concat(wrong, advice) {
@@ -257,22 +267,61 @@ func (t *trial) wrong() []string {
 	} {
 		if named.metric != "" && !slices.Contains(reported, named.metric) {
 			texts = append(texts, fmt.Sprintf("it did not report %s, which %s names: report it, or name another with %s: "+
-				"{metric: %s}", named.metric, named.key, named.key, reported[0]))
+				"{metric: %s}", named.metric, named.key, named.key, nearest(named.metric, reported)))
 		}
 	}
 	return texts
 }
 
+// nearest is the name that was probably meant by another, or the first one.
+func nearest(name string, names []string) string {
+	return append(spelling.Nearest(name, names), names...)[0]
+}
+
 // defaultMetric is what trials are ranked by if a spec does not say.
 const defaultMetric = "validation_loss"
+
+// mostlyHigher matches metrics of which higher values are better, as their names go.
+var mostlyHigher = regexp.MustCompile(`(?i)(^|[_./-])(acc|accuracy|auc|auroc|f1|score|reward|return|bleu|rouge|precision|recall|r2|iou|map|psnr|ssim)([_./-]|$)`)
+
+// unused are the parameters that the command does not name in braces, if it names others.
+func (t *trial) unused() (names []string) {
+	named := map[string]bool{}
+	for _, part := range t.spec.GetProgram().GetCommand() {
+		its, _ := template.Names(part) // The spec is valid.
+		for _, name := range its {
+			named[name] = true
+		}
+	}
+	for _, common := range template.Common {
+		delete(named, common)
+	}
+	if len(named) == 0 {
+		return nil
+	}
+	for _, its := range grid.Parameters(t.spec) {
+		if !named[its.Name] && !slices.Contains(template.Common, its.Name) && len(its.Values) > 1 {
+			names = append(names, its.Name)
+		}
+	}
+	return names
+}
 
 // advice says what would make runs cheaper or safer.
 func (t *trial) advice() []string {
 	var texts []string
 	its, saved := t.spec.GetProgram(), t.checkpoint()
 	if t.result.Beyond {
-		texts = append(texts, "it went on after the epoch it was asked for and was stopped: end after last_epoch, which the "+
-			"file TRELLIS_RUN has, or each run ends with SIGTERM")
+		texts = append(texts, "it ignores max_epochs, which was 1: it went on and was stopped. Let it end after as many epochs "+
+			"as {max_epochs} in its command or last_epoch in the file TRELLIS_RUN says, or each run ends with SIGTERM")
+	}
+	if unused := t.unused(); len(unused) > 0 {
+		texts = append(texts, fmt.Sprintf("its command does not name %s, as it does other parameters: unless the program reads %s, "+
+			"all values give the same", output.Enumerate(unused), template.Variable(unused[0])))
+	}
+	if metric := t.spec.GetObjective().GetMetric(); t.undirected && mostlyHigher.MatchString(metric) {
+		texts = append(texts, fmt.Sprintf("the lowest %s is ranked first: if higher values are better, add direction: maximize to "+
+			"the objective", metric))
 	}
 	switch {
 	case its.GetResumable() && saved == nil && len(t.reports) > 0:

@@ -211,6 +211,12 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 			"max_epochs", plan.GetEpochsAlone())
 	}
 	row("epochs", "at most %d%s", plan.GetEpochs(), alone)
+	if ranked := describe.ObjectiveOf(spec); !ranked.IsDefault() {
+		row("ranked by", "%s", ranked.Ranking())
+	}
+	if pruned := describe.Pruning(spec); pruned != "" {
+		row("pruned by", "%s", pruned)
+	}
 	if share := spec.GetAudit(); share > 0 && plan.GetRuns() > 0 {
 		row("audit", "%s", describePlannedAudit(share, plan.GetRuns(), plan.GetEpochs()))
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/agext/levenshtein"
 	"go.yaml.in/yaml/v3"
 
 	"trellis/command/source"
@@ -123,6 +124,9 @@ func (r *specReader) gatherAxesOf(its *yaml.Node) {
 			return
 		}
 		seen[key.Value] = key
+		if r.program {
+			r.checkReserved(key, its)
+		}
 		axis := r.axis(key.Value)
 		if axis.GetKind() == trellisv1.Kind_KIND_INTEGER {
 			readTruth(value)
@@ -155,6 +159,21 @@ func (r *specReader) gatherAxesOf(its *yaml.Node) {
 	key.Kind, key.Value = yaml.ScalarNode, "axes"
 	value.Kind, value.Content = yaml.MappingNode, axes
 	its.Content = append(its.Content, &key, &value)
+}
+
+// checkReserved reports the name of a program's parameter that was probably meant to be max_epochs, seed or seeds: it would be
+// one parameter more, silently.
+func (r *specReader) checkReserved(key, its *yaml.Node) {
+	const typos = 2
+	plain := strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(key.Value))
+	switch {
+	case key.Value == grid.MaxEpochs || key.Value == grid.Seed || key.Value == grid.Seeds:
+	case plain == grid.Seed || plain == grid.Seeds:
+		r.report(key, key.Value+" would be a parameter of the program beside the seed: write seeds at the top level of the spec, for "+
+			"example seeds: [1, 2], or choose another name")
+	case levenshtein.Distance(plain, "maxepochs", nil) <= typos && keyOf(its, grid.MaxEpochs) == nil:
+		r.report(key, key.Value+" would be a parameter of the program, and each run would have one epoch: did you mean max_epochs?")
+	}
 }
 
 // isAxis says whether a key is the name of an axis of a model.
@@ -222,6 +241,9 @@ func (r *specReader) axis(name string) *trellisv1.ModelAxis {
 	return nil
 }
 
+// oldTruths are the words for true and false that YAML had before version 1.2, in which they are texts.
+var oldTruths = map[string]bool{"yes": true, "no": false, "on": true, "off": false}
+
 // readValue reads a parameter's value, which is a number, a text, true or false.
 func (r *specReader) readValue(node *yaml.Node, value *trellisv1.Value) {
 	if node.Kind == yaml.ScalarNode {
@@ -251,6 +273,9 @@ func (r *specReader) readValue(node *yaml.Node, value *trellisv1.Value) {
 			if _, err := strconv.ParseFloat(node.Value, 64); node.Style == 0 && errors.Is(err, strconv.ErrRange) {
 				r.report(node, node.Value+" is too large for a number; a text that looks like one needs quotes")
 				return
+			}
+			if truth, old := oldTruths[strings.ToLower(node.Value)]; old && node.Style == 0 {
+				r.report(node, fmt.Sprintf("%s would be a text: write %t, or %q for the text", node.Value, truth, node.Value))
 			}
 			value.Kind = &trellisv1.Value_Text{Text: node.Value}
 			return
