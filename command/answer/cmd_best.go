@@ -20,11 +20,12 @@ func BestCommand(env *cli.Environment) *cobra.Command {
 		Short: "Show a study's best configuration and how certain it is",
 		Long: `Show a study's best configuration so far and how certain it is.
 
-With several seeds, configurations are ranked by their mean validation loss. The configurations that are statistically
+With several seeds, configurations are ranked by the mean of their objective, which is the lowest validation loss unless the spec
+names another. The configurations that are statistically
 tied with the best are listed, with what would separate them. The truly best configuration is one of these with at least
 the given confidence, provided that differences between seeds are roughly normal. The test loss has no influence.
 
-With one seed, a difference may be chance. The best trial is then the one with the lowest validation loss.`,
+With one seed, a difference may be chance. The best trial is then the one with the best objective.`,
 		Example: `  trellis best paper
   trellis best paper --confidence 0.99 -o json`,
 		Args: cli.Operands("STUDY"),

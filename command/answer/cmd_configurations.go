@@ -19,7 +19,7 @@ func ConfigurationsCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "configurations STUDY",
 		Short: "Rank a study's configurations by their mean over the seeds",
-		Long: `Rank a study's configurations by their mean validation loss over the seeds. A configuration is a point of
+		Long: `Rank a study's configurations by the mean of their objective over the seeds. A configuration is a point of
 the grid without its seed.
 
 MEAN is shown with its confidence interval. DIFFERENCE is the mean difference to the best configuration, seed by seed,

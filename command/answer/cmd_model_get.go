@@ -34,7 +34,7 @@ func modelGetCommand(env *cli.Environment) *cobra.Command {
 		Use:   "get STUDY",
 		Short: "Download a trial's weights as a safetensors file",
 		Long: `Download the weights of a study's best trial, or of the trial given by --trial, as a safetensors file. The
-weights are those of the epoch with the trial's lowest validation loss.
+weights are those of the epoch with the trial's best objective: its lowest validation loss, unless the spec names another.
 
 In PyTorch, load them into a module with the same encoder and decoder:
 

@@ -29,6 +29,10 @@ func suggestionText(study string, suggestion *trellisv1.SuggestStudyResponse) ([
 	for _, reason := range describeSuggestion(suggestion) {
 		text.WriteString(comment("- ", reason))
 	}
+	if suggestion.GetSpec().GetProgram().GetFiles() != nil {
+		text.WriteString(comment("- ", "the program's files are those of study "+study+", which the coordinator has: trellis submit works "+
+			"as it is. For trellis run and try, or to send changed files, name their folder, for example files: ."))
+	}
 	written, err := SpecYAML(suggestion.GetSpec())
 	if err != nil {
 		return nil, err
@@ -70,6 +74,7 @@ func SpecYAML(spec *trellisv1.StudySpec) ([]byte, error) {
 	top := document.Content[0]
 	plainValues(top)
 	output.BlockStyle(top)
+	quoteTruths(top)
 	plainNumbers(top, spec.GetProgram() != nil)
 	plainWords(top)
 	shortenSpec(top)
@@ -110,6 +115,16 @@ func plainValues(node *yaml.Node) {
 	}
 	*node = *value
 	node.Line, node.Column = line, column
+}
+
+// quoteTruths puts quotes round texts that could be taken for true or false.
+func quoteTruths(node *yaml.Node) {
+	if node.Kind == yaml.ScalarNode && spec.IsOldTruth(node.Value) {
+		node.Style = yaml.DoubleQuotedStyle
+	}
+	for _, child := range node.Content {
+		quoteTruths(child)
+	}
 }
 
 // plainNumbers writes all numbers as the other listings do. With points, those of parameters show that they are not whole

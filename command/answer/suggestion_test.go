@@ -69,7 +69,7 @@ grid:
   model.lr: {step: {from: 0.1, to: 0.5, by: 0.1}}
   rate: [1.0]
   size: [1.0, 1e+30, 2.5]
-  text: ["true", "1e-3", "null", a b, "", "1", yes]
+  text: ["true", "1e-3", "null", a b, "", "1", "yes"]
   max_epochs: [2]
 seeds: [1]
 early_stopping: {patience: 3, metric: acc, direction: maximize}

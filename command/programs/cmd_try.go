@@ -90,6 +90,10 @@ func try(ctx context.Context, env *cli.Environment, file *spec.File, point uint6
 		return err
 	}
 	defer packed.Close()
+	if packed.Files == nil && complete.GetProgram().GetFiles() != nil {
+		return exit.Usagef("the spec names its program's files by their digest, which a coordinator may have and this machine does "+
+			"not: to try it, name their folder, for example files: .")
+	}
 	complete.Program.Files = packed.Files
 	its, err := scratch.Make(os.TempDir(), "trellis-try-")
 	if err != nil {

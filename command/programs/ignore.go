@@ -20,9 +20,13 @@ var ignoredAlways = []string{
 	".ruff_cache/", ".DS_Store",
 }
 
-// ignore returns what says of a path in a folder whether it is left out.
-func ignore(folder *os.Root) (func(path string, folder bool) bool, error) {
-	patterns := make([]gitignore.Pattern, 0, len(ignoredAlways))
+// ignore returns what says of a path in a folder whether it is left out. spec is the path of the study's spec there, if
+// that is not empty: it says how to search, and may change while the program stays the same.
+func ignore(folder *os.Root, spec string) (func(path string, folder bool) bool, error) {
+	patterns := make([]gitignore.Pattern, 0, len(ignoredAlways)+1)
+	if spec != "" {
+		patterns = append(patterns, gitignore.ParsePattern("/"+literal.Replace(spec), nil))
+	}
 	for _, line := range ignoredAlways {
 		patterns = append(patterns, gitignore.ParsePattern(line, nil))
 	}
@@ -49,6 +53,9 @@ func ignore(folder *os.Root) (func(path string, folder bool) bool, error) {
 		return matcher.Match(strings.Split(path, "/"), isFolder) || isFolder && isDataDirectory(folder, path)
 	}, nil
 }
+
+// literal escapes what has a meaning in patterns.
+var literal = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`)
 
 // isDataDirectory says whether a folder is the data directory of a coordinator: one that trellis run --data has made, most
 // likely. It would grow with every study.

@@ -43,7 +43,7 @@ func Pack(ctx context.Context, file *spec.File) (*Packed, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("pack the program's files: %w", err), packed.Close())
 	}
-	info, err := packFolder(ctx, temporary, file.Files.Folder)
+	info, err := packFolder(ctx, temporary, file.Files.Folder, file.Path)
 	if closed := temporary.Close(); err == nil {
 		err = closed
 	}
@@ -56,17 +56,33 @@ func Pack(ctx context.Context, file *spec.File) (*Packed, error) {
 	return packed, nil
 }
 
-func packFolder(ctx context.Context, to *os.File, folder string) (archive.Info, error) {
+func packFolder(ctx context.Context, to *os.File, folder, spec string) (archive.Info, error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return archive.Info{}, err
 	}
 	defer root.Close()
-	skip, err := ignore(root)
+	skip, err := ignore(root, placeIn(folder, spec))
 	if err != nil {
 		return archive.Info{}, err
 	}
 	return archive.Pack(ctx, to, root, archive.Limits{Files: archive.DefaultFiles, Bytes: archive.DefaultFileBytes}, skip)
+}
+
+// placeIn returns the path of a file within a folder, or "" if it is not there.
+func placeIn(folder, file string) string {
+	within, err := filepath.Abs(folder)
+	if err != nil {
+		return ""
+	}
+	if file, err = filepath.Abs(file); err != nil {
+		return ""
+	}
+	path, err := filepath.Rel(within, file)
+	if err != nil || !filepath.IsLocal(path) {
+		return ""
+	}
+	return filepath.ToSlash(path)
 }
 
 // explainPacking says which line of the spec has named what can't be packed, and what to do about it.

@@ -84,18 +84,32 @@ func TestPackedFiles(t *testing.T) {
 	if _, err := archive.Unpack(t.Context(), content, root, archive.Limits{Files: 100, Bytes: 1000}); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{IgnoreFile, "data/kept/small", "kept.pyc", "lib/a.py", "spec.yaml", "train.sh"}
+	want := []string{IgnoreFile, "data/kept/small", "kept.pyc", "lib/a.py", "train.sh"}
 	if got := names(t, unpacked); !slices.Equal(got, want) {
 		t.Errorf("packed are %q, want %q", got, want)
 	}
 	if packed.Files.GetCount() != uint32(len(want)) {
 		t.Errorf("%d files are counted", packed.Files.GetCount())
 	}
+	add := func(name, text string) {
+		t.Helper()
+		content, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		written(t, folder, map[string]string{name: string(content) + text})
+	}
+	add("spec.yaml", "# The spec is no file of the program.\n")
 	again := pack()
 	if again.Files.GetSha256() != packed.Files.GetSha256() {
 		t.Error("the same files have another digest")
 	}
-	for _, one := range []*Packed{packed, again} {
+	add(IgnoreFile, "!spec.yaml\n")
+	with := pack()
+	if with.Files.GetCount() != again.Files.GetCount()+1 {
+		t.Errorf("%d files are counted with the spec", with.Files.GetCount())
+	}
+	for _, one := range []*Packed{packed, again, with} {
 		if err := one.Close(); err != nil {
 			t.Error(err)
 		}

@@ -244,6 +244,12 @@ func (r *specReader) axis(name string) *trellisv1.ModelAxis {
 // oldTruths are the words for true and false that YAML had before version 1.2, in which they are texts.
 var oldTruths = map[string]bool{"yes": true, "no": false, "on": true, "off": false}
 
+// IsOldTruth says whether a word stood for true or false in old YAML. A text like it needs quotes.
+func IsOldTruth(word string) bool {
+	_, old := oldTruths[strings.ToLower(word)]
+	return old
+}
+
 // readValue reads a parameter's value, which is a number, a text, true or false.
 func (r *specReader) readValue(node *yaml.Node, value *trellisv1.Value) {
 	if node.Kind == yaml.ScalarNode {
@@ -274,8 +280,9 @@ func (r *specReader) readValue(node *yaml.Node, value *trellisv1.Value) {
 				r.report(node, node.Value+" is too large for a number; a text that looks like one needs quotes")
 				return
 			}
-			if truth, old := oldTruths[strings.ToLower(node.Value)]; old && node.Style == 0 {
-				r.report(node, fmt.Sprintf("%s would be a text: write %t, or %q for the text", node.Value, truth, node.Value))
+			if IsOldTruth(node.Value) && node.Style == 0 {
+				r.report(node, fmt.Sprintf("%s would be a text: write %t, or %q for the text", node.Value,
+					oldTruths[strings.ToLower(node.Value)], node.Value))
 			}
 			value.Kind = &trellisv1.Value_Text{Text: node.Value}
 			return

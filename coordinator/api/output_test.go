@@ -117,7 +117,7 @@ func TestProgramsThatAreRefused(t *testing.T) {
 	if err := with.checkProgram(spec); err != nil {
 		t.Error(err)
 	}
-	wantCode(t, with.keepFiles(t.Context(), spec.GetProgram()), codes.FailedPrecondition, "upload them first")
+	wantCode(t, with.keepFiles(t.Context(), spec.GetProgram()), codes.FailedPrecondition, "name their folder in the spec")
 	digest, _, err := keeper.Put(t.Context(), strings.NewReader("files"))
 	if err != nil {
 		t.Fatal(err)

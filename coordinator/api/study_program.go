@@ -48,7 +48,7 @@ func (s studyService) keepFiles(ctx context.Context, program *trellisv1.Program)
 	switch {
 	case errors.Is(err, artifact.ErrNotFound) && !errors.Is(err, artifact.ErrUnasked):
 		return status.Errorf(codes.FailedPrecondition, "the coordinator does not have the program's files, artifact %s: "+
-			"upload them first, as trellis submit does", files.GetSha256())
+			"name their folder in the spec, for example files: . , and trellis submit or run uploads them", files.GetSha256())
 	case err != nil:
 		answer := artifactStatus(err)
 		return status.Errorf(status.Code(answer), "the program's files: %s", status.Convert(answer).Message())
