@@ -171,20 +171,23 @@ func eventOf(command *trellisv1.Command) *trellisv1.Event {
 	}
 }
 
-// createStudy expands the study's grid and stores it.
+// createStudy stores a study.
 func (m stateMachine) createStudy(
 	index uint64, now *timestamppb.Timestamp, command *trellisv1.CreateStudyCommand, creator *trellisv1.Principal,
 ) error {
-	spec, dataSet := command.GetSpec(), command.GetDataSet()
-	trials, runs, err := grid.Expand(spec, dataSet, command.GetNumerics(), command.GetPretrained())
+	spec := command.GetSpec()
+	study := &trellisv1.Study{
+		Name: spec.GetName(), Spec: spec, DataSet: command.GetDataSet(), Numerics: command.GetNumerics(),
+		Fresh: command.GetFresh(), Pretrained: command.GetPretrained(), Creator: creator,
+	}
+	if command.GetIndexed() {
+		return m.store.CreateStudy(index, now, study)
+	}
+	trials, runs, err := grid.Expand(spec, command.GetDataSet(), command.GetNumerics(), command.GetPretrained())
 	if err != nil {
 		return fmt.Errorf("expand study %s: %w", spec.GetName(), err)
 	}
-	study := &trellisv1.Study{
-		Name: spec.GetName(), Spec: spec, DataSet: dataSet, Numerics: command.GetNumerics(), Fresh: command.GetFresh(),
-		Pretrained: command.GetPretrained(), Creator: creator,
-	}
-	return m.store.CreateStudy(index, now, study, runs, trials)
+	return m.store.CreateListed(index, now, study, runs, trials)
 }
 
 // extendStudy expands what is added to the study and stores it.

@@ -139,10 +139,10 @@ func findAnything(t *rapid.T, spec *trellisv1.StudySpec) *results.Snapshot {
 		}
 	}
 	must(err)
-	trials, runs, err := grid.Expand(spec, nil, "1", nil)
+	_, runs, err := grid.Expand(spec, nil, "1", nil)
 	must(err)
 	now := &timestamppb.Timestamp{}
-	must(store.CreateStudy(1, now, &trellisv1.Study{Name: spec.GetName(), Spec: spec}, runs, trials),
+	must(store.CreateStudy(1, now, &trellisv1.Study{Name: spec.GetName(), Spec: spec, Numerics: "1"}),
 		store.SetWorker(2, now, trajectory.LatestRules, &trellisv1.Worker{
 			Name: "w", State: trellisv1.WorkerState_WORKER_STATE_READY,
 			Slots: 1,

@@ -31,9 +31,11 @@ func (c *change) audit() error {
 			continue
 		}
 		for slot, member := range edit.after.members {
+			if !edit.changed(slot) {
+				continue
+			}
 			stored := edit.stored(slot)
 			switch h, run := (handle{edit, slot}), member.Run; {
-			case member == stored:
 			case run.State != lifecycle.RunSucceeded && run.Audit != nil:
 				edited := h.edit().Run
 				if auditing.ShorterDispute(edited) {
@@ -53,11 +55,11 @@ func (c *change) audit() error {
 		if err != nil {
 			return err
 		}
-		for place := range len(catalog.Places) {
-			h, err := c.sections.at(catalog, uint32(place))
-			if err != nil {
-				return err
-			}
+		runs, err := c.sections.touched(catalog)
+		if err != nil {
+			return err
+		}
+		for _, h := range runs {
 			if err := c.auditIfDue(h); err != nil {
 				return err
 			}
@@ -88,7 +90,7 @@ func (c *change) auditIfDue(h handle) error {
 			if err != nil {
 				return err
 			}
-			due = auditing.Sampled(share, run.Id, catalog.Smallest)
+			due = auditing.Sampled(share, run.Id, catalog.Smallest())
 		}
 		due = due || auditing.TrainedBy(run, study.Suspects)
 	case trellisv1.AuditState_AUDIT_STATE_EQUAL:

@@ -75,6 +75,9 @@ func (c *change) commit() error {
 	if err := c.audit(); err != nil {
 		return err
 	}
+	if err := c.moveFrontiers(); err != nil {
+		return err
+	}
 	for _, section := range c.sections.inOrder {
 		if section.after == nil {
 			continue
@@ -118,10 +121,10 @@ func (c *change) keepBooks(edit *sectionEdit) error {
 	}
 	progress := c.studies.edit(study).Progress
 	for slot, member := range after.members {
-		old := edit.stored(slot)
-		if old == member {
+		if !edit.changed(slot) {
 			continue
 		}
+		old := edit.stored(slot)
 		member.Run.ModifyIndex = c.index
 		after.note(slot, member)
 		if old == nil {
@@ -240,10 +243,99 @@ func (e *edits[Row]) insert() error {
 	return nil
 }
 
+// moveFrontiers moves the frontiers of the studies that have got sections.
+func (c *change) moveFrontiers() error {
+	for _, edit := range c.sections.inOrder {
+		if edit.before != nil || edit.after == nil || edit.number*sectionSize >= edit.catalog.BaseRuns() {
+			continue
+		}
+		study := edit.catalog.Study
+		at, err := first[*frontier](c.reader, nil, tableFrontiers, indexID, textKey(study))
+		if err != nil {
+			return err
+		}
+		if at == nil || at.number != edit.number {
+			continue
+		}
+		moved, err := advance(*at, edit.catalog, func(number uint32) (bool, error) {
+			if its := c.sections.byPlace[sectionPlace{study, number}]; its != nil {
+				return its.before != nil || its.after != nil, nil
+			}
+			return c.hasSection(study, number)
+		})
+		if err != nil {
+			return err
+		}
+		if err := insert(c.txn, tableFrontiers, moved); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setUntouched changes what has become of a study's untouched runs. PENDING is nil.
+func (c *change) setUntouched(study *trellisv1.Study, untouched *trellisv1.Untouched) error {
+	its, err := c.sections.catalog(study.Name)
+	if err != nil || its.Base == nil {
+		return err
+	}
+	its = its.WithUntouched(untouched)
+	if err := c.sections.replace(its); err != nil {
+		return err
+	}
+	study.Untouched = untouched
+	sections, err := c.sectionsOf(study.Name)
+	if err != nil {
+		return err
+	}
+	for stored := range sections {
+		if untouchedBits(stored) == 0 {
+			continue
+		}
+		h, err := c.sections.at(its, stored.number*sectionSize)
+		if err != nil {
+			return err
+		}
+		section := h.change()
+		if section.pending &^= untouchedBits(section); untouched == nil {
+			section.pending |= untouchedBits(section)
+		}
+	}
+	return nil
+}
+
+// untouched returns how many runs, trials and epochs of a study are untouched: all of the base but for those that have been
+// touched before the change or in it.
+func (c *change) untouched(name string) (runs, trials, epochs uint64, err error) {
+	its, err := c.sections.catalog(name)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	touched, err := c.sections.touched(its)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	runs, trials, epochs = its.Cost()
+	for _, h := range touched {
+		if !its.InBase(h.number*sectionSize + uint32(h.slot)) {
+			continue
+		}
+		run := h.run()
+		runs--
+		trials -= uint64(len(run.Milestones))
+		epochs -= uint64(run.Parameters.GetMaxEpochs())
+	}
+	return runs, trials, epochs, nil
+}
+
 // sectionEdit is a section that a change has looked at: before the change and, if anything in it has changed, after it.
-// A new section has no before.
+// A section that has no row yet has no before.
 type sectionEdit struct {
+	catalog       *catalog.Catalog
+	number        uint32
 	before, after *section
+	// untouched are the untouched runs that the change has looked at, by slot.
+	untouched map[int]*trajectory.Trajectory
 }
 
 // handle is a run within a change.
@@ -254,10 +346,10 @@ type handle struct {
 
 // member returns the run's current trajectory, including changes so far, for reading.
 func (h handle) member() *trajectory.Trajectory {
-	if h.after != nil {
+	if h.after != nil && h.after.members[h.slot] != nil {
 		return h.after.members[h.slot]
 	}
-	return h.before.members[h.slot]
+	return h.stored(h.slot)
 }
 
 func (h handle) run() *trellisv1.Run { return h.member().Run }
@@ -265,15 +357,19 @@ func (h handle) run() *trellisv1.Run { return h.member().Run }
 // edit returns the change's copy of the run's trajectory, and of the run in it. The caller may change both.
 func (h handle) edit() *trajectory.Trajectory {
 	h.change()
-	if stored := h.stored(h.slot); stored != nil && h.after.members[h.slot] == stored {
-		h.after.members[h.slot] = stored.Clone()
+	if !h.changed(h.slot) {
+		h.after.members[h.slot] = h.stored(h.slot).Clone()
 	}
 	return h.after.members[h.slot]
 }
 
 // change returns the change's copy of the section.
 func (e *sectionEdit) change() *section {
-	if e.after == nil {
+	switch {
+	case e.after != nil:
+	case e.before == nil:
+		e.after = untouchedSection(e.catalog, e.number)
+	default:
 		s := *e.before
 		s.members = slices.Clone(s.members)
 		e.after = &s
@@ -281,18 +377,44 @@ func (e *sectionEdit) change() *section {
 	return e.after
 }
 
-// stored returns a run's trajectory before the change, or nil if the run is new.
-func (e *sectionEdit) stored(slot int) *trajectory.Trajectory {
+// changed says whether the change has its own copy of a run, or has added it.
+func (e *sectionEdit) changed(slot int) bool {
+	now := e.after.members[slot]
+	return now != nil && now != e.row(slot)
+}
+
+// row returns a run's trajectory as it is stored, or nil if it is not.
+func (e *sectionEdit) row(slot int) *trajectory.Trajectory {
 	if e.before == nil || slot >= len(e.before.members) {
 		return nil
 	}
 	return e.before.members[slot]
 }
 
+// stored returns a run's trajectory before the change, or nil if the run is new.
+func (e *sectionEdit) stored(slot int) *trajectory.Trajectory {
+	if row := e.row(slot); row != nil {
+		return row
+	}
+	place := e.number*sectionSize + uint32(slot)
+	if !e.catalog.InBase(place) {
+		return nil
+	}
+	its, known := e.untouched[slot]
+	if !known {
+		if e.untouched == nil {
+			e.untouched = map[int]*trajectory.Trajectory{}
+		}
+		its = e.catalog.Untouched(place)
+		e.untouched[slot] = its
+	}
+	return its
+}
+
 // sectionPlace identifies a section.
 type sectionPlace struct {
-	catalog *catalog.Catalog
-	number  uint32
+	study  string
+	number uint32
 }
 
 // sectionEdits are the sections that a change has looked at.
@@ -308,32 +430,28 @@ func newSectionEdits(r reader) sectionEdits {
 	return sectionEdits{reader: r, catalogs: map[string]*catalog.Catalog{}, byPlace: map[sectionPlace]*sectionEdit{}}
 }
 
-// add adds new sections. The change owns their members.
-func (e *sectionEdits) add(c *catalog.Catalog, sections []*section) {
+// replace stores a study's catalog, for the first time or in the place of another one.
+func (e *sectionEdits) replace(c *catalog.Catalog) error {
 	e.catalogs[c.Study] = c
-	for _, section := range sections {
-		edit := &sectionEdit{after: section}
-		e.byPlace[sectionPlace{c, section.number}] = edit
-		e.inOrder = append(e.inOrder, edit)
-	}
+	return insert(e.txn, tableCatalogs, c)
 }
 
-// grow adds new members to a study, after its existing ones. The catalog already has them, and the change owns them.
-func (e *sectionEdits) grow(c *catalog.Catalog, had int, members []*trajectory.Trajectory) error {
-	if room := min(-had&(sectionSize-1), len(members)); room > 0 {
-		last, err := e.at(c, uint32(had-1))
+// grow adds new members to a study, from the place after its existing listed ones on. The catalog already has them, and the change owns them.
+func (e *sectionEdits) grow(c *catalog.Catalog, next uint32, members []*trajectory.Trajectory) error {
+	if room := min(int(-next&(sectionSize-1)), len(members)); room > 0 {
+		last, err := e.at(c, next-1)
 		if err != nil {
 			return err
 		}
 		section := last.change()
 		section.members = append(section.members, members[:room]...)
-		had, members = had+room, members[room:]
+		next, members = next+uint32(room), members[room:]
 	}
-	sections := newSections(c.Study, members)
-	for i, section := range sections {
-		section.number = uint32(had/sectionSize + i)
+	for _, section := range newSections(c, next/sectionSize, members) {
+		edit := &sectionEdit{catalog: c, number: section.number, after: section}
+		e.byPlace[sectionPlace{c.Study, section.number}] = edit
+		e.inOrder = append(e.inOrder, edit)
 	}
-	e.add(c, sections)
 	return nil
 }
 
@@ -344,7 +462,7 @@ func (e *sectionEdits) find(study, id string) (handle, error) {
 		return handle{}, err
 	}
 	if c != nil {
-		if place, ok := c.Places[id]; ok {
+		if place, ok := c.Find(id); ok {
 			return e.at(c, place)
 		}
 	}
@@ -365,7 +483,7 @@ func (e *sectionEdits) catalog(study string) (*catalog.Catalog, error) {
 
 // at returns the run at a place that the catalog has.
 func (e *sectionEdits) at(c *catalog.Catalog, place uint32) (handle, error) {
-	slot, where := int(place%sectionSize), sectionPlace{c, place / sectionSize}
+	slot, where := int(place%sectionSize), sectionPlace{c.Study, place / sectionSize}
 	if edit := e.byPlace[where]; edit != nil {
 		return handle{edit, slot}, nil
 	}
@@ -373,8 +491,43 @@ func (e *sectionEdits) at(c *catalog.Catalog, place uint32) (handle, error) {
 	if err != nil {
 		return handle{}, err
 	}
-	edit := &sectionEdit{before: stored}
+	edit := &sectionEdit{catalog: c, number: where.number, before: stored}
 	e.byPlace[where] = edit
 	e.inOrder = append(e.inOrder, edit)
 	return handle{edit, slot}, nil
+}
+
+// touched returns the runs of a study that have been touched, before the change or in it, in the order of their places.
+func (e *sectionEdits) touched(c *catalog.Catalog) ([]handle, error) {
+	sections, err := e.sectionsOf(c.Study)
+	if err != nil {
+		return nil, err
+	}
+	var numbers []uint32
+	for section := range sections {
+		numbers = append(numbers, section.number)
+	}
+	for _, edit := range e.inOrder {
+		if edit.catalog.Study == c.Study && edit.before == nil && edit.after != nil {
+			numbers = append(numbers, edit.number)
+		}
+	}
+	slices.Sort(numbers)
+	var runs []handle
+	for _, number := range numbers {
+		its, err := e.at(c, number*sectionSize)
+		if err != nil {
+			return nil, err
+		}
+		members := its.before
+		if its.after != nil {
+			members = its.after
+		}
+		for slot, member := range members.members {
+			if member != nil {
+				runs = append(runs, handle{its.sectionEdit, slot})
+			}
+		}
+	}
+	return runs, nil
 }

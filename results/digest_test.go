@@ -147,7 +147,7 @@ func (d digested) digest(t *testing.T) string {
 		run, its := testRun(id, 16, first, d.milestones[i]...)
 		runs, trials, first = append(runs, run), append(trials, its...), first+10
 	}
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: d.name}, runs, trials))
+	ok(t, store.CreateListed(1, at(1), &trellisv1.Study{Name: d.name}, runs, trials))
 	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 9}))
 	for i, id := range d.ids {
@@ -259,7 +259,7 @@ func TestDigestOfUnanswered(t *testing.T) {
 		return digest
 	}
 	run, trials := testRun("a", 16, 0, 2, 4)
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
 	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
 	created := digest()

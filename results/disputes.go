@@ -278,7 +278,7 @@ func (c *change) taken(name string) error {
 
 // takeBackTwins takes back the runs of other studies that have what was wrong of a run.
 func (c *change) takeBackTwins(its *relatives, run *trellisv1.Run, epoch uint32, lost *trellisv1.Claim) error {
-	twins, err := c.twins(its, run.Id)
+	twins, err := c.twins(its, run)
 	if err != nil {
 		return err
 	}

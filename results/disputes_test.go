@@ -31,7 +31,7 @@ func (d *disputes) next() uint64 { d.index++; return d.index }
 func (d *disputes) create(name string, audit float64) {
 	d.Helper()
 	run, trials := testRun("a", 4, 0, 1, 2)
-	ok(d, d.store.CreateStudy(d.next(), at(d.index), &trellisv1.Study{
+	ok(d, d.store.CreateListed(d.next(), at(d.index), &trellisv1.Study{
 		Name: name, Spec: &trellisv1.StudySpec{Name: name, Audit: audit},
 	}, []*trellisv1.Run{run}, trials))
 }

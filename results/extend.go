@@ -77,8 +77,8 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 	if err != nil {
 		return 0, err
 	}
-	trials = uint64(len(g.after.Indexes) - len(g.before.Indexes))
-	switch all := uint64(len(g.after.Indexes)); {
+	trials = g.after.Trials() - g.before.Trials()
+	switch all := g.after.Trials(); {
 	case trials == 0 && (study.Settled || !extension.Settled):
 		return 0, fmt.Errorf("it adds nothing: the study already has all of these trials: %w", ErrInvalid)
 	case trials > 0 && all > extension.MaxTrials && extension.MaxTrials > 0:
@@ -131,15 +131,12 @@ func (c *change) reopen(study *trellisv1.Study) error {
 type growth struct {
 	// before and after are the study's catalogs.
 	before, after *catalog.Catalog
-	// lengthened are the runs that get more milestones, by place, as they are afterwards except for their states.
-	lengthened []placedRun
+	// lengthened are the runs that get more milestones, by place, as they are afterwards except for their states. inOrder
+	// has their places, as they have been found.
+	lengthened map[uint32]*trellisv1.Run
+	inOrder    []uint32
 	// added are the new runs, in the order of their places.
 	added []*trellisv1.Run
-}
-
-type placedRun struct {
-	place uint32
-	run   *trellisv1.Run
 }
 
 // growthOf compares an extension with the study.
@@ -148,56 +145,109 @@ func (c *change) growthOf(study *trellisv1.Study, extension Extension) (*growth,
 	if err != nil {
 		return nil, err
 	}
-	members, err := c.membersOf(study.Name)
-	if err != nil {
-		return nil, err
-	}
-	old := make([]*trellisv1.Run, 0, len(before.Places))
-	for member := range members {
-		old = append(old, member.Run)
-	}
-	g := &growth{before: before}
-	runs, shared := slices.Clone(old), grid.NewShared()
+	g := &growth{before: before, lengthened: map[uint32]*trellisv1.Run{}}
+	old := map[uint32]*trellisv1.Run{}
+	shared := grid.NewShared()
 	for _, run := range extension.Runs {
-		place, known := before.Places[run.GetId()]
-		if !known {
+		place, its, err := c.known(before, run)
+		if err != nil {
+			return nil, err
+		}
+		if its == nil {
 			g.added = append(g.added, newRun(study, run, shared))
 			continue
 		}
-		if runs[place] != old[place] {
+		if old[place] != nil {
 			return nil, fmt.Errorf("run %s: it occurs twice: %w", run.GetId(), ErrInvalid)
 		}
-		if longer := withMilestones(old[place], run.GetMilestones()); longer != nil {
-			runs[place] = longer
-			g.lengthened = append(g.lengthened, placedRun{place, longer})
+		old[place] = its
+		if longer := withMilestones(its, run.GetMilestones()); longer != nil {
+			g.lengthened[place] = longer
+			g.inOrder = append(g.inOrder, place)
 		}
 	}
 	slices.SortFunc(g.added, catalog.Order(study))
-	runs = append(runs, g.added...)
-	if g.after, err = newCatalog(study.Name, runs); err != nil {
+	listed, err := c.listed(before)
+	if err != nil {
 		return nil, err
 	}
-	g.after.Inherit(before, old, runs)
-	return g, g.addTrials(old, runs, extension)
+	first, _ := before.ListedPlaces()
+	for i := range listed {
+		if longer := g.lengthened[first+uint32(i)]; longer != nil {
+			listed[i] = longer
+		}
+	}
+	trials, err := g.newTrials(old, extension)
+	if err != nil {
+		return nil, err
+	}
+	g.after, err = newCatalog(study.Name, before.Base, append(listed, g.added...), append(slices.Clone(before.Listed()), trials...))
+	return g, err
 }
 
-// addTrials adds the trials that the study does not have.
-func (g *growth) addTrials(old, runs []*trellisv1.Run, extension Extension) error {
+// known returns a run of an extension as the study has it, and its place. It returns nil if the study does not have it.
+func (c *change) known(its *catalog.Catalog, of *trellisv1.Run) (uint32, *trellisv1.Run, error) {
+	place, ok := its.Twin(of)
+	if !ok {
+		return 0, nil, nil
+	}
+	member, err := c.memberAt(nil, its, place)
+	if err != nil || member.Run.Id != of.GetId() {
+		return 0, nil, err
+	}
+	return place, member.Run, nil
+}
+
+// listed returns a study's listed runs, in the order of their places.
+func (c *change) listed(its *catalog.Catalog) ([]*trellisv1.Run, error) {
+	first, next := its.ListedPlaces()
+	runs := make([]*trellisv1.Run, 0, next-first)
+	for place := first; place < next; place++ {
+		member, err := c.memberAt(nil, its, place)
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, member.Run)
+	}
+	return runs, nil
+}
+
+// newTrials returns the trials that the study does not have. old are its runs that the extension has too, by place.
+func (g *growth) newTrials(old map[uint32]*trellisv1.Run, extension Extension) (trials []catalog.Trial, err error) {
+	places := make(map[string]uint32, len(old)+len(g.added))
+	runs := make(map[uint32]*trellisv1.Run, len(old)+len(g.added))
+	for place, run := range old {
+		places[run.Id], runs[place] = place, run
+		if longer := g.lengthened[place]; longer != nil {
+			runs[place] = longer
+		}
+	}
+	_, next := g.before.ListedPlaces()
+	for i, run := range g.added {
+		place := next + uint32(i)
+		places[run.Id], runs[place] = place, run
+	}
 	for _, trial := range extension.Trials {
-		if place, known := g.before.Places[trial.GetRun()]; known {
-			if _, has := slices.BinarySearch(old[place].Milestones, trial.GetParameters().GetMaxEpochs()); has {
+		place, ok := places[trial.GetRun()]
+		if !ok {
+			return nil, fmt.Errorf("trial %d: run %s not found: %w", trial.GetIndex(), trial.GetRun(), ErrInvalid)
+		}
+		if its := old[place]; its != nil {
+			if _, has := slices.BinarySearch(its.Milestones, trial.GetParameters().GetMaxEpochs()); has {
 				continue
 			}
 		}
 		if trial.GetIndex() < extension.Indices || trial.GetIndex() >= extension.NextIndices {
-			return fmt.Errorf("trial %d: it is new, but its index is not between %d and %d: %w",
+			return nil, fmt.Errorf("trial %d: it is new, but its index is not between %d and %d: %w",
 				trial.GetIndex(), extension.Indices, extension.NextIndices, ErrInvalid)
 		}
-		if _, err := g.after.AddTrial(runs, trial); err != nil {
-			return fmt.Errorf("trial %d: %w", trial.GetIndex(), err)
+		entry, err := catalog.TrialOf(runs[place], place, trial)
+		if err != nil {
+			return nil, fmt.Errorf("trial %d: %w", trial.GetIndex(), err)
 		}
+		trials = append(trials, entry)
 	}
-	return g.after.Complete()
+	return trials, nil
 }
 
 // newRun returns a new run of a study that is being created or extended, with the values that such runs share.
@@ -228,27 +278,47 @@ func withMilestones(run *trellisv1.Run, milestones []uint32) *trellisv1.Run {
 
 // grow applies the growth to the change.
 func (c *change) grow(study *trellisv1.Study, g *growth) error {
-	if err := insert(c.txn, tableCatalogs, g.after); err != nil {
+	if err := c.sections.replace(g.after); err != nil {
 		return err
 	}
-	c.sections.catalogs[study.Name] = g.after
-	for _, lengthened := range g.lengthened {
-		run, err := c.sections.at(g.after, lengthened.place)
-		if err != nil {
-			return err
-		}
-		if err := c.lengthen(run, lengthened.run); err != nil {
-			return fmt.Errorf("lengthen run %s: %w", lengthened.run.Id, err)
+	for _, place := range g.inOrder {
+		if err := c.lengthenAt(study, g, place); err != nil {
+			return fmt.Errorf("lengthen run %s: %w", g.lengthened[place].Id, err)
 		}
 	}
 	members, terms := make([]*trajectory.Trajectory, 0, len(g.added)), trajectory.TermsOf(study.Spec)
 	for _, run := range g.added {
 		members = append(members, &trajectory.Trajectory{Run: run, Terms: terms})
 	}
-	if err := c.sections.grow(g.after, len(g.before.Places), members); err != nil {
+	_, next := g.before.ListedPlaces()
+	if err := c.sections.grow(g.after, next, members); err != nil {
 		return err
 	}
 	return c.relate(study, g.after)
+}
+
+// lengthenAt gives the run at a place its new milestones. An untouched one has them already, as its catalog has.
+func (c *change) lengthenAt(study *trellisv1.Study, g *growth, place uint32) error {
+	if !g.after.InBase(place) {
+		run, err := c.sections.at(g.after, place)
+		if err != nil {
+			return err
+		}
+		return c.lengthen(run, g.lengthened[place])
+	}
+	section, err := first[*section](c.reader, nil, tableSections, indexID, sectionKey(study.Name, place/sectionSize))
+	if err != nil {
+		return err
+	}
+	if section == nil || section.members[place%sectionSize] == nil {
+		trajectory.AddProgress(study.Progress, g.before.Untouched(place).Run, g.after.Untouched(place).Run)
+		return nil
+	}
+	run, err := c.sections.at(g.after, place)
+	if err != nil {
+		return err
+	}
+	return c.lengthen(run, g.lengthened[place])
 }
 
 // lengthen gives a run its new milestones, and gives their trials results where possible.

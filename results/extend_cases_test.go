@@ -19,7 +19,7 @@ func studyOf(t *testing.T, spec *trellisv1.StudySpec, runs map[string][]uint32) 
 	t.Helper()
 	store := newStore(t)
 	e := extension(0, runs)
-	ok(t, store.CreateStudy(2, at(2), &trellisv1.Study{Name: "s", Spec: spec}, e.Runs, e.Trials))
+	ok(t, store.CreateListed(2, at(2), &trellisv1.Study{Name: "s", Spec: spec}, e.Runs, e.Trials))
 	ok(t, store.SetWorker(1, at(1), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 100}))
 	return store

@@ -20,7 +20,7 @@ func TestExtensionsKeepDifferences(t *testing.T) {
 		specs[i] = &trellisv1.StudySpec{Name: "s", Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{"latent_dim": trellisv1.AxisOf[uint32]([]uint32{4, 8, 16, 32}[:i+1]...)}}}}
 	}
 	run, trials := testRun("r0", 4, 0, 3)
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: specs[0]}, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(1, at(1), &trellisv1.Study{Name: "s", Spec: specs[0]}, []*trellisv1.Run{run}, trials))
 	for i, keepDifference := range []bool{false, true, false} {
 		run, trials := testRun(fmt.Sprint("r", i+1), uint32(4<<(i+1)), uint64(i+1), 3)
 		_, err := store.ExtendStudy(uint64(i+2), at(uint64(i+2)), "s", Extension{
@@ -60,7 +60,7 @@ func TestSnapshotOfAStudyWithManyWholeSpecs(t *testing.T) {
 		return &trellisv1.StudySpec{Name: "s", Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{"learning_rate": trellisv1.AxisOf[float64](rates...)}}}}
 	}
 	run, trials := testRun("r0", 4, 0, 3)
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: specOf(0)}, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(1, at(1), &trellisv1.Study{Name: "s", Spec: specOf(0)}, []*trellisv1.Run{run}, trials))
 	for i := 1; i <= 20; i++ {
 		run, trials := testRun(fmt.Sprint("r", i), 4, uint64(i), 3)
 		_, err := store.ExtendStudy(uint64(i+1), at(uint64(i+1)), "s", Extension{

@@ -37,7 +37,7 @@ func newDrill(t testing.TB, runs []*trellisv1.Run, trials []*trellisv1.Trial) *d
 	}
 	ok(t, d.store.SetWorker(1, at(1), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 100}))
-	ok(t, d.store.CreateStudy(2, at(2), &trellisv1.Study{Name: "s"}, runs, trials))
+	ok(t, d.store.CreateListed(2, at(2), &trellisv1.Study{Name: "s"}, runs, trials))
 	return d
 }
 

@@ -17,7 +17,7 @@ func TestFailuresAreForgotten(t *testing.T) {
 	store := newStore(t)
 	const epochs = 100
 	run, trials := testRun("a", 16, 0, epochs)
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
 	index := uint64(2)
 	next := func() uint64 { index++; return index }
 	lose := func(entries ...func(attempt uint64) *trellisv1.RecordCommand_Entry) *trellisv1.Run {
@@ -64,7 +64,7 @@ func TestFailuresAreForgotten(t *testing.T) {
 func TestFailuresSayWhichEpoch(t *testing.T) {
 	store := newStore(t)
 	run, trials := testRun("a", 16, 0, 10)
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
 	index := uint64(1)
 	next := func() uint64 { index++; return index }
 	// lose gives the run to a worker, which reports epochs up to a last one, one by one, and is lost.
@@ -100,7 +100,7 @@ func TestFailuresSayWhichEpoch(t *testing.T) {
 func TestFailuresBeyondTheLimit(t *testing.T) {
 	source := newStore(t)
 	run, trials := testRun("a", 16, 0, 4)
-	ok(t, source.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
+	ok(t, source.CreateListed(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
 	ok(t, source.SetWorker(2, at(2), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
 	attempt := grant1(t, source, 3, "s", "a", "w")
@@ -131,7 +131,7 @@ func TestRunsThatAreHandedBack(t *testing.T) {
 	const returned = trellisv1.FailureClass_FAILURE_CLASS_RETURNED
 	store := newStore(t)
 	run, trials := testRun("a", 16, 0, 100)
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
 	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
 	index := uint64(2)

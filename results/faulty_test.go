@@ -82,7 +82,7 @@ func (f *faults) create(t *rapid.T, name string, spec *trellisv1.StudySpec, fres
 		runs, trials = append(runs, run), append(trials, its...)
 	}
 	f.mustDo(t, func(s *Store) error {
-		return s.CreateStudy(f.index, at(f.index), &trellisv1.Study{Name: name, Spec: spec, Fresh: fresh}, runs, trials)
+		return s.CreateListed(f.index, at(f.index), &trellisv1.Study{Name: name, Spec: spec, Fresh: fresh}, runs, trials)
 	})
 }
 
@@ -394,7 +394,7 @@ func (f *faults) checkAnswers(t *rapid.T) {
 		if study.State != lifecycle.StudyCompleted {
 			t.Errorf("study %s is %v: %v", study.Name, study.State, study.Progress)
 		}
-		members, err := snapshot.membersOf(study.Name)
+		members, err := snapshot.touchedOf(study.Name)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -230,6 +230,10 @@ func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[s
 				text = fmt.Sprintf("%s %d %d %x %x %x", row.study, row.number, row.changed, row.pending, row.begun,
 					row.open)
 				for _, member := range row.members {
+					if member == nil {
+						text += "; untouched"
+						continue
+					}
 					text += fmt.Sprintf("; %q %q", encode(member.Run), encode(member.Losses))
 					for _, answer := range member.Answers {
 						text += fmt.Sprintf(" %q", encode(answer))
@@ -237,7 +241,13 @@ func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[s
 				}
 			case *rung:
 				text = fmt.Sprintf("%s %d %v", row.study, row.epoch, slices.Collect(row.results.All))
-			case *catalog.Catalog, *waiting, *lease, *relatives:
+			case *catalog.Catalog:
+				listed := *row
+				if listed.Base = nil; row.Base != nil {
+					text = fmt.Sprint(row.Base.Runs(), row.Base.Created, row.Base.Terms != nil, row.Base.Untouched)
+				}
+				text += fmt.Sprintf("%+v", listed)
+			case *waiting, *lease, *relatives, *frontier:
 				text = fmt.Sprintf("%+v", row)
 			default:
 				t.Fatalf("rows of table %s, which are %T, need a text here", table, row)

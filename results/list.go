@@ -102,7 +102,7 @@ func (s *Snapshot) fieldsFor(study *trellisv1.Study, request *trellisv1.ListTria
 // metricNames are what a study's model reports of an epoch beside its losses, of the validation images: ascending, and
 // none before the first epoch. All runs of a model have the same. Of a program, these are all that any run has reported.
 func (s *Snapshot) metricNames(study string) ([]string, error) {
-	members, err := s.membersOf(study)
+	members, err := s.touchedOf(study)
 	if err != nil {
 		return nil, err
 	}
@@ -128,16 +128,21 @@ func byIndex(request *trellisv1.ListTrialsRequest) bool {
 
 // pageByIndex reads no more trials than the page has, and one more.
 func (s *Snapshot) pageByIndex(page *listing.Top, c *catalog.Catalog, after key) error {
-	from := 0
+	from := uint64(0)
 	if after != nil {
-		from = c.From(binary.BigEndian.Uint64(after) + 1)
+		from = binary.BigEndian.Uint64(after) + 1
 	}
-	for _, number := range c.ByIndex[from:min(len(c.ByIndex), from+page.Size+1)] {
-		trial, err := s.trialAt(c, number)
+	for range page.Size + 1 {
+		index, ok := c.From(from)
+		if !ok {
+			return nil
+		}
+		trial, err := s.trialAt(c, index)
 		if err != nil {
 			return err
 		}
-		page.Add(listing.NewKey(trial.Index, trial), trial)
+		page.Add(listing.NewKey(index, trial), trial)
+		from = index + 1
 	}
 	return nil
 }
@@ -169,8 +174,12 @@ func (s *Snapshot) pageByObjective(
 			for open := runs(section); open != 0; open &= open - 1 {
 				slot := bits.TrailingZeros64(open)
 				member, place := section.members[slot], section.number*sectionSize+uint32(slot)
+				if member == nil {
+					continue
+				}
+				indexes := c.IndexesAt(place)
 				for milestone := len(member.Answers); milestone < len(member.Run.Milestones); milestone++ {
-					trial := member.Trial(uint32(milestone), c.Indexes[c.First[place]+uint32(milestone)])
+					trial := member.Trial(uint32(milestone), indexes[milestone])
 					finite += page.AddAfter(after, ranking.Key(trial), trial)
 				}
 			}
@@ -180,7 +189,29 @@ func (s *Snapshot) pageByObjective(
 	if err := addOpen(func(s *section) uint64 { return s.open & s.begun }); err != nil || finite > page.Size {
 		return err
 	}
-	return addOpen(func(s *section) uint64 { return s.open &^ s.begun })
+	if err := addOpen(func(s *section) uint64 { return s.open &^ s.begun }); err != nil {
+		return err
+	}
+	return s.addUntouched(page, c, ranking, after)
+}
+
+// addUntouched adds the trials of untouched runs.
+func (s *Snapshot) addUntouched(page *listing.Top, c *catalog.Catalog, ranking listing.Ranking, after key) error {
+	if c.Base == nil {
+		return nil
+	}
+	untouched, err := s.untouchedOf(c)
+	if err != nil {
+		return err
+	}
+	for place, member := range untouched {
+		indexes := c.IndexesAt(place)
+		for milestone := range member.Run.Milestones {
+			trial := member.Trial(uint32(milestone), indexes[milestone])
+			page.AddAfter(after, ranking.Key(trial), trial)
+		}
+	}
+	return s.Err()
 }
 
 // pageBySorting reads all of the study's trials and counts those that match.
@@ -188,15 +219,14 @@ func (s *Snapshot) pageBySorting(
 	page *listing.Top, c *catalog.Catalog, after key, sortKeyOf func(*trellisv1.Trial) listing.Key,
 	matches listing.Filter,
 ) (total uint64, err error) {
-	members, err := s.membersOf(c.Study)
+	members, err := s.membersOf(c)
 	if err != nil {
 		return 0, err
 	}
-	number := uint32(0)
-	for member := range members {
+	for place, member := range members {
+		indexes := c.IndexesAt(place)
 		for milestone := range member.Run.Milestones {
-			trial := trajectory.Presented(member.Trial(uint32(milestone), c.Indexes[number]))
-			number++
+			trial := trajectory.Presented(member.Trial(uint32(milestone), indexes[milestone]))
 			match, err := matches(trial)
 			if err != nil {
 				return 0, err

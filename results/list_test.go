@@ -48,7 +48,7 @@ func newListStore(t testing.TB) *Store {
 		run, its := testRun(r.id, r.latentDim, uint64(len(trials)), r.milestones...)
 		runs, trials = append(runs, run), append(trials, its...)
 	}
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: modelSpec()}, runs, trials))
+	ok(t, store.CreateListed(1, at(1), &trellisv1.Study{Name: "s", Spec: modelSpec()}, runs, trials))
 	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 9}))
 	attempts := map[string]uint64{}

@@ -114,8 +114,8 @@ func (m *storeMachine) create(t *rapid.T) {
 		first += uint64(len(its)) + rapid.Uint64Range(0, 1).Draw(t, "gap")
 	}
 	cloneRuns, cloneTrials := cloneAll(runs), cloneAll(trials)
-	err := m.store.CreateStudy(m.index, at(m.index), study, runs, trials)
-	replicaErr := m.replica.CreateStudy(m.index, at(m.index), study, runs, trials)
+	err := m.store.CreateListed(m.index, at(m.index), study, runs, trials)
+	replicaErr := m.replica.CreateListed(m.index, at(m.index), study, runs, trials)
 	m.agree(t, "create", err, replicaErr, m.model.create(m.index, created, cloneRuns, cloneTrials))
 	m.model.follow(m.index)
 	scribble(study)

@@ -60,7 +60,7 @@ func trainLarge(t testing.TB, store *Store, name string, index uint64, count int
 func createLarge(t testing.TB, store *Store, name string, count int, epochs uint32) uint64 {
 	t.Helper()
 	runs, trials := largeStudy(count, epochs)
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: name, Spec: modelSpec()}, runs,
+	ok(t, store.CreateListed(1, at(1), &trellisv1.Study{Name: name, Spec: modelSpec()}, runs,
 		trials))
 	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules, &trellisv1.Worker{
 		Name: "worker", State: lifecycle.WorkerReady,
@@ -111,7 +111,7 @@ func TestLargeStudy(t *testing.T) {
 	store := newStore(t)
 	runs, its := largeStudy(trials, epochs)
 	within("creating", time.Minute, func() error {
-		return store.CreateStudy(1, at(1), &trellisv1.Study{Name: "large", Spec: modelSpec()}, runs, its)
+		return store.CreateListed(1, at(1), &trellisv1.Study{Name: "large", Spec: modelSpec()}, runs, its)
 	})
 	runs, its = nil, nil
 	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,

@@ -203,7 +203,7 @@ func TestArtifactsOfSources(t *testing.T) {
 		checkpointEntry("s", "a", attempt, 2, digest("a")))
 	run, trials := testRun("b", 16, 0, 2)
 	source := &trellisv1.Source{Study: "s", Run: "a", Sha256: digest("a"), Size: 1002}
-	ok(t, store.CreateStudy(5, at(5), &trellisv1.Study{Name: "classes", Pretrained: source}, []*trellisv1.Run{run},
+	ok(t, store.CreateListed(5, at(5), &trellisv1.Study{Name: "classes", Pretrained: source}, []*trellisv1.Run{run},
 		trials))
 	want := func(referred bool) {
 		t.Helper()

@@ -21,7 +21,7 @@ func missingEntry(study, run string, attempt uint64, epoch uint32, reason string
 func TestMissingWeights(t *testing.T) {
 	store := newStore(t)
 	run, trials := testRun("a", 16, 0, 2, 4, 9)
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
 	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
 	attempt := grant1(t, store, 3, "s", "a", "w")
@@ -80,7 +80,7 @@ func TestMissingWeights(t *testing.T) {
 	// A twin in another study takes over what is known, this too.
 	twin, trials := testRun("a", 16, 0, 2, 3, 4)
 	index++
-	ok(t, store.CreateStudy(index, at(index), &trellisv1.Study{Name: "t"}, []*trellisv1.Run{twin}, trials))
+	ok(t, store.CreateListed(index, at(index), &trellisv1.Study{Name: "t"}, []*trellisv1.Run{twin}, trials))
 	taken, err := store.Snapshot().Run(nil, "t", "a")
 	ok(t, err)
 	if m := taken.GetMissingWeights(); len(m) != 1 || m[0].GetEpoch() != 2 || m[0].GetReason() != "still full" {
@@ -99,7 +99,7 @@ func TestWhoseFault(t *testing.T) {
 	store := newStore(t)
 	for i, name := range []string{"a", "b"} {
 		run, trials := testRun(name, 16, 0, 2)
-		ok(t, store.CreateStudy(uint64(i+1), at(uint64(i+1)), &trellisv1.Study{Name: name}, []*trellisv1.Run{run}, trials))
+		ok(t, store.CreateListed(uint64(i+1), at(uint64(i+1)), &trellisv1.Study{Name: name}, []*trellisv1.Run{run}, trials))
 	}
 	ok(t, store.SetWorker(3, at(3), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))

@@ -47,7 +47,7 @@ func newNoisyStore(t testing.TB, spec *trellisv1.StudySpec, loss func(noise, fin
 			}
 		}
 	}
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: spec, Indices: uint64(len(trials))}, runs,
+	ok(t, store.CreateListed(1, at(1), &trellisv1.Study{Name: "s", Spec: spec, Indices: uint64(len(trials))}, runs,
 		trials))
 	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1000}))

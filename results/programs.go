@@ -95,7 +95,7 @@ func (c *change) refute(
 		milestone, _ = slices.BinarySearch(run.Milestones, epoch)
 		milestone = min(milestone, len(run.Milestones)-1)
 	}
-	trial := catalog.IndexesAt(catalog.Places[run.Id])[milestone]
+	trial := catalog.IndexesAt(catalog.PlaceOf(run))[milestone]
 	others, err := c.othersWithRunsOf(run.Study)
 	if err != nil {
 		return err
@@ -106,11 +106,11 @@ func (c *change) refute(
 	if err := c.forgetRelatives(run.Study); err != nil {
 		return err
 	}
-	for place := range len(catalog.Places) {
-		h, err := c.sections.at(catalog, uint32(place))
-		if err != nil {
-			return err
-		}
+	runs, err := c.sections.touched(catalog)
+	if err != nil {
+		return err
+	}
+	for _, h := range runs {
 		if declaration == trellisv1.Declaration_DECLARATION_DETERMINISTIC {
 			h.acquit()
 		} else if shorter := auditing.ShorterMaxEpochs(h.run()); shorter > 0 {
@@ -262,11 +262,11 @@ func (c *change) refuseWaiting(after handle, enough int) error {
 	}
 	failed := 0
 	var waiting []handle
-	for place := range len(catalog.Places) {
-		h, err := c.sections.at(catalog, uint32(place))
-		if err != nil {
-			return err
-		}
+	runs, err := c.sections.touched(catalog)
+	if err != nil {
+		return err
+	}
+	for _, h := range runs {
 		if other := h.member(); other.Run.Epochs > 0 && !other.LacksObjective() {
 			return nil
 		}
@@ -281,7 +281,7 @@ func (c *change) refuseWaiting(after handle, enough int) error {
 		return nil
 	}
 	message := fmt.Sprintf("not trained, because trial %d failed and every run would fail the same way",
-		catalog.IndexesAt(catalog.Places[after.run().Id])[0])
+		catalog.IndexesAt(catalog.PlaceOf(after.run()))[0])
 	if enough > 1 {
 		message = fmt.Sprintf("not trained, because %d runs of the study failed and none has reported %s", failed,
 			objective.Metric(after.member().Terms.Objective))
@@ -291,5 +291,24 @@ func (c *change) refuseWaiting(after handle, enough int) error {
 		run.State = lifecycle.Run.Must(run.State, lifecycle.Refuse)
 		run.Error = message
 	}
-	return nil
+	return c.refuseUntouched(study, message)
+}
+
+// refuseUntouched fails the untouched runs of a study, as those that wait.
+func (c *change) refuseUntouched(name, message string) error {
+	study, err := c.studies.get(textKey(name))
+	if err != nil || study.Untouched != nil {
+		return err
+	}
+	runs, trials, epochs, err := c.untouched(name)
+	if err != nil || runs == 0 {
+		return err
+	}
+	study = c.studies.edit(study)
+	study.Progress.RunsFailed += runs
+	study.Progress.TrialsFailed += trials
+	study.Progress.EpochsLeft -= epochs
+	return c.setUntouched(study, &trellisv1.Untouched{
+		State: lifecycle.TrialFailed, Error: message, ModifyIndex: c.index,
+	})
 }

@@ -305,7 +305,7 @@ func TestRefutedIsNotShared(t *testing.T) {
 		}
 		known, err := store.Snapshot().Known()
 		ok(t, err)
-		if run, err := known("a"); run != nil || err != nil {
+		if run, err := known(&trellisv1.Run{Id: "a"}); run != nil || err != nil {
 			t.Errorf("a plan finds %v, %v", run, err)
 		}
 	}

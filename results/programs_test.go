@@ -40,7 +40,7 @@ func ownStudy(
 		run, its := testRun(id, 16, uint64(len(trials)), milestones[id]...)
 		runs, trials = append(runs, run), append(trials, its...)
 	}
-	ok(t, store.CreateStudy(index, at(index), &trellisv1.Study{Name: name, Spec: spec}, runs, trials))
+	ok(t, store.CreateListed(index, at(index), &trellisv1.Study{Name: name, Spec: spec}, runs, trials))
 }
 
 // none is no value of a metric.
@@ -327,7 +327,7 @@ func TestProgramsShare(t *testing.T) {
 		}
 		known, err := store.Snapshot().Known()
 		ok(t, err)
-		if run, err := known("a"); err != nil || (run != nil) != deterministic {
+		if run, err := known(&trellisv1.Run{Id: "a"}); err != nil || (run != nil) != deterministic {
 			t.Errorf("deterministic %t: known is %v, %v", deterministic, run, err)
 		}
 		if deterministic {

@@ -166,10 +166,10 @@ func (c *change) findPruned() error {
 			continue
 		}
 		for slot, member := range edit.after.members {
-			stored := edit.stored(slot)
-			if member == stored || p.runs[member.Run.Id] != nil {
+			if !edit.changed(slot) || p.runs[member.Run.Id] != nil {
 				continue
 			}
+			stored := edit.stored(slot)
 			found := &prunedRun{handle: handle{edit, slot}}
 			if stored != nil {
 				found.was, found.counted = stored.Run, pruning.CameTo(stored.Run)
@@ -230,13 +230,13 @@ func (p *pruner) rankAgain() error {
 		return nil
 	}
 	p.ranked = true
-	members := make([]*trajectory.Trajectory, len(p.catalog.Places))
-	for place := range members {
-		h, err := p.change.sections.at(p.catalog, uint32(place))
-		if err != nil {
-			return err
-		}
-		members[place] = h.member()
+	runs, err := p.change.sections.touched(p.catalog)
+	if err != nil {
+		return err
+	}
+	members := make([]*trajectory.Trajectory, len(runs))
+	for i, h := range runs {
+		members[i] = h.member()
 	}
 	p.rungs = nil
 	for _, now := range newRungs(p.rule, p.study.Name, members) {
@@ -285,7 +285,7 @@ func (p *pruner) arrive() error {
 func (p *pruner) takeUp() (takenUp bool, err error) {
 	for _, rung := range p.rungs {
 		for place := p.rule.Best(rung.taken.Size()); place < p.rule.Best(rung.after.Size()); place++ {
-			h, err := p.change.sections.at(p.catalog, p.catalog.Places[rung.after.At(place).Run])
+			h, err := p.standing(rung.after.At(place))
 			if err != nil {
 				return false, err
 			}
@@ -297,6 +297,15 @@ func (p *pruner) takeUp() (takenUp bool, err error) {
 		rung.taken = rung.after
 	}
 	return takenUp, nil
+}
+
+// standing returns the run that a standing is of. By its id, a run that follows from the spec would be looked for for long.
+func (p *pruner) standing(its pruning.Standing) (handle, error) {
+	place, _, ok := p.catalog.Trial(its.FirstTrial)
+	if !ok || p.catalog.Lists(its.Run) {
+		return p.change.sections.find(p.study.Name, its.Run)
+	}
+	return p.change.sections.at(p.catalog, place)
 }
 
 // hold judges the changed runs that wait at a rung to go on, once each: those that have come there in this change, and
@@ -373,11 +382,11 @@ func (p *pruner) keepBest() (kept bool, err error) {
 		return false, nil
 	}
 	var best handle
-	for place := range len(p.catalog.Places) {
-		h, err := p.change.sections.at(p.catalog, uint32(place))
-		if err != nil {
-			return false, err
-		}
+	runs, err := p.change.sections.touched(p.catalog)
+	if err != nil {
+		return false, err
+	}
+	for _, h := range runs {
 		if h.run().State == lifecycle.RunFailed {
 			continue
 		}

@@ -62,7 +62,7 @@ func newPool(t testing.TB, spec *trellisv1.StudySpec, slots uint32, curves []cur
 		p.curves[curve.run.Id] = curve
 		runs, trials = append(runs, curve.run), append(trials, curve.trials...)
 	}
-	ok(t, p.store.CreateStudy(1, at(1), &trellisv1.Study{Name: spec.Name, Spec: spec}, runs, trials))
+	ok(t, p.store.CreateListed(1, at(1), &trellisv1.Study{Name: spec.Name, Spec: spec}, runs, trials))
 	ok(t, p.store.SetWorker(2, at(2), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: slots}))
 	return p

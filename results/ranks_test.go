@@ -92,7 +92,7 @@ func TestPageByObjective(t *testing.T) {
 		run, its := testRun(fmt.Sprintf("r%d", i), uint32(1+random.IntN(5)), uint64(len(trials)), 2, 4)
 		runs, trials = append(runs, run), append(trials, its...)
 	}
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, runs, trials))
+	ok(t, store.CreateListed(1, at(1), &trellisv1.Study{Name: "s"}, runs, trials))
 	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1000}))
 	check := func() {

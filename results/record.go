@@ -93,9 +93,29 @@ func epochsOf(reports *trellisv1.Reports) string {
 	return fmt.Sprintf("%d epochs from %d", count, reports.GetFirstEpoch())
 }
 
+// leased returns the run with the id that the attempt may hold, or ErrNotFound. A run that follows from the spec is looked
+// for by the attempt: by its id would take long.
+func (c *change) leased(study, id string, attempt uint64) (handle, error) {
+	its, err := first[*lease](c.reader, nil, tableLeases, indexAttempt, attemptKey(attempt))
+	if err != nil {
+		return handle{}, err
+	}
+	catalog, err := c.sections.catalog(study)
+	if err != nil {
+		return handle{}, err
+	}
+	switch {
+	case its != nil && its.study == study && its.run == id && catalog != nil:
+		return c.sections.at(catalog, its.place)
+	case catalog != nil && catalog.Lists(id):
+		return c.sections.find(study, id)
+	}
+	return handle{}, fmt.Errorf("attempt %d holds no run %s: %w", attempt, id, ErrNotFound)
+}
+
 // heldRun returns the run if the attempt holds it.
 func (c *change) heldRun(study, id string, attempt uint64) (handle, error) {
-	held, err := c.sections.find(study, id)
+	held, err := c.leased(study, id, attempt)
 	if isNotFound(err) {
 		return held, fmt.Errorf("run not found: %w", ErrStale)
 	}
@@ -261,7 +281,7 @@ func (c *change) indexesOf(run *trellisv1.Run) ([]uint64, error) {
 	if err != nil {
 		return nil, err
 	}
-	return catalog.IndexesAt(catalog.Places[run.Id]), nil
+	return catalog.IndexesAt(catalog.PlaceOf(run)), nil
 }
 
 // checkpoint records an attempt's checkpoint, or that it is missing: see Store.Record.
@@ -319,7 +339,7 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 // SavedBy returns a run that refers to the checkpoint with the digest, and the checkpoint. It returns ErrNotFound if
 // there is none: the run may have been deleted, or have continued and dropped the checkpoint. It looks at every run.
 func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint, error) {
-	members, err := s.membersOf("")
+	members, err := s.touchedOf("")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -340,7 +360,7 @@ func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint
 // pretrained weights and the files of their programs. All other artifacts may be deleted, except those that were
 // uploaded after this snapshot and are about to be referred to.
 func (s *Snapshot) Artifacts() (map[string]bool, error) {
-	members, err := s.membersOf("")
+	members, err := s.touchedOf("")
 	if err != nil {
 		return nil, err
 	}

@@ -77,7 +77,6 @@ func (r reader) relativesOf(study string) (*relatives, error) {
 }
 
 // relate finds the relatives of a study with a new catalog: the study has been created, or has more runs than before.
-// For each other study, the number of lookups is at most the smaller number of runs of the two.
 func (c *change) relate(study *trellisv1.Study, its *catalog.Catalog) error {
 	if !shares(study) {
 		return nil
@@ -92,7 +91,13 @@ func (c *change) relate(study *trellisv1.Study, its *catalog.Catalog) error {
 	}
 	now := known
 	for other := range catalogs {
-		if other.Study == study.Name || known.has(other.Study) || !other.HasRunOf(its) {
+		if other.Study == study.Name || known.has(other.Study) {
+			continue
+		}
+		if common, err := c.mayShare(its, other); err != nil || !common {
+			if err != nil {
+				return err
+			}
 			continue
 		}
 		row, err := c.studies.get(textKey(other.Study))
@@ -112,6 +117,42 @@ func (c *change) relate(study *trellisv1.Study, its *catalog.Catalog) error {
 		return nil
 	}
 	return insert(c.txn, tableRelatives, now)
+}
+
+// mayShare is false only if two studies surely have no run in common.
+func (c *change) mayShare(a, b *catalog.Catalog) (bool, error) {
+	if a.HasListedOf(b) || a.Base != nil && b.Base != nil && a.Base.MayShare(b.Base.Lattice) {
+		return true, nil
+	}
+	for _, pair := range [][2]*catalog.Catalog{{a, b}, {b, a}} {
+		if pair[1].Base == nil {
+			continue
+		}
+		first, next := pair[0].ListedPlaces()
+		for place := first; place < next; place++ {
+			h, err := c.sections.at(pair[0], place)
+			if err != nil {
+				return false, err
+			}
+			if common, decided := inBase(pair[1], h.run()); decided {
+				if common {
+					return true, nil
+				}
+				break
+			}
+		}
+	}
+	return false, nil
+}
+
+// inBase says whether a run follows from the spec of a study. decided is false if the study has no run of its parameters:
+// if it has one that is another run, it has none in common with the run's study at all.
+func inBase(its *catalog.Catalog, run *trellisv1.Run) (common, decided bool) {
+	place, ok := its.Base.PlaceOf(run.Parameters)
+	if !ok {
+		return false, false
+	}
+	return its.Base.Run(place).Id == run.Id, true
 }
 
 // insertRelative adds a relative to a study's relatives.
@@ -164,12 +205,57 @@ func (r *relatives) has(study string) bool {
 	return r != nil && slices.ContainsFunc(r.family, func(r relative) bool { return r.study == study })
 }
 
-// restoreRelatives finds the relatives of all studies. Comparing each study with each other would take too long if
-// there are many. Instead it sorts all ids, so that twins are next to each other.
+// restoreRelatives finds the relatives of all studies. Comparing all listed runs of each study with those of each other
+// would take too long if there are many studies. Instead it sorts their ids, so that twins are next to each other.
 func restoreRelatives(txn *memdb.Txn, studies []*restoredStudy) error {
 	if len(studies) < 2 {
 		return nil
 	}
+	related, known := make([]*relatives, len(studies)), make([]bool, len(studies)*len(studies))
+	relate := func(i, j int) {
+		if i, j = min(i, j), max(i, j); known[i*len(studies)+j] {
+			return
+		}
+		known[i*len(studies)+j] = true
+		a, b := relativeOf(studies[i].study), relativeOf(studies[j].study)
+		related[i], related[j] = related[i].with(a, b), related[j].with(b, a)
+	}
+	relateListed(studies, relate)
+	for i, a := range studies {
+		if a.catalog.Base == nil || !shares(a.study) {
+			continue
+		}
+		for j, b := range studies {
+			if i == j || !shares(b.study) || known[min(i, j)*len(studies)+max(i, j)] {
+				continue
+			}
+			if i < j && b.catalog.Base != nil && a.catalog.Base.MayShare(b.catalog.Base.Lattice) {
+				relate(i, j)
+				continue
+			}
+			for _, run := range b.runs {
+				if common, decided := inBase(a.catalog, run); decided {
+					if common {
+						relate(i, j)
+					}
+					break
+				}
+			}
+		}
+	}
+	for _, row := range related {
+		if row == nil {
+			continue
+		}
+		if err := insert(txn, tableRelatives, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// relateListed relates the studies that list a run in common.
+func relateListed(studies []*restoredStudy, relate func(i, j int)) {
 	type place struct {
 		id    string
 		study int
@@ -184,30 +270,14 @@ func restoreRelatives(txn *memdb.Txn, studies []*restoredStudy) error {
 		}
 	}
 	slices.SortFunc(places, func(a, b place) int {
-		return cmp.Or(strings.Compare(a.id, b.id),
-			cmp.Compare(a.study, b.study))
+		return cmp.Or(strings.Compare(a.id, b.id), cmp.Compare(a.study, b.study))
 	})
-	related, known := make([]*relatives, len(studies)), make([]bool, len(studies)*len(studies))
 	for i, first := range places {
 		for _, second := range places[i+1:] {
 			if second.id != first.id {
 				break
 			}
-			if pair := first.study*len(studies) + second.study; !known[pair] {
-				known[pair] = true
-				a, b := relativeOf(studies[first.study].study), relativeOf(studies[second.study].study)
-				related[first.study] = related[first.study].with(a, b)
-				related[second.study] = related[second.study].with(b, a)
-			}
+			relate(first.study, second.study)
 		}
 	}
-	for _, row := range related {
-		if row == nil {
-			continue
-		}
-		if err := insert(txn, tableRelatives, row); err != nil {
-			return err
-		}
-	}
-	return nil
 }

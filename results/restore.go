@@ -2,6 +2,7 @@ package results
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"iter"
@@ -89,12 +90,26 @@ type restoredStudy struct {
 	study *trellisv1.Study
 	terms *trajectory.Terms
 	// shared is what the points of its runs share.
-	shared  *grid.Shared
+	shared *grid.Shared
+	// base is nil if all runs are listed. touched are its runs that have rows, in the order of their places, and lost is how
+	// many of these have had their losses.
+	base    *catalog.Base
+	touched []placedMember
+	at      int
+	// runs are the listed ones, in the order of their places, and members these with what else is known of them. places has
+	// their numbers, by id.
 	runs    []*trellisv1.Run
 	members []*trajectory.Trajectory
-	// catalog is made when all runs have been read. answered has the trials with results, by number.
-	catalog  *catalog.Catalog
-	answered []*trellisv1.Trial
+	places  map[string]int
+	listed  []catalog.Trial
+	// catalog is made when all trials have been read.
+	catalog *catalog.Catalog
+}
+
+// placedMember is a run of the base.
+type placedMember struct {
+	place uint32
+	*trajectory.Trajectory
 }
 
 func newRestorer(txn *memdb.Txn, version uint32) *restorer {
@@ -167,7 +182,15 @@ func (r *restorer) study(study *trellisv1.Study) error {
 		return fmt.Errorf("two studies were created at index %d: %w", study.CreateIndex, ErrCorrupt)
 	}
 	r.created[study.CreateIndex] = true
-	restored := &restoredStudy{study: study, terms: trajectory.TermsOf(study.Spec), shared: grid.NewShared()}
+	restored := &restoredStudy{
+		study: study, terms: trajectory.TermsOf(study.Spec), shared: grid.NewShared(), places: map[string]int{},
+	}
+	if study.Indexed {
+		var err error
+		if restored.base, err = newBase(study); err != nil {
+			return corrupt(fmt.Errorf("study %q: %w", study.Name, err))
+		}
+	}
 	r.studies, r.byName[study.Name] = append(r.studies, restored), restored
 	return insert(r.txn, tableStudies, study)
 }
@@ -200,11 +223,11 @@ func (r *restorer) run(run *trellisv1.Run) error {
 	if err != nil {
 		return err
 	}
-	place := len(study.runs)
-	if err := r.follows(newKey(len(run.Study) + 5).text(run.Study).number32(uint32(place))); err != nil {
+	place, based := study.placeOf(run)
+	if err := r.follows(newKey(len(run.Study) + 5).text(run.Study).number32(place)); err != nil {
 		return err
 	}
-	if r.version == 1 && place > 0 && catalog.CompareRuns(study.runs[place-1], run) >= 0 {
+	if n := len(study.runs); r.version == 1 && n > 0 && catalog.CompareRuns(study.runs[n-1], run) >= 0 {
 		return fmt.Errorf("run %s of study %q is out of order: %w", run.Id, run.Study, ErrCorrupt)
 	}
 	if err := consistency.CheckRun(run); err != nil {
@@ -221,9 +244,31 @@ func (r *restorer) run(run *trellisv1.Run) error {
 		// As in the store that was written, a million runs share the names of their workers.
 		training.Worker, training.Machine = r.shared(training.Worker), r.shared(training.Machine)
 	}
+	member := &trajectory.Trajectory{Run: run, Terms: study.terms}
+	if based {
+		study.touched = append(study.touched, placedMember{place, member})
+		return nil
+	}
+	if _, again := study.places[run.Id]; again {
+		return corrupt(fmt.Errorf("run %s: it occurs twice", run.Id))
+	}
+	study.places[run.Id] = len(study.runs)
 	study.runs = append(study.runs, run)
-	study.members = append(study.members, &trajectory.Trajectory{Run: run, Terms: study.terms})
+	study.members = append(study.members, member)
 	return nil
+}
+
+// placeOf returns the place of the next run that is read, and whether it follows from the spec.
+func (s *restoredStudy) placeOf(run *trellisv1.Run) (place uint32, based bool) {
+	next := uint32(len(s.runs))
+	if s.base == nil {
+		return next, false
+	}
+	// Whatever its row says: its parameters decide where it stands.
+	if place, ok := s.base.PlaceOf(run.Parameters); ok && place == run.Place && len(s.runs) == 0 {
+		return place, true
+	}
+	return catalog.ListedFrom + next, false
 }
 
 // shared returns the string of a name that all rows share.
@@ -242,26 +287,89 @@ func (r *restorer) trial(trial *trellisv1.Trial) error {
 	if err != nil {
 		return err
 	}
-	if err := r.follows(newKey(0).text(trial.Study).number(trial.Index)); err != nil {
+	if study.base != nil && trial.Index < study.base.Indices() {
+		return r.basedTrial(study, trial)
+	}
+	if err := r.follows(newKey(0).text(trial.Study).number32(0).number(trial.Index)); err != nil {
 		return err
 	}
-	if study.catalog == nil {
-		if study.catalog, err = newCatalog(study.study.Name, study.runs); err != nil {
-			return corrupt(err)
-		}
-		study.answered = make([]*trellisv1.Trial, len(study.catalog.Indexes))
+	number, listed := study.places[trial.Run]
+	if listed {
+		return study.listedTrial(trial, study.members[number], uint32(number)+study.firstListed())
 	}
-	number, err := study.catalog.AddTrial(study.runs, trial)
+	if study.base == nil {
+		return corrupt(fmt.Errorf("trial %d: run %s not found", trial.Index, trial.Run))
+	}
+	place, ok := study.base.PlaceOf(trial.Parameters)
+	if !ok {
+		return corrupt(fmt.Errorf("trial %d: run %s not found", trial.Index, trial.Run))
+	}
+	at, touched := slices.BinarySearchFunc(study.touched, place, func(m placedMember, place uint32) int {
+		return cmp.Compare(m.place, place)
+	})
+	if touched {
+		return study.listedTrial(trial, study.touched[at].Trajectory, place)
+	}
+	study.listed = append(study.listed, catalog.Trial{
+		Index: trial.Index, Place: place, Epochs: trial.GetParameters().GetMaxEpochs(),
+	})
+	return nil
+}
+
+// firstListed returns the place of the first listed run.
+func (s *restoredStudy) firstListed() uint32 {
+	if s.base == nil {
+		return 0
+	}
+	return catalog.ListedFrom
+}
+
+// listedTrial takes up a listed trial of a run.
+func (s *restoredStudy) listedTrial(trial *trellisv1.Trial, its *trajectory.Trajectory, place uint32) error {
+	entry, err := catalog.TrialOf(its.Run, place, trial)
 	if err != nil {
 		return corrupt(fmt.Errorf("trial %d: %w", trial.Index, err))
 	}
-	if trial.State != lifecycle.TrialSucceeded {
-		return nil
+	s.listed = append(s.listed, entry)
+	if trial.State == lifecycle.TrialSucceeded {
+		answer(its, trial)
 	}
-	run := study.runs[study.catalog.Places[trial.Run]]
-	trial.Study, trial.Run, trial.Parameters = run.Study, run.Id, trajectory.ParametersAt(run,
-		trial.GetParameters().GetMaxEpochs())
-	study.answered[number] = trial
+	return nil
+}
+
+// answer gives a run a result of one of its trials.
+func answer(its *trajectory.Trajectory, trial *trellisv1.Trial) {
+	run := its.Run
+	trial.Study, trial.Run = run.Study, run.Id
+	trial.Parameters = trajectory.ParametersAt(run, trial.GetParameters().GetMaxEpochs())
+	its.Answers = append(its.Answers, trial)
+}
+
+// basedTrial takes up the result of a trial that follows from the spec. They are in the order of their runs.
+func (r *restorer) basedTrial(study *restoredStudy, trial *trellisv1.Trial) error {
+	place, milestone, ok := study.base.Find(trial.Index)
+	if !ok || trial.State != lifecycle.TrialSucceeded {
+		return fmt.Errorf("trial %d of study %q, which has no result of it: %w", trial.Index, trial.Study, ErrCorrupt)
+	}
+	k := newKey(0).text(trial.Study).number32(1).number32(place).number32(milestone)
+	if err := r.follows(k); err != nil {
+		return err
+	}
+	its := study.next(place)
+	if its == nil || its.Run.Id != trial.Run {
+		return fmt.Errorf("trial %d of run %q, which has no row: %w", trial.Index, trial.Run, ErrCorrupt)
+	}
+	answer(its, trial)
+	return nil
+}
+
+// next returns the touched run at a place, which is not before that of the call before, or nil if there is none.
+func (s *restoredStudy) next(place uint32) *trajectory.Trajectory {
+	for ; s.at < len(s.touched) && s.touched[s.at].place <= place; s.at++ {
+		if s.touched[s.at].place == place {
+			return s.touched[s.at].Trajectory
+		}
+	}
 	return nil
 }
 
@@ -270,17 +378,16 @@ func (r *restorer) losses(losses *trellisv1.Losses) error {
 	if err != nil {
 		return err
 	}
-	if study.catalog == nil {
-		return fmt.Errorf("losses of study %q, which has no trials: %w", study.study.Name, ErrCorrupt)
+	if err := study.complete(r.version); err != nil {
+		return err
 	}
-	place, ok := study.catalog.Places[losses.Run]
-	if !ok {
-		return fmt.Errorf("losses of run %q, which does not exist: %w", losses.Run, ErrCorrupt)
+	member, place, err := study.ofLosses(losses)
+	if err != nil {
+		return err
 	}
 	if err := r.follows(newKey(0).text(losses.Study).number32(place)); err != nil {
 		return err
 	}
-	member := study.members[place]
 	if err := member.CheckLosses(losses); err != nil {
 		return fmt.Errorf("%w of run %s: %w", err, losses.Run, ErrCorrupt)
 	}
@@ -293,54 +400,116 @@ func (r *restorer) losses(losses *trellisv1.Losses) error {
 	return nil
 }
 
+// ofLosses returns the run that losses are of, and its place. Runs that follow from the spec come first, in their order.
+func (s *restoredStudy) ofLosses(losses *trellisv1.Losses) (*trajectory.Trajectory, uint32, error) {
+	if number, listed := s.places[losses.Run]; listed {
+		return s.members[number], s.firstListed() + uint32(number), nil
+	}
+	for ; s.at < len(s.touched); s.at++ {
+		if its := s.touched[s.at]; its.Run.Id == losses.Run {
+			return its.Trajectory, its.place, nil
+		}
+	}
+	return nil, 0, fmt.Errorf("losses of run %q, which does not exist: %w", losses.Run, ErrCorrupt)
+}
+
+// complete makes the catalog once all trials have been read.
+func (s *restoredStudy) complete(version uint32) error {
+	if s.catalog != nil {
+		return nil
+	}
+	if len(s.listed) == 0 && s.base == nil {
+		return fmt.Errorf("study %q has no trials: %w", s.study.Name, ErrCorrupt)
+	}
+	var err error
+	if s.catalog, err = newCatalog(s.study.Name, s.base, s.runs, s.listed); err != nil {
+		return corrupt(fmt.Errorf("study %q: %w", s.study.Name, err))
+	}
+	s.listed, s.at = nil, 0
+	if version == 1 {
+		s.upgrade()
+	}
+	return nil
+}
+
 // finish stores the studies' runs when all rows have been read.
 func (r *restorer) finish() error {
 	if len(r.leases) > 0 {
 		return fmt.Errorf("%d workers that do not exist have runs: %w", len(r.leases), ErrCorrupt)
 	}
 	for _, study := range r.studies {
-		if study.catalog == nil {
-			return fmt.Errorf("study %q has no trials: %w", study.study.Name, ErrCorrupt)
-		}
-		if err := study.catalog.Complete(); err != nil {
-			return corrupt(fmt.Errorf("study %q: %w", study.study.Name, err))
-		}
-		if r.version == 1 {
-			study.complete()
-		}
-		study.dropUnranked()
-		if err := consistency.CheckStudy(study.study, study.runs, study.catalog.Indices()); err != nil {
+		if err := study.complete(r.version); err != nil {
 			return err
 		}
-		for place, member := range study.members {
-			if member.Run.Epochs > 0 && member.Losses == nil {
-				return fmt.Errorf("run %s of study %q has no losses: %w", member.Run.Id, study.study.Name, ErrCorrupt)
-			}
-			trials := study.answered[study.catalog.First[place]:study.catalog.First[place+1]]
-			for milestone, trial := range trials {
-				answered := milestone < trajectory.AnsweredTrials(member.Run)
-				if (trial != nil) != answered || answered && trial.Epochs != min(member.Run.Epochs,
-					member.Run.Milestones[milestone]) {
-					return fmt.Errorf("the results of run %s of study %q do not follow from its %d epochs: %w",
-						member.Run.Id, study.study.Name, member.Run.Epochs, ErrCorrupt)
-				}
-			}
-			member.Answers = slices.Clone(trials[:trajectory.AnsweredTrials(member.Run)])
-		}
-		ranked := slices.DeleteFunc(study.answered, func(trial *trellisv1.Trial) bool { return trial == nil })
-		ranking := listing.RankingOf(study.study.Spec)
-		slices.SortFunc(ranked, ranking.Compare)
-		if err := insertRanks(r.txn, ranking, &rankPage{study: study.study.Name}, ranked); err != nil {
-			return err
-		}
-		if err := insertMembers(r.txn, study.catalog, study.members); err != nil {
-			return err
-		}
-		if err := insertRungs(r.txn, study.study, study.members); err != nil {
+		if err := study.insert(r.txn); err != nil {
 			return err
 		}
 	}
 	return restoreRelatives(r.txn, r.studies)
+}
+
+// insert stores what has been read of the study.
+func (s *restoredStudy) insert(txn *memdb.Txn) error {
+	if s.base == nil {
+		s.dropUnranked()
+	}
+	leased, progress := false, s.catalog.Progress()
+	members := make([]*trajectory.Trajectory, 0, len(s.touched)+len(s.members))
+	ranked := make([]*trellisv1.Trial, 0, len(s.touched)+len(s.members))
+	take := func(its *trajectory.Trajectory, place uint32) error {
+		members = append(members, its)
+		leased = leased || auditing.Held(its.Run)
+		err := s.check(its, place)
+		ranked = append(ranked, its.Answers...)
+		return err
+	}
+	for _, its := range s.touched {
+		trajectory.AddTouched(progress, s.study.Untouched, its.Run)
+		if err := take(its.Trajectory, its.place); err != nil {
+			return err
+		}
+	}
+	for number, its := range s.members {
+		trajectory.AddProgress(progress, nil, its.Run)
+		if err := take(its, s.firstListed()+uint32(number)); err != nil {
+			return err
+		}
+	}
+	if err := consistency.CheckStudy(s.study, progress, leased, s.catalog.Indices()); err != nil {
+		return err
+	}
+	ranking := listing.RankingOf(s.study.Spec)
+	slices.SortFunc(ranked, ranking.Compare)
+	if err := insertRanks(txn, ranking, &rankPage{study: s.study.Name}, ranked); err != nil {
+		return err
+	}
+	if err := insertMembers(txn, s.catalog, s.touched, s.members); err != nil {
+		return err
+	}
+	return insertRungs(txn, s.study, members)
+}
+
+// check returns an error if a run's results do not follow from it.
+func (s *restoredStudy) check(its *trajectory.Trajectory, place uint32) error {
+	run := its.Run
+	if run.Epochs > 0 && its.Losses == nil {
+		return fmt.Errorf("run %s of study %q has no losses: %w", run.Id, s.study.Name, ErrCorrupt)
+	}
+	slices.SortFunc(its.Answers, func(a, b *trellisv1.Trial) int {
+		return cmp.Compare(a.Parameters.GetMaxEpochs(), b.Parameters.GetMaxEpochs())
+	})
+	its.Answers = slices.Clip(its.Answers)
+	indexes := s.catalog.IndexesAt(place)
+	follows := len(its.Answers) == trajectory.AnsweredTrials(run) && len(indexes) == len(run.Milestones)
+	for milestone, trial := range its.Answers {
+		follows = follows && trial.Index == indexes[milestone] &&
+			trial.Epochs == min(run.Epochs, run.Milestones[milestone])
+	}
+	if !follows {
+		return fmt.Errorf("the results of run %s of study %q do not follow from its %d epochs: %w",
+			run.Id, s.study.Name, run.Epochs, ErrCorrupt)
+	}
+	return nil
 }
 
 // corrupt turns an error that would be ErrInvalid in a command into ErrCorrupt.
@@ -350,17 +519,16 @@ func corrupt(err error) error { return fmt.Errorf("%w: %w", err, ErrCorrupt) }
 // other yet.
 const numericsOfVersion1 = "1"
 
-// dropUnranked takes the results of runs that have not reported the objective's metric: at first, programs' trials got
+// dropUnranked takes the results of listed runs that have not reported the objective's metric: at first, programs' trials got
 // theirs without it.
 func (s *restoredStudy) dropUnranked() {
 	dropped := false
-	for place, member := range s.members {
-		if run := member.Run; run.State == lifecycle.RunSucceeded || !trajectory.Unranked(run) {
+	for _, its := range s.members {
+		if run := its.Run; run.State == lifecycle.RunSucceeded || !trajectory.Unranked(run) {
 			continue
 		}
-		trials := s.answered[s.catalog.First[place]:s.catalog.First[place+1]]
-		dropped = dropped || slices.ContainsFunc(trials, func(trial *trellisv1.Trial) bool { return trial != nil })
-		clear(trials)
+		dropped = dropped || len(its.Answers) > 0
+		its.Answers = nil
 	}
 	if !dropped || s.study.Progress == nil {
 		return
@@ -370,8 +538,8 @@ func (s *restoredStudy) dropUnranked() {
 	s.study.Progress = progress
 }
 
-// complete fills in the fields that a snapshot of version 1 does not have, as if the study had been created today.
-func (s *restoredStudy) complete() {
+// upgrade fills in the fields that a snapshot of version 1 does not have, as if the study had been created today.
+func (s *restoredStudy) upgrade() {
 	s.study.Numerics = numericsOfVersion1
 	s.study.Indices = s.catalog.Indices()
 	if s.study.Progress != nil {

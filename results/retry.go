@@ -49,11 +49,11 @@ func (c *change) retryStudy(name string, pruned bool) (runs uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for place := range len(catalog.Places) {
-		run, err := c.sections.at(catalog, uint32(place))
-		if err != nil {
-			return 0, err
-		}
+	touched, err := c.sections.touched(catalog)
+	if err != nil {
+		return 0, err
+	}
+	for _, run := range touched {
 		if c.rules >= trajectory.TrainAgain && isContested(run.run()) {
 			if err := c.startAgain(run); err != nil {
 				return 0, err
@@ -67,7 +67,11 @@ func (c *change) retryStudy(name string, pruned bool) (runs uint64, err error) {
 			runs++
 		}
 	}
-	if runs > 0 {
+	refused, err := c.retryUntouched(study)
+	if err != nil {
+		return 0, err
+	}
+	if runs += refused; runs > 0 {
 		c.studies.edit(study).Settled = false
 		return runs, nil
 	}
@@ -76,6 +80,30 @@ func (c *change) retryStudy(name string, pruned bool) (runs uint64, err error) {
 		what = "have failed or were pruned"
 	}
 	return 0, fmt.Errorf("none of its runs %s: %w", what, ErrIllegalMove)
+}
+
+// retryUntouched makes the untouched runs of a study PENDING that have failed with others, and returns how many these are.
+func (c *change) retryUntouched(study *trellisv1.Study) (runs uint64, err error) {
+	if study.GetUntouched().GetState() != lifecycle.TrialFailed {
+		return 0, nil
+	}
+	runs, trials, epochs, err := c.untouched(study.Name)
+	if err != nil {
+		return 0, err
+	}
+	study = c.studies.edit(study)
+	study.Progress.RunsFailed -= runs
+	study.Progress.TrialsFailed -= trials
+	study.Progress.EpochsLeft += epochs
+	if err := c.setUntouched(study, nil); err != nil {
+		return 0, err
+	}
+	// What other studies have got of them meanwhile they have not learned.
+	its, err := c.sections.catalog(study.Name)
+	if err != nil {
+		return 0, err
+	}
+	return runs, c.shareTouched(its)
 }
 
 // retry makes a run PENDING that has ended without results for all of its trials.

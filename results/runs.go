@@ -13,6 +13,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/auditing"
+	"trellis/results/catalog"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -56,7 +57,7 @@ func (c *change) grant(request *trellisv1.Grant, attempt uint64) error {
 	if err != nil {
 		return err
 	}
-	run, err := c.sections.find(request.GetStudy(), request.GetRun())
+	run, err := c.sections.requested(request)
 	if err != nil {
 		return err
 	}
@@ -81,7 +82,7 @@ func (c *change) grant(request *trellisv1.Grant, attempt uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := c.checkNotTrained(study.Name, run.run().Id); err != nil {
+	if err := c.checkNotTrained(study.Name, run.run()); err != nil {
 		return err
 	}
 	granted := run.edit().Run
@@ -92,6 +93,24 @@ func (c *change) grant(request *trellisv1.Grant, attempt uint64) error {
 	}
 	c.granted[worker.Name]++
 	return nil
+}
+
+// requested returns the run of a grant. Its place may be wrong, or that in another study of the name.
+func (e *sectionEdits) requested(grant *trellisv1.Grant) (handle, error) {
+	if grant.Place == nil {
+		return e.find(grant.GetStudy(), grant.GetRun())
+	}
+	c, err := e.catalog(grant.GetStudy())
+	if err == nil && c != nil && c.Has(grant.GetPlace()) {
+		var run handle
+		if run, err = e.at(c, grant.GetPlace()); err == nil && run.run().Id == grant.GetRun() {
+			return run, nil
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("the run: %w", ErrNotFound)
+	}
+	return handle{}, err
 }
 
 // endAttempt changes a run's state by an event, and takes it from the worker that holds it, if any. The weights of a run
@@ -144,6 +163,15 @@ func (s *Snapshot) Run(ws memdb.WatchSet, study, id string) (*trellisv1.Run, err
 	return member.Run, nil
 }
 
+// Place returns the place of a run in the order in which its study's runs are trained, or ErrNotFound if its study is gone.
+func (s *Snapshot) Place(run *trellisv1.Run) (uint32, error) {
+	c, err := s.catalog(run.GetStudy())
+	if err != nil {
+		return 0, err
+	}
+	return c.PlaceOf(run), nil
+}
+
 // RunsHeldBy returns the runs that are leased to a worker. The watch set fires when the worker gets or loses a run, not
 // at every report.
 func (s *Snapshot) RunsHeldBy(ws memdb.WatchSet, worker string) ([]*trellisv1.Run, error) {
@@ -162,7 +190,8 @@ func (s *Snapshot) RunsHeldBy(ws memdb.WatchSet, worker string) ([]*trellisv1.Ru
 	return runs, nil
 }
 
-// RunsChangedSince returns the study's runs whose modify_index is above index, ordered by modify_index.
+// RunsChangedSince returns the study's runs whose modify_index is above index, ordered by modify_index. Untouched runs that
+// follow from the spec are not among them.
 func (s *Snapshot) RunsChangedSince(study string, index uint64) ([]*trellisv1.Run, error) {
 	sections, err := s.sectionsOf(study)
 	if err != nil {
@@ -174,7 +203,7 @@ func (s *Snapshot) RunsChangedSince(study string, index uint64) ([]*trellisv1.Ru
 			continue
 		}
 		for _, member := range section.members {
-			if member.Run.ModifyIndex > index {
+			if member != nil && member.Run.ModifyIndex > index {
 				changed = append(changed, member.Run)
 			}
 		}
@@ -239,20 +268,20 @@ func (s *Snapshot) nextOf(
 	if err != nil {
 		return nil, err
 	}
-	pending, err := scan[*waiting](s.reader, ws, table, indexID, textKey(study))
+	c, err := first[*catalog.Catalog](s.reader, ws, tableCatalogs, indexID, textKey(study))
 	if err != nil {
 		return nil, err
 	}
-	for waiting := range pending {
+	sections, err := s.waitingSections(ws, table, c)
+	if err != nil {
+		return nil, err
+	}
+	for section, runs := range sections {
 		if len(next) >= n || !choice.Study(study) {
 			return next, nil
 		}
-		section, err := first[*section](s.reader, nil, tableSections, indexID, sectionKey(study, waiting.number))
-		if err != nil {
-			return nil, err
-		}
-		for runs := waiting.runs; runs != 0 && len(next) < n; runs &= runs - 1 {
-			run := section.members[bits.TrailingZeros64(runs)].Run
+		for ; runs != 0 && len(next) < n; runs &= runs - 1 {
+			run := section.run(c, bits.TrailingZeros64(runs))
 			admitted, err := queue.admits(its, run)
 			if err != nil {
 				return nil, err
@@ -266,32 +295,76 @@ func (s *Snapshot) nextOf(
 	return next, nil
 }
 
+// waitingSections returns a study's sections with runs in a table of runs that wait, and which runs these are, in the order
+// of their places. Among them are those sections whose runs are all untouched.
+func (s *Snapshot) waitingSections(
+	ws memdb.WatchSet, table string, c *catalog.Catalog,
+) (iter.Seq2[*section, uint64], error) {
+	pending, err := scan[*waiting](s.reader, ws, table, indexID, textKey(c.Study))
+	if err != nil {
+		return nil, err
+	}
+	at, err := first[*frontier](s.reader, ws, tableFrontiers, indexID, textKey(c.Study))
+	if err != nil {
+		return nil, err
+	}
+	next, end := uint32(0), uint32(0)
+	if table == tableWaiting && at != nil && c.Base.Untouched == nil {
+		next, end = at.number, (c.BaseRuns()+sectionSize-1)/sectionSize
+	}
+	return func(yield func(*section, uint64) bool) {
+		untouched := func(until uint32) bool {
+			for ; next < min(until, end); next++ {
+				// A lookup of a key that the index has to have fails only where the schema is wrong.
+				if there, err := s.hasSection(c.Study, next); err != nil || there {
+					continue
+				}
+				if section := untouchedSection(c, next); !yield(section, section.pending) {
+					return false
+				}
+			}
+			return true
+		}
+		for its := range pending {
+			section, err := first[*section](s.reader, nil, tableSections, indexID, sectionKey(c.Study, its.number))
+			if err != nil || !untouched(its.number) || !yield(section, its.runs) {
+				return
+			}
+		}
+		untouched(end)
+	}, nil
+}
+
+// run returns the run in a slot of the section, as it is stored or as it follows from the spec.
+func (s *section) run(c *catalog.Catalog, slot int) *trellisv1.Run {
+	if member := s.members[slot]; member != nil {
+		return member.Run
+	}
+	return c.Untouched(s.number*sectionSize + uint32(slot)).Run
+}
+
 // WaitingRuns returns a study's runs that wait for a worker: those that are PENDING, and those that are to be audited. It
 // can be ranged over once, and reads only their sections.
 func (s *Snapshot) WaitingRuns(study string) (iter.Seq[*trellisv1.Run], error) {
-	type waitingSection struct {
-		section *section
-		runs    uint64
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
 	}
-	var sections []waitingSection
+	var tables []iter.Seq2[*section, uint64]
 	for _, table := range []string{tableWaiting, tableDue} {
-		waiting, err := all[*waiting](s.reader, nil, table, indexID, textKey(study))
+		sections, err := s.waitingSections(nil, table, c)
 		if err != nil {
 			return nil, err
 		}
-		for _, its := range waiting {
-			section, err := first[*section](s.reader, nil, tableSections, indexID, sectionKey(study, its.number))
-			if err != nil {
-				return nil, err
-			}
-			sections = append(sections, waitingSection{section, its.runs})
-		}
+		tables = append(tables, sections)
 	}
 	return func(yield func(*trellisv1.Run) bool) {
-		for _, its := range sections {
-			for runs := its.runs; runs != 0; runs &= runs - 1 {
-				if !yield(its.section.members[bits.TrailingZeros64(runs)].Run) {
-					return
+		for _, sections := range tables {
+			for section, runs := range sections {
+				for ; runs != 0; runs &= runs - 1 {
+					if !yield(section.run(c, bits.TrailingZeros64(runs))) {
+						return
+					}
 				}
 			}
 		}

@@ -17,6 +17,9 @@ import (
 // stored in sections: a section is a row with the trajectories of 64 runs. An entry in an index of go-memdb costs about
 // 400 bytes and a microsecond, and sections divide this by 64. A study's catalog says in which section a run is, and
 // where.
+//
+// A run that follows from its study's spec is untouched until a worker or another study gives it something. The catalog
+// makes it for whoever looks at it. A section whose runs are all untouched has no row.
 
 // sectionSize is how many runs a section has. The bits of section.pending depend on it.
 const sectionSize = 64
@@ -30,7 +33,8 @@ type section struct {
 	// pending has a bit for each run that is PENDING, begun for each run with recorded epochs, and open for each run
 	// with trials that have no result yet. due has a bit for each run that is to be audited.
 	pending, begun, open, due uint64
-	members                   []*trajectory.Trajectory
+	// members are nil where they are untouched.
+	members []*trajectory.Trajectory
 }
 
 // tableCatalogs has, by study, which runs and trials it has.
@@ -40,14 +44,16 @@ func catalogsSchema() *memdb.TableSchema {
 	return tableSchema(tableCatalogs, index(indexID, func(c *catalog.Catalog) key { return textKey(c.Study) }))
 }
 
-// newCatalog returns a catalog of runs whose ids can be parts of keys: see catalog.New.
-func newCatalog(study string, runs []*trellisv1.Run) (*catalog.Catalog, error) {
+// newCatalog returns a catalog of listed runs whose ids can be parts of keys: see catalog.New.
+func newCatalog(
+	study string, base *catalog.Base, runs []*trellisv1.Run, listed []catalog.Trial,
+) (*catalog.Catalog, error) {
 	for _, run := range runs {
 		if err := validName(run.GetId()); err != nil {
 			return nil, fmt.Errorf("run %s: %w", run.Id, err)
 		}
 	}
-	return catalog.New(study, runs)
+	return catalog.New(study, base, runs, listed)
 }
 
 // tableSections has, by study and place, its runs, trials and losses.
@@ -61,16 +67,42 @@ func sectionKey(study string, number uint32) key {
 	return newKey(len(study) + 5).text(study).number32(number)
 }
 
-// newSections divides the members of a study into sections.
-func newSections(study string, members []*trajectory.Trajectory) (sections []*section) {
+// newSections divides members of a study into sections, the first of which has the number. Members are nil where they are
+// untouched, and then PENDING if untouched is.
+func newSections(c *catalog.Catalog, number uint32, members []*trajectory.Trajectory) (sections []*section) {
 	for part := range slices.Chunk(members, sectionSize) {
-		s := &section{study: study, number: uint32(len(sections)), members: slices.Clip(part)}
+		s := untouchedSection(c, number)
+		s.members = slices.Clip(part)
 		for slot, member := range s.members {
-			s.note(slot, member)
+			if member != nil {
+				s.note(slot, member)
+			}
 		}
 		sections = append(sections, s)
+		number++
 	}
 	return sections
+}
+
+// untouchedSection is the section of a number with the runs of the base that are in it, untouched.
+func untouchedSection(c *catalog.Catalog, number uint32) *section {
+	s := &section{study: c.Study, number: number}
+	if first := number * sectionSize; first < c.BaseRuns() {
+		s.members = make([]*trajectory.Trajectory, min(sectionSize, c.BaseRuns()-first))
+		s.open = untouchedBits(s)
+	}
+	if c.Base != nil && c.Base.Untouched == nil {
+		s.pending = s.open
+	}
+	return s
+}
+
+// untouchedBits has a bit for each untouched run.
+func untouchedBits(s *section) (bits uint64) {
+	for slot, member := range s.members {
+		bits = setBit(bits, slot, member == nil)
+	}
+	return bits
 }
 
 // note updates the section's bits and index after a member has changed.
@@ -106,16 +138,24 @@ func waitingSchema() *memdb.TableSchema {
 }
 
 // lease is one run that a worker holds.
-type lease struct{ worker, study, run string }
+type lease struct {
+	worker, study, run string
+	place              uint32
+	attempt            uint64
+}
 
 // tableLeases has the runs that workers hold, by worker.
 const tableLeases = "leases"
 
 func leasesSchema() *memdb.TableSchema {
-	return tableSchema(tableLeases, index(indexID, func(l *lease) key {
-		return newKey(len(l.worker) + len(l.study) + len(l.run) + 3).text(l.worker).text(l.study).text(l.run)
-	}))
+	return tableSchema(tableLeases,
+		index(indexID, func(l *lease) key {
+			return newKey(len(l.worker) + len(l.study) + len(l.run) + 3).text(l.worker).text(l.study).text(l.run)
+		}),
+		index(indexAttempt, func(l *lease) key { return attemptKey(l.attempt) }))
 }
+
+func attemptKey(attempt uint64) key { return newKey(8).number(attempt) }
 
 // insertSection stores a section and the rows derived from it. before is the section that it replaces, or nil.
 func insertSection(txn *memdb.Txn, before, after *section) error {
@@ -133,13 +173,16 @@ func insertSection(txn *memdb.Txn, before, after *section) error {
 	}
 	for slot, member := range after.members {
 		var old *trellisv1.Run
-		if slot < len(before.members) {
+		if member == nil {
+			continue
+		}
+		if slot < len(before.members) && before.members[slot] != nil {
 			if before.members[slot] == member {
 				continue
 			}
 			old = before.members[slot].Run
 		}
-		if err := moveLease(txn, old, member.Run); err != nil {
+		if err := moveLease(txn, after.number*sectionSize+uint32(slot), old, member.Run); err != nil {
 			return err
 		}
 	}
@@ -160,19 +203,23 @@ func moveWaiting(txn *memdb.Txn, table string, of *section, before, after uint64
 }
 
 // moveLease updates the table of leases after a run has changed.
-func moveLease(txn *memdb.Txn, before, after *trellisv1.Run) error {
-	if before.GetWorker() == after.Worker {
+func moveLease(txn *memdb.Txn, place uint32, before, after *trellisv1.Run) error {
+	if before.GetWorker() == after.Worker && before.GetAttempt() == after.Attempt {
 		return nil
 	}
 	if before.GetWorker() != "" {
-		if err := remove(txn, tableLeases, &lease{before.Worker, before.Study, before.Id}); err != nil {
+		if err := remove(txn, tableLeases, leaseOf(before, place)); err != nil {
 			return err
 		}
 	}
 	if after.Worker != "" {
-		return insert(txn, tableLeases, &lease{after.Worker, after.Study, after.Id})
+		return insert(txn, tableLeases, leaseOf(after, place))
 	}
 	return nil
+}
+
+func leaseOf(run *trellisv1.Run, place uint32) *lease {
+	return &lease{run.Worker, run.Study, run.Id, place, run.Attempt}
 }
 
 // sectionsOf returns a study's sections, or those of all studies if study is empty, in the order of places. They end
@@ -195,9 +242,9 @@ func (r reader) sectionsOf(study string) (iter.Seq[*section], error) {
 	}, nil
 }
 
-// membersOf returns the trajectories of a study's runs, or of all studies' runs if study is empty, in the order of
-// places.
-func (r reader) membersOf(study string) (iter.Seq[*trajectory.Trajectory], error) {
+// touchedOf returns the trajectories of a study's runs that have been touched, or of those of all studies if study is empty,
+// in the order of places.
+func (r reader) touchedOf(study string) (iter.Seq[*trajectory.Trajectory], error) {
 	sections, err := r.sectionsOf(study)
 	if err != nil {
 		return nil, err
@@ -205,7 +252,7 @@ func (r reader) membersOf(study string) (iter.Seq[*trajectory.Trajectory], error
 	return func(yield func(*trajectory.Trajectory) bool) {
 		for section := range sections {
 			for _, member := range section.members {
-				if !yield(member) {
+				if member != nil && !yield(member) {
 					return
 				}
 			}
@@ -213,14 +260,76 @@ func (r reader) membersOf(study string) (iter.Seq[*trajectory.Trajectory], error
 	}, nil
 }
 
-// memberAt returns the trajectory of the run at a place, or nil if there is none. The watch set fires when anything in
-// its section changes.
-func (r reader) memberAt(ws memdb.WatchSet, study string, place uint32) (*trajectory.Trajectory, error) {
-	section, err := first[*section](r, ws, tableSections, indexID, sectionKey(study, place/sectionSize))
-	if err != nil || section == nil || int(place%sectionSize) >= len(section.members) {
+// membersOf returns the trajectories of all of a study's runs with their places, in the order of these. Those of untouched
+// runs are made one after the other.
+func (r reader) membersOf(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Trajectory], error) {
+	places, err := r.placesOf(c)
+	return func(yield func(uint32, *trajectory.Trajectory) bool) {
+		for place, member := range places {
+			if member == nil {
+				member = c.Untouched(place)
+			}
+			if !yield(place, member) {
+				return
+			}
+		}
+	}, err
+}
+
+// untouchedOf returns the trajectories of a study's untouched runs with their places, in the order of these.
+func (r reader) untouchedOf(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Trajectory], error) {
+	places, err := r.placesOf(c)
+	return func(yield func(uint32, *trajectory.Trajectory) bool) {
+		for place, member := range places {
+			if member == nil && !yield(place, c.Untouched(place)) {
+				return
+			}
+		}
+	}, err
+}
+
+// placesOf returns the places of all of a study's runs, ascending, each with its trajectory, or with nil if it is untouched.
+func (r reader) placesOf(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Trajectory], error) {
+	sections, err := r.sectionsOf(c.Study)
+	if err != nil {
 		return nil, err
 	}
-	return section.members[place%sectionSize], nil
+	return func(yield func(uint32, *trajectory.Trajectory) bool) {
+		next := uint32(0)
+		untouched := func(until uint32) bool {
+			for until = min(until, c.BaseRuns()); next < until; next++ {
+				if next%sectionSize == 0 && r.err() != nil || !yield(next, nil) {
+					return false
+				}
+			}
+			return true
+		}
+		for section := range sections {
+			if !untouched(section.number * sectionSize) {
+				return
+			}
+			next = section.number * sectionSize
+			for _, member := range section.members {
+				if next++; !yield(next-1, member) {
+					return
+				}
+			}
+		}
+		untouched(c.BaseRuns())
+	}, nil
+}
+
+// memberAt returns the trajectory of the run at a place, which the catalog has. The watch set fires when anything in its
+// section changes.
+func (r reader) memberAt(ws memdb.WatchSet, c *catalog.Catalog, place uint32) (*trajectory.Trajectory, error) {
+	section, err := first[*section](r, ws, tableSections, indexID, sectionKey(c.Study, place/sectionSize))
+	if err != nil {
+		return nil, err
+	}
+	if section != nil && section.members[place%sectionSize] != nil {
+		return section.members[place%sectionSize], nil
+	}
+	return c.Untouched(place), nil
 }
 
 // member returns the trajectory of a run, or ErrNotFound.
@@ -230,9 +339,39 @@ func (r reader) member(ws memdb.WatchSet, study, id string) (*trajectory.Traject
 		return nil, err
 	}
 	if catalog != nil {
-		if place, ok := catalog.Places[id]; ok {
-			return r.memberAt(ws, study, place)
+		if place, ok := catalog.Find(id); ok {
+			return r.memberAt(ws, catalog, place)
 		}
 	}
 	return nil, ErrNotFound
+}
+
+// frontier is the number of a study's first section that has no row, if its runs follow from the spec. All sections before
+// it have rows, and nearly none after it: runs are touched in the order of their places.
+type frontier struct {
+	study  string
+	number uint32
+}
+
+// tableFrontiers has, by study, where its untouched sections begin.
+const tableFrontiers = "frontiers"
+
+func frontiersSchema() *memdb.TableSchema {
+	return tableSchema(tableFrontiers, index(indexID, func(f *frontier) key { return textKey(f.study) }))
+}
+
+// hasSection says whether a section of a study has a row.
+func (r reader) hasSection(study string, number uint32) (bool, error) {
+	section, err := first[*section](r, nil, tableSections, indexID, sectionKey(study, number))
+	return section != nil, err
+}
+
+// advance moves a study's frontier on to the next section that has no row. has says whether a section has one.
+func advance(at frontier, c *catalog.Catalog, has func(number uint32) (bool, error)) (*frontier, error) {
+	for ; at.number*sectionSize < c.BaseRuns(); at.number++ {
+		if there, err := has(at.number); err != nil || !there {
+			return &at, err
+		}
+	}
+	return &at, nil
 }

@@ -45,11 +45,37 @@ func (c *change) share() error {
 			continue
 		}
 		for slot, now := range edit.after.members {
-			if !concernsTwins(edit.stored(slot), now) {
+			if !edit.changed(slot) || !concernsTwins(edit.stored(slot), now) {
 				continue
 			}
-			if err := c.shareRun(its, now.Run.Id); err != nil {
+			if err := c.shareRun(its, now.Run); err != nil {
 				return fmt.Errorf("share run %s of study %q: %w", now.Run.Id, its.study, err)
+			}
+		}
+	}
+	return nil
+}
+
+// shareTouched gives a new study what others have of its runs.
+func (c *change) shareTouched(its *catalog.Catalog) error {
+	family, err := c.familyOf(its.Study)
+	if err != nil || family == nil {
+		return err
+	}
+	for _, relative := range family.family {
+		if relative.study == its.Study {
+			continue
+		}
+		touched, err := c.touchedOf(relative.study)
+		if err != nil {
+			return err
+		}
+		for member := range touched {
+			if member.Run.Epochs == 0 {
+				continue
+			}
+			if err := c.shareRun(family, member.Run); err != nil {
+				return fmt.Errorf("share run %s of study %q: %w", member.Run.Id, relative.study, err)
 			}
 		}
 	}
@@ -70,24 +96,21 @@ func (c *change) familyOf(study string) (*relatives, error) {
 // concernsTwins says whether, after the change of a run, its twins may copy epochs from it, or it may copy epochs from
 // them.
 func concernsTwins(before, after *trajectory.Trajectory) bool {
-	if before == after {
-		return false
-	}
 	return before == nil || before.Losses != after.Losses || len(before.Run.Milestones) != len(after.Run.Milestones) ||
 		before.Run.State != after.Run.State && after.Run.State != lifecycle.RunLeased ||
 		(before.Run.Dispute == nil) != (after.Run.Dispute == nil) ||
 		!slices.Equal(before.Run.Checkpoints, after.Run.Checkpoints)
 }
 
-// twins returns the runs with the id in a family of studies, that of the oldest study first.
-func (c *change) twins(its *relatives, id string) ([]twin, error) {
+// twins returns the runs with the id of a run in a family of studies, that of the oldest study first.
+func (c *change) twins(its *relatives, of *trellisv1.Run) ([]twin, error) {
 	var twins []twin
 	for _, relative := range its.family {
 		catalog, err := c.sections.catalog(relative.study)
 		if err != nil {
 			return nil, err
 		}
-		place, ok := catalog.Places[id]
+		place, ok := catalog.Twin(of)
 		if !ok {
 			continue
 		}
@@ -95,14 +118,17 @@ func (c *change) twins(its *relatives, id string) ([]twin, error) {
 		if err != nil {
 			return nil, err
 		}
+		if run.run().Id != of.Id {
+			continue
+		}
 		twins = append(twins, twin{run, relative})
 	}
 	return twins, nil
 }
 
-// shareRun gives all runs with the id that may copy epochs what all of them together have.
-func (c *change) shareRun(its *relatives, id string) error {
-	twins, err := c.twins(its, id)
+// shareRun gives all runs with the id of a run that may copy epochs what all of them together have.
+func (c *change) shareRun(its *relatives, run *trellisv1.Run) error {
+	twins, err := c.twins(its, run)
 	if err != nil || len(twins) < 2 {
 		return err
 	}
@@ -150,20 +176,20 @@ func (c *change) takeOver(to handle, from *trajectory.Trajectory) error {
 	return nil
 }
 
-// Known returns, of all runs with the id in any study that shares what it has, the one with the most epochs. It returns
-// nil if no such study has a run with the id, or if none of them has epochs.
-type Known func(id string) (*trellisv1.Run, error)
+// Known returns, of all runs with the id of a run in any study that shares what it has, the one with the most epochs. It
+// returns nil if no such study has a run with the id, or if none of them has epochs.
+type Known func(of *trellisv1.Run) (*trellisv1.Run, error)
 
-// Known returns a query for the runs of all studies by id. It must be used by one goroutine only.
+// Known returns a query for the twins of runs in all studies. It must be used by one goroutine only.
 func (s *Snapshot) Known() (Known, error) {
 	catalogs, err := all[*catalog.Catalog](s.reader, nil, tableCatalogs, indexID, nil)
 	if err != nil {
 		return nil, err
 	}
-	return func(id string) (*trellisv1.Run, error) {
+	return func(of *trellisv1.Run) (*trellisv1.Run, error) {
 		var best *trellisv1.Run
 		for _, catalog := range catalogs {
-			place, ok := catalog.Places[id]
+			place, ok := catalog.Twin(of)
 			if !ok {
 				continue
 			}
@@ -174,11 +200,11 @@ func (s *Snapshot) Known() (Known, error) {
 			if !shares(study) {
 				continue
 			}
-			member, err := s.memberAt(nil, catalog.Study, place)
+			member, err := s.memberAt(nil, catalog, place)
 			if err != nil {
 				return nil, err
 			}
-			if run := member.Run; run.Epochs > best.GetEpochs() {
+			if run := member.Run; run.Id == of.Id && run.Epochs > best.GetEpochs() {
 				best = run
 			}
 		}
@@ -190,13 +216,13 @@ func (s *Snapshot) Known() (Known, error) {
 // LEASED, and copies what that attempt reports. When the attempt has ended and the run still needs more epochs, it
 // continues from the checkpoint that it has copied. Fresh studies neither wait nor make others wait.
 
-// checkNotTrained returns an error if a twin of the run is being trained.
-func (c *change) checkNotTrained(study, id string) error {
+// checkNotTrained returns an error if a twin of the study's run is being trained.
+func (c *change) checkNotTrained(study string, run *trellisv1.Run) error {
 	its, err := c.familyOf(study)
 	if err != nil || its == nil || its.is(study).fresh {
 		return err
 	}
-	twins, err := c.twins(its, id)
+	twins, err := c.twins(its, run)
 	if err != nil {
 		return err
 	}
@@ -233,7 +259,7 @@ func (q *queue) admits(its *relatives, run *trellisv1.Run) (bool, error) {
 		if other.fresh || other.study == run.Study {
 			continue
 		}
-		twin, err := q.memberOf(other.study, run.Id)
+		twin, err := q.twinIn(other.study, run)
 		if err != nil || twin != nil && twin.Run.State == lifecycle.RunLeased {
 			return false, err
 		}
@@ -248,8 +274,8 @@ func (q *queue) choose(its *relatives, run *trellisv1.Run) {
 	}
 }
 
-// memberOf returns the trajectory of a study's run, or nil if the study has no such run.
-func (q *queue) memberOf(study, id string) (*trajectory.Trajectory, error) {
+// twinIn returns the trajectory of a run's twin in a study, or nil if the study has none.
+func (q *queue) twinIn(study string, of *trellisv1.Run) (*trajectory.Trajectory, error) {
 	its := q.catalogs[study]
 	if its == nil {
 		found, err := first[*catalog.Catalog](q.reader, q.ws, tableCatalogs, indexID, textKey(study))
@@ -258,11 +284,15 @@ func (q *queue) memberOf(study, id string) (*trajectory.Trajectory, error) {
 		}
 		its, q.catalogs[study] = found, found
 	}
-	place, ok := its.Places[id]
+	place, ok := its.Twin(of)
 	if !ok {
 		return nil, nil
 	}
-	return q.memberAt(q.ws, study, place)
+	member, err := q.memberAt(q.ws, its, place)
+	if err != nil || member.Run.Id != of.Id {
+		return nil, err
+	}
+	return member, nil
 }
 
 // AskedEpochs returns the epochs of a run at which trials end, ascending: its own milestones, and those of twins that
@@ -279,7 +309,7 @@ func (s *Snapshot) AskedEpochs(run *trellisv1.Run) ([]uint32, error) {
 		if other.fresh || other.study == run.Study {
 			continue
 		}
-		twin, err := twins.memberOf(other.study, run.Id)
+		twin, err := twins.twinIn(other.study, run)
 		if err != nil {
 			return nil, fmt.Errorf("find the milestones of run %s of study %q in other studies: %w", run.Id, run.Study, err)
 		}

@@ -24,14 +24,14 @@ func BenchmarkCreateStudy(b *testing.B) {
 						run.Id += " of others"
 						trials[i].Run = run.Id
 					}
-					ok(b, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "other"}, its, trials))
+					ok(b, store.CreateListed(1, at(1), &trellisv1.Study{Name: "other"}, its, trials))
 				case "trained":
 					loadStudy(b, store, "other", runs, epochs)
 				}
 				its, trials := largeStudy(runs, epochs)
 				index := uint64(1_000_000)
 				for b.Loop() {
-					ok(b, store.CreateStudy(index, at(index), &trellisv1.Study{Name: "study"}, its, trials))
+					ok(b, store.CreateListed(index, at(index), &trellisv1.Study{Name: "study"}, its, trials))
 					b.StopTimer()
 					study, err := store.Snapshot().Study(nil, "study")
 					ok(b, err)
@@ -69,7 +69,7 @@ func BenchmarkRecordShared(b *testing.B) {
 						trials[i].Run = run.Id
 					}
 				}
-				ok(b, store.CreateStudy(index, at(index), &trellisv1.Study{Name: "other"}, its, trials))
+				ok(b, store.CreateListed(index, at(index), &trellisv1.Study{Name: "other"}, its, trials))
 				index++
 			}
 			entries := make([]*trellisv1.RecordCommand_Entry, batch)

@@ -20,7 +20,7 @@ func sharingStudy(t testing.TB, store *Store, index uint64, name string, fresh b
 		run, its := testRun(id, 16, uint64(len(trials)), milestones[id]...)
 		runs, trials = append(runs, run), append(trials, its...)
 	}
-	ok(t, store.CreateStudy(index, at(index), &trellisv1.Study{Name: name, Fresh: fresh}, runs, trials))
+	ok(t, store.CreateListed(index, at(index), &trellisv1.Study{Name: name, Fresh: fresh}, runs, trials))
 }
 
 // newSharingStore has a worker with many slots.

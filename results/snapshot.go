@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 
+	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -12,6 +14,67 @@ import (
 	"trellis/results/snapshotfile"
 	"trellis/results/trajectory"
 )
+
+// schemas are those of all tables, each beside its name and what keeps its rows. Rows of studies, workers, tokens and
+// events are messages. The other tables have the parts of studies, and what is derived from them.
+var schemas = []func() *memdb.TableSchema{
+	studiesSchema, workersSchema, catalogsSchema, sectionsSchema, waitingSchema, dueSchema, leasesSchema, rankingSchema,
+	relativesSchema, rungsSchema, frontiersSchema, tokensSchema, eventsSchema,
+}
+
+// contents are all kinds of messages, in the order in which they are written. Rows that share values with rows of
+// another kind come after them.
+var contents = []content{
+	newContent(tableStudies, studyRows, (*restorer).study),
+	newContent("runs", runRows, (*restorer).run),
+	newContent("trials", trialRows, (*restorer).trial),
+	newContent("losses", lossesRows, (*restorer).losses),
+	newContent(tableWorkers, workerRows, (*restorer).worker),
+	addedLater(newContent(tableTokens, tokenRows, (*restorer).token)),
+	addedLater(newContent(tableEvents, eventRows, (*restorer).event)),
+}
+
+// content is one kind of message in the store that is hashed, written and restored. Everything else is derived from
+// these.
+type content struct {
+	name string
+	// rows returns all rows, in the order of their keys.
+	rows func(reader) (iter.Seq2[proto.Message, error], error)
+	// row returns an empty row.
+	row func() proto.Message
+	// restore adds a row of a snapshot to the store.
+	restore func(*restorer, proto.Message) error
+	// later says that the first version did not have it: while it is empty, the hash is what it was without it.
+	later bool
+}
+
+func newContent[Message any, Row interface {
+	*Message
+	proto.Message
+}](
+	name string, rows func(reader) (iter.Seq2[proto.Message, error], error), restore func(*restorer, Row) error,
+) content {
+	return content{
+		name: name, rows: rows,
+		row:     func() proto.Message { return Row(new(Message)) },
+		restore: func(r *restorer, row proto.Message) error { return restore(r, row.(Row)) },
+	}
+}
+
+// addedLater returns the content as one that the first version did not have.
+func addedLater(c content) content {
+	c.later = true
+	return c
+}
+
+func newSchema() *memdb.DBSchema {
+	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
+	for _, table := range schemas {
+		its := table()
+		schema.Tables[its.Name] = its
+	}
+	return schema
+}
 
 // WriteTo writes the whole store in the format of DESIGN.md, from which Restore restores the same state. It returns the
 // number of bytes written.
@@ -66,9 +129,9 @@ func rowsOf[Row proto.Message](rows iter.Seq[Row], err error) (iter.Seq2[proto.M
 	}, err
 }
 
-// runRows returns runs by study and place.
+// runRows returns runs by study and place, without those that are untouched.
 func runRows(r reader) (iter.Seq2[proto.Message, error], error) {
-	members, err := r.membersOf("")
+	members, err := r.touchedOf("")
 	return func(yield func(proto.Message, error) bool) {
 		for member := range members {
 			if !yield(member.Run, nil) {
@@ -80,7 +143,7 @@ func runRows(r reader) (iter.Seq2[proto.Message, error], error) {
 
 // lossesRows returns losses by study and place of the run.
 func lossesRows(r reader) (iter.Seq2[proto.Message, error], error) {
-	members, err := r.membersOf("")
+	members, err := r.touchedOf("")
 	return func(yield func(proto.Message, error) bool) {
 		for member := range members {
 			if member.Losses != nil && !yield(member.Losses, nil) {
@@ -90,28 +153,53 @@ func lossesRows(r reader) (iter.Seq2[proto.Message, error], error) {
 	}, err
 }
 
-// trialRows returns trials by study and index. A trial without a result only has what does not follow from its run.
+// trialRows returns trials by study: first the listed ones by index, then those with results that follow from the spec, by
+// place and milestone. A trial without a result only has what does not follow from its run.
 func trialRows(r reader) (iter.Seq2[proto.Message, error], error) {
 	catalogs, err := scan[*catalog.Catalog](r, nil, tableCatalogs, indexID, nil)
 	return func(yield func(proto.Message, error) bool) {
 		for c := range catalogs {
-			for _, number := range c.ByIndex {
-				place, milestone := c.RunOf(number)
-				member, err := r.memberAt(nil, c.Study, place)
-				if err != nil {
-					yield(nil, err)
+			for trial, err := range r.listedTrials(c) {
+				if !yield(trial, err) || err != nil {
 					return
 				}
-				var trial *trellisv1.Trial
-				if int(milestone) < len(member.Answers) {
-					trial = member.Answers[milestone]
-				} else {
-					trial = trajectory.NewTrial(member.Run, member.Run.Milestones[milestone], c.Indexes[number])
-				}
-				if !yield(trial, nil) {
-					return
+			}
+			if c.Base == nil {
+				continue
+			}
+			touched, err := r.touchedOf(c.Study)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for member := range touched {
+				for _, trial := range member.Answers {
+					if trial.Index < c.Base.Indices() && !yield(trial, nil) {
+						return
+					}
 				}
 			}
 		}
 	}, err
+}
+
+// listedTrials returns a study's listed trials, by index.
+func (r reader) listedTrials(c *catalog.Catalog) iter.Seq2[*trellisv1.Trial, error] {
+	return func(yield func(*trellisv1.Trial, error) bool) {
+		for _, listed := range c.Listed() {
+			member, err := r.memberAt(nil, c, listed.Place)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			milestone, _ := slices.BinarySearch(member.Run.Milestones, listed.Epochs)
+			trial := trajectory.NewTrial(member.Run, listed.Epochs, listed.Index)
+			if milestone < len(member.Answers) {
+				trial = member.Answers[milestone]
+			}
+			if !yield(trial, nil) {
+				return
+			}
+		}
+	}
 }

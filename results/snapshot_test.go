@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/results/lifecycle"
 	"trellis/results/snapshotfile"
 	"trellis/results/trajectory"
@@ -55,11 +56,11 @@ func newFullStore(t testing.TB) *Store {
 		},
 		Creator: ann,
 	}
-	ok(t, store.CreateStudy(22, at(22), study, []*trellisv1.Run{run}, trials))
-	ok(t, store.CreateStudy(23, at(23), &trellisv1.Study{Name: "u", Fresh: true}, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(22, at(22), study, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(23, at(23), &trellisv1.Study{Name: "u", Fresh: true}, []*trellisv1.Run{run}, trials))
 	pruned := &trellisv1.Study{Name: "v", Spec: &trellisv1.StudySpec{Name: "v", Pruning: ashaOf(1, 2)}}
 	run, trials = testRun("x", 16, 0, 2)
-	ok(t, store.CreateStudy(24, at(24), pruned, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(24, at(24), pruned, []*trellisv1.Run{run}, trials))
 	attempt := grant1(t, store, 25, "v", "x", "w")
 	reports := columnEntry("v", "x", attempt, 1, []float64{1}, []float64{1}, map[uint32]float64{1: 2})
 	reports.GetReports().Metrics = map[string]*trellisv1.Series{
@@ -71,11 +72,47 @@ func newFullStore(t testing.TB) *Store {
 	addAccess(t, store)
 	run, trials = testRun("audited", 32, 0, 2)
 	audited := &trellisv1.Study{Name: "z", Spec: &trellisv1.StudySpec{Name: "z", Audit: 1}}
-	ok(t, store.CreateStudy(28, at(28), audited, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(28, at(28), audited, []*trellisv1.Run{run}, trials))
 	attempt = grant1(t, store, 29, "z", "audited", "w")
 	record(t, store, 30, columnEntry("z", "audited", attempt, 1, []float64{1, 2}, []float64{1, 2}, nil),
 		successEntry("z", "audited", attempt, 2))
+	addIndexed(t, store)
 	return store
+}
+
+// addIndexed adds a study whose runs follow from its spec: 70 of them, of which two are touched, one is lengthened and one has
+// a listed one beside it.
+func addIndexed(t testing.TB, store *Store) {
+	spec := grid.WithDefaults(&trellisv1.StudySpec{Name: "y", Model: "synthetic", Grid: []*trellisv1.Grid{{
+		Axes: map[string]*trellisv1.Axis{
+			"latent_dim": trellisv1.AxisOf(1, 2, 3, 4, 5, 6, 7, 8, 9, 10), "max_epochs": trellisv1.AxisOf(1, 2),
+			"learning_rate": trellisv1.AxisOf(1, 2, 3, 4, 5, 6, 7), "weight_decay": trellisv1.AxisOf(0),
+			"batch_size": trellisv1.AxisOf(64),
+		},
+	}}})
+	ok(t, store.CreateStudy(31, at(31), &trellisv1.Study{Name: "y", Spec: spec, Numerics: "1"}))
+	at32 := at(32)
+	for i, place := range []uint32{0, 68} {
+		c, err := store.Snapshot().catalog("y")
+		ok(t, err)
+		run := c.Untouched(place).Run
+		ok(t, store.Grant(32+uint64(i), at32, []*trellisv1.Grant{{Study: "y", Run: run.Id, Worker: "w", Place: &place}})[0])
+	}
+	study, err := store.Snapshot().Study(nil, "y")
+	ok(t, err)
+	point := func(epochs, seed uint32) *trellisv1.Parameters {
+		return &trellisv1.Parameters{MaxEpochs: epochs, Seed: seed, Values: trellisv1.ValuesOf(map[string]any{
+			"latent_dim": 3, "learning_rate": 4, "weight_decay": 0, "batch_size": 64,
+		})}
+	}
+	trials, runs, next, err := grid.ExpandExtension(study, &trellisv1.ExtendStudyCommand{
+		Study: "y", Indices: study.Indices, Points: []*trellisv1.Parameters{point(5, 1), point(1, 2)},
+	})
+	ok(t, err)
+	_, err = store.ExtendStudy(34, at(34), "y", Extension{
+		Indices: study.Indices, NextIndices: next, Runs: runs, Trials: trials,
+	})
+	ok(t, err)
 }
 
 // TestSnapshotHasEveryTable: a table that is left out is lost at the first compaction of the log.
@@ -108,6 +145,8 @@ func TestSnapshotHasEveryField(t *testing.T) {
 		switch row := row.(type) {
 		case *trellisv1.Study:
 			row.Name, row.State, row.Indices = "s", lifecycle.StudyRunning, 2
+			// Its runs would have to follow from its spec: see TestIndexedStudies.
+			row.Indexed, row.Untouched = false, nil
 			row.Progress = &trellisv1.Progress{
 				Trials: 1, TrialsSucceeded: 1, Runs: 1, RunsRunning: 1, Epochs: 1, TrainingSeconds: 1,
 				EpochsAlone: 1, EpochsShared: 1, SecondsShared: 1, RunsDisputed: 1,
@@ -171,7 +210,7 @@ func TestSnapshotManyBlocks(t *testing.T) {
 func TestRestoreRefusesDamage(t *testing.T) {
 	source := newStore(t)
 	run, trials := testRun("a", 16, 0, 2)
-	ok(t, source.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
+	ok(t, source.CreateListed(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
 	data := written(t, source)
 	store := newListStore(t)
 	before := mustHash(t, store.Snapshot())
@@ -285,7 +324,7 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 	}{
 		"nothing":        {nil, ErrCorrupt, "ends within its header"},
 		"something else": {[]byte("a text that is long enough"), ErrCorrupt, "does not begin with"},
-		"newer":          {newer, ErrNewer, "it has version 8, but this Trellis only reads versions up to 7"},
+		"newer":          {newer, ErrNewer, "it has version 9, but this Trellis only reads versions up to 8"},
 		"version 0":      {snapshotfile.Header(0), ErrCorrupt, "version 0"},
 		"no end":         {forged(payload(tableWorkers, worker("a"))), ErrCorrupt, "ends within block 2"},
 		"unknown table":  {forged(payload("cats", worker("a")), endMark(1)), ErrNewer, `unknown table "cats"`},

@@ -213,6 +213,8 @@ const (
 	// indexCreated has all studies, oldest first. indexRunning has the RUNNING studies, oldest first.
 	indexCreated = "created"
 	indexRunning = "running"
+	// indexAttempt has the leases by attempt.
+	indexAttempt = "attempt"
 	// indexFree has the READY workers with free slots, by name.
 	indexFree = "free"
 	// indexEnded has the LOST and GONE workers, by modify_index.

@@ -2,7 +2,6 @@ package results
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-memdb"
@@ -13,6 +12,7 @@ import (
 	"trellis/results/auditing"
 	"trellis/results/catalog"
 	"trellis/results/grid"
+	"trellis/results/lattice"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/trajectory"
@@ -36,34 +36,70 @@ func studiesSchema() *memdb.TableSchema {
 
 func studyKey(s *trellisv1.Study) key { return textKey(s.Name) }
 
-// CreateStudy adds a RUNNING study with its runs and trials, all PENDING. It uses these fields: of the study name,
-// spec, data set, numerics, fresh, pretrained and creator; of a run id, parameters, milestones and first trial; of a trial
-// index, parameters and run. The store keeps copies. CreateStudy fails with ErrExists if another study has the name,
-// and with ErrInvalid if runs and trials do not match: every trial needs its run, and every milestone of a run needs
-// its trial.
-func (s *Store) CreateStudy(
-	index uint64, now *timestamppb.Timestamp, study *trellisv1.Study, runs []*trellisv1.Run, trials []*trellisv1.Trial,
-) error {
+// CreateStudy adds a RUNNING study with the runs and trials that follow from its spec, all PENDING. It uses these fields:
+// name, spec, data set, numerics, fresh, pretrained and creator. The store keeps a copy. CreateStudy fails with ErrExists
+// if another study has the name, and with the errors of lattice.New.
+func (s *Store) CreateStudy(index uint64, now *timestamppb.Timestamp, study *trellisv1.Study) error {
 	c := s.begin(index, now)
 	defer c.abort()
-	if err := c.createStudy(study, runs, trials); err != nil {
+	if err := c.createStudy(study); err != nil {
 		return refusal("create", study.GetName(), err)
 	}
 	return c.commit()
 }
 
-func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, trials []*trellisv1.Trial) error {
-	if err := validName(study.GetName()); err != nil {
-		return err
-	}
-	existing, err := first[*trellisv1.Study](c.reader, nil, tableStudies, indexID, textKey(study.GetName()))
+func (c *change) createStudy(study *trellisv1.Study) error {
+	created, err := c.newStudy(study)
 	if err != nil {
 		return err
 	}
-	if existing != nil {
-		return ErrExists
+	base, err := newBase(created)
+	if err != nil {
+		return err
 	}
-	created := &trellisv1.Study{
+	its, err := newCatalog(created.Name, base, nil, nil)
+	if err != nil {
+		return err
+	}
+	created.Indexed, created.Progress = true, its.Progress()
+	if err := insert(c.txn, tableFrontiers, &frontier{study: created.Name}); err != nil {
+		return err
+	}
+	if err := c.addStudy(created, its, nil); err != nil {
+		return err
+	}
+	return c.shareTouched(its)
+}
+
+// newBase returns what follows from the spec that a study was created with.
+func newBase(study *trellisv1.Study) (*catalog.Base, error) {
+	as := study
+	if earlier := grid.EarlierSpecs(study); len(earlier) > 0 {
+		as = copyStudy(study)
+		as.Spec = earlier[0]
+	}
+	its, err := lattice.New(as)
+	if err != nil {
+		return nil, err
+	}
+	return &catalog.Base{
+		Lattice: its, Terms: trajectory.TermsOf(study.Spec), Created: study.CreateIndex, Untouched: study.Untouched,
+	}, nil
+}
+
+// newStudy returns a study that is to be created, without its runs.
+func (c *change) newStudy(study *trellisv1.Study) (*trellisv1.Study, error) {
+	if err := validName(study.GetName()); err != nil {
+		return nil, err
+	}
+	existing, err := first[*trellisv1.Study](c.reader, nil, tableStudies, indexID, textKey(study.GetName()))
+	if err != nil {
+		return nil, err
+	}
+	if existing != nil {
+		return nil, ErrExists
+	}
+	return &trellisv1.Study{
 		Name:        strings.Clone(study.GetName()),
 		Spec:        proto.CloneOf(study.GetSpec()),
 		State:       lifecycle.StudyRunning,
@@ -75,49 +111,56 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 		Fresh:       study.GetFresh(),
 		Pretrained:  proto.CloneOf(study.GetPretrained()),
 		Creator:     proto.CloneOf(study.GetCreator()),
-	}
-	members := make([]*trajectory.Trajectory, 0, len(runs))
-	sorted, shared := make([]*trellisv1.Run, 0, len(runs)), grid.NewShared()
-	for _, run := range runs {
-		sorted = append(sorted, newRun(created, run, shared))
-	}
-	slices.SortFunc(sorted, catalog.Order(created))
-	catalog, err := newCatalog(created.Name, sorted)
-	if err != nil {
-		return err
-	}
-	for _, trial := range trials {
-		if _, err := catalog.AddTrial(sorted, trial); err != nil {
-			return fmt.Errorf("trial %d: %w", trial.GetIndex(), err)
-		}
-	}
-	if err := catalog.Complete(); err != nil {
-		return err
-	}
-	created.Indices = catalog.Indices()
-	terms := trajectory.TermsOf(created.Spec)
-	for _, run := range sorted {
-		members = append(members, &trajectory.Trajectory{Run: run, Terms: terms})
-	}
-	c.studies.add(created)
-	if err := insert(c.txn, tableCatalogs, catalog); err != nil {
-		return err
-	}
-	c.sections.add(catalog, newSections(created.Name, members))
-	return c.relate(created, catalog)
+	}, nil
 }
 
-// insertMembers stores the trajectories of a study's runs.
-func insertMembers(txn *memdb.Txn, catalog *catalog.Catalog, members []*trajectory.Trajectory) error {
-	if err := insert(txn, tableCatalogs, catalog); err != nil {
+// addStudy adds a study with its catalog and its listed runs.
+func (c *change) addStudy(
+	created *trellisv1.Study, its *catalog.Catalog, listed []*trajectory.Trajectory,
+) error {
+	created.Indices = its.Indices()
+	c.studies.add(created)
+	if err := c.sections.replace(its); err != nil {
 		return err
 	}
-	for _, section := range newSections(catalog.Study, members) {
+	first, _ := its.ListedPlaces()
+	if err := c.sections.grow(its, first, listed); err != nil {
+		return err
+	}
+	return c.relate(created, its)
+}
+
+// insertMembers stores the trajectories of a study's runs: those that have been touched of those that follow from its spec, in
+// the order of their places, and the listed ones.
+func insertMembers(txn *memdb.Txn, its *catalog.Catalog, touched []placedMember, listed []*trajectory.Trajectory) error {
+	if err := insert(txn, tableCatalogs, its); err != nil {
+		return err
+	}
+	first, _ := its.ListedPlaces()
+	for _, section := range newSections(its, first/sectionSize, listed) {
 		if err := insertSection(txn, nil, section); err != nil {
 			return err
 		}
 	}
-	return nil
+	if its.Base == nil {
+		return nil
+	}
+	at := frontier{study: its.Study}
+	for len(touched) > 0 {
+		s := untouchedSection(its, touched[0].place/sectionSize)
+		for ; len(touched) > 0 && touched[0].place/sectionSize == s.number; touched = touched[1:] {
+			slot := int(touched[0].place % sectionSize)
+			s.members[slot] = touched[0].Trajectory
+			s.note(slot, touched[0].Trajectory)
+		}
+		if err := insertSection(txn, nil, s); err != nil {
+			return err
+		}
+		if s.number == at.number {
+			at.number++
+		}
+	}
+	return insert(txn, tableFrontiers, &at)
 }
 
 // validName returns an error if a name can't be part of a key.
@@ -176,11 +219,11 @@ func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
 	if err != nil {
 		return err
 	}
-	for place := range len(catalog.Places) {
-		run, err := c.sections.at(catalog, uint32(place))
-		if err != nil {
-			return err
-		}
+	runs, err := c.sections.touched(catalog)
+	if err != nil {
+		return err
+	}
+	for _, run := range runs {
 		switch {
 		case event == lifecycle.Cancel && !lifecycle.RunEnded(run.run().State):
 			run.endAttempt(lifecycle.Cancel)
@@ -188,7 +231,25 @@ func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
 			run.endAttempt(lifecycle.Release)
 		}
 	}
+	if event == lifecycle.Cancel {
+		return c.cancelUntouched(study)
+	}
 	return nil
+}
+
+// cancelUntouched cancels the untouched runs of a study, unless they have failed.
+func (c *change) cancelUntouched(study *trellisv1.Study) error {
+	if study.Untouched != nil {
+		return nil
+	}
+	runs, trials, epochs, err := c.untouched(study.Name)
+	if err != nil || runs == 0 {
+		return err
+	}
+	study.Progress.RunsCanceled += runs
+	study.Progress.TrialsCanceled += trials
+	study.Progress.EpochsLeft -= epochs
+	return c.setUntouched(study, &trellisv1.Untouched{State: lifecycle.TrialCanceled, ModifyIndex: c.index})
 }
 
 // DeleteStudy deletes a study with all its runs, trials and losses, and ends its attempts.
@@ -206,7 +267,7 @@ func (c *change) deleteStudy(name string) error {
 	if err != nil {
 		return err
 	}
-	members, err := c.membersOf(name)
+	members, err := c.touchedOf(name)
 	if err != nil {
 		return err
 	}
@@ -218,7 +279,7 @@ func (c *change) deleteStudy(name string) error {
 		if err := c.holds(run.Worker, -1); err != nil {
 			return err
 		}
-		if err := remove(c.txn, tableLeases, &lease{run.Worker, run.Study, run.Id}); err != nil {
+		if err := remove(c.txn, tableLeases, leaseOf(run, 0)); err != nil {
 			return err
 		}
 	}
@@ -228,7 +289,7 @@ func (c *change) deleteStudy(name string) error {
 	if err := remove(c.txn, tableStudies, study); err != nil {
 		return err
 	}
-	for _, table := range []string{tableCatalogs, tableSections, tableWaiting, tableDue, tableRungs, tableRanking} {
+	for _, table := range []string{tableCatalogs, tableSections, tableWaiting, tableDue, tableRungs, tableRanking, tableFrontiers} {
 		if _, err := c.txn.DeleteAll(table, indexID+"_prefix", textKey(name)); err != nil {
 			return fmt.Errorf("delete from %s: %w", table, err)
 		}
@@ -324,6 +385,7 @@ func copyStudy(s *trellisv1.Study) *trellisv1.Study {
 		Numerics: s.Numerics, Fresh: s.Fresh, EarlierSpecs: s.EarlierSpecs, Indices: s.Indices, Settled: s.Settled,
 		Forecast: s.Forecast, Pretrained: s.Pretrained, WaitingFor: s.WaitingFor, Suspects: s.Suspects,
 		SpecHistory: s.SpecHistory, Creator: s.Creator, Refuted: s.Refuted,
+		Indexed: s.Indexed, Untouched: s.Untouched,
 	}
 }
 

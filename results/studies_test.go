@@ -58,7 +58,7 @@ func TestCreateStudyInvalid(t *testing.T) {
 			b, more := testRun("b", 8, 12, 3)
 			runs, trials := []*trellisv1.Run{a, b}, append(trials, more...)
 			breaks(study, runs, &trials)
-			if err := store.CreateStudy(1, at(1), study, runs, trials); !errors.Is(err, ErrInvalid) {
+			if err := store.CreateListed(1, at(1), study, runs, trials); !errors.Is(err, ErrInvalid) {
 				t.Errorf("error %v, want ErrInvalid", err)
 			}
 			if mustHash(t, store.Snapshot()) != empty {
@@ -75,7 +75,7 @@ func TestCreateStudyTakesOver(t *testing.T) {
 		State: lifecycle.StudyCanceled, ModifyIndex: 99, EndTime: at(9),
 	}
 	run, trials := testRun("a", 16, 0, 2, 4)
-	ok(t, store.CreateStudy(7, at(7), study, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(7, at(7), study, []*trellisv1.Run{run}, trials))
 	got, err := store.Snapshot().Study(nil, "s")
 	ok(t, err)
 	equal(t, "study", got, &trellisv1.Study{
@@ -101,7 +101,7 @@ func TestCreateStudyTakesOver(t *testing.T) {
 func TestDeleteStudyLeavesNothing(t *testing.T) {
 	store := newListStore(t)
 	run, trials := testRun("a", 16, 0, 2)
-	ok(t, store.CreateStudy(20, at(20), &trellisv1.Study{Name: "s2"}, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(20, at(20), &trellisv1.Study{Name: "s2"}, []*trellisv1.Run{run}, trials))
 	ok(t, store.DeleteStudy(21, "s"))
 	for table, rows := range tableTexts(t, store.Snapshot()) {
 		for _, row := range rows {
@@ -126,7 +126,7 @@ func TestListStudies(t *testing.T) {
 	for i := range 5 {
 		run, trials := testRun("a", 16, 0, 2)
 		study := &trellisv1.Study{Name: fmt.Sprintf("s%d", 9-i)}
-		ok(t, store.CreateStudy(uint64(250+i), at(1), study, []*trellisv1.Run{run}, trials))
+		ok(t, store.CreateListed(uint64(250+i), at(1), study, []*trellisv1.Run{run}, trials))
 	}
 	request := &trellisv1.ListStudiesRequest{PageSize: 2}
 	var names []string
@@ -172,7 +172,7 @@ func TestListStudiesLargePages(t *testing.T) {
 	for i := range studies {
 		run, trials := testRun("a", 16, 0, 2)
 		study := &trellisv1.Study{Name: fmt.Sprintf("s%d", i), Spec: spec}
-		ok(t, store.CreateStudy(uint64(1+i), at(1), study, []*trellisv1.Run{run}, trials))
+		ok(t, store.CreateListed(uint64(1+i), at(1), study, []*trellisv1.Run{run}, trials))
 	}
 	request := &trellisv1.ListStudiesRequest{}
 	listed := 0
@@ -195,7 +195,7 @@ func TestListStudiesLargePages(t *testing.T) {
 func TestStudyTimes(t *testing.T) {
 	store := newStore(t)
 	run, trials := testRun("a", 16, 0, 1)
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateListed(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
 	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
 	attempt := grant1(t, store, 3, "s", "a", "w")

@@ -167,7 +167,7 @@ func (r *replayer) create(name string, fresh bool, runs []string) error {
 		run, its := testRun(id, 16, uint64(len(trials)), milestones...)
 		all, trials = append(all, run), append(trials, its...)
 	}
-	return r.store.CreateStudy(r.index, at(r.index), &trellisv1.Study{Name: name, Fresh: fresh}, all, trials)
+	return r.store.CreateListed(r.index, at(r.index), &trellisv1.Study{Name: name, Fresh: fresh}, all, trials)
 }
 
 func (r *replayer) entry(kind string, args []string) *trellisv1.RecordCommand_Entry {

@@ -16,14 +16,17 @@ import (
 // A trial gets a row when it gets its result. Until then, the trial is derived from its run: see Snapshot.trialAt. So a
 // report writes only trials that get their results, no matter how many trials the run serves.
 
-// trialAt returns the trial with the number.
-func (s *Snapshot) trialAt(c *catalog.Catalog, number uint32) (*trellisv1.Trial, error) {
-	place, milestone := c.RunOf(number)
-	member, err := s.memberAt(nil, c.Study, place)
+// trialAt returns the trial with the index, or ErrNotFound.
+func (s *Snapshot) trialAt(c *catalog.Catalog, index uint64) (*trellisv1.Trial, error) {
+	place, milestone, ok := c.Trial(index)
+	if !ok {
+		return nil, ErrNotFound
+	}
+	member, err := s.memberAt(nil, c, place)
 	if err != nil {
 		return nil, err
 	}
-	return member.Trial(milestone, c.Indexes[number]), nil
+	return member.Trial(milestone, index), nil
 }
 
 // catalog returns a study's catalog, or ErrNotFound.
@@ -49,11 +52,7 @@ func (s *Snapshot) trial(study string, index uint64) (*trellisv1.Trial, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := c.From(index)
-	if at == len(c.ByIndex) || c.Indexes[c.ByIndex[at]] != index {
-		return nil, ErrNotFound
-	}
-	return s.trialAt(c, c.ByIndex[at])
+	return s.trialAt(c, index)
 }
 
 // Best returns the trial that ranks first among those that have been answered: see Compare. It is DIVERGED if all of
@@ -97,17 +96,15 @@ func (s *Snapshot) Served(study string) (iter.Seq[Served], error) {
 	if err != nil {
 		return nil, err
 	}
-	members, err := s.membersOf(study)
+	members, err := s.membersOf(c)
 	if err != nil {
 		return nil, err
 	}
 	return func(yield func(Served) bool) {
-		place := uint32(0)
-		for member := range members {
+		for place, member := range members {
 			if !yield(Served{member.Run, slices.Clip(member.Answers), c.IndexesAt(place)}) {
 				return
 			}
-			place++
 		}
 	}, nil
 }
@@ -145,12 +142,16 @@ func (s *Snapshot) WithLosses(trial *trellisv1.Trial) (*trellisv1.Trial, error) 
 // Trajectories returns a study's runs with their losses, which are nil before the first epoch, in the order in which
 // they are to be leased. It can be ranged over once.
 func (s *Snapshot) Trajectories(study string) (iter.Seq2[*trellisv1.Run, *trellisv1.Losses], error) {
-	members, err := s.membersOf(study)
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
+	}
+	members, err := s.membersOf(c)
 	if err != nil {
 		return nil, err
 	}
 	return func(yield func(*trellisv1.Run, *trellisv1.Losses) bool) {
-		for member := range members {
+		for _, member := range members {
 			if !yield(member.Run, member.Losses) {
 				return
 			}
@@ -166,11 +167,14 @@ func (s *Snapshot) Digest(study string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	members, err := s.membersOf(study)
+	members, err := s.membersOf(c)
 	if err != nil {
 		return "", fmt.Errorf("digest of study %q: %w", study, err)
 	}
-	all := slices.AppendSeq(make([]*trajectory.Trajectory, 0, len(c.Places)), members)
+	all := make([]*trajectory.Trajectory, 0, c.Runs())
+	for _, member := range members {
+		all = append(all, member)
+	}
 	if err := s.Err(); err != nil {
 		return "", err
 	}

@@ -48,7 +48,7 @@ func TestWatch(t *testing.T) {
 	}
 	create := func(t *testing.T, store *Store) {
 		run, trials := testRun("a", 16, 0, 2)
-		ok(t, store.CreateStudy(30, at(30), &trellisv1.Study{Name: "new"}, []*trellisv1.Run{run}, trials))
+		ok(t, store.CreateListed(30, at(30), &trellisv1.Study{Name: "new"}, []*trellisv1.Run{run}, trials))
 	}
 	grantPending := func(t *testing.T, store *Store) { grant1(t, store, 31, "s", "pending", "w") }
 	report := func(t *testing.T, store *Store) {

@@ -157,7 +157,7 @@ func (c *change) takeRuns(worker, event string) error {
 		return err
 	}
 	for lease := range held {
-		run, err := c.sections.find(lease.study, lease.run)
+		run, err := c.leased(lease.study, lease.run, lease.attempt)
 		if err != nil {
 			return err
 		}

@@ -105,7 +105,7 @@ func (p *plan) add(run *trellisv1.Run) error {
 		p.tally.Add(run, nil)
 		return nil
 	}
-	known, err := p.known(run.GetId())
+	known, err := p.known(run)
 	if err != nil {
 		return err
 	}

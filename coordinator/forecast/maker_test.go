@@ -31,12 +31,8 @@ func TestAForecastIsOfTheStudyAsItIs(t *testing.T) {
 				"max_epochs":    trellisv1.AxisOf[int](10),
 			}}},
 		})
-		trials, runs, err := grid.Expand(spec, nil, "test", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
 		study := &trellisv1.Study{Name: "slow", Spec: spec, Numerics: "test"}
-		if err := store.CreateStudy(1, timestamppb.Now(), study, runs, trials); err != nil {
+		if err := store.CreateStudy(1, timestamppb.Now(), study); err != nil {
 			t.Fatal(err)
 		}
 		maker := NewMaker(slog.New(slog.DiscardHandler))

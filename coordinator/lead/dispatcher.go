@@ -134,9 +134,12 @@ func (d *dispatcher) freeSlots(workers []*trellisv1.Worker) (slots []*trellisv1.
 // grant leases runs to workers. The workers' sessions send the assignments when they see the leases in the store. It
 // returns an error if a grant was refused.
 func (d *dispatcher) grant(ctx context.Context, runs []*trellisv1.Run, workers []string) error {
-	grants := make([]*trellisv1.Grant, len(runs))
+	grants, snapshot := make([]*trellisv1.Grant, len(runs)), d.store.Snapshot()
 	for i, run := range runs {
 		grants[i] = &trellisv1.Grant{Study: run.GetStudy(), Run: run.GetId(), Worker: workers[i]}
+		if place, err := snapshot.Place(run); err == nil {
+			grants[i].Place = &place
+		}
 	}
 	answer, err := d.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Grant{
 		Grant: &trellisv1.GrantCommand{Grants: grants},

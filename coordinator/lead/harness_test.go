@@ -68,12 +68,7 @@ func (l *testLog) apply(index uint64, now *timestamppb.Timestamp, command *trell
 	switch change := command.GetChange().(type) {
 	case *trellisv1.Command_CreateStudy:
 		spec := change.CreateStudy.GetSpec()
-		trials, runs, err := grid.Expand(spec, nil, "test", nil)
-		if err != nil {
-			return err
-		}
-		return l.store.CreateStudy(index, now, &trellisv1.Study{Name: spec.GetName(), Spec: spec, Numerics: "test"},
-			runs, trials)
+		return l.store.CreateStudy(index, now, &trellisv1.Study{Name: spec.GetName(), Spec: spec, Numerics: "test"})
 	case *trellisv1.Command_SetWorker:
 		return l.store.SetWorker(index, now, trajectory.LatestRules, change.SetWorker.GetWorker())
 	case *trellisv1.Command_Grant:

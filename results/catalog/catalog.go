@@ -5,31 +5,332 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lattice"
 	"trellis/results/listing"
-	"trellis/results/pruning"
 	"trellis/results/trajectory"
 )
 
-// Catalog says which runs and trials a study has, and where they are. It is never changed. When the study is extended,
-// a larger catalog replaces it: runs keep their places and trials their indexes, but trials may get other numbers. A
-// run's place is its position in the order in which runs are leased. Trials are numbered by the place of their run, and
-// then by its milestones.
+// Catalog says which runs and trials a study has, and where they are. A run's place is its position in the order in which
+// runs are trained. The first places belong to the runs of the base, which follow from the study's spec. Listed runs have
+// places after them, from ListedFrom on if there is a base: it may grow.
+//
+// A catalog is never changed. When the study is extended, a larger one replaces it: runs keep their places and trials
+// their indexes, but a run may have more trials.
 type Catalog struct {
 	Study string
-	// Places has the place of each run, by id.
-	Places map[string]uint32
-	// First is the number of the first trial of the run at each place, and at the end the number of all trials.
-	First []uint32
-	// Indexes has the trials' indexes, by number. ByIndex has their numbers, ordered by index.
-	Indexes []uint64
-	ByIndex []uint32
-	// Smallest is the smallest id of the runs.
-	Smallest string
+	// Base is nil if all runs are listed.
+	Base *Base
+
+	// places has the places of the listed runs, by id.
+	places map[string]uint32
+	// first is the position in indexes of the first trial of each listed run, and at the end the number of all. indexes
+	// are those of their trials, by run and milestone.
+	first   []uint32
+	indexes []uint64
+	// lengthened are the trials of the base's runs that have more than those of the base, by place.
+	lengthened map[uint32]trials
+	// listed are all trials that are not the base's, ordered by index.
+	listed   []Trial
+	smallest string
+}
+
+// Base is what follows from the spec that a study was created with.
+type Base struct {
+	*lattice.Lattice
+	// Terms are those of the study, and Created is its create_index.
+	Terms   *trajectory.Terms
+	Created uint64
+	// Untouched is what has become of the runs that have no row. Nil: they are PENDING.
+	Untouched *trellisv1.Untouched
+}
+
+// Trial is a listed trial: its index, the place of its run, and its max_epochs.
+type Trial struct {
+	Index  uint64
+	Place  uint32
+	Epochs uint32
+}
+
+// trials are those of a run, by milestone.
+type trials struct {
+	milestones []uint32
+	indexes    []uint64
+}
+
+// New returns the catalog of a study with a base, which may be nil, the listed runs, in the order of their places, and the
+// trials that are not the base's. Every milestone of a listed run needs its trial, and every trial an index of its own.
+func New(study string, base *Base, runs []*trellisv1.Run, listed []Trial) (*Catalog, error) {
+	c := &Catalog{Study: study, Base: base, places: make(map[string]uint32, len(runs)), first: make([]uint32, 1, len(runs)+1)}
+	for i, run := range runs {
+		if err := checkRun(run); err != nil {
+			return nil, fmt.Errorf("run %s: %w", run.Id, err)
+		}
+		if _, again := c.places[run.Id]; again {
+			return nil, fmt.Errorf("run %s: it occurs twice: %w", run.Id, listing.ErrInvalid)
+		}
+		c.places[run.Id] = c.from() + uint32(i)
+		if i == 0 || run.Id < c.smallest {
+			c.smallest = run.Id
+		}
+		c.first = append(c.first, c.first[i]+uint32(len(run.Milestones)))
+	}
+	c.indexes = make([]uint64, c.first[len(runs)])
+	if c.listed = listed; len(listed) > 0 || len(runs) > 0 || base == nil {
+		return c, c.addTrials(runs)
+	}
+	return c, nil
+}
+
+// addTrials gives every listed trial its place among those of its run.
+func (c *Catalog) addTrials(runs []*trellisv1.Run) error {
+	slices.SortFunc(c.listed, func(a, b Trial) int { return cmp.Compare(a.Index, b.Index) })
+	ofRuns, given := 0, make([]bool, len(c.indexes))
+	for i, trial := range c.listed {
+		if i > 0 && trial.Index == c.listed[i-1].Index {
+			return fmt.Errorf("trial %d: it occurs twice: %w", trial.Index, listing.ErrInvalid)
+		}
+		if trial.Place < c.from() {
+			c.lengthen(trial)
+			continue
+		}
+		number := trial.Place - c.from()
+		milestone, _ := slices.BinarySearch(runs[number].Milestones, trial.Epochs)
+		at := c.first[number] + uint32(milestone)
+		if c.indexes[at] = trial.Index; !given[at] {
+			ofRuns++
+		}
+		given[at] = true
+	}
+	if ofRuns != len(c.indexes) || len(c.listed) > ofRuns && c.Base == nil || c.Trials() == 0 {
+		return fmt.Errorf("%d trials for runs with %d milestones: %w", len(c.listed), len(c.indexes), listing.ErrInvalid)
+	}
+	return nil
+}
+
+// lengthen adds a trial to a run of the base.
+func (c *Catalog) lengthen(trial Trial) {
+	if c.lengthened == nil {
+		c.lengthened = map[uint32]trials{}
+	}
+	its, known := c.lengthened[trial.Place]
+	if !known {
+		its = trials{c.Base.Run(trial.Place).Milestones, c.Base.Indexes(trial.Place)}
+	}
+	milestone, _ := slices.BinarySearch(its.milestones, trial.Epochs)
+	c.lengthened[trial.Place] = trials{
+		slices.Insert(its.milestones, milestone, trial.Epochs), slices.Insert(its.indexes, milestone, trial.Index),
+	}
+}
+
+// ListedFrom is the place of the first listed run of a study with a base. No base is as large.
+const ListedFrom = 1 << 31
+
+// from is the place of the first listed run.
+func (c *Catalog) from() uint32 {
+	if c.Base == nil {
+		return 0
+	}
+	return ListedFrom
+}
+
+// InBase says whether the run at a place follows from the spec.
+func (c *Catalog) InBase(place uint32) bool { return place < c.from() }
+
+// Has says whether there is a run at a place.
+func (c *Catalog) Has(place uint32) bool {
+	first, next := c.ListedPlaces()
+	return place < c.BaseRuns() || first <= place && place < next
+}
+
+// BaseRuns returns how many runs follow from the spec: those at the first places.
+func (c *Catalog) BaseRuns() uint32 {
+	if c.Base == nil {
+		return 0
+	}
+	return c.Base.Runs()
+}
+
+// ListedPlaces returns the place of the first listed run, and that after the last.
+func (c *Catalog) ListedPlaces() (first, next uint32) {
+	return c.from(), c.from() + uint32(len(c.first)-1)
+}
+
+// Runs returns the number of runs.
+func (c *Catalog) Runs() int { return int(c.BaseRuns()) + len(c.first) - 1 }
+
+// Trials returns the number of trials.
+func (c *Catalog) Trials() uint64 {
+	if c.Base == nil {
+		return uint64(len(c.listed))
+	}
+	return c.Base.Trials() + uint64(len(c.listed))
+}
+
+// Listed returns the trials that don't follow from the spec, by index.
+func (c *Catalog) Listed() []Trial { return c.listed }
+
+// Indices returns a number that all trials' indexes are below: the largest plus one, as far as they are listed.
+func (c *Catalog) Indices() uint64 {
+	indices := uint64(0)
+	if c.Base != nil {
+		indices = c.Base.Indices()
+	}
+	if n := len(c.listed); n > 0 {
+		indices = max(indices, c.listed[n-1].Index+1)
+	}
+	return indices
+}
+
+// PlaceOf returns the place of one of the study's own runs.
+func (c *Catalog) PlaceOf(run *trellisv1.Run) uint32 {
+	if place, listed := c.places[run.Id]; listed {
+		return place
+	}
+	return run.Place
+}
+
+// Lists says whether the run with an id is listed.
+func (c *Catalog) Lists(id string) bool {
+	_, listed := c.places[id]
+	return listed
+}
+
+// Find returns the place of the run with an id. It may take as long as it takes to compute the ids of all runs, the first
+// time.
+func (c *Catalog) Find(id string) (place uint32, ok bool) {
+	if place, ok = c.places[id]; ok || c.Base == nil {
+		return place, ok
+	}
+	return c.Base.PlaceOfID(id)
+}
+
+// Twin returns the place of the run that has the id of another study's run, if there is one. It may be another run: the
+// caller compares the ids.
+func (c *Catalog) Twin(run *trellisv1.Run) (place uint32, ok bool) {
+	if place, ok = c.places[run.Id]; ok || c.Base == nil {
+		return place, ok
+	}
+	return c.Base.PlaceOf(run.Parameters)
+}
+
+// Trial returns the place of the run of a trial, and which of its milestones the trial has. ok is false if the study has
+// no such trial.
+func (c *Catalog) Trial(index uint64) (place, milestone uint32, ok bool) {
+	at := c.listedFrom(index)
+	if at < len(c.listed) && c.listed[at].Index == index {
+		place, ok = c.listed[at].Place, true
+	} else if c.Base != nil {
+		place, milestone, ok = c.Base.Find(index)
+		if _, more := c.lengthened[place]; !ok || !more {
+			return place, milestone, ok
+		}
+	}
+	if !ok {
+		return 0, 0, false
+	}
+	return place, uint32(slices.Index(c.IndexesAt(place), index)), true
+}
+
+// listedFrom returns the position of the first listed trial at or after an index.
+func (c *Catalog) listedFrom(index uint64) int {
+	return sort.Search(len(c.listed), func(i int) bool { return c.listed[i].Index >= index })
+}
+
+// From returns the lowest index of a trial at or after an index. ok is false if there is none.
+func (c *Catalog) From(index uint64) (lowest uint64, ok bool) {
+	if c.Base != nil {
+		lowest, ok = c.Base.From(index)
+	}
+	if at := c.listedFrom(index); at < len(c.listed) && (!ok || c.listed[at].Index < lowest) {
+		return c.listed[at].Index, true
+	}
+	return lowest, ok
+}
+
+// IndexesAt returns the indexes of the trials of the run at a place, by milestone.
+func (c *Catalog) IndexesAt(place uint32) []uint64 {
+	if its, more := c.lengthened[place]; more {
+		return its.indexes
+	}
+	if c.InBase(place) {
+		return c.Base.Indexes(place)
+	}
+	number := place - c.from()
+	return c.indexes[c.first[number]:c.first[number+1]:c.first[number+1]]
+}
+
+// Untouched returns the run of the base at a place as it is while nobody has given it anything.
+func (c *Catalog) Untouched(place uint32) *trajectory.Trajectory {
+	run := c.Base.Run(place)
+	run.Study, run.ModifyIndex = c.Study, c.Base.Created
+	if its, more := c.lengthened[place]; more {
+		run.Milestones = its.milestones
+		run.Parameters = trajectory.ParametersAt(run, its.milestones[len(its.milestones)-1])
+	}
+	if u := c.Base.Untouched; u != nil {
+		run.State, run.Error, run.ModifyIndex = trajectory.StateOfUntouched(u), u.Error, u.ModifyIndex
+	}
+	return &trajectory.Trajectory{Run: run, Terms: c.Base.Terms}
+}
+
+// WithUntouched returns the catalog with what has become of untouched runs.
+func (c *Catalog) WithUntouched(untouched *trellisv1.Untouched) *Catalog {
+	changed, base := *c, *c.Base
+	base.Untouched = untouched
+	changed.Base = &base
+	return &changed
+}
+
+// Cost returns the numbers of runs, trials and epochs of the base, with those that its runs have got since.
+func (c *Catalog) Cost() (runs, trials, epochs uint64) {
+	if c.Base == nil {
+		return 0, 0, 0
+	}
+	runs, trials, epochs = uint64(c.Base.Runs()), c.Base.Trials(), c.Base.Epochs()
+	for place, its := range c.lengthened {
+		before := c.Base.Run(place)
+		trials += uint64(len(its.milestones) - len(before.Milestones))
+		epochs += uint64(its.milestones[len(its.milestones)-1] - before.Parameters.GetMaxEpochs())
+	}
+	return runs, trials, epochs
+}
+
+// Progress returns that of a study whose runs are all untouched, without the listed ones.
+func (c *Catalog) Progress() *trellisv1.Progress {
+	if c.Base == nil {
+		return &trellisv1.Progress{}
+	}
+	runs, trials, epochs := c.Cost()
+	return trajectory.Untouched(runs, trials, epochs, c.Base.Untouched)
+}
+
+// Smallest returns the smallest id of the runs. It may take as long as it takes to compute the ids of all, the first time.
+func (c *Catalog) Smallest() string {
+	if c.Base == nil {
+		return c.smallest
+	}
+	if smallest := c.Base.Smallest(); len(c.places) == 0 || smallest < c.smallest {
+		return smallest
+	}
+	return c.smallest
+}
+
+// HasListedOf says whether two studies list a run in common.
+func (c *Catalog) HasListedOf(other *Catalog) bool {
+	fewer, more := c.places, other.places
+	if len(fewer) > len(more) {
+		fewer, more = more, fewer
+	}
+	for id := range fewer {
+		if _, ok := more[id]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // checkRun returns an error that says what is wrong with a new run, or nil.
@@ -47,139 +348,17 @@ func checkRun(run *trellisv1.Run) error {
 	return nil
 }
 
-// CompareRuns defines the order in which runs are leased: the longest first, and runs of the same length in the order
-// of the grid. A long run that starts last would keep one worker busy while the others have nothing to do.
-func CompareRuns(a, b *trellisv1.Run) int {
-	return cmp.Or(
-		cmp.Compare(b.Parameters.GetMaxEpochs(), a.Parameters.GetMaxEpochs()),
-		cmp.Compare(a.FirstTrial, b.FirstTrial),
-		strings.Compare(a.Id, b.Id),
-	)
-}
-
-// Order returns the order in which a study's runs are leased: that of CompareRuns, except that a study that prunes
-// orders runs of the same length by their ids. Pruning compares a run with those before it. Neighbors in a grid are
-// alike, so in grid order many poor runs would look good. Ids are hashes, so their order is random.
-func Order(study *trellisv1.Study) func(a, b *trellisv1.Run) int {
-	if pruning.Of(study.GetSpec()) == nil {
-		return CompareRuns
-	}
-	return func(a, b *trellisv1.Run) int {
-		return cmp.Or(cmp.Compare(b.Parameters.GetMaxEpochs(), a.Parameters.GetMaxEpochs()),
-			strings.Compare(a.Id, b.Id))
-	}
-}
-
-// New returns a catalog of runs, which must be in the order of their places. The caller adds its trials.
-func New(study string, runs []*trellisv1.Run) (*Catalog, error) {
-	c := &Catalog{Study: study, Places: make(map[string]uint32, len(runs)), First: make([]uint32, 1, len(runs)+1)}
-	for place, run := range runs {
-		if err := checkRun(run); err != nil {
-			return nil, fmt.Errorf("run %s: %w", run.Id, err)
-		}
-		if _, again := c.Places[run.Id]; again {
-			return nil, fmt.Errorf("run %s: it occurs twice: %w", run.Id, listing.ErrInvalid)
-		}
-		c.Places[run.Id] = uint32(place)
-		if place == 0 || run.Id < c.Smallest {
-			c.Smallest = run.Id
-		}
-		c.First = append(c.First, c.First[place]+uint32(len(run.Milestones)))
-	}
-	c.Indexes = make([]uint64, c.First[len(runs)])
-	c.ByIndex = make([]uint32, 0, len(c.Indexes))
-	return c, nil
-}
-
-// Inherit copies the trials of a study's catalog from before an extension. The old runs are still there, in the same
-// places, with the same milestones and perhaps more.
-func (c *Catalog) Inherit(before *Catalog, old, runs []*trellisv1.Run) {
-	numbers := make([]uint32, len(before.Indexes))
-	for place, run := range old {
-		milestone := uint32(0)
-		for i, epochs := range run.Milestones {
-			for runs[place].Milestones[milestone] != epochs {
-				milestone++
-			}
-			numbers[int(before.First[place])+i] = c.First[place] + milestone
-		}
-	}
-	for _, number := range before.ByIndex {
-		c.Indexes[numbers[number]] = before.Indexes[number]
-		c.ByIndex = append(c.ByIndex, numbers[number])
-	}
-}
-
-// AddTrial adds a trial, and returns its number.
-func (c *Catalog) AddTrial(runs []*trellisv1.Run, trial *trellisv1.Trial) (uint32, error) {
-	place, ok := c.Places[trial.GetRun()]
-	if !ok {
-		return 0, fmt.Errorf("run %s not found: %w", trial.GetRun(), listing.ErrInvalid)
-	}
-	run, epochs := runs[place], trial.GetParameters().GetMaxEpochs()
-	milestone, ok := slices.BinarySearch(run.Milestones, epochs)
-	switch {
+// TrialOf returns the entry of a listed trial of the run, at a place.
+func TrialOf(run *trellisv1.Run, place uint32, trial *trellisv1.Trial) (Trial, error) {
+	epochs := trial.GetParameters().GetMaxEpochs()
+	switch _, ok := slices.BinarySearch(run.Milestones, epochs); {
 	case !ok:
-		return 0, fmt.Errorf("%d epochs are not a milestone of run %s: %w", epochs, run.Id, listing.ErrInvalid)
+		return Trial{}, fmt.Errorf("%d epochs are not a milestone of run %s: %w", epochs, run.Id, listing.ErrInvalid)
 	case trial.GetIndex() < run.FirstTrial:
-		return 0, fmt.Errorf("it is before the first trial, %d, of run %s: %w", run.FirstTrial, run.Id,
+		return Trial{}, fmt.Errorf("it is before the first trial, %d, of run %s: %w", run.FirstTrial, run.Id,
 			listing.ErrInvalid)
 	case !proto.Equal(trial.GetParameters(), trajectory.ParametersAt(run, epochs)):
-		return 0, fmt.Errorf("its parameters are not those of run %s: %w", run.Id, listing.ErrInvalid)
+		return Trial{}, fmt.Errorf("its parameters are not those of run %s: %w", run.Id, listing.ErrInvalid)
 	}
-	number := c.First[place] + uint32(milestone)
-	c.Indexes[number] = trial.GetIndex()
-	c.ByIndex = append(c.ByIndex, number)
-	return number, nil
-}
-
-// Complete says whether every milestone of a run has its trial, and every trial an index of its own.
-func (c *Catalog) Complete() error {
-	if len(c.ByIndex) == 0 || len(c.ByIndex) != len(c.Indexes) {
-		return fmt.Errorf("%d trials for runs with %d milestones: %w", len(c.ByIndex), len(c.Indexes),
-			listing.ErrInvalid)
-	}
-	slices.SortFunc(c.ByIndex, func(a, b uint32) int { return cmp.Compare(c.Indexes[a], c.Indexes[b]) })
-	for i, number := range c.ByIndex[1:] {
-		if c.Indexes[number] == c.Indexes[c.ByIndex[i]] {
-			return fmt.Errorf("trial %d: it occurs twice: %w", c.Indexes[number], listing.ErrInvalid)
-		}
-	}
-	return nil
-}
-
-// RunOf returns the place of a trial's run, and which of its milestones the trial has.
-func (c *Catalog) RunOf(number uint32) (place, milestone uint32) {
-	if len(c.Indexes) == len(c.Places) {
-		return number, 0
-	}
-	place = uint32(sort.Search(len(c.Places), func(place int) bool { return c.First[place+1] > number }))
-	return place, number - c.First[place]
-}
-
-// Indices returns the largest index of the trials plus one.
-func (c *Catalog) Indices() uint64 { return c.Indexes[c.ByIndex[len(c.ByIndex)-1]] + 1 }
-
-// IndexesAt returns the indexes of the trials of the run at a place, by milestone.
-func (c *Catalog) IndexesAt(place uint32) []uint64 {
-	return c.Indexes[c.First[place]:c.First[place+1]:c.First[place+1]]
-}
-
-// From returns the position in ByIndex of the first trial at or after an index.
-func (c *Catalog) From(index uint64) int {
-	return sort.Search(len(c.ByIndex), func(i int) bool { return c.Indexes[c.ByIndex[i]] >= index })
-}
-
-// HasRunOf says whether two studies have a run in common.
-func (c *Catalog) HasRunOf(other *Catalog) bool {
-	fewer, more := c.Places, other.Places
-	if len(fewer) > len(more) {
-		fewer, more = more, fewer
-	}
-	for id := range fewer {
-		if _, ok := more[id]; ok {
-			return true
-		}
-	}
-	return false
+	return Trial{trial.GetIndex(), place, epochs}, nil
 }

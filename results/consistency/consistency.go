@@ -2,12 +2,10 @@ package consistency
 
 import (
 	"fmt"
-	"slices"
 
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/auditing"
 	"trellis/results/lifecycle"
 	"trellis/results/snapshotfile"
 	"trellis/results/trajectory"
@@ -62,14 +60,13 @@ func ProgressOf(runs []*trellisv1.Run) *trellisv1.Progress {
 	return progress
 }
 
-// CheckStudy returns an error if a study contradicts its runs. indices is the largest index of its trials plus one.
-func CheckStudy(study *trellisv1.Study, runs []*trellisv1.Run, indices uint64) error {
+// CheckStudy returns an error if a study contradicts its runs, which have the given progress, and of which some are leased or
+// not. indices is the largest index of its trials plus one.
+func CheckStudy(study *trellisv1.Study, progress *trellisv1.Progress, leased bool, indices uint64) error {
 	if study.Indices < indices {
 		return fmt.Errorf("study %q says that its trials' indices are below %d, but has a trial %d: %w",
 			study.Name, study.Indices, indices-1, snapshotfile.ErrCorrupt)
 	}
-	progress := ProgressOf(runs)
-	leased := slices.ContainsFunc(runs, auditing.Held)
 	// These are sums of numbers that were added in another order.
 	progress.TrainingSeconds = study.GetProgress().GetTrainingSeconds()
 	progress.SecondsShared = study.GetProgress().GetSecondsShared()

@@ -55,7 +55,7 @@ func newStudyStore(
 	ok(t, err)
 	s := &studyStore{TB: t, Store: store}
 	study.Name = "s"
-	ok(t, store.CreateStudy(s.next(), s.now(), study, runs, trials))
+	ok(t, store.CreateListed(s.next(), s.now(), study, runs, trials))
 	ok(t, store.SetWorker(s.next(), s.now(), trajectory.LatestRules, &trellisv1.Worker{
 		Name: "w", State: trellisv1.WorkerState_WORKER_STATE_READY, Slots: uint32(len(runs) + 1000),
 	}))

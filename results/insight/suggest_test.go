@@ -486,7 +486,7 @@ func TestNextName(t *testing.T) {
 	for _, taken := range []string{"paper", "paper-2", "quick-3"} {
 		ok(
 			t,
-			store.CreateStudy(store.next(), store.now(), &trellisv1.Study{Name: taken}, []*trellisv1.Run{run}, trials),
+			store.CreateListed(store.next(), store.now(), &trellisv1.Study{Name: taken}, []*trellisv1.Run{run}, trials),
 		)
 	}
 	long := strings.Repeat("a", 63)

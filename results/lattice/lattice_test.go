@@ -4,17 +4,17 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/catalog"
 	"trellis/results/grid"
 )
 
-// A lattice has the runs and trials that grid.Expand lists, in the order of catalog.Order, as far as the budget goes; and it
+// A lattice has the runs and trials that grid.Expand lists, in the order that a catalog has, as far as the budget goes; and it
 // finds all of them again.
 func TestLatticeIsExpand(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -103,12 +103,12 @@ func expand(t *rapid.T, study *trellisv1.Study) *expansion {
 			return cmp.Compare(a.Parameters.MaxEpochs, b.Parameters.MaxEpochs)
 		})
 	}
-	switch study.Spec.Order {
-	case trellisv1.Order_ORDER_UNSPECIFIED:
-		slices.SortFunc(runs, catalog.Order(study))
-	case trellisv1.Order_ORDER_LONGEST:
-		slices.SortFunc(runs, catalog.CompareRuns)
-	case trellisv1.Order_ORDER_AS_WRITTEN, trellisv1.Order_ORDER_RANDOM:
+	switch order := study.Spec.Order; {
+	case order == trellisv1.Order_ORDER_UNSPECIFIED && study.Spec.Pruning != nil:
+		slices.SortFunc(runs, longestThenByID)
+	case order == trellisv1.Order_ORDER_UNSPECIFIED || order == trellisv1.Order_ORDER_LONGEST:
+		slices.SortFunc(runs, longest)
+	default:
 		slices.SortFunc(runs, func(a, b *trellisv1.Run) int { return cmp.Compare(a.FirstTrial, b.FirstTrial) })
 	}
 	if study.Spec.Order == trellisv1.Order_ORDER_RANDOM {
@@ -344,4 +344,14 @@ func TestWalk(t *testing.T) {
 			}
 		}
 	})
+}
+
+// longest is the order in which older versions trained runs, and longestThenByID that of studies that prune.
+func longest(a, b *trellisv1.Run) int {
+	return cmp.Or(cmp.Compare(b.Parameters.GetMaxEpochs(), a.Parameters.GetMaxEpochs()),
+		cmp.Compare(a.FirstTrial, b.FirstTrial))
+}
+
+func longestThenByID(a, b *trellisv1.Run) int {
+	return cmp.Or(cmp.Compare(b.Parameters.GetMaxEpochs(), a.Parameters.GetMaxEpochs()), strings.Compare(a.Id, b.Id))
 }

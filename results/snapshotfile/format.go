@@ -9,7 +9,7 @@ import (
 
 const (
 	// Version is the version of the format that a Writer writes, and the latest that a Reader reads.
-	Version = 7
+	Version = 8
 	// HeadSize is the size of a block's head in bytes: the length of its payload, the checksum of its payload, and the
 	// checksum of the head, 4 bytes each.
 	HeadSize = 12

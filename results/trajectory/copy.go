@@ -18,7 +18,7 @@ func CopyRun(r *trellisv1.Run) *trellisv1.Run {
 		SharedEpochs: r.SharedEpochs, SharedSeconds: r.SharedSeconds, SharedFrom: r.SharedFrom,
 		Spared: r.Spared, MissingWeights: r.MissingWeights,
 		Trainings: r.Trainings, Dispute: r.Dispute, Decided: r.Decided, Audit: r.Audit,
-		Objective: r.Objective, Metric: r.Metric, Outputs: r.Outputs,
+		Objective: r.Objective, Metric: r.Metric, Outputs: r.Outputs, Place: r.Place,
 	}
 }
 

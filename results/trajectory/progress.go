@@ -18,6 +18,27 @@ func AddProgress(progress *trellisv1.Progress, before, after *trellisv1.Run) {
 	progress.SecondsShared += after.SharedSeconds - before.GetSharedSeconds()
 }
 
+// AddTouched updates a study's progress after one of its untouched runs has become what it is now.
+func AddTouched(progress *trellisv1.Progress, untouched *trellisv1.Untouched, now *trellisv1.Run) {
+	AddProgress(progress, &trellisv1.Run{
+		Parameters: now.Parameters, Milestones: now.Milestones, State: StateOfUntouched(untouched),
+	}, now)
+}
+
+// Untouched returns the progress of a study with the given number of runs, trials and epochs, of which none is touched.
+func Untouched(runs, trials, epochs uint64, untouched *trellisv1.Untouched) *trellisv1.Progress {
+	progress := &trellisv1.Progress{Runs: runs, Trials: trials}
+	switch StateOfUntouched(untouched) {
+	case lifecycle.RunFailed:
+		progress.RunsFailed, progress.TrialsFailed = runs, trials
+	case lifecycle.RunCanceled:
+		progress.RunsCanceled, progress.TrialsCanceled = runs, trials
+	default:
+		progress.EpochsLeft = epochs
+	}
+	return progress
+}
+
 // countRun adds a run's share to the counts, times sign, which is 1 or, modulo 2^64, -1. The trials follow from the
 // run: each has its own milestone.
 func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {

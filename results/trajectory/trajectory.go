@@ -117,6 +117,16 @@ var unanswered = map[trellisv1.RunState]trellisv1.TrialState{
 // Unanswered returns the state of a run's trials that have no result.
 func Unanswered(run *trellisv1.Run) trellisv1.TrialState { return unanswered[run.State] }
 
+// StateOfUntouched returns the state of runs that nobody has given anything to.
+func StateOfUntouched(untouched *trellisv1.Untouched) trellisv1.RunState {
+	for run, trial := range unanswered {
+		if trial == untouched.GetState() {
+			return run
+		}
+	}
+	return lifecycle.RunPending
+}
+
 // lateAnswer is the trial of a run with the given epochs as it would have been answered when the run had come so far.
 func lateAnswer(from *Trajectory, epochs uint32, index uint64) *trellisv1.Trial {
 	run := from.Run

@@ -306,7 +306,9 @@ type CreateStudyCommand struct {
 	// Use no results of other studies.
 	Fresh bool `protobuf:"varint,4,opt,name=fresh,proto3" json:"fresh,omitempty"`
 	// What spec.pretrained refers to.
-	Pretrained    *Source `protobuf:"bytes,5,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
+	Pretrained *Source `protobuf:"bytes,5,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
+	// Runs and trials follow from the spec: see Study.indexed. Unset in commands of older versions: all are stored.
+	Indexed       bool `protobuf:"varint,6,opt,name=indexed,proto3" json:"indexed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -374,6 +376,13 @@ func (x *CreateStudyCommand) GetPretrained() *Source {
 		return x.Pretrained
 	}
 	return nil
+}
+
+func (x *CreateStudyCommand) GetIndexed() bool {
+	if x != nil {
+		return x.Indexed
+	}
+	return false
 }
 
 // ExtendStudyCommand adds trials to a study: all trials of a larger spec that includes the study's own, or single
@@ -1090,7 +1099,7 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\tprincipal\x18\v \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12\x18\n" +
 	"\aaddress\x18\f \x01(\tR\aaddress\x12\x16\n" +
 	"\x06method\x18\r \x01(\tR\x06methodB\b\n" +
-	"\x06change\"\xd5\x01\n" +
+	"\x06change\"\xef\x01\n" +
 	"\x12CreateStudyCommand\x12)\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12.\n" +
 	"\bdata_set\x18\x02 \x01(\v2\x13.trellis.v1.DataSetR\adataSet\x12\x1a\n" +
@@ -1098,7 +1107,8 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\x05fresh\x18\x04 \x01(\bR\x05fresh\x122\n" +
 	"\n" +
 	"pretrained\x18\x05 \x01(\v2\x12.trellis.v1.SourceR\n" +
-	"pretrained\"\xe2\x01\n" +
+	"pretrained\x12\x18\n" +
+	"\aindexed\x18\x06 \x01(\bR\aindexed\"\xe2\x01\n" +
 	"\x12ExtendStudyCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x18\n" +
 	"\aindices\x18\x02 \x01(\x04R\aindices\x12)\n" +

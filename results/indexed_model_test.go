@@ -1,0 +1,350 @@
+package results
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
+	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
+)
+
+// TestIndexedStudies: a study whose runs follow from its spec and one whose runs are all listed give the same answers,
+// whatever happens to both.
+func TestIndexedStudies(tb *testing.T) {
+	rapid.Check(tb, func(t *rapid.T) {
+		p := &pair{tb: tb, t: t, indexed: newStore(tb), listed: newStore(tb), specs: map[string]*trellisv1.StudySpec{}}
+		p.both("set a worker", func(s *Store) error {
+			return s.SetWorker(p.next(), at(1), trajectory.LatestRules, &trellisv1.Worker{
+				Name: "w", State: lifecycle.WorkerReady, Slots: 5, Machine: "m",
+			})
+		})
+		actions := map[string]func(*rapid.T){
+			"create": p.create, "grant": p.grant, "report": p.report, "end": p.end, "state": p.state, "extend": p.extend,
+			"retry": p.retry, "delete": p.remove, "restore": p.restore, "refuse": p.refuse, "": p.check,
+		}
+		p.create(t)
+		t.Repeat(actions)
+	})
+}
+
+type pair struct {
+	tb              *testing.T
+	t               *rapid.T
+	indexed, listed *Store
+	index           uint64
+	specs           map[string]*trellisv1.StudySpec
+}
+
+// next is the index of the command that both stores get next.
+func (p *pair) next() uint64 { return p.index }
+
+// both gives both stores a command, and wants the same error of both.
+func (p *pair) both(what string, do func(*Store) error) {
+	p.index++
+	a, b := do(p.indexed), do(p.listed)
+	if (a == nil) != (b == nil) {
+		p.t.Fatalf("%s: error %v, of the listed one %v", what, a, b)
+	}
+}
+
+func (p *pair) names() []string {
+	var names []string
+	for name := range p.specs {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (p *pair) create(t *rapid.T) {
+	name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name")
+	if p.specs[name] != nil {
+		t.Skip("it is there")
+	}
+	axis := func(label string, values ...int) *trellisv1.Axis {
+		return trellisv1.AxisOf(rapid.SliceOfNDistinct(rapid.SampledFrom(values), 1, 3, rapid.ID).Draw(t, label)...)
+	}
+	spec := &trellisv1.StudySpec{Name: name, Model: "synthetic", Seeds: axis("seeds", 1, 2, 3)}
+	for range rapid.IntRange(1, 2).Draw(t, "grids") {
+		spec.Grid = append(spec.Grid, &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+			"latent_dim": axis("latent_dim", 1, 2, 3, 4), "learning_rate": axis("learning_rate", 1, 2),
+			"weight_decay": trellisv1.AxisOf(0), "max_epochs": axis("max_epochs", 1, 2, 3, 5), "batch_size": trellisv1.AxisOf(64),
+		}})
+	}
+	spec.Where = rapid.SampledFrom([]string{"", "latent_dim > 1", "max_epochs > 1 || latent_dim == 2"}).Draw(t, "where")
+	if rapid.Bool().Draw(t, "prunes") {
+		spec.Pruning = ashaOf(1, 2)
+	}
+	trials, runs, err := grid.Expand(spec, nil, "1", nil)
+	if err != nil || len(trials) == 0 {
+		t.Skip("nothing is left")
+	}
+	if g, err := grid.New(spec); err != nil || trials[len(trials)-1].Index+1 != g.Size() {
+		t.Skip("listed trials end before the grid does")
+	}
+	study := &trellisv1.Study{Name: name, Spec: spec, Numerics: "1", Fresh: rapid.Bool().Draw(t, "fresh")}
+	p.specs[name] = spec
+	p.index++
+	ok(p.tb, p.indexed.CreateStudy(p.index, at(p.index), study))
+	ok(p.tb, p.listed.CreateListed(p.index, at(p.index), study, runs, trials))
+}
+
+func (p *pair) grant(t *rapid.T) {
+	runs, err := p.listed.Snapshot().NextRuns(nil, rapid.IntRange(1, 4).Draw(t, "runs"))
+	ok(p.tb, err)
+	if len(runs) == 0 {
+		t.Skip("no run waits")
+	}
+	run := runs[len(runs)-1]
+	grants := func(s *Store, placed bool) []*trellisv1.Grant {
+		grant := &trellisv1.Grant{Study: run.Study, Run: run.Id, Worker: "w"}
+		if placed {
+			its, err := s.Snapshot().Run(nil, run.Study, run.Id)
+			ok(p.tb, err)
+			place, err := s.Snapshot().Place(its)
+			ok(p.tb, err)
+			grant.Place = &place
+		}
+		return []*trellisv1.Grant{grant}
+	}
+	placed := rapid.Bool().Draw(t, "placed")
+	p.both("grant", func(s *Store) error { return s.Grant(p.index, at(p.index), grants(s, placed))[0] })
+}
+
+// held draws a run that the worker holds.
+func (p *pair) held(t *rapid.T) *trellisv1.Run {
+	runs, err := p.listed.Snapshot().RunsHeldBy(nil, "w")
+	ok(p.tb, err)
+	if len(runs) == 0 {
+		t.Skip("no run is held")
+	}
+	return rapid.SampledFrom(runs).Draw(t, "run")
+}
+
+func (p *pair) record(entry *trellisv1.RecordCommand_Entry) {
+	p.both("record", func(s *Store) error {
+		return s.Record(p.index, at(p.index), trajectory.LatestRules, []*trellisv1.RecordCommand_Entry{entry})[0]
+	})
+}
+
+// lossOf is what an epoch of a run has, whoever trains it.
+func lossIn(run *trellisv1.Run, epoch uint32) float64 {
+	return float64((uint32(run.Id[0])*7+uint32(run.Id[1])*3+epoch*5)%23) / 4
+}
+
+func (p *pair) report(t *rapid.T) {
+	run := p.held(t)
+	if run.Epochs == run.Parameters.MaxEpochs {
+		t.Skip("it has all epochs")
+	}
+	var losses []float64
+	for epoch := run.Epochs + 1; epoch <= min(run.Parameters.MaxEpochs, run.Epochs+2); epoch++ {
+		losses = append(losses, lossIn(run, epoch))
+	}
+	p.record(columnEntry(run.Study, run.Id, run.Attempt, run.Epochs+1, losses, losses, nil))
+	p.record(checkpointEntry(run.Study, run.Id, run.Attempt, run.Epochs+uint32(len(losses)), digest("a")))
+}
+
+func (p *pair) end(t *rapid.T) {
+	run := p.held(t)
+	switch rapid.IntRange(0, 3).Draw(t, "how") {
+	case 0:
+		p.record(returnEntry(run.Study, run.Id, run.Attempt))
+	case 1:
+		p.record(failureEntry(run.Study, run.Id, run.Attempt, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "no"))
+	default:
+		if run.Epochs == 0 {
+			t.Skip("it has no epochs")
+		}
+		p.record(stageEntry(run.Study, run.Id, run.Attempt, run.Epochs))
+	}
+}
+
+func (p *pair) state(t *rapid.T) {
+	name := rapid.SampledFrom(append(p.names(), "none")).Draw(t, "study")
+	state := rapid.SampledFrom([]trellisv1.StudyState{
+		lifecycle.StudyPaused, lifecycle.StudyRunning, lifecycle.StudyRunning, lifecycle.StudyCanceled,
+	}).Draw(t, "state")
+	p.both("set the state", func(s *Store) error { return s.SetStudyState(p.index, at(p.index), name, state) })
+}
+
+// refuse fails all runs of a study that wait, as programs do.
+func (p *pair) refuse(t *rapid.T) {
+	name := rapid.SampledFrom(append(p.names(), "none")).Draw(t, "study")
+	if p.specs[name] == nil || rapid.IntRange(0, 3).Draw(t, "rarely") > 0 {
+		t.Skip("not this time")
+	}
+	p.both("refuse", func(s *Store) error {
+		c := s.begin(p.index, at(p.index))
+		defer c.abort()
+		its, err := c.sections.catalog(name)
+		if err != nil {
+			return err
+		}
+		first, err := c.sections.at(its, 0)
+		if err != nil {
+			return err
+		}
+		if err := c.refuseWaiting(first, 0); err != nil {
+			return err
+		}
+		return c.commit()
+	})
+}
+
+func (p *pair) retry(t *rapid.T) {
+	name := rapid.SampledFrom(append(p.names(), "none")).Draw(t, "study")
+	p.both("retry", func(s *Store) error {
+		_, err := s.RetryStudy(p.index, at(p.index), trajectory.LatestRules, name, true)
+		return err
+	})
+}
+
+func (p *pair) extend(t *rapid.T) {
+	name := rapid.SampledFrom(append(p.names(), "none")).Draw(t, "study")
+	study, err := p.listed.Snapshot().Study(nil, name)
+	if err != nil {
+		t.Skip("no such study")
+	}
+	command := &trellisv1.ExtendStudyCommand{Study: name, Indices: study.Indices}
+	if rapid.Bool().Draw(t, "values") {
+		spec := proto.CloneOf(study.Spec)
+		axis := rapid.SampledFrom([]string{"max_epochs", "latent_dim"}).Draw(t, "axis")
+		for _, g := range spec.Grid {
+			values := g.Axes[axis].GetIntegers()
+			if more := rapid.Int64Range(1, 7).Draw(t, "value"); !slices.Contains(values, more) {
+				g.Axes[axis] = &trellisv1.Axis{Integers: append(slices.Clone(values), more)}
+			}
+		}
+		command.Spec = spec
+	} else {
+		at := study.Spec.Grid[0].Axes
+		command.Points = []*trellisv1.Parameters{{
+			MaxEpochs: uint32(at["max_epochs"].GetIntegers()[0]), Seed: uint32(rapid.IntRange(1, 5).Draw(t, "seed")),
+			Values: trellisv1.ValuesOf(map[string]any{
+				"latent_dim": int(at["latent_dim"].GetIntegers()[0]), "learning_rate": int(at["learning_rate"].GetIntegers()[0]),
+				"weight_decay": 0, "batch_size": 64,
+			}),
+		}}
+	}
+	trials, runs, next, err := grid.ExpandExtension(study, command)
+	ok(p.tb, err)
+	p.both("extend", func(s *Store) error {
+		_, err := s.ExtendStudy(p.index, at(p.index), name, Extension{
+			Indices: study.Indices, NextIndices: next, Spec: command.Spec, KeepDifference: true, Runs: runs, Trials: trials,
+		})
+		return err
+	})
+}
+
+func (p *pair) remove(t *rapid.T) {
+	name := rapid.SampledFrom(append(p.names(), "none")).Draw(t, "study")
+	if rapid.IntRange(0, 3).Draw(t, "rarely") > 0 {
+		t.Skip("not this time")
+	}
+	p.both("delete", func(s *Store) error { return s.DeleteStudy(p.index, name) })
+	delete(p.specs, name)
+}
+
+func (p *pair) restore(t *rapid.T) {
+	var data bytes.Buffer
+	_, err := p.indexed.Snapshot().WriteTo(&data)
+	ok(p.tb, err)
+	before, tables := mustHash(p.tb, p.indexed.Snapshot()), tableTexts(t, p.indexed.Snapshot())
+	ok(p.tb, p.indexed.Restore(&data))
+	if mustHash(p.tb, p.indexed.Snapshot()) != before {
+		t.Fatal("the restored store has another hash")
+	}
+	for name, rows := range tableTexts(t, p.indexed.Snapshot()) {
+		if !slices.Equal(rows, tables[name]) {
+			t.Fatalf("table %s:\n got %q\nwant %q", name, rows, tables[name])
+		}
+	}
+}
+
+// check compares all answers.
+func (p *pair) check(t *rapid.T) {
+	a, b := p.answers(t, p.indexed), p.answers(t, p.listed)
+	for i := range max(len(a), len(b)) {
+		if i >= len(a) || i >= len(b) || a[i] != b[i] {
+			t.Fatalf("answer %d:\n got %s\nwant %s", i, a[min(i, len(a)-1)], b[min(i, len(b)-1)])
+		}
+	}
+	checkIndexes(t, p.indexed.Snapshot())
+}
+
+// answers are what a store says, but for what tells the two apart: how runs are stored, and when one was changed that is not.
+func (p *pair) answers(t *rapid.T, s *Store) (texts []string) {
+	snapshot := s.Snapshot()
+	add := func(what string, message proto.Message, err error) {
+		switch m := message.(type) {
+		case *trellisv1.Study:
+			m = copyStudy(m)
+			m.Indexed, m.Untouched = false, nil
+			message = m
+		case *trellisv1.Run:
+			m = trajectory.CopyRun(m)
+			m.Place, m.ModifyIndex = 0, 0
+			message = m
+		}
+		text, _ := proto.MarshalOptions{Deterministic: true}.Marshal(message)
+		texts = append(texts, fmt.Sprintf("%s: %v %v %x", what, message, err, text))
+	}
+	for _, name := range p.names() {
+		study, err := snapshot.Study(nil, name)
+		ok(p.tb, err)
+		add(name, study, nil)
+		for _, order := range []string{"", "-index", "objective", "-objective", "latent_dim", "-epochs"} {
+			for _, size := range []uint32{3, 100} {
+				request := &trellisv1.ListTrialsRequest{Study: name, OrderBy: order, PageSize: size}
+				for page := 0; ; page++ {
+					response, err := snapshot.ListTrials(request)
+					add(fmt.Sprintf("%s by %q, page %d of %d", name, order, page, size), response, err)
+					if err != nil || response.NextPageToken == "" || page > 20 {
+						break
+					}
+					request.PageToken = response.NextPageToken
+				}
+			}
+		}
+		best, err := snapshot.Best(nil, name)
+		add(name+" best", best, err)
+		digest, err := snapshot.Digest(name)
+		ok(p.tb, err)
+		texts = append(texts, digest)
+		served, err := snapshot.Served(name)
+		ok(p.tb, err)
+		for its := range served {
+			add(name+" serves", its.Run, nil)
+			texts = append(texts, fmt.Sprint(its.Indexes, len(its.Answers)))
+		}
+		for index := range study.Indices + 2 {
+			trial, err := snapshot.Trial(name, index)
+			add(fmt.Sprint(name, " trial ", index), trial, err)
+		}
+	}
+	for _, n := range []int{1, 3, 1000} {
+		next, err := snapshot.NextRuns(nil, n)
+		for _, run := range next {
+			add(fmt.Sprint("next of ", n), run, err)
+		}
+	}
+	held, err := snapshot.RunsHeldBy(nil, "w")
+	for _, run := range held {
+		add("held", run, err)
+		asked, err := snapshot.AskedEpochs(run)
+		texts = append(texts, fmt.Sprint(asked, err))
+	}
+	workers, err := snapshot.Workers(nil)
+	for _, worker := range workers {
+		add("worker", worker, err)
+	}
+	return texts
+}
