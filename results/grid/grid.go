@@ -46,6 +46,15 @@ func (g *Grid) At(index uint64) *trellisv1.Parameters {
 	return g.at(g.productOf(index), index)
 }
 
+// Read is At into a point of the caller's, whose values it replaces. Who reads many points needs no memory for each.
+func (g *Grid) Read(index uint64, point *trellisv1.Parameters) {
+	if clear(point.Values); point.Values == nil {
+		point.Values = map[string]*trellisv1.Value{}
+	}
+	read := g.point(g.productOf(index), index, point.Values)
+	point.MaxEpochs, point.Seed = read.MaxEpochs, read.Seed
+}
+
 func (g *Grid) productOf(index uint64) int {
 	if index >= g.size {
 		panic("grid: index out of range")

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/objective"
@@ -69,49 +70,78 @@ import (
 // Strings are quoted as in Go. A message that is not set has zeros. max_epochs, milestones, synthetic.epoch_time and
 // pretrained_size have no influence. Any change here gives every run a new identity, so results of older studies would
 // no longer be found. The number in the first line counts such changes.
-func RunID(config *trellisv1.RunConfig) string {
-	p := config.GetParameters()
-	old := p // has the parameters that have a line by themselves.
-	if config.GetProgram() != nil {
-		old = nil
-	}
-	text := fmt.Appendf(make([]byte, 0, 512), `trellis run 1
+func RunID(config *trellisv1.RunConfig) string { return NewIdentity(config).ID(config.GetParameters()) }
+
+// Identity has what the ids of runs that differ in their parameters alone have in common.
+type Identity struct {
+	// head and tail are the text before and after the lines of parameters, and end that after the line of max_epochs.
+	head, tail, end []byte
+	// program says that there is one, and apart that max_epochs has a line.
+	program, apart bool
+}
+
+// NewIdentity returns the identity of the runs of a config, whatever its parameters are.
+func NewIdentity(config *trellisv1.RunConfig) *Identity {
+	i := &Identity{program: config.GetProgram() != nil, apart: runsApart(config.GetProgram())}
+	i.head = fmt.Appendf(nil, `trellis run 1
 model %q
 data_set %q
 numerics %q
 split %d %d
 early_stopping %d %x
-latent_dim %d
-learning_rate %x
-weight_decay %x
-seed %d
-batch_size %d
 `,
 		config.GetModel(), config.GetDataSet(), config.GetNumerics(),
 		config.GetSplit().GetTrain(), config.GetSplit().GetValidation(),
-		config.GetEarlyStopping().GetPatience(), config.GetEarlyStopping().GetMinDelta(),
-		whole(old, LatentDim), real(old, LearningRate), real(old, WeightDecay), p.GetSeed(), whole(old, BatchSize))
-	text = append(text, valueLines(p, old)...)
+		config.GetEarlyStopping().GetPatience(), config.GetEarlyStopping().GetMinDelta())
 	if config.GetPretrained() != "" {
-		text = fmt.Appendf(text, "pretrained %q\n", config.GetPretrained())
+		i.tail = fmt.Appendf(i.tail, "pretrained %q\n", config.GetPretrained())
 	}
 	if stopping := config.GetEarlyStopping(); stopping.GetMetric() != "" || stopping.GetDirection() != 0 {
-		text = fmt.Appendf(text, "early_stopping_metric %q %d\n", stopping.GetMetric(), stopping.GetDirection())
+		i.tail = fmt.Appendf(i.tail, "early_stopping_metric %q %d\n", stopping.GetMetric(), stopping.GetDirection())
 	}
-	if program := config.GetProgram(); program != nil {
-		text = append(text, programLines(program, p.GetMaxEpochs())...)
-		text = append(text, resourceLines(program, config.GetResources())...)
+	if i.program {
+		i.tail = append(i.tail, programLines(config.GetProgram())...)
+		i.end = resourceLines(config.GetProgram(), config.GetResources())
 	} else if objective := config.GetObjective(); objective != nil {
-		text = fmt.Appendf(text, "objective %q %d %d %d\n", objective.GetMetric(), objective.GetDirection(),
+		i.tail = fmt.Appendf(i.tail, "objective %q %d %d %d\n", objective.GetMetric(), objective.GetDirection(),
 			objective.GetOf(), objective.GetEpochs())
 	}
-	sum := sha256.Sum256(text)
+	return i
+}
+
+// ID returns the id of the run with these parameters, as RunID does. It is made for a million runs.
+func (i *Identity) ID(p *trellisv1.Parameters) string {
+	var room [1024]byte
+	text := append(room[:0], i.head...)
+	old := p // has the parameters that have a line by themselves.
+	if i.program {
+		old = nil
+	}
+	text = wholeLine(text, "latent_dim ", whole(old, LatentDim))
+	text = realLine(text, "learning_rate ", real(old, LearningRate))
+	text = realLine(text, "weight_decay ", real(old, WeightDecay))
+	text = wholeLine(text, "seed ", p.GetSeed())
+	text = wholeLine(text, "batch_size ", whole(old, BatchSize))
+	text = append(valueLines(text, p, old), i.tail...)
+	if i.apart {
+		text = wholeLine(text, "max_epochs ", p.GetMaxEpochs())
+	}
+	sum := sha256.Sum256(append(text, i.end...))
 	return hex.EncodeToString(sum[:16])
 }
 
-// programLines writes what determines a program's reports besides its parameters, as RunID has it. Whether it resumes, and
+func wholeLine(text []byte, start string, n uint32) []byte {
+	return append(strconv.AppendUint(append(text, start...), uint64(n), 10), '\n')
+}
+
+// realLine writes a number exactly, as %x does.
+func realLine(text []byte, start string, x float64) []byte {
+	return append(strconv.AppendFloat(append(text, start...), x, 'x', -1, 64), '\n')
+}
+
+// programLines writes what determines a program's reports besides its parameters and max_epochs, as RunID has it. Whether it resumes, and
 // how long it may take to end, have no influence.
-func programLines(program *trellisv1.Program, maxEpochs uint32) []byte {
+func programLines(program *trellisv1.Program) []byte {
 	var text []byte
 	for _, part := range program.GetCommand() {
 		text = fmt.Appendf(text, "command %q\n", part)
@@ -120,11 +150,7 @@ func programLines(program *trellisv1.Program, maxEpochs uint32) []byte {
 	for _, name := range slices.Sorted(maps.Keys(program.GetEnvironment())) {
 		text = fmt.Appendf(text, "environment %q %q\n", name, program.GetEnvironment()[name])
 	}
-	text = fmt.Appendf(text, "reports %q\n", program.GetReports().GetPattern())
-	if !program.GetPrefix() {
-		text = fmt.Appendf(text, "max_epochs %d\n", maxEpochs)
-	}
-	return text
+	return fmt.Appendf(text, "reports %q\n", program.GetReports().GetPattern())
 }
 
 // resourceLines writes what a deterministic program sees of its resources, as RunID has it.
@@ -147,24 +173,29 @@ func resourceLines(program *trellisv1.Program, resources *trellisv1.Resources) [
 // knows.
 var later = map[string]float64{"shift": 0}
 
-// valueLines writes parameters as RunID has them, but for those that old has in lines by themselves.
-func valueLines(p, old *trellisv1.Parameters) []byte {
-	var text []byte
-	for _, name := range slices.Sorted(maps.Keys(p.GetValues())) {
+// valueLines appends parameters as RunID has them, but for those that old has in lines by themselves.
+func valueLines(text []byte, p, old *trellisv1.Parameters) []byte {
+	var room [16]string
+	names := slices.AppendSeq(room[:0], maps.Keys(p.GetValues()))
+	slices.Sort(names)
+	for _, name := range names {
 		value := p.GetValues()[name]
 		x, numeric := value.Numeric()
 		alone := old != nil && numeric && place(name) != place("")
 		if without, ok := later[name]; alone || ok && old != nil && x == without {
 			continue
 		}
+		text = strconv.AppendQuote(append(text, "value "...), name)
+		text = append(text, ' ')
 		switch kind := value.GetKind().(type) {
 		case *trellisv1.Value_Text:
-			text = fmt.Appendf(text, "value %q %q\n", name, kind.Text)
+			text = strconv.AppendQuote(text, kind.Text)
 		case *trellisv1.Value_Boolean:
-			text = fmt.Appendf(text, "value %q %t\n", name, kind.Boolean)
+			text = strconv.AppendBool(text, kind.Boolean)
 		default:
-			text = fmt.Appendf(text, "value %q %x\n", name, x+0)
+			text = strconv.AppendFloat(text, x+0, 'x', -1, 64)
 		}
+		text = append(text, '\n')
 	}
 	return text
 }

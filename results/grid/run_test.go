@@ -4,6 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +14,7 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -258,4 +262,86 @@ func TestResolveSplit(t *testing.T) {
 	if got, err := ResolveSplit(spec, nil); got != nil || err != nil {
 		t.Errorf("synthetic: got %v, %v", got, err)
 	}
+}
+
+// The text that RunID hashes is the one that its documentation has, written in the slow and plain way.
+func TestRunIDIsPlain(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		config := &trellisv1.RunConfig{
+			Model: rapid.String().Draw(t, "model"), Numerics: "1",
+			EarlyStopping: &trellisv1.EarlyStopping{Patience: 3, MinDelta: rapid.Float64().Draw(t, "min_delta")},
+			Pretrained:    rapid.SampledFrom([]string{"", "a"}).Draw(t, "pretrained"),
+			Parameters: &trellisv1.Parameters{
+				MaxEpochs: rapid.Uint32().Draw(t, "max_epochs"), Seed: rapid.Uint32().Draw(t, "seed"),
+				Values: map[string]*trellisv1.Value{},
+			},
+		}
+		if rapid.Bool().Draw(t, "a program") {
+			config.Program = &trellisv1.Program{
+				Command: []string{"a", rapid.String().Draw(t, "argument")}, Prefix: rapid.Bool().Draw(t, "prefix"),
+				Deterministic: rapid.Bool().Draw(t, "deterministic"),
+			}
+			config.Resources = &trellisv1.Resources{Gpus: rapid.Uint32Range(0, 2).Draw(t, "gpus")}
+		}
+		for _, name := range []string{LatentDim, LearningRate, WeightDecay, BatchSize, "shift", "noise", "amp"} {
+			switch rapid.IntRange(0, 4).Draw(t, name) {
+			case 0:
+				config.Parameters.Values[name] = trellisv1.NumberValue(rapid.Float64().Draw(t, "number"))
+			case 1:
+				config.Parameters.Values[name] = trellisv1.IntegerValue(rapid.Int64Range(0, 1<<31).Draw(t, "integer"))
+			case 2:
+				config.Parameters.Values[name] = trellisv1.TextValue(rapid.String().Draw(t, "text"))
+			case 3:
+				config.Parameters.Values[name] = trellisv1.BooleanValue(rapid.Bool().Draw(t, "boolean"))
+			}
+		}
+		sum := sha256.Sum256([]byte(plainText(config)))
+		if got, want := RunID(config), hex.EncodeToString(sum[:16]); got != want {
+			t.Fatalf("id %s, want %s, of\n%s", got, want, plainText(config))
+		}
+	})
+}
+
+// plainText is what RunID hashes, of a config without objective and early stopping by metrics.
+func plainText(config *trellisv1.RunConfig) string {
+	p := config.Parameters
+	old := p
+	if config.Program != nil {
+		old = nil
+	}
+	text := fmt.Sprintf("trellis run 1\nmodel %q\ndata_set %q\nnumerics %q\nsplit 0 0\nearly_stopping %d %x\n", config.Model,
+		config.DataSet, config.Numerics, config.EarlyStopping.Patience, config.EarlyStopping.MinDelta)
+	text += fmt.Sprintf("latent_dim %d\nlearning_rate %x\nweight_decay %x\nseed %d\nbatch_size %d\n", whole(old, LatentDim),
+		real(old, LearningRate), real(old, WeightDecay), p.Seed, whole(old, BatchSize))
+	for _, name := range slices.Sorted(maps.Keys(p.Values)) {
+		x, numeric := p.Values[name].Numeric()
+		if old != nil && (numeric && place(name) != place("") || name == "shift" && x == 0) {
+			continue
+		}
+		switch kind := p.Values[name].Kind.(type) {
+		case *trellisv1.Value_Text:
+			text += fmt.Sprintf("value %q %q\n", name, kind.Text)
+		case *trellisv1.Value_Boolean:
+			text += fmt.Sprintf("value %q %t\n", name, kind.Boolean)
+		default:
+			text += fmt.Sprintf("value %q %x\n", name, x+0)
+		}
+	}
+	if config.Pretrained != "" {
+		text += fmt.Sprintf("pretrained %q\n", config.Pretrained)
+	}
+	if config.Program == nil {
+		return text
+	}
+	for _, part := range config.Program.Command {
+		text += fmt.Sprintf("command %q\n", part)
+	}
+	text += "files \"\"\nreports \"\"\n"
+	if !config.Program.Prefix {
+		text += fmt.Sprintf("max_epochs %d\n", p.MaxEpochs)
+	}
+	if gpus := config.Resources.GetGpus(); config.Program.Deterministic && gpus > 0 {
+		text += fmt.Sprintf("gpus %d\n", gpus)
+	}
+	return text
 }

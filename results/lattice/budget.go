@@ -59,7 +59,8 @@ func (l *Lattice) spend(budget *trellisv1.Budget, equal []stretch, all amount) (
 		if l.shuffled != nil {
 			rank = l.shuffled.at(place)
 		}
-		s := stretch{1, l.runs.amount(rank)}
+		milestones, _ := l.runs.trials(rank)
+		s := stretch{1, amountOf(milestones)}
 		if affordable(budget, spent, s) == 0 {
 			return spent
 		}

@@ -233,12 +233,3 @@ func (c *computed) stretches() (equal []stretch, all amount) {
 	}
 	return equal, c.all
 }
-
-func (c *computed) amount(rank uint64) amount {
-	i := sort.Search(len(c.segments), func(i int) bool { return c.segments[i].base > rank }) - 1
-	if each := c.segments[i].each; each.runs > 0 {
-		return each
-	}
-	milestones, _ := c.trials(rank)
-	return amountOf(milestones)
-}

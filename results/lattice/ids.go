@@ -3,25 +3,30 @@ package lattice
 import (
 	"encoding/binary"
 	"encoding/hex"
-	"math"
 	"math/bits"
 	"runtime"
 	"slices"
 	"sync"
 
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/grid"
 )
 
-// idOf returns the id of the run that trains a point of the study.
-func (l *Lattice) idOf(point *trellisv1.Parameters) string {
-	return grid.RunID(grid.RunConfigFor(l.study, &trellisv1.Run{Parameters: point}, l.study.GetNumerics(), math.MaxUint32))
+// idsOf calls take with the ids of the runs of points, which it finds by their indexes. It calls it on all cores, but never
+// twice for the same number.
+func (l *Lattice) idsOf(n int, indexOf func(i int) uint64, take func(i int, id string)) {
+	inParallel(n, func(from, end int) {
+		point := &trellisv1.Parameters{}
+		for i := from; i < end; i++ {
+			l.grid.Read(indexOf(i), point)
+			take(i, l.identity.ID(point))
+		}
+	})
 }
 
-// idAt returns the id of the run at a place.
-func (l *Lattice) idAt(place uint32) string {
+// firstIndex returns the lowest index of the trials of the run at a place.
+func (l *Lattice) firstIndex(place uint32) uint64 {
 	_, indexes := l.runs.trials(l.rankOf(place))
-	return l.idOf(l.grid.At(slices.Min(indexes)))
+	return slices.Min(indexes)
 }
 
 // idBytes are what an id writes in hexadecimal.
@@ -33,16 +38,15 @@ func idBytes(id string) (binary [16]byte) {
 	return binary
 }
 
-// inParallel calls do for the numbers below n, on all cores: each takes so many at once.
-func inParallel(n, atOnce int, do func(i int)) {
+// inParallel divides the numbers below n, on all cores.
+func inParallel(n int, do func(from, end int)) {
+	const atOnce = 1 << 12
 	var all sync.WaitGroup
 	next := make(chan int)
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
 			for from := range next {
-				for i := from; i < min(from+atOnce, n); i++ {
-					do(i)
-				}
+				do(from, min(from+atOnce, n))
 			}
 		})
 	}
@@ -63,8 +67,8 @@ type idIndex struct {
 // newIDIndex reads all ids.
 func (l *Lattice) newIDIndex() idIndex {
 	index := idIndex{make([]uint64, l.Runs()), bits.Len32(l.Runs())}
-	inParallel(len(index.entries), 1<<12, func(place int) {
-		index.entries[place] = index.start(idBytes(l.idAt(uint32(place)))) | uint64(place)
+	l.idsOf(len(index.entries), func(place int) uint64 { return l.firstIndex(uint32(place)) }, func(place int, id string) {
+		index.entries[place] = index.start(idBytes(id)) | uint64(place)
 	})
 	slices.Sort(index.entries)
 	return index
@@ -89,7 +93,7 @@ func (l *Lattice) PlaceOfID(id string) (place uint32, ok bool) {
 		if entry>>index.places != start>>index.places {
 			return 0, false
 		}
-		if place = uint32(entry & (1<<index.places - 1)); l.idAt(place) == id {
+		if place = uint32(entry & (1<<index.places - 1)); l.identity.ID(l.grid.At(l.firstIndex(place))) == id {
 			return place, true
 		}
 	}
@@ -99,23 +103,28 @@ func (l *Lattice) PlaceOfID(id string) (place uint32, ok bool) {
 // Smallest returns the smallest id of all runs. The first call reads all ids, and takes a while.
 func (l *Lattice) Smallest() string { return l.smallest() }
 
-func (l *Lattice) findSmallest() string {
-	// The smallest of each part, which one goroutine reads.
-	const part = 1 << 12
-	smallest := make([]string, (l.Runs()+part-1)/part)
-	inParallel(len(smallest), 1, func(i int) {
-		for place := i * part; place < min((i+1)*part, int(l.Runs())); place++ {
-			if id := l.idAt(uint32(place)); smallest[i] == "" || id < smallest[i] {
-				smallest[i] = id
+func (l *Lattice) findSmallest() (smallest string) {
+	var mutex sync.Mutex
+	inParallel(int(l.Runs()), func(from, end int) {
+		least, point := "", &trellisv1.Parameters{}
+		for place := from; place < end; place++ {
+			l.grid.Read(l.firstIndex(uint32(place)), point)
+			if id := l.identity.ID(point); least == "" || id < least {
+				least = id
 			}
 		}
+		mutex.Lock()
+		defer mutex.Unlock()
+		if smallest == "" || least < smallest {
+			smallest = least
+		}
 	})
-	return slices.Min(smallest)
+	return smallest
 }
 
 // MayShare says whether two studies may have a run in common, as far as that is known without comparing their runs: what all
 // runs of each have in common must be the same, and every parameter have a value that both studies have.
 func (l *Lattice) MayShare(o *Lattice) bool {
 	none := &trellisv1.Parameters{}
-	return l.idOf(none) == o.idOf(none) && l.grid.MayMeet(o.grid)
+	return l.identity.ID(none) == o.identity.ID(none) && l.grid.MayMeet(o.grid)
 }

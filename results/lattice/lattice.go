@@ -13,7 +13,9 @@ import (
 type Lattice struct {
 	study *trellisv1.Study
 	grid  *grid.Grid
-	runs  runs
+	// identity is what the ids of all runs have in common.
+	identity *grid.Identity
+	runs     runs
 	// shuffled is the order of a study that asks for a random one, else nil.
 	shuffled *permutation
 	// within is what is within the budget.
@@ -40,10 +42,8 @@ type runs interface {
 	// from returns the lowest index of a trial at or after an index.
 	from(index uint64) (uint64, bool)
 	// stretches are the runs in the order of their ranks, in groups of equal runs that follow each other. It returns nil if
-	// that does not make them fewer. all is what they are together; it overflows for more than grid.MaxTrials runs.
+	// that is not known. all is what they are together; more than grid.MaxTrials runs may overflow it, except for their number.
 	stretches() (equal []stretch, all amount)
-	// amount returns what one run is.
-	amount(rank uint64) amount
 }
 
 // New returns the lattice of the spec that a study was created with, whose defaults are set. The study's name, data set,
@@ -58,11 +58,12 @@ func New(study *trellisv1.Study) (*Lattice, error) {
 	if _, err := grid.ResolveSplit(spec, study.GetDataSet()); err != nil {
 		return nil, err
 	}
-	l := &Lattice{study: study, grid: g}
+	config := grid.RunConfigFor(study, &trellisv1.Run{}, study.GetNumerics(), 0)
+	l := &Lattice{study: study, grid: g, identity: grid.NewIdentity(config)}
 	if g.Listing(spec) == grid.ListingNone {
 		l.runs = newComputed(g, spec.GetOrder())
 	} else {
-		l.runs = newListed(g, spec, l.idOf)
+		l.runs = newListed(g, spec, l.idsOf)
 	}
 	equal, all := l.runs.stretches()
 	if all.runs == 0 {
@@ -106,7 +107,7 @@ func (l *Lattice) Run(place uint32) *trellisv1.Run {
 	milestones, indexes := l.runs.trials(l.rankOf(place))
 	first := slices.Min(indexes)
 	parameters := l.grid.At(first)
-	id := l.idOf(parameters)
+	id := l.identity.ID(parameters)
 	parameters.MaxEpochs = milestones[len(milestones)-1]
 	return &trellisv1.Run{
 		Study: l.study.GetName(), Id: id, Place: place, Parameters: parameters, Milestones: milestones,

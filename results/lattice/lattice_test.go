@@ -231,7 +231,7 @@ func checkPoints(t *rapid.T, l *Lattice, study *trellisv1.Study, wanted *expansi
 	for _, run := range wanted.runs {
 		for _, trial := range wanted.trials[run.Id] {
 			for _, p := range []*trellisv1.Parameters{trial.Parameters, varied(trial.Parameters)} {
-				want, has := places[l.idOf(p)]
+				want, has := places[l.identity.ID(p)]
 				if got, ok := l.PlaceOf(p); ok != has || got != want {
 					t.Fatalf("%v is trained at %d, %t; want %d, %t", p, got, ok, want, has)
 				}

@@ -58,7 +58,10 @@ type ended struct {
 	id            [16]byte
 }
 
-func newListed(g *grid.Grid, spec *trellisv1.StudySpec, idOf func(*trellisv1.Parameters) string) *listed {
+// idsOf is Lattice.idsOf.
+type idsOf func(n int, indexOf func(i int) uint64, take func(i int, id string))
+
+func newListed(g *grid.Grid, spec *trellisv1.StudySpec, idsOf idsOf) *listed {
 	l := &listed{grid: g, common: g.CommonRuns(), isTrial: make([]uint64, (g.Size()+63)/64)}
 	slots := l.divide()
 	for k := range l.products {
@@ -73,7 +76,7 @@ func newListed(g *grid.Grid, spec *trellisv1.StudySpec, idOf func(*trellisv1.Par
 	}
 	l.ranks = slices.Repeat([]uint32{noRank}, int(slots))
 	runs := l.collect()
-	l.sort(runs, spec, idOf)
+	l.sort(runs, spec, idsOf)
 	l.slots = make([]uint32, len(runs))
 	for rank, run := range runs {
 		l.slots[rank] = run.slot
@@ -204,12 +207,12 @@ func (l *listed) collect() (runs []ended) {
 }
 
 // sort puts runs in the order of their ranks.
-func (l *listed) sort(runs []ended, spec *trellisv1.StudySpec, idOf func(*trellisv1.Parameters) string) {
+func (l *listed) sort(runs []ended, spec *trellisv1.StudySpec, idsOf idsOf) {
 	byLength := func(a, b ended) int { return cmp.Compare(b.longest, a.longest) }
 	asWritten := func(a, b ended) int { return cmp.Compare(a.first, b.first) }
 	switch order := spec.GetOrder(); {
 	case grid.OrderedByID(spec):
-		inParallel(len(runs), 1<<12, func(i int) { runs[i].id = idBytes(idOf(l.grid.At(runs[i].first))) })
+		idsOf(len(runs), func(i int) uint64 { return runs[i].first }, func(i int, id string) { runs[i].id = idBytes(id) })
 		slices.SortFunc(runs, func(a, b ended) int { return cmp.Or(byLength(a, b), bytes.Compare(a.id[:], b.id[:])) })
 	case order == trellisv1.Order_ORDER_UNSPECIFIED || order == trellisv1.Order_ORDER_LONGEST:
 		slices.SortFunc(runs, func(a, b ended) int { return cmp.Or(byLength(a, b), asWritten(a, b)) })
@@ -295,8 +298,3 @@ func (l *listed) from(index uint64) (uint64, bool) {
 }
 
 func (l *listed) stretches() ([]stretch, amount) { return nil, l.all }
-
-func (l *listed) amount(rank uint64) amount {
-	milestones, _ := l.trials(rank)
-	return amountOf(milestones)
-}
