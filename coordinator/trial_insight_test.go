@@ -15,6 +15,7 @@ import (
 	"trellis/results"
 	"trellis/results/grid"
 	"trellis/results/insight"
+	"trellis/results/lattice"
 	"trellis/results/trajectory"
 )
 
@@ -25,7 +26,7 @@ func TestSuggestedStudiesAreValid(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		spec := drawSpec(t)
 		for range 3 {
-			old, err := grid.Summarize(spec)
+			old, err := lattice.Of(spec)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,9 +51,9 @@ func TestSuggestedStudiesAreValid(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if summary, err := grid.Summarize(next); err != nil || summary.Runs > old.Runs ||
-				summary.Trials > old.Trials {
-				t.Fatalf("after %d trials in %d runs, %+v are suggested: %v", old.Trials, old.Runs, summary, err)
+			if its, err := lattice.Of(next); err != nil || its.Runs() > old.Runs() ||
+				its.Trials() > old.Trials() {
+				t.Fatalf("after %d trials in %d runs, %d in %d are suggested: %v", old.Trials(), old.Runs(), its.Trials(), its.Runs(), err)
 			}
 			checkBestRecurs(t, snapshot, spec.GetName(), points)
 			if len(response.GetAxes()) != 5 {

@@ -9,7 +9,7 @@ import (
 	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/grid"
+	"trellis/results/lattice"
 	"trellis/results/lifecycle"
 	"trellis/results/pruning"
 )
@@ -131,12 +131,12 @@ func describeSettling(study *trellisv1.Study) string {
 	if study.GetSpec().GetSettle() == nil {
 		return ""
 	}
-	summary, err := grid.Summarize(study.GetSpec())
-	if err != nil || summary.Trials >= study.GetProgress().GetTrials() {
+	its, err := lattice.Of(study.GetSpec())
+	if err != nil || its.Trials() >= study.GetProgress().GetTrials() {
 		// A spec that has been accepted has as many.
 		return ""
 	}
-	return fmt.Sprintf(" (%d with a seed added by settle)", study.GetProgress().GetTrials()-summary.Trials)
+	return fmt.Sprintf(" (%d with a seed added by settle)", study.GetProgress().GetTrials()-its.Trials())
 }
 
 // describeSaved compares what was trained with what the same answers would have taken, had each trial been trained by

@@ -24,6 +24,7 @@ import (
 	"trellis/proto/template"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
+	"trellis/results/lattice"
 	"trellis/results/spelling"
 	"trellis/worker"
 	"trellis/worker/capacity"
@@ -73,14 +74,18 @@ func try(ctx context.Context, env *cli.Environment, file *spec.File, point uint6
 	if err != nil {
 		return err
 	}
-	if point == 0 {
-		point, _ = points.From(0) // There is one, or the spec is refused below.
-	}
 	if point >= points.Size() {
 		return exit.Usagef("--point %d: the grid has the points 0 to %d", point, points.Size()-1)
 	}
 	if _, err := grid.LeftOut(ctx, complete); err != nil {
 		return file.Place(err)
+	}
+	if point == 0 {
+		its, err := lattice.Of(complete)
+		if err != nil {
+			return file.Place(err)
+		}
+		point, _ = its.From(0) // There is one, or LeftOut has refused the spec.
 	}
 	if !points.Meets(points.At(point)) {
 		return exit.Usagef("--point %d: the spec's where leaves this point out", point)

@@ -14,6 +14,7 @@ import (
 	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
+	"trellis/results/lattice"
 	"trellis/trainer"
 	"trellis/worker"
 )
@@ -39,45 +40,30 @@ func preview(wanted *trellisv1.StudySpec) *trellisv1.StudySpec {
 func estimateHere(
 	ctx context.Context, complete *trellisv1.StudySpec, data *node.DataOptions, slots int,
 ) (*trellisv1.PlanStudyResponse, error) {
-	summary, err := grid.Summarize(complete)
-	if err != nil {
-		return nil, fmt.Errorf("count the study's trials: %w", err)
-	}
-	points, err := grid.New(complete)
-	if err != nil {
-		return nil, fmt.Errorf("read the study's grid: %w", err)
-	}
 	leftOut, err := grid.LeftOut(ctx, complete)
 	if err != nil {
 		return nil, err
 	}
-	if complete.GetProgram() != nil {
-		whole := float64(summary.Epochs)
-		return &trellisv1.PlanStudyResponse{
-			Trials: summary.Trials, Runs: summary.Runs, Epochs: summary.Epochs, EpochsAlone: summary.EpochsAlone,
-			LeftOut: leftOut,
-			Forecast: &trellisv1.Forecast{
-				Epochs: &trellisv1.Estimate{Expected: whole, Low: whole, High: whole}, Slots: uint32(slots),
-			},
-		}, nil
+	its, err := lattice.Of(complete)
+	if err != nil {
+		return nil, fmt.Errorf("count the study's trials: %w", err)
 	}
-	pace, basis, err := measurePace(ctx, complete, points, data, slots)
+	response := &trellisv1.PlanStudyResponse{
+		Trials: its.Trials(), Runs: uint64(its.Runs()), Epochs: its.Epochs(), EpochsAlone: its.EpochsAlone(), LeftOut: leftOut,
+	}
+	if complete.GetProgram() != nil {
+		whole := float64(its.Epochs())
+		response.Forecast = &trellisv1.Forecast{
+			Epochs: &trellisv1.Estimate{Expected: whole, Low: whole, High: whole}, Slots: uint32(slots),
+		}
+		return response, nil
+	}
+	pace, basis, err := measurePace(ctx, complete, its, data, slots)
 	if err != nil {
 		return nil, err
 	}
-	return &trellisv1.PlanStudyResponse{
-		Trials: summary.Trials, Runs: summary.Runs, Epochs: summary.Epochs, EpochsAlone: summary.EpochsAlone,
-		LeftOut:  leftOut,
-		Forecast: bound(summary.Runs, summary.Epochs, longestRun(points), pace, slots, basis),
-	}, nil
-}
-
-// longestRun is the largest max_epochs of a grid.
-func longestRun(points *grid.Grid) (epochs uint64) {
-	for _, point := range points.All() {
-		epochs = max(epochs, uint64(point.GetMaxEpochs()))
-	}
-	return epochs
+	response.Forecast = bound(response.Runs, its.Epochs(), uint64(its.Longest()), pace, slots, basis)
+	return response, nil
 }
 
 // bound is a forecast without an interval, and thus without a confidence: the most that so many epochs take at a pace,
@@ -109,16 +95,16 @@ func bound(runs, epochs, longest uint64, pace float64, slots int, basis *trellis
 // measurePace returns how many seconds an epoch takes here with a point in the middle of the grid, with so many runs
 // side by side, and how that was found.
 func measurePace(
-	ctx context.Context, spec *trellisv1.StudySpec, points *grid.Grid, data *node.DataOptions, slots int,
+	ctx context.Context, spec *trellisv1.StudySpec, its *lattice.Lattice, data *node.DataOptions, slots int,
 ) (pace float64, basis *trellisv1.ForecastBasis, err error) {
 	if spec.GetModel() == trainer.Synthetic {
 		return spec.GetSynthetic().GetEpochTime().AsDuration().Seconds(), &trellisv1.ForecastBasis{EpochTime: true}, nil
 	}
-	middle, ok := points.From(points.Size() / 2)
+	middle, ok := its.From(its.Indices() / 2)
 	if !ok {
-		middle, _ = points.From(0) // The condition leaves out the second half.
+		middle, _ = its.From(0) // The condition leaves out the second half, or it is beyond the budget.
 	}
-	return measure(ctx, spec, points.At(middle), data, slots)
+	return measure(ctx, spec, its.At(middle), data, slots)
 }
 
 // measure trains one point of the grid on random images, on as many cores at once as the study would keep busy here. It

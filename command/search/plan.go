@@ -22,7 +22,7 @@ import (
 	"trellis/command/output"
 	"trellis/command/programs"
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/grid"
+	"trellis/results/lattice"
 )
 
 // planOptions are the flags of a dry run.
@@ -122,7 +122,7 @@ func completePlan(
 	if f.GetSeconds() != nil || f.GetSecondsPerEpoch() > 0 || f.GetEpochs().GetHigh() == 0 {
 		return response, nil
 	}
-	points, err := grid.New(complete)
+	its, err := lattice.Of(complete)
 	if err != nil {
 		return nil, fmt.Errorf("read the study's grid: %w", err)
 	}
@@ -135,7 +135,7 @@ func completePlan(
 		// The coordinator has the data set. It need not be on this machine, or be the same here.
 		complete.Split, data = response.GetSplit(), nil
 	}
-	pace, basis, err := measurePace(ctx, complete, points, data, slots)
+	pace, basis, err := measurePace(ctx, complete, its, data, slots)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func completePlan(
 		basis.OwnCores = true
 	}
 	left := uint64(math.Ceil(f.GetEpochs().GetHigh()))
-	response.Forecast = bound(response.GetRuns()-response.GetRunsShared(), left, min(left, longestRun(points)), pace, slots, basis)
+	response.Forecast = bound(response.GetRuns()-response.GetRunsShared(), left, min(left, uint64(its.Longest())), pace, slots, basis)
 	return response, nil
 }
 

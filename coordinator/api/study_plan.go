@@ -1,14 +1,13 @@
 package api
 
 import (
-	"cmp"
 	"context"
-	"slices"
 
 	"trellis/coordinator/forecast"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
+	"trellis/results/lattice"
 	"trellis/results/lifecycle"
 	"trellis/results/resources"
 	"trellis/results/trajectory"
@@ -36,14 +35,11 @@ func (s studyService) PlanStudy(
 		return nil, err
 	}
 	defer release()
-	runs, err := grid.Runs(ctx, command.GetSpec(), command.GetDataSet(), command.GetNumerics(), command.GetPretrained())
+	study := studyOf(command)
+	its, err := lattice.New(study)
 	if err != nil {
 		return nil, Status(err)
 	}
-	// The longest are leased first.
-	slices.SortStableFunc(runs, func(a, b *trellisv1.Run) int {
-		return cmp.Compare(b.GetParameters().GetMaxEpochs(), a.GetParameters().GetMaxEpochs())
-	})
 	p := &plan{
 		snapshot: s.store.Snapshot().Within(ctx), tally: forecast.NewTally(command.GetSpec()),
 		response: &trellisv1.PlanStudyResponse{Split: command.GetSpec().GetSplit(), LeftOut: leftOut},
@@ -53,15 +49,14 @@ func (s studyService) PlanStudy(
 			return nil, Status(err)
 		}
 	}
-	for _, run := range runs {
+	for place := range its.Runs() {
 		if err := ctx.Err(); err != nil {
 			return nil, Status(err)
 		}
-		if err := p.add(run); err != nil {
+		if err := p.add(its.Run(place)); err != nil {
 			return nil, Status(err)
 		}
 	}
-	study := &trellisv1.Study{Spec: command.GetSpec(), DataSet: command.GetDataSet()}
 	if err := p.foresee(command.GetSpec()); err != nil {
 		return nil, Status(err)
 	}
@@ -69,6 +64,14 @@ func (s studyService) PlanStudy(
 		return nil, Status(err)
 	}
 	return p.response, nil
+}
+
+// studyOf is the study that a command creates, as far as its runs depend on it.
+func studyOf(command *trellisv1.CreateStudyCommand) *trellisv1.Study {
+	return &trellisv1.Study{
+		Name: command.GetSpec().GetName(), Spec: command.GetSpec(), DataSet: command.GetDataSet(),
+		Numerics: command.GetNumerics(), Pretrained: command.GetPretrained(),
+	}
 }
 
 // plan counts the trials, runs and epochs of a study, and how many of them other studies have trained.

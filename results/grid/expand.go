@@ -1,7 +1,7 @@
 package grid
 
 import (
-	"context"
+	"fmt"
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -12,7 +12,9 @@ import (
 //
 // dataSet is the data set that spec.data names, or nil for programs and the model "synthetic". numerics is the version of the
 // trainer's arithmetic. source is where the weights that spec.pretrained names come from, or nil if there are none. The
-// same arguments give the same trials and runs on every machine. Errors are those of New and ResolveSplit.
+// same arguments give the same trials and runs on every machine. Errors are those of New and ResolveSplit, and more than
+// MaxTrials points, which only a spec with a budget may have. Everything else ignores the order and the budget: package
+// lattice knows them.
 func Expand(
 	spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet, numerics string, source *trellisv1.Source,
 ) ([]*trellisv1.Trial, []*trellisv1.Run, error) {
@@ -22,6 +24,9 @@ func Expand(
 	}
 	if _, err := ResolveSplit(spec, dataSet); err != nil {
 		return nil, nil, err
+	}
+	if g.Size() > MaxTrials {
+		return nil, nil, fmt.Errorf("expand %d points: at most %d can be listed", g.Size(), MaxTrials)
 	}
 	room := g.Size()
 	if g.where != nil {
@@ -33,31 +38,6 @@ func Expand(
 	}
 	trials, runs := e.done()
 	return trials, runs, nil
-}
-
-// Runs returns the runs of Expand without the trials, which take most of the memory. It ends early with the error of
-// ctx.
-func Runs(
-	ctx context.Context, spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet, numerics string,
-	source *trellisv1.Source,
-) ([]*trellisv1.Run, error) {
-	g, err := New(spec)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := ResolveSplit(spec, dataSet); err != nil {
-		return nil, err
-	}
-	e := newExpansion(commonConfig(spec, dataSet, numerics, source), spec.GetName(), g.names, 0)
-	e.runsOnly = true
-	if err := g.each(ctx, func(index uint64, parameters *trellisv1.Parameters) bool {
-		e.addRun(index, parameters)
-		return true
-	}); err != nil {
-		return nil, err
-	}
-	_, runs := e.done()
-	return runs, nil
 }
 
 // ExpandExtension returns the trials and runs that a study has after the command extends it, as Expand does: the points
@@ -81,6 +61,9 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 	}
 	if _, err := ResolveSplit(spec, study.GetDataSet()); err != nil {
 		return nil, nil, 0, err
+	}
+	if g.Size() > MaxTrials {
+		return nil, nil, 0, fmt.Errorf("expand %d points: at most %d can be listed", g.Size(), MaxTrials)
 	}
 	e := newExpansion(commonConfig(spec, study.GetDataSet(), study.GetNumerics(), study.GetPretrained()),
 		spec.GetName(), g.names, uint64(len(command.GetPoints())))
@@ -118,8 +101,6 @@ type expansion struct {
 	trials       []*trellisv1.Trial
 	runs         []*trellisv1.Run
 	byTrajectory map[string]*trellisv1.Run
-	// runsOnly says that a point belongs to its run, because there are no trials.
-	runsOnly bool
 }
 
 func newExpansion(config *trellisv1.RunConfig, study string, names []string, size uint64) *expansion {
@@ -150,12 +131,9 @@ func (e *expansion) addRun(index uint64, parameters *trellisv1.Parameters) *trel
 		run = &trellisv1.Run{
 			Study:      e.study,
 			Id:         RunID(e.config),
-			Parameters: parameters,
+			Parameters: WithMaxEpochs(parameters, parameters.GetMaxEpochs()),
 			State:      trellisv1.RunState_RUN_STATE_PENDING,
 			FirstTrial: index,
-		}
-		if !e.runsOnly {
-			run.Parameters = WithMaxEpochs(parameters, parameters.GetMaxEpochs())
 		}
 		e.byTrajectory[trajectory] = run
 		e.runs = append(e.runs, run)
@@ -187,34 +165,3 @@ func trajectoryNames(program *trellisv1.Program, names []string) []string {
 
 // trajectoryOf is what tells a point's run from the others of the study.
 func (e *expansion) trajectoryOf(p *trellisv1.Parameters) string { return Key(p, e.names) }
-
-// Summary is the maximum cost of a study.
-type Summary struct {
-	// Trials is the number of distinct points of the grid, and Runs the number of runs that they need.
-	Trials, Runs uint64
-	// Epochs is the number of epochs of all runs, if none of them stops early.
-	Epochs uint64
-	// EpochsAlone is the number of epochs if every trial were trained separately.
-	EpochsAlone uint64
-}
-
-// Summarize counts a study's trials, runs and epochs without creating them. Errors are those of New.
-func Summarize(spec *trellisv1.StudySpec) (Summary, error) {
-	g, err := New(spec)
-	if err != nil {
-		return Summary{}, err
-	}
-	var s Summary
-	longest, names := map[string]uint32{}, trajectoryNames(spec.GetProgram(), g.names)
-	for _, parameters := range g.All() {
-		s.Trials++
-		s.EpochsAlone += uint64(parameters.GetMaxEpochs())
-		t := Key(parameters, names)
-		longest[t] = max(longest[t], parameters.GetMaxEpochs())
-	}
-	s.Runs = uint64(len(longest))
-	for _, epochs := range longest {
-		s.Epochs += uint64(epochs)
-	}
-	return s, nil
-}

@@ -1,7 +1,6 @@
 package grid
 
 import (
-	"context"
 	"iter"
 	"sort"
 
@@ -147,28 +146,16 @@ func (g *Grid) first(k int, index uint64) bool {
 // and the seed share their values, which nobody may change.
 func (g *Grid) All() iter.Seq2[uint64, *trellisv1.Parameters] {
 	return func(yield func(uint64, *trellisv1.Parameters) bool) {
-		// Nothing ends it early but yield.
-		_ = g.each(context.Background(), yield)
-	}
-}
-
-// each is All that ends early with the error of ctx.
-func (g *Grid) each(ctx context.Context, yield func(uint64, *trellisv1.Parameters) bool) error {
-	for k := range g.products {
-		if more, err := g.eachOf(ctx, k, yield); err != nil || !more {
-			return err
+		for k := range g.products {
+			if !g.eachOf(k, yield) {
+				return
+			}
 		}
 	}
-	return nil
 }
 
-// interruptEvery is how many indices eachOf passes before it asks whether anybody waits for it.
-const interruptEvery = 1024
-
 // eachOf yields the points of product k. It returns false if no more are wanted.
-func (g *Grid) eachOf(
-	ctx context.Context, k int, yield func(uint64, *trellisv1.Parameters) bool,
-) (more bool, err error) {
+func (g *Grid) eachOf(k int, yield func(uint64, *trellisv1.Parameters) bool) (more bool) {
 	p := &g.products[k]
 	end := g.size
 	if k+1 < len(g.products) {
@@ -191,9 +178,6 @@ func (g *Grid) eachOf(
 		if at%turn == 0 && (index-p.Offset)%seeds == 0 {
 			clear(shared)
 		}
-		if index%interruptEvery == 0 && ctx.Err() != nil {
-			return false, ctx.Err()
-		}
 		// What can't be computed has been refused: see LeftOut.
 		if ok, err := t.meets(k, index); err != nil || !ok || !g.first(k, index) {
 			continue
@@ -204,8 +188,8 @@ func (g *Grid) eachOf(
 			shared[at%behind] = values
 		}
 		if !yield(index, g.point(k, index, values)) {
-			return false, nil
+			return false
 		}
 	}
-	return true, nil
+	return true
 }

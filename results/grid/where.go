@@ -18,6 +18,9 @@ import (
 // a million points. Every replica does it when it expands the study.
 const maxWhereCost = 20 * MaxTrials
 
+// interruptEvery is how many combinations LeftOut passes before it asks whether anybody waits for it.
+const interruptEvery = 1024
+
 // where is the condition that the points of a grid meet.
 type where struct {
 	*condition.Condition
@@ -270,16 +273,4 @@ func (g *Grid) describe(p *trellisv1.Parameters) string {
 		parts = append(parts, name+" "+inWords(Value(p, name)))
 	}
 	return strings.Join(parts, ", ")
-}
-
-// From returns the lowest index, from one on, of a point that the condition does not leave out. ok is false if there is
-// none.
-func (g *Grid) From(index uint64) (_ uint64, ok bool) {
-	t := tester{grid: g}
-	for ; index < g.size; index++ {
-		if ok, err := t.meets(g.productOf(index), index); err == nil && ok {
-			return index, true
-		}
-	}
-	return 0, false
 }

@@ -79,7 +79,6 @@ func checkWhere(t *testing.T, spec *trellisv1.StudySpec, want []uint64, distinct
 	if !slices.Equal(got, want) {
 		t.Fatalf("%s: has the points %v, want %v", spec.GetWhere(), got, want)
 	}
-	next, ok := g.From(0)
 	for index := range g.Size() {
 		kept := slices.Contains(want, index)
 		if at, ok := g.Index(g.At(index)); ok != slices.Contains(want, at) {
@@ -88,14 +87,8 @@ func checkWhere(t *testing.T, spec *trellisv1.StudySpec, want []uint64, distinct
 		if g.First(index) != kept {
 			t.Errorf("%s: index %d is first: %t", spec.GetWhere(), index, !kept)
 		}
-		if kept && index < next {
-			t.Errorf("%s: begins at %d", spec.GetWhere(), next)
-		}
 	}
-	if ok != (len(want) > 0) {
-		t.Errorf("%s: has a first point: %t", spec.GetWhere(), ok)
-	}
-	trials, runs, err := Expand(spec, nil, "1", nil)
+	trials, _, err := Expand(spec, nil, "1", nil)
 	if err != nil || len(trials) != len(want) {
 		t.Errorf("%s: %d trials, %v", spec.GetWhere(), len(trials), err)
 	}
@@ -103,14 +96,6 @@ func checkWhere(t *testing.T, spec *trellisv1.StudySpec, want []uint64, distinct
 		if trial.GetIndex() != want[i] {
 			t.Errorf("%s: trial %d has the index %d", spec.GetWhere(), i, trial.GetIndex())
 		}
-	}
-	alone, err := Runs(t.Context(), spec, nil, "1", nil)
-	if err != nil || len(alone) != len(runs) {
-		t.Errorf("%s: %d runs, want %d: %v", spec.GetWhere(), len(alone), len(runs), err)
-	}
-	summary, err := Summarize(spec)
-	if err != nil || summary.Trials != uint64(len(want)) || summary.Runs != uint64(len(runs)) {
-		t.Errorf("%s: %+v and %v", spec.GetWhere(), summary, err)
 	}
 	left, err := LeftOut(t.Context(), spec)
 	if len(want) == 0 {
@@ -247,9 +232,6 @@ func TestWhereIsRefused(t *testing.T) {
 	if _, err := LeftOut(ctx, spec); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
-	if _, err := Runs(ctx, spec, nil, "1", nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("canceled: %v", err)
-	}
 }
 
 // A parameter that a grid of the union lacks can't be compared, unless it is fixed.
@@ -328,9 +310,6 @@ func BenchmarkWhere(b *testing.B) {
 			spec := millionSpec(where)
 			for b.Loop() {
 				if _, err := LeftOut(b.Context(), spec); err != nil {
-					b.Fatal(err)
-				}
-				if _, err := Summarize(spec); err != nil {
 					b.Fatal(err)
 				}
 			}

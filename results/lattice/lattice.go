@@ -46,16 +46,26 @@ type runs interface {
 	stretches() (equal []stretch, all amount)
 }
 
-// New returns the lattice of the spec that a study was created with, whose defaults are set. The study's name, data set,
-// numerics and pretrained weights have an influence on ids, and its name on a random order. Errors are those of grid.New and
+// New returns the lattice of the spec that a study was created with, whose defaults are set. The study's data set, numerics
+// and pretrained weights have an influence on ids, and its name on a random order. Errors are those of grid.New and
 // grid.ResolveSplit.
 func New(study *trellisv1.Study) (*Lattice, error) {
+	if _, err := grid.ResolveSplit(study.GetSpec(), study.GetDataSet()); err != nil {
+		return nil, err
+	}
+	return newLattice(study)
+}
+
+// Of returns the lattice of a spec whose study there is not yet, and whose data set may not be known: ids mean nothing. Errors
+// are those of grid.New.
+func Of(spec *trellisv1.StudySpec) (*Lattice, error) {
+	return newLattice(&trellisv1.Study{Name: spec.GetName(), Spec: spec})
+}
+
+func newLattice(study *trellisv1.Study) (*Lattice, error) {
 	spec := study.GetSpec()
 	g, err := grid.New(spec)
 	if err != nil {
-		return nil, err
-	}
-	if _, err := grid.ResolveSplit(spec, study.GetDataSet()); err != nil {
 		return nil, err
 	}
 	config := grid.RunConfigFor(study, &trellisv1.Run{}, study.GetNumerics(), 0)
@@ -100,6 +110,9 @@ func (l *Lattice) Longest() uint32 { return l.within.longest }
 
 // Indices returns the number of indices. Not every one is that of a trial.
 func (l *Lattice) Indices() uint64 { return l.grid.Size() }
+
+// At returns the point with an index, which must be below Indices, even if no trial has it.
+func (l *Lattice) At(index uint64) *trellisv1.Parameters { return l.grid.At(index) }
 
 // Run returns a new message of the run at a place, PENDING, as grid.Expand makes it. Its values are shared with others, and
 // must not be changed.
