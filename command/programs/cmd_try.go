@@ -96,7 +96,7 @@ func try(ctx context.Context, env *cli.Environment, file *spec.File, point uint6
 	}
 	defer packed.Close()
 	if packed.Files == nil && complete.GetProgram().GetFiles() != nil {
-		return exit.Usagef("the spec names its program's files by their digest, which a coordinator may have and this machine does "+
+		return exit.Usagef("the spec names its program's files by their digest, which a coordinator may have and this machine does " +
 			"not: to try it, name their folder, for example files: .")
 	}
 	complete.Program.Files = packed.Files
@@ -187,9 +187,9 @@ type trial struct {
 	spec *trellisv1.StudySpec
 	// undirected says that the spec leaves the direction of its objective to the default.
 	undirected bool
-	reports []program.Report
-	result  program.Result
-	err     error
+	reports    []program.Report
+	result     program.Result
+	err        error
 }
 
 // write writes what was reported and what is to be mended. It returns an error if the study can't be submitted.
