@@ -66,6 +66,15 @@ func (f *failures) close() (lines []string) {
 	return lines
 }
 
+// untouchedFailed says that the runs have failed that had not begun, which a watch does not send one by one.
+func untouchedFailed(before, after *trellisv1.Study) []string {
+	its := after.GetUntouched()
+	if before.GetUntouched() != nil || its.GetState() != trellisv1.TrialState_TRIAL_STATE_FAILED {
+		return nil
+	}
+	return []string{"the runs that had not begun failed permanently: " + describe.LastLine(its.GetError())}
+}
+
 // describeFailure says why an attempt failed.
 func describeFailure(failure *trellisv1.Failure) string {
 	class := map[trellisv1.FailureClass]string{

@@ -74,8 +74,9 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 	} else {
 		v.axes = describe.VariedAxes(response.GetStudy().GetSpec())
 		v.grown(v.board.study, response.GetStudy())
+		before := v.board.study
 		v.board.apply(response, v.changed)
-		for _, line := range v.failures.close() {
+		for _, line := range append(v.failures.close(), untouchedFailed(before, v.board.study)...) {
 			v.line("%s", line)
 		}
 	}

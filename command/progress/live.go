@@ -112,10 +112,12 @@ func (s *screen) show(response *trellisv1.WatchStudyResponse) tea.Cmd {
 	}
 	var failed failures
 	var lines []string
+	before := s.board.study
 	s.board.apply(response, func(before, after *trellisv1.Run) {
 		lines = append(lines, failed.add(before, after, s.axes)...)
 	})
-	if lines = append(lines, failed.close()...); len(lines) == 0 {
+	lines = append(lines, failed.close()...)
+	if lines = append(lines, untouchedFailed(before, s.board.study)...); len(lines) == 0 {
 		return nil
 	}
 	return tea.Println(strings.Join(lines, "\n"))
