@@ -82,7 +82,7 @@ func TestCompilePattern(t *testing.T) {
 		`epoch (?P<epoch>\d+) loss (?P<loss>\S+)`:           "",
 		`epoch (?<epoch>\d+) (?<loss>\S+) (?<checkpoint>x)`: "",
 		`loss (?P<loss>\S+)`:                                "no group is named epoch: for example, epoch (?P<epoch>",
-		`epoch (?P<epoch>\d+)`:                              "no group is named for a metric: for example, epoch (?P<epoch>",
+		`epoch (?P<epoch>\d+)`:                              "no group is named for a metric: for example, epoch",
 		`(?P<epoch>\d+) (?P<checkpoint>\S+)`:                "no group is named for a metric",
 		`(?P<epoch>\d+)|(?P<epoch>x)(?P<loss>.)`:            "two groups are named epoch",
 		`(?P<epoch>\d+) (?P<1st>\S+)`:                       "the group 1st can't be a metric",
