@@ -144,10 +144,14 @@ func plainNumbers(node *yaml.Node, points bool) {
 	}
 }
 
-// plainWords writes the words of an objective and the sizes of files as people do: direction: maximize, of: {mean: 5}.
+// plainWords writes the words of an order and an objective and the sizes of files as people do: direction: maximize, of: {mean: 5}.
 func plainWords(spec *yaml.Node) {
 	for i := 0; i+1 < len(spec.Content); i += 2 {
 		switch section := spec.Content[i+1]; spec.Content[i].Value {
+		case "order":
+			if value := trellisv1.Order(0).Descriptor().Values().ByName(protoreflect.Name(section.Value)); value != nil {
+				section.Value = strings.ReplaceAll(output.WordOf(value), "_", "-")
+			}
 		case "objective", "early_stopping":
 			plainWord(section, "direction", trellisv1.Direction(0).Descriptor())
 			plainWord(section, "of", trellisv1.Objective_Summary(0).Descriptor())
@@ -155,6 +159,12 @@ func plainWords(spec *yaml.Node) {
 		case "program":
 			for _, name := range []string{"size", "count"} {
 				if number := child(child(section, "files"), name); number != nil {
+					number.Tag = "!!int"
+				}
+			}
+		case "budget":
+			for _, name := range []string{"trials", "epochs"} {
+				if number := child(section, name); number != nil {
 					number.Tag = "!!int"
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/objective"
 	"trellis/results/pruning"
@@ -87,6 +88,35 @@ func Pruning(spec *trellisv1.StudySpec) string {
 		name += ", of the stopping type: the program does not resume, so a pruned run is ended for good"
 	}
 	return name
+}
+
+// Order says in which order runs are trained, if the spec says so.
+func Order(spec *trellisv1.StudySpec) string {
+	switch spec.GetOrder() {
+	case trellisv1.Order_ORDER_LONGEST:
+		return "the longest runs first"
+	case trellisv1.Order_ORDER_RANDOM:
+		return "random, the same whenever a study has this name"
+	case trellisv1.Order_ORDER_AS_WRITTEN:
+		return "as the grid is written"
+	}
+	return ""
+}
+
+// Budget says how much of a grid is trained: 500 trials and 8h. It returns "" if all is.
+func Budget(spec *trellisv1.StudySpec) string {
+	var parts []string
+	budget := spec.GetBudget()
+	if budget.GetTrials() > 0 {
+		parts = append(parts, output.Count(budget.GetTrials(), "trial"))
+	}
+	if budget.GetEpochs() > 0 {
+		parts = append(parts, output.Count(budget.GetEpochs(), "epoch"))
+	}
+	if budget.GetTime() != nil {
+		parts = append(parts, output.ShortDuration(budget.GetTime().AsDuration()))
+	}
+	return strings.Join(parts, " and ")
 }
 
 // Extreme says which of several values is the best: lowest or highest.

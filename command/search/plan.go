@@ -22,6 +22,7 @@ import (
 	"trellis/command/output"
 	"trellis/command/programs"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/results/lattice"
 )
 
@@ -203,8 +204,14 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
 	}
 	row("study", "%s", name)
-	row("trials", "%s", describeTrials(plan))
+	row("trials", "%s", describeTrials(spec, plan))
 	row("runs", "%d", plan.GetRuns())
+	if budget := describe.Budget(spec); budget != "" {
+		row("budget", "%s", budget)
+	}
+	if order := describe.Order(preview(spec)); order != "" {
+		row("order", "%s", order)
+	}
 	alone := ""
 	if plan.GetEpochsAlone() > plan.GetEpochs() {
 		alone = fmt.Sprintf("; %d without sharing runs between trials that differ only in "+
@@ -244,8 +251,17 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 	return err
 }
 
-// describeTrials says how many trials a study has, and how many points its where leaves out.
-func describeTrials(plan studyPlan) string {
+// describeTrials says how many trials a study has, and how many points its budget and its where leave out.
+func describeTrials(spec *trellisv1.StudySpec, plan studyPlan) string {
+	if spec.GetBudget() != nil {
+		if points, err := grid.New(preview(spec)); err == nil && points.Size() > plan.GetTrials()+plan.GetLeftOut() {
+			text := fmt.Sprintf("%d of %s", plan.GetTrials(), output.Count(points.Size()-plan.GetLeftOut(), "point"))
+			if plan.GetLeftOut() > 0 {
+				text += fmt.Sprintf("; where leaves out %d more", plan.GetLeftOut())
+			}
+			return text
+		}
+	}
 	if plan.GetLeftOut() == 0 {
 		return strconv.FormatUint(plan.GetTrials(), 10)
 	}

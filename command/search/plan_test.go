@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"trellis/command/fake"
 	"trellis/command/golden"
@@ -43,6 +46,24 @@ func TestGoldenPlans(t *testing.T) {
 			Forecast: bound(2, 300, 200, 33.25, 8, &trellisv1.ForecastBasis{EpochTime: true}),
 		}, fake.Now)
 	}
+	within := func(format output.Format, out *bytes.Buffer) error {
+		axis := func() *trellisv1.Axis {
+			return &trellisv1.Axis{Linear: &trellisv1.Range{From: 1, To: 10_000, Count: 10_000}}
+		}
+		return writePlan(out, format, &trellisv1.StudySpec{
+			Name: "sample", Model: "synthetic", Budget: &trellisv1.Budget{Trials: 500, Time: durationpb.New(8 * time.Hour)},
+			Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+				"latent_dim": trellisv1.AxisOf(4), "learning_rate": axis(), "weight_decay": axis(), "batch_size": axis(),
+				"max_epochs": trellisv1.AxisOf(50),
+			}}},
+		}, &trellisv1.PlanStudyResponse{
+			Trials: 500, Runs: 500, Epochs: 25_000, EpochsAlone: 25_000,
+			Forecast: bound(500, 25_000, 50, 33.25, 8, &trellisv1.ForecastBasis{EpochTime: true}),
+		}, fake.Now)
+	}
+	golden.CheckListing(t, "budget_plan", func(format string, out *bytes.Buffer) error {
+		return within(output.Format(format), out)
+	})
 	golden.CheckListing(t, "where_plan", func(format string, out *bytes.Buffer) error {
 		return without(output.Format(format), out)
 	})

@@ -24,9 +24,14 @@ func Differences(spec *trellisv1.StudySpec, study *trellisv1.Study) []string {
 // differences returns the names of the fields in which a spec differs from one that a coordinator has admitted, which
 // has all defaults filled in.
 func differences(spec, admitted *trellisv1.StudySpec) []string {
+	wanted := spec.GetOrder()
 	spec = Models().WithDefaults(spec)
 	if spec.GetSplit() == nil {
 		spec.Split = admitted.GetSplit()
+	}
+	if admitted.GetOrder() == trellisv1.Order_ORDER_UNSPECIFIED {
+		// Studies that prune had no order before they could have one.
+		spec.Order = wanted
 	}
 	var names []string
 	a, b := spec.ProtoReflect(), admitted.ProtoReflect()

@@ -63,6 +63,22 @@ func (r *specReader) spellOutMean(node *yaml.Node) *yaml.Node {
 	return nil
 }
 
+// spellOutOrder turns the word of an order into what protoyaml reads: as-written into ORDER_AS_WRITTEN. It reports other
+// words.
+func (r *specReader) spellOutOrder(spec *yaml.Node) {
+	if spec.Kind != yaml.MappingNode {
+		return
+	}
+	kept := spec.Content[:0:0]
+	for i := 0; i+1 < len(spec.Content); i += 2 {
+		key, value := spec.Content[i], spec.Content[i+1]
+		if key.Value != "order" || r.spellOutWord(key.Value, value, trellisv1.Order(0).Descriptor()) {
+			kept = append(kept, key, value)
+		}
+	}
+	spec.Content = kept
+}
+
 // spellOutWord turns the word of an enum into its name, and says whether there is such a word.
 func (r *specReader) spellOutWord(what string, node *yaml.Node, enum protoreflect.EnumDescriptor) bool {
 	zero := string(enum.Values().Get(0).Name())
@@ -70,7 +86,7 @@ func (r *specReader) spellOutWord(what string, node *yaml.Node, enum protoreflec
 	var words []string
 	for i := 1; i < enum.Values().Len(); i++ {
 		name := string(enum.Values().Get(i).Name())
-		word := strings.ToLower(strings.TrimPrefix(name, prefix))
+		word := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, prefix)), "_", "-")
 		if node.Kind == yaml.ScalarNode && (node.Value == word || node.Value == name) {
 			spelt := *node
 			spelt.Value, spelt.Tag, spelt.Style = name, "!!str", 0

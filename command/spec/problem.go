@@ -160,6 +160,8 @@ func shapeOf(message protoreflect.MessageDescriptor) string {
 		return "a grid: its axes, for example {latent_dim: [8, 16], learning_rate: 1e-3, max_epochs: 50}"
 	case "Settle":
 		return "a confidence and a budget, for example {confidence: 0.95, max_seeds: 10}"
+	case "Budget":
+		return "how much to train, for example {trials: 500}, {epochs: 20000} or {time: 8h}"
 	case "Objective":
 		return "a metric and a direction, for example {metric: validation_accuracy, direction: maximize}"
 	case "Pruning":

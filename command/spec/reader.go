@@ -57,6 +57,7 @@ func (r *specReader) Unmarshal(node *yaml.Node, message proto.Message) (bool, er
 		r.spellOutPruning(node)
 		spellOutShares(node)
 		r.spellOutObjective(node)
+		r.spellOutOrder(node)
 	case *trellisv1.Program:
 		r.takeFiles(node)
 		spellOutCommand(node)
@@ -179,6 +180,12 @@ func (r *specReader) checkScalar(node *yaml.Node, field protoreflect.FieldDescri
 		if value > math.MaxUint32 {
 			expected = "a whole number up to 4294967295"
 		}
+	case protoreflect.Uint64Kind:
+		value, err := strconv.ParseFloat(node.Value, 64)
+		if node.Kind == yaml.ScalarNode && err == nil && value == math.Trunc(value) && 0 <= value && value < 1<<64 {
+			return true
+		}
+		expected = "a whole number, 0 or more"
 	case protoreflect.BoolKind:
 		if node.Kind == yaml.ScalarNode && node.Tag == "!!bool" {
 			return true

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"trellis/command/exit"
 	"trellis/command/fake"
@@ -348,5 +349,41 @@ func TestHugeGridIsRefusedAtOnce(t *testing.T) {
 	fmt.Fprintf(t.Output(), "a grid of 10^12 points was refused in %v\n", elapsed)
 	if elapsed > 5*time.Second {
 		t.Errorf("it took %v", elapsed)
+	}
+}
+
+// How an order and a budget are written, and the order of a study that gives none.
+func TestOrderAndBudget(t *testing.T) {
+	const longest, random, asWritten = trellisv1.Order_ORDER_LONGEST, trellisv1.Order_ORDER_RANDOM, trellisv1.Order_ORDER_AS_WRITTEN
+	for text, want := range map[string]*trellisv1.StudySpec{
+		"":                                      {},
+		"order: longest":                        {Order: longest},
+		"order: random":                         {Order: random},
+		"order: as-written":                     {Order: asWritten},
+		"order: ORDER_RANDOM":                   {Order: random},
+		"pruning: asha":                         {Order: random},
+		"budget: {trials: 500}":                 {Order: random, Budget: &trellisv1.Budget{Trials: 500}},
+		"budget: {epochs: 2e4}\norder: longest": {Order: longest, Budget: &trellisv1.Budget{Epochs: 20_000}},
+		"budget: {trials: 5, time: 8h}":         {Order: random, Budget: &trellisv1.Budget{Trials: 5, Time: durationpb.New(8 * time.Hour)}},
+	} {
+		spec, err := Parse("spec.yaml", []byte("name: good\nmodel: synthetic\n"+
+			"grid: {latent_dim: 4, learning_rate: 1e-3, max_epochs: 40}\n"+text+"\n"))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		got := Models().WithDefaults(spec)
+		if got.Order != want.Order || !proto.Equal(got.Budget, want.Budget) {
+			t.Errorf("%s: got %v and %v, want %v and %v", text, got.Order, got.Budget, want.Order, want.Budget)
+		}
+		// A study that prunes may be older than its order.
+		if text == "pruning: asha" {
+			if names := differences(spec, got); len(names) > 0 {
+				t.Errorf("a new study differs in %v", names)
+			}
+			if got.Order = 0; len(differences(spec, got)) > 0 {
+				t.Errorf("an older study differs in %v", differences(spec, got))
+			}
+		}
 	}
 }

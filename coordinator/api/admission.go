@@ -10,6 +10,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
+	"trellis/results/lattice"
 )
 
 // Limits bound studies and tokens: see coordinator.Limits. Zero values bound nothing.
@@ -83,14 +84,30 @@ func (l Limits) admit(snapshot *results.Snapshot, creator access.Principal, more
 	return nil
 }
 
-// additionOf returns what a new study adds, whose where leaves out so many points. A trial that occurs in several of its
-// grids counts in each.
+// trialsOf counts the trials of a spec, whose where leaves out so many points. A trial that occurs in several of its grids
+// counts in each, unless there is a budget.
+func trialsOf(spec *trellisv1.StudySpec, leftOut uint64) (int64, error) {
+	if spec.GetBudget() != nil {
+		its, err := lattice.Of(spec)
+		if err != nil {
+			return 0, err
+		}
+		return int64(its.Trials()), nil
+	}
+	points, err := grid.New(spec)
+	if err != nil {
+		return 0, err
+	}
+	return int64(points.Size() - leftOut), nil
+}
+
+// additionOf returns what a new study adds, whose where leaves out so many points.
 func additionOf(command *trellisv1.CreateStudyCommand, leftOut uint64) (addition, error) {
-	points, err := grid.New(command.GetSpec())
+	trials, err := trialsOf(command.GetSpec(), leftOut)
 	if err != nil {
 		return addition{}, err
 	}
-	return addition{studies: 1, trials: int64(points.Size() - leftOut), bytes: int64(proto.Size(command))}, nil
+	return addition{studies: 1, trials: trials, bytes: int64(proto.Size(command))}, nil
 }
 
 // extensionOf returns what an extension adds to a study, and the size of the study's row after it. The where of the spec
@@ -98,13 +115,13 @@ func additionOf(command *trellisv1.CreateStudyCommand, leftOut uint64) (addition
 func extensionOf(
 	study *trellisv1.Study, spec *trellisv1.StudySpec, leftOut uint64,
 ) (added addition, size int, err error) {
-	points, err := grid.New(spec)
+	trials, err := trialsOf(spec, leftOut)
 	if err != nil {
 		return addition{}, 0, err
 	}
 	size = results.ExtendedSize(study, spec)
 	return addition{
-		trials: int64(points.Size()-leftOut) - int64(study.GetProgress().GetTrials()),
+		trials: trials - int64(study.GetProgress().GetTrials()),
 		bytes:  int64(size - proto.Size(study)),
 	}, size, nil
 }

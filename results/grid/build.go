@@ -208,11 +208,11 @@ func axisPath(grid int, axis string) []any { return []any{"grid", grid, "axes", 
 func (b *builder) checkSize(spec *trellisv1.StudySpec) {
 	seeds := valueCount(spec.GetSeeds())
 	before := len(b.violations)
-	most, remedy := uint64(MaxTrials), ""
-	if budget := spec.GetBudget(); budget != nil {
-		if most = math.MaxUint64 - 1; !limited(budget) {
-			most, remedy = MaxTrials, fmt.Sprintf(": or a budget of at most %s trials", grouped(MaxTrials))
-		}
+	most, unless := uint64(MaxTrials), " without a budget such as {trials: 500}"
+	if limited(spec.GetBudget()) {
+		most, unless = math.MaxUint64-1, ""
+	} else if spec.GetBudget() != nil {
+		unless = fmt.Sprintf(" unless its budget has at most as many trials or epochs: budget: {trials: %d}", MaxTrials)
 	}
 	var points, trials count
 	for i := range spec.GetGrid() {
@@ -225,7 +225,7 @@ func (b *builder) checkSize(spec *trellisv1.StudySpec) {
 		}
 		if here.n > most {
 			b.refuse("grid.size", fmt.Sprintf("this grid has %s points (%s); a study has at most %s%s",
-				here, strings.Join(factors, " x "), grouped(most), remedy), "grid", i)
+				here, strings.Join(factors, " x "), grouped(most), unless), "grid", i)
 		}
 		points.plus(here.n)
 		here.times(seeds)
@@ -233,7 +233,7 @@ func (b *builder) checkSize(spec *trellisv1.StudySpec) {
 	}
 	if trials.n > most && len(b.violations) == before {
 		b.refuse("grid.size", fmt.Sprintf("the study has %s trials (%s points of its grids x %s seeds); a study has at most %s%s",
-			trials, points, grouped(seeds), grouped(most), remedy), "grid")
+			trials, points, grouped(seeds), grouped(most), unless), "grid")
 	}
 }
 

@@ -45,10 +45,11 @@ func put(grid *trellisv1.Grid, name string, axis *trellisv1.Axis) {
 }
 
 // WithDefaults is like the function of that name, but also fills in the axes of the spec's model that have a default, and
-// makes the values of all its axes those of their kinds.
+// makes the values of all its axes those of their kinds, and it gives a study that prunes, or has a budget, an order.
 func (models Models) WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 	spec = WithDefaults(spec)
 	models.fillObjective(spec)
+	fillOrder(spec)
 	model := models.Find(spec.GetModel())
 	for _, axis := range model.GetAxes() {
 		if axis.Default != nil && spec.GetFixed()[axis.GetName()] == nil {
@@ -57,6 +58,15 @@ func (models Models) WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpe
 	}
 	ofKinds(model, spec)
 	return spec
+}
+
+// fillOrder gives a spec that prunes, or has a budget, a random order: neighbors in a grid are alike, so that the first runs in
+// its own order would say little of the others. It is part of what a new study gets, and not of WithDefaults: studies that prune
+// have been created without an order.
+func fillOrder(spec *trellisv1.StudySpec) {
+	if spec.GetOrder() == trellisv1.Order_ORDER_UNSPECIFIED && (spec.GetPruning() != nil || spec.GetBudget() != nil) {
+		spec.Order = trellisv1.Order_ORDER_RANDOM
+	}
 }
 
 // ofKinds makes the values of a spec's axes those of the kinds that the model declares, where they are the same numbers.

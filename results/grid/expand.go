@@ -62,7 +62,7 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 	if _, err := ResolveSplit(spec, study.GetDataSet()); err != nil {
 		return nil, nil, 0, err
 	}
-	if g.Size() > MaxTrials {
+	if command.GetSpec() != nil && g.Size() > MaxTrials {
 		return nil, nil, 0, fmt.Errorf("expand %d points: at most %d can be listed", g.Size(), MaxTrials)
 	}
 	e := newExpansion(commonConfig(spec, study.GetDataSet(), study.GetNumerics(), study.GetPretrained()),

@@ -12,6 +12,8 @@ import (
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -314,5 +316,75 @@ func BenchmarkWhere(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// LeftOut counts by combinations what looking at every point counts, also where grids overlap.
+func TestLeftOutCounts(t *testing.T) {
+	axis := func(t *rapid.T, name string) *trellisv1.Axis {
+		values := rapid.Permutation([]float64{1, 2, 3, 4}).Draw(t, name)
+		return numbers(values[:rapid.IntRange(1, 4).Draw(t, name+" count")]...)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		spec := &trellisv1.StudySpec{Name: "a", Program: &trellisv1.Program{}, Where: rapid.SampledFrom([]string{
+			"a < b", "a + max_epochs > 3.0", "b != 2.0 || seed == 1", "c > 2.0", "a == 1.0 && c == 1.0",
+		}).Draw(t, "where")}
+		for i := range rapid.IntRange(1, 3).Draw(t, "grids") {
+			spec.Grid = append(spec.Grid, &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{}})
+			for _, name := range []string{"a", "b", "c", MaxEpochs} {
+				spec.Grid[i].Axes[name] = axis(t, fmt.Sprint(i, name))
+			}
+		}
+		g, err := New(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, kept := uint64(0), false
+		for index := range g.Size() {
+			if met := g.Meets(g.At(index)); met {
+				kept = true
+			} else if g.first(g.productOf(index), index) {
+				want++
+			}
+		}
+		got, err := LeftOut(t.Context(), spec)
+		if (err == nil) != kept || kept && got != want {
+			t.Fatalf("left out %d, %v; want %d", got, err, want)
+		}
+	})
+}
+
+// A budget admits any number of points that can be counted, and nothing that is asked of the spec looks at all of them.
+func TestBudgetOfHugeGrid(t *testing.T) {
+	spec := hugeSpec()
+	spec.Where = "latent_dim > 50 || learning_rate > 1e-3"
+	spec.Grid[0].Axes["latent_dim"] = &trellisv1.Axis{Linear: newRange(1, 100, 100)}
+	for budget, wrong := range map[*trellisv1.Budget]string{
+		nil:                                 "without a budget",
+		{Trials: MaxTrials}:                 "",
+		{Epochs: 500}:                       "",
+		{Trials: MaxTrials + 1}:             "at most as many trials",
+		{Time: durationpb.New(1000)}:        "at most as many trials",
+		{Trials: MaxTrials + 1, Epochs: 10}: "",
+	} {
+		spec.Budget = budget
+		if err := testModels.Validate(spec); wrong == "" && err != nil || wrong != "" && (err == nil || !strings.Contains(err.Error(), wrong)) {
+			t.Errorf("%v: got %v, want %q", budget, err, wrong)
+		}
+	}
+	spec.Budget = &trellisv1.Budget{Trials: 1000}
+	if _, err := LeftOut(t.Context(), testModels.WithDefaults(spec)); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := Expand(spec, newDataSet(), "1", nil); err == nil {
+		t.Error("lists all points")
+	}
+	for range 4 { // 10^21 points and more overflow.
+		for i := range 2 {
+			spec.Grid[0].Axes[fmt.Sprint("more_", i, len(spec.Grid[0].Axes))] = &trellisv1.Axis{Linear: newRange(1, 10_000, 10_000)}
+		}
+	}
+	if _, err := New(spec); err == nil || !strings.Contains(err.Error(), "a study has at most 18,446,744,073,709,551,614") {
+		t.Errorf("overflow: %v", err)
 	}
 }
