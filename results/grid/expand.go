@@ -25,8 +25,8 @@ func Expand(
 	if _, err := ResolveSplit(spec, dataSet); err != nil {
 		return nil, nil, err
 	}
-	if g.Size() > MaxTrials {
-		return nil, nil, fmt.Errorf("expand %d points: at most %d can be listed", g.Size(), MaxTrials)
+	if err := g.checkListable(); err != nil {
+		return nil, nil, err
 	}
 	room := g.Size()
 	if g.where != nil {
@@ -38,6 +38,15 @@ func Expand(
 	}
 	trials, runs := e.done()
 	return trials, runs, nil
+}
+
+// checkListable refuses a grid of more points than can be listed, which only a budget admits.
+func (g *Grid) checkListable() error {
+	if g.size <= MaxTrials {
+		return nil
+	}
+	return invalid("grid.size", fmt.Sprintf("the grid has %s points, and at most %s can be listed: values can't be added to it",
+		grouped(g.size), grouped(MaxTrials)), "grid")
 }
 
 // ExpandExtension returns the trials and runs that a study has after the command extends it, as Expand does: the points
@@ -62,8 +71,10 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 	if _, err := ResolveSplit(spec, study.GetDataSet()); err != nil {
 		return nil, nil, 0, err
 	}
-	if command.GetSpec() != nil && g.Size() > MaxTrials {
-		return nil, nil, 0, fmt.Errorf("expand %d points: at most %d can be listed", g.Size(), MaxTrials)
+	if command.GetSpec() != nil {
+		if err := g.checkListable(); err != nil {
+			return nil, nil, 0, err
+		}
 	}
 	e := newExpansion(commonConfig(spec, study.GetDataSet(), study.GetNumerics(), study.GetPretrained()),
 		spec.GetName(), g.names, uint64(len(command.GetPoints())))

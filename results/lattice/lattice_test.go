@@ -3,8 +3,10 @@ package lattice
 import (
 	"cmp"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -354,4 +356,54 @@ func longest(a, b *trellisv1.Run) int {
 
 func longestThenByID(a, b *trellisv1.Run) int {
 	return cmp.Or(cmp.Compare(b.Parameters.GetMaxEpochs(), a.Parameters.GetMaxEpochs()), strings.Compare(a.Id, b.Id))
+}
+
+// A lattice costs what its axes cost, however many points they have.
+func TestCostOfLarge(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		study *trellisv1.Study
+		bytes uint64
+	}{{"10^6", million(0), 1 << 20}, {"10^12", billions(), 16 << 20}} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		l, err := New(test.study)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, place := range []uint32{0, l.Runs() - 1} {
+			if at, ok := l.PlaceOf(l.Run(place).Parameters); !ok || at != place {
+				t.Errorf("%s: run %d is at %d, %t", test.name, place, at, ok)
+			}
+		}
+		if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > test.bytes {
+			t.Errorf("%s: takes %d bytes", test.name, after.TotalAlloc-before.TotalAlloc)
+		}
+	}
+}
+
+// Several may ask for what is computed once.
+func TestConcurrentUse(t *testing.T) {
+	study := gridOf(trellisv1.Order_ORDER_RANDOM, 10, 10, 10)
+	study.Spec.Budget = &trellisv1.Budget{Trials: 500}
+	l, err := New(study)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			run := l.Run(7)
+			if place, ok := l.PlaceOfID(run.Id); !ok || place != 7 {
+				t.Errorf("at %d, %t", place, ok)
+			}
+			if index, ok := l.From(run.FirstTrial); !ok || index != run.FirstTrial {
+				t.Errorf("from %d: %d, %t", run.FirstTrial, index, ok)
+			}
+			if l.Smallest() > run.Id {
+				t.Errorf("smallest %s", l.Smallest())
+			}
+		})
+	}
+	all.Wait()
 }
