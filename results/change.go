@@ -85,7 +85,7 @@ func (c *change) commit() error {
 		if err := c.keepBooks(section); err != nil {
 			return err
 		}
-		if err := insertSection(c.txn, section.before, section.after); err != nil {
+		if err := insertSection(c.txn, section.catalog, section.before, section.after); err != nil {
 			return err
 		}
 	}
@@ -289,7 +289,7 @@ func (c *change) setUntouched(study *trellisv1.Study, untouched *trellisv1.Untou
 		return err
 	}
 	for stored := range sections {
-		if untouchedBits(stored) == 0 {
+		if stored.sealed != nil || untouchedBits(stored) == 0 {
 			continue
 		}
 		h, err := c.sections.at(its, stored.number*sectionSize)
@@ -305,11 +305,14 @@ func (c *change) setUntouched(study *trellisv1.Study, untouched *trellisv1.Untou
 }
 
 // untouched returns how many runs, trials and epochs of a study are untouched: all of the base but for those that have been
-// touched before the change or in it.
-func (c *change) untouched(name string) (runs, trials, epochs uint64, err error) {
-	its, err := c.sections.catalog(name)
+// touched before the change or in it. Where untouched runs are PENDING, only runs that have not ended are looked at.
+func (c *change) untouched(study *trellisv1.Study) (runs, trials, epochs uint64, err error) {
+	its, err := c.sections.catalog(study.Name)
 	if err != nil {
 		return 0, 0, 0, err
+	}
+	if study.Untouched == nil {
+		return c.untouchedOpen(study, its)
 	}
 	touched, err := c.sections.touched(its)
 	if err != nil {
@@ -328,12 +331,36 @@ func (c *change) untouched(name string) (runs, trials, epochs uint64, err error)
 	return runs, trials, epochs, nil
 }
 
+// untouchedOpen is untouched where untouched runs are PENDING: those that have not ended, as the study's progress has them
+// from before the change, without those that are touched.
+func (c *change) untouchedOpen(
+	study *trellisv1.Study, its *catalog.Catalog,
+) (runs, trials, epochs uint64, err error) {
+	touched, err := c.sections.unsealed(its)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	p := &trellisv1.Progress{}
+	for _, h := range touched {
+		if before := h.stored(h.slot); before != nil {
+			trajectory.AddProgress(p, nil, before.Run)
+		}
+	}
+	all := study.Progress
+	open := func(p *trellisv1.Progress) uint64 {
+		return p.Trials - p.TrialsSucceeded - p.TrialsFailed - p.TrialsCanceled - p.TrialsPruned
+	}
+	return trajectory.OpenRuns(all) - trajectory.OpenRuns(p), open(all) - open(p), all.EpochsLeft - p.EpochsLeft, nil
+}
+
 // sectionEdit is a section that a change has looked at: before the change and, if anything in it has changed, after it.
 // A section that has no row yet has no before.
 type sectionEdit struct {
 	catalog       *catalog.Catalog
 	number        uint32
 	before, after *section
+	// wasSealed says that the section is sealed before the change.
+	wasSealed bool
 	// untouched are the untouched runs that the change has looked at, by slot.
 	untouched map[int]*trajectory.Trajectory
 }
@@ -491,24 +518,33 @@ func (e *sectionEdits) at(c *catalog.Catalog, place uint32) (handle, error) {
 	if err != nil {
 		return handle{}, err
 	}
-	edit := &sectionEdit{catalog: c, number: where.number, before: stored}
+	edit := &sectionEdit{catalog: c, number: where.number, before: stored.unsealed(c),
+		wasSealed: stored != nil && stored.sealed != nil}
 	e.byPlace[where] = edit
 	e.inOrder = append(e.inOrder, edit)
 	return handle{edit, slot}, nil
 }
 
 // touched returns the runs of a study that have been touched, before the change or in it, in the order of their places.
-func (e *sectionEdits) touched(c *catalog.Catalog) ([]handle, error) {
+func (e *sectionEdits) touched(c *catalog.Catalog) ([]handle, error) { return e.touchedIn(c, true) }
+
+// unsealed is touched without the runs of sections that are sealed and have not been looked at in the change. They have all
+// succeeded, and nothing is to be decided about them.
+func (e *sectionEdits) unsealed(c *catalog.Catalog) ([]handle, error) { return e.touchedIn(c, false) }
+
+func (e *sectionEdits) touchedIn(c *catalog.Catalog, sealed bool) ([]handle, error) {
 	sections, err := e.sectionsOf(c.Study)
 	if err != nil {
 		return nil, err
 	}
 	var numbers []uint32
 	for section := range sections {
-		numbers = append(numbers, section.number)
+		if sealed || section.sealed == nil {
+			numbers = append(numbers, section.number)
+		}
 	}
 	for _, edit := range e.inOrder {
-		if edit.catalog.Study == c.Study && edit.before == nil && edit.after != nil {
+		if edit.catalog.Study == c.Study && (edit.before == nil && edit.after != nil || edit.wasSealed && !sealed) {
 			numbers = append(numbers, edit.number)
 		}
 	}

@@ -310,7 +310,7 @@ func (c *change) lengthenAt(study *trellisv1.Study, g *growth, place uint32) err
 	if err != nil {
 		return err
 	}
-	if section == nil || section.members[place%sectionSize] == nil {
+	if section == nil || section.sealed == nil && section.members[place%sectionSize] == nil {
 		trajectory.AddProgress(study.Progress, g.before.Untouched(place).Run, g.after.Untouched(place).Run)
 		return nil
 	}

@@ -218,7 +218,7 @@ func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[s
 			// How a ranking is divided into pages depends on how it came about.
 			if page, ok := row.(*rankPage); ok {
 				for _, trial := range page.trials {
-					texts[table] = append(texts[table], encode(trial))
+					texts[table] = append(texts[table], fmt.Sprintf("%s %x", page.study, trial))
 				}
 				continue
 			}
@@ -229,6 +229,9 @@ func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[s
 			case *section:
 				text = fmt.Sprintf("%s %d %d %x %x %x", row.study, row.number, row.changed, row.pending, row.begun,
 					row.open)
+				if row.sealed != nil {
+					text += fmt.Sprintf("; %x %v", row.sealed.data, row.sealed.ends)
+				}
 				for _, member := range row.members {
 					if member == nil {
 						text += "; untouched"

@@ -27,7 +27,7 @@ func TestIndexedStudies(tb *testing.T) {
 		})
 		actions := map[string]func(*rapid.T){
 			"create": p.create, "grant": p.grant, "report": p.report, "end": p.end, "state": p.state, "extend": p.extend,
-			"retry": p.retry, "delete": p.remove, "restore": p.restore, "refuse": p.refuse, "": p.check,
+			"finish": p.finish, "retry": p.retry, "delete": p.remove, "restore": p.restore, "refuse": p.refuse, "": p.check,
 		}
 		p.create(t)
 		t.Repeat(actions)
@@ -164,6 +164,31 @@ func (p *pair) end(t *rapid.T) {
 			t.Skip("it has no epochs")
 		}
 		p.record(stageEntry(run.Study, run.Id, run.Attempt, run.Epochs))
+	}
+}
+
+// finish trains all runs that wait.
+func (p *pair) finish(t *rapid.T) {
+	for {
+		runs, err := p.listed.Snapshot().NextRuns(nil, 1)
+		ok(p.tb, err)
+		workers, err := p.listed.Snapshot().FreeWorkers(nil)
+		ok(p.tb, err)
+		if len(runs) == 0 || len(workers) == 0 {
+			return
+		}
+		run := runs[0]
+		p.both("grant", func(s *Store) error {
+			return s.Grant(p.index, at(p.index), []*trellisv1.Grant{{Study: run.Study, Run: run.Id, Worker: "w"}})[0]
+		})
+		attempt := AttemptNumber(p.index, 0)
+		var losses []float64
+		for epoch := run.Epochs + 1; epoch <= run.Parameters.MaxEpochs; epoch++ {
+			losses = append(losses, lossIn(run, epoch))
+		}
+		tests := map[uint32]float64{run.Parameters.MaxEpochs: 3}
+		p.record(columnEntry(run.Study, run.Id, attempt, run.Epochs+1, losses, losses, tests))
+		p.record(stageEntry(run.Study, run.Id, attempt, run.Parameters.MaxEpochs))
 	}
 }
 

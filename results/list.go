@@ -154,7 +154,7 @@ func (s *Snapshot) pageByObjective(
 ) error {
 	var from listing.Key
 	copy(from[:], after)
-	ranked, err := s.ranked(nil, c.Study, ranking, from)
+	ranked, err := s.ranked(nil, c.Study, from)
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (s *Snapshot) pageByObjective(
 		for section := range sections {
 			for open := runs(section); open != 0; open &= open - 1 {
 				slot := bits.TrailingZeros64(open)
-				member, place := section.members[slot], section.number*sectionSize+uint32(slot)
+				member, place := section.member(c, slot), section.number*sectionSize+uint32(slot)
 				if member == nil {
 					continue
 				}

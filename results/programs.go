@@ -106,7 +106,7 @@ func (c *change) refute(
 	if err := c.forgetRelatives(run.Study); err != nil {
 		return err
 	}
-	runs, err := c.sections.touched(catalog)
+	runs, err := c.sections.unsealed(catalog)
 	if err != nil {
 		return err
 	}
@@ -260,6 +260,10 @@ func (c *change) refuseWaiting(after handle, enough int) error {
 	if err != nil {
 		return err
 	}
+	// Sealed runs have succeeded.
+	if sealed, err := c.hasSealed(study); err != nil || sealed {
+		return err
+	}
 	failed := 0
 	var waiting []handle
 	runs, err := c.sections.touched(catalog)
@@ -294,13 +298,27 @@ func (c *change) refuseWaiting(after handle, enough int) error {
 	return c.refuseUntouched(study, message)
 }
 
+// hasSealed says whether a study has sealed sections.
+func (r reader) hasSealed(study string) (bool, error) {
+	sections, err := r.sectionsOf(study)
+	if err != nil {
+		return false, err
+	}
+	for section := range sections {
+		if section.sealed != nil {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // refuseUntouched fails the untouched runs of a study, as those that wait.
 func (c *change) refuseUntouched(name, message string) error {
 	study, err := c.studies.get(textKey(name))
 	if err != nil || study.Untouched != nil {
 		return err
 	}
-	runs, trials, epochs, err := c.untouched(name)
+	runs, trials, epochs, err := c.untouched(study)
 	if err != nil || runs == 0 {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/catalog"
 	"trellis/results/listing"
 )
 
@@ -20,9 +21,10 @@ const rankPageSize = 128
 // rankPage is a part of the ranking of a study's trials with results: from its key up to the key of the next page. Like
 // sections, pages make the index cheap.
 type rankPage struct {
-	study  string
-	from   listing.Key
-	trials []*trellisv1.Trial
+	study string
+	from  listing.Key
+	// trials are the keys of the trials. The last 8 bytes of a key are the trial's index.
+	trials []listing.Key
 }
 
 // tableRanking has the trials with results by study, best first, in pages.
@@ -71,7 +73,8 @@ func (c *change) unrank() error {
 		if page == nil {
 			return fmt.Errorf("trial %d of study %q is not ranked", trial.Index, trial.Study)
 		}
-		left := slices.DeleteFunc(slices.Clone(page.trials), func(t *trellisv1.Trial) bool { return t == trial })
+		k := ranking.Key(trial)
+		left := slices.DeleteFunc(slices.Clone(page.trials), func(other listing.Key) bool { return other == k })
 		if len(left) == 0 {
 			err = remove(c.txn, tableRanking, page)
 		} else {
@@ -89,40 +92,45 @@ func (c *change) rank() error {
 	if err := c.unrank(); err != nil {
 		return err
 	}
-	rankings := map[string]listing.Ranking{}
-	for _, trial := range c.answered {
-		if _, known := rankings[trial.Study]; known {
-			continue
-		}
-		ranking, err := c.rankingOf(trial.Study)
-		if err != nil {
-			return err
-		}
-		rankings[trial.Study] = ranking
+	type ranked struct {
+		study string
+		key   listing.Key
 	}
-	slices.SortFunc(c.answered, func(a, b *trellisv1.Trial) int {
-		return cmp.Or(strings.Compare(a.Study, b.Study), rankings[a.Study].Compare(a, b))
+	rankings, answered := map[string]listing.Ranking{}, make([]ranked, 0, len(c.answered))
+	for _, trial := range c.answered {
+		ranking, known := rankings[trial.Study]
+		if !known {
+			var err error
+			if ranking, err = c.rankingOf(trial.Study); err != nil {
+				return err
+			}
+			rankings[trial.Study] = ranking
+		}
+		answered = append(answered, ranked{trial.Study, ranking.Key(trial)})
+	}
+	slices.SortFunc(answered, func(a, b ranked) int {
+		return cmp.Or(strings.Compare(a.study, b.study), bytes.Compare(a.key[:], b.key[:]))
 	})
 	// Look up all pages before storing the first: a lookup in a table that the transaction has changed is expensive.
 	var pages []*rankPage
-	var trials [][]*trellisv1.Trial
-	for _, trial := range c.answered {
-		page, err := c.rankPageOf(trial.Study, rankings[trial.Study].Key(trial))
+	var keys [][]listing.Key
+	for _, its := range answered {
+		page, err := c.rankPageOf(its.study, its.key)
 		if err != nil {
 			return err
 		}
 		last := len(pages) - 1
-		if page == nil && (last < 0 || pages[last].study != trial.Study) {
-			page = &rankPage{study: trial.Study}
+		if page == nil && (last < 0 || pages[last].study != its.study) {
+			page = &rankPage{study: its.study}
 		}
 		if page != nil && (last < 0 || page != pages[last]) {
-			pages, trials = append(pages, page), append(trials, nil)
+			pages, keys = append(pages, page), append(keys, nil)
 			last++
 		}
-		trials[last] = append(trials[last], trial)
+		keys[last] = append(keys[last], its.key)
 	}
 	for i, page := range pages {
-		if err := insertRanks(c.txn, rankings[page.study], page, merge(rankings[page.study], page.trials, trials[i])); err != nil {
+		if err := insertRanks(c.txn, page, merge(page.trials, keys[i])); err != nil {
 			return err
 		}
 	}
@@ -130,10 +138,10 @@ func (c *change) rank() error {
 }
 
 // merge merges two ranked lists of trials.
-func merge(ranking listing.Ranking, a, b []*trellisv1.Trial) []*trellisv1.Trial {
-	merged := make([]*trellisv1.Trial, 0, len(a)+len(b))
+func merge(a, b []listing.Key) []listing.Key {
+	merged := make([]listing.Key, 0, len(a)+len(b))
 	for len(a) > 0 && len(b) > 0 {
-		if ranking.Compare(a[0], b[0]) < 0 {
+		if bytes.Compare(a[0][:], b[0][:]) < 0 {
 			merged, a = append(merged, a[0]), a[1:]
 		} else {
 			merged, b = append(merged, b[0]), b[1:]
@@ -143,15 +151,16 @@ func merge(ranking listing.Ranking, a, b []*trellisv1.Trial) []*trellisv1.Trial 
 }
 
 // insertRanks replaces a page with the ranked trials, divided into several pages if there are too many for one.
-func insertRanks(txn *memdb.Txn, ranking listing.Ranking, page *rankPage, trials []*trellisv1.Trial) error {
+func insertRanks(txn *memdb.Txn, page *rankPage, trials []listing.Key) error {
 	parts := (len(trials) + rankPageSize - 1) / rankPageSize
 	from := page.from
 	for part := range parts {
 		part := trials[part*len(trials)/parts : (part+1)*len(trials)/parts]
 		if &part[0] != &trials[0] {
-			from = ranking.Key(part[0])
+			from = part[0]
 		}
-		if err := insert(txn, tableRanking, &rankPage{page.study, from, slices.Clip(part)}); err != nil {
+		// A page of its own array, so that what is left of a longer one can go.
+		if err := insert(txn, tableRanking, &rankPage{page.study, from, slices.Clone(part)}); err != nil {
 			return err
 		}
 	}
@@ -161,8 +170,28 @@ func insertRanks(txn *memdb.Txn, ranking listing.Ranking, page *rankPage, trials
 // ranked returns a study's trials with results whose keys are above the given one, best first. The watch set fires when
 // another trial gets its result.
 func (r reader) ranked(
-	ws memdb.WatchSet, study string, ranking listing.Ranking, after listing.Key,
+	ws memdb.WatchSet, study string, after listing.Key,
 ) (iter.Seq[*trellisv1.Trial], error) {
+	keys, err := r.rankedKeys(ws, study, after)
+	if err != nil {
+		return nil, err
+	}
+	c, err := first[*catalog.Catalog](r, nil, tableCatalogs, indexID, textKey(study))
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(*trellisv1.Trial) bool) {
+		for k := range keys {
+			trial, err := r.trialAt(c, k.Index())
+			if err != nil || !yield(trial) {
+				return
+			}
+		}
+	}, nil
+}
+
+// rankedKeys is ranked, of the trials' keys.
+func (r reader) rankedKeys(ws memdb.WatchSet, study string, after listing.Key) (iter.Seq[listing.Key], error) {
 	begin, err := r.rankPageOf(study, after)
 	if err != nil {
 		return nil, err
@@ -176,16 +205,13 @@ func (r reader) ranked(
 	if err != nil {
 		return nil, err
 	}
-	return func(yield func(*trellisv1.Trial) bool) {
+	return func(yield func(listing.Key) bool) {
 		for page := range pages {
-			if page.study != study {
+			if page.study != study || r.err() != nil {
 				return
 			}
-			if r.err() != nil {
-				return
-			}
-			for _, trial := range page.trials {
-				if k := ranking.Key(trial); bytes.Compare(k[:], after[:]) > 0 && !yield(trial) {
+			for _, k := range page.trials {
+				if bytes.Compare(k[:], after[:]) > 0 && !yield(k) {
 					return
 				}
 			}

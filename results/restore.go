@@ -102,6 +102,9 @@ type restoredStudy struct {
 	members []*trajectory.Trajectory
 	places  map[string]int
 	listed  []catalog.Trial
+	// sealed are the sealed sections, and ranks the ranking, if there are any of these.
+	sealed []*section
+	ranks  []listing.Key
 	// catalog is made when all trials have been read.
 	catalog *catalog.Catalog
 }
@@ -454,13 +457,16 @@ func (s *restoredStudy) insert(txn *memdb.Txn) error {
 		s.dropUnranked()
 	}
 	leased, progress := false, s.catalog.Progress()
+	ranking := listing.RankingOf(s.study.Spec)
 	members := make([]*trajectory.Trajectory, 0, len(s.touched)+len(s.members))
-	ranked := make([]*trellisv1.Trial, 0, len(s.touched)+len(s.members))
+	ranked := make([]listing.Key, 0, len(s.touched)+len(s.members))
 	take := func(its *trajectory.Trajectory, place uint32) error {
 		members = append(members, its)
 		leased = leased || auditing.Held(its.Run)
 		err := s.check(its, place)
-		ranked = append(ranked, its.Answers...)
+		for _, trial := range its.Answers {
+			ranked = append(ranked, ranking.Key(trial))
+		}
 		return err
 	}
 	for _, its := range s.touched {
@@ -475,16 +481,35 @@ func (s *restoredStudy) insert(txn *memdb.Txn) error {
 			return err
 		}
 	}
+	sealed, err := s.checkSealed()
+	if err != nil {
+		return err
+	}
+	addSealed(progress, sealed)
 	if err := consistency.CheckStudy(s.study, progress, leased, s.catalog.Indices()); err != nil {
 		return err
 	}
-	ranking := listing.RankingOf(s.study.Spec)
-	slices.SortFunc(ranked, ranking.Compare)
-	if err := insertRanks(txn, ranking, &rankPage{study: s.study.Name}, ranked); err != nil {
+	slices.SortFunc(ranked, func(a, b listing.Key) int { return bytes.Compare(a[:], b[:]) })
+	if len(s.sealed) > 0 {
+		if ranked, err = s.checkRanks(uint64(len(ranked)) + sealed.TrialsSucceeded); err != nil {
+			return err
+		}
+	}
+	if err := insertRanks(txn, &rankPage{study: s.study.Name}, ranked); err != nil {
 		return err
 	}
-	if err := insertMembers(txn, s.catalog, s.touched, s.members); err != nil {
+	if err := insertMembers(txn, s.catalog, s.touched, s.members, s.sealed); err != nil {
 		return err
+	}
+	return s.insertRungs(txn, members)
+}
+
+// insertRungs stores the rungs of the study, for which sealed runs are opened.
+func (s *restoredStudy) insertRungs(txn *memdb.Txn, members []*trajectory.Trajectory) error {
+	if s.study.GetSpec().GetPruning() != nil {
+		for _, section := range s.sealed {
+			members = append(members, section.all(s.catalog)...)
+		}
 	}
 	return insertRungs(txn, s.study, members)
 }

@@ -49,7 +49,7 @@ func (c *change) retryStudy(name string, pruned bool) (runs uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	touched, err := c.sections.touched(catalog)
+	touched, err := c.sections.unsealed(catalog)
 	if err != nil {
 		return 0, err
 	}
@@ -87,7 +87,7 @@ func (c *change) retryUntouched(study *trellisv1.Study) (runs uint64, err error)
 	if study.GetUntouched().GetState() != lifecycle.TrialFailed {
 		return 0, nil
 	}
-	runs, trials, epochs, err := c.untouched(study.Name)
+	runs, trials, epochs, err := c.untouched(study)
 	if err != nil {
 		return 0, err
 	}

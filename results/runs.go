@@ -181,11 +181,15 @@ func (s *Snapshot) RunsHeldBy(ws memdb.WatchSet, worker string) ([]*trellisv1.Ru
 	}
 	var runs []*trellisv1.Run
 	for lease := range leases {
-		run, err := s.Run(nil, lease.study, lease.run)
+		c, err := s.catalog(lease.study)
 		if err != nil {
 			return nil, err
 		}
-		runs = append(runs, run)
+		member, err := s.memberAt(nil, c, lease.place)
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, member.Run)
 	}
 	return runs, nil
 }
@@ -197,13 +201,17 @@ func (s *Snapshot) RunsChangedSince(study string, index uint64) ([]*trellisv1.Ru
 	if err != nil {
 		return nil, err
 	}
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
+	}
 	var changed []*trellisv1.Run
 	for section := range sections {
 		if section.changed <= index {
 			continue
 		}
-		for _, member := range section.members {
-			if member != nil && member.Run.ModifyIndex > index {
+		for slot := range section.size() {
+			if member := section.member(c, slot); member != nil && member.Run.ModifyIndex > index {
 				changed = append(changed, member.Run)
 			}
 		}
@@ -337,7 +345,7 @@ func (s *Snapshot) waitingSections(
 
 // run returns the run in a slot of the section, as it is stored or as it follows from the spec.
 func (s *section) run(c *catalog.Catalog, slot int) *trellisv1.Run {
-	if member := s.members[slot]; member != nil {
+	if member := s.member(c, slot); member != nil {
 		return member.Run
 	}
 	return c.Untouched(s.number*sectionSize + uint32(slot)).Run
@@ -388,11 +396,15 @@ func (s *Snapshot) Losses(ws memdb.WatchSet, study, run string) (*trellisv1.Loss
 // by run id. Runs without metrics are left out. It fails with ErrNotFound if there is no such run.
 func (s *Snapshot) LastMetrics(study string, runs []*trellisv1.Run) (map[string]*trellisv1.Metrics, error) {
 	var last map[string]*trellisv1.Metrics
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
+	}
 	for _, run := range runs {
 		if run.Epochs == 0 {
 			continue
 		}
-		member, err := s.member(nil, study, run.Id)
+		member, err := s.memberAt(nil, c, c.PlaceOf(run))
 		if err != nil {
 			return nil, fmt.Errorf("metrics of run %s of study %q: %w", run.Id, study, err)
 		}

@@ -33,8 +33,93 @@ type section struct {
 	// pending has a bit for each run that is PENDING, begun for each run with recorded epochs, and open for each run
 	// with trials that have no result yet. due has a bit for each run that is to be audited.
 	pending, begun, open, due uint64
-	// members are nil where they are untouched.
+	// members are nil where they are untouched, and there are none if the section is sealed.
 	members []*trajectory.Trajectory
+	sealed  *sealed
+}
+
+// sealed has the runs of a section of a study's base that have all succeeded: see trajectory.Seal. ends says where each
+// ends in data.
+type sealed struct {
+	data []byte
+	ends []uint32
+}
+
+// at returns the sealed run in a slot.
+func (s *sealed) at(slot int) []byte {
+	begin := uint32(0)
+	if slot > 0 {
+		begin = s.ends[slot-1]
+	}
+	return s.data[begin:s.ends[slot]]
+}
+
+// size returns how many runs the section has.
+func (s *section) size() int {
+	if s.sealed != nil {
+		return len(s.sealed.ends)
+	}
+	return len(s.members)
+}
+
+// member returns the run in a slot, or nil if it is untouched.
+func (s *section) member(c *catalog.Catalog, slot int) *trajectory.Trajectory {
+	if s.sealed == nil {
+		return s.members[slot]
+	}
+	its, err := c.Unsealed(s.number*sectionSize+uint32(slot), s.sealed.at(slot))
+	if err != nil {
+		// The store has sealed it, or has checked it when it was restored.
+		panic(fmt.Sprintf("results: section %d of study %q: %v", s.number, s.study, err))
+	}
+	return its
+}
+
+// all returns the runs of the section, nil where they are untouched.
+func (s *section) all(c *catalog.Catalog) []*trajectory.Trajectory {
+	if s.sealed == nil {
+		return s.members
+	}
+	members := make([]*trajectory.Trajectory, s.size())
+	for slot := range members {
+		members[slot] = s.member(c, slot)
+	}
+	return members
+}
+
+// unsealed returns the section as one that is not sealed.
+func (s *section) unsealed(c *catalog.Catalog) *section {
+	if s == nil || s.sealed == nil {
+		return s
+	}
+	open := *s
+	open.members, open.sealed = s.all(c), nil
+	return &open
+}
+
+// seal returns the section sealed, if its runs can be, or as it is.
+func (s *section) seal(c *catalog.Catalog) (*section, error) {
+	first := s.number * sectionSize
+	if c.Base == nil || first >= c.BaseRuns() || len(s.members) != int(min(sectionSize, c.BaseRuns()-first)) {
+		return s, nil
+	}
+	for _, member := range s.members {
+		if member == nil || !member.Sealable() {
+			return s, nil
+		}
+	}
+	its := &sealed{ends: make([]uint32, 0, len(s.members))}
+	for slot, member := range s.members {
+		data, err := member.Seal(its.data, c.IndexesAt(first+uint32(slot)))
+		if err != nil {
+			return nil, err
+		}
+		its.data, its.ends = data, append(its.ends, uint32(len(data)))
+	}
+	its.data = slices.Clone(its.data)
+	closed := *s
+	closed.members, closed.sealed = nil, its
+	return &closed, nil
 }
 
 // tableCatalogs has, by study, which runs and trials it has.
@@ -158,8 +243,12 @@ func leasesSchema() *memdb.TableSchema {
 func attemptKey(attempt uint64) key { return newKey(8).number(attempt) }
 
 // insertSection stores a section and the rows derived from it. before is the section that it replaces, or nil.
-func insertSection(txn *memdb.Txn, before, after *section) error {
-	if err := insert(txn, tableSections, after); err != nil {
+func insertSection(txn *memdb.Txn, c *catalog.Catalog, before, after *section) error {
+	row, err := after.seal(c)
+	if err != nil {
+		return err
+	}
+	if err := insert(txn, tableSections, row); err != nil {
 		return err
 	}
 	if before == nil {
@@ -245,19 +334,48 @@ func (r reader) sectionsOf(study string) (iter.Seq[*section], error) {
 // touchedOf returns the trajectories of a study's runs that have been touched, or of those of all studies if study is empty,
 // in the order of places.
 func (r reader) touchedOf(study string) (iter.Seq[*trajectory.Trajectory], error) {
+	return r.touchedIn(study, func(*section) bool { return true })
+}
+
+// touchedIn is touchedOf in some sections.
+func (r reader) touchedIn(study string, in func(*section) bool) (iter.Seq[*trajectory.Trajectory], error) {
 	sections, err := r.sectionsOf(study)
+	if err != nil {
+		return nil, err
+	}
+	catalogs, err := r.catalogsOf(study)
 	if err != nil {
 		return nil, err
 	}
 	return func(yield func(*trajectory.Trajectory) bool) {
 		for section := range sections {
-			for _, member := range section.members {
-				if member != nil && !yield(member) {
+			if !in(section) {
+				continue
+			}
+			for slot := range section.size() {
+				if member := section.member(catalogs[section.study], slot); member != nil && !yield(member) {
 					return
 				}
 			}
 		}
 	}, nil
+}
+
+// catalogsOf returns the catalog of a study by its name, or of all studies if it is empty.
+func (r reader) catalogsOf(study string) (map[string]*catalog.Catalog, error) {
+	var prefix key
+	if study != "" {
+		prefix = textKey(study)
+	}
+	rows, err := scan[*catalog.Catalog](r, nil, tableCatalogs, indexID, prefix)
+	if err != nil {
+		return nil, err
+	}
+	catalogs := map[string]*catalog.Catalog{}
+	for row := range rows {
+		catalogs[row.Study] = row
+	}
+	return catalogs, nil
 }
 
 // membersOf returns the trajectories of all of a study's runs with their places, in the order of these. Those of untouched
@@ -309,8 +427,8 @@ func (r reader) placesOf(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Traj
 				return
 			}
 			next = section.number * sectionSize
-			for _, member := range section.members {
-				if next++; !yield(next-1, member) {
+			for slot := range section.size() {
+				if next++; !yield(next-1, section.member(c, slot)) {
 					return
 				}
 			}
@@ -326,8 +444,10 @@ func (r reader) memberAt(ws memdb.WatchSet, c *catalog.Catalog, place uint32) (*
 	if err != nil {
 		return nil, err
 	}
-	if section != nil && section.members[place%sectionSize] != nil {
-		return section.members[place%sectionSize], nil
+	if slot := int(place % sectionSize); section != nil && slot < section.size() {
+		if member := section.member(c, slot); member != nil {
+			return member, nil
+		}
 	}
 	return c.Untouched(place), nil
 }

@@ -11,6 +11,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
+	"trellis/results/listing"
 	"trellis/results/snapshotfile"
 	"trellis/results/trajectory"
 )
@@ -32,6 +33,8 @@ var contents = []content{
 	newContent(tableWorkers, workerRows, (*restorer).worker),
 	addedLater(newContent(tableTokens, tokenRows, (*restorer).token)),
 	addedLater(newContent(tableEvents, eventRows, (*restorer).event)),
+	addedLater(newContent("sealed", sealedRows, (*restorer).sealed)),
+	addedLater(newContent("ranks", ranksRows, (*restorer).ranks)),
 }
 
 // content is one kind of message in the store that is hashed, written and restored. Everything else is derived from
@@ -129,9 +132,12 @@ func rowsOf[Row proto.Message](rows iter.Seq[Row], err error) (iter.Seq2[proto.M
 	}, err
 }
 
-// runRows returns runs by study and place, without those that are untouched.
+// isOpen says whether a section is not sealed.
+func isOpen(s *section) bool { return s.sealed == nil }
+
+// runRows returns runs by study and place, without those that are untouched or sealed.
 func runRows(r reader) (iter.Seq2[proto.Message, error], error) {
-	members, err := r.touchedOf("")
+	members, err := r.touchedIn("", isOpen)
 	return func(yield func(proto.Message, error) bool) {
 		for member := range members {
 			if !yield(member.Run, nil) {
@@ -143,7 +149,7 @@ func runRows(r reader) (iter.Seq2[proto.Message, error], error) {
 
 // lossesRows returns losses by study and place of the run.
 func lossesRows(r reader) (iter.Seq2[proto.Message, error], error) {
-	members, err := r.touchedOf("")
+	members, err := r.touchedIn("", isOpen)
 	return func(yield func(proto.Message, error) bool) {
 		for member := range members {
 			if member.Losses != nil && !yield(member.Losses, nil) {
@@ -167,7 +173,7 @@ func trialRows(r reader) (iter.Seq2[proto.Message, error], error) {
 			if c.Base == nil {
 				continue
 			}
-			touched, err := r.touchedOf(c.Study)
+			touched, err := r.touchedIn(c.Study, isOpen)
 			if err != nil {
 				yield(nil, err)
 				return
@@ -178,6 +184,57 @@ func trialRows(r reader) (iter.Seq2[proto.Message, error], error) {
 						return
 					}
 				}
+			}
+		}
+	}, err
+}
+
+// sealedRows returns sealed sections by study and number.
+func sealedRows(r reader) (iter.Seq2[proto.Message, error], error) {
+	sections, err := r.sectionsOf("")
+	return func(yield func(proto.Message, error) bool) {
+		for s := range sections {
+			if s.sealed != nil && !yield(&trellisv1.SealedSection{
+				Study: s.study, Number: s.number, Data: s.sealed.data, Ends: s.sealed.ends, Changed: s.changed,
+			}, nil) {
+				return
+			}
+		}
+	}, err
+}
+
+// ranksPerRow is how many trials of a ranking are written in a row.
+const ranksPerRow = 1024
+
+// ranksRows returns the rankings of studies with sealed sections: to make them anew would take long.
+func ranksRows(r reader) (iter.Seq2[proto.Message, error], error) {
+	catalogs, err := scan[*catalog.Catalog](r, nil, tableCatalogs, indexID, nil)
+	return func(yield func(proto.Message, error) bool) {
+		for c := range catalogs {
+			sealed, err := r.hasSealed(c.Study)
+			if err == nil && !sealed {
+				continue
+			}
+			var keys iter.Seq[listing.Key]
+			if err == nil {
+				keys, err = r.rankedKeys(nil, c.Study, listing.Key{})
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			row := &trellisv1.Ranks{Study: c.Study}
+			for k := range keys {
+				if row.Keys = append(row.Keys, k[:]...); len(row.Keys) < ranksPerRow*len(k) {
+					continue
+				}
+				if !yield(row, nil) {
+					return
+				}
+				row = &trellisv1.Ranks{Study: c.Study}
+			}
+			if len(row.Keys) > 0 && !yield(row, nil) {
+				return
 			}
 		}
 	}, err

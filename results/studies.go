@@ -82,9 +82,7 @@ func newBase(study *trellisv1.Study) (*catalog.Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &catalog.Base{
-		Lattice: its, Terms: trajectory.TermsOf(study.Spec), Created: study.CreateIndex, Untouched: study.Untouched,
-	}, nil
+	return catalog.NewBase(study, its), nil
 }
 
 // newStudy returns a study that is to be created, without its runs.
@@ -131,21 +129,23 @@ func (c *change) addStudy(
 }
 
 // insertMembers stores the trajectories of a study's runs: those that have been touched of those that follow from its spec, in
-// the order of their places, and the listed ones.
-func insertMembers(txn *memdb.Txn, its *catalog.Catalog, touched []placedMember, listed []*trajectory.Trajectory) error {
+// the order of their places, the listed ones, and the sealed sections.
+func insertMembers(
+	txn *memdb.Txn, its *catalog.Catalog, touched []placedMember, listed []*trajectory.Trajectory, sealed []*section,
+) error {
 	if err := insert(txn, tableCatalogs, its); err != nil {
 		return err
 	}
 	first, _ := its.ListedPlaces()
 	for _, section := range newSections(its, first/sectionSize, listed) {
-		if err := insertSection(txn, nil, section); err != nil {
+		if err := insertSection(txn, its, nil, section); err != nil {
 			return err
 		}
 	}
 	if its.Base == nil {
 		return nil
 	}
-	at := frontier{study: its.Study}
+	at, stored := frontier{study: its.Study}, map[uint32]bool{}
 	for len(touched) > 0 {
 		s := untouchedSection(its, touched[0].place/sectionSize)
 		for ; len(touched) > 0 && touched[0].place/sectionSize == s.number; touched = touched[1:] {
@@ -153,12 +153,19 @@ func insertMembers(txn *memdb.Txn, its *catalog.Catalog, touched []placedMember,
 			s.members[slot] = touched[0].Trajectory
 			s.note(slot, touched[0].Trajectory)
 		}
-		if err := insertSection(txn, nil, s); err != nil {
+		if err := insertSection(txn, its, nil, s); err != nil {
 			return err
 		}
-		if s.number == at.number {
-			at.number++
+		stored[s.number] = true
+	}
+	for _, s := range sealed {
+		if err := insert(txn, tableSections, s); err != nil {
+			return err
 		}
+		stored[s.number] = true
+	}
+	for stored[at.number] {
+		at.number++
 	}
 	return insert(txn, tableFrontiers, &at)
 }
@@ -219,7 +226,7 @@ func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
 	if err != nil {
 		return err
 	}
-	runs, err := c.sections.touched(catalog)
+	runs, err := c.sections.unsealed(catalog)
 	if err != nil {
 		return err
 	}
@@ -242,7 +249,7 @@ func (c *change) cancelUntouched(study *trellisv1.Study) error {
 	if study.Untouched != nil {
 		return nil
 	}
-	runs, trials, epochs, err := c.untouched(study.Name)
+	runs, trials, epochs, err := c.untouched(study)
 	if err != nil || runs == 0 {
 		return err
 	}
@@ -267,7 +274,7 @@ func (c *change) deleteStudy(name string) error {
 	if err != nil {
 		return err
 	}
-	members, err := c.touchedOf(name)
+	members, err := c.touchedIn(name, func(s *section) bool { return s.sealed == nil })
 	if err != nil {
 		return err
 	}
@@ -367,7 +374,7 @@ func (s *Snapshot) Presented(study *trellisv1.Study) (*trellisv1.Study, error) {
 
 // countDiverged reads no other trials than those that it counts: they are the last in the ranking.
 func (s *Snapshot) countDiverged(study *trellisv1.Study) (count uint64, err error) {
-	last, err := s.ranked(nil, study.GetName(), listing.RankingOf(study.GetSpec()), listing.LastFinite)
+	last, err := s.rankedKeys(nil, study.GetName(), listing.LastFinite)
 	if err != nil {
 		return 0, err
 	}

@@ -17,12 +17,12 @@ import (
 // report writes only trials that get their results, no matter how many trials the run serves.
 
 // trialAt returns the trial with the index, or ErrNotFound.
-func (s *Snapshot) trialAt(c *catalog.Catalog, index uint64) (*trellisv1.Trial, error) {
+func (r reader) trialAt(c *catalog.Catalog, index uint64) (*trellisv1.Trial, error) {
 	place, milestone, ok := c.Trial(index)
 	if !ok {
 		return nil, ErrNotFound
 	}
-	member, err := s.memberAt(nil, c, place)
+	member, err := r.memberAt(nil, c, place)
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +58,10 @@ func (s *Snapshot) trial(study string, index uint64) (*trellisv1.Trial, error) {
 // Best returns the trial that ranks first among those that have been answered: see Compare. It is DIVERGED if all of
 // them are. ErrNoAnswer if there is none, ErrNotFound if there is no such study.
 func (s *Snapshot) Best(ws memdb.WatchSet, study string) (*trellisv1.Trial, error) {
-	row, err := s.Study(ws, study)
-	if err != nil {
+	if _, err := s.Study(ws, study); err != nil {
 		return nil, err
 	}
-	ranked, err := s.ranked(ws, study, listing.RankingOf(row.Spec), listing.Key{})
+	ranked, err := s.ranked(ws, study, listing.Key{})
 	if err != nil {
 		return nil, err
 	}
@@ -112,11 +111,10 @@ func (s *Snapshot) Served(study string) (iter.Seq[Served], error) {
 // Ranked returns a study's trials with results, best first: see listing.Ranking. It can be ranged over once. It fails with
 // ErrNotFound if there is no such study.
 func (s *Snapshot) Ranked(study string) (iter.Seq[*trellisv1.Trial], error) {
-	row, err := s.Study(nil, study)
-	if err != nil {
+	if _, err := s.Study(nil, study); err != nil {
 		return nil, err
 	}
-	return s.ranked(nil, study, listing.RankingOf(row.Spec), listing.Key{})
+	return s.ranked(nil, study, listing.Key{})
 }
 
 // WithLosses returns a copy of an answered or begun trial, as it is presented, that has its losses and metrics by epoch.

@@ -46,6 +46,23 @@ type Base struct {
 	Created uint64
 	// Untouched is what has become of the runs that have no row. Nil: they are PENDING.
 	Untouched *trellisv1.Untouched
+
+	recent *recent
+}
+
+// NewBase returns the base of a study, of which the lattice is.
+func NewBase(study *trellisv1.Study, its *lattice.Lattice) *Base {
+	return &Base{
+		Lattice: its, Terms: trajectory.TermsOf(study.Spec), Created: study.CreateIndex, Untouched: study.Untouched,
+		recent: newRecent(its.Runs()),
+	}
+}
+
+// Run returns a new message of the run at a place, as it follows from the spec: see lattice.Lattice.Run.
+func (b *Base) Run(place uint32) *trellisv1.Run {
+	run := b.Lattice.Run(place)
+	b.recent.note(run.Id, place)
+	return run
 }
 
 // Trial is a listed trial: its index, the place of its run, and its max_epochs.
@@ -205,6 +222,9 @@ func (c *Catalog) Find(id string) (place uint32, ok bool) {
 	if place, ok = c.places[id]; ok || c.Base == nil {
 		return place, ok
 	}
+	if place, ok = c.Base.recent.find(id); ok && place < c.BaseRuns() && c.Base.Lattice.Run(place).Id == id {
+		return place, true
+	}
 	return c.Base.PlaceOfID(id)
 }
 
@@ -275,6 +295,25 @@ func (c *Catalog) Untouched(place uint32) *trajectory.Trajectory {
 		run.State, run.Error, run.ModifyIndex = trajectory.StateOfUntouched(u), u.Error, u.ModifyIndex
 	}
 	return &trajectory.Trajectory{Run: run, Terms: c.Base.Terms}
+}
+
+// Unsealed returns the run of the base at a place that data has sealed: see trajectory.Seal.
+func (c *Catalog) Unsealed(place uint32, data []byte) (*trajectory.Trajectory, error) {
+	run := c.Base.Run(place)
+	run.Study = c.Study
+	return trajectory.Unseal(data, run, c.Base.Terms, func(milestones []uint32) []uint64 {
+		its, more := c.lengthened[place]
+		if !more {
+			return c.Base.Indexes(place)
+		}
+		indexes := make([]uint64, 0, len(milestones))
+		for i, milestone := range its.milestones {
+			if _, has := slices.BinarySearch(milestones, milestone); has {
+				indexes = append(indexes, its.indexes[i])
+			}
+		}
+		return indexes
+	})
 }
 
 // WithUntouched returns the catalog with what has become of untouched runs.

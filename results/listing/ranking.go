@@ -81,6 +81,9 @@ func NewKey(field uint64, trial *trellisv1.Trial) Key {
 	return k
 }
 
+// Index returns the index of the trial.
+func (k Key) Index() uint64 { return binary.BigEndian.Uint64(k[16:]) }
+
 // Key returns the key whose order is that of Compare.
 func (r Ranking) Key(trial *trellisv1.Trial) Key { return NewKey(r.order(trial), trial) }
 
