@@ -3,7 +3,6 @@ package grid
 import (
 	"fmt"
 	"math"
-	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,8 +13,8 @@ import (
 )
 
 const (
-	// MaxTrials is the maximum number of points of the union of a study's grids, including seeds; with a budget, that of the
-	// trials within the budget.
+	// MaxTrials is the maximum number of points of the union of a study's grids, including seeds; with a budget, that
+	// of the trials within the budget.
 	MaxTrials = 1_000_000
 	// MaxAxisValues is the maximum number of values of an axis, by the rules of its message.
 	MaxAxisValues = 10_000
@@ -237,8 +236,8 @@ func (b *builder) checkSize(spec *trellisv1.StudySpec) {
 	}
 }
 
-// limited says whether a budget keeps the number of trials within MaxTrials, whatever the grid is: a run has at least as many
-// epochs as trials.
+// limited says whether a budget keeps the number of trials within MaxTrials, whatever the grid is: a run has at least as
+// many epochs as trials.
 func limited(budget *trellisv1.Budget) bool {
 	within := func(n uint64) bool { return 0 < n && n <= MaxTrials }
 	return within(budget.GetTrials()) || within(budget.GetEpochs())
@@ -393,41 +392,4 @@ func ascending(b *builder, values []float64, path []any) axis {
 	}
 	a, _, _, _ := newAxis(numeric(values))
 	return a
-}
-
-// count is a number that stops at the largest there is.
-type count struct{ n uint64 }
-
-func (c *count) times(n uint64) {
-	high, low := bits.Mul64(c.n, n)
-	if c.n = low; high > 0 {
-		c.n = math.MaxUint64
-	}
-}
-
-func (c *count) plus(n uint64) {
-	sum, carry := bits.Add64(c.n, n, 0)
-	if c.n = sum; carry > 0 {
-		c.n = math.MaxUint64
-	}
-}
-
-func (c count) String() string {
-	if c.n == math.MaxUint64 {
-		return "more than " + grouped(c.n-1)
-	}
-	return grouped(c.n)
-}
-
-// grouped writes a number with commas.
-func grouped(n uint64) string {
-	digits := strconv.FormatUint(n, 10)
-	var s strings.Builder
-	for i, digit := range digits {
-		if i > 0 && (len(digits)-i)%3 == 0 {
-			s.WriteByte(',')
-		}
-		s.WriteRune(digit)
-	}
-	return s.String()
 }

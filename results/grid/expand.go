@@ -45,8 +45,8 @@ func (g *Grid) checkListable() error {
 	if g.size <= MaxTrials {
 		return nil
 	}
-	return invalid("grid.size", fmt.Sprintf("the grid has %s points, and at most %s can be listed: values can't be added to it",
-		grouped(g.size), grouped(MaxTrials)), "grid")
+	return invalid("grid.size", fmt.Sprintf("the grid has %s points, and at most %s can be listed: values can't be added "+
+		"to it", grouped(g.size), grouped(MaxTrials)), "grid")
 }
 
 // ExpandExtension returns the trials and runs that a study has after the command extends it, as Expand does: the points

@@ -2,7 +2,9 @@ package grid
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/pruning"
@@ -86,19 +88,26 @@ func (g *Grid) RunsApart() bool { return g.apart }
 // ProductOf returns the product that has an index, which must be below Size.
 func (g *Grid) ProductOf(index uint64) int { return g.productOf(index) }
 
-// Met computes the condition once for each combination of the values that it depends on in product k. The combinations are
-// numbered in mixed radix, in the order of the digits. What can't be computed is not met: see LeftOut. It returns nil if
-// there is no condition.
+// Met computes the condition once for each combination of the values that it depends on in product k. The combinations
+// are numbered in mixed radix, in the order of the digits. What can't be computed is not met: see LeftOut. It returns
+// nil if there is no condition.
 func (g *Grid) Met(k int) []bool {
 	if g.where == nil {
 		return nil
 	}
 	p := &g.products[k]
 	met := make([]bool, p.combinations)
-	for number := range met {
-		ok, _, err := g.where.Meets(combinationAt{p, p.restOf(uint64(number))})
-		met[number] = ok && err == nil
+	each := max(1000, len(met)/runtime.GOMAXPROCS(0)+1)
+	var all sync.WaitGroup
+	for from := 0; from < len(met); from += each {
+		all.Go(func() {
+			for number := from; number < min(from+each, len(met)); number++ {
+				ok, _, err := g.where.Meets(combinationAt{p, p.restOf(uint64(number))})
+				met[number] = ok && err == nil
+			}
+		})
 	}
+	all.Wait()
 	return met
 }
 
@@ -123,15 +132,15 @@ func (b *builder) checkListed(g *Grid, spec *trellisv1.StudySpec) {
 	}
 	switch g.Listing(spec) {
 	case ListingOverlap:
-		b.refuse("grid.overlap", fmt.Sprintf("the grids have %s points, and some may be in several of them: at most %s can be "+
-			"compared, so give the grids different values on one axis besides max_epochs", grouped(g.size), grouped(MaxTrials)),
-			"grid")
+		b.refuse("grid.overlap", fmt.Sprintf("the grids have %s points, and some may be in several of them: at most "+
+			"%s can be compared, so give the grids different values on one axis besides max_epochs", grouped(g.size),
+			grouped(MaxTrials)), "grid")
 	case ListingWhere:
-		b.refuse("where", fmt.Sprintf("where: depends on max_epochs, which is possible for at most %s points, and the grids "+
-			"have %s", grouped(MaxTrials), grouped(g.size)), "where")
+		b.refuse("where", fmt.Sprintf("where: depends on max_epochs, which is possible for at most %s points, and the "+
+			"grids have %s", grouped(MaxTrials), grouped(g.size)), "where")
 	case ListingIDs:
-		b.refuse("order.ids", fmt.Sprintf("the grids have %s points; more than %s can't be sorted: set order to random, longest "+
-			"or as-written", grouped(g.size), grouped(MaxTrials)), "order")
+		b.refuse("order.ids", fmt.Sprintf("the grids have %s points; more than %s can't be sorted: set order to "+
+			"random, longest or as-written", grouped(g.size), grouped(MaxTrials)), "order")
 	}
 }
 
@@ -166,8 +175,8 @@ func (g *Grid) Listing(spec *trellisv1.StudySpec) Listing {
 	return ListingNone
 }
 
-// OrderedByID says whether runs of the same length are in the order of their ids: where the spec gives no order to a study
-// that prunes.
+// OrderedByID says whether runs of the same length are in the order of their ids: where the spec gives no order to a
+// study that prunes.
 func OrderedByID(spec *trellisv1.StudySpec) bool {
 	return spec.GetOrder() == trellisv1.Order_ORDER_UNSPECIFIED && pruning.Of(spec) != nil
 }

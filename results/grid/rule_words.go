@@ -2,6 +2,9 @@ package grid
 
 import (
 	"fmt"
+	"math"
+	"math/bits"
+	"strconv"
 	"strings"
 
 	"buf.build/go/protovalidate"
@@ -38,4 +41,41 @@ func InWords(invalid *protovalidate.ValidationError) string {
 		}
 	}
 	return strings.Join(texts, "; ")
+}
+
+// count is a number that stops at the largest there is.
+type count struct{ n uint64 }
+
+func (c *count) times(n uint64) {
+	high, low := bits.Mul64(c.n, n)
+	if c.n = low; high > 0 {
+		c.n = math.MaxUint64
+	}
+}
+
+func (c *count) plus(n uint64) {
+	sum, carry := bits.Add64(c.n, n, 0)
+	if c.n = sum; carry > 0 {
+		c.n = math.MaxUint64
+	}
+}
+
+func (c count) String() string {
+	if c.n == math.MaxUint64 {
+		return "more than " + grouped(c.n-1)
+	}
+	return grouped(c.n)
+}
+
+// grouped writes a number with commas.
+func grouped(n uint64) string {
+	digits := strconv.FormatUint(n, 10)
+	var s strings.Builder
+	for i, digit := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			s.WriteByte(',')
+		}
+		s.WriteRune(digit)
+	}
+	return s.String()
 }

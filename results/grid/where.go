@@ -61,8 +61,8 @@ func (b *builder) addWhere(g *Grid, spec *trellisv1.StudySpec) {
 		combinations.plus(g.products[k].combinations)
 	}
 	if combinations.n > MaxTrials {
-		b.refuse("where", fmt.Sprintf("where: depends on parameters whose values have %s combinations; at most %s can be "+
-			"computed: use fewer parameters, or smaller axes", combinations, grouped(MaxTrials)), "where")
+		b.refuse("where", fmt.Sprintf("where: depends on parameters whose values have %s combinations; at most %s can "+
+			"be computed: use fewer parameters, or smaller axes", combinations, grouped(MaxTrials)), "where")
 	}
 }
 
@@ -203,9 +203,9 @@ func (v pointValues) Value(name string) (any, bool) {
 	return v.where.value(name, value), true
 }
 
-// LeftOut returns how many distinct points a spec's where leaves out. It computes the condition once for each combination
-// of the values that it depends on, and returns a *protovalidate.ValidationError if that is impossible for one, takes too
-// long, or leaves no point. It ends early with the error of ctx. Other errors are those of New.
+// LeftOut returns how many distinct points a spec's where leaves out. It computes the condition once for each
+// combination of the values that it depends on, and returns a *protovalidate.ValidationError if that is impossible for
+// one, takes too long, or leaves no point. It ends early with the error of ctx. Other errors are those of New.
 func LeftOut(ctx context.Context, spec *trellisv1.StudySpec) (count uint64, err error) {
 	g, err := New(spec)
 	if err != nil || g.where == nil {

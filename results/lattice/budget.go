@@ -40,7 +40,8 @@ type stretch struct {
 	each amount
 }
 
-// spend returns the runs that a budget allows: the first ones whose trials and epochs are within it, and always the first.
+// spend returns the runs that a budget allows: the first ones whose trials and epochs are within it, and always the
+// first.
 func (l *Lattice) spend(budget *trellisv1.Budget, equal []stretch, all amount) (spent amount) {
 	if budget.GetTrials() == 0 && budget.GetEpochs() == 0 {
 		return all

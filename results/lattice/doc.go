@@ -1,13 +1,14 @@
-// Package lattice says which runs and trials follow from the spec that a study was created with, without listing them. It is
-// pure: what has become of the runs it doesn't know.
+// Package lattice says which runs and trials follow from the spec that a study was created with, without listing them.
+// It is pure: what has become of the runs it doesn't know.
 //
-// A point of the grid is a number in mixed radix, whose digits are positions on the axes: its index. A run is the digits
-// without max_epochs. Its place, its position in the order of training, follows from them in one of two ways:
+// A point of the grid is a number in mixed radix, whose digits are positions on the axes: its index. A run is the
+// digits without max_epochs. Its place, its position in the order of training, follows from them in one of two ways:
 //
-//   - By arithmetic, if no two grids of the union have runs in common, the study's where does not depend on max_epochs, and
-//     the order is not that of ids. A where is counted: how many of the combinations that it depends on are met, below each.
-//     So 10^12 points take as much time and memory as their axes.
-//   - From a list otherwise, of 4 bytes for each run and 4 for each combination of values, of at most grid.MaxTrials points.
+//   - By arithmetic, if no two grids of the union have runs in common, the study's where does not depend on
+//     max_epochs, and the order is not that of ids. A where is counted: how many of the combinations that it depends
+//     on are met, below each. So 10^12 points take as much time and memory as their axes.
+//   - From a list otherwise, of 4 bytes for each run, 4 for each combination of values and a bit for each point, of at
+//     most grid.MaxTrials points.
 //
 // A random order is a permutation of the places of the order in which the grid is written, which is computed for each
 // place. A budget cuts the order off.

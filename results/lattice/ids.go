@@ -11,8 +11,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// idsOf calls take with the ids of the runs of points, which it finds by their indexes. It calls it on all cores, but never
-// twice for the same number.
+// idsOf calls take with the ids of the runs of points, which it finds by their indexes. It calls it on all cores, but
+// never twice for the same number.
 func (l *Lattice) idsOf(n int, indexOf func(i int) uint64, take func(i int, id string)) {
 	inParallel(n, func(from, end int) {
 		point := &trellisv1.Parameters{}
@@ -57,7 +57,8 @@ func inParallel(n int, do func(from, end int)) {
 	all.Wait()
 }
 
-// idIndex finds places by ids: numbers that ascend, of which the last bits are a place, and the others the first of its id.
+// idIndex finds places by ids: numbers that ascend, of which the last bits are a place, and the others the first of its
+// id.
 type idIndex struct {
 	entries []uint64
 	// places is how many bits a place has.
@@ -67,7 +68,8 @@ type idIndex struct {
 // newIDIndex reads all ids.
 func (l *Lattice) newIDIndex() idIndex {
 	index := idIndex{make([]uint64, l.Runs()), bits.Len32(l.Runs())}
-	l.idsOf(len(index.entries), func(place int) uint64 { return l.firstIndex(uint32(place)) }, func(place int, id string) {
+	indexOf := func(place int) uint64 { return l.firstIndex(uint32(place)) }
+	l.idsOf(len(index.entries), indexOf, func(place int, id string) {
 		index.entries[place] = index.start(idBytes(id)) | uint64(place)
 	})
 	slices.Sort(index.entries)
@@ -79,8 +81,8 @@ func (index idIndex) start(id [16]byte) uint64 {
 	return binary.BigEndian.Uint64(id[:]) >> index.places << index.places
 }
 
-// PlaceOfID returns the place of the run with an id. The first call reads all ids, and takes a while; 8 bytes of each run are
-// kept.
+// PlaceOfID returns the place of the run with an id. The first call reads all ids, and takes a while; 8 bytes of each
+// run are kept.
 func (l *Lattice) PlaceOfID(id string) (place uint32, ok bool) {
 	read, err := hex.DecodeString(id)
 	if err != nil || len(read) != 16 {
@@ -122,8 +124,8 @@ func (l *Lattice) findSmallest() (smallest string) {
 	return smallest
 }
 
-// MayShare says whether two studies may have a run in common, as far as that is known without comparing their runs: what all
-// runs of each have in common must be the same, and every parameter have a value that both studies have.
+// MayShare says whether two studies may have a run in common, as far as that is known without comparing their runs:
+// what all runs of each have in common must be the same, and every parameter have a value that both studies have.
 func (l *Lattice) MayShare(o *Lattice) bool {
 	none := &trellisv1.Parameters{}
 	return l.identity.ID(none) == o.identity.ID(none) && l.grid.MayMeet(o.grid)

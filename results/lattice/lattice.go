@@ -30,8 +30,8 @@ type Lattice struct {
 	smallest func() string
 }
 
-// runs are all runs of a study, whatever its budget. A run's rank is its position among them: its place, unless the order is
-// random.
+// runs are all runs of a study, whatever its budget. A run's rank is its position among them: its place, unless the
+// order is random.
 type runs interface {
 	// trials returns the max_epochs of the trials of a run, ascending, and their indexes.
 	trials(rank uint64) (milestones []uint32, indexes []uint64)
@@ -41,14 +41,15 @@ type runs interface {
 	rank(product int, rest uint64) (rank uint64, ok bool)
 	// from returns the lowest index of a trial at or after an index.
 	from(index uint64) (uint64, bool)
-	// stretches are the runs in the order of their ranks, in groups of equal runs that follow each other. It returns nil if
-	// that is not known. all is what they are together; more than grid.MaxTrials runs may overflow it, except for their number.
+	// stretches are the runs in the order of their ranks, in groups of equal runs that follow each other. It returns
+	// nil if that is not known. all is what they are together; more than grid.MaxTrials runs may overflow it, except
+	// for their number.
 	stretches() (equal []stretch, all amount)
 }
 
-// New returns the lattice of the spec that a study was created with, whose defaults are set. The study's data set, numerics
-// and pretrained weights have an influence on ids, and its name on a random order. Errors are those of grid.New and
-// grid.ResolveSplit.
+// New returns the lattice of the spec that a study was created with, whose defaults are set. The study's data set,
+// numerics and pretrained weights have an influence on ids, and its name on a random order. Errors are those of
+// grid.New and grid.ResolveSplit.
 func New(study *trellisv1.Study) (*Lattice, error) {
 	if _, err := grid.ResolveSplit(study.GetSpec(), study.GetDataSet()); err != nil {
 		return nil, err
@@ -56,8 +57,8 @@ func New(study *trellisv1.Study) (*Lattice, error) {
 	return newLattice(study)
 }
 
-// Of returns the lattice of a spec whose study there is not yet, and whose data set may not be known: ids mean nothing. Errors
-// are those of grid.New.
+// Of returns the lattice of a spec whose study there is not yet, and whose data set may not be known: ids mean nothing.
+// Errors are those of grid.New.
 func Of(spec *trellisv1.StudySpec) (*Lattice, error) {
 	return newLattice(&trellisv1.Study{Name: spec.GetName(), Spec: spec})
 }
@@ -114,8 +115,8 @@ func (l *Lattice) Indices() uint64 { return l.grid.Size() }
 // At returns the point with an index, which must be below Indices, even if no trial has it.
 func (l *Lattice) At(index uint64) *trellisv1.Parameters { return l.grid.At(index) }
 
-// Run returns a new message of the run at a place, PENDING, as grid.Expand makes it. Its values are shared with others, and
-// must not be changed.
+// Run returns a new message of the run at a place, PENDING, as grid.Expand makes it. Its values are shared with others,
+// and must not be changed.
 func (l *Lattice) Run(place uint32) *trellisv1.Run {
 	milestones, indexes := l.runs.trials(l.rankOf(place))
 	first := slices.Min(indexes)
@@ -134,8 +135,9 @@ func (l *Lattice) Indexes(place uint32) []uint64 {
 	return indexes
 }
 
-// Find returns the place of the run of the trial with an index, and which of its milestones the trial has. ok is false if
-// there is no such trial: where leaves the point out, an earlier grid of the union has it, or it is beyond the budget.
+// Find returns the place of the run of the trial with an index, and which of its milestones the trial has. ok is false
+// if there is no such trial: where leaves the point out, an earlier grid of the union has it, or it is beyond the
+// budget.
 func (l *Lattice) Find(index uint64) (place, milestone uint32, ok bool) {
 	if index >= l.grid.Size() {
 		return 0, 0, false
@@ -174,8 +176,8 @@ func (l *Lattice) keptIndexes() []uint64 {
 	return kept
 }
 
-// PlaceOf returns the place of the run that trains a point, which may come from another study: of the run with the same id.
-// max_epochs is ignored unless runs depend on it.
+// PlaceOf returns the place of the run that trains a point, which may come from another study: of the run with the same
+// id. max_epochs is ignored unless runs depend on it.
 func (l *Lattice) PlaceOf(point *trellisv1.Parameters) (place uint32, ok bool) {
 	for k := range l.grid.Products() {
 		rest, ok := l.grid.RunIn(k, point)

@@ -16,11 +16,12 @@ import (
 	"trellis/results/grid"
 )
 
-// A lattice has the runs and trials that grid.Expand lists, in the order that a catalog has, as far as the budget goes; and it
-// finds all of them again.
+// A lattice has the runs and trials that grid.Expand lists, in the order that a catalog has, as far as the budget goes;
+// and it finds all of them again.
 func TestLatticeIsExpand(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		study := &trellisv1.Study{Name: rapid.StringMatching("[a-z]{1,3}").Draw(t, "name"), Spec: drawSpec(t), Numerics: "1"}
+		study := &trellisv1.Study{Spec: drawSpec(t), Numerics: "1"}
+		study.Name = rapid.StringMatching("[a-z]{1,3}").Draw(t, "name")
 		study.Spec.Name = study.Name
 		wanted := expand(t, study)
 		l, err := New(study)
@@ -125,7 +126,8 @@ func expand(t *rapid.T, study *trellisv1.Study) *expansion {
 		spent[0] += uint64(len(run.Milestones))
 		spent[1] += uint64(run.Parameters.MaxEpochs)
 		b := study.Spec.Budget
-		if place > 0 && (b.GetTrials() > 0 && spent[0] > b.GetTrials() || b.GetEpochs() > 0 && spent[1] > b.GetEpochs()) {
+		if place > 0 && (b.GetTrials() > 0 && spent[0] > b.GetTrials() ||
+			b.GetEpochs() > 0 && spent[1] > b.GetEpochs()) {
 			for _, run := range runs[place:] {
 				e.beyond = append(e.beyond, e.trials[run.Id]...)
 			}
@@ -161,8 +163,8 @@ func checkRuns(t *rapid.T, l *Lattice, wanted *expansion) {
 		}
 	}
 	if l.Epochs() != epochs || l.EpochsAlone() != alone || l.Longest() != longest {
-		t.Fatalf("%d epochs, %d alone, longest %d, want %d, %d and %d", l.Epochs(), l.EpochsAlone(), l.Longest(), epochs,
-			alone, longest)
+		t.Fatalf("%d epochs, %d alone, longest %d, want %d, %d and %d", l.Epochs(), l.EpochsAlone(), l.Longest(),
+			epochs, alone, longest)
 	}
 	if got := l.Smallest(); got != smallest {
 		t.Fatalf("smallest id %s, want %s", got, smallest)
@@ -275,7 +277,8 @@ func drawSpec(t *rapid.T) *trellisv1.StudySpec {
 		spec.Budget = &trellisv1.Budget{Epochs: uint64(rapid.IntRange(1, 60).Draw(t, "epochs"))}
 	case 3:
 		spec.Budget = &trellisv1.Budget{
-			Trials: uint64(rapid.IntRange(1, 30).Draw(t, "trials")), Epochs: uint64(rapid.IntRange(1, 60).Draw(t, "epochs")),
+			Trials: uint64(rapid.IntRange(1, 30).Draw(t, "trials")),
+			Epochs: uint64(rapid.IntRange(1, 60).Draw(t, "epochs")),
 		}
 	}
 	for i := range rapid.IntRange(1, 3).Draw(t, "grids") {
@@ -302,14 +305,16 @@ func drawAxis(t *rapid.T, label string, values ...float64) *trellisv1.Axis {
 // The axes that a where depends on need not be next to each other, nor the slowest.
 func TestWalk(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		spec := &trellisv1.StudySpec{Name: "a", Program: &trellisv1.Program{}, Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+		axes := map[string]*trellisv1.Axis{
 			"a": drawAxis(t, "a", 1, 2, 3), "b": drawAxis(t, "b", 1, 2, 3, 4), "c": drawAxis(t, "c", 1, 2, 3),
 			"d": drawAxis(t, "d", 1, 2), "e": drawAxis(t, "e", 1, 2, 3),
-		}}}}
+		}
+		spec := &trellisv1.StudySpec{
+			Name: "a", Program: &trellisv1.Program{}, Grid: []*trellisv1.Grid{{Axes: axes}},
+		}
 		spec.Where = rapid.SampledFrom([]string{
 			"a != b", "b + d != 4 && e > 1", "a < e || b == 2", "c == 2", "e == 3", "a != 2 && c != 2 && e != 2", "",
 		}).Draw(t, "where")
-		// Axes of numbers: whole ones are written as such.
 		g, err := grid.New(spec)
 		if err != nil {
 			t.Fatal(err)

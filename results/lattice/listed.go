@@ -12,8 +12,8 @@ import (
 
 // listed are runs that are found by looking at all points, of which there are at most grid.MaxTrials.
 //
-// Every product has a slot for each combination of values without max_epochs. The first product that has the combination of a
-// run has the run's own slot.
+// Every product has a slot for each combination of values without max_epochs. The first product that has the
+// combination of a run has the run's own slot.
 type listed struct {
 	grid     *grid.Grid
 	products []slotted
@@ -34,8 +34,8 @@ type slotted struct {
 	// first is the first slot, and size the number of points.
 	first uint32
 	size  uint64
-	// epochs is the position of the dimension max_epochs, and weight how far points are apart in the index that differ by
-	// one there. Of a run, so many points follow each other at that distance: 1 if runs are apart.
+	// epochs is the position of the dimension max_epochs, and weight how far points are apart in the index that differ
+	// by one there. Of a run, so many points follow each other at that distance: 1 if runs are apart.
 	epochs       int
 	weight, many uint64
 }
@@ -212,7 +212,8 @@ func (l *listed) sort(runs []ended, spec *trellisv1.StudySpec, idsOf idsOf) {
 	asWritten := func(a, b ended) int { return cmp.Compare(a.first, b.first) }
 	switch order := spec.GetOrder(); {
 	case grid.OrderedByID(spec):
-		idsOf(len(runs), func(i int) uint64 { return runs[i].first }, func(i int, id string) { runs[i].id = idBytes(id) })
+		indexOf := func(i int) uint64 { return runs[i].first }
+		idsOf(len(runs), indexOf, func(i int, id string) { runs[i].id = idBytes(id) })
 		slices.SortFunc(runs, func(a, b ended) int { return cmp.Or(byLength(a, b), bytes.Compare(a.id[:], b.id[:])) })
 	case order == trellisv1.Order_ORDER_UNSPECIFIED || order == trellisv1.Order_ORDER_LONGEST:
 		slices.SortFunc(runs, func(a, b ended) int { return cmp.Or(byLength(a, b), asWritten(a, b)) })

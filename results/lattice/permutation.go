@@ -9,9 +9,10 @@ import (
 // rounds of the network. Four suffice in theory for large domains; small ones need more.
 const rounds = 8
 
-// permutation is a pseudorandom permutation of the numbers below n, without a list: a balanced Feistel network permutes the
-// numbers below the smallest power of 4 that is at least n, and is applied again until the result is below n (cycle
-// walking: J. Black and P. Rogaway, Ciphers with Arbitrary Finite Domains, 2002). On average that takes at most 4 times.
+// permutation is a pseudorandom permutation of the numbers below n, without a list: a balanced Feistel network permutes
+// the numbers below the smallest power of 4 that is at least n, and is applied again until the result is below n (cycle
+// walking: J. Black and P. Rogaway, Ciphers with Arbitrary Finite Domains, 2002). On average that takes at most 4
+// times.
 type permutation struct {
 	n    uint64
 	half uint // bits of each half
@@ -56,7 +57,8 @@ func (p *permutation) place(number uint64) uint64 {
 	}
 }
 
-// mix is the finalizer of splitmix64 (G. Steele, D. Lea and C. Flood, 2014): every bit of x changes about half of all bits.
+// mix is the finalizer of splitmix64 (G. Steele, D. Lea and C. Flood, 2014): every bit of x changes about half of all
+// bits.
 func mix(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9

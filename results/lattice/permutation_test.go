@@ -29,8 +29,8 @@ func TestPermutationIsOne(t *testing.T) {
 	})
 }
 
-// The first place is as likely to have any number, and the number after a number any other: over many names, their counts are as
-// far from equal as chance makes them.
+// The first place is as likely to have any number, and the number after a number any other: over many names, their
+// counts are as far from equal as chance makes them.
 func TestPermutationIsRandom(t *testing.T) {
 	const names = 20_000
 	for _, n := range []uint64{2, 3, 5, 16, 17, 60} {
@@ -45,8 +45,8 @@ func TestPermutationIsRandom(t *testing.T) {
 	}
 }
 
-// checkEven compares counts of as many equally likely outcomes, some of which are impossible, with chance: chi-squared has the
-// mean outcomes-1 and the variance twice that.
+// checkEven compares counts of as many equally likely outcomes, some of which are impossible, with chance: chi-squared
+// has the mean outcomes-1 and the variance twice that.
 func checkEven(t *testing.T, what string, counts []float64, outcomes uint64, draws float64) {
 	t.Helper()
 	expected, sum := draws/float64(outcomes), 0.0

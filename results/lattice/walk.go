@@ -6,12 +6,12 @@ import (
 	"trellis/results/grid"
 )
 
-// walk numbers those points of a product, or of some of its dimensions, that the study's where does not leave out, in the
-// order of its digits. The other dimensions stay at their first value.
+// walk numbers those points of a product, or of some of its dimensions, that the study's where does not leave out, in
+// the order of its digits. The other dimensions stay at their first value.
 type walk struct {
 	digits []digit
-	// below has, for each combination of the tested digits in the order of the walk, and one more, how many of those before
-	// it are met.
+	// below has, for each combination of the tested digits in the order of the walk, and one more, how many of those
+	// before it are met.
 	below []uint32
 }
 
@@ -27,7 +27,8 @@ type digit struct {
 	behind uint64
 }
 
-// newWalk returns a walk over the dimensions at positions of a product, the slowest first. met is Grid.Met of the product.
+// newWalk returns a walk over the dimensions at positions of a product, the slowest first. met is Grid.Met of the
+// product.
 func newWalk(p *grid.Product, positions []int, met []bool) *walk {
 	w := &walk{digits: make([]digit, len(positions))}
 	weights := make([]uint64, len(p.Dimensions))
@@ -149,7 +150,9 @@ func (w *walk) at(rank uint64) (rest uint64) {
 		} else {
 			width /= d.size
 			wanted := rank / d.behind
-			place = uint64(sort.Search(int(d.size), func(v int) bool { return w.met(low, low+uint64(v+1)*width) > wanted }))
+			place = uint64(sort.Search(int(d.size), func(v int) bool {
+				return w.met(low, low+uint64(v+1)*width) > wanted
+			}))
 			rank -= w.met(low, low+place*width) * d.behind
 			low += place * width
 		}
