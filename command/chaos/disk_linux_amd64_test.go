@@ -29,8 +29,9 @@ func countChanges(t *testing.T) (all []change) {
 			kinds[c.call]++
 		}
 		t.Logf("%d changes of the data directory: %v; %d operations were acknowledged", len(all), kinds, w.acknowledged)
-		if w.acknowledged < operations*2/3 {
-			t.Errorf("%d operations were acknowledged, want most of %d", w.acknowledged, operations)
+		// Of a study that has ended, which on a slow machine are more, the other moves are refused.
+		if least := studiesAtOnce + deletedStudies; w.acknowledged < least {
+			t.Errorf("%d operations were acknowledged, want %d that create or delete, or more", w.acknowledged, least)
 		}
 		w.recover()
 	})

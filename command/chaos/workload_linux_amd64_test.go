@@ -22,6 +22,8 @@ const (
 	operations = 40
 	// studiesAtOnce is how many studies they concern.
 	studiesAtOnce = 8
+	// deletedStudies is how many of the changes delete a study.
+	deletedStudies = 2
 )
 
 // workload is 40 changes, a backup, a few changes more and a restore of the backup on one coordinator with one worker,
@@ -102,7 +104,7 @@ func (w *workload) operate(ctx context.Context, n int) {
 	}
 	r := w.records[n%studiesAtOnce]
 	to := []trellisv1.StudyState{running, paused, running, paused, running}[n/studiesAtOnce]
-	if last := n/studiesAtOnce == 4; last && n%studiesAtOnce >= 6 {
+	if last := n/studiesAtOnce == 4; last && n%studiesAtOnce >= studiesAtOnce-deletedStudies {
 		to = absent
 	} else if last && n%studiesAtOnce >= 4 {
 		to = canceled
