@@ -373,3 +373,36 @@ func (p *pair) answers(t *rapid.T, s *Store) (texts []string) {
 	}
 	return texts
 }
+
+// TestRetriedRunsLearn: untouched runs that have failed with others learn, when they are retried, what other studies have got
+// of them meanwhile.
+func TestRetriedRunsLearn(t *testing.T) {
+	store := newStore(t)
+	ok(t, store.SetWorker(1, at(1), trajectory.LatestRules, &trellisv1.Worker{
+		Name: "worker", State: lifecycle.WorkerReady, Slots: 200,
+	}))
+	ok(t, store.CreateStudy(2, at(2), indexedStudy("refused", 100, 3)))
+	c := store.begin(3, at(3))
+	its, err := c.sections.catalog("refused")
+	ok(t, err)
+	first, err := c.sections.at(its, 0)
+	ok(t, err)
+	ok(t, c.refuseWaiting(first, 0))
+	ok(t, c.commit())
+	ok(t, store.CreateStudy(4, at(4), indexedStudy("other", 100, 3)))
+	trainNext(t, store, "other", 5, 100, 3)
+	study, err := store.Snapshot().Study(nil, "refused")
+	ok(t, err)
+	if p := study.Progress; p.RunsFailed != 100 || p.TrialsFailed != 100 || p.EpochsLeft != 0 || p.Epochs != 0 {
+		t.Fatalf("all runs have failed, but the progress is %v", p)
+	}
+	retried, err := store.RetryStudy(100, at(100), trajectory.LatestRules, "refused", false)
+	ok(t, err)
+	if study, err = store.Snapshot().Study(nil, "refused"); err != nil || retried != 100 {
+		t.Fatalf("%d runs retried, error %v", retried, err)
+	}
+	if p := study.Progress; p.TrialsSucceeded != 100 || p.EpochsShared != 300 || study.State != lifecycle.StudyCompleted {
+		t.Errorf("after the retry the study is %v: %v", study.State, p)
+	}
+	checkIndexes(t, store.Snapshot())
+}
