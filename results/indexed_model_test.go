@@ -381,7 +381,7 @@ func TestRetriedRunsLearn(t *testing.T) {
 	ok(t, store.SetWorker(1, at(1), trajectory.LatestRules, &trellisv1.Worker{
 		Name: "worker", State: lifecycle.WorkerReady, Slots: 200,
 	}))
-	ok(t, store.CreateStudy(2, at(2), indexedStudy("refused", 100, 3)))
+	ok(t, store.CreateStudy(2, at(2), indexedStudy("refused", 200, 3)))
 	c := store.begin(3, at(3))
 	its, err := c.sections.catalog("refused")
 	ok(t, err)
@@ -389,19 +389,19 @@ func TestRetriedRunsLearn(t *testing.T) {
 	ok(t, err)
 	ok(t, c.refuseWaiting(first, 0))
 	ok(t, c.commit())
-	ok(t, store.CreateStudy(4, at(4), indexedStudy("other", 100, 3)))
-	trainNext(t, store, "other", 5, 100, 3)
+	ok(t, store.CreateStudy(4, at(4), indexedStudy("other", 200, 3)))
+	trainNext(t, store, "other", 5, 200, 3)
 	study, err := store.Snapshot().Study(nil, "refused")
 	ok(t, err)
-	if p := study.Progress; p.RunsFailed != 100 || p.TrialsFailed != 100 || p.EpochsLeft != 0 || p.Epochs != 0 {
+	if p := study.Progress; p.RunsFailed != 200 || p.TrialsFailed != 200 || p.EpochsLeft != 0 || p.Epochs != 0 {
 		t.Fatalf("all runs have failed, but the progress is %v", p)
 	}
 	retried, err := store.RetryStudy(100, at(100), trajectory.LatestRules, "refused", false)
 	ok(t, err)
-	if study, err = store.Snapshot().Study(nil, "refused"); err != nil || retried != 100 {
+	if study, err = store.Snapshot().Study(nil, "refused"); err != nil || retried != 200 {
 		t.Fatalf("%d runs retried, error %v", retried, err)
 	}
-	if p := study.Progress; p.TrialsSucceeded != 100 || p.EpochsShared != 300 || study.State != lifecycle.StudyCompleted {
+	if p := study.Progress; p.TrialsSucceeded != 200 || p.EpochsShared != 600 || study.State != lifecycle.StudyCompleted {
 		t.Errorf("after the retry the study is %v: %v", study.State, p)
 	}
 	checkIndexes(t, store.Snapshot())
