@@ -9,6 +9,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
+	"trellis/results/kept"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -398,7 +399,7 @@ func (e *sectionEdit) change() *section {
 		e.after = untouchedSection(e.catalog, e.number)
 	default:
 		s := *e.before
-		s.members = slices.Clone(s.members)
+		s.members, s.kept = slices.Clone(s.members), &kept.Kept{}
 		e.after = &s
 	}
 	return e.after
@@ -518,8 +519,10 @@ func (e *sectionEdits) at(c *catalog.Catalog, place uint32) (handle, error) {
 	if err != nil {
 		return handle{}, err
 	}
-	edit := &sectionEdit{catalog: c, number: where.number, before: stored.unsealed(c),
-		wasSealed: stored != nil && stored.sealed != nil}
+	edit := &sectionEdit{
+		catalog: c, number: where.number, before: stored.unsealed(c),
+		wasSealed: stored != nil && stored.sealed != nil,
+	}
 	e.byPlace[where] = edit
 	e.inOrder = append(e.inOrder, edit)
 	return handle{edit, slot}, nil

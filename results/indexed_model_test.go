@@ -305,6 +305,29 @@ func (p *pair) check(t *rapid.T) {
 	checkIndexes(t, p.indexed.Snapshot())
 }
 
+// checkPage compares a page with that of a filter that all trials meet, for which all are read and sorted.
+func (p *pair) checkPage(
+	t *rapid.T, snapshot *Snapshot, request *trellisv1.ListTrialsRequest, got *trellisv1.ListTrialsResponse,
+) {
+	if request.PageToken != "" {
+		return // The tokens of the two differ.
+	}
+	all := proto.CloneOf(request)
+	all.Filter = "index >= 0"
+	want, err := snapshot.ListTrials(all)
+	ok(p.tb, err)
+	if len(got.GetTrials()) != len(want.Trials) || got.Total != want.Total ||
+		(got.NextPageToken == "") != (want.NextPageToken == "") {
+		t.Fatalf("by %q: %d trials of %d, want %d of %d", request.OrderBy, len(got.Trials), got.Total, len(want.Trials),
+			want.Total)
+	}
+	for i, trial := range got.Trials {
+		if !proto.Equal(trial, want.Trials[i]) {
+			t.Fatalf("by %q: trial %d is\n%v\nwant\n%v", request.OrderBy, i, trial, want.Trials[i])
+		}
+	}
+}
+
 // answers are what a store says, but for what tells the two apart: how runs are stored, and when one was changed that is not.
 func (p *pair) answers(t *rapid.T, s *Store) (texts []string) {
 	snapshot := s.Snapshot()
@@ -326,11 +349,12 @@ func (p *pair) answers(t *rapid.T, s *Store) (texts []string) {
 		study, err := snapshot.Study(nil, name)
 		ok(p.tb, err)
 		add(name, study, nil)
-		for _, order := range []string{"", "-index", "objective", "-objective", "latent_dim", "-epochs"} {
+		for _, order := range []string{"", "-index", "objective", "-objective", "latent_dim", "-epochs", "state", "-max_epochs"} {
 			for _, size := range []uint32{3, 100} {
 				request := &trellisv1.ListTrialsRequest{Study: name, OrderBy: order, PageSize: size}
 				for page := 0; ; page++ {
 					response, err := snapshot.ListTrials(request)
+					p.checkPage(t, snapshot, request, response)
 					add(fmt.Sprintf("%s by %q, page %d of %d", name, order, page, size), response, err)
 					if err != nil || response.NextPageToken == "" || page > 20 {
 						break

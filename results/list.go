@@ -2,8 +2,8 @@ package results
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
+	"iter"
 	"maps"
 	"math/bits"
 	"slices"
@@ -12,6 +12,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
 	"trellis/results/grid"
+	"trellis/results/lattice"
 	"trellis/results/listing"
 	"trellis/results/trajectory"
 )
@@ -33,7 +34,7 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	if err != nil {
 		return nil, err
 	}
-	sortKeyOf, err := listing.NewOrder(request.GetOrderBy(), available)
+	in, err := listing.OrderOf(study, c.UntouchedState(), request.GetOrderBy(), available)
 	if err != nil {
 		return nil, err
 	}
@@ -51,13 +52,16 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	}
 	response := &trellisv1.ListTrialsResponse{Total: study.Progress.Trials}
 	page := listing.NewTop(listing.PageSize(request.GetPageSize()))
+	byIndex, _ := in.ByIndex()
 	switch {
-	case byIndex(request):
-		err = s.pageByIndex(page, c, after)
-	case request.GetFilter() == "" && request.GetOrderBy() == "objective":
-		err = s.pageByObjective(page, c, listing.RankingOf(study.Spec), after)
+	case request.GetFilter() != "":
+		response.Total, err = s.pageByFilter(page, c, in, after, matches)
+	case byIndex:
+		err = s.pageByIndex(page, c, in, after)
+	case request.GetOrderBy() == "objective":
+		err = s.pageByObjective(page, c, in, listing.RankingOf(study.Spec), after)
 	default:
-		response.Total, err = s.pageBySorting(page, c, after, sortKeyOf, matches)
+		err = s.addInOrder(page, c, in, after)
 	}
 	if err != nil {
 		return nil, err
@@ -65,7 +69,9 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	trials, more := page.Trials()
 	left := listing.Room(listing.MaxPageBytes)
 	for _, trial := range trials {
-		trial = trajectory.Presented(trial)
+		if trial, err = s.complete(c, trial); err != nil {
+			return nil, err
+		}
 		if request.GetLosses() {
 			if trial, err = s.WithLosses(trial); err != nil {
 				return nil, err
@@ -78,7 +84,7 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 		response.Trials = append(response.Trials, trial)
 	}
 	if more {
-		last := sortKeyOf(response.Trials[len(response.Trials)-1])
+		last := in.Key(response.Trials[len(response.Trials)-1])
 		response.NextPageToken = listing.EncodeToken(mark, last[:])
 	}
 	return response, nil
@@ -121,19 +127,18 @@ func (s *Snapshot) metricNames(study string) ([]string, error) {
 	return slices.Sorted(maps.Keys(own)), s.Err()
 }
 
-// byIndex says whether all trials are asked for, in the order in which the table has them.
-func byIndex(request *trellisv1.ListTrialsRequest) bool {
-	return request.GetFilter() == "" && (request.GetOrderBy() == "" || request.GetOrderBy() == "index")
-}
-
 // pageByIndex reads no more trials than the page has, and one more.
-func (s *Snapshot) pageByIndex(page *listing.Top, c *catalog.Catalog, after key) error {
-	from := uint64(0)
+func (s *Snapshot) pageByIndex(page *listing.Top, c *catalog.Catalog, order listing.Order, after key) error {
+	next := func(index uint64) (uint64, bool) { return c.From(index + 1) }
+	index, ok := c.From(0)
+	if _, descending := order.ByIndex(); descending {
+		next = c.Before
+		index, ok = c.Before(c.Indices())
+	}
 	if after != nil {
-		from = binary.BigEndian.Uint64(after) + 1
+		index, ok = next(listing.Key(after).Parts()[3])
 	}
 	for range page.Size + 1 {
-		index, ok := c.From(from)
 		if !ok {
 			return nil
 		}
@@ -141,8 +146,8 @@ func (s *Snapshot) pageByIndex(page *listing.Top, c *catalog.Catalog, after key)
 		if err != nil {
 			return err
 		}
-		page.Add(listing.NewKey(index, trial), trial)
-		from = index + 1
+		page.Add(order.Key(trial), trial)
+		index, ok = next(index)
 	}
 	return nil
 }
@@ -150,7 +155,7 @@ func (s *Snapshot) pageByIndex(page *listing.Top, c *catalog.Catalog, after key)
 // pageByObjective reads the trials that follow in the ranking, and those that are still open: all whose runs have begun
 // and, where the page reaches beyond what has a finite objective, the others too.
 func (s *Snapshot) pageByObjective(
-	page *listing.Top, c *catalog.Catalog, ranking listing.Ranking, after key,
+	page *listing.Top, c *catalog.Catalog, order listing.Order, ranking listing.Ranking, after key,
 ) error {
 	var from listing.Key
 	copy(from[:], after)
@@ -165,79 +170,223 @@ func (s *Snapshot) pageByObjective(
 		}
 		finite += page.AddAfter(after, ranking.Key(trial), trial)
 	}
-	addOpen := func(runs func(*section) uint64) error {
-		sections, err := s.sectionsOf(c.Study)
-		if err != nil {
-			return err
-		}
-		for section := range sections {
-			for open := runs(section); open != 0; open &= open - 1 {
-				slot := bits.TrailingZeros64(open)
-				member, place := section.member(c, slot), section.number*sectionSize+uint32(slot)
-				if member == nil {
-					continue
-				}
-				indexes := c.IndexesAt(place)
-				for milestone := len(member.Answers); milestone < len(member.Run.Milestones); milestone++ {
-					trial := member.Trial(uint32(milestone), indexes[milestone])
-					finite += page.AddAfter(after, ranking.Key(trial), trial)
-				}
-			}
-		}
-		return s.Err()
-	}
-	if err := addOpen(func(s *section) uint64 { return s.open & s.begun }); err != nil || finite > page.Size {
-		return err
-	}
-	if err := addOpen(func(s *section) uint64 { return s.open &^ s.begun }); err != nil {
-		return err
-	}
-	return s.addUntouched(page, c, ranking, after)
-}
-
-// addUntouched adds the trials of untouched runs.
-func (s *Snapshot) addUntouched(page *listing.Top, c *catalog.Catalog, ranking listing.Ranking, after key) error {
-	if c.Base == nil {
-		return nil
-	}
-	untouched, err := s.untouchedOf(c)
+	sections, err := s.sectionsOf(c.Study)
 	if err != nil {
 		return err
 	}
-	for place, member := range untouched {
-		indexes := c.IndexesAt(place)
-		for milestone := range member.Run.Milestones {
-			trial := member.Trial(uint32(milestone), indexes[milestone])
-			page.AddAfter(after, ranking.Key(trial), trial)
+	for section := range sections {
+		for open := section.open & section.begun; open != 0; open &= open - 1 {
+			slot := bits.TrailingZeros64(open)
+			member := section.member(c, slot)
+			indexes := c.IndexesAt(section.number*sectionSize + uint32(slot))
+			for milestone := len(member.Answers); milestone < len(member.Run.Milestones); milestone++ {
+				trial := member.Trial(uint32(milestone), indexes[milestone])
+				finite += page.AddAfter(after, ranking.Key(trial), trial)
+			}
+		}
+	}
+	if err := s.Err(); err != nil || finite > page.Size {
+		return err
+	}
+	*page = *listing.NewTop(page.Size)
+	return s.addInOrder(page, c, order, after)
+}
+
+// addInOrder adds trials in an order, of which name is the field: the first ones of the page, and those that are beyond its
+// last by little.
+//
+// Trials with rows are in sections. Each section keeps the first key that it has in the order, and only those sections are read
+// whose first is before the last of the page. The untouched trials that follow from the spec differ only in their
+// parameters, so the lattice has them in order.
+func (s *Snapshot) addInOrder(
+	page *listing.Top, c *catalog.Catalog, order listing.Order, after key,
+) error {
+	stored, err := s.addStored(page, c, order, after)
+	if err != nil || c.Base == nil {
+		return err
+	}
+	if order.OfPoint && !c.Base.Disjoint() {
+		stored = newStored(c) // None of them counts as touched.
+	}
+	if !order.OfPoint && stored.untouched < c.BaseRuns()/fewUntouched || !c.Base.Disjoint() {
+		for trial := range s.untouchedTrials(c, order, stored) {
+			page.AddAfter(after, order.Key(trial), trial)
+		}
+		return s.Err()
+	}
+	if err := s.addBase(page, c, order, after, stored); err != nil {
+		return err
+	}
+	// Runs that follow from the spec may have got more trials.
+	for _, listed := range c.Listed() {
+		if !c.InBase(listed.Place) || stored.touched(listed.Place) && !order.OfPoint {
+			continue
+		}
+		if s.Err() != nil {
+			return s.Err()
+		}
+		point, _, _ := c.TrialsAt(listed.Place)
+		trial := order.Untouched(grid.WithMaxEpochs(point, listed.Epochs), listed.Index)
+		page.AddAfter(after, order.Key(trial), trial)
+	}
+	return nil
+}
+
+// addStored adds the trials that have rows, and returns the sections of the runs that follow from the spec, by number.
+func (s *Snapshot) addStored(page *listing.Top, c *catalog.Catalog, order listing.Order, after key) (*storedSections, error) {
+	sections, err := s.sectionsOf(c.Study)
+	if err != nil {
+		return nil, err
+	}
+	stored := newStored(c)
+	type first struct {
+		key listing.Key
+		of  *section
+	}
+	var firsts []first
+	for section := range sections {
+		if stored.add(section) && order.OfPoint {
+			continue // The lattice has them, touched or not.
+		}
+		firsts = append(firsts, first{section.first(c, order), section})
+	}
+	slices.SortFunc(firsts, func(a, b first) int { return bytes.Compare(a.key[:], b.key[:]) })
+	for _, its := range firsts {
+		if last, full := page.Last(); full && bytes.Compare(its.key[:], last[:]) > 0 {
+			break
+		}
+		for trial := range its.of.trials(c) {
+			page.AddAfter(after, order.Key(trial), trial)
+		}
+		if s.Err() != nil {
+			break
+		}
+	}
+	return stored, s.Err()
+}
+
+// storedSections are those of the runs that follow from the spec, by number. Nil: nobody has touched one of them.
+type storedSections struct {
+	sections []*section
+	// untouched is how many runs are.
+	untouched uint32
+}
+
+func newStored(c *catalog.Catalog) *storedSections {
+	return &storedSections{make([]*section, (c.BaseRuns()+sectionSize-1)/sectionSize), c.BaseRuns()}
+}
+
+// add takes note of a section, if its runs follow from the spec.
+func (s *storedSections) add(its *section) (ofBase bool) {
+	if its.number >= uint32(len(s.sections)) {
+		return false
+	}
+	s.sections[its.number] = its
+	s.untouched -= uint32(its.size() - bits.OnesCount64(untouchedBits(its)))
+	return true
+}
+
+func (s *storedSections) touched(place uint32) bool {
+	its := s.sections[place/sectionSize]
+	return its != nil && (its.sealed != nil || its.members[place%sectionSize] != nil)
+}
+
+// fewUntouched is what part of the runs may be untouched so that it is faster to look at them all than to look for them in order.
+const fewUntouched = 16
+
+// addBase adds untouched trials that follow from the spec, and in an order by a parameter the touched ones too.
+func (s *Snapshot) addBase(
+	page *listing.Top, c *catalog.Catalog, order listing.Order, after key, stored *storedSections,
+) error {
+	var from []uint64
+	if after != nil {
+		parts := listing.Key(after).Parts()
+		from = parts[:]
+	}
+	wanted, looked := page.Size+1, 0
+	key := func(at lattice.Place) (*trellisv1.Trial, listing.Key) {
+		trial := order.Untouched(c.Base.At(at.Index), at.Index)
+		return trial, order.Key(trial)
+	}
+	for at := range c.Base.InOrder(order.Levels(), from) {
+		touched := !order.OfPoint && stored.touched(at.Run)
+		if looked++; touched && looked%1024 != 1 {
+			continue
+		}
+		trial, k := key(at)
+		if last, full := page.Last(); full && bytes.Compare(k[:], last[:]) > 0 || s.Err() != nil {
+			break
+		}
+		if touched {
+			continue
+		}
+		page.Add(k, trial)
+		if wanted--; wanted == 0 {
+			break
 		}
 	}
 	return s.Err()
 }
 
-// pageBySorting reads all of the study's trials and counts those that match.
-func (s *Snapshot) pageBySorting(
-	page *listing.Top, c *catalog.Catalog, after key, sortKeyOf func(*trellisv1.Trial) listing.Key,
-	matches listing.Filter,
+// untouchedTrials returns the trials of all untouched runs that follow from the spec.
+func (s *Snapshot) untouchedTrials(
+	c *catalog.Catalog, order listing.Order, stored *storedSections,
+) iter.Seq[*trellisv1.Trial] {
+	return func(yield func(*trellisv1.Trial) bool) {
+		for place := range c.BaseRuns() {
+			if place%sectionSize == 0 && s.Err() != nil {
+				return
+			}
+			if stored.touched(place) {
+				continue
+			}
+			point, milestones, indexes := c.TrialsAt(place)
+			for i, epochs := range milestones {
+				if !yield(order.Untouched(grid.WithMaxEpochs(point, epochs), indexes[i])) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// complete returns the whole of a trial of the page.
+func (s *Snapshot) complete(c *catalog.Catalog, trial *trellisv1.Trial) (*trellisv1.Trial, error) {
+	if trial.Run != "" {
+		return trajectory.Presented(trial), nil
+	}
+	return s.trialAt(c, trial.Index)
+}
+
+// pageByFilter looks at all of the study's trials and counts those that match.
+func (s *Snapshot) pageByFilter(
+	page *listing.Top, c *catalog.Catalog, order listing.Order, after key, matches listing.Filter,
 ) (total uint64, err error) {
-	members, err := s.membersOf(c)
+	add := func(trial *trellisv1.Trial) error {
+		match, err := matches(trial)
+		if err != nil || !match {
+			return err
+		}
+		total++
+		page.AddAfter(after, order.Key(trial), trial)
+		return nil
+	}
+	sections, err := s.sectionsOf(c.Study)
 	if err != nil {
 		return 0, err
 	}
-	for place, member := range members {
-		indexes := c.IndexesAt(place)
-		for milestone := range member.Run.Milestones {
-			trial := trajectory.Presented(member.Trial(uint32(milestone), indexes[milestone]))
-			match, err := matches(trial)
-			if err != nil {
+	stored := newStored(c)
+	for section := range sections {
+		stored.add(section)
+		for trial := range section.trials(c) {
+			if err := add(trial); err != nil {
 				return 0, err
 			}
-			if !match {
-				continue
-			}
-			total++
-			if k := sortKeyOf(trial); bytes.Compare(k[:], after) > 0 {
-				page.Add(k, trial)
-			}
+		}
+	}
+	for trial := range s.untouchedTrials(c, order, stored) {
+		if err := add(trial); err != nil {
+			return 0, err
 		}
 	}
 	return total, s.Err()

@@ -3,12 +3,18 @@ package results
 import (
 	"bytes"
 	"fmt"
+	"iter"
+	"maps"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/catalog"
+	"trellis/results/kept"
 	"trellis/results/listing"
+	"trellis/results/objective"
 	"trellis/results/trajectory"
 )
 
@@ -29,6 +35,7 @@ func (r *restorer) sealed(row *trellisv1.SealedSection) error {
 	}
 	its := &section{
 		study: study.study.Name, number: row.Number, changed: row.Changed, sealed: &sealed{row.Data, row.Ends},
+		kept: &kept.Kept{},
 	}
 	for slot := range row.Ends {
 		its.begun = setBit(its.begun, slot, true)
@@ -134,4 +141,60 @@ func (s *restoredStudy) checkRanks(answered uint64) ([]listing.Key, error) {
 		return nil, fmt.Errorf("the ranking of study %q is not that of its %d results: %w", s.study.Name, answered, ErrCorrupt)
 	}
 	return s.ranks, nil
+}
+
+// first returns the lowest key of a touched trial.
+func (s *section) first(c *catalog.Catalog, order listing.Order) listing.Key {
+	return kept.Of(s.kept, order.Kept, func() listing.Key { return firstOf(s.trials(c), order) })
+}
+
+func firstOf(trials iter.Seq[*trellisv1.Trial], order listing.Order) listing.Key {
+	first := listing.Key(bytes.Repeat([]byte{math.MaxUint8}, len(listing.Key{})))
+	for trial := range trials {
+		if k := order.Key(trial); bytes.Compare(k[:], first[:]) < 0 {
+			first = k
+		}
+	}
+	return first
+}
+
+// keepFirsts computes the first keys of a section that is about to be sealed, in all orders that don't depend on the study's
+// spec: afterwards that takes longer.
+func (s *section) keepFirsts(c *catalog.Catalog) {
+	trials := slices.Collect(s.trials(c))
+	metrics := map[string]bool{}
+	for _, trial := range trials {
+		for name := range trial.Metrics {
+			metrics[name] = true
+		}
+	}
+	ranking := listing.Ranking{Maximize: objective.Maximizes(c.Base.Terms.OfObjective())}
+	for _, order := range listing.Common(ranking, slices.Sorted(maps.Keys(metrics))) {
+		kept.Of(s.kept, order.Kept, func() listing.Key { return firstOf(slices.Values(trials), order) })
+	}
+}
+
+// trials returns those of a section's runs that have been touched, as they are presented.
+func (s *section) trials(c *catalog.Catalog) iter.Seq[*trellisv1.Trial] {
+	return func(yield func(*trellisv1.Trial) bool) {
+		for slot := range s.size() {
+			member := s.member(c, slot)
+			if member == nil {
+				continue
+			}
+			var indexes []uint64
+			for milestone := range member.Run.Milestones {
+				index := uint64(0)
+				if milestone >= len(member.Answers) {
+					if indexes == nil {
+						indexes = c.IndexesAt(s.number*sectionSize + uint32(slot))
+					}
+					index = indexes[milestone]
+				}
+				if !yield(trajectory.Presented(member.Trial(uint32(milestone), index))) {
+					return
+				}
+			}
+		}
+	}
 }

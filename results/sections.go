@@ -9,6 +9,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
+	"trellis/results/kept"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -36,6 +37,8 @@ type section struct {
 	// members are nil where they are untouched, and there are none if the section is sealed.
 	members []*trajectory.Trajectory
 	sealed  *sealed
+	// kept is what queries have computed from this version of the section.
+	kept *kept.Kept
 }
 
 // sealed has the runs of a section of a study's base that have all succeeded: see trajectory.Seal. ends says where each
@@ -108,6 +111,7 @@ func (s *section) seal(c *catalog.Catalog) (*section, error) {
 			return s, nil
 		}
 	}
+	s.keepFirsts(c)
 	its := &sealed{ends: make([]uint32, 0, len(s.members))}
 	for slot, member := range s.members {
 		data, err := member.Seal(its.data, c.IndexesAt(first+uint32(slot)))
@@ -171,7 +175,7 @@ func newSections(c *catalog.Catalog, number uint32, members []*trajectory.Trajec
 
 // untouchedSection is the section of a number with the runs of the base that are in it, untouched.
 func untouchedSection(c *catalog.Catalog, number uint32) *section {
-	s := &section{study: c.Study, number: number}
+	s := &section{study: c.Study, number: number, kept: &kept.Kept{}}
 	if first := number * sectionSize; first < c.BaseRuns() {
 		s.members = make([]*trajectory.Trajectory, min(sectionSize, c.BaseRuns()-first))
 		s.open = untouchedBits(s)

@@ -66,6 +66,14 @@ func Finite(loss *float64) bool { return loss != nil && !math.IsNaN(*loss) && !m
 // (4) and index (8), all big-endian.
 type Key [24]byte
 
+// Parts returns what a key consists of: the field, the latent dimension, the maximum epochs and the index.
+func (k Key) Parts() [4]uint64 {
+	return [4]uint64{
+		binary.BigEndian.Uint64(k[0:]), uint64(binary.BigEndian.Uint32(k[8:])),
+		uint64(binary.BigEndian.Uint32(k[12:])), binary.BigEndian.Uint64(k[16:]),
+	}
+}
+
 // LastFinite is a key that is above those of all trials with a finite objective, in the order of Compare, and below
 // those of all others. No trial has this key, because every trial has at least one epoch, which comes after the
 // objective.

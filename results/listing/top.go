@@ -47,6 +47,16 @@ func (t *Top) Add(k Key, trial *trellisv1.Trial) {
 	t.kept = append(t.kept, placedTrial{k, trial})
 }
 
+// Last returns the key from which on nothing that is added is kept. ok is false while there is room.
+func (t *Top) Last() (last Key, ok bool) {
+	if len(t.kept) <= t.Size {
+		return last, false
+	}
+	t.sort()
+	t.kept = t.kept[:t.Size+1]
+	return t.kept[t.Size].key, true
+}
+
 func (t *Top) sort() {
 	slices.SortFunc(t.kept, func(a, b placedTrial) int { return bytes.Compare(a.key[:], b.key[:]) })
 }

@@ -42,6 +42,9 @@ func (t *Terms) objective() *trellisv1.Objective {
 	return t.Objective
 }
 
+// OfObjective returns the study's objective, nil for the lowest validation loss.
+func (t *Terms) OfObjective() *trellisv1.Objective { return t.objective() }
+
 // OfProgram says whether a program reports, not a model.
 func (t *Terms) OfProgram() bool { return t.program() != nil }
 

@@ -1,0 +1,44 @@
+package kept
+
+import "sync"
+
+// maxKept is how many results are kept beside one value. The oldest makes room for another.
+const maxKept = 64
+
+// Kept are the results that were computed from one value. It is safe for concurrent use.
+type Kept struct {
+	mu  sync.Mutex
+	all []result
+}
+
+type result struct{ of, value any }
+
+// Of returns what compute returns, which depends on the value that the results are kept beside and on of alone. of must be
+// comparable. Callers that ask at the same time may each compute it. Nil keeps nothing.
+func Of[V any](k *Kept, of any, compute func() V) V {
+	if k == nil {
+		return compute()
+	}
+	if found, ok := k.find(of); ok {
+		return found.(V)
+	}
+	value := compute()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.all) == maxKept {
+		k.all = k.all[1:]
+	}
+	k.all = append(k.all, result{of, value})
+	return value
+}
+
+func (k *Kept) find(of any) (any, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, its := range k.all {
+		if its.of == of {
+			return its.value, true
+		}
+	}
+	return nil, false
+}

@@ -1,0 +1,87 @@
+package lattice
+
+import (
+	"cmp"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
+)
+
+// InOrder has all trials in the order that sorting them gives, from any position on.
+func TestInOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		study := &trellisv1.Study{Name: "a", Spec: drawSpec(t), Numerics: "1"}
+		l, err := New(study)
+		if err != nil {
+			t.Skip("no runs")
+		}
+		names := rapid.SliceOfN(rapid.SampledFrom([]string{"latent_dim", "learning_rate", "max_epochs", "seed", "none"}), 1, 3).
+			Draw(t, "names")
+		coarse := rapid.Uint64Range(1, 3).Draw(t, "coarse")
+		var levels []Level
+		for _, name := range names {
+			levels = append(levels, Level{name, func(point *trellisv1.Parameters) uint64 {
+				number, _ := grid.Value(point, name).Numeric()
+				if name == "seed" {
+					number = float64(point.GetSeed())
+				}
+				return ^uint64(number*1e3) / coarse
+			}})
+		}
+		var positions [][]uint64
+		for place := range l.Runs() {
+			for _, index := range l.Indexes(place) {
+				position := make([]uint64, len(levels), len(levels)+1)
+				for i, level := range levels {
+					position[i] = level.Order(l.At(index))
+				}
+				positions = append(positions, append(position, index))
+			}
+		}
+		slices.SortFunc(positions, slices.Compare)
+		from := rapid.IntRange(0, len(positions)).Draw(t, "from")
+		var after []uint64
+		if from > 0 {
+			after = positions[from-1]
+		}
+		for at := range l.InOrder(levels, after) {
+			if from == len(positions) || at.Index != positions[from][len(levels)] {
+				t.Fatalf("trial %d after %v, want %v", at.Index, after, positions[min(from, len(positions)-1)])
+			}
+			place, milestone, ok := l.Find(at.Index)
+			if !ok || place != at.Run || milestone != at.Milestone {
+				t.Fatalf("trial %d is at %d, %d; want %d, %d", at.Index, at.Run, at.Milestone, place, milestone)
+			}
+			from++
+		}
+		if from != len(positions) {
+			t.Fatalf("ends after %d of %d trials", from, len(positions))
+		}
+	})
+}
+
+// Before is the inverse of From.
+func TestBefore(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l, err := New(&trellisv1.Study{Name: "a", Spec: drawSpec(t), Numerics: "1"})
+		if err != nil {
+			t.Skip("no runs")
+		}
+		var indexes []uint64
+		for place := range l.Runs() {
+			indexes = append(indexes, l.Indexes(place)...)
+		}
+		slices.SortFunc(indexes, cmp.Compare)
+		for index := range l.Indices() + 2 {
+			at, _ := slices.BinarySearch(indexes, index)
+			got, ok := l.Before(index)
+			if ok != (at > 0) || ok && got != indexes[at-1] {
+				t.Fatalf("before %d is %d, %t", index, got, ok)
+			}
+		}
+	})
+}
