@@ -84,7 +84,7 @@ var ErrUnsupported = errors.New("programs can't be run on this operating system"
 // ErrLost means that the supervisor ended before the command did. The command was killed.
 var ErrLost = errors.New("the supervisor of the program ended unexpectedly")
 
-// ErrNotStarted means that the supervisor ended before it was given the command. Another may be given it.
+// ErrNotStarted means that the supervisor ended before it took the command. Another may be given it.
 var ErrNotStarted = errors.New("the supervisor has ended")
 
 // StartError says why a command could not be started.
@@ -100,6 +100,8 @@ func (e *StartError) Unwrap() error { return e.Errno }
 
 // event is what a supervisor tells its worker, a line of JSON each.
 type event struct {
+	// Taken comes before anything is done for the command.
+	Taken   bool        `json:",omitempty"`
 	Started *started    `json:",omitempty"`
 	Failed  *StartError `json:",omitempty"`
 	Ended   *Exit       `json:",omitempty"`

@@ -40,6 +40,7 @@ func Main() int {
 	if err := json.Unmarshal(line, &s.command); err != nil {
 		return 2
 	}
+	s.send(event{Taken: true})
 	return s.run(orders)
 }
 

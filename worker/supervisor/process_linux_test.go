@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // testName is in the names of control groups. Other tests may run at the same time.
@@ -136,6 +138,31 @@ func TestStartFails(t *testing.T) {
 	}
 	if left, _ := filepath.Glob("/sys/fs/cgroup/*/trellis-" + testName + "-*"); len(left) > 0 {
 		t.Errorf("%v are left", left)
+	}
+}
+
+// A supervisor that is killed before it reads the command has started nothing, although the pipe has the command.
+func TestKilledBeforeItReads(t *testing.T) {
+	process, err := Spawn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer process.Close()
+	if err := syscall.Kill(process.supervisor.Process.Pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan error)
+	go func() { started <- process.Start(Command{Path: "/bin/true", Arguments: []string{"true"}, Folder: "/"}) }()
+	for waiting := 0; waiting == 0; { // Until the command is in the pipe.
+		if waiting, err = unix.IoctlGetInt(int(process.orders.Fd()), unix.TIOCINQ); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := process.supervisor.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-started; !errors.Is(err, ErrNotStarted) || errors.Is(err, ErrLost) {
+		t.Errorf("got %v", err)
 	}
 }
 

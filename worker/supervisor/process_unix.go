@@ -85,8 +85,8 @@ func self() (string, error) {
 	return os.Executable()
 }
 
-// Start starts the command. A StartError says that the command can't be started, ErrNotStarted that the supervisor was not
-// there to start it, and others that it is lost.
+// Start starts the command. A StartError says that the command can't be started, ErrNotStarted that the supervisor ended
+// before it took the command, and others that it is lost.
 func (p *Process) Start(command Command) error {
 	command.Cores = takeCores(command.CPUs)
 	p.mu.Lock()
@@ -100,7 +100,11 @@ func (p *Process) Start(command Command) error {
 		// It reads the whole line before it starts anything.
 		return fmt.Errorf("%w: %w", ErrNotStarted, err)
 	}
-	var event event
+	// The pipe takes the command also while a killed supervisor still ends.
+	var taken, event event
+	if err := p.events.Decode(&taken); err != nil || !taken.Taken {
+		return errors.Join(ErrNotStarted, err)
+	}
 	switch err := p.events.Decode(&event); {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrLost, err)
