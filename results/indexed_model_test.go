@@ -3,6 +3,8 @@ package results
 import (
 	"bytes"
 	"fmt"
+	"math"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -10,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/account"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
@@ -370,9 +373,24 @@ func (p *pair) answers(t *rapid.T, s *Store) (texts []string) {
 		texts = append(texts, digest)
 		served, err := snapshot.Served(name)
 		ok(p.tb, err)
+		sum, err := snapshot.Account(name)
+		ok(p.tb, err)
+		wanted := account.New()
 		for its := range served {
+			wanted.Add(its)
 			add(name+" serves", its.Run, nil)
 			texts = append(texts, fmt.Sprint(its.Indexes, len(its.Answers)))
+		}
+		if math.Abs(sum.SecondsSaved-wanted.SecondsSaved) > 1e-9 {
+			t.Fatalf("%v seconds saved, want %v", sum.SecondsSaved, wanted.SecondsSaved)
+		}
+		if sum.SecondsSaved = wanted.SecondsSaved; !reflect.DeepEqual(sum, wanted) {
+			t.Fatalf("the account is\n%+v\nwant\n%+v", sum, wanted)
+		}
+		failed, err := snapshot.Failed(name)
+		ok(p.tb, err)
+		if n := len(slices.Collect(failed)); n != int(wanted.Failures) {
+			t.Fatalf("%d failed runs, want %d", n, wanted.Failures)
 		}
 		for index := range study.Indices + 2 {
 			trial, err := snapshot.Trial(name, index)

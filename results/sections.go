@@ -112,6 +112,7 @@ func (s *section) seal(c *catalog.Catalog) (*section, error) {
 		}
 	}
 	s.keepFirsts(c)
+	s.account(c)
 	its := &sealed{ends: make([]uint32, 0, len(s.members))}
 	for slot, member := range s.members {
 		data, err := member.Seal(its.data, c.IndexesAt(first+uint32(slot)))

@@ -8,7 +8,10 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/account"
 	"trellis/results/catalog"
+	"trellis/results/kept"
+	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/trajectory"
 )
@@ -72,21 +75,7 @@ func (s *Snapshot) Best(ws memdb.WatchSet, study string) (*trellisv1.Trial, erro
 }
 
 // Served is a run with the trials that it serves. It belongs to the snapshot and must not be changed.
-type Served struct {
-	Run *trellisv1.Run
-	// Answers are the trials with results, which are those of the run's first milestones.
-	Answers []*trellisv1.Trial
-	// Indexes are the indexes of all its trials, by milestone.
-	Indexes []uint64
-}
-
-// Parameters returns the parameters of the trial that ends at one of the run's milestones.
-func (s Served) Parameters(milestone int) *trellisv1.Parameters {
-	return trajectory.ParametersAt(s.Run, s.Run.Milestones[milestone])
-}
-
-// Unanswered returns the state of the trials that have no result.
-func (s Served) Unanswered() trellisv1.TrialState { return trajectory.Unanswered(s.Run) }
+type Served = account.Served
 
 // Served returns a study's runs with their trials, in the order in which runs are leased. It can be ranged over once,
 // and ends early if the snapshot's context does: see Err. It fails with ErrNotFound if there is no such study.
@@ -101,11 +90,108 @@ func (s *Snapshot) Served(study string) (iter.Seq[Served], error) {
 	}
 	return func(yield func(Served) bool) {
 		for place, member := range members {
-			if !yield(Served{member.Run, slices.Clip(member.Answers), c.IndexesAt(place)}) {
+			if !yield(served(c, place, member)) {
 				return
 			}
 		}
 	}, nil
+}
+
+func served(c *catalog.Catalog, place uint32, member *trajectory.Trajectory) Served {
+	return Served{Run: member.Run, Answers: slices.Clip(member.Answers), Indexes: c.IndexesAt(place)}
+}
+
+// Touched is Served, without the runs that nobody has given anything to.
+func (s *Snapshot) Touched(study string) (iter.Seq[Served], error) {
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
+	}
+	sections, err := s.sectionsOf(study)
+	return func(yield func(Served) bool) {
+		for section := range sections {
+			for its := range section.served(c) {
+				if !yield(its) {
+					return
+				}
+			}
+		}
+	}, err
+}
+
+// served returns the section's runs that have been touched.
+func (s *section) served(c *catalog.Catalog) iter.Seq[Served] {
+	return func(yield func(Served) bool) {
+		for slot := range s.size() {
+			if member := s.member(c, slot); member != nil && !yield(served(c, s.number*sectionSize+uint32(slot), member)) {
+				return
+			}
+		}
+	}
+}
+
+// accountKey is under which a section keeps its account.
+type accountKey struct{}
+
+// account returns what the section's touched runs count for.
+func (s *section) account(c *catalog.Catalog) *account.Sum {
+	return kept.Of(s.kept, accountKey{}, func() *account.Sum { return account.Of(s.served(c)) })
+}
+
+// Account returns what all of a study's runs count for. Each section keeps what its runs do, so that only those are looked at
+// that have changed since somebody asked last. It fails with ErrNotFound if there is no such study.
+func (s *Snapshot) Account(study string) (*account.Sum, error) {
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
+	}
+	sections, err := s.sectionsOf(study)
+	if err != nil {
+		return nil, err
+	}
+	all, touched := account.New(), account.New()
+	for section := range sections {
+		its := section.account(c)
+		all.Join(its)
+		if section.number*sectionSize < c.BaseRuns() {
+			touched.Runs += its.Runs
+			touched.Trials += its.Trials
+		}
+	}
+	runs, trials, _ := c.Cost()
+	all.AddUntouched(c.UntouchedState(), runs-touched.Runs, trials-touched.Trials)
+	return all, s.Err()
+}
+
+// Failed returns a study's failed runs with their trials, in the order in which runs are leased. It can be ranged over once.
+func (s *Snapshot) Failed(study string) (iter.Seq[Served], error) {
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
+	}
+	if trajectory.StateOfUntouched(c.UntouchedState()) == lifecycle.RunFailed {
+		all, err := s.Served(study)
+		return func(yield func(Served) bool) {
+			for its := range all {
+				if its.Run.State == lifecycle.RunFailed && !yield(its) {
+					return
+				}
+			}
+		}, err
+	}
+	sections, err := s.sectionsOf(study)
+	return func(yield func(Served) bool) {
+		for section := range sections {
+			if section.account(c).Failures == 0 {
+				continue
+			}
+			for its := range section.served(c) {
+				if its.Run.State == lifecycle.RunFailed && !yield(its) {
+					return
+				}
+			}
+		}
+	}, err
 }
 
 // Ranked returns a study's trials with results, best first: see listing.Ranking. It can be ranged over once. It fails with

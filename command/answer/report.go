@@ -106,7 +106,7 @@ func writeReport(out io.Writer, r report) error {
 		row("audit", "%s", audits)
 	}
 	row("exactness", "%s", describeExactness(r, true))
-	row("digest", "%s%s", r.GetDigest(), describeDigest(study))
+	row("digest", "%s", describeDigest(r))
 	if _, err := fmt.Fprintln(out, table.Render()); err != nil {
 		return err
 	}
@@ -196,8 +196,13 @@ func notDeterministic(study *trellisv1.Study) string {
 	return "not declared deterministic"
 }
 
-// describeDigest says what a digest covers if the study has not ended, and whether training again would give another one.
-func describeDigest(study *trellisv1.Study) string {
+// describeDigest returns a report's digest, what it covers if the study has not ended, and whether training again would give
+// another one.
+func describeDigest(r *trellisv1.Report) string {
+	if r.GetDigest() == "" {
+		return "none until the study has ended"
+	}
+	study := r.GetStudy()
 	var notes []string
 	if !lifecycle.StudyEnded(study.GetState()) {
 		notes = append(notes, "of the results so far")
@@ -206,9 +211,9 @@ func describeDigest(study *trellisv1.Study) string {
 		notes = append(notes, "not reproducible: the program is "+notDeterministic(study))
 	}
 	if len(notes) == 0 {
-		return ""
+		return r.GetDigest()
 	}
-	return " (" + strings.Join(notes, "; ") + ")"
+	return r.GetDigest() + " (" + strings.Join(notes, "; ") + ")"
 }
 
 // isCanceled says whether a study was canceled: it can be neither extended nor retried.

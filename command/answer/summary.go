@@ -50,7 +50,7 @@ func writeSummaryOf(out io.Writer, r report, kept bool) error {
 	if r.GetFailed() > 0 && !isCanceled(r.GetStudy()) && kept {
 		lines = append(lines, fmt.Sprintf("Retry the failed runs: trellis retry %s", r.GetStudy().GetName()))
 	}
-	lines = append(lines, fmt.Sprintf("Digest: %s%s", r.GetDigest(), describeDigest(r.GetStudy())))
+	lines = append(lines, "Digest: "+describeDigest(r))
 	if _, err := fmt.Fprintln(out, strings.Join(lines, "\n")); err != nil || kept {
 		return err
 	}

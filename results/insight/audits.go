@@ -9,6 +9,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/account"
 	"trellis/results/listing"
 )
 
@@ -35,6 +36,25 @@ type runDisagreement struct {
 
 func newAudits() *audits {
 	return &audits{summary: &trellisv1.AuditSummary{}, wrong: map[string]*trellisv1.AuditSummary_WrongWorker{}}
+}
+
+// auditsOf returns what a report says about runs that were trained again. It looks at runs only if some are disputed, or have
+// been.
+func auditsOf(snapshot *results.Snapshot, study string, sum *account.Sum) (*trellisv1.AuditSummary, error) {
+	all := newAudits()
+	if sum.Disputes == 0 {
+		all.summary.Succeeded, all.summary.Due = sum.Succeeded, sum.Due
+		all.summary.Equal, all.summary.SameMachine = sum.Equal, sum.SameMachine
+		return all.done(), nil
+	}
+	runs, err := snapshot.Touched(study)
+	if err != nil {
+		return nil, err
+	}
+	for its := range runs {
+		all.add(its)
+	}
+	return all.done(), snapshot.Err()
 }
 
 // add counts a run.

@@ -11,13 +11,17 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/lifecycle"
 	"trellis/results/listing"
-	"trellis/results/trajectory"
 )
 
 // MaxReportedFailures is the maximum number of failed runs that a report lists. It lists fewer if they have so many
 // trials that the list would be larger than a page.
 const MaxReportedFailures = 100
+
+// maxDigested is how many runs a study may have so that a report has its digest before it has ended. It is computed from all
+// losses: those of a million runs take seconds.
+const maxDigested = 1 << 16
 
 // maxReasons is how many reasons for missing weights a report gives.
 const maxReasons = 10
@@ -37,12 +41,12 @@ func Report(snapshot *results.Snapshot, name string) (*trellisv1.Report, error) 
 }
 
 func reportOn(snapshot *results.Snapshot, study *trellisv1.Study) (*trellisv1.Report, error) {
-	runs, err := snapshot.Served(study.Name)
+	progress := study.Progress
+	presented, err := snapshot.Presented(study)
 	if err != nil {
 		return nil, err
 	}
-	progress := study.Progress
-	presented, err := snapshot.Presented(study)
+	sum, err := snapshot.Account(study.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -52,75 +56,29 @@ func reportOn(snapshot *results.Snapshot, study *trellisv1.Study) (*trellisv1.Re
 		EpochsShared:   progress.EpochsShared,
 		EpochsAlone:    progress.EpochsAlone,
 		SecondsTrained: progress.TrainingSeconds,
+		SecondsSaved:   sum.SecondsSaved,
+
+		Trained: sum.Trained, Prefixes: sum.Prefixes, EarlyStopped: sum.EarlyStopped, Collapsed: sum.Collapsed,
+		Shared: sum.Shared, Pruned: sum.Pruned, Failed: sum.Failed, Canceled: sum.Canceled, Open: sum.Open,
+		Diverged: sum.Diverged, WeightsMissing: sum.WeightsMissing, FailuresTotal: sum.Failures,
+		MissingReasons: mostFrequent(sum.Missing), SharedFrom: sum.SharedFrom,
 	}
-	failures, missing, audits := listing.MaxPageBytes, map[string]uint64{}, newAudits()
-	for its := range runs {
-		countAnswers(report, its)
-		countMissing(report, missing, its)
-		report.SecondsSaved += secondsSaved(its)
-		addSource(report, its.Run)
-		audits.add(its)
-		if its.Run.State == trellisv1.RunState_RUN_STATE_FAILED {
-			addFailure(report, &failures, its)
+	if err := addFailures(snapshot, report); err != nil {
+		return nil, err
+	}
+	if report.Audits, err = auditsOf(snapshot, study.Name, sum); err != nil {
+		return nil, err
+	}
+	if lifecycle.StudyEnded(study.State) || progress.Runs <= maxDigested {
+		if report.Digest, err = snapshot.Digest(study.Name); err != nil {
+			return nil, err
 		}
-	}
-	if err := snapshot.Err(); err != nil {
-		return nil, err
-	}
-	report.MissingReasons = mostFrequent(missing)
-	report.Audits = audits.done()
-	if report.Digest, err = snapshot.Digest(study.Name); err != nil {
-		return nil, err
 	}
 	report.Verdict, err = Verdict(snapshot, study.Name, 0)
 	if errors.Is(err, results.ErrNoAnswer) {
 		err = nil
 	}
 	return report, err
-}
-
-// countAnswers counts a run's trials by where their results come from, or why they have none. The epochs that come from
-// other studies count as the run's first ones: a run only trains what no other has trained.
-func countAnswers(report *trellisv1.Report, its results.Served) {
-	run, stopped := its.Run, false
-	for _, trial := range its.Answers {
-		switch {
-		case !listing.Finite(trial.Objective):
-			report.Diverged++
-		case trial.Epochs <= run.SharedEpochs:
-			report.Shared++
-		case trial.Epochs < run.Epochs:
-			report.Prefixes++
-		case trial.Epochs == trial.Parameters.GetMaxEpochs():
-			report.Trained++
-		case !stopped:
-			report.EarlyStopped++
-			stopped = true
-		default:
-			report.Collapsed++
-		}
-	}
-	unanswered := uint64(len(run.Milestones) - len(its.Answers))
-	switch run.State {
-	case trellisv1.RunState_RUN_STATE_PRUNED:
-		report.Pruned += unanswered
-	case trellisv1.RunState_RUN_STATE_FAILED:
-		report.Failed += unanswered
-	case trellisv1.RunState_RUN_STATE_CANCELED:
-		report.Canceled += unanswered
-	default:
-		report.Open += unanswered
-	}
-}
-
-// countMissing counts a run's trials whose weights could not be saved, and notes why.
-func countMissing(report *trellisv1.Report, reasons map[string]uint64, its results.Served) {
-	for _, trial := range its.Answers {
-		if missing, reason := trajectory.MissingWeights(trial, its.Run); missing {
-			report.WeightsMissing++
-			reasons[reason]++
-		}
-	}
 }
 
 // mostFrequent are at most maxReasons of the reasons, the most frequent first.
@@ -135,57 +93,26 @@ func mostFrequent(reasons map[string]uint64) []*trellisv1.Report_MissingReason {
 	return all[:min(len(all), maxReasons)]
 }
 
-// secondsSaved returns the worker time that sharing saved for the trials of a run with results, less what was trained for
-// those without. Trained separately, each would have taken the time of all its epochs: shared ones at the pace of the study
-// that trained them, others at the run's own pace.
-func secondsSaved(its results.Served) float64 {
-	run, last := its.Run, len(its.Answers)-1
-	saved, wasted := 0.0, run.TrainingSeconds
-	for i, trial := range its.Answers {
-		shared := min(trial.Epochs, run.SharedEpochs)
-		saved += secondsFor(shared, run.SharedSeconds, run.SharedEpochs)
-		own := secondsFor(trial.Epochs-shared, run.TrainingSeconds, run.Epochs-run.SharedEpochs)
-		if i < last {
-			saved += own
-		} else {
-			// The run's own epochs up to here were trained for this trial.
-			wasted -= own
+// addFailures lists failed runs with those of their trials that have no result, as far as there is room.
+func addFailures(snapshot *results.Snapshot, report *trellisv1.Report) error {
+	if report.FailuresTotal == 0 {
+		return nil
+	}
+	failed, err := snapshot.Failed(report.GetStudy().GetName())
+	if err != nil {
+		return err
+	}
+	left := listing.MaxPageBytes
+	for its := range failed {
+		if len(report.Failures) == MaxReportedFailures || left <= 0 {
+			break
 		}
-	}
-	return saved - wasted
-}
-
-// secondsFor returns how long epochs take, if others took the given seconds.
-func secondsFor(epochs uint32, seconds float64, others uint32) float64 {
-	if epochs == 0 {
-		return 0
-	}
-	return float64(epochs) / float64(others) * seconds
-}
-
-// addSource records from which study a run's shared epochs come.
-func addSource(report *trellisv1.Report, run *trellisv1.Run) {
-	if run.SharedEpochs == 0 {
-		return
-	}
-	if report.SharedFrom == nil {
-		report.SharedFrom = map[string]uint64{}
-	}
-	report.SharedFrom[run.SharedFrom] += uint64(run.SharedEpochs)
-}
-
-// addFailure lists a failed run with those of its trials that have no result, if there are bytes left.
-func addFailure(report *trellisv1.Report, left *int, its results.Served) {
-	report.FailuresTotal++
-	if len(report.Failures) == MaxReportedFailures {
-		return
-	}
-	run := its.Run
-	failure := &trellisv1.Report_FailedRun{
-		Run: run.Id, Parameters: run.Parameters, Error: run.Error, Trials: its.Indexes[len(its.Answers):],
-	}
-	if *left > 0 {
-		*left -= proto.Size(failure)
+		run := its.Run
+		failure := &trellisv1.Report_FailedRun{
+			Run: run.Id, Parameters: run.Parameters, Error: run.Error, Trials: its.Indexes[len(its.Answers):],
+		}
+		left -= proto.Size(failure)
 		report.Failures = append(report.Failures, failure)
 	}
+	return snapshot.Err()
 }

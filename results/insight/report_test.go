@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/account"
 )
 
 const (
@@ -64,11 +66,13 @@ func TestCountAnswers(t *testing.T) {
 					})
 				}
 			}
-			got := &trellisv1.Report{}
-			countAnswers(got, its)
-			equal(t, "trials", got, test.want)
-			if saved := secondsSaved(its); math.Abs(saved-test.saved) > 1e-9 {
-				t.Errorf("%v seconds were saved, want %v", saved, test.saved)
+			sum := account.Of(slices.Values([]results.Served{its}))
+			equal(t, "trials", &trellisv1.Report{
+				Trained: sum.Trained, Prefixes: sum.Prefixes, EarlyStopped: sum.EarlyStopped, Collapsed: sum.Collapsed,
+				Shared: sum.Shared, Pruned: sum.Pruned, Failed: sum.Failed, Canceled: sum.Canceled, Open: sum.Open,
+			}, test.want)
+			if math.Abs(sum.SecondsSaved-test.saved) > 1e-9 {
+				t.Errorf("%v seconds were saved, want %v", sum.SecondsSaved, test.saved)
 			}
 		})
 	}
