@@ -38,8 +38,8 @@ func TrialsCommand(env *cli.Environment) *cobra.Command {
 --order-by sorts by a field: index, objective, test_loss, state, epochs or best_epoch; a parameter, such as an axis of
 the model or one of
 ` + strings.Join(parameters, ", ") + `;
-or a metric of the model, such as accuracy or test_accuracy. Prefix a field with - to sort descending. Trials without a
-value come last.
+or a metric, such as accuracy or test_accuracy. objective sorts the best first. Other fields sort ascending, also a metric
+that is maximized: prefix a field with - to sort descending. Trials without a value come last.
 
 --filter takes a CEL expression over the same fields.`,
 		Example: `  trellis trials mnist --order-by objective --limit 5

@@ -87,7 +87,7 @@ func showLogs(
 		// The next attempt may have no output yet, and the worker of the last may be lost.
 		waits := status.Code(err) == codes.NotFound || status.Code(err) == codes.Unavailable || shown == seen
 		if err != nil && !(options.follow && waits) {
-			return describeAttempts(err, run)
+			return describeAttempts(describeSource(ctx, c, err, run), run)
 		}
 		seen = max(seen, shown)
 		if !options.follow || !all {
@@ -141,6 +141,22 @@ func copyLogs(
 			return attempt, err
 		}
 	}
+}
+
+// describeSource says which study has trained a run that is not of its own study, and has its output.
+func describeSource(ctx context.Context, c *client.Client, err error, run *trellisv1.Run) error {
+	from := run.GetSharedFrom()
+	if status.Code(err) != codes.NotFound || from == "" || run.GetSharedEpochs() < run.GetEpochs() {
+		return err
+	}
+	source, sourceErr := client.Call(ctx, client.CallTimeout, c.GetRun,
+		&trellisv1.GetRunRequest{Study: from, Run: run.GetId()})
+	if sourceErr != nil {
+		return status.Errorf(codes.NotFound, "there is no output: the run was trained by study %s, which has been deleted",
+			from)
+	}
+	return status.Errorf(codes.NotFound, "there is no output in this study: the run was trained by study %s. To see what it "+
+		"wrote there: trellis logs %s %d", from, from, source.GetRun().GetFirstTrial())
 }
 
 // describeAttempts adds to an error which attempts have output.

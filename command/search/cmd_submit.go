@@ -3,6 +3,9 @@ package search
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
@@ -95,7 +98,7 @@ moment.`,
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
 			if err := planFirst(ctx, c, request, packed); err != nil {
-				return file.Place(orTaken(err, file.Spec.GetName()))
+				return file.Place(err)
 			}
 			if err := packed.Upload(ctx, env, c); err != nil {
 				return err
@@ -106,7 +109,8 @@ moment.`,
 	return cmd
 }
 
-// planFirst asks whether a study would be admitted before its program's files are uploaded: they may be large.
+// planFirst asks whether a study would be admitted, and whether its name is free, before its program's files are
+// uploaded: they may be large.
 func planFirst(
 	ctx context.Context, c *client.Client, request *trellisv1.CreateStudyRequest, packed *programs.Packed,
 ) error {
@@ -114,6 +118,9 @@ func planFirst(
 		return nil
 	}
 	if err := c.AwaitLeader(ctx); err != nil {
+		return err
+	}
+	if err := checkFree(ctx, c, request.GetSpec().GetName()); err != nil {
 		return err
 	}
 	_, err := client.Call(ctx, client.CreateTimeout, c.PlanStudy, &trellisv1.PlanStudyRequest{
@@ -129,7 +136,7 @@ func submitStudy(
 ) error {
 	study, err := c.Create(ctx, request)
 	if err != nil {
-		return orTaken(err, request.GetSpec().GetName())
+		return orTaken(ctx, c, err, request.GetSpec().GetName())
 	}
 	if err := writeSubmitted(env, format, study); err != nil {
 		return err
@@ -142,13 +149,58 @@ func submitStudy(
 }
 
 // orTaken is an error with what to do if it says that there is a study of that name.
-func orTaken(err error, name string) error {
+func orTaken(ctx context.Context, c *client.Client, err error, name string) error {
 	if status.Code(err) != codes.AlreadyExists {
 		return err
 	}
 	// The coordinator's own advice knows no flags.
-	return status.Errorf(codes.AlreadyExists, "study %q already exists: choose another name with --name %s-2, or add "+
-		"values to its grid with trellis extend %s", name, name, name)
+	return status.Errorf(codes.AlreadyExists, "study %q already exists: choose another name with --name %s, or add "+
+		"values to its grid with trellis extend %s", name, freeName(ctx, c, name), name)
+}
+
+// checkFree says what to do if there is a study of that name.
+func checkFree(ctx context.Context, c *client.Client, name string) error {
+	free, err := isFree(ctx, c, name)
+	if err != nil || free {
+		return err
+	}
+	return orTaken(ctx, c, status.Error(codes.AlreadyExists, ""), name)
+}
+
+func isFree(ctx context.Context, c *client.Client, name string) (bool, error) {
+	_, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: name})
+	if status.Code(err) == codes.NotFound {
+		return true, nil
+	}
+	return false, err
+}
+
+// Names that are tried for a study whose name is taken, and the length of the longest that a spec may have.
+const (
+	triedNames  = 20
+	longestName = 63
+)
+
+// numbered is a name that ends with a number.
+var numbered = regexp.MustCompile(`-([1-9][0-9]{0,8})$`)
+
+// freeName returns a name like another that no study has, or NAME where none was found.
+func freeName(ctx context.Context, c *client.Client, name string) string {
+	first := 2
+	if its := numbered.FindStringSubmatchIndex(name); its != nil {
+		number, _ := strconv.Atoi(name[its[2]:])
+		name, first = name[:its[0]], number+1
+	}
+	for number := range triedNames {
+		suffix := fmt.Sprint("-", first+number)
+		tried := strings.TrimRight(name[:min(len(name), longestName-len(suffix))], "-._") + suffix
+		if free, err := isFree(ctx, c, tried); err != nil {
+			break
+		} else if free {
+			return tried
+		}
+	}
+	return "NAME"
 }
 
 // writeSubmitted writes the study's id alone for shells, and the study in the other formats.

@@ -93,12 +93,7 @@ func askForPlan(
 		return nil, err
 	}
 	// A plan only needs a spec. To submit it, its name must be free.
-	name := request.GetSpec().GetName()
-	_, err = client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: name})
-	if err == nil {
-		return nil, orTaken(status.Error(codes.AlreadyExists, ""), name)
-	}
-	if status.Code(err) != codes.NotFound {
+	if err := checkFree(ctx, c, request.GetSpec().GetName()); err != nil {
 		return nil, err
 	}
 	return response, nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // axisFlag adds values to an axis: numbers with commas between them.
@@ -51,6 +52,9 @@ func (f axesFlag) Set(text string) error {
 	name, values, ok := strings.Cut(text, "=")
 	if name = strings.TrimSpace(name); !ok || name == "" {
 		return errors.New("must be an axis and its values, such as noise=0.2,0.4")
+	}
+	if name == grid.Seed || name == grid.Seeds {
+		return errors.New("seeds are not an axis: use --seeds " + values)
 	}
 	axis := axisOf(f.request, name)
 	for item := range strings.SplitSeq(values, ",") {

@@ -27,6 +27,7 @@ func TestAxisFlag(t *testing.T) {
 	}
 	for text, says := range map[string]string{
 		"noise": "must be an axis", "=3": "must be an axis", "noise=nan": "must be numbers", "noise=": "must be values",
+		"seed=2,3": "use --seeds 2,3", "seeds=2": "use --seeds 2",
 	} {
 		if err := flag.Set(text); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v, want %q", text, err, says)

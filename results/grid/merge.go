@@ -60,7 +60,10 @@ func (models Models) validateValues(spec *trellisv1.StudySpec, request *trellisv
 	for name, axis := range request.GetAxes() {
 		put(grid, name, axis)
 	}
-	err := models.Validate(alone)
+	err := notFixed(spec, request)
+	if err == nil {
+		err = models.Validate(alone)
+	}
 	if err == nil {
 		err = hasAxes(spec, request)
 	}
@@ -73,6 +76,20 @@ func (models Models) validateValues(spec *trellisv1.StudySpec, request *trellisv
 		}
 	}
 	return err
+}
+
+// notFixed refuses values of parameters that are fixed, and of the seed, which is no axis.
+func notFixed(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
+	b := builder{}
+	for _, name := range slices.Sorted(maps.Keys(request.GetAxes())) {
+		if value := spec.GetFixed()[name]; value != nil {
+			b.refuse("axis.fixed", fmt.Sprintf("%s is fixed at %s in this study: to search over it, submit a new study "+
+				"with %s in its grid", name, inWords(value), name), axisPath(0, name)...)
+		} else if name == Seed {
+			b.refuse("axis.seed", "seed is not an axis: add seeds instead", axisPath(0, name)...)
+		}
+	}
+	return b.err()
 }
 
 // hasAxes refuses values on axes that no grid of the spec has.

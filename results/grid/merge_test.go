@@ -303,3 +303,21 @@ func TestMergeOfPrograms(t *testing.T) {
 		}
 	}
 }
+
+// What is fixed can't be extended, nor can the seed, which is no axis: the error says what can be done instead.
+func TestMergeNamesFixedAndSeeds(t *testing.T) {
+	spec := programSpec(&trellisv1.Program{})
+	spec.Fixed = map[string]*trellisv1.Value{"momentum": trellisv1.NumberValue(0.9)}
+	for name, want := range map[string]string{
+		"momentum": `axes["momentum"]: momentum is fixed at 0.9 in this study: to search over it, submit a new study with ` +
+			`momentum in its grid`,
+		"seed": `axes["seed"]: seed is not an axis: add seeds instead`,
+	} {
+		merged, err := testModels.Merge(spec, &trellisv1.ExtendStudyRequest{
+			Axes: map[string]*trellisv1.Axis{name: trellisv1.AxisOf(2)},
+		})
+		if merged != nil || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, %v, want %q", name, merged, err, want)
+		}
+	}
+}
