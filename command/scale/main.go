@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+)
+
+func main() {
+	if becameWorkers() {
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "scale:", err)
+		os.Exit(1)
+	}
+}
+
+// measurements are what can be measured, by name. Each reads its own flags.
+var measurements = map[string]func(ctx context.Context, lab *lab, args []string) error{
+	"throughput": throughput,
+	"idle":       idle,
+	"latency":    latency,
+}
+
+// run measures what the arguments name.
+func run(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("scale", flag.ContinueOnError)
+	binary := flags.String("trellis", "./trellis", "`path` of the binary to measure")
+	dir := flags.String("dir", "", "`folder` for the data directory, on the disk to measure; default: a temporary one")
+	profile := flags.Duration("profile", 0, "profile the coordinator and the first worker for this `time` into the folder")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	measure := measurements[flags.Arg(0)]
+	if measure == nil {
+		return fmt.Errorf("unknown measurement %q: must be one of throughput, idle, latency", flags.Arg(0))
+	}
+	lab, err := newLab(*binary, *dir, *profile, out)
+	if err != nil {
+		return err
+	}
+	return errors.Join(measure(ctx, lab, flags.Args()[1:]), lab.close())
+}
