@@ -256,15 +256,15 @@ func (s *waitingStream) close() {
 	s.free()
 }
 
-// waits says whether an encoded request of a session has something for the recorder's queue: reports or an outcome.
-// What has a checkpoint waits too, but for as long as its artifact is copied: it is small, and takes no turn.
+// waits says whether an encoded request of a session has something for the recorder's queue: reports, an outcome, or
+// several of these. What has a checkpoint waits too, but for as long as its artifact is copied: it is small, and takes no turn.
 func waits(wire []byte) bool {
 	for len(wire) > 0 {
 		number, kind, n := protowire.ConsumeTag(wire)
 		if n < 0 {
 			return false
 		}
-		if number == reportsField || number == outcomeField {
+		if number == reportsField || number == outcomeField || number == batchField {
 			return true
 		}
 		wire = wire[n:]
@@ -280,6 +280,7 @@ var (
 	requestFields = (&trellisv1.SessionRequest{}).ProtoReflect().Descriptor().Fields()
 	reportsField  = requestFields.ByName("reports").Number()
 	outcomeField  = requestFields.ByName("outcome").Number()
+	batchField    = requestFields.ByName("batch").Number()
 )
 
 // undecoded is a request as it came over the network, nil if it is larger than a session's requests may be. The codec

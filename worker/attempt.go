@@ -44,6 +44,9 @@ type attempt struct {
 	// got the first sent of them.
 	reports []trainer.Report
 	sent    int
+	// underWay are the parts in which these were sent, and bytesUnderWay is the sum of their sizes.
+	underWay      []part
+	bytesUnderWay int
 	// epoch is the epoch of the last report, acknowledged or not.
 	epoch int
 	// checkpoints are reports of checkpoints that were uploaded, or could not be, and are not acknowledged.
@@ -52,6 +55,12 @@ type attempt struct {
 	// outcome is nil until the training has ended. outcomeSent says that the current session has it.
 	outcome     *trellisv1.Outcome
 	outcomeSent bool
+}
+
+// part is some reports that were sent in one message.
+type part struct {
+	// last is the epoch of the last of them.
+	last, bytes int
 }
 
 // newAttempt returns an attempt that lives no longer than ctx, and continues from a position.
@@ -72,7 +81,20 @@ func (a *attempt) number() uint64 { return a.assignment.GetAttempt() }
 
 // resend marks everything that is not acknowledged to be sent again, in a new session.
 func (a *attempt) resend() {
-	a.sent, a.checkpointsSent, a.outcomeSent = 0, 0, false
+	a.resendReports()
+	a.checkpointsSent, a.outcomeSent = 0, false
+}
+
+// resendReports marks the reports that are not acknowledged to be sent again.
+func (a *attempt) resendReports() {
+	a.sent, a.underWay, a.bytesUnderWay = 0, nil, 0
+}
+
+// send marks the next reports as sent in a message of so many bytes.
+func (a *attempt) send(reports, bytes int) {
+	a.sent += reports
+	a.underWay = append(a.underWay, part{last: a.reports[a.sent-1].Epoch, bytes: bytes})
+	a.bytesUnderWay += bytes
 }
 
 // reported adds an epoch's report. If training continued from before an epoch that has been reported, that epoch comes
@@ -92,6 +114,10 @@ func (a *attempt) acknowledge(epoch, checkpoint uint32) {
 	}
 	a.reports = a.reports[covered:]
 	a.sent = max(a.sent-covered, 0)
+	for len(a.underWay) > 0 && a.underWay[0].last <= int(epoch) {
+		a.bytesUnderWay -= a.underWay[0].bytes
+		a.underWay = a.underWay[1:]
+	}
 	covered = 0
 	for covered < a.checkpointsSent && epochOf(a.checkpoints[covered]) <= checkpoint {
 		covered++
@@ -102,22 +128,27 @@ func (a *attempt) acknowledge(epoch, checkpoint uint32) {
 
 func epochOf(report *trellisv1.CheckpointReport) uint32 { return report.GetCheckpoint().GetEpoch() }
 
-// next returns the attempt's next request besides reports, or nil if there is none. It marks the request as sent. A
-// checkpoint follows the reports of its epochs, and the outcome follows everything.
-func (a *attempt) next() *trellisv1.SessionRequest {
-	if a.checkpointsSent < len(a.checkpoints) {
-		checkpoint := a.checkpoints[a.checkpointsSent]
-		if a.sent < len(a.reports) && a.reports[a.sent].Epoch <= int(epochOf(checkpoint)) {
-			return nil
-		}
-		// An acknowledgement names the epoch: of two checkpoints of one epoch, it must be clear which one is meant.
-		if a.checkpointsSent > 0 && epochOf(a.checkpoints[a.checkpointsSent-1]) == epochOf(checkpoint) {
-			return nil
-		}
-		a.checkpointsSent++
-		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: checkpoint}}
+// nextCheckpoint returns the attempt's next report of a checkpoint, or nil if there is none. It marks it as sent. It follows
+// the reports of its epochs.
+func (a *attempt) nextCheckpoint() *trellisv1.SessionRequest {
+	if a.checkpointsSent == len(a.checkpoints) {
+		return nil
 	}
-	if a.outcome == nil || a.outcomeSent || a.sent < len(a.reports) {
+	checkpoint := a.checkpoints[a.checkpointsSent]
+	if a.sent < len(a.reports) && a.reports[a.sent].Epoch <= int(epochOf(checkpoint)) {
+		return nil
+	}
+	// An acknowledgement names the epoch: of two checkpoints of one epoch, it must be clear which one is meant.
+	if a.checkpointsSent > 0 && epochOf(a.checkpoints[a.checkpointsSent-1]) == epochOf(checkpoint) {
+		return nil
+	}
+	a.checkpointsSent++
+	return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: checkpoint}}
+}
+
+// nextOutcome returns the attempt's outcome once it has one and everything else is sent. It marks it as sent.
+func (a *attempt) nextOutcome() *trellisv1.SessionRequest {
+	if a.outcome == nil || a.outcomeSent || a.sent < len(a.reports) || a.checkpointsSent < len(a.checkpoints) {
 		return nil
 	}
 	a.outcomeSent = true

@@ -89,7 +89,8 @@ func (w *Worker) start(a *attempt) {
 	if from.checkpoint == nil {
 		// If the checkpoint could not be fetched, it may start at another epoch than before. Reports must be of
 		// consecutive epochs.
-		a.reports, a.sent, a.epoch = nil, 0, 0
+		a.reports, a.epoch = nil, 0
+		a.resendReports()
 	}
 	ctx, interrupt := context.WithCancelCause(a.ctx)
 	a.interrupt = interrupt

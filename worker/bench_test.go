@@ -41,35 +41,47 @@ func (c *busyCoordinator) Session(stream trellisv1.WorkerService_SessionServer) 
 		HeartbeatMilliseconds: 3000, LeaseMilliseconds: 15000, CheckpointMilliseconds: 30000,
 	}}})
 	assigned, ended, reported := 0, 0, 0
-	assign := func() {
+	assignment := func() *trellisv1.SessionResponse {
 		if assigned == c.runs {
-			return
+			return nil
 		}
 		assigned++
 		a := synthetic(uint64(assigned), fmt.Sprintf("%064d", assigned), c.epochs)
 		a.Config.Synthetic.EpochTime = nil
-		send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Assignment{Assignment: a}})
+		return &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Assignment{Assignment: a}}
 	}
 	for range first.GetHello().GetSlots() {
-		assign()
+		if next := assignment(); next != nil {
+			send(next)
+		}
 	}
 	for err == nil && ended < c.runs {
 		var request *trellisv1.SessionRequest
 		if request, err = stream.Recv(); err != nil {
 			break
 		}
-		ack := &trellisv1.Acknowledgement{}
-		for _, reports := range request.GetReports().GetReports() {
-			reported += len(reports.GetTrainLoss())
-			ack.Attempt = reports.GetAttempt()
-			ack.Epoch = reports.GetFirstEpoch() + uint32(len(reports.GetTrainLoss())) - 1
-			send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Acknowledgement{Acknowledgement: ack}})
+		batch := &trellisv1.SessionResponses{}
+		acknowledge := func(ack *trellisv1.Acknowledgement) {
+			batch.Responses = append(batch.Responses, &trellisv1.SessionResponse{
+				Message: &trellisv1.SessionResponse_Acknowledgement{Acknowledgement: ack},
+			})
 		}
-		if outcome := request.GetOutcome(); outcome != nil {
-			ended++
-			ack.Attempt, ack.Outcome = outcome.GetAttempt(), true
-			send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Acknowledgement{Acknowledgement: ack}})
-			assign()
+		for _, part := range request.Parts() {
+			for _, reports := range part.GetReports().GetReports() {
+				reported += len(reports.GetTrainLoss())
+				last := reports.GetFirstEpoch() + uint32(len(reports.GetTrainLoss())) - 1
+				acknowledge(&trellisv1.Acknowledgement{Attempt: reports.GetAttempt(), Epoch: last})
+			}
+			if outcome := part.GetOutcome(); outcome != nil {
+				ended++
+				acknowledge(&trellisv1.Acknowledgement{Attempt: outcome.GetAttempt(), Outcome: true})
+				if next := assignment(); next != nil {
+					batch.Responses = append(batch.Responses, next)
+				}
+			}
+		}
+		if len(batch.Responses) > 0 {
+			send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Batch{Batch: batch}})
 		}
 	}
 	c.done <- reported

@@ -18,13 +18,22 @@ const (
 	// are acknowledged. While its log is slow, a coordinator holds so much of each of thousands of workers.
 	unacknowledgedBytes     = 8 << 10
 	unacknowledgedSlotBytes = 256
-	// reportsHeader is what an element of a batch takes besides itself, at most.
-	reportsHeader = 8
+	// elementHeader is what an element of a message takes besides itself, at most.
+	elementHeader = 8
+	// maxRequests is the maximum number of requests in one message, and maxOutcome what an outcome takes at most.
+	maxRequests = 1024
+	maxOutcome  = 8 << 10
 	// goodbyeTimeout is how long the coordinator may take to end the session after goodbye.
 	goodbyeTimeout = 5 * time.Second
 )
 
-// handleResponse handles a response of the coordinator.
+// handleResponses handles a response of the coordinator, or the responses of a batch.
+func (w *Worker) handleResponses(response *trellisv1.SessionResponse) {
+	for _, part := range response.Parts() {
+		w.handleResponse(part)
+	}
+}
+
 func (w *Worker) handleResponse(response *trellisv1.SessionResponse) {
 	if welcome := response.GetWelcome(); welcome != nil {
 		w.handleWelcome(welcome)
@@ -114,14 +123,17 @@ func (w *Worker) nextRequest() *trellisv1.SessionRequest {
 	if asked := s.nextOutput(); asked != nil {
 		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Output{Output: w.outputPiece(asked)}}
 	}
-	// Send outcomes first: their slots wait for the next runs.
 	for _, a := range w.attempts {
-		if request := a.next(); request != nil {
+		if request := a.nextCheckpoint(); request != nil {
 			return request
 		}
 	}
-	if batch := w.nextBatch(); len(batch.GetReports()) > 0 {
-		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{Reports: batch}}
+	if requests := w.nextRequests(); len(requests) == 1 {
+		return requests[0]
+	} else if len(requests) > 1 {
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Batch{
+			Batch: &trellisv1.SessionRequests{Requests: requests},
+		}}
 	}
 	if w.draining && len(w.attempts) == 0 {
 		s.left = true
@@ -131,39 +143,66 @@ func (w *Worker) nextRequest() *trellisv1.SessionRequest {
 	return nil
 }
 
-// nextBatch returns the next reports of all attempts that fit into one request, and marks them as sent. It returns none
-// while too much is not acknowledged.
-func (w *Worker) nextBatch() *trellisv1.ReportBatch {
-	batch := &trellisv1.ReportBatch{}
+// nextRequests returns the reports and outcomes that attempts have to send next and that fit into one message. It marks
+// them as sent.
+func (w *Worker) nextRequests() (requests []*trellisv1.SessionRequest) {
+	// Outcomes come first: their slots wait for the next runs. More of them follow the last reports of their attempts.
+	left := maxBatchBytes
+	requests = w.appendOutcomes(requests, &left)
+	batch, bytes := w.nextBatch(left)
+	if len(batch.GetReports()) == 0 {
+		return requests
+	}
+	left -= bytes
+	requests = append(requests, &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{Reports: batch}})
+	return w.appendOutcomes(requests, &left)
+}
+
+// appendOutcomes adds outcomes whose attempts have sent everything else, as long as there are bytes left.
+func (w *Worker) appendOutcomes(requests []*trellisv1.SessionRequest, left *int) []*trellisv1.SessionRequest {
+	for _, a := range w.attempts {
+		if *left < maxOutcome && len(requests) > 0 || len(requests) >= maxRequests {
+			break
+		}
+		if request := a.nextOutcome(); request != nil {
+			*left -= proto.Size(request) + elementHeader
+			requests = append(requests, request)
+		}
+	}
+	return requests
+}
+
+// nextBatch returns the next reports of all attempts that fit into so many bytes, and how many they take. It marks them as
+// sent. It returns none while too much is not acknowledged.
+func (w *Worker) nextBatch(most int) (batch *trellisv1.ReportBatch, bytes int) {
+	batch = &trellisv1.ReportBatch{}
 	unacknowledged := w.unacknowledged()
-	room, bytes := maxBatch, min(maxBatchBytes,
-		unacknowledgedBytes+unacknowledgedSlotBytes*w.config.Slots-unacknowledged)
+	most = min(most, unacknowledgedBytes+unacknowledgedSlotBytes*w.config.Slots-unacknowledged)
+	room := maxBatch
 	for _, a := range w.attempts {
 		for n := min(len(a.reports)-a.sent, room); n > 0; n /= 2 {
 			packed := a.pack(a.reports[a.sent : a.sent+n])
-			size := proto.Size(packed) + reportsHeader
-			if size > bytes && (n > 1 || len(batch.Reports) > 0 || unacknowledged > 0) {
+			size := proto.Size(packed) + elementHeader
+			if size > most-bytes && (n > 1 || len(batch.Reports) > 0 || unacknowledged > 0) {
 				continue
 			}
 			batch.Reports = append(batch.Reports, packed)
-			a.sent += n
+			a.send(n, size)
 			room -= n
-			bytes -= size
+			bytes += size
 			break
 		}
-		if room == 0 || bytes <= 0 {
+		if room == 0 || bytes >= most {
 			break
 		}
 	}
-	return batch
+	return batch, bytes
 }
 
 // unacknowledged is how many bytes of reports have been sent in this session and not acknowledged.
 func (w *Worker) unacknowledged() (bytes int) {
 	for _, a := range w.attempts {
-		if a.sent > 0 {
-			bytes += proto.Size(a.pack(a.reports[:a.sent])) + reportsHeader
-		}
+		bytes += a.bytesUnderWay
 	}
 	return bytes
 }

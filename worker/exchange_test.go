@@ -33,7 +33,7 @@ func TestBatchesAreBoundedInBytes(t *testing.T) {
 	next := [attempts + 1]int{}
 	sent, largest := 0, 0
 	for {
-		batch := w.nextBatch()
+		batch, _ := w.nextBatch(maxBatchBytes)
 		if len(batch.GetReports()) == 0 {
 			break
 		}
@@ -76,7 +76,7 @@ func TestWhatIsNotAcknowledgedIsBounded(t *testing.T) {
 		bytes, last := 0, map[uint64]uint32{}
 		largest := 0
 		for {
-			batch := w.nextBatch()
+			batch, _ := w.nextBatch(maxBatchBytes)
 			if len(batch.GetReports()) == 0 {
 				break
 			}

@@ -108,10 +108,12 @@ func (p *peer) receive() error {
 		if err != nil {
 			return err
 		}
-		select {
-		case p.requests <- request:
-		case <-p.stream.Context().Done():
-			return p.stream.Context().Err()
+		for _, part := range request.Parts() {
+			select {
+			case p.requests <- part:
+			case <-p.stream.Context().Done():
+				return p.stream.Context().Err()
+			}
 		}
 	}
 }

@@ -234,7 +234,7 @@ func (w *Worker) loop() error {
 				w.handleEvent(e)
 			}
 		case response := <-w.session.responses:
-			w.handleResponse(response)
+			w.handleResponses(response)
 		case <-w.session.ready:
 			w.session.idle = true
 		case <-w.heartbeat:

@@ -102,7 +102,7 @@ func (l *lab) followTenths(ctx context.Context, study string, coordinator *proce
 	last, tenth := first, uint64(1)
 	for last.trials < all {
 		select {
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

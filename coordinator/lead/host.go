@@ -34,6 +34,10 @@ const maxMissing = 200
 // errAgain is for a worker that says hello in the middle of its session.
 var errAgain = status.Error(codes.InvalidArgument, "a worker must say hello only once, at the beginning of its session")
 
+// errMixed is for what must be sent by itself. A checkpoint waits until its artifact is copied, and must not have a turn
+// meanwhile: see the coordinator's Reading.
+var errMixed = status.Error(codes.InvalidArgument, "a batch may have reports and outcomes only")
+
 // host serves the sessions of workers: it records what they send, and tells them which attempts they hold according to
 // the store.
 type host struct {
@@ -133,55 +137,63 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 		if err := checkRequest(request); err != nil {
 			return err
 		}
-		switch message := request.GetMessage().(type) {
-		case *trellisv1.SessionRequest_Heartbeat:
-			session.heartbeat.Store(message.Heartbeat.GetNumber())
-			h.leases.progress(session.worker, message.Heartbeat)
-			session.recheck()
-		case *trellisv1.SessionRequest_Reports:
-			for _, reports := range message.Reports.GetReports() {
-				if ctx.Err() != nil {
-					return context.Cause(ctx)
-				}
-				entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reports}}
-				if err := h.put(ctx, session, entry, reports.GetStudy(), reports.GetRun()); err != nil {
-					return err
-				}
+		for _, part := range request.Parts() {
+			if request.GetBatch() != nil && part.GetReports() == nil && part.GetOutcome() == nil {
+				return errMixed
 			}
-		case *trellisv1.SessionRequest_Checkpoint:
-			if err := h.receiveCheckpoint(ctx, session, message.Checkpoint); err != nil {
+			if err := h.handle(ctx, session, part); err != nil {
 				return err
 			}
-		case *trellisv1.SessionRequest_Outcome:
-			outcome := message.Outcome
-			if failure := outcome.GetFailure(); failure != nil {
-				failure.Attempt, failure.Worker = outcome.GetAttempt(), session.worker
-				failure.Message = truncate(failure.GetMessage(), maxFailureMessage)
-			}
-			if err := h.admitOutput(ctx, session, outcome); err != nil {
-				return err
-			}
-			entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: outcome}}
-			if err := h.put(ctx, session, entry, outcome.GetStudy(), outcome.GetRun()); err != nil {
-				return err
-			}
-		case *trellisv1.SessionRequest_Output:
-			session.answer(message.Output)
-		case *trellisv1.SessionRequest_Drain:
-			if err := setWorkerState(ctx, h.store, h.log, session.worker,
-				trellisv1.WorkerState_WORKER_STATE_DRAINING); err != nil {
-				return err
-			}
-		case *trellisv1.SessionRequest_Goodbye:
-			if err := setWorkerState(ctx, h.store, h.log, session.worker,
-				trellisv1.WorkerState_WORKER_STATE_GONE); err != nil {
-				return err
-			}
-			return io.EOF
-		default:
-			return errAgain
 		}
 	}
+}
+
+// handle handles a request. It returns io.EOF after a goodbye.
+func (h *host) handle(ctx context.Context, session *session, request *trellisv1.SessionRequest) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	switch message := request.GetMessage().(type) {
+	case *trellisv1.SessionRequest_Heartbeat:
+		session.heartbeat.Store(message.Heartbeat.GetNumber())
+		h.leases.progress(session.worker, message.Heartbeat)
+		session.recheck()
+	case *trellisv1.SessionRequest_Reports:
+		for _, reports := range message.Reports.GetReports() {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reports}}
+			if err := h.put(ctx, session, entry, reports.GetStudy(), reports.GetRun()); err != nil {
+				return err
+			}
+		}
+	case *trellisv1.SessionRequest_Checkpoint:
+		return h.receiveCheckpoint(ctx, session, message.Checkpoint)
+	case *trellisv1.SessionRequest_Outcome:
+		outcome := message.Outcome
+		if failure := outcome.GetFailure(); failure != nil {
+			failure.Attempt, failure.Worker = outcome.GetAttempt(), session.worker
+			failure.Message = truncate(failure.GetMessage(), maxFailureMessage)
+		}
+		if err := h.admitOutput(ctx, session, outcome); err != nil {
+			return err
+		}
+		entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: outcome}}
+		return h.put(ctx, session, entry, outcome.GetStudy(), outcome.GetRun())
+	case *trellisv1.SessionRequest_Output:
+		session.answer(message.Output)
+	case *trellisv1.SessionRequest_Drain:
+		return setWorkerState(ctx, h.store, h.log, session.worker, trellisv1.WorkerState_WORKER_STATE_DRAINING)
+	case *trellisv1.SessionRequest_Goodbye:
+		if err := setWorkerState(ctx, h.store, h.log, session.worker, trellisv1.WorkerState_WORKER_STATE_GONE); err != nil {
+			return err
+		}
+		return io.EOF
+	default:
+		return errAgain
+	}
+	return nil
 }
 
 // maxReports is how many bytes the reports of a request may take in memory. A worker's take about 1 MiB at most: one
@@ -196,8 +208,10 @@ func checkRequest(request *trellisv1.SessionRequest) error {
 			trellisv1.MaxSessionRequest)
 	}
 	bytes := int64(0)
-	for _, reports := range request.GetReports().GetReports() {
-		bytes += weigh(&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reports}})
+	for _, part := range request.Parts() {
+		for _, reports := range part.GetReports().GetReports() {
+			bytes += weigh(&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reports}})
+		}
 	}
 	if bytes > maxReports {
 		return status.Errorf(codes.InvalidArgument, "a worker sent reports that take %d bytes of memory: at most %d are "+

@@ -2601,6 +2601,7 @@ type SessionRequest struct {
 	//	*SessionRequest_Goodbye
 	//	*SessionRequest_Checkpoint
 	//	*SessionRequest_Output
+	//	*SessionRequest_Batch
 	Message       isSessionRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2715,6 +2716,15 @@ func (x *SessionRequest) GetOutput() *OutputPiece {
 	return nil
 }
 
+func (x *SessionRequest) GetBatch() *SessionRequests {
+	if x != nil {
+		if x, ok := x.Message.(*SessionRequest_Batch); ok {
+			return x.Batch
+		}
+	}
+	return nil
+}
+
 type isSessionRequest_Message interface {
 	isSessionRequest_Message()
 }
@@ -2756,6 +2766,11 @@ type SessionRequest_Output struct {
 	Output *OutputPiece `protobuf:"bytes,8,opt,name=output,proto3,oneof"`
 }
 
+type SessionRequest_Batch struct {
+	// Several of reports and outcome.
+	Batch *SessionRequests `protobuf:"bytes,9,opt,name=batch,proto3,oneof"`
+}
+
 func (*SessionRequest_Hello) isSessionRequest_Message() {}
 
 func (*SessionRequest_Heartbeat) isSessionRequest_Message() {}
@@ -2771,6 +2786,54 @@ func (*SessionRequest_Goodbye) isSessionRequest_Message() {}
 func (*SessionRequest_Checkpoint) isSessionRequest_Message() {}
 
 func (*SessionRequest_Output) isSessionRequest_Message() {}
+
+func (*SessionRequest_Batch) isSessionRequest_Message() {}
+
+// SessionRequests are handled one after the other, as if each had been sent by itself. A worker with many short runs has
+// many to send at a time.
+type SessionRequests struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Requests      []*SessionRequest      `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionRequests) Reset() {
+	*x = SessionRequests{}
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionRequests) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionRequests) ProtoMessage() {}
+
+func (x *SessionRequests) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionRequests.ProtoReflect.Descriptor instead.
+func (*SessionRequests) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *SessionRequests) GetRequests() []*SessionRequest {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2798,7 +2861,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2810,7 +2873,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2823,7 +2886,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Hello) GetProtocol() uint32 {
@@ -2916,7 +2979,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2928,7 +2991,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2941,7 +3004,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Heartbeat) GetAttempts() []*AttemptProgress {
@@ -2970,7 +3033,7 @@ type AttemptProgress struct {
 
 func (x *AttemptProgress) Reset() {
 	*x = AttemptProgress{}
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2982,7 +3045,7 @@ func (x *AttemptProgress) String() string {
 func (*AttemptProgress) ProtoMessage() {}
 
 func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2995,7 +3058,7 @@ func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptProgress.ProtoReflect.Descriptor instead.
 func (*AttemptProgress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *AttemptProgress) GetAttempt() uint64 {
@@ -3022,7 +3085,7 @@ type ReportBatch struct {
 
 func (x *ReportBatch) Reset() {
 	*x = ReportBatch{}
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3034,7 +3097,7 @@ func (x *ReportBatch) String() string {
 func (*ReportBatch) ProtoMessage() {}
 
 func (x *ReportBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3047,7 +3110,7 @@ func (x *ReportBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBatch.ProtoReflect.Descriptor instead.
 func (*ReportBatch) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ReportBatch) GetReports() []*Reports {
@@ -3065,7 +3128,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +3140,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +3153,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
 }
 
 type Goodbye struct {
@@ -3101,7 +3164,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3113,7 +3176,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3126,7 +3189,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
 }
 
 // SessionResponse goes from the coordinator to the worker.
@@ -3140,6 +3203,7 @@ type SessionResponse struct {
 	//	*SessionResponse_Acknowledgement
 	//	*SessionResponse_Renewal
 	//	*SessionResponse_Output
+	//	*SessionResponse_Batch
 	Message       isSessionResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3147,7 +3211,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3159,7 +3223,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3172,7 +3236,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SessionResponse) GetMessage() isSessionResponse_Message {
@@ -3236,6 +3300,15 @@ func (x *SessionResponse) GetOutput() *OutputRequest {
 	return nil
 }
 
+func (x *SessionResponse) GetBatch() *SessionResponses {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_Batch); ok {
+			return x.Batch
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Message interface {
 	isSessionResponse_Message()
 }
@@ -3265,6 +3338,11 @@ type SessionResponse_Output struct {
 	Output *OutputRequest `protobuf:"bytes,6,opt,name=output,proto3,oneof"`
 }
 
+type SessionResponse_Batch struct {
+	// Several of assignment, stop and acknowledgement.
+	Batch *SessionResponses `protobuf:"bytes,7,opt,name=batch,proto3,oneof"`
+}
+
 func (*SessionResponse_Welcome) isSessionResponse_Message() {}
 
 func (*SessionResponse_Assignment) isSessionResponse_Message() {}
@@ -3276,6 +3354,53 @@ func (*SessionResponse_Acknowledgement) isSessionResponse_Message() {}
 func (*SessionResponse_Renewal) isSessionResponse_Message() {}
 
 func (*SessionResponse_Output) isSessionResponse_Message() {}
+
+func (*SessionResponse_Batch) isSessionResponse_Message() {}
+
+// SessionResponses are handled one after the other, as if each had been sent by itself.
+type SessionResponses struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Responses     []*SessionResponse     `protobuf:"bytes,1,rep,name=responses,proto3" json:"responses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionResponses) Reset() {
+	*x = SessionResponses{}
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionResponses) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionResponses) ProtoMessage() {}
+
+func (x *SessionResponses) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionResponses.ProtoReflect.Descriptor instead.
+func (*SessionResponses) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *SessionResponses) GetResponses() []*SessionResponse {
+	if x != nil {
+		return x.Responses
+	}
+	return nil
+}
 
 // OutputRequest asks the worker for what the program of an attempt that it holds has written. The worker answers each with
 // an OutputPiece, at once.
@@ -3291,7 +3416,7 @@ type OutputRequest struct {
 
 func (x *OutputRequest) Reset() {
 	*x = OutputRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3303,7 +3428,7 @@ func (x *OutputRequest) String() string {
 func (*OutputRequest) ProtoMessage() {}
 
 func (x *OutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3316,7 +3441,7 @@ func (x *OutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputRequest.ProtoReflect.Descriptor instead.
 func (*OutputRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *OutputRequest) GetId() uint64 {
@@ -3357,7 +3482,7 @@ type OutputPiece struct {
 
 func (x *OutputPiece) Reset() {
 	*x = OutputPiece{}
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3369,7 +3494,7 @@ func (x *OutputPiece) String() string {
 func (*OutputPiece) ProtoMessage() {}
 
 func (x *OutputPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3382,7 +3507,7 @@ func (x *OutputPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputPiece.ProtoReflect.Descriptor instead.
 func (*OutputPiece) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *OutputPiece) GetId() uint64 {
@@ -3434,7 +3559,7 @@ type LeaseRenewal struct {
 
 func (x *LeaseRenewal) Reset() {
 	*x = LeaseRenewal{}
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3446,7 +3571,7 @@ func (x *LeaseRenewal) String() string {
 func (*LeaseRenewal) ProtoMessage() {}
 
 func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3459,7 +3584,7 @@ func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewal.ProtoReflect.Descriptor instead.
 func (*LeaseRenewal) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *LeaseRenewal) GetHeartbeat() uint64 {
@@ -3493,7 +3618,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3505,7 +3630,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3518,7 +3643,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Welcome) GetHeartbeatMilliseconds() uint32 {
@@ -3573,7 +3698,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3585,7 +3710,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3598,7 +3723,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Assignment) GetStudy() string {
@@ -3668,7 +3793,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3680,7 +3805,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3693,7 +3818,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Stop) GetAttempt() uint64 {
@@ -3726,7 +3851,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3738,7 +3863,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3751,7 +3876,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Acknowledgement) GetAttempt() uint64 {
@@ -3791,7 +3916,7 @@ type UploadArtifactRequest struct {
 
 func (x *UploadArtifactRequest) Reset() {
 	*x = UploadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3803,7 +3928,7 @@ func (x *UploadArtifactRequest) String() string {
 func (*UploadArtifactRequest) ProtoMessage() {}
 
 func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3816,7 +3941,7 @@ func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *UploadArtifactRequest) GetData() []byte {
@@ -3837,7 +3962,7 @@ type UploadArtifactResponse struct {
 
 func (x *UploadArtifactResponse) Reset() {
 	*x = UploadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3849,7 +3974,7 @@ func (x *UploadArtifactResponse) String() string {
 func (*UploadArtifactResponse) ProtoMessage() {}
 
 func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3862,7 +3987,7 @@ func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*UploadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *UploadArtifactResponse) GetSha256() string {
@@ -3888,7 +4013,7 @@ type HasArtifactRequest struct {
 
 func (x *HasArtifactRequest) Reset() {
 	*x = HasArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3900,7 +4025,7 @@ func (x *HasArtifactRequest) String() string {
 func (*HasArtifactRequest) ProtoMessage() {}
 
 func (x *HasArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3913,7 +4038,7 @@ func (x *HasArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasArtifactRequest.ProtoReflect.Descriptor instead.
 func (*HasArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *HasArtifactRequest) GetSha256() string {
@@ -3932,7 +4057,7 @@ type HasArtifactResponse struct {
 
 func (x *HasArtifactResponse) Reset() {
 	*x = HasArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3944,7 +4069,7 @@ func (x *HasArtifactResponse) String() string {
 func (*HasArtifactResponse) ProtoMessage() {}
 
 func (x *HasArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3957,7 +4082,7 @@ func (x *HasArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasArtifactResponse.ProtoReflect.Descriptor instead.
 func (*HasArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *HasArtifactResponse) GetFound() bool {
@@ -3976,7 +4101,7 @@ type DownloadArtifactRequest struct {
 
 func (x *DownloadArtifactRequest) Reset() {
 	*x = DownloadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3988,7 +4113,7 @@ func (x *DownloadArtifactRequest) String() string {
 func (*DownloadArtifactRequest) ProtoMessage() {}
 
 func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4001,7 +4126,7 @@ func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *DownloadArtifactRequest) GetSha256() string {
@@ -4020,7 +4145,7 @@ type DownloadArtifactResponse struct {
 
 func (x *DownloadArtifactResponse) Reset() {
 	*x = DownloadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4032,7 +4157,7 @@ func (x *DownloadArtifactResponse) String() string {
 func (*DownloadArtifactResponse) ProtoMessage() {}
 
 func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4045,7 +4170,7 @@ func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *DownloadArtifactResponse) GetData() []byte {
@@ -4063,7 +4188,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4075,7 +4200,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4088,7 +4213,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
 }
 
 type GetClusterResponse struct {
@@ -4101,7 +4226,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4113,7 +4238,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4126,7 +4251,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *GetClusterResponse) GetNodes() []*Node {
@@ -4154,7 +4279,7 @@ type AddNodeRequest struct {
 
 func (x *AddNodeRequest) Reset() {
 	*x = AddNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4166,7 +4291,7 @@ func (x *AddNodeRequest) String() string {
 func (*AddNodeRequest) ProtoMessage() {}
 
 func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4179,7 +4304,7 @@ func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeRequest.ProtoReflect.Descriptor instead.
 func (*AddNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *AddNodeRequest) GetId() string {
@@ -4204,7 +4329,7 @@ type AddNodeResponse struct {
 
 func (x *AddNodeResponse) Reset() {
 	*x = AddNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4216,7 +4341,7 @@ func (x *AddNodeResponse) String() string {
 func (*AddNodeResponse) ProtoMessage() {}
 
 func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4229,7 +4354,7 @@ func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeResponse.ProtoReflect.Descriptor instead.
 func (*AddNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
 }
 
 type RemoveNodeRequest struct {
@@ -4242,7 +4367,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4254,7 +4379,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4267,7 +4392,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -4285,7 +4410,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4297,7 +4422,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4310,7 +4435,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
 }
 
 type TransferLeadershipRequest struct {
@@ -4323,7 +4448,7 @@ type TransferLeadershipRequest struct {
 
 func (x *TransferLeadershipRequest) Reset() {
 	*x = TransferLeadershipRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4335,7 +4460,7 @@ func (x *TransferLeadershipRequest) String() string {
 func (*TransferLeadershipRequest) ProtoMessage() {}
 
 func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4348,7 +4473,7 @@ func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *TransferLeadershipRequest) GetNode() string {
@@ -4366,7 +4491,7 @@ type TransferLeadershipResponse struct {
 
 func (x *TransferLeadershipResponse) Reset() {
 	*x = TransferLeadershipResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4378,7 +4503,7 @@ func (x *TransferLeadershipResponse) String() string {
 func (*TransferLeadershipResponse) ProtoMessage() {}
 
 func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4391,7 +4516,7 @@ func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
 }
 
 type BackupRequest struct {
@@ -4402,7 +4527,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4414,7 +4539,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4427,7 +4552,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
 }
 
 type BackupResponse struct {
@@ -4439,7 +4564,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4451,7 +4576,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4464,7 +4589,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *BackupResponse) GetData() []byte {
@@ -4483,7 +4608,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4495,7 +4620,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4508,7 +4633,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *RestoreRequest) GetData() []byte {
@@ -4526,7 +4651,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4538,7 +4663,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4551,7 +4676,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
 }
 
 type WhoAmIRequest struct {
@@ -4562,7 +4687,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4574,7 +4699,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4587,7 +4712,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
 }
 
 type WhoAmIResponse struct {
@@ -4602,7 +4727,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4614,7 +4739,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4627,7 +4752,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *WhoAmIResponse) GetPrincipal() *Principal {
@@ -4658,7 +4783,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4670,7 +4795,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4683,7 +4808,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *CreateTokenRequest) GetRole() Role {
@@ -4718,7 +4843,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4730,7 +4855,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4743,7 +4868,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -4771,7 +4896,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[83]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4783,7 +4908,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[83]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4796,7 +4921,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{83}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ListTokensRequest) GetPageSize() uint32 {
@@ -4824,7 +4949,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[84]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4836,7 +4961,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[84]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4849,7 +4974,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{84}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -4875,7 +5000,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[85]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4887,7 +5012,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[85]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4900,7 +5025,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{85}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -4920,7 +5045,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[86]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4932,7 +5057,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[86]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4945,7 +5070,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{86}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -4966,7 +5091,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[87]
+	mi := &file_trellis_v1_service_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4978,7 +5103,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[87]
+	mi := &file_trellis_v1_service_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4991,7 +5116,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{87}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ListEventsRequest) GetPageSize() uint32 {
@@ -5019,7 +5144,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[88]
+	mi := &file_trellis_v1_service_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5031,7 +5156,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[88]
+	mi := &file_trellis_v1_service_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5044,7 +5169,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{88}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -5243,7 +5368,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"k\n" +
 	"\x13ListWorkersResponse\x12,\n" +
 	"\aworkers\x18\x01 \x03(\v2\x12.trellis.v1.WorkerR\aworkers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb9\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xee\x03\n" +
 	"\x0eSessionRequest\x12)\n" +
 	"\x05hello\x18\x01 \x01(\v2\x11.trellis.v1.HelloH\x00R\x05hello\x125\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x15.trellis.v1.HeartbeatH\x00R\theartbeat\x123\n" +
@@ -5254,8 +5379,11 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\a \x01(\v2\x1c.trellis.v1.CheckpointReportH\x00R\n" +
 	"checkpoint\x121\n" +
-	"\x06output\x18\b \x01(\v2\x17.trellis.v1.OutputPieceH\x00R\x06outputB\x10\n" +
-	"\amessage\x12\x05\xbaH\x02\b\x01\"\x85\x03\n" +
+	"\x06output\x18\b \x01(\v2\x17.trellis.v1.OutputPieceH\x00R\x06output\x123\n" +
+	"\x05batch\x18\t \x01(\v2\x1b.trellis.v1.SessionRequestsH\x00R\x05batchB\x10\n" +
+	"\amessage\x12\x05\xbaH\x02\b\x01\"V\n" +
+	"\x0fSessionRequests\x12C\n" +
+	"\brequests\x18\x01 \x03(\v2\x1a.trellis.v1.SessionRequestB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80 R\brequests\"\x85\x03\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1a\n" +
 	"\bnumerics\x18\x02 \x01(\tR\bnumerics\x12\"\n" +
@@ -5280,7 +5408,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\vReportBatch\x12:\n" +
 	"\areports\x18\x01 \x03(\v2\x13.trellis.v1.ReportsB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80 R\areports\"\a\n" +
 	"\x05Drain\"\t\n" +
-	"\aGoodbye\"\xe3\x02\n" +
+	"\aGoodbye\"\x99\x03\n" +
 	"\x0fSessionResponse\x12/\n" +
 	"\awelcome\x18\x01 \x01(\v2\x13.trellis.v1.WelcomeH\x00R\awelcome\x128\n" +
 	"\n" +
@@ -5289,8 +5417,11 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x04stop\x18\x03 \x01(\v2\x10.trellis.v1.StopH\x00R\x04stop\x12G\n" +
 	"\x0facknowledgement\x18\x04 \x01(\v2\x1b.trellis.v1.AcknowledgementH\x00R\x0facknowledgement\x124\n" +
 	"\arenewal\x18\x05 \x01(\v2\x18.trellis.v1.LeaseRenewalH\x00R\arenewal\x123\n" +
-	"\x06output\x18\x06 \x01(\v2\x19.trellis.v1.OutputRequestH\x00R\x06outputB\t\n" +
-	"\amessage\"Q\n" +
+	"\x06output\x18\x06 \x01(\v2\x19.trellis.v1.OutputRequestH\x00R\x06output\x124\n" +
+	"\x05batch\x18\a \x01(\v2\x1c.trellis.v1.SessionResponsesH\x00R\x05batchB\t\n" +
+	"\amessage\"M\n" +
+	"\x10SessionResponses\x129\n" +
+	"\tresponses\x18\x01 \x03(\v2\x1b.trellis.v1.SessionResponseR\tresponses\"Q\n" +
 	"\rOutputRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12\x16\n" +
@@ -5470,7 +5601,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -5519,246 +5650,252 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListWorkersRequest)(nil),         // 44: trellis.v1.ListWorkersRequest
 	(*ListWorkersResponse)(nil),        // 45: trellis.v1.ListWorkersResponse
 	(*SessionRequest)(nil),             // 46: trellis.v1.SessionRequest
-	(*Hello)(nil),                      // 47: trellis.v1.Hello
-	(*Heartbeat)(nil),                  // 48: trellis.v1.Heartbeat
-	(*AttemptProgress)(nil),            // 49: trellis.v1.AttemptProgress
-	(*ReportBatch)(nil),                // 50: trellis.v1.ReportBatch
-	(*Drain)(nil),                      // 51: trellis.v1.Drain
-	(*Goodbye)(nil),                    // 52: trellis.v1.Goodbye
-	(*SessionResponse)(nil),            // 53: trellis.v1.SessionResponse
-	(*OutputRequest)(nil),              // 54: trellis.v1.OutputRequest
-	(*OutputPiece)(nil),                // 55: trellis.v1.OutputPiece
-	(*LeaseRenewal)(nil),               // 56: trellis.v1.LeaseRenewal
-	(*Welcome)(nil),                    // 57: trellis.v1.Welcome
-	(*Assignment)(nil),                 // 58: trellis.v1.Assignment
-	(*Stop)(nil),                       // 59: trellis.v1.Stop
-	(*Acknowledgement)(nil),            // 60: trellis.v1.Acknowledgement
-	(*UploadArtifactRequest)(nil),      // 61: trellis.v1.UploadArtifactRequest
-	(*UploadArtifactResponse)(nil),     // 62: trellis.v1.UploadArtifactResponse
-	(*HasArtifactRequest)(nil),         // 63: trellis.v1.HasArtifactRequest
-	(*HasArtifactResponse)(nil),        // 64: trellis.v1.HasArtifactResponse
-	(*DownloadArtifactRequest)(nil),    // 65: trellis.v1.DownloadArtifactRequest
-	(*DownloadArtifactResponse)(nil),   // 66: trellis.v1.DownloadArtifactResponse
-	(*GetClusterRequest)(nil),          // 67: trellis.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),         // 68: trellis.v1.GetClusterResponse
-	(*AddNodeRequest)(nil),             // 69: trellis.v1.AddNodeRequest
-	(*AddNodeResponse)(nil),            // 70: trellis.v1.AddNodeResponse
-	(*RemoveNodeRequest)(nil),          // 71: trellis.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),         // 72: trellis.v1.RemoveNodeResponse
-	(*TransferLeadershipRequest)(nil),  // 73: trellis.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil), // 74: trellis.v1.TransferLeadershipResponse
-	(*BackupRequest)(nil),              // 75: trellis.v1.BackupRequest
-	(*BackupResponse)(nil),             // 76: trellis.v1.BackupResponse
-	(*RestoreRequest)(nil),             // 77: trellis.v1.RestoreRequest
-	(*RestoreResponse)(nil),            // 78: trellis.v1.RestoreResponse
-	(*WhoAmIRequest)(nil),              // 79: trellis.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),             // 80: trellis.v1.WhoAmIResponse
-	(*CreateTokenRequest)(nil),         // 81: trellis.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),        // 82: trellis.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),          // 83: trellis.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),         // 84: trellis.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),         // 85: trellis.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),        // 86: trellis.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),          // 87: trellis.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 88: trellis.v1.ListEventsResponse
-	nil,                                // 89: trellis.v1.WatchStudyResponse.MetricsEntry
-	nil,                                // 90: trellis.v1.ExtendStudyRequest.AxesEntry
-	nil,                                // 91: trellis.v1.ExtendStudyRequest.OldAxesEntry
-	nil,                                // 92: trellis.v1.Assignment.HistoryEntry
-	(*Model)(nil),                      // 93: trellis.v1.Model
-	(*StudySpec)(nil),                  // 94: trellis.v1.StudySpec
-	(*Study)(nil),                      // 95: trellis.v1.Study
-	(*Run)(nil),                        // 96: trellis.v1.Run
-	(*Trial)(nil),                      // 97: trellis.v1.Trial
-	(*Axis)(nil),                       // 98: trellis.v1.Axis
-	(*IntegerAxis)(nil),                // 99: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 100: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 101: trellis.v1.Forecast
-	(*Split)(nil),                      // 102: trellis.v1.Split
-	(*WaitingFor)(nil),                 // 103: trellis.v1.WaitingFor
-	(*Verdict)(nil),                    // 104: trellis.v1.Verdict
-	(*Configuration)(nil),              // 105: trellis.v1.Configuration
-	(*Objective)(nil),                  // 106: trellis.v1.Objective
-	(*Report)(nil),                     // 107: trellis.v1.Report
-	(*Importance)(nil),                 // 108: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 109: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 110: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 111: trellis.v1.DataSet
-	(*Worker)(nil),                     // 112: trellis.v1.Worker
-	(*Outcome)(nil),                    // 113: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 114: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 115: trellis.v1.Capacity
-	(*Reports)(nil),                    // 116: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 117: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 118: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 119: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 120: trellis.v1.Principal
-	(*Token)(nil),                      // 121: trellis.v1.Token
-	(Role)(0),                          // 122: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 123: google.protobuf.Timestamp
-	(*Event)(nil),                      // 124: trellis.v1.Event
-	(*Metrics)(nil),                    // 125: trellis.v1.Metrics
-	(*Series)(nil),                     // 126: trellis.v1.Series
+	(*SessionRequests)(nil),            // 47: trellis.v1.SessionRequests
+	(*Hello)(nil),                      // 48: trellis.v1.Hello
+	(*Heartbeat)(nil),                  // 49: trellis.v1.Heartbeat
+	(*AttemptProgress)(nil),            // 50: trellis.v1.AttemptProgress
+	(*ReportBatch)(nil),                // 51: trellis.v1.ReportBatch
+	(*Drain)(nil),                      // 52: trellis.v1.Drain
+	(*Goodbye)(nil),                    // 53: trellis.v1.Goodbye
+	(*SessionResponse)(nil),            // 54: trellis.v1.SessionResponse
+	(*SessionResponses)(nil),           // 55: trellis.v1.SessionResponses
+	(*OutputRequest)(nil),              // 56: trellis.v1.OutputRequest
+	(*OutputPiece)(nil),                // 57: trellis.v1.OutputPiece
+	(*LeaseRenewal)(nil),               // 58: trellis.v1.LeaseRenewal
+	(*Welcome)(nil),                    // 59: trellis.v1.Welcome
+	(*Assignment)(nil),                 // 60: trellis.v1.Assignment
+	(*Stop)(nil),                       // 61: trellis.v1.Stop
+	(*Acknowledgement)(nil),            // 62: trellis.v1.Acknowledgement
+	(*UploadArtifactRequest)(nil),      // 63: trellis.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),     // 64: trellis.v1.UploadArtifactResponse
+	(*HasArtifactRequest)(nil),         // 65: trellis.v1.HasArtifactRequest
+	(*HasArtifactResponse)(nil),        // 66: trellis.v1.HasArtifactResponse
+	(*DownloadArtifactRequest)(nil),    // 67: trellis.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil),   // 68: trellis.v1.DownloadArtifactResponse
+	(*GetClusterRequest)(nil),          // 69: trellis.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),         // 70: trellis.v1.GetClusterResponse
+	(*AddNodeRequest)(nil),             // 71: trellis.v1.AddNodeRequest
+	(*AddNodeResponse)(nil),            // 72: trellis.v1.AddNodeResponse
+	(*RemoveNodeRequest)(nil),          // 73: trellis.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),         // 74: trellis.v1.RemoveNodeResponse
+	(*TransferLeadershipRequest)(nil),  // 75: trellis.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 76: trellis.v1.TransferLeadershipResponse
+	(*BackupRequest)(nil),              // 77: trellis.v1.BackupRequest
+	(*BackupResponse)(nil),             // 78: trellis.v1.BackupResponse
+	(*RestoreRequest)(nil),             // 79: trellis.v1.RestoreRequest
+	(*RestoreResponse)(nil),            // 80: trellis.v1.RestoreResponse
+	(*WhoAmIRequest)(nil),              // 81: trellis.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),             // 82: trellis.v1.WhoAmIResponse
+	(*CreateTokenRequest)(nil),         // 83: trellis.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),        // 84: trellis.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),          // 85: trellis.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 86: trellis.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),         // 87: trellis.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),        // 88: trellis.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),          // 89: trellis.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 90: trellis.v1.ListEventsResponse
+	nil,                                // 91: trellis.v1.WatchStudyResponse.MetricsEntry
+	nil,                                // 92: trellis.v1.ExtendStudyRequest.AxesEntry
+	nil,                                // 93: trellis.v1.ExtendStudyRequest.OldAxesEntry
+	nil,                                // 94: trellis.v1.Assignment.HistoryEntry
+	(*Model)(nil),                      // 95: trellis.v1.Model
+	(*StudySpec)(nil),                  // 96: trellis.v1.StudySpec
+	(*Study)(nil),                      // 97: trellis.v1.Study
+	(*Run)(nil),                        // 98: trellis.v1.Run
+	(*Trial)(nil),                      // 99: trellis.v1.Trial
+	(*Axis)(nil),                       // 100: trellis.v1.Axis
+	(*IntegerAxis)(nil),                // 101: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 102: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 103: trellis.v1.Forecast
+	(*Split)(nil),                      // 104: trellis.v1.Split
+	(*WaitingFor)(nil),                 // 105: trellis.v1.WaitingFor
+	(*Verdict)(nil),                    // 106: trellis.v1.Verdict
+	(*Configuration)(nil),              // 107: trellis.v1.Configuration
+	(*Objective)(nil),                  // 108: trellis.v1.Objective
+	(*Report)(nil),                     // 109: trellis.v1.Report
+	(*Importance)(nil),                 // 110: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 111: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 112: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 113: trellis.v1.DataSet
+	(*Worker)(nil),                     // 114: trellis.v1.Worker
+	(*Outcome)(nil),                    // 115: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 116: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 117: trellis.v1.Capacity
+	(*Reports)(nil),                    // 118: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 119: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 120: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 121: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 122: trellis.v1.Principal
+	(*Token)(nil),                      // 123: trellis.v1.Token
+	(Role)(0),                          // 124: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 125: google.protobuf.Timestamp
+	(*Event)(nil),                      // 126: trellis.v1.Event
+	(*Metrics)(nil),                    // 127: trellis.v1.Metrics
+	(*Series)(nil),                     // 128: trellis.v1.Series
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	93,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	94,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	95,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	95,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	95,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	95,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	96,  // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	97,  // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	89,  // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	95,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	95,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	95,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	98,  // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
-	90,  // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	99,  // 14: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	100, // 15: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	100, // 16: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	99,  // 17: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	99,  // 18: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
-	99,  // 19: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	91,  // 20: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
-	95,  // 21: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	95,  // 22: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	94,  // 23: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	101, // 24: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	102, // 25: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	103, // 26: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	97,  // 27: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	97,  // 28: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	97,  // 29: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	95,  // 30: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	104, // 31: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	105, // 32: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	106, // 33: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	107, // 34: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	108, // 35: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	94,  // 36: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	109, // 37: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	106, // 38: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	96,  // 39: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	110, // 40: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	111, // 41: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	112, // 42: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	47,  // 43: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	48,  // 44: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	50,  // 45: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	113, // 46: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	51,  // 47: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	52,  // 48: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	114, // 49: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	55,  // 50: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
-	115, // 51: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	49,  // 52: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	116, // 53: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	57,  // 54: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	58,  // 55: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	59,  // 56: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	60,  // 57: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	56,  // 58: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	54,  // 59: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	110, // 60: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	117, // 61: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	92,  // 62: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	118, // 63: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	119, // 64: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	120, // 65: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	121, // 66: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	122, // 67: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	123, // 68: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	121, // 69: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	121, // 70: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	121, // 71: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	124, // 72: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	125, // 73: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	98,  // 74: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	100, // 75: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	126, // 76: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 77: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 78: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 79: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 80: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 81: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 82: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 83: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 84: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 85: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 86: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22,  // 87: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,   // 88: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24,  // 89: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26,  // 90: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	36,  // 91: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	38,  // 92: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	28,  // 93: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	30,  // 94: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	32,  // 95: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	34,  // 96: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	40,  // 97: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	42,  // 98: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	44,  // 99: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	46,  // 100: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	61,  // 101: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	63,  // 102: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	65,  // 103: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	67,  // 104: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	69,  // 105: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	71,  // 106: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	73,  // 107: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	75,  // 108: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	77,  // 109: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	79,  // 110: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	81,  // 111: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	83,  // 112: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	85,  // 113: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	87,  // 114: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	3,   // 115: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 116: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 117: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 118: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 119: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 120: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 121: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 122: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 123: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 124: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23,  // 125: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,   // 126: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25,  // 127: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27,  // 128: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	37,  // 129: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	39,  // 130: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	29,  // 131: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	31,  // 132: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	33,  // 133: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	35,  // 134: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	41,  // 135: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	43,  // 136: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	45,  // 137: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	53,  // 138: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	62,  // 139: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	64,  // 140: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	66,  // 141: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	68,  // 142: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	70,  // 143: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	72,  // 144: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	74,  // 145: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	76,  // 146: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	78,  // 147: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	80,  // 148: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	82,  // 149: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	84,  // 150: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	86,  // 151: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	88,  // 152: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	115, // [115:153] is the sub-list for method output_type
-	77,  // [77:115] is the sub-list for method input_type
-	77,  // [77:77] is the sub-list for extension type_name
-	77,  // [77:77] is the sub-list for extension extendee
-	0,   // [0:77] is the sub-list for field type_name
+	95,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	96,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	97,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	97,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	97,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	97,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	98,  // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	99,  // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	91,  // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
+	97,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	97,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	97,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	100, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
+	92,  // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	101, // 14: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	102, // 15: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	102, // 16: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	101, // 17: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	101, // 18: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
+	101, // 19: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	93,  // 20: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
+	97,  // 21: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	97,  // 22: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	96,  // 23: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	103, // 24: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	104, // 25: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	105, // 26: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	99,  // 27: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	99,  // 28: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	99,  // 29: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	97,  // 30: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	106, // 31: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	107, // 32: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	108, // 33: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	109, // 34: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	110, // 35: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	96,  // 36: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	111, // 37: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	108, // 38: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	98,  // 39: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	112, // 40: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	113, // 41: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	114, // 42: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	48,  // 43: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	49,  // 44: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	51,  // 45: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	115, // 46: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	52,  // 47: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	53,  // 48: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	116, // 49: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	57,  // 50: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
+	47,  // 51: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
+	46,  // 52: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
+	117, // 53: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	50,  // 54: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	118, // 55: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	59,  // 56: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	60,  // 57: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	61,  // 58: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	62,  // 59: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	58,  // 60: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	56,  // 61: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	55,  // 62: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
+	54,  // 63: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
+	112, // 64: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	119, // 65: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	94,  // 66: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	120, // 67: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	121, // 68: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	122, // 69: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	123, // 70: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	124, // 71: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	125, // 72: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	123, // 73: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	123, // 74: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	123, // 75: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	126, // 76: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	127, // 77: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	100, // 78: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	102, // 79: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	128, // 80: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 81: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 82: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 83: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 84: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 85: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 86: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 87: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 88: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 89: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 90: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22,  // 91: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,   // 92: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24,  // 93: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26,  // 94: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	36,  // 95: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	38,  // 96: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	28,  // 97: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	30,  // 98: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	32,  // 99: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	34,  // 100: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	40,  // 101: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	42,  // 102: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	44,  // 103: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	46,  // 104: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	63,  // 105: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	65,  // 106: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	67,  // 107: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	69,  // 108: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	71,  // 109: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	73,  // 110: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	75,  // 111: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	77,  // 112: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	79,  // 113: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	81,  // 114: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	83,  // 115: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	85,  // 116: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	87,  // 117: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	89,  // 118: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	3,   // 119: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 120: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 121: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 122: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 123: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 124: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 125: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 126: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 127: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 128: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23,  // 129: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,   // 130: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25,  // 131: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27,  // 132: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	37,  // 133: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	39,  // 134: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	29,  // 135: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	31,  // 136: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	33,  // 137: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	35,  // 138: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	41,  // 139: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	43,  // 140: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	45,  // 141: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	54,  // 142: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	64,  // 143: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	66,  // 144: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	68,  // 145: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	70,  // 146: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	72,  // 147: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	74,  // 148: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	76,  // 149: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	78,  // 150: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	80,  // 151: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	82,  // 152: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	84,  // 153: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	86,  // 154: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	88,  // 155: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	90,  // 156: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	119, // [119:157] is the sub-list for method output_type
+	81,  // [81:119] is the sub-list for method input_type
+	81,  // [81:81] is the sub-list for extension type_name
+	81,  // [81:81] is the sub-list for extension extendee
+	0,   // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -5784,14 +5921,16 @@ func file_trellis_v1_service_proto_init() {
 		(*SessionRequest_Goodbye)(nil),
 		(*SessionRequest_Checkpoint)(nil),
 		(*SessionRequest_Output)(nil),
+		(*SessionRequest_Batch)(nil),
 	}
-	file_trellis_v1_service_proto_msgTypes[53].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[54].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
 		(*SessionResponse_Assignment)(nil),
 		(*SessionResponse_Stop)(nil),
 		(*SessionResponse_Acknowledgement)(nil),
 		(*SessionResponse_Renewal)(nil),
 		(*SessionResponse_Output)(nil),
+		(*SessionResponse_Batch)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -5799,7 +5938,7 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   93,
+			NumMessages:   95,
 			NumExtensions: 0,
 			NumServices:   7,
 		},
