@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"trellis/trainer/model"
 	"trellis/trainer/model/classifier"
@@ -60,12 +61,24 @@ func Models() []Model {
 	return models
 }
 
+// described has the descriptions of all models, which must not be changed: a run that takes no time would spend it on making
+// them.
+var described = sync.OnceValue(Models)
+
+// place returns where a model is among the definitions, or -1.
+func place(name string) int {
+	return slices.IndexFunc(described(), func(m Model) bool { return m.Name == name })
+}
+
+// Knows says whether there is a model of that name.
+func Knows(name string) bool { return place(name) >= 0 }
+
 // find returns the model of that name.
 func find(name string) (model.Definition, error) {
-	i := slices.IndexFunc(definitions, func(d model.Definition) bool { return d.Describe().Name == name })
+	i := place(name)
 	if i < 0 {
 		var known []string
-		for _, m := range Models() {
+		for _, m := range described() {
 			known = append(known, fmt.Sprintf("%q", m.Name))
 		}
 		last := len(known) - 1
@@ -89,11 +102,11 @@ func resolve(m Model, given map[string]float64) model.Values {
 
 // describe describes the configuration's model, which is known.
 func (c *Config) describe() Model {
-	definition, err := find(c.Model)
-	if err != nil {
+	i := place(c.Model)
+	if i < 0 {
 		return Model{}
 	}
-	return definition.Describe()
+	return described()[i]
 }
 
 // values are those on the model's own axes, with defaults.

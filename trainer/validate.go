@@ -41,7 +41,7 @@ func (c *Config) Validate() error {
 	if definition, err := find(c.Model); err != nil {
 		wrong = append(wrong, err)
 	} else {
-		m := definition.Describe()
+		m := c.describe()
 		wrong = append(wrong, c.checkValues(m)...)
 		wrong = append(wrong, checkMetric(m, "objective", c.Objective.Metric)...)
 		wrong = append(wrong, checkMetric(m, "early stopping", c.EarlyStopping.Metric)...)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"sync"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -29,11 +28,6 @@ func (w *Worker) check() error {
 		return fmt.Errorf("%w: %w", ErrUnfit, err)
 	}
 	return nil
-}
-
-// knows says whether this binary has a model. Other versions may have other models.
-func knows(name string) bool {
-	return slices.ContainsFunc(trainer.Models(), func(m trainer.Model) bool { return m.Name == name })
 }
 
 // classOf returns the class of a failure to train a run.

@@ -90,7 +90,7 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 		return result, fmt.Errorf("run needs version %q of the arithmetic, but this worker has %q", run.GetNumerics(),
 			trainer.NumericsVersion)
 	}
-	if !knows(run.GetModel()) {
+	if !trainer.Knows(run.GetModel()) { // Other versions may have other models.
 		return result, fmt.Errorf("%w: it does not know the model %q", ErrUnfit, run.GetModel())
 	}
 	config := TrainerConfig(run)
