@@ -53,7 +53,7 @@ func BenchmarkRuns(b *testing.B) {
 				var workers sync.WaitGroup
 				waits := make([][]time.Duration, test.workers)
 				for n := range test.workers {
-					client := trellisv1.NewWorkerServiceClient(address())
+					client := newPartsClient(address())
 					workers.Go(func() {
 						waits[n] = benchWorker(ctx, b, client, fmt.Sprint("w", n), uint32(test.slots),
 							left.Done)

@@ -152,7 +152,7 @@ func (c *cluster) start(address string, config Config) *node {
 		studies:  trellisv1.NewStudyServiceClient(conn),
 		trials:   trellisv1.NewTrialServiceClient(conn),
 		dataSets: trellisv1.NewDataSetServiceClient(conn),
-		workers:  trellisv1.NewWorkerServiceClient(conn),
+		workers:  newPartsClient(conn),
 	}
 	n.health, n.manager = grpc_health_v1.NewHealthClient(conn), trellisv1.NewClusterServiceClient(conn)
 	c.nodes[address] = n

@@ -204,7 +204,7 @@ func serve(t *testing.T, config Config, test func(*harness)) {
 			studies:  trellisv1.NewStudyServiceClient(conn),
 			trials:   trellisv1.NewTrialServiceClient(conn),
 			dataSets: trellisv1.NewDataSetServiceClient(conn),
-			workers:  trellisv1.NewWorkerServiceClient(conn),
+			workers:  newPartsClient(conn),
 			served:   trellisv1.NewArtifactServiceClient(conn),
 		}
 		defer func() {

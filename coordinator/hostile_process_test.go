@@ -343,7 +343,7 @@ func (h *target) client(from string) *clients {
 	h.Cleanup(func() { conn.Close() })
 	return &clients{
 		conn: conn, studies: trellisv1.NewStudyServiceClient(conn), trials: trellisv1.NewTrialServiceClient(conn),
-		workers: trellisv1.NewWorkerServiceClient(conn), cluster: trellisv1.NewClusterServiceClient(conn),
+		workers: newPartsClient(conn), cluster: trellisv1.NewClusterServiceClient(conn),
 	}
 }
 

@@ -253,7 +253,7 @@ func (s *simulatedSession) run(conn *grpc.ClientConn, hello *trellisv1.Hello, wa
 	defer s.cancel()
 	unwelcome := time.AfterFunc(10*time.Second, s.cancel)
 	defer unwelcome.Stop()
-	stream, err := trellisv1.NewWorkerServiceClient(conn).Session(s.ctx, grpc.WaitForReady(wait))
+	stream, err := newPartsClient(conn).Session(s.ctx, grpc.WaitForReady(wait))
 	if err != nil {
 		return err
 	}

@@ -60,18 +60,21 @@ func (s *simulated) run(ctx context.Context, conn *grpc.ClientConn) error {
 		if err != nil {
 			return err
 		}
-		switch message := response.GetMessage().(type) {
-		case *trellisv1.SessionResponse_Welcome:
-			interval := time.Duration(message.Welcome.GetHeartbeatMilliseconds()) * time.Millisecond
-			beating.Go(func() { s.beat(ctx, interval) })
-		case *trellisv1.SessionResponse_Assignment:
-			if err := s.take(message.Assignment); err != nil {
-				return err
+		for _, part := range response.Parts() {
+			if welcome := part.GetWelcome(); welcome != nil {
+				interval := time.Duration(welcome.GetHeartbeatMilliseconds()) * time.Millisecond
+				beating.Go(func() { s.beat(ctx, interval) })
 			}
-		case *trellisv1.SessionResponse_Stop:
-			s.mu.Lock()
-			delete(s.attempts, message.Stop.GetAttempt())
-			s.mu.Unlock()
+			if assignment := part.GetAssignment(); assignment != nil {
+				if err := s.take(assignment); err != nil {
+					return err
+				}
+			}
+			if stop := part.GetStop(); stop != nil {
+				s.mu.Lock()
+				delete(s.attempts, stop.GetAttempt())
+				s.mu.Unlock()
+			}
 		}
 	}
 }

@@ -127,12 +127,18 @@ func checkRefused(f *fleet, c *client, held map[string]*trellisv1.Run) (taken ma
 			f.Fatal(err)
 		}
 	}
+	var parts []*trellisv1.SessionResponse
 	receive := func() *trellisv1.SessionResponse {
-		response, err := session.Recv()
-		if err != nil {
-			f.Fatal(err)
+		if len(parts) == 0 {
+			response, err := session.Recv()
+			if err != nil {
+				f.Fatal(err)
+			}
+			parts = response.Parts()
 		}
-		return response
+		first := parts[0]
+		parts = parts[1:]
+		return first
 	}
 	ids := slices.Sorted(maps.Keys(held))
 	hello := &trellisv1.Hello{

@@ -54,12 +54,14 @@ func (s *simulated) run(ctx context.Context, conn *grpc.ClientConn) error {
 		if err != nil {
 			return err
 		}
-		if welcome := response.GetWelcome(); welcome != nil {
-			go s.beat(ctx, time.Duration(welcome.GetHeartbeatMilliseconds())*time.Millisecond)
-		}
-		if assignment := response.GetAssignment(); assignment != nil {
-			s.fill()
-			go s.train(assignment)
+		for _, part := range response.Parts() {
+			if welcome := part.GetWelcome(); welcome != nil {
+				go s.beat(ctx, time.Duration(welcome.GetHeartbeatMilliseconds())*time.Millisecond)
+			}
+			if assignment := part.GetAssignment(); assignment != nil {
+				s.fill()
+				go s.train(assignment)
+			}
 		}
 	}
 }

@@ -132,50 +132,71 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 		if err := checkRequest(request); err != nil {
 			return err
 		}
-		for _, part := range request.Parts() {
-			if request.GetBatch() != nil && part.GetReports() == nil && part.GetOutcome() == nil {
-				return errMixed
-			}
-			if err := h.handle(ctx, session, part); err != nil {
-				return err
-			}
+		if batch := request.GetBatch(); batch != nil {
+			err = h.handleBatch(ctx, session, batch.GetRequests())
+		} else {
+			err = h.handle(ctx, session, request)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
+// handleBatch handles several requests, which may be reports and outcomes only.
+func (h *host) handleBatch(ctx context.Context, session *session, requests []*trellisv1.SessionRequest) error {
+	var entries []*trellisv1.RecordCommand_Entry
+	for _, request := range requests {
+		if request.GetReports() == nil && request.GetOutcome() == nil {
+			return errMixed
+		}
+		its, err := h.entriesOf(ctx, session, request)
+		if err != nil {
+			return err
+		}
+		entries = append(entries, its...)
+	}
+	return h.put(ctx, session, entries...)
+}
+
+// entriesOf returns what a request has for the log: reports or an outcome.
+func (h *host) entriesOf(
+	ctx context.Context, session *session, request *trellisv1.SessionRequest,
+) ([]*trellisv1.RecordCommand_Entry, error) {
+	outcome := request.GetOutcome()
+	if outcome == nil {
+		entries := make([]*trellisv1.RecordCommand_Entry, len(request.GetReports().GetReports()))
+		for i, reports := range request.GetReports().GetReports() {
+			entries[i] = &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reports}}
+		}
+		return entries, nil
+	}
+	if failure := outcome.GetFailure(); failure != nil {
+		failure.Attempt, failure.Worker = outcome.GetAttempt(), session.worker
+		failure.Message = truncate(failure.GetMessage(), maxFailureMessage)
+	}
+	if err := h.admitOutput(ctx, session, outcome); err != nil {
+		return nil, err
+	}
+	entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: outcome}}
+	return []*trellisv1.RecordCommand_Entry{entry}, nil
+}
+
 // handle handles a request. It returns io.EOF after a goodbye.
 func (h *host) handle(ctx context.Context, session *session, request *trellisv1.SessionRequest) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	switch message := request.GetMessage().(type) {
 	case *trellisv1.SessionRequest_Heartbeat:
 		session.heartbeat.Store(message.Heartbeat.GetNumber())
 		h.leases.progress(session.worker, message.Heartbeat)
 		session.recheck()
-	case *trellisv1.SessionRequest_Reports:
-		for _, reports := range message.Reports.GetReports() {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reports}}
-			if err := h.put(ctx, session, entry, reports.GetStudy(), reports.GetRun()); err != nil {
-				return err
-			}
-		}
-	case *trellisv1.SessionRequest_Checkpoint:
-		return h.receiveCheckpoint(ctx, session, message.Checkpoint)
-	case *trellisv1.SessionRequest_Outcome:
-		outcome := message.Outcome
-		if failure := outcome.GetFailure(); failure != nil {
-			failure.Attempt, failure.Worker = outcome.GetAttempt(), session.worker
-			failure.Message = truncate(failure.GetMessage(), maxFailureMessage)
-		}
-		if err := h.admitOutput(ctx, session, outcome); err != nil {
+	case *trellisv1.SessionRequest_Reports, *trellisv1.SessionRequest_Outcome:
+		entries, err := h.entriesOf(ctx, session, request)
+		if err != nil {
 			return err
 		}
-		entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: outcome}}
-		return h.put(ctx, session, entry, outcome.GetStudy(), outcome.GetRun())
+		return h.put(ctx, session, entries...)
+	case *trellisv1.SessionRequest_Checkpoint:
+		return h.receiveCheckpoint(ctx, session, message.Checkpoint)
 	case *trellisv1.SessionRequest_Output:
 		session.answer(message.Output)
 	case *trellisv1.SessionRequest_Drain:
@@ -198,14 +219,14 @@ const maxReports = 3 << 19
 // checkRequest refuses a request that is larger than any that workers send. A few sessions hold one each while they wait
 // for room in the recorder's queue.
 func checkRequest(request *trellisv1.SessionRequest) error {
-	if size := proto.Size(request); size > trellisv1.MaxSessionRequest {
-		return status.Errorf(codes.InvalidArgument, "a worker sent a request of %d bytes: at most %d are accepted", size,
+	bytes := int64(proto.Size(request))
+	if bytes > trellisv1.MaxSessionRequest {
+		return status.Errorf(codes.InvalidArgument, "a worker sent a request of %d bytes: at most %d are accepted", bytes,
 			trellisv1.MaxSessionRequest)
 	}
-	bytes := int64(0)
 	for _, part := range request.Parts() {
 		for _, reports := range part.GetReports().GetReports() {
-			bytes += weigh(&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reports}})
+			bytes += entryBytes + valueBytes*valuesIn(reports)
 		}
 	}
 	if bytes > maxReports {
@@ -226,9 +247,9 @@ func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *
 		h.warnings.warn("weights could not be saved", "study", truncate(report.GetStudy(), maxWarning),
 			"run", truncate(report.GetRun(), maxWarning), "epoch", report.GetCheckpoint().GetEpoch(),
 			"worker", session.worker, "reason", report.GetMissing())
-		return h.put(ctx, session, entry, report.GetStudy(), report.GetRun())
+		return h.put(ctx, session, entry)
 	}
-	if held, err := h.holds(session, entry, report.GetStudy(), report.GetRun()); err != nil || !held {
+	if held, err := h.holds(session, entry); err != nil || !held {
 		return err
 	}
 	// The worker is not read while an artifact is copied, which is no fault of its own.
@@ -246,15 +267,16 @@ func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *
 			"error", truncate(err.Error(), maxWarning))
 		report.Missing = truncate(err.Error(), maxMissing)
 	}
-	return h.put(ctx, session, entry, report.GetStudy(), report.GetRun())
+	return h.put(ctx, session, entry)
 }
 
 // holds says whether an entry is about a run that the session's worker holds, or an attempt that it was told of. An entry
 // for another worker's attempt is as stale as one for no attempt: the worker is told to forget it.
-func (h *host) holds(session *session, entry *trellisv1.RecordCommand_Entry, study, run string) (bool, error) {
+func (h *host) holds(session *session, entry *trellisv1.RecordCommand_Entry) (bool, error) {
 	if session.knows(attemptOf(entry)) {
 		return true, nil
 	}
+	study, run := runOf(entry)
 	held, err := h.store.Snapshot().Run(nil, study, run)
 	if err != nil && !errors.Is(err, results.ErrNotFound) {
 		return false, err
@@ -266,18 +288,27 @@ func (h *host) holds(session *session, entry *trellisv1.RecordCommand_Entry, stu
 	return true, nil
 }
 
-// put queues an entry for the log, if the worker holds its attempt.
-func (h *host) put(
-	ctx context.Context, session *session, entry *trellisv1.RecordCommand_Entry, study, run string,
-) error {
-	if held, err := h.holds(session, entry, study, run); err != nil || !held {
-		return err
+// put queues the entries for the log whose attempts the worker holds.
+func (h *host) put(ctx context.Context, session *session, entries ...*trellisv1.RecordCommand_Entry) error {
+	held := entries[:0]
+	for _, entry := range entries {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		holds, err := h.holds(session, entry)
+		if err != nil {
+			return err
+		}
+		if !holds {
+			continue
+		}
+		if entry.GetOutcome() != nil {
+			session.finishes(attemptOf(entry))
+		}
+		held = append(held, entry)
 	}
-	if entry.GetOutcome() != nil {
-		session.finishes(attemptOf(entry))
-	}
-	err := h.recorder.put(ctx, received{entry: entry, from: session})
-	// The entry may have waited for long, and the worker was not read in the meantime.
+	err := h.recorder.put(ctx, session, held...)
+	// The entries may have waited for long, and the worker was not read in the meantime.
 	h.leases.heard(session.worker)
 	return err
 }

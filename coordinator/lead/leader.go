@@ -108,7 +108,7 @@ func New(config Config) *Leader {
 	l.dispatcher.data = l.data
 	l.recorder = &recorder{
 		log: config.Log, sessions: l.sessions, failing: failing, awaited: []waker{l.dispatcher.woken, l.settler.woken},
-		metrics: l.metrics, logger: config.Logger, queue: make(chan received, recordQueue),
+		metrics: l.metrics, logger: config.Logger, queue: make(chan delivery, recordQueue),
 		held: quota.New(config.Queue), warnings: &warnings{logger: config.Logger},
 	}
 	l.leases = &leases{
@@ -253,7 +253,7 @@ func (l *Leader) Notify(command *trellisv1.Command, answer any) {
 		refusals, _ := answer.([]error)
 		for i, grant := range change.Grant.GetGrants() {
 			if i < len(refusals) && refusals[i] == nil {
-				l.sessions.recheck(grant.GetWorker())
+				l.sessions.grant(grant)
 			}
 		}
 	}

@@ -63,7 +63,7 @@ type endings interface {
 
 // putter takes what is to be recorded.
 type putter interface {
-	put(ctx context.Context, entry received) error
+	put(ctx context.Context, from *session, entries ...*trellisv1.RecordCommand_Entry) error
 }
 
 var (
@@ -267,7 +267,7 @@ func (l *leases) endHung(ctx context.Context, live []*trellisv1.Worker, now time
 			message)
 		l.logger.Warn("attempt hung", "study", run.GetStudy(), "run", run.GetId(), "worker", run.GetWorker(),
 			"for", stood)
-		if err := l.recorder.put(ctx, received{entry: entry}); err != nil {
+		if err := l.recorder.put(ctx, nil, entry); err != nil {
 			return err
 		}
 	}

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// recordQueue is how many entries may wait for the log. Beyond it, as beyond Config.Queue, sessions stop reading and
+	// recordQueue is how many deliveries may wait for the log. Beyond it, as beyond Config.Queue, sessions stop reading and
 	// workers wait.
 	recordQueue = 4096
-	// recordBytes is how many bytes one record command carries. It may exceed this by one entry.
+	// recordBytes is how many bytes one record command carries. It may exceed this by one delivery.
 	recordBytes = 256 << 10
 	// entryBytes and valueBytes are what an entry and a value in one of its maps take in memory besides their size in the
 	// log, approximately.
@@ -39,7 +39,7 @@ type recorder struct {
 	logger  *slog.Logger
 	// warnings are about what workers send.
 	warnings *warnings
-	queue    chan received
+	queue    chan delivery
 	// held counts the bytes of entries from the moment that they are read until the log has them, by whose share they
 	// use: see shareOf. What sessions hold while they wait for room is counted by who reads their streams: see Reading.
 	held *quota.Quota
@@ -56,48 +56,68 @@ var _ rechecks = (*sessions)(nil)
 type received struct {
 	entry *trellisv1.RecordCommand_Entry
 	from  *session
-	// bytes is what the entry takes in memory.
-	bytes int64
 }
 
-// weigh returns about how many bytes an entry takes in memory.
-func weigh(entry *trellisv1.RecordCommand_Entry) int64 {
-	reports := entry.GetReports()
+// delivery is entries that a session has read together. They are queued as one: commands need not be cut more often than
+// workers' messages.
+type delivery struct {
+	from    *session
+	entries []*trellisv1.RecordCommand_Entry
+	// bytes is what they take in memory, and size what they take in the log.
+	bytes, size int64
+}
+
+// weigh returns about how many bytes an entry takes in memory, of which size are in the log.
+func weigh(entry *trellisv1.RecordCommand_Entry) (bytes, size int64) {
+	size = int64(proto.Size(entry))
+	return entryBytes + size + valueBytes*valuesIn(entry.GetReports()), size
+}
+
+// valuesIn counts the values in the maps of reports.
+func valuesIn(reports *trellisv1.Reports) int64 {
 	values := len(reports.GetTestLoss()) + len(reports.GetMetrics()) + len(reports.GetTestMetrics())
 	for _, metrics := range reports.GetTestMetrics() {
 		values += len(metrics.GetValues())
 	}
-	return entryBytes + int64(proto.Size(entry)) + valueBytes*int64(values)
+	return int64(values)
 }
 
-// put queues an entry. It waits while the queue is full or has too much of the same share, and gives up when ctx is
-// done. In the meantime the session of the entry is held up, which is not the worker's fault.
-func (r *recorder) put(ctx context.Context, entry received) error {
-	entry.bytes = weigh(entry.entry)
-	if r.held.Take(entry.from.whose(), entry.bytes) == nil {
+// put queues entries. It waits while the queue is full or has too much of the same share, and gives up when ctx is done.
+// In the meantime the session of the entries is held up, which is not the worker's fault.
+func (r *recorder) put(ctx context.Context, from *session, entries ...*trellisv1.RecordCommand_Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	d := delivery{from: from, entries: entries}
+	for _, entry := range entries {
+		bytes, size := weigh(entry)
+		d.bytes += bytes
+		d.size += size
+	}
+	if r.held.Take(from.whose(), d.bytes) == nil {
 		select {
-		case r.queue <- entry:
+		case r.queue <- d:
 			return nil
 		default:
 		}
-		r.release(entry)
+		r.release(d)
 	}
-	released := entry.from.holdUp()
+	released := from.holdUp()
 	defer released()
-	if err := r.held.Await(ctx, entry.from.whose(), entry.bytes); err != nil {
+	if err := r.held.Await(ctx, from.whose(), d.bytes); err != nil {
 		return err
 	}
 	select {
-	case r.queue <- entry:
+	case r.queue <- d:
 		return nil
 	case <-ctx.Done():
-		r.release(entry)
+		r.release(d)
 		return ctx.Err()
 	}
 }
 
-// release says that an entry does not wait any more.
-func (r *recorder) release(entry received) { r.held.Give(entry.from.whose(), entry.bytes) }
+// release says that entries do not wait any more.
+func (r *recorder) release(d delivery) { r.held.Give(d.from.whose(), d.bytes) }
 
 func (r *recorder) run(ctx context.Context) {
 	for {
@@ -105,15 +125,25 @@ func (r *recorder) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case first := <-r.queue:
-			batch := r.gather(first)
-			if len(batch) > 0 {
-				r.record(ctx, batch)
+			gathered := r.gather(first)
+			if len(gathered) > 0 {
+				r.record(ctx, entriesOf(gathered))
 			}
-			for _, one := range batch {
-				r.release(one)
+			for _, d := range gathered {
+				r.release(d)
 			}
 		}
 	}
+}
+
+// entriesOf returns the entries of deliveries, in their order.
+func entriesOf(deliveries []delivery) (batch []received) {
+	for _, d := range deliveries {
+		for _, entry := range d.entries {
+			batch = append(batch, received{entry: entry, from: d.from})
+		}
+	}
+	return batch
 }
 
 // drop empties the queue. The workers resend what waits in it, because their sessions end.
@@ -131,23 +161,22 @@ func (r *recorder) drop(why error) {
 
 // gather returns first and what waits behind it, but for what came from sessions that have ended: the log may have
 // refused what they sent before, and without that it would look like a gap. Their workers send all of it again.
-func (r *recorder) gather(first received) []received {
-	var batch []received
-	next, size := first, 0
+func (r *recorder) gather(first delivery) (gathered []delivery) {
+	next, size := first, int64(0)
 	for {
 		if !next.from.hasEnded() {
-			batch = append(batch, next)
-			size += proto.Size(next.entry)
+			gathered = append(gathered, next)
+			size += next.size
 		} else {
 			r.release(next)
 		}
 		if size >= recordBytes {
-			return batch
+			return gathered
 		}
 		select {
 		case next = <-r.queue:
 		default:
-			return batch
+			return gathered
 		}
 	}
 }

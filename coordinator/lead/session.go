@@ -36,7 +36,7 @@ type session struct {
 	heldUp atomic.Bool
 	// heartbeat is the number of the last heartbeat that has arrived.
 	heartbeat atomic.Uint64
-	// notice has an element when acks is not empty, or rechecking is true.
+	// notice has an element when there may be news: see take.
 	notice chan struct{}
 
 	mu sync.Mutex
@@ -48,7 +48,10 @@ type session struct {
 	asked     []*trellisv1.OutputRequest
 	answers   map[uint64]chan<- *trellisv1.OutputPiece
 	lastAsked uint64
-	// rechecking says that the store may have changed in what the worker holds.
+	// granted are the runs that the worker was granted and has not been told of, as far as the session knows. It has no more
+	// of them than slots.
+	granted []*trellisv1.Grant
+	// rechecking says that the store may have changed in any other way in what the worker holds.
 	rechecking bool
 	// told has the attempts that the worker has been told of and still has, as far as the session knows.
 	told map[uint64]bool
@@ -169,27 +172,42 @@ func (s *session) notify() {
 	}
 }
 
-// take returns the acknowledgements and requests that wait, and whether to recheck. The attempts whose outcomes are among
-// the acknowledgements are done with.
-func (s *session) take() (
-	acks map[uint64]*trellisv1.Acknowledgement, asked []*trellisv1.OutputRequest, rechecking bool,
-) {
+// grant makes the session tell the worker of a run that it was granted. It never waits.
+func (s *session) grant(run *trellisv1.Grant) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	s.granted = append(s.granted, run)
+	s.mu.Unlock()
+	s.notify()
+}
+
+// news is what a session is to tell its worker.
+type news struct {
+	acks       map[uint64]*trellisv1.Acknowledgement
+	asked      []*trellisv1.OutputRequest
+	granted    []*trellisv1.Grant
+	rechecking bool
+}
+
+// take returns what is to be told, once. The attempts whose outcomes are among the acknowledgements are done with.
+func (s *session) take() news {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rechecking, s.rechecking = s.rechecking, false
-	asked, s.asked = s.asked, nil
+	news := news{acks: s.acks, asked: s.asked, granted: s.granted, rechecking: s.rechecking}
+	s.asked, s.granted, s.rechecking = nil, nil, false
 	if len(s.acks) == 0 {
-		return nil, asked, rechecking
+		return news
 	}
-	acks = s.acks
-	for attempt, ack := range acks {
+	for attempt, ack := range s.acks {
 		if ack.GetOutcome() {
 			delete(s.finishing, attempt)
 			delete(s.told, attempt)
 		}
 	}
 	s.acks = map[uint64]*trellisv1.Acknowledgement{}
-	return acks, asked, rechecking
+	return news
 }
 
 // tell records that the worker is told that it holds the attempt.

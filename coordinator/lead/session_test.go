@@ -21,7 +21,7 @@ func TestAcknowledgementsThatNobodyTakesAreBounded(t *testing.T) {
 			Reports: &trellisv1.Reports{Study: fmt.Sprint("study-", attempt), Attempt: attempt, FirstEpoch: 1},
 		}})
 	}
-	if acks, _, _ := session.take(); len(acks) != maxAcks {
+	if acks := session.take().acks; len(acks) != maxAcks {
 		t.Error("acknowledgements pile up")
 	}
 	if status.Code(cause) != codes.ResourceExhausted {
@@ -66,7 +66,7 @@ func TestWhatIsLeftOfAnEarlierTermIsNotRecorded(t *testing.T) {
 			}
 			return run.GetEpochs()
 		}
-		if err := l.recorder.put(log.ctx, received{entry: late, from: earlier}); err != nil {
+		if err := l.recorder.put(log.ctx, earlier, late); err != nil {
 			t.Fatal(err)
 		}
 		if epochs := recorded(); epochs != 0 {
@@ -87,7 +87,7 @@ func TestReportsWithoutLossesAreAcknowledged(t *testing.T) {
 	session.acknowledge(&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{
 		Reports: &trellisv1.Reports{Attempt: 7, FirstEpoch: 4, Epochs: 3},
 	}})
-	if acks, _, _ := session.take(); len(acks) != 1 || acks[7].GetEpoch() != 6 {
+	if acks := session.take().acks; len(acks) != 1 || acks[7].GetEpoch() != 6 {
 		t.Errorf("acknowledged: %v, want epochs up to 6", acks)
 	}
 }

@@ -71,6 +71,14 @@ func (s *sessions) count() int {
 	return len(s.byWorker)
 }
 
+// grant has the worker's session tell it of a run that it was granted.
+func (s *sessions) grant(run *trellisv1.Grant) {
+	s.mu.Lock()
+	open := s.byWorker[run.GetWorker()]
+	s.mu.Unlock()
+	open.grant(run)
+}
+
 // recheck has the worker's session compare what the store says with what the worker has been told.
 func (s *sessions) recheck(worker string) {
 	s.mu.Lock()

@@ -16,9 +16,9 @@ import (
 	"trellis/results/trajectory"
 )
 
-// send welcomes the worker and then keeps it told: of acknowledgements as they come, of heartbeats that have arrived,
-// and of the attempts that the store says it holds. It compares these with what the worker has been told, so that an assignment or a stop order that was
-// lost with an earlier stream is simply sent again.
+// send welcomes the worker and then keeps it told: of acknowledgements as they come, of heartbeats that have arrived, and
+// of the attempts that it holds: as they are granted, and whenever the store may say otherwise than the worker has been
+// told, so that an assignment or a stop order that was lost with an earlier stream is simply sent again.
 func (h *host) send(
 	ctx context.Context, session *session, hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer,
 ) error {
@@ -63,31 +63,79 @@ func (h *host) send(
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		acks, asked, rechecking := session.take()
-		for _, request := range asked {
+		news := session.take()
+		for _, request := range news.asked {
 			message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Output{Output: request}}
 			if err := stream.Send(message); err != nil {
 				return err
 			}
 		}
-		for _, ack := range acks {
-			message := &trellisv1.SessionResponse{
-				Message: &trellisv1.SessionResponse_Acknowledgement{Acknowledgement: ack},
-			}
-			if err := stream.Send(message); err != nil {
-				return err
-			}
-		}
-		if !rechecking {
-			continue
-		}
-		holding, err := h.attempts(session.worker)
-		if err != nil {
+		if err := h.pass(session, news, stream); err != nil {
 			return err
 		}
-		if err := h.tell(session, holding, stream); err != nil {
+	}
+}
+
+// pass sends acknowledgements, and what the worker has not been told of the attempts that it holds: of those that it was
+// granted, or of all.
+func (h *host) pass(session *session, news news, stream trellisv1.WorkerService_SessionServer) error {
+	out := &outbox{stream: stream}
+	for _, ack := range news.acks {
+		if err := out.add(&trellisv1.SessionResponse{
+			Message: &trellisv1.SessionResponse_Acknowledgement{Acknowledgement: ack},
+		}, smallResponse); err != nil {
 			return err
 		}
+	}
+	var err error
+	if news.rechecking {
+		err = h.tellAll(session, out)
+	} else if len(news.granted) > 0 {
+		err = h.tellGranted(session, news.granted, out)
+	}
+	if err != nil {
+		return err
+	}
+	return out.flush()
+}
+
+const (
+	// outboxBytes is about how many bytes of responses are sent in one message.
+	outboxBytes = 128 << 10
+	// smallResponse is what an acknowledgement or a stop order takes at most, but for a reason.
+	smallResponse = 64
+)
+
+// outbox sends responses in batches.
+type outbox struct {
+	stream  trellisv1.WorkerService_SessionServer
+	waiting []*trellisv1.SessionResponse
+	bytes   int
+}
+
+// add sends a response of so many bytes, at the latest when the outbox is flushed.
+func (o *outbox) add(response *trellisv1.SessionResponse, bytes int) error {
+	o.waiting = append(o.waiting, response)
+	o.bytes += bytes
+	if o.bytes < outboxBytes {
+		return nil
+	}
+	return o.flush()
+}
+
+// flush sends what waits.
+func (o *outbox) flush() error {
+	waiting := o.waiting
+	o.waiting, o.bytes = nil, 0
+	switch len(waiting) {
+	case 0:
+		return nil
+	case 1:
+		return o.stream.Send(waiting[0])
+	default:
+		return o.stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Batch{
+			Batch: &trellisv1.SessionResponses{Responses: waiting},
+		}})
 	}
 }
 
@@ -104,62 +152,92 @@ func (h *host) attempts(worker string) (map[uint64]*trellisv1.Run, error) {
 	return holding, nil
 }
 
-// tell sends what the worker has not been told of the attempts that it holds.
-func (h *host) tell(
-	session *session, holding map[uint64]*trellisv1.Run, stream trellisv1.WorkerService_SessionServer,
-) error {
+// tellAll compares the store with what the worker has been told, and sends the difference.
+func (h *host) tellAll(session *session, out *outbox) error {
+	holding, err := h.attempts(session.worker)
+	if err != nil {
+		return err
+	}
 	for _, attempt := range session.gone(holding) {
 		stop := &trellisv1.Stop{Attempt: attempt, Reason: "the run is no longer this worker's: its study was paused, " +
 			"canceled or deleted, or its lease ran out"}
 		message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Stop{Stop: stop}}
-		if err := stream.Send(message); err != nil {
+		if err := out.add(message, proto.Size(message)); err != nil {
 			return err
 		}
 	}
-	for attempt, run := range holding {
-		if session.knows(attempt) {
-			continue
+	snapshot := h.store.Snapshot()
+	for _, run := range holding {
+		if err := h.assign(session, snapshot, run, out); err != nil {
+			return err
 		}
-		snapshot := h.store.Snapshot()
-		study, err := snapshot.Study(nil, run.GetStudy())
+	}
+	return nil
+}
+
+// tellGranted sends the runs that were just granted to the worker, if it still holds them.
+func (h *host) tellGranted(session *session, granted []*trellisv1.Grant, out *outbox) error {
+	snapshot := h.store.Snapshot()
+	for _, grant := range granted {
+		run, err := snapshot.Run(nil, grant.GetStudy(), grant.GetRun())
 		if errors.Is(err, results.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		until := pruning.Stage(study, run)
-		if auditing.BeingAudited(run) {
-			until = run.GetParameters().GetMaxEpochs()
+		if run.GetWorker() != session.worker {
+			continue
 		}
-		config := grid.RunConfigFor(study, run, h.numerics, until)
-		if shorter := auditing.ShorterMaxEpochs(run); shorter > 0 {
-			config.Parameters = proto.CloneOf(config.Parameters)
-			config.Parameters.MaxEpochs = shorter
-		}
-		if config.Milestones, err = askedOf(snapshot, run, config); err != nil {
-			return err
-		}
-		assignment := &trellisv1.Assignment{
-			Study: run.GetStudy(), Run: run.GetId(), Attempt: attempt, Config: config,
-			Checkpoint: trajectory.LastCheckpoint(run), Epochs: run.GetEpochs(),
-		}
-		if program := config.GetProgram(); program.GetResumable() && assignment.Checkpoint != nil {
-			if assignment.History, err = historyOf(snapshot, run, config, assignment.Checkpoint.GetEpoch()); err != nil {
-				return err
-			}
-		}
-		if auditing.FromStart(run) {
-			// Whatever is recorded is compared with what the attempt reports, from the first epoch on.
-			assignment.Checkpoint, assignment.Epochs, assignment.FromStart = nil, 0, true
-		}
-		session.tell(attempt)
-		message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Assignment{Assignment: assignment}}
-		if err := stream.Send(message); err != nil {
+		if err := h.assign(session, snapshot, run, out); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// assign sends a run that the worker holds, unless it has been told of the attempt.
+func (h *host) assign(
+	session *session, snapshot *results.Snapshot, run *trellisv1.Run, out *outbox,
+) error {
+	if session.knows(run.GetAttempt()) {
+		return nil
+	}
+	study, err := snapshot.Study(nil, run.GetStudy())
+	if errors.Is(err, results.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	until := pruning.Stage(study, run)
+	if auditing.BeingAudited(run) {
+		until = run.GetParameters().GetMaxEpochs()
+	}
+	config := grid.RunConfigFor(study, run, h.numerics, until)
+	if shorter := auditing.ShorterMaxEpochs(run); shorter > 0 {
+		config.Parameters = proto.CloneOf(config.Parameters)
+		config.Parameters.MaxEpochs = shorter
+	}
+	if config.Milestones, err = askedOf(snapshot, run, config); err != nil {
+		return err
+	}
+	assignment := &trellisv1.Assignment{
+		Study: run.GetStudy(), Run: run.GetId(), Attempt: run.GetAttempt(), Config: config,
+		Checkpoint: trajectory.LastCheckpoint(run), Epochs: run.GetEpochs(),
+	}
+	if program := config.GetProgram(); program.GetResumable() && assignment.Checkpoint != nil {
+		if assignment.History, err = historyOf(snapshot, run, config, assignment.Checkpoint.GetEpoch()); err != nil {
+			return err
+		}
+	}
+	if auditing.FromStart(run) {
+		// Whatever is recorded is compared with what the attempt reports, from the first epoch on.
+		assignment.Checkpoint, assignment.Epochs, assignment.FromStart = nil, 0, true
+	}
+	session.tell(run.GetAttempt())
+	message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Assignment{Assignment: assignment}}
+	return out.add(message, proto.Size(message))
 }
 
 // askedOf returns the epochs at which an attempt must report the test loss: those at which trials of any study end.
