@@ -23,6 +23,8 @@ const (
 	// maxRequests is the maximum number of requests in one message, and maxOutcome what an outcome takes at most.
 	maxRequests = 1024
 	maxOutcome  = 8 << 10
+	// maxHeartbeats is how many heartbeats are remembered that are not confirmed: more than fit into a lease.
+	maxHeartbeats = 16
 	// goodbyeTimeout is how long the coordinator may take to end the session after goodbye.
 	goodbyeTimeout = 5 * time.Second
 )
@@ -207,10 +209,15 @@ func (w *Worker) unacknowledged() (bytes int) {
 	return bytes
 }
 
-// beat returns the next heartbeat, and remembers when it was sent.
+// beat returns the next heartbeat, and remembers when it was sent. Only the last ones are worth it: a worker that holds
+// nothing gets no confirmations.
 func (w *Worker) beat() *trellisv1.Heartbeat {
-	w.session.heartbeats = append(w.session.heartbeats, time.Now())
-	heartbeat := &trellisv1.Heartbeat{Number: w.session.first + uint64(len(w.session.heartbeats)) - 1}
+	s := w.session
+	if len(s.heartbeats) == maxHeartbeats {
+		s.heartbeats, s.first = slices.Delete(s.heartbeats, 0, 1), s.first+1
+	}
+	s.heartbeats = append(s.heartbeats, time.Now())
+	heartbeat := &trellisv1.Heartbeat{Number: s.first + uint64(len(s.heartbeats)) - 1}
 	for _, a := range w.attempts {
 		heartbeat.Attempts = append(heartbeat.Attempts,
 			&trellisv1.AttemptProgress{Attempt: a.number(), Steps: a.steps.Load()})

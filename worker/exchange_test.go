@@ -106,3 +106,22 @@ func TestWhatIsNotAcknowledgedIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// A worker that holds nothing gets no confirmations of its heartbeats, however long it is connected. Those that it remembers
+// are the last ones.
+func TestHeartbeatsThatAreNotConfirmedAreForgotten(t *testing.T) {
+	w := &Worker{session: &session{first: 1}}
+	for number := range uint64(1000) {
+		if heartbeat := w.beat(); heartbeat.GetNumber() != number+1 {
+			t.Fatalf("heartbeat %d has the number %d", number+1, heartbeat.GetNumber())
+		}
+	}
+	if n := len(w.session.heartbeats); n != maxHeartbeats {
+		t.Errorf("%d heartbeats are remembered", n)
+	}
+	last := w.session.heartbeats[maxHeartbeats-1]
+	w.renew(&trellisv1.LeaseRenewal{Heartbeat: 1000})
+	if !w.contact.Equal(last) || len(w.session.heartbeats) > 0 {
+		t.Errorf("after the last one is confirmed: contact at %v, %d remembered", w.contact, len(w.session.heartbeats))
+	}
+}

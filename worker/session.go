@@ -90,6 +90,8 @@ type session struct {
 	// the first of them.
 	heartbeats []time.Time
 	first      uint64
+	// ticks is how many heartbeats there was time for.
+	ticks int
 	// idle says that the writer is ready for a request.
 	idle bool
 	// outputs are requests for what programs write, which are not answered yet.

@@ -240,7 +240,10 @@ func (w *Worker) loop() error {
 		case <-w.heartbeat:
 			// Reset this only now: if sessions end as soon as they begin, they must not be retried without a pause.
 			w.failures = 0
-			w.session.heartbeatDue = true
+			// Every second one is enough of a worker that holds nothing.
+			if w.session.ticks++; len(w.attempts) > 0 || w.session.ticks%2 == 0 {
+				w.session.heartbeatDue = true
+			}
 		case <-w.clock:
 		case <-w.fence:
 			if w.denied {

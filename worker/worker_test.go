@@ -199,7 +199,8 @@ func TestHeartbeat(t *testing.T) {
 			if heartbeat == nil || len(heartbeat.GetAttempts()) > 0 {
 				t.Errorf("got %v, want a heartbeat without attempts", heartbeat)
 			}
-			if at := time.Since(start); at != time.Duration(i)*1500*time.Millisecond {
+			// It holds nothing, so every second one is enough.
+			if at := time.Since(start); at != time.Duration(i)*3*time.Second {
 				t.Errorf("heartbeat %d came after %v", i, at)
 			}
 		}

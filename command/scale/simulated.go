@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -15,6 +16,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
@@ -30,6 +32,8 @@ type simulated struct {
 	stream  trellisv1.WorkerService_SessionClient
 	sending sync.Mutex
 	mu      sync.Mutex
+	// training is how many runs it has.
+	training int
 	// freed has when slots became free that have no run again.
 	freed []time.Time
 }
@@ -70,6 +74,7 @@ func (s *simulated) run(ctx context.Context, conn *grpc.ClientConn) error {
 func (s *simulated) fill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.training++
 	if len(s.freed) > 0 {
 		s.waited(time.Since(s.freed[0]))
 		s.freed = s.freed[1:]
@@ -96,6 +101,7 @@ func (s *simulated) train(assignment *trellisv1.Assignment) {
 		}
 	}
 	s.mu.Lock()
+	s.training--
 	s.freed = append(s.freed, time.Now())
 	s.mu.Unlock()
 	_ = s.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Outcome{Outcome: &trellisv1.Outcome{
@@ -128,8 +134,18 @@ func (s *simulated) beat(ctx context.Context, interval time.Duration) {
 		}}) != nil {
 			return
 		}
-		timer.Reset(interval)
+		timer.Reset(s.pause(interval))
 	}
+}
+
+// pause is how long a worker waits for its next heartbeat: twice as long while it holds nothing.
+func (s *simulated) pause(interval time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.training == 0 {
+		return 2 * interval
+	}
+	return interval
 }
 
 // workersVariable makes this process a number of simulated workers: see crowd.
@@ -156,6 +172,15 @@ func (l *lab) startCrowd(c crowd) (*process, error) {
 	return p, l.launch(p)
 }
 
+// hostOf is the loopback address of the n-th connection: a host has a thousand, as many as a coordinator takes from one.
+func hostOf(n int) net.IP { return net.IPv4(127, 1, 0, byte(1+n/1000)) }
+
+// from connects from an address.
+func from(host net.IP) func(context.Context, string) (net.Conn, error) {
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: host}}
+	return func(ctx context.Context, address string) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", address) }
+}
+
 // becameWorkers makes this process what workersVariable says, until SIGTERM. It writes how long slots waited, in
 // microseconds, and which sessions ended early. It returns false in a process that measures.
 func becameWorkers() bool {
@@ -177,7 +202,9 @@ func becameWorkers() bool {
 		if n%c.sessions == 0 {
 			var err error
 			conn, err = grpc.NewClient("passthrough:///"+c.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-				grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10))
+				grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10),
+				grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+				grpc.WithContextDialer(from(hostOf((c.first+n)/c.sessions))))
 			if err != nil {
 				fmt.Println("session:", err)
 				return true

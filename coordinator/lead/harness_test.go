@@ -198,12 +198,14 @@ func (w *testWorker) Recv() (*trellisv1.SessionRequest, error) {
 }
 
 func (w *testWorker) Send(response *trellisv1.SessionResponse) error {
-	select {
-	case w.gotten <- response:
-		return nil
-	default:
-		return errors.New("the worker has not read for long")
+	for _, part := range response.Parts() {
+		select {
+		case w.gotten <- part:
+		default:
+			return errors.New("the worker has not read for long")
+		}
 	}
+	return nil
 }
 
 func (w *testWorker) send(request *trellisv1.SessionRequest) {

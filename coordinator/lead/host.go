@@ -186,9 +186,8 @@ func (h *host) entriesOf(
 func (h *host) handle(ctx context.Context, session *session, request *trellisv1.SessionRequest) error {
 	switch message := request.GetMessage().(type) {
 	case *trellisv1.SessionRequest_Heartbeat:
-		session.heartbeat.Store(message.Heartbeat.GetNumber())
 		h.leases.progress(session.worker, message.Heartbeat)
-		session.recheck()
+		session.beat(message.Heartbeat.GetNumber())
 	case *trellisv1.SessionRequest_Reports, *trellisv1.SessionRequest_Outcome:
 		entries, err := h.entriesOf(ctx, session, request)
 		if err != nil {

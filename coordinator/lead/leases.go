@@ -55,10 +55,14 @@ type standstill struct {
 	started, since time.Time
 }
 
-// endings ends sessions, except for those that are only not being read.
+// endings ends sessions, except for those that are only not being read, and refreshes the others.
 type endings interface {
 	end(worker string, cause error)
 	heldUp(worker string) bool
+	// refresh tells workers that are held up that they are, and recheck has a session compare the store with what its
+	// worker was told.
+	refresh()
+	recheck(worker string)
 }
 
 // putter takes what is to be recorded.
@@ -151,6 +155,7 @@ func (l *leases) check(ctx context.Context, now time.Time) error {
 		}
 	}
 	l.failing.forget(live)
+	l.sessions.refresh()
 	for _, worker := range l.silent(live, now) {
 		if err := l.expire(ctx, worker); err != nil {
 			return err
@@ -250,11 +255,15 @@ func (l *leases) endHung(ctx context.Context, live []*trellisv1.Worker, now time
 	snapshot := l.store.Snapshot()
 	var held []*trellisv1.Run
 	for _, worker := range live {
+		if worker.GetRuns() == 0 {
+			continue
+		}
 		runs, err := snapshot.RunsHeldBy(nil, worker.GetName())
 		if err != nil {
 			return err
 		}
 		held = append(held, runs...)
+		l.sessions.recheck(worker.GetName())
 	}
 	for _, run := range held {
 		stood, hung := l.stands(run, now)

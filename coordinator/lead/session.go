@@ -34,12 +34,14 @@ type session struct {
 	ended atomic.Bool
 	// heldUp says that the session is not read for now: see sessions.heldUp.
 	heldUp atomic.Bool
-	// heartbeat is the number of the last heartbeat that has arrived.
-	heartbeat atomic.Uint64
 	// notice has an element when there may be news: see take.
 	notice chan struct{}
 
 	mu sync.Mutex
+	// heartbeat is the number of the last heartbeat that has arrived, and renewed that of the last of which the worker was
+	// told. Renewing says that it is to be told now.
+	heartbeat, renewed uint64
+	renewing           bool
 	// acks waits to be sent, by attempt. Merged, so that it is no larger than the number of attempts, and at most
 	// maxAcks: what a worker sends names any attempt it likes.
 	acks map[uint64]*trellisv1.Acknowledgement
@@ -95,6 +97,30 @@ func (s *session) end(cause error) {
 // hasEnded says whether end has been called, or the session's term has ended. What a session reads at that moment may
 // be queued after the queue has been emptied, and must not wait there for a later term.
 func (s *session) hasEnded() bool { return s != nil && (s.ended.Load() || s.term.Err() != nil) }
+
+// beat records a heartbeat. A worker that holds attempts is told of it: its lease begins again. One that holds none is told
+// with its next assignment, which saves a message for each heartbeat of thousands of idle workers.
+func (s *session) beat(number uint64) {
+	s.mu.Lock()
+	s.heartbeat = number
+	s.renewing = s.renewing || len(s.told) > 0
+	renewing := s.renewing
+	s.mu.Unlock()
+	if renewing {
+		s.notify()
+	}
+}
+
+// refresh tells the worker that it is held up, if it is.
+func (s *session) refresh() {
+	if !s.heldUp.Load() {
+		return
+	}
+	s.mu.Lock()
+	s.renewing = true
+	s.mu.Unlock()
+	s.notify()
+}
 
 // holdUp says that the session is not read until released is called.
 func (s *session) holdUp() (released func()) {
@@ -185,6 +211,7 @@ func (s *session) grant(run *trellisv1.Grant) {
 
 // news is what a session is to tell its worker.
 type news struct {
+	renewal    *trellisv1.LeaseRenewal
 	acks       map[uint64]*trellisv1.Acknowledgement
 	asked      []*trellisv1.OutputRequest
 	granted    []*trellisv1.Grant
@@ -195,18 +222,22 @@ type news struct {
 func (s *session) take() news {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	news := news{acks: s.acks, asked: s.asked, granted: s.granted, rechecking: s.rechecking}
+	news := news{asked: s.asked, granted: s.granted, rechecking: s.rechecking}
+	if s.renewing || (len(s.granted) > 0 || s.rechecking) && s.heartbeat > s.renewed {
+		news.renewal = &trellisv1.LeaseRenewal{Heartbeat: s.heartbeat, HeldUp: s.heldUp.Load()}
+		s.renewing, s.renewed = false, s.heartbeat
+	}
 	s.asked, s.granted, s.rechecking = nil, nil, false
 	if len(s.acks) == 0 {
 		return news
 	}
-	for attempt, ack := range s.acks {
+	news.acks, s.acks = s.acks, map[uint64]*trellisv1.Acknowledgement{}
+	for attempt, ack := range news.acks {
 		if ack.GetOutcome() {
 			delete(s.finishing, attempt)
 			delete(s.told, attempt)
 		}
 	}
-	s.acks = map[uint64]*trellisv1.Acknowledgement{}
 	return news
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -90,4 +91,73 @@ func TestReportsWithoutLossesAreAcknowledged(t *testing.T) {
 	if acks := session.take().acks; len(acks) != 1 || acks[7].GetEpoch() != 6 {
 		t.Errorf("acknowledged: %v, want epochs up to 6", acks)
 	}
+}
+
+// Heartbeats of a worker that holds nothing are not answered. It learns with its first assignment how young its lease is, and
+// from then on of each heartbeat that has arrived.
+func TestIdleWorkersAreNotAnswered(t *testing.T) {
+	leading(t, func(l *Leader, log *testLog) {
+		w := connect(log, l, hello("worker"))
+		if response := <-w.gotten; response.GetWelcome() == nil {
+			t.Fatalf("got %v, want a welcome", response)
+		}
+		beat := func(number uint64) {
+			w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{
+				Heartbeat: &trellisv1.Heartbeat{Number: number},
+			}})
+			synctest.Wait()
+		}
+		for number := range uint64(3) {
+			beat(number + 1)
+		}
+		time.Sleep(testLease / 4)
+		synctest.Wait()
+		if len(w.gotten) > 0 {
+			t.Errorf("an idle worker is answered %v", <-w.gotten)
+		}
+		log.create("study", 4)
+		synctest.Wait()
+		for _, want := range []uint64{3, 4} {
+			if renewal := (<-w.gotten).GetRenewal(); renewal.GetHeartbeat() != want {
+				t.Errorf("got %v, want the renewal of heartbeat %d", renewal, want)
+			}
+			if want == 3 {
+				w.assignment()
+				beat(4)
+			}
+		}
+	})
+}
+
+// A batch is recorded in its order. It may have nothing that is to be sent by itself.
+func TestBatchesAreRecordedInOrder(t *testing.T) {
+	leading(t, func(l *Leader, log *testLog) {
+		log.create("study", 2)
+		w := connect(log, l, hello("worker"))
+		a := w.assignment()
+		batch := func(requests ...*trellisv1.SessionRequest) *trellisv1.SessionRequest {
+			return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Batch{
+				Batch: &trellisv1.SessionRequests{Requests: requests},
+			}}
+		}
+		w.send(batch(reportsRequest(reportOf(a, 1)), reportsRequest(reportOf(a, 2)), &trellisv1.SessionRequest{
+			Message: &trellisv1.SessionRequest_Outcome{Outcome: &trellisv1.Outcome{
+				Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Success_{
+					Success: &trellisv1.Outcome_Success{
+						StopReason: trellisv1.StopReason_STOP_REASON_MAX_EPOCHS, Epochs: 2,
+					},
+				},
+			}},
+		}))
+		synctest.Wait()
+		run, err := log.store.Snapshot().Run(nil, a.GetStudy(), a.GetRun())
+		if err != nil || run.GetState() != trellisv1.RunState_RUN_STATE_SUCCEEDED {
+			t.Errorf("the run is %v, %v", run, err)
+		}
+		w.send(batch(batch(reportsRequest(reportOf(a, 1)))))
+		<-w.ended
+		if status.Code(w.why) != codes.InvalidArgument {
+			t.Errorf("a batch in a batch ends the session with %v", w.why)
+		}
+	})
 }

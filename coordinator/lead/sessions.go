@@ -87,6 +87,15 @@ func (s *sessions) recheck(worker string) {
 	open.recheck()
 }
 
+// refresh tells the workers whose sessions are held up that they are.
+func (s *sessions) refresh() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, open := range s.byWorker {
+		open.refresh()
+	}
+}
+
 // recheckAll is recheck for all workers.
 func (s *sessions) recheckAll() {
 	s.mu.Lock()

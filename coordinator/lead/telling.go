@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -43,43 +42,36 @@ func (h *host) send(
 		return err
 	}
 	session.recheck()
-	ticker := time.NewTicker(h.lease / heartbeatsPerLease)
-	defer ticker.Stop()
-	renewed := uint64(0)
 	for {
 		select {
-		case <-ticker.C:
-			renewal := &trellisv1.LeaseRenewal{Heartbeat: session.heartbeat.Load(), HeldUp: session.heldUp.Load()}
-			if renewal.Heartbeat == renewed && !renewal.HeldUp {
-				continue
-			}
-			renewed = renewal.Heartbeat
-			message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Renewal{Renewal: renewal}}
-			if err := stream.Send(message); err != nil {
-				return err
-			}
-			continue
 		case <-session.notice:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		news := session.take()
-		for _, request := range news.asked {
-			message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Output{Output: request}}
-			if err := stream.Send(message); err != nil {
-				return err
-			}
-		}
-		if err := h.pass(session, news, stream); err != nil {
+		if err := h.pass(session, session.take(), stream); err != nil {
 			return err
 		}
 	}
 }
 
-// pass sends acknowledgements, and what the worker has not been told of the attempts that it holds: of those that it was
+// pass sends the news, and with them what the worker has not been told of the attempts that it holds: of those that it was
 // granted, or of all.
 func (h *host) pass(session *session, news news, stream trellisv1.WorkerService_SessionServer) error {
+	for _, request := range news.asked {
+		message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Output{Output: request}}
+		if err := stream.Send(message); err != nil {
+			return err
+		}
+	}
 	out := &outbox{stream: stream}
+	if news.renewal != nil {
+		// First: a worker that was idle learns with its assignment that its lease is young.
+		if err := out.add(&trellisv1.SessionResponse{
+			Message: &trellisv1.SessionResponse_Renewal{Renewal: news.renewal},
+		}, smallResponse); err != nil {
+			return err
+		}
+	}
 	for _, ack := range news.acks {
 		if err := out.add(&trellisv1.SessionResponse{
 			Message: &trellisv1.SessionResponse_Acknowledgement{Acknowledgement: ack},
