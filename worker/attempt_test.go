@@ -23,7 +23,10 @@ func TestTwoCheckpointsOfOneEpoch(t *testing.T) {
 	send := func(want ...string) {
 		t.Helper()
 		for _, want := range append(want, "") {
-			got := a.next()
+			got := a.nextCheckpoint()
+			if got == nil {
+				got = a.nextOutcome()
+			}
 			text := got.GetCheckpoint().GetCheckpoint().GetSha256()
 			if got.GetOutcome() != nil {
 				text = "outcome"
