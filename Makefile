@@ -1,4 +1,4 @@
-# The habits: make demo, test, python, race, check, bench, bench-peers, mutants, soak, generate, man, release.
+# The habits: make demo, test, python, race, check, bench, bench-peers, bench-scale, mutants, soak, generate, man, release.
 
 SHELL := bash
 GO ?= go
@@ -7,7 +7,7 @@ BUILD := .build
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: all trellis demo test python race check bench bench-peers mutants soak generate man release clean
+.PHONY: all trellis demo test python race check bench bench-peers bench-scale mutants soak generate man release clean
 
 all: trellis
 
@@ -69,6 +69,13 @@ bench-peers:
 	$(GO) build -o $(BUILD)/peers ./trainer/peers
 	$$(command -v taskset >/dev/null && echo taskset -c 0) $(BUILD)/peers
 	$(BUILD)/peers -tsne -rounds 1
+
+# Many trials, many idle workers, many busy slots: what a coordinator and its workers do as processes. Five minutes.
+bench-scale: trellis
+	$(GO) build -o $(BUILD)/scale ./command/scale
+	$(BUILD)/scale throughput
+	$(BUILD)/scale idle
+	$(BUILD)/scale latency
 
 # Plants known bugs one by one: the tests must catch each. Half an hour.
 mutants:

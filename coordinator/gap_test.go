@@ -60,7 +60,7 @@ func TestWhatFollowsARefusalIsNotRecordedWithoutIt(t *testing.T) {
 		refused := false
 		h.log.hook(func(l *hookedLog) {
 			l.refusing = func(command *trellisv1.Command) error {
-				if command.GetRecord() == nil || refused {
+				if command.GetRecord() == nil && command.GetRecordAndGrant() == nil || refused {
 					return nil
 				}
 				refused = true

@@ -103,7 +103,7 @@ func TestHostileCoordinatorProcess(t *testing.T) {
 				wait := blocked
 				log.hook(func(l *hookedLog) {
 					l.proposing = func(command *trellisv1.Command) {
-						if command.GetRecord() != nil {
+						if command.GetRecord() != nil || command.GetRecordAndGrant() != nil {
 							<-wait
 						}
 					}

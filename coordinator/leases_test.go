@@ -168,7 +168,7 @@ func TestAWorkerThatIsNotReadFromIsNotSilent(t *testing.T) {
 		released := make(chan struct{})
 		h.log.hook(func(l *hookedLog) {
 			l.proposing = func(command *trellisv1.Command) {
-				if command.GetRecord() != nil {
+				if command.GetRecord() != nil || command.GetRecordAndGrant() != nil {
 					<-released
 				}
 			}

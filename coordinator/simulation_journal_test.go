@@ -150,6 +150,16 @@ func (j *journal) judge(index uint64, command *trellisv1.Command, answer any) {
 		for i, entry := range change.Record.GetEntries() {
 			j.record(index, entry, refusals[i])
 		}
+	case *trellisv1.Command_RecordAndGrant:
+		entries := change.RecordAndGrant.GetRecord().GetEntries()
+		for i, entry := range entries {
+			j.record(index, entry, refusals[i])
+		}
+		for i, grant := range change.RecordAndGrant.GetGrant().GetGrants() {
+			if refusals[len(entries)+i] == nil {
+				j.grant(results.AttemptNumber(index, i), grant)
+			}
+		}
 	}
 }
 

@@ -31,7 +31,7 @@ var (
 	_ replication.Checker      = stateMachine{}
 )
 
-// Apply returns one error per entry for record and grant commands, nil if the entry was accepted. For an extension or a
+// Apply returns one error per entry for commands that record and grant, nil if the entry was accepted. For an extension or a
 // retry it returns the number of changes, or an error. For every other command it returns an error or nil. For a
 // command that it does not understand it returns replication.Fatal: a replica that skipped it would no longer have the
 // same state as the others.
@@ -99,6 +99,10 @@ func (m stateMachine) change(
 		return m.store.Grant(index, now, change.Grant.GetGrants())
 	case *trellisv1.Command_Record:
 		return m.store.Record(index, now, rules, change.Record.GetEntries())
+	case *trellisv1.Command_RecordAndGrant:
+		both := change.RecordAndGrant
+		refused := m.store.Record(index, now, rules, both.GetRecord().GetEntries())
+		return append(refused, m.store.Grant(index, now, both.GetGrant().GetGrants())...)
 	case *trellisv1.Command_SetWorker:
 		return m.store.SetWorker(index, now, rules, change.SetWorker.GetWorker())
 	case *trellisv1.Command_ExtendStudy:

@@ -61,8 +61,8 @@ func Models() []Model {
 	return models
 }
 
-// described has the descriptions of all models, which must not be changed: a run that takes no time would spend it on making
-// them.
+// described has the descriptions of all models, which must not be changed: a run that takes no time would spend it on
+// making them.
 var described = sync.OnceValue(Models)
 
 // place returns where a model is among the definitions, or -1.

@@ -128,8 +128,8 @@ func (a *attempt) acknowledge(epoch, checkpoint uint32) {
 
 func epochOf(report *trellisv1.CheckpointReport) uint32 { return report.GetCheckpoint().GetEpoch() }
 
-// nextCheckpoint returns the attempt's next report of a checkpoint, or nil if there is none. It marks it as sent. It follows
-// the reports of its epochs.
+// nextCheckpoint returns the attempt's next report of a checkpoint, or nil if there is none. It marks it as sent. It
+// follows the reports of its epochs.
 func (a *attempt) nextCheckpoint() *trellisv1.SessionRequest {
 	if a.checkpointsSent == len(a.checkpoints) {
 		return nil

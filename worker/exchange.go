@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	// maxBatch is the maximum number of reports in one request, about 100 kB if they are losses alone, and maxBatchBytes
-	// its maximum size.
+	// maxBatch is the maximum number of reports in one request, about 100 kB if they are losses alone, and
+	// maxBatchBytes its maximum size.
 	maxBatch      = 4096
 	maxBatchBytes = trellisv1.MaxSessionRequest / 2
-	// unacknowledgedBytes and unacknowledgedSlotBytes, for each slot, are how many bytes of reports are sent before they
-	// are acknowledged. While its log is slow, a coordinator holds so much of each of thousands of workers.
+	// unacknowledgedBytes and unacknowledgedSlotBytes, for each slot, are how many bytes of reports are sent before
+	// they are acknowledged. While its log is slow, a coordinator holds so much of each of thousands of workers.
 	unacknowledgedBytes     = 8 << 10
 	unacknowledgedSlotBytes = 256
 	// elementHeader is what an element of a message takes besides itself, at most.
@@ -174,8 +174,8 @@ func (w *Worker) appendOutcomes(requests []*trellisv1.SessionRequest, left *int)
 	return requests
 }
 
-// nextBatch returns the next reports of all attempts that fit into so many bytes, and how many they take. It marks them as
-// sent. It returns none while too much is not acknowledged.
+// nextBatch returns the next reports of all attempts that fit into so many bytes, and how many they take. It marks them
+// as sent. It returns none while too much is not acknowledged.
 func (w *Worker) nextBatch(most int) (batch *trellisv1.ReportBatch, bytes int) {
 	batch = &trellisv1.ReportBatch{}
 	unacknowledged := w.unacknowledged()

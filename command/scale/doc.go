@@ -1,10 +1,10 @@
 // Command scale measures how a coordinator does with many trials, many workers and many busy slots. It starts the
 // coordinator and its workers as processes, with a data directory, and prints what they did and what it cost.
 //
-//	go run ./command/scale -trellis ./trellis throughput -trials 100000   # runs that take no time, from the first to the last
-//	go run ./command/scale -trellis ./trellis idle -workers 10000         # workers that hold nothing
-//	go run ./command/scale -trellis ./trellis latency -slots 1000         # how long a freed slot waits for its next run
+//	go run ./command/scale throughput -trials 100000  # runs that take no time, from the first to the last
+//	go run ./command/scale idle -workers 10000        # workers that hold nothing
+//	go run ./command/scale latency -slots 1000        # how long a freed slot waits for its next run
 //
-// Processor time is the kernel's, so figures are of Linux. On a machine that does other things at the same time, compare
-// processor time rather than rates.
+// It measures ./trellis, or what -trellis names. Processor time is the kernel's, so figures are of Linux. On a machine
+// that does other things at the same time, compare processor time rather than rates.
 package main

@@ -15,13 +15,14 @@ func idle(ctx context.Context, l *lab, args []string) error {
 	flags := flag.NewFlagSet("idle", flag.ContinueOnError)
 	workers := flags.Int("workers", 10_000, "`number` of workers")
 	each := flags.Int("each", 5000, "`number` of workers of each process")
-	sessions := flags.Int("sessions", 1, "`number` of workers that share a connection, to stay below a limit on open files")
+	sessions := flags.Int("sessions", 1, "`number` of workers on a connection, to stay below a limit on open files")
 	watch := flags.Duration("for", time.Minute, "`time` to measure")
 	lease := flags.Duration("lease", 15*time.Second, "`time` that a worker may be silent")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	coordinator, err := l.startCoordinator(ctx, "--lease", lease.String())
+	coordinator, err := l.startCoordinator(ctx, "--lease", lease.String(), "--limits",
+		fmt.Sprintf("sessions=%[1]d,sessions-each=%[1]d,calls=%[2]d,calls-each=%[2]d", *workers+1, 2**workers+100))
 	if err != nil {
 		return err
 	}
@@ -48,8 +49,9 @@ func idle(ctx context.Context, l *lab, args []string) error {
 	took := time.Since(from)
 	used = coordinator.processorTime() - used
 	now, _ := coordinator.memory()
-	fmt.Fprintf(l.out, "%d idle workers, lease %v, for %v: %.3f of a core, %.1f kB a worker, load %s\n", *workers, *lease,
-		took.Round(time.Second), used.Seconds()/took.Seconds(), float64(now-before)/1e3/float64(*workers), loaded)
+	fmt.Fprintf(l.out, "%d idle workers, lease %v, for %v: %.3f of a core, %.1f kB a worker, load %s\n", *workers,
+		*lease, took.Round(time.Second), used.Seconds()/took.Seconds(), float64(now-before)/1e3/float64(*workers),
+		loaded)
 	if err := l.awaitWorkers(ctx, *workers); err != nil {
 		return err
 	}

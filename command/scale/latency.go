@@ -22,7 +22,7 @@ func latency(ctx context.Context, l *lab, args []string) error {
 	slots := flags.Int("slots", 1000, "`number` of slots in all")
 	each := flags.Int("each", 10, "`number` of slots of each worker")
 	epochs := flags.Int("epochs", 10, "`number` of epochs of each run")
-	epochTime := flags.Duration("epoch-time", 500*time.Millisecond, "`time` of an epoch, from half to three halves of it")
+	epochTime := flags.Duration("epoch-time", 500*time.Millisecond, "mean `time` of an epoch")
 	watch := flags.Duration("for", 30*time.Second, "`time` to measure")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -70,10 +70,11 @@ func latency(ctx context.Context, l *lab, args []string) error {
 	}
 	slices.Sort(waits)
 	at := func(part float64) float64 { return float64(waits[int(part*float64(len(waits)-1))]) / 1e3 }
-	fmt.Fprintf(l.out, "%d slots, %.0f runs/s, %.0f reports/s: a slot was free for %.1f ms at the median, %.1f ms at the 90th "+
-		"percentile, %.1f ms at the 99th, %.1f ms at most; the coordinator used %.2f of a core, load %s\n", *slots,
-		float64(len(waits))/took.Seconds(), float64(len(waits)**epochs)/took.Seconds(), at(0.5), at(0.9), at(0.99), at(1),
-		used.Seconds()/took.Seconds(), loaded)
+	fmt.Fprintf(l.out, "%d slots, %.0f runs/s, %.0f reports/s: a slot was free for %.1f ms at the median, "+
+		"%.1f ms at the 90th percentile, %.1f ms at the 99th, %.1f ms at most; the coordinator used %.2f of a core, "+
+		"load %s\n",
+		*slots, float64(len(waits))/took.Seconds(), float64(len(waits)**epochs)/took.Seconds(), at(0.5), at(0.9),
+		at(0.99), at(1), used.Seconds()/took.Seconds(), loaded)
 	return l.checkLogs("worker lost", "session: ")
 }
 

@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("scale", flag.ContinueOnError)
 	binary := flags.String("trellis", "./trellis", "`path` of the binary to measure")
 	dir := flags.String("dir", "", "`folder` for the data directory, on the disk to measure; default: a temporary one")
-	profile := flags.Duration("profile", 0, "profile the coordinator and the first worker for this `time` into the folder")
+	profile := flags.Duration("profile", 0, "profile processes for this `time`, into the folder")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -88,8 +88,8 @@ func (s *simulated) train(assignment *trellisv1.Assignment) {
 	for epoch := range epochs {
 		time.Sleep(time.Duration(pace * float64(config.GetSynthetic().GetEpochTime().AsDuration())))
 		reports := &trellisv1.Reports{
-			Study: assignment.GetStudy(), Run: assignment.GetRun(), Attempt: assignment.GetAttempt(), FirstEpoch: epoch + 1,
-			TrainLoss: []float64{1}, ValidationLoss: []float64{1}, Seconds: []float64{1},
+			Study: assignment.GetStudy(), Run: assignment.GetRun(), Attempt: assignment.GetAttempt(),
+			FirstEpoch: epoch + 1, TrainLoss: []float64{1}, ValidationLoss: []float64{1}, Seconds: []float64{1},
 		}
 		if epoch+1 == epochs {
 			reports.TestLoss = map[uint32]float64{epochs: 1}
@@ -118,8 +118,8 @@ func (s *simulated) send(request *trellisv1.SessionRequest) error {
 	return s.stream.Send(request)
 }
 
-// beat sends heartbeats until the session ends. The first comes some time within the interval, as those of workers do that
-// were not started together.
+// beat sends heartbeats until the session ends. The first comes some time within the interval, as those of workers do
+// that were not started together.
 func (s *simulated) beat(ctx context.Context, interval time.Duration) {
 	timer := time.NewTimer(rand.N(interval))
 	defer timer.Stop()
@@ -172,13 +172,16 @@ func (l *lab) startCrowd(c crowd) (*process, error) {
 	return p, l.launch(p)
 }
 
-// hostOf is the loopback address of the n-th connection: a host has a thousand, as many as a coordinator takes from one.
+// hostOf is the loopback address of the n-th connection: a host has a thousand, as many as a coordinator takes from
+// one.
 func hostOf(n int) net.IP { return net.IPv4(127, 1, 0, byte(1+n/1000)) }
 
 // from connects from an address.
 func from(host net.IP) func(context.Context, string) (net.Conn, error) {
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: host}}
-	return func(ctx context.Context, address string) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", address) }
+	return func(ctx context.Context, address string) (net.Conn, error) {
+		return dialer.DialContext(ctx, "tcp", address)
+	}
 }
 
 // becameWorkers makes this process what workersVariable says, until SIGTERM. It writes how long slots waited, in
@@ -201,7 +204,8 @@ func becameWorkers() bool {
 	for n := range c.count {
 		if n%c.sessions == 0 {
 			var err error
-			conn, err = grpc.NewClient("passthrough:///"+c.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+			conn, err = grpc.NewClient("passthrough:///"+c.address,
+				grpc.WithTransportCredentials(insecure.NewCredentials()),
 				grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10),
 				grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 				grpc.WithContextDialer(from(hostOf((c.first+n)/c.sessions))))

@@ -30,8 +30,8 @@ func throughput(ctx context.Context, l *lab, args []string) error {
 	}
 	var its []*process
 	for n := range *workers {
-		p, err := l.start(fmt.Sprint("worker-", n+1), "worker", "--coordinator", l.address, "--slots", strconv.Itoa(*slots),
-			"--cache-dir", filepath.Join(l.dir, "cache"))
+		p, err := l.start(fmt.Sprint("worker-", n+1), "worker", "--coordinator", l.address,
+			"--slots", strconv.Itoa(*slots), "--cache-dir", filepath.Join(l.dir, "cache"))
 		if err != nil {
 			return err
 		}
@@ -76,8 +76,8 @@ func (l *lab) followTenths(ctx context.Context, study string, coordinator *proce
 		}
 		progress := response.GetStudy().GetProgress()
 		s := stretch{
-			at: time.Now(), trials: progress.GetTrialsSucceeded() + progress.GetTrialsDiverged(), epochs: progress.GetEpochs(),
-			coordinator: coordinator.processorTime(),
+			at: time.Now(), trials: progress.GetTrialsSucceeded() + progress.GetTrialsDiverged(),
+			epochs: progress.GetEpochs(), coordinator: coordinator.processorTime(),
 		}
 		for _, worker := range workers {
 			s.workers += worker.processorTime()

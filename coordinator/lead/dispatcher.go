@@ -28,10 +28,13 @@ type dispatcher struct {
 	leases   silences
 	failing  *failing
 	data     absences
-	granted  prometheus.Counter
+	grants   prometheus.Counter
 	logger   *slog.Logger
 	// woken is rung when there may be runs and free slots.
 	woken bell
+	// granting has an element while runs are chosen, and until they are granted: nobody else chooses them as well. Whoever
+	// waits to put it there is next.
+	granting chan struct{}
 }
 
 // connections says which workers are connected.
@@ -54,15 +57,8 @@ func (d *dispatcher) run(ctx context.Context) {
 	ticker := time.NewTicker(dispatchInterval)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
-		runs, workers, err := d.plan(d.store.Snapshot())
-		if err != nil {
-			d.logger.Error("could not find runs and free workers", "error", err)
-		}
-		if len(runs) > 0 {
-			if err = d.grant(ctx, runs, workers); err == nil {
-				continue
-			}
-			d.logger.Debug("grants were refused", "grants", len(runs), "error", err)
+		if d.fill(ctx) {
+			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -70,6 +66,28 @@ func (d *dispatcher) run(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// fill grants runs to free slots, and says whether there may be more of both.
+func (d *dispatcher) fill(ctx context.Context) bool {
+	select {
+	case d.granting <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	defer d.granted()
+	runs, workers, err := d.plan(d.store.Snapshot())
+	if err != nil {
+		d.logger.Error("could not find runs and free workers", "error", err)
+	}
+	if len(runs) == 0 {
+		return false
+	}
+	if err := d.grant(ctx, runs, workers); err != nil {
+		d.logger.Debug("grants were refused", "grants", len(runs), "error", err)
+		return false
+	}
+	return true
 }
 
 // plan pairs the runs that come next with the workers of free slots.
@@ -85,6 +103,13 @@ func (d *dispatcher) plan(snapshot *results.Snapshot) (runs []*trellisv1.Run, wo
 	if len(slots) == 0 {
 		return nil, nil, nil
 	}
+	return d.pair(snapshot, slots, func(p *pairing) results.Choice { return p })
+}
+
+// pair chooses runs for slots, which are named by their workers.
+func (d *dispatcher) pair(
+	snapshot *results.Snapshot, slots []*trellisv1.Worker, choice func(*pairing) results.Choice,
+) (runs []*trellisv1.Run, workers []string, err error) {
 	var unknown error
 	ready := sync.OnceValue(func() (ready []*trellisv1.Worker) {
 		ready, unknown = snapshot.ReadyWorkers()
@@ -94,7 +119,7 @@ func (d *dispatcher) plan(snapshot *results.Snapshot) (runs []*trellisv1.Run, wo
 		failing: d.failing, data: d.data, now: time.Now(), slots: slots, ready: ready,
 		packing: newPacking(snapshot, ready),
 	}
-	runs, err = snapshot.ChooseRuns(len(slots), pairs)
+	runs, err = snapshot.ChooseRuns(len(slots), choice(pairs))
 	if err = errors.Join(err, unknown, pairs.packing.err); err != nil {
 		return nil, nil, err
 	}
@@ -134,13 +159,7 @@ func (d *dispatcher) freeSlots(workers []*trellisv1.Worker) (slots []*trellisv1.
 // grant leases runs to workers. The workers' sessions send the assignments when they see the leases in the store. It
 // returns an error if a grant was refused.
 func (d *dispatcher) grant(ctx context.Context, runs []*trellisv1.Run, workers []string) error {
-	grants, snapshot := make([]*trellisv1.Grant, len(runs)), d.store.Snapshot()
-	for i, run := range runs {
-		grants[i] = &trellisv1.Grant{Study: run.GetStudy(), Run: run.GetId(), Worker: workers[i]}
-		if place, err := snapshot.Place(run); err == nil {
-			grants[i].Place = &place
-		}
-	}
+	grants := grantsOf(d.store.Snapshot(), runs, workers)
 	answer, err := d.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Grant{
 		Grant: &trellisv1.GrantCommand{Grants: grants},
 	}})
@@ -151,6 +170,26 @@ func (d *dispatcher) grant(ctx context.Context, runs []*trellisv1.Run, workers [
 	if !ok || len(refusals) != len(grants) {
 		panic(fmt.Sprintf("lead: the state machine answered %d grants with %T", len(grants), answer))
 	}
+	return d.count(runs, grants, refusals)
+}
+
+// grantsOf leases each run to the worker at its place.
+func grantsOf(snapshot *results.Snapshot, runs []*trellisv1.Run, workers []string) []*trellisv1.Grant {
+	grants := make([]*trellisv1.Grant, len(runs))
+	for i, run := range runs {
+		grants[i] = &trellisv1.Grant{Study: run.GetStudy(), Run: run.GetId(), Worker: workers[i]}
+		if place, err := snapshot.Place(run); err == nil {
+			grants[i].Place = &place
+		}
+	}
+	return grants
+}
+
+// granted lets others choose runs.
+func (d *dispatcher) granted() { <-d.granting }
+
+// count counts the runs that were granted. It returns an error if a grant was refused.
+func (d *dispatcher) count(runs []*trellisv1.Run, grants []*trellisv1.Grant, refusals []error) (err error) {
 	granted := 0
 	for i, run := range runs {
 		if refusals[i] != nil {
@@ -159,10 +198,10 @@ func (d *dispatcher) grant(ctx context.Context, runs []*trellisv1.Run, workers [
 		}
 		granted++
 		if run.GetEpochs() > 0 {
-			d.logger.Info("run goes on", "study", run.GetStudy(), "run", run.GetId(), "worker", workers[i],
+			d.logger.Info("run goes on", "study", run.GetStudy(), "run", run.GetId(), "worker", grants[i].GetWorker(),
 				"after epoch", trajectory.LastCheckpoint(run).GetEpoch(), "recorded", run.GetEpochs())
 		}
 	}
-	d.granted.Add(float64(granted))
+	d.grants.Add(float64(granted))
 	return err
 }

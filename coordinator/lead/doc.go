@@ -3,7 +3,8 @@
 //
 //	dispatcher   PENDING runs and free slots in the store  ->  grants in the log
 //	host         attempts in the store                     ->  assignments and stop orders to one worker
-//	recorder     what workers send                         ->  records in the log, then acknowledgements
+//	recorder     what workers send                         ->  records in the log, with grants for the slots that become
+//	                                                           free, then acknowledgements
 //	leases       silent workers, runs without progress     ->  lost workers and hung attempts in the log
 //	settler      contenders that have no further seed      ->  extensions of their study in the log
 //	collector    references in the store                   ->  artifacts deleted

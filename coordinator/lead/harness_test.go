@@ -75,6 +75,10 @@ func (l *testLog) apply(index uint64, now *timestamppb.Timestamp, command *trell
 		return l.store.Grant(index, now, change.Grant.GetGrants())
 	case *trellisv1.Command_Record:
 		return l.store.Record(index, now, trajectory.LatestRules, change.Record.GetEntries())
+	case *trellisv1.Command_RecordAndGrant:
+		both := change.RecordAndGrant
+		refused := l.store.Record(index, now, trajectory.LatestRules, both.GetRecord().GetEntries())
+		return append(refused, l.store.Grant(index, now, both.GetGrant().GetGrants())...)
 	}
 	return fmt.Errorf("no test proposes %v", command)
 }
@@ -90,7 +94,7 @@ func (l *testLog) create(name string, epochs uint32) {
 // createAt adds a study of one run with a latent dimension. Studies with different ones share no runs.
 func (l *testLog) createAt(name string, latentDim, epochs uint32) {
 	l.Helper()
-	spec := grid.WithDefaults(&trellisv1.StudySpec{
+	l.createFrom(&trellisv1.StudySpec{
 		Name: name, Model: "synthetic",
 		Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
 			"latent_dim":    trellisv1.AxisOf(latentDim),
@@ -98,8 +102,13 @@ func (l *testLog) createAt(name string, latentDim, epochs uint32) {
 			"max_epochs":    trellisv1.AxisOf(epochs),
 		}}},
 	})
+}
+
+// createFrom adds a study.
+func (l *testLog) createFrom(spec *trellisv1.StudySpec) {
+	l.Helper()
 	_, err := l.ProposePatiently(l.ctx, &trellisv1.Command{Change: &trellisv1.Command_CreateStudy{
-		CreateStudy: &trellisv1.CreateStudyCommand{Spec: spec},
+		CreateStudy: &trellisv1.CreateStudyCommand{Spec: grid.WithDefaults(spec)},
 	}})
 	if err != nil {
 		l.Fatal(err)

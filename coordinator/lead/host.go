@@ -29,8 +29,8 @@ const maxMissing = 200
 // errAgain is for a worker that says hello in the middle of its session.
 var errAgain = status.Error(codes.InvalidArgument, "a worker must say hello only once, at the beginning of its session")
 
-// errMixed is for what must be sent by itself. A checkpoint waits until its artifact is copied, and must not have a turn
-// meanwhile: see the coordinator's Reading.
+// errMixed is for what must be sent by itself. A checkpoint waits until its artifact is copied, and must not have a
+// turn meanwhile: see the coordinator's Reading.
 var errMixed = status.Error(codes.InvalidArgument, "a batch may have reports and outcomes only")
 
 // host serves the sessions of workers: it records what they send, and tells them which attempts they hold according to
@@ -201,7 +201,8 @@ func (h *host) handle(ctx context.Context, session *session, request *trellisv1.
 	case *trellisv1.SessionRequest_Drain:
 		return setWorkerState(ctx, h.store, h.log, session.worker, trellisv1.WorkerState_WORKER_STATE_DRAINING)
 	case *trellisv1.SessionRequest_Goodbye:
-		if err := setWorkerState(ctx, h.store, h.log, session.worker, trellisv1.WorkerState_WORKER_STATE_GONE); err != nil {
+		if err := setWorkerState(ctx, h.store, h.log, session.worker,
+			trellisv1.WorkerState_WORKER_STATE_GONE); err != nil {
 			return err
 		}
 		return io.EOF
@@ -215,13 +216,13 @@ func (h *host) handle(ctx context.Context, session *session, request *trellisv1.
 // epoch of each of 1,700 runs.
 const maxReports = 3 << 19
 
-// checkRequest refuses a request that is larger than any that workers send. A few sessions hold one each while they wait
-// for room in the recorder's queue.
+// checkRequest refuses a request that is larger than any that workers send. A few sessions hold one each while they
+// wait for room in the recorder's queue.
 func checkRequest(request *trellisv1.SessionRequest) error {
 	bytes := int64(proto.Size(request))
 	if bytes > trellisv1.MaxSessionRequest {
-		return status.Errorf(codes.InvalidArgument, "a worker sent a request of %d bytes: at most %d are accepted", bytes,
-			trellisv1.MaxSessionRequest)
+		return status.Errorf(codes.InvalidArgument, "a worker sent a request of %d bytes: at most %d are accepted",
+			bytes, trellisv1.MaxSessionRequest)
 	}
 	for _, part := range request.Parts() {
 		for _, reports := range part.GetReports().GetReports() {
@@ -269,8 +270,8 @@ func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *
 	return h.put(ctx, session, entry)
 }
 
-// holds says whether an entry is about a run that the session's worker holds, or an attempt that it was told of. An entry
-// for another worker's attempt is as stale as one for no attempt: the worker is told to forget it.
+// holds says whether an entry is about a run that the session's worker holds, or an attempt that it was told of. An
+// entry for another worker's attempt is as stale as one for no attempt: the worker is told to forget it.
 func (h *host) holds(session *session, entry *trellisv1.RecordCommand_Entry) (bool, error) {
 	if session.knows(attemptOf(entry)) {
 		return true, nil

@@ -101,13 +101,13 @@ func New(config Config) *Leader {
 	failing := newFailing(config.Logger)
 	l.settler = &settler{store: config.Store, log: config.Log, logger: config.Logger, woken: newBell()}
 	l.dispatcher = &dispatcher{
-		store: config.Store, log: config.Log, sessions: l.sessions, failing: failing, granted: l.metrics.granted,
-		logger: config.Logger, woken: newBell(),
+		store: config.Store, log: config.Log, sessions: l.sessions, failing: failing, grants: l.metrics.granted,
+		logger: config.Logger, woken: newBell(), granting: make(chan struct{}, 1),
 	}
 	l.failing, l.data = failing, newData(config, l.dispatcher.woken)
 	l.dispatcher.data = l.data
 	l.recorder = &recorder{
-		log: config.Log, sessions: l.sessions, failing: failing, awaited: []waker{l.dispatcher.woken, l.settler.woken},
+		log: config.Log, sessions: l.sessions, failing: failing, dispatcher: l.dispatcher, awaited: []waker{l.dispatcher.woken, l.settler.woken},
 		metrics: l.metrics, logger: config.Logger, queue: make(chan delivery, recordQueue),
 		held: quota.New(config.Queue), warnings: &warnings{logger: config.Logger},
 	}

@@ -59,8 +59,8 @@ type standstill struct {
 type endings interface {
 	end(worker string, cause error)
 	heldUp(worker string) bool
-	// refresh tells workers that are held up that they are, and recheck has a session compare the store with what its
-	// worker was told.
+	// refresh has sessions look again at what their workers must know, and recheck has one of them do so. It need not know
+	// yet that its worker holds something.
 	refresh()
 	recheck(worker string)
 }

@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// recordQueue is how many deliveries may wait for the log. Beyond it, as beyond Config.Queue, sessions stop reading and
-	// workers wait.
+	// recordQueue is how many deliveries may wait for the log. Beyond it, as beyond Config.Queue, sessions stop reading
+	// and workers wait.
 	recordQueue = 4096
 	// recordBytes is how many bytes one record command carries. It may exceed this by one delivery.
 	recordBytes = 256 << 10
-	// entryBytes and valueBytes are what an entry and a value in one of its maps take in memory besides their size in the
-	// log, approximately.
+	// entryBytes and valueBytes are what an entry and a value in one of its maps take in memory besides their size in
+	// the log, approximately.
 	entryBytes = 512
 	valueBytes = 64
 )
@@ -33,6 +33,8 @@ type recorder struct {
 	log      proposer
 	sessions rechecks
 	failing  *failing
+	// dispatcher fills slots at once that become free.
+	dispatcher refills
 	// awaited are woken when attempts have ended.
 	awaited []waker
 	metrics *metrics
@@ -45,12 +47,22 @@ type recorder struct {
 	held *quota.Quota
 }
 
-// rechecks makes all sessions compare the store with what their workers have been told.
+// rechecks makes all sessions compare the store with what their workers have been told, or tells one of a grant.
 type rechecks interface {
 	recheckAll()
+	grant(run *trellisv1.Grant)
 }
 
-var _ rechecks = (*sessions)(nil)
+// refills chooses runs for slots that become free, and counts those that were granted.
+type refills interface {
+	refill(batch []received) *refill
+	count(runs []*trellisv1.Run, grants []*trellisv1.Grant, refusals []error) error
+}
+
+var (
+	_ rechecks = (*sessions)(nil)
+	_ refills  = (*dispatcher)(nil)
+)
 
 // received is an entry and the session it came from, nil if the coordinator itself made it.
 type received struct {
@@ -58,8 +70,8 @@ type received struct {
 	from  *session
 }
 
-// delivery is entries that a session has read together. They are queued as one: commands need not be cut more often than
-// workers' messages.
+// delivery is entries that a session has read together. They are queued as one: commands need not be cut more often
+// than workers' messages.
 type delivery struct {
 	from    *session
 	entries []*trellisv1.RecordCommand_Entry
@@ -82,8 +94,8 @@ func valuesIn(reports *trellisv1.Reports) int64 {
 	return int64(values)
 }
 
-// put queues entries. It waits while the queue is full or has too much of the same share, and gives up when ctx is done.
-// In the meantime the session of the entries is held up, which is not the worker's fault.
+// put queues entries. It waits while the queue is full or has too much of the same share, and gives up when ctx is
+// done. In the meantime the session of the entries is held up, which is not the worker's fault.
 func (r *recorder) put(ctx context.Context, from *session, entries ...*trellisv1.RecordCommand_Entry) error {
 	if len(entries) == 0 {
 		return nil
@@ -188,19 +200,13 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 	for i, one := range batch {
 		entries[i] = one.entry
 	}
-	answer, err := r.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Record{
-		Record: &trellisv1.RecordCommand{Entries: entries},
-	}})
+	refusals, err := r.propose(ctx, batch, &trellisv1.RecordCommand{Entries: entries})
 	if err != nil {
 		unavailable := status.Error(codes.Unavailable, err.Error())
 		for _, one := range batch {
 			one.from.end(unavailable)
 		}
 		return
-	}
-	refusals, ok := answer.([]error)
-	if !ok || len(refusals) != len(batch) {
-		panic(fmt.Sprintf("lead: the state machine answered %d entries with %T", len(batch), answer))
 	}
 	ended := false
 	var ending []received
@@ -223,13 +229,51 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 	}
 }
 
+// propose appends a batch to the log, with grants for the slots that become free, and returns one refusal per entry,
+// nil if it was accepted.
+func (r *recorder) propose(
+	ctx context.Context, batch []received, record *trellisv1.RecordCommand,
+) (refusals []error, err error) {
+	command := &trellisv1.Command{Change: &trellisv1.Command_Record{Record: record}}
+	refill := r.dispatcher.refill(batch)
+	want := len(batch)
+	if refill != nil {
+		defer refill.done()
+		want += len(refill.grants)
+		command.Change = &trellisv1.Command_RecordAndGrant{RecordAndGrant: &trellisv1.RecordAndGrantCommand{
+			Record: record, Grant: &trellisv1.GrantCommand{Grants: refill.grants},
+		}}
+	}
+	answer, err := r.log.ProposePatiently(ctx, command)
+	if err != nil {
+		return nil, err
+	}
+	refusals, ok := answer.([]error)
+	if !ok || len(refusals) != want {
+		panic(fmt.Sprintf("lead: the state machine answered %d entries with %T", want, answer))
+	}
+	if refill == nil {
+		return refusals, nil
+	}
+	refusals, refused := refusals[:len(batch)], refusals[len(batch):]
+	if err := r.dispatcher.count(refill.runs, refill.grants, refused); err != nil {
+		r.logger.Debug("grants were refused", "grants", len(refill.grants), "error", err)
+	}
+	for i, grant := range refill.grants {
+		if refused[i] == nil {
+			r.sessions.grant(grant)
+		}
+	}
+	return refusals, nil
+}
+
 // outcomeOfRefused returns the outcome by which the coordinator ends an attempt that could never be recorded, however
 // often its worker sends it again. It returns nil if the attempt goes on, or has ended.
 //
-// A worker that is ahead of what is recorded, as after a restore, returns its run: what is missing was acknowledged once,
-// so that it will not be sent again, and the run goes on where its records end. What is invalid in any state fails the
-// attempt: reports of a program are its own, and no worker can train it; what a worker makes by itself may be better on
-// another.
+// A worker that is ahead of what is recorded, as after a restore, returns its run: what is missing was acknowledged
+// once, so that it will not be sent again, and the run goes on where its records end. What is invalid in any state
+// fails the attempt: reports of a program are its own, and no worker can train it; what a worker makes by itself may be
+// better on another.
 func outcomeOfRefused(one received, refusal error) *trellisv1.RecordCommand_Entry {
 	switch {
 	case attemptOf(one.entry) == 0:

@@ -34,7 +34,7 @@ func TestWhatWaitsForTheLogIsBoundedInBytes(t *testing.T) {
 
 		released := make(chan struct{})
 		log.hook(func(command *trellisv1.Command) {
-			if command.GetRecord() != nil {
+			if command.GetRecord() != nil || command.GetRecordAndGrant() != nil {
 				<-released
 			}
 		})
@@ -98,7 +98,7 @@ func TestTheShareOfTheQueueIsAPrincipals(t *testing.T) {
 				l.recorder.held = quota.New(limit)
 				released := make(chan struct{})
 				log.hook(func(command *trellisv1.Command) {
-					if command.GetRecord() != nil {
+					if command.GetRecord() != nil || command.GetRecordAndGrant() != nil {
 						<-released
 					}
 				})

@@ -38,20 +38,20 @@ type session struct {
 	notice chan struct{}
 
 	mu sync.Mutex
-	// heartbeat is the number of the last heartbeat that has arrived, and renewed that of the last of which the worker was
-	// told. Renewing says that it is to be told now.
+	// heartbeat is the number of the last heartbeat that has arrived, and renewed that of the last of which the worker
+	// was told. Renewing says that it is to be told now.
 	heartbeat, renewed uint64
 	renewing           bool
 	// acks waits to be sent, by attempt. Merged, so that it is no larger than the number of attempts, and at most
 	// maxAcks: what a worker sends names any attempt it likes.
 	acks map[uint64]*trellisv1.Acknowledgement
-	// asked are requests for what programs write that have not been sent, and answers are where the answers to all go, by
-	// the request's id, the last of which is lastAsked.
+	// asked are requests for what programs write that have not been sent, and answers are where the answers to all go,
+	// by the request's id, the last of which is lastAsked.
 	asked     []*trellisv1.OutputRequest
 	answers   map[uint64]chan<- *trellisv1.OutputPiece
 	lastAsked uint64
-	// granted are the runs that the worker was granted and has not been told of, as far as the session knows. It has no more
-	// of them than slots.
+	// granted are the runs that the worker was granted and has not been told of, as far as the session knows. It has no
+	// more of them than slots.
 	granted []*trellisv1.Grant
 	// rechecking says that the store may have changed in any other way in what the worker holds.
 	rechecking bool
@@ -98,8 +98,8 @@ func (s *session) end(cause error) {
 // be queued after the queue has been emptied, and must not wait there for a later term.
 func (s *session) hasEnded() bool { return s != nil && (s.ended.Load() || s.term.Err() != nil) }
 
-// beat records a heartbeat. A worker that holds attempts is told of it: its lease begins again. One that holds none is told
-// with its next assignment, which saves a message for each heartbeat of thousands of idle workers.
+// beat records a heartbeat. A worker that holds attempts is told of it: its lease begins again. One that holds none is
+// told with its next assignment, which saves a message for each heartbeat of thousands of idle workers.
 func (s *session) beat(number uint64) {
 	s.mu.Lock()
 	s.heartbeat = number
@@ -111,15 +111,16 @@ func (s *session) beat(number uint64) {
 	}
 }
 
-// refresh tells the worker that it is held up, if it is.
+// refresh tells the worker that it is held up, if it is, and rechecks what it holds, if it has been told of anything.
 func (s *session) refresh() {
-	if !s.heldUp.Load() {
-		return
-	}
 	s.mu.Lock()
-	s.renewing = true
+	s.renewing = s.renewing || s.heldUp.Load()
+	s.rechecking = s.rechecking || len(s.told) > 0
+	news := s.renewing || s.rechecking
 	s.mu.Unlock()
-	s.notify()
+	if news {
+		s.notify()
+	}
 }
 
 // holdUp says that the session is not read until released is called.

@@ -93,8 +93,8 @@ func TestReportsWithoutLossesAreAcknowledged(t *testing.T) {
 	}
 }
 
-// Heartbeats of a worker that holds nothing are not answered. It learns with its first assignment how young its lease is, and
-// from then on of each heartbeat that has arrived.
+// Heartbeats of a worker that holds nothing are not answered. It learns with its first assignment how young its lease
+// is, and from then on of each heartbeat that has arrived.
 func TestIdleWorkersAreNotAnswered(t *testing.T) {
 	leading(t, func(l *Leader, log *testLog) {
 		w := connect(log, l, hello("worker"))

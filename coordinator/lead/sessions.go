@@ -87,7 +87,8 @@ func (s *sessions) recheck(worker string) {
 	open.recheck()
 }
 
-// refresh tells the workers whose sessions are held up that they are.
+// refresh tells the workers whose sessions are held up that they are, and rechecks what those hold that were told of
+// anything.
 func (s *sessions) refresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

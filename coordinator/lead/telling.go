@@ -15,9 +15,9 @@ import (
 	"trellis/results/trajectory"
 )
 
-// send welcomes the worker and then keeps it told: of acknowledgements as they come, of heartbeats that have arrived, and
-// of the attempts that it holds: as they are granted, and whenever the store may say otherwise than the worker has been
-// told, so that an assignment or a stop order that was lost with an earlier stream is simply sent again.
+// send welcomes the worker and then keeps it told: of acknowledgements as they come, of heartbeats that have arrived,
+// and of the attempts that it holds: as they are granted, and whenever the store may say otherwise than the worker has
+// been told, so that an assignment or a stop order that was lost with an earlier stream is simply sent again.
 func (h *host) send(
 	ctx context.Context, session *session, hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer,
 ) error {
@@ -54,8 +54,8 @@ func (h *host) send(
 	}
 }
 
-// pass sends the news, and with them what the worker has not been told of the attempts that it holds: of those that it was
-// granted, or of all.
+// pass sends the news, and with them what the worker has not been told of the attempts that it holds: of those that it
+// was granted, or of all.
 func (h *host) pass(session *session, news news, stream trellisv1.WorkerService_SessionServer) error {
 	for _, request := range news.asked {
 		message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Output{Output: request}}

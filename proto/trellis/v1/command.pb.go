@@ -41,6 +41,7 @@ type Command struct {
 	//	*Command_CreateToken
 	//	*Command_RevokeToken
 	//	*Command_Note
+	//	*Command_RecordAndGrant
 	Change isCommand_Change `protobuf_oneof:"change"`
 	// The version of the rules by which failures are judged, and disagreements decided. A node that replays an old log
 	// applies each command by its own rules. Unset: those of Trellis 0.1.0.
@@ -197,6 +198,15 @@ func (x *Command) GetNote() *NoteCommand {
 	return nil
 }
 
+func (x *Command) GetRecordAndGrant() *RecordAndGrantCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_RecordAndGrant); ok {
+			return x.RecordAndGrant
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRules() uint32 {
 	if x != nil {
 		return x.Rules
@@ -273,6 +283,10 @@ type Command_Note struct {
 	Note *NoteCommand `protobuf:"bytes,16,opt,name=note,proto3,oneof"`
 }
 
+type Command_RecordAndGrant struct {
+	RecordAndGrant *RecordAndGrantCommand `protobuf:"bytes,17,opt,name=record_and_grant,json=recordAndGrant,proto3,oneof"`
+}
+
 func (*Command_CreateStudy) isCommand_Change() {}
 
 func (*Command_SetStudyState) isCommand_Change() {}
@@ -294,6 +308,8 @@ func (*Command_CreateToken) isCommand_Change() {}
 func (*Command_RevokeToken) isCommand_Change() {}
 
 func (*Command_Note) isCommand_Change() {}
+
+func (*Command_RecordAndGrant) isCommand_Change() {}
 
 // CreateStudyCommand expands the spec's grid into trials and runs, all PENDING.
 type CreateStudyCommand struct {
@@ -628,6 +644,60 @@ func (x *DeleteStudyCommand) GetStudy() string {
 	return ""
 }
 
+// RecordAndGrantCommand records, and then leases runs to the slots that have become free with that. A slot need not wait for a
+// second write to the disk.
+type RecordAndGrantCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Record        *RecordCommand         `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`
+	Grant         *GrantCommand          `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordAndGrantCommand) Reset() {
+	*x = RecordAndGrantCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordAndGrantCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordAndGrantCommand) ProtoMessage() {}
+
+func (x *RecordAndGrantCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordAndGrantCommand.ProtoReflect.Descriptor instead.
+func (*RecordAndGrantCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RecordAndGrantCommand) GetRecord() *RecordCommand {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *RecordAndGrantCommand) GetGrant() *GrantCommand {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
 // GrantCommand leases PENDING runs to workers. Each grant is accepted or refused on its own. An attempt's number is
 // 1024 times the command's log index, plus the grant's position in the command, counted from 0. So numbers are unique
 // and increase.
@@ -641,7 +711,7 @@ type GrantCommand struct {
 
 func (x *GrantCommand) Reset() {
 	*x = GrantCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[6]
+	mi := &file_trellis_v1_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +723,7 @@ func (x *GrantCommand) String() string {
 func (*GrantCommand) ProtoMessage() {}
 
 func (x *GrantCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[6]
+	mi := &file_trellis_v1_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +736,7 @@ func (x *GrantCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantCommand.ProtoReflect.Descriptor instead.
 func (*GrantCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GrantCommand) GetGrants() []*Grant {
@@ -689,7 +759,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_trellis_v1_command_proto_msgTypes[7]
+	mi := &file_trellis_v1_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +771,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[7]
+	mi := &file_trellis_v1_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +784,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Grant) GetStudy() string {
@@ -756,7 +826,7 @@ type RecordCommand struct {
 
 func (x *RecordCommand) Reset() {
 	*x = RecordCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[8]
+	mi := &file_trellis_v1_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +838,7 @@ func (x *RecordCommand) String() string {
 func (*RecordCommand) ProtoMessage() {}
 
 func (x *RecordCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[8]
+	mi := &file_trellis_v1_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +851,7 @@ func (x *RecordCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCommand.ProtoReflect.Descriptor instead.
 func (*RecordCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RecordCommand) GetEntries() []*RecordCommand_Entry {
@@ -802,7 +872,7 @@ type SetWorkerCommand struct {
 
 func (x *SetWorkerCommand) Reset() {
 	*x = SetWorkerCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[9]
+	mi := &file_trellis_v1_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +884,7 @@ func (x *SetWorkerCommand) String() string {
 func (*SetWorkerCommand) ProtoMessage() {}
 
 func (x *SetWorkerCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[9]
+	mi := &file_trellis_v1_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +897,7 @@ func (x *SetWorkerCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetWorkerCommand.ProtoReflect.Descriptor instead.
 func (*SetWorkerCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetWorkerCommand) GetWorker() *Worker {
@@ -848,7 +918,7 @@ type CreateTokenCommand struct {
 
 func (x *CreateTokenCommand) Reset() {
 	*x = CreateTokenCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[10]
+	mi := &file_trellis_v1_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +930,7 @@ func (x *CreateTokenCommand) String() string {
 func (*CreateTokenCommand) ProtoMessage() {}
 
 func (x *CreateTokenCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[10]
+	mi := &file_trellis_v1_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +943,7 @@ func (x *CreateTokenCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenCommand.ProtoReflect.Descriptor instead.
 func (*CreateTokenCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateTokenCommand) GetToken() *Token {
@@ -892,7 +962,7 @@ type RevokeTokenCommand struct {
 
 func (x *RevokeTokenCommand) Reset() {
 	*x = RevokeTokenCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[11]
+	mi := &file_trellis_v1_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +974,7 @@ func (x *RevokeTokenCommand) String() string {
 func (*RevokeTokenCommand) ProtoMessage() {}
 
 func (x *RevokeTokenCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[11]
+	mi := &file_trellis_v1_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +987,7 @@ func (x *RevokeTokenCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenCommand.ProtoReflect.Descriptor instead.
 func (*RevokeTokenCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RevokeTokenCommand) GetId() string {
@@ -939,7 +1009,7 @@ type NoteCommand struct {
 
 func (x *NoteCommand) Reset() {
 	*x = NoteCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[12]
+	mi := &file_trellis_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1021,7 @@ func (x *NoteCommand) String() string {
 func (*NoteCommand) ProtoMessage() {}
 
 func (x *NoteCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[12]
+	mi := &file_trellis_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1034,7 @@ func (x *NoteCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoteCommand.ProtoReflect.Descriptor instead.
 func (*NoteCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NoteCommand) GetSubject() string {
@@ -988,7 +1058,7 @@ type RecordCommand_Entry struct {
 
 func (x *RecordCommand_Entry) Reset() {
 	*x = RecordCommand_Entry{}
-	mi := &file_trellis_v1_command_proto_msgTypes[13]
+	mi := &file_trellis_v1_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1070,7 @@ func (x *RecordCommand_Entry) String() string {
 func (*RecordCommand_Entry) ProtoMessage() {}
 
 func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[13]
+	mi := &file_trellis_v1_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1083,7 @@ func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCommand_Entry.ProtoReflect.Descriptor instead.
 func (*RecordCommand_Entry) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{8, 0}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{9, 0}
 }
 
 func (x *RecordCommand_Entry) GetEntry() isRecordCommand_Entry_Entry {
@@ -1078,7 +1148,7 @@ var File_trellis_v1_command_proto protoreflect.FileDescriptor
 const file_trellis_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/command.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xfc\x06\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xcb\a\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12C\n" +
 	"\fcreate_study\x18\x02 \x01(\v2\x1e.trellis.v1.CreateStudyCommandH\x00R\vcreateStudy\x12J\n" +
@@ -1093,7 +1163,8 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"retryStudy\x12C\n" +
 	"\fcreate_token\x18\x0e \x01(\v2\x1e.trellis.v1.CreateTokenCommandH\x00R\vcreateToken\x12C\n" +
 	"\frevoke_token\x18\x0f \x01(\v2\x1e.trellis.v1.RevokeTokenCommandH\x00R\vrevokeToken\x12-\n" +
-	"\x04note\x18\x10 \x01(\v2\x17.trellis.v1.NoteCommandH\x00R\x04note\x12\x14\n" +
+	"\x04note\x18\x10 \x01(\v2\x17.trellis.v1.NoteCommandH\x00R\x04note\x12M\n" +
+	"\x10record_and_grant\x18\x11 \x01(\v2!.trellis.v1.RecordAndGrantCommandH\x00R\x0erecordAndGrant\x12\x14\n" +
 	"\x05rules\x18\n" +
 	" \x01(\rR\x05rules\x123\n" +
 	"\tprincipal\x18\v \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12\x18\n" +
@@ -1123,7 +1194,10 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12,\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x16.trellis.v1.StudyStateR\x05state\"*\n" +
 	"\x12DeleteStudyCommand\x12\x14\n" +
-	"\x05study\x18\x01 \x01(\tR\x05study\"9\n" +
+	"\x05study\x18\x01 \x01(\tR\x05study\"z\n" +
+	"\x15RecordAndGrantCommand\x121\n" +
+	"\x06record\x18\x01 \x01(\v2\x19.trellis.v1.RecordCommandR\x06record\x12.\n" +
+	"\x05grant\x18\x02 \x01(\v2\x18.trellis.v1.GrantCommandR\x05grant\"9\n" +
 	"\fGrantCommand\x12)\n" +
 	"\x06grants\x18\x01 \x03(\v2\x11.trellis.v1.GrantR\x06grants\"l\n" +
 	"\x05Grant\x12\x14\n" +
@@ -1162,7 +1236,7 @@ func file_trellis_v1_command_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_command_proto_rawDescData
 }
 
-var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_trellis_v1_command_proto_goTypes = []any{
 	(*Command)(nil),               // 0: trellis.v1.Command
 	(*CreateStudyCommand)(nil),    // 1: trellis.v1.CreateStudyCommand
@@ -1170,59 +1244,63 @@ var file_trellis_v1_command_proto_goTypes = []any{
 	(*RetryStudyCommand)(nil),     // 3: trellis.v1.RetryStudyCommand
 	(*SetStudyStateCommand)(nil),  // 4: trellis.v1.SetStudyStateCommand
 	(*DeleteStudyCommand)(nil),    // 5: trellis.v1.DeleteStudyCommand
-	(*GrantCommand)(nil),          // 6: trellis.v1.GrantCommand
-	(*Grant)(nil),                 // 7: trellis.v1.Grant
-	(*RecordCommand)(nil),         // 8: trellis.v1.RecordCommand
-	(*SetWorkerCommand)(nil),      // 9: trellis.v1.SetWorkerCommand
-	(*CreateTokenCommand)(nil),    // 10: trellis.v1.CreateTokenCommand
-	(*RevokeTokenCommand)(nil),    // 11: trellis.v1.RevokeTokenCommand
-	(*NoteCommand)(nil),           // 12: trellis.v1.NoteCommand
-	(*RecordCommand_Entry)(nil),   // 13: trellis.v1.RecordCommand.Entry
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*Principal)(nil),             // 15: trellis.v1.Principal
-	(*StudySpec)(nil),             // 16: trellis.v1.StudySpec
-	(*DataSet)(nil),               // 17: trellis.v1.DataSet
-	(*Source)(nil),                // 18: trellis.v1.Source
-	(*Parameters)(nil),            // 19: trellis.v1.Parameters
-	(StudyState)(0),               // 20: trellis.v1.StudyState
-	(*Worker)(nil),                // 21: trellis.v1.Worker
-	(*Token)(nil),                 // 22: trellis.v1.Token
-	(*Reports)(nil),               // 23: trellis.v1.Reports
-	(*Outcome)(nil),               // 24: trellis.v1.Outcome
-	(*CheckpointReport)(nil),      // 25: trellis.v1.CheckpointReport
+	(*RecordAndGrantCommand)(nil), // 6: trellis.v1.RecordAndGrantCommand
+	(*GrantCommand)(nil),          // 7: trellis.v1.GrantCommand
+	(*Grant)(nil),                 // 8: trellis.v1.Grant
+	(*RecordCommand)(nil),         // 9: trellis.v1.RecordCommand
+	(*SetWorkerCommand)(nil),      // 10: trellis.v1.SetWorkerCommand
+	(*CreateTokenCommand)(nil),    // 11: trellis.v1.CreateTokenCommand
+	(*RevokeTokenCommand)(nil),    // 12: trellis.v1.RevokeTokenCommand
+	(*NoteCommand)(nil),           // 13: trellis.v1.NoteCommand
+	(*RecordCommand_Entry)(nil),   // 14: trellis.v1.RecordCommand.Entry
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Principal)(nil),             // 16: trellis.v1.Principal
+	(*StudySpec)(nil),             // 17: trellis.v1.StudySpec
+	(*DataSet)(nil),               // 18: trellis.v1.DataSet
+	(*Source)(nil),                // 19: trellis.v1.Source
+	(*Parameters)(nil),            // 20: trellis.v1.Parameters
+	(StudyState)(0),               // 21: trellis.v1.StudyState
+	(*Worker)(nil),                // 22: trellis.v1.Worker
+	(*Token)(nil),                 // 23: trellis.v1.Token
+	(*Reports)(nil),               // 24: trellis.v1.Reports
+	(*Outcome)(nil),               // 25: trellis.v1.Outcome
+	(*CheckpointReport)(nil),      // 26: trellis.v1.CheckpointReport
 }
 var file_trellis_v1_command_proto_depIdxs = []int32{
-	14, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
+	15, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: trellis.v1.Command.create_study:type_name -> trellis.v1.CreateStudyCommand
 	4,  // 2: trellis.v1.Command.set_study_state:type_name -> trellis.v1.SetStudyStateCommand
 	5,  // 3: trellis.v1.Command.delete_study:type_name -> trellis.v1.DeleteStudyCommand
-	6,  // 4: trellis.v1.Command.grant:type_name -> trellis.v1.GrantCommand
-	8,  // 5: trellis.v1.Command.record:type_name -> trellis.v1.RecordCommand
-	9,  // 6: trellis.v1.Command.set_worker:type_name -> trellis.v1.SetWorkerCommand
+	7,  // 4: trellis.v1.Command.grant:type_name -> trellis.v1.GrantCommand
+	9,  // 5: trellis.v1.Command.record:type_name -> trellis.v1.RecordCommand
+	10, // 6: trellis.v1.Command.set_worker:type_name -> trellis.v1.SetWorkerCommand
 	2,  // 7: trellis.v1.Command.extend_study:type_name -> trellis.v1.ExtendStudyCommand
 	3,  // 8: trellis.v1.Command.retry_study:type_name -> trellis.v1.RetryStudyCommand
-	10, // 9: trellis.v1.Command.create_token:type_name -> trellis.v1.CreateTokenCommand
-	11, // 10: trellis.v1.Command.revoke_token:type_name -> trellis.v1.RevokeTokenCommand
-	12, // 11: trellis.v1.Command.note:type_name -> trellis.v1.NoteCommand
-	15, // 12: trellis.v1.Command.principal:type_name -> trellis.v1.Principal
-	16, // 13: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	17, // 14: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
-	18, // 15: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
-	16, // 16: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	19, // 17: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
-	20, // 18: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
-	7,  // 19: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
-	13, // 20: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
-	21, // 21: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
-	22, // 22: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
-	23, // 23: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
-	24, // 24: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
-	25, // 25: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	11, // 9: trellis.v1.Command.create_token:type_name -> trellis.v1.CreateTokenCommand
+	12, // 10: trellis.v1.Command.revoke_token:type_name -> trellis.v1.RevokeTokenCommand
+	13, // 11: trellis.v1.Command.note:type_name -> trellis.v1.NoteCommand
+	6,  // 12: trellis.v1.Command.record_and_grant:type_name -> trellis.v1.RecordAndGrantCommand
+	16, // 13: trellis.v1.Command.principal:type_name -> trellis.v1.Principal
+	17, // 14: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	18, // 15: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
+	19, // 16: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
+	17, // 17: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	20, // 18: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
+	21, // 19: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
+	9,  // 20: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
+	7,  // 21: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
+	8,  // 22: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
+	14, // 23: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
+	22, // 24: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
+	23, // 25: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
+	24, // 26: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
+	25, // 27: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
+	26, // 28: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_command_proto_init() }
@@ -1248,9 +1326,10 @@ func file_trellis_v1_command_proto_init() {
 		(*Command_CreateToken)(nil),
 		(*Command_RevokeToken)(nil),
 		(*Command_Note)(nil),
+		(*Command_RecordAndGrant)(nil),
 	}
-	file_trellis_v1_command_proto_msgTypes[7].OneofWrappers = []any{}
-	file_trellis_v1_command_proto_msgTypes[13].OneofWrappers = []any{
+	file_trellis_v1_command_proto_msgTypes[8].OneofWrappers = []any{}
+	file_trellis_v1_command_proto_msgTypes[14].OneofWrappers = []any{
 		(*RecordCommand_Entry_Reports)(nil),
 		(*RecordCommand_Entry_Outcome)(nil),
 		(*RecordCommand_Entry_Checkpoint)(nil),
@@ -1261,7 +1340,7 @@ func file_trellis_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_command_proto_rawDesc), len(file_trellis_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
