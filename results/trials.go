@@ -203,6 +203,45 @@ func (s *Snapshot) Ranked(study string) (iter.Seq[*trellisv1.Trial], error) {
 	return s.ranked(nil, study, listing.Key{})
 }
 
+// RankedKeys returns the keys of a study's trials with results, best first: see listing.Ranking. It can be ranged over once.
+func (s *Snapshot) RankedKeys(study string) (iter.Seq[listing.Key], error) {
+	return s.rankedKeys(nil, study, listing.Key{})
+}
+
+// FirstRanked returns the key of the trial that ranks first. ok is false if none has a result.
+func (s *Snapshot) FirstRanked(study string) (first listing.Key, ok bool, err error) {
+	keys, err := s.RankedKeys(study)
+	if err != nil {
+		return first, false, err
+	}
+	for k := range keys {
+		return k, true, nil
+	}
+	return first, false, nil
+}
+
+// Point returns the parameters of a trial, or ErrNotFound. It does not read what has become of it.
+func (s *Snapshot) Point(study string, index uint64) (*trellisv1.Parameters, error) {
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
+	}
+	place, milestone, ok := c.Trial(index)
+	if !ok {
+		return nil, fmt.Errorf("trial %d of study %q: %w", index, study, ErrNotFound)
+	}
+	if c.InBase(place) {
+		point, milestones, _ := c.TrialsAt(place)
+		point.MaxEpochs = milestones[milestone]
+		return point, nil
+	}
+	member, err := s.memberAt(nil, c, place)
+	if err != nil {
+		return nil, err
+	}
+	return trajectory.ParametersAt(member.Run, member.Run.Milestones[milestone]), nil
+}
+
 // WithLosses returns a copy of an answered or begun trial, as it is presented, that has its losses and metrics by epoch.
 func (s *Snapshot) WithLosses(trial *trellisv1.Trial) (*trellisv1.Trial, error) {
 	trial = trajectory.Presented(trial)

@@ -25,8 +25,13 @@ func describeMethod(importance *trellisv1.Importance) string {
 	if importance.GetExact() {
 		how = "exact, because the configurations are a full grid"
 	}
-	lines := []string{fmt.Sprintf("From %s: functional ANOVA of the %s, %s.",
-		output.Count(importance.GetConfigurations(), "configuration"), objective, how)}
+	of := ""
+	if importance.GetSampledFrom() > 0 {
+		how = "by least squares (axes first, then pairs)"
+		of = fmt.Sprintf(", a sample of %d with results", importance.GetSampledFrom())
+	}
+	lines := []string{fmt.Sprintf("From %s%s: functional ANOVA of the %s, %s.",
+		output.Count(importance.GetConfigurations(), "configuration"), of, objective, how)}
 	if reasons := leftOut(importance); len(reasons) > 0 {
 		lines = append(lines, "Left out: "+strings.Join(reasons, ", ")+".")
 	}

@@ -20,6 +20,8 @@ import (
 // best. They would make the weight decay seem more important than the latent dimension, which changes the loss of all
 // other runs. The means by value are means of the objective itself.
 //
+// If more than 32,768 trials of one seed have results, it is that of a sample of at most 8,192 of these, and of the best.
+//
 // It fails with ErrNotFound if there is no such study, and with ErrInconclusive unless at least two configurations have
 // finite objectives.
 func Importance(
@@ -72,10 +74,11 @@ func (s *survey) importance(interrupted func() error) (*trellisv1.Importance, er
 	if err != nil {
 		return nil, err
 	}
+	s.leavePairs(&shares, present)
 	message := &trellisv1.Importance{
 		Rest: shares.Rest, Configurations: uint64(len(s.findings)), LeftOut: s.leftOutTotal(), Reasons: s.leftOut(),
 		Exact: shares.Exact, Logarithmic: logarithms, Seeds: s.seeds, DivergedAt: s.divergedAt(),
-		Objective: s.objective,
+		Objective: s.objective, SampledFrom: s.sampledFrom,
 	}
 	for i, tried := range s.tried {
 		if len(tried) > 1 && len(s.compared[i]) == 1 {

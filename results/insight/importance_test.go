@@ -159,7 +159,7 @@ func TestImportanceLeavesOut(t *testing.T) {
 
 // TestLeftOut: configurations without an answer are counted by why they have none.
 func TestLeftOut(t *testing.T) {
-	found := &survey{diverged: make([]point, 2), unanswered: map[trellisv1.TrialState]uint64{
+	found := &survey{diverged: make([]point, 2), divergedTotal: 2, unanswered: map[trellisv1.TrialState]uint64{
 		trellisv1.TrialState_TRIAL_STATE_FAILED: 1, trellisv1.TrialState_TRIAL_STATE_PRUNED: 3,
 		trellisv1.TrialState_TRIAL_STATE_CANCELED: 4, trellisv1.TrialState_TRIAL_STATE_PENDING: 5,
 		trellisv1.TrialState_TRIAL_STATE_RUNNING: 6,

@@ -4,7 +4,7 @@ import trellisv1 "trellis/proto/trellis/v1"
 
 // leftOutTotal returns how many configurations can't be compared.
 func (s *survey) leftOutTotal() uint64 {
-	total := uint64(len(s.diverged))
+	total := s.divergedTotal
 	for _, count := range s.unanswered {
 		total += count
 	}
@@ -14,7 +14,7 @@ func (s *survey) leftOutTotal() uint64 {
 // leftOut returns the reasons why configurations can't be compared.
 func (s *survey) leftOut() *trellisv1.Importance_LeftOut {
 	return &trellisv1.Importance_LeftOut{
-		Diverged: uint64(len(s.diverged)),
+		Diverged: s.divergedTotal,
 		Failed:   s.unanswered[trellisv1.TrialState_TRIAL_STATE_FAILED],
 		Pruned:   s.unanswered[trellisv1.TrialState_TRIAL_STATE_PRUNED],
 		Canceled: s.unanswered[trellisv1.TrialState_TRIAL_STATE_CANCELED],

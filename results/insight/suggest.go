@@ -196,7 +196,11 @@ func (s *survey) searchAxes(best *finding, found *trellisv1.Importance, models g
 
 // trialsAt returns the answered trials of a point of the study's grid, one for each seed.
 func (s *survey) trialsAt(snapshot *results.Snapshot, at *finding) (trials []*trellisv1.Trial, err error) {
-	runs, err := snapshot.Served(s.study.GetName())
+	if s.sampledFrom > 0 {
+		trial, err := snapshot.Trial(s.study.GetName(), at.index)
+		return []*trellisv1.Trial{trial}, err
+	}
+	runs, err := snapshot.Touched(s.study.GetName())
 	if err != nil {
 		return nil, err
 	}

@@ -64,13 +64,19 @@ type survey struct {
 	tried, compared [][]uint32
 	// seeds is the greatest number of seeds that a finding is the mean of.
 	seeds uint32
+	// sampledFrom is of how many configurations with a finite objective the findings are a sample: 0 if they are all.
+	// divergedTotal is how many have diverged.
+	sampledFrom, divergedTotal uint64
 }
 
-// newSurvey reads all trials of a study.
+// newSurvey reads all trials of a study, or a sample of those with results if there are many.
 func newSurvey(snapshot *results.Snapshot, study string) (*survey, error) {
 	row, err := snapshot.Study(nil, study)
 	if err != nil {
 		return nil, err
+	}
+	if row.Progress.TrialsSucceeded > maxRead && !hasSeveralSeeds(row) {
+		return newSample(snapshot, row, maxSampled)
 	}
 	runs, err := snapshot.Served(study)
 	if err != nil {
@@ -106,6 +112,7 @@ func newSurvey(snapshot *results.Snapshot, study string) (*survey, error) {
 	result.tried = result.levelsOf(all)
 	result.findings = result.compare(all)
 	result.compared = result.levelsOf(result.findings)
+	result.divergedTotal = uint64(len(result.diverged))
 	return result, nil
 }
 
@@ -150,19 +157,25 @@ func (f *finding) add(its results.Served, milestone int, o *trellisv1.Objective)
 func (s *survey) levelsOf(findings []finding) [][]uint32 {
 	all := make([][]uint32, len(s.axes.names))
 	for axis := range all {
-		has := make([]bool, len(s.axes.values[axis]))
+		has := map[uint32]bool{}
 		for k := range findings {
 			has[findings[k].levelAt(axis)] = true
 		}
-		for level, there := range has {
-			if there {
-				all[axis] = append(all[axis], uint32(level))
-			}
-		}
-		if s.axes.isOrdered(axis) {
-			values := s.axes.values[axis]
-			slices.SortFunc(all[axis], func(a, b uint32) int { return grid.Compare(values[a], values[b]) })
-		}
+		all[axis] = s.axes.sorted(axis, has)
 	}
 	return all
+}
+
+// sorted returns levels of the axis at a place, in the order of their values.
+func (s *space) sorted(axis int, has map[uint32]bool) (levels []uint32) {
+	for level := range s.values[axis] {
+		if has[uint32(level)] {
+			levels = append(levels, uint32(level))
+		}
+	}
+	if s.isOrdered(axis) {
+		values := s.values[axis]
+		slices.SortFunc(levels, func(a, b uint32) int { return grid.Compare(values[a], values[b]) })
+	}
+	return levels
 }

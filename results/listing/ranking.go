@@ -95,6 +95,19 @@ func (k Key) Index() uint64 { return binary.BigEndian.Uint64(k[16:]) }
 // Key returns the key whose order is that of Compare.
 func (r Ranking) Key(trial *trellisv1.Trial) Key { return NewKey(r.order(trial), trial) }
 
+// ObjectiveOf returns the finite objective of the trial that has a key.
+func (r Ranking) ObjectiveOf(k Key) float64 {
+	order := k.Parts()[0]
+	if r.Maximize {
+		order = ^order
+	}
+	const sign = 1 << 63
+	if order&sign != 0 {
+		return math.Float64frombits(order &^ sign)
+	}
+	return math.Float64frombits(^order)
+}
+
 // order returns a number that sorts trials by rank, best first, or missing.
 func (r Ranking) order(trial *trellisv1.Trial) uint64 {
 	order := lossOrder(trial.Objective)

@@ -527,7 +527,10 @@ type Importance struct {
 	// Axes with several values, only one of which has results.
 	UnansweredAxes []string `protobuf:"bytes,12,rep,name=unanswered_axes,json=unansweredAxes,proto3" json:"unanswered_axes,omitempty"`
 	// The study's objective. Unset: the lowest validation loss.
-	Objective     *Objective `protobuf:"bytes,13,opt,name=objective,proto3" json:"objective,omitempty"`
+	Objective *Objective `protobuf:"bytes,13,opt,name=objective,proto3" json:"objective,omitempty"`
+	// Set if the analysis covers only a sample of the configurations that have results: how many these are. The sample follows
+	// from the indexes of the trials.
+	SampledFrom   uint64 `protobuf:"varint,14,opt,name=sampled_from,json=sampledFrom,proto3" json:"sampled_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -644,6 +647,13 @@ func (x *Importance) GetObjective() *Objective {
 		return x.Objective
 	}
 	return nil
+}
+
+func (x *Importance) GetSampledFrom() uint64 {
+	if x != nil {
+		return x.SampledFrom
+	}
+	return 0
 }
 
 // AxisChoice says which values a suggested study has on an axis, and why.
@@ -1505,7 +1515,7 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x18\n" +
 	"\arefuted\x18\x03 \x01(\x04R\arefuted\x12\x12\n" +
 	"\x04runs\x18\x04 \x01(\x04R\x04runs\x12\x18\n" +
-	"\aaudited\x18\x05 \x01(\x04R\aaudited\"\xd3\x05\n" +
+	"\aaudited\x18\x05 \x01(\x04R\aaudited\"\xf6\x05\n" +
 	"\n" +
 	"Importance\x12*\n" +
 	"\x04axes\x18\x01 \x03(\v2\x16.trellis.v1.AxisEffectR\x04axes\x12;\n" +
@@ -1521,7 +1531,8 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\vdiverged_at\x18\v \x03(\v2 .trellis.v1.Importance.AxisValueR\n" +
 	"divergedAt\x12'\n" +
 	"\x0funanswered_axes\x18\f \x03(\tR\x0eunansweredAxes\x123\n" +
-	"\tobjective\x18\r \x01(\v2\x15.trellis.v1.ObjectiveR\tobjective\x1a\x85\x01\n" +
+	"\tobjective\x18\r \x01(\v2\x15.trellis.v1.ObjectiveR\tobjective\x12!\n" +
+	"\fsampled_from\x18\x0e \x01(\x04R\vsampledFrom\x1a\x85\x01\n" +
 	"\aLeftOut\x12\x1a\n" +
 	"\bdiverged\x18\x01 \x01(\x04R\bdiverged\x12\x16\n" +
 	"\x06failed\x18\x02 \x01(\x04R\x06failed\x12\x16\n" +
