@@ -233,9 +233,10 @@ func killGroup(folder string) {
 	}
 }
 
-// removeGroup removes a control group. Its processes have just ended, which the kernel may need a moment to see.
+// removeGroup removes a control group. Its processes have just ended, which the kernel may need a moment to see,
+// on a busy machine more than 200 ms.
 func removeGroup(folder string) {
-	for range 200 {
+	for range 2000 {
 		if err := os.Remove(folder); err == nil || !errors.Is(err, syscall.EBUSY) {
 			return
 		}
