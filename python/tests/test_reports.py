@@ -34,6 +34,11 @@ class OfReports(worker.Case):
     def report(self, epoch: int | None = None, **metrics: Any) -> None:
         self.program.report(metrics, epoch)
 
+    def test_max_epochs_and_seed_are_no_parameters(self) -> None:
+        for name in ("max_epochs", "seed"):
+            with self.assertRaisesRegex(AttributeError, f"it is trellis.{name}"):
+                getattr(self.program.parameters, name)
+
     def test_a_report_is_a_line_of_its_loops_epoch(self) -> None:
         for epoch in self.program.epochs():
             self.report(val_acc=epoch / 8, loss=Scalar(1 / 3))
@@ -79,7 +84,7 @@ class OfReports(worker.Case):
     def test_what_is_no_number_is_refused(self) -> None:
         for value, want in (
             ("0.5", "metric 'loss' must be a number, not str '0.5'"),
-            (None, "metric 'loss' must be a number, not NoneType"),
+            (None, "metric 'loss' must be a number, not None: leave out what was not measured in this epoch"),
             ([1.0], "metric 'loss' must be a number, not list"),
             (1j, "metric 'loss' must be a number, not complex"),
             (Scalar(1, (3,)), r"metric 'loss' must be a number, not Scalar of shape \(3,\): a Tensor with 3 elements"),

@@ -34,7 +34,9 @@ class Parameters(Mapping[str, Any]):
         import difflib  # Programs should start fast: it is only for this.
 
         message = f"no parameter {self._prefix + name!r}"
-        if near := difflib.get_close_matches(name, self._values, 1):
+        if not self._prefix and name in ("max_epochs", "seed"):
+            message += f": it is trellis.{name}"
+        elif near := difflib.get_close_matches(name, self._values, 1):
             message += f": did you mean {self._prefix + near[0]!r}?"
         elif self._values:
             message += f": there are {', '.join(self._prefix + key for key in sorted(self._values))}"

@@ -51,6 +51,8 @@ def _number(name: str, value: SupportsFloat) -> float:
     shape = getattr(value, "shape", None)
     if shape is not None:
         what += f" of shape {tuple(shape)}"
+    if value is None:
+        raise TypeError(f"metric {name!r} must be a number, not None: leave out what was not measured in this epoch")
     if isinstance(value, (str, bytes, bytearray)):
         raise TypeError(f"metric {name!r} must be a number, not {what} {value!r}")
     try:
