@@ -42,6 +42,7 @@ type Command struct {
 	//	*Command_RevokeToken
 	//	*Command_Note
 	//	*Command_RecordAndGrant
+	//	*Command_EndTimeBudget
 	Change isCommand_Change `protobuf_oneof:"change"`
 	// The version of the rules by which failures are judged, and disagreements decided. A node that replays an old log
 	// applies each command by its own rules. Unset: those of Trellis 0.1.0.
@@ -207,6 +208,15 @@ func (x *Command) GetRecordAndGrant() *RecordAndGrantCommand {
 	return nil
 }
 
+func (x *Command) GetEndTimeBudget() *EndTimeBudgetCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_EndTimeBudget); ok {
+			return x.EndTimeBudget
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRules() uint32 {
 	if x != nil {
 		return x.Rules
@@ -287,6 +297,10 @@ type Command_RecordAndGrant struct {
 	RecordAndGrant *RecordAndGrantCommand `protobuf:"bytes,17,opt,name=record_and_grant,json=recordAndGrant,proto3,oneof"`
 }
 
+type Command_EndTimeBudget struct {
+	EndTimeBudget *EndTimeBudgetCommand `protobuf:"bytes,18,opt,name=end_time_budget,json=endTimeBudget,proto3,oneof"`
+}
+
 func (*Command_CreateStudy) isCommand_Change() {}
 
 func (*Command_SetStudyState) isCommand_Change() {}
@@ -310,6 +324,8 @@ func (*Command_RevokeToken) isCommand_Change() {}
 func (*Command_Note) isCommand_Change() {}
 
 func (*Command_RecordAndGrant) isCommand_Change() {}
+
+func (*Command_EndTimeBudget) isCommand_Change() {}
 
 // CreateStudyCommand expands the spec's grid into trials and runs, all PENDING.
 type CreateStudyCommand struct {
@@ -401,8 +417,8 @@ func (x *CreateStudyCommand) GetIndexed() bool {
 	return false
 }
 
-// ExtendStudyCommand adds trials to a study: all trials of a larger spec that includes the study's own, or single
-// points. Existing trials stay as they are. The command is refused if the study has been extended in the meantime.
+// ExtendStudyCommand adds trials to a study: all trials of a larger spec that includes the study's own, those that a larger
+// budget allows, or single points. Existing trials stay as they are. The command is refused if the study has been extended in the meantime.
 type ExtendStudyCommand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
@@ -492,6 +508,61 @@ func (x *ExtendStudyCommand) GetKeepDifference() bool {
 	return false
 }
 
+// EndTimeBudgetCommand cancels the runs of a study that have no epochs and that no worker holds, because the time of the
+// study's budget is over. It is refused if that is not so at the command's time.
+type EndTimeBudgetCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// That of the study: another one of the name is not meant.
+	CreateIndex   uint64 `protobuf:"varint,2,opt,name=create_index,json=createIndex,proto3" json:"create_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndTimeBudgetCommand) Reset() {
+	*x = EndTimeBudgetCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndTimeBudgetCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndTimeBudgetCommand) ProtoMessage() {}
+
+func (x *EndTimeBudgetCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndTimeBudgetCommand.ProtoReflect.Descriptor instead.
+func (*EndTimeBudgetCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *EndTimeBudgetCommand) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *EndTimeBudgetCommand) GetCreateIndex() uint64 {
+	if x != nil {
+		return x.CreateIndex
+	}
+	return 0
+}
+
 // RetryStudyCommand makes the study's FAILED runs PENDING again, with full failure budgets. Runs whose attempts disagree
 // are trained anew.
 type RetryStudyCommand struct {
@@ -505,7 +576,7 @@ type RetryStudyCommand struct {
 
 func (x *RetryStudyCommand) Reset() {
 	*x = RetryStudyCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[3]
+	mi := &file_trellis_v1_command_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +588,7 @@ func (x *RetryStudyCommand) String() string {
 func (*RetryStudyCommand) ProtoMessage() {}
 
 func (x *RetryStudyCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[3]
+	mi := &file_trellis_v1_command_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +601,7 @@ func (x *RetryStudyCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStudyCommand.ProtoReflect.Descriptor instead.
 func (*RetryStudyCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RetryStudyCommand) GetStudy() string {
@@ -558,7 +629,7 @@ type SetStudyStateCommand struct {
 
 func (x *SetStudyStateCommand) Reset() {
 	*x = SetStudyStateCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[4]
+	mi := &file_trellis_v1_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +641,7 @@ func (x *SetStudyStateCommand) String() string {
 func (*SetStudyStateCommand) ProtoMessage() {}
 
 func (x *SetStudyStateCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[4]
+	mi := &file_trellis_v1_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +654,7 @@ func (x *SetStudyStateCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetStudyStateCommand.ProtoReflect.Descriptor instead.
 func (*SetStudyStateCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SetStudyStateCommand) GetStudy() string {
@@ -609,7 +680,7 @@ type DeleteStudyCommand struct {
 
 func (x *DeleteStudyCommand) Reset() {
 	*x = DeleteStudyCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[5]
+	mi := &file_trellis_v1_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +692,7 @@ func (x *DeleteStudyCommand) String() string {
 func (*DeleteStudyCommand) ProtoMessage() {}
 
 func (x *DeleteStudyCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[5]
+	mi := &file_trellis_v1_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +705,7 @@ func (x *DeleteStudyCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStudyCommand.ProtoReflect.Descriptor instead.
 func (*DeleteStudyCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DeleteStudyCommand) GetStudy() string {
@@ -656,7 +727,7 @@ type RecordAndGrantCommand struct {
 
 func (x *RecordAndGrantCommand) Reset() {
 	*x = RecordAndGrantCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[6]
+	mi := &file_trellis_v1_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +739,7 @@ func (x *RecordAndGrantCommand) String() string {
 func (*RecordAndGrantCommand) ProtoMessage() {}
 
 func (x *RecordAndGrantCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[6]
+	mi := &file_trellis_v1_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +752,7 @@ func (x *RecordAndGrantCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordAndGrantCommand.ProtoReflect.Descriptor instead.
 func (*RecordAndGrantCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RecordAndGrantCommand) GetRecord() *RecordCommand {
@@ -711,7 +782,7 @@ type GrantCommand struct {
 
 func (x *GrantCommand) Reset() {
 	*x = GrantCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[7]
+	mi := &file_trellis_v1_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -723,7 +794,7 @@ func (x *GrantCommand) String() string {
 func (*GrantCommand) ProtoMessage() {}
 
 func (x *GrantCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[7]
+	mi := &file_trellis_v1_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -736,7 +807,7 @@ func (x *GrantCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantCommand.ProtoReflect.Descriptor instead.
 func (*GrantCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GrantCommand) GetGrants() []*Grant {
@@ -759,7 +830,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_trellis_v1_command_proto_msgTypes[8]
+	mi := &file_trellis_v1_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +842,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[8]
+	mi := &file_trellis_v1_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +855,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Grant) GetStudy() string {
@@ -826,7 +897,7 @@ type RecordCommand struct {
 
 func (x *RecordCommand) Reset() {
 	*x = RecordCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[9]
+	mi := &file_trellis_v1_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +909,7 @@ func (x *RecordCommand) String() string {
 func (*RecordCommand) ProtoMessage() {}
 
 func (x *RecordCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[9]
+	mi := &file_trellis_v1_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +922,7 @@ func (x *RecordCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCommand.ProtoReflect.Descriptor instead.
 func (*RecordCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RecordCommand) GetEntries() []*RecordCommand_Entry {
@@ -872,7 +943,7 @@ type SetWorkerCommand struct {
 
 func (x *SetWorkerCommand) Reset() {
 	*x = SetWorkerCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[10]
+	mi := &file_trellis_v1_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +955,7 @@ func (x *SetWorkerCommand) String() string {
 func (*SetWorkerCommand) ProtoMessage() {}
 
 func (x *SetWorkerCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[10]
+	mi := &file_trellis_v1_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +968,7 @@ func (x *SetWorkerCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetWorkerCommand.ProtoReflect.Descriptor instead.
 func (*SetWorkerCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetWorkerCommand) GetWorker() *Worker {
@@ -918,7 +989,7 @@ type CreateTokenCommand struct {
 
 func (x *CreateTokenCommand) Reset() {
 	*x = CreateTokenCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[11]
+	mi := &file_trellis_v1_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1001,7 @@ func (x *CreateTokenCommand) String() string {
 func (*CreateTokenCommand) ProtoMessage() {}
 
 func (x *CreateTokenCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[11]
+	mi := &file_trellis_v1_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1014,7 @@ func (x *CreateTokenCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenCommand.ProtoReflect.Descriptor instead.
 func (*CreateTokenCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateTokenCommand) GetToken() *Token {
@@ -962,7 +1033,7 @@ type RevokeTokenCommand struct {
 
 func (x *RevokeTokenCommand) Reset() {
 	*x = RevokeTokenCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[12]
+	mi := &file_trellis_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1045,7 @@ func (x *RevokeTokenCommand) String() string {
 func (*RevokeTokenCommand) ProtoMessage() {}
 
 func (x *RevokeTokenCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[12]
+	mi := &file_trellis_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1058,7 @@ func (x *RevokeTokenCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenCommand.ProtoReflect.Descriptor instead.
 func (*RevokeTokenCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RevokeTokenCommand) GetId() string {
@@ -1009,7 +1080,7 @@ type NoteCommand struct {
 
 func (x *NoteCommand) Reset() {
 	*x = NoteCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[13]
+	mi := &file_trellis_v1_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1092,7 @@ func (x *NoteCommand) String() string {
 func (*NoteCommand) ProtoMessage() {}
 
 func (x *NoteCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[13]
+	mi := &file_trellis_v1_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1105,7 @@ func (x *NoteCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoteCommand.ProtoReflect.Descriptor instead.
 func (*NoteCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NoteCommand) GetSubject() string {
@@ -1058,7 +1129,7 @@ type RecordCommand_Entry struct {
 
 func (x *RecordCommand_Entry) Reset() {
 	*x = RecordCommand_Entry{}
-	mi := &file_trellis_v1_command_proto_msgTypes[14]
+	mi := &file_trellis_v1_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1141,7 @@ func (x *RecordCommand_Entry) String() string {
 func (*RecordCommand_Entry) ProtoMessage() {}
 
 func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[14]
+	mi := &file_trellis_v1_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1154,7 @@ func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCommand_Entry.ProtoReflect.Descriptor instead.
 func (*RecordCommand_Entry) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{9, 0}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{10, 0}
 }
 
 func (x *RecordCommand_Entry) GetEntry() isRecordCommand_Entry_Entry {
@@ -1148,7 +1219,7 @@ var File_trellis_v1_command_proto protoreflect.FileDescriptor
 const file_trellis_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/command.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xcb\a\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x97\b\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12C\n" +
 	"\fcreate_study\x18\x02 \x01(\v2\x1e.trellis.v1.CreateStudyCommandH\x00R\vcreateStudy\x12J\n" +
@@ -1164,7 +1235,8 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\fcreate_token\x18\x0e \x01(\v2\x1e.trellis.v1.CreateTokenCommandH\x00R\vcreateToken\x12C\n" +
 	"\frevoke_token\x18\x0f \x01(\v2\x1e.trellis.v1.RevokeTokenCommandH\x00R\vrevokeToken\x12-\n" +
 	"\x04note\x18\x10 \x01(\v2\x17.trellis.v1.NoteCommandH\x00R\x04note\x12M\n" +
-	"\x10record_and_grant\x18\x11 \x01(\v2!.trellis.v1.RecordAndGrantCommandH\x00R\x0erecordAndGrant\x12\x14\n" +
+	"\x10record_and_grant\x18\x11 \x01(\v2!.trellis.v1.RecordAndGrantCommandH\x00R\x0erecordAndGrant\x12J\n" +
+	"\x0fend_time_budget\x18\x12 \x01(\v2 .trellis.v1.EndTimeBudgetCommandH\x00R\rendTimeBudget\x12\x14\n" +
 	"\x05rules\x18\n" +
 	" \x01(\rR\x05rules\x123\n" +
 	"\tprincipal\x18\v \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12\x18\n" +
@@ -1186,7 +1258,10 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\x04spec\x18\x03 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12.\n" +
 	"\x06points\x18\x04 \x03(\v2\x16.trellis.v1.ParametersR\x06points\x12\x18\n" +
 	"\asettled\x18\x05 \x01(\bR\asettled\x12'\n" +
-	"\x0fkeep_difference\x18\x06 \x01(\bR\x0ekeepDifference\"A\n" +
+	"\x0fkeep_difference\x18\x06 \x01(\bR\x0ekeepDifference\"O\n" +
+	"\x14EndTimeBudgetCommand\x12\x14\n" +
+	"\x05study\x18\x01 \x01(\tR\x05study\x12!\n" +
+	"\fcreate_index\x18\x02 \x01(\x04R\vcreateIndex\"A\n" +
 	"\x11RetryStudyCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x16\n" +
 	"\x06pruned\x18\x02 \x01(\bR\x06pruned\"Z\n" +
@@ -1236,71 +1311,73 @@ func file_trellis_v1_command_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_command_proto_rawDescData
 }
 
-var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_trellis_v1_command_proto_goTypes = []any{
 	(*Command)(nil),               // 0: trellis.v1.Command
 	(*CreateStudyCommand)(nil),    // 1: trellis.v1.CreateStudyCommand
 	(*ExtendStudyCommand)(nil),    // 2: trellis.v1.ExtendStudyCommand
-	(*RetryStudyCommand)(nil),     // 3: trellis.v1.RetryStudyCommand
-	(*SetStudyStateCommand)(nil),  // 4: trellis.v1.SetStudyStateCommand
-	(*DeleteStudyCommand)(nil),    // 5: trellis.v1.DeleteStudyCommand
-	(*RecordAndGrantCommand)(nil), // 6: trellis.v1.RecordAndGrantCommand
-	(*GrantCommand)(nil),          // 7: trellis.v1.GrantCommand
-	(*Grant)(nil),                 // 8: trellis.v1.Grant
-	(*RecordCommand)(nil),         // 9: trellis.v1.RecordCommand
-	(*SetWorkerCommand)(nil),      // 10: trellis.v1.SetWorkerCommand
-	(*CreateTokenCommand)(nil),    // 11: trellis.v1.CreateTokenCommand
-	(*RevokeTokenCommand)(nil),    // 12: trellis.v1.RevokeTokenCommand
-	(*NoteCommand)(nil),           // 13: trellis.v1.NoteCommand
-	(*RecordCommand_Entry)(nil),   // 14: trellis.v1.RecordCommand.Entry
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(*Principal)(nil),             // 16: trellis.v1.Principal
-	(*StudySpec)(nil),             // 17: trellis.v1.StudySpec
-	(*DataSet)(nil),               // 18: trellis.v1.DataSet
-	(*Source)(nil),                // 19: trellis.v1.Source
-	(*Parameters)(nil),            // 20: trellis.v1.Parameters
-	(StudyState)(0),               // 21: trellis.v1.StudyState
-	(*Worker)(nil),                // 22: trellis.v1.Worker
-	(*Token)(nil),                 // 23: trellis.v1.Token
-	(*Reports)(nil),               // 24: trellis.v1.Reports
-	(*Outcome)(nil),               // 25: trellis.v1.Outcome
-	(*CheckpointReport)(nil),      // 26: trellis.v1.CheckpointReport
+	(*EndTimeBudgetCommand)(nil),  // 3: trellis.v1.EndTimeBudgetCommand
+	(*RetryStudyCommand)(nil),     // 4: trellis.v1.RetryStudyCommand
+	(*SetStudyStateCommand)(nil),  // 5: trellis.v1.SetStudyStateCommand
+	(*DeleteStudyCommand)(nil),    // 6: trellis.v1.DeleteStudyCommand
+	(*RecordAndGrantCommand)(nil), // 7: trellis.v1.RecordAndGrantCommand
+	(*GrantCommand)(nil),          // 8: trellis.v1.GrantCommand
+	(*Grant)(nil),                 // 9: trellis.v1.Grant
+	(*RecordCommand)(nil),         // 10: trellis.v1.RecordCommand
+	(*SetWorkerCommand)(nil),      // 11: trellis.v1.SetWorkerCommand
+	(*CreateTokenCommand)(nil),    // 12: trellis.v1.CreateTokenCommand
+	(*RevokeTokenCommand)(nil),    // 13: trellis.v1.RevokeTokenCommand
+	(*NoteCommand)(nil),           // 14: trellis.v1.NoteCommand
+	(*RecordCommand_Entry)(nil),   // 15: trellis.v1.RecordCommand.Entry
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*Principal)(nil),             // 17: trellis.v1.Principal
+	(*StudySpec)(nil),             // 18: trellis.v1.StudySpec
+	(*DataSet)(nil),               // 19: trellis.v1.DataSet
+	(*Source)(nil),                // 20: trellis.v1.Source
+	(*Parameters)(nil),            // 21: trellis.v1.Parameters
+	(StudyState)(0),               // 22: trellis.v1.StudyState
+	(*Worker)(nil),                // 23: trellis.v1.Worker
+	(*Token)(nil),                 // 24: trellis.v1.Token
+	(*Reports)(nil),               // 25: trellis.v1.Reports
+	(*Outcome)(nil),               // 26: trellis.v1.Outcome
+	(*CheckpointReport)(nil),      // 27: trellis.v1.CheckpointReport
 }
 var file_trellis_v1_command_proto_depIdxs = []int32{
-	15, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
+	16, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: trellis.v1.Command.create_study:type_name -> trellis.v1.CreateStudyCommand
-	4,  // 2: trellis.v1.Command.set_study_state:type_name -> trellis.v1.SetStudyStateCommand
-	5,  // 3: trellis.v1.Command.delete_study:type_name -> trellis.v1.DeleteStudyCommand
-	7,  // 4: trellis.v1.Command.grant:type_name -> trellis.v1.GrantCommand
-	9,  // 5: trellis.v1.Command.record:type_name -> trellis.v1.RecordCommand
-	10, // 6: trellis.v1.Command.set_worker:type_name -> trellis.v1.SetWorkerCommand
+	5,  // 2: trellis.v1.Command.set_study_state:type_name -> trellis.v1.SetStudyStateCommand
+	6,  // 3: trellis.v1.Command.delete_study:type_name -> trellis.v1.DeleteStudyCommand
+	8,  // 4: trellis.v1.Command.grant:type_name -> trellis.v1.GrantCommand
+	10, // 5: trellis.v1.Command.record:type_name -> trellis.v1.RecordCommand
+	11, // 6: trellis.v1.Command.set_worker:type_name -> trellis.v1.SetWorkerCommand
 	2,  // 7: trellis.v1.Command.extend_study:type_name -> trellis.v1.ExtendStudyCommand
-	3,  // 8: trellis.v1.Command.retry_study:type_name -> trellis.v1.RetryStudyCommand
-	11, // 9: trellis.v1.Command.create_token:type_name -> trellis.v1.CreateTokenCommand
-	12, // 10: trellis.v1.Command.revoke_token:type_name -> trellis.v1.RevokeTokenCommand
-	13, // 11: trellis.v1.Command.note:type_name -> trellis.v1.NoteCommand
-	6,  // 12: trellis.v1.Command.record_and_grant:type_name -> trellis.v1.RecordAndGrantCommand
-	16, // 13: trellis.v1.Command.principal:type_name -> trellis.v1.Principal
-	17, // 14: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	18, // 15: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
-	19, // 16: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
-	17, // 17: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	20, // 18: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
-	21, // 19: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
-	9,  // 20: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
-	7,  // 21: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
-	8,  // 22: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
-	14, // 23: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
-	22, // 24: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
-	23, // 25: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
-	24, // 26: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
-	25, // 27: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
-	26, // 28: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	4,  // 8: trellis.v1.Command.retry_study:type_name -> trellis.v1.RetryStudyCommand
+	12, // 9: trellis.v1.Command.create_token:type_name -> trellis.v1.CreateTokenCommand
+	13, // 10: trellis.v1.Command.revoke_token:type_name -> trellis.v1.RevokeTokenCommand
+	14, // 11: trellis.v1.Command.note:type_name -> trellis.v1.NoteCommand
+	7,  // 12: trellis.v1.Command.record_and_grant:type_name -> trellis.v1.RecordAndGrantCommand
+	3,  // 13: trellis.v1.Command.end_time_budget:type_name -> trellis.v1.EndTimeBudgetCommand
+	17, // 14: trellis.v1.Command.principal:type_name -> trellis.v1.Principal
+	18, // 15: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	19, // 16: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
+	20, // 17: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
+	18, // 18: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	21, // 19: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
+	22, // 20: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
+	10, // 21: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
+	8,  // 22: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
+	9,  // 23: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
+	15, // 24: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
+	23, // 25: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
+	24, // 26: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
+	25, // 27: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
+	26, // 28: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
+	27, // 29: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_command_proto_init() }
@@ -1327,9 +1404,10 @@ func file_trellis_v1_command_proto_init() {
 		(*Command_RevokeToken)(nil),
 		(*Command_Note)(nil),
 		(*Command_RecordAndGrant)(nil),
+		(*Command_EndTimeBudget)(nil),
 	}
-	file_trellis_v1_command_proto_msgTypes[8].OneofWrappers = []any{}
-	file_trellis_v1_command_proto_msgTypes[14].OneofWrappers = []any{
+	file_trellis_v1_command_proto_msgTypes[9].OneofWrappers = []any{}
+	file_trellis_v1_command_proto_msgTypes[15].OneofWrappers = []any{
 		(*RecordCommand_Entry_Reports)(nil),
 		(*RecordCommand_Entry_Outcome)(nil),
 		(*RecordCommand_Entry_Checkpoint)(nil),
@@ -1340,7 +1418,7 @@ func file_trellis_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_command_proto_rawDesc), len(file_trellis_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

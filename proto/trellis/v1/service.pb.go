@@ -880,6 +880,10 @@ type ExtendStudyRequest struct {
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
 	Seeds *Axis                  `protobuf:"bytes,9,opt,name=seeds,proto3" json:"seeds,omitempty"`
 	Axes  map[string]*Axis       `protobuf:"bytes,10,rep,name=axes,proto3" json:"axes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What to raise of the study's budget. What is left out stays as it is. No values can be added together with it.
+	Budget *Budget `protobuf:"bytes,11,opt,name=budget,proto3" json:"budget,omitempty"`
+	// Train the whole grid: drop the budget.
+	DropBudget bool `protobuf:"varint,12,opt,name=drop_budget,json=dropBudget,proto3" json:"drop_budget,omitempty"`
 	// What old clients send. It is converted to axes and seeds.
 	//
 	// Deprecated: Marked as deprecated in trellis/v1/service.proto.
@@ -949,6 +953,20 @@ func (x *ExtendStudyRequest) GetAxes() map[string]*Axis {
 		return x.Axes
 	}
 	return nil
+}
+
+func (x *ExtendStudyRequest) GetBudget() *Budget {
+	if x != nil {
+		return x.Budget
+	}
+	return nil
+}
+
+func (x *ExtendStudyRequest) GetDropBudget() bool {
+	if x != nil {
+		return x.DropBudget
+	}
+	return false
 }
 
 // Deprecated: Marked as deprecated in trellis/v1/service.proto.
@@ -5238,12 +5256,15 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\"2\n" +
 	"\x12DeleteStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"\x15\n" +
-	"\x13DeleteStudyResponse\"\x9e\x06\n" +
+	"\x13DeleteStudyResponse\"\xeb\x06\n" +
 	"\x12ExtendStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12&\n" +
 	"\x05seeds\x18\t \x01(\v2\x10.trellis.v1.AxisR\x05seeds\x12F\n" +
 	"\x04axes\x18\n" +
-	" \x03(\v2(.trellis.v1.ExtendStudyRequest.AxesEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\x04axes\x12A\n" +
+	" \x03(\v2(.trellis.v1.ExtendStudyRequest.AxesEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\x04axes\x12*\n" +
+	"\x06budget\x18\v \x01(\v2\x12.trellis.v1.BudgetR\x06budget\x12\x1f\n" +
+	"\vdrop_budget\x18\f \x01(\bR\n" +
+	"dropBudget\x12A\n" +
 	"\x0eold_latent_dim\x18\x02 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\foldLatentDim\x12F\n" +
 	"\x11old_learning_rate\x18\x03 \x01(\v2\x16.trellis.v1.NumberAxisB\x02\x18\x01R\x0foldLearningRate\x12D\n" +
 	"\x10old_weight_decay\x18\x04 \x01(\v2\x16.trellis.v1.NumberAxisB\x02\x18\x01R\x0eoldWeightDecay\x12A\n" +
@@ -5704,34 +5725,35 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*Run)(nil),                        // 98: trellis.v1.Run
 	(*Trial)(nil),                      // 99: trellis.v1.Trial
 	(*Axis)(nil),                       // 100: trellis.v1.Axis
-	(*IntegerAxis)(nil),                // 101: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 102: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 103: trellis.v1.Forecast
-	(*Split)(nil),                      // 104: trellis.v1.Split
-	(*WaitingFor)(nil),                 // 105: trellis.v1.WaitingFor
-	(*Verdict)(nil),                    // 106: trellis.v1.Verdict
-	(*Configuration)(nil),              // 107: trellis.v1.Configuration
-	(*Objective)(nil),                  // 108: trellis.v1.Objective
-	(*Report)(nil),                     // 109: trellis.v1.Report
-	(*Importance)(nil),                 // 110: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 111: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 112: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 113: trellis.v1.DataSet
-	(*Worker)(nil),                     // 114: trellis.v1.Worker
-	(*Outcome)(nil),                    // 115: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 116: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 117: trellis.v1.Capacity
-	(*Reports)(nil),                    // 118: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 119: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 120: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 121: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 122: trellis.v1.Principal
-	(*Token)(nil),                      // 123: trellis.v1.Token
-	(Role)(0),                          // 124: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 125: google.protobuf.Timestamp
-	(*Event)(nil),                      // 126: trellis.v1.Event
-	(*Metrics)(nil),                    // 127: trellis.v1.Metrics
-	(*Series)(nil),                     // 128: trellis.v1.Series
+	(*Budget)(nil),                     // 101: trellis.v1.Budget
+	(*IntegerAxis)(nil),                // 102: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 103: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 104: trellis.v1.Forecast
+	(*Split)(nil),                      // 105: trellis.v1.Split
+	(*WaitingFor)(nil),                 // 106: trellis.v1.WaitingFor
+	(*Verdict)(nil),                    // 107: trellis.v1.Verdict
+	(*Configuration)(nil),              // 108: trellis.v1.Configuration
+	(*Objective)(nil),                  // 109: trellis.v1.Objective
+	(*Report)(nil),                     // 110: trellis.v1.Report
+	(*Importance)(nil),                 // 111: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 112: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 113: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 114: trellis.v1.DataSet
+	(*Worker)(nil),                     // 115: trellis.v1.Worker
+	(*Outcome)(nil),                    // 116: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 117: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 118: trellis.v1.Capacity
+	(*Reports)(nil),                    // 119: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 120: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 121: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 122: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 123: trellis.v1.Principal
+	(*Token)(nil),                      // 124: trellis.v1.Token
+	(Role)(0),                          // 125: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 126: google.protobuf.Timestamp
+	(*Event)(nil),                      // 127: trellis.v1.Event
+	(*Metrics)(nil),                    // 128: trellis.v1.Metrics
+	(*Series)(nil),                     // 129: trellis.v1.Series
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
 	95,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
@@ -5748,154 +5770,155 @@ var file_trellis_v1_service_proto_depIdxs = []int32{
 	97,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
 	100, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
 	92,  // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	101, // 14: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	102, // 15: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	102, // 16: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	101, // 17: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	101, // 18: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
-	101, // 19: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	93,  // 20: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
-	97,  // 21: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	97,  // 22: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	96,  // 23: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	103, // 24: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	104, // 25: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	105, // 26: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	99,  // 27: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	99,  // 28: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	99,  // 29: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	97,  // 30: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	106, // 31: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	107, // 32: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	108, // 33: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	109, // 34: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	110, // 35: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	96,  // 36: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	111, // 37: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	108, // 38: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	98,  // 39: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	112, // 40: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	113, // 41: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	114, // 42: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	48,  // 43: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	49,  // 44: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	51,  // 45: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	115, // 46: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	52,  // 47: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	53,  // 48: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	116, // 49: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	57,  // 50: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
-	47,  // 51: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
-	46,  // 52: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	117, // 53: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	50,  // 54: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	118, // 55: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	59,  // 56: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	60,  // 57: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	61,  // 58: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	62,  // 59: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	58,  // 60: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	56,  // 61: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	55,  // 62: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
-	54,  // 63: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	112, // 64: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	119, // 65: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	94,  // 66: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	120, // 67: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	121, // 68: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	122, // 69: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	123, // 70: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	124, // 71: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	125, // 72: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	123, // 73: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	123, // 74: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	123, // 75: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	126, // 76: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	127, // 77: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	100, // 78: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	102, // 79: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	128, // 80: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 81: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 82: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 83: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 84: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 85: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 86: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 87: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 88: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 89: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 90: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22,  // 91: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,   // 92: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24,  // 93: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26,  // 94: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	36,  // 95: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	38,  // 96: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	28,  // 97: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	30,  // 98: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	32,  // 99: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	34,  // 100: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	40,  // 101: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	42,  // 102: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	44,  // 103: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	46,  // 104: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	63,  // 105: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	65,  // 106: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	67,  // 107: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	69,  // 108: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	71,  // 109: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	73,  // 110: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	75,  // 111: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	77,  // 112: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	79,  // 113: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	81,  // 114: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	83,  // 115: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	85,  // 116: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	87,  // 117: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	89,  // 118: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	3,   // 119: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 120: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 121: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 122: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 123: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 124: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 125: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 126: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 127: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 128: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23,  // 129: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,   // 130: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25,  // 131: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27,  // 132: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	37,  // 133: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	39,  // 134: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	29,  // 135: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	31,  // 136: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	33,  // 137: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	35,  // 138: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	41,  // 139: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	43,  // 140: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	45,  // 141: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	54,  // 142: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	64,  // 143: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	66,  // 144: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	68,  // 145: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	70,  // 146: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	72,  // 147: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	74,  // 148: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	76,  // 149: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	78,  // 150: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	80,  // 151: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	82,  // 152: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	84,  // 153: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	86,  // 154: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	88,  // 155: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	90,  // 156: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	119, // [119:157] is the sub-list for method output_type
-	81,  // [81:119] is the sub-list for method input_type
-	81,  // [81:81] is the sub-list for extension type_name
-	81,  // [81:81] is the sub-list for extension extendee
-	0,   // [0:81] is the sub-list for field type_name
+	101, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
+	102, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	103, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	103, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	102, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	102, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
+	102, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	93,  // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
+	97,  // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	97,  // 23: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	96,  // 24: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	104, // 25: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	105, // 26: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	106, // 27: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	99,  // 28: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	99,  // 29: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	99,  // 30: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	97,  // 31: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	107, // 32: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	108, // 33: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	109, // 34: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	110, // 35: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	111, // 36: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	96,  // 37: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	112, // 38: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	109, // 39: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	98,  // 40: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	113, // 41: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	114, // 42: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	115, // 43: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	48,  // 44: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	49,  // 45: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	51,  // 46: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	116, // 47: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	52,  // 48: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	53,  // 49: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	117, // 50: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	57,  // 51: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
+	47,  // 52: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
+	46,  // 53: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
+	118, // 54: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	50,  // 55: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	119, // 56: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	59,  // 57: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	60,  // 58: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	61,  // 59: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	62,  // 60: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	58,  // 61: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	56,  // 62: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	55,  // 63: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
+	54,  // 64: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
+	113, // 65: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	120, // 66: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	94,  // 67: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	121, // 68: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	122, // 69: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	123, // 70: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	124, // 71: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	125, // 72: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	126, // 73: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	124, // 74: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	124, // 75: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	124, // 76: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	127, // 77: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	128, // 78: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	100, // 79: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	103, // 80: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	129, // 81: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 82: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 83: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 84: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 85: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 86: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 87: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 88: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 89: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 90: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 91: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22,  // 92: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,   // 93: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24,  // 94: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26,  // 95: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	36,  // 96: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	38,  // 97: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	28,  // 98: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	30,  // 99: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	32,  // 100: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	34,  // 101: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	40,  // 102: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	42,  // 103: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	44,  // 104: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	46,  // 105: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	63,  // 106: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	65,  // 107: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	67,  // 108: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	69,  // 109: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	71,  // 110: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	73,  // 111: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	75,  // 112: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	77,  // 113: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	79,  // 114: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	81,  // 115: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	83,  // 116: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	85,  // 117: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	87,  // 118: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	89,  // 119: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	3,   // 120: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 121: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 122: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 123: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 124: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 125: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 126: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 127: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 128: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 129: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23,  // 130: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,   // 131: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25,  // 132: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27,  // 133: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	37,  // 134: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	39,  // 135: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	29,  // 136: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	31,  // 137: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	33,  // 138: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	35,  // 139: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	41,  // 140: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	43,  // 141: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	45,  // 142: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	54,  // 143: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	64,  // 144: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	66,  // 145: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	68,  // 146: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	70,  // 147: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	72,  // 148: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	74,  // 149: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	76,  // 150: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	78,  // 151: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	80,  // 152: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	82,  // 153: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	84,  // 154: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	86,  // 155: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	88,  // 156: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	90,  // 157: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	120, // [120:158] is the sub-list for method output_type
+	82,  // [82:120] is the sub-list for method input_type
+	82,  // [82:82] is the sub-list for extension type_name
+	82,  // [82:82] is the sub-list for extension extendee
+	0,   // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }

@@ -1993,7 +1993,9 @@ type Study struct {
 	// not stored. Unset in studies of older versions.
 	Indexed bool `protobuf:"varint,31,opt,name=indexed,proto3" json:"indexed,omitempty"`
 	// What has become of all runs that follow from the spec and have not been touched. Unset: PENDING.
-	Untouched     *Untouched `protobuf:"bytes,32,opt,name=untouched,proto3" json:"untouched,omitempty"`
+	Untouched *Untouched `protobuf:"bytes,32,opt,name=untouched,proto3" json:"untouched,omitempty"`
+	// How many trials the spec's grid has, if the budget does not allow all of them.
+	GridTrials    uint64 `protobuf:"varint,33,opt,name=grid_trials,json=gridTrials,proto3" json:"grid_trials,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2189,12 +2191,19 @@ func (x *Study) GetUntouched() *Untouched {
 	return nil
 }
 
+func (x *Study) GetGridTrials() uint64 {
+	if x != nil {
+		return x.GridTrials
+	}
+	return 0
+}
+
 // Untouched is the state of the trials of runs that no worker and no other study has given anything to.
 type Untouched struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// CANCELED or FAILED, and so are the runs.
 	State TrialState `protobuf:"varint,1,opt,name=state,proto3,enum=trellis.v1.TrialState" json:"state,omitempty"`
-	// Why they failed.
+	// Why they failed, or why runs of a study that has not been canceled were.
 	Error string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
 	// Log index of the command that set it.
 	ModifyIndex   uint64 `protobuf:"varint,3,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
@@ -2304,8 +2313,10 @@ type SpecDifference struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The axes that were different. All else was the same.
 	Axes []*AxisDifference `protobuf:"bytes,1,rep,name=axes,proto3" json:"axes,omitempty"`
-	// The earlier spec, if more than axes was different.
-	Whole         *StudySpec `protobuf:"bytes,2,opt,name=whole,proto3" json:"whole,omitempty"`
+	// The earlier spec, if more than axes and the budget was different.
+	Whole *StudySpec `protobuf:"bytes,2,opt,name=whole,proto3" json:"whole,omitempty"`
+	// The earlier budget, if it was different.
+	Budget        *Budget `protobuf:"bytes,3,opt,name=budget,proto3" json:"budget,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2350,6 +2361,13 @@ func (x *SpecDifference) GetAxes() []*AxisDifference {
 func (x *SpecDifference) GetWhole() *StudySpec {
 	if x != nil {
 		return x.Whole
+	}
+	return nil
+}
+
+func (x *SpecDifference) GetBudget() *Budget {
+	if x != nil {
+		return x.Budget
 	}
 	return nil
 }
@@ -3355,7 +3373,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12$\n" +
 	"\binterval\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\binterval\x12#\n" +
-	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xdb\a\n" +
+	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xfc\a\n" +
 	"\x05Study\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12,\n" +
@@ -3384,16 +3402,19 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\bsuspects\x18\x18 \x03(\tR\bsuspects\x120\n" +
 	"\arefuted\x18\x1e \x03(\v2\x16.trellis.v1.RefutationR\arefuted\x12\x18\n" +
 	"\aindexed\x18\x1f \x01(\bR\aindexed\x123\n" +
-	"\tuntouched\x18  \x01(\v2\x15.trellis.v1.UntouchedR\tuntouched\"r\n" +
+	"\tuntouched\x18  \x01(\v2\x15.trellis.v1.UntouchedR\tuntouched\x12\x1f\n" +
+	"\vgrid_trials\x18! \x01(\x04R\n" +
+	"gridTrials\"r\n" +
 	"\tUntouched\x12,\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x16.trellis.v1.TrialStateR\x05state\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12!\n" +
 	"\fmodify_index\x18\x03 \x01(\x04R\vmodifyIndex\"K\n" +
 	"\vSpecHistory\x12<\n" +
-	"\vdifferences\x18\x01 \x03(\v2\x1a.trellis.v1.SpecDifferenceR\vdifferences\"m\n" +
+	"\vdifferences\x18\x01 \x03(\v2\x1a.trellis.v1.SpecDifferenceR\vdifferences\"\x99\x01\n" +
 	"\x0eSpecDifference\x12.\n" +
 	"\x04axes\x18\x01 \x03(\v2\x1a.trellis.v1.AxisDifferenceR\x04axes\x12+\n" +
-	"\x05whole\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x05whole\"\xf3\x01\n" +
+	"\x05whole\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x05whole\x12*\n" +
+	"\x06budget\x18\x03 \x01(\v2\x12.trellis.v1.BudgetR\x06budget\"\xf3\x01\n" +
 	"\x0eAxisDifference\x12\x12\n" +
 	"\x04grid\x18\x01 \x01(\rR\x04grid\x12\x12\n" +
 	"\x04axis\x18\x02 \x01(\tR\x04axis\x12\x14\n" +
@@ -3636,23 +3657,24 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	27, // 58: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
 	28, // 59: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
 	4,  // 60: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
-	12, // 61: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
-	13, // 62: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
-	14, // 63: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
-	3,  // 64: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	30, // 65: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	30, // 66: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	37, // 67: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	32, // 68: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	38, // 69: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	43, // 70: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
-	12, // 71: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
-	14, // 72: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	73, // [73:73] is the sub-list for method output_type
-	73, // [73:73] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	5,  // 61: trellis.v1.SpecDifference.budget:type_name -> trellis.v1.Budget
+	12, // 62: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
+	13, // 63: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
+	14, // 64: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
+	3,  // 65: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	30, // 66: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	30, // 67: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	37, // 68: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	32, // 69: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	38, // 70: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	43, // 71: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
+	12, // 72: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
+	14, // 73: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	74, // [74:74] is the sub-list for method output_type
+	74, // [74:74] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
