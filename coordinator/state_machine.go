@@ -109,6 +109,8 @@ func (m stateMachine) change(
 		return counted(m.extendStudy(index, now, change.ExtendStudy))
 	case *trellisv1.Command_RetryStudy:
 		return counted(m.store.RetryStudy(index, now, rules, change.RetryStudy.GetStudy(), change.RetryStudy.GetPruned()))
+	case *trellisv1.Command_EndTimeBudget:
+		return m.store.EndTimeBudget(index, now, change.EndTimeBudget.GetStudy(), change.EndTimeBudget.GetCreateIndex())
 	case *trellisv1.Command_CreateToken:
 		return m.store.CreateToken(index, now, change.CreateToken.GetToken())
 	case *trellisv1.Command_RevokeToken:
@@ -155,6 +157,8 @@ func studyOf(command *trellisv1.Command) string {
 		return change.ExtendStudy.GetStudy()
 	case *trellisv1.Command_RetryStudy:
 		return change.RetryStudy.GetStudy()
+	case *trellisv1.Command_EndTimeBudget:
+		return change.EndTimeBudget.GetStudy()
 	}
 	return ""
 }
@@ -213,7 +217,10 @@ func (m stateMachine) extendStudy(
 			return 0, fmt.Errorf("extend study %s, which replaced an earlier study of that name: %w",
 				study.GetName(), results.ErrStudyChanged)
 		}
-		extension.Trials, extension.Runs, extension.NextIndices, err = grid.ExpandExtension(study, command)
+		if command.GetSpec() == nil || proto.Equal(command.GetSpec().GetBudget(), study.GetSpec().GetBudget()) {
+			// What a larger budget allows follows from the spec.
+			extension.Trials, extension.Runs, extension.NextIndices, err = grid.ExpandExtension(study, command)
+		}
 		if err != nil {
 			return 0, fmt.Errorf("expand the extension of study %s: %w", study.GetName(), err)
 		}

@@ -2,6 +2,7 @@ package results
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -458,9 +459,19 @@ func newSectionEdits(r reader) sectionEdits {
 	return sectionEdits{reader: r, catalogs: map[string]*catalog.Catalog{}, byPlace: map[sectionPlace]*sectionEdit{}}
 }
 
-// replace stores a study's catalog, for the first time or in the place of another one.
+// replace stores a study's catalog, for the first time or in the place of another one. Runs that the change has not touched are
+// from now on what the new one says.
 func (e *sectionEdits) replace(c *catalog.Catalog) error {
 	e.catalogs[c.Study] = c
+	for _, edit := range e.inOrder {
+		if edit.catalog.Study != c.Study {
+			continue
+		}
+		edit.catalog = c
+		maps.DeleteFunc(edit.untouched, func(slot int, _ *trajectory.Trajectory) bool {
+			return edit.after == nil || edit.after.members[slot] == nil
+		})
+	}
 	return insert(e.txn, tableCatalogs, c)
 }
 

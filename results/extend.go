@@ -45,6 +45,10 @@ type Extension struct {
 // LEASED: its worker stops where it was told to, and the run then becomes PENDING. A run that FAILED or was PRUNED
 // stays so, and its new trials have no results.
 //
+// A spec with another budget than the study's raises that: the study then has all runs that it would have if it had been
+// created with the new one. Nothing else of the spec may differ, and the extension has no runs of its own. Runs that were
+// canceled because the time of the budget was over become PENDING again, if the new one allows more time.
+//
 // ExtendStudy returns how many trials were added. It fails with ErrNotFound, with ErrIllegalMove if the study is
 // CANCELED, and with ErrStudyChanged if the study's indices differ from the extension's, because it has been extended
 // in the meantime. It fails with ErrInvalid if CreateStudy would, if there would be too many trials, or if the
@@ -68,6 +72,9 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 	if study.Indices != extension.Indices {
 		return 0, fmt.Errorf("its next trial is now %d, not %d: %w", study.Indices, extension.Indices,
 			ErrStudyChanged)
+	}
+	if raisesBudget(study, extension) {
+		return c.raiseBudget(study, extension)
 	}
 	if err := c.reopen(study); err != nil {
 		return 0, err

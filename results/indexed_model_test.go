@@ -14,6 +14,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/account"
 	"trellis/results/grid"
+	"trellis/results/lattice"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -30,7 +31,8 @@ func TestIndexedStudies(tb *testing.T) {
 		})
 		actions := map[string]func(*rapid.T){
 			"create": p.create, "grant": p.grant, "report": p.report, "end": p.end, "state": p.state, "extend": p.extend,
-			"finish": p.finish, "retry": p.retry, "delete": p.remove, "restore": p.restore, "refuse": p.refuse, "": p.check,
+			"finish": p.finish, "retry": p.retry, "delete": p.remove, "restore": p.restore, "refuse": p.refuse, "raise": p.raise,
+			"over": p.over, "": p.check,
 		}
 		p.create(t)
 		t.Repeat(actions)
@@ -85,18 +87,23 @@ func (p *pair) create(t *rapid.T) {
 	if rapid.Bool().Draw(t, "prunes") {
 		spec.Pruning = ashaOf(1, 2)
 	}
-	trials, runs, err := grid.Expand(spec, nil, "1", nil)
-	if err != nil || len(trials) == 0 {
-		t.Skip("nothing is left")
-	}
-	if g, err := grid.New(spec); err != nil || trials[len(trials)-1].Index+1 != g.Size() {
-		t.Skip("listed trials end before the grid does")
+	if rapid.Bool().Draw(t, "limited") {
+		spec.Budget = drawBudget(t, 0)
 	}
 	study := &trellisv1.Study{Name: name, Spec: spec, Numerics: "1", Fresh: rapid.Bool().Draw(t, "fresh")}
+	its, err := lattice.New(study)
+	if err != nil {
+		t.Skip("nothing is left")
+	}
+	if _, more := its.From(its.Indices() - 1); !more && spec.Budget == nil {
+		t.Skip("listed trials end before the grid does")
+	}
+	runs, trials := listedOf(its, 0)
 	p.specs[name] = spec
 	p.index++
 	ok(p.tb, p.indexed.CreateStudy(p.index, at(p.index), study))
 	ok(p.tb, p.listed.CreateListed(p.index, at(p.index), study, runs, trials))
+	p.edit(name, func(_ *change, listed *trellisv1.Study) { listed.Indices = its.Indices() })
 }
 
 func (p *pair) grant(t *rapid.T) {
@@ -242,7 +249,7 @@ func (p *pair) extend(t *rapid.T) {
 		t.Skip("no such study")
 	}
 	command := &trellisv1.ExtendStudyCommand{Study: name, Indices: study.Indices}
-	if rapid.Bool().Draw(t, "values") {
+	if rapid.Bool().Draw(t, "values") && !grid.Sampled(study.Spec) {
 		spec := proto.CloneOf(study.Spec)
 		axis := rapid.SampledFrom([]string{"max_epochs", "latent_dim"}).Draw(t, "axis")
 		for _, g := range spec.Grid {
@@ -338,7 +345,7 @@ func (p *pair) answers(t *rapid.T, s *Store) (texts []string) {
 		switch m := message.(type) {
 		case *trellisv1.Study:
 			m = copyStudy(m)
-			m.Indexed, m.Untouched = false, nil
+			m.Indexed, m.Untouched, m.GridTrials, m.SpecHistory, m.EarlierSpecs = false, nil, 0, nil, nil
 			message = m
 		case *trellisv1.Run:
 			m = trajectory.CopyRun(m)

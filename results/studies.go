@@ -61,7 +61,7 @@ func (c *change) createStudy(study *trellisv1.Study) error {
 	if err != nil {
 		return err
 	}
-	created.Indexed, created.Progress = true, its.Progress()
+	created.Indexed, created.Progress, created.GridTrials = true, its.Progress(), gridTrials(base)
 	if err := insert(c.txn, tableFrontiers, &frontier{study: created.Name}); err != nil {
 		return err
 	}
@@ -71,12 +71,13 @@ func (c *change) createStudy(study *trellisv1.Study) error {
 	return c.shareTouched(its)
 }
 
-// newBase returns what follows from the spec that a study was created with.
+// newBase returns what follows from the spec that a study was created with, within the budget that it has now.
 func newBase(study *trellisv1.Study) (*catalog.Base, error) {
 	as := study
 	if earlier := grid.EarlierSpecs(study); len(earlier) > 0 {
 		as = copyStudy(study)
-		as.Spec = earlier[0]
+		as.Spec = proto.CloneOf(earlier[0])
+		as.Spec.Budget = study.Spec.GetBudget()
 	}
 	its, err := lattice.New(as)
 	if err != nil {
@@ -239,13 +240,14 @@ func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
 		}
 	}
 	if event == lifecycle.Cancel {
-		return c.cancelUntouched(study)
+		return c.cancelUntouched(study, "")
 	}
 	return nil
 }
 
-// cancelUntouched cancels the untouched runs of a study, unless they have failed.
-func (c *change) cancelUntouched(study *trellisv1.Study) error {
+// cancelUntouched cancels the untouched runs of a study, unless they have ended. message says why, if the study itself is not
+// canceled.
+func (c *change) cancelUntouched(study *trellisv1.Study, message string) error {
 	if study.Untouched != nil {
 		return nil
 	}
@@ -256,7 +258,9 @@ func (c *change) cancelUntouched(study *trellisv1.Study) error {
 	study.Progress.RunsCanceled += runs
 	study.Progress.TrialsCanceled += trials
 	study.Progress.EpochsLeft -= epochs
-	return c.setUntouched(study, &trellisv1.Untouched{State: lifecycle.TrialCanceled, ModifyIndex: c.index})
+	return c.setUntouched(study, &trellisv1.Untouched{
+		State: lifecycle.TrialCanceled, Error: message, ModifyIndex: c.index,
+	})
 }
 
 // DeleteStudy deletes a study with all its runs, trials and losses, and ends its attempts.
@@ -392,7 +396,7 @@ func copyStudy(s *trellisv1.Study) *trellisv1.Study {
 		Numerics: s.Numerics, Fresh: s.Fresh, EarlierSpecs: s.EarlierSpecs, Indices: s.Indices, Settled: s.Settled,
 		Forecast: s.Forecast, Pretrained: s.Pretrained, WaitingFor: s.WaitingFor, Suspects: s.Suspects,
 		SpecHistory: s.SpecHistory, Creator: s.Creator, Refuted: s.Refuted,
-		Indexed: s.Indexed, Untouched: s.Untouched,
+		Indexed: s.Indexed, Untouched: s.Untouched, GridTrials: s.GridTrials,
 	}
 }
 

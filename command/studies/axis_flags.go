@@ -5,6 +5,9 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
@@ -99,4 +102,39 @@ func valueOf(text string) (*trellisv1.Value, error) {
 		text = quoted
 	}
 	return trellisv1.TextValue(text), nil
+}
+
+// budgetFlag raises a budget: its limits with commas between them, or none.
+type budgetFlag struct{ request *trellisv1.ExtendStudyRequest }
+
+func (f budgetFlag) String() string { return "" }
+
+func (f budgetFlag) Type() string { return "limits" }
+
+func (f budgetFlag) Set(text string) error {
+	if strings.TrimSpace(text) == "none" {
+		f.request.DropBudget = true
+		return nil
+	}
+	budget := f.request.GetBudget()
+	if budget == nil {
+		budget = new(trellisv1.Budget)
+	}
+	for item := range strings.SplitSeq(text, ",") {
+		name, limit, _ := strings.Cut(strings.TrimSpace(item), "=")
+		number, err := strconv.ParseUint(strings.ReplaceAll(limit, "_", ""), 10, 64)
+		span, notSpan := time.ParseDuration(limit)
+		switch {
+		case name == "trials" && err == nil && number > 0:
+			budget.Trials = number
+		case name == "epochs" && err == nil && number > 0:
+			budget.Epochs = number
+		case name == "time" && notSpan == nil && span > 0:
+			budget.Time = durationpb.New(span)
+		default:
+			return errors.New("must be trials=1000, epochs=20000, time=12h, several of these separated by commas, or none")
+		}
+	}
+	f.request.Budget = budget
+	return nil
 }

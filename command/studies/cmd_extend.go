@@ -26,15 +26,20 @@ var seeds = &trellisv1.ModelAxis{Name: grid.Seeds, Kind: trellisv1.Kind_KIND_INT
 func ExtendCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "extend STUDY",
-		Short: "Add values to a study's grid, such as more epochs or seeds",
-		Long: `Add values to the axes of a study's grid. The study may be running or completed, and keeps its results.
+		Short: "Add values to a study's grid, such as more epochs or seeds, or raise its budget",
+		Long: `Add values to the axes of a study's grid, or raise its budget. The study may be running or completed, and keeps its
+results.
 
 Only what is missing is trained: more epochs continue from the last epoch of the existing runs. The results are bit for
-bit those of a study that had the values from the start.`,
+bit those of a study that had the values, or the budget, from the start.
+
+A larger budget of trials or epochs goes on where the study ended, in its order. More time lets runs begin that were not
+trained because the time was over. What --budget does not name stays as it is; --budget none trains the whole grid.`,
 		Example: `  trellis extend paper --max-epochs 200
   trellis extend paper --seeds 2,3,4,5 --watch
   trellis extend paper --latent-dim 64,128 --learning-rate 3e-3
-  trellis extend denoising --add noise=0.2,0.4`,
+  trellis extend denoising --add noise=0.2,0.4
+  trellis extend search --budget trials=1000,time=12h`,
 		Args: cli.Operands("STUDY"),
 	}
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
@@ -57,10 +62,11 @@ bit those of a study that had the values from the start.`,
 	if err := cmd.Flags().MarkHidden("axis"); err != nil {
 		panic(err) // There is no such flag.
 	}
+	cmd.Flags().Var(budgetFlag{request}, "budget", "larger `limits`: trials=1000, epochs=20000, time=12h, or none")
 	watch := cmd.Flags().Bool("watch", false, "follow the study until it ends")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if proto.Equal(request, new(trellisv1.ExtendStudyRequest)) {
-			return exit.Usagef("extend needs values to add, for example --max-epochs 200 or --seeds 2,3")
+			return exit.Usagef("extend needs values to add, for example --max-epochs 200 or --seeds 2,3, or a larger --budget")
 		}
 		request.Study = args[0]
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
@@ -69,6 +75,9 @@ bit those of a study that had the values from the start.`,
 				return err
 			}
 			what := output.Count(response.GetTrials(), "trial") + " added"
+			if request.GetBudget().GetTime() != nil && response.GetTrials() == 0 {
+				what = "more time"
+			}
 			return writeTakenUp(ctx, env, c, *format, response.GetStudy(), what, *watch)
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -18,7 +19,7 @@ import (
 // extendAttempts is how often an extension is retried because someone else has extended the study in the meantime.
 const extendAttempts = 10
 
-// ExtendStudy adds values to a study's axes. It checks everything that can be wrong with them before they reach the
+// ExtendStudy adds values to a study's axes, or raises its budget. It checks everything that can be wrong with them before they reach the
 // log.
 func (s studyService) ExtendStudy(
 	ctx context.Context, request *trellisv1.ExtendStudyRequest,
@@ -98,14 +99,14 @@ func (s studyService) proposeExtension(ctx context.Context, study *trellisv1.Stu
 	}})
 }
 
-// extendedSpec returns the study's spec with the requested values added.
+// extendedSpec returns the study's spec with the requested values added, or the requested budget.
 func (s studyService) extendedSpec(
 	study *trellisv1.Study, request *trellisv1.ExtendStudyRequest,
 ) (*trellisv1.StudySpec, error) {
 	empty := &trellisv1.ExtendStudyRequest{Study: request.GetStudy()}
 	if proto.Equal(request, empty) {
 		return nil, status.Error(codes.InvalidArgument, "adds nothing: name an axis and the values to add to it, "+
-			"for example max_epochs: [200] or seeds: [2, 3]")
+			"for example max_epochs: [200] or seeds: [2, 3], or a larger budget")
 	}
 	spec, err := s.models.Merge(study.GetSpec(), request)
 	if err != nil {
@@ -116,10 +117,27 @@ func (s studyService) extendedSpec(
 		return nil, err
 	}
 	if proto.Equal(spec, grid.WithDefaults(study.GetSpec())) {
-		return nil, status.Errorf(codes.InvalidArgument, "adds nothing: study %q already has all of these values",
-			study.GetName())
+		what := "all of these values"
+		if request.GetBudget() != nil {
+			what = "this budget"
+		}
+		return nil, status.Errorf(codes.InvalidArgument, "adds nothing: study %q already has %s", study.GetName(), what)
+	}
+	if err := timeLeft(study, spec); err != nil {
+		return nil, err
 	}
 	return spec, nil
+}
+
+// timeLeft returns an error if the time of the budget that a study would have is over, so that nothing would be trained.
+func timeLeft(study *trellisv1.Study, spec *trellisv1.StudySpec) error {
+	if !results.TimeIsOver(&trellisv1.Study{Spec: spec, CreateTime: study.GetCreateTime()}, time.Now()) {
+		return nil
+	}
+	return status.Errorf(codes.FailedPrecondition,
+		"the time budget of study %[1]q is over, so nothing would be trained: allow more time, for example "+
+			"trellis extend %[1]s --budget time=%[2]dh", study.GetName(),
+		int(time.Since(study.GetCreateTime().AsTime()).Hours())+2)
 }
 
 // RetryStudy retries the study's failed runs, and trains those anew whose attempts disagree.
@@ -132,6 +150,9 @@ func (s studyService) RetryStudy(
 		return nil, err
 	}
 	if err := retriable(study, request.GetPruned()); err != nil {
+		return nil, err
+	}
+	if err := timeLeft(study, study.GetSpec()); err != nil {
 		return nil, err
 	}
 	answer, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_RetryStudy{

@@ -82,6 +82,7 @@ type Leader struct {
 	recorder   *recorder
 	dispatcher *dispatcher
 	settler    *settler
+	timekeeper *timekeeper
 	failing    *failing
 	data       *data
 	host       *host
@@ -100,6 +101,7 @@ func New(config Config) *Leader {
 	l := &Leader{config: config, logger: config.Logger, metrics: newMetrics(config.Registerer), sessions: newSessions()}
 	failing := newFailing(config.Logger)
 	l.settler = &settler{store: config.Store, log: config.Log, logger: config.Logger, woken: newBell()}
+	l.timekeeper = &timekeeper{store: config.Store, log: config.Log, logger: config.Logger}
 	l.dispatcher = &dispatcher{
 		store: config.Store, log: config.Log, sessions: l.sessions, failing: failing, grants: l.metrics.granted,
 		logger: config.Logger, woken: newBell(), granting: make(chan struct{}, 1),
@@ -184,6 +186,7 @@ func (l *Leader) Begin(ctx context.Context) (stop func(why error)) {
 	loops.Go(func() { l.leases.run(ctx) })
 	loops.Go(func() { l.dispatcher.run(ctx) })
 	loops.Go(func() { l.settler.run(ctx) })
+	loops.Go(func() { l.timekeeper.run(ctx) })
 	collected := make(chan struct{})
 	go func() {
 		defer close(collected)

@@ -66,7 +66,11 @@ func (s *settler) round(ctx context.Context) (changed bool, err error) {
 		if !awaitsSettling(study) {
 			continue
 		}
-		points, err := insight.NextSeed(snapshot, study)
+		var points []*trellisv1.Parameters
+		var err error
+		if !results.TimeIsOver(study, time.Now()) {
+			points, err = insight.NextSeed(snapshot, study)
+		}
 		if err == nil {
 			err = s.extend(ctx, study, points)
 		}

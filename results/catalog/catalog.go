@@ -353,6 +353,13 @@ func (c *Catalog) WithUntouched(untouched *trellisv1.Untouched) *Catalog {
 	return &changed
 }
 
+// Raised returns the catalog with a base that has more runs, after those that it has: that of a larger budget.
+func (c *Catalog) Raised(base *Base) *Catalog {
+	changed := *c
+	changed.Base = base
+	return &changed
+}
+
 // Cost returns the numbers of runs, trials and epochs of the base, with those that its runs have got since.
 func (c *Catalog) Cost() (runs, trials, epochs uint64) {
 	if c.Base == nil {

@@ -19,6 +19,9 @@ func Difference(before, after *trellisv1.StudySpec) *trellisv1.SpecDifference {
 				difference.Axes = append(difference.Axes, axis)
 			}
 		}
+		if !proto.Equal(before.GetBudget(), after.GetBudget()) {
+			difference.Budget = proto.CloneOf(before.GetBudget())
+		}
 		if proto.Equal(Before(after, difference), before) {
 			return difference
 		}
@@ -32,6 +35,9 @@ func Before(after *trellisv1.StudySpec, difference *trellisv1.SpecDifference) *t
 		return proto.CloneOf(difference.GetWhole())
 	}
 	before := proto.CloneOf(after)
+	if difference.GetBudget() != nil {
+		before.Budget = proto.CloneOf(difference.GetBudget())
+	}
 	for _, axis := range difference.GetAxes() {
 		its := position{grid: axis.GetGrid(), axis: axis.GetAxis()}
 		if axis.GetWhole() != nil {

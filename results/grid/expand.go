@@ -63,6 +63,10 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 	spec, next := study.GetSpec(), study.GetIndices()
 	if command.GetSpec() != nil {
 		spec = command.GetSpec()
+		if Sampled(spec) {
+			return nil, nil, 0, Refuse("budget.values", "the budget leaves out a part of the grid, and no values can be added to such "+
+				"a grid", "budget")
+		}
 	}
 	g, err := New(spec)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Merge returns the spec with the values of a request added to its axes, in every grid. New values come after an axis's
+// Merge returns the spec with the values of a request added to its axes, in every grid, or with a larger budget. New values come after an axis's
 // existing ones, in the order of the request. Existing values keep their places. An axis that gets new values becomes a
 // list; other axes stay as they were written. Everything else in the spec stays.
 //
@@ -28,6 +28,9 @@ func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendS
 		return nil, err
 	}
 	merged := WithDefaults(spec)
+	if err := raiseBudget(merged, request); err != nil {
+		return nil, err
+	}
 	merged.Seeds = extended(merged.Seeds, request.GetSeeds())
 	for _, grid := range merged.Grid {
 		for name, more := range request.GetAxes() {
@@ -160,9 +163,17 @@ func extended(a, more *trellisv1.Axis) *trellisv1.Axis {
 }
 
 // Extends says whether Merge could have made the spec all from some: every axis has all values of the other, in every
-// grid, and nothing else differs.
+// grid, or the budget allows all that the other does, and nothing else differs.
 func Extends(all, some *trellisv1.StudySpec) bool {
 	all, some = WithDefaults(all), WithDefaults(some)
+	if !proto.Equal(all.Budget, some.Budget) {
+		raised := allows(all.Budget, some.Budget)
+		all.Budget = some.Budget
+		return raised && proto.Equal(all, some)
+	}
+	if Sampled(some) && !proto.Equal(all, some) {
+		return false
+	}
 	if len(all.Grid) != len(some.Grid) || !hasAll(all.Seeds, some.Seeds) {
 		return false
 	}
@@ -184,3 +195,77 @@ func Extends(all, some *trellisv1.StudySpec) bool {
 
 // hasAll says whether an axis has all values of another.
 func hasAll(all, some *trellisv1.Axis) bool { return extended(all, some) == all }
+
+// Sampled says whether a spec has a budget that leaves out what is beyond its numbers of trials or epochs. A budget of time
+// leaves out nothing beforehand.
+func Sampled(spec *trellisv1.StudySpec) bool {
+	return spec.GetBudget().GetTrials() > 0 || spec.GetBudget().GetEpochs() > 0
+}
+
+// allows says whether a budget allows all that another one does. Without a budget, everything is.
+func allows(budget, other *trellisv1.Budget) bool {
+	atLeast := func(n, m uint64) bool { return n == 0 || m > 0 && n >= m }
+	return atLeast(budget.GetTrials(), other.GetTrials()) && atLeast(budget.GetEpochs(), other.GetEpochs()) &&
+		(budget.GetTime() == nil || other.GetTime() != nil && budget.GetTime().AsDuration() >= other.GetTime().AsDuration())
+}
+
+// raiseBudget gives a spec the budget that a request asks for, or refuses it.
+func raiseBudget(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
+	b, values := builder{}, len(request.GetAxes()) > 0 || request.GetSeeds() != nil
+	wanted, has := request.GetBudget(), spec.GetBudget()
+	switch asks := wanted != nil || request.GetDropBudget(); {
+	case !asks && values && Sampled(spec):
+		unless := ""
+		if points, err := New(spec); err == nil && points.Size() <= MaxTrials {
+			unless = fmt.Sprintf(", or train the whole grid first: trellis extend %s --budget none", spec.GetName())
+		}
+		b.refuse("budget.values", "the budget leaves out a part of the grid, and no values can be added to such a grid: submit a "+
+			"new study, which uses what this one has trained"+unless, "budget")
+	case !asks:
+		return nil
+	case values:
+		b.refuse("budget.values", "a budget can't be raised together with new values: extend the study twice", "budget")
+	case wanted != nil && request.GetDropBudget():
+		b.refuse("budget.dropped", "a budget can be raised or dropped, not both", "budget")
+	case has == nil:
+		b.refuse("budget.none", "the study has no budget that could be raised: it trains its whole grid", "budget")
+	case request.GetDropBudget():
+		if points, err := New(spec); err == nil && points.Size() > MaxTrials {
+			b.refuse("budget.dropped", fmt.Sprintf("without a budget, a study has at most %s trials, and its grid has %s points: raise "+
+				"the budget instead", grouped(MaxTrials), grouped(points.Size())), "budget")
+		}
+		spec.Budget = nil
+	default:
+		raised := proto.CloneOf(has)
+		proto.Merge(raised, wanted)
+		b.checkRaised(raised, has)
+		spec.Budget = raised
+	}
+	return b.err()
+}
+
+// checkRaised refuses a budget that allows less than the one before.
+func (b *builder) checkRaised(raised, has *trellisv1.Budget) {
+	check := func(name string, lower bool, before string) {
+		if lower && before == "" {
+			b.refuse("budget.lower", fmt.Sprintf("the budget does not limit %s so far, and it can only be raised", name), "budget", name)
+		} else if lower {
+			b.refuse("budget.lower", fmt.Sprintf("the budget is %s already, and it can only be raised", before), "budget", name)
+		}
+	}
+	number := func(name string, n, m uint64) {
+		before := ""
+		if m > 0 {
+			before = grouped(m) + " " + name
+		}
+		check(name, n > 0 && n < m || n > 0 && m == 0, before)
+	}
+	number("trials", raised.GetTrials(), has.GetTrials())
+	number("epochs", raised.GetEpochs(), has.GetEpochs())
+	before := ""
+	if has.GetTime() != nil {
+		before = has.GetTime().AsDuration().String()
+	}
+	lower := raised.GetTime() != nil && (has.GetTime() == nil || raised.GetTime().AsDuration() < has.GetTime().AsDuration())
+	check("time", lower, before)
+}

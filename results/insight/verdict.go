@@ -199,6 +199,17 @@ func NextSeed(snapshot *results.Snapshot, study *trellisv1.Study) ([]*trellisv1.
 		}
 		meets = points.Meets
 	}
+	if grid.Sampled(study.GetSpec()) {
+		points, err := grid.New(study.GetSpec())
+		if err != nil {
+			return nil, fmt.Errorf("find the next seed of study %q: %w", study.GetName(), err)
+		}
+		// A point of the grid that the budget leaves out is added by a larger budget only.
+		meets = func(p *trellisv1.Parameters) bool {
+			_, inGrid := points.Index(p)
+			return !inGrid && points.Meets(p)
+		}
+	}
 	point := func(at, place int) *trellisv1.Parameters {
 		its := compared.answered[at].parameters
 		its = grid.WithMaxEpochs(its, its.GetMaxEpochs())

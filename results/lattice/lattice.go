@@ -18,8 +18,8 @@ type Lattice struct {
 	runs     runs
 	// shuffled is the order of a study that asks for a random one, else nil.
 	shuffled *permutation
-	// within is what is within the budget.
-	within amount
+	// within is what is within the budget, and all what there is without one.
+	within, all amount
 	// whole says that this is all.
 	whole bool
 
@@ -86,7 +86,7 @@ func newLattice(study *trellisv1.Study) (*Lattice, error) {
 			equal = nil
 		}
 	}
-	l.within = l.spend(spec.GetBudget(), equal, all)
+	l.within, l.all = l.spend(spec.GetBudget(), equal, all), all
 	l.whole = l.within.runs == all.runs
 	l.kept = sync.OnceValue(l.keptIndexes)
 	l.byID = sync.OnceValue(l.newIDIndex)
@@ -99,6 +99,9 @@ func (l *Lattice) Runs() uint32 { return uint32(l.within.runs) }
 
 // Trials returns the number of trials of the runs.
 func (l *Lattice) Trials() uint64 { return l.within.trials }
+
+// AllTrials returns the number of trials of the whole grid, whatever the budget.
+func (l *Lattice) AllTrials() uint64 { return l.all.trials }
 
 // Epochs returns the number of epochs of all runs if none of them stops early.
 func (l *Lattice) Epochs() uint64 { return l.within.epochs }

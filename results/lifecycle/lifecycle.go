@@ -109,6 +109,7 @@ var Run = Machine[trellisv1.RunState]{"run", []transition[trellisv1.RunState]{
 	{Hold, []trellisv1.RunState{RunPending}, RunPruned},
 	{Promote, []trellisv1.RunState{RunPruned}, RunPending},
 	{Cancel, []trellisv1.RunState{RunPending, RunLeased}, RunCanceled},
+	{Reopen, []trellisv1.RunState{RunCanceled}, RunPending},
 }}
 
 // Worker is the life cycle of a worker. A worker that is not in the table has the state UNSPECIFIED. It may register as

@@ -39,6 +39,18 @@ func Untouched(runs, trials, epochs uint64, untouched *trellisv1.Untouched) *tre
 	return progress
 }
 
+// AddUntouched adds what Untouched returns to a study's progress, times sign, which is 1 or -1.
+func AddUntouched(progress, more *trellisv1.Progress, sign int) {
+	n := uint64(int64(sign))
+	progress.Runs += n * more.Runs
+	progress.Trials += n * more.Trials
+	progress.RunsFailed += n * more.RunsFailed
+	progress.TrialsFailed += n * more.TrialsFailed
+	progress.RunsCanceled += n * more.RunsCanceled
+	progress.TrialsCanceled += n * more.TrialsCanceled
+	progress.EpochsLeft += n * more.EpochsLeft
+}
+
 // countRun adds a run's share to the counts, times sign, which is 1 or, modulo 2^64, -1. The trials follow from the
 // run: each has its own milestone.
 func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {

@@ -1,0 +1,213 @@
+package results
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/catalog"
+	"trellis/results/grid"
+	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
+)
+
+// A budget of trials or epochs decides which runs a study has: the first ones in its order. A larger one has the same runs at
+// the same places, and more after them, so that raising it only makes the base larger. A budget of time decides which of them
+// begin: once it is over, those that have no epochs, and that no worker holds, are CANCELED, although their study is not.
+
+// gridTrials is Study.grid_trials.
+func gridTrials(base *catalog.Base) uint64 {
+	if all := base.AllTrials(); all > base.Trials() {
+		return all
+	}
+	return 0
+}
+
+// raisesBudget says whether an extension is one of the study's budget.
+func raisesBudget(study *trellisv1.Study, extension Extension) bool {
+	return extension.Spec != nil && !proto.Equal(extension.Spec.GetBudget(), study.Spec.GetBudget())
+}
+
+// raiseBudget gives a study a larger budget, and returns how many trials it has got.
+func (c *change) raiseBudget(study *trellisv1.Study, extension Extension) (trials uint64, err error) {
+	if _, err := lifecycle.Study.Next(study.State, lifecycle.Reopen); err != nil {
+		return 0, err
+	}
+	if !study.Indexed || len(extension.Runs)+len(extension.Trials) > 0 ||
+		!grid.Extends(extension.Spec, study.Spec) {
+		return 0, fmt.Errorf("only its budget may be raised: %w", ErrInvalid)
+	}
+	study = c.studies.edit(study)
+	had := study.Spec.GetBudget()
+	replaceSpec(study, proto.CloneOf(extension.Spec), extension.KeepDifference)
+	begins := false
+	if !TimeIsOver(study, c.now.AsTime()) {
+		if begins, err = c.reopenRuns(study); err != nil {
+			return 0, err
+		}
+	}
+	its, err := c.sections.catalog(study.Name)
+	if err != nil {
+		return 0, err
+	}
+	base, err := newBase(study)
+	if err != nil {
+		return 0, err
+	}
+	now := its.Raised(base)
+	trials = now.Trials() - its.Trials()
+	switch all := now.Trials(); {
+	case trials == 0 && proto.Equal(had.GetTime(), study.Spec.GetBudget().GetTime()) && study.Spec.GetBudget() != nil:
+		return 0, fmt.Errorf("it adds nothing: the larger budget allows no more trials: %w", ErrInvalid)
+	case trials > 0 && all > extension.MaxTrials && extension.MaxTrials > 0:
+		return 0, fmt.Errorf("it would have %d trials, but at most %d are allowed: %w", all, extension.MaxTrials,
+			ErrInvalid)
+	}
+	study.GridTrials = gridTrials(base)
+	if trials > 0 {
+		if err := c.growBase(study, its, now); err != nil {
+			return 0, err
+		}
+	} else if err := c.sections.replace(now); err != nil {
+		return 0, err
+	}
+	if trials == 0 && !begins {
+		return 0, nil
+	}
+	if err := c.reopen(study); err != nil {
+		return 0, err
+	}
+	study.Settled = false
+	return trials, c.shareTouched(now)
+}
+
+// growBase gives a study the catalog now, which has more runs that follow from the spec than the catalog before.
+func (c *change) growBase(study *trellisv1.Study, before, now *catalog.Catalog) error {
+	if err := c.sections.replace(now); err != nil {
+		return err
+	}
+	runs, trials, epochs := before.Cost()
+	allRuns, allTrials, allEpochs := now.Cost()
+	more := trajectory.Untouched(allRuns-runs, allTrials-trials, allEpochs-epochs, study.Untouched)
+	trajectory.AddUntouched(study.Progress, more, 1)
+	if err := c.growSection(now, before.BaseRuns()); err != nil {
+		return err
+	}
+	return c.relate(study, now)
+}
+
+// growSection adds the untouched runs from a place on to the section that has those before it, as far as they belong to it.
+func (c *change) growSection(now *catalog.Catalog, from uint32) error {
+	if from%sectionSize == 0 {
+		return nil
+	}
+	h, err := c.sections.at(now, from)
+	if err != nil || h.before == nil {
+		return err
+	}
+	grown, whole := h.change(), untouchedSection(now, h.number)
+	for slot := len(grown.members); slot < len(whole.members); slot++ {
+		grown.members = append(grown.members, nil)
+		grown.open = setBit(grown.open, slot, true)
+		grown.pending = setBit(grown.pending, slot, whole.pending != 0)
+	}
+	return nil
+}
+
+// TimeIsOver says whether the time of a study's budget is over.
+func TimeIsOver(study *trellisv1.Study, now time.Time) bool {
+	budget := study.GetSpec().GetBudget()
+	return budget.GetTime() != nil && !now.Before(study.GetCreateTime().AsTime().Add(budget.GetTime().AsDuration()))
+}
+
+// EndTimeBudget cancels the runs of a RUNNING study that have not begun, because the time of its budget is over: those that
+// have no epochs and that no worker holds. created is the study's create_index. It fails with ErrNotFound, and with
+// ErrIllegalMove if the study is another one or is in another state, or if its time is not over.
+func (s *Store) EndTimeBudget(index uint64, now *timestamppb.Timestamp, name string, created uint64) error {
+	c := s.begin(index, now)
+	defer c.abort()
+	if err := c.endTimeBudget(name, created); err != nil {
+		return refusal("end the time of", name, err)
+	}
+	return c.commit()
+}
+
+func (c *change) endTimeBudget(name string, created uint64) error {
+	study, err := c.studies.get(textKey(name))
+	if err != nil {
+		return err
+	}
+	if study.CreateIndex != created || study.State != lifecycle.StudyRunning || !TimeIsOver(study, c.now.AsTime()) {
+		return fmt.Errorf("it has time left, or is not running: %w", ErrIllegalMove)
+	}
+	study = c.studies.edit(study)
+	message := fmt.Sprintf("not trained: the time budget of %s is over",
+		shortTime(study.Spec.GetBudget().GetTime().AsDuration()))
+	its, err := c.sections.catalog(name)
+	if err != nil {
+		return err
+	}
+	touched, err := c.sections.unsealed(its)
+	if err != nil {
+		return err
+	}
+	for _, h := range touched {
+		if NotBegun(h.run()) {
+			h.endAttempt(lifecycle.Cancel).Run.Error = message
+		}
+	}
+	// With nothing else left to do, the best of its runs goes on if it is held.
+	if _, err := c.prunerOf(name); err != nil {
+		return err
+	}
+	return c.cancelUntouched(study, message)
+}
+
+// NotBegun says whether a run waits for its first epoch.
+func NotBegun(run *trellisv1.Run) bool {
+	return run.GetState() == lifecycle.RunPending && run.GetEpochs() == 0 && run.GetDispute() == nil
+}
+
+// reopenRuns makes the runs PENDING that have been canceled because the time was over, and says whether there were any.
+func (c *change) reopenRuns(study *trellisv1.Study) (any bool, err error) {
+	its, err := c.sections.catalog(study.Name)
+	if err != nil {
+		return false, err
+	}
+	touched, err := c.sections.unsealed(its)
+	if err != nil {
+		return false, err
+	}
+	for _, h := range touched {
+		if h.run().State == lifecycle.RunCanceled {
+			run := h.edit().Run
+			run.State, run.Error = lifecycle.Run.Must(run.State, lifecycle.Reopen), ""
+			any = true
+		}
+	}
+	if study.GetUntouched().GetState() != lifecycle.TrialCanceled {
+		return any, nil
+	}
+	runs, trials, epochs, err := c.untouched(study)
+	if err != nil {
+		return false, err
+	}
+	trajectory.AddUntouched(study.Progress, trajectory.Untouched(runs, trials, epochs, study.Untouched), -1)
+	trajectory.AddUntouched(study.Progress, trajectory.Untouched(runs, trials, epochs, nil), 1)
+	return true, c.setUntouched(study, nil)
+}
+
+// shortTime writes 8h0m0s as 8h.
+func shortTime(d time.Duration) string {
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
+}
