@@ -2,9 +2,11 @@ package command
 
 import (
 	"bufio"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -48,6 +50,9 @@ func TestScripts(t *testing.T) {
 			"worker": func(ts *testscript.TestScript, _ bool, args []string) {
 				startInScript(ts, `msg=connected`, append([]string{"worker"}, args...))
 			},
+			"distinct": func(ts *testscript.TestScript, _ bool, args []string) {
+				checkDistinct(ts, args[0])
+			},
 			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
 				if len(args) < 2 {
 					ts.Fatalf("usage: exits CODE COMMAND...")
@@ -65,6 +70,27 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// checkDistinct wants so many trials in the last output, which is that of trials -o json, all SUCCEEDED and at other points.
+func checkDistinct(ts *testscript.TestScript, want string) {
+	var trials []struct {
+		Index      json.Number
+		State      string
+		Parameters map[string]any
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &trials))
+	points, indexes := map[string]bool{}, map[json.Number]bool{}
+	for _, trial := range trials {
+		point, err := json.Marshal(trial.Parameters)
+		ts.Check(err)
+		if points[string(point)], indexes[trial.Index] = true, true; trial.State != "TRIAL_STATE_SUCCEEDED" {
+			ts.Fatalf("trial %s is %s", trial.Index, trial.State)
+		}
+	}
+	if len(points) != len(trials) || len(indexes) != len(trials) || strconv.Itoa(len(trials)) != want {
+		ts.Fatalf("%d trials with %d points and %d indexes, want %s", len(trials), len(points), len(indexes), want)
+	}
 }
 
 func mustGetwd(t *testing.T) string {
