@@ -74,17 +74,20 @@ func TestScripts(t *testing.T) {
 
 // checkDistinct wants so many trials in the last output, which is that of trials -o json, all SUCCEEDED and at other points.
 func checkDistinct(ts *testscript.TestScript, want string) {
-	var trials []struct {
-		Index      json.Number
-		State      string
-		Parameters map[string]any
+	var list struct {
+		Trials []struct {
+			Index      json.Number
+			State      string
+			Parameters map[string]any
+		}
 	}
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &trials))
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &list))
+	trials := list.Trials
 	points, indexes := map[string]bool{}, map[json.Number]bool{}
 	for _, trial := range trials {
 		point, err := json.Marshal(trial.Parameters)
 		ts.Check(err)
-		if points[string(point)], indexes[trial.Index] = true, true; trial.State != "TRIAL_STATE_SUCCEEDED" {
+		if points[string(point)], indexes[trial.Index] = true, true; trial.State != "succeeded" {
 			ts.Fatalf("trial %s is %s", trial.Index, trial.State)
 		}
 	}

@@ -35,10 +35,26 @@ func writeBest(out io.Writer, best *trellisv1.GetBestTrialResponse, kept bool) e
 	if advice := describeAdvice(best.GetStudy(), best.GetVerdict().GetAdvice(), kept); advice != "" {
 		_, err = fmt.Fprintf(out, "\n%s\n", advice)
 	}
-	if missing := describeMissing(best.GetStudy(), kept); missing != "" && err == nil {
-		_, err = fmt.Fprintf(out, "\n%s\n", missing)
+	for _, text := range []string{describeSample(best.GetStudy(), kept), describeMissing(best.GetStudy(), kept)} {
+		if text != "" && err == nil {
+			_, err = fmt.Fprintf(out, "\n%s\n", text)
+		}
 	}
 	return err
+}
+
+// describeSample says that the best is that of a sample of the grid, if it is. kept says that commands find the study later.
+func describeSample(study *trellisv1.Study, kept bool) string {
+	sampled := describe.Sampled(study)
+	if sampled == "" {
+		return ""
+	}
+	text := fmt.Sprintf("The study is a sample: %s. A better one may be among the others.", sampled)
+	trials := study.GetSpec().GetBudget().GetTrials()
+	if more := min(2*trials, grid.MaxTrials); kept && more > trials && !isCanceled(study) {
+		text += fmt.Sprintf(" Train more: trellis extend %s --budget trials=%d", study.GetName(), more)
+	}
+	return text
 }
 
 // whyUntested says why a trial that succeeded may have no test loss, and how to find it: see Trial.test_loss.

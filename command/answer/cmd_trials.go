@@ -11,6 +11,7 @@ import (
 
 	"trellis/command/cli"
 	"trellis/command/client"
+	"trellis/command/describe"
 	"trellis/command/exit"
 	"trellis/command/output"
 	"trellis/command/spec"
@@ -76,6 +77,9 @@ that is maximized: prefix a field with - to sort descending. Trials without a va
 				_, err = fmt.Fprintf(env.Err, "Showing %d of %s. To show all, use --limit "+
 					"0\n", limit, output.Count(total, "trial"))
 			}
+			if err == nil && *format == output.Table {
+				err = writeSampled(ctx, env, c, request.GetStudy())
+			}
 			return err
 		})
 	}
@@ -92,6 +96,18 @@ func nameFlag(err error) error {
 		if what, ok := strings.CutPrefix(text, field+": "); ok {
 			return exit.Usagef("%s: %s", flag, what)
 		}
+	}
+	return err
+}
+
+// writeSampled says which part of its grid a study has, if it has not all of it.
+func writeSampled(ctx context.Context, env *cli.Environment, c *client.Client, study string) error {
+	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: study})
+	if err != nil {
+		return err
+	}
+	if sampled := describe.Sampled(response.GetStudy()); sampled != "" {
+		_, err = fmt.Fprintf(env.Err, "The study has %s.\n", sampled)
 	}
 	return err
 }

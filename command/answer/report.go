@@ -66,9 +66,17 @@ func kinds(r report) []kind {
 			describe.ObjectiveOf(r.GetStudy().GetSpec()).Name())},
 		{"pruned", r.GetPruned(), "no result: ended by a heuristic"},
 		{"failed", r.GetFailed(), "no result: their runs failed"},
-		{"canceled", r.GetCanceled(), "no result: the study was canceled"},
+		{"canceled", r.GetCanceled(), whyCanceled(r.GetStudy())},
 		{"open", r.GetOpen(), "no result yet"},
 	}
+}
+
+// whyCanceled says why trials were canceled.
+func whyCanceled(study *trellisv1.Study) string {
+	if why := describe.OutOfTime(study); why != "" {
+		return "not trained: " + why
+	}
+	return "no result: the study was canceled"
 }
 
 type kind struct {
@@ -86,6 +94,9 @@ func writeReport(out io.Writer, r report) error {
 	study := r.GetStudy()
 	row("study", "%s, %s", study.GetName(), describe.StudyState(study))
 	row("trials", "%d%s", study.GetProgress().GetTrials(), describeSettling(study))
+	if sampled := describe.Sampled(study); sampled != "" {
+		row("sample", "%s", sampled)
+	}
 	for _, kind := range kinds(r) {
 		if kind.trials > 0 {
 			row("  "+kind.name, "%d  %s", kind.trials, kind.meaning)

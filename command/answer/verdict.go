@@ -105,8 +105,10 @@ func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict, kept bo
 		}
 		text += "."
 	}
-	if missing := describeMissing(study, kept); missing != "" {
-		text += " " + missing
+	for _, more := range []string{describeMissing(study, kept), describeSample(study, kept)} {
+		if more != "" {
+			text += " " + more
+		}
 	}
 	return text
 }
@@ -126,6 +128,14 @@ func describeMissing(study *trellisv1.Study, kept bool) string {
 		return ""
 	case !lifecycle.StudyEnded(study.GetState()):
 		return output.Sentence(output.Count(missing, "trial")) + " may still change this."
+	case progress.GetTrialsCanceled() == missing && describe.OutOfTime(study) != "":
+		text := fmt.Sprintf("%s %s left out: %s.", output.Sentence(output.Count(missing, "trial")), were,
+			describe.OutOfTime(study))
+		if kept {
+			text += fmt.Sprintf(" Allow more time: trellis extend %s --budget time=%s", study.GetName(),
+				output.ShortDuration(2*study.GetSpec().GetBudget().GetTime().AsDuration()))
+		}
+		return text
 	case progress.GetTrialsPruned() == missing:
 		return fmt.Sprintf("%s %s left out: a heuristic pruned them, and the best may be among them.%s",
 			output.Sentence(output.Count(missing, "trial")), were, again)

@@ -46,10 +46,10 @@ func describeAdvice(study *trellisv1.Study, advice *trellisv1.Advice, kept bool)
 	return ""
 }
 
-// moreSeeds says how to give every configuration of a study more seeds: by a command or, where that can't work, by a
-// spec with all of them.
+// moreSeeds says how to give every configuration of a study more seeds: by a command or, where that can't work as where
+// a budget leaves out a part of the grid, by a spec with all of them.
 func moreSeeds(study *trellisv1.Study, advice *trellisv1.Advice, kept bool) string {
-	if !kept || isCanceled(study) {
+	if !kept || isCanceled(study) || grid.Sampled(study.GetSpec()) {
 		all := slices.Concat(grid.SeedsOf(study.GetSpec()), advice.GetAddSeeds())
 		return fmt.Sprintf("put seeds: [%s] into the spec", strings.Trim(strings.ReplaceAll(fmt.Sprint(all), " ", ", "), "[]"))
 	}

@@ -8,6 +8,7 @@ import (
 
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // StudyColumns are those of a list of studies.
@@ -112,4 +113,34 @@ func Progress(study *trellisv1.Study) string {
 			output.ShortSeconds(progress.GetSecondsShared())))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// Sampled says which part of its grid a study has: 500 of 1,000,000 trials of the grid, in random order. It returns "" if the
+// study has all of it.
+func Sampled(study *trellisv1.Study) string {
+	if study.GetGridTrials() == 0 {
+		return ""
+	}
+	order := "the longest runs first"
+	switch study.GetSpec().GetOrder() {
+	case trellisv1.Order_ORDER_RANDOM:
+		order = "in random order"
+	case trellisv1.Order_ORDER_AS_WRITTEN:
+		order = "in the order of the grid"
+	}
+	trials := output.Grouped(study.GetProgress().GetTrials())
+	if study.GetSpec().GetSettle() != nil {
+		trials = "some" // Trials with other seeds are not the grid's.
+	}
+	return fmt.Sprintf("%s of %s trials of the grid, %s", trials, output.Grouped(study.GetGridTrials()), order)
+}
+
+// OutOfTime says that runs were not trained because the time of a study's budget was over. It returns "" if there are none.
+func OutOfTime(study *trellisv1.Study) string {
+	p, time := study.GetProgress(), study.GetSpec().GetBudget().GetTime()
+	if time == nil || p.GetTrialsCanceled() == 0 || study.GetState() == lifecycle.StudyCanceled {
+		return ""
+	}
+	return fmt.Sprintf("the time budget of %s was over before %s began", output.ShortDuration(time.AsDuration()),
+		output.Verb(int(p.GetTrialsCanceled()), "it", "they"))
 }

@@ -45,3 +45,13 @@ func TestShortTexts(t *testing.T) {
 		}
 	}
 }
+
+func TestGrouped(t *testing.T) {
+	for number, want := range map[uint64]string{
+		0: "0", 999: "999", 1000: "1,000", 123456: "123,456", 1_000_000_000_000: "1,000,000,000,000",
+	} {
+		if got := Grouped(number); got != want {
+			t.Errorf("%d: %s, want %s", number, got, want)
+		}
+	}
+}

@@ -37,6 +37,7 @@ func writeStudy(
 	}
 	row("ended", output.ShortTime(study.GetEndTime()))
 	row("trials", trialsOf(study))
+	row("sample", describe.Sampled(study))
 	row("runs", runsOf(study))
 	row("epochs", epochsOf(study))
 	row("shared", describe.Sharing(study.GetProgress(), report.GetSharedFrom()))
