@@ -8,7 +8,6 @@ import (
 
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/lifecycle"
 )
 
 // StudyColumns are those of a list of studies.
@@ -138,7 +137,7 @@ func Sampled(study *trellisv1.Study) string {
 // OutOfTime says that runs were not trained because the time of a study's budget was over. It returns "" if there are none.
 func OutOfTime(study *trellisv1.Study) string {
 	p, time := study.GetProgress(), study.GetSpec().GetBudget().GetTime()
-	if time == nil || p.GetTrialsCanceled() == 0 || study.GetState() == lifecycle.StudyCanceled {
+	if time == nil || p.GetTrialsCanceled() == 0 || study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
 		return ""
 	}
 	return fmt.Sprintf("the time budget of %s was over before %s began", output.ShortDuration(time.AsDuration()),

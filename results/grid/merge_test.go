@@ -8,6 +8,7 @@ import (
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -319,5 +320,68 @@ func TestMergeNamesFixedAndSeeds(t *testing.T) {
 		if merged != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, %v, want %q", name, merged, err, want)
 		}
+	}
+}
+
+// TestBudgetsAreRaised: a budget may allow more, and nothing else may differ; what would be lower is refused, and so are values
+// for a grid of which a part is left out.
+func TestBudgetsAreRaised(t *testing.T) {
+	budget := func(trials, epochs uint64, seconds int64) *trellisv1.Budget {
+		b := &trellisv1.Budget{Trials: trials, Epochs: epochs}
+		if seconds > 0 {
+			b.Time = &durationpb.Duration{Seconds: seconds}
+		}
+		return b
+	}
+	of := func(b *trellisv1.Budget) *trellisv1.StudySpec {
+		spec := &trellisv1.StudySpec{Name: "s", Model: "synthetic", Budget: b, Grid: []*trellisv1.Grid{{
+			Axes: map[string]*trellisv1.Axis{"latent_dim": trellisv1.AxisOf(1, 2), "max_epochs": trellisv1.AxisOf(3)},
+		}}}
+		return WithDefaults(spec)
+	}
+	for _, test := range []struct {
+		name      string
+		has, asks *trellisv1.Budget
+		want      *trellisv1.Budget
+	}{
+		{"more trials", budget(5, 0, 0), budget(6, 0, 0), budget(6, 0, 0)},
+		{"the same", budget(5, 0, 0), budget(5, 0, 0), budget(5, 0, 0)},
+		{"fewer trials", budget(5, 0, 0), budget(4, 0, 0), nil},
+		{"a part stays", budget(5, 7, 60), budget(0, 8, 0), budget(5, 8, 60)},
+		{"fewer epochs", budget(5, 7, 0), budget(6, 6, 0), nil},
+		{"a new limit", budget(5, 0, 0), budget(0, 100, 0), nil},
+		{"more time", budget(5, 0, 60), budget(0, 0, 61), budget(5, 0, 61)},
+		{"less time", budget(5, 0, 60), budget(0, 0, 59), nil},
+		{"new time", budget(5, 0, 0), budget(0, 0, 60), nil},
+		{"no budget so far", nil, budget(5, 0, 0), nil},
+		{"dropped", budget(5, 7, 60), nil, nil},
+	} {
+		request := &trellisv1.ExtendStudyRequest{Budget: test.asks, DropBudget: test.asks == nil}
+		merged, err := testModels.Merge(of(test.has), request)
+		if refused := test.want == nil && test.asks != nil; (err != nil) != refused {
+			t.Errorf("%s: error %v", test.name, err)
+		} else if err == nil && (!proto.Equal(merged.Budget, test.want) || !Extends(merged, of(test.has))) {
+			t.Errorf("%s: %v, which extends it: %v", test.name, merged, Extends(merged, of(test.has)))
+		}
+		asked := test.asks
+		if test.want != nil {
+			asked = test.want
+		}
+		if wanted := test.want != nil || test.asks == nil; Extends(of(asked), of(test.has)) != wanted {
+			t.Errorf("%s: it says that %v extends %v: %v", test.name, asked, test.has, !wanted)
+		}
+	}
+	longer := of(budget(6, 0, 0))
+	longer.Seeds = trellisv1.AxisOf(1, 2)
+	if Extends(longer, of(budget(5, 0, 0))) {
+		t.Error("a larger budget may come with more seeds")
+	}
+	longer.Budget = budget(5, 0, 0)
+	if Extends(longer, of(budget(5, 0, 0))) {
+		t.Error("a sample may get more seeds")
+	}
+	difference := Difference(of(budget(5, 0, 0)), of(budget(6, 0, 0)))
+	if difference.Whole != nil || !proto.Equal(Before(of(budget(6, 0, 0)), difference), of(budget(5, 0, 0))) {
+		t.Errorf("the difference is %v", difference)
 	}
 }

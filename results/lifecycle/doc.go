@@ -22,6 +22,7 @@
 //	SUCCEEDED -> PENDING          lengthen: an extension asks for more epochs
 //	FAILED | PRUNED -> PENDING    retry
 //	PENDING | LEASED -> CANCELED  cancel
+//	CANCELED -> PENDING           reopen: the time of the study's budget was over, and the study gets more
 //	SUCCEEDED -> SUCCEEDED        audit: a worker trains it again, to compare;   release: that has ended
 //	SUCCEEDED | LEASED -> LEASED  overturn: the attempt goes on, and replaces losses that were wrong
 //	SUCCEEDED | PRUNED -> PENDING take back: it has copied losses that were wrong from another study, or is retried

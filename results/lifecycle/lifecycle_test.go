@@ -19,6 +19,7 @@ func TestTransitions(t *testing.T) {
 	checkMachine(t, Run, trellisv1.RunState_name, []string{
 		"pending grant leased", "leased release pending", "leased succeed succeeded", "leased fail failed", "pending learn succeeded",
 		"pending cancel canceled", "leased cancel canceled", "pending hold pruned", "pruned promote pending", "succeeded lengthen pending", "failed retry pending",
+		"canceled reopen pending",
 		"pruned retry pending", "succeeded audit succeeded", "succeeded release succeeded", "succeeded overturn leased",
 		"leased overturn leased", "succeeded take back pending", "pruned take back pending",
 	})
