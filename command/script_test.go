@@ -72,7 +72,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// checkDistinct wants so many trials in the last output, which is that of trials -o json, all SUCCEEDED and at other points.
+// checkDistinct wants so many trials in the last output, which is that of trials -o json, all SUCCEEDED and at other
+// points.
 func checkDistinct(ts *testscript.TestScript, want string) {
 	var list struct {
 		Trials []struct {

@@ -15,9 +15,10 @@ import (
 	"trellis/results/trajectory"
 )
 
-// A budget of trials or epochs decides which runs a study has: the first ones in its order. A larger one has the same runs at
-// the same places, and more after them, so that raising it only makes the base larger. A budget of time decides which of them
-// begin: once it is over, those that have no epochs, and that no worker holds, are CANCELED, although their study is not.
+// A budget of trials or epochs decides which runs a study has: the first ones in its order. A larger one has the same
+// runs at the same places, and more after them, so that raising it only makes the base larger. A budget of time decides
+// which of them begin: once it is over, those that have no epochs, and that no worker holds, are CANCELED, although
+// their study is not.
 
 // gridTrials is Study.grid_trials.
 func gridTrials(base *catalog.Base) uint64 {
@@ -100,7 +101,8 @@ func (c *change) growBase(study *trellisv1.Study, before, now *catalog.Catalog) 
 	return c.relate(study, now)
 }
 
-// growSection adds the untouched runs from a place on to the section that has those before it, as far as they belong to it.
+// growSection adds the untouched runs from a place on to the section that has those before it, as far as they belong to
+// it.
 func (c *change) growSection(now *catalog.Catalog, from uint32) error {
 	if from%sectionSize == 0 {
 		return nil
@@ -124,9 +126,9 @@ func TimeIsOver(study *trellisv1.Study, now time.Time) bool {
 	return budget.GetTime() != nil && !now.Before(study.GetCreateTime().AsTime().Add(budget.GetTime().AsDuration()))
 }
 
-// EndTimeBudget cancels the runs of a RUNNING study that have not begun, because the time of its budget is over: those that
-// have no epochs and that no worker holds. created is the study's create_index. It fails with ErrNotFound, and with
-// ErrIllegalMove if the study is another one or is in another state, or if its time is not over.
+// EndTimeBudget cancels the runs of a RUNNING study that have not begun, because the time of its budget is over: those
+// that have no epochs and that no worker holds. created is the study's create_index. It fails with ErrNotFound, and
+// with ErrIllegalMove if the study is another one or is in another state, or if its time is not over.
 func (s *Store) EndTimeBudget(index uint64, now *timestamppb.Timestamp, name string, created uint64) error {
 	c := s.begin(index, now)
 	defer c.abort()

@@ -15,8 +15,8 @@ import (
 	"trellis/results/trajectory"
 )
 
-// These are the parts of TestIndexedStudies that are about budgets. The study whose runs are all listed gets those that the
-// lattice of a larger budget has as if they had been added to it.
+// These are the parts of TestIndexedStudies that are about budgets. The study whose runs are all listed gets those that
+// the lattice of a larger budget has as if they had been added to it.
 
 // drawBudget draws a budget of at least one limit, whose time is over so long after the study was created.
 func drawBudget(t *rapid.T, least uint64) *trellisv1.Budget {
@@ -81,7 +81,8 @@ func (p *pair) raise(t *rapid.T) {
 	}
 	p.index++
 	added, err := p.indexed.ExtendStudy(p.index, at(p.index), name, Extension{
-		Indices: study.Indices, NextIndices: study.Indices, Spec: spec, KeepDifference: rapid.Bool().Draw(t, "difference"),
+		Indices: study.Indices, NextIndices: study.Indices, Spec: spec,
+		KeepDifference: rapid.Bool().Draw(t, "difference"),
 	})
 	if err != nil {
 		return // It adds nothing.

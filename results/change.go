@@ -459,8 +459,8 @@ func newSectionEdits(r reader) sectionEdits {
 	return sectionEdits{reader: r, catalogs: map[string]*catalog.Catalog{}, byPlace: map[sectionPlace]*sectionEdit{}}
 }
 
-// replace stores a study's catalog, for the first time or in the place of another one. Runs that the change has not touched are
-// from now on what the new one says.
+// replace stores a study's catalog, for the first time or in the place of another one. Runs that the change has not
+// touched are from now on what the new one says.
 func (e *sectionEdits) replace(c *catalog.Catalog) error {
 	e.catalogs[c.Study] = c
 	for _, edit := range e.inOrder {

@@ -45,9 +45,9 @@ type Extension struct {
 // LEASED: its worker stops where it was told to, and the run then becomes PENDING. A run that FAILED or was PRUNED
 // stays so, and its new trials have no results.
 //
-// A spec with another budget than the study's raises that: the study then has all runs that it would have if it had been
-// created with the new one. Nothing else of the spec may differ, and the extension has no runs of its own. Runs that were
-// canceled because the time of the budget was over become PENDING again, if the new one allows more time.
+// A spec with another budget than the study's raises that: the study then has all runs that it would have if it had
+// been created with the new one. Nothing else of the spec may differ, and the extension has no runs of its own. Runs
+// that were canceled because the time of the budget was over become PENDING again, if the new one allows more time.
 //
 // ExtendStudy returns how many trials were added. It fails with ErrNotFound, with ErrIllegalMove if the study is
 // CANCELED, and with ErrStudyChanged if the study's indices differ from the extension's, because it has been extended
@@ -268,6 +268,58 @@ func newRun(study *trellisv1.Study, run *trellisv1.Run, shared *grid.Shared) *tr
 		Milestones: slices.Clone(run.GetMilestones()), State: lifecycle.RunPending, FirstTrial: run.GetFirstTrial(),
 		Spared: run.GetSpared(),
 	}
+}
+
+// CreateListed adds a RUNNING study with the given runs and trials, all PENDING, as older versions have stored them:
+// all are listed. It uses these fields of CreateStudy, and of a run id, parameters, milestones and first trial; of a
+// trial index, parameters and run. It fails as CreateStudy does, and with ErrInvalid if runs and trials do not match.
+func (s *Store) CreateListed(
+	index uint64, now *timestamppb.Timestamp, study *trellisv1.Study, runs []*trellisv1.Run, trials []*trellisv1.Trial,
+) error {
+	c := s.begin(index, now)
+	defer c.abort()
+	if err := c.createListed(study, runs, trials); err != nil {
+		return refusal("create", study.GetName(), err)
+	}
+	return c.commit()
+}
+
+func (c *change) createListed(study *trellisv1.Study, runs []*trellisv1.Run, trials []*trellisv1.Trial) error {
+	created, err := c.newStudy(study)
+	if err != nil {
+		return err
+	}
+	sorted, shared := make([]*trellisv1.Run, 0, len(runs)), grid.NewShared()
+	for _, run := range runs {
+		sorted = append(sorted, newRun(created, run, shared))
+	}
+	slices.SortFunc(sorted, catalog.Order(created))
+	places := map[string]uint32{}
+	for place, run := range sorted {
+		places[run.Id] = uint32(place)
+	}
+	var listed []catalog.Trial
+	for _, trial := range trials {
+		place, ok := places[trial.GetRun()]
+		if !ok {
+			return fmt.Errorf("trial %d: run %s not found: %w", trial.GetIndex(), trial.GetRun(), ErrInvalid)
+		}
+		entry, err := catalog.TrialOf(sorted[place], place, trial)
+		if err != nil {
+			return fmt.Errorf("trial %d: %w", trial.GetIndex(), err)
+		}
+		listed = append(listed, entry)
+	}
+	its, err := newCatalog(created.Name, nil, sorted, listed)
+	if err != nil {
+		return err
+	}
+	terms := trajectory.TermsOf(created.Spec)
+	var members []*trajectory.Trajectory
+	for _, run := range sorted {
+		members = append(members, &trajectory.Trajectory{Run: run, Terms: terms})
+	}
+	return c.addStudy(created, its, members)
 }
 
 // withMilestones returns a copy of the run with the milestones added, or nil if it already has all of them.

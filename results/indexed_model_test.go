@@ -31,8 +31,8 @@ func TestIndexedStudies(tb *testing.T) {
 		})
 		actions := map[string]func(*rapid.T){
 			"create": p.create, "grant": p.grant, "report": p.report, "end": p.end, "state": p.state, "extend": p.extend,
-			"finish": p.finish, "retry": p.retry, "delete": p.remove, "restore": p.restore, "refuse": p.refuse, "raise": p.raise,
-			"over": p.over, "": p.check,
+			"finish": p.finish, "retry": p.retry, "delete": p.remove, "restore": p.restore, "refuse": p.refuse,
+			"raise": p.raise, "over": p.over, "": p.check,
 		}
 		p.create(t)
 		t.Repeat(actions)

@@ -245,8 +245,8 @@ func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
 	return nil
 }
 
-// cancelUntouched cancels the untouched runs of a study, unless they have ended. message says why, if the study itself is not
-// canceled.
+// cancelUntouched cancels the untouched runs of a study, unless they have ended. message says why, if the study itself
+// is not canceled.
 func (c *change) cancelUntouched(study *trellisv1.Study, message string) error {
 	if study.Untouched != nil {
 		return nil

@@ -43,7 +43,8 @@ func writeBest(out io.Writer, best *trellisv1.GetBestTrialResponse, kept bool) e
 	return err
 }
 
-// describeSample says that the best is that of a sample of the grid, if it is. kept says that commands find the study later.
+// describeSample says that the best is that of a sample of the grid, if it is. kept says that commands find the study
+// later.
 func describeSample(study *trellisv1.Study, kept bool) string {
 	sampled := describe.Sampled(study)
 	if sampled == "" {

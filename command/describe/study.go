@@ -114,8 +114,8 @@ func Progress(study *trellisv1.Study) string {
 	return strings.Join(parts, ", ")
 }
 
-// Sampled says which part of its grid a study has: 500 of 1,000,000 trials of the grid, in random order. It returns "" if the
-// study has all of it.
+// Sampled says which part of its grid a study has: 500 of 1,000,000 trials of the grid, in random order. It returns ""
+// if the study has all of it.
 func Sampled(study *trellisv1.Study) string {
 	if study.GetGridTrials() == 0 {
 		return ""
@@ -134,7 +134,8 @@ func Sampled(study *trellisv1.Study) string {
 	return fmt.Sprintf("%s of %s trials of the grid, %s", trials, output.Grouped(study.GetGridTrials()), order)
 }
 
-// OutOfTime says that runs were not trained because the time of a study's budget was over. It returns "" if there are none.
+// OutOfTime says that runs were not trained because the time of a study's budget was over. It returns "" if there are
+// none.
 func OutOfTime(study *trellisv1.Study) string {
 	p, time := study.GetProgress(), study.GetSpec().GetBudget().GetTime()
 	if time == nil || p.GetTrialsCanceled() == 0 || study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {

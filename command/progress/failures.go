@@ -69,7 +69,8 @@ func (f *failures) close() (lines []string) {
 // untouchedFailed says that the runs have failed that had not begun, which a watch does not send one by one.
 func untouchedFailed(before, after *trellisv1.Study) []string {
 	its := after.GetUntouched()
-	if before.GetUntouched() == nil && its.GetError() != "" && its.GetState() == trellisv1.TrialState_TRIAL_STATE_CANCELED {
+	if before.GetUntouched() == nil && its.GetError() != "" &&
+		its.GetState() == trellisv1.TrialState_TRIAL_STATE_CANCELED {
 		return []string{"the runs that had not begun are " + its.GetError()}
 	}
 	if before.GetUntouched() != nil || its.GetState() != trellisv1.TrialState_TRIAL_STATE_FAILED {

@@ -132,7 +132,7 @@ func (f budgetFlag) Set(text string) error {
 		case name == "time" && notSpan == nil && span > 0:
 			budget.Time = durationpb.New(span)
 		default:
-			return errors.New("must be trials=1000, epochs=20000, time=12h, several of these separated by commas, or none")
+			return errors.New("must be trials=1000, epochs=20000, time=12h, several of these, or none")
 		}
 	}
 	f.request.Budget = budget

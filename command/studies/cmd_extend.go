@@ -27,8 +27,8 @@ func ExtendCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "extend STUDY",
 		Short: "Add values to a study's grid, such as more epochs or seeds, or raise its budget",
-		Long: `Add values to the axes of a study's grid, or raise its budget. The study may be running or completed, and keeps its
-results.
+		Long: `Add values to the axes of a study's grid, or raise its budget. The study may be running or completed, and
+keeps its results.
 
 Only what is missing is trained: more epochs continue from the last epoch of the existing runs. The results are bit for
 bit those of a study that had the values, or the budget, from the start.
@@ -66,7 +66,8 @@ trained because the time was over. What --budget does not name stays as it is; -
 	watch := cmd.Flags().Bool("watch", false, "follow the study until it ends")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if proto.Equal(request, new(trellisv1.ExtendStudyRequest)) {
-			return exit.Usagef("extend needs values to add, for example --max-epochs 200 or --seeds 2,3, or a larger --budget")
+			return exit.Usagef("extend needs values to add, for example --max-epochs 200 or --seeds 2,3, or a larger " +
+				"--budget")
 		}
 		request.Study = args[0]
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {

@@ -19,8 +19,8 @@ import (
 // extendAttempts is how often an extension is retried because someone else has extended the study in the meantime.
 const extendAttempts = 10
 
-// ExtendStudy adds values to a study's axes, or raises its budget. It checks everything that can be wrong with them before they reach the
-// log.
+// ExtendStudy adds values to a study's axes, or raises its budget. It checks everything that can be wrong with them
+// before they reach the log.
 func (s studyService) ExtendStudy(
 	ctx context.Context, request *trellisv1.ExtendStudyRequest,
 ) (*trellisv1.ExtendStudyResponse, error) {
@@ -129,7 +129,8 @@ func (s studyService) extendedSpec(
 	return spec, nil
 }
 
-// timeLeft returns an error if the time of the budget that a study would have is over, so that nothing would be trained.
+// timeLeft returns an error if the time of the budget that a study would have is over, so that nothing would be
+// trained.
 func timeLeft(study *trellisv1.Study, spec *trellisv1.StudySpec) error {
 	if !results.TimeIsOver(&trellisv1.Study{Spec: spec, CreateTime: study.GetCreateTime()}, time.Now()) {
 		return nil

@@ -15,9 +15,9 @@ import (
 // timekeeperInterval is how often the timekeeper looks, and so how late it may be.
 const timekeeperInterval = time.Second
 
-// timekeeper ends the studies whose budget of time is over: what has not begun is canceled, and what has goes on. It is one of
-// the leader's loops, and keeps no state: a new leader sees the same. The command says when it was proposed, and is refused
-// if the study got more time before.
+// timekeeper ends the studies whose budget of time is over: what has not begun is canceled, and what has goes on. It is
+// one of the leader's loops, and keeps no state: a new leader sees the same. The command says when it was proposed, and
+// is refused if the study got more time before.
 type timekeeper struct {
 	store  Snapshots
 	log    proposer

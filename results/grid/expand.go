@@ -64,8 +64,8 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 	if command.GetSpec() != nil {
 		spec = command.GetSpec()
 		if Sampled(spec) {
-			return nil, nil, 0, Refuse("budget.values", "the budget leaves out a part of the grid, and no values can be added to such "+
-				"a grid", "budget")
+			return nil, nil, 0, Refuse("budget.values",
+				"the budget leaves out a part of the grid, and no values can be added to such a grid", "budget")
 		}
 	}
 	g, err := New(spec)

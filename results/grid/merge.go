@@ -13,9 +13,9 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Merge returns the spec with the values of a request added to its axes, in every grid, or with a larger budget. New values come after an axis's
-// existing ones, in the order of the request. Existing values keep their places. An axis that gets new values becomes a
-// list; other axes stay as they were written. Everything else in the spec stays.
+// Merge returns the spec with the values of a request added to its axes, in every grid, or with a larger budget. New
+// values come after an axis's existing ones, in the order of the request. Existing values keep their places. An axis
+// that gets new values becomes a list; other axes stay as they were written. Everything else in the spec stays.
 //
 // Like Validate, it returns a *protovalidate.ValidationError if something is wrong. The error names fields of the
 // request if its values are invalid, and fields of the merged spec if there would be too many values. A larger grid
@@ -166,14 +166,16 @@ func extended(a, more *trellisv1.Axis) *trellisv1.Axis {
 // grid, or the budget allows all that the other does, and nothing else differs.
 func Extends(all, some *trellisv1.StudySpec) bool {
 	all, some = WithDefaults(all), WithDefaults(some)
-	if !proto.Equal(all.Budget, some.Budget) {
+	if !proto.Equal(all.Budget, some.Budget) || Sampled(some) {
 		raised := allows(all.Budget, some.Budget)
 		all.Budget = some.Budget
-		return raised && proto.Equal(all, some)
+		return raised && extends(some, all) && extends(all, some)
 	}
-	if Sampled(some) && !proto.Equal(all, some) {
-		return false
-	}
+	return extends(all, some)
+}
+
+// extends is Extends for specs with defaults and equal budgets.
+func extends(all, some *trellisv1.StudySpec) bool {
 	if len(all.Grid) != len(some.Grid) || !hasAll(all.Seeds, some.Seeds) {
 		return false
 	}
@@ -187,6 +189,7 @@ func Extends(all, some *trellisv1.StudySpec) bool {
 			}
 		}
 	}
+	all, some = proto.CloneOf(all), proto.CloneOf(some)
 	for _, spec := range []*trellisv1.StudySpec{all, some} {
 		spec.Seeds, spec.Grid = nil, nil
 	}
@@ -196,8 +199,8 @@ func Extends(all, some *trellisv1.StudySpec) bool {
 // hasAll says whether an axis has all values of another.
 func hasAll(all, some *trellisv1.Axis) bool { return extended(all, some) == all }
 
-// Sampled says whether a spec has a budget that leaves out what is beyond its numbers of trials or epochs. A budget of time
-// leaves out nothing beforehand.
+// Sampled says whether a spec has a budget that leaves out what is beyond its numbers of trials or epochs. A budget of
+// time leaves out nothing beforehand.
 func Sampled(spec *trellisv1.StudySpec) bool {
 	return spec.GetBudget().GetTrials() > 0 || spec.GetBudget().GetEpochs() > 0
 }
@@ -206,7 +209,8 @@ func Sampled(spec *trellisv1.StudySpec) bool {
 func allows(budget, other *trellisv1.Budget) bool {
 	atLeast := func(n, m uint64) bool { return n == 0 || m > 0 && n >= m }
 	return atLeast(budget.GetTrials(), other.GetTrials()) && atLeast(budget.GetEpochs(), other.GetEpochs()) &&
-		(budget.GetTime() == nil || other.GetTime() != nil && budget.GetTime().AsDuration() >= other.GetTime().AsDuration())
+		(budget.GetTime() == nil ||
+			other.GetTime() != nil && budget.GetTime().AsDuration() >= other.GetTime().AsDuration())
 }
 
 // raiseBudget gives a spec the budget that a request asks for, or refuses it.
@@ -219,8 +223,8 @@ func raiseBudget(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyReques
 		if points, err := New(spec); err == nil && points.Size() <= MaxTrials {
 			unless = fmt.Sprintf(", or train the whole grid first: trellis extend %s --budget none", spec.GetName())
 		}
-		b.refuse("budget.values", "the budget leaves out a part of the grid, and no values can be added to such a grid: submit a "+
-			"new study, which uses what this one has trained"+unless, "budget")
+		b.refuse("budget.values", "the budget leaves out a part of the grid, and no values can be added to such a "+
+			"grid: submit a new study, which uses what this one has trained"+unless, "budget")
 	case !asks:
 		return nil
 	case values:
@@ -231,8 +235,8 @@ func raiseBudget(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyReques
 		b.refuse("budget.none", "the study has no budget that could be raised: it trains its whole grid", "budget")
 	case request.GetDropBudget():
 		if points, err := New(spec); err == nil && points.Size() > MaxTrials {
-			b.refuse("budget.dropped", fmt.Sprintf("without a budget, a study has at most %s trials, and its grid has %s points: raise "+
-				"the budget instead", grouped(MaxTrials), grouped(points.Size())), "budget")
+			b.refuse("budget.dropped", fmt.Sprintf("without a budget, a study has at most %s trials, and its grid has "+
+				"%s points: raise the budget instead", grouped(MaxTrials), grouped(points.Size())), "budget")
 		}
 		spec.Budget = nil
 	default:
@@ -247,10 +251,13 @@ func raiseBudget(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyReques
 // checkRaised refuses a budget that allows less than the one before.
 func (b *builder) checkRaised(raised, has *trellisv1.Budget) {
 	check := func(name string, lower bool, before string) {
-		if lower && before == "" {
-			b.refuse("budget.lower", fmt.Sprintf("the budget does not limit %s so far, and it can only be raised", name), "budget", name)
-		} else if lower {
-			b.refuse("budget.lower", fmt.Sprintf("the budget is %s already, and it can only be raised", before), "budget", name)
+		switch {
+		case lower && before == "":
+			b.refuse("budget.lower",
+				fmt.Sprintf("the budget does not limit %s so far, and it can only be raised", name), "budget", name)
+		case lower:
+			b.refuse("budget.lower", fmt.Sprintf("the budget is %s already, and it can only be raised", before),
+				"budget", name)
 		}
 	}
 	number := func(name string, n, m uint64) {
@@ -266,6 +273,7 @@ func (b *builder) checkRaised(raised, has *trellisv1.Budget) {
 	if has.GetTime() != nil {
 		before = has.GetTime().AsDuration().String()
 	}
-	lower := raised.GetTime() != nil && (has.GetTime() == nil || raised.GetTime().AsDuration() < has.GetTime().AsDuration())
+	lower := raised.GetTime() != nil &&
+		(has.GetTime() == nil || raised.GetTime().AsDuration() < has.GetTime().AsDuration())
 	check("time", lower, before)
 }

@@ -305,26 +305,8 @@ func TestMergeOfPrograms(t *testing.T) {
 	}
 }
 
-// What is fixed can't be extended, nor can the seed, which is no axis: the error says what can be done instead.
-func TestMergeNamesFixedAndSeeds(t *testing.T) {
-	spec := programSpec(&trellisv1.Program{})
-	spec.Fixed = map[string]*trellisv1.Value{"momentum": trellisv1.NumberValue(0.9)}
-	for name, want := range map[string]string{
-		"momentum": `axes["momentum"]: momentum is fixed at 0.9 in this study: to search over it, submit a new study with ` +
-			`momentum in its grid`,
-		"seed": `axes["seed"]: seed is not an axis: add seeds instead`,
-	} {
-		merged, err := testModels.Merge(spec, &trellisv1.ExtendStudyRequest{
-			Axes: map[string]*trellisv1.Axis{name: trellisv1.AxisOf(2)},
-		})
-		if merged != nil || err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, %v, want %q", name, merged, err, want)
-		}
-	}
-}
-
-// TestBudgetsAreRaised: a budget may allow more, and nothing else may differ; what would be lower is refused, and so are values
-// for a grid of which a part is left out.
+// TestBudgetsAreRaised: a budget may allow more, and nothing else may differ; what would be lower is refused, and so
+// are values for a grid of which a part is left out.
 func TestBudgetsAreRaised(t *testing.T) {
 	budget := func(trials, epochs uint64, seconds int64) *trellisv1.Budget {
 		b := &trellisv1.Budget{Trials: trials, Epochs: epochs}
@@ -335,7 +317,10 @@ func TestBudgetsAreRaised(t *testing.T) {
 	}
 	of := func(b *trellisv1.Budget) *trellisv1.StudySpec {
 		spec := &trellisv1.StudySpec{Name: "s", Model: "synthetic", Budget: b, Grid: []*trellisv1.Grid{{
-			Axes: map[string]*trellisv1.Axis{"latent_dim": trellisv1.AxisOf(1, 2), "max_epochs": trellisv1.AxisOf(3)},
+			Axes: map[string]*trellisv1.Axis{
+				"latent_dim": trellisv1.AxisOf(1, 2), "learning_rate": trellisv1.AxisOf(1),
+				"max_epochs": trellisv1.AxisOf(3),
+			},
 		}}}
 		return WithDefaults(spec)
 	}
@@ -383,5 +368,23 @@ func TestBudgetsAreRaised(t *testing.T) {
 	difference := Difference(of(budget(5, 0, 0)), of(budget(6, 0, 0)))
 	if difference.Whole != nil || !proto.Equal(Before(of(budget(6, 0, 0)), difference), of(budget(5, 0, 0))) {
 		t.Errorf("the difference is %v", difference)
+	}
+}
+
+// What is fixed can't be extended, nor can the seed, which is no axis: the error says what can be done instead.
+func TestMergeNamesFixedAndSeeds(t *testing.T) {
+	spec := programSpec(&trellisv1.Program{})
+	spec.Fixed = map[string]*trellisv1.Value{"momentum": trellisv1.NumberValue(0.9)}
+	for name, want := range map[string]string{
+		"momentum": `axes["momentum"]: momentum is fixed at 0.9 in this study: to search over it, submit a new study with ` +
+			`momentum in its grid`,
+		"seed": `axes["seed"]: seed is not an axis: add seeds instead`,
+	} {
+		merged, err := testModels.Merge(spec, &trellisv1.ExtendStudyRequest{
+			Axes: map[string]*trellisv1.Axis{name: trellisv1.AxisOf(2)},
+		})
+		if merged != nil || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, %v, want %q", name, merged, err, want)
+		}
 	}
 }
