@@ -53,7 +53,7 @@ func TestModelGet(t *testing.T) {
 		t.Errorf("standard output has %d bytes, the file %d: %v", len(stdout), len(content), err)
 	}
 	_, stderr, code = trellis(t, "model", "get", "--coordinator", address, "same", "--trial", "99")
-	if code != exit.NotFound || !strings.Contains(stderr, "trial 99 not found in study \"same\": to list its trials: trellis trials same") {
+	if code != exit.NotFound || !strings.Contains(stderr, "trial 99 not found in study \"same\": it has no indices above") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	worker.stop(t)

@@ -7,8 +7,6 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"trellis/command/cli"
 	"trellis/command/client"
@@ -110,15 +108,5 @@ func findTrial(ctx context.Context, c *client.Client, study string, options *mod
 		best, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: study})
 		return best.GetTrial(), err
 	}
-	response, err := client.Call(ctx, client.CallTimeout, c.ListTrials, &trellisv1.ListTrialsRequest{
-		Study: study, Filter: fmt.Sprintf("index == %d", options.trial), PageSize: 1,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(response.GetTrials()) == 0 {
-		return nil, status.Errorf(codes.NotFound, "trial %d not found in study %q: to list its trials: trellis trials %s",
-			options.trial, study, study)
-	}
-	return response.GetTrials()[0], nil
+	return c.FindTrial(ctx, study, options.trial)
 }

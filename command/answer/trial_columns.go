@@ -81,7 +81,7 @@ func TrialColumns(names []string) []output.Column[trial] {
 		{Name: "run", Plain: (*trellisv1.Trial).GetRun},
 		{
 			Name: "error", Plain: (*trellisv1.Trial).GetError,
-			Short: func(t trial) string { return output.OneLine(t.GetError()) }, Yield: output.Yield{Wrap: true},
+			Short: func(t trial) string { return output.OneLine(strings.ReplaceAll(t.GetError(), `\n`, " ")) }, Yield: output.Yield{Wrap: true},
 		},
 	})
 }

@@ -90,17 +90,10 @@ func parseTrial(text string) (uint64, error) {
 func findTrial(
 	ctx context.Context, c *client.Client, study string, index uint64,
 ) (*trellisv1.Trial, *trellisv1.GetRunResponse, error) {
-	found, err := client.Call(ctx, client.CallTimeout, c.ListTrials, &trellisv1.ListTrialsRequest{
-		Study: study, Filter: fmt.Sprintf("index == %d", index), PageSize: 1,
-	})
+	trial, err := c.FindTrial(ctx, study, index)
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(found.GetTrials()) == 0 {
-		return nil, nil, status.Errorf(codes.NotFound, "trial %d not found in study %q: to list its trials: trellis trials %s",
-			index, study, study)
-	}
-	trial := found.GetTrials()[0]
 	response, err := client.Call(ctx, client.CallTimeout, c.GetRun,
 		&trellisv1.GetRunRequest{Study: study, Run: trial.GetRun()})
 	return trial, response, err
