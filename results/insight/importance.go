@@ -20,7 +20,7 @@ import (
 // best. They would make the weight decay seem more important than the latent dimension, which changes the loss of all
 // other runs. The means by value are means of the objective itself.
 //
-// If more than 32,768 trials of one seed have results, it is that of a sample of at most 8,192 of these, and of the best.
+// If more than 32,768 trials of one seed have results, it is that of a sample of at most 4,096 of these, and of the best.
 //
 // It fails with ErrNotFound if there is no such study, and with ErrInconclusive unless at least two configurations have
 // finite objectives.

@@ -17,7 +17,7 @@ const (
 	// maxRead is how many trials with results are all compared. Of more, a sample is.
 	maxRead = 1 << 15
 	// maxSampled is how many trials a sample has at most, besides the best.
-	maxSampled = 1 << 13
+	maxSampled = 1 << 12
 )
 
 // inSample says whether a trial is in a sample of about one of 2^level: this follows from its index alone. A sample of a higher
