@@ -17,7 +17,7 @@ const (
 	// see maxStreams.
 	peerCalls = maxStreams * 3 / 4
 	// peerPings and peerPingTimeout bound how long this node waits for another that has vanished silently.
-	peerPings       = clientPings
+	peerPings       = 10 * time.Second
 	peerPingTimeout = 5 * time.Second
 	// peerConnectTimeout is how long connecting to another node may take.
 	peerConnectTimeout = 2 * time.Second

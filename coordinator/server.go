@@ -40,8 +40,10 @@ const (
 	readBuffer = 4 << 10
 	// maxStreams bounds the concurrent calls on one connection.
 	maxStreams = 256
-	// clientPings is the shortest interval at which clients may ping. Trellis's own clients ping every 30 s.
-	clientPings = 10 * time.Second
+	// clientPings is the shortest interval at which clients may ping. Workers that nobody answers ping every 10 s, and other
+	// clients of Trellis every 30 s. Pings that arrive a little late come closer to the next: three too close end the
+	// connection.
+	clientPings = 5 * time.Second
 	// serverPings is how soon the server notices that a client has vanished silently.
 	serverPings = 20 * time.Second
 	// handshakeTimeout is how long a connection may take for everything that comes before its first call.

@@ -29,9 +29,11 @@ type simulated struct {
 	// waited is called with how long a slot was free, from its run's outcome until its next assignment.
 	waited func(time.Duration)
 
-	stream  trellisv1.WorkerService_SessionClient
-	sending sync.Mutex
-	mu      sync.Mutex
+	stream trellisv1.WorkerService_SessionClient
+	// welcomed says that it has had a welcome.
+	welcomed bool
+	sending  sync.Mutex
+	mu       sync.Mutex
 	// training is how many runs it has.
 	training int
 	// freed has when slots became free that have no run again.
@@ -60,6 +62,7 @@ func (s *simulated) run(ctx context.Context, conn *grpc.ClientConn) error {
 		}
 		for _, part := range response.Parts() {
 			if welcome := part.GetWelcome(); welcome != nil {
+				s.welcomed = true
 				go s.beat(ctx, time.Duration(welcome.GetHeartbeatMilliseconds())*time.Millisecond)
 			}
 			if assignment := part.GetAssignment(); assignment != nil {
@@ -223,7 +226,13 @@ func becameWorkers() bool {
 					fmt.Println(d.Microseconds())
 				},
 			}
-			if err := s.run(ctx, conn); ctx.Err() == nil {
+			err := s.run(ctx, conn)
+			for !s.welcomed && ctx.Err() == nil {
+				// Many come at a time. Workers that are refused for that come again.
+				time.Sleep(time.Second + rand.N(time.Second))
+				err = s.run(ctx, conn)
+			}
+			if ctx.Err() == nil {
 				writing.Lock()
 				defer writing.Unlock()
 				fmt.Printf("session: %s has ended: %s\n", s.name, strings.ReplaceAll(err.Error(), "\n", " "))
