@@ -83,7 +83,7 @@ var mayImport = map[string]string{
 	"results":                              "proto/trellis/v1 results/account results/auditing results/catalog results/consistency results/grid results/kept results/lattice results/lifecycle results/listing results/objective results/pruning results/snapshotfile results/trajectory",
 	"results/account":                      "proto/trellis/v1 results/lifecycle results/listing results/trajectory",
 	"results/auditing":                     "proto/trellis/v1 results/lifecycle results/resources results/trajectory",
-	"results/catalog":                      "proto/trellis/v1 results/lattice results/listing results/pruning results/trajectory",
+	"results/catalog":                      "proto/trellis/v1 results/lattice results/lifecycle results/listing results/pruning results/trajectory",
 	"results/condition":                    "results/spelling",
 	"results/consistency":                  "proto/trellis/v1 results/auditing results/lifecycle results/snapshotfile results/trajectory",
 	"results/figure":                       "",

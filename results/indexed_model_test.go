@@ -455,3 +455,32 @@ func TestRetriedRunsLearn(t *testing.T) {
 	}
 	checkIndexes(t, store.Snapshot())
 }
+
+// TestSample: each run stands for some, together all stand for all, and a small study is returned whole.
+func TestSample(t *testing.T) {
+	store := newStore(t)
+	ok(t, store.CreateStudy(1, at(1), indexedStudy("s", 1000, 3)))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules, &trellisv1.Worker{
+		Name: "worker", State: lifecycle.WorkerReady, Slots: 1000,
+	}))
+	trainNext(t, store, "s", 3, 300, 3)
+	for _, about := range []int{7, 90, 1000, 5000} {
+		sample, err := store.Snapshot().Sample("s", about)
+		ok(t, err)
+		all, ended, seen := 0, 0, map[string]bool{}
+		for like := range sample {
+			all += like.Runs
+			if like.Run.State == lifecycle.RunSucceeded {
+				ended += like.Runs
+			}
+			if (like.Run.Epochs > 0) != (like.Losses != nil) || like.Run.Parameters.MaxEpochs != 3 {
+				t.Errorf("%v with losses %v", like.Run, like.Losses)
+			}
+			seen[fmt.Sprint(like.Run.Parameters)] = true
+		}
+		// The section in which training has come to a stop is open.
+		if all != 1000 || ended != 300 || len(seen) > 2*about+sectionSize || len(seen) < min(about, 1000) {
+			t.Errorf("%d runs for about %d stand for %d, of which %d have ended", len(seen), about, all, ended)
+		}
+	}
+}

@@ -282,6 +282,74 @@ func (s *Snapshot) Trajectories(study string) (iter.Seq2[*trellisv1.Run, *trelli
 	}, nil
 }
 
+// Like is a run with its losses, which are nil before the first epoch, and how many runs of a study it stands for.
+type Like struct {
+	Run    *trellisv1.Run
+	Losses *trellisv1.Losses
+	Runs   int
+}
+
+// Sample returns about as many of a study's runs as are asked for, in the order in which they are to be leased, or all if
+// they are fewer: each stands for some that are next to each other, and are all untouched or all sealed. All others are
+// returned. The ids of untouched runs are not set. It can be ranged over once.
+func (s *Snapshot) Sample(study string, about int) (iter.Seq[Like], error) {
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
+	}
+	sections, err := s.sectionsOf(study)
+	if err != nil {
+		return nil, err
+	}
+	each := uint32(max(1, c.Runs()/about))
+	return func(yield func(Like) bool) {
+		next := uint32(0)
+		// sampled yields one of each part of the places from next on: not always the first, as grids repeat themselves.
+		sampled := func(until uint32, at func(place uint32) Like) bool {
+			for next < until {
+				n := min(each, until-next)
+				like := at(next + next/n*7919%n)
+				if like.Runs = int(n); !yield(like) {
+					return false
+				}
+				next += n
+			}
+			return true
+		}
+		untouched := func(place uint32) Like { return Like{Run: c.UntouchedWithoutID(place)} }
+		for section := range sections {
+			if first := section.number * sectionSize; !sampled(min(first, c.BaseRuns()), untouched) {
+				return
+			}
+			next = section.number * sectionSize
+			if section.sealed != nil {
+				if !sampled(next+uint32(section.size()), func(place uint32) Like {
+					member := section.member(c, int(place%sectionSize))
+					return Like{Run: member.Run, Losses: member.Losses}
+				}) {
+					return
+				}
+				continue
+			}
+			for slot, member := range section.members {
+				like := Like{Runs: 1}
+				if member == nil {
+					like.Run = c.UntouchedWithoutID(next + uint32(slot))
+				} else {
+					like.Run, like.Losses = member.Run, member.Losses
+				}
+				if !yield(like) {
+					return
+				}
+			}
+			next += uint32(len(section.members))
+		}
+		if next < c.BaseRuns() {
+			sampled(c.BaseRuns(), untouched)
+		}
+	}, nil
+}
+
 // Digest returns the SHA-256 of a study's points and results so far, in hexadecimal: see DESIGN.md. Two complete
 // studies of the same points, trained with the same numerics, have the same digest, no matter where, when and how they
 // were trained. It fails with ErrNotFound if there is no such study.

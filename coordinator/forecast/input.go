@@ -14,16 +14,18 @@ const (
 	// aheadStudies is for how many older studies the remaining work is forecast. For other older studies, the maximum
 	// is used.
 	aheadStudies = 8
+	// sampledRuns is how many runs of a larger study are looked at.
+	sampledRuns = 1 << 15
 )
 
 func studyTally(snapshot *results.Snapshot, study *trellisv1.Study) (*Tally, error) {
-	trajectories, err := snapshot.Trajectories(study.GetName())
+	runs, err := snapshot.Sample(study.GetName(), sampledRuns)
 	if err != nil {
 		return nil, err
 	}
 	tally := NewTally(study.GetSpec())
-	for run, losses := range trajectories {
-		tally.Add(run, losses)
+	for like := range runs {
+		tally.AddLike(like.Run, like.Losses, like.Runs)
 	}
 	return tally, snapshot.Err()
 }

@@ -65,9 +65,12 @@ func NewTally(spec *trellisv1.StudySpec) *Tally {
 }
 
 // Add counts a run. Runs must be added in the order in which they will be leased. losses is nil before the first epoch.
-func (t *Tally) Add(run *trellisv1.Run, losses *trellisv1.Losses) {
+func (t *Tally) Add(run *trellisv1.Run, losses *trellisv1.Losses) { t.AddLike(run, losses, 1) }
+
+// AddLike counts a run that stands for several like it.
+func (t *Tally) AddLike(run *trellisv1.Run, losses *trellisv1.Losses, runs int) {
 	at := settingsOf(run.GetParameters())
-	t.measure(run, at, losses.GetSeconds())
+	t.measure(run, at, losses.GetSeconds(), runs)
 	c := class{
 		settings: at, maxEpochs: int(run.GetParameters().GetMaxEpochs()), epochs: int(run.GetEpochs()),
 		trajectory: none,
@@ -78,10 +81,12 @@ func (t *Tally) Add(run *trellisv1.Run, losses *trellisv1.Losses) {
 	}
 	switch run.GetState() {
 	case trellisv1.RunState_RUN_STATE_SUCCEEDED:
-		t.end(run, at, followed)
+		t.end(run, at, followed, runs)
 	case trellisv1.RunState_RUN_STATE_PENDING:
 		c.from, c.trajectory = int(lastCheckpoint(run)), t.keepOpen(followed)
-		t.queue = append(t.queue, int32(t.classes.add(c)))
+		for range runs {
+			t.queue = append(t.queue, int32(t.classes.add(c)))
+		}
 	case trellisv1.RunState_RUN_STATE_LEASED:
 		c.from, c.trajectory = int(run.GetAttemptEpochs()), t.keepOpen(followed)
 		t.held = append(t.held, heldRun{int32(t.classes.add(c)), run.GetWorker()})
@@ -97,12 +102,12 @@ func lastCheckpoint(run *trellisv1.Run) (epoch uint32) {
 }
 
 // measure records how long the run's epochs took, without those that another study trained.
-func (t *Tally) measure(run *trellisv1.Run, at settings, times []float32) {
+func (t *Tally) measure(run *trellisv1.Run, at settings, times []float32, runs int) {
 	epochs := run.GetEpochs() - min(run.GetEpochs(), run.GetSharedEpochs())
 	if epochs == 0 || run.GetTrainingSeconds() <= 0 {
 		return
 	}
-	t.counts.epochs += uint64(epochs)
+	t.counts.epochs += uint64(epochs) * uint64(runs)
 	m := measurement{
 		settings: at, epochs: float64(epochs), images: t.images, changed: run.GetModifyIndex(), worker: run.GetWorker(),
 		spells: spellsOf(times, float64(epochs), run.GetTrainingSeconds()),
@@ -111,13 +116,13 @@ func (t *Tally) measure(run *trellisv1.Run, at settings, times []float32) {
 }
 
 // end records how a run has ended.
-func (t *Tally) end(run *trellisv1.Run, at settings, followed trajectory) {
-	t.counts.ended++
+func (t *Tally) end(run *trellisv1.Run, at settings, followed trajectory, runs int) {
+	t.counts.ended += runs
 	switch run.GetStopReason() {
 	case trellisv1.StopReason_STOP_REASON_EARLY_STOPPING:
-		t.counts.stopped++
+		t.counts.stopped += runs
 	case trellisv1.StopReason_STOP_REASON_DIVERGED:
-		t.counts.diverged++
+		t.counts.diverged += runs
 	}
 	t.divergence.add(at.learningRate, int(run.GetEpochs()),
 		run.GetStopReason() == trellisv1.StopReason_STOP_REASON_DIVERGED)

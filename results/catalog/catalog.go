@@ -10,6 +10,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lattice"
+	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/trajectory"
 )
@@ -324,6 +325,23 @@ func (c *Catalog) Untouched(place uint32) *trajectory.Trajectory {
 		run.State, run.Error, run.ModifyIndex = trajectory.StateOfUntouched(u), u.Error, u.ModifyIndex
 	}
 	return &trajectory.Trajectory{Run: run, Terms: c.Base.Terms}
+}
+
+// UntouchedWithoutID returns an untouched run as Untouched does, without its id, which takes longest to compute.
+func (c *Catalog) UntouchedWithoutID(place uint32) *trellisv1.Run {
+	point, milestones, indexes := c.Base.TrialsAt(place)
+	if its, more := c.lengthened[place]; more {
+		milestones = its.milestones
+	}
+	run := &trellisv1.Run{
+		Study: c.Study, Place: place, Parameters: point, Milestones: milestones, ModifyIndex: c.Base.Created,
+		State: lifecycle.RunPending, FirstTrial: slices.Min(indexes),
+	}
+	run.Parameters = trajectory.ParametersAt(run, milestones[len(milestones)-1])
+	if u := c.Base.Untouched; u != nil {
+		run.State, run.Error, run.ModifyIndex = trajectory.StateOfUntouched(u), u.Error, u.ModifyIndex
+	}
+	return run
 }
 
 // Unsealed returns the run of the base at a place that data has sealed: see trajectory.Seal.
