@@ -1,6 +1,7 @@
 package results
 
 import (
+	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -80,10 +81,20 @@ func (p *pair) raise(t *rapid.T) {
 		t.Skip("what has been added comes after the spec's runs, and in the listed study before what is added now")
 	}
 	p.index++
-	added, err := p.indexed.ExtendStudy(p.index, at(p.index), name, Extension{
+	extension := Extension{
 		Indices: study.Indices, NextIndices: study.Indices, Spec: spec,
 		KeepDifference: rapid.Bool().Draw(t, "difference"),
-	})
+	}
+	added, err := p.indexed.ExtendStudy(p.index, at(p.index), name, extension)
+	others := []*Store{p.replica}
+	if p.shuffled {
+		others = append(others, p.listed)
+	}
+	for _, other := range others {
+		if _, otherErr := other.ExtendStudy(p.index, at(p.index), name, extension); fmt.Sprint(otherErr) != fmt.Sprint(err) {
+			t.Fatalf("raise the budget: error %v, of another %v", err, otherErr)
+		}
+	}
 	if err != nil {
 		return // It adds nothing.
 	}
@@ -95,6 +106,9 @@ func (p *pair) raise(t *rapid.T) {
 		t.Fatalf("%d trials added, but it says %d", got, added)
 	}
 	p.sameAsCreated(t, now)
+	if p.shuffled {
+		return
+	}
 	runs, trials := listedOf(its.Base.Lattice, before.BaseRuns())
 	p.edit(name, func(c *change, listed *trellisv1.Study) { p.addListed(c, listed, now, runs, trials) })
 }

@@ -12,6 +12,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/auditing"
+	"trellis/results/grid"
 	"trellis/results/lifecycle"
 	"trellis/results/pruning"
 	"trellis/results/trajectory"
@@ -21,8 +22,10 @@ import (
 // one of its workers reports, or in its weights, and everything that follows from these is wrong.
 type faults struct {
 	store, replica *Store
-	index          uint64
-	attempts       map[uint64]*training
+	// listed lists the runs that follow from the specs of the others' studies. Nil: these list them too.
+	listed   *pair
+	index    uint64
+	attempts map[uint64]*training
 	// saved are the weights of checkpoints, by digest. flips counts faults: each has other consequences.
 	saved map[string]*training
 	flips uint64
@@ -63,6 +66,11 @@ func (f *faults) both(t *rapid.T, apply func(*Store) error) error {
 	if fmt.Sprint(got) != fmt.Sprint(replica) {
 		t.Fatalf("command %d: %v, replica %v", f.index, got, replica)
 	}
+	if f.listed != nil {
+		if err := apply(f.listed.listed); (err == nil) != (got == nil) {
+			t.Fatalf("command %d: %v, of the listed one %v", f.index, got, err)
+		}
+	}
 	return got
 }
 
@@ -74,6 +82,10 @@ func (f *faults) mustDo(t *rapid.T, apply func(*Store) error) {
 
 func (f *faults) create(t *rapid.T, name string, spec *trellisv1.StudySpec, fresh bool, milestones ...uint32) {
 	spec.Name = name
+	if f.listed != nil {
+		f.createIndexed(t, name, spec, fresh, milestones)
+		return
+	}
 	var runs []*trellisv1.Run
 	var trials []*trellisv1.Trial
 	for i := range 5 {
@@ -83,6 +95,32 @@ func (f *faults) create(t *rapid.T, name string, spec *trellisv1.StudySpec, fres
 	}
 	f.mustDo(t, func(s *Store) error {
 		return s.CreateListed(f.index, at(f.index), &trellisv1.Study{Name: name, Spec: spec, Fresh: fresh}, runs, trials)
+	})
+}
+
+// createIndexed is create with runs that follow from the spec.
+func (f *faults) createIndexed(t *rapid.T, name string, spec *trellisv1.StudySpec, fresh bool, milestones []uint32) {
+	var epochs []int
+	for _, milestone := range milestones {
+		epochs = append(epochs, int(milestone))
+	}
+	spec.Model = "synthetic"
+	spec.Grid = []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+		"latent_dim": trellisv1.AxisOf(4, 5, 6, 7, 8), "max_epochs": trellisv1.AxisOf(epochs...),
+		"learning_rate": trellisv1.AxisOf(1), "weight_decay": trellisv1.AxisOf(0), "batch_size": trellisv1.AxisOf(64),
+	}}}
+	spec.Seeds = trellisv1.AxisOf(1)
+	trials, runs, err := grid.Expand(spec, nil, "1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	study := &trellisv1.Study{Name: name, Spec: spec, Numerics: "1", Fresh: fresh}
+	f.listed.specs[name] = spec
+	f.mustDo(t, func(s *Store) error {
+		if s == f.listed.listed {
+			return s.CreateListed(f.index, at(f.index), study, runs, trials)
+		}
+		return s.CreateStudy(f.index, at(f.index), study)
 	})
 }
 
@@ -250,10 +288,14 @@ func (f *faults) disturb(t *rapid.T) {
 		}
 		run, trials := testRun(fmt.Sprintf("%x%030d", 1, 0), 4, 0, 9)
 		trials[0].Index = study.Indices
+		extension := Extension{
+			Indices: study.Indices, NextIndices: study.Indices + 1, Runs: []*trellisv1.Run{run}, Trials: trials,
+		}
+		if f.listed != nil {
+			extension = f.longer(t, study)
+		}
 		_ = f.both(t, func(s *Store) error {
-			_, err := s.ExtendStudy(f.index, at(f.index), name, Extension{
-				Indices: study.Indices, NextIndices: study.Indices + 1, Runs: []*trellisv1.Run{run}, Trials: trials,
-			})
+			_, err := s.ExtendStudy(f.index, at(f.index), name, extension)
 			return err
 		})
 	case 3:
@@ -265,6 +307,22 @@ func (f *faults) disturb(t *rapid.T) {
 	case 4:
 		f.loseWorker(t)
 	}
+}
+
+// longer adds a trial of 9 epochs to a run that follows from the spec, or a run with another seed.
+func (f *faults) longer(t *rapid.T, study *trellisv1.Study) Extension {
+	points := []*trellisv1.Parameters{{
+		MaxEpochs: 9, Seed: rapid.Uint32Range(1, 2).Draw(t, "seed"), Values: trellisv1.ValuesOf(map[string]any{
+			"latent_dim": 5, "learning_rate": 1, "weight_decay": 0, "batch_size": 64,
+		}),
+	}}
+	trials, runs, next, err := grid.ExpandExtension(study, &trellisv1.ExtendStudyCommand{
+		Study: study.Name, Indices: study.Indices, Points: points,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Extension{Indices: study.Indices, NextIndices: next, Runs: runs, Trials: trials}
 }
 
 // check compares the store with its replica and with what it would be if it had been restored.
@@ -298,6 +356,9 @@ func (f *faults) check(t *rapid.T) {
 		}
 	}
 	checkIndexes(t, f.store.Snapshot())
+	if f.listed != nil {
+		f.listed.check(t)
+	}
 }
 
 // rankedOf are the trials of a study with results, best first, each as its index and its objective. There is none twice.
@@ -323,52 +384,57 @@ func rankedOf(t *rapid.T, store *Store, study string) (texts []string) {
 // TestFaultyWorkers: whatever one faulty machine reports, and whatever users do, a study all of whose runs are audited
 // ends with the right losses, and no worker of another machine is called wrong.
 func TestFaultyWorkers(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		f := &faults{attempts: map[uint64]*training{}, saved: map[string]*training{}}
-		var err error
-		if f.store, err = New(); err == nil {
-			f.replica, err = New()
+	rapid.Check(t, func(rt *rapid.T) { testFaultyWorkers(t, rt, false) })
+}
+
+// TestFaultyWorkersIndexed: the same where runs follow from specs, which have the same answers as if they were listed.
+func TestFaultyWorkersIndexed(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) { testFaultyWorkers(t, rt, true) })
+}
+
+func testFaultyWorkers(tb *testing.T, t *rapid.T, indexed bool) {
+	f := &faults{
+		store: newStore(tb), replica: newStore(tb), attempts: map[uint64]*training{}, saved: map[string]*training{},
+	}
+	if indexed {
+		f.listed = &pair{tb: tb, t: t, indexed: f.store, listed: newStore(tb), specs: map[string]*trellisv1.StudySpec{}}
+	}
+	for _, worker := range faultyWorkers {
+		f.next()
+		f.register(t, worker, lifecycle.WorkerReady)
+	}
+	spec := func() *trellisv1.StudySpec {
+		spec := &trellisv1.StudySpec{Audit: rapid.SampledFrom([]float64{1, 1, 0.5, 0}).Draw(t, "audit")}
+		if rapid.Bool().Draw(t, "prune") {
+			spec.Pruning = ashaOf(2, 2)
 		}
-		if err != nil {
-			t.Fatal(err)
+		return spec
+	}
+	f.create(t, "s", spec(), false, 3, 6)
+	steps := rapid.IntRange(0, 60).Draw(t, "steps")
+	for step := range steps {
+		if step == steps/3 {
+			f.create(t, "t", spec(), rapid.Bool().Draw(t, "fresh"), 2, 8)
 		}
-		for _, worker := range faultyWorkers {
-			f.next()
-			f.register(t, worker, lifecycle.WorkerReady)
+		switch rapid.IntRange(0, 9).Draw(t, "step") {
+		case 0, 1, 2:
+			f.assign(t)
+		case 3:
+			f.disturb(t)
+		case 4:
+			f.check(t)
+		default:
+			f.train(t)
 		}
-		spec := func() *trellisv1.StudySpec {
-			spec := &trellisv1.StudySpec{Audit: rapid.SampledFrom([]float64{1, 1, 0.5, 0}).Draw(t, "audit")}
-			if rapid.Bool().Draw(t, "prune") {
-				spec.Pruning = ashaOf(2, 2)
-			}
-			return spec
+	}
+	f.calm = true
+	for f.assign(t) || f.train(t) {
+		if f.index > 20_000 {
+			t.Fatal("it does not end")
 		}
-		f.create(t, "s", spec(), false, 3, 6)
-		steps := rapid.IntRange(0, 60).Draw(t, "steps")
-		for step := range steps {
-			if step == steps/3 {
-				f.create(t, "t", spec(), rapid.Bool().Draw(t, "fresh"), 2, 8)
-			}
-			switch rapid.IntRange(0, 9).Draw(t, "step") {
-			case 0, 1, 2:
-				f.assign(t)
-			case 3:
-				f.disturb(t)
-			case 4:
-				f.check(t)
-			default:
-				f.train(t)
-			}
-		}
-		f.calm = true
-		for f.assign(t) || f.train(t) {
-			if f.index > 20_000 {
-				t.Fatal("it does not end")
-			}
-		}
-		f.check(t)
-		f.checkAnswers(t)
-	})
+	}
+	f.check(t)
+	f.checkAnswers(t)
 }
 
 func (f *faults) checkAnswers(t *rapid.T) {

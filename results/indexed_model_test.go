@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
@@ -20,43 +21,126 @@ import (
 )
 
 // TestIndexedStudies: a study whose runs follow from its spec and one whose runs are all listed give the same answers,
-// whatever happens to both.
+// whatever happens to both. A replica that is restored now and then stays the same, and who waits for an answer is woken
+// when it changes.
 func TestIndexedStudies(tb *testing.T) {
+	rapid.Check(tb, func(t *rapid.T) { newPair(tb, t).run(t) })
+}
+
+// TestShuffledReplicas: so does a replica where studies have a random order and a budget, which no list has.
+func TestShuffledReplicas(tb *testing.T) {
 	rapid.Check(tb, func(t *rapid.T) {
-		p := &pair{tb: tb, t: t, indexed: newStore(tb), listed: newStore(tb), specs: map[string]*trellisv1.StudySpec{}}
-		p.both("set a worker", func(s *Store) error {
-			return s.SetWorker(p.next(), at(1), trajectory.LatestRules, &trellisv1.Worker{
-				Name: "w", State: lifecycle.WorkerReady, Slots: 5, Machine: "m",
-			})
-		})
-		actions := map[string]func(*rapid.T){
-			"create": p.create, "grant": p.grant, "report": p.report, "end": p.end, "state": p.state, "extend": p.extend,
-			"finish": p.finish, "retry": p.retry, "delete": p.remove, "restore": p.restore, "refuse": p.refuse,
-			"raise": p.raise, "over": p.over, "": p.check,
-		}
-		p.create(t)
-		t.Repeat(actions)
+		p := newPair(tb, t)
+		p.shuffled = true
+		p.run(t)
 	})
 }
 
 type pair struct {
-	tb              *testing.T
-	t               *rapid.T
-	indexed, listed *Store
-	index           uint64
-	specs           map[string]*trellisv1.StudySpec
+	tb *testing.T
+	t  *rapid.T
+	// replica gets the same commands as indexed, and is restored from it now and then.
+	indexed, replica, listed *Store
+	index                    uint64
+	specs                    map[string]*trellisv1.StudySpec
+	// shuffled says that listed lists no runs either: studies have orders and budgets.
+	shuffled bool
 }
 
-// next is the index of the command that both stores get next.
-func (p *pair) next() uint64 { return p.index }
+func newPair(tb *testing.T, t *rapid.T) *pair {
+	return &pair{
+		tb: tb, t: t, indexed: newStore(tb), replica: newStore(tb), listed: newStore(tb),
+		specs: map[string]*trellisv1.StudySpec{},
+	}
+}
 
-// both gives both stores a command, and wants the same error of both.
+func (p *pair) run(t *rapid.T) {
+	p.setWorker(lifecycle.WorkerReady)
+	p.create(t)
+	t.Repeat(map[string]func(*rapid.T){
+		"create": p.create, "grant": p.grant, "report": p.report, "end": p.end, "state": p.state, "extend": p.extend,
+		"finish": p.finish, "retry": p.retry, "delete": p.remove, "restore": p.restore, "refuse": p.refuse,
+		"contradict": p.contradict, "lose": p.lose, "raise": p.raise, "over": p.over, "": p.check,
+	})
+}
+
+// both gives all stores a command, and wants the same error of all.
 func (p *pair) both(what string, do func(*Store) error) {
 	p.index++
-	a, b := do(p.indexed), do(p.listed)
-	if (a == nil) != (b == nil) {
-		p.t.Fatalf("%s: error %v, of the listed one %v", what, a, b)
+	checkWoken := func(string) {}
+	if p.index%3 == 0 {
+		checkWoken = p.watch()
 	}
+	a, again, b := do(p.indexed), do(p.replica), do(p.listed)
+	if (a == nil) != (b == nil) || fmt.Sprint(a) != fmt.Sprint(again) {
+		p.t.Fatalf("%s: error %v, of the replica %v, of the listed one %v", what, a, again, b)
+	}
+	checkWoken(what)
+}
+
+// watch asks for what others wait for. The function that it returns fails if an answer has changed and nobody is woken.
+func (p *pair) watch() (checkWoken func(command string)) {
+	type query struct {
+		what string
+		ask  func(*Snapshot, memdb.WatchSet) (any, error)
+	}
+	queries := []query{
+		{"next runs", func(s *Snapshot, ws memdb.WatchSet) (any, error) { return s.NextRuns(ws, 3) }},
+		{"held runs", func(s *Snapshot, ws memdb.WatchSet) (any, error) {
+			runs, err := s.RunsHeldBy(ws, "w")
+			var ids []string
+			for _, run := range runs {
+				ids = append(ids, run.Study+" "+run.Id)
+			}
+			return ids, err
+		}},
+	}
+	for _, name := range p.names() {
+		queries = append(queries,
+			query{name, func(s *Snapshot, ws memdb.WatchSet) (any, error) { return s.Study(ws, name) }},
+			query{name + " best", func(s *Snapshot, ws memdb.WatchSet) (any, error) { return s.Best(ws, name) }})
+		if trial, err := p.indexed.Snapshot().Trial(name, p.index%7); err == nil {
+			queries = append(queries, query{name + " " + trial.Run, func(s *Snapshot, ws memdb.WatchSet) (any, error) {
+				return s.Run(ws, name, trial.Run)
+			}})
+		}
+	}
+	answers, sets := make([]string, len(queries)), make([]memdb.WatchSet, len(queries))
+	for i, q := range queries {
+		sets[i] = memdb.NewWatchSet()
+		answers[i] = fmt.Sprint(q.ask(p.indexed.Snapshot(), sets[i]))
+	}
+	return func(command string) {
+		for i, q := range queries {
+			if now := fmt.Sprint(q.ask(p.indexed.Snapshot(), nil)); now != answers[i] && !hasFired(sets[i]) {
+				p.t.Fatalf("%s: who waits for %s is not woken:\n%s\n%s", command, q.what, answers[i], now)
+			}
+		}
+	}
+}
+
+func hasFired(ws memdb.WatchSet) bool {
+	for channel := range ws {
+		select {
+		case <-channel:
+			return true
+		default:
+		}
+	}
+	return false
+}
+
+func (p *pair) setWorker(state trellisv1.WorkerState) {
+	p.both("set a worker", func(s *Store) error {
+		return s.SetWorker(p.index, at(p.index), trajectory.LatestRules, &trellisv1.Worker{
+			Name: "w", State: state, Slots: 5, Machine: "m",
+		})
+	})
+}
+
+func (p *pair) lose(t *rapid.T) {
+	p.setWorker(rapid.SampledFrom([]trellisv1.WorkerState{lifecycle.WorkerLost, lifecycle.WorkerGone}).Draw(t, "state"))
+	p.setWorker(lifecycle.WorkerReady)
 }
 
 func (p *pair) names() []string {
@@ -84,8 +168,20 @@ func (p *pair) create(t *rapid.T) {
 		}})
 	}
 	spec.Where = rapid.SampledFrom([]string{"", "latent_dim > 1", "max_epochs > 1 || latent_dim == 2"}).Draw(t, "where")
-	if rapid.Bool().Draw(t, "prunes") {
-		spec.Pruning = ashaOf(1, 2)
+	spec.Pruning = rapid.SampledFrom([]*trellisv1.Pruning{nil, nil, ashaOf(1, 2), medianOf(1, 1, 1)}).Draw(t, "pruning")
+	if rapid.IntRange(0, 3).Draw(t, "program") == 0 {
+		of := programSpec(rapid.Bool().Draw(t, "deterministic"))
+		spec.Program, spec.Objective, spec.Model = of.Program, of.Objective, ""
+	}
+	if rapid.IntRange(0, 3).Draw(t, "settles") == 0 {
+		spec.Settle = &trellisv1.Settle{MaxSeeds: 5}
+	}
+	if rapid.Bool().Draw(t, "audits") {
+		spec.Audit = 0.5
+	}
+	if p.shuffled {
+		spec.Order = trellisv1.Order_ORDER_RANDOM
+		spec.Budget = &trellisv1.Budget{Trials: rapid.Uint64Range(1, 20).Draw(t, "budget")}
 	}
 	if rapid.Bool().Draw(t, "limited") {
 		spec.Budget = drawBudget(t, 0)
@@ -99,11 +195,16 @@ func (p *pair) create(t *rapid.T) {
 		t.Skip("listed trials end before the grid does")
 	}
 	runs, trials := listedOf(its, 0)
+	p.both("create", func(s *Store) error {
+		if s == p.listed && !p.shuffled {
+			return s.CreateListed(p.index, at(p.index), study, runs, trials)
+		}
+		return s.CreateStudy(p.index, at(p.index), study)
+	})
 	p.specs[name] = spec
-	p.index++
-	ok(p.tb, p.indexed.CreateStudy(p.index, at(p.index), study))
-	ok(p.tb, p.listed.CreateListed(p.index, at(p.index), study, runs, trials))
-	p.edit(name, func(_ *change, listed *trellisv1.Study) { listed.Indices = its.Indices() })
+	if !p.shuffled {
+		p.edit(name, func(_ *change, listed *trellisv1.Study) { listed.Indices = its.Indices() })
+	}
 }
 
 func (p *pair) grant(t *rapid.T) {
@@ -158,8 +259,24 @@ func (p *pair) report(t *rapid.T) {
 	for epoch := run.Epochs + 1; epoch <= min(run.Parameters.MaxEpochs, run.Epochs+2); epoch++ {
 		losses = append(losses, lossIn(run, epoch))
 	}
-	p.record(columnEntry(run.Study, run.Id, run.Attempt, run.Epochs+1, losses, losses, nil))
+	p.record(p.losses(t, run, run.Epochs+1, losses))
 	p.record(checkpointEntry(run.Study, run.Id, run.Attempt, run.Epochs+uint32(len(losses)), digest("a")))
+}
+
+// losses are reports of what a model or a program trains, which reports the objective's metric mostly.
+func (p *pair) losses(t *rapid.T, run *trellisv1.Run, first uint32, losses []float64) *trellisv1.RecordCommand_Entry {
+	if p.specs[run.Study].GetProgram() == nil {
+		tests := map[uint32]float64{first: losses[0] + 1}
+		return columnEntry(run.Study, run.Id, run.Attempt, first, losses, losses, tests)
+	}
+	metric := rapid.SampledFrom([]string{"acc", "acc", "acc", "other"}).Draw(t, "metric")
+	return ownEntry(run.Study, run.Id, run.Attempt, first, map[string][]float64{metric: losses})
+}
+
+// contradict reports the first epoch again, as it is recorded or not.
+func (p *pair) contradict(t *rapid.T) {
+	run := p.held(t)
+	p.record(p.losses(t, run, 1, []float64{lossIn(run, 1) + float64(rapid.IntRange(0, 1).Draw(t, "error"))}))
 }
 
 func (p *pair) end(t *rapid.T) {
@@ -196,9 +313,17 @@ func (p *pair) finish(t *rapid.T) {
 		for epoch := run.Epochs + 1; epoch <= run.Parameters.MaxEpochs; epoch++ {
 			losses = append(losses, lossIn(run, epoch))
 		}
-		tests := map[uint32]float64{run.Parameters.MaxEpochs: 3}
-		p.record(columnEntry(run.Study, run.Id, attempt, run.Epochs+1, losses, losses, tests))
+		held := trajectory.CopyRun(run)
+		if held.Attempt = attempt; len(losses) == 0 {
+			p.record(p.losses(t, held, 1, []float64{lossIn(run, 1)})) // It is audited.
+		} else {
+			p.record(p.losses(t, held, run.Epochs+1, losses))
+		}
 		p.record(stageEntry(run.Study, run.Id, attempt, run.Parameters.MaxEpochs))
+		if now, err := p.listed.Snapshot().Run(nil, run.Study, run.Id); err == nil && now.Attempt == attempt {
+			p.record(returnEntry(run.Study, run.Id, attempt))
+			return
+		}
 	}
 }
 
@@ -269,11 +394,13 @@ func (p *pair) extend(t *rapid.T) {
 			}),
 		}}
 	}
+	settled := study.Spec.Settle != nil && rapid.Bool().Draw(t, "settled")
 	trials, runs, next, err := grid.ExpandExtension(study, command)
 	ok(p.tb, err)
 	p.both("extend", func(s *Store) error {
 		_, err := s.ExtendStudy(p.index, at(p.index), name, Extension{
 			Indices: study.Indices, NextIndices: next, Spec: command.Spec, KeepDifference: true, Runs: runs, Trials: trials,
+			Settled: settled,
 		})
 		return err
 	})
@@ -292,16 +419,7 @@ func (p *pair) restore(t *rapid.T) {
 	var data bytes.Buffer
 	_, err := p.indexed.Snapshot().WriteTo(&data)
 	ok(p.tb, err)
-	before, tables := mustHash(p.tb, p.indexed.Snapshot()), tableTexts(t, p.indexed.Snapshot())
-	ok(p.tb, p.indexed.Restore(&data))
-	if mustHash(p.tb, p.indexed.Snapshot()) != before {
-		t.Fatal("the restored store has another hash")
-	}
-	for name, rows := range tableTexts(t, p.indexed.Snapshot()) {
-		if !slices.Equal(rows, tables[name]) {
-			t.Fatalf("table %s:\n got %q\nwant %q", name, rows, tables[name])
-		}
-	}
+	ok(p.tb, p.replica.Restore(&data))
 }
 
 // check compares all answers.
@@ -313,6 +431,18 @@ func (p *pair) check(t *rapid.T) {
 		}
 	}
 	checkIndexes(t, p.indexed.Snapshot())
+	if p.replica == nil {
+		return
+	}
+	if got, want := mustHash(p.tb, p.replica.Snapshot()), mustHash(p.tb, p.indexed.Snapshot()); got != want {
+		t.Fatalf("the replica has hash %x, want %x", got, want)
+	}
+	tables := tableTexts(t, p.indexed.Snapshot())
+	for name, rows := range tableTexts(t, p.replica.Snapshot()) {
+		if !slices.Equal(rows, tables[name]) {
+			t.Fatalf("table %s:\n got %q\nwant %q", name, rows, tables[name])
+		}
+	}
 }
 
 // checkPage compares a page with that of a filter that all trials meet, for which all are read and sorted.
@@ -431,15 +561,20 @@ func TestRetriedRunsLearn(t *testing.T) {
 		Name: "worker", State: lifecycle.WorkerReady, Slots: 200,
 	}))
 	ok(t, store.CreateStudy(2, at(2), indexedStudy("refused", 200, 3)))
-	c := store.begin(3, at(3))
+	// One run is touched, so that its section has a row, and its neighbors are untouched.
+	next, err := store.Snapshot().NextRuns(nil, 1)
+	ok(t, err)
+	attempt := grant1(t, store, 3, "refused", next[0].Id, "worker")
+	record(t, store, 4, returnEntry("refused", next[0].Id, attempt))
+	c := store.begin(5, at(5))
 	its, err := c.sections.catalog("refused")
 	ok(t, err)
 	first, err := c.sections.at(its, 0)
 	ok(t, err)
 	ok(t, c.refuseWaiting(first, 0))
 	ok(t, c.commit())
-	ok(t, store.CreateStudy(4, at(4), indexedStudy("other", 200, 3)))
-	trainNext(t, store, "other", 5, 200, 3)
+	ok(t, store.CreateStudy(6, at(6), indexedStudy("other", 200, 3)))
+	trainNext(t, store, "other", 7, 200, 3)
 	study, err := store.Snapshot().Study(nil, "refused")
 	ok(t, err)
 	if p := study.Progress; p.RunsFailed != 200 || p.TrialsFailed != 200 || p.EpochsLeft != 0 || p.Epochs != 0 {
