@@ -188,6 +188,10 @@ func (r *restorer) study(study *trellisv1.Study) error {
 	restored := &restoredStudy{
 		study: study, terms: trajectory.TermsOf(study.Spec), shared: grid.NewShared(), places: map[string]int{},
 	}
+	if u := study.Untouched; u != nil && (!study.Indexed ||
+		u.State != lifecycle.TrialFailed && u.State != lifecycle.TrialCanceled) {
+		return fmt.Errorf("the untouched runs of study %q are %v: %w", study.Name, u.State, ErrCorrupt)
+	}
 	if study.Indexed {
 		var err error
 		if restored.base, err = newBase(study); err != nil {

@@ -12,7 +12,9 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
+	"trellis/results/consistency"
 	"trellis/results/kept"
+	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/objective"
 	"trellis/results/trajectory"
@@ -50,7 +52,7 @@ func (r *restorer) ranks(row *trellisv1.Ranks) error {
 	if err != nil {
 		return err
 	}
-	if err := r.follows(newKey(0).text(row.Study).number(uint64(len(study.ranks)))); err != nil && len(study.ranks) == 0 {
+	if err := r.follows(newKey(0).text(row.Study).number(uint64(len(study.ranks)))); err != nil {
 		return err
 	}
 	for part := range slices.Chunk(row.Keys, len(listing.Key{})) {
@@ -98,16 +100,40 @@ func (s *restoredStudy) checkSection(its *section, progress *trellisv1.Progress)
 	}
 	for slot := range its.size() {
 		sealed, err := trajectory.UnsealRun(its.sealed.at(slot))
+		if err == nil {
+			err = s.checkSealedRun(sealed, first+uint32(slot))
+		}
 		if err != nil {
 			return fmt.Errorf("section %d of study %q: %w: %w", its.number, its.study, err, ErrCorrupt)
 		}
-		run := sealed.Run
-		if trials := len(s.catalog.IndexesAt(first + uint32(slot))); trials != len(run.Milestones) {
-			return fmt.Errorf("section %d of study %q: a run has %d of %d trials: %w", its.number, its.study,
-				len(run.Milestones), trials, ErrCorrupt)
+		trajectory.AddTouched(progress, s.study.Untouched, sealed.Run)
+	}
+	return nil
+}
+
+// checkSealedRun returns an error if a sealed run contradicts itself or the spec.
+func (s *restoredStudy) checkSealedRun(its *trajectory.Trajectory, place uint32) error {
+	run := its.Run
+	milestones, indexes := s.catalog.MilestonesAt(place)
+	if !slices.Equal(run.Milestones, milestones) {
+		return fmt.Errorf("a run has milestones %v, not %v", run.Milestones, milestones)
+	}
+	run.Parameters = &trellisv1.Parameters{MaxEpochs: milestones[len(milestones)-1]}
+	if err := consistency.CheckRun(run); err != nil {
+		return err
+	}
+	its.Terms = s.terms
+	if err := its.CheckLosses(its.Losses); err != nil {
+		return err
+	}
+	if seconds := len(its.Losses.Seconds); seconds > int(run.Epochs) {
+		return fmt.Errorf("times of %d epochs for %d", seconds, run.Epochs)
+	}
+	for milestone, answer := range its.Answers {
+		if answer.Index != indexes[milestone] || answer.State != lifecycle.TrialSucceeded ||
+			answer.Epochs != min(run.Epochs, milestones[milestone]) {
+			return fmt.Errorf("trial %d does not follow from its run", answer.Index)
 		}
-		run.Parameters = &trellisv1.Parameters{MaxEpochs: run.Milestones[len(run.Milestones)-1]}
-		trajectory.AddTouched(progress, s.study.Untouched, run)
 	}
 	return nil
 }

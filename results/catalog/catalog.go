@@ -112,7 +112,9 @@ func (c *Catalog) addTrials(runs []*trellisv1.Run) error {
 			return fmt.Errorf("trial %d: it occurs twice: %w", trial.Index, listing.ErrInvalid)
 		}
 		if trial.Place < c.from() {
-			c.lengthen(trial)
+			if err := c.lengthen(trial); err != nil {
+				return err
+			}
 			continue
 		}
 		number := trial.Place - c.from()
@@ -130,18 +132,23 @@ func (c *Catalog) addTrials(runs []*trellisv1.Run) error {
 }
 
 // lengthen adds a trial to a run of the base.
-func (c *Catalog) lengthen(trial Trial) {
+func (c *Catalog) lengthen(trial Trial) error {
 	if c.lengthened == nil {
 		c.lengthened = map[uint32]trials{}
 	}
 	its, known := c.lengthened[trial.Place]
 	if !known {
-		its = trials{c.Base.Run(trial.Place).Milestones, c.Base.Indexes(trial.Place)}
+		its.milestones, its.indexes = c.Base.Milestones(trial.Place)
 	}
-	milestone, _ := slices.BinarySearch(its.milestones, trial.Epochs)
+	milestone, has := slices.BinarySearch(its.milestones, trial.Epochs)
+	if has || trial.Epochs == 0 {
+		return fmt.Errorf("trial %d: its run has no new milestone of %d epochs: %w", trial.Index, trial.Epochs,
+			listing.ErrInvalid)
+	}
 	c.lengthened[trial.Place] = trials{
 		slices.Insert(its.milestones, milestone, trial.Epochs), slices.Insert(its.indexes, milestone, trial.Index),
 	}
+	return nil
 }
 
 // ListedFrom is the place of the first listed run of a study with a base. No base is as large.
@@ -282,6 +289,14 @@ func (c *Catalog) IndexesAt(place uint32) []uint64 {
 	}
 	number := place - c.from()
 	return c.indexes[c.first[number]:c.first[number+1]:c.first[number+1]]
+}
+
+// MilestonesAt returns the milestones and the indexes of the trials of the run of the base at a place.
+func (c *Catalog) MilestonesAt(place uint32) (milestones []uint32, indexes []uint64) {
+	if its, more := c.lengthened[place]; more {
+		return its.milestones, its.indexes
+	}
+	return c.Base.Milestones(place)
 }
 
 // UntouchedState returns what has become of untouched runs. Nil: they are PENDING.

@@ -58,7 +58,7 @@ func (l *Lattice) Disjoint() bool {
 // TrialsAt returns the first point of the run at a place, and the milestones and indexes of its trials. It does not compute
 // the run's id.
 func (l *Lattice) TrialsAt(place uint32) (point *trellisv1.Parameters, milestones []uint32, indexes []uint64) {
-	milestones, indexes = l.runs.trials(l.rankOf(place))
+	milestones, indexes = l.Milestones(place)
 	return l.grid.At(slices.Min(indexes)), milestones, indexes
 }
 

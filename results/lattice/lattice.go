@@ -134,8 +134,13 @@ func (l *Lattice) Run(place uint32) *trellisv1.Run {
 
 // Indexes returns the indexes of the trials of the run at a place, by milestone.
 func (l *Lattice) Indexes(place uint32) []uint64 {
-	_, indexes := l.runs.trials(l.rankOf(place))
+	_, indexes := l.Milestones(place)
 	return indexes
+}
+
+// Milestones returns the milestones of the run at a place, and the indexes of its trials.
+func (l *Lattice) Milestones(place uint32) (milestones []uint32, indexes []uint64) {
+	return l.runs.trials(l.rankOf(place))
 }
 
 // Find returns the place of the run of the trial with an index, and which of its milestones the trial has. ok is false
