@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
@@ -617,5 +618,34 @@ func TestSample(t *testing.T) {
 		if all != 1000 || ended != 300 || len(seen) > 2*about+sectionSize || len(seen) < min(about, 1000) {
 			t.Errorf("%d runs for about %d stand for %d, of which %d have ended", len(seen), about, all, ended)
 		}
+	}
+}
+
+// TestSmallRelative: a study of one run that a large one has trained costs no more than that run.
+func TestSmallRelative(t *testing.T) {
+	store := newStore(t)
+	ok(t, store.SetWorker(1, at(1), trajectory.LatestRules, &trellisv1.Worker{
+		Name: "worker", State: lifecycle.WorkerReady, Slots: 1024,
+	}))
+	ok(t, store.CreateStudy(2, at(2), indexedStudy("large", 20_000, 1)))
+	trainNext(t, store, "large", 3, 20_000, 1)
+	small := indexedStudy("small", 20_000, 1)
+	small.Spec.Grid[0].Axes["latent_dim"], small.Spec.Grid[0].Axes["learning_rate"] = trellisv1.AxisOf(7), trellisv1.AxisOf(3)
+	index, took := uint64(1_000_000), time.Duration(math.MaxInt64)
+	for range 5 {
+		index += 2
+		began := time.Now()
+		ok(t, store.CreateStudy(index, at(index), small))
+		took = min(took, time.Since(began))
+		study, err := store.Snapshot().Study(nil, "small")
+		ok(t, err)
+		if study.State != lifecycle.StudyCompleted || study.Progress.EpochsShared != 1 {
+			t.Fatalf("the study has not learned its run: %v", study)
+		}
+		ok(t, store.DeleteStudy(index+1, "small"))
+	}
+	t.Logf("took %v", took)
+	if took > 20*time.Millisecond && !raceDetector {
+		t.Errorf("a study of a run took %v", took)
 	}
 }

@@ -56,11 +56,25 @@ func (c *change) share() error {
 	return nil
 }
 
-// shareTouched gives a new study what others have of its runs.
+// shareTouched gives a study what others have of its untouched runs: those of it that others have, or those of others that it
+// has, whatever is less to look at.
 func (c *change) shareTouched(its *catalog.Catalog) error {
 	family, err := c.familyOf(its.Study)
 	if err != nil || family == nil {
 		return err
+	}
+	sections := 0
+	for _, relative := range family.family {
+		of, err := c.sectionsOf(relative.study)
+		if err != nil {
+			return err
+		}
+		for range of {
+			sections++
+		}
+	}
+	if its.Runs() < sections {
+		return c.shareOwn(family, its)
 	}
 	for _, relative := range family.family {
 		if relative.study == its.Study {
@@ -77,6 +91,20 @@ func (c *change) shareTouched(its *catalog.Catalog) error {
 			if err := c.shareRun(family, member.Run); err != nil {
 				return fmt.Errorf("share run %s of study %q: %w", member.Run.Id, relative.study, err)
 			}
+		}
+	}
+	return nil
+}
+
+// shareOwn gives the runs of a study's base what others have of them.
+func (c *change) shareOwn(family *relatives, its *catalog.Catalog) error {
+	for place := range its.BaseRuns() {
+		h, err := c.sections.at(its, place)
+		if err != nil {
+			return err
+		}
+		if err := c.shareRun(family, h.run()); err != nil {
+			return fmt.Errorf("share run %s of study %q: %w", h.run().Id, its.Study, err)
 		}
 	}
 	return nil
