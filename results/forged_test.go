@@ -15,17 +15,23 @@ import (
 	"trellis/results/trajectory"
 )
 
-// TestRestoreRefusesForgedSections: sealed runs that contradict the study's spec or themselves are refused when they are read,
-// as nobody checks them afterwards.
+// TestRestoreRefusesForgedSections: sealed runs that contradict the study's spec or themselves are refused when they are
+// read, as nobody checks them afterwards.
 func TestRestoreRefusesForgedSections(t *testing.T) {
 	for name, spoil := range map[string]func(*trellisv1.Run, *trellisv1.Losses) []*trellisv1.Trial{
-		"nothing":          func(*trellisv1.Run, *trellisv1.Losses) []*trellisv1.Trial { return nil },
-		"other milestones": func(r *trellisv1.Run, _ *trellisv1.Losses) []*trellisv1.Trial { r.Milestones[0] = 1; return nil },
+		"nothing": func(*trellisv1.Run, *trellisv1.Losses) []*trellisv1.Trial { return nil },
+		"other milestones": func(r *trellisv1.Run, _ *trellisv1.Losses) []*trellisv1.Trial {
+			r.Milestones[0] = 1
+			return nil
+		},
 		"descending": func(r *trellisv1.Run, _ *trellisv1.Losses) []*trellisv1.Trial {
 			r.Milestones[0], r.Milestones[1] = r.Milestones[1], r.Milestones[0]
 			return nil
 		},
-		"a late best epoch": func(r *trellisv1.Run, _ *trellisv1.Losses) []*trellisv1.Trial { r.BestEpoch = 9; return nil },
+		"a late best epoch": func(r *trellisv1.Run, _ *trellisv1.Losses) []*trellisv1.Trial {
+			r.BestEpoch = 9
+			return nil
+		},
 		"a late checkpoint": func(r *trellisv1.Run, _ *trellisv1.Losses) []*trellisv1.Trial {
 			r.Checkpoints = []*trellisv1.Checkpoint{{Epoch: 9}}
 			return nil
@@ -79,7 +85,9 @@ func TestRestoreRefusesForgedSections(t *testing.T) {
 			for _, block := range blocksOf(t, written(t, store)) {
 				part := block[snapshotfile.HeadSize:]
 				if bytes.HasPrefix(part, append([]byte{6}, "sealed"...)) {
-					part = payload("sealed", &trellisv1.SealedSection{Study: "s", Data: its.data, Ends: its.ends, Changed: stored.changed})
+					part = payload("sealed", &trellisv1.SealedSection{
+						Study: "s", Data: its.data, Ends: its.ends, Changed: stored.changed,
+					})
 				}
 				if part[0] > 0 {
 					payloads, rows = append(payloads, part), rows+countRows(part)
@@ -143,7 +151,8 @@ func sealedStore(t testing.TB) *Store {
 	for i, run := range waiting {
 		index, losses := 4+2*uint64(i), []float64{5, 4, 3, 2, 1}
 		attempt := grant1(t, store, index, "s", run.Id, "w")
-		record(t, store, index+1, columnEntry("s", run.Id, attempt, 1, losses, losses, nil), stageEntry("s", run.Id, attempt, 5))
+		record(t, store, index+1, columnEntry("s", run.Id, attempt, 1, losses, losses, nil),
+			stageEntry("s", run.Id, attempt, 5))
 	}
 	return store
 }
