@@ -64,11 +64,13 @@ check: $(BUILD)/buf
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-# Our training step beside PyTorch's and stock Gorgonia's, on one core; our t-SNE beside scikit-learn's, on all cores.
+# Our training step beside PyTorch's and stock Gorgonia's, on one core; our t-SNE beside scikit-learn's, on all cores; trials
+# a second of Optuna and Ray Tune.
 bench-peers:
 	$(GO) build -o $(BUILD)/peers ./trainer/peers
 	$$(command -v taskset >/dev/null && echo taskset -c 0) $(BUILD)/peers
 	$(BUILD)/peers -tsne -rounds 1
+	$(GO) run ./command/scale peers -python $(PYTHON)
 
 # Many trials, many idle workers, many busy slots: what a coordinator and its workers do as processes. Five minutes.
 bench-scale: trellis

@@ -12,8 +12,11 @@ import (
 )
 
 // dialers are the files that make gRPC connections: workers' and commands' in one way, and that of nodes to each other.
-// gRPC's default would look for a proxy, which each of them must say that it does not want.
-var dialers = []string{"coordinator/peers.go", "worker/dial/dial.go"}
+// gRPC's default would look for a proxy, which each of them must say that it does not want. The measurements connect to their
+// own coordinator, and as thousands of workers from addresses of their own.
+var dialers = []string{
+	"command/scale/lab.go", "command/scale/simulated.go", "coordinator/peers.go", "worker/dial/dial.go",
+}
 
 // connects finds what makes a connection.
 var connects = regexp.MustCompile(`\bgrpc\.(NewClient|Dial|DialContext)\(`)

@@ -4,6 +4,7 @@
 //	go run ./command/scale throughput -trials 100000  # runs that take no time, from the first to the last
 //	go run ./command/scale idle -workers 10000        # workers that hold nothing
 //	go run ./command/scale latency -slots 1000        # how long a freed slot waits for its next run
+//	go run ./command/scale peers -python python3      # what other tools do, where they are installed
 //
 // It measures ./trellis, or what -trellis names. Processor time is the kernel's, so figures are of Linux. On a machine
 // that does other things at the same time, compare processor time rather than rates.

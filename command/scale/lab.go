@@ -106,7 +106,8 @@ func (l *lab) startCoordinator(ctx context.Context, args ...string) (*process, e
 	if err != nil {
 		return nil, err
 	}
-	if l.conn, err = grpc.NewClient(l.address, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+	if l.conn, err = grpc.NewClient(l.address, grpc.WithNoProxy(),
+		grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
 		return nil, err
 	}
 	l.studies = trellisv1.NewStudyServiceClient(l.conn)

@@ -27,6 +27,7 @@ var measurements = map[string]func(ctx context.Context, lab *lab, args []string)
 	"throughput": throughput,
 	"idle":       idle,
 	"latency":    latency,
+	"peers":      peers,
 }
 
 // run measures what the arguments name.
@@ -40,7 +41,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	measure := measurements[flags.Arg(0)]
 	if measure == nil {
-		return fmt.Errorf("unknown measurement %q: must be one of throughput, idle, latency", flags.Arg(0))
+		return fmt.Errorf("unknown measurement %q: must be one of throughput, idle, latency, peers", flags.Arg(0))
 	}
 	lab, err := newLab(*binary, *dir, *profile, out)
 	if err != nil {

@@ -208,7 +208,7 @@ func becameWorkers() bool {
 		if n%c.sessions == 0 {
 			var err error
 			conn, err = grpc.NewClient("passthrough:///"+c.address,
-				grpc.WithTransportCredentials(insecure.NewCredentials()),
+				grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
 				grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10),
 				grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 				grpc.WithContextDialer(from(hostOf((c.first+n)/c.sessions))))
