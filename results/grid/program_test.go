@@ -113,3 +113,16 @@ func TestErrorsOfProgramsInOrder(t *testing.T) {
 		at += next
 	}
 }
+
+// A program gets no less memory than a process needs to start: where a control group had a few pages, the kernel would look
+// for more forever.
+func TestMemoryOfPrograms(t *testing.T) {
+	for memory, refused := range map[uint64]bool{0: false, 1: true, 1 << 20: true, 16<<20 - 1: true, 16 << 20: false, 1 << 40: false} {
+		spec := programSpec(&trellisv1.Program{})
+		spec.Resources.Memory = memory
+		err := Models(nil).Validate(spec)
+		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "memory must be at least 16MiB") {
+			t.Errorf("memory %d: error %v", memory, err)
+		}
+	}
+}

@@ -409,6 +409,7 @@ type Resources struct {
 	// Whole GPUs, which no other run gets meanwhile. Default: none.
 	Gpus uint32 `protobuf:"varint,2,opt,name=gpus,proto3" json:"gpus,omitempty"`
 	// Bytes of memory. In a spec file, a size such as 8GiB. A run that exceeds it is ended. Default: no limit.
+	// At least 16 MiB: where a control group has less, the kernel may not even start a process in it.
 	Memory uint64 `protobuf:"varint,3,opt,name=memory,proto3" json:"memory,omitempty"`
 	// How long a run may train in one attempt. A run that exceeds it is ended. Default: no limit.
 	Time          *durationpb.Duration `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
@@ -750,12 +751,13 @@ const file_trellis_v1_program_proto_rawDesc = "" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\rR\x05count\"6\n" +
 	"\rReportPattern\x12%\n" +
-	"\apattern\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\xe8\aR\apattern\"\x8e\x02\n" +
+	"\apattern\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\xe8\aR\apattern\"\xfb\x02\n" +
 	"\tResources\x12\x8a\x01\n" +
 	"\x04cpus\x18\x01 \x01(\x01Bv\xbaHs\xba\x01p\n" +
 	"\x0eresources.cpus\x120cpus must be between 0.1 and 1024, for example 2\x1a,this == 0.0 || 0.1 <= this && this <= 1024.0R\x04cpus\x12\x1c\n" +
-	"\x04gpus\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x80\bR\x04gpus\x12\x16\n" +
-	"\x06memory\x18\x03 \x01(\x04R\x06memory\x12>\n" +
+	"\x04gpus\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x80\bR\x04gpus\x12\x82\x01\n" +
+	"\x06memory\x18\x03 \x01(\x04Bj\xbaHg\xba\x01d\n" +
+	"\x10resources.memory\x12/memory must be at least 16MiB, for example 2GiB\x1a\x1fthis == 0u || this >= 16777216uR\x06memory\x12>\n" +
 	"\x04time\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xe7\x84\x0f2\x00R\x04time\"\xa0\x02\n" +
 	"\tObjective\x12\x1f\n" +
 	"\x06metric\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06metric\x12=\n" +
