@@ -117,7 +117,7 @@ func (p *pair) raise(t *rapid.T) {
 func (p *pair) sameAsCreated(t *rapid.T, study *trellisv1.Study) {
 	spec := proto.CloneOf(study.Spec)
 	if earlier := grid.EarlierSpecs(study); len(earlier) > 0 {
-		spec = earlier[0]
+		spec = proto.CloneOf(earlier[0])
 		spec.Budget = study.Spec.Budget
 	}
 	fresh := newStore(p.tb)
