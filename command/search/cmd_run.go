@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"trellis/command/answer"
 	"trellis/command/cli"
 	"trellis/command/client"
+	"trellis/command/describe"
 	"trellis/command/exit"
 	"trellis/command/node"
 	"trellis/command/output"
@@ -150,6 +152,11 @@ func runStudies(
 		if err := local.StartWorkers(); err != nil {
 			return err
 		}
+		for _, wanted := range specs {
+			if err := fits(local.Ctx, c, wanted, int(options.Workers)); err != nil {
+				return local.Why(err)
+			}
+		}
 		if err := describeOthers(local.Ctx, env, c, specs, local.Directory); err != nil {
 			return local.Why(err)
 		}
@@ -158,6 +165,38 @@ func runStudies(
 			output.Count(uint64(options.Slots), "slot"), specs[0].GetName(), local.Address)
 		return followAll(env, local, c, specs, options)
 	})
+}
+
+// fits returns an error if no worker of this machine has what a run of a study needs: no other will come.
+func fits(ctx context.Context, c *client.Client, wanted *trellisv1.StudySpec, workers int) error {
+	if wanted.GetResources() == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, client.CallTimeout)
+	defer cancel()
+	for {
+		ready := 0
+		if err := c.EachWorker(ctx, func(*trellisv1.Worker) error { ready++; return nil }); err != nil {
+			return err
+		}
+		if ready >= workers {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil // They say what is wrong themselves.
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: wanted.GetName()})
+	if err != nil {
+		return err
+	}
+	if response.GetStudy().GetWaitingFor().GetReason() != trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE {
+		return nil
+	}
+	return fmt.Errorf("study %s can't be trained here: a run needs %s, and this machine has less: ask for less in resources, "+
+		"or submit it to a coordinator with larger workers", wanted.GetName(), describe.Resources(wanted))
 }
 
 // describeInterruption says what is left of studies after Ctrl-C.
