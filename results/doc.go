@@ -11,12 +11,12 @@
 // Readers get the stored values and must not change them.
 //
 // Studies and workers are rows of tables. The runs of a study, up to a million, are stored in rows of 64 runs each,
-// called sections, together with their losses and the trials that have results. Runs that follow from the study's spec are
-// stored once something has happened to them. The study's catalog says where each run is. Some tables are derived from these: waiting runs, leased runs, and the ranking of trials with results.
+// called sections, together with their losses and the trials that have results. Runs that follow from the study's spec
+// are stored once something has happened to them. The study's catalog says where each run is. Some tables are derived
+// from these: waiting runs, leased runs, and the ranking of trials with results.
 //
 // What needs no store is in packages of its own:
 //
-//	lattice       which runs and trials follow from a study's spec
 //	catalog       which runs and trials a study has, and where they are
 //	lattice       which of them follow from the study's spec, by arithmetic
 //	trajectory    what is known of one run, and how it grows

@@ -17,7 +17,6 @@ import (
 	"trellis/results/consistency"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
-	"trellis/results/listing"
 	"trellis/results/snapshotfile"
 	"trellis/results/trajectory"
 )
@@ -83,36 +82,6 @@ type restorer struct {
 	leases  map[string]int
 	// names has the names of workers and machines.
 	names map[string]string
-}
-
-// restoredStudy is what has been read of a study.
-type restoredStudy struct {
-	study *trellisv1.Study
-	terms *trajectory.Terms
-	// shared is what the points of its runs share.
-	shared *grid.Shared
-	// base is nil if all runs are listed. touched are its runs that have rows, in the order of their places, and lost is how
-	// many of these have had their losses.
-	base    *catalog.Base
-	touched []placedMember
-	at      int
-	// runs are the listed ones, in the order of their places, and members these with what else is known of them. places has
-	// their numbers, by id.
-	runs    []*trellisv1.Run
-	members []*trajectory.Trajectory
-	places  map[string]int
-	listed  []catalog.Trial
-	// sealed are the sealed sections, and ranks the ranking, if there are any of these.
-	sealed []*section
-	ranks  []listing.Key
-	// catalog is made when all trials have been read.
-	catalog *catalog.Catalog
-}
-
-// placedMember is a run of the base.
-type placedMember struct {
-	place uint32
-	*trajectory.Trajectory
 }
 
 func newRestorer(txn *memdb.Txn, version uint32) *restorer {
@@ -265,19 +234,6 @@ func (r *restorer) run(run *trellisv1.Run) error {
 	return nil
 }
 
-// placeOf returns the place of the next run that is read, and whether it follows from the spec.
-func (s *restoredStudy) placeOf(run *trellisv1.Run) (place uint32, based bool) {
-	next := uint32(len(s.runs))
-	if s.base == nil {
-		return next, false
-	}
-	// Whatever its row says: its parameters decide where it stands.
-	if place, ok := s.base.PlaceOf(run.Parameters); ok && place == run.Place && len(s.runs) == 0 {
-		return place, true
-	}
-	return catalog.ListedFrom + next, false
-}
-
 // shared returns the string of a name that all rows share.
 func (r *restorer) shared(name string) string {
 	known, ok := r.names[name]
@@ -323,27 +279,6 @@ func (r *restorer) trial(trial *trellisv1.Trial) error {
 	return nil
 }
 
-// firstListed returns the place of the first listed run.
-func (s *restoredStudy) firstListed() uint32 {
-	if s.base == nil {
-		return 0
-	}
-	return catalog.ListedFrom
-}
-
-// listedTrial takes up a listed trial of a run.
-func (s *restoredStudy) listedTrial(trial *trellisv1.Trial, its *trajectory.Trajectory, place uint32) error {
-	entry, err := catalog.TrialOf(its.Run, place, trial)
-	if err != nil {
-		return corrupt(fmt.Errorf("trial %d: %w", trial.Index, err))
-	}
-	s.listed = append(s.listed, entry)
-	if trial.State == lifecycle.TrialSucceeded {
-		answer(its, trial)
-	}
-	return nil
-}
-
 // answer gives a run a result of one of its trials.
 func answer(its *trajectory.Trajectory, trial *trellisv1.Trial) {
 	run := its.Run
@@ -367,16 +302,6 @@ func (r *restorer) basedTrial(study *restoredStudy, trial *trellisv1.Trial) erro
 		return fmt.Errorf("trial %d of run %q, which has no row: %w", trial.Index, trial.Run, ErrCorrupt)
 	}
 	answer(its, trial)
-	return nil
-}
-
-// next returns the touched run at a place, which is not before that of the call before, or nil if there is none.
-func (s *restoredStudy) next(place uint32) *trajectory.Trajectory {
-	for ; s.at < len(s.touched) && s.touched[s.at].place <= place; s.at++ {
-		if s.touched[s.at].place == place {
-			return s.touched[s.at].Trajectory
-		}
-	}
 	return nil
 }
 
@@ -407,38 +332,6 @@ func (r *restorer) losses(losses *trellisv1.Losses) error {
 	return nil
 }
 
-// ofLosses returns the run that losses are of, and its place. Runs that follow from the spec come first, in their order.
-func (s *restoredStudy) ofLosses(losses *trellisv1.Losses) (*trajectory.Trajectory, uint32, error) {
-	if number, listed := s.places[losses.Run]; listed {
-		return s.members[number], s.firstListed() + uint32(number), nil
-	}
-	for ; s.at < len(s.touched); s.at++ {
-		if its := s.touched[s.at]; its.Run.Id == losses.Run {
-			return its.Trajectory, its.place, nil
-		}
-	}
-	return nil, 0, fmt.Errorf("losses of run %q, which does not exist: %w", losses.Run, ErrCorrupt)
-}
-
-// complete makes the catalog once all trials have been read.
-func (s *restoredStudy) complete(version uint32) error {
-	if s.catalog != nil {
-		return nil
-	}
-	if len(s.listed) == 0 && s.base == nil {
-		return fmt.Errorf("study %q has no trials: %w", s.study.Name, ErrCorrupt)
-	}
-	var err error
-	if s.catalog, err = newCatalog(s.study.Name, s.base, s.runs, s.listed); err != nil {
-		return corrupt(fmt.Errorf("study %q: %w", s.study.Name, err))
-	}
-	s.listed, s.at = nil, 0
-	if version == 1 {
-		s.upgrade()
-	}
-	return nil
-}
-
 // finish stores the studies' runs when all rows have been read.
 func (r *restorer) finish() error {
 	if len(r.leases) > 0 {
@@ -455,123 +348,9 @@ func (r *restorer) finish() error {
 	return restoreRelatives(r.txn, r.studies)
 }
 
-// insert stores what has been read of the study.
-func (s *restoredStudy) insert(txn *memdb.Txn) error {
-	if s.base == nil {
-		s.dropUnranked()
-	}
-	leased, progress := false, s.catalog.Progress()
-	ranking := listing.RankingOf(s.study.Spec)
-	members := make([]*trajectory.Trajectory, 0, len(s.touched)+len(s.members))
-	ranked := make([]listing.Key, 0, len(s.touched)+len(s.members))
-	take := func(its *trajectory.Trajectory, place uint32) error {
-		members = append(members, its)
-		leased = leased || auditing.Held(its.Run)
-		err := s.check(its, place)
-		for _, trial := range its.Answers {
-			ranked = append(ranked, ranking.Key(trial))
-		}
-		return err
-	}
-	for _, its := range s.touched {
-		trajectory.AddTouched(progress, s.study.Untouched, its.Run)
-		if err := take(its.Trajectory, its.place); err != nil {
-			return err
-		}
-	}
-	for number, its := range s.members {
-		trajectory.AddProgress(progress, nil, its.Run)
-		if err := take(its, s.firstListed()+uint32(number)); err != nil {
-			return err
-		}
-	}
-	sealed, err := s.checkSealed()
-	if err != nil {
-		return err
-	}
-	addSealed(progress, sealed)
-	if err := consistency.CheckStudy(s.study, progress, leased, s.catalog.Indices()); err != nil {
-		return err
-	}
-	slices.SortFunc(ranked, func(a, b listing.Key) int { return bytes.Compare(a[:], b[:]) })
-	if len(s.sealed) > 0 {
-		if ranked, err = s.checkRanks(uint64(len(ranked)) + sealed.TrialsSucceeded); err != nil {
-			return err
-		}
-	}
-	if err := insertRanks(txn, &rankPage{study: s.study.Name}, ranked); err != nil {
-		return err
-	}
-	if err := insertMembers(txn, s.catalog, s.touched, s.members, s.sealed); err != nil {
-		return err
-	}
-	return s.insertRungs(txn, members)
-}
-
-// insertRungs stores the rungs of the study, for which sealed runs are opened.
-func (s *restoredStudy) insertRungs(txn *memdb.Txn, members []*trajectory.Trajectory) error {
-	if s.study.GetSpec().GetPruning() != nil {
-		for _, section := range s.sealed {
-			members = append(members, section.all(s.catalog)...)
-		}
-	}
-	return insertRungs(txn, s.study, members)
-}
-
-// check returns an error if a run's results do not follow from it.
-func (s *restoredStudy) check(its *trajectory.Trajectory, place uint32) error {
-	run := its.Run
-	if run.Epochs > 0 && its.Losses == nil {
-		return fmt.Errorf("run %s of study %q has no losses: %w", run.Id, s.study.Name, ErrCorrupt)
-	}
-	slices.SortFunc(its.Answers, func(a, b *trellisv1.Trial) int {
-		return cmp.Compare(a.Parameters.GetMaxEpochs(), b.Parameters.GetMaxEpochs())
-	})
-	its.Answers = slices.Clip(its.Answers)
-	indexes := s.catalog.IndexesAt(place)
-	follows := len(its.Answers) == trajectory.AnsweredTrials(run) && len(indexes) == len(run.Milestones)
-	for milestone, trial := range its.Answers {
-		follows = follows && trial.Index == indexes[milestone] &&
-			trial.Epochs == min(run.Epochs, run.Milestones[milestone])
-	}
-	if !follows {
-		return fmt.Errorf("the results of run %s of study %q do not follow from its %d epochs: %w",
-			run.Id, s.study.Name, run.Epochs, ErrCorrupt)
-	}
-	return nil
-}
-
 // corrupt turns an error that would be ErrInvalid in a command into ErrCorrupt.
 func corrupt(err error) error { return fmt.Errorf("%w: %w", err, ErrCorrupt) }
 
 // numericsOfVersion1 is the version of the trainer's arithmetic of every study in a snapshot of version 1: there was no
 // other yet.
 const numericsOfVersion1 = "1"
-
-// dropUnranked takes the results of listed runs that have not reported the objective's metric: at first, programs' trials got
-// theirs without it.
-func (s *restoredStudy) dropUnranked() {
-	dropped := false
-	for _, its := range s.members {
-		if run := its.Run; run.State == lifecycle.RunSucceeded || !trajectory.Unranked(run) {
-			continue
-		}
-		dropped = dropped || len(its.Answers) > 0
-		its.Answers = nil
-	}
-	if !dropped || s.study.Progress == nil {
-		return
-	}
-	progress := consistency.ProgressOf(s.runs)
-	progress.TrainingSeconds, progress.SecondsShared = s.study.Progress.TrainingSeconds, s.study.Progress.SecondsShared
-	s.study.Progress = progress
-}
-
-// upgrade fills in the fields that a snapshot of version 1 does not have, as if the study had been created today.
-func (s *restoredStudy) upgrade() {
-	s.study.Numerics = numericsOfVersion1
-	s.study.Indices = s.catalog.Indices()
-	if s.study.Progress != nil {
-		s.study.Progress.EpochsAlone = consistency.ProgressOf(s.runs).EpochsAlone
-	}
-}

@@ -470,33 +470,3 @@ func (r reader) member(ws memdb.WatchSet, study, id string) (*trajectory.Traject
 	}
 	return nil, ErrNotFound
 }
-
-// frontier is the number of a study's first section that has no row, if its runs follow from the spec. All sections before
-// it have rows, and nearly none after it: runs are touched in the order of their places.
-type frontier struct {
-	study  string
-	number uint32
-}
-
-// tableFrontiers has, by study, where its untouched sections begin.
-const tableFrontiers = "frontiers"
-
-func frontiersSchema() *memdb.TableSchema {
-	return tableSchema(tableFrontiers, index(indexID, func(f *frontier) key { return textKey(f.study) }))
-}
-
-// hasSection says whether a section of a study has a row.
-func (r reader) hasSection(study string, number uint32) (bool, error) {
-	section, err := first[*section](r, nil, tableSections, indexID, sectionKey(study, number))
-	return section != nil, err
-}
-
-// advance moves a study's frontier on to the next section that has no row. has says whether a section has one.
-func advance(at frontier, c *catalog.Catalog, has func(number uint32) (bool, error)) (*frontier, error) {
-	for ; at.number*sectionSize < c.BaseRuns(); at.number++ {
-		if there, err := has(at.number); err != nil || !there {
-			return &at, err
-		}
-	}
-	return &at, nil
-}

@@ -205,3 +205,23 @@ func (d *dispatcher) count(runs []*trellisv1.Run, grants []*trellisv1.Grant, ref
 	d.grants.Add(float64(granted))
 	return err
 }
+
+// waker can be told that there may be something to do.
+type waker interface {
+	wake()
+}
+
+// bell wakes one loop. It has an element when the loop must look.
+type bell chan struct{}
+
+var _ waker = bell(nil)
+
+func newBell() bell { return make(bell, 1) }
+
+// wake makes the loop look. It never waits.
+func (b bell) wake() {
+	select {
+	case b <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,451 @@
+package results
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"iter"
+	"maps"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/hashicorp/go-memdb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/auditing"
+	"trellis/results/catalog"
+	"trellis/results/consistency"
+	"trellis/results/grid"
+	"trellis/results/kept"
+	"trellis/results/lifecycle"
+	"trellis/results/listing"
+	"trellis/results/objective"
+	"trellis/results/trajectory"
+)
+
+// restoredStudy is what has been read of a study.
+type restoredStudy struct {
+	study *trellisv1.Study
+	terms *trajectory.Terms
+	// shared is what the points of its runs share.
+	shared *grid.Shared
+	// base is nil if all runs are listed. touched are its runs that have rows, in the order of their places, and lost is how
+	// many of these have had their losses.
+	base    *catalog.Base
+	touched []placedMember
+	at      int
+	// runs are the listed ones, in the order of their places, and members these with what else is known of them. places has
+	// their numbers, by id.
+	runs    []*trellisv1.Run
+	members []*trajectory.Trajectory
+	places  map[string]int
+	listed  []catalog.Trial
+	// sealed are the sealed sections, and ranks the ranking, if there are any of these.
+	sealed []*section
+	ranks  []listing.Key
+	// catalog is made when all trials have been read.
+	catalog *catalog.Catalog
+}
+
+// placedMember is a run of the base.
+type placedMember struct {
+	place uint32
+	*trajectory.Trajectory
+}
+
+// placeOf returns the place of the next run that is read, and whether it follows from the spec.
+func (s *restoredStudy) placeOf(run *trellisv1.Run) (place uint32, based bool) {
+	next := uint32(len(s.runs))
+	if s.base == nil {
+		return next, false
+	}
+	// Whatever its row says: its parameters decide where it stands.
+	if place, ok := s.base.PlaceOf(run.Parameters); ok && place == run.Place && len(s.runs) == 0 {
+		return place, true
+	}
+	return catalog.ListedFrom + next, false
+}
+
+// firstListed returns the place of the first listed run.
+func (s *restoredStudy) firstListed() uint32 {
+	if s.base == nil {
+		return 0
+	}
+	return catalog.ListedFrom
+}
+
+// listedTrial takes up a listed trial of a run.
+func (s *restoredStudy) listedTrial(trial *trellisv1.Trial, its *trajectory.Trajectory, place uint32) error {
+	entry, err := catalog.TrialOf(its.Run, place, trial)
+	if err != nil {
+		return corrupt(fmt.Errorf("trial %d: %w", trial.Index, err))
+	}
+	s.listed = append(s.listed, entry)
+	if trial.State == lifecycle.TrialSucceeded {
+		answer(its, trial)
+	}
+	return nil
+}
+
+// next returns the touched run at a place, which is not before that of the call before, or nil if there is none.
+func (s *restoredStudy) next(place uint32) *trajectory.Trajectory {
+	for ; s.at < len(s.touched) && s.touched[s.at].place <= place; s.at++ {
+		if s.touched[s.at].place == place {
+			return s.touched[s.at].Trajectory
+		}
+	}
+	return nil
+}
+
+// ofLosses returns the run that losses are of, and its place. Runs that follow from the spec come first, in their order.
+func (s *restoredStudy) ofLosses(losses *trellisv1.Losses) (*trajectory.Trajectory, uint32, error) {
+	if number, listed := s.places[losses.Run]; listed {
+		return s.members[number], s.firstListed() + uint32(number), nil
+	}
+	for ; s.at < len(s.touched); s.at++ {
+		if its := s.touched[s.at]; its.Run.Id == losses.Run {
+			return its.Trajectory, its.place, nil
+		}
+	}
+	return nil, 0, fmt.Errorf("losses of run %q, which does not exist: %w", losses.Run, ErrCorrupt)
+}
+
+// complete makes the catalog once all trials have been read.
+func (s *restoredStudy) complete(version uint32) error {
+	if s.catalog != nil {
+		return nil
+	}
+	if len(s.listed) == 0 && s.base == nil {
+		return fmt.Errorf("study %q has no trials: %w", s.study.Name, ErrCorrupt)
+	}
+	var err error
+	if s.catalog, err = newCatalog(s.study.Name, s.base, s.runs, s.listed); err != nil {
+		return corrupt(fmt.Errorf("study %q: %w", s.study.Name, err))
+	}
+	s.listed, s.at = nil, 0
+	if version == 1 {
+		s.upgrade()
+	}
+	return nil
+}
+
+// insert stores what has been read of the study.
+func (s *restoredStudy) insert(txn *memdb.Txn) error {
+	if s.base == nil {
+		s.dropUnranked()
+	}
+	leased, progress := false, s.catalog.Progress()
+	ranking := listing.RankingOf(s.study.Spec)
+	members := make([]*trajectory.Trajectory, 0, len(s.touched)+len(s.members))
+	ranked := make([]listing.Key, 0, len(s.touched)+len(s.members))
+	take := func(its *trajectory.Trajectory, place uint32) error {
+		members = append(members, its)
+		leased = leased || auditing.Held(its.Run)
+		err := s.check(its, place)
+		for _, trial := range its.Answers {
+			ranked = append(ranked, ranking.Key(trial))
+		}
+		return err
+	}
+	for _, its := range s.touched {
+		trajectory.AddTouched(progress, s.study.Untouched, its.Run)
+		if err := take(its.Trajectory, its.place); err != nil {
+			return err
+		}
+	}
+	for number, its := range s.members {
+		trajectory.AddProgress(progress, nil, its.Run)
+		if err := take(its, s.firstListed()+uint32(number)); err != nil {
+			return err
+		}
+	}
+	sealed, err := s.checkSealed()
+	if err != nil {
+		return err
+	}
+	addSealed(progress, sealed)
+	if err := consistency.CheckStudy(s.study, progress, leased, s.catalog.Indices()); err != nil {
+		return err
+	}
+	slices.SortFunc(ranked, func(a, b listing.Key) int { return bytes.Compare(a[:], b[:]) })
+	if len(s.sealed) > 0 {
+		if ranked, err = s.checkRanks(uint64(len(ranked)) + sealed.TrialsSucceeded); err != nil {
+			return err
+		}
+	}
+	if err := insertRanks(txn, &rankPage{study: s.study.Name}, ranked); err != nil {
+		return err
+	}
+	if err := insertMembers(txn, s.catalog, s.touched, s.members, s.sealed); err != nil {
+		return err
+	}
+	return s.insertRungs(txn, members)
+}
+
+// insertRungs stores the rungs of the study, for which sealed runs are opened.
+func (s *restoredStudy) insertRungs(txn *memdb.Txn, members []*trajectory.Trajectory) error {
+	if s.study.GetSpec().GetPruning() != nil {
+		for _, section := range s.sealed {
+			members = append(members, section.all(s.catalog)...)
+		}
+	}
+	return insertRungs(txn, s.study, members)
+}
+
+// check returns an error if a run's results do not follow from it.
+func (s *restoredStudy) check(its *trajectory.Trajectory, place uint32) error {
+	run := its.Run
+	if run.Epochs > 0 && its.Losses == nil {
+		return fmt.Errorf("run %s of study %q has no losses: %w", run.Id, s.study.Name, ErrCorrupt)
+	}
+	slices.SortFunc(its.Answers, func(a, b *trellisv1.Trial) int {
+		return cmp.Compare(a.Parameters.GetMaxEpochs(), b.Parameters.GetMaxEpochs())
+	})
+	its.Answers = slices.Clip(its.Answers)
+	indexes := s.catalog.IndexesAt(place)
+	follows := len(its.Answers) == trajectory.AnsweredTrials(run) && len(indexes) == len(run.Milestones)
+	for milestone, trial := range its.Answers {
+		follows = follows && trial.Index == indexes[milestone] &&
+			trial.Epochs == min(run.Epochs, run.Milestones[milestone])
+	}
+	if !follows {
+		return fmt.Errorf("the results of run %s of study %q do not follow from its %d epochs: %w",
+			run.Id, s.study.Name, run.Epochs, ErrCorrupt)
+	}
+	return nil
+}
+
+// dropUnranked takes the results of listed runs that have not reported the objective's metric: at first, programs' trials got
+// theirs without it.
+func (s *restoredStudy) dropUnranked() {
+	dropped := false
+	for _, its := range s.members {
+		if run := its.Run; run.State == lifecycle.RunSucceeded || !trajectory.Unranked(run) {
+			continue
+		}
+		dropped = dropped || len(its.Answers) > 0
+		its.Answers = nil
+	}
+	if !dropped || s.study.Progress == nil {
+		return
+	}
+	progress := consistency.ProgressOf(s.runs)
+	progress.TrainingSeconds, progress.SecondsShared = s.study.Progress.TrainingSeconds, s.study.Progress.SecondsShared
+	s.study.Progress = progress
+}
+
+// upgrade fills in the fields that a snapshot of version 1 does not have, as if the study had been created today.
+func (s *restoredStudy) upgrade() {
+	s.study.Numerics = numericsOfVersion1
+	s.study.Indices = s.catalog.Indices()
+	if s.study.Progress != nil {
+		s.study.Progress.EpochsAlone = consistency.ProgressOf(s.runs).EpochsAlone
+	}
+}
+
+// sealed reads a sealed section. What it contains is checked when all rows have been read: see checkSealed.
+func (r *restorer) sealed(row *trellisv1.SealedSection) error {
+	study, err := r.of(row.Study)
+	if err != nil {
+		return err
+	}
+	if err := r.follows(newKey(0).text(row.Study).number32(row.Number)); err != nil {
+		return err
+	}
+	first := uint64(row.Number) * sectionSize
+	if study.base == nil || first >= uint64(study.base.Runs()) ||
+		len(row.Ends) != int(min(sectionSize, uint64(study.base.Runs())-first)) ||
+		!slices.IsSorted(row.Ends) || int(row.Ends[len(row.Ends)-1]) != len(row.Data) {
+		return fmt.Errorf("section %d of study %q, which has no such section: %w", row.Number, row.Study, ErrCorrupt)
+	}
+	its := &section{
+		study: study.study.Name, number: row.Number, changed: row.Changed, sealed: &sealed{row.Data, row.Ends},
+		kept: &kept.Kept{},
+	}
+	for slot := range row.Ends {
+		its.begun = setBit(its.begun, slot, true)
+	}
+	study.sealed = append(study.sealed, its)
+	return nil
+}
+
+// ranks reads a part of a ranking.
+func (r *restorer) ranks(row *trellisv1.Ranks) error {
+	study, err := r.of(row.Study)
+	if err != nil {
+		return err
+	}
+	if err := r.follows(newKey(0).text(row.Study).number(uint64(len(study.ranks)))); err != nil {
+		return err
+	}
+	for part := range slices.Chunk(row.Keys, len(listing.Key{})) {
+		var k listing.Key
+		if copy(k[:], part) != len(k) {
+			return fmt.Errorf("the ranking of study %q is cut off: %w", row.Study, ErrCorrupt)
+		}
+		study.ranks = append(study.ranks, k)
+	}
+	return nil
+}
+
+// checkSealed checks all sealed runs, on all cores, and returns what they count for: as touched runs of the study.
+func (s *restoredStudy) checkSealed() (*trellisv1.Progress, error) {
+	var all sync.WaitGroup
+	parts := make([]*trellisv1.Progress, runtime.GOMAXPROCS(0))
+	errs := make([]error, len(parts))
+	for part := range parts {
+		parts[part] = &trellisv1.Progress{}
+		all.Go(func() {
+			for i := part; i < len(s.sealed) && errs[part] == nil; i += len(parts) {
+				errs[part] = s.checkSection(s.sealed[i], parts[part])
+			}
+		})
+	}
+	all.Wait()
+	sum := &trellisv1.Progress{}
+	for part, progress := range parts {
+		if errs[part] != nil {
+			return nil, errs[part]
+		}
+		addSealed(sum, progress)
+	}
+	return sum, nil
+}
+
+// checkSection checks the runs of a sealed section, and adds them to the progress.
+func (s *restoredStudy) checkSection(its *section, progress *trellisv1.Progress) error {
+	first := its.number * sectionSize
+	at, _ := slices.BinarySearchFunc(s.touched, first, func(m placedMember, place uint32) int {
+		return int(int64(m.place) - int64(place))
+	})
+	if at < len(s.touched) && s.touched[at].place < first+uint32(its.size()) {
+		return fmt.Errorf("section %d of study %q is there twice: %w", its.number, its.study, ErrCorrupt)
+	}
+	for slot := range its.size() {
+		sealed, err := trajectory.UnsealRun(its.sealed.at(slot))
+		if err == nil {
+			err = s.checkSealedRun(sealed, first+uint32(slot))
+		}
+		if err != nil {
+			return fmt.Errorf("section %d of study %q: %w: %w", its.number, its.study, err, ErrCorrupt)
+		}
+		trajectory.AddTouched(progress, s.study.Untouched, sealed.Run)
+	}
+	return nil
+}
+
+// checkSealedRun returns an error if a sealed run contradicts itself or the spec.
+func (s *restoredStudy) checkSealedRun(its *trajectory.Trajectory, place uint32) error {
+	run := its.Run
+	milestones, indexes := s.catalog.MilestonesAt(place)
+	if !slices.Equal(run.Milestones, milestones) {
+		return fmt.Errorf("a run has milestones %v, not %v", run.Milestones, milestones)
+	}
+	run.Parameters = &trellisv1.Parameters{MaxEpochs: milestones[len(milestones)-1]}
+	if err := consistency.CheckRun(run); err != nil {
+		return err
+	}
+	its.Terms = s.terms
+	if err := its.CheckLosses(its.Losses); err != nil {
+		return err
+	}
+	if seconds := len(its.Losses.Seconds); seconds > int(run.Epochs) {
+		return fmt.Errorf("times of %d epochs for %d", seconds, run.Epochs)
+	}
+	for milestone, answer := range its.Answers {
+		if answer.Index != indexes[milestone] || answer.State != lifecycle.TrialSucceeded ||
+			answer.Epochs != min(run.Epochs, milestones[milestone]) {
+			return fmt.Errorf("trial %d does not follow from its run", answer.Index)
+		}
+	}
+	return nil
+}
+
+// addSealed adds what sealed runs count for to a progress, but for sums of times.
+func addSealed(progress, sealed *trellisv1.Progress) {
+	progress.TrialsSucceeded += sealed.TrialsSucceeded
+	progress.RunsSucceeded += sealed.RunsSucceeded
+	progress.TrialsFailed += sealed.TrialsFailed
+	progress.RunsFailed += sealed.RunsFailed
+	progress.TrialsCanceled += sealed.TrialsCanceled
+	progress.RunsCanceled += sealed.RunsCanceled
+	progress.Epochs += sealed.Epochs
+	progress.EpochsLeft += sealed.EpochsLeft
+	progress.EpochsShared += sealed.EpochsShared
+	progress.EpochsAlone += sealed.EpochsAlone
+	progress.RunsAudited += sealed.RunsAudited
+}
+
+// checkRanks returns the ranking that has been read, of as many trials as have results.
+func (s *restoredStudy) checkRanks(answered uint64) ([]listing.Key, error) {
+	follows := uint64(len(s.ranks)) == answered
+	for i, k := range s.ranks {
+		if !follows || i > 0 && bytes.Compare(s.ranks[i-1][:], k[:]) >= 0 {
+			follows = false
+			break
+		}
+		_, _, follows = s.catalog.Trial(k.Index())
+	}
+	if !follows {
+		return nil, fmt.Errorf("the ranking of study %q is not that of its %d results: %w", s.study.Name, answered, ErrCorrupt)
+	}
+	return s.ranks, nil
+}
+
+// first returns the lowest key of a touched trial.
+func (s *section) first(c *catalog.Catalog, order listing.Order) listing.Key {
+	return kept.Of(s.kept, order.Kept, func() listing.Key { return firstOf(s.trials(c), order) })
+}
+
+func firstOf(trials iter.Seq[*trellisv1.Trial], order listing.Order) listing.Key {
+	first := listing.Key(bytes.Repeat([]byte{math.MaxUint8}, len(listing.Key{})))
+	for trial := range trials {
+		if k := order.Key(trial); bytes.Compare(k[:], first[:]) < 0 {
+			first = k
+		}
+	}
+	return first
+}
+
+// keepFirsts computes the first keys of a section that is about to be sealed, in all orders that don't depend on the study's
+// spec: afterwards that takes longer.
+func (s *section) keepFirsts(c *catalog.Catalog) {
+	trials := slices.Collect(s.trials(c))
+	metrics := map[string]bool{}
+	for _, trial := range trials {
+		for name := range trial.Metrics {
+			metrics[name] = true
+		}
+	}
+	ranking := listing.Ranking{Maximize: objective.Maximizes(c.Base.Terms.OfObjective())}
+	for _, order := range listing.Common(ranking, slices.Sorted(maps.Keys(metrics))) {
+		kept.Of(s.kept, order.Kept, func() listing.Key { return firstOf(slices.Values(trials), order) })
+	}
+}
+
+// trials returns those of a section's runs that have been touched, as they are presented.
+func (s *section) trials(c *catalog.Catalog) iter.Seq[*trellisv1.Trial] {
+	return func(yield func(*trellisv1.Trial) bool) {
+		for slot := range s.size() {
+			member := s.member(c, slot)
+			if member == nil {
+				continue
+			}
+			var indexes []uint64
+			for milestone := range member.Run.Milestones {
+				index := uint64(0)
+				if milestone >= len(member.Answers) {
+					if indexes == nil {
+						indexes = c.IndexesAt(s.number*sectionSize + uint32(slot))
+					}
+					index = indexes[milestone]
+				}
+				if !yield(trajectory.Presented(member.Trial(uint32(milestone), index))) {
+					return
+				}
+			}
+		}
+	}
+}
