@@ -649,3 +649,34 @@ func TestSmallRelative(t *testing.T) {
 		t.Errorf("a study of a run took %v", took)
 	}
 }
+
+// TestDivergedOnAPage: trials of sealed sections, of which a page has only the keys at first, are shown as others are.
+func TestDivergedOnAPage(t *testing.T) {
+	store := newStore(t)
+	ok(t, store.CreateStudy(1, at(1), indexedStudy("s", 200, 1)))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules, &trellisv1.Worker{
+		Name: "w", State: lifecycle.WorkerReady, Slots: 200,
+	}))
+	for place := range uint32(64) {
+		c, err := store.Snapshot().catalog("s")
+		ok(t, err)
+		run, index := c.Untouched(place).Run, 3+2*uint64(place)
+		ok(t, store.Grant(index, at(index), []*trellisv1.Grant{{Study: "s", Run: run.Id, Worker: "w", Place: &place}})[0])
+		attempt := AttemptNumber(index, 0)
+		record(t, store, index+1, columnEntry("s", run.Id, attempt, 1, []float64{1}, []float64{math.NaN()}, nil),
+			stageEntry("s", run.Id, attempt, 1))
+	}
+	for _, order := range []string{"", "-index", "objective", "-objective", "latent_dim", "-latent_dim", "-epochs", "state"} {
+		response, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s", OrderBy: order, PageSize: 200})
+		ok(t, err)
+		diverged := 0
+		for _, trial := range response.Trials {
+			if trial.State == lifecycle.TrialDiverged {
+				diverged++
+			}
+		}
+		if diverged != 64 {
+			t.Errorf("by %q: %d trials are shown as diverged, want 64", order, diverged)
+		}
+	}
+}

@@ -352,10 +352,13 @@ func (s *Snapshot) untouchedTrials(
 
 // complete returns the whole of a trial of the page.
 func (s *Snapshot) complete(c *catalog.Catalog, trial *trellisv1.Trial) (*trellisv1.Trial, error) {
-	if trial.Run != "" {
-		return trajectory.Presented(trial), nil
+	if trial.Run == "" {
+		var err error
+		if trial, err = s.trialAt(c, trial.Index); err != nil {
+			return nil, err
+		}
 	}
-	return s.trialAt(c, trial.Index)
+	return trajectory.Presented(trial), nil
 }
 
 // pageByFilter looks at all of the study's trials and counts those that match.

@@ -399,18 +399,6 @@ func (r reader) membersOf(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Tra
 	}, err
 }
 
-// untouchedOf returns the trajectories of a study's untouched runs with their places, in the order of these.
-func (r reader) untouchedOf(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Trajectory], error) {
-	places, err := r.placesOf(c)
-	return func(yield func(uint32, *trajectory.Trajectory) bool) {
-		for place, member := range places {
-			if member == nil && !yield(place, c.Untouched(place)) {
-				return
-			}
-		}
-	}, err
-}
-
 // placesOf returns the places of all of a study's runs, ascending, each with its trajectory, or with nil if it is untouched.
 func (r reader) placesOf(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Trajectory], error) {
 	sections, err := r.sectionsOf(c.Study)
