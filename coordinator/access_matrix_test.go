@@ -40,7 +40,7 @@ func startSecured(t *testing.T, own *authority, config Config) *secured {
 	}
 	config.Numerics, config.Models = testNumerics, testModels
 	if config.MinFreeDisk == 0 {
-		config.MinFreeDisk = 1e-9
+		config.MinFreeDisk = 1
 	}
 	config.TLS = own.issue(trellisv1.Role_ROLE_NODE, "127.0.0.1", "127.0.0.1")
 	coordinator, err := New(config, listener, memoryDataSets{})

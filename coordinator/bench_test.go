@@ -35,7 +35,7 @@ func BenchmarkRuns(b *testing.B) {
 			func(b *testing.B) {
 				config := Config{Numerics: testNumerics, Models: testModels}
 				if test.disk {
-					config.Data, config.MinFreeDisk = b.TempDir(), 1e-9
+					config.Data, config.MinFreeDisk = b.TempDir(), 1
 				}
 				address := serveBench(b, config)
 				specs := benchSpecs(b.N, uint32(test.epochs))

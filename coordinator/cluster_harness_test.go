@@ -113,7 +113,7 @@ func (c *cluster) start(address string, config Config) *node {
 	config.Models = testModels
 	config.Numerics, config.Data, config.Version = testNumerics, n.data, "v-"+address
 	if config.MinFreeDisk == 0 {
-		config.MinFreeDisk = 1e-9
+		config.MinFreeDisk = 1
 	}
 	log := &hookedLog{}
 	config.hooks = hooks{

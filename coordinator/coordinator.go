@@ -36,8 +36,6 @@ const (
 	DefaultCheckpointInterval = 30 * time.Second
 	// MinCheckpointInterval is the shortest interval.
 	MinCheckpointInterval = 10 * time.Millisecond
-	// DefaultMinFreeDisk is the share of the disk that must be free for a new study.
-	DefaultMinFreeDisk = 0.1
 	// maxCheckpointInterval keeps the interval in milliseconds well within 32 bits.
 	maxCheckpointInterval = 24 * time.Hour
 	// artifactsFolder is the default folder for artifacts, within the data directory.
@@ -82,9 +80,9 @@ type Config struct {
 	// CheckpointInterval is the longest time between two checkpoints that workers save of a run. Default:
 	// DefaultCheckpointInterval.
 	CheckpointInterval time.Duration
-	// MinFreeDisk is the share of the data directory's file system that must be free for a new study. Default:
-	// DefaultMinFreeDisk.
-	MinFreeDisk float64
+	// MinFreeDisk is how many bytes of the data directory's file system must be free for a new study. Default: a tenth of
+	// it, at most 16 GiB.
+	MinFreeDisk uint64
 	// Limits bound what peers can make the coordinator hold. Default: see Limits.
 	Limits Limits
 	// TLS are the files with which connections are encrypted and others' certificates checked. With TLS, each call needs
@@ -143,10 +141,6 @@ func (c Config) Validate() error {
 	if err := c.TLS.Validate(); err != nil {
 		return fmt.Errorf("coordinator: %w", err)
 	}
-	if c.MinFreeDisk < 0 || c.MinFreeDisk >= 1 {
-		return fmt.Errorf("coordinator: a share of %v of the disk can't be kept free: give 0 or more, and less than 1",
-			c.MinFreeDisk)
-	}
 	if err := c.Limits.Validate(); err != nil {
 		return fmt.Errorf("coordinator: %w", err)
 	}
@@ -163,9 +157,6 @@ func (c Config) withDefaults(listener net.Listener) Config {
 	}
 	if c.CheckpointInterval == 0 {
 		c.CheckpointInterval = DefaultCheckpointInterval
-	}
-	if c.MinFreeDisk == 0 {
-		c.MinFreeDisk = DefaultMinFreeDisk
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

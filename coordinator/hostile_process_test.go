@@ -73,7 +73,7 @@ func TestHostileCoordinatorProcess(t *testing.T) {
 	port := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
 	log := &hookedLog{}
 	coordinator, err := New(Config{
-		Models: testModels, Numerics: testNumerics, Data: config.Data, MinFreeDisk: 1e-9, Limits: config.Limits,
+		Models: testModels, Numerics: testNumerics, Data: config.Data, MinFreeDisk: 1, Limits: config.Limits,
 		Advertise: "127.0.0.1:" + port, Wait: config.Wait, Lease: config.Lease, TLS: config.TLS,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		hooks: hooks{log: func(wrapped Log) Log {

@@ -192,7 +192,7 @@ func serveTLS(t *testing.T, config Config, change func(*Coordinator)) (*Coordina
 	}
 	config.Numerics = testNumerics
 	if config.MinFreeDisk == 0 {
-		config.MinFreeDisk = 1e-9
+		config.MinFreeDisk = 1
 	}
 	if config.Models == nil {
 		config.Models = testModels

@@ -16,7 +16,7 @@ import (
 
 func TestNewStudiesNeedRoomOnTheDisk(t *testing.T) {
 	simulate(t, func(c *cluster) {
-		one := c.start("one:1", Config{MinFreeDisk: 1 - 1e-12})
+		one := c.start("one:1", Config{MinFreeDisk: almostAll})
 		c.await("one leads", func() bool { return one.leader.Leads() })
 		_, err := one.studies.CreateStudy(one.Context(),
 			&trellisv1.CreateStudyRequest{Spec: syntheticSpec("big", []uint32{4}, []uint32{2})})

@@ -10,8 +10,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// almostAll is a share of a disk that no disk has free: a node that must keep it has a full disk.
-const almostAll = 1 - 1e-12
+// almostAll is more than any disk has free, in bytes: a node that must keep it has a full disk.
+const almostAll = 1 << 60
 
 // A leader whose disk is full does not go on refusing every study while its peers have room.
 func TestALeaderWithAFullDiskHandsOver(t *testing.T) {

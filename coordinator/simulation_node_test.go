@@ -68,7 +68,7 @@ func (n *simulatedNode) start() {
 	config := Config{
 		Numerics: testNumerics, Models: testModels, Lease: simulationLease, HangTimeout: 45 * time.Second,
 		CheckpointInterval: 4 * time.Second,
-		Data:               n.data, MinFreeDisk: 1e-9, Logger: n.s.logger.With("at", n.address),
+		Data:               n.data, MinFreeDisk: 1, Logger: n.s.logger.With("at", n.address),
 	}
 	for _, other := range n.s.nodes {
 		// The very first node becomes a cluster of one, which the others join.

@@ -145,7 +145,7 @@ func TestBadExtensionsAreRefusedAndChangeNothing(t *testing.T) {
 
 func TestExtensionsNeedRoomOnTheDisk(t *testing.T) {
 	simulate(t, func(c *cluster) {
-		one := c.start("one:1", Config{MinFreeDisk: 1 - 1e-12})
+		one := c.start("one:1", Config{MinFreeDisk: almostAll})
 		c.await("one leads", func() bool { return one.leader.Leads() })
 		_, err := one.studies.ExtendStudy(one.Context(),
 			&trellisv1.ExtendStudyRequest{Study: "big", Seeds: someIntegers(2)})

@@ -84,8 +84,9 @@ type Config struct {
 	Address, Version string
 	// Data is the data directory. It is empty if the log is in memory.
 	Data string
-	// MinFreeDisk is the share of the data directory's file system that must be free for a new study.
-	MinFreeDisk float64
+	// MinFreeDisk is how many bytes of the data directory's file system must be free for a new study. 0: a tenth of it, at
+	// most 16 GiB.
+	MinFreeDisk uint64
 	// NoPrograms says that studies of programs are refused.
 	NoPrograms bool
 	Limits     Limits

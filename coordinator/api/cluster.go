@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"net/netip"
 	"time"
@@ -100,7 +99,7 @@ func (s clusterService) GetCluster(
 		now.AppliedIndex, now.SnapshotIndex
 	if free, size, err := s.disk.space(); err == nil {
 		own.DiskFree, own.DiskSize = free, size
-		own.DiskLow, own.DiskReserve = s.disk.low(free, size), uint64(math.Ceil(s.disk.reserve(size)))
+		own.DiskLow, own.DiskReserve = s.disk.low(free, size), s.disk.reserve(size)
 	} else {
 		s.logger.Warn("could not find the free disk space", "error", err)
 	}

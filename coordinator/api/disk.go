@@ -12,18 +12,23 @@ import (
 type disk struct {
 	// folder is the data directory. Empty: the log is in memory.
 	folder string
-	// minFree is the share that must be free for a new study.
-	minFree float64
+	// minFree is how many bytes must be free for a new study. 0: a tenth of the file system, at most maxReserve.
+	minFree uint64
 }
 
-// diskSpace returns how much of a folder's file system is free for this process, and its size, in bytes.
+// maxReserve is the most that must be free for a new study by default, in bytes: a tenth of a large disk is room for
+// hundreds of large studies.
+const maxReserve = 16 << 30
+
+// diskSpace returns how many bytes of a folder's file system are free for this process, and how many would be if nothing
+// were stored: the size less what the system keeps for itself or for others.
 func diskSpace(folder string) (free, size uint64, err error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(folder, &stat); err != nil {
 		return 0, 0, fmt.Errorf("find the free disk space of %s: %w", folder, err)
 	}
 	block := uint64(stat.Bsize)
-	return uint64(stat.Bavail) * block, stat.Blocks * block, nil
+	return stat.Bavail * block, (stat.Blocks - stat.Bfree + stat.Bavail) * block, nil
 }
 
 // space returns how much of the disk is free, and its size, in bytes: 0 for a log in memory.
@@ -35,10 +40,15 @@ func (d disk) space() (free, size uint64, err error) {
 }
 
 // reserve is how much must be free for a new study, in bytes.
-func (d disk) reserve(size uint64) float64 { return d.minFree * float64(size) }
+func (d disk) reserve(size uint64) uint64 {
+	if d.minFree > 0 {
+		return d.minFree
+	}
+	return min(size/10, maxReserve)
+}
 
 // low says whether too little is free for a new study.
-func (d disk) low(free, size uint64) bool { return float64(free) < d.reserve(size) }
+func (d disk) low(free, size uint64) bool { return free < d.reserve(size) }
 
 // check refuses a new study, or an extension of one, when little of the disk is free: running studies need the rest. A
 // log in memory needs no disk.
@@ -50,14 +60,14 @@ func (d disk) check() error {
 	if !d.low(free, size) {
 		return nil
 	}
-	return status.Errorf(codes.ResourceExhausted, "only %.1f%% of the disk of %s is free, and new work needs %.0f%%: "+
-		"make room there, or delete a study that you no longer need, and retry; studies that are running continue",
-		100*float64(free)/float64(size), d.folder, 100*d.minFree)
+	return status.Errorf(codes.ResourceExhausted, "only %.3g GB are free on the disk of %s, and new work needs "+
+		"%.3g GB: make room there, or delete a study that you no longer need, and retry; studies that are running continue",
+		float64(free)/1e9, d.folder, float64(d.reserve(size))/1e9)
 }
 
-// DiskLow says whether a node with the data directory would refuse new studies, since less than the given share of its disk
-// is free.
-func DiskLow(folder string, minFree float64) bool {
+// DiskLow says whether a node with the data directory would refuse new studies, since fewer than minFree bytes of its disk
+// are free. 0: as many as by default.
+func DiskLow(folder string, minFree uint64) bool {
 	d := disk{folder: folder, minFree: minFree}
 	free, size, err := d.space()
 	return err == nil && d.low(free, size)

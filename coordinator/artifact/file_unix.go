@@ -14,7 +14,8 @@ func lock(file *os.File) bool {
 	return err != syscall.EWOULDBLOCK
 }
 
-// space returns how many bytes of the folder's file system are free for this process, and its size.
+// space returns how many bytes of the folder's file system are free for this process, and how many would be if nothing were
+// stored.
 func space(root *os.Root) (free, size uint64, err error) {
 	folder, err := root.Open(".")
 	if err != nil {
@@ -26,5 +27,5 @@ func space(root *os.Root) (free, size uint64, err error) {
 		return 0, 0, err
 	}
 	block := uint64(stat.Bsize)
-	return uint64(stat.Bavail) * block, uint64(stat.Blocks) * block, nil
+	return uint64(stat.Bavail) * block, uint64(stat.Blocks-stat.Bfree+uint64(stat.Bavail)) * block, nil
 }

@@ -202,13 +202,14 @@ func (d *directory) makeSnapshots() error {
 // space returns the free bytes and the size of the directory's file system.
 func (d *directory) space() (free, size uint64, err error) { return folderSpace(d.path) }
 
-// folderSpace returns how much of a folder's file system is free, and its size, in bytes.
+// folderSpace returns how many bytes of a folder's file system are free for this process, and how many would be if nothing
+// were stored.
 func folderSpace(path string) (free, size uint64, err error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(path, &stat); err != nil {
 		return 0, 0, fmt.Errorf("find the free space in %s: %w", path, err)
 	}
-	return stat.Bavail * uint64(stat.Bsize), stat.Blocks * uint64(stat.Bsize), nil
+	return stat.Bavail * uint64(stat.Bsize), (stat.Blocks - stat.Bfree + stat.Bavail) * uint64(stat.Bsize), nil
 }
 
 // close unlocks the directory.
