@@ -32,8 +32,8 @@ const Help = `Every command exits with one of these codes:
     3  the study, trial or node was not found
     4  a study with that name already exists
     5  there is no coordinator at the address, or it does not respond
-    6  a study that was run or watched has ended without all its results: trials failed, or
-       it was canceled
+    6  a study that was run or watched has ended without all its results: trials failed, it
+       was canceled, or all its trials diverged
     7  the coordinator does not accept the token or certificate, or there is none, or its role is
        not allowed to do this
   130  interrupted, for example by Ctrl-C

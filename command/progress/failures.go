@@ -83,7 +83,6 @@ func untouchedFailed(before, after *trellisv1.Study) []string {
 func describeFailure(failure *trellisv1.Failure) string {
 	class := map[trellisv1.FailureClass]string{
 		trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST:   "the worker was lost",
-		trellisv1.FailureClass_FAILURE_CLASS_TRAINER:       "the training returned an error",
 		trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY: "the worker ran out of memory",
 		trellisv1.FailureClass_FAILURE_CLASS_CONFLICT:      "its losses differ from those of an earlier attempt",
 		trellisv1.FailureClass_FAILURE_CLASS_HUNG:          "it made no progress",
@@ -92,8 +91,10 @@ func describeFailure(failure *trellisv1.Failure) string {
 		trellisv1.FailureClass_FAILURE_CLASS_RETURNED:      "the program handed its run back without a new epoch",
 	}[failure.GetClass()]
 	switch {
+	case class == "" && failure.GetMessage() == "":
+		return "no reason is known"
 	case class == "":
-		return failure.GetMessage()
+		return describe.LastLine(failure.GetMessage())
 	case failure.GetMessage() == "":
 		return class
 	default:

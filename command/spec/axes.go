@@ -44,6 +44,9 @@ func (r *specReader) gatherAxes(spec *yaml.Node) {
 			batchKey, batchSize = clone(key), value
 			batchKey.Value = grid.BatchSize
 			continue
+		default:
+			// Reported as misspelt: its axes need not be unknown besides.
+			r.program = r.program || misspelt(key, "program")
 		}
 		kept = append(kept, key, value)
 	}

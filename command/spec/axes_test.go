@@ -17,3 +17,12 @@ func TestTooLargeNumbers(t *testing.T) {
 		t.Errorf("in quotes: %v, %v", spec, err)
 	}
 }
+
+// A program that is misspelt is one mistake, not one for each axis besides.
+func TestMisspeltProgram(t *testing.T) {
+	_, err := Parse("p.yaml", []byte("name: p\nprogam: {command: [train]}\nobjective: {metric: acc}\n"+
+		"grid: {max_epochs: 1, lr: [1, 2]}\n"))
+	if err == nil || !strings.Contains(err.Error(), `did you mean "program"?`) || strings.Contains(err.Error(), `"lr"`) {
+		t.Errorf("got %v", err)
+	}
+}

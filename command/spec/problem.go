@@ -99,6 +99,13 @@ func (r *specReader) unknownKey(message protoreflect.MessageDescriptor, key *yam
 	return spelling.Unknown("key", key.Value, fieldNames(message))
 }
 
+// misspelt says whether a key at the top of a spec is unknown, and is told to be a misspelt name.
+func misspelt(key *yaml.Node, name string) bool {
+	spec := new(trellisv1.StudySpec).ProtoReflect().Descriptor()
+	return key.Kind == yaml.ScalarNode && fieldOf(spec, key) == nil &&
+		slices.Equal(spelling.Nearest(key.Value, fieldNames(spec)), []string{name})
+}
+
 // placeOf says where in a spec a key belongs.
 func placeOf(key *yaml.Node) (string, bool) {
 	spec := new(trellisv1.StudySpec).ProtoReflect().Descriptor()

@@ -75,7 +75,7 @@ var budgets = map[trellisv1.FailureClass]struct {
 	what string
 }{
 	lostClass: {WorkerLostBudget, "the worker was lost"},
-	trellisv1.FailureClass_FAILURE_CLASS_TRAINER:       {TrainerBudget, "the trainer failed"},
+	trellisv1.FailureClass_FAILURE_CLASS_TRAINER:       {TrainerBudget, "the training failed"},
 	trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY: {OutOfMemoryBudget, "memory ran out"},
 	trellisv1.FailureClass_FAILURE_CLASS_CONFLICT:      {ConflictBudget, "two attempts gave different losses"},
 	trellisv1.FailureClass_FAILURE_CLASS_HUNG:          {HungBudget, "the run made no progress"},
