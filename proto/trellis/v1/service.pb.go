@@ -8,6 +8,7 @@ package trellisv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -5209,7 +5210,7 @@ var File_trellis_v1_service_proto protoreflect.FileDescriptor
 const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/service.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x13\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x13\n" +
 	"\x11ListModelsRequest\"?\n" +
 	"\x12ListModelsResponse\x12)\n" +
 	"\x06models\x18\x01 \x03(\v2\x11.trellis.v1.ModelR\x06models\"]\n" +
@@ -5553,62 +5554,63 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"g\n" +
 	"\x12ListEventsResponse\x12)\n" +
 	"\x06events\x18\x01 \x03(\v2\x11.trellis.v1.EventR\x06events\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xce\a\n" +
-	"\fStudyService\x12N\n" +
-	"\vCreateStudy\x12\x1e.trellis.v1.CreateStudyRequest\x1a\x1f.trellis.v1.CreateStudyResponse\x12J\n" +
-	"\bGetStudy\x12\x1b.trellis.v1.GetStudyRequest\x1a\x1c.trellis.v1.GetStudyResponse\"\x03\x90\x02\x01\x12S\n" +
-	"\vListStudies\x12\x1e.trellis.v1.ListStudiesRequest\x1a\x1f.trellis.v1.ListStudiesResponse\"\x03\x90\x02\x01\x12R\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xe7\n" +
 	"\n" +
-	"WatchStudy\x12\x1d.trellis.v1.WatchStudyRequest\x1a\x1e.trellis.v1.WatchStudyResponse\"\x03\x90\x02\x010\x01\x12K\n" +
+	"\fStudyService\x12j\n" +
+	"\vCreateStudy\x12\x1e.trellis.v1.CreateStudyRequest\x1a\x1f.trellis.v1.CreateStudyResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/api/v1/studies\x12i\n" +
+	"\bGetStudy\x12\x1b.trellis.v1.GetStudyRequest\x1a\x1c.trellis.v1.GetStudyResponse\"\"\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/studies/{study}\x90\x02\x01\x12j\n" +
+	"\vListStudies\x12\x1e.trellis.v1.ListStudiesRequest\x1a\x1f.trellis.v1.ListStudiesResponse\"\x1a\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/v1/studies\x90\x02\x01\x12w\n" +
 	"\n" +
-	"PauseStudy\x12\x1d.trellis.v1.PauseStudyRequest\x1a\x1e.trellis.v1.PauseStudyResponse\x12N\n" +
-	"\vResumeStudy\x12\x1e.trellis.v1.ResumeStudyRequest\x1a\x1f.trellis.v1.ResumeStudyResponse\x12N\n" +
-	"\vCancelStudy\x12\x1e.trellis.v1.CancelStudyRequest\x1a\x1f.trellis.v1.CancelStudyResponse\x12N\n" +
-	"\vDeleteStudy\x12\x1e.trellis.v1.DeleteStudyRequest\x1a\x1f.trellis.v1.DeleteStudyResponse\x12N\n" +
-	"\vExtendStudy\x12\x1e.trellis.v1.ExtendStudyRequest\x1a\x1f.trellis.v1.ExtendStudyResponse\x12K\n" +
+	"WatchStudy\x12\x1d.trellis.v1.WatchStudyRequest\x1a\x1e.trellis.v1.WatchStudyResponse\"(\x82\xd3\xe4\x93\x02\x1f\x12\x1d/api/v1/studies/{study}:watch\x90\x02\x010\x01\x12r\n" +
 	"\n" +
-	"RetryStudy\x12\x1d.trellis.v1.RetryStudyRequest\x1a\x1e.trellis.v1.RetryStudyResponse\x12M\n" +
-	"\tPlanStudy\x12\x1c.trellis.v1.PlanStudyRequest\x1a\x1d.trellis.v1.PlanStudyResponse\"\x03\x90\x02\x01\x12P\n" +
+	"PauseStudy\x12\x1d.trellis.v1.PauseStudyRequest\x1a\x1e.trellis.v1.PauseStudyResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1d/api/v1/studies/{study}:pause\x12v\n" +
+	"\vResumeStudy\x12\x1e.trellis.v1.ResumeStudyRequest\x1a\x1f.trellis.v1.ResumeStudyResponse\"&\x82\xd3\xe4\x93\x02 \"\x1e/api/v1/studies/{study}:resume\x12v\n" +
+	"\vCancelStudy\x12\x1e.trellis.v1.CancelStudyRequest\x1a\x1f.trellis.v1.CancelStudyResponse\"&\x82\xd3\xe4\x93\x02 \"\x1e/api/v1/studies/{study}:cancel\x12o\n" +
+	"\vDeleteStudy\x12\x1e.trellis.v1.DeleteStudyRequest\x1a\x1f.trellis.v1.DeleteStudyResponse\"\x1f\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/studies/{study}\x12y\n" +
+	"\vExtendStudy\x12\x1e.trellis.v1.ExtendStudyRequest\x1a\x1f.trellis.v1.ExtendStudyResponse\")\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/api/v1/studies/{study}:extend\x12u\n" +
 	"\n" +
-	"ListModels\x12\x1d.trellis.v1.ListModelsRequest\x1a\x1e.trellis.v1.ListModelsResponse\"\x03\x90\x02\x012\xbb\x05\n" +
-	"\fTrialService\x12P\n" +
+	"RetryStudy\x12\x1d.trellis.v1.RetryStudyRequest\x1a\x1e.trellis.v1.RetryStudyResponse\"(\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/api/v1/studies/{study}:retry\x12l\n" +
+	"\tPlanStudy\x12\x1c.trellis.v1.PlanStudyRequest\x1a\x1d.trellis.v1.PlanStudyResponse\"\"\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/api/v1/studies:plan\x90\x02\x01\x12f\n" +
 	"\n" +
-	"ListTrials\x12\x1d.trellis.v1.ListTrialsRequest\x1a\x1e.trellis.v1.ListTrialsResponse\"\x03\x90\x02\x01\x12V\n" +
-	"\fGetBestTrial\x12\x1f.trellis.v1.GetBestTrialRequest\x1a .trellis.v1.GetBestTrialResponse\"\x03\x90\x02\x01\x12D\n" +
-	"\x06GetRun\x12\x19.trellis.v1.GetRunRequest\x1a\x1a.trellis.v1.GetRunResponse\"\x03\x90\x02\x01\x12O\n" +
-	"\tGetOutput\x12\x1c.trellis.v1.GetOutputRequest\x1a\x1d.trellis.v1.GetOutputResponse\"\x03\x90\x02\x010\x01\x12h\n" +
-	"\x12ListConfigurations\x12%.trellis.v1.ListConfigurationsRequest\x1a&.trellis.v1.ListConfigurationsResponse\"\x03\x90\x02\x01\x12M\n" +
-	"\tGetReport\x12\x1c.trellis.v1.GetReportRequest\x1a\x1d.trellis.v1.GetReportResponse\"\x03\x90\x02\x01\x12Y\n" +
-	"\rGetImportance\x12 .trellis.v1.GetImportanceRequest\x1a!.trellis.v1.GetImportanceResponse\"\x03\x90\x02\x01\x12V\n" +
-	"\fSuggestStudy\x12\x1f.trellis.v1.SuggestStudyRequest\x1a .trellis.v1.SuggestStudyResponse\"\x03\x90\x02\x012\xc8\x01\n" +
+	"ListModels\x12\x1d.trellis.v1.ListModelsRequest\x1a\x1e.trellis.v1.ListModelsResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/models\x90\x02\x012\x8c\b\n" +
+	"\fTrialService\x12v\n" +
+	"\n" +
+	"ListTrials\x12\x1d.trellis.v1.ListTrialsRequest\x1a\x1e.trellis.v1.ListTrialsResponse\")\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/studies/{study}/trials\x90\x02\x01\x12z\n" +
+	"\fGetBestTrial\x12\x1f.trellis.v1.GetBestTrialRequest\x1a .trellis.v1.GetBestTrialResponse\"'\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/v1/studies/{study}/best\x90\x02\x01\x12n\n" +
+	"\x06GetRun\x12\x19.trellis.v1.GetRunRequest\x1a\x1a.trellis.v1.GetRunResponse\"-\x82\xd3\xe4\x93\x02$\x12\"/api/v1/studies/{study}/runs/{run}\x90\x02\x01\x12\x80\x01\n" +
+	"\tGetOutput\x12\x1c.trellis.v1.GetOutputRequest\x1a\x1d.trellis.v1.GetOutputResponse\"4\x82\xd3\xe4\x93\x02+\x12)/api/v1/studies/{study}/runs/{run}/output\x90\x02\x010\x01\x12\x96\x01\n" +
+	"\x12ListConfigurations\x12%.trellis.v1.ListConfigurationsRequest\x1a&.trellis.v1.ListConfigurationsResponse\"1\x82\xd3\xe4\x93\x02(\x12&/api/v1/studies/{study}/configurations\x90\x02\x01\x12s\n" +
+	"\tGetReport\x12\x1c.trellis.v1.GetReportRequest\x1a\x1d.trellis.v1.GetReportResponse\")\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/studies/{study}/report\x90\x02\x01\x12\x83\x01\n" +
+	"\rGetImportance\x12 .trellis.v1.GetImportanceRequest\x1a!.trellis.v1.GetImportanceResponse\"-\x82\xd3\xe4\x93\x02$\x12\"/api/v1/studies/{study}/importance\x90\x02\x01\x12\x80\x01\n" +
+	"\fSuggestStudy\x12\x1f.trellis.v1.SuggestStudyRequest\x1a .trellis.v1.SuggestStudyResponse\"-\x82\xd3\xe4\x93\x02$\x12\"/api/v1/studies/{study}/suggestion\x90\x02\x012\xc8\x01\n" +
 	"\x0eDataSetService\x12P\n" +
 	"\n" +
 	"GetDataSet\x12\x1d.trellis.v1.GetDataSetRequest\x1a\x1e.trellis.v1.GetDataSetResponse\"\x03\x90\x02\x01\x12d\n" +
-	"\x10DownloadDataFile\x12#.trellis.v1.DownloadDataFileRequest\x1a$.trellis.v1.DownloadDataFileResponse\"\x03\x90\x02\x010\x012\xac\x01\n" +
-	"\rWorkerService\x12S\n" +
-	"\vListWorkers\x12\x1e.trellis.v1.ListWorkersRequest\x1a\x1f.trellis.v1.ListWorkersResponse\"\x03\x90\x02\x01\x12F\n" +
-	"\aSession\x12\x1a.trellis.v1.SessionRequest\x1a\x1b.trellis.v1.SessionResponse(\x010\x012\xa7\x02\n" +
-	"\x0fArtifactService\x12Y\n" +
-	"\x0eUploadArtifact\x12!.trellis.v1.UploadArtifactRequest\x1a\".trellis.v1.UploadArtifactResponse(\x01\x12S\n" +
-	"\vHasArtifact\x12\x1e.trellis.v1.HasArtifactRequest\x1a\x1f.trellis.v1.HasArtifactResponse\"\x03\x90\x02\x01\x12d\n" +
-	"\x10DownloadArtifact\x12#.trellis.v1.DownloadArtifactRequest\x1a$.trellis.v1.DownloadArtifactResponse\"\x03\x90\x02\x010\x012\xe6\x03\n" +
-	"\x0eClusterService\x12P\n" +
+	"\x10DownloadDataFile\x12#.trellis.v1.DownloadDataFileRequest\x1a$.trellis.v1.DownloadDataFileResponse\"\x03\x90\x02\x010\x012\xc3\x01\n" +
+	"\rWorkerService\x12j\n" +
+	"\vListWorkers\x12\x1e.trellis.v1.ListWorkersRequest\x1a\x1f.trellis.v1.ListWorkersResponse\"\x1a\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/v1/workers\x90\x02\x01\x12F\n" +
+	"\aSession\x12\x1a.trellis.v1.SessionRequest\x1a\x1b.trellis.v1.SessionResponse(\x010\x012\x91\x03\n" +
+	"\x0fArtifactService\x12z\n" +
+	"\x0eUploadArtifact\x12!.trellis.v1.UploadArtifactRequest\x1a\".trellis.v1.UploadArtifactResponse\"\x1f\x82\xd3\xe4\x93\x02\x19:\x04data\"\x11/api/v1/artifacts(\x01\x12y\n" +
+	"\vHasArtifact\x12\x1e.trellis.v1.HasArtifactRequest\x1a\x1f.trellis.v1.HasArtifactResponse\")\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/artifacts/{sha256}:has\x90\x02\x01\x12\x86\x01\n" +
+	"\x10DownloadArtifact\x12#.trellis.v1.DownloadArtifactRequest\x1a$.trellis.v1.DownloadArtifactResponse\"%\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/v1/artifacts/{sha256}\x90\x02\x010\x012\x89\x05\n" +
+	"\x0eClusterService\x12g\n" +
 	"\n" +
-	"GetCluster\x12\x1d.trellis.v1.GetClusterRequest\x1a\x1e.trellis.v1.GetClusterResponse\"\x03\x90\x02\x01\x12B\n" +
-	"\aAddNode\x12\x1a.trellis.v1.AddNodeRequest\x1a\x1b.trellis.v1.AddNodeResponse\x12K\n" +
+	"GetCluster\x12\x1d.trellis.v1.GetClusterRequest\x1a\x1e.trellis.v1.GetClusterResponse\"\x1a\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/v1/cluster\x90\x02\x01\x12d\n" +
+	"\aAddNode\x12\x1a.trellis.v1.AddNodeRequest\x1a\x1b.trellis.v1.AddNodeResponse\" \x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/api/v1/cluster/nodes\x12q\n" +
 	"\n" +
-	"RemoveNode\x12\x1d.trellis.v1.RemoveNodeRequest\x1a\x1e.trellis.v1.RemoveNodeResponse\x12c\n" +
-	"\x12TransferLeadership\x12%.trellis.v1.TransferLeadershipRequest\x1a&.trellis.v1.TransferLeadershipResponse\x12F\n" +
-	"\x06Backup\x12\x19.trellis.v1.BackupRequest\x1a\x1a.trellis.v1.BackupResponse\"\x03\x90\x02\x010\x01\x12D\n" +
-	"\aRestore\x12\x1a.trellis.v1.RestoreRequest\x1a\x1b.trellis.v1.RestoreResponse(\x012\x99\x03\n" +
-	"\rAccessService\x12D\n" +
-	"\x06WhoAmI\x12\x19.trellis.v1.WhoAmIRequest\x1a\x1a.trellis.v1.WhoAmIResponse\"\x03\x90\x02\x01\x12N\n" +
-	"\vCreateToken\x12\x1e.trellis.v1.CreateTokenRequest\x1a\x1f.trellis.v1.CreateTokenResponse\x12P\n" +
+	"RemoveNode\x12\x1d.trellis.v1.RemoveNodeRequest\x1a\x1e.trellis.v1.RemoveNodeResponse\"$\x82\xd3\xe4\x93\x02\x1e*\x1c/api/v1/cluster/nodes/{node}\x12\x88\x01\n" +
+	"\x12TransferLeadership\x12%.trellis.v1.TransferLeadershipRequest\x1a&.trellis.v1.TransferLeadershipResponse\"#\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/api/v1/cluster:transfer\x12d\n" +
+	"\x06Backup\x12\x19.trellis.v1.BackupRequest\x1a\x1a.trellis.v1.BackupResponse\"!\x82\xd3\xe4\x93\x02\x18\x12\x16/api/v1/cluster:backup\x90\x02\x010\x01\x12D\n" +
+	"\aRestore\x12\x1a.trellis.v1.RestoreRequest\x1a\x1b.trellis.v1.RestoreResponse(\x012\x93\x04\n" +
+	"\rAccessService\x12Z\n" +
+	"\x06WhoAmI\x12\x19.trellis.v1.WhoAmIRequest\x1a\x1a.trellis.v1.WhoAmIResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/whoami\x90\x02\x01\x12i\n" +
+	"\vCreateToken\x12\x1e.trellis.v1.CreateTokenRequest\x1a\x1f.trellis.v1.CreateTokenResponse\"\x19\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/api/v1/tokens\x12f\n" +
 	"\n" +
-	"ListTokens\x12\x1d.trellis.v1.ListTokensRequest\x1a\x1e.trellis.v1.ListTokensResponse\"\x03\x90\x02\x01\x12N\n" +
-	"\vRevokeToken\x12\x1e.trellis.v1.RevokeTokenRequest\x1a\x1f.trellis.v1.RevokeTokenResponse\x12P\n" +
+	"ListTokens\x12\x1d.trellis.v1.ListTokensRequest\x1a\x1e.trellis.v1.ListTokensResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/tokens\x90\x02\x01\x12k\n" +
+	"\vRevokeToken\x12\x1e.trellis.v1.RevokeTokenRequest\x1a\x1f.trellis.v1.RevokeTokenResponse\"\x1b\x82\xd3\xe4\x93\x02\x15*\x13/api/v1/tokens/{id}\x12f\n" +
 	"\n" +
-	"ListEvents\x12\x1d.trellis.v1.ListEventsRequest\x1a\x1e.trellis.v1.ListEventsResponse\"\x03\x90\x02\x01B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"ListEvents\x12\x1d.trellis.v1.ListEventsRequest\x1a\x1e.trellis.v1.ListEventsResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/events\x90\x02\x01B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_service_proto_rawDescOnce sync.Once
