@@ -1,19 +1,35 @@
-# The habits: make demo, test, python, race, check, bench, bench-peers, bench-scale, mutants, soak, generate, man, release.
+# The habits: make demo, page, test, python, race, check, bench, bench-peers, bench-scale, mutants, soak, generate, man, release.
 
 SHELL := bash
 GO ?= go
 PYTHON ?= python3
 BUILD := .build
+PAGE := results/page
+PAGE_SOURCES := $(shell git ls-files $(PAGE)/src $(PAGE)/public '$(PAGE)/*.ts' '$(PAGE)/*.js' $(PAGE)/index.html 2>/dev/null)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: all trellis demo test python race check bench bench-peers bench-scale mutants soak generate man release clean
+.PHONY: all trellis page demo test python race check bench bench-peers bench-scale mutants soak generate man release clean
 
 all: trellis
 
-# The static binary.
-trellis:
+# The static binary. Without Node.js it has no web page, and says so there.
+trellis: page
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ .
+
+# The web page's build, which the binary embeds.
+page:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(PAGE)/embedded/index.html; \
+		else echo "npm is not here: the binary will have no web page"; fi
+
+$(PAGE)/embedded/index.html: $(PAGE)/node_modules/.package-lock.json $(PAGE_SOURCES)
+	find $(PAGE)/embedded -mindepth 1 ! -name unbuilt.html -delete
+	cd $(PAGE) && npm run --silent build
+	@touch $@
+
+$(PAGE)/node_modules/.package-lock.json: $(PAGE)/package.json $(PAGE)/package-lock.json
+	cd $(PAGE) && npm ci --no-audit --no-fund
+	@touch $@
 
 # A grid search on real MNIST: a coordinator, two workers, and which configuration is best.
 demo: trellis

@@ -2,6 +2,9 @@ module trellis
 
 go 1.26.8
 
+// Packages of the web page.
+ignore ./results/page/node_modules
+
 require (
 	buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go v1.36.12-20260825204119-511051f7f437.1
 	buf.build/go/protovalidate v1.4.0

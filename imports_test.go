@@ -96,6 +96,7 @@ var mayImport = map[string]string{
 	"results/listing":                      "proto/trellis/v1 results/condition results/grid results/lattice results/lifecycle results/objective results/spelling",
 	"results/objective":                    "proto/trellis/v1",
 	"results/paper":                        "",
+	"results/page":                         "",
 	"results/pruning":                      "proto/trellis/v1 results/objective",
 	"results/resources":                    "proto/trellis/v1",
 	"results/snapshotfile":                 "",

@@ -1,0 +1,104 @@
+// The API over HTTP: see /api.
+
+/** Problem is an error of the API (RFC 9457). */
+export class Problem extends Error {
+  constructor(readonly status: number, readonly title: string, readonly detail: string, readonly body: unknown) {
+    super(detail || title)
+  }
+}
+
+const tokenKey = 'trellis-token'
+
+/** token is the bearer token of this tab, or of this browser if its user wants it kept. */
+export function token(): string | null {
+  return sessionStorage.getItem(tokenKey) ?? localStorage.getItem(tokenKey)
+}
+
+export function signIn(value: string, kept: boolean): void {
+  signOut()
+  ;(kept ? localStorage : sessionStorage).setItem(tokenKey, value)
+}
+
+export function signOut(): void {
+  sessionStorage.removeItem(tokenKey)
+  localStorage.removeItem(tokenKey)
+}
+
+type Query = Record<string, string | number | boolean | string[] | undefined>
+
+function address(path: string, query: Query = {}): string {
+  const search = new URLSearchParams()
+  for (const [name, value] of Object.entries(query)) {
+    if (value === undefined || value === '') continue
+    for (const one of Array.isArray(value) ? value : [value]) search.append(name, String(one))
+  }
+  const text = search.toString()
+  return '/api/v1' + path + (text ? '?' + text : '')
+}
+
+async function call<T>(method: string, url: string, body: unknown, signal?: AbortSignal): Promise<T> {
+  const headers: Record<string, string> = { accept: 'application/json' }
+  const bearer = token()
+  if (bearer) headers.authorization = 'Bearer ' + bearer
+  if (body !== undefined) headers['content-type'] = 'application/json'
+  const response = await fetch(url, {
+    method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
+  })
+  const text = await response.text()
+  let value: any
+  try {
+    value = text === '' ? {} : JSON.parse(text)
+  } catch {
+    throw new Problem(response.status, response.statusText, text.slice(0, 500), text)
+  }
+  if (!response.ok) throw new Problem(response.status, value.title ?? response.statusText, value.detail ?? '', value)
+  return value as T
+}
+
+export const get = <T>(path: string, query?: Query, signal?: AbortSignal) => call<T>('GET', address(path, query), undefined, signal)
+export const post = <T>(path: string, body: unknown = {}) => call<T>('POST', address(path), body)
+export const remove = <T>(path: string) => call<T>('DELETE', address(path), undefined)
+
+/** follow reads server-sent events until the signal aborts it, and connects again where the last one ended. */
+export async function follow<T>(path: string, query: Query, signal: AbortSignal, each: (message: T) => void): Promise<void> {
+  let last = ''
+  for (let wait = 500; !signal.aborted; wait = Math.min(wait * 2, 15_000)) {
+    try {
+      const headers: Record<string, string> = { accept: 'text/event-stream' }
+      const bearer = token()
+      if (bearer) headers.authorization = 'Bearer ' + bearer
+      if (last) headers['last-event-id'] = last
+      const response = await fetch(address(path, query), { headers, signal })
+      if (!response.ok || !response.body) {
+        const value = await response.json().catch(() => ({}))
+        throw new Problem(response.status, value.title ?? response.statusText, value.detail ?? '', value)
+      }
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
+      let rest = ''
+      for (;;) {
+        const { value, done } = await reader.read()
+        if (done) break
+        const parts = (rest + value).split('\n\n')
+        rest = parts.pop()!
+        for (const part of parts) {
+          let data = ''
+          let event = 'message'
+          for (const line of part.split('\n')) {
+            if (line.startsWith('data:')) data += line.slice(5).trimStart()
+            else if (line.startsWith('id:')) last = line.slice(3).trim()
+            else if (line.startsWith('event:')) event = line.slice(6).trim()
+          }
+          if (event === 'end') return
+          if (data) {
+            each(JSON.parse(data) as T)
+            wait = 500
+          }
+        }
+      }
+    } catch (error) {
+      if (signal.aborted) return
+      if (error instanceof Problem && error.status >= 400 && error.status < 500 && error.status !== 429) throw error
+    }
+    await new Promise((resolve) => setTimeout(resolve, wait))
+  }
+}
