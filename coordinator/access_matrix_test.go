@@ -151,89 +151,111 @@ func call(t *testing.T, conn *grpc.ClientConn, method string) codes.Code {
 	return status.Code(err)
 }
 
-// Every method, for every role by certificate and by token, and for who has neither, or one that is good no more.
-func TestAccessMatrix(t *testing.T) {
-	own, other := newAuthority(t), newAuthority(t)
-	s := startSecured(t, own, Config{})
+// matrixCaller is somebody who calls every method.
+type matrixCaller struct {
+	certificate access.Files
+	secret      string
+	role        trellisv1.Role
+	// wrong is what all calls end with that need a credential.
+	wrong codes.Code
+}
+
+// matrixCallers returns callers of every role by certificate and by token, and those who have neither, or one that is good no
+// more. other is another authority.
+func (s *secured) matrixCallers(other *authority) map[string]matrixCaller {
+	s.Helper()
 	admin := s.admin()
-	type caller struct {
-		conn *grpc.ClientConn
-		role trellisv1.Role
-		// wrong is what all calls end with that need a credential.
-		wrong codes.Code
-	}
 	_, expired := s.newToken(admin, trellisv1.Role_ROLE_ADMIN, "expired", time.Second)
 	id, revoked := s.newToken(admin, trellisv1.Role_ROLE_ADMIN, "revoked", time.Hour)
-	if _, err := trellisv1.NewAccessServiceClient(admin).RevokeToken(t.Context(),
+	if _, err := trellisv1.NewAccessServiceClient(admin).RevokeToken(s.Context(),
 		&trellisv1.RevokeTokenRequest{Id: id}); err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
 	_, valid := s.newToken(admin, trellisv1.Role_ROLE_ADMIN, "valid", time.Hour)
 	_, viewing := s.newToken(admin, trellisv1.Role_ROLE_VIEWER, "viewing", time.Hour)
-	callers := map[string]caller{
-		"nothing":       {conn: s.caller(access.Files{}, ""), wrong: codes.Unauthenticated},
-		"expired token": {conn: s.caller(access.Files{}, expired), wrong: codes.Unauthenticated},
-		"revoked token": {conn: s.caller(access.Files{}, revoked), wrong: codes.Unauthenticated},
+	callers := map[string]matrixCaller{
+		"nothing":       {wrong: codes.Unauthenticated},
+		"expired token": {secret: expired, wrong: codes.Unauthenticated},
+		"revoked token": {secret: revoked, wrong: codes.Unauthenticated},
 		"forged token": {
-			conn: s.caller(access.Files{}, valid[:len(valid)-1]+string(valid[len(valid)-1]^1)), wrong: codes.Unauthenticated,
+			secret: valid[:len(valid)-1] + string(valid[len(valid)-1]^1), wrong: codes.Unauthenticated,
 		},
-		"another authority's": {
-			conn: s.caller(other.issue(trellisv1.Role_ROLE_ADMIN, "eve"), ""), wrong: codes.Unavailable,
+		anotherAuthority: {
+			certificate: other.issue(trellisv1.Role_ROLE_ADMIN, "eve"), wrong: codes.Unavailable,
 		},
 		// A token goes before a certificate: it gives nobody more than it says.
 		"viewer's token with an admin's certificate": {
-			conn: s.caller(own.issue(trellisv1.Role_ROLE_ADMIN, "adam"), viewing), role: trellisv1.Role_ROLE_VIEWER,
+			certificate: s.own.issue(trellisv1.Role_ROLE_ADMIN, "adam"), secret: viewing, role: trellisv1.Role_ROLE_VIEWER,
 		},
 		"expired token with an admin's certificate": {
-			conn: s.caller(own.issue(trellisv1.Role_ROLE_ADMIN, "alf"), expired), wrong: codes.Unauthenticated,
+			certificate: s.own.issue(trellisv1.Role_ROLE_ADMIN, "alf"), secret: expired, wrong: codes.Unauthenticated,
 		},
 	}
 	for role := trellisv1.Role_ROLE_VIEWER; role <= trellisv1.Role_ROLE_NODE; role++ {
 		name := access.RoleName(role)
-		callers[name+"'s certificate"] = caller{conn: s.caller(own.issue(role, "its-"+name), ""), role: role}
+		callers[name+"'s certificate"] = matrixCaller{certificate: s.own.issue(role, "its-"+name), role: role}
 		if role != trellisv1.Role_ROLE_NODE {
 			_, secret := s.newToken(admin, role, "its-"+name, time.Hour)
-			callers[name+"'s token"] = caller{conn: s.caller(access.Files{}, secret), role: role}
+			callers[name+"'s token"] = matrixCaller{secret: secret, role: role}
 		}
 	}
 	whoAmI := trellisv1.AccessService_WhoAmI_FullMethodName
-	for began := time.Now(); call(t, callers["expired token"].conn, whoAmI) != codes.Unauthenticated; {
+	late := s.caller(access.Files{}, expired)
+	for began := time.Now(); call(s.T, late, whoAmI) != codes.Unauthenticated; {
 		if time.Since(began) > time.Minute {
-			t.Fatal("the first token has not expired within a minute")
+			s.Fatal("the first token has not expired within a minute")
 		}
 	}
-	for _, method := range methods {
-		for name, its := range callers {
-			got := call(t, its.conn, method.name)
-			denied := got == codes.Unauthenticated || got == codes.PermissionDenied || got == codes.Unimplemented
-			switch {
-			case name == "another authority's":
-				// The connection itself fails.
-				if got != codes.Unavailable {
-					t.Errorf("%s: %s: %v", method.name, name, got)
-				}
-			case method.may.has(trellisv1.Role_ROLE_UNSPECIFIED):
-				if denied {
-					t.Errorf("%s, which is open to anyone: %s: %v", method.name, name, got)
-				}
-			case its.wrong != codes.OK:
-				if got != its.wrong {
-					t.Errorf("%s: %s: %v, want %v", method.name, name, got, its.wrong)
-				}
-			case method.may.has(its.role):
-				if denied {
-					t.Errorf("%s: %s may: %v", method.name, name, got)
-				}
-			case got != codes.PermissionDenied:
-				t.Errorf("%s: %s may not: %v", method.name, name, got)
+	return callers
+}
+
+// anotherAuthority is the name of a caller whose connections fail.
+const anotherAuthority = "another authority's"
+
+// check says whether a caller's call of a method has ended as it should.
+func (its matrixCaller) check(t *testing.T, name string, method method, got codes.Code) {
+	t.Helper()
+	denied := got == codes.Unauthenticated || got == codes.PermissionDenied || got == codes.Unimplemented
+	switch {
+	case name == anotherAuthority:
+		// The connection itself fails.
+		if got != codes.Unavailable {
+			t.Errorf("%s: %s: %v", method.name, name, got)
+		}
+	case method.may.has(trellisv1.Role_ROLE_UNSPECIFIED):
+		if denied {
+			t.Errorf("%s, which is open to anyone: %s: %v", method.name, name, got)
+		}
+	case its.wrong != codes.OK:
+		if got != its.wrong {
+			t.Errorf("%s: %s: %v, want %v", method.name, name, got, its.wrong)
+		}
+	case method.may.has(its.role):
+		if denied {
+			t.Errorf("%s: %s may: %v", method.name, name, got)
+		}
+	case got != codes.PermissionDenied:
+		t.Errorf("%s: %s may not: %v", method.name, name, got)
+	}
+}
+
+// Every method, for every role by certificate and by token, and for who has neither, or one that is good no more.
+func TestAccessMatrix(t *testing.T) {
+	own, other := newAuthority(t), newAuthority(t)
+	s := startSecured(t, own, Config{})
+	for name, its := range s.matrixCallers(other) {
+		conn := s.caller(its.certificate, its.secret)
+		for _, method := range methods {
+			its.check(t, name, method, call(t, conn, method.name))
+		}
+		if name == "admin's token" {
+			if got := call(t, conn, trellisv1.StudyService_ListStudies_FullMethodName); got != codes.OK {
+				t.Errorf("after all that an admin is told %v", got)
 			}
 		}
 	}
-	if got := call(t, callers["admin's token"].conn, trellisv1.StudyService_ListStudies_FullMethodName); got != codes.OK {
-		t.Errorf("after all that an admin is told %v", got)
-	}
 	// What nobody has put into the table is refused to an admin too.
-	err := admin.Invoke(t.Context(), "/trellis.v1.StudyService/Unknown", &trellisv1.GetStudyRequest{},
+	err := s.admin().Invoke(t.Context(), "/trellis.v1.StudyService/Unknown", &trellisv1.GetStudyRequest{},
 		&trellisv1.GetStudyResponse{})
 	if status.Code(err) != codes.Unimplemented {
 		t.Errorf("an unknown method: %v", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"trellis/coordinator/lead"
 	"trellis/coordinator/quota"
 	"trellis/coordinator/replication"
+	"trellis/coordinator/web"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
@@ -85,6 +87,11 @@ type Config struct {
 	MinFreeDisk uint64
 	// Limits bound what peers can make the coordinator hold. Default: see Limits.
 	Limits Limits
+	// HTTP is a listener on which the API is served as JSON over HTTP, with the web page, and which Serve closes. Default:
+	// none.
+	HTTP net.Listener
+	// Page is the built web page. Default: a binary without it says so in its place.
+	Page fs.FS
 	// TLS are the files with which connections are encrypted and others' certificates checked. With TLS, each call needs
 	// a token or a client certificate, and a role that may call its method. Default: no encryption, and everybody may do
 	// everything.
@@ -184,6 +191,9 @@ type Coordinator struct {
 	// address is the host:port at which others reach this node.
 	address string
 	port    *port
+	// web serves HTTP on the connections of its own port. Both are nil without.
+	web     *web.Server
+	webPort *port
 	peers   *peers
 	store   *results.Store
 	machine stateMachine
@@ -235,7 +245,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	config = config.withDefaults(listener)
 	unread := connection.NewUnread(config.Limits.unread(), isForwarded, config.Logger)
 	bounds := config.Limits.connections().Within(connection.MaxDescriptors())
-	listener = connection.Listen(listener, bounds, unread, config.Logger)
+	bounded := connection.Listen(listener, bounds, unread, config.Logger)
 	store, err := results.New()
 	if err != nil {
 		return nil, fmt.Errorf("make the store: %w", err)
@@ -263,12 +273,17 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 		}
 		dial = dialSecurely(dial, c.certificates)
 	}
-	c.peers, c.port = newPeers(dial), newPort(listener, dial, config.Logger)
+	c.peers, c.port = newPeers(dial), newPort(bounded, dial, config.Logger)
 	c.port.admit = c.admitNode
 	if config.TLS.Given() || config.hooks.authenticate {
 		c.port.strangerTime = handshakeTimeout
 	}
 	c.port.certificates = c.certificates
+	if config.HTTP != nil {
+		if err := c.makeWeb(bounded.Another(config.HTTP)); err != nil {
+			return nil, err
+		}
+	}
 	c.stopping, c.stop = context.WithCancelCause(context.Background())
 	c.view.Store(&view{ctx: context.Background()})
 	c.metrics = newMetrics(config.Registerer, store)

@@ -50,10 +50,14 @@ func (p *port) secure(conn net.Conn) (net.Conn, error) {
 	case p.certificates == nil:
 		return unread, nil
 	case !speaksTLS:
+		if p.plainAnswer != "" {
+			answer(conn, p.plainAnswer)
+			return nil, errors.New("it does not speak TLS, which this coordinator does")
+		}
 		alert(conn)
 		return nil, errors.New("it does not speak TLS, which this coordinator does")
 	}
-	secured := tls.Server(unread, p.certificates.Server())
+	secured := tls.Server(unread, p.certificates.Server(p.protocols...))
 	if err := secured.Handshake(); err != nil {
 		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
@@ -62,11 +66,14 @@ func (p *port) secure(conn net.Conn) (net.Conn, error) {
 
 // alert says that the other end got the encryption wrong, and waits for a moment until it has heard that: a connection that
 // is closed with unread data may lose what was written last.
-func alert(conn net.Conn) {
+func alert(conn net.Conn) { answer(conn, string(wrongEncryption)) }
+
+// answer is alert with another text.
+func answer(conn net.Conn, text string) {
 	if conn.SetDeadline(time.Now().Add(alertDrain)) != nil {
 		return
 	}
-	if _, err := conn.Write(wrongEncryption); err == nil {
+	if _, err := io.WriteString(conn, text); err == nil {
 		_, _ = io.CopyN(io.Discard, conn, 1<<16)
 	}
 }

@@ -41,6 +41,12 @@ type port struct {
 	certificates *access.Certificates
 	// admit returns why connections of other nodes are not accepted now, or nil. It may wait until closed is closed.
 	admit func(closed <-chan struct{}) error
+	// protocols are what connections within TLS may speak: see RFC 7301.
+	protocols []string
+	// plainAnswer is what clients are told that don't speak TLS where they should. Empty: they get a TLS alert.
+	plainAnswer string
+	// isHTTP says that all connections are for calls over HTTP.
+	isHTTP bool
 	// strangerTime is how long a connection for calls may be open until one of its callers is known. Zero: forever.
 	strangerTime time.Duration
 	// calls and nodes are the two sides. Closing one closes only that side; close closes everything.
@@ -67,7 +73,7 @@ func dialTCP(ctx context.Context, address string) (net.Conn, error) {
 func newPort(listener net.Listener, dial dialer, logger *slog.Logger) *port {
 	p := &port{
 		listener: listener, dial: dial, logger: logger, waiting: map[net.Conn]bool{},
-		admit: func(<-chan struct{}) error { return nil },
+		admit: func(<-chan struct{}) error { return nil }, protocols: []string{"h2"},
 	}
 	p.calls = newSide(listener.Addr())
 	p.nodes = newSide(listener.Addr())
@@ -149,6 +155,9 @@ func (p *port) sort(conn net.Conn) (*side, net.Conn, error) {
 	secured, err := p.secure(conn)
 	if err != nil {
 		return nil, conn, err
+	}
+	if p.isHTTP {
+		return p.calls, secured, conn.SetDeadline(time.Time{})
 	}
 	preface := make([]byte, len(clientPreface))
 	if n, err := io.ReadFull(secured, preface); err != nil {
@@ -300,4 +309,26 @@ func (c *unreadConn) Read(into []byte) (int, error) {
 		return c.unread.Read(into)
 	}
 	return c.Conn.Read(into)
+}
+
+// innerConn is a connection in memory to the gRPC server, on behalf of an HTTP connection: it comes from the same peer, with
+// the same certificate.
+type innerConn struct {
+	net.Conn
+	outer net.Conn
+}
+
+var _ access.Secured = innerConn{}
+
+// RemoteAddr is the address of the HTTP connection's peer.
+func (c innerConn) RemoteAddr() net.Addr { return c.outer.RemoteAddr() }
+
+// TLS is the state of the HTTP connection, nil without encryption.
+func (c innerConn) TLS() *tls.ConnectionState { return stateOf(c.outer) }
+
+// speaksHTTP has a port accept HTTP instead of gRPC and nodes.
+func (p *port) speaksHTTP() {
+	p.isHTTP, p.protocols = true, []string{"h2", "http/1.1"}
+	p.plainAnswer = "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n" +
+		"This coordinator speaks HTTPS: use https:// in the address.\n"
 }

@@ -3,13 +3,17 @@ package coordinator
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"net"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc"
 
 	"trellis/coordinator/api"
 	"trellis/coordinator/artifact"
 	"trellis/coordinator/replication"
+	"trellis/coordinator/web"
 )
 
 // self is what the packages api, lead and artifact see of their node: no more than their interfaces require.
@@ -68,4 +72,27 @@ func rank(node replication.Node) int {
 		return 0
 	}
 	return 1
+}
+
+// makeWeb makes what serves HTTP on a listener. Its calls go to the gRPC server as all others do.
+func (c *Coordinator) makeWeb(listener net.Listener) error {
+	c.webPort = newPort(listener, c.port.dial, c.logger)
+	c.webPort.speaksHTTP()
+	c.webPort.certificates, c.webPort.strangerTime = c.certificates, c.port.strangerTime
+	hosts := []string{}
+	for _, address := range []string{c.address, listener.Addr().String()} {
+		if host, _, err := net.SplitHostPort(address); err == nil {
+			hosts = append(hosts, strings.ToLower(host))
+		}
+	}
+	server, err := web.New(web.Config{
+		Connect:       func(inner, outer net.Conn) { c.port.calls.hand(innerConn{inner, outer}) },
+		Authenticates: c.config.TLS.Given() || c.config.hooks.authenticate, Hosts: hosts, MaxBody: int64(c.config.Limits.maxRequest()),
+		Page: c.config.Page, Logger: c.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("coordinator: %w", err)
+	}
+	c.web = server
+	return nil
 }

@@ -28,6 +28,9 @@ func (c *Coordinator) Serve(ctx context.Context) error {
 	server, services, err := c.newServer()
 	if err != nil {
 		c.port.close()
+		if c.webPort != nil {
+			c.webPort.close()
+		}
 		return err
 	}
 	// The parts are stopped in order, and not at the moment when ctx is done.
@@ -41,6 +44,10 @@ func (c *Coordinator) Serve(ctx context.Context) error {
 		}
 		return nil
 	})
+	if c.web != nil {
+		group.Go(c.webPort.serve)
+		group.Go(func() error { return c.web.Serve(c.webPort.calls) })
+	}
 	var failed error
 	ended := make(chan struct{})
 	group.Go(func() error {
@@ -53,6 +60,10 @@ func (c *Coordinator) Serve(ctx context.Context) error {
 		c.handOver(running)
 		c.stop(errStopping)
 		services.Shutdown()
+		if c.web != nil {
+			c.web.Stop()
+			c.webPort.close()
+		}
 		stopServer(server)
 		stop()
 		<-ended

@@ -52,6 +52,9 @@ const (
 	idleTimeout = 5 * time.Minute
 )
 
+// maxRequest is the size of the largest request's message in bytes.
+func (l Limits) maxRequest() int { return max(maxMessage, int(l.SpecBytes)+maxMessage/2) }
+
 // newServer returns the gRPC server with all services, and their health. It asks who calls, before requests arrive and
 // again after, validates requests, recovers from panics, counts calls and logs.
 func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
@@ -74,7 +77,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	}
 	server := grpc.NewServer(
 		grpc.Creds(transport),
-		grpc.MaxRecvMsgSize(max(maxMessage, int(c.config.Limits.SpecBytes)+maxMessage/2)),
+		grpc.MaxRecvMsgSize(c.config.Limits.maxRequest()),
 		grpc.ForceServerCodecV2(newBoundedCodec()),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),

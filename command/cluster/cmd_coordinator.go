@@ -23,7 +23,8 @@ import (
 
 // coordinatorOptions are the flags of coordinator that Config does not have.
 type coordinatorOptions struct {
-	listen     string
+	listen, http string
+
 	durability node.DirectoryFlags
 	server     *node.ServerOptions
 	data       *node.DataOptions
@@ -51,6 +52,7 @@ commands the addresses of all nodes, separated by commas. See: trellis cluster -
 With --certificate and --authority, all connections are encrypted, and everybody needs a certificate or a token: see
 trellis certificates --help. Other machines can connect only then, or with --insecure.`,
 		Example: `  trellis coordinator
+  trellis coordinator --http 127.0.0.1:8080          # with the web page and the API over HTTP
   trellis coordinator --listen a:7070 --authority certificates/authority.crt --certificate certificates/node-a.crt
   trellis coordinator --listen :7070 --insecure      # on a network of trusted machines
   trellis coordinator --listen :7070 --insecure --join first:7070 --artifacts s3://bucket/trellis`,
@@ -64,6 +66,8 @@ trellis certificates --help. Other machines can connect only then, or with --ins
 	log := cli.LogFlags(cmd, "info")
 	flags := cmd.Flags()
 	flags.StringVar(&options.listen, "listen", client.DefaultAddress, "`address` to listen on")
+	flags.StringVar(&options.http, "http", "",
+		"`address` to serve the web page and the API as JSON over HTTP on, for example 127.0.0.1:8080")
 	flags.StringVar(&config.TLS.Authority, "authority", "",
 		"`file` with the certificate of the authority that signs those of nodes, workers and people")
 	flags.StringVar(&config.TLS.Certificate, "certificate", "", "`file` with this node's certificate")
@@ -132,7 +136,7 @@ func serve(
 		config.Registerer = registry
 	}
 	c, err := node.Open(ctx, config, node.Place{
-		Listen: options.listen, Insecure: options.server.Insecure, Data: options.data,
+		Listen: options.listen, HTTP: options.http, Insecure: options.server.Insecure, Data: options.data,
 	})
 	if err != nil {
 		return err
@@ -187,9 +191,13 @@ func announce(ctx context.Context, env *cli.Environment, c *node.Coordinator, co
 			c.Advertise)
 	}
 	target := c.Advertise + connectionFlags(config, c.Advertise)
+	page := ""
+	if c.Link != "" {
+		page = fmt.Sprintf("Web page:         %s/ (API: %s/api)\n", c.Link, c.Link)
+	}
 	fmt.Fprintf(env.Err, "The coordinator listens on %s.\n%s\n%sConnect workers:  trellis worker --coordinator %s\n"+
-		"Submit a study:   trellis submit --coordinator %s SPEC\n", c.Address, c.Directory.Describe(), waits, target,
-		target)
+		"Submit a study:   trellis submit --coordinator %s SPEC\n%s", c.Address, c.Directory.Describe(), waits, target,
+		target, page)
 }
 
 // connectionFlags are the flags that workers and commands need to connect to a coordinator at an address.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"net"
 
 	"trellis/command/exit"
 	"trellis/coordinator"
@@ -9,10 +10,11 @@ import (
 
 // Place says where a coordinator listens and where it finds what it needs.
 type Place struct {
-	// Listen is the address to listen on. One that other machines can reach takes TLS or Insecure.
-	Listen   string
-	Insecure bool
-	Data     *DataOptions
+	// Listen is the address to listen on, and HTTP that for the page and the API over HTTP, empty for none. One that other
+	// machines can reach takes TLS or Insecure.
+	Listen, HTTP string
+	Insecure     bool
+	Data         *DataOptions
 	// DirectoryFlag is the flag that has named the data directory; empty for --data.
 	DirectoryFlag string
 }
@@ -21,7 +23,9 @@ type Place struct {
 type Coordinator struct {
 	// Address is where it listens, Advertise how others are to call it.
 	Address, Advertise string
-	Directory          Directory
+	// Link is where the page and the API over HTTP are, empty for nowhere: https://host:8080.
+	Link      string
+	Directory Directory
 
 	dataSets *dataSets
 	server   *coordinator.Coordinator
@@ -34,20 +38,7 @@ func Open(ctx context.Context, config coordinator.Config, place Place) (*Coordin
 		return nil, err
 	}
 	if !config.TLS.Given() {
-		host, err := hostOf("listen", place.Listen)
-		if err != nil {
-			return nil, err
-		}
-		local, err := isLoopback(ctx, host)
-		if err != nil {
-			return nil, exit.Usagef("--listen %s: %w", place.Listen, err)
-		}
-		// Anybody could run any program on all workers.
-		config.NoPrograms = !local
-	}
-	if !place.Insecure && !config.TLS.Given() {
-		if err := checkLoopback(ctx, "listen", place.Listen, "set --certificate and --authority (see trellis "+
-			"certificates --help); to let everybody who reaches the port do everything, add --insecure"); err != nil {
+		if config.NoPrograms, err = place.isOpen(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -58,25 +49,80 @@ func Open(ctx context.Context, config coordinator.Config, place Place) (*Coordin
 	if config.Advertise == "" {
 		config.Advertise = reachableAddress(listener)
 	}
+	opened := &Coordinator{Address: listener.Addr().String(), Advertise: config.Advertise, dataSets: dataSets}
+	if err := opened.open(ctx, config, place, listener); err != nil {
+		listener.Close()
+		return nil, err
+	}
+	return opened, nil
+}
+
+// open makes the coordinator ready that listens on a listener.
+func (c *Coordinator) open(
+	ctx context.Context, config coordinator.Config, place Place, listener net.Listener,
+) (err error) {
 	if err := checkCertificate(config.TLS, config.Advertise); err != nil {
-		listener.Close()
-		return nil, err
+		return err
 	}
-	directory, err := openDirectory(config.Data, place.DirectoryFlag)
-	if err != nil {
-		listener.Close()
-		return nil, err
+	if place.HTTP != "" {
+		if config.HTTP, err = listen(ctx, "http", place.HTTP); err != nil {
+			return err
+		}
+		defer func() {
+			if err != nil {
+				config.HTTP.Close()
+			}
+		}()
+		c.Link = linkTo(config)
 	}
-	config.Data = directory.Path
-	server, err := coordinator.New(config, listener, dataSets)
-	if err != nil {
-		listener.Close()
-		return nil, directory.explainLog(err)
+	if c.Directory, err = openDirectory(config.Data, place.DirectoryFlag); err != nil {
+		return err
 	}
-	return &Coordinator{
-		Address: listener.Addr().String(), Advertise: config.Advertise, Directory: directory, dataSets: dataSets,
-		server: server,
-	}, nil
+	config.Data = c.Directory.Path
+	c.server, err = coordinator.New(config, listener, c.dataSets)
+	return c.Directory.explainLog(err)
+}
+
+// isOpen says whether other machines reach the coordinator, where nobody is asked who they are: then anybody could run any
+// program on all workers. It refuses that without --insecure.
+func (p Place) isOpen(ctx context.Context) (open bool, err error) {
+	for _, one := range [][2]string{{"listen", p.Listen}, {"http", p.HTTP}} {
+		flag, address := one[0], one[1]
+		if flag == "http" && address == "" {
+			continue
+		}
+		host, err := hostOf(flag, address)
+		if err != nil {
+			return false, err
+		}
+		local, err := isLoopback(ctx, host)
+		if err != nil {
+			return false, exit.Usagef("--%s %s: %w", flag, address, err)
+		}
+		open = open || !local
+		if p.Insecure {
+			continue
+		}
+		if err := checkLoopback(ctx, flag, address, "set --certificate and --authority (see trellis "+
+			"certificates --help); to let everybody who reaches the port do everything, add --insecure"); err != nil {
+			return false, err
+		}
+	}
+	return open, nil
+}
+
+// linkTo returns where people find the page of a coordinator. A certificate is for the host at which others reach it.
+func linkTo(config coordinator.Config) string {
+	address := reachableAddress(config.HTTP)
+	if !config.TLS.Given() {
+		return "http://" + address
+	}
+	if host, _, err := net.SplitHostPort(config.Advertise); err == nil {
+		if _, port, err := net.SplitHostPort(address); err == nil {
+			address = net.JoinHostPort(host, port)
+		}
+	}
+	return "https://" + address
 }
 
 // AwaitOpen waits until the coordinator has opened its log, and returns how many nodes its cluster has: none if it waits to

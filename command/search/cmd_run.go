@@ -163,6 +163,7 @@ func runStudies(
 		fmt.Fprintf(env.Err, "The coordinator listens on %s, with %s of %s. From another terminal: trellis trials "+
 			"%s --coordinator %s\n", local.Address, output.Count(uint64(options.Workers), "worker"),
 			output.Count(uint64(options.Slots), "slot"), specs[0].GetName(), local.Address)
+		fmt.Fprintf(env.Err, "Web page: %s/ (API: %s/api)\n", local.Link, local.Link)
 		return followAll(env, local, c, specs, options)
 	})
 }

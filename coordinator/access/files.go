@@ -135,9 +135,9 @@ func (c *Certificates) Close() {
 	c.provider.Close()
 }
 
-// Server returns the configuration of connections that others open: TLS 1.3 with a certificate of theirs if they have one,
-// which is verified. Who has none has to send a token.
-func (c *Certificates) Server() *tls.Config {
+// Server returns the configuration of connections that others open and that speak one of the protocols: TLS 1.3 with a
+// certificate of theirs if they have one, which is verified. Who has none has to send a token.
+func (c *Certificates) Server(protocols ...string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -146,7 +146,7 @@ func (c *Certificates) Server() *tls.Config {
 				return nil, fmt.Errorf("read the certificates: %w", err)
 			}
 			return &tls.Config{
-				MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"},
+				MinVersion: tls.VersionTLS13, NextProtos: protocols,
 				Certificates: material.Certs, ClientCAs: material.Roots, ClientAuth: tls.VerifyClientCertIfGiven,
 				// A resumed session would outlive a change of the authorities.
 				SessionTicketsDisabled: true,

@@ -110,9 +110,23 @@ func Listen(
 }
 
 // Accept returns the next connection that is not closed at once.
-func (c *Listener) Accept() (net.Conn, error) {
+func (c *Listener) Accept() (net.Conn, error) { return c.accept(c.Listener) }
+
+// Another returns another listener, whose connections count as this one's do.
+func (c *Listener) Another(listener net.Listener) net.Listener { return another{listener, c} }
+
+// another is a listener whose connections count as those of the first.
+type another struct {
+	net.Listener
+	first *Listener
+}
+
+// Accept returns the next connection that is not closed at once.
+func (a another) Accept() (net.Conn, error) { return a.first.accept(a.Listener) }
+
+func (c *Listener) accept(from net.Listener) (net.Conn, error) {
 	for {
-		conn, err := c.Listener.Accept()
+		conn, err := from.Accept()
 		if err != nil {
 			return nil, err
 		}

@@ -165,8 +165,8 @@ func (u *Unread) victim(host string, each bool) *Conn {
 // messageHead is the size of what gRPC writes before each message.
 const messageHead = 5
 
-// sizeOf is how many bytes of a connection's data a message takes.
-func sizeOf(message any) int64 {
+// SizeOf is how many bytes of a connection's data a message takes.
+func SizeOf(message any) int64 {
 	if message, ok := message.(proto.Message); ok {
 		return messageHead + int64(proto.Size(message))
 	}
@@ -179,7 +179,7 @@ func (u *Unread) CountUnary(
 ) (any, error) {
 	response, err := handler(ctx, request)
 	if err == nil {
-		err = u.sent(Of(PeerOf(ctx)), sizeOf(response), u.forwarded(ctx))
+		err = u.sent(Of(PeerOf(ctx)), SizeOf(response), u.forwarded(ctx))
 	}
 	return response, err
 }
@@ -201,7 +201,7 @@ type countedStream struct {
 
 // SendMsg sends a message, which counts from the moment that it waits for the client.
 func (s *countedStream) SendMsg(message any) error {
-	bytes := sizeOf(message)
+	bytes := SizeOf(message)
 	if err := s.unread.sent(s.conn, bytes, s.forwarded); err != nil {
 		return err
 	}

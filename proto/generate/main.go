@@ -1,6 +1,6 @@
-// Generate writes the sources of buf/validate/validate.proto and google/api/annotations.proto, which our .proto files import.
-// It makes them from the descriptors in the Go modules of these, so that buf need not fetch them from its registry. Its one
-// argument is the folder to write under.
+// Generate writes the sources of buf/validate/validate.proto and google/api/annotations.proto, which our .proto files
+// import. It makes them from the descriptors in the Go modules of these, so that buf need not fetch them from its
+// registry. Its one argument is the folder to write under.
 package main
 
 import (

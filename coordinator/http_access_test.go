@@ -1,0 +1,212 @@
+package coordinator
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+
+	"trellis/coordinator/access"
+	"trellis/coordinator/web"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// listenHTTP returns a listener for Config.HTTP.
+func listenHTTP(t *testing.T) net.Listener {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listener
+}
+
+// httpClient is a client with a certificate or none. Its requests have a token, if there is one.
+func (s *secured) httpClient(certificate access.Files, secret string) *http.Client {
+	s.Helper()
+	content, err := os.ReadFile(s.own.files("authority").Authority)
+	if err != nil {
+		s.Fatal(err)
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: x509.NewCertPool()}
+	config.RootCAs.AppendCertsFromPEM(content)
+	if certificate.Certificate != "" {
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return &s.own.pair(certificate)[0], nil
+		}
+	}
+	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
+	s.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: withToken{transport, secret}}
+}
+
+// withToken adds a token to requests.
+type withToken struct {
+	http.RoundTripper
+	secret string
+}
+
+func (w withToken) RoundTrip(r *http.Request) (*http.Response, error) {
+	if w.secret != "" {
+		r.Header.Set("Authorization", bearer+w.secret)
+	}
+	return w.RoundTripper.RoundTrip(r)
+}
+
+// inPath matches what stands for a value in a path.
+var inPath = regexp.MustCompile(`\{\w+\}`)
+
+// problem is an answer that is an error.
+type problem struct {
+	Type, Title, Detail, Code string
+	Status                    int
+	Errors                    []struct {
+		Field, Detail string
+		Line, Column  int
+	}
+}
+
+// callHTTP makes an empty call of a route and returns what it ends with, as call does.
+func callHTTP(t *testing.T, client *http.Client, base string, route web.Route) codes.Code {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), route.Verb,
+		base+inPath.ReplaceAllString(route.Path, strings.Repeat("0", 64)), http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return codes.Unavailable
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusOK {
+		return codes.OK
+	}
+	var p problem
+	if err := json.NewDecoder(response.Body).Decode(&p); err != nil || p.Status != response.StatusCode || p.Detail == "" {
+		t.Fatalf("%s %s: an error without its problem: %+v, %v", route.Verb, route.Path, p, err)
+	}
+	var code codes.Code
+	if err := code.UnmarshalJSON([]byte(`"` + p.Code + `"`)); err != nil {
+		t.Fatalf("%s %s: %v", route.Verb, route.Path, err)
+	}
+	return code
+}
+
+// Every call over HTTP, for every role by certificate and by token, and for who has neither or one that is good no more: the
+// same as over gRPC.
+func TestAccessMatrixOverHTTP(t *testing.T) {
+	own, other := newAuthority(t), newAuthority(t)
+	listener := listenHTTP(t)
+	s := startSecured(t, own, Config{HTTP: listener})
+	routes, err := web.Routes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := "https://" + listener.Addr().String()
+	for name, its := range s.matrixCallers(other) {
+		client := s.httpClient(its.certificate, its.secret)
+		for _, route := range routes {
+			its.check(t, name, methodsByName[route.Method], callHTTP(t, client, base, route))
+		}
+	}
+}
+
+// What people call is served over HTTP, and what only workers and nodes use is not. A new method has to be in one of the two.
+func TestWhatIsServedOverHTTP(t *testing.T) {
+	routes, err := web.Routes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := map[string]bool{}
+	for _, route := range routes {
+		served[route.Method] = true
+		if methodsByName[route.Method].may == 0 {
+			t.Errorf("%s has a path, but nobody may call it", route.Method)
+		}
+		changes := route.Verb != http.MethodGet
+		if readOnly := methodsByName[route.Method].may.has(trellisv1.Role_ROLE_VIEWER); changes == readOnly &&
+			!slices.Contains(readingChanges, route.Method) {
+			t.Errorf("%s %s: may a viewer: %v", route.Verb, route.Path, readOnly)
+		}
+	}
+	without := []string{
+		trellisv1.DataSetService_GetDataSet_FullMethodName, trellisv1.DataSetService_DownloadDataFile_FullMethodName,
+		trellisv1.WorkerService_Session_FullMethodName, trellisv1.ClusterService_Restore_FullMethodName,
+	}
+	for _, one := range methods {
+		ours := strings.HasPrefix(one.name, "/trellis.")
+		if want := ours && !slices.Contains(without, one.name); served[one.name] != want {
+			t.Errorf("%s is served over HTTP: %v", one.name, served[one.name])
+		}
+	}
+}
+
+// readingChanges are calls whose verb and roles don't go together: what submitters and admins read, and what changes nothing
+// but has a body.
+var readingChanges = []string{
+	trellisv1.StudyService_PlanStudy_FullMethodName, trellisv1.ArtifactService_HasArtifact_FullMethodName,
+	trellisv1.AccessService_ListTokens_FullMethodName, trellisv1.ClusterService_Backup_FullMethodName,
+}
+
+// No path reaches what has none: neither by gRPC's own names, nor by HTTP's ways of saying another method.
+func TestNoOtherWayIn(t *testing.T) {
+	own := newAuthority(t)
+	listener := listenHTTP(t)
+	s := startSecured(t, own, Config{HTTP: listener})
+	s.admin()
+	admin := s.httpClient(own.issue(trellisv1.Role_ROLE_ADMIN, "ann"), "")
+	base := "https://" + listener.Addr().String()
+	send := func(verb, path, contentType string, header ...string) int {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), verb, base+path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", contentType)
+		for i := 0; i < len(header); i += 2 {
+			request.Header.Set(header[i], header[i+1])
+		}
+		response, err := admin.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode
+	}
+	for _, method := range methods {
+		for _, contentType := range []string{"application/grpc", "application/grpc-web", "application/json", "application/proto"} {
+			if got := send(http.MethodPost, method.name, contentType); got != http.StatusMethodNotAllowed {
+				t.Errorf("POST %s as %s: %d", method.name, contentType, got)
+			}
+			if got := send(http.MethodPost, "/api/v1"+method.name, contentType); got != http.StatusNotFound {
+				t.Errorf("POST /api/v1%s as %s: %d", method.name, contentType, got)
+			}
+		}
+	}
+	// A form is what a page of another site can send.
+	if got := send(http.MethodPost, "/api/v1/studies/x", "application/x-www-form-urlencoded", "X-HTTP-Method-Override",
+		"DELETE"); got != http.StatusMethodNotAllowed {
+		t.Errorf("a POST that says it is a DELETE: %d", got)
+	}
+	if got := send(http.MethodPost, "/api/v1/models", "application/x-www-form-urlencoded"); got != http.StatusMethodNotAllowed {
+		t.Errorf("a POST where there is a GET: %d", got)
+	}
+	for _, key := range []string{"Trellis-Caller-Role", "Grpc-Metadata-Trellis-Caller-Role"} {
+		if got := send(http.MethodPost, "/api/v1/studies:plan", "application/json", key, "admin"); got != http.StatusBadRequest {
+			t.Errorf("a header that nodes send, %s, became one of the call: %d", key, got)
+		}
+	}
+}

@@ -1,0 +1,203 @@
+package web
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"trellis/coordinator/connection"
+)
+
+// authorizationKey is the only header that becomes metadata of a call. The server believes others of nodes alone, but a
+// request has no business with them.
+const authorizationKey = "authorization"
+
+// marshal writes messages with the names that specs and commands have.
+var marshal = protojson.MarshalOptions{UseProtoNames: true}
+
+// open opens a call on behalf of a request. From then on the server knows who calls, and counts and limits the call.
+func (s *Server) open(ctx context.Context, r *http.Request, route Route) (grpc.ClientStream, error) {
+	own := connOf(r.Context())
+	if own == nil {
+		return nil, status.Error(codes.Internal, "the connection of a request is not known")
+	}
+	client, err := own.calls()
+	if err != nil {
+		return nil, status.Errorf(codes.Unavailable, "connect to this coordinator: %v", err)
+	}
+	for _, authorization := range s.authorizations(r) {
+		ctx = metadata.AppendToOutgoingContext(ctx, authorizationKey, authorization)
+	}
+	// A stream makes unary calls too. It lets the server refuse the call before its request is sent.
+	return client.NewStream(ctx, &grpc.StreamDesc{
+		StreamName: string(route.descriptor.Name()), ServerStreams: true, ClientStreams: true,
+	}, route.Method)
+}
+
+// unary serves a call with one request and one response.
+func (s *Server) unary(w http.ResponseWriter, r *http.Request, route Route, path map[string]string) {
+	response := route.response.New().Interface()
+	if err := s.call(w, r, route, path, response); err != nil {
+		failEarly(w, r, err)
+		return
+	}
+	s.respond(w, r, response)
+}
+
+// call makes a call, and fills in its response. The server is asked before the request is read: it may refuse the call, or
+// say that there are too many.
+func (s *Server) call(
+	w http.ResponseWriter, r *http.Request, route Route, path map[string]string, response proto.Message,
+) error {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	stream, err := s.open(ctx, r, route)
+	if err != nil {
+		return err
+	}
+	received := make(chan error, 1)
+	go func() { received <- stream.RecvMsg(response) }()
+	request, err := s.readRequest(w, r, route, path, received)
+	if err != nil {
+		return refusal(stream, received, err)
+	}
+	if err := stream.SendMsg(request); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if err := stream.CloseSend(); err != nil {
+		return err
+	}
+	return <-received
+}
+
+// errRefused means that a call has ended before its request was read.
+var errRefused = errors.New("the call has ended")
+
+// readRequest reads a request, unless the call ends before that.
+func (s *Server) readRequest(
+	w http.ResponseWriter, r *http.Request, route Route, path map[string]string, received chan error,
+) (proto.Message, error) {
+	if route.body == "" {
+		return s.newRequest(w, r, route, path)
+	}
+	type result struct {
+		request proto.Message
+		err     error
+	}
+	read := make(chan result, 1)
+	go func() {
+		request, err := s.newRequest(w, r, route, path)
+		read <- result{request, err}
+	}()
+	timer := time.NewTimer(bodyTime)
+	defer timer.Stop()
+	select {
+	case its := <-read:
+		return its.request, its.err
+	case err := <-received:
+		received <- err
+		abandon(w)
+		<-read
+		return nil, errRefused
+	case <-timer.C:
+		abandon(w)
+		its := <-read
+		return its.request, its.err
+	}
+}
+
+// abandon ends the reading of a body. The connection ends with the answer.
+func abandon(w http.ResponseWriter) {
+	w.Header().Set("Connection", "close")
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+}
+
+const (
+	// lateBody and lateBodyTime bound what is read of a body after the answer, in bytes and time. A connection that is closed
+	// with unread data may lose the answer.
+	lateBody     = 64 << 20
+	lateBodyTime = 500 * time.Millisecond
+)
+
+// failEarly answers with an error, even if the body has not been read.
+func failEarly(w http.ResponseWriter, r *http.Request, err error) {
+	fail(w, err)
+	if r.ContentLength == 0 {
+		return
+	}
+	control := http.NewResponseController(w)
+	if control.Flush() == nil && control.SetReadDeadline(time.Now().Add(lateBodyTime)) == nil {
+		_, _ = io.CopyN(io.Discard, r.Body, lateBody)
+	}
+}
+
+// refusal returns why the server refuses a call whose request is wrong, or what is wrong with the request: who may not make
+// the call learns nothing else.
+func refusal(stream grpc.ClientStream, received chan error, wrong error) error {
+	// A call without a request is an internal error to the server, if it gets that far.
+	_ = stream.CloseSend()
+	err := <-received
+	switch code := status.Code(err); {
+	case errors.Is(wrong, errRefused), code == codes.Unauthenticated, code == codes.PermissionDenied,
+		code == codes.ResourceExhausted, code == codes.Unavailable:
+		return err
+	}
+	return wrong
+}
+
+// respond answers with a message as JSON. If the client has the same already, it is told so.
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, response proto.Message) {
+	defer s.taken(r, response)
+	body, err := marshal.Marshal(response)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, "write the response as JSON: %v", err)
+		return
+	}
+	body = append(body, '\n')
+	header := w.Header()
+	header.Set("Content-Type", jsonType)
+	if r.Method != http.MethodGet {
+		header.Set("Cache-Control", "no-store")
+		_, _ = w.Write(body)
+		return
+	}
+	sum := sha256.Sum256(body)
+	// A weak one, because it is the same with and without compression.
+	tag := `W/"` + hex.EncodeToString(sum[:12]) + `"`
+	header.Set("Etag", tag)
+	header.Set("Cache-Control", "private, no-cache")
+	if matches(r.Header.Get("If-None-Match"), tag) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	_, _ = w.Write(body)
+}
+
+// matches says whether a list of entity tags has a tag.
+func matches(list, tag string) bool {
+	for one := range strings.SplitSeq(list, ",") {
+		if one = strings.TrimSpace(one); one == "*" || strings.TrimPrefix(one, "W/") == strings.TrimPrefix(tag, "W/") {
+			return true
+		}
+	}
+	return false
+}
+
+// taken says that the client has taken a message, or never will: it does not count as unread any more.
+func (s *Server) taken(r *http.Request, message proto.Message) {
+	if own := connOf(r.Context()); own != nil {
+		connection.Of(own.RemoteAddr()).Written(connection.SizeOf(message))
+	}
+}
