@@ -54,7 +54,7 @@ var mayImport = map[string]string{
 	"command/golden":                       "",
 	"command/manual":                       "command",
 	"command/mutants":                      "",
-	"command/node":                         "command/cli command/client command/exit command/spec coordinator coordinator/access coordinator/replication proto/trellis/v1 trainer trainer/dataset worker worker/scratch",
+	"command/node":                         "command/cli command/client command/exit command/spec coordinator coordinator/access coordinator/replication proto/trellis/v1 results/page trainer trainer/dataset worker worker/scratch",
 	"command/output":                       "command/exit proto/trellis/v1 results/grid",
 	"command/programs":                     "command/cli command/client command/configuration command/describe command/exit command/output command/spec proto/template proto/trellis/v1 results/grid results/lattice results/lifecycle results/spelling results/trajectory worker worker/archive worker/capacity worker/program worker/scratch",
 	"command/progress":                     "command/cli command/client command/describe command/output proto/trellis/v1 results/grid results/lifecycle results/trajectory",

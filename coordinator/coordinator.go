@@ -90,7 +90,7 @@ type Config struct {
 	// HTTP is a listener on which the API is served as JSON over HTTP, with the web page, and which Serve closes. Default:
 	// none.
 	HTTP net.Listener
-	// Page is the built web page. Default: a binary without it says so in its place.
+	// Page has the files of the web page, whose entry is index.html. Default: there is none.
 	Page fs.FS
 	// TLS are the files with which connections are encrypted and others' certificates checked. With TLS, each call needs
 	// a token or a client certificate, and a role that may call its method. Default: no encryption, and everybody may do

@@ -6,6 +6,7 @@ import (
 
 	"trellis/command/exit"
 	"trellis/coordinator"
+	"trellis/results/page"
 )
 
 // Place says where a coordinator listens and where it finds what it needs.
@@ -73,6 +74,7 @@ func (c *Coordinator) open(
 				config.HTTP.Close()
 			}
 		}()
+		config.Page, _ = page.Files()
 		c.Link = linkTo(config)
 	}
 	if c.Directory, err = openDirectory(config.Data, place.DirectoryFlag); err != nil {

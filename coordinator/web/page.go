@@ -7,17 +7,6 @@ import (
 	"strings"
 )
 
-// withoutPage is what a binary shows that was built without the page.
-const withoutPage = `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Trellis</title>
-<h1>Trellis</h1>
-<p>This binary was built without the web page: build it with Node installed, with <code>make</code>.</p>
-<p>Everything else works. The API is at <a href="/api">/api</a>.</p>
-</html>
-`
-
 // page serves the web page. Its views have addresses of their own, which are no files: the page itself reads them.
 func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -31,8 +20,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.config.Page == nil {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write([]byte(withoutPage))
+		refuse(w, http.StatusNotFound, "this coordinator has no web page: its API is at /api")
 		return
 	}
 	w.Header().Set("Cache-Control", "no-cache")

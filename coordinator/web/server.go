@@ -43,7 +43,7 @@ type Config struct {
 	Hosts []string
 	// MaxBody bounds a body of JSON in bytes. Required.
 	MaxBody int64
-	// Page is the built web page, nil if this binary has none.
+	// Page has the files of the web page, whose entry is index.html. Default: there is none.
 	Page fs.FS
 	// Logger logs what is wrong with connections. Default: nothing is logged.
 	Logger *slog.Logger
