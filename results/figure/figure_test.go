@@ -80,6 +80,8 @@ func allFigures(t *testing.T) map[string]*Figure {
 	training, validation := testLosses(150)
 	f, err = Losses(training, validation, 142)
 	add("losses", f, err)
+	f, err = Curves("Curves", "A note.", "What it shows.", testCharts())
+	add("curves", f, err)
 	return all
 }
 
