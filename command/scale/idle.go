@@ -21,41 +21,56 @@ func idle(ctx context.Context, l *lab, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	coordinator, err := l.startCoordinator(ctx, "--lease", lease.String(), "--limits",
-		fmt.Sprintf("sessions=%[1]d,sessions-each=%[1]d,calls=%[2]d,calls-each=%[2]d", *workers+1, 2**workers+100))
+	_, err := l.watchIdle(ctx, waiting{*workers, *each, *sessions, *watch, *lease})
+	return err
+}
+
+// waiting is a crowd of workers that get nothing, and how long they are watched.
+type waiting struct {
+	workers, each, sessions int
+	watch, lease            time.Duration
+}
+
+// watchIdle connects workers and returns what they cost.
+func (l *lab) watchIdle(ctx context.Context, its waiting) (figures idleFigures, err error) {
+	coordinator, err := l.startCoordinator(ctx, "--lease", its.lease.String(), "--limits",
+		fmt.Sprintf("sessions=%[1]d,sessions-each=%[1]d,calls=%[2]d,calls-each=%[2]d", its.workers+1,
+			2*its.workers+100))
 	if err != nil {
-		return err
+		return figures, err
 	}
 	_, before := coordinator.memory()
-	for first := 0; first < *workers; first += *each {
+	for first := 0; first < its.workers; first += its.each {
 		if _, err := l.startCrowd(crowd{
-			address: l.address, first: first, count: min(*each, *workers-first), sessions: *sessions, slots: 1,
+			address: l.address, first: first, count: min(its.each, its.workers-first), sessions: its.sessions, slots: 1,
 		}); err != nil {
-			return err
+			return figures, err
 		}
 	}
 	start := time.Now()
-	if err := l.awaitWorkers(ctx, *workers); err != nil {
-		return err
+	if err := l.awaitWorkers(ctx, its.workers); err != nil {
+		return figures, err
 	}
-	fmt.Fprintf(l.out, "%d workers connected after %v\n", *workers, time.Since(start).Round(time.Second))
+	fmt.Fprintf(l.out, "%d workers connected after %v\n", its.workers, time.Since(start).Round(time.Second))
 	l.record(coordinator)
-	used, from, loaded := coordinator.processorTime(), time.Now(), load()
+	used, from := coordinator.processorTime(), time.Now()
+	figures = idleFigures{taken: takenNow(), Workers: its.workers}
 	select {
-	case <-time.After(*watch):
+	case <-time.After(its.watch):
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return figures, context.Cause(ctx)
 	}
 	took := time.Since(from)
 	used = coordinator.processorTime() - used
 	now, _ := coordinator.memory()
-	fmt.Fprintf(l.out, "%d idle workers, lease %v, for %v: %.3f of a core, %.1f kB a worker, load %s\n", *workers,
-		*lease, took.Round(time.Second), used.Seconds()/took.Seconds(), float64(now-before)/1e3/float64(*workers),
-		loaded)
-	if err := l.awaitWorkers(ctx, *workers); err != nil {
-		return err
+	figures.Cores = used.Seconds() / took.Seconds()
+	figures.BytesEach = float64(max(0, now-before)) / float64(its.workers)
+	fmt.Fprintf(l.out, "%d idle workers, lease %v, for %v: %.3f of a core, %.1f kB a worker, load %s\n", its.workers,
+		its.lease, took.Round(time.Second), figures.Cores, figures.BytesEach/1e3, figures.Load)
+	if err := l.awaitWorkers(ctx, its.workers); err != nil {
+		return figures, err
 	}
-	return l.checkLogs("worker lost", "session: ")
+	return figures, l.checkLogs("worker lost", "session: ")
 }
 
 // checkLogs fails if a process has written one of the texts.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -22,6 +23,9 @@ import (
 
 // patience is how long a process may take to serve, and workers to connect.
 const patience = 2 * time.Minute
+
+// soon is after which time a coordinator is asked again whether it serves.
+const soon = 20 * time.Millisecond
 
 // lab has the processes of one measurement, and a folder for their data and logs.
 type lab struct {
@@ -53,6 +57,12 @@ func newLab(binary, dir string, profile time.Duration, out io.Writer) (*lab, err
 		err = os.MkdirAll(dir, 0o700)
 	}
 	return l, err
+}
+
+// within returns a lab for one more measurement, with processes and data of its own. They go when it is closed.
+func (l *lab) within() (*lab, error) {
+	dir, err := os.MkdirTemp(l.dir, "one-")
+	return &lab{binary: l.binary, dir: dir, temporary: true, profile: l.profile, out: l.out}, err
 }
 
 // close ends all processes and removes the data.
@@ -100,27 +110,52 @@ func (l *lab) launch(p *process) error {
 // startCoordinator starts a durable coordinator, and waits until it serves.
 func (l *lab) startCoordinator(ctx context.Context, args ...string) (*process, error) {
 	l.address = freeAddress()
-	p, err := l.start("coordinator", append([]string{
-		"coordinator", "--listen", l.address, "--data", filepath.Join(l.dir, "data"),
-	}, args...)...)
+	p, err := l.start("coordinator", l.coordinatorCommand(args...)...)
 	if err != nil {
 		return nil, err
 	}
+	// A coordinator that is started is waited for without long pauses.
 	if l.conn, err = grpc.NewClient(l.address, grpc.WithNoProxy(),
-		grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{BaseDelay: soon, Multiplier: 1, MaxDelay: soon}, MinConnectTimeout: time.Second,
+		})); err != nil {
 		return nil, err
 	}
 	l.studies = trellisv1.NewStudyServiceClient(l.conn)
-	return p, eventually(ctx, func() error {
+	return p, eventually(ctx, soon, func() error {
 		_, err := l.studies.ListStudies(ctx, &trellisv1.ListStudiesRequest{})
 		return err
 	})
 }
 
+func (l *lab) coordinatorCommand(args ...string) []string {
+	return append([]string{"coordinator", "--listen", l.address, "--data", filepath.Join(l.dir, "data")}, args...)
+}
+
+// restart ends all processes at once, as a loss of power does, and starts the coordinator again. It returns how long that
+// took until the coordinator said what a study's best trial is.
+func (l *lab) restart(ctx context.Context, study string, args ...string) (time.Duration, error) {
+	for _, p := range l.processes {
+		_ = p.Process.Kill() // It may have ended.
+		_ = p.Wait()
+	}
+	l.processes = nil
+	start := time.Now()
+	if _, err := l.start("coordinator-again", l.coordinatorCommand(args...)...); err != nil {
+		return 0, err
+	}
+	trials := trellisv1.NewTrialServiceClient(l.conn)
+	err := eventually(ctx, soon, func() error {
+		_, err := trials.GetBestTrial(ctx, &trellisv1.GetBestTrialRequest{Study: study})
+		return err
+	})
+	return time.Since(start), err
+}
+
 // awaitWorkers waits until so many workers are ready, and none has been lost.
 func (l *lab) awaitWorkers(ctx context.Context, want int) error {
 	workers := trellisv1.NewWorkerServiceClient(l.conn)
-	return eventually(ctx, func() error {
+	return eventually(ctx, 50*time.Millisecond, func() error {
 		states := map[trellisv1.WorkerState]int{}
 		request := &trellisv1.ListWorkersRequest{PageSize: 1000}
 		for {
@@ -177,8 +212,8 @@ func download(url, path string) error {
 	return os.WriteFile(path, content, 0o600)
 }
 
-// eventually repeats f until it succeeds.
-func eventually(ctx context.Context, f func() error) error {
+// eventually repeats f after every step until it succeeds.
+func eventually(ctx context.Context, step time.Duration, f func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
@@ -187,7 +222,7 @@ func eventually(ctx context.Context, f func() error) error {
 			return nil
 		}
 		select {
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(step):
 		case <-ctx.Done():
 			return fmt.Errorf("gave up: %w", err)
 		}

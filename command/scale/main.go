@@ -22,12 +22,15 @@ func main() {
 	}
 }
 
-// measurements are what can be measured, by name. Each reads its own flags.
+// measurements are what can be measured, and what can be made of it, by name. Each reads its own flags.
 var measurements = map[string]func(ctx context.Context, lab *lab, args []string) error{
 	"throughput": throughput,
 	"idle":       idle,
 	"latency":    latency,
+	"curves":     curves,
 	"peers":      peers,
+	"figure":     picture,
+	"table":      table,
 }
 
 // run measures what the arguments name.
@@ -41,7 +44,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	measure := measurements[flags.Arg(0)]
 	if measure == nil {
-		return fmt.Errorf("unknown measurement %q: must be one of throughput, idle, latency, peers", flags.Arg(0))
+		return fmt.Errorf("unknown measurement %q: must be one of throughput, idle, latency, curves, peers, figure, table", flags.Arg(0))
 	}
 	lab, err := newLab(*binary, *dir, *profile, out)
 	if err != nil {

@@ -24,40 +24,65 @@ func throughput(ctx context.Context, l *lab, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	_, _, err := l.train(ctx, training{trials: *trials, epochs: *epochs, workers: *workers, slots: *slots})
+	return err
+}
+
+// training is a study that is trained, and who trains it.
+type training struct {
+	trials, epochs int
+	// slots are of each worker.
+	workers, slots int
+}
+
+// studyName is the study that is trained.
+const studyName = "scale"
+
+// train creates a study, trains it to its end and returns what that took, and the coordinator. The study waits until the
+// workers are there.
+func (l *lab) train(ctx context.Context, its training) (sizeFigures, *process, error) {
+	figures := sizeFigures{taken: takenNow(), Trials: its.trials, Epochs: its.epochs}
 	coordinator, err := l.startCoordinator(ctx)
 	if err != nil {
-		return err
+		return figures, nil, err
 	}
-	var its []*process
-	for n := range *workers {
-		p, err := l.start(fmt.Sprint("worker-", n+1), "worker", "--coordinator", l.address,
-			"--slots", strconv.Itoa(*slots), "--cache-dir", filepath.Join(l.dir, "cache"))
-		if err != nil {
-			return err
-		}
-		its = append(its, p)
-	}
-	if err := l.awaitWorkers(ctx, *workers); err != nil {
-		return err
-	}
-	l.record(append(its, coordinator)...)
-	fmt.Fprintf(l.out, "%d trials of %d epochs, %d workers of %d slots, load %s\n", *trials, *epochs, *workers, *slots,
-		load())
+	before, _ := coordinator.memory()
 	start := time.Now()
-	if _, err := l.studies.CreateStudy(ctx, &trellisv1.CreateStudyRequest{Spec: syntheticStudy("scale", *trials,
-		*epochs, 0)}); err != nil {
-		return err
+	if _, err := l.studies.CreateStudy(ctx, &trellisv1.CreateStudyRequest{
+		Spec: syntheticStudy(studyName, its.trials, its.epochs, 0),
+	}); err != nil {
+		return figures, nil, err
 	}
-	fmt.Fprintf(l.out, "created after %v\n", time.Since(start).Round(time.Millisecond))
-	if err := l.followTenths(ctx, "scale", coordinator, its); err != nil {
-		return err
+	figures.CreateSeconds = time.Since(start).Seconds()
+	after, _ := coordinator.memory()
+	figures.CreateBytes = max(0, after-before)
+	if _, err := l.studies.PauseStudy(ctx, &trellisv1.PauseStudyRequest{Study: studyName}); err != nil {
+		return figures, nil, err
 	}
-	bytes, err := diskUse(filepath.Join(l.dir, "data"))
-	if err != nil {
-		return err
+	var workers []*process
+	for n := range its.workers {
+		p, err := l.start(fmt.Sprint("worker-", n+1), "worker", "--coordinator", l.address,
+			"--slots", strconv.Itoa(its.slots), "--cache-dir", filepath.Join(l.dir, "cache"))
+		if err != nil {
+			return figures, nil, err
+		}
+		workers = append(workers, p)
 	}
-	fmt.Fprintf(l.out, "disk: %d MB, %d bytes a trial\n", bytes>>20, bytes/int64(*trials))
-	return nil
+	if err := l.awaitWorkers(ctx, its.workers); err != nil {
+		return figures, nil, err
+	}
+	l.record(append(workers, coordinator)...)
+	fmt.Fprintf(l.out, "%d trials of %d epochs, %d workers of %d slots, load %s\n", its.trials, its.epochs, its.workers,
+		its.slots, figures.Load)
+	fmt.Fprintf(l.out, "created in %.0f ms with %.1f MB\n", figures.CreateSeconds*1e3,
+		float64(figures.CreateBytes)/(1<<20))
+	if err := l.followTenths(ctx, studyName, coordinator, workers, &figures); err != nil {
+		return figures, nil, err
+	}
+	figures.DiskBytes, err = diskUse(filepath.Join(l.dir, "data"))
+	fmt.Fprintf(l.out, "disk: %d MB, %d bytes a trial\n", figures.DiskBytes>>20,
+		figures.DiskBytes/int64(its.trials))
+	return figures, coordinator, err
 }
 
 // stretch is what has been done and used at some moment.
@@ -67,21 +92,23 @@ type stretch struct {
 	coordinator, workers time.Duration
 }
 
-// followTenths prints a line for each tenth of a study as it is trained, and one for all of it.
-func (l *lab) followTenths(ctx context.Context, study string, coordinator *process, workers []*process) error {
+// followTenths starts a study that waits, and prints a line for each tenth of it as it is trained, and one for all of it.
+// It adds to the figures what it took.
+func (l *lab) followTenths(
+	ctx context.Context, study string, coordinator *process, workers []*process, figures *sizeFigures,
+) error {
 	look := func() (stretch, uint64, error) {
+		// Taken before: the first answer about a study that has ended may take longer, and is none of its training.
+		s := stretch{at: time.Now(), coordinator: coordinator.processorTime()}
+		for _, worker := range workers {
+			s.workers += worker.processorTime()
+		}
 		response, err := l.studies.GetStudy(ctx, &trellisv1.GetStudyRequest{Study: study})
 		if err != nil {
 			return stretch{}, 0, err
 		}
 		progress := response.GetStudy().GetProgress()
-		s := stretch{
-			at: time.Now(), trials: progress.GetTrialsSucceeded() + progress.GetTrialsDiverged(),
-			epochs: progress.GetEpochs(), coordinator: coordinator.processorTime(),
-		}
-		for _, worker := range workers {
-			s.workers += worker.processorTime()
-		}
+		s.trials, s.epochs = progress.GetTrialsSucceeded()+progress.GetTrialsDiverged(), progress.GetEpochs()
 		if failed := progress.GetTrialsFailed(); failed > 0 {
 			return s, 0, fmt.Errorf("%d trials have failed", failed)
 		}
@@ -91,20 +118,22 @@ func (l *lab) followTenths(ctx context.Context, study string, coordinator *proce
 	if err != nil {
 		return err
 	}
+	if _, err := l.studies.ResumeStudy(ctx, &trellisv1.ResumeStudyRequest{Study: study}); err != nil {
+		return err
+	}
 	fmt.Fprintln(l.out, "tenth  trials/s  reports/s  µs a trial: coordinator  workers  MB now  most")
 	line := func(name string, from, to stretch) {
-		seconds, trials := to.at.Sub(from.at).Seconds(), float64(to.trials-from.trials)
-		now, most := coordinator.memory()
-		fmt.Fprintf(l.out, "%5s  %8.0f  %9.0f  %23.0f  %7.0f  %6d  %4d\n", name, trials/seconds,
-			float64(to.epochs-from.epochs)/seconds, (to.coordinator-from.coordinator).Seconds()*1e6/trials,
-			(to.workers-from.workers).Seconds()*1e6/trials, now>>20, most>>20)
+		figures.measure(from, to)
+		figures.MemoryBytes, figures.PeakBytes = coordinator.memory()
+		fmt.Fprintf(l.out, "%5s  %8.0f  %9.0f  %23.0f  %7.0f  %6d  %4d\n", name, figures.TrialsPerSecond,
+			figures.ReportsPerSecond, figures.CoordinatorMicroseconds, figures.WorkersMicroseconds,
+			figures.MemoryBytes>>20, figures.PeakBytes>>20)
 	}
 	last, tenth := first, uint64(1)
 	for last.trials < all {
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		// A small study has ended after a tenth of a second.
+		if err := pause(ctx, min(100*time.Millisecond, max(5*time.Millisecond, time.Since(first.at)/50))); err != nil {
+			return err
 		}
 		now, _, err := look()
 		if err != nil {
@@ -114,10 +143,22 @@ func (l *lab) followTenths(ctx context.Context, study string, coordinator *proce
 			continue
 		}
 		line(fmt.Sprint(now.trials*10/all), last, now)
+		if now.trials == all && last.trials*10 >= 9*all {
+			figures.LastTenth = figures.TrialsPerSecond
+		}
 		last, tenth = now, now.trials*10/all+1
 	}
 	line("all", first, last)
 	return nil
+}
+
+// measure sets what was done between two moments.
+func (f *sizeFigures) measure(from, to stretch) {
+	trials := float64(to.trials - from.trials)
+	f.Seconds = to.at.Sub(from.at).Seconds()
+	f.TrialsPerSecond, f.ReportsPerSecond = trials/f.Seconds, float64(to.epochs-from.epochs)/f.Seconds
+	f.CoordinatorMicroseconds = (to.coordinator - from.coordinator).Seconds() * 1e6 / trials
+	f.WorkersMicroseconds = (to.workers - from.workers).Seconds() * 1e6 / trials
 }
 
 // syntheticStudy is a study of so many runs of so many epochs.
