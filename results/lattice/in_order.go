@@ -27,8 +27,8 @@ type Place struct {
 // InOrder returns the trials in the order of the levels, the first of which decides most, and then of their indexes. It begins
 // after a position: a number for each level, and an index. None is before all.
 //
-// It takes time for the axes of the levels, and for each trial that is looked at. Where a budget leaves trials out, it sorts
-// all that remain.
+// It takes time for the axes of the levels, and for each trial that is looked at. Where a budget, or where, leaves most
+// points out, it sorts all that remain.
 func (l *Lattice) InOrder(levels []Level, after []uint64) iter.Seq[Place] {
 	o := l.ordered(levels)
 	return func(yield func(Place) bool) {
@@ -36,7 +36,7 @@ func (l *Lattice) InOrder(levels []Level, after []uint64) iter.Seq[Place] {
 			place, milestone, ok := l.Find(index)
 			return !ok || yield(Place{index, place, milestone})
 		}
-		if !l.whole {
+		if l.sparse {
 			o.sorted(l.kept(), after, found)
 			return
 		}
@@ -267,7 +267,7 @@ func (h *positions) Pop() any { return nil }
 
 // Before returns the highest index of a trial below an index. ok is false if there is none.
 func (l *Lattice) Before(index uint64) (_ uint64, ok bool) {
-	if !l.whole {
+	if l.sparse {
 		kept := l.kept()
 		at, _ := slices.BinarySearch(kept, index)
 		if at == 0 {

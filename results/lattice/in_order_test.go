@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -84,4 +85,32 @@ func TestBefore(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Where few points are trials, those that are none are not looked at one by one, be it a budget that leaves them out or
+// where: here a ten-thousandth of 10^8 points remains, at the first indexes.
+func TestFewTrials(t *testing.T) {
+	study := gridOf(trellisv1.Order_ORDER_RANDOM, 100, 100, 10_000)
+	study.Spec.Where, study.Spec.Budget = "axis_0 == 1 && axis_1 == 1", &trellisv1.Budget{Trials: 20_000}
+	l, err := New(study)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if last, ok := l.Before(l.Indices()); !ok || last != 9_999 {
+		t.Errorf("the last trial is %d, %t", last, ok)
+	}
+	descending := []Level{{"axis_0", func(point *trellisv1.Parameters) uint64 {
+		number, _ := grid.Value(point, "axis_0").Numeric()
+		return 100 - uint64(number)
+	}}}
+	for at := range l.InOrder(descending, nil) {
+		if at.Index != 0 {
+			t.Errorf("the first trial is %d", at.Index)
+		}
+		break
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("takes %v", took)
+	}
 }

@@ -20,8 +20,9 @@ type Lattice struct {
 	shuffled *permutation
 	// within is what is within the budget, and all what there is without one.
 	within, all amount
-	// whole says that this is all.
-	whole bool
+	// whole says that this is all, and sparse that few of the points are trials within it: who looks for trials one
+	// after the other looks them up among kept, since to look at all points would take long.
+	whole, sparse bool
 
 	// kept are the indexes of the trials within the budget, in order.
 	kept func() []uint64
@@ -46,6 +47,9 @@ type runs interface {
 	// for their number.
 	stretches() (equal []stretch, all amount)
 }
+
+// fewTrials is how many points there are for each trial, at least, where trials are few.
+const fewTrials = 8
 
 // New returns the lattice of the spec that a study was created with, whose defaults are set. The study's data set,
 // numerics and pretrained weights have an influence on ids, and its name on a random order. Errors are those of
@@ -88,6 +92,7 @@ func newLattice(study *trellisv1.Study) (*Lattice, error) {
 	}
 	l.within, l.all = l.spend(spec.GetBudget(), equal, all), all
 	l.whole = l.within.runs == all.runs
+	l.sparse = !l.whole || all.trials < g.Size()/fewTrials
 	l.kept = sync.OnceValue(l.keptIndexes)
 	l.byID = sync.OnceValue(l.newIDIndex)
 	l.smallest = sync.OnceValue(l.findSmallest)
