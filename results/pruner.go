@@ -381,8 +381,11 @@ func (p *pruner) keepBest() (kept bool, err error) {
 	if !p.allEnded() || pruning.Stops(p.study.Spec) {
 		return false, nil
 	}
+	if before, err := p.endedBefore(); err != nil || before {
+		return false, err
+	}
 	var best handle
-	runs, err := p.change.sections.touched(p.catalog)
+	runs, err := p.change.sections.unsealed(p.catalog)
 	if err != nil {
 		return false, err
 	}
@@ -394,13 +397,54 @@ func (p *pruner) keepBest() (kept bool, err error) {
 			best = h
 		}
 	}
+
 	// If no run has an objective that is worth anything, none is the best.
 	if best.sectionEdit == nil || best.run().State != lifecycle.RunPruned ||
 		!listing.Finite(trajectory.BestOf(best.run())) {
 		return false, nil
 	}
+	if better, err := p.sealedBetter(best.run()); err != nil || better {
+		return false, err
+	}
 	best.endAttempt(lifecycle.Promote)
 	return true, nil
+}
+
+// endedBefore says whether all runs had ended before the change, and are what they were as far as the best is
+// concerned: it is not held then. Audits change runs of a study that has ended, a few at a time.
+func (p *pruner) endedBefore() (bool, error) {
+	before, err := first[*trellisv1.Study](p.change.reader, nil, tableStudies, indexID, textKey(p.study.Name))
+	if err != nil || before == nil || trajectory.OpenRuns(before.Progress) > 0 || p.ranked {
+		return false, err
+	}
+	ranking := listing.RankingOf(p.study.Spec)
+	for _, run := range p.inOrder {
+		if now := run.run(); run.was == nil || run.was.State != now.State ||
+			ranking.CompareObjectives(trajectory.BestOf(run.was), trajectory.BestOf(now)) != 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// sealedBetter says whether a run that is sealed, and stays so in the change, ranks before a held one. It reads one
+// after the other: all together would take the memory of a store without sealed sections.
+func (p *pruner) sealedBetter(held *trellisv1.Run) (bool, error) {
+	sections, err := p.change.sectionsOf(p.study.Name)
+	if err != nil {
+		return false, err
+	}
+	for section := range sections {
+		if section.sealed == nil || p.change.sections.byPlace[sectionPlace{section.study, section.number}] != nil {
+			continue
+		}
+		for slot := range section.size() {
+			if p.compareBest(section.run(p.catalog, slot), held) < 0 {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // compareBest ranks runs by their objectives, equal ones as they stand in the grid.

@@ -68,6 +68,26 @@ func newPool(t testing.TB, spec *trellisv1.StudySpec, slots uint32, curves []cur
 	return p
 }
 
+// newIndexedPool creates a study whose runs follow from the spec, and a worker. curveOf gives the validation losses of
+// the run at a place.
+func newIndexedPool(
+	t testing.TB, spec *trellisv1.StudySpec, slots uint32, runs int, curveOf func(place uint32) []float64,
+) *pool {
+	p := &pool{t: t, store: newStore(t), study: spec.Name, slots: slots, index: 2, curves: map[string]curve{}}
+	ok(t, p.store.CreateStudy(1, at(1), &trellisv1.Study{Name: spec.Name, Numerics: "1", Spec: spec}))
+	ok(t, p.store.SetWorker(2, at(2), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: slots}))
+	all, err := p.store.Snapshot().NextRuns(nil, runs)
+	ok(t, err)
+	if len(all) != runs {
+		t.Fatalf("the study has %d runs, not %d", len(all), runs)
+	}
+	for _, run := range all {
+		p.curves[run.Id] = curve{run: run, validation: curveOf(run.Place)}
+	}
+	return p
+}
+
 func (p *pool) next() uint64 { p.index++; return p.index }
 
 // train works until the study has ended.

@@ -3,6 +3,7 @@ package results
 import (
 	"cmp"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // TestPruningModel checks the store against the model where mostly stages end: with a replica that is restored now and
@@ -332,5 +334,70 @@ func TestPlacesOfPruning(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%v: runs in the order %s, want %s", test.pruning, got, test.want)
 		}
+	}
+}
+
+// TestASHAKeepsTheBestBesideSealed: half of the runs go on, among them all of a section, which is sealed when the last
+// run ends. The best of the other half is held, and goes on if it is better than what those have come to.
+func TestASHAKeepsTheBestBesideSealed(t *testing.T) {
+	const runs = 2*sectionSize + 4
+	for _, test := range []struct {
+		last      float64
+		succeeded uint64
+	}{{last: .5, succeeded: runs / 2}, {last: 2, succeeded: runs/2 + 1}} {
+		study := indexedStudy("s", 100, 3)
+		axes := study.Spec.Grid[0].Axes
+		axes["latent_dim"] = &trellisv1.Axis{Linear: &trellisv1.Range{From: 1, To: runs, Count: runs}}
+		axes["learning_rate"] = trellisv1.AxisOf(1)
+		study.Spec.Pruning, study.Spec.Order = ashaOf(2, 2), trellisv1.Order_ORDER_AS_WRITTEN
+		study.Spec.Objective = &trellisv1.Objective{Of: trellisv1.Objective_SUMMARY_LAST}
+		p := newIndexedPool(t, study.Spec, 1, runs, func(place uint32) []float64 {
+			good, poor := .3+float64(place)/1000, 1+float64(place)/1000
+			switch {
+			case place < sectionSize:
+				return []float64{good, good, test.last}
+			case place == runs-4, place == runs-3: // The last ones to end.
+				return []float64{good, good, 2}
+			}
+			return []float64{poor, poor, 1}
+		})
+		p.silent = true
+		p.train()
+		ended, err := p.store.Snapshot().Study(nil, "s")
+		ok(t, err)
+		if ended.State != lifecycle.StudyCompleted || ended.Progress.RunsSucceeded != test.succeeded {
+			t.Errorf("where the others come to %v, the study is %v with %v", test.last, ended.State, ended.Progress)
+		}
+		if sealed, err := p.store.Snapshot().hasSealed("s"); err != nil || !sealed {
+			t.Errorf("sealed: %t, %v", sealed, err)
+		}
+	}
+}
+
+// What is audited after a study has ended concerns a few runs, not all: they were looked at when the last one ended.
+func TestAuditsOfPrunedStudyReadFewRuns(t *testing.T) {
+	const count, epochs = 12_800, 2
+	study := indexedStudy("s", count, epochs)
+	study.Spec.Pruning, study.Spec.Audit = ashaOf(epochs, 2), 0.001
+	store := newStore(t)
+	ok(t, store.CreateStudy(1, at(1), study))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules, &trellisv1.Worker{
+		Name: "worker", State: lifecycle.WorkerReady, Slots: count,
+	}))
+	trainNext(t, store, "s", 3, count, epochs)
+	due, err := store.Snapshot().NextRuns(nil, 2)
+	ok(t, err)
+	if len(due) != 2 || due[0].State != lifecycle.RunSucceeded {
+		t.Fatalf("%v are to be audited", due)
+	}
+	losses, err := store.Snapshot().Losses(nil, "s", due[0].Id)
+	ok(t, err)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	attempt := grant1(t, store, 1000, "s", due[0].Id, "worker")
+	record(t, store, 1001,
+		columnEntry("s", due[0].Id, attempt, 1, losses.TrainLoss, losses.ValidationLoss, losses.TestLoss))
+	if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 4<<20 {
+		t.Errorf("an audit takes %d bytes", after.TotalAlloc-before.TotalAlloc)
 	}
 }
