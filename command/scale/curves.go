@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// curves measures studies of several sizes and crowds of idle workers, each with a coordinator of its own and an empty data
-// directory, and keeps the figures in a file.
+// curves measures studies of several sizes and crowds of idle workers, each with a coordinator of its own and an empty
+// data directory, and keeps the figures in a file.
 func curves(ctx context.Context, l *lab, args []string) error {
 	flags := flag.NewFlagSet("curves", flag.ContinueOnError)
 	into := flags.String("into", "", "`path` of the file to add the figures to")

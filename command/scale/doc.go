@@ -7,8 +7,8 @@
 //	go run ./command/scale curves                     # all of that but latency, for several sizes
 //	go run ./command/scale peers -python python3      # what other tools do, where they are installed
 //
-// With -into FILE, curves and peers keep their figures as JSON, beside what others have measured. The figure and the tables
-// of docs/scale.md are made of that:
+// With -into FILE, curves and peers keep their figures as JSON, beside what the file has. The figure and the tables of
+// docs/scale.md are made of that:
 //
 //	go run ./command/scale figure docs/scale.json docs/scale.svg
 //	go run ./command/scale table docs/scale.json docs/scale.md

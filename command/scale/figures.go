@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// figures are what was measured, as a file keeps it. A measurement replaces its own figures and keeps the others, so that
-// they can be taken one after another.
+// figures are what was measured, as a file keeps it. A measurement replaces its own figures and keeps the others, so
+// that they can be taken one after another.
 type figures struct {
 	Processor string `json:"processor"`
 	Cores     int    `json:"cores"`
@@ -71,7 +71,8 @@ type idleFigures struct {
 	BytesEach float64 `json:"bytes_each"`
 }
 
-// peerFigures are what another tool did. The scripts print all but the first three lines. What a tool does not have is 0.
+// peerFigures are what another tool did. The scripts print what comes after the number of trials. What a tool does not
+// have is 0.
 type peerFigures struct {
 	taken
 	Tool    string `json:"tool"`

@@ -91,7 +91,8 @@ func TestTables(t *testing.T) {
 		}, {Trials: 10, Queries: map[string]float64{"best": 0.5}}},
 		Idle: []idleFigures{{Workers: 10000, Cores: 0.1234, BytesEach: 29500}},
 		Peers: []peerFigures{{
-			Tool: "Other, grid", Version: "5.0", Trials: 1000, Finished: 656, Distinct: 650, Seconds: 100, StoppedAfter: 100,
+			Tool: "Other, grid", Version: "5.0", Trials: 1000, Finished: 656, Distinct: 650, Seconds: 100,
+			StoppedAfter: 100,
 		}},
 	}
 	text := all.tables()

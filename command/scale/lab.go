@@ -132,8 +132,8 @@ func (l *lab) coordinatorCommand(args ...string) []string {
 	return append([]string{"coordinator", "--listen", l.address, "--data", filepath.Join(l.dir, "data")}, args...)
 }
 
-// restart ends all processes at once, as a loss of power does, and starts the coordinator again. It returns how long that
-// took until the coordinator said what a study's best trial is.
+// restart kills all processes and starts the coordinator again. It returns how long that took until the coordinator
+// said what a study's best trial is.
 func (l *lab) restart(ctx context.Context, study string, args ...string) (time.Duration, error) {
 	for _, p := range l.processes {
 		_ = p.Process.Kill() // It may have ended.

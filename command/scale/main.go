@@ -6,8 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 )
 
 func main() {
@@ -44,7 +47,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	measure := measurements[flags.Arg(0)]
 	if measure == nil {
-		return fmt.Errorf("unknown measurement %q: must be one of throughput, idle, latency, curves, peers, figure, table", flags.Arg(0))
+		return fmt.Errorf("unknown measurement %q: must be one of %s", flags.Arg(0),
+			strings.Join(slices.Sorted(maps.Keys(measurements)), ", "))
 	}
 	lab, err := newLab(*binary, *dir, *profile, out)
 	if err != nil {

@@ -39,8 +39,8 @@ var peersMeasured = []peer{
 	{"Ray Tune, grid", "ray", "ray_trials.py", nil},
 }
 
-// peers measures what other tools do, where they are installed, and keeps the figures in a file. A tool that was stopped is
-// not tried with more trials.
+// peers measures what other tools do, where they are installed, and keeps the figures in a file. A tool that was
+// stopped is not tried with more trials.
 func peers(ctx context.Context, l *lab, args []string) error {
 	flags := flag.NewFlagSet("peers", flag.ContinueOnError)
 	into := flags.String("into", "", "`path` of the file to add the figures to")

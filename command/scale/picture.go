@@ -76,7 +76,7 @@ func (f *figures) draw() (*figure.Figure, error) {
 			charts = append(charts, chart)
 		}
 	}
-	const trials = "trials in the study"
+	const trials, megabyte = "trials in the study", 1e6
 	add(figure.Chart{Title: "Trials per second", XLabel: trials, Wide: true},
 		append([]figure.Curve{f.sizeCurve("Trellis", func(s sizeFigures) float64 { return s.TrialsPerSecond })},
 			f.peerCurves(slices.Sorted(maps.Keys(looks)), peerFigures.rate)...)...)
@@ -87,8 +87,9 @@ func (f *figures) draw() (*figure.Figure, error) {
 		append([]figure.Curve{f.sizeCurve("Trellis", func(s sizeFigures) float64 { return s.RestartSeconds })},
 			f.peerCurves(durable, func(p peerFigures) float64 { return p.RestartSeconds })...)...)
 	add(figure.Chart{Title: "Memory at the end (MB)", XLabel: trials},
-		append([]figure.Curve{f.sizeCurve("Trellis", func(s sizeFigures) float64 { return float64(s.MemoryBytes) / 1e6 })},
-			f.peerCurves(durable, func(p peerFigures) float64 { return float64(p.MemoryBytes) / 1e6 })...)...)
+		append([]figure.Curve{f.sizeCurve("Trellis", func(s sizeFigures) float64 {
+			return float64(s.MemoryBytes) / megabyte
+		})}, f.peerCurves(durable, func(p peerFigures) float64 { return float64(p.MemoryBytes) / megabyte })...)...)
 	add(figure.Chart{Title: "Disk per trial (kB)", XLabel: trials},
 		append([]figure.Curve{f.sizeCurve("Trellis", func(s sizeFigures) float64 {
 			return float64(s.DiskBytes) / 1e3 / float64(s.Trials)

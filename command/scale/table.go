@@ -59,8 +59,9 @@ func (f *figures) tables() string {
 		row(slices.Repeat([]string{"---"}, len(cells))...)
 	}
 	fmt.Fprintf(&text, "Processor: %s, %d cores.\n\n", f.Processor, f.Cores)
-	head("trials", "created in", "trials/s", "last tenth", "reports/s", "processor time of a trial: coordinator, workers",
-		"memory at the end, at most", "disk", "disk per trial", "restart", "load before")
+	head("trials", "created in", "trials/s", "last tenth", "reports/s",
+		"processor time of a trial: coordinator, workers", "memory at the end, at most", "disk", "disk per trial",
+		"restart", "load before")
 	for _, s := range f.Sizes {
 		last := "-"
 		if s.LastTenth > 0 {
@@ -108,7 +109,8 @@ func (f *figures) tables() string {
 			tool, settings, _ := strings.Cut(p.Tool, ",")
 			row(fmt.Sprintf("%s %s,%s", tool, p.Version, settings), grouped(p.Trials), finished, grouped(p.Distinct),
 				figured(p.rate()), seconds(p.CreateSeconds), size(p.MemoryBytes),
-				size(p.DiskBytes/int64(max(1, p.Finished))), seconds(p.BestMillis/1e3), seconds(p.RestartSeconds), p.Load)
+				size(p.DiskBytes/int64(max(1, p.Finished))), seconds(p.BestMillis/1e3), seconds(p.RestartSeconds),
+				p.Load)
 		}
 	}
 	return text.String()

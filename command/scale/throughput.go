@@ -38,8 +38,8 @@ type training struct {
 // studyName is the study that is trained.
 const studyName = "scale"
 
-// train creates a study, trains it to its end and returns what that took, and the coordinator. The study waits until the
-// workers are there.
+// train creates a study, trains it to its end and returns what that took, and the coordinator. The study waits until
+// the workers are there.
 func (l *lab) train(ctx context.Context, its training) (sizeFigures, *process, error) {
 	figures := sizeFigures{taken: takenNow(), Trials: its.trials, Epochs: its.epochs}
 	coordinator, err := l.startCoordinator(ctx)
@@ -92,8 +92,8 @@ type stretch struct {
 	coordinator, workers time.Duration
 }
 
-// followTenths starts a study that waits, and prints a line for each tenth of it as it is trained, and one for all of it.
-// It adds to the figures what it took.
+// followTenths starts a study that waits, and prints a line for each tenth of it as it is trained, and one for all of
+// it. It adds to the figures what it took.
 func (l *lab) followTenths(
 	ctx context.Context, study string, coordinator *process, workers []*process, figures *sizeFigures,
 ) error {

@@ -47,13 +47,13 @@ func (c Curve) check() error {
 	for i := range c.X {
 		for _, value := range []float64{c.X[i], c.Y[i]} {
 			if !(value > 0) || math.IsInf(value, 0) {
-				return fmt.Errorf("point %d (counted from 0) has %v: a logarithmic axis takes finite numbers above 0", i,
-					value)
+				return fmt.Errorf("point %d (counted from 0) has %v: a logarithmic axis takes finite numbers above 0",
+					i, value)
 			}
 		}
 		if i > 0 && c.X[i] <= c.X[i-1] {
-			return fmt.Errorf("point %d (counted from 0) is at %v, the one before at %v: they have to ascend", i, c.X[i],
-				c.X[i-1])
+			return fmt.Errorf("point %d (counted from 0) is at %v, the one before at %v: they have to ascend", i,
+				c.X[i], c.X[i-1])
 		}
 	}
 	return nil

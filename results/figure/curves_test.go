@@ -129,7 +129,8 @@ func TestNamesStandApart(t *testing.T) {
 				}
 			}
 			near := slices.ContainsFunc(names[i].line, func(p vg.Point) bool {
-				return math.Abs(float64(p.Y-(at[i].Min.Y+at[i].Max.Y)/2)) <= 28 && p.X >= at[i].Min.X-6 && p.X <= at[i].Max.X+6
+				middle := (at[i].Min.Y + at[i].Max.Y) / 2
+				return math.Abs(float64(p.Y-middle)) <= 28 && p.X >= at[i].Min.X-6 && p.X <= at[i].Max.X+6
 			})
 			if !near {
 				t.Errorf("%d: name %d is at %v, far from its line %v", n, i, at[i], names[i].line)
@@ -149,7 +150,7 @@ func TestCurvesErrors(t *testing.T) {
 		"has +Inf":         {{Curves: []Curve{{X: []float64{math.Inf(1)}, Y: []float64{1}}}}},
 		"have to ascend":   {{Curves: []Curve{{X: []float64{2, 2}, Y: []float64{1, 1}}}}},
 		"from 0 to 9":      {{Curves: []Curve{{Color: 10, X: []float64{2}, Y: []float64{1}}}}},
-		`"Later", curve "`: {{Curves: []Curve{{X: []float64{1}, Y: []float64{1}}}}, {Title: "Later", Curves: []Curve{{}}}},
+		`"Later", curve "`: {{Curves: testCharts()[0].Curves}, {Title: "Later", Curves: []Curve{{}}}},
 	} {
 		if _, err := Curves("", "", "", charts); err == nil || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("error is %v, want one with %q", err, want)

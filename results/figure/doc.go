@@ -1,6 +1,6 @@
 // Package figure draws figures 2 to 9 of the paper: montages of images, a confusion matrix, scatter plots of latent
-// codes and curves of losses; and small charts of curves on logarithmic axes, of what a coordinator costs. It knows numbers
-// and images only: no studies, no messages.
+// codes and curves of losses; and small charts of curves on logarithmic axes, of what a coordinator costs. It knows
+// numbers and images only: no studies, no messages.
 //
 // A Figure is drawn once and written as PNG (216 dots per inch) or SVG, as often as wanted. Both show the same.
 //

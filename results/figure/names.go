@@ -19,9 +19,9 @@ const (
 	nameGap = 5
 )
 
-// place returns where names stand: beside points of their own lines, within the room, off other names and lines as far as
-// there is a place. It gives each name the best place that is left, and each again while the others stay. Which name comes
-// first matters: it tries all of them, and takes the best of what comes out.
+// place returns where names stand: beside points of their own lines, within the room, off other names and lines as far
+// as there is a place. It gives each name the best place that is left, and each again while the others stay. Which name
+// comes first matters: it tries all of them, and takes the best of what comes out.
 func place(names []name, room vg.Rectangle) []vg.Rectangle {
 	candidates := make([][]candidate, len(names))
 	for i := range names {
