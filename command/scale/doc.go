@@ -5,6 +5,7 @@
 //	go run ./command/scale idle -workers 10000        # workers that hold nothing
 //	go run ./command/scale latency -slots 1000        # how long a freed slot waits for its next run
 //	go run ./command/scale curves                     # all of that but latency, for several sizes
+//	go run ./command/scale queries -trials 100000     # answers about a study while it is trained, and after
 //	go run ./command/scale peers -python python3      # what other tools do, where they are installed
 //
 // With -into FILE, curves and peers keep their figures as JSON, beside what the file has. The figure and the tables of

@@ -16,7 +16,9 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -151,6 +153,19 @@ func (l *lab) restart(ctx context.Context, study string, args ...string) (time.D
 	})
 	return time.Since(start), err
 }
+
+// kill ends a process at once, whatever it does.
+func (l *lab) kill(p *process) error {
+	l.processes = slices.DeleteFunc(l.processes, func(other *process) bool { return other == p })
+	if err := p.Process.Kill(); err != nil {
+		return err
+	}
+	_ = p.Wait() // It was killed.
+	return nil
+}
+
+// unanswerable says whether an error means that there is nothing to answer yet: no trial has a result, or too few have.
+func unanswerable(err error) bool { return status.Code(err) == codes.FailedPrecondition }
 
 // awaitWorkers waits until so many workers are ready, and none has been lost.
 func (l *lab) awaitWorkers(ctx context.Context, want int) error {

@@ -31,6 +31,7 @@ var measurements = map[string]func(ctx context.Context, lab *lab, args []string)
 	"idle":       idle,
 	"latency":    latency,
 	"curves":     curves,
+	"queries":    queries,
 	"peers":      peers,
 	"figure":     picture,
 	"table":      table,

@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"google.golang.org/grpc"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
+	"trellis/results/listing"
+)
+
+// queries asks a coordinator what people ask of a large study: again and again while it is trained, when it has ended, and
+// after a restart of the coordinator. Smaller studies are beside it, of which half have ended before and half wait.
+func queries(ctx context.Context, l *lab, args []string) error {
+	flags := flag.NewFlagSet("queries", flag.ContinueOnError)
+	trials := flags.Int("trials", 100_000, "`number` of trials, each a run of its own")
+	epochs := flags.Int("epochs", 10, "`number` of epochs of each")
+	oneSeed := flags.Bool("one-seed", false, "train each configuration with one seed, not with up to 20")
+	beside := flags.Int("beside", 1000, "`number` of small studies beside the large one")
+	workers := flags.Int("workers", 2, "`number` of workers")
+	slots := flags.Int("slots", 256, "`number` of slots of each worker")
+	rounds := flags.Int("rounds", 5, "`number` of times that each query is asked once the study has ended")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	room := fmt.Sprintf("studies=%[1]d,studies-each=%[1]d", *beside+1)
+	coordinator, err := l.startCoordinator(ctx, "--limits", room)
+	if err != nil {
+		return err
+	}
+	for n := range *workers {
+		if _, err := l.start(fmt.Sprint("worker-", n+1), "worker", "--coordinator", l.address,
+			"--slots", strconv.Itoa(*slots), "--cache-dir", filepath.Join(l.dir, "cache")); err != nil {
+			return err
+		}
+	}
+	if err := l.awaitWorkers(ctx, *workers); err != nil {
+		return err
+	}
+	small := func(from, to int) error {
+		for n := from; n < to; n++ {
+			if err := l.create(ctx, syntheticStudy(fmt.Sprint("small-", n), 4, 1, 0)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := small(0, *beside/2); err != nil {
+		return err
+	}
+	spec := syntheticStudy("scale", *trials, *epochs, 0)
+	if *oneSeed {
+		spec.Grid[0].Axes["latent_dim"], spec.Seeds = spec.Seeds, trellisv1.AxisOf(1)
+	}
+	if err := l.create(ctx, spec); err != nil {
+		return err
+	}
+	if err := small(*beside/2, *beside); err != nil {
+		return err
+	}
+	fmt.Fprintf(l.out, "%d trials of %d epochs, %d workers of %d slots, %d studies beside, load %s\n", *trials, *epochs,
+		*workers, *slots, *beside, load())
+	l.record(coordinator)
+	asked, err := l.newQueries(ctx, "scale")
+	if err != nil {
+		return err
+	}
+	for ended := false; !ended; {
+		if err := asked.ask(ctx); err != nil {
+			return err
+		}
+		if ended, err = l.ended(ctx, "scale"); err != nil {
+			return err
+		}
+	}
+	asked.print(l, "while it is trained")
+	if err := asked.askTimes(ctx, *rounds); err != nil {
+		return err
+	}
+	asked.print(l, "when it has ended")
+	if err := l.kill(coordinator); err != nil {
+		return err
+	}
+	if _, err := l.startCoordinator(ctx, "--limits", room); err != nil {
+		return err
+	}
+	asked.connect(l.conn)
+	if err := asked.askTimes(ctx, *rounds); err != nil {
+		return err
+	}
+	asked.print(l, "after a restart of the coordinator")
+	return nil
+}
+
+func (l *lab) create(ctx context.Context, spec *trellisv1.StudySpec) error {
+	_, err := l.studies.CreateStudy(ctx, &trellisv1.CreateStudyRequest{Spec: spec})
+	return err
+}
+
+// ended says whether all trials of a study have results.
+func (l *lab) ended(ctx context.Context, study string) (bool, error) {
+	response, err := l.studies.GetStudy(ctx, &trellisv1.GetStudyRequest{Study: study})
+	return response.GetStudy().GetState() == trellisv1.StudyState_STUDY_STATE_COMPLETED, err
+}
+
+// query is what somebody asks, as often as it has been asked so far.
+type query struct {
+	name string
+	ask  func(ctx context.Context) error
+	took []time.Duration
+}
+
+// asking has the queries on a study, all of which are asked in turn.
+type asking struct {
+	study   string
+	studies trellisv1.StudyServiceClient
+	trials  trellisv1.TrialServiceClient
+	all     []*query
+}
+
+func (a *asking) connect(conn *grpc.ClientConn) {
+	a.studies, a.trials = trellisv1.NewStudyServiceClient(conn), trellisv1.NewTrialServiceClient(conn)
+}
+
+// add adds a query, unless its response is nothing but an error.
+func (a *asking) add(name string, ask func(ctx context.Context) error) { a.all = append(a.all, &query{name: name, ask: ask}) }
+
+func (l *lab) newQueries(ctx context.Context, study string) (*asking, error) {
+	a := &asking{study: study}
+	a.connect(l.conn)
+	a.add("study", func(ctx context.Context) error {
+		_, err := a.studies.GetStudy(ctx, &trellisv1.GetStudyRequest{Study: study})
+		return err
+	})
+	a.add("studies", a.listStudies)
+	a.add("best", func(ctx context.Context) error {
+		_, err := a.trials.GetBestTrial(ctx, &trellisv1.GetBestTrialRequest{Study: study})
+		return err
+	})
+	a.add("report", func(ctx context.Context) error {
+		_, err := a.trials.GetReport(ctx, &trellisv1.GetReportRequest{Study: study})
+		return err
+	})
+	a.add("importance", func(ctx context.Context) error {
+		_, err := a.trials.GetImportance(ctx, &trellisv1.GetImportanceRequest{Study: study})
+		return err
+	})
+	a.add("contenders", func(ctx context.Context) error {
+		_, err := a.trials.ListConfigurations(ctx, &trellisv1.ListConfigurationsRequest{Study: study})
+		return err
+	})
+	a.add("suggest", func(ctx context.Context) error {
+		_, err := a.trials.SuggestStudy(ctx, &trellisv1.SuggestStudyRequest{Study: study})
+		return err
+	})
+	a.add("watch, first message", a.watch)
+	if err := a.addPages(ctx); err != nil {
+		return nil, err
+	}
+	for _, filter := range []string{
+		"learning_rate < 0.0005", "latent_dim == 16 && weight_decay > 1e-05", "objective < 0.02", "state == 'succeeded'",
+		"learning_rate < 0.0005 && objective < 0.02",
+	} {
+		for _, orderBy := range []string{"", "objective"} {
+			a.addPage(fmt.Sprintf("trials --filter %q", filter), &trellisv1.ListTrialsRequest{Filter: filter, OrderBy: orderBy})
+		}
+	}
+	return a, nil
+}
+
+// addPages adds the first page of trials in each order, and one in the middle.
+func (a *asking) addPages(ctx context.Context) error {
+	response, err := a.studies.GetStudy(ctx, &trellisv1.GetStudyRequest{Study: a.study})
+	if err != nil {
+		return err
+	}
+	study := response.GetStudy()
+	fields := listing.FieldsOn(grid.Parameters(study.GetSpec()))
+	middle := &trellisv1.Trial{Index: study.GetIndices() / 2}
+	request := &trellisv1.ListTrialsRequest{Study: a.study, PageSize: 1}
+	request.PageToken = tokenAt(request, listing.NewKey(middle.Index-1, middle))
+	page, err := a.trials.ListTrials(ctx, request)
+	if err != nil {
+		return err
+	}
+	middle = page.GetTrials()[0]
+	for _, field := range fields {
+		for _, orderBy := range []string{field.Name, "-" + field.Name} {
+			a.addPage("trials", &trellisv1.ListTrialsRequest{OrderBy: orderBy})
+			key, err := listing.NewOrder(orderBy, fields)
+			if err != nil {
+				return err
+			}
+			inside := &trellisv1.ListTrialsRequest{OrderBy: orderBy, Study: a.study}
+			inside.PageToken = tokenAt(inside, key(middle))
+			a.addPage("trials", inside)
+		}
+	}
+	return nil
+}
+
+// tokenAt returns the token of the page that begins after a key.
+func tokenAt(request *trellisv1.ListTrialsRequest, key listing.Key) string {
+	return listing.EncodeToken(listing.MarkTrials(request), key[:])
+}
+
+// addPage adds a page of trials. A metric that nobody has reported is none of the fields.
+func (a *asking) addPage(name string, request *trellisv1.ListTrialsRequest) {
+	request.Study = a.study
+	if request.GetOrderBy() != "" {
+		name += " --order-by " + request.GetOrderBy()
+	}
+	if request.GetPageToken() != "" {
+		name += ", inside"
+	}
+	a.add(name, func(ctx context.Context) error {
+		_, err := a.trials.ListTrials(ctx, request)
+		return err
+	})
+}
+
+// listStudies lists all studies, page by page.
+func (a *asking) listStudies(ctx context.Context) error {
+	request := &trellisv1.ListStudiesRequest{PageSize: 500}
+	for {
+		response, err := a.studies.ListStudies(ctx, request)
+		if err != nil {
+			return err
+		}
+		if request.PageToken = response.GetNextPageToken(); request.PageToken == "" {
+			return nil
+		}
+	}
+}
+
+func (a *asking) watch(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := a.studies.WatchStudy(ctx, &trellisv1.WatchStudyRequest{Study: a.study})
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	return err
+}
+
+// ask asks each query once.
+func (a *asking) ask(ctx context.Context) error {
+	for _, query := range a.all {
+		before := time.Now()
+		within, cancel := context.WithTimeout(ctx, patience)
+		err := query.ask(within)
+		cancel()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil && unanswerable(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", query.name, err)
+		}
+		query.took = append(query.took, time.Since(before))
+	}
+	return nil
+}
+
+func (a *asking) askTimes(ctx context.Context, rounds int) error {
+	for range rounds {
+		if err := a.ask(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// print prints what the queries took, and forgets it.
+func (a *asking) print(l *lab, when string) {
+	fmt.Fprintf(l.out, "\n%s, load %s:\n%9s  %9s  %9s  %5s  query\n", when, load(), "first ms", "median ms", "p99 ms", "calls")
+	for _, query := range a.all {
+		if len(query.took) == 0 {
+			fmt.Fprintf(l.out, "%9s  %9s  %9s  %5d  %s\n", "-", "-", "-", 0, query.name)
+			continue
+		}
+		first := query.took[0]
+		slices.Sort(query.took)
+		at := func(part float64) float64 {
+			return float64(query.took[int(part*float64(len(query.took)-1))]) / float64(time.Millisecond)
+		}
+		fmt.Fprintf(l.out, "%9.1f  %9.1f  %9.1f  %5d  %s\n", float64(first)/float64(time.Millisecond), at(0.5), at(0.99),
+			len(query.took), query.name)
+		query.took = nil
+	}
+}
