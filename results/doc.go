@@ -17,6 +17,7 @@
 //
 // What needs no store is in packages of its own:
 //
+//	columns       what trials are ordered by, field by field
 //	catalog       which runs and trials a study has, and where they are
 //	lattice       which of them follow from the study's spec, by arithmetic
 //	trajectory    what is known of one run, and how it grows

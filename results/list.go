@@ -61,7 +61,7 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	case request.GetOrderBy() == "objective":
 		err = s.pageByObjective(page, c, in, listing.RankingOf(study.Spec), after)
 	default:
-		err = s.addInOrder(page, c, in, after)
+		err = s.addInOrder(page, c, in, listing.RankingOf(study.Spec), after)
 	}
 	if err != nil {
 		return nil, err
@@ -189,19 +189,18 @@ func (s *Snapshot) pageByObjective(
 		return err
 	}
 	*page = *listing.NewTop(page.Size)
-	return s.addInOrder(page, c, order, after)
+	return s.addInOrder(page, c, order, ranking, after)
 }
 
 // addInOrder adds trials in an order, of which name is the field: the first ones of the page, and those that are beyond its
 // last by little.
 //
-// Trials with rows are in sections. Each section keeps the first key that it has in the order, and only those sections are read
-// whose first is before the last of the page. The untouched trials that follow from the spec differ only in their
-// parameters, so the lattice has them in order.
+// Trials with rows are in sections, which keep what their trials are ordered by: see package columns. The untouched trials that
+// follow from the spec differ only in their parameters, so the lattice has them in order.
 func (s *Snapshot) addInOrder(
-	page *listing.Top, c *catalog.Catalog, order listing.Order, after key,
+	page *listing.Top, c *catalog.Catalog, order listing.Order, ranking listing.Ranking, after key,
 ) error {
-	stored, err := s.addStored(page, c, order, after)
+	stored, err := s.addStored(page, c, order, ranking, after)
 	if err != nil || c.Base == nil {
 		return err
 	}
@@ -233,22 +232,34 @@ func (s *Snapshot) addInOrder(
 }
 
 // addStored adds the trials that have rows, and returns the sections of the runs that follow from the spec, by number.
-func (s *Snapshot) addStored(page *listing.Top, c *catalog.Catalog, order listing.Order, after key) (*storedSections, error) {
+func (s *Snapshot) addStored(
+	page *listing.Top, c *catalog.Catalog, order listing.Order, ranking listing.Ranking, after key,
+) (*storedSections, error) {
 	sections, err := s.sectionsOf(c.Study)
 	if err != nil {
 		return nil, err
 	}
 	stored := newStored(c)
+	if !order.OfPoint {
+		from := listing.Place{}
+		if after != nil {
+			from = listing.Key(after).Place()
+		}
+		for section := range sections {
+			stored.add(section)
+			section.columns(c, ranking).Offer(page, order, from)
+		}
+		return stored, s.Err()
+	}
 	type first struct {
 		key listing.Key
 		of  *section
 	}
 	var firsts []first
 	for section := range sections {
-		if stored.add(section) && order.OfPoint {
-			continue // The lattice has them, touched or not.
+		if !stored.add(section) { // The lattice has the others, touched or not.
+			firsts = append(firsts, first{section.first(c, order), section})
 		}
-		firsts = append(firsts, first{section.first(c, order), section})
 	}
 	slices.SortFunc(firsts, func(a, b first) int { return bytes.Compare(a.key[:], b.key[:]) })
 	for _, its := range firsts {

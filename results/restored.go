@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
-	"maps"
 	"math"
 	"runtime"
 	"slices"
@@ -16,12 +15,12 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/auditing"
 	"trellis/results/catalog"
+	"trellis/results/columns"
 	"trellis/results/consistency"
 	"trellis/results/grid"
 	"trellis/results/kept"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
-	"trellis/results/objective"
 	"trellis/results/trajectory"
 )
 
@@ -409,20 +408,12 @@ func firstOf(trials iter.Seq[*trellisv1.Trial], order listing.Order) listing.Key
 	return first
 }
 
-// keepFirsts computes the first keys of a section that is about to be sealed, in all orders that don't depend on the study's
-// spec: afterwards that takes longer.
-func (s *section) keepFirsts(c *catalog.Catalog) {
-	trials := slices.Collect(s.trials(c))
-	metrics := map[string]bool{}
-	for _, trial := range trials {
-		for name := range trial.Metrics {
-			metrics[name] = true
-		}
-	}
-	ranking := listing.Ranking{Maximize: objective.Maximizes(c.Base.Terms.OfObjective())}
-	for _, order := range listing.Common(ranking, slices.Sorted(maps.Keys(metrics))) {
-		kept.Of(s.kept, order.Kept, func() listing.Key { return firstOf(slices.Values(trials), order) })
-	}
+// columnsKey is under which a section keeps its columns.
+type columnsKey struct{}
+
+// columns returns what the section's touched trials are ordered by.
+func (s *section) columns(c *catalog.Catalog, ranking listing.Ranking) *columns.Columns {
+	return kept.Of(s.kept, columnsKey{}, func() *columns.Columns { return columns.Of(ranking, s.trials(c)) })
 }
 
 // trials returns those of a section's runs that have been touched, as they are presented.

@@ -11,6 +11,7 @@ import (
 	"trellis/results/catalog"
 	"trellis/results/kept"
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 	"trellis/results/trajectory"
 )
 
@@ -111,7 +112,8 @@ func (s *section) seal(c *catalog.Catalog) (*section, error) {
 			return s, nil
 		}
 	}
-	s.keepFirsts(c)
+	// Computed now, while the runs are at hand: afterwards that takes longer.
+	s.columns(c, listing.RankingBy(c.Base.Terms.OfObjective()))
 	s.account(c)
 	its := &sealed{ends: make([]uint32, 0, len(s.members))}
 	for slot, member := range s.members {

@@ -123,6 +123,9 @@ type asking struct {
 	studies trellisv1.StudyServiceClient
 	trials  trellisv1.TrialServiceClient
 	all     []*query
+	// middle is the trial in the middle of the grid, and indices are one more than the highest index.
+	middle  *trellisv1.Trial
+	indices uint64
 }
 
 func (a *asking) connect(conn *grpc.ClientConn) {
@@ -169,41 +172,43 @@ func (l *lab) newQueries(ctx context.Context, study string) (*asking, error) {
 		"learning_rate < 0.0005 && objective < 0.02",
 	} {
 		for _, orderBy := range []string{"", "objective"} {
-			a.addPage(fmt.Sprintf("trials --filter %q", filter), &trellisv1.ListTrialsRequest{Filter: filter, OrderBy: orderBy})
+			a.addPage(fmt.Sprintf("trials --filter %q", filter), &trellisv1.ListTrialsRequest{Filter: filter, OrderBy: orderBy}, nil)
 		}
 	}
 	return a, nil
 }
 
-// addPages adds the first page of trials in each order, and one in the middle.
+// addPages adds the first page of trials in each order, and one from a trial in the middle of the grid on.
 func (a *asking) addPages(ctx context.Context) error {
 	response, err := a.studies.GetStudy(ctx, &trellisv1.GetStudyRequest{Study: a.study})
 	if err != nil {
 		return err
 	}
-	study := response.GetStudy()
-	fields := listing.FieldsOn(grid.Parameters(study.GetSpec()))
-	middle := &trellisv1.Trial{Index: study.GetIndices() / 2}
-	request := &trellisv1.ListTrialsRequest{Study: a.study, PageSize: 1}
-	request.PageToken = tokenAt(request, listing.NewKey(middle.Index-1, middle))
-	page, err := a.trials.ListTrials(ctx, request)
-	if err != nil {
-		return err
-	}
-	middle = page.GetTrials()[0]
+	a.indices = response.GetStudy().GetIndices()
+	fields := listing.FieldsOn(grid.Parameters(response.GetStudy().GetSpec()))
 	for _, field := range fields {
 		for _, orderBy := range []string{field.Name, "-" + field.Name} {
-			a.addPage("trials", &trellisv1.ListTrialsRequest{OrderBy: orderBy})
 			key, err := listing.NewOrder(orderBy, fields)
 			if err != nil {
 				return err
 			}
-			inside := &trellisv1.ListTrialsRequest{OrderBy: orderBy, Study: a.study}
-			inside.PageToken = tokenAt(inside, key(middle))
-			a.addPage("trials", inside)
+			a.addPage("trials", &trellisv1.ListTrialsRequest{OrderBy: orderBy}, nil)
+			a.addPage("trials", &trellisv1.ListTrialsRequest{OrderBy: orderBy}, key)
 		}
 	}
 	return nil
+}
+
+// findMiddle looks at the trial in the middle of the grid as it is now.
+func (a *asking) findMiddle(ctx context.Context) error {
+	at := &trellisv1.Trial{Index: a.indices/2 - 1}
+	request := &trellisv1.ListTrialsRequest{Study: a.study, PageSize: 1}
+	request.PageToken = tokenAt(request, listing.NewKey(at.Index, at))
+	page, err := a.trials.ListTrials(ctx, request)
+	if err == nil {
+		a.middle = page.GetTrials()[0]
+	}
+	return err
 }
 
 // tokenAt returns the token of the page that begins after a key.
@@ -211,16 +216,19 @@ func tokenAt(request *trellisv1.ListTrialsRequest, key listing.Key) string {
 	return listing.EncodeToken(listing.MarkTrials(request), key[:])
 }
 
-// addPage adds a page of trials. A metric that nobody has reported is none of the fields.
-func (a *asking) addPage(name string, request *trellisv1.ListTrialsRequest) {
+// addPage adds a page of trials: the first one, or the one after the trial in the middle, which has a key.
+func (a *asking) addPage(name string, request *trellisv1.ListTrialsRequest, key func(*trellisv1.Trial) listing.Key) {
 	request.Study = a.study
 	if request.GetOrderBy() != "" {
 		name += " --order-by " + request.GetOrderBy()
 	}
-	if request.GetPageToken() != "" {
+	if key != nil {
 		name += ", inside"
 	}
 	a.add(name, func(ctx context.Context) error {
+		if key != nil {
+			request.PageToken = tokenAt(request, key(a.middle))
+		}
 		_, err := a.trials.ListTrials(ctx, request)
 		return err
 	})
@@ -252,6 +260,9 @@ func (a *asking) watch(ctx context.Context) error {
 
 // ask asks each query once.
 func (a *asking) ask(ctx context.Context) error {
+	if err := a.findMiddle(ctx); err != nil {
+		return err
+	}
 	for _, query := range a.all {
 		before := time.Now()
 		within, cancel := context.WithTimeout(ctx, patience)

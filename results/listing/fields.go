@@ -29,6 +29,12 @@ type Field struct {
 // ascending and in descending order.
 const missing = math.MaxUint64
 
+// Missing is missing.
+const Missing = missing
+
+// Order returns a number that sorts as the field does, or Missing.
+func (f Field) Order(trial *trellisv1.Trial) uint64 { return f.order(trial) }
+
 // Fields are the fields that the trials of every study have.
 var Fields = []Field{
 	integer("index", (*trellisv1.Trial).GetIndex),

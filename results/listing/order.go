@@ -19,8 +19,9 @@ type Order struct {
 	// OfPoint says that the field is a parameter: what becomes of a trial does not move it.
 	OfPoint bool
 	// name is that of the field, and state that of untouched trials.
-	name  string
-	state trellisv1.TrialState
+	name       string
+	descending bool
+	state      trellisv1.TrialState
 }
 
 // keptOrder is what an order depends on besides the trials: the places of texts in it follow from the spec.
@@ -36,7 +37,8 @@ func OrderOf(
 ) (Order, error) {
 	by, err := NewOrder(orderBy, fields)
 	o := Order{
-		Key: by, Kept: keptOrder{orderBy: orderBy}, name: strings.TrimPrefix(orderBy, "-"), state: lifecycle.TrialPending,
+		Key: by, Kept: keptOrder{orderBy: orderBy}, name: strings.TrimPrefix(orderBy, "-"),
+		descending: strings.HasPrefix(orderBy, "-"), state: lifecycle.TrialPending,
 	}
 	parameters := grid.Parameters(study.GetSpec())
 	if o.OfPoint = isPoint(o.name) || !Has(Fields, o.name) &&
@@ -52,29 +54,22 @@ func OrderOf(
 // isPoint says whether one of Fields is a parameter.
 func isPoint(name string) bool { return name == grid.MaxEpochs || name == grid.Seed }
 
-// Common are the orders by what becomes of a trial, whatever its study: by Fields, both ways, and by a model's metrics.
-func Common(ranking Ranking, metrics []string) []Order {
-	if len(metrics) == 0 {
-		return common[ranking]
-	}
-	return newCommon(ranking, metrics)
+// Outcomes are the fields of what becomes of a trial, whatever its study: those of Fields that are no parameters, and those
+// of a model's metrics.
+func Outcomes(ranking Ranking, metrics []string) []Field {
+	fields := slices.Clone(WithMetrics(metrics, RankedBy(ranking, Fields)))
+	return slices.DeleteFunc(fields, func(f Field) bool { return f.Name == "index" || isPoint(f.Name) })
 }
 
-var common = map[Ranking][]Order{{}: newCommon(Ranking{}, nil), {Maximize: true}: newCommon(Ranking{Maximize: true}, nil)}
+// Name is that of the order's field.
+func (o Order) Name() string { return o.name }
 
-func newCommon(ranking Ranking, metrics []string) (orders []Order) {
-	fields := WithMetrics(metrics, RankedBy(ranking, Fields))
-	for _, field := range fields {
-		if field.Name == "index" || isPoint(field.Name) {
-			continue
-		}
-		for _, orderBy := range []string{field.Name, "-" + field.Name} {
-			// It is one of the fields.
-			by, _ := NewOrder(orderBy, fields)
-			orders = append(orders, Order{Key: by, Kept: keptOrder{orderBy: orderBy}, name: field.Name})
-		}
+// Number returns what a number that Field.Order has returned is in this order.
+func (o Order) Number(number uint64) uint64 {
+	if o.descending && number != missing {
+		return ^number
 	}
-	return orders
+	return number
 }
 
 // ByIndex says whether the order is that of the indexes, and if so, whether it begins with the highest.

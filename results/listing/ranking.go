@@ -18,9 +18,10 @@ type Ranking struct {
 }
 
 // RankingOf returns the ranking of a study.
-func RankingOf(spec *trellisv1.StudySpec) Ranking {
-	return Ranking{objective.Maximizes(spec.GetObjective())}
-}
+func RankingOf(spec *trellisv1.StudySpec) Ranking { return RankingBy(spec.GetObjective()) }
+
+// RankingBy returns the ranking by an objective.
+func RankingBy(o *trellisv1.Objective) Ranking { return Ranking{objective.Maximizes(o)} }
 
 // Compare ranks two trials of a study. It returns a negative number if a ranks before b. The better objective ranks
 // first. NaN, infinities and a missing objective rank last, and equal to one another. Of tied trials, the one with
@@ -87,6 +88,38 @@ func NewKey(field uint64, trial *trellisv1.Trial) Key {
 	binary.BigEndian.PutUint32(k[12:], trial.GetParameters().GetMaxEpochs())
 	binary.BigEndian.PutUint64(k[16:], trial.GetIndex())
 	return k
+}
+
+// Place is a key as numbers: the field, what breaks ties before the index, and the index.
+type Place struct{ Number, Ties, Index uint64 }
+
+// Ties is what breaks ties between trials before their indexes do: the latent dimension, then the maximum epochs.
+func Ties(trial *trellisv1.Trial) uint64 {
+	return uint64(latentDim(trial.GetParameters()))<<32 | uint64(trial.GetParameters().GetMaxEpochs())
+}
+
+// After says whether the place is after another one.
+func (p Place) After(other Place) bool {
+	if p.Number != other.Number {
+		return p.Number > other.Number
+	}
+	if p.Ties != other.Ties {
+		return p.Ties > other.Ties
+	}
+	return p.Index > other.Index
+}
+
+// Key returns the key of a place.
+func (p Place) Key() (k Key) {
+	binary.BigEndian.PutUint64(k[0:], p.Number)
+	binary.BigEndian.PutUint64(k[8:], p.Ties)
+	binary.BigEndian.PutUint64(k[16:], p.Index)
+	return k
+}
+
+// Place returns the place of a key.
+func (k Key) Place() Place {
+	return Place{binary.BigEndian.Uint64(k[0:]), binary.BigEndian.Uint64(k[8:]), binary.BigEndian.Uint64(k[16:])}
 }
 
 // Index returns the index of the trial.

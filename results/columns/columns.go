@@ -1,0 +1,140 @@
+package columns
+
+import (
+	"iter"
+	"maps"
+	"slices"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/listing"
+)
+
+// Columns are the numbers that some trials are ordered by. They are immutable.
+type Columns struct {
+	trials int
+	// index has the trials' indexes, and ties what comes before these where a field is equal: see listing.Ties.
+	index, ties column
+	fields      []named
+}
+
+// named is the column of a field.
+type named struct {
+	name string
+	column
+}
+
+// column has a number of each trial.
+type column struct {
+	// values is nil if the numbers are first, first + step, first + 2 * step and so on, as most are: then they take no memory.
+	values      []uint64
+	first, step uint64
+	// lowest and highest are those that are not missing. If all are missing, lowest is above highest.
+	lowest, highest uint64
+	// missing says that some are.
+	missing bool
+}
+
+// Of returns the columns of trials, as they are presented, of a study that is ranked so.
+func Of(ranking listing.Ranking, trials iter.Seq[*trellisv1.Trial]) *Columns {
+	all := slices.Collect(trials)
+	metrics := map[string]bool{}
+	for _, trial := range all {
+		for name := range trial.Metrics {
+			metrics[name] = true
+		}
+	}
+	c := &Columns{trials: len(all)}
+	numbers := make([]uint64, len(all))
+	newColumn := func(of func(*trellisv1.Trial) uint64) column {
+		for i, trial := range all {
+			numbers[i] = of(trial)
+		}
+		return compressed(numbers)
+	}
+	c.index, c.ties = newColumn((*trellisv1.Trial).GetIndex), newColumn(listing.Ties)
+	fields := listing.Outcomes(ranking, slices.Sorted(maps.Keys(metrics)))
+	c.fields = make([]named, 0, len(fields))
+	for _, field := range fields {
+		c.fields = append(c.fields, named{field.Name, newColumn(field.Order)})
+	}
+	return c
+}
+
+// compressed returns a column of numbers, which it does not keep.
+func compressed(numbers []uint64) column {
+	c := column{lowest: listing.Missing}
+	follows := true
+	for i, number := range numbers {
+		switch i {
+		case 0:
+			c.first = number
+		case 1:
+			c.step = number - c.first
+		}
+		follows = follows && number == c.first+uint64(i)*c.step
+		if number == listing.Missing {
+			c.missing = true
+			continue
+		}
+		c.lowest, c.highest = min(c.lowest, number), max(c.highest, number)
+	}
+	if !follows {
+		c.values = slices.Clone(numbers)
+	}
+	return c
+}
+
+func (c *column) at(i int) uint64 {
+	if c.values == nil {
+		return c.first + uint64(i)*c.step
+	}
+	return c.values[i]
+}
+
+// allMissing is the column of a field that no trial has.
+var allMissing = compressed([]uint64{listing.Missing, listing.Missing})
+
+func (c *Columns) field(name string) *column {
+	for i := range c.fields {
+		if c.fields[i].name == name {
+			return &c.fields[i].column
+		}
+	}
+	return &allMissing
+}
+
+// within returns the bounds of a column's numbers in an order.
+func (c *column) within(by listing.Order) (lowest, highest uint64) {
+	if c.lowest > c.highest || c.lowest == listing.Missing {
+		return listing.Missing, listing.Missing
+	}
+	lowest, highest = by.Number(c.lowest), by.Number(c.highest)
+	if lowest > highest {
+		lowest, highest = highest, lowest
+	}
+	if c.missing {
+		highest = listing.Missing
+	}
+	return lowest, highest
+}
+
+// Offer adds the keys of those trials to a page that are after a key in an order, unless the page has enough before them.
+func (c *Columns) Offer(page *listing.Top, by listing.Order, after listing.Place) {
+	its := c.field(by.Name())
+	lowest, highest := its.within(by)
+	last := page.Bound()
+	if highest < after.Number || lowest > last.Number {
+		return
+	}
+	for i := range c.trials {
+		number := by.Number(its.at(i))
+		if number < after.Number || number > last.Number {
+			continue
+		}
+		at := listing.Place{Number: number, Ties: c.ties.at(i), Index: c.index.at(i)}
+		if at.After(after) && last.After(at) {
+			page.Offer(at)
+			last = page.Bound()
+		}
+	}
+}
