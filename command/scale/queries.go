@@ -133,7 +133,9 @@ func (a *asking) connect(conn *grpc.ClientConn) {
 }
 
 // add adds a query, unless its response is nothing but an error.
-func (a *asking) add(name string, ask func(ctx context.Context) error) { a.all = append(a.all, &query{name: name, ask: ask}) }
+func (a *asking) add(name string, ask func(ctx context.Context) error) {
+	a.all = append(a.all, &query{name: name, ask: ask})
+}
 
 func (l *lab) newQueries(ctx context.Context, study string) (*asking, error) {
 	a := &asking{study: study}
