@@ -196,7 +196,7 @@ func rebuilt(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) *Snapsho
 	if err := restorer.finish(); err != nil {
 		t.Fatalf("%v", err)
 	}
-	return &Snapshot{reader{txn: restorer.txn}}
+	return &Snapshot{reader: reader{txn: restorer.txn}}
 }
 
 // tableTexts are the rows of every table there is, as texts.

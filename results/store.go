@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/kept"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/snapshotfile"
@@ -31,6 +32,8 @@ type generation struct {
 	db *memdb.MemDB
 	// replaced is closed when another generation has replaced this one.
 	replaced chan struct{}
+	// answers are what was computed from studies.
+	answers kept.Studies
 }
 
 // New returns an empty store.
@@ -59,12 +62,23 @@ func newGeneration() (*generation, error) {
 // that fire when their result may have changed. The watch set may be nil.
 func (s *Store) Snapshot() *Snapshot {
 	tables := s.tables.Load()
-	return &Snapshot{reader{txn: tables.db.Txn(false), replaced: tables.replaced}}
+	return &Snapshot{reader{txn: tables.db.Txn(false), replaced: tables.replaced}, &tables.answers}
 }
 
 // Snapshot is the state at one moment: see Store.Snapshot.
 type Snapshot struct {
 	reader
+	answers *kept.Studies
+}
+
+// Kept keeps what depends on nothing but a study as it is now.
+func (s *Snapshot) Kept(study *trellisv1.Study) *kept.Kept {
+	return s.answers.Of(study.CreateIndex, study.ModifyIndex)
+}
+
+// Lasting keeps what follows a study as it changes.
+func (s *Snapshot) Lasting(study *trellisv1.Study) *kept.Kept {
+	return s.answers.Lasting(study.CreateIndex)
 }
 
 // reader is a transaction that queries read from.

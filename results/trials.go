@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/go-memdb"
 
@@ -11,6 +12,7 @@ import (
 	"trellis/results/account"
 	"trellis/results/catalog"
 	"trellis/results/kept"
+	"trellis/results/lattice"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/trajectory"
@@ -350,24 +352,75 @@ func (s *Snapshot) Sample(study string, about int) (iter.Seq[Like], error) {
 	}, nil
 }
 
+// digestKey is under which the digest of a study is kept.
+type digestKey struct{}
+
 // Digest returns the SHA-256 of a study's points and results so far, in hexadecimal: see DESIGN.md. Two complete
 // studies of the same points, trained with the same numerics, have the same digest, no matter where, when and how they
 // were trained. It fails with ErrNotFound if there is no such study.
+//
+// It reads all losses, which takes a second or more for a million trials: once, until the study changes.
 func (s *Snapshot) Digest(study string) (string, error) {
+	row, err := s.Study(nil, study)
+	if err != nil {
+		return "", err
+	}
+	digest, err := kept.Once(s.Kept(row), digestKey{}, s.Done(), s.Err, func() (string, error) { return s.digest(study) })
+	if err != nil {
+		return "", fmt.Errorf("digest of study %q: %w", study, err)
+	}
+	return digest, nil
+}
+
+func (s *Snapshot) digest(study string) (string, error) {
 	c, err := s.catalog(study)
 	if err != nil {
 		return "", err
 	}
-	members, err := s.membersOf(c)
+	sections, err := s.sectionsOf(study)
 	if err != nil {
-		return "", fmt.Errorf("digest of study %q: %w", study, err)
+		return "", err
 	}
-	all := make([]*trajectory.Trajectory, 0, c.Runs())
-	for _, member := range members {
-		all = append(all, member)
+	stored := newStored(c)
+	var listed []*trajectory.Trajectory
+	for section := range sections {
+		if !stored.add(section) {
+			listed = append(listed, section.all(c)...)
+		}
 	}
 	if err := s.Err(); err != nil {
 		return "", err
 	}
-	return trajectory.Digest(all), nil
+	slices.SortFunc(listed, func(a, b *trajectory.Trajectory) int { return strings.Compare(a.Run.Id, b.Run.Id) })
+	// Runs that follow from the spec are as they are, listed ones are behind their places.
+	var ids []lattice.Identified
+	if c.Base != nil {
+		ids = c.Base.ByID()
+	}
+	order := make([]uint32, 0, len(ids)+len(listed))
+	for i, of := range ids {
+		id := of.String()
+		for next := len(order) - i; next < len(listed) && listed[next].Run.Id < id; next++ {
+			order = append(order, uint32(len(ids)+next))
+		}
+		order = append(order, uint32(i))
+	}
+	for len(order) < len(ids)+len(listed) {
+		order = append(order, uint32(len(order)))
+	}
+	return trajectory.DigestOf(len(order), s.Err, func(data []byte, i int) ([]byte, error) {
+		at := order[i]
+		if int(at) >= len(ids) {
+			return trajectory.AppendDigested(data, listed[int(at)-len(ids)]), nil
+		}
+		of := ids[at]
+		slot, section := int(of.Place%sectionSize), stored.sections[of.Place/sectionSize]
+		switch {
+		case section == nil || section.sealed == nil && section.members[slot] == nil:
+			return trajectory.AppendDigested(data, c.Untouched(of.Place)), nil
+		case section.sealed == nil:
+			return trajectory.AppendDigested(data, section.members[slot]), nil
+		}
+		return trajectory.AppendSealedDigested(data, of.String(), section.sealed.at(slot))
+	})
 }

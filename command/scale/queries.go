@@ -46,7 +46,10 @@ func queries(ctx context.Context, l *lab, args []string) error {
 	}
 	small := func(from, to int) error {
 		for n := from; n < to; n++ {
-			if err := l.create(ctx, syntheticStudy(fmt.Sprint("small-", n), 4, 1, 0)); err != nil {
+			spec := syntheticStudy(fmt.Sprint("small-", n), 4, 1, 0)
+			// Runs that others don't have, as those of most studies.
+			spec.Grid[0].Axes["weight_decay"] = trellisv1.AxisOf(float64(n+1) * 1e-3)
+			if err := l.create(ctx, spec); err != nil {
 				return err
 			}
 		}

@@ -9,6 +9,8 @@ const maxKept = 64
 type Kept struct {
 	mu  sync.Mutex
 	all []result
+	// computing is what somebody computes at the moment: see Once.
+	computing map[any]*computing
 }
 
 type result struct{ of, value any }
@@ -25,11 +27,15 @@ func Of[V any](k *Kept, of any, compute func() V) V {
 	value := compute()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.keep(result{of, value})
+	return value
+}
+
+func (k *Kept) keep(its result) {
 	if len(k.all) == maxKept {
 		k.all = k.all[1:]
 	}
-	k.all = append(k.all, result{of, value})
-	return value
+	k.all = append(k.all, its)
 }
 
 func (k *Kept) find(of any) (any, bool) {

@@ -4,10 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"hash"
 	"maps"
 	"math"
+	"runtime"
 	"slices"
-	"strings"
+	"sync"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
@@ -35,42 +37,68 @@ var unansweredTrials = map[trellisv1.TrialState]byte{
 	lifecycle.TrialCanceled: 'c',
 }
 
-// Digest returns the SHA-256 of a study's points and results so far, in hexadecimal: see DESIGN.md of package results.
-// members are all runs of the study. Digest sorts them by id.
-func Digest(members []*Trajectory) string {
-	slices.SortFunc(members, func(a, b *Trajectory) int { return strings.Compare(a.Run.Id, b.Run.Id) })
+// Digest is the hash of a study's points and results so far: see DESIGN.md of package results. Runs are added in the order of
+// their ids.
+type Digest struct{ sum hash.Hash }
+
+// NewDigest returns the digest of no runs.
+func NewDigest() Digest {
 	sum := sha256.New()
-	data := []byte(digestHeader)
-	for _, member := range members {
-		data = appendDigested(data, member)
-		sum.Write(data)
-		data = data[:0]
-	}
-	return hex.EncodeToString(sum.Sum(nil))
+	sum.Write([]byte(digestHeader))
+	return Digest{sum}
 }
 
-// appendDigested appends a run, its trials, and its losses and metrics as far as results of trials depend on them.
-func appendDigested(data []byte, member *Trajectory) []byte {
-	run, epochs := member.Run, uint32(0)
+// Add adds what AppendDigested and the like have returned, of one or more runs.
+func (d Digest) Add(data []byte) { d.sum.Write(data) }
+
+// String returns the digest of what has been added, in hexadecimal.
+func (d Digest) String() string { return hex.EncodeToString(d.sum.Sum(nil)) }
+
+// AppendDigested appends a run, its trials, and its losses and metrics as far as results of trials depend on them.
+func AppendDigested(data []byte, member *Trajectory) []byte {
+	epochs, answered := uint32(0), len(member.Answers)
+	if answered > 0 {
+		epochs = member.Answers[answered-1].Epochs
+	}
+	return appendDigested(data, member.Run, answered, epochs, member.Losses)
+}
+
+// AppendSealedDigested is AppendDigested of the run with the id that data has sealed.
+func AppendSealedDigested(data []byte, id string, sealed []byte) ([]byte, error) {
+	t, err := UnsealRun(sealed)
+	if err != nil {
+		return nil, err
+	}
+	run, answered := t.Run, len(t.Run.Milestones)
+	run.Id = id
+	epochs := min(run.Epochs, run.Milestones[answered-1])
+	if t.Answers != nil {
+		epochs = t.Answers[answered-1].Epochs
+	}
+	return appendDigested(data, run, answered, epochs, t.Losses), nil
+}
+
+// appendDigested appends a run of whose trials so many have results, up to an epoch.
+func appendDigested(data []byte, run *trellisv1.Run, answered int, epochs uint32, losses *trellisv1.Losses) []byte {
 	data = binary.BigEndian.AppendUint32(data, uint32(len(run.Id)))
 	data = append(data, run.Id...)
 	data = binary.BigEndian.AppendUint32(data, uint32(len(run.Milestones)))
 	for i, milestone := range run.Milestones {
 		stands := unansweredTrials[Unanswered(run)]
-		if i < len(member.Answers) {
-			stands, epochs = answeredTrial, member.Answers[i].Epochs
+		if i < answered {
+			stands = answeredTrial
 		}
 		data = append(binary.BigEndian.AppendUint32(data, milestone), stands)
 	}
 	data = binary.BigEndian.AppendUint32(data, epochs)
 	switch {
-	case epochs > 0 && member.Losses.Epochs > 0:
+	case epochs > 0 && losses.Epochs > 0:
 		data = binary.BigEndian.AppendUint32(data, programFollows)
-		data = appendDigestedOwnMetrics(data, MetricsUpTo(member.Losses.Metrics, epochs))
+		data = appendDigestedOwnMetrics(data, MetricsUpTo(losses.Metrics, epochs))
 	case epochs > 0:
-		data = appendLossBits(data, member.Losses.TrainLoss[:epochs])
-		data = appendLossBits(data, member.Losses.ValidationLoss[:epochs])
-		data = appendDigestedMetrics(data, member.Losses.Metrics, epochs)
+		data = appendLossBits(data, losses.TrainLoss[:epochs])
+		data = appendLossBits(data, losses.ValidationLoss[:epochs])
+		data = appendDigestedMetrics(data, losses.Metrics, epochs)
 	}
 	return data
 }
@@ -115,4 +143,43 @@ func appendLossBits(data []byte, losses []float64) []byte {
 		data = binary.BigEndian.AppendUint64(data, bits)
 	}
 	return data
+}
+
+// DigestOf returns the digest of n runs. appendTo appends the run at a position in the order of ids. It is called for runs
+// ahead of those that are added, on all cores. The digest is given up once interrupted returns an error.
+func DigestOf(n int, interrupted func() error, appendTo func(data []byte, i int) ([]byte, error)) (string, error) {
+	type part struct {
+		data []byte
+		err  error
+	}
+	const runs = 256
+	digest, parts := NewDigest(), make([]chan part, max(1, runtime.GOMAXPROCS(0)))
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	for k := range parts {
+		parts[k] = make(chan part, 2)
+		all.Go(func() {
+			for from := k * runs; from < n; from += len(parts) * runs {
+				its := part{err: interrupted()}
+				for i := from; i < min(n, from+runs) && its.err == nil; i++ {
+					its.data, its.err = appendTo(its.data, i)
+				}
+				select {
+				case parts[k] <- its:
+				case <-stop:
+					return
+				}
+			}
+		})
+	}
+	defer all.Wait()
+	defer close(stop)
+	for from := 0; from < n; from += runs {
+		its := <-parts[from/runs%len(parts)]
+		if its.err != nil {
+			return "", its.err
+		}
+		digest.Add(its.data)
+	}
+	return digest.String(), nil
 }
