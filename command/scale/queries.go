@@ -118,6 +118,8 @@ type query struct {
 	name string
 	ask  func(ctx context.Context) error
 	took []time.Duration
+	// failed is the last error.
+	failed error
 }
 
 // asking has the queries on a study, all of which are asked in turn.
@@ -280,7 +282,7 @@ func (a *asking) ask(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", query.name, err)
+			query.failed = err
 		}
 		query.took = append(query.took, time.Since(before))
 	}
@@ -309,8 +311,12 @@ func (a *asking) print(l *lab, when string) {
 		at := func(part float64) float64 {
 			return float64(query.took[int(part*float64(len(query.took)-1))]) / float64(time.Millisecond)
 		}
-		fmt.Fprintf(l.out, "%9.1f  %9.1f  %9.1f  %5d  %s\n", float64(first)/float64(time.Millisecond), at(0.5), at(0.99),
+		fmt.Fprintf(l.out, "%9.1f  %9.1f  %9.1f  %5d  %s", float64(first)/float64(time.Millisecond), at(0.5), at(0.99),
 			len(query.took), query.name)
-		query.took = nil
+		if query.failed != nil {
+			fmt.Fprintf(l.out, ": %v", query.failed)
+		}
+		fmt.Fprintln(l.out)
+		query.took, query.failed = nil, nil
 	}
 }
