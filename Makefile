@@ -72,6 +72,10 @@ check: $(BUILD)/buf
 	@for file in $$(git ls-files 'proto/*.pb.go'); do \
 		cmp $$file $(BUILD)/generated/$$file || { echo "$$file is not current: run make generate"; exit 1; }; \
 	done
+	$(BUILD)/buf build --as-file-descriptor-set -o $(BUILD)/descriptors.binpb
+	$(GO) -C proto/generate run ./openapi ../../$(BUILD)/descriptors.binpb ../../$(BUILD)/generated/openapi.json
+	@cmp coordinator/web/openapi.json $(BUILD)/generated/openapi.json || \
+		{ echo "coordinator/web/openapi.json is not current: run make generate"; exit 1; }
 	$(GO) -C trainer/kernel/generate run . -out ../../../$(BUILD)/generated/kernels_amd64.s \
 		-stubs ../../../$(BUILD)/generated/stubs_amd64.go -pkg kernel
 	@for file in kernels_amd64.s stubs_amd64.go; do \
@@ -115,10 +119,12 @@ mutants:
 soak:
 	$(GO) test -tags soak -timeout 6h ./...
 
-# Go code from the .proto files, assembly from the kernels' generator.
+# Go code and the API's description from the .proto files, assembly from the kernels' generator.
 generate: $(BUILD)/buf
 	$(GO) -C proto/generate run . ../../$(BUILD)/proto
 	$(BUILD)/buf generate
+	$(BUILD)/buf build --as-file-descriptor-set -o $(BUILD)/descriptors.binpb
+	$(GO) -C proto/generate run ./openapi ../../$(BUILD)/descriptors.binpb ../../coordinator/web/openapi.json
 	$(GO) generate ./trainer/kernel
 
 # The manual's pages in .build/man, from the texts of the help: man .build/man/trellis.1.

@@ -173,11 +173,16 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, response proto.
 		_, _ = w.Write(body)
 		return
 	}
+	tagged(w, r, body)
+}
+
+// tagged answers with a body, unless the client has the same already.
+func tagged(w http.ResponseWriter, r *http.Request, body []byte) {
 	sum := sha256.Sum256(body)
 	// A weak one, because it is the same with and without compression.
 	tag := `W/"` + hex.EncodeToString(sum[:12]) + `"`
-	header.Set("Etag", tag)
-	header.Set("Cache-Control", "private, no-cache")
+	w.Header().Set("Etag", tag)
+	w.Header().Set("Cache-Control", "private, no-cache")
 	if matches(r.Header.Get("If-None-Match"), tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return

@@ -14,5 +14,6 @@
 //	problem.go     errors as problem details (RFC 9457)
 //	origin.go      who else's pages may not: hosts, origins, headers
 //	session.go     the page's session, in a cookie
-//	page.go        the page, and the browsable description
+//	description.go the description of the API, for tools (OpenAPI) and for people
+//	page.go        the page
 package web

@@ -14,6 +14,9 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusMethodNotAllowed, "%s is not allowed here: must be GET", r.Method)
 		return
 	}
+	if s.serveDescription(w, r) {
+		return
+	}
 	name := strings.TrimPrefix(path.Clean(r.URL.Path), "/")
 	if strings.HasPrefix(name, "api/") {
 		refuse(w, http.StatusNotFound, "there is no call at %.200q: see /api", r.URL.Path)

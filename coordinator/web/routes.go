@@ -100,6 +100,15 @@ func (r Route) inPath(field protoreflect.Name) bool {
 // hasVerb says whether the path ends in a word that says what to do: {study}:pause.
 func (r Route) hasVerb() bool { return strings.Contains(r.Path, ":") }
 
+// isOther says whether a path that matches a route's belongs to another, whose own goes on with a word: a name in a path
+// may have a colon, but not {study}:pause.
+func (s *Server) isOther(route Route, path string) bool {
+	return slices.ContainsFunc(s.routes, func(other Route) bool {
+		word, found := strings.CutPrefix(other.Path, route.Path+":")
+		return found && strings.HasSuffix(path, ":"+word)
+	})
+}
+
 // parameters are the fields of the request that may stand in the address, after the question mark.
 func (r Route) parameters() []protoreflect.FieldDescriptor {
 	if r.body == wholeBody {

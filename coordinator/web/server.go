@@ -110,7 +110,8 @@ func (s *Server) Stop() {
 func (s *Server) route() error {
 	s.calls = runtime.NewServeMux(
 		runtime.WithDisablePathLengthFallback(),
-		runtime.WithUnescapingMode(runtime.UnescapingModeAllExceptReserved),
+		// The path is unescaped already.
+		runtime.WithUnescapingMode(runtime.UnescapingModeLegacy),
 		runtime.WithRoutingErrorHandler(s.unrouted),
 		runtime.WithErrorHandler(func(
 			_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, _ *http.Request, err error,
@@ -148,7 +149,10 @@ func (s *Server) serve(route Route) runtime.HandlerFunc {
 		serve = s.stream
 	}
 	return func(w http.ResponseWriter, r *http.Request, path map[string]string) {
-		if !probed(r) {
+		switch {
+		case s.isOther(route, r.URL.Path):
+			s.unrouted(r.Context(), nil, nil, w, r, http.StatusMethodNotAllowed)
+		case !probed(r):
 			serve(w, r, route, path)
 		}
 	}
