@@ -301,14 +301,17 @@ func (g *Grid) RunIn(k int, point *trellisv1.Parameters) (rest uint64, ok bool) 
 }
 
 // MayMeet says whether points of two grids may be trained by the same run as far as the values of each parameter say.
+//
+// Every study is compared with every other, so that it must be fast: seeds tell many apart.
 func (g *Grid) MayMeet(other *Grid) bool {
-	names := map[string]bool{Seed: true}
-	for _, name := range append(g.names[:len(g.names):len(g.names)], other.names...) {
-		names[name] = names[name] || name != MaxEpochs || g.apart
+	if !g.meetsOn(other, Seed) {
+		return false
 	}
-	for name, compared := range names {
-		if compared && !g.meetsOn(other, name) {
-			return false
+	for _, names := range [][]string{g.names, other.names} {
+		for _, name := range names {
+			if (name != MaxEpochs || g.apart) && !g.meetsOn(other, name) {
+				return false
+			}
 		}
 	}
 	return true
@@ -316,12 +319,41 @@ func (g *Grid) MayMeet(other *Grid) bool {
 
 // meetsOn says whether two grids have a value of a parameter in common, or both have points without one.
 func (g *Grid) meetsOn(other *Grid, name string) bool {
+	if len(g.products) == 1 && len(other.products) == 1 && g.program == other.program {
+		a, b := g.products[0].dimension(name), other.products[0].dimension(name)
+		if a != nil && b != nil {
+			return a.meets(b)
+		}
+	}
 	its, others := g.keysOf(name), other.keysOf(name)
 	if len(its) > len(others) {
 		its, others = others, its
 	}
 	for key := range its {
 		if others[key] {
+			return true
+		}
+	}
+	return false
+}
+
+// dimension is that of a parameter, or nil.
+func (p *Product) dimension(name string) *Dimension {
+	for i := range p.Dimensions {
+		if p.Dimensions[i].Name == name {
+			return &p.Dimensions[i]
+		}
+	}
+	return nil
+}
+
+// meets says whether two axes of a parameter have a value in common.
+func (d *Dimension) meets(other *Dimension) bool {
+	if len(d.positions) > len(other.positions) {
+		d, other = other, d
+	}
+	for key := range d.positions {
+		if _, has := other.positions[key]; has {
 			return true
 		}
 	}

@@ -112,3 +112,27 @@ func BenchmarkIDs(b *testing.B) {
 		l.newIDIndex()
 	}
 }
+
+// apart are two studies that differ in their seeds alone.
+func apart(tb testing.TB) (lattices [2]*Lattice) {
+	for i := range lattices {
+		study := gridOf(0, 100, 100)
+		study.Spec.Seeds = trellisv1.AxisOf(i)
+		l, err := New(study)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		lattices[i] = l
+	}
+	return lattices
+}
+
+// BenchmarkMayShare compares two studies, as a restart does with every two.
+func BenchmarkMayShare(b *testing.B) {
+	lattices := apart(b)
+	for b.Loop() {
+		if lattices[0].MayShare(lattices[1]) {
+			b.Fatal("they share runs")
+		}
+	}
+}

@@ -127,6 +127,5 @@ func (l *Lattice) findSmallest() (smallest string) {
 // MayShare says whether two studies may have a run in common, as far as that is known without comparing their runs:
 // what all runs of each have in common must be the same, and every parameter have a value that both studies have.
 func (l *Lattice) MayShare(o *Lattice) bool {
-	none := &trellisv1.Parameters{}
-	return l.identity.ID(none) == o.identity.ID(none) && l.grid.MayMeet(o.grid)
+	return l.common == o.common && l.grid.MayMeet(o.grid)
 }

@@ -13,8 +13,10 @@ import (
 type Lattice struct {
 	study *trellisv1.Study
 	grid  *grid.Grid
-	// identity is what the ids of all runs have in common.
+	// identity is what the ids of all runs have in common, and common the id of a run without parameters: it tells
+	// identities apart.
 	identity *grid.Identity
+	common   string
 	runs     runs
 	// shuffled is the order of a study that asks for a random one, else nil.
 	shuffled *permutation
@@ -75,6 +77,7 @@ func newLattice(study *trellisv1.Study) (*Lattice, error) {
 	}
 	config := grid.RunConfigFor(study, &trellisv1.Run{}, study.GetNumerics(), 0)
 	l := &Lattice{study: study, grid: g, identity: grid.NewIdentity(config)}
+	l.common = l.identity.ID(&trellisv1.Parameters{})
 	if g.Listing(spec) == grid.ListingNone {
 		l.runs = newComputed(g, spec.GetOrder())
 	} else {

@@ -74,6 +74,14 @@ func TestMayShare(t *testing.T) {
 	}
 }
 
+// A restart compares every two studies: that must not list their values.
+func TestMayShareAllocatesNothing(t *testing.T) {
+	lattices := apart(t)
+	if n := testing.AllocsPerRun(100, func() { lattices[0].MayShare(lattices[1]) }); n > 0 {
+		t.Errorf("allocates %v times", n)
+	}
+}
+
 // expansion is a study's runs in their order, within the budget, and the indexes of their trials.
 type expansion struct {
 	runs    []*trellisv1.Run
