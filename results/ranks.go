@@ -150,7 +150,8 @@ func merge(a, b []listing.Key) []listing.Key {
 	return append(append(merged, a...), b...)
 }
 
-// insertRanks replaces a page with the ranked trials, divided into several pages if there are too many for one.
+// insertRanks replaces a page with the ranked trials, divided into several pages if there are too many for one. The
+// pages take the trials over.
 func insertRanks(txn *memdb.Txn, page *rankPage, trials []listing.Key) error {
 	parts := (len(trials) + rankPageSize - 1) / rankPageSize
 	from := page.from
@@ -159,8 +160,11 @@ func insertRanks(txn *memdb.Txn, page *rankPage, trials []listing.Key) error {
 		if &part[0] != &trials[0] {
 			from = part[0]
 		}
-		// A page of its own array, so that what is left of a longer one can go.
-		if err := insert(txn, tableRanking, &rankPage{page.study, from, slices.Clone(part)}); err != nil {
+		if parts > 1 {
+			// Each page has an array of its own, so that those of the others can go.
+			part = slices.Clone(part)
+		}
+		if err := insert(txn, tableRanking, &rankPage{page.study, from, part}); err != nil {
 			return err
 		}
 	}
