@@ -135,6 +135,7 @@ func serve(
 		defer metricsListener.Close()
 		config.Registerer = registry
 	}
+	keepHeapSmall(coordinatorPace)
 	c, err := node.Open(ctx, config, node.Place{
 		Listen: options.listen, HTTP: options.http, Insecure: options.server.Insecure, Data: options.data,
 	})

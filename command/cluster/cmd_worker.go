@@ -90,7 +90,7 @@ func work(parent context.Context, env *cli.Environment, config worker.Config, op
 		defer listener.Close()
 		config.Registerer = registry
 	}
-	keepHeapSmall()
+	keepHeapSmall(workerPace)
 	w, err := worker.New(config)
 	if err != nil {
 		return fmt.Errorf("cannot start the worker: %w", err)

@@ -8,13 +8,22 @@ import (
 	"time"
 )
 
-func TestGCPercent(t *testing.T) {
-	for _, test := range []struct {
-		live uint64
-		want int
-	}{{0, 400}, {4 << 20, 400}, {5 << 20, 200}, {16 << 20, 100}, {32 << 20, 50}, {33 << 20, 20}, {1 << 40, 20}} {
-		if got := gcPercent(test.live); got != test.want {
-			t.Errorf("%d bytes in use: %d, want %d", test.live, got, test.want)
+func TestPaces(t *testing.T) {
+	for name, test := range map[string]struct {
+		pace pace
+		want map[uint64]int
+	}{
+		"worker": {workerPace, map[uint64]int{
+			0: 400, 4 << 20: 400, 5 << 20: 200, 16 << 20: 100, 32 << 20: 50, 33 << 20: 20, 1 << 40: 20,
+		}},
+		"coordinator": {coordinatorPace, map[uint64]int{
+			0: 100, 96 << 20: 100, 97 << 20: 75, 192 << 20: 50, 193 << 20: 35, 300 << 20: 25, 1 << 40: 25,
+		}},
+	} {
+		for live, want := range test.want {
+			if got := test.pace(live); got != want {
+				t.Errorf("%s with %d bytes in use: %d, want %d", name, live, got, want)
+			}
 		}
 	}
 }
@@ -24,7 +33,7 @@ func TestKeepHeapSmall(t *testing.T) {
 	t.Setenv("GOGC", "")
 	standard := debug.SetGCPercent(100)
 	t.Cleanup(func() { debug.SetGCPercent(standard) })
-	keepHeapSmall()
+	keepHeapSmall(workerPace)
 	pace := []metrics.Sample{{Name: "/gc/gogc:percent"}}
 	await := func(what string, right func(percent int) bool) {
 		deadline := time.Now().Add(time.Minute)
