@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"runtime"
 	"slices"
+	"sync"
 
 	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
@@ -47,6 +49,7 @@ func restoreTables(file *snapshotfile.Reader) (*generation, error) {
 	txn := restored.db.Txn(true)
 	defer txn.Abort()
 	restorer := newRestorer(txn, version)
+	defer restorer.end()
 	for {
 		table, err := file.Next()
 		if err != nil {
@@ -346,6 +349,50 @@ func (r *restorer) finish() error {
 		}
 	}
 	return restoreRelatives(r.txn, r.studies)
+}
+
+// end ends what still checks what has been read.
+func (r *restorer) end() {
+	for _, study := range r.studies {
+		study.checks.end()
+	}
+}
+
+// sealedChecks are goroutines that check sealed sections, one for each core.
+type sealedChecks struct {
+	sections chan *section
+	all      sync.WaitGroup
+	// parts are what the checked runs count for, and errs the first errors.
+	parts []*trellisv1.Progress
+	errs  []error
+}
+
+func (s *restoredStudy) startChecks() *sealedChecks {
+	cores := runtime.GOMAXPROCS(0)
+	checks := &sealedChecks{
+		sections: make(chan *section, 4*cores),
+		parts:    make([]*trellisv1.Progress, cores), errs: make([]error, cores),
+	}
+	for part := range cores {
+		checks.parts[part] = &trellisv1.Progress{}
+		checks.all.Go(func() {
+			for its := range checks.sections {
+				if checks.errs[part] == nil {
+					checks.errs[part] = s.checkSection(its, checks.parts[part])
+				}
+			}
+		})
+	}
+	return checks
+}
+
+// end waits until all sections have been checked that were sent so far.
+func (c *sealedChecks) end() {
+	if c != nil && c.sections != nil {
+		close(c.sections)
+		c.all.Wait()
+		c.sections = nil
+	}
 }
 
 // corrupt turns an error that would be ErrInvalid in a command into ErrCorrupt.

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"runtime"
 	"slices"
-	"sync"
 
 	"github.com/hashicorp/go-memdb"
 
@@ -41,9 +39,11 @@ type restoredStudy struct {
 	members []*trajectory.Trajectory
 	places  map[string]int
 	listed  []catalog.Trial
-	// sealed are the sealed sections, and ranks the ranking, if there are any of these.
+	// sealed are the sealed sections, and ranks the ranking, if there are any of these. checks checks the sections
+	// while the next ones are read.
 	sealed []*section
 	ranks  []listing.Key
+	checks *sealedChecks
 	// catalog is made when all trials have been read.
 	catalog *catalog.Catalog
 }
@@ -244,7 +244,7 @@ func (s *restoredStudy) upgrade() {
 	}
 }
 
-// sealed reads a sealed section. What it contains is checked when all rows have been read: see checkSealed.
+// sealed reads a sealed section. What it contains is checked meanwhile: see checkSealed.
 func (r *restorer) sealed(row *trellisv1.SealedSection) error {
 	study, err := r.of(row.Study)
 	if err != nil {
@@ -267,6 +267,14 @@ func (r *restorer) sealed(row *trellisv1.SealedSection) error {
 		its.begun = setBit(its.begun, slot, true)
 	}
 	study.sealed = append(study.sealed, its)
+	if study.checks == nil {
+		// All runs and trials have been read.
+		if err := study.complete(r.version); err != nil {
+			return err
+		}
+		study.checks = study.startChecks()
+	}
+	study.checks.sections <- its
 	return nil
 }
 
@@ -289,24 +297,16 @@ func (r *restorer) ranks(row *trellisv1.Ranks) error {
 	return nil
 }
 
-// checkSealed checks all sealed runs, on all cores, and returns what they count for: as touched runs of the study.
+// checkSealed returns what all sealed runs count for, as touched runs of the study, once they have been checked.
 func (s *restoredStudy) checkSealed() (*trellisv1.Progress, error) {
-	var all sync.WaitGroup
-	parts := make([]*trellisv1.Progress, runtime.GOMAXPROCS(0))
-	errs := make([]error, len(parts))
-	for part := range parts {
-		parts[part] = &trellisv1.Progress{}
-		all.Go(func() {
-			for i := part; i < len(s.sealed) && errs[part] == nil; i += len(parts) {
-				errs[part] = s.checkSection(s.sealed[i], parts[part])
-			}
-		})
-	}
-	all.Wait()
 	sum := &trellisv1.Progress{}
-	for part, progress := range parts {
-		if errs[part] != nil {
-			return nil, errs[part]
+	if s.checks == nil {
+		return sum, nil
+	}
+	s.checks.end()
+	for part, progress := range s.checks.parts {
+		if err := s.checks.errs[part]; err != nil {
+			return nil, err
 		}
 		addSealed(sum, progress)
 	}
