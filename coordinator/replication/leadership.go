@@ -106,11 +106,18 @@ func (l *Log) watchLeader() {
 // look makes raft check now whether there is a leader. Raft does so when its timeout becomes shorter.
 func (l *Log) look() {
 	for _, timeout := range []time.Duration{l.config.HeartbeatTimeout + time.Nanosecond, l.config.HeartbeatTimeout} {
-		config := l.raft.ReloadableConfig()
-		config.HeartbeatTimeout = timeout
-		if err := l.raft.ReloadConfig(config); err != nil {
-			l.logger.Error("raft refused its configuration", "error", err)
-		}
+		l.reload(func(config *raft.ReloadableConfig) { config.HeartbeatTimeout = timeout })
+	}
+}
+
+// reload changes raft's configuration.
+func (l *Log) reload(change func(*raft.ReloadableConfig)) {
+	l.reloading.Lock()
+	defer l.reloading.Unlock()
+	config := l.raft.ReloadableConfig()
+	change(&config)
+	if err := l.raft.ReloadConfig(config); err != nil {
+		l.logger.Error("raft refused its configuration", "error", err)
 	}
 }
 
@@ -244,11 +251,11 @@ func (l *Log) addressOf(id raft.ServerID) string {
 }
 
 // snapshotLoop takes a snapshot when one is due: after a number of entries or bytes, but not so often that snapshots
-// take more than a tenth of the time. All nodes count the same entries. So each node applies a random share of the
-// limits each time, and they don't all write a snapshot at the same moment.
+// take more than a fifth of the time. All nodes of a cluster count the same entries. So each node applies a random
+// share of the limits each time, and they don't all write a snapshot at the same moment.
 func (l *Log) snapshotLoop() {
 	var earliest time.Time
-	share := 0.5 + rand.Float64()/2
+	share := l.snapshotShare()
 	for {
 		select {
 		case <-l.stopping:
@@ -267,9 +274,17 @@ func (l *Log) snapshotLoop() {
 		if err := l.Snapshot(); err != nil {
 			l.logger.Debug("no snapshot now", "error", err)
 		}
-		earliest = time.Now().Add(10 * time.Since(start))
-		share = 0.5 + rand.Float64()/2
+		earliest = time.Now().Add(4 * time.Since(start))
+		share = l.snapshotShare()
 	}
+}
+
+// snapshotShare is the share of the limits after which the next snapshot is due.
+func (l *Log) snapshotShare() float64 {
+	if len(l.servers()) == 1 {
+		return 1
+	}
+	return 0.5 + rand.Float64()/2
 }
 
 // Snapshot takes a snapshot now, and truncates the log.
@@ -277,5 +292,19 @@ func (l *Log) Snapshot() error {
 	if err := l.failure.err(); err != nil {
 		return err
 	}
+	entries, bytes := l.machine.total()
+	l.reload(func(config *raft.ReloadableConfig) {
+		config.TrailingLogs = trailing(entries, bytes, l.config.TrailingEntries)
+	})
 	return translate(l.raft.Snapshot().Error())
+}
+
+// trailing returns how many entries stay in the log, at most limit, given what has been applied since the last
+// snapshot: trailingBytes, but everything after the last snapshot, should the next one turn out to be unreadable. While
+// that is written, the log may grow by as many entries again.
+func trailing(entries, bytes, limit uint64) uint64 {
+	if bytes == 0 {
+		return limit
+	}
+	return min(limit, max(2*entries, uint64(float64(trailingBytes)*float64(entries)/float64(bytes))))
 }

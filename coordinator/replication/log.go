@@ -28,6 +28,9 @@ const (
 	transferTimeout = 3 * networkTimeout
 	// drainTimeout is how long pending requests may take to end after a failure.
 	drainTimeout = time.Second
+	// trailingBytes is about how many bytes of entries before a snapshot stay in the log, if they are no more than
+	// Config.TrailingEntries.
+	trailingBytes = 64 << 20
 	// keptSnapshots is how many snapshots stay in the data directory.
 	keptSnapshots = 2
 )
@@ -41,6 +44,8 @@ type Log struct {
 	machine *machine
 	stream  *stream
 	raft    *raft.Raft
+	// reloading is held while raft's configuration is changed.
+	reloading sync.Mutex
 	// shutdown stops raft, after endVerifying. Its future waits for raft's goroutines.
 	shutdown func() raft.Future
 	store    *guardedStore

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -45,7 +46,15 @@ func (s *guardedSnapshots) Create(version raft.SnapshotVersion, index, term uint
 	if err != nil {
 		return nil, err
 	}
-	return &guardedSink{SnapshotSink: sink, snapshots: s}, nil
+	guarded := &guardedSink{SnapshotSink: sink, snapshots: s}
+	if s.dir != "" {
+		// Syncing through another file of the same name syncs what the sink has written.
+		guarded.file, err = os.OpenFile(filepath.Join(s.dir, sink.ID()+temporarySuffix, "state.bin"), os.O_WRONLY, 0)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open the snapshot that was begun: %w", err), sink.Cancel())
+		}
+	}
+	return guarded, nil
 }
 
 // List returns the snapshots that the node may start from, newest first.
@@ -72,10 +81,18 @@ type indexedSource struct {
 	index uint64
 }
 
+// syncEvery is after how many bytes of a snapshot these are synced. Syncing all of it at once would hold up every sync
+// of the log that begins in the meantime, for as long as the disk takes to write it.
+const syncEvery = 4 << 20
+
 // guardedSink is a snapshot that is being written.
 type guardedSink struct {
 	raft.SnapshotSink
 	snapshots *guardedSnapshots
+	// file is that of the state, nil if the snapshot is in memory. unsynced counts what has been written since it was
+	// synced.
+	file     *os.File
+	unsynced int
 }
 
 func (s *guardedSink) Write(data []byte) (n int, err error) {
@@ -85,14 +102,21 @@ func (s *guardedSink) Write(data []byte) (n int, err error) {
 	default:
 	}
 	err = s.snapshots.guard.slowly("write a snapshot to "+s.snapshots.dir, func() (err error) {
-		n, err = s.SnapshotSink.Write(data)
-		return err
+		if n, err = s.SnapshotSink.Write(data); err != nil || s.file == nil {
+			return err
+		}
+		if s.unsynced += n; s.unsynced < syncEvery {
+			return nil
+		}
+		s.unsynced = 0
+		return s.file.Sync()
 	})
 	return n, err
 }
 
 // Close makes the snapshot durable, starting with the names of its files.
 func (s *guardedSink) Close() error {
+	defer s.release()
 	return s.snapshots.guard.slowly("finish a snapshot in "+s.snapshots.dir, func() error {
 		if s.snapshots.dir != "" {
 			if err := syncFolder(filepath.Join(s.snapshots.dir, s.ID()+temporarySuffix)); err != nil &&
@@ -102,4 +126,17 @@ func (s *guardedSink) Close() error {
 		}
 		return s.SnapshotSink.Close()
 	})
+}
+
+// Cancel removes the snapshot.
+func (s *guardedSink) Cancel() error {
+	defer s.release()
+	return s.SnapshotSink.Cancel()
+}
+
+// release closes the file.
+func (s *guardedSink) release() {
+	if s.file != nil {
+		s.file.Close()
+	}
 }
