@@ -19,6 +19,7 @@ func curves(ctx context.Context, l *lab, args []string) error {
 	sizes := flags.String("trials", "1000,10000,100000,1000000", "`numbers` of trials")
 	epochs := flags.Int("epochs", 10, "`number` of epochs of each")
 	crowds := flags.String("idle", "100,1000,10000", "`numbers` of idle workers")
+	ask := flags.Bool("ask", true, "train each study once more, and ask about it while it is trained")
 	watch := flags.Duration("for", 30*time.Second, "`time` to watch idle workers")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -42,6 +43,13 @@ func curves(ctx context.Context, l *lab, args []string) error {
 			fmt.Fprintf(l.out, "served again after %v\n", took.Round(time.Millisecond))
 			return err
 		})
+		if err == nil && *ask {
+			err = l.apart(func(l *lab) error {
+				asked, _, err := l.train(ctx, training{trials: n, epochs: *epochs, workers: 2, slots: 256, ask: true})
+				one.Queries = asked.Queries
+				return err
+			})
+		}
 		if err != nil {
 			return fmt.Errorf("%d trials: %w", n, err)
 		}

@@ -58,7 +58,7 @@ type sizeFigures struct {
 	DiskBytes   int64 `json:"disk_bytes"`
 	// RestartSeconds is from the start of the process until it answers what the best trial is, after SIGKILL.
 	RestartSeconds float64 `json:"restart_seconds"`
-	// Queries are medians while the study was trained, in milliseconds, by what was asked.
+	// Queries are medians while another study like it was trained, in milliseconds, by what was asked.
 	Queries map[string]float64 `json:"query_milliseconds,omitempty"`
 }
 

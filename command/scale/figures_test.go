@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/xml"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The tables and the figure of docs/scale.md show what docs/scale.json says.
@@ -127,7 +129,9 @@ func TestTables(t *testing.T) {
 // The figure shows whatever was measured, and what was stopped as a ring.
 func TestDraw(t *testing.T) {
 	all := &figures{
-		Sizes: []sizeFigures{{Trials: 1000, TrialsPerSecond: 1, Queries: map[string]float64{"best": 0.31}}},
+		Sizes: []sizeFigures{{Trials: 1000, TrialsPerSecond: 1, Queries: map[string]float64{
+			"trials --order-by objective": 0.31,
+		}}},
 		Peers: []peerFigures{
 			{Tool: "Ray Tune, grid", Trials: 100, Finished: 100, Seconds: 20},
 			{Tool: "Ray Tune, grid", Trials: 1000, Finished: 300, Seconds: 100, StoppedAfter: 100},
@@ -139,6 +143,9 @@ func TestDraw(t *testing.T) {
 	curves := all.peerCurves([]string{"Ray Tune, grid"}, peerFigures.rate)
 	if len(curves) != 1 || len(curves[0].X) != 2 || curves[0].Y[1] != 3 || !curves[0].Open {
 		t.Errorf("curves are %+v, want one of two points, the second of 3 trials/s and open", curves)
+	}
+	if asked := all.queryCurves(); len(asked) != 1 || asked[0].Name != "trials" || asked[0].Y[0] != 0.31 {
+		t.Errorf("curves of queries are %+v", asked)
 	}
 	for _, its := range peersMeasured {
 		if _, ok := looks[its.name]; !ok {
@@ -159,5 +166,21 @@ func TestNumbers(t *testing.T) {
 		if _, err := numbers("-trials", list); err == nil || !strings.Contains(err.Error(), "-trials") {
 			t.Errorf("%q gives %v", list, err)
 		}
+	}
+}
+
+// A query without an answer has no median; one that fails is an error, not a figure.
+func TestMedians(t *testing.T) {
+	asked := &asking{all: []*query{
+		{name: "best", took: []time.Duration{9 * time.Millisecond, time.Millisecond, 2 * time.Millisecond}},
+		{name: "importance"},
+	}}
+	medians, err := asked.medians()
+	if err != nil || len(medians) != 1 || medians["best"] != 2 {
+		t.Errorf("medians are %v, %v", medians, err)
+	}
+	asked.all[1].failed = errors.New("no answer within 2m0s")
+	if _, err := asked.medians(); err == nil || !strings.Contains(err.Error(), "importance: no answer") {
+		t.Errorf("a query that fails gives %v", err)
 	}
 }

@@ -118,7 +118,8 @@ func (f *figures) sizeCurve(name string, of func(sizeFigures) float64) figure.Cu
 // queryCurves are the medians of all questions that were asked.
 func (f *figures) queryCurves() (curves []figure.Curve) {
 	for i, name := range f.asked() {
-		curve := f.sizeCurve(name, func(s sizeFigures) float64 { return s.Queries[name] })
+		short, _, _ := strings.Cut(name, " --")
+		curve := f.sizeCurve(short, func(s sizeFigures) float64 { return s.Queries[name] })
 		curve.Color = queryLooks[i%len(queryLooks)]
 		curves = append(curves, curve)
 	}

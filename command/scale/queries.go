@@ -128,7 +128,8 @@ type asking struct {
 	studies trellisv1.StudyServiceClient
 	trials  trellisv1.TrialServiceClient
 	all     []*query
-	// middle is the trial in the middle of the grid, and indices are one more than the highest index.
+	// middle is the trial in the middle of the grid, and indices are one more than the highest index, or 0 if no query is
+	// about pages.
 	middle  *trellisv1.Trial
 	indices uint64
 }
@@ -142,13 +143,10 @@ func (a *asking) add(name string, ask func(ctx context.Context) error) {
 	a.all = append(a.all, &query{name: name, ask: ask})
 }
 
-func (l *lab) newQueries(ctx context.Context, study string) (*asking, error) {
+// newAnswers asks what people ask most.
+func (l *lab) newAnswers(study string) *asking {
 	a := &asking{study: study}
 	a.connect(l.conn)
-	a.add("study", func(ctx context.Context) error {
-		_, err := a.studies.GetStudy(ctx, &trellisv1.GetStudyRequest{Study: study})
-		return err
-	})
 	a.add("studies", a.listStudies)
 	a.add("best", func(ctx context.Context) error {
 		_, err := a.trials.GetBestTrial(ctx, &trellisv1.GetBestTrialRequest{Study: study})
@@ -160,6 +158,17 @@ func (l *lab) newQueries(ctx context.Context, study string) (*asking, error) {
 	})
 	a.add("importance", func(ctx context.Context) error {
 		_, err := a.trials.GetImportance(ctx, &trellisv1.GetImportanceRequest{Study: study})
+		return err
+	})
+	a.addPage("trials", &trellisv1.ListTrialsRequest{OrderBy: "objective"}, nil)
+	return a
+}
+
+// newQueries asks all that people can ask of a study.
+func (l *lab) newQueries(ctx context.Context, study string) (*asking, error) {
+	a := l.newAnswers(study)
+	a.add("study", func(ctx context.Context) error {
+		_, err := a.studies.GetStudy(ctx, &trellisv1.GetStudyRequest{Study: study})
 		return err
 	})
 	a.add("contenders", func(ctx context.Context) error {
@@ -267,8 +276,10 @@ func (a *asking) watch(ctx context.Context) error {
 
 // ask asks each query once.
 func (a *asking) ask(ctx context.Context) error {
-	if err := a.findMiddle(ctx); err != nil {
-		return err
+	if a.indices > 0 {
+		if err := a.findMiddle(ctx); err != nil {
+			return err
+		}
 	}
 	for _, query := range a.all {
 		before := time.Now()
@@ -296,6 +307,34 @@ func (a *asking) askTimes(ctx context.Context, rounds int) error {
 		}
 	}
 	return nil
+}
+
+// askUntil asks until the time is over: often at first, and then five times a second.
+func (a *asking) askUntil(ended <-chan struct{}) error {
+	for start := time.Now(); ; {
+		if err := a.ask(context.Background()); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(min(200*time.Millisecond, time.Since(start)/5)):
+		case <-ended:
+			return nil
+		}
+	}
+}
+
+// medians are what the queries took, in milliseconds. Queries that had no answer have none.
+func (a *asking) medians() (map[string]float64, error) {
+	all := map[string]float64{}
+	for _, query := range a.all {
+		if query.failed != nil {
+			return nil, fmt.Errorf("%s: %w", query.name, query.failed)
+		}
+		if took := slices.Sorted(slices.Values(query.took)); len(took) > 0 {
+			all[query.name] = float64(took[len(took)/2]) / float64(time.Millisecond)
+		}
+	}
+	return all, nil
 }
 
 // print prints what the queries took, and forgets it.

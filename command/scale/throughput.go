@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"path/filepath"
@@ -33,6 +34,8 @@ type training struct {
 	trials, epochs int
 	// slots are of each worker.
 	workers, slots int
+	// ask says that somebody asks about it all the time.
+	ask bool
 }
 
 // studyName is the study that is trained.
@@ -76,7 +79,13 @@ func (l *lab) train(ctx context.Context, its training) (sizeFigures, *process, e
 		its.slots, figures.Load)
 	fmt.Fprintf(l.out, "created in %.0f ms with %.1f MB\n", figures.CreateSeconds*1e3,
 		float64(figures.CreateBytes)/(1<<20))
-	if err := l.followTenths(ctx, studyName, coordinator, workers, &figures); err != nil {
+	follow := func() error { return l.followTenths(ctx, studyName, coordinator, workers, &figures) }
+	if its.ask {
+		figures.Queries, err = l.askWhile(follow)
+	} else {
+		err = follow()
+	}
+	if err != nil {
 		return figures, nil, err
 	}
 	figures.DiskBytes, err = diskUse(filepath.Join(l.dir, "data"))
@@ -85,12 +94,27 @@ func (l *lab) train(ctx context.Context, its training) (sizeFigures, *process, e
 	return figures, coordinator, err
 }
 
+// askWhile asks about a study while something is done, and returns the medians.
+func (l *lab) askWhile(do func() error) (map[string]float64, error) {
+	asked, ended, failed := l.newAnswers(studyName), make(chan struct{}), make(chan error, 1)
+	go func() { failed <- asked.askUntil(ended) }()
+	err := do()
+	close(ended)
+	if err := errors.Join(err, <-failed); err != nil {
+		return nil, err
+	}
+	return asked.medians()
+}
+
 // stretch is what has been done and used at some moment.
 type stretch struct {
 	at                   time.Time
 	trials, epochs       uint64
 	coordinator, workers time.Duration
 }
+
+// manyTrials take so long that a tenth of them has a rate.
+const manyTrials = 100_000
 
 // followTenths starts a study that waits, and prints a line for each tenth of it as it is trained, and one for all of
 // it. It adds to the figures what it took.
@@ -143,7 +167,7 @@ func (l *lab) followTenths(
 			continue
 		}
 		line(fmt.Sprint(now.trials*10/all), last, now)
-		if now.trials == all && last.trials*10 >= 9*all {
+		if now.trials == all && last.trials*10 >= 9*all && all >= manyTrials {
 			figures.LastTenth = figures.TrialsPerSecond
 		}
 		last, tenth = now, now.trials*10/all+1
