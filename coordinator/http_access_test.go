@@ -12,8 +12,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"trellis/coordinator/access"
 	"trellis/coordinator/web"
@@ -208,5 +210,177 @@ func TestNoOtherWayIn(t *testing.T) {
 		if got := send(http.MethodPost, "/api/v1/studies:plan", "application/json", key, "admin"); got != http.StatusBadRequest {
 			t.Errorf("a header that nodes send, %s, became one of the call: %d", key, got)
 		}
+	}
+}
+
+// A viewer changes nothing: not through a leader, nor through a follower, by whatever path.
+func TestViewersChangeNothingOverHTTP(t *testing.T) {
+	own := newAuthority(t)
+	leader := startSecured(t, own, Config{Data: t.TempDir()})
+	admin := leader.admin()
+	listener := listenHTTP(t)
+	follower := startSecured(t, own, Config{Data: t.TempDir(), Join: []string{leader.address}, HTTP: listener})
+	follower.admin()
+	base := "https://" + listener.Addr().String()
+
+	_, changing := leader.newToken(admin, trellisv1.Role_ROLE_SUBMITTER, "sam", time.Hour)
+	_, viewing := leader.newToken(admin, trellisv1.Role_ROLE_VIEWER, "vic", time.Hour)
+	submitter, viewer := follower.httpClient(access.Files{}, changing), follower.httpClient(access.Files{}, viewing)
+	spec, err := protojson.Marshal(&trellisv1.CreateStudyRequest{Spec: syntheticSpec("seen", []uint32{4}, []uint32{2})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The follower knows neither token yet, and reads its own writes at once.
+	if got, text := send(t, submitter, http.MethodPost, base+"/api/v1/studies", string(spec)); got != http.StatusOK {
+		t.Fatalf("a submitter through a follower: %d %s", got, text)
+	}
+	before, text := send(t, viewer, http.MethodGet, base+"/api/v1/studies/seen", "")
+	if before != http.StatusOK {
+		t.Fatalf("a viewer through a follower: %d %s", before, text)
+	}
+	routes, err := web.Routes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := leader.machine.applied.get()
+	for _, route := range routes {
+		path := strings.NewReplacer("{study}", "seen", "{id}", "x", "{node}", leader.address).Replace(route.Path)
+		body := "{}"
+		if route.Verb == http.MethodGet {
+			continue
+		}
+		got, answer := send(t, viewer, route.Verb, base+inPath.ReplaceAllString(path, "x"), body)
+		if got != http.StatusForbidden {
+			t.Errorf("%s %s by a viewer: %d %s", route.Verb, path, got, answer)
+		}
+	}
+	if now := leader.machine.applied.get(); now != log {
+		t.Errorf("the log had %d entries, and has %d", log, now)
+	}
+	if _, now := send(t, viewer, http.MethodGet, base+"/api/v1/studies/seen", ""); now != text {
+		t.Errorf("the study was %s and is %s", text, now)
+	}
+	if got, text := send(t, submitter, http.MethodDelete, base+"/api/v1/studies/seen", ""); got != http.StatusOK {
+		t.Errorf("its submitter deletes it: %d %s", got, text)
+	}
+	if got, _ := send(t, viewer, http.MethodGet, base+"/api/v1/studies/seen", ""); got != http.StatusNotFound {
+		t.Errorf("a deleted study: %d", got)
+	}
+}
+
+// send makes a request and returns the status and the body of its answer.
+func send(t *testing.T, client *http.Client, verb, address, body string) (httpStatus int, answer string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), verb, address, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+// Who speaks plainly where there is TLS is told so in HTTP. A stranger's connection ends.
+func TestPlainHTTPWhereThereIsTLS(t *testing.T) {
+	listener := listenHTTP(t)
+	startSecured(t, newAuthority(t), Config{HTTP: listener}).admin()
+	got, text := send(t, http.DefaultClient, http.MethodGet, "http://"+listener.Addr().String()+"/api", "")
+	if got != http.StatusBadRequest || !strings.Contains(text, "https://") {
+		t.Errorf("%d %s", got, text)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// Calls over HTTP count with those over gRPC: a caller has one share of each limit. Beyond it, clients are told when to come
+// back.
+func TestLimitsOverHTTP(t *testing.T) {
+	own := newAuthority(t)
+	listener := listenHTTP(t)
+	s := startSecured(t, own, Config{Data: t.TempDir(), HTTP: listener, Limits: Limits{Calls: 10, CallsEach: 2}})
+	admin := s.admin()
+	_, secret := s.newToken(admin, trellisv1.Role_ROLE_SUBMITTER, "sam", time.Hour)
+	sam := s.httpClient(access.Files{}, secret)
+	base := "https://" + listener.Addr().String()
+	spec, err := protojson.Marshal(&trellisv1.CreateStudyRequest{Spec: syntheticSpec("seen", []uint32{4}, []uint32{2})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, text := send(t, sam, http.MethodPost, base+"/api/v1/studies", string(spec)); got != http.StatusOK {
+		t.Fatalf("%d %s", got, text)
+	}
+	// One watch over gRPC and one over HTTP.
+	watch, err := trellisv1.NewStudyServiceClient(s.caller(access.Files{}, secret)).WatchStudy(t.Context(),
+		&trellisv1.WatchStudyRequest{Study: "seen"})
+	if err == nil {
+		_, err = watch.Recv()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/v1/studies/seen:watch", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, err := sam.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Body.Close()
+	response, err := sam.Get(base + "/api/v1/studies")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") == "" {
+		t.Errorf("a third call: %d, Retry-After %q", response.StatusCode, response.Header.Get("Retry-After"))
+	}
+	open.Body.Close()
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if got, _ := send(t, sam, http.MethodGet, base+"/api/v1/studies", ""); got == http.StatusOK {
+			break
+		} else if time.Since(began) > 10*time.Second {
+			t.Fatalf("a call when the watch has ended: %d", got)
+		}
+	}
+}
+
+// A revoked token ends its streams over HTTP, too.
+func TestRevokedTokensOverHTTP(t *testing.T) {
+	own := newAuthority(t)
+	listener := listenHTTP(t)
+	s := startSecured(t, own, Config{Data: t.TempDir(), HTTP: listener})
+	admin := s.admin()
+	id, secret := s.newToken(admin, trellisv1.Role_ROLE_SUBMITTER, "sam", time.Hour)
+	sam := s.httpClient(access.Files{}, secret)
+	base := "https://" + listener.Addr().String()
+	spec, err := protojson.Marshal(&trellisv1.CreateStudyRequest{Spec: syntheticSpec("seen", []uint32{4}, []uint32{2})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, text := send(t, sam, http.MethodPost, base+"/api/v1/studies", string(spec)); got != http.StatusOK {
+		t.Fatalf("%d %s", got, text)
+	}
+	open, err := sam.Get(base + "/api/v1/studies/seen:watch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Body.Close()
+	if _, err := trellisv1.NewAccessServiceClient(admin).RevokeToken(t.Context(),
+		&trellisv1.RevokeTokenRequest{Id: id}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(open.Body)
+	if err != nil || !strings.Contains(string(text), "event: problem\n") || !strings.Contains(string(text), `"status":401`) {
+		t.Errorf("%v after %s", err, text)
 	}
 }

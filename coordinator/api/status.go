@@ -10,6 +10,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"trellis/coordinator/replication"
@@ -37,6 +38,7 @@ var statusCodes = []struct {
 	{replication.ErrTooLarge, codes.InvalidArgument},
 	{replication.ErrUnknownNode, codes.NotFound},
 	{replication.ErrLastNode, codes.FailedPrecondition},
+	{replication.ErrNoSuccessor, codes.FailedPrecondition},
 	{replication.ErrDamaged, codes.InvalidArgument},
 	{replication.ErrNoBackup, codes.InvalidArgument},
 	{results.ErrCorrupt, codes.InvalidArgument},
@@ -81,6 +83,9 @@ func Status(err error) error {
 	var invalid *protovalidate.ValidationError
 	if errors.As(err, &invalid) {
 		text := strings.Replace(err.Error(), invalid.Error(), grid.InWords(invalid), 1)
+		for _, violation := range invalid.Violations {
+			violation.Proto.Message = proto.String(grid.RuleInWords(violation))
+		}
 		answer, detailErr := status.New(codes.InvalidArgument, text).WithDetails(invalid.ToProto())
 		if detailErr != nil {
 			return status.Error(codes.InvalidArgument, text)

@@ -132,7 +132,7 @@ func (l *Log) RemoveNode(ctx context.Context, idOrAddress string) error {
 // to date. It returns when this node no longer leads. It only works on the leader.
 func (l *Log) TransferLeadership(ctx context.Context, idOrAddress string) error {
 	if len(l.servers()) == 1 {
-		return errors.New("the cluster has no other node that could lead")
+		return ErrNoSuccessor
 	}
 	transfer := func() error { return l.raft.LeadershipTransfer().Error() }
 	if idOrAddress != "" {

@@ -36,6 +36,8 @@ var (
 	ErrUnknownNode = errors.New("no such node in the cluster")
 	// ErrLastNode means that a cluster's only node can't be removed.
 	ErrLastNode = errors.New("the cluster's only node can't be removed")
+	// ErrNoSuccessor means that there is no node to which leadership could be transferred.
+	ErrNoSuccessor = errors.New("the cluster has no other node that could lead")
 )
 
 // errTakingOver means that this node leads but refuses everything, because another node is taking over.

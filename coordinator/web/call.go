@@ -1,9 +1,11 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -24,8 +26,18 @@ import (
 // request has no business with them.
 const authorizationKey = "authorization"
 
-// marshal writes messages with the names that specs and commands have.
-var marshal = protojson.MarshalOptions{UseProtoNames: true}
+// marshal returns a message as JSON, with the names that specs and commands have. The same message has the same bytes, which
+// protojson does not promise.
+func marshal(message proto.Message) ([]byte, error) {
+	data, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(message)
+	if err != nil {
+		return nil, err
+	}
+	var compact bytes.Buffer
+	compact.Grow(len(data) + 1)
+	err = json.Compact(&compact, data)
+	return compact.Bytes(), err
+}
 
 // open opens a call on behalf of a request. From then on the server knows who calls, and counts and limits the call.
 func (s *Server) open(ctx context.Context, r *http.Request, route Route) (grpc.ClientStream, error) {
@@ -160,7 +172,7 @@ func refusal(stream grpc.ClientStream, received chan error, wrong error) error {
 // respond answers with a message as JSON. If the client has the same already, it is told so.
 func (s *Server) respond(w http.ResponseWriter, r *http.Request, response proto.Message) {
 	defer s.taken(r, response)
-	body, err := marshal.Marshal(response)
+	body, err := marshal(response)
 	if err != nil {
 		refuse(w, http.StatusInternalServerError, "write the response as JSON: %v", err)
 		return
@@ -168,7 +180,7 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, response proto.
 	body = append(body, '\n')
 	header := w.Header()
 	header.Set("Content-Type", jsonType)
-	if r.Method != http.MethodGet {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		header.Set("Cache-Control", "no-store")
 		_, _ = w.Write(body)
 		return

@@ -112,7 +112,8 @@ func fieldError(field, detail string) error {
 
 // checkType refuses a body of another type than the call takes. A page of another site can send some types without asking.
 func checkType(r *http.Request, want string) error {
-	if r.ContentLength == 0 && r.Header.Get("Content-Type") == "" {
+	// Nothing is an empty object, but no empty file.
+	if want == jsonType && r.ContentLength == 0 && r.Header.Get("Content-Type") == "" {
 		return nil
 	}
 	given, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))

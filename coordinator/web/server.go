@@ -132,6 +132,11 @@ func (s *Server) route() error {
 			if err := s.calls.HandlePath(one.Verb, one.Path, s.serve(one)); err != nil {
 				return fmt.Errorf("serve %s %s: %w", one.Verb, one.Path, err)
 			}
+			if one.Verb == http.MethodGet && !one.descriptor.IsStreamingServer() {
+				if err := s.calls.HandlePath(http.MethodHead, one.Path, s.serve(one)); err != nil {
+					return fmt.Errorf("serve HEAD %s: %w", one.Path, err)
+				}
+			}
 		}
 	}
 	return nil

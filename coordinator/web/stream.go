@@ -173,7 +173,7 @@ func (e *eventWriter) send(id string, message proto.Message) error {
 		}
 		return e.control.Flush()
 	}
-	data, err := marshal.Marshal(message)
+	data, err := marshal(message)
 	if err != nil {
 		return err
 	}

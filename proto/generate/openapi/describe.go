@@ -134,11 +134,13 @@ func (d *description) operation(method protoreflect.MethodDescriptor, path, body
 	operation := object{}.with("operationId", string(method.Name())).with("tags", []string{tagOf(method.Parent())}).
 		with("summary", summary(method)).with("description", comment(method))
 	var request object
+	required := true
 	switch {
 	case method.IsStreamingClient():
 		request = content("application/octet-stream", object{}.with("type", "string").with("format", "binary"))
 	case body == wholeBody:
 		schema := d.schemas.fields(method.Input(), leftOut)
+		required = slices.ContainsFunc(schema, func(one member) bool { return one.name == "required" })
 		request = content("application/json", schema)
 	default:
 		fields := method.Input().Fields()
@@ -153,7 +155,7 @@ func (d *description) operation(method protoreflect.MethodDescriptor, path, body
 		operation = operation.with("parameters", parameters)
 	}
 	if request != nil {
-		operation = operation.with("requestBody", object{}.with("required", true).with("content", request))
+		operation = operation.with("requestBody", object{}.with("required", required).with("content", request))
 	}
 	return operation.with("responses", responses(d.response(method)))
 }
