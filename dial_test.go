@@ -13,9 +13,10 @@ import (
 
 // dialers are the files that make gRPC connections: workers' and commands' in one way, and that of nodes to each other.
 // gRPC's default would look for a proxy, which each of them must say that it does not want. The measurements connect to their
-// own coordinator, and as thousands of workers from addresses of their own.
+// own coordinator, and as thousands of workers from addresses of their own. Calls over HTTP have a connection in memory.
 var dialers = []string{
-	"command/scale/lab.go", "command/scale/simulated.go", "coordinator/peers.go", "worker/dial/dial.go",
+	"command/scale/lab.go", "command/scale/simulated.go", "coordinator/peers.go", "coordinator/web/connection.go",
+	"worker/dial/dial.go",
 }
 
 // connects finds what makes a connection.

@@ -9,7 +9,9 @@ import (
 
 // Every path is described, and no other.
 func TestAllIsDescribed(t *testing.T) {
-	var d struct{ Paths map[string]map[string]struct{ OperationID string } }
+	var d struct {
+		Paths map[string]map[string]struct{ OperationID string }
+	}
 	if err := json.Unmarshal(openAPI, &d); err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,10 @@ func TestEvents(t *testing.T) {
 		var got []event
 		took := elapsed(func() { got = readEvents(t, bufio.NewReader(response.Body), 5) })
 		if want := fmt.Sprint([]event{
-			{id: "7", data: `{"index":"7"}`}, {name: "comment"}, {name: "comment"}, {id: "9", data: `{"index":"9"}`},
+			{id: "7", data: `{"index":"7"}`},
+			{name: "comment"},
+			{name: "comment"},
+			{id: "9", data: `{"index":"9"}`},
 			{name: "end", data: "{}"},
 		}); fmt.Sprint(got) != want {
 			t.Errorf("got %v, want %s", got, want)
@@ -128,15 +131,20 @@ func TestOutput(t *testing.T) {
 			"": {
 				{id: "3-4", data: `{"attempt":"3","data":"b25lCg=="}`},
 				{id: "3-18", data: `{"attempt":"3","data":"dHdvCg==","omitted":"10"}`},
-				{id: "3-24", data: `{"attempt":"3","data":"dGhyZWUK"}`}, {name: "end", data: "{}"},
+				{id: "3-24", data: `{"attempt":"3","data":"dGhyZWUK"}`},
+				{name: "end", data: "{}"},
 			},
 			"3-9": {
-				{id: "3-4", data: `{"attempt":"3"}`}, {id: "3-18", data: `{"attempt":"3","data":"dHdvCg==","omitted":"5"}`},
-				{id: "3-24", data: `{"attempt":"3","data":"dGhyZWUK"}`}, {name: "end", data: "{}"},
+				{id: "3-4", data: `{"attempt":"3"}`},
+				{id: "3-18", data: `{"attempt":"3","data":"dHdvCg==","omitted":"5"}`},
+				{id: "3-24", data: `{"attempt":"3","data":"dGhyZWUK"}`},
+				{name: "end", data: "{}"},
 			},
 			"3-20": {
-				{id: "3-4", data: `{"attempt":"3"}`}, {id: "3-18", data: `{"attempt":"3"}`},
-				{id: "3-24", data: `{"attempt":"3","data":"cmVlCg=="}`}, {name: "end", data: "{}"},
+				{id: "3-4", data: `{"attempt":"3"}`},
+				{id: "3-18", data: `{"attempt":"3"}`},
+				{id: "3-24", data: `{"attempt":"3","data":"cmVlCg=="}`},
+				{name: "end", data: "{}"},
 			},
 		} {
 			header := []string{"Accept", eventsType}

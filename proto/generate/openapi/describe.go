@@ -11,10 +11,10 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-const about = "Searches grids of hyperparameters. 64-bit integers are strings, as in all JSON of Protocol Buffers, because " +
-	"JavaScript's numbers are too small for them. Members that are 0, false, empty or unset are left out of responses. A " +
-	"request with a member or parameter that is not described here is refused. Responses to GET have an entity tag: send it " +
-	"as If-None-Match to be told with 304 that nothing has changed."
+const about = "Searches grids of hyperparameters. 64-bit integers are strings, as in all JSON of Protocol Buffers, " +
+	"because JavaScript's numbers are too small for them. Members that are 0, false, empty or unset are left out of " +
+	"responses. A request with a member or parameter that is not described here is refused. Responses to GET have an " +
+	"entity tag: send it as If-None-Match to be told with 304 that nothing has changed."
 
 const wholeBody = "*"
 
@@ -41,7 +41,8 @@ func describe(file protoreflect.FileDescriptor) (object, error) {
 		with("info", object{}.with("title", "Trellis").with("version", "v1").with("description", about)).
 		with("servers", []object{object{}.with("url", "/")}).
 		with("security", []object{
-			object{}.with("token", []any{}), object{}.with("session", []any{}), object{}.with("certificate", []any{}), nil,
+			object{}.with("token", []any{}), object{}.with("session", []any{}),
+			object{}.with("certificate", []any{}), nil,
 		}).
 		with("tags", d.tags).with("paths", d.paths).
 		with("components", object{}.with("schemas", d.schemas.all).with("securitySchemes", securitySchemes)), nil
@@ -63,13 +64,15 @@ var problemSchema = object{}.with("type", "object").
 		with("title", object{}.with("type", "string").with("description", "The text of the HTTP status.")).
 		with("status", object{}.with("type", "integer").with("minimum", 400).with("maximum", 599)).
 		with("detail", object{}.with("type", "string").with("description", "What is wrong, and what would be right.")).
-		with("code", object{}.with("type", "string").with("description", "The name of the gRPC code, such as NOT_FOUND.")).
+		with("code", object{}.with("type", "string").
+			with("description", "The name of the gRPC code, such as NOT_FOUND.")).
 		with("errors", object{}.with("type", "array").with("items", object{}.with("type", "object").
 			with("properties", object{}.
 				with("field", object{}.with("type", "string").
 					with("description", `Its path in the request, such as spec.grid[0].axes["learning_rate"].`)).
 				with("detail", object{}.with("type", "string")).
-				with("line", object{}.with("type", "integer").with("description", "The line of the body, counted from 1.")).
+				with("line", object{}.with("type", "integer").
+					with("description", "The line of the body, counted from 1.")).
 				with("column", object{}.with("type", "integer"))).
 			with("required", []string{"detail"})))).
 	with("required", []string{"type", "title", "status", "detail", "code"})
@@ -205,8 +208,9 @@ func (d *description) response(method protoreflect.MethodDescriptor) object {
 	}
 	d.schemas.message(output)
 	events := content("text/event-stream", object{}.with("type", "string").with("description", fmt.Sprintf(
-		"Server-sent events. The data of each is a %s as JSON, and its id says where to go on: send it as Last-Event-ID. An "+
-			"event named end says that there is no more, and one named problem has the Problem that the stream has ended with.",
+		"Server-sent events. The data of each is a %s as JSON, and its id says where to go on: send it as "+
+			"Last-Event-ID. An event named end says that there is no more, and one named problem has the Problem that "+
+			"the stream has ended with.",
 		nameOf(output))))
 	if output.Fields().ByName("omitted") != nil {
 		events = append(events, content("text/plain", object{}.with("type", "string").with("description",
@@ -230,8 +234,8 @@ func (d *description) session() {
 		with("description", "The session of the web page. Other clients send their token with each request."))
 	d.add("/api/v1/session", "post", object{}.with("operationId", "LogIn").with("tags", []string{"Session"}).
 		with("summary", "Keeps a token in a cookie that scripts can't read.").
-		with("description", "Keeps a token in a cookie that scripts can't read and other sites can't send. Returns whose it "+
-			"is. Fails with INVALID_ARGUMENT at a coordinator that asks for no tokens.").
+		with("description", "Keeps a token in a cookie that scripts can't read and other sites can't send. Returns "+
+			"whose it is. Fails with INVALID_ARGUMENT at a coordinator that asks for no tokens.").
 		with("requestBody", object{}.with("required", true).with("content", content("application/json",
 			object{}.with("type", "object").with("properties", object{}.with("token", object{}.with("type", "string"))).
 				with("required", []string{"token"}).with("additionalProperties", false)))).

@@ -1,5 +1,5 @@
-// Openapi writes the OpenAPI 3.1 description of the API over HTTP: of every call that has a path. Its arguments are a file
-// with the descriptors of our .proto files and their comments, which buf build writes, and the file to write.
+// Openapi writes the OpenAPI 3.1 description of the API over HTTP: of every call that has a path. Its arguments are a
+// file with the descriptors of our .proto files and their comments, which buf build writes, and the file to write.
 package main
 
 import (
