@@ -1520,6 +1520,112 @@ func (x *ListTrialsResponse) GetTotal() uint64 {
 	return 0
 }
 
+type GetTrialRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// The trial's index.
+	Trial uint64 `protobuf:"varint,2,opt,name=trial,proto3" json:"trial,omitempty"`
+	// Fill in the trial's losses by epoch.
+	Losses        bool `protobuf:"varint,3,opt,name=losses,proto3" json:"losses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTrialRequest) Reset() {
+	*x = GetTrialRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTrialRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTrialRequest) ProtoMessage() {}
+
+func (x *GetTrialRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTrialRequest.ProtoReflect.Descriptor instead.
+func (*GetTrialRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetTrialRequest) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *GetTrialRequest) GetTrial() uint64 {
+	if x != nil {
+		return x.Trial
+	}
+	return 0
+}
+
+func (x *GetTrialRequest) GetLosses() bool {
+	if x != nil {
+		return x.Losses
+	}
+	return false
+}
+
+type GetTrialResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Trial         *Trial                 `protobuf:"bytes,1,opt,name=trial,proto3" json:"trial,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTrialResponse) Reset() {
+	*x = GetTrialResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTrialResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTrialResponse) ProtoMessage() {}
+
+func (x *GetTrialResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTrialResponse.ProtoReflect.Descriptor instead.
+func (*GetTrialResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GetTrialResponse) GetTrial() *Trial {
+	if x != nil {
+		return x.Trial
+	}
+	return nil
+}
+
 type GetBestTrialRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
@@ -1531,7 +1637,7 @@ type GetBestTrialRequest struct {
 
 func (x *GetBestTrialRequest) Reset() {
 	*x = GetBestTrialRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	mi := &file_trellis_v1_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1649,7 @@ func (x *GetBestTrialRequest) String() string {
 func (*GetBestTrialRequest) ProtoMessage() {}
 
 func (x *GetBestTrialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	mi := &file_trellis_v1_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1662,7 @@ func (x *GetBestTrialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBestTrialRequest.ProtoReflect.Descriptor instead.
 func (*GetBestTrialRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{26}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetBestTrialRequest) GetStudy() string {
@@ -1589,7 +1695,7 @@ type GetBestTrialResponse struct {
 
 func (x *GetBestTrialResponse) Reset() {
 	*x = GetBestTrialResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	mi := &file_trellis_v1_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1707,7 @@ func (x *GetBestTrialResponse) String() string {
 func (*GetBestTrialResponse) ProtoMessage() {}
 
 func (x *GetBestTrialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	mi := &file_trellis_v1_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1720,7 @@ func (x *GetBestTrialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBestTrialResponse.ProtoReflect.Descriptor instead.
 func (*GetBestTrialResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{27}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetBestTrialResponse) GetTrial() *Trial {
@@ -1659,7 +1765,7 @@ type ListConfigurationsRequest struct {
 
 func (x *ListConfigurationsRequest) Reset() {
 	*x = ListConfigurationsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	mi := &file_trellis_v1_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1777,7 @@ func (x *ListConfigurationsRequest) String() string {
 func (*ListConfigurationsRequest) ProtoMessage() {}
 
 func (x *ListConfigurationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	mi := &file_trellis_v1_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1790,7 @@ func (x *ListConfigurationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConfigurationsRequest.ProtoReflect.Descriptor instead.
 func (*ListConfigurationsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListConfigurationsRequest) GetStudy() string {
@@ -1729,7 +1835,7 @@ type ListConfigurationsResponse struct {
 
 func (x *ListConfigurationsResponse) Reset() {
 	*x = ListConfigurationsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	mi := &file_trellis_v1_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +1847,7 @@ func (x *ListConfigurationsResponse) String() string {
 func (*ListConfigurationsResponse) ProtoMessage() {}
 
 func (x *ListConfigurationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	mi := &file_trellis_v1_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +1860,7 @@ func (x *ListConfigurationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConfigurationsResponse.ProtoReflect.Descriptor instead.
 func (*ListConfigurationsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListConfigurationsResponse) GetConfigurations() []*Configuration {
@@ -1794,7 +1900,7 @@ type GetReportRequest struct {
 
 func (x *GetReportRequest) Reset() {
 	*x = GetReportRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	mi := &file_trellis_v1_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +1912,7 @@ func (x *GetReportRequest) String() string {
 func (*GetReportRequest) ProtoMessage() {}
 
 func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	mi := &file_trellis_v1_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +1925,7 @@ func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportRequest.ProtoReflect.Descriptor instead.
 func (*GetReportRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetReportRequest) GetStudy() string {
@@ -1838,7 +1944,7 @@ type GetReportResponse struct {
 
 func (x *GetReportResponse) Reset() {
 	*x = GetReportResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	mi := &file_trellis_v1_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +1956,7 @@ func (x *GetReportResponse) String() string {
 func (*GetReportResponse) ProtoMessage() {}
 
 func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	mi := &file_trellis_v1_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +1969,7 @@ func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportResponse.ProtoReflect.Descriptor instead.
 func (*GetReportResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetReportResponse) GetReport() *Report {
@@ -1882,7 +1988,7 @@ type GetImportanceRequest struct {
 
 func (x *GetImportanceRequest) Reset() {
 	*x = GetImportanceRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	mi := &file_trellis_v1_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1894,7 +2000,7 @@ func (x *GetImportanceRequest) String() string {
 func (*GetImportanceRequest) ProtoMessage() {}
 
 func (x *GetImportanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	mi := &file_trellis_v1_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1907,7 +2013,7 @@ func (x *GetImportanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImportanceRequest.ProtoReflect.Descriptor instead.
 func (*GetImportanceRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetImportanceRequest) GetStudy() string {
@@ -1926,7 +2032,7 @@ type GetImportanceResponse struct {
 
 func (x *GetImportanceResponse) Reset() {
 	*x = GetImportanceResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	mi := &file_trellis_v1_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +2044,7 @@ func (x *GetImportanceResponse) String() string {
 func (*GetImportanceResponse) ProtoMessage() {}
 
 func (x *GetImportanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	mi := &file_trellis_v1_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2057,7 @@ func (x *GetImportanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImportanceResponse.ProtoReflect.Descriptor instead.
 func (*GetImportanceResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetImportanceResponse) GetImportance() *Importance {
@@ -1970,7 +2076,7 @@ type SuggestStudyRequest struct {
 
 func (x *SuggestStudyRequest) Reset() {
 	*x = SuggestStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[34]
+	mi := &file_trellis_v1_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2088,7 @@ func (x *SuggestStudyRequest) String() string {
 func (*SuggestStudyRequest) ProtoMessage() {}
 
 func (x *SuggestStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[34]
+	mi := &file_trellis_v1_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2101,7 @@ func (x *SuggestStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestStudyRequest.ProtoReflect.Descriptor instead.
 func (*SuggestStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{34}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SuggestStudyRequest) GetStudy() string {
@@ -2021,7 +2127,7 @@ type SuggestStudyResponse struct {
 
 func (x *SuggestStudyResponse) Reset() {
 	*x = SuggestStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[35]
+	mi := &file_trellis_v1_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2139,7 @@ func (x *SuggestStudyResponse) String() string {
 func (*SuggestStudyResponse) ProtoMessage() {}
 
 func (x *SuggestStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[35]
+	mi := &file_trellis_v1_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +2152,7 @@ func (x *SuggestStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestStudyResponse.ProtoReflect.Descriptor instead.
 func (*SuggestStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{35}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SuggestStudyResponse) GetSpec() *StudySpec {
@@ -2088,7 +2194,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[36]
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2206,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[36]
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2219,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{36}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetRunRequest) GetStudy() string {
@@ -2141,7 +2247,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[37]
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2153,7 +2259,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[37]
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2166,7 +2272,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{37}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -2197,7 +2303,7 @@ type GetOutputRequest struct {
 
 func (x *GetOutputRequest) Reset() {
 	*x = GetOutputRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2209,7 +2315,7 @@ func (x *GetOutputRequest) String() string {
 func (*GetOutputRequest) ProtoMessage() {}
 
 func (x *GetOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2222,7 +2328,7 @@ func (x *GetOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutputRequest.ProtoReflect.Descriptor instead.
 func (*GetOutputRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{38}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetOutputRequest) GetStudy() string {
@@ -2267,7 +2373,7 @@ type GetOutputResponse struct {
 
 func (x *GetOutputResponse) Reset() {
 	*x = GetOutputResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2279,7 +2385,7 @@ func (x *GetOutputResponse) String() string {
 func (*GetOutputResponse) ProtoMessage() {}
 
 func (x *GetOutputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2292,7 +2398,7 @@ func (x *GetOutputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutputResponse.ProtoReflect.Descriptor instead.
 func (*GetOutputResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{39}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetOutputResponse) GetAttempt() uint64 {
@@ -2325,7 +2431,7 @@ type GetDataSetRequest struct {
 
 func (x *GetDataSetRequest) Reset() {
 	*x = GetDataSetRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2337,7 +2443,7 @@ func (x *GetDataSetRequest) String() string {
 func (*GetDataSetRequest) ProtoMessage() {}
 
 func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2350,7 +2456,7 @@ func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetRequest.ProtoReflect.Descriptor instead.
 func (*GetDataSetRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{40}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetDataSetRequest) GetDigest() string {
@@ -2369,7 +2475,7 @@ type GetDataSetResponse struct {
 
 func (x *GetDataSetResponse) Reset() {
 	*x = GetDataSetResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2381,7 +2487,7 @@ func (x *GetDataSetResponse) String() string {
 func (*GetDataSetResponse) ProtoMessage() {}
 
 func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2394,7 +2500,7 @@ func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetResponse.ProtoReflect.Descriptor instead.
 func (*GetDataSetResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{41}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetDataSetResponse) GetDataSet() *DataSet {
@@ -2415,7 +2521,7 @@ type DownloadDataFileRequest struct {
 
 func (x *DownloadDataFileRequest) Reset() {
 	*x = DownloadDataFileRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2427,7 +2533,7 @@ func (x *DownloadDataFileRequest) String() string {
 func (*DownloadDataFileRequest) ProtoMessage() {}
 
 func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2440,7 +2546,7 @@ func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileRequest.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{42}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DownloadDataFileRequest) GetDigest() string {
@@ -2466,7 +2572,7 @@ type DownloadDataFileResponse struct {
 
 func (x *DownloadDataFileResponse) Reset() {
 	*x = DownloadDataFileResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2584,7 @@ func (x *DownloadDataFileResponse) String() string {
 func (*DownloadDataFileResponse) ProtoMessage() {}
 
 func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2597,7 @@ func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileResponse.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{43}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DownloadDataFileResponse) GetData() []byte {
@@ -2512,7 +2618,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2630,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2643,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{44}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListWorkersRequest) GetPageSize() uint32 {
@@ -2565,7 +2671,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2577,7 +2683,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2590,7 +2696,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{45}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
@@ -2628,7 +2734,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2640,7 +2746,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2653,7 +2759,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{46}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SessionRequest) GetMessage() isSessionRequest_Message {
@@ -2819,7 +2925,7 @@ type SessionRequests struct {
 
 func (x *SessionRequests) Reset() {
 	*x = SessionRequests{}
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2831,7 +2937,7 @@ func (x *SessionRequests) String() string {
 func (*SessionRequests) ProtoMessage() {}
 
 func (x *SessionRequests) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2844,7 +2950,7 @@ func (x *SessionRequests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequests.ProtoReflect.Descriptor instead.
 func (*SessionRequests) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SessionRequests) GetRequests() []*SessionRequest {
@@ -2880,7 +2986,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2892,7 +2998,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2905,7 +3011,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Hello) GetProtocol() uint32 {
@@ -2998,7 +3104,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3010,7 +3116,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3023,7 +3129,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Heartbeat) GetAttempts() []*AttemptProgress {
@@ -3052,7 +3158,7 @@ type AttemptProgress struct {
 
 func (x *AttemptProgress) Reset() {
 	*x = AttemptProgress{}
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3064,7 +3170,7 @@ func (x *AttemptProgress) String() string {
 func (*AttemptProgress) ProtoMessage() {}
 
 func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3077,7 +3183,7 @@ func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptProgress.ProtoReflect.Descriptor instead.
 func (*AttemptProgress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *AttemptProgress) GetAttempt() uint64 {
@@ -3104,7 +3210,7 @@ type ReportBatch struct {
 
 func (x *ReportBatch) Reset() {
 	*x = ReportBatch{}
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +3222,7 @@ func (x *ReportBatch) String() string {
 func (*ReportBatch) ProtoMessage() {}
 
 func (x *ReportBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +3235,7 @@ func (x *ReportBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBatch.ProtoReflect.Descriptor instead.
 func (*ReportBatch) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ReportBatch) GetReports() []*Reports {
@@ -3147,7 +3253,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3159,7 +3265,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3172,7 +3278,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
 }
 
 type Goodbye struct {
@@ -3183,7 +3289,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3195,7 +3301,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3208,7 +3314,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
 }
 
 // SessionResponse goes from the coordinator to the worker.
@@ -3230,7 +3336,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3242,7 +3348,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3255,7 +3361,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SessionResponse) GetMessage() isSessionResponse_Message {
@@ -3386,7 +3492,7 @@ type SessionResponses struct {
 
 func (x *SessionResponses) Reset() {
 	*x = SessionResponses{}
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3398,7 +3504,7 @@ func (x *SessionResponses) String() string {
 func (*SessionResponses) ProtoMessage() {}
 
 func (x *SessionResponses) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3411,7 +3517,7 @@ func (x *SessionResponses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponses.ProtoReflect.Descriptor instead.
 func (*SessionResponses) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SessionResponses) GetResponses() []*SessionResponse {
@@ -3435,7 +3541,7 @@ type OutputRequest struct {
 
 func (x *OutputRequest) Reset() {
 	*x = OutputRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3447,7 +3553,7 @@ func (x *OutputRequest) String() string {
 func (*OutputRequest) ProtoMessage() {}
 
 func (x *OutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3460,7 +3566,7 @@ func (x *OutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputRequest.ProtoReflect.Descriptor instead.
 func (*OutputRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *OutputRequest) GetId() uint64 {
@@ -3501,7 +3607,7 @@ type OutputPiece struct {
 
 func (x *OutputPiece) Reset() {
 	*x = OutputPiece{}
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3513,7 +3619,7 @@ func (x *OutputPiece) String() string {
 func (*OutputPiece) ProtoMessage() {}
 
 func (x *OutputPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3526,7 +3632,7 @@ func (x *OutputPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputPiece.ProtoReflect.Descriptor instead.
 func (*OutputPiece) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *OutputPiece) GetId() uint64 {
@@ -3578,7 +3684,7 @@ type LeaseRenewal struct {
 
 func (x *LeaseRenewal) Reset() {
 	*x = LeaseRenewal{}
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3590,7 +3696,7 @@ func (x *LeaseRenewal) String() string {
 func (*LeaseRenewal) ProtoMessage() {}
 
 func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3603,7 +3709,7 @@ func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewal.ProtoReflect.Descriptor instead.
 func (*LeaseRenewal) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *LeaseRenewal) GetHeartbeat() uint64 {
@@ -3637,7 +3743,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3649,7 +3755,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3662,7 +3768,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Welcome) GetHeartbeatMilliseconds() uint32 {
@@ -3717,7 +3823,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3729,7 +3835,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3742,7 +3848,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Assignment) GetStudy() string {
@@ -3812,7 +3918,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3824,7 +3930,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3837,7 +3943,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Stop) GetAttempt() uint64 {
@@ -3870,7 +3976,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3882,7 +3988,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3895,7 +4001,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Acknowledgement) GetAttempt() uint64 {
@@ -3935,7 +4041,7 @@ type UploadArtifactRequest struct {
 
 func (x *UploadArtifactRequest) Reset() {
 	*x = UploadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3947,7 +4053,7 @@ func (x *UploadArtifactRequest) String() string {
 func (*UploadArtifactRequest) ProtoMessage() {}
 
 func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3960,7 +4066,7 @@ func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *UploadArtifactRequest) GetData() []byte {
@@ -3981,7 +4087,7 @@ type UploadArtifactResponse struct {
 
 func (x *UploadArtifactResponse) Reset() {
 	*x = UploadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3993,7 +4099,7 @@ func (x *UploadArtifactResponse) String() string {
 func (*UploadArtifactResponse) ProtoMessage() {}
 
 func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4006,7 +4112,7 @@ func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*UploadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *UploadArtifactResponse) GetSha256() string {
@@ -4032,7 +4138,7 @@ type HasArtifactRequest struct {
 
 func (x *HasArtifactRequest) Reset() {
 	*x = HasArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4044,7 +4150,7 @@ func (x *HasArtifactRequest) String() string {
 func (*HasArtifactRequest) ProtoMessage() {}
 
 func (x *HasArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4057,7 +4163,7 @@ func (x *HasArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasArtifactRequest.ProtoReflect.Descriptor instead.
 func (*HasArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *HasArtifactRequest) GetSha256() string {
@@ -4076,7 +4182,7 @@ type HasArtifactResponse struct {
 
 func (x *HasArtifactResponse) Reset() {
 	*x = HasArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4088,7 +4194,7 @@ func (x *HasArtifactResponse) String() string {
 func (*HasArtifactResponse) ProtoMessage() {}
 
 func (x *HasArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4101,7 +4207,7 @@ func (x *HasArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasArtifactResponse.ProtoReflect.Descriptor instead.
 func (*HasArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *HasArtifactResponse) GetFound() bool {
@@ -4120,7 +4226,7 @@ type DownloadArtifactRequest struct {
 
 func (x *DownloadArtifactRequest) Reset() {
 	*x = DownloadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4132,7 +4238,7 @@ func (x *DownloadArtifactRequest) String() string {
 func (*DownloadArtifactRequest) ProtoMessage() {}
 
 func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4145,7 +4251,7 @@ func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *DownloadArtifactRequest) GetSha256() string {
@@ -4164,7 +4270,7 @@ type DownloadArtifactResponse struct {
 
 func (x *DownloadArtifactResponse) Reset() {
 	*x = DownloadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4176,7 +4282,7 @@ func (x *DownloadArtifactResponse) String() string {
 func (*DownloadArtifactResponse) ProtoMessage() {}
 
 func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4189,7 +4295,7 @@ func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *DownloadArtifactResponse) GetData() []byte {
@@ -4207,7 +4313,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4219,7 +4325,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4232,7 +4338,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
 }
 
 type GetClusterResponse struct {
@@ -4245,7 +4351,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4257,7 +4363,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4270,7 +4376,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *GetClusterResponse) GetNodes() []*Node {
@@ -4298,7 +4404,7 @@ type AddNodeRequest struct {
 
 func (x *AddNodeRequest) Reset() {
 	*x = AddNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4310,7 +4416,7 @@ func (x *AddNodeRequest) String() string {
 func (*AddNodeRequest) ProtoMessage() {}
 
 func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4323,7 +4429,7 @@ func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeRequest.ProtoReflect.Descriptor instead.
 func (*AddNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *AddNodeRequest) GetId() string {
@@ -4348,7 +4454,7 @@ type AddNodeResponse struct {
 
 func (x *AddNodeResponse) Reset() {
 	*x = AddNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4360,7 +4466,7 @@ func (x *AddNodeResponse) String() string {
 func (*AddNodeResponse) ProtoMessage() {}
 
 func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4373,7 +4479,7 @@ func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeResponse.ProtoReflect.Descriptor instead.
 func (*AddNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
 }
 
 type RemoveNodeRequest struct {
@@ -4386,7 +4492,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4398,7 +4504,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4411,7 +4517,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -4429,7 +4535,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4441,7 +4547,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4454,7 +4560,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
 }
 
 type TransferLeadershipRequest struct {
@@ -4467,7 +4573,7 @@ type TransferLeadershipRequest struct {
 
 func (x *TransferLeadershipRequest) Reset() {
 	*x = TransferLeadershipRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4479,7 +4585,7 @@ func (x *TransferLeadershipRequest) String() string {
 func (*TransferLeadershipRequest) ProtoMessage() {}
 
 func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4492,7 +4598,7 @@ func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *TransferLeadershipRequest) GetNode() string {
@@ -4510,7 +4616,7 @@ type TransferLeadershipResponse struct {
 
 func (x *TransferLeadershipResponse) Reset() {
 	*x = TransferLeadershipResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4522,7 +4628,7 @@ func (x *TransferLeadershipResponse) String() string {
 func (*TransferLeadershipResponse) ProtoMessage() {}
 
 func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4535,7 +4641,7 @@ func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
 }
 
 type BackupRequest struct {
@@ -4546,7 +4652,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4558,7 +4664,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4571,7 +4677,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
 }
 
 type BackupResponse struct {
@@ -4583,7 +4689,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4595,7 +4701,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4608,7 +4714,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *BackupResponse) GetData() []byte {
@@ -4627,7 +4733,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4639,7 +4745,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4652,7 +4758,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *RestoreRequest) GetData() []byte {
@@ -4670,7 +4776,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4682,7 +4788,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4695,7 +4801,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
 }
 
 type WhoAmIRequest struct {
@@ -4706,7 +4812,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4718,7 +4824,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4731,7 +4837,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{83}
 }
 
 type WhoAmIResponse struct {
@@ -4746,7 +4852,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4758,7 +4864,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4771,7 +4877,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *WhoAmIResponse) GetPrincipal() *Principal {
@@ -4802,7 +4908,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[83]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4814,7 +4920,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[83]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4827,7 +4933,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{83}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *CreateTokenRequest) GetRole() Role {
@@ -4862,7 +4968,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[84]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4874,7 +4980,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[84]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4887,7 +4993,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{84}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -4915,7 +5021,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[85]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4927,7 +5033,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[85]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4940,7 +5046,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{85}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ListTokensRequest) GetPageSize() uint32 {
@@ -4968,7 +5074,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[86]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4980,7 +5086,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[86]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4993,7 +5099,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{86}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -5019,7 +5125,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[87]
+	mi := &file_trellis_v1_service_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5031,7 +5137,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[87]
+	mi := &file_trellis_v1_service_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5044,7 +5150,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{87}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -5064,7 +5170,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[88]
+	mi := &file_trellis_v1_service_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5076,7 +5182,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[88]
+	mi := &file_trellis_v1_service_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5089,7 +5195,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{88}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -5110,7 +5216,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[89]
+	mi := &file_trellis_v1_service_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5122,7 +5228,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[89]
+	mi := &file_trellis_v1_service_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5135,7 +5241,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{89}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *ListEventsRequest) GetPageSize() uint32 {
@@ -5163,7 +5269,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[90]
+	mi := &file_trellis_v1_service_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5175,7 +5281,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[90]
+	mi := &file_trellis_v1_service_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5188,7 +5294,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{90}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -5210,7 +5316,7 @@ var File_trellis_v1_service_proto protoreflect.FileDescriptor
 const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/service.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x13\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x16trellis/v1/chart.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x13\n" +
 	"\x11ListModelsRequest\"?\n" +
 	"\x12ListModelsResponse\x12)\n" +
 	"\x06models\x18\x01 \x03(\v2\x11.trellis.v1.ModelR\x06models\"]\n" +
@@ -5317,7 +5423,13 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x12ListTrialsResponse\x12)\n" +
 	"\x06trials\x18\x01 \x03(\v2\x11.trellis.v1.TrialR\x06trials\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\x04R\x05total\"\xd9\x01\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\"]\n" +
+	"\x0fGetTrialRequest\x12\x1c\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x14\n" +
+	"\x05trial\x18\x02 \x01(\x04R\x05trial\x12\x16\n" +
+	"\x06losses\x18\x03 \x01(\bR\x06losses\";\n" +
+	"\x10GetTrialResponse\x12'\n" +
+	"\x05trial\x18\x01 \x01(\v2\x11.trellis.v1.TrialR\x05trial\"\xd9\x01\n" +
 	"\x13GetBestTrialRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\xa3\x01\n" +
 	"\n" +
@@ -5572,17 +5684,28 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"RetryStudy\x12\x1d.trellis.v1.RetryStudyRequest\x1a\x1e.trellis.v1.RetryStudyResponse\"(\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/api/v1/studies/{study}:retry\x12l\n" +
 	"\tPlanStudy\x12\x1c.trellis.v1.PlanStudyRequest\x1a\x1d.trellis.v1.PlanStudyResponse\"\"\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/api/v1/studies:plan\x90\x02\x01\x12f\n" +
 	"\n" +
-	"ListModels\x12\x1d.trellis.v1.ListModelsRequest\x1a\x1e.trellis.v1.ListModelsResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/models\x90\x02\x012\x8c\b\n" +
+	"ListModels\x12\x1d.trellis.v1.ListModelsRequest\x1a\x1e.trellis.v1.ListModelsResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/models\x90\x02\x012\x86\t\n" +
 	"\fTrialService\x12v\n" +
 	"\n" +
-	"ListTrials\x12\x1d.trellis.v1.ListTrialsRequest\x1a\x1e.trellis.v1.ListTrialsResponse\")\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/studies/{study}/trials\x90\x02\x01\x12z\n" +
+	"ListTrials\x12\x1d.trellis.v1.ListTrialsRequest\x1a\x1e.trellis.v1.ListTrialsResponse\")\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/studies/{study}/trials\x90\x02\x01\x12x\n" +
+	"\bGetTrial\x12\x1b.trellis.v1.GetTrialRequest\x1a\x1c.trellis.v1.GetTrialResponse\"1\x82\xd3\xe4\x93\x02(\x12&/api/v1/studies/{study}/trials/{trial}\x90\x02\x01\x12z\n" +
 	"\fGetBestTrial\x12\x1f.trellis.v1.GetBestTrialRequest\x1a .trellis.v1.GetBestTrialResponse\"'\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/v1/studies/{study}/best\x90\x02\x01\x12n\n" +
 	"\x06GetRun\x12\x19.trellis.v1.GetRunRequest\x1a\x1a.trellis.v1.GetRunResponse\"-\x82\xd3\xe4\x93\x02$\x12\"/api/v1/studies/{study}/runs/{run}\x90\x02\x01\x12\x80\x01\n" +
 	"\tGetOutput\x12\x1c.trellis.v1.GetOutputRequest\x1a\x1d.trellis.v1.GetOutputResponse\"4\x82\xd3\xe4\x93\x02+\x12)/api/v1/studies/{study}/runs/{run}/output\x90\x02\x010\x01\x12\x96\x01\n" +
 	"\x12ListConfigurations\x12%.trellis.v1.ListConfigurationsRequest\x1a&.trellis.v1.ListConfigurationsResponse\"1\x82\xd3\xe4\x93\x02(\x12&/api/v1/studies/{study}/configurations\x90\x02\x01\x12s\n" +
 	"\tGetReport\x12\x1c.trellis.v1.GetReportRequest\x1a\x1d.trellis.v1.GetReportResponse\")\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/studies/{study}/report\x90\x02\x01\x12\x83\x01\n" +
 	"\rGetImportance\x12 .trellis.v1.GetImportanceRequest\x1a!.trellis.v1.GetImportanceResponse\"-\x82\xd3\xe4\x93\x02$\x12\"/api/v1/studies/{study}/importance\x90\x02\x01\x12\x80\x01\n" +
-	"\fSuggestStudy\x12\x1f.trellis.v1.SuggestStudyRequest\x1a .trellis.v1.SuggestStudyResponse\"-\x82\xd3\xe4\x93\x02$\x12\"/api/v1/studies/{study}/suggestion\x90\x02\x012\xc8\x01\n" +
+	"\fSuggestStudy\x12\x1f.trellis.v1.SuggestStudyRequest\x1a .trellis.v1.SuggestStudyResponse\"-\x82\xd3\xe4\x93\x02$\x12\"/api/v1/studies/{study}/suggestion\x90\x02\x012\xf4\x06\n" +
+	"\fChartService\x12s\n" +
+	"\tGetCurves\x12\x1c.trellis.v1.GetCurvesRequest\x1a\x1d.trellis.v1.GetCurvesResponse\")\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/studies/{study}/curves\x90\x02\x01\x12s\n" +
+	"\tGetPoints\x12\x1c.trellis.v1.GetPointsRequest\x1a\x1d.trellis.v1.GetPointsResponse\")\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/studies/{study}/points\x90\x02\x01\x12x\n" +
+	"\n" +
+	"GetHeatMap\x12\x1d.trellis.v1.GetHeatMapRequest\x1a\x1e.trellis.v1.GetHeatMapResponse\"+\x82\xd3\xe4\x93\x02\"\x12 /api/v1/studies/{study}/heat-map\x90\x02\x01\x12w\n" +
+	"\n" +
+	"GetHistory\x12\x1d.trellis.v1.GetHistoryRequest\x1a\x1e.trellis.v1.GetHistoryResponse\"*\x82\xd3\xe4\x93\x02!\x12\x1f/api/v1/studies/{study}/history\x90\x02\x01\x12\x8b\x01\n" +
+	"\x0fGetDistribution\x12\".trellis.v1.GetDistributionRequest\x1a#.trellis.v1.GetDistributionResponse\"/\x82\xd3\xe4\x93\x02&\x12$/api/v1/studies/{study}/distribution\x90\x02\x01\x12{\n" +
+	"\vGetCoverage\x12\x1e.trellis.v1.GetCoverageRequest\x1a\x1f.trellis.v1.GetCoverageResponse\"+\x82\xd3\xe4\x93\x02\"\x12 /api/v1/studies/{study}/coverage\x90\x02\x01\x12|\n" +
+	"\vGetTimeLine\x12\x1e.trellis.v1.GetTimeLineRequest\x1a\x1f.trellis.v1.GetTimeLineResponse\",\x82\xd3\xe4\x93\x02#\x12!/api/v1/studies/{study}/time-line\x90\x02\x012\xc8\x01\n" +
 	"\x0eDataSetService\x12P\n" +
 	"\n" +
 	"GetDataSet\x12\x1d.trellis.v1.GetDataSetRequest\x1a\x1e.trellis.v1.GetDataSetResponse\"\x03\x90\x02\x01\x12d\n" +
@@ -5624,7 +5747,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 97)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -5652,275 +5775,308 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*PlanStudyResponse)(nil),          // 23: trellis.v1.PlanStudyResponse
 	(*ListTrialsRequest)(nil),          // 24: trellis.v1.ListTrialsRequest
 	(*ListTrialsResponse)(nil),         // 25: trellis.v1.ListTrialsResponse
-	(*GetBestTrialRequest)(nil),        // 26: trellis.v1.GetBestTrialRequest
-	(*GetBestTrialResponse)(nil),       // 27: trellis.v1.GetBestTrialResponse
-	(*ListConfigurationsRequest)(nil),  // 28: trellis.v1.ListConfigurationsRequest
-	(*ListConfigurationsResponse)(nil), // 29: trellis.v1.ListConfigurationsResponse
-	(*GetReportRequest)(nil),           // 30: trellis.v1.GetReportRequest
-	(*GetReportResponse)(nil),          // 31: trellis.v1.GetReportResponse
-	(*GetImportanceRequest)(nil),       // 32: trellis.v1.GetImportanceRequest
-	(*GetImportanceResponse)(nil),      // 33: trellis.v1.GetImportanceResponse
-	(*SuggestStudyRequest)(nil),        // 34: trellis.v1.SuggestStudyRequest
-	(*SuggestStudyResponse)(nil),       // 35: trellis.v1.SuggestStudyResponse
-	(*GetRunRequest)(nil),              // 36: trellis.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 37: trellis.v1.GetRunResponse
-	(*GetOutputRequest)(nil),           // 38: trellis.v1.GetOutputRequest
-	(*GetOutputResponse)(nil),          // 39: trellis.v1.GetOutputResponse
-	(*GetDataSetRequest)(nil),          // 40: trellis.v1.GetDataSetRequest
-	(*GetDataSetResponse)(nil),         // 41: trellis.v1.GetDataSetResponse
-	(*DownloadDataFileRequest)(nil),    // 42: trellis.v1.DownloadDataFileRequest
-	(*DownloadDataFileResponse)(nil),   // 43: trellis.v1.DownloadDataFileResponse
-	(*ListWorkersRequest)(nil),         // 44: trellis.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),        // 45: trellis.v1.ListWorkersResponse
-	(*SessionRequest)(nil),             // 46: trellis.v1.SessionRequest
-	(*SessionRequests)(nil),            // 47: trellis.v1.SessionRequests
-	(*Hello)(nil),                      // 48: trellis.v1.Hello
-	(*Heartbeat)(nil),                  // 49: trellis.v1.Heartbeat
-	(*AttemptProgress)(nil),            // 50: trellis.v1.AttemptProgress
-	(*ReportBatch)(nil),                // 51: trellis.v1.ReportBatch
-	(*Drain)(nil),                      // 52: trellis.v1.Drain
-	(*Goodbye)(nil),                    // 53: trellis.v1.Goodbye
-	(*SessionResponse)(nil),            // 54: trellis.v1.SessionResponse
-	(*SessionResponses)(nil),           // 55: trellis.v1.SessionResponses
-	(*OutputRequest)(nil),              // 56: trellis.v1.OutputRequest
-	(*OutputPiece)(nil),                // 57: trellis.v1.OutputPiece
-	(*LeaseRenewal)(nil),               // 58: trellis.v1.LeaseRenewal
-	(*Welcome)(nil),                    // 59: trellis.v1.Welcome
-	(*Assignment)(nil),                 // 60: trellis.v1.Assignment
-	(*Stop)(nil),                       // 61: trellis.v1.Stop
-	(*Acknowledgement)(nil),            // 62: trellis.v1.Acknowledgement
-	(*UploadArtifactRequest)(nil),      // 63: trellis.v1.UploadArtifactRequest
-	(*UploadArtifactResponse)(nil),     // 64: trellis.v1.UploadArtifactResponse
-	(*HasArtifactRequest)(nil),         // 65: trellis.v1.HasArtifactRequest
-	(*HasArtifactResponse)(nil),        // 66: trellis.v1.HasArtifactResponse
-	(*DownloadArtifactRequest)(nil),    // 67: trellis.v1.DownloadArtifactRequest
-	(*DownloadArtifactResponse)(nil),   // 68: trellis.v1.DownloadArtifactResponse
-	(*GetClusterRequest)(nil),          // 69: trellis.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),         // 70: trellis.v1.GetClusterResponse
-	(*AddNodeRequest)(nil),             // 71: trellis.v1.AddNodeRequest
-	(*AddNodeResponse)(nil),            // 72: trellis.v1.AddNodeResponse
-	(*RemoveNodeRequest)(nil),          // 73: trellis.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),         // 74: trellis.v1.RemoveNodeResponse
-	(*TransferLeadershipRequest)(nil),  // 75: trellis.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil), // 76: trellis.v1.TransferLeadershipResponse
-	(*BackupRequest)(nil),              // 77: trellis.v1.BackupRequest
-	(*BackupResponse)(nil),             // 78: trellis.v1.BackupResponse
-	(*RestoreRequest)(nil),             // 79: trellis.v1.RestoreRequest
-	(*RestoreResponse)(nil),            // 80: trellis.v1.RestoreResponse
-	(*WhoAmIRequest)(nil),              // 81: trellis.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),             // 82: trellis.v1.WhoAmIResponse
-	(*CreateTokenRequest)(nil),         // 83: trellis.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),        // 84: trellis.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),          // 85: trellis.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),         // 86: trellis.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),         // 87: trellis.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),        // 88: trellis.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),          // 89: trellis.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 90: trellis.v1.ListEventsResponse
-	nil,                                // 91: trellis.v1.WatchStudyResponse.MetricsEntry
-	nil,                                // 92: trellis.v1.ExtendStudyRequest.AxesEntry
-	nil,                                // 93: trellis.v1.ExtendStudyRequest.OldAxesEntry
-	nil,                                // 94: trellis.v1.Assignment.HistoryEntry
-	(*Model)(nil),                      // 95: trellis.v1.Model
-	(*StudySpec)(nil),                  // 96: trellis.v1.StudySpec
-	(*Study)(nil),                      // 97: trellis.v1.Study
-	(*Run)(nil),                        // 98: trellis.v1.Run
-	(*Trial)(nil),                      // 99: trellis.v1.Trial
-	(*Axis)(nil),                       // 100: trellis.v1.Axis
-	(*Budget)(nil),                     // 101: trellis.v1.Budget
-	(*IntegerAxis)(nil),                // 102: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 103: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 104: trellis.v1.Forecast
-	(*Split)(nil),                      // 105: trellis.v1.Split
-	(*WaitingFor)(nil),                 // 106: trellis.v1.WaitingFor
-	(*Verdict)(nil),                    // 107: trellis.v1.Verdict
-	(*Configuration)(nil),              // 108: trellis.v1.Configuration
-	(*Objective)(nil),                  // 109: trellis.v1.Objective
-	(*Report)(nil),                     // 110: trellis.v1.Report
-	(*Importance)(nil),                 // 111: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 112: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 113: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 114: trellis.v1.DataSet
-	(*Worker)(nil),                     // 115: trellis.v1.Worker
-	(*Outcome)(nil),                    // 116: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 117: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 118: trellis.v1.Capacity
-	(*Reports)(nil),                    // 119: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 120: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 121: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 122: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 123: trellis.v1.Principal
-	(*Token)(nil),                      // 124: trellis.v1.Token
-	(Role)(0),                          // 125: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 126: google.protobuf.Timestamp
-	(*Event)(nil),                      // 127: trellis.v1.Event
-	(*Metrics)(nil),                    // 128: trellis.v1.Metrics
-	(*Series)(nil),                     // 129: trellis.v1.Series
+	(*GetTrialRequest)(nil),            // 26: trellis.v1.GetTrialRequest
+	(*GetTrialResponse)(nil),           // 27: trellis.v1.GetTrialResponse
+	(*GetBestTrialRequest)(nil),        // 28: trellis.v1.GetBestTrialRequest
+	(*GetBestTrialResponse)(nil),       // 29: trellis.v1.GetBestTrialResponse
+	(*ListConfigurationsRequest)(nil),  // 30: trellis.v1.ListConfigurationsRequest
+	(*ListConfigurationsResponse)(nil), // 31: trellis.v1.ListConfigurationsResponse
+	(*GetReportRequest)(nil),           // 32: trellis.v1.GetReportRequest
+	(*GetReportResponse)(nil),          // 33: trellis.v1.GetReportResponse
+	(*GetImportanceRequest)(nil),       // 34: trellis.v1.GetImportanceRequest
+	(*GetImportanceResponse)(nil),      // 35: trellis.v1.GetImportanceResponse
+	(*SuggestStudyRequest)(nil),        // 36: trellis.v1.SuggestStudyRequest
+	(*SuggestStudyResponse)(nil),       // 37: trellis.v1.SuggestStudyResponse
+	(*GetRunRequest)(nil),              // 38: trellis.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 39: trellis.v1.GetRunResponse
+	(*GetOutputRequest)(nil),           // 40: trellis.v1.GetOutputRequest
+	(*GetOutputResponse)(nil),          // 41: trellis.v1.GetOutputResponse
+	(*GetDataSetRequest)(nil),          // 42: trellis.v1.GetDataSetRequest
+	(*GetDataSetResponse)(nil),         // 43: trellis.v1.GetDataSetResponse
+	(*DownloadDataFileRequest)(nil),    // 44: trellis.v1.DownloadDataFileRequest
+	(*DownloadDataFileResponse)(nil),   // 45: trellis.v1.DownloadDataFileResponse
+	(*ListWorkersRequest)(nil),         // 46: trellis.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),        // 47: trellis.v1.ListWorkersResponse
+	(*SessionRequest)(nil),             // 48: trellis.v1.SessionRequest
+	(*SessionRequests)(nil),            // 49: trellis.v1.SessionRequests
+	(*Hello)(nil),                      // 50: trellis.v1.Hello
+	(*Heartbeat)(nil),                  // 51: trellis.v1.Heartbeat
+	(*AttemptProgress)(nil),            // 52: trellis.v1.AttemptProgress
+	(*ReportBatch)(nil),                // 53: trellis.v1.ReportBatch
+	(*Drain)(nil),                      // 54: trellis.v1.Drain
+	(*Goodbye)(nil),                    // 55: trellis.v1.Goodbye
+	(*SessionResponse)(nil),            // 56: trellis.v1.SessionResponse
+	(*SessionResponses)(nil),           // 57: trellis.v1.SessionResponses
+	(*OutputRequest)(nil),              // 58: trellis.v1.OutputRequest
+	(*OutputPiece)(nil),                // 59: trellis.v1.OutputPiece
+	(*LeaseRenewal)(nil),               // 60: trellis.v1.LeaseRenewal
+	(*Welcome)(nil),                    // 61: trellis.v1.Welcome
+	(*Assignment)(nil),                 // 62: trellis.v1.Assignment
+	(*Stop)(nil),                       // 63: trellis.v1.Stop
+	(*Acknowledgement)(nil),            // 64: trellis.v1.Acknowledgement
+	(*UploadArtifactRequest)(nil),      // 65: trellis.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),     // 66: trellis.v1.UploadArtifactResponse
+	(*HasArtifactRequest)(nil),         // 67: trellis.v1.HasArtifactRequest
+	(*HasArtifactResponse)(nil),        // 68: trellis.v1.HasArtifactResponse
+	(*DownloadArtifactRequest)(nil),    // 69: trellis.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil),   // 70: trellis.v1.DownloadArtifactResponse
+	(*GetClusterRequest)(nil),          // 71: trellis.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),         // 72: trellis.v1.GetClusterResponse
+	(*AddNodeRequest)(nil),             // 73: trellis.v1.AddNodeRequest
+	(*AddNodeResponse)(nil),            // 74: trellis.v1.AddNodeResponse
+	(*RemoveNodeRequest)(nil),          // 75: trellis.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),         // 76: trellis.v1.RemoveNodeResponse
+	(*TransferLeadershipRequest)(nil),  // 77: trellis.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 78: trellis.v1.TransferLeadershipResponse
+	(*BackupRequest)(nil),              // 79: trellis.v1.BackupRequest
+	(*BackupResponse)(nil),             // 80: trellis.v1.BackupResponse
+	(*RestoreRequest)(nil),             // 81: trellis.v1.RestoreRequest
+	(*RestoreResponse)(nil),            // 82: trellis.v1.RestoreResponse
+	(*WhoAmIRequest)(nil),              // 83: trellis.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),             // 84: trellis.v1.WhoAmIResponse
+	(*CreateTokenRequest)(nil),         // 85: trellis.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),        // 86: trellis.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),          // 87: trellis.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 88: trellis.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),         // 89: trellis.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),        // 90: trellis.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),          // 91: trellis.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 92: trellis.v1.ListEventsResponse
+	nil,                                // 93: trellis.v1.WatchStudyResponse.MetricsEntry
+	nil,                                // 94: trellis.v1.ExtendStudyRequest.AxesEntry
+	nil,                                // 95: trellis.v1.ExtendStudyRequest.OldAxesEntry
+	nil,                                // 96: trellis.v1.Assignment.HistoryEntry
+	(*Model)(nil),                      // 97: trellis.v1.Model
+	(*StudySpec)(nil),                  // 98: trellis.v1.StudySpec
+	(*Study)(nil),                      // 99: trellis.v1.Study
+	(*Run)(nil),                        // 100: trellis.v1.Run
+	(*Trial)(nil),                      // 101: trellis.v1.Trial
+	(*Axis)(nil),                       // 102: trellis.v1.Axis
+	(*Budget)(nil),                     // 103: trellis.v1.Budget
+	(*IntegerAxis)(nil),                // 104: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 105: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 106: trellis.v1.Forecast
+	(*Split)(nil),                      // 107: trellis.v1.Split
+	(*WaitingFor)(nil),                 // 108: trellis.v1.WaitingFor
+	(*Verdict)(nil),                    // 109: trellis.v1.Verdict
+	(*Configuration)(nil),              // 110: trellis.v1.Configuration
+	(*Objective)(nil),                  // 111: trellis.v1.Objective
+	(*Report)(nil),                     // 112: trellis.v1.Report
+	(*Importance)(nil),                 // 113: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 114: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 115: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 116: trellis.v1.DataSet
+	(*Worker)(nil),                     // 117: trellis.v1.Worker
+	(*Outcome)(nil),                    // 118: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 119: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 120: trellis.v1.Capacity
+	(*Reports)(nil),                    // 121: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 122: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 123: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 124: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 125: trellis.v1.Principal
+	(*Token)(nil),                      // 126: trellis.v1.Token
+	(Role)(0),                          // 127: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 128: google.protobuf.Timestamp
+	(*Event)(nil),                      // 129: trellis.v1.Event
+	(*Metrics)(nil),                    // 130: trellis.v1.Metrics
+	(*Series)(nil),                     // 131: trellis.v1.Series
+	(*GetCurvesRequest)(nil),           // 132: trellis.v1.GetCurvesRequest
+	(*GetPointsRequest)(nil),           // 133: trellis.v1.GetPointsRequest
+	(*GetHeatMapRequest)(nil),          // 134: trellis.v1.GetHeatMapRequest
+	(*GetHistoryRequest)(nil),          // 135: trellis.v1.GetHistoryRequest
+	(*GetDistributionRequest)(nil),     // 136: trellis.v1.GetDistributionRequest
+	(*GetCoverageRequest)(nil),         // 137: trellis.v1.GetCoverageRequest
+	(*GetTimeLineRequest)(nil),         // 138: trellis.v1.GetTimeLineRequest
+	(*GetCurvesResponse)(nil),          // 139: trellis.v1.GetCurvesResponse
+	(*GetPointsResponse)(nil),          // 140: trellis.v1.GetPointsResponse
+	(*GetHeatMapResponse)(nil),         // 141: trellis.v1.GetHeatMapResponse
+	(*GetHistoryResponse)(nil),         // 142: trellis.v1.GetHistoryResponse
+	(*GetDistributionResponse)(nil),    // 143: trellis.v1.GetDistributionResponse
+	(*GetCoverageResponse)(nil),        // 144: trellis.v1.GetCoverageResponse
+	(*GetTimeLineResponse)(nil),        // 145: trellis.v1.GetTimeLineResponse
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	95,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	96,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	97,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	97,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	97,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	97,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	98,  // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	99,  // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	91,  // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	97,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	97,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	97,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	100, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
-	92,  // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	101, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
-	102, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	103, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	103, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	102, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	102, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
-	102, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	93,  // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
-	97,  // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	97,  // 23: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	96,  // 24: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	104, // 25: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	105, // 26: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	106, // 27: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	99,  // 28: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	99,  // 29: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	99,  // 30: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	97,  // 31: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	107, // 32: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	108, // 33: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	109, // 34: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	110, // 35: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	111, // 36: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	96,  // 37: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	112, // 38: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	109, // 39: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	98,  // 40: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	113, // 41: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	114, // 42: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	115, // 43: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	48,  // 44: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	49,  // 45: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	51,  // 46: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	116, // 47: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	52,  // 48: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	53,  // 49: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	117, // 50: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	57,  // 51: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
-	47,  // 52: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
-	46,  // 53: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	118, // 54: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	50,  // 55: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	119, // 56: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	59,  // 57: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	60,  // 58: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	61,  // 59: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	62,  // 60: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	58,  // 61: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	56,  // 62: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	55,  // 63: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
-	54,  // 64: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	113, // 65: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	120, // 66: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	94,  // 67: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	121, // 68: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	122, // 69: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	123, // 70: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	124, // 71: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	125, // 72: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	126, // 73: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	124, // 74: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	124, // 75: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	124, // 76: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	127, // 77: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	128, // 78: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	100, // 79: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	103, // 80: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	129, // 81: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 82: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 83: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 84: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 85: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 86: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 87: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 88: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 89: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 90: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 91: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22,  // 92: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,   // 93: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24,  // 94: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26,  // 95: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	36,  // 96: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	38,  // 97: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	28,  // 98: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	30,  // 99: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	32,  // 100: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	34,  // 101: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	40,  // 102: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	42,  // 103: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	44,  // 104: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	46,  // 105: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	63,  // 106: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	65,  // 107: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	67,  // 108: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	69,  // 109: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	71,  // 110: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	73,  // 111: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	75,  // 112: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	77,  // 113: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	79,  // 114: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	81,  // 115: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	83,  // 116: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	85,  // 117: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	87,  // 118: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	89,  // 119: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	3,   // 120: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 121: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 122: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 123: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 124: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 125: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 126: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 127: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 128: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 129: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23,  // 130: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,   // 131: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25,  // 132: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27,  // 133: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	37,  // 134: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	39,  // 135: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	29,  // 136: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	31,  // 137: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	33,  // 138: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	35,  // 139: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	41,  // 140: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	43,  // 141: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	45,  // 142: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	54,  // 143: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	64,  // 144: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	66,  // 145: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	68,  // 146: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	70,  // 147: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	72,  // 148: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	74,  // 149: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	76,  // 150: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	78,  // 151: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	80,  // 152: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	82,  // 153: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	84,  // 154: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	86,  // 155: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	88,  // 156: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	90,  // 157: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	120, // [120:158] is the sub-list for method output_type
-	82,  // [82:120] is the sub-list for method input_type
-	82,  // [82:82] is the sub-list for extension type_name
-	82,  // [82:82] is the sub-list for extension extendee
-	0,   // [0:82] is the sub-list for field type_name
+	97,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	98,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	99,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	99,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	99,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	99,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	100, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	101, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	93,  // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
+	99,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	99,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	99,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	102, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
+	94,  // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	103, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
+	104, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	105, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	105, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	104, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	104, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
+	104, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	95,  // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
+	99,  // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	99,  // 23: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	98,  // 24: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	106, // 25: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	107, // 26: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	108, // 27: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	101, // 28: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	101, // 29: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
+	101, // 30: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	101, // 31: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	99,  // 32: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	109, // 33: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	110, // 34: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	111, // 35: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	112, // 36: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	113, // 37: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	98,  // 38: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	114, // 39: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	111, // 40: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	100, // 41: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	115, // 42: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	116, // 43: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	117, // 44: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	50,  // 45: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	51,  // 46: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	53,  // 47: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	118, // 48: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	54,  // 49: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	55,  // 50: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	119, // 51: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	59,  // 52: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
+	49,  // 53: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
+	48,  // 54: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
+	120, // 55: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	52,  // 56: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	121, // 57: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	61,  // 58: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	62,  // 59: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	63,  // 60: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	64,  // 61: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	60,  // 62: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	58,  // 63: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	57,  // 64: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
+	56,  // 65: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
+	115, // 66: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	122, // 67: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	96,  // 68: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	123, // 69: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	124, // 70: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	125, // 71: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	126, // 72: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	127, // 73: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	128, // 74: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	126, // 75: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	126, // 76: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	126, // 77: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	129, // 78: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	130, // 79: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	102, // 80: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	105, // 81: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	131, // 82: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 83: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 84: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 85: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 86: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 87: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 88: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 89: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 90: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 91: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 92: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22,  // 93: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,   // 94: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24,  // 95: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26,  // 96: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
+	28,  // 97: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	38,  // 98: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	40,  // 99: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	30,  // 100: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	32,  // 101: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	34,  // 102: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	36,  // 103: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	132, // 104: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
+	133, // 105: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
+	134, // 106: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
+	135, // 107: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
+	136, // 108: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
+	137, // 109: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
+	138, // 110: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
+	42,  // 111: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	44,  // 112: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	46,  // 113: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	48,  // 114: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	65,  // 115: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	67,  // 116: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	69,  // 117: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	71,  // 118: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	73,  // 119: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	75,  // 120: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	77,  // 121: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	79,  // 122: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	81,  // 123: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	83,  // 124: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	85,  // 125: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	87,  // 126: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	89,  // 127: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	91,  // 128: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	3,   // 129: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 130: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 131: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 132: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 133: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 134: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 135: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 136: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 137: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 138: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23,  // 139: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,   // 140: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25,  // 141: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27,  // 142: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
+	29,  // 143: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	39,  // 144: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	41,  // 145: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	31,  // 146: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	33,  // 147: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	35,  // 148: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	37,  // 149: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	139, // 150: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
+	140, // 151: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
+	141, // 152: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
+	142, // 153: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
+	143, // 154: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
+	144, // 155: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
+	145, // 156: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
+	43,  // 157: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	45,  // 158: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	47,  // 159: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	56,  // 160: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	66,  // 161: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	68,  // 162: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	70,  // 163: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	72,  // 164: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	74,  // 165: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	76,  // 166: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	78,  // 167: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	80,  // 168: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	82,  // 169: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	84,  // 170: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	86,  // 171: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	88,  // 172: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	90,  // 173: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	92,  // 174: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	129, // [129:175] is the sub-list for method output_type
+	83,  // [83:129] is the sub-list for method input_type
+	83,  // [83:83] is the sub-list for extension type_name
+	83,  // [83:83] is the sub-list for extension extendee
+	0,   // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -5929,6 +6085,7 @@ func file_trellis_v1_service_proto_init() {
 		return
 	}
 	file_trellis_v1_access_proto_init()
+	file_trellis_v1_chart_proto_init()
 	file_trellis_v1_cluster_proto_init()
 	file_trellis_v1_data_set_proto_init()
 	file_trellis_v1_program_proto_init()
@@ -5937,7 +6094,7 @@ func file_trellis_v1_service_proto_init() {
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_worker_proto_init()
-	file_trellis_v1_service_proto_msgTypes[46].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[48].OneofWrappers = []any{
 		(*SessionRequest_Hello)(nil),
 		(*SessionRequest_Heartbeat)(nil),
 		(*SessionRequest_Reports)(nil),
@@ -5948,7 +6105,7 @@ func file_trellis_v1_service_proto_init() {
 		(*SessionRequest_Output)(nil),
 		(*SessionRequest_Batch)(nil),
 	}
-	file_trellis_v1_service_proto_msgTypes[54].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[56].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
 		(*SessionResponse_Assignment)(nil),
 		(*SessionResponse_Stop)(nil),
@@ -5963,9 +6120,9 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   95,
+			NumMessages:   97,
 			NumExtensions: 0,
-			NumServices:   7,
+			NumServices:   8,
 		},
 		GoTypes:           file_trellis_v1_service_proto_goTypes,
 		DependencyIndexes: file_trellis_v1_service_proto_depIdxs,

@@ -572,6 +572,7 @@ var StudyService_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	TrialService_ListTrials_FullMethodName         = "/trellis.v1.TrialService/ListTrials"
+	TrialService_GetTrial_FullMethodName           = "/trellis.v1.TrialService/GetTrial"
 	TrialService_GetBestTrial_FullMethodName       = "/trellis.v1.TrialService/GetBestTrial"
 	TrialService_GetRun_FullMethodName             = "/trellis.v1.TrialService/GetRun"
 	TrialService_GetOutput_FullMethodName          = "/trellis.v1.TrialService/GetOutput"
@@ -588,6 +589,8 @@ const (
 // TrialService returns what a study has found.
 type TrialServiceClient interface {
 	ListTrials(ctx context.Context, in *ListTrialsRequest, opts ...grpc.CallOption) (*ListTrialsResponse, error)
+	// Returns one trial.
+	GetTrial(ctx context.Context, in *GetTrialRequest, opts ...grpc.CallOption) (*GetTrialResponse, error)
 	// Returns the best trial. Fails with NOT_FOUND if the study is unknown, and with FAILED_PRECONDITION if no trial has
 	// succeeded yet.
 	GetBestTrial(ctx context.Context, in *GetBestTrialRequest, opts ...grpc.CallOption) (*GetBestTrialResponse, error)
@@ -618,6 +621,16 @@ func (c *trialServiceClient) ListTrials(ctx context.Context, in *ListTrialsReque
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTrialsResponse)
 	err := c.cc.Invoke(ctx, TrialService_ListTrials_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *trialServiceClient) GetTrial(ctx context.Context, in *GetTrialRequest, opts ...grpc.CallOption) (*GetTrialResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTrialResponse)
+	err := c.cc.Invoke(ctx, TrialService_GetTrial_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -710,6 +723,8 @@ func (c *trialServiceClient) SuggestStudy(ctx context.Context, in *SuggestStudyR
 // TrialService returns what a study has found.
 type TrialServiceServer interface {
 	ListTrials(context.Context, *ListTrialsRequest) (*ListTrialsResponse, error)
+	// Returns one trial.
+	GetTrial(context.Context, *GetTrialRequest) (*GetTrialResponse, error)
 	// Returns the best trial. Fails with NOT_FOUND if the study is unknown, and with FAILED_PRECONDITION if no trial has
 	// succeeded yet.
 	GetBestTrial(context.Context, *GetBestTrialRequest) (*GetBestTrialResponse, error)
@@ -738,6 +753,9 @@ type UnimplementedTrialServiceServer struct{}
 
 func (UnimplementedTrialServiceServer) ListTrials(context.Context, *ListTrialsRequest) (*ListTrialsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTrials not implemented")
+}
+func (UnimplementedTrialServiceServer) GetTrial(context.Context, *GetTrialRequest) (*GetTrialResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTrial not implemented")
 }
 func (UnimplementedTrialServiceServer) GetBestTrial(context.Context, *GetBestTrialRequest) (*GetBestTrialResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetBestTrial not implemented")
@@ -795,6 +813,24 @@ func _TrialService_ListTrials_Handler(srv interface{}, ctx context.Context, dec 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(TrialServiceServer).ListTrials(ctx, req.(*ListTrialsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TrialService_GetTrial_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTrialRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TrialServiceServer).GetTrial(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TrialService_GetTrial_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TrialServiceServer).GetTrial(ctx, req.(*GetTrialRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -930,6 +966,10 @@ var TrialService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _TrialService_ListTrials_Handler,
 		},
 		{
+			MethodName: "GetTrial",
+			Handler:    _TrialService_GetTrial_Handler,
+		},
+		{
 			MethodName: "GetBestTrial",
 			Handler:    _TrialService_GetBestTrial_Handler,
 		},
@@ -961,6 +1001,362 @@ var TrialService_ServiceDesc = grpc.ServiceDesc{
 			ServerStreams: true,
 		},
 	},
+	Metadata: "trellis/v1/service.proto",
+}
+
+const (
+	ChartService_GetCurves_FullMethodName       = "/trellis.v1.ChartService/GetCurves"
+	ChartService_GetPoints_FullMethodName       = "/trellis.v1.ChartService/GetPoints"
+	ChartService_GetHeatMap_FullMethodName      = "/trellis.v1.ChartService/GetHeatMap"
+	ChartService_GetHistory_FullMethodName      = "/trellis.v1.ChartService/GetHistory"
+	ChartService_GetDistribution_FullMethodName = "/trellis.v1.ChartService/GetDistribution"
+	ChartService_GetCoverage_FullMethodName     = "/trellis.v1.ChartService/GetCoverage"
+	ChartService_GetTimeLine_FullMethodName     = "/trellis.v1.ChartService/GetTimeLine"
+)
+
+// ChartServiceClient is the client API for ChartService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// ChartService returns what charts of a study show: as much as can be seen at once, whatever the study's size.
+//
+// Columns of numbers are bytes: little-endian numbers of one size, one after the other. Browsers and Python read them
+// without parsing. The length of a column says how many there are. NaN stands for none.
+type ChartServiceClient interface {
+	// Returns the curves of a metric over the epochs of many runs: of the best, of a sample of the others, evenly over their
+	// ranks, and of those that are not done.
+	GetCurves(ctx context.Context, in *GetCurvesRequest, opts ...grpc.CallOption) (*GetCurvesResponse, error)
+	// Returns trials with results as points of the grid: the best, and a sample of the others, evenly over their ranks.
+	GetPoints(ctx context.Context, in *GetPointsRequest, opts ...grpc.CallOption) (*GetPointsResponse, error)
+	// Returns the objective over two axes. All others are folded.
+	GetHeatMap(ctx context.Context, in *GetHeatMapRequest, opts ...grpc.CallOption) (*GetHeatMapResponse, error)
+	// Returns how the best objective has become better, over time and over the trials that were done.
+	GetHistory(ctx context.Context, in *GetHistoryRequest, opts ...grpc.CallOption) (*GetHistoryResponse, error)
+	// Returns how the objectives are distributed.
+	GetDistribution(ctx context.Context, in *GetDistributionRequest, opts ...grpc.CallOption) (*GetDistributionResponse, error)
+	// Returns what has become of each part of the grid.
+	GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error)
+	// Returns which worker trained which run when.
+	GetTimeLine(ctx context.Context, in *GetTimeLineRequest, opts ...grpc.CallOption) (*GetTimeLineResponse, error)
+}
+
+type chartServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewChartServiceClient(cc grpc.ClientConnInterface) ChartServiceClient {
+	return &chartServiceClient{cc}
+}
+
+func (c *chartServiceClient) GetCurves(ctx context.Context, in *GetCurvesRequest, opts ...grpc.CallOption) (*GetCurvesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetCurvesResponse)
+	err := c.cc.Invoke(ctx, ChartService_GetCurves_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *chartServiceClient) GetPoints(ctx context.Context, in *GetPointsRequest, opts ...grpc.CallOption) (*GetPointsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetPointsResponse)
+	err := c.cc.Invoke(ctx, ChartService_GetPoints_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *chartServiceClient) GetHeatMap(ctx context.Context, in *GetHeatMapRequest, opts ...grpc.CallOption) (*GetHeatMapResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetHeatMapResponse)
+	err := c.cc.Invoke(ctx, ChartService_GetHeatMap_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *chartServiceClient) GetHistory(ctx context.Context, in *GetHistoryRequest, opts ...grpc.CallOption) (*GetHistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetHistoryResponse)
+	err := c.cc.Invoke(ctx, ChartService_GetHistory_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *chartServiceClient) GetDistribution(ctx context.Context, in *GetDistributionRequest, opts ...grpc.CallOption) (*GetDistributionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDistributionResponse)
+	err := c.cc.Invoke(ctx, ChartService_GetDistribution_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *chartServiceClient) GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetCoverageResponse)
+	err := c.cc.Invoke(ctx, ChartService_GetCoverage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *chartServiceClient) GetTimeLine(ctx context.Context, in *GetTimeLineRequest, opts ...grpc.CallOption) (*GetTimeLineResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTimeLineResponse)
+	err := c.cc.Invoke(ctx, ChartService_GetTimeLine_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ChartServiceServer is the server API for ChartService service.
+// All implementations must embed UnimplementedChartServiceServer
+// for forward compatibility.
+//
+// ChartService returns what charts of a study show: as much as can be seen at once, whatever the study's size.
+//
+// Columns of numbers are bytes: little-endian numbers of one size, one after the other. Browsers and Python read them
+// without parsing. The length of a column says how many there are. NaN stands for none.
+type ChartServiceServer interface {
+	// Returns the curves of a metric over the epochs of many runs: of the best, of a sample of the others, evenly over their
+	// ranks, and of those that are not done.
+	GetCurves(context.Context, *GetCurvesRequest) (*GetCurvesResponse, error)
+	// Returns trials with results as points of the grid: the best, and a sample of the others, evenly over their ranks.
+	GetPoints(context.Context, *GetPointsRequest) (*GetPointsResponse, error)
+	// Returns the objective over two axes. All others are folded.
+	GetHeatMap(context.Context, *GetHeatMapRequest) (*GetHeatMapResponse, error)
+	// Returns how the best objective has become better, over time and over the trials that were done.
+	GetHistory(context.Context, *GetHistoryRequest) (*GetHistoryResponse, error)
+	// Returns how the objectives are distributed.
+	GetDistribution(context.Context, *GetDistributionRequest) (*GetDistributionResponse, error)
+	// Returns what has become of each part of the grid.
+	GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error)
+	// Returns which worker trained which run when.
+	GetTimeLine(context.Context, *GetTimeLineRequest) (*GetTimeLineResponse, error)
+	mustEmbedUnimplementedChartServiceServer()
+}
+
+// UnimplementedChartServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedChartServiceServer struct{}
+
+func (UnimplementedChartServiceServer) GetCurves(context.Context, *GetCurvesRequest) (*GetCurvesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCurves not implemented")
+}
+func (UnimplementedChartServiceServer) GetPoints(context.Context, *GetPointsRequest) (*GetPointsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPoints not implemented")
+}
+func (UnimplementedChartServiceServer) GetHeatMap(context.Context, *GetHeatMapRequest) (*GetHeatMapResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetHeatMap not implemented")
+}
+func (UnimplementedChartServiceServer) GetHistory(context.Context, *GetHistoryRequest) (*GetHistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetHistory not implemented")
+}
+func (UnimplementedChartServiceServer) GetDistribution(context.Context, *GetDistributionRequest) (*GetDistributionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDistribution not implemented")
+}
+func (UnimplementedChartServiceServer) GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCoverage not implemented")
+}
+func (UnimplementedChartServiceServer) GetTimeLine(context.Context, *GetTimeLineRequest) (*GetTimeLineResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTimeLine not implemented")
+}
+func (UnimplementedChartServiceServer) mustEmbedUnimplementedChartServiceServer() {}
+func (UnimplementedChartServiceServer) testEmbeddedByValue()                      {}
+
+// UnsafeChartServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to ChartServiceServer will
+// result in compilation errors.
+type UnsafeChartServiceServer interface {
+	mustEmbedUnimplementedChartServiceServer()
+}
+
+func RegisterChartServiceServer(s grpc.ServiceRegistrar, srv ChartServiceServer) {
+	// If the following call panics, it indicates UnimplementedChartServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&ChartService_ServiceDesc, srv)
+}
+
+func _ChartService_GetCurves_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCurvesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChartServiceServer).GetCurves(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChartService_GetCurves_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChartServiceServer).GetCurves(ctx, req.(*GetCurvesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChartService_GetPoints_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPointsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChartServiceServer).GetPoints(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChartService_GetPoints_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChartServiceServer).GetPoints(ctx, req.(*GetPointsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChartService_GetHeatMap_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetHeatMapRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChartServiceServer).GetHeatMap(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChartService_GetHeatMap_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChartServiceServer).GetHeatMap(ctx, req.(*GetHeatMapRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChartService_GetHistory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetHistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChartServiceServer).GetHistory(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChartService_GetHistory_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChartServiceServer).GetHistory(ctx, req.(*GetHistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChartService_GetDistribution_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDistributionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChartServiceServer).GetDistribution(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChartService_GetDistribution_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChartServiceServer).GetDistribution(ctx, req.(*GetDistributionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChartService_GetCoverage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCoverageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChartServiceServer).GetCoverage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChartService_GetCoverage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChartServiceServer).GetCoverage(ctx, req.(*GetCoverageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChartService_GetTimeLine_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTimeLineRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChartServiceServer).GetTimeLine(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChartService_GetTimeLine_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChartServiceServer).GetTimeLine(ctx, req.(*GetTimeLineRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// ChartService_ServiceDesc is the grpc.ServiceDesc for ChartService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var ChartService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "trellis.v1.ChartService",
+	HandlerType: (*ChartServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "GetCurves",
+			Handler:    _ChartService_GetCurves_Handler,
+		},
+		{
+			MethodName: "GetPoints",
+			Handler:    _ChartService_GetPoints_Handler,
+		},
+		{
+			MethodName: "GetHeatMap",
+			Handler:    _ChartService_GetHeatMap_Handler,
+		},
+		{
+			MethodName: "GetHistory",
+			Handler:    _ChartService_GetHistory_Handler,
+		},
+		{
+			MethodName: "GetDistribution",
+			Handler:    _ChartService_GetDistribution_Handler,
+		},
+		{
+			MethodName: "GetCoverage",
+			Handler:    _ChartService_GetCoverage_Handler,
+		},
+		{
+			MethodName: "GetTimeLine",
+			Handler:    _ChartService_GetTimeLine_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
 	Metadata: "trellis/v1/service.proto",
 }
 
