@@ -45,7 +45,11 @@ type change struct {
 
 // begin opens a transaction for the command at the given log index, proposed at now. Commit or abort ends it.
 func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
-	r := reader{txn: s.tables.Load().db.Txn(true)}
+	tables := s.tables.Load()
+	if now != nil {
+		tables.times.Note(index, now.AsTime())
+	}
+	r := reader{txn: tables.db.Txn(true)}
 	return &change{
 		reader:   r,
 		index:    index,

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
@@ -66,7 +67,34 @@ func restoreTables(file *snapshotfile.Reader) (*generation, error) {
 		return nil, err
 	}
 	txn.Commit()
-	return restored, nil
+	return restored, restored.addTimes()
+}
+
+// addTimes notes the times of commands that rows have: of those that created studies, of those that ended them, if nothing has
+// happened to them since, and of what principals have changed.
+func (g *generation) addTimes() error {
+	r, times := reader{txn: g.db.Txn(false)}, map[uint64]time.Time{}
+	studies, err := scan[*trellisv1.Study](r, nil, tableStudies, indexID, nil)
+	if err != nil {
+		return err
+	}
+	for study := range studies {
+		if study.CreateTime != nil {
+			times[study.CreateIndex] = study.CreateTime.AsTime()
+		}
+		if lifecycle.StudyEnded(study.State) && study.EndTime != nil {
+			times[study.ModifyIndex] = study.EndTime.AsTime()
+		}
+	}
+	events, err := scan[*trellisv1.Event](r, nil, tableEvents, indexID, nil)
+	if err != nil {
+		return err
+	}
+	for event := range events {
+		times[event.Index] = event.Time.AsTime()
+	}
+	g.times.Add(times)
+	return nil
 }
 
 // restorer puts the rows of a snapshot's blocks into an empty store.

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/chronicle"
 	"trellis/results/kept"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
@@ -34,6 +35,8 @@ type generation struct {
 	replaced chan struct{}
 	// answers are what was computed from studies.
 	answers kept.Studies
+	// times are those of its commands.
+	times *chronicle.Chronicle
 }
 
 // New returns an empty store.
@@ -52,7 +55,7 @@ func newGeneration() (*generation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create the tables: %w", err)
 	}
-	return &generation{db: db, replaced: make(chan struct{})}, nil
+	return &generation{db: db, replaced: make(chan struct{}), times: &chronicle.Chronicle{}}, nil
 }
 
 // Snapshot returns the state as of now. Later writes do not change it. A snapshot costs almost nothing, must be used by
@@ -62,13 +65,16 @@ func newGeneration() (*generation, error) {
 // that fire when their result may have changed. The watch set may be nil.
 func (s *Store) Snapshot() *Snapshot {
 	tables := s.tables.Load()
-	return &Snapshot{reader{txn: tables.db.Txn(false), replaced: tables.replaced}, &tables.answers}
+	return &Snapshot{
+		reader: reader{txn: tables.db.Txn(false), replaced: tables.replaced}, answers: &tables.answers, times: tables.times,
+	}
 }
 
 // Snapshot is the state at one moment: see Store.Snapshot.
 type Snapshot struct {
 	reader
 	answers *kept.Studies
+	times   *chronicle.Chronicle
 }
 
 // Kept keeps what depends on nothing but a study as it is now.
@@ -80,6 +86,9 @@ func (s *Snapshot) Kept(study *trellisv1.Study) *kept.Kept {
 func (s *Snapshot) Lasting(study *trellisv1.Study) *kept.Kept {
 	return s.answers.Lasting(study.CreateIndex)
 }
+
+// Times says when commands were proposed, as far as is known: since the node started, and the last one before.
+func (s *Snapshot) Times() *chronicle.Chronicle { return s.times }
 
 // reader is a transaction that queries read from.
 type reader struct {
