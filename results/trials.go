@@ -140,8 +140,8 @@ func (s *section) account(c *catalog.Catalog) *account.Sum {
 	return kept.Of(s.kept, accountKey{}, func() *account.Sum { return account.Of(s.served(c)) })
 }
 
-// Account returns what all of a study's runs count for. Each section keeps what its runs do, so that only those are looked at
-// that have changed since somebody asked last. It fails with ErrNotFound if there is no such study.
+// Account returns what all of a study's runs count for. Each section keeps what its runs do, so that only those are
+// looked at that have changed since somebody asked last. It fails with ErrNotFound if there is no such study.
 func (s *Snapshot) Account(study string) (*account.Sum, error) {
 	c, err := s.catalog(study)
 	if err != nil {
@@ -165,7 +165,8 @@ func (s *Snapshot) Account(study string) (*account.Sum, error) {
 	return all, s.Err()
 }
 
-// Failed returns a study's failed runs with their trials, in the order in which runs are leased. It can be ranged over once.
+// Failed returns a study's failed runs with their trials, in the order in which runs are leased. It can be ranged over
+// once.
 func (s *Snapshot) Failed(study string) (iter.Seq[Served], error) {
 	c, err := s.catalog(study)
 	if err != nil {
@@ -196,8 +197,8 @@ func (s *Snapshot) Failed(study string) (iter.Seq[Served], error) {
 	}, err
 }
 
-// Ranked returns a study's trials with results, best first: see listing.Ranking. It can be ranged over once. It fails with
-// ErrNotFound if there is no such study.
+// Ranked returns a study's trials with results, best first: see listing.Ranking. It can be ranged over once. It fails
+// with ErrNotFound if there is no such study.
 func (s *Snapshot) Ranked(study string) (iter.Seq[*trellisv1.Trial], error) {
 	if _, err := s.Study(nil, study); err != nil {
 		return nil, err
@@ -205,7 +206,8 @@ func (s *Snapshot) Ranked(study string) (iter.Seq[*trellisv1.Trial], error) {
 	return s.ranked(nil, study, listing.Key{})
 }
 
-// RankedKeys returns the keys of a study's trials with results, best first: see listing.Ranking. It can be ranged over once.
+// RankedKeys returns the keys of a study's trials with results, best first: see listing.Ranking. It can be ranged over
+// once.
 func (s *Snapshot) RankedKeys(study string) (iter.Seq[listing.Key], error) {
 	return s.rankedKeys(nil, study, listing.Key{})
 }
@@ -244,7 +246,8 @@ func (s *Snapshot) Point(study string, index uint64) (*trellisv1.Parameters, err
 	return trajectory.ParametersAt(member.Run, member.Run.Milestones[milestone]), nil
 }
 
-// WithLosses returns a copy of an answered or begun trial, as it is presented, that has its losses and metrics by epoch.
+// WithLosses returns a copy of an answered or begun trial, as it is presented, that has its losses and metrics by
+// epoch.
 func (s *Snapshot) WithLosses(trial *trellisv1.Trial) (*trellisv1.Trial, error) {
 	trial = trajectory.Presented(trial)
 	losses, err := s.Losses(nil, trial.Study, trial.Run)
@@ -291,9 +294,9 @@ type Like struct {
 	Runs   int
 }
 
-// Sample returns about as many of a study's runs as are asked for, in the order in which they are to be leased, or all if
-// they are fewer: each stands for some that are next to each other, and are all untouched or all sealed. All others are
-// returned. The ids of untouched runs are not set. It can be ranged over once.
+// Sample returns about as many of a study's runs as are asked for, in the order in which they are to be leased, or all
+// if they are fewer: each stands for some that are next to each other, and are all untouched or all sealed. All others
+// are returned. The ids of untouched runs are not set. It can be ranged over once.
 func (s *Snapshot) Sample(study string, about int) (iter.Seq[Like], error) {
 	c, err := s.catalog(study)
 	if err != nil {
@@ -424,3 +427,88 @@ func (s *Snapshot) digest(study string) (string, error) {
 		return trajectory.AppendSealedDigested(data, of.String(), section.sealed.at(slot))
 	})
 }
+
+// Catalog returns which runs and trials a study has, or ErrNotFound. It must not be changed.
+func (s *Snapshot) Catalog(study string) (*catalog.Catalog, error) { return s.catalog(study) }
+
+// RankPages returns the keys of a study's trials with results, best first, as they are stored: in many short lists,
+// none of which is empty. Nobody may change them. It can be ranged over once.
+func (s *Snapshot) RankPages(study string) (iter.Seq[[]listing.Key], error) {
+	pages, err := scan[*rankPage](s.reader, nil, tableRanking, indexID, textKey(study))
+	return func(yield func([]listing.Key) bool) {
+		for page := range pages {
+			if s.Err() != nil || !yield(page.trials) {
+				return
+			}
+		}
+	}, err
+}
+
+// TrajectoryAt returns what is known of the run at a place, which the catalog has.
+func (s *Snapshot) TrajectoryAt(c *catalog.Catalog, place uint32) (*trajectory.Trajectory, error) {
+	return s.memberAt(nil, c, place)
+}
+
+// Section is a part of a study's runs that follow each other, some of which have been touched.
+type Section struct {
+	of *section
+	c  *catalog.Catalog
+}
+
+// Sections returns a study's sections in the order of places, without those that nobody has touched. It can be ranged
+// over once.
+func (s *Snapshot) Sections(c *catalog.Catalog) (iter.Seq[Section], error) {
+	sections, err := s.sectionsOf(c.Study)
+	return func(yield func(Section) bool) {
+		for its := range sections {
+			if !yield(Section{its, c}) {
+				return
+			}
+		}
+	}, err
+}
+
+// First returns the place of the first run.
+func (s Section) First() uint32 { return s.of.number * sectionSize }
+
+// Size returns how many runs it has.
+func (s Section) Size() int { return s.of.size() }
+
+// Changed returns the log index of the last command that changed one of the runs.
+func (s Section) Changed() uint64 { return s.of.changed }
+
+// Sealed says whether all runs have succeeded, and are stored in a form that takes some microseconds to read.
+func (s Section) Sealed() bool { return s.of.sealed != nil }
+
+// Begun has a bit for each run with epochs some of whose trials have no result yet.
+func (s Section) Begun() uint64 { return s.of.begun & s.of.open }
+
+// Trajectory returns what is known of a run, or nil if it is untouched.
+func (s Section) Trajectory(slot int) *trajectory.Trajectory { return s.of.member(s.c, slot) }
+
+// Span returns when the run in a slot was trained: nothing if it is untouched. It takes a fraction of the time of
+// Trajectory.
+func (s Section) Span(slot int) trajectory.Span {
+	if s.of.sealed == nil {
+		if member := s.of.members[slot]; member != nil {
+			return trajectory.SpanOf(member)
+		}
+		return trajectory.Span{}
+	}
+	span, err := trajectory.SealedSpan(s.of.sealed.at(slot))
+	if err != nil {
+		panic(fmt.Sprintf("results: section %d of study %q: %v", s.of.number, s.of.study, err)) // See section.member.
+	}
+	return span
+}
+
+// Account returns what the touched runs count for. It is kept: a sealed section has it from when it was sealed, unless
+// it was restored since.
+func (s Section) Account() *account.Sum { return s.of.account(s.c) }
+
+// Accounted says that Account does not have to read the runs.
+func (s Section) Accounted() bool { return s.of.kept.Has(accountKey{}) }
+
+// Keep returns what compute returns, which depends on the section alone, and keeps it beside this version of the
+// section. of must be comparable, and tell it from all else that is kept there.
+func Keep[V any](s Section, of any, compute func() V) V { return kept.Of(s.of.kept, of, compute) }

@@ -38,6 +38,15 @@ func (k *Kept) keep(its result) {
 	k.all = append(k.all, its)
 }
 
+// Has says whether something is kept, without computing it.
+func (k *Kept) Has(of any) bool {
+	if k == nil {
+		return false
+	}
+	_, found := k.find(of)
+	return found
+}
+
 func (k *Kept) find(of any) (any, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

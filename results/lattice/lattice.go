@@ -228,3 +228,9 @@ func (l *Lattice) placeOf(rank uint64) (place uint32, ok bool) {
 	}
 	return uint32(rank), true
 }
+
+// Grid returns the grid whose points the trials are. Nobody may change it.
+func (l *Lattice) Grid() *grid.Grid { return l.grid }
+
+// Whole says that the budget allows all runs.
+func (l *Lattice) Whole() bool { return l.whole }

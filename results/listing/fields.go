@@ -35,6 +35,19 @@ const Missing = missing
 // Order returns a number that sorts as the field does, or Missing.
 func (f Field) Order(trial *trellisv1.Trial) uint64 { return f.order(trial) }
 
+// Number returns a trial's value of the field if it is a number, and nil if its values are no numbers. It is NaN if the
+// trial has none.
+func (f Field) Number(trial *trellisv1.Trial) *float64 {
+	switch value := f.value(trial).(type) {
+	case int64:
+		number := float64(value)
+		return &number
+	case float64:
+		return &value
+	}
+	return nil
+}
+
 // Fields are the fields that the trials of every study have.
 var Fields = []Field{
 	integer("index", (*trellisv1.Trial).GetIndex),
@@ -149,7 +162,8 @@ func FieldsOn(parameters []grid.Parameter) []Field {
 	return all
 }
 
-// RankedBy returns the fields of a study's trials, which have the objective in the order of its ranking: the best first.
+// RankedBy returns the fields of a study's trials, which have the objective in the order of its ranking: the best
+// first.
 func RankedBy(r Ranking, fields []Field) []Field {
 	if !r.Maximize {
 		return fields
@@ -163,8 +177,8 @@ func RankedBy(r Ranking, fields []Field) []Field {
 	return ranked
 }
 
-// parameter returns the field of a parameter. Trials of grids that do not have it come last, and filters see NaN there, or
-// of another kind than numbers an empty text.
+// parameter returns the field of a parameter. Trials of grids that do not have it come last, and filters see NaN there,
+// or of another kind than numbers an empty text.
 func parameter(its grid.Parameter) Field {
 	name := its.Name
 	of := func(t *trellisv1.Trial) *trellisv1.Value { return t.GetParameters().GetValues()[name] }

@@ -15,8 +15,14 @@ type Filter func(*trellisv1.Trial) (bool, error)
 // NewFilter compiles a CEL expression over the fields. All trials meet the empty expression. It fails with ErrInvalid,
 // and says where in the expression the mistake is.
 func NewFilter(expression string, all []Field) (Filter, error) {
+	filter, _, err := NewFilterOf(expression, all)
+	return filter, err
+}
+
+// NewFilterOf is NewFilter, and says which of the fields the expression uses.
+func NewFilterOf(expression string, all []Field) (filter Filter, uses []string, err error) {
 	if condition.IsEmpty(expression) {
-		return func(*trellisv1.Trial) (bool, error) { return true, nil }, nil
+		return func(*trellisv1.Trial) (bool, error) { return true, nil }, nil, nil
 	}
 	language := condition.Language{
 		Variables: make([]condition.Variable, len(all)), Noun: "field", Example: "objective < 0.02", Hint: hintState,
@@ -26,12 +32,12 @@ func NewFilter(expression string, all []Field) (Filter, error) {
 	}
 	its, err := language.Compile(expression)
 	if wrong, ok := errors.AsType[*condition.Mistake](err); ok {
-		return nil, fmt.Errorf("filter: %w: %w", wrong, ErrInvalid)
+		return nil, nil, fmt.Errorf("filter: %w: %w", wrong, ErrInvalid)
 	} else if err != nil {
-		return nil, fmt.Errorf("filter: %w", err)
+		return nil, nil, fmt.Errorf("filter: %w", err)
 	}
 	if err := checkStates(expression); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return func(trial *trellisv1.Trial) (bool, error) {
 		met, _, err := its.Meets(fieldsOf{trial, all})
@@ -39,7 +45,7 @@ func NewFilter(expression string, all []Field) (Filter, error) {
 			return false, fmt.Errorf("filter: %w for trial %d: %w", err, trial.Index, ErrInvalid)
 		}
 		return met, nil
-	}, nil
+	}, its.Uses(), nil
 }
 
 // hintState says how a filter names a state.

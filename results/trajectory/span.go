@@ -1,0 +1,78 @@
+package trajectory
+
+import "google.golang.org/protobuf/encoding/protowire"
+
+// The fields of a run, and of a training, that ReadSealed reads.
+const (
+	fieldMilestones  protowire.Number = 4
+	fieldModifyIndex protowire.Number = 17
+	fieldTrainings   protowire.Number = 26
+	fieldAttempt     protowire.Number = 1
+)
+
+// Span is when a run was trained.
+type Span struct {
+	// First is the first attempt that is known, or 0, and Changed is which command has changed the run last.
+	First, Changed uint64
+	// Answered is how many of its trials have results.
+	Answered int
+}
+
+// SpanOf returns the span of a run.
+func SpanOf(t *Trajectory) Span {
+	s := Span{First: t.Run.Attempt, Changed: t.Run.ModifyIndex, Answered: len(t.Answers)}
+	begin := func(attempt uint64) {
+		if s.First == 0 || attempt < s.First {
+			s.First = attempt
+		}
+	}
+	for _, training := range t.Run.Trainings {
+		begin(training.Attempt)
+	}
+	for _, failure := range t.Run.Failures {
+		begin(failure.Attempt)
+	}
+	return s
+}
+
+// SealedSpan returns the span of a run that Seal has written, but for attempts that have failed. It reads nothing else,
+// in a fraction of the time of UnsealRun.
+func SealedSpan(data []byte) (s Span, err error) {
+	run, n := protowire.ConsumeBytes(data)
+	for n >= 0 && len(run) > 0 {
+		var field protowire.Number
+		var kind protowire.Type
+		if field, kind, n = protowire.ConsumeTag(run); n < 0 {
+			break
+		}
+		run = run[n:]
+		var part []byte
+		switch {
+		case field == fieldModifyIndex && kind == protowire.VarintType:
+			s.Changed, n = protowire.ConsumeVarint(run)
+		case field == fieldMilestones && kind == protowire.BytesType:
+			part, n = protowire.ConsumeBytes(run)
+			for _, b := range part {
+				if b < 0x80 { // The last byte of a number.
+					s.Answered++
+				}
+			}
+		case field == fieldTrainings && kind == protowire.BytesType:
+			part, n = protowire.ConsumeBytes(run)
+			if its, kind, skip := protowire.ConsumeTag(part); skip > 0 && its == fieldAttempt && kind == protowire.VarintType {
+				if attempt, read := protowire.ConsumeVarint(part[skip:]); read > 0 && (s.First == 0 || attempt < s.First) {
+					s.First = attempt
+				}
+			}
+		default:
+			n = protowire.ConsumeFieldValue(field, kind, run)
+		}
+		if n >= 0 {
+			run = run[n:]
+		}
+	}
+	if n < 0 {
+		return Span{}, errSealed
+	}
+	return s, nil
+}
