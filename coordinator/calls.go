@@ -124,7 +124,14 @@ func (l *callLimits) turnsOf(method string, request any) *quota.Turns {
 		trellisv1.TrialService_GetImportance_FullMethodName,
 		trellisv1.TrialService_SuggestStudy_FullMethodName,
 		trellisv1.TrialService_ListConfigurations_FullMethodName,
-		trellisv1.TrialService_GetBestTrial_FullMethodName:
+		trellisv1.TrialService_GetBestTrial_FullMethodName,
+		trellisv1.ChartService_GetCurves_FullMethodName,
+		trellisv1.ChartService_GetPoints_FullMethodName,
+		trellisv1.ChartService_GetHeatMap_FullMethodName,
+		trellisv1.ChartService_GetHistory_FullMethodName,
+		trellisv1.ChartService_GetDistribution_FullMethodName,
+		trellisv1.ChartService_GetCoverage_FullMethodName,
+		trellisv1.ChartService_GetTimeLine_FullMethodName:
 		return l.reads
 	case trellisv1.TrialService_ListTrials_FullMethodName:
 		// In the order of its table or of its ranking, a page reads few trials.

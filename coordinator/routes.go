@@ -91,6 +91,7 @@ var methods = []method{
 	{v1.StudyService_ListModels_FullMethodName, leaderNode, readers, false},
 
 	{v1.TrialService_ListTrials_FullMethodName, readyNode, readers, false},
+	{v1.TrialService_GetTrial_FullMethodName, readyNode, readers, false},
 	{v1.TrialService_GetBestTrial_FullMethodName, readyNode, readers, false},
 	{v1.TrialService_GetRun_FullMethodName, readyNode, readers, false},
 	// The leader asks workers for what they have not handed over yet.
@@ -99,6 +100,14 @@ var methods = []method{
 	{v1.TrialService_GetReport_FullMethodName, readyNode, readers, false},
 	{v1.TrialService_GetImportance_FullMethodName, readyNode, readers, false},
 	{v1.TrialService_SuggestStudy_FullMethodName, readyNode, readers, false},
+
+	{v1.ChartService_GetCurves_FullMethodName, readyNode, readers, false},
+	{v1.ChartService_GetPoints_FullMethodName, readyNode, readers, false},
+	{v1.ChartService_GetHeatMap_FullMethodName, readyNode, readers, false},
+	{v1.ChartService_GetHistory_FullMethodName, readyNode, readers, false},
+	{v1.ChartService_GetDistribution_FullMethodName, readyNode, readers, false},
+	{v1.ChartService_GetCoverage_FullMethodName, readyNode, readers, false},
+	{v1.ChartService_GetTimeLine_FullMethodName, readyNode, readers, false},
 
 	// A worker gets a run from the leader and asks for its data set immediately: a follower may not know the study yet.
 	{v1.DataSetService_GetDataSet_FullMethodName, leaderNode, workers, false},

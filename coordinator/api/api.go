@@ -119,6 +119,7 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 		numerics: c.Numerics, models: c.Models, store: c.Store, forecasts: c.Forecasts, artifacts: c.Artifacts,
 		outputs: c.Outputs, stopping: c.Stopping,
 	})
+	trellisv1.RegisterChartServiceServer(server, chartService{store: c.Store})
 	trellisv1.RegisterDataSetServiceServer(server, dataSetService{
 		store: c.Store, dataSets: c.DataSets, memory: c.Memory,
 	})

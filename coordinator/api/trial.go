@@ -30,6 +30,21 @@ func (s trialService) ListTrials(
 	return response, Status(err)
 }
 
+// GetTrial returns one trial.
+func (s trialService) GetTrial(
+	ctx context.Context, request *trellisv1.GetTrialRequest,
+) (*trellisv1.GetTrialResponse, error) {
+	snapshot := s.store.Snapshot().Within(ctx)
+	trial, err := snapshot.Trial(request.GetStudy(), request.GetTrial())
+	if err == nil && request.GetLosses() {
+		trial, err = snapshot.WithLosses(trial)
+	}
+	if err != nil {
+		return nil, Status(err)
+	}
+	return &trellisv1.GetTrialResponse{Trial: trial}, nil
+}
+
 // GetBestTrial returns the study's best trial, the runner-up, and the verdict.
 func (s trialService) GetBestTrial(
 	ctx context.Context, request *trellisv1.GetBestTrialRequest,
