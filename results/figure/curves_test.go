@@ -139,6 +139,18 @@ func TestNamesStandApart(t *testing.T) {
 	}
 }
 
+// A name does not stand behind another line, where it would be taken for that one's.
+func TestNamesStandOnTheirSide(t *testing.T) {
+	upper := []vg.Point{{X: 10, Y: 60}, {X: 60, Y: 64}}
+	lower := []vg.Point{{X: 10, Y: 52}, {X: 60, Y: 52}, {X: 150, Y: 52}}
+	steep := []vg.Point{{X: 60, Y: 110}, {X: 150, Y: 20}}
+	names := []name{{width: 80, line: upper}, {width: 80, line: lower}, {width: 20, line: steep}}
+	at := place(names, vg.Rectangle{Max: vg.Point{X: 250, Y: 130}})
+	if at[0].Min.Y < 55 {
+		t.Errorf("the upper line's name is at %v, below the lower line", at[0])
+	}
+}
+
 func TestCurvesErrors(t *testing.T) {
 	for want, charts := range map[string][]Chart{
 		"no charts":        nil,

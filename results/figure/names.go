@@ -29,8 +29,11 @@ func place(names []name, room vg.Rectangle) []vg.Rectangle {
 		for k := range candidates[i] {
 			c := &candidates[i][k]
 			c.cost += outside(c.at, room)
-			for _, other := range names {
-				c.cost += 5 * crossed(c.at, other.line)
+			for other := range names {
+				c.cost += 5 * crossed(c.at, names[other].line)
+				if other != i && parts(names[other].line, c.of, middle(c.at)) {
+					c.cost += 40
+				}
 			}
 		}
 	}
@@ -76,7 +79,9 @@ func arrange(candidates [][]candidate, first, step int) ([]vg.Rectangle, float64
 
 // candidate is a place for a name. It is the worse the farther it is from where a reader looks first.
 type candidate struct {
-	at   vg.Rectangle
+	at vg.Rectangle
+	// of is the point that it is beside.
+	of   vg.Point
 	cost float64
 }
 
@@ -97,13 +102,31 @@ func (n name) candidates() (all []candidate) {
 					X: point.X + vg.Length(way.left), Y: point.Y - nameHeight/2 + vg.Length(down),
 				}
 				all = append(all, candidate{
-					vg.Rectangle{Min: corner, Max: corner.Add(vg.Point{X: n.width, Y: nameHeight})},
+					vg.Rectangle{Min: corner, Max: corner.Add(vg.Point{X: n.width, Y: nameHeight})}, point,
 					way.cost + 8*fromEnd + math.Abs(down)/2,
 				})
 			}
 		}
 	}
 	return all
+}
+
+func middle(r vg.Rectangle) vg.Point { return r.Min.Add(r.Max).Scale(0.5) }
+
+// parts says whether a line runs between two points.
+func parts(line []vg.Point, a, b vg.Point) bool {
+	// side is above 0 where p is to the left of the way from one point to another, and below where it is to the right.
+	side := func(from, to, p vg.Point) vg.Length {
+		return (to.X-from.X)*(p.Y-from.Y) - (to.Y-from.Y)*(p.X-from.X)
+	}
+	for i := 1; i < len(line); i++ {
+		from, to := line[i-1], line[i]
+		// Points of several lines stand above one another: a way may hit one of them.
+		if side(from, to, a)*side(from, to, b) < 0 && side(a, b, from)*side(a, b, to) <= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // overlap is the area that two rectangles share.
