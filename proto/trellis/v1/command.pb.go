@@ -43,6 +43,7 @@ type Command struct {
 	//	*Command_Note
 	//	*Command_RecordAndGrant
 	//	*Command_EndTimeBudget
+	//	*Command_ShareRuns
 	Change isCommand_Change `protobuf_oneof:"change"`
 	// The version of the rules by which failures are judged, and disagreements decided. A node that replays an old log
 	// applies each command by its own rules. Unset: those of Trellis 0.1.0.
@@ -217,6 +218,15 @@ func (x *Command) GetEndTimeBudget() *EndTimeBudgetCommand {
 	return nil
 }
 
+func (x *Command) GetShareRuns() *ShareRunsCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_ShareRuns); ok {
+			return x.ShareRuns
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRules() uint32 {
 	if x != nil {
 		return x.Rules
@@ -301,6 +311,10 @@ type Command_EndTimeBudget struct {
 	EndTimeBudget *EndTimeBudgetCommand `protobuf:"bytes,18,opt,name=end_time_budget,json=endTimeBudget,proto3,oneof"`
 }
 
+type Command_ShareRuns struct {
+	ShareRuns *ShareRunsCommand `protobuf:"bytes,19,opt,name=share_runs,json=shareRuns,proto3,oneof"`
+}
+
 func (*Command_CreateStudy) isCommand_Change() {}
 
 func (*Command_SetStudyState) isCommand_Change() {}
@@ -327,6 +341,8 @@ func (*Command_RecordAndGrant) isCommand_Change() {}
 
 func (*Command_EndTimeBudget) isCommand_Change() {}
 
+func (*Command_ShareRuns) isCommand_Change() {}
+
 // CreateStudyCommand expands the spec's grid into trials and runs, all PENDING.
 type CreateStudyCommand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -340,7 +356,10 @@ type CreateStudyCommand struct {
 	// What spec.pretrained refers to.
 	Pretrained *Source `protobuf:"bytes,5,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
 	// Runs and trials follow from the spec: see Study.indexed. Unset in commands of older versions: all are stored.
-	Indexed       bool `protobuf:"varint,6,opt,name=indexed,proto3" json:"indexed,omitempty"`
+	Indexed bool `protobuf:"varint,6,opt,name=indexed,proto3" json:"indexed,omitempty"`
+	// Where other studies have trained many of its runs, these are copied by ShareRunsCommands. Unset in commands of older
+	// versions: all are copied at once.
+	SharesInParts bool `protobuf:"varint,7,opt,name=shares_in_parts,json=sharesInParts,proto3" json:"shares_in_parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -417,6 +436,13 @@ func (x *CreateStudyCommand) GetIndexed() bool {
 	return false
 }
 
+func (x *CreateStudyCommand) GetSharesInParts() bool {
+	if x != nil {
+		return x.SharesInParts
+	}
+	return false
+}
+
 // ExtendStudyCommand adds trials to a study: all trials of a larger spec that includes the study's own, those that a larger
 // budget allows, or single points. Existing trials stay as they are. The command is refused if the study has been extended in the meantime.
 type ExtendStudyCommand struct {
@@ -432,8 +458,13 @@ type ExtendStudyCommand struct {
 	// The study keeps its earlier spec as its difference from the new one. Unset in commands of older versions: it keeps
 	// the earlier spec whole.
 	KeepDifference bool `protobuf:"varint,6,opt,name=keep_difference,json=keepDifference,proto3" json:"keep_difference,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What the spec adds follows from it, where that is possible: see Study.extensions. Unset in commands of older versions:
+	// all is stored.
+	Indexed bool `protobuf:"varint,7,opt,name=indexed,proto3" json:"indexed,omitempty"`
+	// As in CreateStudyCommand.
+	SharesInParts bool `protobuf:"varint,8,opt,name=shares_in_parts,json=sharesInParts,proto3" json:"shares_in_parts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExtendStudyCommand) Reset() {
@@ -508,6 +539,83 @@ func (x *ExtendStudyCommand) GetKeepDifference() bool {
 	return false
 }
 
+func (x *ExtendStudyCommand) GetIndexed() bool {
+	if x != nil {
+		return x.Indexed
+	}
+	return false
+}
+
+func (x *ExtendStudyCommand) GetSharesInParts() bool {
+	if x != nil {
+		return x.SharesInParts
+	}
+	return false
+}
+
+// ShareRunsCommand copies, into the next runs of a study, what other studies have trained of them: see Study.sharing. It is
+// refused if these have been looked at already.
+type ShareRunsCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// That of the study: another one of the name is not meant.
+	CreateIndex   uint64 `protobuf:"varint,2,opt,name=create_index,json=createIndex,proto3" json:"create_index,omitempty"`
+	NextSection   uint32 `protobuf:"varint,3,opt,name=next_section,json=nextSection,proto3" json:"next_section,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShareRunsCommand) Reset() {
+	*x = ShareRunsCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShareRunsCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShareRunsCommand) ProtoMessage() {}
+
+func (x *ShareRunsCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShareRunsCommand.ProtoReflect.Descriptor instead.
+func (*ShareRunsCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ShareRunsCommand) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *ShareRunsCommand) GetCreateIndex() uint64 {
+	if x != nil {
+		return x.CreateIndex
+	}
+	return 0
+}
+
+func (x *ShareRunsCommand) GetNextSection() uint32 {
+	if x != nil {
+		return x.NextSection
+	}
+	return 0
+}
+
 // EndTimeBudgetCommand cancels the runs of a study that have no epochs and that no worker holds, because the time of the
 // study's budget is over. It is refused if that is not so at the command's time.
 type EndTimeBudgetCommand struct {
@@ -521,7 +629,7 @@ type EndTimeBudgetCommand struct {
 
 func (x *EndTimeBudgetCommand) Reset() {
 	*x = EndTimeBudgetCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[3]
+	mi := &file_trellis_v1_command_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +641,7 @@ func (x *EndTimeBudgetCommand) String() string {
 func (*EndTimeBudgetCommand) ProtoMessage() {}
 
 func (x *EndTimeBudgetCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[3]
+	mi := &file_trellis_v1_command_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +654,7 @@ func (x *EndTimeBudgetCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndTimeBudgetCommand.ProtoReflect.Descriptor instead.
 func (*EndTimeBudgetCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *EndTimeBudgetCommand) GetStudy() string {
@@ -569,14 +677,16 @@ type RetryStudyCommand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
 	// Also retry its PRUNED runs. They are not judged by pruning again.
-	Pruned        bool `protobuf:"varint,2,opt,name=pruned,proto3" json:"pruned,omitempty"`
+	Pruned bool `protobuf:"varint,2,opt,name=pruned,proto3" json:"pruned,omitempty"`
+	// As in CreateStudyCommand.
+	SharesInParts bool `protobuf:"varint,3,opt,name=shares_in_parts,json=sharesInParts,proto3" json:"shares_in_parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RetryStudyCommand) Reset() {
 	*x = RetryStudyCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[4]
+	mi := &file_trellis_v1_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +698,7 @@ func (x *RetryStudyCommand) String() string {
 func (*RetryStudyCommand) ProtoMessage() {}
 
 func (x *RetryStudyCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[4]
+	mi := &file_trellis_v1_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +711,7 @@ func (x *RetryStudyCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStudyCommand.ProtoReflect.Descriptor instead.
 func (*RetryStudyCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RetryStudyCommand) GetStudy() string {
@@ -618,6 +728,13 @@ func (x *RetryStudyCommand) GetPruned() bool {
 	return false
 }
 
+func (x *RetryStudyCommand) GetSharesInParts() bool {
+	if x != nil {
+		return x.SharesInParts
+	}
+	return false
+}
+
 // SetStudyStateCommand pauses, resumes or cancels a study. Leaving RUNNING ends its attempts at once.
 type SetStudyStateCommand struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -629,7 +746,7 @@ type SetStudyStateCommand struct {
 
 func (x *SetStudyStateCommand) Reset() {
 	*x = SetStudyStateCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[5]
+	mi := &file_trellis_v1_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +758,7 @@ func (x *SetStudyStateCommand) String() string {
 func (*SetStudyStateCommand) ProtoMessage() {}
 
 func (x *SetStudyStateCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[5]
+	mi := &file_trellis_v1_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +771,7 @@ func (x *SetStudyStateCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetStudyStateCommand.ProtoReflect.Descriptor instead.
 func (*SetStudyStateCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SetStudyStateCommand) GetStudy() string {
@@ -680,7 +797,7 @@ type DeleteStudyCommand struct {
 
 func (x *DeleteStudyCommand) Reset() {
 	*x = DeleteStudyCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[6]
+	mi := &file_trellis_v1_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +809,7 @@ func (x *DeleteStudyCommand) String() string {
 func (*DeleteStudyCommand) ProtoMessage() {}
 
 func (x *DeleteStudyCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[6]
+	mi := &file_trellis_v1_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +822,7 @@ func (x *DeleteStudyCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStudyCommand.ProtoReflect.Descriptor instead.
 func (*DeleteStudyCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeleteStudyCommand) GetStudy() string {
@@ -727,7 +844,7 @@ type RecordAndGrantCommand struct {
 
 func (x *RecordAndGrantCommand) Reset() {
 	*x = RecordAndGrantCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[7]
+	mi := &file_trellis_v1_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +856,7 @@ func (x *RecordAndGrantCommand) String() string {
 func (*RecordAndGrantCommand) ProtoMessage() {}
 
 func (x *RecordAndGrantCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[7]
+	mi := &file_trellis_v1_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +869,7 @@ func (x *RecordAndGrantCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordAndGrantCommand.ProtoReflect.Descriptor instead.
 func (*RecordAndGrantCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RecordAndGrantCommand) GetRecord() *RecordCommand {
@@ -782,7 +899,7 @@ type GrantCommand struct {
 
 func (x *GrantCommand) Reset() {
 	*x = GrantCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[8]
+	mi := &file_trellis_v1_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +911,7 @@ func (x *GrantCommand) String() string {
 func (*GrantCommand) ProtoMessage() {}
 
 func (x *GrantCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[8]
+	mi := &file_trellis_v1_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +924,7 @@ func (x *GrantCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantCommand.ProtoReflect.Descriptor instead.
 func (*GrantCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GrantCommand) GetGrants() []*Grant {
@@ -830,7 +947,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_trellis_v1_command_proto_msgTypes[9]
+	mi := &file_trellis_v1_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +959,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[9]
+	mi := &file_trellis_v1_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +972,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Grant) GetStudy() string {
@@ -897,7 +1014,7 @@ type RecordCommand struct {
 
 func (x *RecordCommand) Reset() {
 	*x = RecordCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[10]
+	mi := &file_trellis_v1_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +1026,7 @@ func (x *RecordCommand) String() string {
 func (*RecordCommand) ProtoMessage() {}
 
 func (x *RecordCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[10]
+	mi := &file_trellis_v1_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +1039,7 @@ func (x *RecordCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCommand.ProtoReflect.Descriptor instead.
 func (*RecordCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RecordCommand) GetEntries() []*RecordCommand_Entry {
@@ -943,7 +1060,7 @@ type SetWorkerCommand struct {
 
 func (x *SetWorkerCommand) Reset() {
 	*x = SetWorkerCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[11]
+	mi := &file_trellis_v1_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1072,7 @@ func (x *SetWorkerCommand) String() string {
 func (*SetWorkerCommand) ProtoMessage() {}
 
 func (x *SetWorkerCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[11]
+	mi := &file_trellis_v1_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +1085,7 @@ func (x *SetWorkerCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetWorkerCommand.ProtoReflect.Descriptor instead.
 func (*SetWorkerCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetWorkerCommand) GetWorker() *Worker {
@@ -989,7 +1106,7 @@ type CreateTokenCommand struct {
 
 func (x *CreateTokenCommand) Reset() {
 	*x = CreateTokenCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[12]
+	mi := &file_trellis_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1118,7 @@ func (x *CreateTokenCommand) String() string {
 func (*CreateTokenCommand) ProtoMessage() {}
 
 func (x *CreateTokenCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[12]
+	mi := &file_trellis_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1131,7 @@ func (x *CreateTokenCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenCommand.ProtoReflect.Descriptor instead.
 func (*CreateTokenCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateTokenCommand) GetToken() *Token {
@@ -1033,7 +1150,7 @@ type RevokeTokenCommand struct {
 
 func (x *RevokeTokenCommand) Reset() {
 	*x = RevokeTokenCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[13]
+	mi := &file_trellis_v1_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1162,7 @@ func (x *RevokeTokenCommand) String() string {
 func (*RevokeTokenCommand) ProtoMessage() {}
 
 func (x *RevokeTokenCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[13]
+	mi := &file_trellis_v1_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1175,7 @@ func (x *RevokeTokenCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenCommand.ProtoReflect.Descriptor instead.
 func (*RevokeTokenCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RevokeTokenCommand) GetId() string {
@@ -1080,7 +1197,7 @@ type NoteCommand struct {
 
 func (x *NoteCommand) Reset() {
 	*x = NoteCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[14]
+	mi := &file_trellis_v1_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1209,7 @@ func (x *NoteCommand) String() string {
 func (*NoteCommand) ProtoMessage() {}
 
 func (x *NoteCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[14]
+	mi := &file_trellis_v1_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1222,7 @@ func (x *NoteCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoteCommand.ProtoReflect.Descriptor instead.
 func (*NoteCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{14}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NoteCommand) GetSubject() string {
@@ -1129,7 +1246,7 @@ type RecordCommand_Entry struct {
 
 func (x *RecordCommand_Entry) Reset() {
 	*x = RecordCommand_Entry{}
-	mi := &file_trellis_v1_command_proto_msgTypes[15]
+	mi := &file_trellis_v1_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1258,7 @@ func (x *RecordCommand_Entry) String() string {
 func (*RecordCommand_Entry) ProtoMessage() {}
 
 func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[15]
+	mi := &file_trellis_v1_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1271,7 @@ func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCommand_Entry.ProtoReflect.Descriptor instead.
 func (*RecordCommand_Entry) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{10, 0}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{11, 0}
 }
 
 func (x *RecordCommand_Entry) GetEntry() isRecordCommand_Entry_Entry {
@@ -1219,7 +1336,7 @@ var File_trellis_v1_command_proto protoreflect.FileDescriptor
 const file_trellis_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/command.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x97\b\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xd6\b\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12C\n" +
 	"\fcreate_study\x18\x02 \x01(\v2\x1e.trellis.v1.CreateStudyCommandH\x00R\vcreateStudy\x12J\n" +
@@ -1236,13 +1353,15 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\frevoke_token\x18\x0f \x01(\v2\x1e.trellis.v1.RevokeTokenCommandH\x00R\vrevokeToken\x12-\n" +
 	"\x04note\x18\x10 \x01(\v2\x17.trellis.v1.NoteCommandH\x00R\x04note\x12M\n" +
 	"\x10record_and_grant\x18\x11 \x01(\v2!.trellis.v1.RecordAndGrantCommandH\x00R\x0erecordAndGrant\x12J\n" +
-	"\x0fend_time_budget\x18\x12 \x01(\v2 .trellis.v1.EndTimeBudgetCommandH\x00R\rendTimeBudget\x12\x14\n" +
+	"\x0fend_time_budget\x18\x12 \x01(\v2 .trellis.v1.EndTimeBudgetCommandH\x00R\rendTimeBudget\x12=\n" +
+	"\n" +
+	"share_runs\x18\x13 \x01(\v2\x1c.trellis.v1.ShareRunsCommandH\x00R\tshareRuns\x12\x14\n" +
 	"\x05rules\x18\n" +
 	" \x01(\rR\x05rules\x123\n" +
 	"\tprincipal\x18\v \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12\x18\n" +
 	"\aaddress\x18\f \x01(\tR\aaddress\x12\x16\n" +
 	"\x06method\x18\r \x01(\tR\x06methodB\b\n" +
-	"\x06change\"\xef\x01\n" +
+	"\x06change\"\x97\x02\n" +
 	"\x12CreateStudyCommand\x12)\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12.\n" +
 	"\bdata_set\x18\x02 \x01(\v2\x13.trellis.v1.DataSetR\adataSet\x12\x1a\n" +
@@ -1251,20 +1370,28 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"pretrained\x18\x05 \x01(\v2\x12.trellis.v1.SourceR\n" +
 	"pretrained\x12\x18\n" +
-	"\aindexed\x18\x06 \x01(\bR\aindexed\"\xe2\x01\n" +
+	"\aindexed\x18\x06 \x01(\bR\aindexed\x12&\n" +
+	"\x0fshares_in_parts\x18\a \x01(\bR\rsharesInParts\"\xa4\x02\n" +
 	"\x12ExtendStudyCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x18\n" +
 	"\aindices\x18\x02 \x01(\x04R\aindices\x12)\n" +
 	"\x04spec\x18\x03 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12.\n" +
 	"\x06points\x18\x04 \x03(\v2\x16.trellis.v1.ParametersR\x06points\x12\x18\n" +
 	"\asettled\x18\x05 \x01(\bR\asettled\x12'\n" +
-	"\x0fkeep_difference\x18\x06 \x01(\bR\x0ekeepDifference\"O\n" +
+	"\x0fkeep_difference\x18\x06 \x01(\bR\x0ekeepDifference\x12\x18\n" +
+	"\aindexed\x18\a \x01(\bR\aindexed\x12&\n" +
+	"\x0fshares_in_parts\x18\b \x01(\bR\rsharesInParts\"n\n" +
+	"\x10ShareRunsCommand\x12\x14\n" +
+	"\x05study\x18\x01 \x01(\tR\x05study\x12!\n" +
+	"\fcreate_index\x18\x02 \x01(\x04R\vcreateIndex\x12!\n" +
+	"\fnext_section\x18\x03 \x01(\rR\vnextSection\"O\n" +
 	"\x14EndTimeBudgetCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12!\n" +
-	"\fcreate_index\x18\x02 \x01(\x04R\vcreateIndex\"A\n" +
+	"\fcreate_index\x18\x02 \x01(\x04R\vcreateIndex\"i\n" +
 	"\x11RetryStudyCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x16\n" +
-	"\x06pruned\x18\x02 \x01(\bR\x06pruned\"Z\n" +
+	"\x06pruned\x18\x02 \x01(\bR\x06pruned\x12&\n" +
+	"\x0fshares_in_parts\x18\x03 \x01(\bR\rsharesInParts\"Z\n" +
 	"\x14SetStudyStateCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12,\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x16.trellis.v1.StudyStateR\x05state\"*\n" +
@@ -1311,73 +1438,75 @@ func file_trellis_v1_command_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_command_proto_rawDescData
 }
 
-var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_trellis_v1_command_proto_goTypes = []any{
 	(*Command)(nil),               // 0: trellis.v1.Command
 	(*CreateStudyCommand)(nil),    // 1: trellis.v1.CreateStudyCommand
 	(*ExtendStudyCommand)(nil),    // 2: trellis.v1.ExtendStudyCommand
-	(*EndTimeBudgetCommand)(nil),  // 3: trellis.v1.EndTimeBudgetCommand
-	(*RetryStudyCommand)(nil),     // 4: trellis.v1.RetryStudyCommand
-	(*SetStudyStateCommand)(nil),  // 5: trellis.v1.SetStudyStateCommand
-	(*DeleteStudyCommand)(nil),    // 6: trellis.v1.DeleteStudyCommand
-	(*RecordAndGrantCommand)(nil), // 7: trellis.v1.RecordAndGrantCommand
-	(*GrantCommand)(nil),          // 8: trellis.v1.GrantCommand
-	(*Grant)(nil),                 // 9: trellis.v1.Grant
-	(*RecordCommand)(nil),         // 10: trellis.v1.RecordCommand
-	(*SetWorkerCommand)(nil),      // 11: trellis.v1.SetWorkerCommand
-	(*CreateTokenCommand)(nil),    // 12: trellis.v1.CreateTokenCommand
-	(*RevokeTokenCommand)(nil),    // 13: trellis.v1.RevokeTokenCommand
-	(*NoteCommand)(nil),           // 14: trellis.v1.NoteCommand
-	(*RecordCommand_Entry)(nil),   // 15: trellis.v1.RecordCommand.Entry
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
-	(*Principal)(nil),             // 17: trellis.v1.Principal
-	(*StudySpec)(nil),             // 18: trellis.v1.StudySpec
-	(*DataSet)(nil),               // 19: trellis.v1.DataSet
-	(*Source)(nil),                // 20: trellis.v1.Source
-	(*Parameters)(nil),            // 21: trellis.v1.Parameters
-	(StudyState)(0),               // 22: trellis.v1.StudyState
-	(*Worker)(nil),                // 23: trellis.v1.Worker
-	(*Token)(nil),                 // 24: trellis.v1.Token
-	(*Reports)(nil),               // 25: trellis.v1.Reports
-	(*Outcome)(nil),               // 26: trellis.v1.Outcome
-	(*CheckpointReport)(nil),      // 27: trellis.v1.CheckpointReport
+	(*ShareRunsCommand)(nil),      // 3: trellis.v1.ShareRunsCommand
+	(*EndTimeBudgetCommand)(nil),  // 4: trellis.v1.EndTimeBudgetCommand
+	(*RetryStudyCommand)(nil),     // 5: trellis.v1.RetryStudyCommand
+	(*SetStudyStateCommand)(nil),  // 6: trellis.v1.SetStudyStateCommand
+	(*DeleteStudyCommand)(nil),    // 7: trellis.v1.DeleteStudyCommand
+	(*RecordAndGrantCommand)(nil), // 8: trellis.v1.RecordAndGrantCommand
+	(*GrantCommand)(nil),          // 9: trellis.v1.GrantCommand
+	(*Grant)(nil),                 // 10: trellis.v1.Grant
+	(*RecordCommand)(nil),         // 11: trellis.v1.RecordCommand
+	(*SetWorkerCommand)(nil),      // 12: trellis.v1.SetWorkerCommand
+	(*CreateTokenCommand)(nil),    // 13: trellis.v1.CreateTokenCommand
+	(*RevokeTokenCommand)(nil),    // 14: trellis.v1.RevokeTokenCommand
+	(*NoteCommand)(nil),           // 15: trellis.v1.NoteCommand
+	(*RecordCommand_Entry)(nil),   // 16: trellis.v1.RecordCommand.Entry
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*Principal)(nil),             // 18: trellis.v1.Principal
+	(*StudySpec)(nil),             // 19: trellis.v1.StudySpec
+	(*DataSet)(nil),               // 20: trellis.v1.DataSet
+	(*Source)(nil),                // 21: trellis.v1.Source
+	(*Parameters)(nil),            // 22: trellis.v1.Parameters
+	(StudyState)(0),               // 23: trellis.v1.StudyState
+	(*Worker)(nil),                // 24: trellis.v1.Worker
+	(*Token)(nil),                 // 25: trellis.v1.Token
+	(*Reports)(nil),               // 26: trellis.v1.Reports
+	(*Outcome)(nil),               // 27: trellis.v1.Outcome
+	(*CheckpointReport)(nil),      // 28: trellis.v1.CheckpointReport
 }
 var file_trellis_v1_command_proto_depIdxs = []int32{
-	16, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
+	17, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: trellis.v1.Command.create_study:type_name -> trellis.v1.CreateStudyCommand
-	5,  // 2: trellis.v1.Command.set_study_state:type_name -> trellis.v1.SetStudyStateCommand
-	6,  // 3: trellis.v1.Command.delete_study:type_name -> trellis.v1.DeleteStudyCommand
-	8,  // 4: trellis.v1.Command.grant:type_name -> trellis.v1.GrantCommand
-	10, // 5: trellis.v1.Command.record:type_name -> trellis.v1.RecordCommand
-	11, // 6: trellis.v1.Command.set_worker:type_name -> trellis.v1.SetWorkerCommand
+	6,  // 2: trellis.v1.Command.set_study_state:type_name -> trellis.v1.SetStudyStateCommand
+	7,  // 3: trellis.v1.Command.delete_study:type_name -> trellis.v1.DeleteStudyCommand
+	9,  // 4: trellis.v1.Command.grant:type_name -> trellis.v1.GrantCommand
+	11, // 5: trellis.v1.Command.record:type_name -> trellis.v1.RecordCommand
+	12, // 6: trellis.v1.Command.set_worker:type_name -> trellis.v1.SetWorkerCommand
 	2,  // 7: trellis.v1.Command.extend_study:type_name -> trellis.v1.ExtendStudyCommand
-	4,  // 8: trellis.v1.Command.retry_study:type_name -> trellis.v1.RetryStudyCommand
-	12, // 9: trellis.v1.Command.create_token:type_name -> trellis.v1.CreateTokenCommand
-	13, // 10: trellis.v1.Command.revoke_token:type_name -> trellis.v1.RevokeTokenCommand
-	14, // 11: trellis.v1.Command.note:type_name -> trellis.v1.NoteCommand
-	7,  // 12: trellis.v1.Command.record_and_grant:type_name -> trellis.v1.RecordAndGrantCommand
-	3,  // 13: trellis.v1.Command.end_time_budget:type_name -> trellis.v1.EndTimeBudgetCommand
-	17, // 14: trellis.v1.Command.principal:type_name -> trellis.v1.Principal
-	18, // 15: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	19, // 16: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
-	20, // 17: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
-	18, // 18: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	21, // 19: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
-	22, // 20: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
-	10, // 21: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
-	8,  // 22: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
-	9,  // 23: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
-	15, // 24: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
-	23, // 25: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
-	24, // 26: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
-	25, // 27: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
-	26, // 28: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
-	27, // 29: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	5,  // 8: trellis.v1.Command.retry_study:type_name -> trellis.v1.RetryStudyCommand
+	13, // 9: trellis.v1.Command.create_token:type_name -> trellis.v1.CreateTokenCommand
+	14, // 10: trellis.v1.Command.revoke_token:type_name -> trellis.v1.RevokeTokenCommand
+	15, // 11: trellis.v1.Command.note:type_name -> trellis.v1.NoteCommand
+	8,  // 12: trellis.v1.Command.record_and_grant:type_name -> trellis.v1.RecordAndGrantCommand
+	4,  // 13: trellis.v1.Command.end_time_budget:type_name -> trellis.v1.EndTimeBudgetCommand
+	3,  // 14: trellis.v1.Command.share_runs:type_name -> trellis.v1.ShareRunsCommand
+	18, // 15: trellis.v1.Command.principal:type_name -> trellis.v1.Principal
+	19, // 16: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	20, // 17: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
+	21, // 18: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
+	19, // 19: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	22, // 20: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
+	23, // 21: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
+	11, // 22: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
+	9,  // 23: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
+	10, // 24: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
+	16, // 25: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
+	24, // 26: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
+	25, // 27: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
+	26, // 28: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
+	27, // 29: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
+	28, // 30: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_command_proto_init() }
@@ -1405,9 +1534,10 @@ func file_trellis_v1_command_proto_init() {
 		(*Command_Note)(nil),
 		(*Command_RecordAndGrant)(nil),
 		(*Command_EndTimeBudget)(nil),
+		(*Command_ShareRuns)(nil),
 	}
-	file_trellis_v1_command_proto_msgTypes[9].OneofWrappers = []any{}
-	file_trellis_v1_command_proto_msgTypes[15].OneofWrappers = []any{
+	file_trellis_v1_command_proto_msgTypes[10].OneofWrappers = []any{}
+	file_trellis_v1_command_proto_msgTypes[16].OneofWrappers = []any{
 		(*RecordCommand_Entry_Reports)(nil),
 		(*RecordCommand_Entry_Outcome)(nil),
 		(*RecordCommand_Entry_Checkpoint)(nil),
@@ -1418,7 +1548,7 @@ func file_trellis_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_command_proto_rawDesc), len(file_trellis_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1995,7 +1995,12 @@ type Study struct {
 	// What has become of all runs that follow from the spec and have not been touched. Unset: PENDING.
 	Untouched *Untouched `protobuf:"bytes,32,opt,name=untouched,proto3" json:"untouched,omitempty"`
 	// How many trials the spec's grid has, if the budget does not allow all of them.
-	GridTrials    uint64 `protobuf:"varint,33,opt,name=grid_trials,json=gridTrials,proto3" json:"grid_trials,omitempty"`
+	GridTrials uint64 `protobuf:"varint,33,opt,name=grid_trials,json=gridTrials,proto3" json:"grid_trials,omitempty"`
+	// The extensions by values whose runs and trials follow from their specs, as those of the spec that the study was created
+	// with do: the earliest first. Runs of other extensions are stored one by one.
+	Extensions []*GridExtension `protobuf:"bytes,34,rep,name=extensions,proto3" json:"extensions,omitempty"`
+	// What other studies have trained of this one's runs is being copied, part by part. Unset: all of it has been.
+	Sharing       *Sharing `protobuf:"bytes,35,opt,name=sharing,proto3" json:"sharing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2198,6 +2203,122 @@ func (x *Study) GetGridTrials() uint64 {
 	return 0
 }
 
+func (x *Study) GetExtensions() []*GridExtension {
+	if x != nil {
+		return x.Extensions
+	}
+	return nil
+}
+
+func (x *Study) GetSharing() *Sharing {
+	if x != nil {
+		return x.Sharing
+	}
+	return nil
+}
+
+// GridExtension is a grid that a study was extended to. It adds the runs and trials of the grid that the study did not have.
+type GridExtension struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index of the grid's first point: Study.indices before the extension.
+	FirstIndex uint64 `protobuf:"varint,1,opt,name=first_index,json=firstIndex,proto3" json:"first_index,omitempty"`
+	// How many specs the study had before. So the grid is that of the spec at this position of the study's specs, of which
+	// those of earlier_specs and spec_history come first.
+	Specs         uint32 `protobuf:"varint,2,opt,name=specs,proto3" json:"specs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GridExtension) Reset() {
+	*x = GridExtension{}
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GridExtension) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GridExtension) ProtoMessage() {}
+
+func (x *GridExtension) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GridExtension.ProtoReflect.Descriptor instead.
+func (*GridExtension) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GridExtension) GetFirstIndex() uint64 {
+	if x != nil {
+		return x.FirstIndex
+	}
+	return 0
+}
+
+func (x *GridExtension) GetSpecs() uint32 {
+	if x != nil {
+		return x.Specs
+	}
+	return 0
+}
+
+// Sharing says how far a study has copied what other studies have trained of its runs. The others are not leased meanwhile.
+type Sharing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The runs that follow from the specs are divided into sections of 64. The next section to look at:
+	NextSection   uint32 `protobuf:"varint,1,opt,name=next_section,json=nextSection,proto3" json:"next_section,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sharing) Reset() {
+	*x = Sharing{}
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sharing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sharing) ProtoMessage() {}
+
+func (x *Sharing) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sharing.ProtoReflect.Descriptor instead.
+func (*Sharing) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Sharing) GetNextSection() uint32 {
+	if x != nil {
+		return x.NextSection
+	}
+	return 0
+}
+
 // Untouched is the state of the trials of runs that no worker and no other study has given anything to.
 type Untouched struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2213,7 +2334,7 @@ type Untouched struct {
 
 func (x *Untouched) Reset() {
 	*x = Untouched{}
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +2346,7 @@ func (x *Untouched) String() string {
 func (*Untouched) ProtoMessage() {}
 
 func (x *Untouched) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +2359,7 @@ func (x *Untouched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Untouched.ProtoReflect.Descriptor instead.
 func (*Untouched) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Untouched) GetState() TrialState {
@@ -2273,7 +2394,7 @@ type SpecHistory struct {
 
 func (x *SpecHistory) Reset() {
 	*x = SpecHistory{}
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2285,7 +2406,7 @@ func (x *SpecHistory) String() string {
 func (*SpecHistory) ProtoMessage() {}
 
 func (x *SpecHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2298,7 +2419,7 @@ func (x *SpecHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecHistory.ProtoReflect.Descriptor instead.
 func (*SpecHistory) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{22}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SpecHistory) GetDifferences() []*SpecDifference {
@@ -2323,7 +2444,7 @@ type SpecDifference struct {
 
 func (x *SpecDifference) Reset() {
 	*x = SpecDifference{}
-	mi := &file_trellis_v1_study_proto_msgTypes[23]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2335,7 +2456,7 @@ func (x *SpecDifference) String() string {
 func (*SpecDifference) ProtoMessage() {}
 
 func (x *SpecDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[23]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2348,7 +2469,7 @@ func (x *SpecDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecDifference.ProtoReflect.Descriptor instead.
 func (*SpecDifference) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{23}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SpecDifference) GetAxes() []*AxisDifference {
@@ -2394,7 +2515,7 @@ type AxisDifference struct {
 
 func (x *AxisDifference) Reset() {
 	*x = AxisDifference{}
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2406,7 +2527,7 @@ func (x *AxisDifference) String() string {
 func (*AxisDifference) ProtoMessage() {}
 
 func (x *AxisDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2419,7 +2540,7 @@ func (x *AxisDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AxisDifference.ProtoReflect.Descriptor instead.
 func (*AxisDifference) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{24}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AxisDifference) GetGrid() uint32 {
@@ -2480,7 +2601,7 @@ type WaitingFor struct {
 
 func (x *WaitingFor) Reset() {
 	*x = WaitingFor{}
-	mi := &file_trellis_v1_study_proto_msgTypes[25]
+	mi := &file_trellis_v1_study_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2492,7 +2613,7 @@ func (x *WaitingFor) String() string {
 func (*WaitingFor) ProtoMessage() {}
 
 func (x *WaitingFor) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[25]
+	mi := &file_trellis_v1_study_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2505,7 +2626,7 @@ func (x *WaitingFor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitingFor.ProtoReflect.Descriptor instead.
 func (*WaitingFor) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{25}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WaitingFor) GetReason() WaitingReason {
@@ -2541,7 +2662,7 @@ type Estimate struct {
 
 func (x *Estimate) Reset() {
 	*x = Estimate{}
-	mi := &file_trellis_v1_study_proto_msgTypes[26]
+	mi := &file_trellis_v1_study_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2553,7 +2674,7 @@ func (x *Estimate) String() string {
 func (*Estimate) ProtoMessage() {}
 
 func (x *Estimate) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[26]
+	mi := &file_trellis_v1_study_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2566,7 +2687,7 @@ func (x *Estimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
 func (*Estimate) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{26}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Estimate) GetExpected() float64 {
@@ -2613,7 +2734,7 @@ type Forecast struct {
 
 func (x *Forecast) Reset() {
 	*x = Forecast{}
-	mi := &file_trellis_v1_study_proto_msgTypes[27]
+	mi := &file_trellis_v1_study_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2746,7 @@ func (x *Forecast) String() string {
 func (*Forecast) ProtoMessage() {}
 
 func (x *Forecast) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[27]
+	mi := &file_trellis_v1_study_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2759,7 @@ func (x *Forecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
 func (*Forecast) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{27}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Forecast) GetEpochs() *Estimate {
@@ -2720,7 +2841,7 @@ type ForecastBasis struct {
 
 func (x *ForecastBasis) Reset() {
 	*x = ForecastBasis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[28]
+	mi := &file_trellis_v1_study_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2732,7 +2853,7 @@ func (x *ForecastBasis) String() string {
 func (*ForecastBasis) ProtoMessage() {}
 
 func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[28]
+	mi := &file_trellis_v1_study_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2745,7 +2866,7 @@ func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis.ProtoReflect.Descriptor instead.
 func (*ForecastBasis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{28}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ForecastBasis) GetEpochs() uint64 {
@@ -2872,7 +2993,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_trellis_v1_study_proto_msgTypes[29]
+	mi := &file_trellis_v1_study_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2884,7 +3005,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[29]
+	mi := &file_trellis_v1_study_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2897,7 +3018,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{29}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Progress) GetTrials() uint64 {
@@ -3064,7 +3185,7 @@ type Forecast_Alternative struct {
 
 func (x *Forecast_Alternative) Reset() {
 	*x = Forecast_Alternative{}
-	mi := &file_trellis_v1_study_proto_msgTypes[33]
+	mi := &file_trellis_v1_study_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3076,7 +3197,7 @@ func (x *Forecast_Alternative) String() string {
 func (*Forecast_Alternative) ProtoMessage() {}
 
 func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[33]
+	mi := &file_trellis_v1_study_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3089,7 +3210,7 @@ func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast_Alternative.ProtoReflect.Descriptor instead.
 func (*Forecast_Alternative) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{27, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{29, 0}
 }
 
 func (x *Forecast_Alternative) GetSlots() uint32 {
@@ -3123,7 +3244,7 @@ type ForecastBasis_Probe struct {
 
 func (x *ForecastBasis_Probe) Reset() {
 	*x = ForecastBasis_Probe{}
-	mi := &file_trellis_v1_study_proto_msgTypes[34]
+	mi := &file_trellis_v1_study_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3256,7 @@ func (x *ForecastBasis_Probe) String() string {
 func (*ForecastBasis_Probe) ProtoMessage() {}
 
 func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[34]
+	mi := &file_trellis_v1_study_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3148,7 +3269,7 @@ func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis_Probe.ProtoReflect.Descriptor instead.
 func (*ForecastBasis_Probe) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{28, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{30, 0}
 }
 
 func (x *ForecastBasis_Probe) GetTrainings() uint32 {
@@ -3373,7 +3494,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12$\n" +
 	"\binterval\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\binterval\x12#\n" +
-	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xfc\a\n" +
+	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xe6\b\n" +
 	"\x05Study\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12,\n" +
@@ -3404,7 +3525,17 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\aindexed\x18\x1f \x01(\bR\aindexed\x123\n" +
 	"\tuntouched\x18  \x01(\v2\x15.trellis.v1.UntouchedR\tuntouched\x12\x1f\n" +
 	"\vgrid_trials\x18! \x01(\x04R\n" +
-	"gridTrials\"r\n" +
+	"gridTrials\x129\n" +
+	"\n" +
+	"extensions\x18\" \x03(\v2\x19.trellis.v1.GridExtensionR\n" +
+	"extensions\x12-\n" +
+	"\asharing\x18# \x01(\v2\x13.trellis.v1.SharingR\asharing\"F\n" +
+	"\rGridExtension\x12\x1f\n" +
+	"\vfirst_index\x18\x01 \x01(\x04R\n" +
+	"firstIndex\x12\x14\n" +
+	"\x05specs\x18\x02 \x01(\rR\x05specs\",\n" +
+	"\aSharing\x12!\n" +
+	"\fnext_section\x18\x01 \x01(\rR\vnextSection\"r\n" +
 	"\tUntouched\x12,\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x16.trellis.v1.TrialStateR\x05state\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12!\n" +
@@ -3541,7 +3672,7 @@ func file_trellis_v1_study_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_trellis_v1_study_proto_goTypes = []any{
 	(Order)(0),                    // 0: trellis.v1.Order
 	(Kind)(0),                     // 1: trellis.v1.Kind
@@ -3568,32 +3699,34 @@ var file_trellis_v1_study_proto_goTypes = []any{
 	(*SuccessiveHalving)(nil),     // 22: trellis.v1.SuccessiveHalving
 	(*MedianStopping)(nil),        // 23: trellis.v1.MedianStopping
 	(*Study)(nil),                 // 24: trellis.v1.Study
-	(*Untouched)(nil),             // 25: trellis.v1.Untouched
-	(*SpecHistory)(nil),           // 26: trellis.v1.SpecHistory
-	(*SpecDifference)(nil),        // 27: trellis.v1.SpecDifference
-	(*AxisDifference)(nil),        // 28: trellis.v1.AxisDifference
-	(*WaitingFor)(nil),            // 29: trellis.v1.WaitingFor
-	(*Estimate)(nil),              // 30: trellis.v1.Estimate
-	(*Forecast)(nil),              // 31: trellis.v1.Forecast
-	(*ForecastBasis)(nil),         // 32: trellis.v1.ForecastBasis
-	(*Progress)(nil),              // 33: trellis.v1.Progress
-	nil,                           // 34: trellis.v1.StudySpec.FixedEntry
-	nil,                           // 35: trellis.v1.Grid.AxesEntry
-	nil,                           // 36: trellis.v1.Grid.OldAxesEntry
-	(*Forecast_Alternative)(nil),  // 37: trellis.v1.Forecast.Alternative
-	(*ForecastBasis_Probe)(nil),   // 38: trellis.v1.ForecastBasis.Probe
-	(*Program)(nil),               // 39: trellis.v1.Program
-	(*Objective)(nil),             // 40: trellis.v1.Objective
-	(*Resources)(nil),             // 41: trellis.v1.Resources
-	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
-	(*Value)(nil),                 // 43: trellis.v1.Value
-	(Direction)(0),                // 44: trellis.v1.Direction
-	(*Parameters)(nil),            // 45: trellis.v1.Parameters
-	(*DataSet)(nil),               // 46: trellis.v1.DataSet
-	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
-	(*Principal)(nil),             // 48: trellis.v1.Principal
-	(*Refutation)(nil),            // 49: trellis.v1.Refutation
-	(TrialState)(0),               // 50: trellis.v1.TrialState
+	(*GridExtension)(nil),         // 25: trellis.v1.GridExtension
+	(*Sharing)(nil),               // 26: trellis.v1.Sharing
+	(*Untouched)(nil),             // 27: trellis.v1.Untouched
+	(*SpecHistory)(nil),           // 28: trellis.v1.SpecHistory
+	(*SpecDifference)(nil),        // 29: trellis.v1.SpecDifference
+	(*AxisDifference)(nil),        // 30: trellis.v1.AxisDifference
+	(*WaitingFor)(nil),            // 31: trellis.v1.WaitingFor
+	(*Estimate)(nil),              // 32: trellis.v1.Estimate
+	(*Forecast)(nil),              // 33: trellis.v1.Forecast
+	(*ForecastBasis)(nil),         // 34: trellis.v1.ForecastBasis
+	(*Progress)(nil),              // 35: trellis.v1.Progress
+	nil,                           // 36: trellis.v1.StudySpec.FixedEntry
+	nil,                           // 37: trellis.v1.Grid.AxesEntry
+	nil,                           // 38: trellis.v1.Grid.OldAxesEntry
+	(*Forecast_Alternative)(nil),  // 39: trellis.v1.Forecast.Alternative
+	(*ForecastBasis_Probe)(nil),   // 40: trellis.v1.ForecastBasis.Probe
+	(*Program)(nil),               // 41: trellis.v1.Program
+	(*Objective)(nil),             // 42: trellis.v1.Objective
+	(*Resources)(nil),             // 43: trellis.v1.Resources
+	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
+	(*Value)(nil),                 // 45: trellis.v1.Value
+	(Direction)(0),                // 46: trellis.v1.Direction
+	(*Parameters)(nil),            // 47: trellis.v1.Parameters
+	(*DataSet)(nil),               // 48: trellis.v1.DataSet
+	(*timestamppb.Timestamp)(nil), // 49: google.protobuf.Timestamp
+	(*Principal)(nil),             // 50: trellis.v1.Principal
+	(*Refutation)(nil),            // 51: trellis.v1.Refutation
+	(TrialState)(0),               // 52: trellis.v1.TrialState
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
 	6,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
@@ -3604,27 +3737,27 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	20, // 5: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
 	21, // 6: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
 	10, // 7: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
-	39, // 8: trellis.v1.StudySpec.program:type_name -> trellis.v1.Program
-	40, // 9: trellis.v1.StudySpec.objective:type_name -> trellis.v1.Objective
-	41, // 10: trellis.v1.StudySpec.resources:type_name -> trellis.v1.Resources
-	34, // 11: trellis.v1.StudySpec.fixed:type_name -> trellis.v1.StudySpec.FixedEntry
+	41, // 8: trellis.v1.StudySpec.program:type_name -> trellis.v1.Program
+	42, // 9: trellis.v1.StudySpec.objective:type_name -> trellis.v1.Objective
+	43, // 10: trellis.v1.StudySpec.resources:type_name -> trellis.v1.Resources
+	36, // 11: trellis.v1.StudySpec.fixed:type_name -> trellis.v1.StudySpec.FixedEntry
 	0,  // 12: trellis.v1.StudySpec.order:type_name -> trellis.v1.Order
 	5,  // 13: trellis.v1.StudySpec.budget:type_name -> trellis.v1.Budget
 	13, // 14: trellis.v1.StudySpec.old_seeds:type_name -> trellis.v1.IntegerAxis
 	13, // 15: trellis.v1.StudySpec.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	42, // 16: trellis.v1.Budget.time:type_name -> google.protobuf.Duration
-	35, // 17: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
+	44, // 16: trellis.v1.Budget.time:type_name -> google.protobuf.Duration
+	37, // 17: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
 	13, // 18: trellis.v1.Grid.old_latent_dim:type_name -> trellis.v1.IntegerAxis
 	14, // 19: trellis.v1.Grid.old_learning_rate:type_name -> trellis.v1.NumberAxis
 	14, // 20: trellis.v1.Grid.old_weight_decay:type_name -> trellis.v1.NumberAxis
 	13, // 21: trellis.v1.Grid.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	36, // 22: trellis.v1.Grid.old_axes:type_name -> trellis.v1.Grid.OldAxesEntry
+	38, // 22: trellis.v1.Grid.old_axes:type_name -> trellis.v1.Grid.OldAxesEntry
 	8,  // 23: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
 	9,  // 24: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
 	1,  // 25: trellis.v1.ModelAxis.kind:type_name -> trellis.v1.Kind
-	43, // 26: trellis.v1.ModelAxis.default:type_name -> trellis.v1.Value
-	44, // 27: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
-	45, // 28: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
+	45, // 26: trellis.v1.ModelAxis.default:type_name -> trellis.v1.Value
+	46, // 27: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
+	47, // 28: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
 	15, // 29: trellis.v1.Axis.linear:type_name -> trellis.v1.Range
 	15, // 30: trellis.v1.Axis.log2:type_name -> trellis.v1.Range
 	15, // 31: trellis.v1.Axis.log10:type_name -> trellis.v1.Range
@@ -3635,46 +3768,48 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	15, // 36: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
 	15, // 37: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
 	15, // 38: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	44, // 39: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
-	42, // 40: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	46, // 39: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
+	44, // 40: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
 	22, // 41: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
 	23, // 42: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
 	4,  // 43: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
 	2,  // 44: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	46, // 45: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	47, // 46: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	47, // 47: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	33, // 48: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	48, // 45: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	49, // 46: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	49, // 47: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	35, // 48: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
 	4,  // 49: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
-	31, // 50: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
+	33, // 50: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
 	11, // 51: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
-	29, // 52: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
-	48, // 53: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
-	26, // 54: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
-	49, // 55: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
-	25, // 56: trellis.v1.Study.untouched:type_name -> trellis.v1.Untouched
-	50, // 57: trellis.v1.Untouched.state:type_name -> trellis.v1.TrialState
-	27, // 58: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
-	28, // 59: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
-	4,  // 60: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
-	5,  // 61: trellis.v1.SpecDifference.budget:type_name -> trellis.v1.Budget
-	12, // 62: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
-	13, // 63: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
-	14, // 64: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
-	3,  // 65: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	30, // 66: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	30, // 67: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	37, // 68: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	32, // 69: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	38, // 70: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	43, // 71: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
-	12, // 72: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
-	14, // 73: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	74, // [74:74] is the sub-list for method output_type
-	74, // [74:74] is the sub-list for method input_type
-	74, // [74:74] is the sub-list for extension type_name
-	74, // [74:74] is the sub-list for extension extendee
-	0,  // [0:74] is the sub-list for field type_name
+	31, // 52: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
+	50, // 53: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
+	28, // 54: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
+	51, // 55: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
+	27, // 56: trellis.v1.Study.untouched:type_name -> trellis.v1.Untouched
+	25, // 57: trellis.v1.Study.extensions:type_name -> trellis.v1.GridExtension
+	26, // 58: trellis.v1.Study.sharing:type_name -> trellis.v1.Sharing
+	52, // 59: trellis.v1.Untouched.state:type_name -> trellis.v1.TrialState
+	29, // 60: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	30, // 61: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	4,  // 62: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
+	5,  // 63: trellis.v1.SpecDifference.budget:type_name -> trellis.v1.Budget
+	12, // 64: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
+	13, // 65: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
+	14, // 66: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
+	3,  // 67: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	32, // 68: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	32, // 69: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	39, // 70: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	34, // 71: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	40, // 72: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	45, // 73: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
+	12, // 74: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
+	14, // 75: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	76, // [76:76] is the sub-list for method output_type
+	76, // [76:76] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
@@ -3697,7 +3832,7 @@ func file_trellis_v1_study_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_study_proto_rawDesc), len(file_trellis_v1_study_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
