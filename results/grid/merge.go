@@ -248,6 +248,21 @@ func raiseBudget(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyReques
 	return b.err()
 }
 
+// CheckLengthened refuses a budget that the runs which a study has would exceed with the max_epochs that it is extended by.
+func CheckLengthened(budget *trellisv1.Budget, trials, epochs uint64) error {
+	for _, its := range []struct {
+		name     string
+		most, is uint64
+	}{{"trials", budget.GetTrials(), trials}, {"epochs", budget.GetEpochs(), epochs}} {
+		if its.most > 0 && its.is > its.most {
+			return Refuse("budget.lengthened", fmt.Sprintf("with these max_epochs, the runs that the study has would have %s %s, "+
+				"and the budget allows %s: raise it too, with --budget %[2]s=%[4]d or more", grouped(its.is), its.name,
+				grouped(its.most), its.is), "budget", its.name)
+		}
+	}
+	return nil
+}
+
 // checkRaised refuses a budget that allows less than the one before.
 func (b *builder) checkRaised(raised, has *trellisv1.Budget) {
 	check := func(name string, lower bool, before string) {

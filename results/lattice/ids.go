@@ -17,7 +17,7 @@ func (l *Lattice) idsOf(n int, indexOf func(i int) uint64, take func(i int, id s
 	inParallel(n, func(from, end int) {
 		point := &trellisv1.Parameters{}
 		for i := from; i < end; i++ {
-			l.grid.Read(indexOf(i), point)
+			l.readPoint(indexOf(i), point)
 			take(i, l.identity.ID(point))
 		}
 	})
@@ -25,6 +25,13 @@ func (l *Lattice) idsOf(n int, indexOf func(i int) uint64, take func(i int, id s
 
 // firstIndex returns the lowest index of the trials of the run at a place.
 func (l *Lattice) firstIndex(place uint32) uint64 {
+	if l.earlier != nil {
+		if place < l.earlier.Runs() {
+			return l.earlier.firstIndex(place)
+		}
+		_, indexes := l.Milestones(place)
+		return slices.Min(indexes)
+	}
 	_, indexes := l.runs.trials(l.rankOf(place))
 	return slices.Min(indexes)
 }
@@ -95,7 +102,7 @@ func (l *Lattice) PlaceOfID(id string) (place uint32, ok bool) {
 		if entry>>index.places != start>>index.places {
 			return 0, false
 		}
-		if place = uint32(entry & (1<<index.places - 1)); l.identity.ID(l.grid.At(l.firstIndex(place))) == id {
+		if place = uint32(entry & (1<<index.places - 1)); l.identity.ID(l.At(l.firstIndex(place))) == id {
 			return place, true
 		}
 	}
@@ -110,7 +117,7 @@ func (l *Lattice) findSmallest() (smallest string) {
 	inParallel(int(l.Runs()), func(from, end int) {
 		least, point := "", &trellisv1.Parameters{}
 		for place := from; place < end; place++ {
-			l.grid.Read(l.firstIndex(uint32(place)), point)
+			l.readPoint(l.firstIndex(uint32(place)), point)
 			if id := l.identity.ID(point); least == "" || id < least {
 				least = id
 			}

@@ -30,10 +30,59 @@ type Place struct {
 // It takes time for the axes of the levels, and for each trial that is looked at. Where a budget, or where, leaves most
 // points out, it sorts all that remain.
 func (l *Lattice) InOrder(levels []Level, after []uint64) iter.Seq[Place] {
-	o := l.ordered(levels)
+	if l.earlier != nil {
+		return l.inOrder(levels, after)
+	}
+	return l.ownInOrder(l.ordered(levels), after, l)
+}
+
+// inOrder is InOrder of a lattice after extensions: it merges the orders of all grids.
+func (l *Lattice) inOrder(levels []Level, after []uint64) iter.Seq[Place] {
+	return func(yield func(Place) bool) {
+		var queues []*queue
+		for its := l; ; its = its.earlier.Lattice {
+			q := &queue{order: its.ordered(levels), position: make([]uint64, len(levels)+1)}
+			next, stop := iter.Pull(its.ownInOrder(q.order, after, l))
+			defer stop()
+			if q.next = next; q.advance() {
+				queues = append(queues, q)
+			}
+			if its.earlier == nil {
+				break
+			}
+		}
+		for len(queues) > 0 {
+			first := slices.MinFunc(queues, func(a, b *queue) int { return slices.Compare(a.position, b.position) })
+			if !yield(first.head) {
+				return
+			}
+			if !first.advance() {
+				queues = slices.DeleteFunc(queues, func(q *queue) bool { return q == first })
+			}
+		}
+	}
+}
+
+// queue has the trials of a grid in order: the first of those that are left, and its position.
+type queue struct {
+	order    *ordered
+	next     func() (Place, bool)
+	head     Place
+	position []uint64
+}
+
+func (q *queue) advance() (more bool) {
+	if q.head, more = q.next(); more {
+		q.order.locate(q.head.Index, q.position)
+	}
+	return more
+}
+
+// ownInOrder returns the trials of the grid itself, whose order is given, as the study has them: all of it.
+func (l *Lattice) ownInOrder(o *ordered, after []uint64, all *Lattice) iter.Seq[Place] {
 	return func(yield func(Place) bool) {
 		found := func(index uint64) bool {
-			place, milestone, ok := l.Find(index)
+			place, milestone, ok := all.Find(index)
 			return !ok || yield(Place{index, place, milestone})
 		}
 		if l.sparse {
@@ -52,19 +101,21 @@ func (l *Lattice) InOrder(levels []Level, after []uint64) iter.Seq[Place] {
 // they are those of the run's first trial, which may have a parameter at its default where the other point does not have it.
 func (l *Lattice) Disjoint() bool {
 	_, ok := l.runs.(*computed)
-	return ok || len(l.grid.Products()) == 1
+	return (ok || len(l.grid.Products()) == 1) && (l.earlier == nil || l.earlier.Disjoint())
 }
 
 // TrialsAt returns the first point of the run at a place, and the milestones and indexes of its trials. It does not compute
 // the run's id.
 func (l *Lattice) TrialsAt(place uint32) (point *trellisv1.Parameters, milestones []uint32, indexes []uint64) {
 	milestones, indexes = l.Milestones(place)
-	return l.grid.At(slices.Min(indexes)), milestones, indexes
+	return l.At(slices.Min(indexes)), milestones, indexes
 }
 
 // ordered is a grid whose points are ordered by some of its axes.
 type ordered struct {
-	grid     *grid.Grid
+	grid *grid.Grid
+	// first is the index of the grid's first point.
+	first    uint64
 	products []orderedProduct
 	levels   int
 }
@@ -94,12 +145,12 @@ type part struct {
 }
 
 func (l *Lattice) ordered(levels []Level) *ordered {
-	o := &ordered{grid: l.grid, levels: len(levels), products: make([]orderedProduct, len(l.grid.Products()))}
+	o := &ordered{grid: l.grid, first: l.first(), levels: len(levels), products: make([]orderedProduct, len(l.grid.Products()))}
 	point := &trellisv1.Parameters{}
 	for k := range o.products {
 		of := &l.grid.Products()[k]
 		p := &o.products[k]
-		p.offset, p.points = of.Offset, 1
+		p.offset, p.points = l.first()+of.Offset, 1
 		p.levels = make([]orderedAxis, len(levels))
 		for level := range p.levels {
 			p.levels[level] = orderedAxis{size: 1}
@@ -126,7 +177,7 @@ func (l *Lattice) ordered(levels []Level) *ordered {
 			axis := &p.levels[level]
 			axis.orders = make([]uint64, axis.size)
 			for digit := range axis.size {
-				l.grid.Read(p.offset+digit*axis.weight, point)
+				l.grid.Read(of.Offset+digit*axis.weight, point)
 				axis.orders[digit] = levels[level].Order(point)
 			}
 		}
@@ -218,15 +269,7 @@ func (o *ordered) sorted(indexes, after []uint64, yield func(index uint64) bool)
 	h := &positions{width: width, all: make([]uint64, 0, len(indexes)*width)}
 	position := make([]uint64, width)
 	for _, index := range indexes {
-		p := &o.products[o.grid.ProductOf(index)]
-		for level := range p.levels {
-			axis := &p.levels[level]
-			position[level] = axis.orders[0]
-			if axis.weight > 0 {
-				position[level] = axis.orders[(index-p.offset)/axis.weight%axis.size]
-			}
-		}
-		position[o.levels] = index
+		o.locate(index, position)
 		if after == nil || slices.Compare(position, after) > 0 {
 			h.all = append(h.all, position...)
 		}
@@ -242,6 +285,19 @@ func (o *ordered) sorted(indexes, after []uint64, yield func(index uint64) bool)
 			heap.Fix(h, 0)
 		}
 	}
+}
+
+// locate puts the position of the point with an index into an array.
+func (o *ordered) locate(index uint64, position []uint64) {
+	p := &o.products[o.grid.ProductOf(index-o.first)]
+	for level := range p.levels {
+		axis := &p.levels[level]
+		position[level] = axis.orders[0]
+		if axis.weight > 0 {
+			position[level] = axis.orders[(index-p.offset)/axis.weight%axis.size]
+		}
+	}
+	position[o.levels] = index
 }
 
 // positions is a heap of positions, which are width numbers each.
@@ -267,6 +323,14 @@ func (h *positions) Pop() any { return nil }
 
 // Before returns the highest index of a trial below an index. ok is false if there is none.
 func (l *Lattice) Before(index uint64) (_ uint64, ok bool) {
+	if l.earlier != nil {
+		return l.earlier.before(l, index)
+	}
+	return l.ownBefore(index)
+}
+
+// ownBefore is Before without earlier grids.
+func (l *Lattice) ownBefore(index uint64) (_ uint64, ok bool) {
 	if l.sparse {
 		kept := l.kept()
 		at, _ := slices.BinarySearch(kept, index)

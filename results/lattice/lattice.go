@@ -25,6 +25,8 @@ type Lattice struct {
 	// whole says that this is all, and sparse that few of the points are trials within it: who looks for trials one
 	// after the other looks them up among kept, since to look at all points would take long.
 	whole, sparse bool
+	// earlier is what the study had before it was extended to this grid. Nil: it was created with it.
+	earlier *earlier
 
 	// kept are the indexes of the trials within the budget, in order.
 	kept func() []uint64
@@ -70,10 +72,22 @@ func Of(spec *trellisv1.StudySpec) (*Lattice, error) {
 }
 
 func newLattice(study *trellisv1.Study) (*Lattice, error) {
-	spec := study.GetSpec()
-	g, err := grid.New(spec)
+	l, equal, err := readSpec(study, study.GetSpec())
 	if err != nil {
 		return nil, err
+	}
+	l.within = l.spend(study.GetSpec().GetBudget(), equal, l.all)
+	l.whole = l.within.runs == l.all.runs
+	l.sparse = !l.whole || l.all.trials < l.grid.Size()/fewTrials
+	return l, nil
+}
+
+// readSpec returns the lattice of a spec, whose budget is yet to be spent, with the runs in groups of equal runs, if these are
+// known: see runs.stretches.
+func readSpec(study *trellisv1.Study, spec *trellisv1.StudySpec) (_ *Lattice, equal []stretch, err error) {
+	g, err := grid.New(spec)
+	if err != nil {
+		return nil, nil, err
 	}
 	config := grid.RunConfigFor(study, &trellisv1.Run{}, study.GetNumerics(), 0)
 	l := &Lattice{study: study, grid: g, identity: grid.NewIdentity(config)}
@@ -83,9 +97,10 @@ func newLattice(study *trellisv1.Study) (*Lattice, error) {
 	} else {
 		l.runs = newListed(g, spec, l.idsOf)
 	}
-	equal, all := l.runs.stretches()
+	var all amount
+	equal, all = l.runs.stretches()
 	if all.runs == 0 {
-		return nil, grid.Refuse("where", "where: leaves out all points: no trial would be left", "where")
+		return nil, nil, grid.Refuse("where", "where: leaves out all points: no trial would be left", "where")
 	}
 	if spec.GetOrder() == trellisv1.Order_ORDER_RANDOM {
 		l.shuffled = newPermutation(study.GetName(), all.runs)
@@ -93,13 +108,11 @@ func newLattice(study *trellisv1.Study) (*Lattice, error) {
 			equal = nil
 		}
 	}
-	l.within, l.all = l.spend(spec.GetBudget(), equal, all), all
-	l.whole = l.within.runs == all.runs
-	l.sparse = !l.whole || all.trials < g.Size()/fewTrials
+	l.all = all
 	l.kept = sync.OnceValue(l.keptIndexes)
 	l.byID = sync.OnceValue(l.newIDIndex)
 	l.smallest = sync.OnceValue(l.findSmallest)
-	return l, nil
+	return l, equal, nil
 }
 
 // Runs returns the number of runs, of which at least one is always within the budget.
@@ -121,17 +134,20 @@ func (l *Lattice) EpochsAlone() uint64 { return l.within.alone }
 func (l *Lattice) Longest() uint32 { return l.within.longest }
 
 // Indices returns the number of indices. Not every one is that of a trial.
-func (l *Lattice) Indices() uint64 { return l.grid.Size() }
+func (l *Lattice) Indices() uint64 { return l.first() + l.grid.Size() }
 
 // At returns the point with an index, which must be below Indices, even if no trial has it.
-func (l *Lattice) At(index uint64) *trellisv1.Parameters { return l.grid.At(index) }
+func (l *Lattice) At(index uint64) *trellisv1.Parameters {
+	its := l.gridOf(index)
+	return its.grid.At(index - its.first())
+}
 
 // Run returns a new message of the run at a place, PENDING, as grid.Expand makes it. Its values are shared with others,
 // and must not be changed.
 func (l *Lattice) Run(place uint32) *trellisv1.Run {
-	milestones, indexes := l.runs.trials(l.rankOf(place))
+	milestones, indexes := l.Milestones(place)
 	first := slices.Min(indexes)
-	parameters := l.grid.At(first)
+	parameters := l.At(first)
 	id := l.identity.ID(parameters)
 	parameters.MaxEpochs = milestones[len(milestones)-1]
 	return &trellisv1.Run{
@@ -148,6 +164,9 @@ func (l *Lattice) Indexes(place uint32) []uint64 {
 
 // Milestones returns the milestones of the run at a place, and the indexes of its trials.
 func (l *Lattice) Milestones(place uint32) (milestones []uint32, indexes []uint64) {
+	if l.earlier != nil {
+		return l.earlier.trials(l, place)
+	}
 	return l.runs.trials(l.rankOf(place))
 }
 
@@ -155,6 +174,9 @@ func (l *Lattice) Milestones(place uint32) (milestones []uint32, indexes []uint6
 // if there is no such trial: where leaves the point out, an earlier grid of the union has it, or it is beyond the
 // budget.
 func (l *Lattice) Find(index uint64) (place, milestone uint32, ok bool) {
+	if l.earlier != nil {
+		return l.earlier.find(l, index)
+	}
 	if index >= l.grid.Size() {
 		return 0, 0, false
 	}
@@ -168,10 +190,19 @@ func (l *Lattice) Find(index uint64) (place, milestone uint32, ok bool) {
 
 // From returns the lowest index of a trial at or after an index. ok is false if there is none.
 func (l *Lattice) From(index uint64) (_ uint64, ok bool) {
-	if index >= l.grid.Size() {
+	if index >= l.Indices() {
 		return 0, false
 	}
-	if l.whole {
+	if l.earlier != nil && index < l.earlier.offset {
+		if index, ok := l.earlier.Lattice.From(index); ok {
+			return index, true
+		}
+		index = l.earlier.offset
+	}
+	if l.earlier != nil && !l.sparse {
+		return l.earlier.from(l, index)
+	}
+	if l.earlier == nil && l.whole {
 		return l.runs.from(index)
 	}
 	kept := l.kept()
@@ -182,11 +213,20 @@ func (l *Lattice) From(index uint64) (_ uint64, ok bool) {
 	return kept[at], true
 }
 
-// keptIndexes lists the indexes of the trials within the budget, of which there are at most grid.MaxTrials.
+// keptIndexes lists the indexes of the trials of the grid that are within the budget, of which there are at most
+// grid.MaxTrials. Those of earlier grids are not among them.
 func (l *Lattice) keptIndexes() []uint64 {
-	kept := make([]uint64, 0, l.within.trials)
-	for place := range l.Runs() {
-		kept = append(kept, l.Indexes(place)...)
+	first, trials := uint32(0), l.within.trials
+	if l.earlier != nil && !l.earlier.lengthened {
+		first, trials = l.earlier.Runs(), trials-l.earlier.Trials()
+	}
+	kept := make([]uint64, 0, trials)
+	for place := first; place < l.Runs(); place++ {
+		for _, index := range l.Indexes(place) {
+			if index >= l.first() {
+				kept = append(kept, index)
+			}
+		}
 	}
 	slices.Sort(kept)
 	return kept
@@ -195,13 +235,26 @@ func (l *Lattice) keptIndexes() []uint64 {
 // PlaceOf returns the place of the run that trains a point, which may come from another study: of the run with the same
 // id. max_epochs is ignored unless runs depend on it.
 func (l *Lattice) PlaceOf(point *trellisv1.Parameters) (place uint32, ok bool) {
+	if l.earlier != nil {
+		if place, ok := l.earlier.PlaceOf(point); ok {
+			return place, true
+		}
+	}
+	if rank, ok := l.ownRank(point); ok {
+		return l.placeOf(rank)
+	}
+	return 0, false
+}
+
+// ownRank returns the rank, in this grid, of the run that trains a point.
+func (l *Lattice) ownRank(point *trellisv1.Parameters) (rank uint64, ok bool) {
 	for k := range l.grid.Products() {
 		rest, ok := l.grid.RunIn(k, point)
 		if !ok {
 			continue
 		}
 		if rank, ok := l.runs.rank(k, rest); ok {
-			return l.placeOf(rank)
+			return rank, true
 		}
 	}
 	return 0, false
@@ -211,6 +264,9 @@ func (l *Lattice) PlaceOf(point *trellisv1.Parameters) (place uint32, ok bool) {
 func (l *Lattice) rankOf(place uint32) uint64 {
 	if uint64(place) >= l.within.runs {
 		panic("lattice: place out of range")
+	}
+	if l.earlier != nil {
+		return l.earlier.rankOf(l, place)
 	}
 	if l.shuffled == nil {
 		return uint64(place)
@@ -222,6 +278,11 @@ func (l *Lattice) rankOf(place uint32) uint64 {
 func (l *Lattice) placeOf(rank uint64) (place uint32, ok bool) {
 	if l.shuffled != nil {
 		rank = l.shuffled.place(rank)
+	}
+	if l.earlier != nil {
+		if rank, ok = l.earlier.placeOf(rank); !ok {
+			return 0, false
+		}
 	}
 	if rank >= l.within.runs {
 		return 0, false
