@@ -217,6 +217,13 @@ func (m stateMachine) extendStudy(
 			return 0, fmt.Errorf("extend study %s, which replaced an earlier study of that name: %w",
 				study.GetName(), results.ErrStudyChanged)
 		}
+		if command.GetIndexed() && command.GetSpec() != nil {
+			extension.Indexed = true
+			if trials, err = m.store.ExtendStudy(index, now, command.GetStudy(), extension); !errors.Is(err, results.ErrNotIndexed) {
+				return trials, err
+			}
+			extension.Indexed = false
+		}
 		if command.GetSpec() == nil || proto.Equal(command.GetSpec().GetBudget(), study.GetSpec().GetBudget()) {
 			// What a larger budget allows follows from the spec.
 			extension.Trials, extension.Runs, extension.NextIndices, err = grid.ExpandExtension(study, command)

@@ -116,9 +116,7 @@ func TestARaisedBudgetGoesOn(t *testing.T) {
 		h.refusedToExtend(raise(&trellisv1.Budget{Trials: 2}), codes.InvalidArgument, "already has this budget")
 		h.refusedToExtend(raise(&trellisv1.Budget{Epochs: 9}), codes.InvalidArgument, "does not limit epochs so far")
 		h.refusedToExtend(&trellisv1.ExtendStudyRequest{Study: "s", Seeds: someIntegers(2)}, codes.InvalidArgument,
-			"or train the whole grid first: trellis extend s --budget none")
-		h.refusedToExtend(&trellisv1.ExtendStudyRequest{Study: "s", Seeds: someIntegers(2), DropBudget: true},
-			codes.InvalidArgument, "extend the study twice")
+			"the budget of 2 trials is used up")
 		if study = h.extend(raise(&trellisv1.Budget{Trials: 3}), 1); len(study.GetEarlierSpecs()) != 1 ||
 			study.GetEarlierSpecs()[0].GetBudget().GetTrials() != 2 {
 			t.Errorf("the raised study is %v", study)
@@ -138,6 +136,45 @@ func TestARaisedBudgetGoesOn(t *testing.T) {
 		if study = h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
 			study.GetProgress().GetTrialsSucceeded() != 10 {
 			t.Errorf("in the end: %v", study)
+		}
+	})
+}
+
+// TestASampleGetsALargerGrid: values that are added to a grid of which a budget allows a part make room for other points,
+// and the order goes on there.
+func TestASampleGetsALargerGrid(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		spec := syntheticSpec("s", []uint32{4, 5, 6, 7, 8}, []uint32{1})
+		spec.Order = trellisv1.Order_ORDER_RANDOM
+		spec.Budget = &trellisv1.Budget{Trials: 3}
+		h.create(spec)
+		w := h.connect("w", 1)
+		for range 3 {
+			w.train(w.assignment())
+		}
+		study := h.extend(&trellisv1.ExtendStudyRequest{
+			Study: "s", Seeds: someIntegers(2, 3), Budget: &trellisv1.Budget{Trials: 8},
+		}, 5)
+		if study.GetGridTrials() != 15 || study.GetProgress().GetTrials() != 8 ||
+			study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING {
+			t.Errorf("the extended study is %v", study)
+		}
+		for range 5 {
+			w.train(w.assignment())
+		}
+		h.refusedToExtend(&trellisv1.ExtendStudyRequest{
+			Study: "s", Axes: map[string]*trellisv1.Axis{"max_epochs": someIntegers(9)}, Budget: &trellisv1.Budget{Trials: 10},
+		}, codes.InvalidArgument, "would have 16 trials, and the budget allows 10: raise it too, with --budget trials=16")
+		h.extend(&trellisv1.ExtendStudyRequest{Study: "s", DropBudget: true}, 7)
+		for range 7 {
+			w.train(w.assignment())
+		}
+		points := map[string]bool{}
+		for _, trial := range h.listed("s") {
+			points[trial.GetParameters().String()] = trial.GetState() == trellisv1.TrialState_TRIAL_STATE_SUCCEEDED
+		}
+		if study = h.study("s"); len(points) != 15 || study.GetProgress().GetTrialsSucceeded() != 15 || study.GetGridTrials() != 0 {
+			t.Errorf("in the end, %d points: %v", len(points), study)
 		}
 	})
 }

@@ -39,7 +39,7 @@ func (c *change) raiseBudget(study *trellisv1.Study, extension Extension) (trial
 		return 0, err
 	}
 	if !study.Indexed || len(extension.Runs)+len(extension.Trials) > 0 ||
-		!grid.Extends(extension.Spec, study.Spec) {
+		!grid.OnlyRaises(extension.Spec, study.Spec) {
 		return 0, fmt.Errorf("only its budget may be raised: %w", ErrInvalid)
 	}
 	study = c.studies.edit(study)
@@ -86,19 +86,61 @@ func (c *change) raiseBudget(study *trellisv1.Study, extension Extension) (trial
 	return trials, c.shareTouched(now)
 }
 
-// growBase gives a study the catalog now, which has more runs that follow from the spec than the catalog before.
+// growBase gives a study the catalog now, which has more runs that follow from the specs than the catalog before, or more
+// trials of these.
 func (c *change) growBase(study *trellisv1.Study, before, now *catalog.Catalog) error {
+	longer, err := c.lengthenedIn(before, now)
+	if err != nil {
+		return err
+	}
 	if err := c.sections.replace(now); err != nil {
 		return err
 	}
 	runs, trials, epochs := before.Cost()
 	allRuns, allTrials, allEpochs := now.Cost()
+	for _, its := range longer {
+		// What they get is counted when they are lengthened.
+		was := its.run()
+		trials += uint64(len(its.longer.Milestones) - len(was.Milestones))
+		epochs += uint64(its.longer.Parameters.MaxEpochs - was.Parameters.MaxEpochs)
+	}
 	more := trajectory.Untouched(allRuns-runs, allTrials-trials, allEpochs-epochs, study.Untouched)
 	trajectory.AddUntouched(study.Progress, more, 1)
 	if err := c.growSection(now, before.BaseRuns()); err != nil {
 		return err
 	}
+	for _, its := range longer {
+		if err := c.lengthen(its.handle, its.longer); err != nil {
+			return fmt.Errorf("lengthen run %s: %w", its.longer.Id, err)
+		}
+	}
 	return c.relate(study, now)
+}
+
+// lengthening is a run, and the same with more milestones, but for its state.
+type lengthening struct {
+	handle
+	longer *trellisv1.Run
+}
+
+// lengthenedIn returns the touched runs that have more trials by the catalog now than by the one before.
+func (c *change) lengthenedIn(before, now *catalog.Catalog) (longer []lengthening, err error) {
+	if !now.Base.Lengthens() {
+		return nil, nil
+	}
+	touched, err := c.sections.touched(before)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range touched {
+		if place := h.number*sectionSize + uint32(h.slot); now.InBase(place) {
+			milestones, _ := now.MilestonesAt(place)
+			if run := withMilestones(h.run(), milestones); run != nil {
+				longer = append(longer, lengthening{h, run})
+			}
+		}
+	}
+	return longer, nil
 }
 
 // growSection adds the untouched runs from a place on to the section that has those before it, as far as they belong to

@@ -12,6 +12,7 @@ import (
 	"trellis/results/auditing"
 	"trellis/results/catalog"
 	"trellis/results/grid"
+	"trellis/results/lattice"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -29,6 +30,8 @@ type Extension struct {
 	// other milestones, the new milestones are added to it. New runs that are spared are not pruned.
 	Runs   []*trellisv1.Run
 	Trials []*trellisv1.Trial
+	// Indexed says that what Spec adds follows from it: Runs, Trials and NextIndices are ignored.
+	Indexed bool
 	// Settled says that nothing is left to settle.
 	Settled bool
 	// MaxTrials is the maximum number of trials after the extension. 0: no limit.
@@ -48,6 +51,11 @@ type Extension struct {
 // A spec with another budget than the study's raises that: the study then has all runs that it would have if it had
 // been created with the new one. Nothing else of the spec may differ, and the extension has no runs of its own. Runs
 // that were canceled because the time of the budget was over become PENDING again, if the new one allows more time.
+//
+// An indexed extension has the runs and trials of a larger grid, in the same order and with the same indexes as one that
+// lists them, and its budget may be larger too. If the budget leaves out a part of the grid, the new runs are the next ones
+// in the spec's order of the larger grid, without those that the study has, as far as the budget goes. It fails with
+// ErrNotIndexed if runs or trials of the study are listed, or if those that have no row have ended.
 //
 // ExtendStudy returns how many trials were added. It fails with ErrNotFound, with ErrIllegalMove if the study is
 // CANCELED, and with ErrStudyChanged if the study's indices differ from the extension's, because it has been extended
@@ -72,6 +80,9 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 	if study.Indices != extension.Indices {
 		return 0, fmt.Errorf("its next trial is now %d, not %d: %w", study.Indices, extension.Indices,
 			ErrStudyChanged)
+	}
+	if extension.Indexed && extension.Spec != nil && !grid.OnlyRaises(extension.Spec, study.Spec) {
+		return c.extendByIndex(study, extension)
 	}
 	if raisesBudget(study, extension) {
 		return c.raiseBudget(study, extension)
@@ -100,6 +111,73 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 		return 0, nil
 	}
 	return trials, c.grow(study, g)
+}
+
+// ErrNotIndexed says that what an extension adds has to be listed.
+var ErrNotIndexed = lattice.ErrNotIndexed
+
+// extendByIndex adds what follows from a larger spec.
+func (c *change) extendByIndex(study *trellisv1.Study, extension Extension) (trials uint64, err error) {
+	if _, err := lifecycle.Study.Next(study.State, lifecycle.Reopen); err != nil {
+		return 0, err
+	}
+	its, err := c.sections.catalog(study.Name)
+	if err != nil {
+		return 0, err
+	}
+	if !its.ListsNothing() {
+		return 0, ErrNotIndexed
+	}
+	if !grid.Extends(extension.Spec, study.Spec) {
+		return 0, fmt.Errorf("its spec does not have all that the study has: %w", ErrInvalid)
+	}
+	raises := raisesBudget(study, extension)
+	study = c.studies.edit(study)
+	replaceSpec(study, proto.CloneOf(extension.Spec), extension.KeepDifference)
+	study.Extensions = append(slices.Clip(study.Extensions), &trellisv1.GridExtension{
+		FirstIndex: study.Indices, Specs: uint32(grid.Extensions(study)),
+	})
+	if raises && !TimeIsOver(study, c.now.AsTime()) {
+		if _, err = c.reopenRuns(study); err != nil {
+			return 0, err
+		}
+	}
+	if study.Untouched != nil {
+		return 0, ErrNotIndexed
+	}
+	if its, err = c.sections.catalog(study.Name); err != nil {
+		return 0, err
+	}
+	base, err := newBase(study)
+	if err != nil {
+		return 0, err
+	}
+	now := its.Raised(base)
+	trials = now.Trials() - its.Trials()
+	if err := checkAdded(trials, now.Trials(), extension); err != nil {
+		return 0, err
+	}
+	study.Indices, study.Settled, study.GridTrials = base.Indices(), extension.Settled, gridTrials(base)
+	if err := c.growBase(study, its, now); err != nil {
+		return 0, err
+	}
+	if err := c.reopen(study); err != nil {
+		return 0, err
+	}
+	return trials, c.shareTouched(now)
+}
+
+// checkAdded returns an error if an extension adds no trials, or too many.
+func checkAdded(trials, all uint64, extension Extension) error {
+	switch {
+	case trials == 0 && grid.Sampled(extension.Spec):
+		return fmt.Errorf("it adds nothing: the budget allows no more trials, so raise it too: %w", ErrInvalid)
+	case trials == 0:
+		return fmt.Errorf("it adds nothing: the study already has all of these trials: %w", ErrInvalid)
+	case all > extension.MaxTrials && extension.MaxTrials > 0:
+		return fmt.Errorf("it would have %d trials, but at most %d are allowed: %w", all, extension.MaxTrials, ErrInvalid)
+	}
+	return nil
 }
 
 // replaceSpec gives a study its next spec, and keeps the one that it had.

@@ -2,6 +2,7 @@ package results
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -375,10 +376,23 @@ func (p *pair) extend(t *rapid.T) {
 		t.Skip("no such study")
 	}
 	command := &trellisv1.ExtendStudyCommand{Study: name, Indices: study.Indices}
-	if rapid.Bool().Draw(t, "values") && !grid.Sampled(study.Spec) {
+	if rapid.Bool().Draw(t, "values") && (p.shuffled || !grid.Sampled(study.Spec)) {
 		spec := proto.CloneOf(study.Spec)
-		axis := rapid.SampledFrom([]string{"max_epochs", "latent_dim"}).Draw(t, "axis")
+		axis := rapid.SampledFrom([]string{"max_epochs", "latent_dim", "seeds"}).Draw(t, "axis")
+		if values := spec.Seeds.GetIntegers(); axis == "seeds" {
+			if more := rapid.Int64Range(1, 5).Draw(t, "seed"); !slices.Contains(values, more) {
+				spec.Seeds = &trellisv1.Axis{Integers: append(slices.Clone(values), more)}
+			}
+		}
+		if grid.Sampled(spec) && rapid.Bool().Draw(t, "with a budget") {
+			if spec.Budget.Trials += rapid.Uint64Range(1, 20).Draw(t, "trials"); rapid.IntRange(0, 5).Draw(t, "drop") == 0 {
+				spec.Budget = nil
+			}
+		}
 		for _, g := range spec.Grid {
+			if axis == "seeds" {
+				break
+			}
 			values := g.Axes[axis].GetIntegers()
 			if more := rapid.Int64Range(1, 7).Draw(t, "value"); !slices.Contains(values, more) {
 				g.Axes[axis] = &trellisv1.Axis{Integers: append(slices.Clone(values), more)}
@@ -396,9 +410,22 @@ func (p *pair) extend(t *rapid.T) {
 		}}
 	}
 	settled := study.Spec.Settle != nil && rapid.Bool().Draw(t, "settled")
-	trials, runs, next, err := grid.ExpandExtension(study, command)
-	ok(p.tb, err)
+	trials, runs, next, refused := grid.ExpandExtension(study, command)
+	if !grid.Sampled(study.Spec) {
+		ok(p.tb, refused)
+	}
 	p.both("extend", func(s *Store) error {
+		if command.Spec != nil && (p.shuffled || s != p.listed) {
+			_, err := s.ExtendStudy(p.index, at(p.index), name, Extension{
+				Indices: study.Indices, Spec: command.Spec, KeepDifference: true, Settled: settled, Indexed: true,
+			})
+			if !errors.Is(err, ErrNotIndexed) {
+				return err
+			}
+		}
+		if refused != nil {
+			return refused
+		}
 		_, err := s.ExtendStudy(p.index, at(p.index), name, Extension{
 			Indices: study.Indices, NextIndices: next, Spec: command.Spec, KeepDifference: true, Runs: runs, Trials: trials,
 			Settled: settled,
@@ -477,6 +504,7 @@ func (p *pair) answers(t *rapid.T, s *Store) (texts []string) {
 		case *trellisv1.Study:
 			m = copyStudy(m)
 			m.Indexed, m.Untouched, m.GridTrials, m.SpecHistory, m.EarlierSpecs = false, nil, 0, nil, nil
+			m.Extensions, m.Sharing = nil, nil
 			message = m
 		case *trellisv1.Run:
 			m = trajectory.CopyRun(m)

@@ -71,17 +71,38 @@ func (c *change) createStudy(study *trellisv1.Study) error {
 	return c.shareTouched(its)
 }
 
-// newBase returns what follows from the spec that a study was created with, within the budget that it has now.
+// newBase returns what follows from the specs of a study: that which it was created with, and those of its extensions by
+// index, within the budget that it has now.
 func newBase(study *trellisv1.Study) (*catalog.Base, error) {
+	specs := append(grid.EarlierSpecs(study), study.Spec)
+	for i, extension := range study.Extensions {
+		if n := extension.Specs; n == 0 || int(n) >= len(specs) || i > 0 && n <= study.Extensions[i-1].Specs {
+			return nil, fmt.Errorf("its extension %d has spec %d of %d: %w", i+1, n, len(specs), ErrInvalid)
+		}
+	}
+	// A grid that has been extended keeps the runs that it had then: those within the budget of the spec before.
+	budgetOf := func(extensions int) *trellisv1.Budget {
+		if extensions == len(study.Extensions) {
+			return study.Spec.GetBudget()
+		}
+		return specs[study.Extensions[extensions].Specs-1].GetBudget()
+	}
 	as := study
-	if earlier := grid.EarlierSpecs(study); len(earlier) > 0 {
+	if len(specs) > 1 {
 		as = copyStudy(study)
-		as.Spec = proto.CloneOf(earlier[0])
-		as.Spec.Budget = study.Spec.GetBudget()
+		as.Spec = proto.CloneOf(specs[0])
+		as.Spec.Budget = budgetOf(0)
 	}
 	its, err := lattice.New(as)
 	if err != nil {
 		return nil, err
+	}
+	for i, extension := range study.Extensions {
+		spec := specs[extension.Specs]
+		ordered := grid.Sampled(spec) || !its.Whole()
+		if its, err = its.Extended(spec, extension.FirstIndex, budgetOf(i+1), ordered); err != nil {
+			return nil, err
+		}
 	}
 	return catalog.NewBase(study, its), nil
 }
@@ -396,7 +417,8 @@ func copyStudy(s *trellisv1.Study) *trellisv1.Study {
 		Numerics: s.Numerics, Fresh: s.Fresh, EarlierSpecs: s.EarlierSpecs, Indices: s.Indices, Settled: s.Settled,
 		Forecast: s.Forecast, Pretrained: s.Pretrained, WaitingFor: s.WaitingFor, Suspects: s.Suspects,
 		SpecHistory: s.SpecHistory, Creator: s.Creator, Refuted: s.Refuted,
-		Indexed: s.Indexed, Untouched: s.Untouched, GridTrials: s.GridTrials,
+		Indexed: s.Indexed, Untouched: s.Untouched, GridTrials: s.GridTrials, Extensions: s.Extensions,
+		Sharing: s.Sharing,
 	}
 }
 

@@ -34,12 +34,16 @@ Only what is missing is trained: more epochs continue from the last epoch of the
 bit those of a study that had the values, or the budget, from the start.
 
 A larger budget of trials or epochs goes on where the study ended, in its order. More time lets runs begin that were not
-trained because the time was over. What --budget does not name stays as it is; --budget none trains the whole grid.`,
+trained because the time was over. What --budget does not name stays as it is; --budget none trains the whole grid.
+
+A grid of which the budget trains a part takes values together with a larger budget: the order goes on over the larger
+grid, without what was trained.`,
 		Example: `  trellis extend paper --max-epochs 200
   trellis extend paper --seeds 2,3,4,5 --watch
   trellis extend paper --latent-dim 64,128 --learning-rate 3e-3
   trellis extend denoising --add noise=0.2,0.4
-  trellis extend search --budget trials=1000,time=12h`,
+  trellis extend search --budget trials=1000,time=12h
+  trellis extend search --add lr=0.3 --budget trials=2000`,
 		Args: cli.Operands("STUDY"),
 	}
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)

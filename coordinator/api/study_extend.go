@@ -95,6 +95,7 @@ func (s studyService) proposeExtension(ctx context.Context, study *trellisv1.Stu
 	return s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{
 		ExtendStudy: &trellisv1.ExtendStudyCommand{
 			Study: study.GetName(), Indices: study.GetIndices(), Spec: spec, KeepDifference: true,
+			Indexed: true,
 		},
 	}})
 }
@@ -125,6 +126,11 @@ func (s studyService) extendedSpec(
 	}
 	if err := timeLeft(study, spec); err != nil {
 		return nil, err
+	}
+	budget, has := spec.GetBudget().GetTrials(), study.GetProgress().GetTrials()
+	if study.GetGridTrials() > 0 && budget > 0 && budget <= has && !grid.OnlyRaises(spec, study.GetSpec()) {
+		return nil, status.Errorf(codes.InvalidArgument, "adds nothing: the budget of %d trials is used up, so that the larger "+
+			"grid has no more trials: raise it too, for example with --budget trials=%d", budget, 2*has)
 	}
 	return spec, nil
 }

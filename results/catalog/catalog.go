@@ -218,6 +218,11 @@ func (c *Catalog) PlaceOf(run *trellisv1.Run) uint32 {
 	return run.Place
 }
 
+// ListsNothing says whether all runs and trials follow from the study's specs.
+func (c *Catalog) ListsNothing() bool {
+	return c.Base != nil && len(c.places) == 0 && len(c.listed) == 0
+}
+
 // Lists says whether the run with an id is listed.
 func (c *Catalog) Lists(id string) bool {
 	_, listed := c.places[id]
@@ -364,14 +369,15 @@ func (c *Catalog) Unsealed(place uint32, data []byte) (*trajectory.Trajectory, e
 	run := c.Base.Run(place)
 	run.Study = c.Study
 	return trajectory.Unseal(data, run, c.Base.Terms, func(milestones []uint32) []uint64 {
-		its, more := c.lengthened[place]
-		if !more {
-			return c.Base.Indexes(place)
+		all, its := c.MilestonesAt(place)
+		if len(all) == len(milestones) {
+			return its
 		}
+		// It was sealed before the run got more.
 		indexes := make([]uint64, 0, len(milestones))
-		for i, milestone := range its.milestones {
+		for i, milestone := range all {
 			if _, has := slices.BinarySearch(milestones, milestone); has {
-				indexes = append(indexes, its.indexes[i])
+				indexes = append(indexes, its[i])
 			}
 		}
 		return indexes

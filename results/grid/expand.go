@@ -65,7 +65,8 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 		spec = command.GetSpec()
 		if Sampled(spec) {
 			return nil, nil, 0, Refuse("budget.values",
-				"the budget leaves out a part of the grid, and no values can be added to such a grid", "budget")
+				"no values can be added to this grid: the budget leaves out a part of it, and the study has points besides it, "+
+					"or runs that were given up before they began", "budget")
 		}
 	}
 	g, err := New(spec)

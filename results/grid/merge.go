@@ -163,15 +163,25 @@ func extended(a, more *trellisv1.Axis) *trellisv1.Axis {
 }
 
 // Extends says whether Merge could have made the spec all from some: every axis has all values of the other, in every
-// grid, or the budget allows all that the other does, and nothing else differs.
+// grid, the budget allows all that the other does, and nothing else differs.
 func Extends(all, some *trellisv1.StudySpec) bool {
 	all, some = WithDefaults(all), WithDefaults(some)
-	if !proto.Equal(all.Budget, some.Budget) || Sampled(some) {
-		raised := allows(all.Budget, some.Budget)
-		all.Budget = some.Budget
-		return raised && extends(some, all) && extends(all, some)
+	if !allows(all.Budget, some.Budget) {
+		return false
 	}
+	all.Budget = some.Budget
 	return extends(all, some)
+}
+
+// OnlyRaises says whether two specs differ in nothing but their budgets, and that of all allows all that the other does.
+func OnlyRaises(all, some *trellisv1.StudySpec) bool {
+	return Extends(all, some) && Extends(withBudget(some, all), all)
+}
+
+func withBudget(spec, of *trellisv1.StudySpec) *trellisv1.StudySpec {
+	spec = proto.CloneOf(spec)
+	spec.Budget = of.GetBudget()
+	return spec
 }
 
 // extends is Extends for specs with defaults and equal budgets.
@@ -215,20 +225,11 @@ func allows(budget, other *trellisv1.Budget) bool {
 
 // raiseBudget gives a spec the budget that a request asks for, or refuses it.
 func raiseBudget(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
-	b, values := builder{}, len(request.GetAxes()) > 0 || request.GetSeeds() != nil
+	b := builder{}
 	wanted, has := request.GetBudget(), spec.GetBudget()
 	switch asks := wanted != nil || request.GetDropBudget(); {
-	case !asks && values && Sampled(spec):
-		unless := ""
-		if points, err := New(spec); err == nil && points.Size() <= MaxTrials {
-			unless = fmt.Sprintf(", or train the whole grid first: trellis extend %s --budget none", spec.GetName())
-		}
-		b.refuse("budget.values", "the budget leaves out a part of the grid, and no values can be added to such a "+
-			"grid: submit a new study, which uses what this one has trained"+unless, "budget")
 	case !asks:
 		return nil
-	case values:
-		b.refuse("budget.values", "a budget can't be raised together with new values: extend the study twice", "budget")
 	case wanted != nil && request.GetDropBudget():
 		b.refuse("budget.dropped", "a budget can be raised or dropped, not both", "budget")
 	case has == nil:

@@ -358,12 +358,18 @@ func TestBudgetsAreRaised(t *testing.T) {
 	}
 	longer := of(budget(6, 0, 0))
 	longer.Seeds = trellisv1.AxisOf(1, 2)
-	if Extends(longer, of(budget(5, 0, 0))) {
-		t.Error("a larger budget may come with more seeds")
+	if before := of(budget(5, 0, 0)); !Extends(longer, before) || OnlyRaises(longer, before) {
+		t.Error("a larger budget may not come with more seeds, or is said to come alone")
+	}
+	if before := of(budget(7, 0, 0)); Extends(longer, before) || OnlyRaises(longer, before) {
+		t.Error("a smaller budget may come with more seeds")
 	}
 	longer.Budget = budget(5, 0, 0)
-	if Extends(longer, of(budget(5, 0, 0))) {
-		t.Error("a sample may get more seeds")
+	if before := of(budget(5, 0, 0)); !Extends(longer, before) || OnlyRaises(longer, before) || !OnlyRaises(before, before) {
+		t.Error("a sample may not get more seeds, or they are said to be none")
+	}
+	if before := of(budget(5, 0, 0)); !OnlyRaises(of(budget(6, 0, 0)), before) || OnlyRaises(before, longer) {
+		t.Error("a larger budget alone is not told apart")
 	}
 	difference := Difference(of(budget(5, 0, 0)), of(budget(6, 0, 0)))
 	if difference.Whole != nil || !proto.Equal(Before(of(budget(6, 0, 0)), difference), of(budget(5, 0, 0))) {

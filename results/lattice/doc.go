@@ -12,4 +12,8 @@
 //
 // A random order is a permutation of the places of the order in which the grid is written, which is computed for each
 // place. A budget cuts the order off.
+//
+// An extension makes a lattice larger: runs keep their places, trials their indexes, and what is new comes after them. Which
+// runs of the larger grid are new follows by arithmetic where both grids do, no budget has left out a part, and the new runs
+// come in the order of their lengths. Otherwise the positions of the runs that the study had are listed, in 8 bytes for each.
 package lattice

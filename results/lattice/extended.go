@@ -2,6 +2,7 @@ package lattice
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -61,6 +62,9 @@ func (l *Lattice) Extended(
 	e, equal, err := readSpec(l.study, its)
 	if err != nil {
 		return nil, err
+	}
+	if offset < l.Indices() || offset+e.grid.Size() < offset {
+		return nil, fmt.Errorf("the indexes of an extension begin at %d: %w", offset, ErrNotIndexed)
 	}
 	e.earlier = &earlier{Lattice: l, offset: offset, lengthened: e.mayLengthen(l)}
 	if e.earlier.had, err = e.hadOf(l); err != nil {

@@ -124,6 +124,12 @@ func (l *Lattice) Trials() uint64 { return l.within.trials }
 // AllTrials returns the number of trials of the whole grid, whatever the budget.
 func (l *Lattice) AllTrials() uint64 { return l.all.trials }
 
+// Whole says whether the study has all runs of its grid: no budget leaves any out.
+func (l *Lattice) Whole() bool { return l.whole }
+
+// Lengthens says whether the last extension may have given trials to runs that the study had.
+func (l *Lattice) Lengthens() bool { return l.earlier != nil && l.earlier.lengthened }
+
 // Epochs returns the number of epochs of all runs if none of them stops early.
 func (l *Lattice) Epochs() uint64 { return l.within.epochs }
 
