@@ -111,6 +111,9 @@ func (m stateMachine) change(
 		return counted(m.store.RetryStudy(index, now, rules, change.RetryStudy.GetStudy(), change.RetryStudy.GetPruned()))
 	case *trellisv1.Command_EndTimeBudget:
 		return m.store.EndTimeBudget(index, now, change.EndTimeBudget.GetStudy(), change.EndTimeBudget.GetCreateIndex())
+	case *trellisv1.Command_ShareRuns:
+		its := change.ShareRuns
+		return m.store.ShareRuns(index, now, its.GetStudy(), its.GetCreateIndex(), its.GetNextSection())
 	case *trellisv1.Command_CreateToken:
 		return m.store.CreateToken(index, now, change.CreateToken.GetToken())
 	case *trellisv1.Command_RevokeToken:
@@ -159,6 +162,8 @@ func studyOf(command *trellisv1.Command) string {
 		return change.RetryStudy.GetStudy()
 	case *trellisv1.Command_EndTimeBudget:
 		return change.EndTimeBudget.GetStudy()
+	case *trellisv1.Command_ShareRuns:
+		return change.ShareRuns.GetStudy()
 	}
 	return ""
 }
@@ -188,6 +193,9 @@ func (m stateMachine) createStudy(
 		Name: spec.GetName(), Spec: spec, DataSet: command.GetDataSet(), Numerics: command.GetNumerics(),
 		Fresh: command.GetFresh(), Pretrained: command.GetPretrained(), Creator: creator,
 	}
+	if command.GetSharesInParts() {
+		study.Sharing = &trellisv1.Sharing{}
+	}
 	if command.GetIndexed() {
 		return m.store.CreateStudy(index, now, study)
 	}
@@ -209,7 +217,7 @@ func (m stateMachine) extendStudy(
 	extension := results.Extension{
 		Indices: command.GetIndices(), NextIndices: command.GetIndices(),
 		Spec: command.GetSpec(), KeepDifference: command.GetKeepDifference(), Settled: command.GetSettled(),
-		MaxTrials: grid.MaxTrials,
+		MaxTrials: grid.MaxTrials, SharesInParts: command.GetSharesInParts(),
 	}
 	// Expanding takes a while, and is useless if the store will refuse the extension.
 	if study.GetIndices() == command.GetIndices() && study.GetState() != trellisv1.StudyState_STUDY_STATE_CANCELED {

@@ -83,7 +83,11 @@ func (c *change) raiseBudget(study *trellisv1.Study, extension Extension) (trial
 		return 0, err
 	}
 	study.Settled = false
-	return trials, c.shareTouched(now)
+	from := its.BaseRuns()
+	if begins {
+		from = 0
+	}
+	return trials, c.shareTouched(now, from, extension.SharesInParts)
 }
 
 // growBase gives a study the catalog now, which has more runs that follow from the specs than the catalog before, or more

@@ -116,7 +116,9 @@ func (c *change) setUntouched(study *trellisv1.Study, untouched *trellisv1.Untou
 	if err := c.sections.replace(its); err != nil {
 		return err
 	}
-	study.Untouched = untouched
+	if study.Untouched = untouched; untouched != nil {
+		study.Sharing = nil // Nobody trains them.
+	}
 	sections, err := c.sectionsOf(study.Name)
 	if err != nil {
 		return err

@@ -32,6 +32,8 @@ type Extension struct {
 	Trials []*trellisv1.Trial
 	// Indexed says that what Spec adds follows from it: Runs, Trials and NextIndices are ignored.
 	Indexed bool
+	// SharesInParts says that what other studies have trained of the new runs may be copied later: see ShareRuns.
+	SharesInParts bool
 	// Settled says that nothing is left to settle.
 	Settled bool
 	// MaxTrials is the maximum number of trials after the extension. 0: no limit.
@@ -131,15 +133,19 @@ func (c *change) extendByIndex(study *trellisv1.Study, extension Extension) (tri
 	if !grid.Extends(extension.Spec, study.Spec) {
 		return 0, fmt.Errorf("its spec does not have all that the study has: %w", ErrInvalid)
 	}
-	raises := raisesBudget(study, extension)
+	raises, from := raisesBudget(study, extension), its.BaseRuns()
 	study = c.studies.edit(study)
 	replaceSpec(study, proto.CloneOf(extension.Spec), extension.KeepDifference)
 	study.Extensions = append(slices.Clip(study.Extensions), &trellisv1.GridExtension{
 		FirstIndex: study.Indices, Specs: uint32(grid.Extensions(study)),
 	})
 	if raises && !TimeIsOver(study, c.now.AsTime()) {
-		if _, err = c.reopenRuns(study); err != nil {
+		begins, err := c.reopenRuns(study)
+		if err != nil {
 			return 0, err
+		}
+		if begins {
+			from = 0
 		}
 	}
 	if study.Untouched != nil {
@@ -164,7 +170,7 @@ func (c *change) extendByIndex(study *trellisv1.Study, extension Extension) (tri
 	if err := c.reopen(study); err != nil {
 		return 0, err
 	}
-	return trials, c.shareTouched(now)
+	return trials, c.shareTouched(now, from, extension.SharesInParts)
 }
 
 // checkAdded returns an error if an extension adds no trials, or too many.

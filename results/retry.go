@@ -103,7 +103,7 @@ func (c *change) retryUntouched(study *trellisv1.Study) (runs uint64, err error)
 	if err != nil {
 		return 0, err
 	}
-	return runs, c.shareTouched(its)
+	return runs, c.shareTouched(its, 0, false)
 }
 
 // retry makes a run PENDING that has ended without results for all of its trials.

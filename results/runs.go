@@ -78,6 +78,9 @@ func (c *change) grant(request *trellisv1.Grant, attempt uint64) error {
 	if auditable(run.run()) {
 		event = lifecycle.Audit
 	}
+	if awaitsSharing(study, run.catalog, run.number) && event == lifecycle.Grant {
+		return fmt.Errorf("what other studies have trained of it is not known yet: %w", ErrIllegalMove)
+	}
 	state, err := lifecycle.Run.Next(run.run().State, event)
 	if err != nil {
 		return err
@@ -260,7 +263,7 @@ func (s *Snapshot) nextRuns(ws memdb.WatchSet, n int, choice Choice) ([]*trellis
 	next, queue := []*trellisv1.Run(nil), newQueue(s.reader, ws)
 	for _, table := range []string{tableWaiting, tableDue} {
 		for _, study := range running {
-			if next, err = s.nextOf(ws, table, study.Name, next, n, queue, choice); err != nil || len(next) >= n {
+			if next, err = s.nextOf(ws, table, study, next, n, queue, choice); err != nil || len(next) >= n {
 				return next, err
 			}
 		}
@@ -270,23 +273,26 @@ func (s *Snapshot) nextRuns(ws memdb.WatchSet, n int, choice Choice) ([]*trellis
 
 // nextOf adds a study's runs in a table of runs that wait to those that are next, until there are n.
 func (s *Snapshot) nextOf(
-	ws memdb.WatchSet, table, study string, next []*trellisv1.Run, n int, queue *queue, choice Choice,
+	ws memdb.WatchSet, table string, study *trellisv1.Study, next []*trellisv1.Run, n int, queue *queue, choice Choice,
 ) ([]*trellisv1.Run, error) {
-	its, err := first[*relatives](s.reader, ws, tableRelatives, indexID, textKey(study))
+	its, err := first[*relatives](s.reader, ws, tableRelatives, indexID, textKey(study.Name))
 	if err != nil {
 		return nil, err
 	}
-	c, err := first[*catalog.Catalog](s.reader, ws, tableCatalogs, indexID, textKey(study))
+	c, err := first[*catalog.Catalog](s.reader, ws, tableCatalogs, indexID, textKey(study.Name))
 	if err != nil {
 		return nil, err
 	}
-	sections, err := s.waitingSections(ws, table, c)
+	sections, err := s.waitingSections(ws, table, c, study.Sharing)
 	if err != nil {
 		return nil, err
 	}
 	for section, runs := range sections {
-		if len(next) >= n || !choice.Study(study) {
+		if len(next) >= n || !choice.Study(study.Name) {
 			return next, nil
+		}
+		if table == tableWaiting && awaitsSharing(study, c, section.number) {
+			continue
 		}
 		for ; runs != 0 && len(next) < n; runs &= runs - 1 {
 			run := section.run(c, bits.TrailingZeros64(runs))
@@ -304,9 +310,9 @@ func (s *Snapshot) nextOf(
 }
 
 // waitingSections returns a study's sections with runs in a table of runs that wait, and which runs these are, in the order
-// of their places. Among them are those sections whose runs are all untouched.
+// of their places. Among them are those sections whose runs are all untouched, up to the one at which sharing is.
 func (s *Snapshot) waitingSections(
-	ws memdb.WatchSet, table string, c *catalog.Catalog,
+	ws memdb.WatchSet, table string, c *catalog.Catalog, sharing *trellisv1.Sharing,
 ) (iter.Seq2[*section, uint64], error) {
 	pending, err := scan[*waiting](s.reader, ws, table, indexID, textKey(c.Study))
 	if err != nil {
@@ -319,6 +325,9 @@ func (s *Snapshot) waitingSections(
 	next, end := uint32(0), uint32(0)
 	if table == tableWaiting && at != nil && c.Base.Untouched == nil {
 		next, end = at.number, (c.BaseRuns()+sectionSize-1)/sectionSize
+		if sharing != nil {
+			end = min(end, sharing.NextSection)
+		}
 	}
 	return func(yield func(*section, uint64) bool) {
 		untouched := func(until uint32) bool {
@@ -360,7 +369,7 @@ func (s *Snapshot) WaitingRuns(study string) (iter.Seq[*trellisv1.Run], error) {
 	}
 	var tables []iter.Seq2[*section, uint64]
 	for _, table := range []string{tableWaiting, tableDue} {
-		sections, err := s.waitingSections(nil, table, c)
+		sections, err := s.waitingSections(nil, table, c, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
@@ -56,11 +57,19 @@ func (c *change) share() error {
 	return nil
 }
 
+// sharedAtOnce is how much is done in one command, at most, to give a study what others have of its runs: a run that is
+// looked at counts once, and one that may learn something as often as it takes longer.
+var (
+	sharedAtOnce = 8192 // Tests set it to less.
+	learningRun  = 16
+)
+
 // shareTouched gives a study what others have of its untouched runs: those of it that others have, or those of others that it
-// has, whatever is less to look at.
-func (c *change) shareTouched(its *catalog.Catalog) error {
+// has, whatever is less to look at. If that is too much for a command, and the study may share in parts, the runs of the base
+// from a place on are shared by later commands.
+func (c *change) shareTouched(its *catalog.Catalog, from uint32, inParts bool) error {
 	family, err := c.familyOf(its.Study)
-	if err != nil || family == nil {
+	if err != nil || family == nil || family.is(its.Study).fresh {
 		return err
 	}
 	sections := 0
@@ -72,6 +81,9 @@ func (c *change) shareTouched(its *catalog.Catalog) error {
 		for range of {
 			sections++
 		}
+	}
+	if inParts && min(its.Runs(), sections*sectionSize)*learningRun > sharedAtOnce {
+		return c.shareLater(its, from)
 	}
 	if its.Runs() < sections {
 		return c.shareOwn(family, its)
@@ -108,6 +120,112 @@ func (c *change) shareOwn(family *relatives, its *catalog.Catalog) error {
 		}
 	}
 	return nil
+}
+
+// shareLater has a study share from a place on, or from the lower one at which it is already.
+func (c *change) shareLater(its *catalog.Catalog, from uint32) error {
+	study, err := c.studies.get(textKey(its.Study))
+	if err != nil {
+		return err
+	}
+	next := from / sectionSize
+	if study.Sharing != nil {
+		next = min(next, study.Sharing.NextSection)
+	}
+	c.studies.edit(study).Sharing = &trellisv1.Sharing{NextSection: next}
+	return nil
+}
+
+// ShareRuns gives the next runs of a study that shares in parts what other studies have of them. created is the study's
+// create_index. It fails with ErrNotFound, and with ErrIllegalMove if the study is another one, or if the section is not
+// the next.
+func (s *Store) ShareRuns(index uint64, now *timestamppb.Timestamp, name string, created uint64, next uint32) error {
+	c := s.begin(index, now)
+	defer c.abort()
+	if err := c.shareRuns(name, created, next); err != nil {
+		return refusal("share the runs of", name, err)
+	}
+	return c.commit()
+}
+
+func (c *change) shareRuns(name string, created uint64, next uint32) error {
+	study, err := c.studies.get(textKey(name))
+	if err != nil {
+		return err
+	}
+	if study.CreateIndex != created || study.Sharing == nil || study.Sharing.NextSection != next {
+		return fmt.Errorf("section %d is not the next: %w", next, ErrIllegalMove)
+	}
+	its, err := c.sections.catalog(name)
+	if err != nil {
+		return err
+	}
+	family, err := c.familyOf(name)
+	if err != nil {
+		return err
+	}
+	study = c.studies.edit(study)
+	study.Sharing = nil
+	for done := 0; family != nil && next*sectionSize < its.BaseRuns(); next++ {
+		if done >= sharedAtOnce {
+			study.Sharing = &trellisv1.Sharing{NextSection: next}
+			break
+		}
+		more, err := c.shareSection(family, its, next)
+		if err != nil {
+			return err
+		}
+		done += more
+	}
+	return nil
+}
+
+// shareSection gives the runs of a section what others have of them, and returns how much was done.
+func (c *change) shareSection(family *relatives, its *catalog.Catalog, number uint32) (done int, err error) {
+	first := number * sectionSize
+	for place := first; place < min(first+sectionSize, its.BaseRuns()); place++ {
+		h, err := c.sections.at(its, place)
+		if err != nil {
+			return done, err
+		}
+		run := h.run()
+		touched, err := c.touchedElsewhere(family, run)
+		if err != nil {
+			return done, err
+		}
+		if done++; !touched {
+			continue
+		}
+		done += learningRun
+		if err := c.shareRun(family, run); err != nil {
+			return done, fmt.Errorf("share run %s of study %q: %w", run.Id, its.Study, err)
+		}
+	}
+	return done, nil
+}
+
+// touchedElsewhere says whether a section of another study that may have a twin of a run has been touched.
+func (c *change) touchedElsewhere(family *relatives, run *trellisv1.Run) (bool, error) {
+	for _, relative := range family.family {
+		if relative.study == run.Study {
+			continue
+		}
+		its, err := c.sections.catalog(relative.study)
+		if err != nil {
+			return false, err
+		}
+		if place, ok := its.Twin(run); ok {
+			if there, err := c.hasSection(relative.study, place/sectionSize); err != nil || there {
+				return there, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// awaitsSharing says whether the runs of a section may not be leased yet, as what others have of them is not known.
+func awaitsSharing(study *trellisv1.Study, c *catalog.Catalog, section uint32) bool {
+	return study.GetSharing() != nil && section >= study.Sharing.NextSection && c.InBase(section*sectionSize)
 }
 
 // familyOf returns a study's relatives, nil if it has none.

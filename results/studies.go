@@ -37,7 +37,8 @@ func studiesSchema() *memdb.TableSchema {
 func studyKey(s *trellisv1.Study) key { return textKey(s.Name) }
 
 // CreateStudy adds a RUNNING study with the runs and trials that follow from its spec, all PENDING. It uses these fields:
-// name, spec, data set, numerics, fresh, pretrained and creator. The store keeps a copy. CreateStudy fails with ErrExists
+// name, spec, data set, numerics, fresh, pretrained and creator. If sharing is set, what other studies have trained of many
+// of its runs is copied later: see ShareRuns. The store keeps a copy. CreateStudy fails with ErrExists
 // if another study has the name, and with the errors of lattice.New.
 func (s *Store) CreateStudy(index uint64, now *timestamppb.Timestamp, study *trellisv1.Study) error {
 	c := s.begin(index, now)
@@ -68,7 +69,7 @@ func (c *change) createStudy(study *trellisv1.Study) error {
 	if err := c.addStudy(created, its, nil); err != nil {
 		return err
 	}
-	return c.shareTouched(its)
+	return c.shareTouched(its, 0, study.GetSharing() != nil)
 }
 
 // newBase returns what follows from the specs of a study: that which it was created with, and those of its extensions by
@@ -242,7 +243,7 @@ func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
 		return nil
 	}
 	if event == lifecycle.Cancel {
-		study.EndTime = c.now
+		study.EndTime, study.Sharing = c.now, nil
 	}
 	catalog, err := c.sections.catalog(name)
 	if err != nil {

@@ -104,7 +104,9 @@ func (s studyService) createCommand(
 	if leftOut, err = grid.LeftOut(ctx, spec); err != nil {
 		return nil, 0, Status(err)
 	}
-	command := &trellisv1.CreateStudyCommand{Spec: spec, Numerics: s.numerics, Fresh: fresh, Pretrained: source, Indexed: true}
+	command := &trellisv1.CreateStudyCommand{
+		Spec: spec, Numerics: s.numerics, Fresh: fresh, Pretrained: source, Indexed: true, SharesInParts: true,
+	}
 	if spec.GetData() == "" {
 		return command, leftOut, nil
 	}

@@ -95,7 +95,7 @@ func (s studyService) proposeExtension(ctx context.Context, study *trellisv1.Stu
 	return s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{
 		ExtendStudy: &trellisv1.ExtendStudyCommand{
 			Study: study.GetName(), Indices: study.GetIndices(), Spec: spec, KeepDifference: true,
-			Indexed: true,
+			Indexed: true, SharesInParts: true,
 		},
 	}})
 }

@@ -7,6 +7,8 @@
 //	                                                           free, then acknowledgements
 //	leases       silent workers, runs without progress     ->  lost workers and hung attempts in the log
 //	settler      contenders that have no further seed      ->  extensions of their study in the log
+//	timekeeper   studies whose budget of time is over      ->  their ends in the log
+//	sharer       studies that share in parts               ->  the next parts in the log
 //	collector    references in the store                   ->  artifacts deleted
 //	data         data sets of unfinished studies           ->  studies that wait for theirs, in memory
 //

@@ -83,6 +83,7 @@ type Leader struct {
 	dispatcher *dispatcher
 	settler    *settler
 	timekeeper *timekeeper
+	sharer     *sharer
 	failing    *failing
 	data       *data
 	host       *host
@@ -102,6 +103,7 @@ func New(config Config) *Leader {
 	failing := newFailing(config.Logger)
 	l.settler = &settler{store: config.Store, log: config.Log, logger: config.Logger, woken: newBell()}
 	l.timekeeper = &timekeeper{store: config.Store, log: config.Log, logger: config.Logger}
+	l.sharer = &sharer{store: config.Store, log: config.Log, logger: config.Logger, woken: newBell()}
 	l.dispatcher = &dispatcher{
 		store: config.Store, log: config.Log, sessions: l.sessions, failing: failing, grants: l.metrics.granted,
 		logger: config.Logger, woken: newBell(), granting: make(chan struct{}, 1),
@@ -187,6 +189,7 @@ func (l *Leader) Begin(ctx context.Context) (stop func(why error)) {
 	loops.Go(func() { l.dispatcher.run(ctx) })
 	loops.Go(func() { l.settler.run(ctx) })
 	loops.Go(func() { l.timekeeper.run(ctx) })
+	loops.Go(func() { l.sharer.run(ctx) })
 	collected := make(chan struct{})
 	go func() {
 		defer close(collected)
@@ -243,6 +246,10 @@ func (l *Leader) Serve(hello *trellisv1.Hello, stream trellisv1.WorkerService_Se
 func (l *Leader) Notify(command *trellisv1.Command, answer any) {
 	switch change := command.GetChange().(type) {
 	case *trellisv1.Command_CreateStudy, *trellisv1.Command_ExtendStudy, *trellisv1.Command_RetryStudy:
+		l.dispatcher.woken.wake()
+		l.settler.woken.wake()
+		l.sharer.woken.wake()
+	case *trellisv1.Command_ShareRuns:
 		l.dispatcher.woken.wake()
 		l.settler.woken.wake()
 	case *trellisv1.Command_SetStudyState, *trellisv1.Command_DeleteStudy:

@@ -88,3 +88,58 @@ func (k *timekeeper) end(ctx context.Context, study *trellisv1.Study) error {
 		"time", study.GetSpec().GetBudget().GetTime().AsDuration())
 	return nil
 }
+
+// sharer copies what other studies have trained into studies that share in parts: in a command for each part, so that none
+// holds the log for long. It is one of the leader's loops, and keeps no state: a new leader goes on.
+type sharer struct {
+	store  Snapshots
+	log    proposer
+	logger *slog.Logger
+	woken  bell
+}
+
+// sharerInterval is how often the sharer looks without being woken.
+const sharerInterval = 10 * time.Second
+
+func (s *sharer) run(ctx context.Context) {
+	ticker := time.NewTicker(sharerInterval)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		more, err := s.round(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.logger.Warn("could not copy what other studies have trained; will retry", "error", err)
+		}
+		if more && err == nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-s.woken:
+		case <-ticker.C:
+		}
+	}
+}
+
+// round copies one part into each study that shares in parts, and says whether there was any.
+func (s *sharer) round(ctx context.Context) (more bool, err error) {
+	studies, err := s.store.Snapshot().Studies(nil)
+	if err != nil {
+		return false, err
+	}
+	var failures []error
+	for _, study := range studies {
+		if study.GetSharing() == nil {
+			continue
+		}
+		more = true
+		_, err := s.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_ShareRuns{
+			ShareRuns: &trellisv1.ShareRunsCommand{
+				Study: study.GetName(), CreateIndex: study.GetCreateIndex(), NextSection: study.GetSharing().GetNextSection(),
+			},
+		}})
+		if err != nil && !errors.Is(err, results.ErrIllegalMove) && !errors.Is(err, results.ErrNotFound) {
+			failures = append(failures, fmt.Errorf("share the runs of study %q: %w", study.GetName(), err))
+		}
+	}
+	return more, errors.Join(failures...)
+}

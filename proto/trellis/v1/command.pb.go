@@ -677,9 +677,7 @@ type RetryStudyCommand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
 	// Also retry its PRUNED runs. They are not judged by pruning again.
-	Pruned bool `protobuf:"varint,2,opt,name=pruned,proto3" json:"pruned,omitempty"`
-	// As in CreateStudyCommand.
-	SharesInParts bool `protobuf:"varint,3,opt,name=shares_in_parts,json=sharesInParts,proto3" json:"shares_in_parts,omitempty"`
+	Pruned        bool `protobuf:"varint,2,opt,name=pruned,proto3" json:"pruned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -724,13 +722,6 @@ func (x *RetryStudyCommand) GetStudy() string {
 func (x *RetryStudyCommand) GetPruned() bool {
 	if x != nil {
 		return x.Pruned
-	}
-	return false
-}
-
-func (x *RetryStudyCommand) GetSharesInParts() bool {
-	if x != nil {
-		return x.SharesInParts
 	}
 	return false
 }
@@ -1387,11 +1378,10 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\fnext_section\x18\x03 \x01(\rR\vnextSection\"O\n" +
 	"\x14EndTimeBudgetCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12!\n" +
-	"\fcreate_index\x18\x02 \x01(\x04R\vcreateIndex\"i\n" +
+	"\fcreate_index\x18\x02 \x01(\x04R\vcreateIndex\"A\n" +
 	"\x11RetryStudyCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x16\n" +
-	"\x06pruned\x18\x02 \x01(\bR\x06pruned\x12&\n" +
-	"\x0fshares_in_parts\x18\x03 \x01(\bR\rsharesInParts\"Z\n" +
+	"\x06pruned\x18\x02 \x01(\bR\x06pruned\"Z\n" +
 	"\x14SetStudyStateCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12,\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x16.trellis.v1.StudyStateR\x05state\"*\n" +
