@@ -101,7 +101,7 @@ func newBase(study *trellisv1.Study) (*catalog.Base, error) {
 	for i, extension := range study.Extensions {
 		spec := specs[extension.Specs]
 		ordered := grid.Sampled(spec) || !its.Whole()
-		if its, err = its.Extended(spec, extension.FirstIndex, budgetOf(i+1), ordered); err != nil {
+		if its, err = its.Extend(spec, extension.FirstIndex, budgetOf(i+1), ordered); err != nil {
 			return nil, err
 		}
 	}

@@ -91,7 +91,7 @@ func newAxes(snapshot *results.Snapshot, study *trellisv1.Study, c *catalog.Cata
 			}
 		}
 	}
-	if c.Base != nil && c.Base.Disjoint() {
+	if c.Base != nil && c.Base.Disjoint() && !c.Base.Extended() {
 		a.addProducts(c.Base.Grid())
 	}
 	return a, nil

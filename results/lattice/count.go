@@ -10,7 +10,34 @@ import (
 
 // Count returns how many trials have indexes from one on, below another, and how many the whole grid has there,
 // whatever the budget.
+//
+// After an extension, the trials that the grid had before count where they were, and all others of the larger grid there.
 func (l *Lattice) Count(from, to uint64) (within, all uint64) {
+	if l.earlier == nil {
+		return l.ownCount(from, to)
+	}
+	within, _ = l.earlier.Count(from, min(to, l.earlier.offset))
+	if to = min(to, l.Indices()); to <= l.earlier.offset {
+		return within, within
+	}
+	from = max(from, l.earlier.offset)
+	visited := between(l.earlier.visited(), from, to)
+	_, all = l.ownCount(from-l.earlier.offset, to-l.earlier.offset)
+	if all -= visited; l.whole {
+		return within + all, within + all
+	}
+	return within + between(l.kept(), from, to), within + all
+}
+
+// between returns how many of indexes, which ascend, are from one on, below another.
+func between(indexes []uint64, from, to uint64) uint64 {
+	first, _ := slices.BinarySearch(indexes, from)
+	next, _ := slices.BinarySearch(indexes, to)
+	return uint64(next - first)
+}
+
+// ownCount is Count of the grid itself. within is not known after an extension.
+func (l *Lattice) ownCount(from, to uint64) (within, all uint64) {
 	if to = min(to, l.grid.Size()); from >= to {
 		return 0, 0
 	}
@@ -20,13 +47,10 @@ func (l *Lattice) Count(from, to uint64) (within, all uint64) {
 	case *listed:
 		all = runs.between(from, to)
 	}
-	if l.whole {
+	if l.whole || l.earlier != nil {
 		return all, all
 	}
-	kept := l.kept()
-	first, _ := slices.BinarySearch(kept, from)
-	next, _ := slices.BinarySearch(kept, to)
-	return uint64(next - first), all
+	return between(l.kept(), from, to), all
 }
 
 // below returns how many trials have indexes below one.
@@ -71,7 +95,14 @@ func (l *Lattice) Kept() (indexes []uint64, ok bool) {
 	if l.whole {
 		return nil, false
 	}
-	return l.kept(), true
+	if l.earlier == nil {
+		return l.kept(), true
+	}
+	for place := range l.Runs() {
+		indexes = append(indexes, l.Indexes(place)...)
+	}
+	slices.Sort(indexes)
+	return indexes, true
 }
 
 // Pair is a number of trials of a grid that have digits on two of its dimensions.

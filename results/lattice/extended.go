@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"google.golang.org/protobuf/proto"
 
@@ -28,6 +29,8 @@ type earlier struct {
 	had had
 	// lengthened says that runs of the study may have got trials.
 	lengthened bool
+	// visited are the indexes that the points of the study's trials have in the larger grid, in order.
+	visited func() []uint64
 }
 
 // had are those runs of a larger grid that a study had before it was extended. A run's position is its rank, or what a
@@ -45,13 +48,13 @@ type had interface {
 	beforeIndex(index uint64) (previous uint64, ok bool)
 }
 
-// Extended returns the lattice of a study that has been extended to the grid of spec, whose defaults are set. offset is the
+// Extend returns the lattice of a study that has been extended to the grid of spec, whose defaults are set. offset is the
 // index of the grid's first point. spent is the budget that the study has now. ordered says that the new runs are in the
 // order of the spec, as in a grid of which a budget allows a part; otherwise the longest are the first.
 //
 // Errors are those of New, ErrNotIndexed, and a refusal if the budget has no room for the new trials of the runs that the
 // study has.
-func (l *Lattice) Extended(
+func (l *Lattice) Extend(
 	spec *trellisv1.StudySpec, offset uint64, spent *trellisv1.Budget, ordered bool,
 ) (*Lattice, error) {
 	its := spec
@@ -67,6 +70,7 @@ func (l *Lattice) Extended(
 		return nil, fmt.Errorf("the indexes of an extension begin at %d: %w", offset, ErrNotIndexed)
 	}
 	e.earlier = &earlier{Lattice: l, offset: offset, lengthened: e.mayLengthen(l)}
+	e.earlier.visited = sync.OnceValue(e.visitedIndexes)
 	if e.earlier.had, err = e.hadOf(l); err != nil {
 		return nil, err
 	}
@@ -165,6 +169,27 @@ func (l *Lattice) spendMore(budget *trellisv1.Budget, equal []stretch) error {
 	}
 	l.within, l.whole = spent, spent.runs == l.all.runs
 	return nil
+}
+
+// visitedIndexes returns earlier.visited.
+func (l *Lattice) visitedIndexes() []uint64 {
+	before := l.earlier
+	visited := make([]uint64, 0, before.Trials())
+	for place := range before.Runs() {
+		milestones, indexes := before.Milestones(place)
+		rank, ok := l.ownRank(before.At(slices.Min(indexes)))
+		if !ok {
+			continue
+		}
+		own, at := l.runs.trials(rank)
+		for i, epochs := range own {
+			if slices.Contains(milestones, epochs) {
+				visited = append(visited, before.offset+at[i])
+			}
+		}
+	}
+	slices.Sort(visited)
+	return visited
 }
 
 // first returns the index of the first point of the grid.

@@ -32,7 +32,7 @@ func TestExtendedIsExpand(t *testing.T) {
 			ordered := !l.whole || grid.Sampled(spec)
 			offset := wanted.size
 			refused := wanted.extend(t, study, spec, ordered)
-			extended, err := l.Extended(spec, offset, spec.Budget, ordered)
+			extended, err := l.Extend(spec, offset, spec.Budget, ordered)
 			if errors.Is(err, ErrNotIndexed) {
 				t.Fatal(err)
 			}
@@ -49,6 +49,7 @@ func TestExtendedIsExpand(t *testing.T) {
 		checkPoints(t, l, study, wanted)
 		checkBefore(t, l, wanted)
 		checkInOrder(t, l)
+		checkCount(t, l, wanted)
 	})
 }
 
@@ -240,5 +241,26 @@ func checkInOrder(t *rapid.T, l *Lattice) {
 	}
 	if from != len(positions) {
 		t.Fatalf("ends after %d of %d trials", from, len(positions))
+	}
+}
+
+func checkCount(t *rapid.T, l *Lattice, wanted *expansion) {
+	from := rapid.Uint64Range(0, wanted.size).Draw(t, "from")
+	to := rapid.Uint64Range(from, wanted.size+1).Draw(t, "to")
+	want := uint64(0)
+	for _, index := range wanted.indexes {
+		if from <= index && index < to {
+			want++
+		}
+	}
+	if within, _ := l.Count(from, to); within != want {
+		t.Fatalf("%d trials from %d to %d, want %d", within, from, to, want)
+	}
+	if within, all := l.Count(0, wanted.size); within != uint64(len(wanted.indexes)) ||
+		all != within+uint64(len(wanted.beyond)) {
+		t.Fatalf("%d of %d trials, want %d, and %d beyond the budget", within, all, len(wanted.indexes), len(wanted.beyond))
+	}
+	if kept, ok := l.Kept(); ok != (len(wanted.beyond) > 0) || ok && !slices.Equal(kept, wanted.indexes) {
+		t.Fatalf("kept are %v, %t, want %v", kept, ok, wanted.indexes)
 	}
 }

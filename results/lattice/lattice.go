@@ -124,8 +124,8 @@ func (l *Lattice) Trials() uint64 { return l.within.trials }
 // AllTrials returns the number of trials of the whole grid, whatever the budget.
 func (l *Lattice) AllTrials() uint64 { return l.all.trials }
 
-// Whole says whether the study has all runs of its grid: no budget leaves any out.
-func (l *Lattice) Whole() bool { return l.whole }
+// Extended says whether the study has been extended. Then the index of a trial is not that of its point in the grid.
+func (l *Lattice) Extended() bool { return l.earlier != nil }
 
 // Lengthens says whether the last extension may have given trials to runs that the study had.
 func (l *Lattice) Lengthens() bool { return l.earlier != nil && l.earlier.lengthened }
@@ -296,7 +296,7 @@ func (l *Lattice) placeOf(rank uint64) (place uint32, ok bool) {
 	return uint32(rank), true
 }
 
-// Grid returns the grid whose points the trials are. Nobody may change it.
+// Grid returns the grid whose points the trials are, the largest after extensions. Nobody may change it.
 func (l *Lattice) Grid() *grid.Grid { return l.grid }
 
 // Whole says that the budget allows all runs.
