@@ -1,4 +1,4 @@
-# The habits: make demo, page, test, python, race, check, bench, bench-peers, bench-scale, bench-curves, mutants, soak,
+# The habits: make demo, page, test, browser, python, race, check, bench, bench-peers, bench-scale, bench-curves, mutants, soak,
 # generate, man, release.
 
 SHELL := bash
@@ -10,7 +10,7 @@ PAGE_SOURCES := $(shell git ls-files $(PAGE)/src $(PAGE)/public '$(PAGE)/*.ts' '
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: all trellis page demo test python race check bench bench-peers bench-scale bench-curves mutants soak generate man \
+.PHONY: all trellis page browser demo test python race check bench bench-peers bench-scale bench-curves mutants soak generate man \
 	release clean
 
 all: trellis
@@ -28,6 +28,11 @@ $(PAGE)/embedded/index.html: $(PAGE)/node_modules/.package-lock.json $(PAGE_SOUR
 	find $(PAGE)/embedded -mindepth 1 ! -name unbuilt.html -delete
 	cd $(PAGE) && npm run --silent build
 	@touch $@
+
+# The page in Chromium, on a coordinator with a worker. Needs Node.js and Chromium.
+browser: trellis
+	cd $(PAGE) && npm run --silent check
+	cd $(PAGE) && npm --silent test
 
 $(PAGE)/node_modules/.package-lock.json: $(PAGE)/package.json $(PAGE)/package-lock.json
 	cd $(PAGE) && npm ci --no-audit --no-fund

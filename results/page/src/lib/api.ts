@@ -1,4 +1,4 @@
-// The API over HTTP: see /api.
+// The API over HTTP: see /api. Who asks is known by the session, a cookie, where the coordinator asks for it.
 
 /** Problem is an error of the API (RFC 9457). */
 export class Problem extends Error {
@@ -7,22 +7,11 @@ export class Problem extends Error {
   }
 }
 
-const tokenKey = 'trellis-token'
+/** signIn begins a session: the browser keeps the token in a cookie that scripts can't read. */
+export const signIn = (token: string) => call<unknown>('POST', address('/session'), { token })
 
-/** token is the bearer token of this tab, or of this browser if its user wants it kept. */
-export function token(): string | null {
-  return sessionStorage.getItem(tokenKey) ?? localStorage.getItem(tokenKey)
-}
-
-export function signIn(value: string, kept: boolean): void {
-  signOut()
-  ;(kept ? localStorage : sessionStorage).setItem(tokenKey, value)
-}
-
-export function signOut(): void {
-  sessionStorage.removeItem(tokenKey)
-  localStorage.removeItem(tokenKey)
-}
+/** signOut ends it. The token stays valid. */
+export const signOut = () => call<unknown>('DELETE', address('/session'), undefined)
 
 type Query = Record<string, string | number | boolean | string[] | undefined>
 
@@ -38,8 +27,6 @@ function address(path: string, query: Query = {}): string {
 
 async function call<T>(method: string, url: string, body: unknown, signal?: AbortSignal): Promise<T> {
   const headers: Record<string, string> = { accept: 'application/json' }
-  const bearer = token()
-  if (bearer) headers.authorization = 'Bearer ' + bearer
   if (body !== undefined) headers['content-type'] = 'application/json'
   const response = await fetch(url, {
     method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
@@ -65,8 +52,6 @@ export async function follow<T>(path: string, query: Query, signal: AbortSignal,
   for (let wait = 500; !signal.aborted; wait = Math.min(wait * 2, 15_000)) {
     try {
       const headers: Record<string, string> = { accept: 'text/event-stream' }
-      const bearer = token()
-      if (bearer) headers.authorization = 'Bearer ' + bearer
       if (last) headers['last-event-id'] = last
       const response = await fetch(address(path, query), { headers, signal })
       if (!response.ok || !response.body) {

@@ -1,0 +1,86 @@
+// The messages of the API that the page reads: see proto/trellis/v1. Whole numbers of 64 bits are strings.
+
+export type Count = string | undefined
+
+export interface Value { number?: number | string; integer?: string; text?: string; boolean?: boolean }
+export interface Parameters { max_epochs?: number; seed?: number; values?: Record<string, Value> }
+
+export interface Range { from: number; to: number; count: number }
+export interface Axis {
+  numbers?: number[]; integers?: string[]; texts?: string[]; booleans?: boolean[]
+  values?: Value[]; linear?: Range; log10?: Range; log2?: Range
+}
+export interface Grid { axes?: Record<string, Axis> }
+export interface Objective { metric?: string; direction?: string; of?: unknown }
+export interface StudySpec {
+  name?: string; data?: string; model?: string; grid?: Grid[]; seeds?: Axis; objective?: Objective; order?: string
+  budget?: { trials?: Count; epochs?: Count; time?: string }; where?: string
+  program?: { command?: string[] }; [other: string]: unknown
+}
+export interface Progress {
+  trials?: Count; trials_running?: Count; trials_succeeded?: Count; trials_failed?: Count; trials_canceled?: Count
+  trials_pruned?: Count; trials_diverged?: Count
+  runs?: Count; runs_running?: Count; runs_succeeded?: Count; runs_failed?: Count; runs_canceled?: Count; runs_pruned?: Count
+  epochs?: Count; epochs_left?: Count; epochs_shared?: Count; epochs_alone?: Count
+  training_seconds?: number; seconds_shared?: number
+}
+export interface Estimate { expected?: number; low?: number; high?: number }
+export interface Forecast { epochs?: Estimate; seconds?: Estimate; confidence?: number; slots?: number }
+export interface Study {
+  name: string; spec: StudySpec; state: string; create_time?: string; end_time?: string; progress?: Progress
+  forecast?: Forecast; waiting_for?: Record<string, unknown>; grid_trials?: Count; modify_index?: Count
+  creator?: { name?: string; role?: string }
+}
+export interface Trial {
+  study: string; index?: Count; parameters?: Parameters; run?: string; state: string; objective?: number | string
+  best_epoch?: number; epochs?: number; test_loss?: number | string; error?: string
+  train_loss?: (number | string)[]; validation_loss?: (number | string)[]
+  metrics?: Record<string, number | string>; test_metrics?: Record<string, number | string>
+  epoch_metrics?: Record<string, Series>
+}
+export interface Series { values?: (number | string)[]; missing?: number[] }
+export interface Interval { low?: number; high?: number }
+export interface Repetition { seed?: number; trial?: Count; objective?: number | string }
+export interface Configuration {
+  parameters?: Parameters; rank?: Count; repetitions?: Repetition[]; mean?: number | string; deviation?: number
+  interval?: Interval; difference?: number; difference_interval?: Interval; contender?: boolean; test_mean?: number
+}
+export interface Verdict {
+  confidence?: number; configurations?: Count; best?: Configuration; contenders?: Configuration[]; contenders_total?: Count
+  seeds?: number; settled?: boolean; advice?: Advice
+}
+export interface Advice { kind?: string; seeds_needed?: number; beyond?: boolean; add_seeds?: number[] }
+export interface Best { trial?: Trial; runner_up?: Trial; study?: Study; verdict?: Verdict }
+export interface ValueEffect { value?: Value; mean?: number; best?: number; configurations?: Count }
+export interface AxisEffect { axis: string; importance?: number; total?: number; values?: ValueEffect[] }
+export interface Importance {
+  axes?: AxisEffect[]; interactions?: { first: string; second: string; importance?: number }[]; rest?: number
+  configurations?: Count; left_out?: Count; logarithmic?: boolean; exact?: boolean; sampled_from?: Count
+}
+export interface Report {
+  study?: Study; digest?: string; trained?: Count; prefixes?: Count; early_stopped?: Count; collapsed?: Count; shared?: Count
+  pruned?: Count; failed?: Count; canceled?: Count; open?: Count; diverged?: Count
+  epochs_trained?: Count; epochs_shared?: Count; epochs_alone?: Count; seconds_trained?: number; seconds_saved?: number
+  failures?: { run: string; parameters?: Parameters; error?: string; trials?: string[] }[]; failures_total?: Count
+  verdict?: Verdict
+}
+export interface Training { attempt?: Count; worker?: string; machine?: string; after?: number; until?: number }
+export interface Failure { attempt?: Count; worker?: string; class?: string; message?: string; epochs?: number }
+export interface Checkpoint { epoch?: number; sha256?: string; size?: Count; program?: boolean }
+export interface Run {
+  study: string; id: string; parameters?: Parameters; milestones?: number[]; state: string; attempt?: Count; worker?: string
+  epochs?: number; validation_loss?: number | string; objective?: number | string; best_epoch?: number; stop_reason?: string
+  failures?: Failure[]; error?: string; training_seconds?: number; first_trial?: Count; checkpoints?: Checkpoint[]
+  shared_epochs?: number; shared_from?: string; trainings?: Training[]
+  outputs?: { attempt?: Count; worker?: string; size?: Count }[]
+}
+export interface Worker {
+  name: string; state: string; slots?: number; runs?: number; version?: string; processor?: string; create_time?: string
+  update_time?: string; machine?: string; avoided?: { reason?: string; study?: string; message?: string }[]
+  capacity?: { cpus?: number; memory?: Count; gpus?: { id?: string; model?: string }[]; programs?: boolean }
+}
+export interface Event {
+  index?: Count; time?: string; principal?: { name?: string; role?: string }; address?: string; method?: string
+  subject?: string; number?: Count
+}
+export interface Model { name: string; summary?: string; loss?: string }

@@ -1,0 +1,60 @@
+// A coordinator and a worker for tests: real processes of the binary that TRELLIS names, or ../../trellis.
+import { spawn } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+
+const binary = resolve(process.env.TRELLIS ?? '../../trellis')
+
+/** run ends with the command's standard output, or fails with what it wrote. */
+export function run(...args) {
+  return new Promise((done, fail) => {
+    const command = spawn(binary, args)
+    let out = ''
+    let err = ''
+    command.stdout.on('data', (data) => (out += data))
+    command.stderr.on('data', (data) => (err += data))
+    command.on('error', fail)
+    command.on('close', (code) => (code === 0 ? done(out) : fail(new Error(`trellis ${args.join(' ')}: exit code ${code}\n${out}${err}`))))
+  })
+}
+
+/** start starts a process and waits for a line that matches; it returns the match and a function that ends the process. */
+function start(args, pattern) {
+  const command = spawn(binary, args)
+  return new Promise((done, fail) => {
+    let text = ''
+    const look = (data) => {
+      text += data
+      const match = pattern.exec(text)
+      if (match) done({ match, stop: () => new Promise((ended) => { command.on('close', ended); command.kill('SIGTERM') }) })
+    }
+    command.stdout.on('data', look)
+    command.stderr.on('data', look)
+    command.on('error', fail)
+    command.on('close', (code) => fail(new Error(`trellis ${args.join(' ')} ended with ${code}:\n${text}`)))
+  })
+}
+
+/** serve starts a coordinator with the page and a worker with four slots. */
+export async function serve(...flags) {
+  const folder = await mkdtemp(join(tmpdir(), 'trellis-page-'))
+  const coordinator = await start(
+    ['coordinator', '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0', '--data', join(folder, 'data'), ...flags],
+    /listens on (\S+)\.\n[^]*Web page: +(http:\/\/\S+?)\/? /)
+  const [, address, page] = coordinator.match
+  const worker = await start(['worker', '--coordinator', address, '--slots', '4', '--name', 'w'], /msg=connected/)
+  return {
+    address, page,
+    async submit(spec, ...more) {
+      const path = join(folder, 'spec.yaml')
+      await writeFile(path, spec)
+      return run('submit', '--coordinator', address, path, ...more)
+    },
+    async close() {
+      await worker.stop()
+      await coordinator.stop()
+      await rm(folder, { recursive: true })
+    },
+  }
+}
