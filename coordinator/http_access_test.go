@@ -384,3 +384,45 @@ func TestRevokedTokensOverHTTP(t *testing.T) {
 		t.Errorf("%v after %s", err, text)
 	}
 }
+
+// Who may not make a call learns nothing about its request, and waits for no body.
+func TestStrangersOverHTTP(t *testing.T) {
+	own := newAuthority(t)
+	listener := listenHTTP(t)
+	s := startSecured(t, own, Config{HTTP: listener})
+	s.admin()
+	base := "https://" + listener.Addr().String()
+	nobody := s.httpClient(access.Files{}, "")
+	viewer := s.httpClient(own.issue(trellisv1.Role_ROLE_VIEWER, "vic"), "")
+	for _, one := range [][2]string{
+		{http.MethodGet, "/api/v1/studies/x/trials?page_sise=3"},
+		{http.MethodPost, "/api/v1/studies/x:pause?a=b"},
+		{http.MethodPost, "/api/v1/studies"},
+		{http.MethodGet, "/api/v1/studies/x:watch?a=b"},
+	} {
+		if got, text := send(t, nobody, one[0], base+one[1], "no JSON"); got != http.StatusUnauthorized {
+			t.Errorf("%s %s by nobody: %d %s", one[0], one[1], got, text)
+		}
+		got, text := send(t, viewer, one[0], base+one[1], "no JSON")
+		if want := map[string]int{http.MethodGet: 400, http.MethodPost: 403}[one[0]]; got != want {
+			t.Errorf("%s %s by a viewer: %d %s", one[0], one[1], got, text)
+		}
+	}
+	// The answer comes although the body never does.
+	body, never := io.Pipe()
+	defer never.Close()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/api/v1/studies", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	began := time.Now()
+	response, err := nobody.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if took := time.Since(began); response.StatusCode != http.StatusUnauthorized || took > 5*time.Second {
+		t.Errorf("a stranger's body that never comes: %d after %v", response.StatusCode, took)
+	}
+}
