@@ -11,6 +11,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/account"
 	"trellis/results/catalog"
+	"trellis/results/columns"
 	"trellis/results/kept"
 	"trellis/results/lattice"
 	"trellis/results/lifecycle"
@@ -512,3 +513,52 @@ func (s Section) Accounted() bool { return s.of.kept.Has(accountKey{}) }
 // Keep returns what compute returns, which depends on the section alone, and keeps it beside this version of the
 // section. of must be comparable, and tell it from all else that is kept there.
 func Keep[V any](s Section, of any, compute func() V) V { return kept.Of(s.of.kept, of, compute) }
+
+// Columns returns what the touched trials of each section of a study are ordered by, with the section's number. What is returned
+// of a section is the same as long as the section is. It can be ranged over once.
+func (s *Snapshot) Columns(study *trellisv1.Study) (iter.Seq2[uint32, *columns.Columns], error) {
+	c, err := s.catalog(study.Name)
+	if err != nil {
+		return nil, err
+	}
+	sections, err := s.sectionsOf(study.Name)
+	if err != nil {
+		return nil, err
+	}
+	ranking := listing.RankingOf(study.Spec)
+	return func(yield func(uint32, *columns.Columns) bool) {
+		for section := range sections {
+			if !yield(section.number, section.columns(c, ranking)) {
+				return
+			}
+		}
+	}, nil
+}
+
+// Repeated returns the seeds of a study all of whose points are trained with each of them, and the number of its trials: see
+// lattice.Seeds. ok is false if it has others too, or fewer.
+func (s *Snapshot) Repeated(study string) (seeds []uint32, trials uint64, ok bool) {
+	c, err := s.catalog(study)
+	if err != nil || c.Base == nil || len(c.Listed()) > 0 {
+		return nil, 0, false
+	}
+	seeds, ok = c.Base.Seeds()
+	return seeds, c.Trials(), ok
+}
+
+// Answer returns the result of a trial as it is stored, or nil if it has none.
+func (s *Snapshot) Answer(study string, index uint64) (*trellisv1.Trial, error) {
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
+	}
+	place, milestone, ok := c.Trial(index)
+	if !ok {
+		return nil, fmt.Errorf("trial %d of study %q: %w", index, study, ErrNotFound)
+	}
+	member, err := s.memberAt(nil, c, place)
+	if err != nil || int(milestone) >= len(member.Answers) {
+		return nil, err
+	}
+	return member.Answers[milestone], nil
+}

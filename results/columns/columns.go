@@ -3,6 +3,7 @@ package columns
 import (
 	"iter"
 	"maps"
+	"math"
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -135,6 +136,27 @@ func (c *Columns) Offer(page *listing.Top, by listing.Order, after listing.Place
 		if at.After(after) && last.After(at) {
 			page.Offer(at)
 			last = page.Bound()
+		}
+	}
+}
+
+// Each returns the trials with results by their indexes, each with its objective, which is NaN if it is not a finite number.
+func (c *Columns) Each(ranking listing.Ranking) iter.Seq2[uint64, float64] {
+	states, objectives := c.field("state"), c.field("objective")
+	return func(yield func(uint64, float64) bool) {
+		for i := range c.trials {
+			switch trellisv1.TrialState(states.at(i)) {
+			case trellisv1.TrialState_TRIAL_STATE_SUCCEEDED, trellisv1.TrialState_TRIAL_STATE_DIVERGED:
+			default:
+				continue
+			}
+			objective := math.NaN()
+			if number := objectives.at(i); number != listing.Missing {
+				objective = ranking.ObjectiveOf(listing.Place{Number: number}.Key())
+			}
+			if !yield(c.index.at(i), objective) {
+				return
+			}
 		}
 	}
 }

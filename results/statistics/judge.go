@@ -52,8 +52,17 @@ type Judgement struct {
 // The judgement depends only on the data, not on the order in which they arrived: earlier looks are repeated.
 func Judge(samples []Sample, plan Plan) Judgement { return criticals{}.judge(samples, plan) }
 
+// JudgeKnown is Judge of samples of which more is known already: see Know.
+func JudgeKnown(samples []Sample, known []Known, plan Plan) Judgement {
+	return criticals{}.judgeKnown(samples, known, plan)
+}
+
 func (c criticals) judge(samples []Sample, plan Plan) Judgement {
-	r := newReplay(samples, plan, c)
+	return c.judgeKnown(samples, knowAll(samples), plan)
+}
+
+func (c criticals) judgeKnown(samples []Sample, known []Known, plan Plan) Judgement {
+	r := newReplay(samples, known, plan, c)
 	for _, seeds := range plan.looks() {
 		r.look(seeds)
 	}
@@ -71,7 +80,7 @@ func NextSeed(samples []Sample, plan Plan, tried func(sample, place int) bool) (
 }
 
 func (c criticals) nextSeed(samples []Sample, plan Plan, tried func(sample, place int) bool) (wanting []int, place int) {
-	r := newReplay(samples, plan, c)
+	r := newReplay(samples, knowAll(samples), plan, c)
 	for seeds := plan.First; seeds < plan.Last; seeds++ {
 		// A single seed says nothing, so there is no look before the second.
 		if seeds >= 2 {
@@ -96,6 +105,7 @@ func (c criticals) nextSeed(samples []Sample, plan Plan, tried func(sample, plac
 // replay repeats the looks of a plan, one by one.
 type replay struct {
 	samples []Sample
+	known   []Known
 	// level is the level of each test. critical returns its critical value for a number of seeds.
 	level    float64
 	critical func(seeds int) float64
@@ -108,13 +118,25 @@ type replay struct {
 	seeds    int
 	// places is larger than the places of all observations.
 	places int
+	// pairs compare all observations of the samples with those of the sample pairedWith, where that has been done. It is -1 if none is.
+	pairs      []pair
+	pairedWith int
 }
 
-func newReplay(samples []Sample, plan Plan, c criticals) *replay {
-	r := &replay{samples: samples, level: plan.level(len(samples)), means: make([]float64, len(samples))}
-	r.critical = func(seeds int) float64 { return c.of(r.level, seeds) }
+func newReplay(samples []Sample, known []Known, plan Plan, c criticals) *replay {
+	r := &replay{
+		samples: samples, known: known, level: plan.level(len(samples)), means: make([]float64, len(samples)), pairedWith: -1,
+	}
+	// The last critical value is asked for again and again.
+	lastSeeds, last := -1, 0.0
+	r.critical = func(seeds int) float64 {
+		if seeds != lastSeeds {
+			lastSeeds, last = seeds, c.of(r.level, seeds)
+		}
+		return last
+	}
 	for i, sample := range samples {
-		if sample.Finite() {
+		if known[i].Finite {
 			r.remaining = append(r.remaining, i)
 		} else {
 			r.diverged = append(r.diverged, i)
@@ -133,8 +155,14 @@ func (r *replay) look(seeds int) {
 		return
 	}
 	best := r.samples[r.eligible[0]].until(seeds)
+	if len(best) == len(r.samples[r.eligible[0]]) {
+		r.pairs, r.pairedWith = make([]pair, len(r.samples)), r.eligible[0]
+	}
 	excluded := func(i int) bool {
 		p := compare(r.samples[i], best)
+		if r.pairedWith == r.eligible[0] {
+			r.pairs[i] = p
+		}
 		return p.worse(r.critical)
 	}
 	r.remaining = slices.DeleteFunc(r.remaining, excluded)
@@ -171,10 +199,23 @@ func (r *replay) choose(seeds int) {
 		}
 		if common == most {
 			r.eligible = append(r.eligible, i)
-			r.means[i] = sample.Mean()
+			r.means[i] = r.meanUntil(i, sample)
 		}
 	}
-	slices.SortStableFunc(r.eligible, func(a, b int) int { return cmp.Compare(r.means[a], r.means[b]) })
+	r.sort(r.eligible)
+}
+
+// meanUntil returns the mean of the first observations of a sample.
+func (r *replay) meanUntil(i int, sample Sample) float64 {
+	if len(sample) == len(r.samples[i]) {
+		return r.known[i].Mean
+	}
+	return sample.Mean()
+}
+
+// sort sorts ascending positions of samples by their means. If these are equal, they stay in order.
+func (r *replay) sort(positions []int) {
+	slices.SortFunc(positions, func(a, b int) int { return cmp.Or(cmp.Compare(r.means[a], r.means[b]), cmp.Compare(a, b)) })
 }
 
 // settled says whether only the best remains, and those that are the same.
@@ -205,18 +246,24 @@ func (r *replay) judgement() Judgement {
 	first := len(j.Order)
 	for i, sample := range r.samples {
 		if !ranked[i] {
-			r.means[i] = sample.Mean()
+			r.means[i] = r.meanUntil(i, sample)
 			j.Order = append(j.Order, i)
 		}
 	}
-	slices.SortStableFunc(j.Order[first:], func(a, b int) int { return cmp.Compare(r.means[a], r.means[b]) })
+	r.sort(j.Order[first:])
 	j.Order = append(j.Order, r.diverged...)
 	if len(r.eligible) == 0 {
 		return j
 	}
 	best := r.samples[r.eligible[0]]
 	for _, i := range j.Order[:len(r.samples)-len(r.diverged)] {
-		p := compare(r.samples[i], best)
+		p := pair{}
+		if r.pairedWith == r.eligible[0] {
+			p = r.pairs[i]
+		}
+		if p.n == 0 {
+			p = compare(r.samples[i], best)
+		}
 		j.Comparisons[i] = p.comparison(r.critical)
 	}
 	for _, i := range r.remaining {

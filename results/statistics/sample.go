@@ -40,6 +40,23 @@ func (s Sample) Mean() float64 {
 	return mean
 }
 
+// Known is what a sample says by itself: its mean, and whether it is finite.
+type Known struct {
+	Mean   float64
+	Finite bool
+}
+
+// Know returns what a sample says by itself.
+func Know(s Sample) Known { return Known{s.Mean(), s.Finite()} }
+
+func knowAll(samples []Sample) []Known {
+	known := make([]Known, len(samples))
+	for i, sample := range samples {
+		known[i] = Know(sample)
+	}
+	return known
+}
+
 // Deviation returns the estimated standard deviation of the population from which the objectives were drawn. It is NaN
 // for fewer than two observations.
 func (s Sample) Deviation() float64 {
