@@ -15,4 +15,6 @@ var CheckInsight func(t *rapid.T, snapshot *Snapshot, study *trellisv1.Study)
 // AskInsight asks about a study.
 var AskInsight struct {
 	Best, Configurations, Report func(snapshot *Snapshot, study string) error
+	// Everything returns what is said, but for the study as it is stored.
+	Everything func(snapshot *Snapshot, study string) []string
 }

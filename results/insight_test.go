@@ -2,6 +2,7 @@ package results_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/grid"
 	"trellis/results/insight"
 	"trellis/results/listing"
 )
@@ -29,6 +31,35 @@ func init() {
 		_, err := insight.Report(snapshot, study)
 		return err
 	}
+	results.AskInsight.Everything = everythingSaid
+}
+
+// everythingSaid is what is said about a study, but for the study as it is stored.
+func everythingSaid(snapshot *results.Snapshot, study string) (texts []string) {
+	add := func(message proto.Message, err error) {
+		text, _ := proto.MarshalOptions{Deterministic: true}.Marshal(message)
+		texts = append(texts, fmt.Sprintf("%v %v %x", message, err, text))
+	}
+	best, err := insight.BestTrial(snapshot, &trellisv1.GetBestTrialRequest{Study: study})
+	if best != nil {
+		best.Study = nil
+	}
+	add(best, err)
+	request := &trellisv1.ListConfigurationsRequest{Study: study, PageSize: 3, Confidence: 0.9}
+	for {
+		response, err := insight.ListConfigurations(snapshot, request)
+		add(response, err)
+		if request.PageToken = response.GetNextPageToken(); request.PageToken == "" {
+			break
+		}
+	}
+	report, err := insight.Report(snapshot, study)
+	add(report.GetVerdict(), err)
+	importance, err := insight.Importance(snapshot, &trellisv1.GetImportanceRequest{Study: study})
+	add(importance, err)
+	suggested, err := insight.SuggestStudy(snapshot, &trellisv1.SuggestStudyRequest{Study: study}, grid.Models{{Name: "synthetic"}})
+	add(suggested, err)
+	return texts
 }
 
 // checkInsight compares a study's best trial and report with what is listed of it.

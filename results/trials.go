@@ -562,3 +562,12 @@ func (s *Snapshot) Answer(study string, index uint64) (*trellisv1.Trial, error) 
 	}
 	return member.Answers[milestone], nil
 }
+
+// Places returns a function that says of which run a trial of a study is, by its place, and which of its milestones it has.
+func (s *Snapshot) Places(study string) (func(index uint64) (run, milestone uint32), error) {
+	c, err := s.catalog(study)
+	return func(index uint64) (run, milestone uint32) {
+		run, milestone, _ = c.Trial(index)
+		return run, milestone
+	}, err
+}

@@ -3,6 +3,7 @@ package insight
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 
@@ -136,13 +137,46 @@ func objectiveOf(answer *trellisv1.Trial) float64 {
 	return *answer.Objective
 }
 
+// configurations are some of a study's, listed, or read when they are looked at.
+type configurations struct {
+	listed  []*configuration
+	numbers []uint32
+	read    func(number uint32) *configuration
+	// points returns the parameters of one that is not listed.
+	points func(number uint32) *trellisv1.Parameters
+}
+
+func (c *configurations) len() int { return max(len(c.listed), len(c.numbers)) }
+
+func (c *configurations) at(i int) *configuration {
+	if c.listed != nil {
+		return c.listed[i]
+	}
+	return c.read(c.numbers[i])
+}
+
+func (c *configurations) parameters(i int) *trellisv1.Parameters {
+	if c.listed != nil {
+		return c.listed[i].parameters
+	}
+	return c.points(c.numbers[i])
+}
+
 // comparison is the comparison of a study's configurations.
 type comparison struct {
 	study      *trellisv1.Study
+	objective  *trellisv1.Objective
 	confidence float64
 	// answered are the configurations with at least one result, and open are the others.
-	answered, open []*configuration
-	// samples, and judgement of them, are indexed like answered.
+	answered, open configurations
+	// err is why a configuration could not be read.
+	err error
+	judged
+}
+
+// judged is what follows from the samples of the configurations with results.
+type judged struct {
+	// samples, and judgement of them, are indexed like comparison.answered.
 	samples   []statistics.Sample
 	judgement statistics.Judgement
 	// seeds are the seeds that the study has, or will have by its settle, in the order in which they are looked at.
@@ -156,25 +190,41 @@ func compareConfigurations(
 	study *trellisv1.Study,
 	confidence float64,
 ) (*comparison, error) {
+	confidence = confidenceOf(study.Spec, confidence)
+	table, err := repeatedOf(snapshot, study)
+	if err != nil {
+		return nil, err
+	}
+	if table != nil {
+		return table.compare(snapshot, study, confidence)
+	}
 	all, err := configurationsOf(snapshot, study)
 	if err != nil {
 		return nil, err
 	}
-	result := &comparison{study: study, confidence: confidenceOf(study.Spec, confidence)}
+	result := &comparison{study: study, objective: objective.Of(study.Spec), confidence: confidence}
 	for _, configuration := range all {
 		if configuration.answered > 0 {
-			result.answered = append(result.answered, configuration)
+			result.answered.listed = append(result.answered.listed, configuration)
 		} else {
-			result.open = append(result.open, configuration)
+			result.open.listed = append(result.open.listed, configuration)
 		}
 	}
-	result.seeds, result.plan = planOf(study.Spec, all)
+	result.seeds, result.plan = planOf(study.Spec, func(yield func(uint32) bool) {
+		for _, configuration := range all {
+			for _, try := range configuration.tries {
+				if !yield(try.seed) {
+					return
+				}
+			}
+		}
+	})
 	result.plan.Confidence = result.confidence
 	places := make(map[uint32]int, len(result.seeds))
 	for place, seed := range result.seeds {
 		places[seed] = place
 	}
-	for _, configuration := range result.answered {
+	for _, configuration := range result.answered.listed {
 		result.samples = append(result.samples, configuration.sample(places))
 	}
 	if err := snapshot.Err(); err != nil {
@@ -194,7 +244,7 @@ func confidenceOf(spec *trellisv1.StudySpec, asked float64) float64 {
 // planOf returns the order in which a study's seeds are looked at, and when. Without settle there is one look. With
 // settle, the first look is at the spec's seeds. Then settle adds seeds one by one: the smallest numbers from 1 on that
 // are not among them. Seeds that were added otherwise come last.
-func planOf(spec *trellisv1.StudySpec, all []*configuration) ([]uint32, statistics.Plan) {
+func planOf(spec *trellisv1.StudySpec, tried iter.Seq[uint32]) ([]uint32, statistics.Plan) {
 	var seeds []uint32
 	var plan statistics.Plan
 	known := map[uint32]bool{}
@@ -214,10 +264,8 @@ func planOf(spec *trellisv1.StudySpec, all []*configuration) ([]uint32, statisti
 		}
 	}
 	planned := len(seeds)
-	for _, configuration := range all {
-		for _, try := range configuration.tries {
-			add(try.seed)
-		}
+	for seed := range tried {
+		add(seed)
 	}
 	slices.Sort(seeds[planned:])
 	return seeds, plan
@@ -234,23 +282,23 @@ func (c *comparison) bestSeeds() int { return len(c.samples[c.judgement.Order[0]
 // message returns the configuration at a place of the order, counted from 0, as users see it. One that has diverged
 // stands behind the others and has no rank.
 func (c *comparison) message(rank int) *trellisv1.Configuration {
-	if rank >= len(c.answered) {
-		return c.open[rank-len(c.answered)].message()
+	if rank >= c.answered.len() {
+		return c.open.at(rank - c.answered.len()).message()
 	}
 	at := c.judgement.Order[rank]
-	message := c.answered[at].message()
+	message := c.answered.at(at).message()
 	sample := c.samples[at]
 	if sample.Finite() {
 		message.Rank = proto.Uint64(uint64(rank + 1))
 	}
-	message.Mean = proto.Float64(objective.Loss(c.answered[at].objective, sample.Mean()))
+	message.Mean = proto.Float64(objective.Loss(c.objective, sample.Mean()))
 	versus := c.judgement.Comparisons[at]
 	message.Contender = sample.Finite() && (rank == 0 || versus.Contender && c.bestSeeds() > 1)
 	if len(sample) < 2 || !sample.Finite() {
 		return message
 	}
 	message.Deviation = proto.Float64(sample.Deviation())
-	message.Interval = intervalMessage(intervalOf(c.answered[at].objective, sample.Interval(c.confidence)))
+	message.Interval = intervalMessage(intervalOf(c.objective, sample.Interval(c.confidence)))
 	if rank > 0 && versus.Seeds >= 2 {
 		message.Difference = proto.Float64(versus.Difference)
 		message.DifferenceInterval = intervalMessage(versus.Interval)
@@ -302,7 +350,7 @@ func intervalMessage(interval statistics.Interval) *trellisv1.Interval {
 // all. It fails with results.ErrNotFound if there is no such study, and with results.ErrInvalid if the token is
 // invalid.
 //
-// Every page ranks all configurations again, which takes about a second for a million trials.
+// Every page ranks all configurations again if the study has changed. Unless all have the same seeds, that reads all trials.
 func ListConfigurations(
 	snapshot *results.Snapshot, request *trellisv1.ListConfigurationsRequest,
 ) (*trellisv1.ListConfigurationsResponse, error) {
@@ -315,13 +363,13 @@ func ListConfigurations(
 		return nil, fmt.Errorf("list configurations: %w", err)
 	}
 	response := &trellisv1.ListConfigurationsResponse{
-		Total: uint64(len(compared.answered) + len(compared.open)), Objective: objective.Of(study.Spec),
+		Total: uint64(compared.answered.len() + compared.open.len()), Objective: objective.Of(study.Spec),
 	}
 	response.Configurations, response.NextPageToken, err = listing.PageByRank(
 		fmt.Sprintf("configurations %q %v", study.Name, request.GetConfidence()),
 		request.GetPageSize(), request.GetPageToken(), response.Total,
 		func(rank uint64) *trellisv1.Configuration { return compared.message(int(rank)) })
-	if err != nil {
+	if err = cmp.Or(compared.err, err); err != nil {
 		return nil, fmt.Errorf("list configurations: %w", err)
 	}
 	return response, nil

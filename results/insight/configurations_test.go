@@ -215,7 +215,7 @@ func TestListConfigurationsPages(t *testing.T) {
 // TestPlanOf: the spec's seeds first, then the smallest that are not among them, then what has come otherwise.
 func TestPlanOf(t *testing.T) {
 	spec := seedsSpec(5, 2)
-	tried := []*configuration{{tries: []try{{seed: 9}, {seed: 3}, {seed: 2}}}, {tries: []try{{seed: 7}}}}
+	tried := slices.Values([]uint32{9, 3, 2, 7})
 	if seeds, plan := planOf(spec, tried); !slices.Equal(seeds, []uint32{2, 3, 7, 9}) || plan.Last != 0 {
 		t.Errorf("without settle %v, %+v", seeds, plan)
 	}

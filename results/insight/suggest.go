@@ -196,6 +196,9 @@ func (s *survey) searchAxes(best *finding, found *trellisv1.Importance, models g
 
 // trialsAt returns the answered trials of a point of the study's grid, one for each seed.
 func (s *survey) trialsAt(snapshot *results.Snapshot, at *finding) (trials []*trellisv1.Trial, err error) {
+	if s.repeated != nil {
+		return s.repeatedTrialsAt(snapshot, at)
+	}
 	if s.sampledFrom > 0 {
 		trial, err := snapshot.Trial(s.study.GetName(), at.index)
 		return []*trellisv1.Trial{trial}, err

@@ -67,17 +67,63 @@ type survey struct {
 	// sampledFrom is of how many configurations with a finite objective the findings are a sample: 0 if they are all.
 	// divergedTotal is how many have diverged.
 	sampledFrom, divergedTotal uint64
+	// repeated has the samples that the findings are the means of, if it is known.
+	repeated *repeated
 }
 
-// newSurvey reads all trials of a study, or a sample of those with results if there are many.
+// newSurvey surveys a study, or a sample of its trials with results if there are many.
 func newSurvey(snapshot *results.Snapshot, study string) (*survey, error) {
 	row, err := snapshot.Study(nil, study)
 	if err != nil {
 		return nil, err
 	}
-	if row.Progress.TrialsSucceeded > maxRead && !hasSeveralSeeds(row) {
+	if !hasSeveralSeeds(row) {
+		return newSurveyOfOneSeed(snapshot, row)
+	}
+	// Of trials that have ended without a result it is not kept how.
+	p := row.Progress
+	if len(row.Spec.Grid) == 1 && p.TrialsFailed+p.TrialsPruned+p.TrialsCanceled == 0 {
+		if table, err := repeatedOf(snapshot, row); table != nil || err != nil {
+			if err != nil {
+				return nil, err
+			}
+			return newSurveyOfRepeated(snapshot, row, table)
+		}
+	}
+	return newWholeSurvey(snapshot, row)
+}
+
+// newSurveyOfOneSeed surveys a study each of whose configurations has one trial, or has got others later.
+func newSurveyOfOneSeed(snapshot *results.Snapshot, row *trellisv1.Study) (*survey, error) {
+	if row.Progress.TrialsSucceeded > maxRead {
 		return newSample(snapshot, row, maxSampled)
 	}
+	if _, _, ok := snapshot.Repeated(row.Name); !ok || len(row.Spec.Grid) > 1 {
+		return newWholeSurvey(snapshot, row)
+	}
+	s, err := newSample(snapshot, row, maxRead)
+	if err != nil {
+		return nil, err
+	}
+	placeOf, err := snapshot.Places(row.Name)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]placedFinding, len(s.findings))
+	for i, its := range s.findings {
+		found[i].finding = its
+		found[i].run, found[i].milestone = placeOf(its.index)
+	}
+	slices.SortFunc(found, byPlace)
+	for i, its := range found {
+		s.findings[i] = its.finding
+	}
+	return s, nil
+}
+
+// newWholeSurvey reads all trials of a study.
+func newWholeSurvey(snapshot *results.Snapshot, row *trellisv1.Study) (*survey, error) {
+	study := row.Name
 	runs, err := snapshot.Served(study)
 	if err != nil {
 		return nil, err

@@ -20,8 +20,8 @@ const maxContenders = 100
 // default: the confidence of the study's settle, or DefaultConfidence. It fails with ErrNotFound if there is no such
 // study, and with ErrNoAnswer if no trial has succeeded.
 //
-// For a study with one seed this is fast, no matter how large the study is. With several seeds it reads all trials: see
-// configurationsOf.
+// For a study with one seed, or with the same seeds for all configurations, this is fast, no matter how large the study is. With
+// others it reads all trials: see configurationsOf.
 func Verdict(snapshot *results.Snapshot, study string, confidence float64) (*trellisv1.Verdict, error) {
 	response, err := bestWithVerdict(snapshot, study, confidence)
 	return response.GetVerdict(), err
@@ -65,26 +65,25 @@ func bestWithVerdict(
 	if err != nil {
 		return nil, err
 	}
-	if len(compared.answered) == 0 {
+	if compared.answered.len() == 0 {
 		return nil, noAnswer(snapshot, study)
 	}
 	order := compared.judgement.Order
 	response := &trellisv1.GetBestTrialResponse{
-		Study: study, Trial: compared.answered[order[0]].bestTrial(), Verdict: compared.verdict(),
+		Study: study, Trial: compared.answered.at(order[0]).bestTrial(), Verdict: compared.verdict(),
 	}
-	best := compared.answered[order[0]].parameters
+	best := compared.answered.parameters(order[0])
 	for _, at := range order[1:] {
-		other := compared.answered[at]
 		if !compared.samples[at].Finite() {
 			// What follows has diverged too.
 			break
 		}
-		if areRivals(best, other.parameters) {
-			response.RunnerUp = other.bestTrial()
+		if areRivals(best, compared.answered.parameters(at)) {
+			response.RunnerUp = compared.answered.at(at).bestTrial()
 			break
 		}
 	}
-	return response, nil
+	return response, compared.err
 }
 
 // noAnswer returns why a study without results has no best trial. It is an ErrNoAnswer.
@@ -155,7 +154,7 @@ func bestOfOneSeed(
 func (c *comparison) verdict() *trellisv1.Verdict {
 	verdict := &trellisv1.Verdict{
 		Confidence:     c.confidence,
-		Configurations: uint64(len(c.answered)),
+		Configurations: uint64(c.answered.len()),
 		Seeds:          uint32(c.bestSeeds()),
 		Settled:        c.judgement.Settled,
 	}
@@ -211,19 +210,19 @@ func NextSeed(snapshot *results.Snapshot, study *trellisv1.Study) ([]*trellisv1.
 		}
 	}
 	point := func(at, place int) *trellisv1.Parameters {
-		its := compared.answered[at].parameters
+		its := compared.answered.parameters(at)
 		its = grid.WithMaxEpochs(its, its.GetMaxEpochs())
 		its.Seed = compared.seeds[place]
 		return its
 	}
 	// What the spec's where leaves out is as if it had been tried without an answer.
 	tried := func(at, place int) bool {
-		return compared.answered[at].hasTried(compared.seeds[place]) || !meets(point(at, place))
+		return compared.answered.at(at).hasTried(compared.seeds[place]) || !meets(point(at, place))
 	}
 	wanting, place := statistics.NextSeed(compared.samples, compared.plan, tried)
 	var points []*trellisv1.Parameters
 	for _, at := range wanting {
 		points = append(points, point(at, place))
 	}
-	return points, nil
+	return points, compared.err
 }
