@@ -3,6 +3,7 @@ package forecast
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
@@ -38,7 +39,7 @@ func (m *Maker) input(snapshot *results.Snapshot, study *trellisv1.Study, tally 
 		return in, err
 	}
 	for _, like := range latestLike(studies, study) {
-		other, err := studyTally(snapshot, like)
+		other, err := m.learnFrom(snapshot, like)
 		if err != nil {
 			return in, err
 		}
@@ -46,6 +47,41 @@ func (m *Maker) input(snapshot *results.Snapshot, study *trellisv1.Study, tally 
 	}
 	in.Ahead = m.ahead(snapshot, studies, study)
 	return in, m.slots(snapshot, studies, study, &in)
+}
+
+// learned is what another study's runs say, and when it was found.
+type learned struct {
+	tally   *Tally
+	version uint64
+	at      time.Time
+	took    time.Duration
+}
+
+// learnFrom returns what another study's runs say. While they change, it is reused for a while, as forecasts are: reading a large
+// study takes longer than anything else.
+func (m *Maker) learnFrom(snapshot *results.Snapshot, study *trellisv1.Study) (*Tally, error) {
+	m.mu.Lock()
+	before := m.learned[study.GetCreateIndex()]
+	m.mu.Unlock()
+	if before != nil && (before.version == study.GetModifyIndex() || time.Since(before.at) < max(Life, share*before.took)) {
+		return before.tally, nil
+	}
+	began := time.Now()
+	tally, err := studyTally(snapshot, study)
+	if err != nil {
+		return nil, err
+	}
+	tally.queue, tally.held = nil, nil // Nobody asks what remains of it.
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	for index, old := range m.learned {
+		if now.Sub(old.at) > time.Minute+2*share*old.took {
+			delete(m.learned, index)
+		}
+	}
+	m.learned[study.GetCreateIndex()] = &learned{tally, study.GetModifyIndex(), now, now.Sub(began)}
+	return tally, nil
 }
 
 // latestLike returns the studies of the same model and data that have measurements, latest first.

@@ -1,6 +1,7 @@
 package forecast
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -20,7 +21,9 @@ const (
 	share = 20
 	// listPatience is how much time one list of studies spends on forecasts. After that, the remaining studies get
 	// earlier forecasts.
-	listPatience = 200 * time.Millisecond
+	listPatience = 25 * time.Millisecond
+	// renewPatience is how long a new forecast is waited for if there is an earlier one.
+	renewPatience = 20 * time.Millisecond
 )
 
 // Maker makes forecasts of studies, and caches them for a while.
@@ -30,8 +33,9 @@ type Maker struct {
 	making chan struct{}
 
 	mu sync.Mutex
-	// made are the forecasts, by the studies' create_index.
-	made map[uint64]*made
+	// made are the forecasts, by the studies' create_index, and learned what other studies say.
+	made    map[uint64]*made
+	learned map[uint64]*learned
 }
 
 // made is a forecast, with the time at which it was made and the version of the study that it is for.
@@ -45,7 +49,7 @@ type made struct {
 
 // NewMaker returns a maker without forecasts.
 func NewMaker(logger *slog.Logger) *Maker {
-	return &Maker{logger: logger, making: make(chan struct{}, 1), made: map[uint64]*made{}}
+	return &Maker{logger: logger, making: make(chan struct{}, 1), made: map[uint64]*made{}, learned: map[uint64]*learned{}}
 }
 
 // On returns a copy of the study with its forecast, which is unset once the study has ended. It does not change the
@@ -58,14 +62,18 @@ func (m *Maker) On(snapshot *results.Snapshot, study *trellisv1.Study) *trellisv
 	if !ok {
 		return study
 	}
-	// The copy shares its parts with the stored study, which nobody changes.
-	with := &trellisv1.Study{}
+	return with(study, outlook)
+}
+
+// with returns a copy of the study with a forecast. It shares its parts with the stored study, which nobody changes.
+func with(study *trellisv1.Study, outlook Outlook) *trellisv1.Study {
+	copied := &trellisv1.Study{}
 	study.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		with.ProtoReflect().Set(field, value)
+		copied.ProtoReflect().Set(field, value)
 		return true
 	})
-	with.Forecast = outlook.Forecast
-	return with
+	copied.Forecast = outlook.Forecast
+	return copied
 }
 
 // OnAll replaces the running studies of a list with copies that have their forecasts.
@@ -75,14 +83,17 @@ func (m *Maker) OnAll(snapshot *results.Snapshot, studies []*trellisv1.Study) {
 		if study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING {
 			continue
 		}
-		if _, known := m.latest(study); !known && time.Since(began) > listPatience {
-			continue
+		latest, known := m.latest(study)
+		switch {
+		case time.Since(began) <= listPatience:
+			studies[i] = m.On(snapshot, study)
+		case known && latest.fits(study):
+			studies[i] = with(study, latest.outlook)
 		}
-		studies[i] = m.On(snapshot, study)
 	}
 }
 
-// of returns a study's forecast. While another caller is making a new one, it returns the previous one.
+// of returns a study's forecast. While another caller is making a new one, or if that takes long, it returns the previous one.
 func (m *Maker) of(snapshot *results.Snapshot, study *trellisv1.Study) (Outlook, bool) {
 	latest, known := m.latest(study)
 	if known && m.good(latest, study) {
@@ -98,8 +109,27 @@ func (m *Maker) of(snapshot *results.Snapshot, study *trellisv1.Study) (Outlook,
 			return Outlook{}, false
 		}
 	}
-	defer func() { <-m.making }()
-	return m.renew(snapshot, study)
+	if !known || !latest.fits(study) {
+		defer func() { <-m.making }()
+		return m.renew(snapshot, study)
+	}
+	renewed := make(chan Outlook, 1)
+	// It ends by itself, and nobody else makes a forecast before it does.
+	go func() {
+		defer func() { <-m.making }()
+		if outlook, ok := m.renew(snapshot.Within(context.Background()), study); ok {
+			renewed <- outlook
+		}
+	}()
+	patience := time.NewTimer(renewPatience)
+	defer patience.Stop()
+	select {
+	case outlook := <-renewed:
+		return outlook, true
+	case <-patience.C:
+	case <-snapshot.Done():
+	}
+	return latest.outlook, true
 }
 
 // begin waits until no other forecast is made, or nobody waits for this one any more.
@@ -120,9 +150,14 @@ func (m *Maker) latest(study *trellisv1.Study) (*made, bool) {
 	return latest, known
 }
 
+// fits says whether a forecast is of the same runs, in the same state.
+func (old *made) fits(study *trellisv1.Study) bool {
+	return old.state == study.GetState() && old.runs == study.GetProgress().GetRuns()
+}
+
 // good says whether a forecast can still be used.
 func (m *Maker) good(old *made, study *trellisv1.Study) bool {
-	if old.state != study.GetState() || old.runs != study.GetProgress().GetRuns() {
+	if !old.fits(study) {
 		return false
 	}
 	m.mu.Lock()
