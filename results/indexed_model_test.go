@@ -448,6 +448,9 @@ func (p *pair) restore(t *rapid.T) {
 	_, err := p.indexed.Snapshot().WriteTo(&data)
 	ok(p.tb, err)
 	ok(p.tb, p.replica.Restore(&data))
+	if rapid.Bool().Draw(t, "prepares") {
+		ok(p.tb, p.replica.Snapshot().Prepare())
+	}
 }
 
 // check compares all answers.

@@ -9,7 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/kept"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -193,9 +196,57 @@ func TestLargeStudy(t *testing.T) {
 	restored := newStore(t)
 	within("restoring", time.Minute, func() error { return restored.Restore(bytes.NewReader(data.Bytes())) })
 	perTrial("restored", before, 400)
+	within("preparing answers", time.Minute, func() error { return restored.Snapshot().Prepare() })
+	perTrial("prepared", before, 400)
+	within("a page of what was restored", 500*time.Millisecond, func() error {
+		_, err := restored.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "large", OrderBy: "-objective"})
+		return err
+	})
 	runtime.KeepAlive(store)
 	runtime.KeepAlive(&data)
 	runtime.KeepAlive(restored)
+}
+
+// TestPrepare: sealed sections that are restored get what answers need of them, from the runs that they have.
+func TestPrepare(t *testing.T) {
+	const trials = 50 * sectionSize
+	store := newStore(t)
+	ok(t, store.CreateStudy(1, at(1), indexedStudy("large", trials, 2)))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "worker", State: lifecycle.WorkerReady, Slots: trials}))
+	trainNext(t, store, "large", 3, trials, 2)
+	var data bytes.Buffer
+	_, err := store.Snapshot().WriteTo(&data)
+	ok(t, err)
+	restored := newStore(t)
+	ok(t, restored.Restore(&data))
+	ready := func() (ready int) {
+		sections, err := restored.Snapshot().sectionsOf("large")
+		ok(t, err)
+		for section := range sections {
+			if section.sealed != nil && section.kept.Has(columnsKey{}) && section.kept.Has(accountKey{}) {
+				ready++
+			}
+		}
+		return ready
+	}
+	if n := ready(); n != 0 {
+		t.Fatalf("%d sections are ready before", n)
+	}
+	ok(t, restored.Snapshot().Prepare())
+	if n := ready(); n != trials/sectionSize {
+		t.Fatalf("%d sections are ready, want %d", n, trials/sectionSize)
+	}
+	for _, orderBy := range []string{"-objective", "epochs", "test_loss"} {
+		request := &trellisv1.ListTrialsRequest{Study: "large", OrderBy: orderBy}
+		want, err := store.Snapshot().ListTrials(request)
+		ok(t, err)
+		got, err := restored.Snapshot().ListTrials(request)
+		ok(t, err)
+		if !proto.Equal(got, want) {
+			t.Errorf("by %s %v, want %v", orderBy, got, want)
+		}
+	}
 }
 
 // processorTime is what the process has had of all processors: on a machine that does other things too, it says more

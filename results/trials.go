@@ -571,3 +571,31 @@ func (s *Snapshot) Places(study string) (func(index uint64) (run, milestone uint
 		return run, milestone
 	}, err
 }
+
+// Prepare computes what answers about large studies need of their sections, and what a store that has been restored does not have.
+// Until it is done, answers compute it themselves, which takes seconds for a million trials. It ends early if the snapshot's
+// context does.
+func (s *Snapshot) Prepare() error {
+	studies, err := s.Studies(nil)
+	if err != nil {
+		return err
+	}
+	for _, study := range studies {
+		c, err := s.catalog(study.Name)
+		if err != nil {
+			return err
+		}
+		sections, err := s.sectionsOf(study.Name)
+		if err != nil {
+			return err
+		}
+		for section := range sections {
+			if section.sealed != nil && !section.kept.Has(columnsKey{}) {
+				open := section.unsealed(c) // What it computes is kept beside the section.
+				open.columns(c, listing.RankingOf(study.Spec))
+				open.account(c)
+			}
+		}
+	}
+	return s.Err()
+}
