@@ -521,8 +521,10 @@ func (p *pair) answers(t *rapid.T, s *Store) (texts []string) {
 		study, err := snapshot.Study(nil, name)
 		ok(p.tb, err)
 		add(name, study, nil)
-		for _, order := range []string{"", "-index", "objective", "-objective", "latent_dim", "-epochs", "state", "-max_epochs",
-			"-best_epoch", "test_loss"} {
+		for _, order := range []string{
+			"", "-index", "objective", "-objective", "latent_dim", "-epochs", "state", "-max_epochs",
+			"-best_epoch", "test_loss",
+		} {
 			for _, size := range []uint32{3, 100} {
 				request := &trellisv1.ListTrialsRequest{Study: name, OrderBy: order, PageSize: size}
 				for page := 0; ; page++ {

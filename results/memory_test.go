@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/kept"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )

@@ -222,3 +222,43 @@ func (r reader) rankedKeys(ws memdb.WatchSet, study string, after listing.Key) (
 		}
 	}, nil
 }
+
+// Ranked returns a study's trials with results, best first: see listing.Ranking. It can be ranged over once. It fails
+// with ErrNotFound if there is no such study.
+func (s *Snapshot) Ranked(study string) (iter.Seq[*trellisv1.Trial], error) {
+	if _, err := s.Study(nil, study); err != nil {
+		return nil, err
+	}
+	return s.ranked(nil, study, listing.Key{})
+}
+
+// RankedKeys returns the keys of a study's trials with results, best first: see listing.Ranking. It can be ranged over
+// once.
+func (s *Snapshot) RankedKeys(study string) (iter.Seq[listing.Key], error) {
+	return s.rankedKeys(nil, study, listing.Key{})
+}
+
+// FirstRanked returns the key of the trial that ranks first. ok is false if none has a result.
+func (s *Snapshot) FirstRanked(study string) (first listing.Key, ok bool, err error) {
+	keys, err := s.RankedKeys(study)
+	if err != nil {
+		return first, false, err
+	}
+	for k := range keys {
+		return k, true, nil
+	}
+	return first, false, nil
+}
+
+// RankPages returns the keys of a study's trials with results, best first, as they are stored: in many short lists,
+// none of which is empty. Nobody may change them. It can be ranged over once.
+func (s *Snapshot) RankPages(study string) (iter.Seq[[]listing.Key], error) {
+	pages, err := scan[*rankPage](s.reader, nil, tableRanking, indexID, textKey(study))
+	return func(yield func([]listing.Key) bool) {
+		for page := range pages {
+			if s.Err() != nil || !yield(page.trials) {
+				return
+			}
+		}
+	}, err
+}

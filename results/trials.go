@@ -11,7 +11,6 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/account"
 	"trellis/results/catalog"
-	"trellis/results/columns"
 	"trellis/results/kept"
 	"trellis/results/lattice"
 	"trellis/results/lifecycle"
@@ -196,33 +195,6 @@ func (s *Snapshot) Failed(study string) (iter.Seq[Served], error) {
 			}
 		}
 	}, err
-}
-
-// Ranked returns a study's trials with results, best first: see listing.Ranking. It can be ranged over once. It fails
-// with ErrNotFound if there is no such study.
-func (s *Snapshot) Ranked(study string) (iter.Seq[*trellisv1.Trial], error) {
-	if _, err := s.Study(nil, study); err != nil {
-		return nil, err
-	}
-	return s.ranked(nil, study, listing.Key{})
-}
-
-// RankedKeys returns the keys of a study's trials with results, best first: see listing.Ranking. It can be ranged over
-// once.
-func (s *Snapshot) RankedKeys(study string) (iter.Seq[listing.Key], error) {
-	return s.rankedKeys(nil, study, listing.Key{})
-}
-
-// FirstRanked returns the key of the trial that ranks first. ok is false if none has a result.
-func (s *Snapshot) FirstRanked(study string) (first listing.Key, ok bool, err error) {
-	keys, err := s.RankedKeys(study)
-	if err != nil {
-		return first, false, err
-	}
-	for k := range keys {
-		return k, true, nil
-	}
-	return first, false, nil
 }
 
 // Point returns the parameters of a trial, or ErrNotFound. It does not read what has become of it.
@@ -432,19 +404,6 @@ func (s *Snapshot) digest(study string) (string, error) {
 // Catalog returns which runs and trials a study has, or ErrNotFound. It must not be changed.
 func (s *Snapshot) Catalog(study string) (*catalog.Catalog, error) { return s.catalog(study) }
 
-// RankPages returns the keys of a study's trials with results, best first, as they are stored: in many short lists,
-// none of which is empty. Nobody may change them. It can be ranged over once.
-func (s *Snapshot) RankPages(study string) (iter.Seq[[]listing.Key], error) {
-	pages, err := scan[*rankPage](s.reader, nil, tableRanking, indexID, textKey(study))
-	return func(yield func([]listing.Key) bool) {
-		for page := range pages {
-			if s.Err() != nil || !yield(page.trials) {
-				return
-			}
-		}
-	}, err
-}
-
 // TrajectoryAt returns what is known of the run at a place, which the catalog has.
 func (s *Snapshot) TrajectoryAt(c *catalog.Catalog, place uint32) (*trajectory.Trajectory, error) {
 	return s.memberAt(nil, c, place)
@@ -513,89 +472,3 @@ func (s Section) Accounted() bool { return s.of.kept.Has(accountKey{}) }
 // Keep returns what compute returns, which depends on the section alone, and keeps it beside this version of the
 // section. of must be comparable, and tell it from all else that is kept there.
 func Keep[V any](s Section, of any, compute func() V) V { return kept.Of(s.of.kept, of, compute) }
-
-// Columns returns what the touched trials of each section of a study are ordered by, with the section's number. What is returned
-// of a section is the same as long as the section is. It can be ranged over once.
-func (s *Snapshot) Columns(study *trellisv1.Study) (iter.Seq2[uint32, *columns.Columns], error) {
-	c, err := s.catalog(study.Name)
-	if err != nil {
-		return nil, err
-	}
-	sections, err := s.sectionsOf(study.Name)
-	if err != nil {
-		return nil, err
-	}
-	ranking := listing.RankingOf(study.Spec)
-	return func(yield func(uint32, *columns.Columns) bool) {
-		for section := range sections {
-			if !yield(section.number, section.columns(c, ranking)) {
-				return
-			}
-		}
-	}, nil
-}
-
-// Repeated returns the seeds of a study all of whose points are trained with each of them, and the number of its trials: see
-// lattice.Seeds. ok is false if it has others too, or fewer.
-func (s *Snapshot) Repeated(study string) (seeds []uint32, trials uint64, ok bool) {
-	c, err := s.catalog(study)
-	if err != nil || c.Base == nil || len(c.Listed()) > 0 {
-		return nil, 0, false
-	}
-	seeds, ok = c.Base.Seeds()
-	return seeds, c.Trials(), ok
-}
-
-// Answer returns the result of a trial as it is stored, or nil if it has none.
-func (s *Snapshot) Answer(study string, index uint64) (*trellisv1.Trial, error) {
-	c, err := s.catalog(study)
-	if err != nil {
-		return nil, err
-	}
-	place, milestone, ok := c.Trial(index)
-	if !ok {
-		return nil, fmt.Errorf("trial %d of study %q: %w", index, study, ErrNotFound)
-	}
-	member, err := s.memberAt(nil, c, place)
-	if err != nil || int(milestone) >= len(member.Answers) {
-		return nil, err
-	}
-	return member.Answers[milestone], nil
-}
-
-// Places returns a function that says of which run a trial of a study is, by its place, and which of its milestones it has.
-func (s *Snapshot) Places(study string) (func(index uint64) (run, milestone uint32), error) {
-	c, err := s.catalog(study)
-	return func(index uint64) (run, milestone uint32) {
-		run, milestone, _ = c.Trial(index)
-		return run, milestone
-	}, err
-}
-
-// Prepare computes what answers about large studies need of their sections, and what a store that has been restored does not have.
-// Until it is done, answers compute it themselves, which takes seconds for a million trials. It ends early if the snapshot's
-// context does.
-func (s *Snapshot) Prepare() error {
-	studies, err := s.Studies(nil)
-	if err != nil {
-		return err
-	}
-	for _, study := range studies {
-		c, err := s.catalog(study.Name)
-		if err != nil {
-			return err
-		}
-		sections, err := s.sectionsOf(study.Name)
-		if err != nil {
-			return err
-		}
-		for section := range sections {
-			if section.sealed != nil && !section.kept.Has(columnsKey{}) {
-				open := section.unsealed(c) // What it computes is kept beside the section.
-				open.columns(c, listing.RankingOf(study.Spec))
-				open.account(c)
-			}
-		}
-	}
-	return s.Err()
-}

@@ -2,6 +2,7 @@ package insight
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -46,14 +47,44 @@ type repeatedKey struct{}
 
 // repeatedOf returns the samples of a study, or nil if its configurations don't all have the same seeds.
 func repeatedOf(snapshot *results.Snapshot, study *trellisv1.Study) (*repeated, error) {
-	seeds, trials, ok := snapshot.Repeated(study.GetName())
-	if !ok || trials > maxRepeated {
-		return nil, nil
+	seeds, trials, err := seedsOfAll(snapshot, study)
+	if err != nil || seeds == nil || trials > maxRepeated {
+		return nil, err
 	}
 	lasting := snapshot.Lasting(study)
 	return kept.Once(lasting, repeatedKey{}, snapshot.Done(), snapshot.Err, func() (*repeated, error) {
 		return newRepeated(snapshot, study, seeds, int(trials)/len(seeds))
 	})
+}
+
+// seedsOfAll returns the seeds of a study all of whose points are trained with each of them, and the number of its trials: see
+// lattice.Seeds. There are none if it has other trials too, or fewer.
+func seedsOfAll(snapshot *results.Snapshot, study *trellisv1.Study) (seeds []uint32, trials uint64, err error) {
+	c, err := snapshot.Catalog(study.GetName())
+	if err != nil || c.Base == nil || len(c.Listed()) > 0 {
+		return nil, 0, err
+	}
+	if seeds, ok := c.Base.Seeds(); ok {
+		return seeds, c.Trials(), nil
+	}
+	return nil, 0, nil
+}
+
+// answerTo returns the result of a trial as it is stored, or nil if it has none.
+func answerTo(snapshot *results.Snapshot, study string, index uint64) (*trellisv1.Trial, error) {
+	c, err := snapshot.Catalog(study)
+	if err != nil {
+		return nil, err
+	}
+	place, milestone, ok := c.Trial(index)
+	if !ok {
+		return nil, fmt.Errorf("trial %d of study %q: %w", index, study, results.ErrNotFound)
+	}
+	member, err := snapshot.TrajectoryAt(c, place)
+	if err != nil || int(milestone) >= len(member.Answers) {
+		return nil, err
+	}
+	return member.Answers[milestone], nil
 }
 
 func newRepeated(
@@ -212,7 +243,7 @@ func (r *repeated) read(
 		tries: make([]try, len(r.seeds)),
 	}
 	for i, seed := range r.seeds {
-		answer, err := snapshot.Answer(study.GetName(), r.index(number, i))
+		answer, err := answerTo(snapshot, study.GetName(), r.index(number, i))
 		if err != nil {
 			return nil, err
 		}

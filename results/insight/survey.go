@@ -98,14 +98,18 @@ func newSurveyOfOneSeed(snapshot *results.Snapshot, row *trellisv1.Study) (*surv
 	if row.Progress.TrialsSucceeded > maxRead {
 		return newSample(snapshot, row, maxSampled)
 	}
-	if _, _, ok := snapshot.Repeated(row.Name); !ok || len(row.Spec.Grid) > 1 {
+	seeds, _, err := seedsOfAll(snapshot, row)
+	if err != nil {
+		return nil, err
+	}
+	if seeds == nil || len(row.Spec.Grid) > 1 {
 		return newWholeSurvey(snapshot, row)
 	}
 	s, err := newSample(snapshot, row, maxRead)
 	if err != nil {
 		return nil, err
 	}
-	placeOf, err := snapshot.Places(row.Name)
+	placeOf, err := placesOf(snapshot, row)
 	if err != nil {
 		return nil, err
 	}

@@ -21,10 +21,21 @@ func byPlace(a, b placedFinding) int {
 	return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(a.milestone, b.milestone))
 }
 
+// placesOf returns a function that says of which run a trial is, by its place, and which of its milestones it has.
+func placesOf(
+	snapshot *results.Snapshot, study *trellisv1.Study,
+) (func(index uint64) (run, milestone uint32), error) {
+	c, err := snapshot.Catalog(study.GetName())
+	return func(index uint64) (run, milestone uint32) {
+		run, milestone, _ = c.Trial(index)
+		return run, milestone
+	}, err
+}
+
 // newSurveyOfRepeated surveys a study whose configurations all have the same seeds: all that have results, or a sample if there are
 // many, and the best.
 func newSurveyOfRepeated(snapshot *results.Snapshot, study *trellisv1.Study, r *repeated) (*survey, error) {
-	placeOf, err := snapshot.Places(study.GetName())
+	placeOf, err := placesOf(snapshot, study)
 	if err != nil {
 		return nil, err
 	}
@@ -130,13 +141,13 @@ func (s *survey) seedsInOrder(
 
 // repeatedTrialsAt is trialsAt.
 func (s *survey) repeatedTrialsAt(snapshot *results.Snapshot, at *finding) (trials []*trellisv1.Trial, err error) {
-	placeOf, err := snapshot.Places(s.study.GetName())
+	placeOf, err := placesOf(snapshot, s.study)
 	if err != nil {
 		return nil, err
 	}
 	number := uint32(at.index / uint64(len(s.repeated.seeds)))
 	for _, seed := range s.seedsInOrder(s.repeated, number, placeOf) {
-		trial, err := snapshot.Answer(s.study.GetName(), s.repeated.index(number, seed))
+		trial, err := answerTo(snapshot, s.study.GetName(), s.repeated.index(number, seed))
 		if err != nil {
 			return nil, err
 		}
