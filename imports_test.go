@@ -93,7 +93,7 @@ var mayImport = map[string]string{
 	"results/figure":                       "",
 	"results/grid":                         "proto/template proto/trellis/v1 results/condition results/objective results/pruning results/spelling",
 	"results/importance":                   "",
-	"results/insight":                      "proto/trellis/v1 results results/account results/grid results/importance results/lifecycle results/listing results/objective results/spelling results/statistics results/trajectory",
+	"results/insight":                      "proto/trellis/v1 results results/columns results/account results/grid results/importance results/kept results/lifecycle results/listing results/objective results/spelling results/statistics results/trajectory",
 	"results/kept":                         "",
 	"results/lattice":                      "proto/trellis/v1 results/grid",
 	"results/lifecycle":                    "proto/trellis/v1",
