@@ -59,78 +59,124 @@ func clean(request any) error {
 	if !ok {
 		return nil
 	}
-	dropUnknownFields(message.ProtoReflect())
-	if err := checkTimes(message.ProtoReflect()); err != nil {
+	if err := cleanMessage(message.ProtoReflect()); err != nil {
 		return status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	return nil
 }
 
-// checkTimes returns an error if a message has an invalid time or duration, and says in which field.
-func checkTimes(message protoreflect.Message) (err error) {
-	switch message := message.Interface().(type) {
-	case *timestamppb.Timestamp:
-		if message.CheckValid() != nil {
-			return fmt.Errorf("invalid time of %d seconds and %d nanoseconds: it must be in the years 1 to 9999",
-				message.GetSeconds(), message.GetNanos())
-		}
-		return nil
-	case *durationpb.Duration:
-		if message.CheckValid() != nil {
-			return fmt.Errorf("invalid duration of %d seconds and %d nanoseconds: it must be within 10,000 years, and "+
-				"both must have the same sign", message.GetSeconds(), message.GetNanos())
-		}
-		return nil
-	}
-	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		switch {
-		case field.IsMap():
-			if field.MapValue().Message() != nil {
-				value.Map().Range(func(_ protoreflect.MapKey, value protoreflect.Value) bool {
-					err = checkTimes(value.Message())
-					return err == nil
-				})
-			}
-		case field.Message() == nil:
-		case field.IsList():
-			for i := 0; i < value.List().Len() && err == nil; i++ {
-				err = checkTimes(value.List().Get(i).Message())
-			}
-		default:
-			err = checkTimes(value.Message())
-		}
-		if err != nil {
-			err = fmt.Errorf("%s: %w", field.Name(), err)
-		}
-		return err == nil
-	})
-	return err
-}
-
-// dropUnknownFields drops the unknown fields of a message and of all messages in it.
-func dropUnknownFields(message protoreflect.Message) {
+// cleanMessage drops the unknown fields of a message and of all messages in it, and returns an error if one is an invalid
+// time or duration, which says in which field.
+func cleanMessage(message protoreflect.Message) error {
 	if len(message.GetUnknown()) > 0 {
 		message.SetUnknown(nil)
 	}
-	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+	switch its := nestedIn(message.Descriptor()); its.time {
+	case noTime:
+		return its.each(message, func(field protoreflect.FieldDescriptor, its protoreflect.Message) error {
+			if err := cleanMessage(its); err != nil {
+				return fmt.Errorf("%s: %w", field.Name(), err)
+			}
+			return nil
+		})
+	case instant:
+		if at, ok := message.Interface().(*timestamppb.Timestamp); ok && at.CheckValid() != nil {
+			return fmt.Errorf("invalid time of %d seconds and %d nanoseconds: it must be in the years 1 to 9999",
+				at.GetSeconds(), at.GetNanos())
+		}
+	case duration:
+		if took, ok := message.Interface().(*durationpb.Duration); ok && took.CheckValid() != nil {
+			return fmt.Errorf("invalid duration of %d seconds and %d nanoseconds: it must be within 10,000 years, and "+
+				"both must have the same sign", took.GetSeconds(), took.GetNanos())
+		}
+	}
+	return nil
+}
+
+// nested says which fields of a message have messages, of which one in each of the alternatives is set. To look at all
+// other fields too, by reflection, took a twentieth of the time of workers' reports.
+type nested struct {
+	time         timeKind
+	fields       []protoreflect.FieldDescriptor
+	alternatives []protoreflect.OneofDescriptor
+}
+
+// timeKind says whether a message is a time.
+type timeKind int
+
+const (
+	noTime timeKind = iota
+	instant
+	duration
+)
+
+// allNested has what nestedIn has returned, by descriptor.
+var allNested sync.Map
+
+func nestedIn(message protoreflect.MessageDescriptor) *nested {
+	if known, ok := allNested.Load(message); ok {
+		return known.(*nested)
+	}
+	its := &nested{}
+	switch message.FullName() {
+	case (*timestamppb.Timestamp)(nil).ProtoReflect().Descriptor().FullName():
+		its.time = instant
+	case (*durationpb.Duration)(nil).ProtoReflect().Descriptor().FullName():
+		its.time = duration
+	}
+	for i := range message.Fields().Len() {
+		field := message.Fields().Get(i)
+		if field.ContainingOneof() == nil && hasMessages(field) {
+			its.fields = append(its.fields, field)
+		}
+	}
+	for i := range message.Oneofs().Len() {
+		its.alternatives = append(its.alternatives, message.Oneofs().Get(i))
+	}
+	allNested.Store(message, its)
+	return its
+}
+
+func hasMessages(field protoreflect.FieldDescriptor) bool {
+	if field.IsMap() {
+		return field.MapValue().Message() != nil
+	}
+	return field.Message() != nil
+}
+
+// each visits the messages in the fields of a message, until one is an error.
+func (n *nested) each(
+	message protoreflect.Message, visit func(protoreflect.FieldDescriptor, protoreflect.Message) error,
+) (err error) {
+	for _, field := range n.fields {
+		if err != nil || !message.Has(field) {
+			continue
+		}
+		value := message.Get(field)
 		switch {
 		case field.IsMap():
-			if field.MapValue().Message() != nil {
-				value.Map().Range(func(_ protoreflect.MapKey, value protoreflect.Value) bool {
-					dropUnknownFields(value.Message())
-					return true
-				})
-			}
-		case field.Message() == nil:
+			value.Map().Range(func(_ protoreflect.MapKey, value protoreflect.Value) bool {
+				err = visit(field, value.Message())
+				return err == nil
+			})
 		case field.IsList():
-			for i := range value.List().Len() {
-				dropUnknownFields(value.List().Get(i).Message())
+			list := value.List()
+			for i := 0; i < list.Len() && err == nil; i++ {
+				err = visit(field, list.Get(i).Message())
 			}
 		default:
-			dropUnknownFields(value.Message())
+			err = visit(field, value.Message())
 		}
-		return true
-	})
+	}
+	for _, one := range n.alternatives {
+		if err != nil {
+			break
+		}
+		if field := message.WhichOneof(one); field != nil && hasMessages(field) {
+			err = visit(field, message.Get(field).Message())
+		}
+	}
+	return err
 }
 
 // hasSpec is a request with a spec.

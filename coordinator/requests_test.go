@@ -8,6 +8,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -124,5 +127,53 @@ func TestAnAnswerAboveTheLimitOfUnreadBytesIsRefused(t *testing.T) {
 	}
 	if _, err := watch.Recv(); err != nil {
 		t.Errorf("the watch on the same connection: %v", err)
+	}
+}
+
+// Whatever message a request has, in fields, lists, maps and alternatives, loses its unknown fields, and its times are
+// checked.
+func TestNestedMessagesAreCleaned(t *testing.T) {
+	unknown := protowire.AppendVarint(protowire.AppendTag(nil, 9999, protowire.VarintType), 1)
+	types := 0
+	protoregistry.GlobalTypes.RangeMessages(func(kind protoreflect.MessageType) bool {
+		if kind.Descriptor().ParentFile().Package() != "trellis.v1" || kind.Descriptor().IsMapEntry() {
+			return true
+		}
+		types++
+		fields := kind.Descriptor().Fields()
+		for i := range fields.Len() {
+			field, message := fields.Get(i), kind.New()
+			var its protoreflect.Message
+			switch {
+			case field.IsMap() && field.MapValue().Message() != nil:
+				value := message.NewField(field).Map().NewValue()
+				key := protoreflect.ValueOfString("key").MapKey()
+				if field.MapKey().Kind() == protoreflect.Uint32Kind {
+					key = protoreflect.ValueOfUint32(1).MapKey()
+				}
+				message.Mutable(field).Map().Set(key, value)
+				its = value.Message()
+			case field.IsMap() || field.Message() == nil:
+				continue
+			case field.IsList():
+				its = message.Mutable(field).List().AppendMutable().Message()
+			default:
+				its = message.Mutable(field).Message()
+			}
+			its.SetUnknown(unknown)
+			if err := clean(message.Interface()); err != nil || len(its.GetUnknown()) > 0 {
+				t.Errorf("%s: error %v, unknown fields %x", field.FullName(), err, its.GetUnknown())
+			}
+			if at, ok := its.Interface().(*timestamppb.Timestamp); ok {
+				at.Nanos = -1
+				if err := clean(message.Interface()); err == nil {
+					t.Errorf("%s: an invalid time", field.FullName())
+				}
+			}
+		}
+		return true
+	})
+	if types < 100 {
+		t.Errorf("only %d messages", types)
 	}
 }
