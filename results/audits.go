@@ -44,8 +44,12 @@ func (c *change) audit() error {
 				edited.Audit = nil
 			case run.State == lifecycle.RunSucceeded && run.Audit == nil &&
 				(stored == nil || stored.Run.State != lifecycle.RunSucceeded):
-				if err := c.auditIfDue(h); err != nil {
+				due, err := c.auditIsDue(member)
+				if err != nil {
 					return err
+				}
+				if due {
+					h.toAudit()
 				}
 			}
 		}
@@ -55,32 +59,46 @@ func (c *change) audit() error {
 		if err != nil {
 			return err
 		}
-		runs, err := c.sections.touched(catalog)
+		members, err := c.sections.members(catalog)
 		if err != nil {
 			return err
 		}
-		for _, h := range runs {
-			if err := c.auditIfDue(h); err != nil {
+		for place, member := range members {
+			due, err := c.auditIsDue(member)
+			if err != nil {
 				return err
 			}
+			if !due {
+				continue
+			}
+			h, err := c.sections.at(catalog, place)
+			if err != nil {
+				return err
+			}
+			h.toAudit()
 		}
 	}
 	return nil
 }
 
-// auditIfDue has a run audited that has succeeded, if it belongs to the sample or a suspect has trained it, unless that
-// has been done, or is to be.
-func (c *change) auditIfDue(h handle) error {
-	run := h.run()
+// toAudit has a run audited.
+func (h handle) toAudit() {
+	h.edit().Run.Audit = &trellisv1.Audit{State: trellisv1.AuditState_AUDIT_STATE_DUE}
+}
+
+// auditIsDue says whether a run is to be audited: it has succeeded, and belongs to the sample or a suspect has trained it,
+// unless that has been done, or is to be anyway.
+func (c *change) auditIsDue(its *trajectory.Trajectory) (bool, error) {
+	run := its.Run
 	if run.State != lifecycle.RunSucceeded {
-		return nil
+		return false, nil
 	}
-	if repeats, err := c.repeats(h.member()); err != nil || !repeats {
-		return err
+	if repeats, err := c.repeats(its); err != nil || !repeats {
+		return false, err
 	}
 	study, err := c.studies.get(textKey(run.Study))
 	if err != nil {
-		return err
+		return false, err
 	}
 	share, due := study.GetSpec().GetAudit(), false
 	switch run.GetAudit().GetState() {
@@ -88,7 +106,7 @@ func (c *change) auditIfDue(h handle) error {
 		if share > 0 {
 			catalog, err := c.sections.catalog(run.Study)
 			if err != nil {
-				return err
+				return false, err
 			}
 			due = auditing.Sampled(share, run.Id, catalog.Smallest())
 		}
@@ -99,10 +117,7 @@ func (c *change) auditIfDue(h handle) error {
 			return !slices.Contains(study.Suspects, t.Worker)
 		})
 	}
-	if due {
-		h.edit().Run.Audit = &trellisv1.Audit{State: trellisv1.AuditState_AUDIT_STATE_DUE}
-	}
-	return nil
+	return due, nil
 }
 
 // compared ends the audit of a run whose second training has ended as the first one, or starts its second part: see

@@ -2,6 +2,7 @@ package results
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 
@@ -239,6 +240,14 @@ func (e *sectionEdit) change() *section {
 	return e.after
 }
 
+// now returns the section as it is so far, nil if it has no row and nothing in it has changed.
+func (e *sectionEdit) now() *section {
+	if e.after != nil {
+		return e.after
+	}
+	return e.before
+}
+
 // changed says whether the change has its own copy of a run, or has added it.
 func (e *sectionEdit) changed(slot int) bool {
 	now := e.after.members[slot]
@@ -372,6 +381,43 @@ func (e *sectionEdits) at(c *catalog.Catalog, place uint32) (handle, error) {
 	return handle{edit, slot}, nil
 }
 
+// members returns the places and the current trajectories of the runs of a study that have been touched, before the change
+// or in it. Sections that are sealed, and that the change has not looked at, are read one after the other: all together
+// would take the memory of a store without sealed sections. The caller may look at runs meanwhile.
+func (e *sectionEdits) members(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Trajectory], error) {
+	sections, err := e.sectionsOf(c.Study)
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(uint32, *trajectory.Trajectory) bool) {
+		for stored := range sections {
+			now := stored
+			if edit := e.byPlace[sectionPlace{c.Study, stored.number}]; edit != nil {
+				now = edit.now()
+			}
+			if !now.each(c, yield) {
+				return
+			}
+		}
+		for _, edit := range e.inOrder {
+			added := edit.catalog.Study == c.Study && edit.before == nil && edit.after != nil
+			if added && !edit.after.each(c, yield) {
+				return
+			}
+		}
+	}, nil
+}
+
+// isSealed says whether the run at a place is sealed, and the change has not looked at its section.
+func (e *sectionEdits) isSealed(c *catalog.Catalog, place uint32) (bool, error) {
+	where := sectionPlace{c.Study, place / sectionSize}
+	if e.byPlace[where] != nil {
+		return false, nil
+	}
+	stored, err := first[*section](e.reader, nil, tableSections, indexID, sectionKey(c.Study, where.number))
+	return stored != nil && stored.sealed != nil, err
+}
+
 // touched returns the runs of a study that have been touched, before the change or in it, in the order of their places.
 func (e *sectionEdits) touched(c *catalog.Catalog) ([]handle, error) { return e.touchedIn(c, true) }
 
@@ -402,11 +448,7 @@ func (e *sectionEdits) touchedIn(c *catalog.Catalog, sealed bool) ([]handle, err
 		if err != nil {
 			return nil, err
 		}
-		members := its.before
-		if its.after != nil {
-			members = its.after
-		}
-		for slot, member := range members.members {
+		for slot, member := range its.now().members {
 			if member != nil {
 				runs = append(runs, handle{its.sectionEdit, slot})
 			}

@@ -2,6 +2,7 @@ package results
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	"github.com/hashicorp/go-memdb"
@@ -35,7 +36,7 @@ func rungKey(study string, epoch uint32) key {
 }
 
 // newRungs makes the rungs of a study anew, lowest first.
-func newRungs(r pruning.Rule, study string, members []*trajectory.Trajectory) []*rung {
+func newRungs(r pruning.Rule, study string, members iter.Seq2[uint32, *trajectory.Trajectory]) []*rung {
 	byEpoch := map[uint32][]pruning.Standing{}
 	var epochs []uint32
 	for _, member := range members {
@@ -57,7 +58,9 @@ func newRungs(r pruning.Rule, study string, members []*trajectory.Trajectory) []
 }
 
 // insertRungs stores the rungs of a study that is new in the store.
-func insertRungs(txn *memdb.Txn, study *trellisv1.Study, members []*trajectory.Trajectory) error {
+func insertRungs(
+	txn *memdb.Txn, study *trellisv1.Study, members iter.Seq2[uint32, *trajectory.Trajectory],
+) error {
 	if r := pruning.Of(study.GetSpec()); r != nil {
 		for _, rung := range newRungs(r, study.Name, members) {
 			if err := insert(txn, tableRungs, rung); err != nil {
@@ -230,13 +233,9 @@ func (p *pruner) rankAgain() error {
 		return nil
 	}
 	p.ranked = true
-	runs, err := p.change.sections.touched(p.catalog)
+	members, err := p.change.sections.members(p.catalog)
 	if err != nil {
 		return err
-	}
-	members := make([]*trajectory.Trajectory, len(runs))
-	for i, h := range runs {
-		members[i] = h.member()
 	}
 	p.rungs = nil
 	for _, now := range newRungs(p.rule, p.study.Name, members) {
@@ -285,11 +284,11 @@ func (p *pruner) arrive() error {
 func (p *pruner) takeUp() (takenUp bool, err error) {
 	for _, rung := range p.rungs {
 		for place := p.rule.Best(rung.taken.Size()); place < p.rule.Best(rung.after.Size()); place++ {
-			h, err := p.standing(rung.after.At(place))
+			h, ended, err := p.standing(rung.after.At(place))
 			if err != nil {
 				return false, err
 			}
-			if h.run().State == lifecycle.RunPruned && pruning.RungOf(p.rule, h.run()) == rung.epoch {
+			if !ended && h.run().State == lifecycle.RunPruned && pruning.RungOf(p.rule, h.run()) == rung.epoch {
 				h.endAttempt(lifecycle.Promote)
 				takenUp = true
 			}
@@ -299,13 +298,19 @@ func (p *pruner) takeUp() (takenUp bool, err error) {
 	return takenUp, nil
 }
 
-// standing returns the run that a standing is of. By its id, a run that follows from the spec would be looked for for long.
-func (p *pruner) standing(its pruning.Standing) (handle, error) {
+// standing returns the run that a standing is of, unless it has ended and is sealed: after the rungs have been made anew,
+// all of their best are looked at. By its id, a run that follows from the spec would be looked for for long.
+func (p *pruner) standing(its pruning.Standing) (h handle, ended bool, err error) {
 	place, _, ok := p.catalog.Trial(its.FirstTrial)
 	if !ok || p.catalog.Lists(its.Run) {
-		return p.change.sections.find(p.study.Name, its.Run)
+		h, err = p.change.sections.find(p.study.Name, its.Run)
+		return h, false, err
 	}
-	return p.change.sections.at(p.catalog, place)
+	if ended, err = p.change.sections.isSealed(p.catalog, place); err != nil || ended {
+		return handle{}, ended, err
+	}
+	h, err = p.change.sections.at(p.catalog, place)
+	return h, false, err
 }
 
 // hold judges the changed runs that wait at a rung to go on, once each: those that have come there in this change, and

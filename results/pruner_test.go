@@ -401,3 +401,48 @@ func TestAuditsOfPrunedStudyReadFewRuns(t *testing.T) {
 		t.Errorf("an audit takes %d bytes", after.TotalAlloc-before.TotalAlloc)
 	}
 }
+
+// A dispute that is decided, and a new suspect, concern few of a study's runs. All runs are read then, but the change
+// does not hold those that are sealed.
+func TestChangesLeaveSectionsSealed(t *testing.T) {
+	const count, epochs = 1200, 2
+	study := indexedStudy("s", count, epochs)
+	study.Spec.Pruning = ashaOf(epochs, 2)
+	store := newStore(t)
+	ok(t, store.CreateStudy(1, at(1), study))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules, &trellisv1.Worker{
+		Name: "worker", State: lifecycle.WorkerReady, Slots: count,
+	}))
+	trainNext(t, store, "s", 3, count, epochs)
+	for suspect, due := range map[string]int{"another": 0, "worker": count} {
+		c := store.begin(1000, at(1000))
+		its, err := c.sections.catalog("s")
+		ok(t, err)
+		h, err := c.sections.at(its, 0)
+		ok(t, err)
+		h.edit().Truncate(0)
+		h.edit().Run.State = lifecycle.RunPending
+		ok(t, c.taken("s"))
+		ok(t, c.follow())
+		if looked := len(c.sections.inOrder); looked > 2 {
+			t.Errorf("the change has looked at %d sections after a run was taken back", looked)
+		}
+		stored, err := c.studies.get(textKey("s"))
+		ok(t, err)
+		c.studies.edit(stored).Suspects, c.suspected = []string{suspect}, []string{"s"}
+		ok(t, c.audit())
+		audited := 0
+		for _, edit := range c.sections.inOrder {
+			for slot := range edit.now().members {
+				if edit.after != nil && edit.changed(slot) && trajectory.AuditDue(edit.after.members[slot].Run) {
+					audited++
+				}
+			}
+		}
+		// All but that which has been taken back.
+		if looked := len(c.sections.inOrder); audited != max(due-1, 0) || due == 0 && looked > 2 {
+			t.Errorf("%s is suspect: %d runs are audited, not %d, and %d sections were looked at", suspect, audited, due-1, looked)
+		}
+		c.abort()
+	}
+}

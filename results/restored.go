@@ -137,10 +137,8 @@ func (s *restoredStudy) insert(txn *memdb.Txn) error {
 	}
 	leased, progress := false, s.catalog.Progress()
 	ranking := listing.RankingOf(s.study.Spec)
-	members := make([]*trajectory.Trajectory, 0, len(s.touched)+len(s.members))
 	ranked := make([]listing.Key, 0, len(s.touched)+len(s.members))
 	take := func(its *trajectory.Trajectory, place uint32) error {
-		members = append(members, its)
 		leased = leased || auditing.Held(its.Run)
 		err := s.check(its, place)
 		for _, trial := range its.Answers {
@@ -180,17 +178,26 @@ func (s *restoredStudy) insert(txn *memdb.Txn) error {
 	if err := insertMembers(txn, s.catalog, s.touched, s.members, s.sealed); err != nil {
 		return err
 	}
-	return s.insertRungs(txn, members)
+	return insertRungs(txn, s.study, s.each)
 }
 
-// insertRungs stores the rungs of the study, for which sealed runs are opened.
-func (s *restoredStudy) insertRungs(txn *memdb.Txn, members []*trajectory.Trajectory) error {
-	if s.study.GetSpec().GetPruning() != nil {
-		for _, section := range s.sealed {
-			members = append(members, section.all(s.catalog)...)
+// each yields all runs that have rows, the sealed ones one after the other.
+func (s *restoredStudy) each(yield func(uint32, *trajectory.Trajectory) bool) {
+	for _, its := range s.touched {
+		if !yield(its.place, its.Trajectory) {
+			return
 		}
 	}
-	return insertRungs(txn, s.study, members)
+	for number, its := range s.members {
+		if !yield(s.firstListed()+uint32(number), its) {
+			return
+		}
+	}
+	for _, section := range s.sealed {
+		if !section.each(s.catalog, yield) {
+			return
+		}
+	}
 }
 
 // check returns an error if a run's results do not follow from it.

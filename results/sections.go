@@ -79,6 +79,17 @@ func (s *section) member(c *catalog.Catalog, slot int) *trajectory.Trajectory {
 	return its
 }
 
+// each yields the places and the trajectories of the runs of the section that have been touched, and says whether yield
+// wants more.
+func (s *section) each(c *catalog.Catalog, yield func(uint32, *trajectory.Trajectory) bool) bool {
+	for slot := range s.size() {
+		if member := s.member(c, slot); member != nil && !yield(s.number*sectionSize+uint32(slot), member) {
+			return false
+		}
+	}
+	return true
+}
+
 // all returns the runs of the section, nil where they are untouched.
 func (s *section) all(c *catalog.Catalog) []*trajectory.Trajectory {
 	if s.sealed == nil {
