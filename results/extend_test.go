@@ -231,3 +231,15 @@ func compareDrills(t *rapid.T, got, want *drill) {
 		t.Fatalf("the study is %v and error %v", study, err)
 	}
 }
+
+// TestCostOfLengthened: what runs have got since is counted when they get it. It is asked for at every report.
+func TestCostOfLengthened(t *testing.T) {
+	its, err := sealedStore(t).Snapshot().catalog("s")
+	ok(t, err)
+	if runs, trials, epochs := its.Cost(); runs != 2 || trials != 6 || epochs != 10 {
+		t.Errorf("%d runs, %d trials, %d epochs", runs, trials, epochs)
+	}
+	if allocations := testing.AllocsPerRun(10, func() { its.Cost() }); allocations > 0 {
+		t.Errorf("it takes %v allocations", allocations)
+	}
+}

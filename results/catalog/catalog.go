@@ -34,6 +34,8 @@ type Catalog struct {
 	indexes []uint64
 	// lengthened are the trials of the base's runs that have more than those of the base, by place.
 	lengthened map[uint32]trials
+	// moreTrials and moreEpochs are what these have more than those of the base.
+	moreTrials, moreEpochs uint64
 	// listed are all trials that are not the base's, ordered by index.
 	listed   []Trial
 	smallest string
@@ -144,6 +146,10 @@ func (c *Catalog) lengthen(trial Trial) error {
 	if has || trial.Epochs == 0 {
 		return fmt.Errorf("trial %d: its run has no new milestone of %d epochs: %w", trial.Index, trial.Epochs,
 			listing.ErrInvalid)
+	}
+	c.moreTrials++
+	if last := its.milestones[len(its.milestones)-1]; trial.Epochs > last {
+		c.moreEpochs += uint64(trial.Epochs - last)
 	}
 	c.lengthened[trial.Place] = trials{
 		slices.Insert(its.milestones, milestone, trial.Epochs), slices.Insert(its.indexes, milestone, trial.Index),
@@ -404,13 +410,7 @@ func (c *Catalog) Cost() (runs, trials, epochs uint64) {
 	if c.Base == nil {
 		return 0, 0, 0
 	}
-	runs, trials, epochs = uint64(c.Base.Runs()), c.Base.Trials(), c.Base.Epochs()
-	for place, its := range c.lengthened {
-		before := c.Base.Run(place)
-		trials += uint64(len(its.milestones) - len(before.Milestones))
-		epochs += uint64(its.milestones[len(its.milestones)-1] - before.Parameters.GetMaxEpochs())
-	}
-	return runs, trials, epochs
+	return uint64(c.Base.Runs()), c.Base.Trials() + c.moreTrials, c.Base.Epochs() + c.moreEpochs
 }
 
 // Progress returns that of a study whose runs are all untouched, without the listed ones.
