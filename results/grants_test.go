@@ -3,7 +3,10 @@ package results
 import (
 	"errors"
 	"math"
+	"runtime"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -50,5 +53,38 @@ func TestSeconds(t *testing.T) {
 	ok(t, err)
 	if study.Progress.TrainingSeconds != 0.75 {
 		t.Errorf("%v seconds of training, want 0.75", study.Progress.TrainingSeconds)
+	}
+}
+
+// TestGrantedByPlace: a run whose grant says where it is is found at once, also when nobody has looked at it for long.
+func TestGrantedByPlace(t *testing.T) {
+	const count = 100_000
+	store := newStore(t)
+	ok(t, store.CreateStudy(1, at(1), indexedStudy("s", count, 2)))
+	snapshot := store.Snapshot()
+	c, err := snapshot.catalog("s")
+	ok(t, err)
+	place := uint32(count - 1)
+	grant := &trellisv1.Grant{Study: "s", Run: c.Base.Lattice.Run(place).Id, Place: &place}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	run, err := snapshot.Granted(grant)
+	if err != nil || run.GetPlace() != place || run.GetId() != grant.Run {
+		t.Fatalf("%v, %v", run, err)
+	}
+	if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > count {
+		t.Errorf("it takes %d bytes", after.TotalAlloc-before.TotalAlloc)
+	}
+	other := uint32(7)
+	for name, grant := range map[string]*trellisv1.Grant{
+		"another place": {Study: "s", Run: grant.Run, Place: &other}, "another study": {Study: "t", Run: grant.Run, Place: &place},
+		"no such place": {Study: "s", Run: grant.Run, Place: proto.Uint32(count)},
+	} {
+		if _, err := snapshot.Granted(grant); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: %v, want that it is not found", name, err)
+		}
+	}
+	if run, err = snapshot.Granted(&trellisv1.Grant{Study: "s", Run: grant.Run}); err != nil || run.GetPlace() != place {
+		t.Errorf("without its place: %v, %v", run, err)
 	}
 }

@@ -166,6 +166,27 @@ func (s *Snapshot) Run(ws memdb.WatchSet, study, id string) (*trellisv1.Run, err
 	return member.Run, nil
 }
 
+// Granted returns the run of a grant, or ErrNotFound. One whose place the grant says is not looked for by its id.
+func (s *Snapshot) Granted(grant *trellisv1.Grant) (*trellisv1.Run, error) {
+	if grant.Place == nil {
+		return s.Run(nil, grant.GetStudy(), grant.GetRun())
+	}
+	c, err := s.catalog(grant.GetStudy())
+	if err != nil {
+		return nil, err
+	}
+	if c.Has(grant.GetPlace()) {
+		member, err := s.memberAt(nil, c, grant.GetPlace())
+		if err != nil {
+			return nil, err
+		}
+		if member.Run.Id == grant.GetRun() {
+			return member.Run, nil
+		}
+	}
+	return nil, fmt.Errorf("run %q of study %q: %w", grant.GetRun(), grant.GetStudy(), ErrNotFound)
+}
+
 // Place returns the place of a run in the order in which its study's runs are trained, or ErrNotFound if its study is gone.
 func (s *Snapshot) Place(run *trellisv1.Run) (uint32, error) {
 	c, err := s.catalog(run.GetStudy())

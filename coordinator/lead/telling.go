@@ -171,7 +171,7 @@ func (h *host) tellAll(session *session, out *outbox) error {
 func (h *host) tellGranted(session *session, granted []*trellisv1.Grant, out *outbox) error {
 	snapshot := h.store.Snapshot()
 	for _, grant := range granted {
-		run, err := snapshot.Run(nil, grant.GetStudy(), grant.GetRun())
+		run, err := snapshot.Granted(grant)
 		if errors.Is(err, results.ErrNotFound) {
 			continue
 		}
