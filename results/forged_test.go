@@ -11,6 +11,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 	"trellis/results/snapshotfile"
 	"trellis/results/trajectory"
 )
@@ -121,15 +122,136 @@ func TestRestoreRefusesUntouchedMoves(t *testing.T) {
 	}
 }
 
-// sealedStore has a study s of two runs of two trials, which are sealed, and have been lengthened before.
-func sealedStore(t testing.TB) *Store {
-	store := newStore(t)
-	spec := grid.WithDefaults(&trellisv1.StudySpec{Name: "s", Model: "synthetic", Grid: []*trellisv1.Grid{{
+// TestRestoreRefusesForgedSpecs: what would have more runs than a study may have, or more values than can be read, is
+// refused before it is.
+func TestRestoreRefusesForgedSpecs(t *testing.T) {
+	store := sealedStore(t)
+	study, err := store.Snapshot().Study(nil, "s")
+	ok(t, err)
+	numbers := func(n uint32) *trellisv1.Axis {
+		return &trellisv1.Axis{Linear: &trellisv1.Range{From: 1, To: float64(n), Count: n}}
+	}
+	steps := &trellisv1.Axis{Step: &trellisv1.Step{From: 1, To: 2_000_000, By: 1}}
+	for name, test := range map[string]struct {
+		budget *trellisv1.Budget
+		axes   map[string]*trellisv1.Axis
+	}{
+		"no budget":      {nil, map[string]*trellisv1.Axis{"latent_dim": numbers(1 << 16), "weight_decay": numbers(1 << 17)}},
+		"a huge budget":  {&trellisv1.Budget{Trials: 1 << 40}, map[string]*trellisv1.Axis{"latent_dim": numbers(2_000_000)}},
+		"a long range":   {&trellisv1.Budget{Trials: 2}, map[string]*trellisv1.Axis{"latent_dim": numbers(2_000_000)}},
+		"many steps":     {&trellisv1.Budget{Epochs: 8}, map[string]*trellisv1.Axis{"learning_rate": steps}},
+		"many runs long": {&trellisv1.Budget{Epochs: 8}, map[string]*trellisv1.Axis{"max_epochs": numbers(2_000_000)}},
+	} {
+		forged := copyStudy(study)
+		forged.SpecHistory, forged.EarlierSpecs, forged.Spec = nil, nil, proto.CloneOf(study.Spec)
+		forged.Spec.Budget = test.budget
+		for axis, values := range test.axes {
+			forged.Spec.Grid[0].Axes[axis] = values
+		}
+		if _, err := newBase(forged); err == nil {
+			t.Errorf("%s: a base of that", name)
+		}
+		txn := store.tables.Load().db.Txn(true)
+		ok(t, insert(txn, tableStudies, forged))
+		txn.Commit()
+		if err := newStore(t).Restore(bytes.NewReader(written(t, store))); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: error %v, want that it is corrupt", name, err)
+		}
+	}
+}
+
+// TestRestoreRefusesForgedRuns: a run that follows from the spec is that of its place.
+func TestRestoreRefusesForgedRuns(t *testing.T) {
+	for name, spoil := range map[string]func(*trellisv1.Run){
+		"nothing":           func(*trellisv1.Run) {},
+		"another id":        func(r *trellisv1.Run) { r.Id = "00" + r.Id[2:] },
+		"other milestones":  func(r *trellisv1.Run) { r.Milestones = []uint32{1, 4} },
+		"descending":        func(r *trellisv1.Run) { r.Milestones = []uint32{4, 2} },
+		"another trial":     func(r *trellisv1.Run) { r.FirstTrial++ },
+		"fewer epochs":      func(r *trellisv1.Run) { r.Parameters.MaxEpochs = 3 },
+		"no milestones":     func(r *trellisv1.Run) { r.Milestones = nil },
+		"a milestone later": func(r *trellisv1.Run) { r.Milestones = append(r.Milestones, 9) },
+	} {
+		store := newStore(t)
+		ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: sealedSpec(), Numerics: "1"}))
+		ok(t, store.SetWorker(2, at(2), trajectory.LatestRules, &trellisv1.Worker{
+			Name: "w", State: lifecycle.WorkerReady, Slots: 2,
+		}))
+		next, err := store.Snapshot().NextRuns(nil, 1)
+		ok(t, err)
+		grant1(t, store, 3, "s", next[0].Id, "w")
+		stored, err := first[*section](store.Snapshot().reader, nil, tableSections, indexID, sectionKey("s", 0))
+		ok(t, err)
+		for slot, member := range stored.members {
+			if member != nil {
+				forged := *member
+				forged.Run = proto.CloneOf(member.Run)
+				spoil(forged.Run)
+				stored.members[slot] = &forged
+			}
+		}
+		switch err := newStore(t).Restore(bytes.NewReader(written(t, store))); {
+		case name == "nothing" && err != nil:
+			t.Error(err)
+		case name != "nothing" && !errors.Is(err, ErrCorrupt):
+			t.Errorf("%s: error %v, want that it is corrupt", name, err)
+		}
+	}
+}
+
+// TestRestoreRefusesForgedRanks: a ranking has one key of each trial with a result.
+func TestRestoreRefusesForgedRanks(t *testing.T) {
+	for name, spoil := range map[string]func(keys []byte) []byte{
+		"nothing":        func(keys []byte) []byte { return keys },
+		"one less":       func(keys []byte) []byte { return keys[24:] },
+		"one trial only": func(keys []byte) []byte { copy(keys[5*24+16:], keys[16:24]); return keys },
+		"no such trial":  func(keys []byte) []byte { keys[5*24+16] = 1; return keys },
+	} {
+		store := sealedStore(t)
+		var payloads [][]byte
+		rows := uint64(0)
+		for _, block := range blocksOf(t, written(t, store)) {
+			part := block[snapshotfile.HeadSize:]
+			if bytes.HasPrefix(part, append([]byte{5}, "ranks"...)) {
+				page, err := store.Snapshot().rankPageOf("s", listing.Key{})
+				ok(t, err)
+				var keys []byte
+				for _, k := range page.trials {
+					keys = append(keys, k[:]...)
+				}
+				if len(keys) != 6*24 {
+					t.Fatalf("the ranking has %d bytes", len(keys))
+				}
+				part = payload("ranks", &trellisv1.Ranks{Study: "s", Keys: spoil(keys)})
+			}
+			if part[0] > 0 {
+				payloads, rows = append(payloads, part), rows+countRows(part)
+			}
+		}
+		data := bytes.NewReader(forged(append(payloads, endMark(rows))...))
+		switch err := newStore(t).Restore(data); {
+		case name == "nothing" && err != nil:
+			t.Error(err)
+		case name != "nothing" && !errors.Is(err, ErrCorrupt):
+			t.Errorf("%s: error %v, want that it is corrupt", name, err)
+		}
+	}
+}
+
+// sealedSpec has two runs of two trials.
+func sealedSpec() *trellisv1.StudySpec {
+	return grid.WithDefaults(&trellisv1.StudySpec{Name: "s", Model: "synthetic", Grid: []*trellisv1.Grid{{
 		Axes: map[string]*trellisv1.Axis{
 			"latent_dim": trellisv1.AxisOf(1, 2), "max_epochs": trellisv1.AxisOf(2, 4), "learning_rate": trellisv1.AxisOf(3),
 			"weight_decay": trellisv1.AxisOf(0), "batch_size": trellisv1.AxisOf(64),
 		},
 	}}})
+}
+
+// sealedStore has a study s of two runs of two trials, which are sealed, and have been lengthened before.
+func sealedStore(t testing.TB) *Store {
+	store := newStore(t)
+	spec := sealedSpec()
 	ok(t, store.SetWorker(1, at(1), trajectory.LatestRules, &trellisv1.Worker{
 		Name: "w", State: lifecycle.WorkerReady, Slots: 2,
 	}))

@@ -168,7 +168,7 @@ func (s *restoredStudy) insert(txn *memdb.Txn) error {
 	}
 	slices.SortFunc(ranked, func(a, b listing.Key) int { return bytes.Compare(a[:], b[:]) })
 	if len(s.sealed) > 0 {
-		if ranked, err = s.checkRanks(uint64(len(ranked)) + sealed.TrialsSucceeded); err != nil {
+		if ranked, err = s.checkRanks(ranked, sealed.TrialsSucceeded); err != nil {
 			return err
 		}
 	}
@@ -210,6 +210,11 @@ func (s *restoredStudy) check(its *trajectory.Trajectory, place uint32) error {
 		return cmp.Compare(a.Parameters.GetMaxEpochs(), b.Parameters.GetMaxEpochs())
 	})
 	its.Answers = slices.Clip(its.Answers)
+	if s.catalog.InBase(place) {
+		if err := s.checkBased(run, place); err != nil {
+			return err
+		}
+	}
 	indexes := s.catalog.IndexesAt(place)
 	follows := len(its.Answers) == trajectory.AnsweredTrials(run) && len(indexes) == len(run.Milestones)
 	for milestone, trial := range its.Answers {
@@ -219,6 +224,18 @@ func (s *restoredStudy) check(its *trajectory.Trajectory, place uint32) error {
 	if !follows {
 		return fmt.Errorf("the results of run %s of study %q do not follow from its %d epochs: %w",
 			run.Id, s.study.Name, run.Epochs, ErrCorrupt)
+	}
+	return nil
+}
+
+// checkBased returns an error if a run is not the one that follows from the spec at its place.
+func (s *restoredStudy) checkBased(run *trellisv1.Run, place uint32) error {
+	as := s.base.Lattice.Run(place)
+	milestones, _ := s.catalog.MilestonesAt(place)
+	if run.Id != as.Id || run.FirstTrial != as.FirstTrial || !slices.Equal(run.Milestones, milestones) ||
+		run.Parameters.GetMaxEpochs() != milestones[len(milestones)-1] {
+		return fmt.Errorf("run %q of study %q, with first trial %d and milestones %v, is not that of its place: run %s with "+
+			"%d and %v: %w", run.Id, s.study.Name, run.FirstTrial, run.Milestones, as.Id, as.FirstTrial, milestones, ErrCorrupt)
 	}
 	return nil
 }
@@ -384,20 +401,37 @@ func addSealed(progress, sealed *trellisv1.Progress) {
 	progress.RunsAudited += sealed.RunsAudited
 }
 
-// checkRanks returns the ranking that has been read, of as many trials as have results.
-func (s *restoredStudy) checkRanks(answered uint64) ([]listing.Key, error) {
-	follows := uint64(len(s.ranks)) == answered
-	for i, k := range s.ranks {
-		if !follows || i > 0 && bytes.Compare(s.ranks[i-1][:], k[:]) >= 0 {
-			follows = false
-			break
+// checkRanks returns the ranking that has been read. It must have the keys of the trials with results whose runs are not
+// sealed, which are in order, and one key for each trial of sealed runs, of which there are so many.
+func (s *restoredStudy) checkRanks(open []listing.Key, sealed uint64) ([]listing.Key, error) {
+	var others []uint64
+	follows := uint64(len(s.ranks)) == uint64(len(open))+sealed
+	for i := 0; i < len(s.ranks) && follows; i++ {
+		k := s.ranks[i]
+		follows = i == 0 || bytes.Compare(s.ranks[i-1][:], k[:]) < 0
+		if len(open) > 0 && open[0] == k {
+			open = open[1:]
+			continue
 		}
-		_, _, follows = s.catalog.Trial(k.Index())
+		others, follows = append(others, k.Index()), follows && s.isSealed(k.Index())
 	}
-	if !follows {
-		return nil, fmt.Errorf("the ranking of study %q is not that of its %d results: %w", s.study.Name, answered, ErrCorrupt)
+	slices.Sort(others)
+	if !follows || len(open) > 0 || len(slices.Compact(others)) != int(sealed) {
+		return nil, fmt.Errorf("the ranking of study %q is not that of its results: %w", s.study.Name, ErrCorrupt)
 	}
 	return s.ranks, nil
+}
+
+// isSealed says whether a trial is one of a sealed run.
+func (s *restoredStudy) isSealed(trial uint64) bool {
+	place, _, ok := s.catalog.Trial(trial)
+	if !ok {
+		return false
+	}
+	_, ok = slices.BinarySearchFunc(s.sealed, place/sectionSize, func(s *section, number uint32) int {
+		return cmp.Compare(s.number, number)
+	})
+	return ok
 }
 
 // first returns the lowest key of a touched trial.

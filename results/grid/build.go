@@ -256,6 +256,11 @@ func valueCount(a *trellisv1.Axis) uint64 {
 
 // values reads an axis: its values in its order. The points of a range are integers if all of them are whole.
 func (b *builder) values(a *trellisv1.Axis, path ...any) axis {
+	if n := valueCount(a); n > MaxTrials {
+		// A budget limits how many points of a grid are trained, but all values of its axes are read.
+		b.refuse("axis.size", fmt.Sprintf("an axis has at most %s values, not %s", grouped(MaxTrials), grouped(n)), path...)
+		return axis{}
+	}
 	if r, field, logarithmic := rangeOf(a); r != nil {
 		return b.ranged(r, logarithmic, append(path, field))
 	}
