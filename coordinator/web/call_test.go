@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -293,4 +295,25 @@ func TestHTTP2(t *testing.T) {
 			t.Errorf("%d over %s, %v", response.StatusCode, response.Proto, err)
 		}
 	})
+}
+
+// A parameter that is a list is given once for each value.
+func TestParametersThatAreLists(t *testing.T) {
+	route, err := (&Server{routes: must(Routes())}).routeFor(trellisv1.ChartService_GetTimeLine_FullMethodName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("GET", "/api/v1/studies/x/time-line?workers=a&workers=b", nil)
+	got, err := fromAddress(r, route, map[string]string{"study": "x"})
+	want := &trellisv1.GetTimeLineRequest{Study: "x", Workers: []string{"a", "b"}}
+	if err != nil || !proto.Equal(got, want) {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func must(routes []Route, err error) []Route {
+	if err != nil {
+		panic(err)
+	}
+	return routes
 }

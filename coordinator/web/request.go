@@ -58,19 +58,19 @@ func fromAddress(r *http.Request, route Route, path map[string]string) (proto.Me
 	}
 	allowed := route.parameters()
 	for name, values := range query {
-		known := slices.ContainsFunc(allowed, func(f protoreflect.FieldDescriptor) bool { return string(f.Name()) == name })
-		if !known {
+		at := slices.IndexFunc(allowed, func(f protoreflect.FieldDescriptor) bool { return string(f.Name()) == name })
+		if at < 0 {
 			names := make([]string, len(allowed))
 			for i, field := range allowed {
 				names[i] = string(field.Name())
 			}
 			return nil, fieldError(name, spelling.Unknown("parameter", name, names))
 		}
-		if len(values) != 1 {
+		if len(values) != 1 && !allowed[at].IsList() {
 			return nil, fieldError(name, fmt.Sprintf("parameter %q is given %d times", name, len(values)))
 		}
-		single := map[string][]string{name: values}
-		if err := runtime.PopulateQueryParameters(request, single, utilities.NewDoubleArray(nil)); err != nil {
+		one := map[string][]string{name: values}
+		if err := runtime.PopulateQueryParameters(request, one, utilities.NewDoubleArray(nil)); err != nil {
 			return nil, fieldError(name, badValue(route, name, values[0]))
 		}
 	}

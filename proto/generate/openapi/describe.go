@@ -163,12 +163,23 @@ func (d *description) operation(method protoreflect.MethodDescriptor, path, body
 	return operation.with("responses", responses(d.response(method)))
 }
 
+// word matches a word of a name.
+var word = regexp.MustCompile(`[A-Z][a-z]*`)
+
 // summary is the first sentence of a call's comment, or its name in words.
 func summary(method protoreflect.MethodDescriptor) string {
 	text := comment(method)
 	if text == "" {
-		words := regexp.MustCompile(`[A-Z][a-z]*`).FindAllString(string(method.Name()), -1)
-		return strings.ToUpper(words[0][:1]) + words[0][1:] + "s " + strings.ToLower(strings.Join(words[1:], " ")) + "."
+		words := word.FindAllString(string(method.Name()), -1)
+		verb, noun := words[0]+"s", strings.ToLower(strings.Join(words[1:], " "))
+		switch words[0] {
+		case "Get":
+			verb, noun = "Returns", "the "+noun
+		case "List":
+		default:
+			noun = "the " + noun
+		}
+		return verb + " " + noun + "."
 	}
 	first, _, found := strings.Cut(text, ". ")
 	if !found {
