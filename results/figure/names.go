@@ -102,7 +102,8 @@ func (n name) candidates() (all []candidate) {
 					X: point.X + vg.Length(way.left), Y: point.Y - nameHeight/2 + vg.Length(down),
 				}
 				all = append(all, candidate{
-					vg.Rectangle{Min: corner, Max: corner.Add(vg.Point{X: n.width, Y: nameHeight})}, point,
+					vg.Rectangle{Min: corner, Max: corner.Add(vg.Point{X: n.width, Y: nameHeight})},
+					point,
 					way.cost + 8*fromEnd + math.Abs(down)/2,
 				})
 			}
