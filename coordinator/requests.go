@@ -65,8 +65,8 @@ func clean(request any) error {
 	return nil
 }
 
-// cleanMessage drops the unknown fields of a message and of all messages in it, and returns an error if one is an invalid
-// time or duration, which says in which field.
+// cleanMessage drops the unknown fields of a message and of all messages in it, and returns an error if one is an
+// invalid time or duration, which says in which field.
 func cleanMessage(message protoreflect.Message) error {
 	if len(message.GetUnknown()) > 0 {
 		message.SetUnknown(nil)
