@@ -2,9 +2,10 @@ package trajectory
 
 import "google.golang.org/protobuf/encoding/protowire"
 
-// The fields of a run, and of a training, that ReadSealed reads.
+// The fields of a run that SealedSpan reads, and that of an attempt in trainings and failures.
 const (
 	fieldMilestones  protowire.Number = 4
+	fieldFailures    protowire.Number = 14
 	fieldModifyIndex protowire.Number = 17
 	fieldTrainings   protowire.Number = 26
 	fieldAttempt     protowire.Number = 1
@@ -16,11 +17,15 @@ type Span struct {
 	First, Changed uint64
 	// Answered is how many of its trials have results.
 	Answered int
+	// Held says that a worker holds it.
+	Held bool
 }
 
 // SpanOf returns the span of a run.
 func SpanOf(t *Trajectory) Span {
-	s := Span{First: t.Run.Attempt, Changed: t.Run.ModifyIndex, Answered: len(t.Answers)}
+	s := Span{
+		First: t.Run.Attempt, Changed: t.Run.ModifyIndex, Answered: len(t.Answers), Held: t.Run.Worker != "",
+	}
 	begin := func(attempt uint64) {
 		if s.First == 0 || attempt < s.First {
 			s.First = attempt
@@ -35,8 +40,8 @@ func SpanOf(t *Trajectory) Span {
 	return s
 }
 
-// SealedSpan returns the span of a run that Seal has written, but for attempts that have failed. It reads nothing else,
-// in a fraction of the time of UnsealRun.
+// SealedSpan returns the span of a run that Seal has written. It reads nothing else, in a fraction of the time of
+// UnsealRun.
 func SealedSpan(data []byte) (s Span, err error) {
 	run, n := protowire.ConsumeBytes(data)
 	for n >= 0 && len(run) > 0 {
@@ -57,7 +62,7 @@ func SealedSpan(data []byte) (s Span, err error) {
 					s.Answered++
 				}
 			}
-		case field == fieldTrainings && kind == protowire.BytesType:
+		case (field == fieldTrainings || field == fieldFailures) && kind == protowire.BytesType:
 			part, n = protowire.ConsumeBytes(run)
 			if its, kind, skip := protowire.ConsumeTag(part); skip > 0 && its == fieldAttempt && kind == protowire.VarintType {
 				if attempt, read := protowire.ConsumeVarint(part[skip:]); read > 0 && (s.First == 0 || attempt < s.First) {
