@@ -106,6 +106,9 @@ func edge(c, columns, indices uint64) uint64 {
 
 // stretchOf returns the cell of an index: the inverse of edge.
 func stretchOf(index, columns, indices uint64) uint64 {
+	if index < 1<<40 && columns < 1<<23 {
+		return ((index+1)*columns - 1) / indices
+	}
 	high, low := bits.Mul64(index+1, columns)
 	low, borrow := bits.Sub64(low, 1, 0)
 	quotient, _ := bits.Div64(high-borrow, low, indices)

@@ -14,7 +14,7 @@ import (
 
 // maxFiltered is how many trials are read to filter by more than parameters. Of more, an even sample is. It takes some
 // microseconds to read a trial and to compute a condition of it.
-const maxFiltered = 8192
+const maxFiltered = 4096
 
 // maxRemembered bounds for how many combinations of parameters it is remembered whether they meet a filter.
 const maxRemembered = 1 << 16

@@ -17,7 +17,7 @@ const (
 	// maxCompared is how many trials are compared, best first, to find those that were better than all before them. The
 	// steps before these are found among the trials that were done before all of them, of which so many are read at
 	// most.
-	maxCompared = 1 << 16
+	maxCompared = 1 << 14
 )
 
 // History returns how a study's best objective has become better: see trellisv1.GetHistoryRequest. It fails with
@@ -87,6 +87,8 @@ type ends struct {
 	// low is when the first run was done and high when the last was; so many trials have results.
 	low, high uint64
 	trials    uint64
+	// held says that a worker holds one of the runs.
+	held bool
 	// runs are by slot.
 	runs []end
 }
@@ -106,7 +108,7 @@ func endsOf(section results.Section) *ends {
 		e := &ends{runs: make([]end, len(spans)), low: ^uint64(0)}
 		for slot := range spans {
 			its := section.Span(slot)
-			spans[slot] = its
+			spans[slot], e.held = its, e.held || its.Held
 			if begun := its.First / results.MaxGrants; begun > 0 && (e.begun == 0 || begun < e.begun) {
 				e.begun = begun
 			}

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -43,6 +44,16 @@ type drawn struct {
 	*rapid.T
 	*results.Store
 	index uint64
+	// given are all attempts, by number.
+	given map[uint64]given
+}
+
+// given is an attempt at a run. It ended with a command, or holds the run.
+type given struct {
+	run, worker  string
+	began, ended uint64
+	epochs       uint32
+	failed       bool
 }
 
 func (d *drawn) next() uint64 {
@@ -102,7 +113,7 @@ func drawSpec(t *rapid.T) *trellisv1.StudySpec {
 func draw(t *rapid.T, spec *trellisv1.StudySpec) *drawn {
 	store, err := results.New()
 	ok(t, err)
-	d := &drawn{T: t, Store: store}
+	d := &drawn{T: t, Store: store, given: map[uint64]given{}}
 	if err := store.CreateStudy(d.next(), d.now(), &trellisv1.Study{Name: "s", Numerics: "1", Spec: spec}); err != nil {
 		t.Skip(err)
 	}
@@ -203,11 +214,23 @@ func (d *drawn) attempt(run *trellisv1.Run) {
 	if outcome != nil {
 		entries = append(entries, &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: outcome}})
 	}
+	its := given{run: run.Id, worker: worker, began: granted, epochs: until}
 	for _, err := range d.Record(d.next(), d.now(), trajectory.LatestRules, entries) {
 		if err != nil {
 			d.Log(err) // A second attempt contradicts the first.
 		}
 	}
+	after, err := d.Snapshot().Run(nil, "s", run.Id)
+	ok(d, err)
+	if after.Attempt != attempt {
+		its.ended = d.index
+	}
+	// It has also failed if it contradicts an earlier attempt, or lacks the metric.
+	its.failed = slices.ContainsFunc(slices.Concat(after.Failures, after.GetAudit().GetFailures()), func(f *trellisv1.Failure) bool { return f.Attempt == attempt })
+	if outcome.GetFailure() != nil && !its.failed && its.ended > 0 {
+		d.Fatalf("attempt %d has not failed: %v", attempt, after)
+	}
+	d.given[attempt] = its
 }
 
 // trials are all of the study's, as they are listed.

@@ -13,7 +13,11 @@ import (
 	"trellis/results/lifecycle"
 )
 
-const defaultBars = 2000
+const (
+	defaultBars = 2000
+	// maxLined is how many runs are read.
+	maxLined = 4000
+)
 
 // TimeLine returns which worker trained which run when: see trellisv1.GetTimeLineRequest. It fails with
 // results.ErrNotFound if there is no such study.
@@ -82,17 +86,18 @@ func (l *line) read() (read, total int, err error) {
 	first := l.snapshot.Times().Index(l.from)
 	var wanted []results.Section
 	for section := range sections {
-		if section.Changed() < first {
+		spans := endsOf(section)
+		if section.Changed() < first && !spans.held {
 			continue
 		}
-		begun := endsOf(section).begun
+		begun := spans.begun
 		if at, within, known := l.snapshot.Times().At(begun); begun == 0 || known && at.Add(-within).After(l.to) {
 			continue
 		}
 		wanted = append(wanted, section)
 		total += section.Size()
 	}
-	number, picked := 0, even(0, total, min(total, maxRead))
+	number, picked := 0, even(0, total, min(total, maxLined))
 	read = len(picked)
 	for _, section := range wanted {
 		if l.snapshot.Err() != nil {
@@ -135,7 +140,8 @@ func attemptsOf(run *trellisv1.Run) []attempt {
 			continue // It trained them for another study.
 		}
 		its := at(training.Attempt, training.Worker)
-		its.after, its.last = max(training.After, run.SharedEpochs), training.Until
+		// Who vouches that the run has ended vouches for the epoch after its last.
+		its.after, its.last = max(training.After, run.SharedEpochs), min(training.Until, run.Epochs)
 		if audit := run.GetAudit(); audit.GetState() == trellisv1.AuditState_AUDIT_STATE_EQUAL &&
 			training == run.Trainings[len(run.Trainings)-1] && len(run.Trainings) > 1 && audit.Worker == training.Worker {
 			its.end = trellisv1.AttemptEnd_ATTEMPT_END_AUDITED
@@ -158,9 +164,9 @@ func attemptsOf(run *trellisv1.Run) []attempt {
 	}
 	attempts := slices.SortedFunc(maps.Values(byNumber), func(a, b attempt) int { return cmp.Compare(a.number, b.number) })
 	if run.State == lifecycle.RunSucceeded {
-		// The last that did not fail or audit has ended the run.
+		// The last with epochs that did not fail has ended the run.
 		for i := len(attempts) - 1; i >= 0; i-- {
-			if attempts[i].end == trellisv1.AttemptEnd_ATTEMPT_END_RETURNED && attempts[i].last == run.Epochs {
+			if attempts[i].end == trellisv1.AttemptEnd_ATTEMPT_END_RETURNED && attempts[i].last > 0 {
 				attempts[i].end = trellisv1.AttemptEnd_ATTEMPT_END_SUCCEEDED
 				break
 			}
@@ -200,8 +206,9 @@ func (l *line) addRun(run *trellisv1.Run, losses *trellisv1.Losses) {
 	}
 }
 
-// end finds out when an attempt ended. The last attempt at a run ended when the run changed last, unless that was
-// audited or contested since. Any other ended before the next began, and took as long as its epochs.
+// end finds out when an attempt ended. The last attempt at a run ended when the run changed last, unless it was
+// audited, contested or extended since: then, as any other, it took as long as its epochs, and ended before the next
+// began. A run that was changed by something else after its end has a bar that is too long.
 func (l *line) end(b *bar, run *trellisv1.Run, losses *trellisv1.Losses, attempts []attempt, i int) {
 	its, isLast := attempts[i], i == len(attempts)-1
 	if b.held {
@@ -216,7 +223,7 @@ func (l *line) end(b *bar, run *trellisv1.Run, losses *trellisv1.Losses, attempt
 	}
 	latest, within, known := l.snapshot.Times().At(next)
 	ended := run.State == lifecycle.RunSucceeded || run.State == lifecycle.RunFailed
-	if isLast && ended && run.Audit == nil && run.Decided == nil && known {
+	if isLast && ended && run.Audit == nil && run.Decided == nil && !l.extended() && known {
 		b.to = latest
 		l.within = max(l.within, within)
 	} else {
@@ -233,6 +240,11 @@ func (l *line) end(b *bar, run *trellisv1.Run, losses *trellisv1.Losses, attempt
 	if b.to.Before(b.from) {
 		b.to = b.from
 	}
+}
+
+// extended says that trials may have been added to runs that had ended, which changes these.
+func (l *line) extended() bool {
+	return l.study.SpecHistory != nil || len(l.study.EarlierSpecs) > 0 || l.catalog.Base != nil && len(l.catalog.Listed()) > 0
 }
 
 // write puts bars on lines, and those together for which there is no room.
