@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -348,7 +349,7 @@ func (a *asking) print(l *lab, when string) {
 		first := query.took[0]
 		slices.Sort(query.took)
 		at := func(part float64) float64 {
-			return float64(query.took[int(part*float64(len(query.took)-1))]) / float64(time.Millisecond)
+			return float64(query.took[int(math.Round(part*float64(len(query.took)-1)))]) / float64(time.Millisecond)
 		}
 		fmt.Fprintf(l.out, "%9.1f  %9.1f  %9.1f  %5d  %s", float64(first)/float64(time.Millisecond), at(0.5), at(0.99),
 			len(query.took), query.name)

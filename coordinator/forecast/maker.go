@@ -85,6 +85,8 @@ func (m *Maker) OnAll(snapshot *results.Snapshot, studies []*trellisv1.Study) {
 		}
 		latest, known := m.latest(study)
 		switch {
+		case !known && len(m.making) > 0:
+			// Another one is being made, which may take longer than all patience.
 		case time.Since(began) <= listPatience:
 			studies[i] = m.On(snapshot, study)
 		case known && latest.fits(study):
