@@ -461,6 +461,7 @@ func (p *pair) check(t *rapid.T) {
 			t.Fatalf("answer %d:\n got %s\nwant %s", i, a[min(i, len(a)-1)], b[min(i, len(b)-1)])
 		}
 	}
+	p.checkChanged(t)
 	checkIndexes(t, p.indexed.Snapshot())
 	if p.replica == nil {
 		return
@@ -472,6 +473,27 @@ func (p *pair) check(t *rapid.T) {
 	for name, rows := range tableTexts(t, p.replica.Snapshot()) {
 		if !slices.Equal(rows, tables[name]) {
 			t.Fatalf("table %s:\n got %q\nwant %q", name, rows, tables[name])
+		}
+	}
+}
+
+// checkChanged fails if who watches a study is not told of runs that have failed or been canceled.
+func (p *pair) checkChanged(t *rapid.T) {
+	changed := func(s *Store, name string) map[string]bool {
+		runs, err := s.Snapshot().RunsChangedSince(name, p.index-1)
+		ok(p.tb, err)
+		ids := map[string]bool{}
+		for _, run := range runs {
+			ids[run.Id+lifecycle.Name(run.State)] = run.State == lifecycle.RunCanceled || run.State == lifecycle.RunFailed
+		}
+		return ids
+	}
+	for _, name := range p.names() {
+		told := changed(p.indexed, name)
+		for run, ended := range changed(p.listed, name) {
+			if _, is := told[run]; ended && !is {
+				t.Fatalf("run %s of study %s has changed, and nobody is told", run, name)
+			}
 		}
 	}
 }

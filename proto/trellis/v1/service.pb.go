@@ -454,7 +454,8 @@ type WatchStudyResponse struct {
 	// The since_index with which a later watch can continue.
 	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	Study *Study `protobuf:"bytes,2,opt,name=study,proto3" json:"study,omitempty"`
-	// Runs that have changed since the last response, in the order in which they changed.
+	// Runs that have changed since the last response, in the order in which they changed. More than 10,000 that nobody has touched,
+	// and that fail or are canceled together, are left out: study.untouched says what has become of them.
 	Runs []*Run `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`
 	// The best trial so far. Unset before the first trial has succeeded: one that diverged is not the best.
 	Best *Trial `protobuf:"bytes,4,opt,name=best,proto3" json:"best,omitempty"`
