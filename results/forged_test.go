@@ -278,3 +278,32 @@ func sealedStore(t testing.TB) *Store {
 	}
 	return store
 }
+
+// TestRestoreRefusesForgedValues: a ranking of other values than the results have is refused, even if it is in order.
+func TestRestoreRefusesForgedValues(t *testing.T) {
+	for _, spoils := range []bool{false, true} {
+		snapshot := sealedStore(t).Snapshot()
+		var payloads [][]byte
+		ranked := 0
+		for _, content := range contents {
+			rows, err := content.rows(snapshot.reader)
+			ok(t, err)
+			for row, err := range rows {
+				ok(t, err)
+				if ranks, is := row.(*trellisv1.Ranks); is {
+					if ranked += len(ranks.Keys); spoils {
+						ranks.Keys[len(ranks.Keys)-len(listing.Key{})+7]++ // The worst trial gets a slightly worse objective.
+					}
+				}
+				payloads = append(payloads, payload(content.name, row))
+			}
+		}
+		if ranked == 0 {
+			t.Fatal("no ranking is written")
+		}
+		data := forged(append(payloads, endMark(uint64(len(payloads))))...)
+		if err := newStore(t).Restore(bytes.NewReader(data)); errors.Is(err, ErrCorrupt) != spoils || !spoils && err != nil {
+			t.Errorf("spoiled %t: error %v", spoils, err)
+		}
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"trellis/results/consistency"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 	"trellis/results/snapshotfile"
 	"trellis/results/trajectory"
 )
@@ -393,6 +394,8 @@ type sealedChecks struct {
 	// parts are what the checked runs count for, and errs the first errors.
 	parts []*trellisv1.Progress
 	errs  []error
+	// ranked are the sums of rankSum over their trials.
+	ranked []uint64
 }
 
 func (s *restoredStudy) startChecks() *sealedChecks {
@@ -400,13 +403,17 @@ func (s *restoredStudy) startChecks() *sealedChecks {
 	checks := &sealedChecks{
 		sections: make(chan *section, 4*cores),
 		parts:    make([]*trellisv1.Progress, cores), errs: make([]error, cores),
+		ranked: make([]uint64, cores),
 	}
+	ranking := listing.RankingOf(s.study.Spec)
 	for part := range cores {
 		checks.parts[part] = &trellisv1.Progress{}
 		checks.all.Go(func() {
 			for its := range checks.sections {
 				if checks.errs[part] == nil {
-					checks.errs[part] = s.checkSection(its, checks.parts[part])
+					var ranked uint64
+					ranked, checks.errs[part] = s.checkSection(its, checks.parts[part], ranking)
+					checks.ranked[part] += ranked
 				}
 			}
 		})

@@ -158,7 +158,7 @@ func (s *restoredStudy) insert(txn *memdb.Txn) error {
 			return err
 		}
 	}
-	sealed, err := s.checkSealed()
+	sealed, sum, err := s.checkSealed()
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (s *restoredStudy) insert(txn *memdb.Txn) error {
 	}
 	slices.SortFunc(ranked, func(a, b listing.Key) int { return bytes.Compare(a[:], b[:]) })
 	if len(s.sealed) > 0 {
-		if ranked, err = s.checkRanks(ranked, sealed.TrialsSucceeded); err != nil {
+		if ranked, err = s.checkRanks(ranked, sealed.TrialsSucceeded, sum); err != nil {
 			return err
 		}
 	}
@@ -321,30 +321,46 @@ func (r *restorer) ranks(row *trellisv1.Ranks) error {
 	return nil
 }
 
-// checkSealed returns what all sealed runs count for, as touched runs of the study, once they have been checked.
-func (s *restoredStudy) checkSealed() (*trellisv1.Progress, error) {
-	sum := &trellisv1.Progress{}
+// checkSealed returns what all sealed runs count for, as touched runs of the study, once they have been checked, and the sum
+// of rankSum over their trials.
+func (s *restoredStudy) checkSealed() (sum *trellisv1.Progress, ranked uint64, err error) {
+	sum = &trellisv1.Progress{}
 	if s.checks == nil {
-		return sum, nil
+		return sum, 0, nil
 	}
 	s.checks.end()
 	for part, progress := range s.checks.parts {
 		if err := s.checks.errs[part]; err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		addSealed(sum, progress)
+		ranked += s.checks.ranked[part]
 	}
-	return sum, nil
+	return sum, ranked, nil
 }
 
-// checkSection checks the runs of a sealed section, and adds them to the progress.
-func (s *restoredStudy) checkSection(its *section, progress *trellisv1.Progress) error {
+// rankSum returns a number that follows from a trial's value and index in the ranking. The sum over all trials tells two
+// rankings apart, whatever their order.
+func rankSum(k listing.Key) uint64 {
+	x := k.Parts()[0]
+	for _, next := range []uint64{k.Index(), 0} {
+		x = (x ^ x>>31) * 0x9e3779b97f4a7c15
+		x = (x ^ x>>29) + next
+	}
+	return x
+}
+
+// checkSection checks the runs of a sealed section, adds them to the progress, and returns the sum of rankSum over their
+// trials.
+func (s *restoredStudy) checkSection(
+	its *section, progress *trellisv1.Progress, ranking listing.Ranking,
+) (ranked uint64, err error) {
 	first := its.number * sectionSize
 	at, _ := slices.BinarySearchFunc(s.touched, first, func(m placedMember, place uint32) int {
 		return int(int64(m.place) - int64(place))
 	})
 	if at < len(s.touched) && s.touched[at].place < first+uint32(its.size()) {
-		return fmt.Errorf("section %d of study %q is there twice: %w", its.number, its.study, ErrCorrupt)
+		return 0, fmt.Errorf("section %d of study %q is there twice: %w", its.number, its.study, ErrCorrupt)
 	}
 	for slot := range its.size() {
 		sealed, err := trajectory.UnsealRun(its.sealed.at(slot))
@@ -352,11 +368,21 @@ func (s *restoredStudy) checkSection(its *section, progress *trellisv1.Progress)
 			err = s.checkSealedRun(sealed, first+uint32(slot))
 		}
 		if err != nil {
-			return fmt.Errorf("section %d of study %q: %w: %w", its.number, its.study, err, ErrCorrupt)
+			return 0, fmt.Errorf("section %d of study %q: %w: %w", its.number, its.study, err, ErrCorrupt)
 		}
 		trajectory.AddTouched(progress, s.study.Untouched, sealed.Run)
+		_, indexes := s.catalog.MilestonesAt(first + uint32(slot))
+		for milestone, epochs := range sealed.Run.Milestones {
+			trial := trellisv1.Trial{Index: indexes[milestone]}
+			if sealed.Answers != nil {
+				trial.Objective = sealed.Answers[milestone].Objective
+			} else {
+				trial.Objective = sealed.ObjectiveAt(epochs)
+			}
+			ranked += rankSum(ranking.Key(&trial))
+		}
 	}
-	return nil
+	return ranked, nil
 }
 
 // checkSealedRun returns an error if a sealed run contradicts itself or the spec.
@@ -402,8 +428,9 @@ func addSealed(progress, sealed *trellisv1.Progress) {
 }
 
 // checkRanks returns the ranking that has been read. It must have the keys of the trials with results whose runs are not
-// sealed, which are in order, and one key for each trial of sealed runs, of which there are so many.
-func (s *restoredStudy) checkRanks(open []listing.Key, sealed uint64) ([]listing.Key, error) {
+// sealed, which are in order, and one key for each trial of sealed runs, of which there are so many,
+// and whose sum of rankSum is given.
+func (s *restoredStudy) checkRanks(open []listing.Key, sealed, sum uint64) ([]listing.Key, error) {
 	var others []uint64
 	follows := uint64(len(s.ranks)) == uint64(len(open))+sealed
 	for i := 0; i < len(s.ranks) && follows; i++ {
@@ -413,10 +440,11 @@ func (s *restoredStudy) checkRanks(open []listing.Key, sealed uint64) ([]listing
 			open = open[1:]
 			continue
 		}
+		sum -= rankSum(k)
 		others, follows = append(others, k.Index()), follows && s.isSealed(k.Index())
 	}
 	slices.Sort(others)
-	if !follows || len(open) > 0 || len(slices.Compact(others)) != int(sealed) {
+	if !follows || sum != 0 || len(open) > 0 || len(slices.Compact(others)) != int(sealed) {
 		return nil, fmt.Errorf("the ranking of study %q is not that of its results: %w", s.study.Name, ErrCorrupt)
 	}
 	return s.ranks, nil

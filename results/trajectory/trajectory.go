@@ -9,6 +9,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
+	"trellis/results/objective"
 )
 
 // Trajectory is a run with its losses and the results of its trials. A stored trajectory is never changed, only
@@ -127,6 +128,19 @@ func StateOfUntouched(untouched *trellisv1.Untouched) trellisv1.RunState {
 	return lifecycle.RunPending
 }
 
+// ObjectiveAt returns the objective of the trial of a run with the given epochs, which the run has passed.
+func (t *Trajectory) ObjectiveAt(epochs uint32) *float64 {
+	return objectiveOf(t.scoreAt(min(epochs, t.Run.Epochs)))
+}
+
+// objectiveOf is not a number where there is no score.
+func objectiveOf(score objective.Score) *float64 {
+	if score.Epoch == 0 {
+		return proto.Float64(math.NaN())
+	}
+	return &score.Value
+}
+
 // lateAnswer is the trial of a run with the given epochs as it would have been answered when the run had come so far.
 func lateAnswer(from *Trajectory, epochs uint32, index uint64) *trellisv1.Trial {
 	run := from.Run
@@ -134,10 +148,7 @@ func lateAnswer(from *Trajectory, epochs uint32, index uint64) *trellisv1.Trial 
 	trial.State = lifecycle.TrialSucceeded
 	trial.Epochs = min(epochs, run.Epochs)
 	score := from.scoreAt(trial.Epochs)
-	trial.Objective, trial.BestEpoch = proto.Float64(math.NaN()), score.Epoch
-	if score.Epoch > 0 {
-		trial.Objective = &score.Value
-	}
+	trial.Objective, trial.BestEpoch = objectiveOf(score), score.Epoch
 	trial.Metrics = ValidationMetrics(from.Losses, score.Epoch)
 	if at, known := from.testedAt(trial.Epochs); known {
 		takeTest(trial, from.Losses, at)
