@@ -121,3 +121,15 @@ func TestWindows(tb *testing.T) {
 		}
 	})
 }
+
+// An attempt that diverged has reported an epoch more than the run has, and has ended it all the same.
+func TestDivergedAttemptHasEndedTheRun(t *testing.T) {
+	attempts := attemptsOf(&trellisv1.Run{
+		State: lifecycle.RunSucceeded, Epochs: 11, StopReason: trellisv1.StopReason_STOP_REASON_DIVERGED,
+		Trainings: []*trellisv1.Training{{Attempt: 1, Worker: "a", Until: 5}, {Attempt: 2, Worker: "b", After: 5, Until: 12}},
+	})
+	if len(attempts) != 2 || attempts[0].end != trellisv1.AttemptEnd_ATTEMPT_END_RETURNED ||
+		attempts[1].end != trellisv1.AttemptEnd_ATTEMPT_END_SUCCEEDED {
+		t.Errorf("got %v", attempts)
+	}
+}

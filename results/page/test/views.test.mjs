@@ -112,9 +112,58 @@ test('trials are sorted, filtered and linked', async (t) => {
   await page.getByText(/^w-/).waitFor()
 })
 
+test('curves: metrics, a rectangle, the way to a trial', async (t) => {
+  const page = await open(t, '/studies/small/curves?log=y')
+  await page.getByText('12 curves; the best one').waitFor()
+  const canvas = page.locator('canvas.overlay')
+  const box = await canvas.boundingBox()
+  await page.mouse.move(box.x + box.width / 2, box.y + 20)
+  await page.mouse.down()
+  await page.mouse.move(box.x + box.width / 2 + 200, box.y + box.height - 60)
+  await page.mouse.up()
+  await page.getByText(/of 12 curves chosen/).waitFor()
+  await page.getByRole('button', { name: 'Show all' }).click()
+  await page.getByLabel('Metric').selectOption('train_loss')
+  await page.waitForURL(/metric=train_loss/)
+  await page.getByText('12 curves; the best one').waitFor()
+  await page.getByRole('link', { name: /^Trial \d/ }).first().click()
+  await page.getByRole('heading', { name: 'Attempts' }).waitFor()
+})
+
+test('parameters: filter, heat map, slices', async (t) => {
+  const page = await open(t, '/studies/small/parameters')
+  await page.getByRole('img', { name: /^Parallel coordinates of 24 trials/ }).waitFor()
+  await page.getByLabel('Columns').selectOption('seed')
+  await page.waitForURL(/x=seed/)
+  const map = page.getByRole('img', { name: /^Heat map .* over seed and/ })
+  const box = await map.boundingBox()
+  await map.hover({ position: { x: box.width - 60, y: 10 } })
+  await page.getByText(/^seed 2, .* trials/).waitFor()
+  await page.getByLabel('Filter').fill('latent_dim == 16')
+  await page.getByRole('button', { name: 'Apply' }).click()
+  await page.getByRole('img', { name: /^Parallel coordinates of 8 trials/ }).waitFor()
+  const parallel = page.getByRole('img', { name: /^Parallel/ })
+  const frame = await parallel.boundingBox()
+  await page.mouse.move(frame.x + frame.width - 80, frame.y + 50)
+  await page.mouse.down()
+  await page.mouse.move(frame.x + frame.width - 80, frame.y + 120)
+  await page.mouse.up()
+  await page.getByText(/ of 8 trials pass/).waitFor()
+})
+
+test('coverage and the time line', async (t) => {
+  const page = await open(t, '/studies/small/coverage')
+  await page.getByRole('img', { name: 'Map of the grid: 24 trained' }).waitFor()
+  await page.getByLabel('Columns').selectOption('latent_dim')
+  await page.waitForURL(/x=latent_dim&y=/)
+  await page.getByRole('img', { name: 'Map of the grid: 24 trained' }).waitFor()
+  await page.getByRole('link', { name: 'Time line' }).click()
+  await page.getByText(/^12 bars, workers: 1/).waitFor()
+})
+
 test('a run is followed while it is trained', async (t) => {
   const { trials } = await api('/studies/long/trials?filter=' + encodeURIComponent('state == "running"'))
-  const page = await open(t, `/studies/long/runs/${trials[0].run}`)
+  const page = await open(t, `/studies/long/trials/${trials[0].index ?? 0}`)
   const epochs = () => page.locator('dt', { hasText: /^epochs$/ }).locator('+ dd').innerText()
   await page.locator('.u-over').waitFor()
   const before = Number(await epochs())
@@ -161,7 +210,8 @@ for (const colorScheme of ['light', 'dark']) {
     test(`every view is accessible and fits: ${colorScheme}, ${width} pixels`, async (t) => {
       const { trial } = await api('/studies/small/best')
       const page = await open(t, '/', { width, colorScheme })
-      for (const path of ['/', '/studies/small', '/studies/small/trials', `/studies/small/runs/${trial.run}`, '/workers', '/events']) {
+      for (const path of ['/', '/studies/small', '/studies/small/trials', `/studies/small/trials/${trial.index ?? 0}`,
+        '/studies/small/curves', '/studies/small/parameters', '/studies/small/coverage', '/studies/small/timeline', '/workers', '/events']) {
         await page.goto(coordinator.page + path)
         await page.waitForLoadState('networkidle').catch(() => {})
         await page.getByRole('heading', { level: 1 }).waitFor()

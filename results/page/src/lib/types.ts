@@ -84,3 +84,36 @@ export interface Event {
   subject?: string; number?: Count
 }
 export interface Model { name: string; summary?: string; loss?: string }
+
+export interface Basis { modify_index?: Count; read?: Count; total?: Count; met?: Count; exact?: boolean }
+export interface ChartAxis { name: string; values?: Value[]; logarithmic?: boolean }
+export interface Curves {
+  basis?: Basis; metric?: string; metrics?: string[]; epochs_per_point?: number; trials?: string[]; epochs?: number[]; values?: string
+  objectives?: string; states?: string; open_total?: Count
+}
+export interface Points {
+  basis?: Basis; axes?: ChartAxis[]; trials?: string[]; levels?: string[]; objectives?: string; ranks?: string[]
+}
+export interface HeatMap {
+  basis?: Basis; x?: ChartAxis; y?: ChartAxis; columns?: number; rows?: number; values?: string; counts?: string; diverged?: string
+  best?: string[]
+}
+export interface Moment { index?: Count; time?: string; within_seconds?: number }
+export interface History {
+  basis?: Basis; steps?: { trial?: Count; objective?: number | string; done?: Count; at?: Moment }[]; steps_total?: Count
+  done?: { done?: Count; at?: Moment }[]
+}
+export interface Distribution {
+  basis?: Basis; edges?: number[]; counts?: string[]; below?: Count; above?: Count; diverged?: Count; finite?: Count; quartiles?: number[]
+}
+export interface Coverage {
+  basis?: Basis; columns?: number; rows?: number; indices?: Count; x?: ChartAxis; y?: ChartAxis
+  layers?: { state: string; counts?: string; total?: Count }[]
+}
+export interface Bar {
+  worker?: number; slot?: number; from?: string; to?: string; attempt?: Count; attempts?: number; seconds?: number; run?: string
+  trial?: Count; end?: string; failed?: number; estimated?: boolean; epochs?: number
+}
+export interface TimeLine {
+  basis?: Basis; workers?: string[]; bars?: Bar[]; from?: string; to?: string; within_seconds?: number; workers_total?: number
+}
