@@ -62,9 +62,26 @@ func errTaken(name string) error {
 		"principal with which it first greeted", name)
 }
 
+// maxRegistering is how many workers are put into the log at the same time. The log writes so many at once; when more
+// come together, as after the start of a large cluster, they would only keep what busy workers report from the log, and
+// the processor from answering those that are connected.
+const maxRegistering = 64
+
 // register puts the worker into the store, unless that has it already just so: when all workers come back to a new
-// leader, the log is spared thousands of entries.
-func (h *host) register(ctx context.Context, worker *trellisv1.Worker) error {
+// leader, the log is spared thousands of entries. It waits for its turn, which is not the worker's fault.
+func (h *host) register(ctx context.Context, session *session, worker *trellisv1.Worker) error {
+	released := session.holdUp()
+	defer released()
+	select {
+	case h.registering <- struct{}{}:
+		defer func() { <-h.registering }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	// The turn may have come after the end of the session: nobody waits for the welcome any more.
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	known, err := h.store.Snapshot().Worker(nil, worker.GetName())
 	if err == nil && known.GetState() == worker.GetState() && known.GetSlots() == worker.GetSlots() &&
 		known.GetVersion() == worker.GetVersion() && known.GetProcessor() == worker.GetProcessor() &&

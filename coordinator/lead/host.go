@@ -49,6 +49,8 @@ type host struct {
 	dispatcher                waker
 	logger                    *slog.Logger
 	warnings                  *warnings
+	// registering has an element for each worker that is being registered.
+	registering chan struct{}
 }
 
 // admitter says whether a checkpoint may be recorded: see artifact.Keeper.
@@ -90,11 +92,12 @@ func (h *host) serve(
 		reading.session.Store(session)
 	}
 	defer h.sessions.close(session)
-	if err := h.register(ctx, worker); errors.Is(err, results.ErrNotOwner) {
+	if err := h.register(ctx, session, worker); errors.Is(err, results.ErrNotOwner) {
 		return errTaken(worker.GetName())
 	} else if err != nil {
 		return err
 	}
+	h.leases.heard(hello.GetWorker())
 	h.dispatcher.wake()
 	h.logger.Info("worker connected", "worker", session.worker, "slots", hello.GetSlots(),
 		"attempts", len(hello.GetAttempts()))

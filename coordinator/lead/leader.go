@@ -127,6 +127,7 @@ func New(config Config) *Leader {
 		store: config.Store,
 		log:   config.Log, artifacts: config.Artifacts, leases: l.leases, recorder: l.recorder, sessions: l.sessions,
 		dispatcher: l.dispatcher.woken, logger: config.Logger, warnings: l.recorder.warnings,
+		registering: make(chan struct{}, maxRegistering),
 	}
 	return l
 }

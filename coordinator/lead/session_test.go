@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"trellis/coordinator/access"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -158,6 +161,77 @@ func TestBatchesAreRecordedInOrder(t *testing.T) {
 		<-w.ended
 		if status.Code(w.why) != codes.InvalidArgument {
 			t.Errorf("a batch in a batch ends the session with %v", w.why)
+		}
+	})
+}
+
+// gatedLog is a log that takes commands once its gate is open.
+type gatedLog struct {
+	Log
+	gate    chan struct{}
+	waiting atomic.Int64
+}
+
+func (l *gatedLog) ProposePatiently(ctx context.Context, command *trellisv1.Command) (any, error) {
+	l.waiting.Add(1)
+	defer l.waiting.Add(-1)
+	select {
+	case <-l.gate:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return l.Log.ProposePatiently(ctx, command)
+}
+
+// When many workers come together, a few at a time are put into the log. The others wait, which is not their fault, and
+// those that leave meanwhile are not put there at all.
+func TestFewWorkersAreRegisteredAtATime(t *testing.T) {
+	leading(t, func(l *Leader, log *testLog) {
+		gated := &gatedLog{Log: log, gate: make(chan struct{})}
+		l.host.log = gated
+		const workers, left = 4 * maxRegistering, maxRegistering
+		var sessions []*session
+		ctx, leave := context.WithCancelCause(log.ctx)
+		var all sync.WaitGroup
+		register := func(ctx context.Context, name string, want error) {
+			opened := l.sessions.open(log.ctx, name, func(error) {})
+			sessions = append(sessions, opened)
+			l.leases.heard(name)
+			all.Go(func() {
+				if err := l.host.register(ctx, opened, workerOf(hello(name), access.Principal{})); !errors.Is(err, want) {
+					t.Errorf("register %s: got %v, want %v", name, err, want)
+				}
+			})
+			synctest.Wait()
+		}
+		gone := errors.New("gone")
+		for n := range workers {
+			register(log.ctx, fmt.Sprint("stays-", n), nil)
+		}
+		for n := range left {
+			register(ctx, fmt.Sprint("leaves-", n), gone)
+		}
+		if n := gated.waiting.Load(); n != maxRegistering {
+			t.Errorf("%d workers are put into the log at a time, want %d", n, maxRegistering)
+		}
+		for _, opened := range sessions {
+			if !opened.heldUp.Load() {
+				t.Errorf("worker %s waits as if that were its fault", opened.worker)
+			}
+		}
+		leave(gone)
+		synctest.Wait()
+		close(gated.gate)
+		all.Wait()
+		registered, err := log.store.Snapshot().Workers(nil)
+		if err != nil || len(registered) != workers {
+			t.Errorf("%d workers are registered, want %d: %v", len(registered), workers, err)
+		}
+		for _, opened := range sessions {
+			if opened.heldUp.Load() {
+				t.Errorf("worker %s still waits", opened.worker)
+			}
+			l.sessions.close(opened)
 		}
 	})
 }
