@@ -31,6 +31,9 @@ const (
 	decodedRequest = 2 << 20
 	// requestOverhead is what a waiting request takes besides its bytes.
 	requestOverhead = 512
+	// smallRequest is up to how many bytes a request that does not wait, such as a heartbeat, is not counted: it takes less
+	// than its session, and all sessions would wait for each other to count it.
+	smallRequest = 1 << 10
 )
 
 // waiting bounds what all sessions together hold of requests that have arrived and do not have room in the recorder's
@@ -170,7 +173,9 @@ type waitingStream struct {
 	mu sync.Mutex
 	// release ends the session's turn. It is nil while it has none.
 	release func()
-	closed  bool
+	// holds says that what the session holds is counted.
+	holds  bool
+	closed bool
 }
 
 // Context is the stream's, and done when the session holds too much.
@@ -191,11 +196,15 @@ func (s *waitingStream) RecvMsg(message any) error {
 		return status.Errorf(codes.InvalidArgument, "a worker sent a request of %d bytes: at most %d are accepted",
 			request.size, trellisv1.MaxSessionRequest)
 	}
-	if err := s.waiting.take(s, int64(len(request.wire))+requestOverhead); err != nil {
-		return api.Status(err)
+	itWaits := forwarded || waits(request.wire)
+	if itWaits || len(request.wire) > smallRequest {
+		if err := s.hold(int64(len(request.wire)) + requestOverhead); err != nil {
+			return api.Status(err)
+		}
 	}
-	if !forwarded && waits(request.wire) {
+	if itWaits && !forwarded {
 		if err := s.await(); err != nil {
+			s.free() // The session may have been closed before.
 			return err
 		}
 	}
@@ -210,6 +219,17 @@ func (s *waitingStream) RecvMsg(message any) error {
 		return err
 	}
 	return checkDecoded(message)
+}
+
+// hold counts what the session holds, until it is freed.
+func (s *waitingStream) hold(bytes int64) error {
+	if err := s.waiting.take(s, bytes); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holds = true
+	return nil
 }
 
 // await waits for the session's turn. Meanwhile, its worker is held up.
@@ -239,13 +259,15 @@ func (s *waitingStream) hasClosed() bool {
 // free gives back what the session holds.
 func (s *waitingStream) free() {
 	s.mu.Lock()
-	release := s.release
-	s.release = nil
+	release, holds := s.release, s.holds
+	s.release, s.holds = nil, false
 	s.mu.Unlock()
 	if release != nil {
 		release()
 	}
-	s.waiting.give(s)
+	if holds {
+		s.waiting.give(s)
+	}
 }
 
 // close frees what the session holds, now and of what it still receives.

@@ -3,11 +3,15 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
+	"trellis/coordinator/lead"
 	"trellis/coordinator/quota"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -91,5 +95,74 @@ func TestWhatWaitsIsKnownBeforeItIsDecoded(t *testing.T) {
 	large := &undecoded{}
 	if large.receive(mem.BufferSlice{mem.SliceBuffer(make([]byte, trellisv1.MaxSessionRequest+1))}); large.wire != nil {
 		t.Error("a request that is too large is kept")
+	}
+}
+
+// requestsStream is a stream of encoded requests.
+type requestsStream struct {
+	grpc.ServerStream
+	requests [][]byte
+}
+
+func (s *requestsStream) RecvMsg(message any) error {
+	request := s.requests[0]
+	s.requests = s.requests[1:]
+	return newBoundedCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(request)}, message)
+}
+
+// A small request that does not wait is not counted. Others are, until the next one is received or the session has ended,
+// even if that was while it was received.
+func TestWhatASessionHoldsIsCounted(t *testing.T) {
+	encode := func(request *trellisv1.SessionRequest) []byte {
+		encoded, err := proto.Marshal(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return encoded
+	}
+	small := encode(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{
+		Heartbeat: &trellisv1.Heartbeat{Number: 7},
+	}})
+	large := encode(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{
+		Attempts: slices.Repeat([]*trellisv1.AttemptProgress{{Attempt: 1 << 40, Steps: 1 << 40}}, smallRequest),
+	}}})
+	reports := encode(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{
+		Reports: &trellisv1.ReportBatch{},
+	}})
+	w := newWaiting(Limits{}.withDefaults())
+	free := w.all
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stream := &requestsStream{requests: [][]byte{small, large, small, reports, small, reports, reports}}
+	s := &waitingStream{ServerStream: stream, ctx: ctx, end: cancel, reading: &lead.Reading{}, waiting: w, who: "a"}
+	receive := func(name string, want int) {
+		t.Helper()
+		if err := s.RecvMsg(&trellisv1.SessionRequest{}); err != nil {
+			t.Fatalf("receive %s: %v", name, err)
+		}
+		if got := w.all - free; got != int64(want) {
+			t.Errorf("%d bytes are counted of %s, want %d", got, name, want)
+		}
+	}
+	receive("a heartbeat", 0)
+	receive("a large heartbeat", len(large)+requestOverhead)
+	receive("a heartbeat after it", 0)
+	receive("reports", len(reports)+requestOverhead)
+	receive("a heartbeat after them", 0)
+	s.close()
+	for _, ended := range []bool{false, true} {
+		if ended {
+			// It would wait for its turn forever.
+			for n := range w.turns.Running {
+				release, err := w.turns.Take(t.Context(), fmt.Sprint("other-", n))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer release()
+			}
+			cancel(errors.New("ended"))
+		}
+		if err := s.RecvMsg(&trellisv1.SessionRequest{}); err == nil || w.all != free || len(w.callers) > 0 {
+			t.Errorf("received %v after the session was closed; %d bytes are counted", err, w.all-free)
+		}
 	}
 }
