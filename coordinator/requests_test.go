@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -175,5 +176,45 @@ func TestNestedMessagesAreCleaned(t *testing.T) {
 	})
 	if types < 100 {
 		t.Errorf("only %d messages", types)
+	}
+}
+
+// What is not looked at further is nothing but the heartbeat of a worker that holds nothing.
+func TestPlainHeartbeats(t *testing.T) {
+	unknown := protoreflect.RawFields("\xf8\x07\x01") // Field 127.
+	of := func(heartbeat *trellisv1.Heartbeat) *trellisv1.SessionRequest {
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: heartbeat}}
+	}
+	around, within := of(&trellisv1.Heartbeat{Number: 1}), of(&trellisv1.Heartbeat{Number: 1})
+	around.ProtoReflect().SetUnknown(unknown)
+	within.GetHeartbeat().ProtoReflect().SetUnknown(unknown)
+	validator, err := protovalidate.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		request *trellisv1.SessionRequest
+		plain   bool
+	}{
+		"plain":                      {of(&trellisv1.Heartbeat{Number: 1}), true},
+		"with an attempt":            {of(&trellisv1.Heartbeat{Attempts: make([]*trellisv1.AttemptProgress, 1)}), false},
+		"with a field around it":     {around, false},
+		"with a field in it":         {within, false},
+		"nothing":                    {&trellisv1.SessionRequest{}, false},
+		"a heartbeat that is absent": {of(nil), false},
+	} {
+		if got := isPlainHeartbeat(c.request); got != c.plain {
+			t.Errorf("%s is plain: %t", name, got)
+		}
+		if err := validator.Validate(c.request); c.plain && err != nil {
+			t.Errorf("%s breaks rules: %v", name, err)
+		}
+		if err := clean(c.request); err != nil || len(c.request.ProtoReflect().GetUnknown()) > 0 ||
+			len(c.request.GetHeartbeat().ProtoReflect().GetUnknown()) > 0 {
+			t.Errorf("%s: cleaned to %v: %v", name, c.request, err)
+		}
+	}
+	if isPlainHeartbeat(&trellisv1.Heartbeat{}) {
+		t.Error("a heartbeat that is no request is plain")
 	}
 }
