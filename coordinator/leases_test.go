@@ -21,10 +21,10 @@ func TestRunsAreNotGrantedToSilentWorkers(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		silent := h.connect("a-silent", 8)
 		silent.silence()
-		<-time.After(DefaultLease * 3 / 4) // The clock is synctest's.
+		<-time.After(DefaultLease * 5 / 4) // The clock is synctest's.
 		h.create(syntheticSpec("one", []uint32{4}, []uint32{1}))
 		if held := h.worker("a-silent").GetRuns(); held != 0 {
-			t.Errorf("a worker that has been silent for %v was granted %d runs", DefaultLease*3/4, held)
+			t.Errorf("a worker that has been silent for %v was granted %d runs", DefaultLease*5/4, held)
 		}
 		lively := h.connect("lively", 1)
 		lively.train(lively.assignment())
@@ -211,12 +211,12 @@ func TestAWorkerThatSpeaksBeforeItsLeaseHasEndedIsNotLost(t *testing.T) {
 				}
 			}
 		})
-		<-time.After(DefaultLease * 3 / 2) // The clock is synctest's.
+		<-time.After(DefaultLease * 5 / 2) // The clock is synctest's.
 		if state := h.worker("w").GetState(); verified.Load() != 1 ||
 			state != trellisv1.WorkerState_WORKER_STATE_READY {
 			t.Errorf("after the lease was checked %d times the worker is %v", verified.Load(), state)
 		}
-		<-time.After(DefaultLease * 3 / 2)
+		<-time.After(DefaultLease * 5 / 2)
 		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_LOST {
 			t.Errorf("the worker, silent again, is %v", state)
 		}

@@ -40,7 +40,7 @@ const (
 	readBuffer = 4 << 10
 	// maxStreams bounds the concurrent calls on one connection.
 	maxStreams = 256
-	// clientPings is the shortest interval at which clients may ping. Workers that nobody answers ping every 10 s, and other
+	// clientPings is the shortest interval at which clients may ping. Workers that nobody answers ping every 60 s, and other
 	// clients of Trellis every 30 s. Pings that arrive a little late come closer to the next: three too close end the
 	// connection.
 	clientPings = 5 * time.Second

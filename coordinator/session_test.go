@@ -398,7 +398,10 @@ func TestWhatAnotherWorkerHoldsCanNotBeReported(t *testing.T) {
 func TestWhenMostWorkersFallSilentTheCoordinatorWaitsForOneMoreLease(t *testing.T) {
 	serve(t, Config{Lease: 10 * time.Second}, func(h *harness) {
 		a, b, c := h.connect("a", 1), h.connect("b", 1), h.connect("c", 1)
-		_ = c
+		h.create(syntheticSpec("held", []uint32{4, 8, 16}, []uint32{3}))
+		for _, w := range []*fakeWorker{a, b, c} {
+			w.assignment()
+		}
 		a.silence()
 		b.silence()
 		<-time.After(17 * time.Second) // The clock is synctest's.

@@ -70,6 +70,10 @@ func (w *Worker) assign(assignment *trellisv1.Assignment) {
 	if w.find(assignment.GetAttempt()) != nil {
 		return
 	}
+	if len(w.attempts) == 0 && time.Since(w.contact) > w.lease/4 {
+		// This worker has sent few heartbeats. Its lease begins with the run, and the coordinator is to hear of it at once.
+		w.contact, w.session.heartbeatDue = time.Now(), true
+	}
 	if w.draining {
 		a := newAttempt(w.ctx, assignment, position{})
 		a.outcome = a.returned()

@@ -385,3 +385,56 @@ func TestStoodStill(t *testing.T) {
 		}
 	})
 }
+
+// A worker that holds nothing sends few heartbeats, and none is answered. When it gets a run, it says at once that it
+// lives, and trains on for its patience although the last heartbeat that arrived is old.
+func TestIdleWorkersBeatRarely(t *testing.T) {
+	var began []int
+	inBubble(t, both(&began), func(h *harness) {
+		const beat = testLease / 5
+		data := serveImages(h, network.Side, network.Side)
+		p := h.session()
+		p.deaf.Store(true)
+		p.welcomeAs(&trellisv1.Welcome{
+			HeartbeatMilliseconds: uint32(beat.Milliseconds()), LeaseMilliseconds: uint32(testLease.Milliseconds()),
+		})
+		heartbeats := make(chan time.Time, 100)
+		go func() {
+			for {
+				select {
+				case request := <-p.requests:
+					if request.GetHeartbeat() != nil {
+						heartbeats <- time.Now()
+					}
+				case <-p.stream.Context().Done():
+					return
+				}
+			}
+		}()
+		time.Sleep(10*beat + time.Millisecond)
+		if n := len(heartbeats); n != 2 {
+			t.Errorf("an idle worker has sent %d heartbeats in %v, want 2", n, 10*beat)
+		}
+		for len(heartbeats) > 0 {
+			<-heartbeats
+		}
+		assigned := time.Now()
+		p.assign(data.networkAssignment(1, "run", 200))
+		synctest.Wait()
+		if len(heartbeats) != 1 || (<-heartbeats).After(assigned) {
+			t.Error("the worker does not say at once that it lives")
+		}
+		time.Sleep(testPatience - beat)
+		if n := h.running.Load(); n != 1 {
+			t.Errorf("%d runs in training within the patience after the first assignment, want 1", n)
+		}
+		if n := len(heartbeats); n < 2 {
+			t.Errorf("a worker that trains has sent %d heartbeats in %v", n, testPatience-beat)
+		}
+		time.Sleep(testLease - testPatience + beat)
+		synctest.Wait()
+		if n := h.running.Load(); n != 0 {
+			t.Errorf("%d runs in training a lease after the assignment with nothing confirmed, want none", n)
+		}
+	})
+}

@@ -30,8 +30,13 @@ var (
 	ErrNotHandedBack = errors.New("the coordinator was not there to take the runs back")
 )
 
-// connectionAlive detects a dead connection within 15 s. The coordinator allows pings every 10 s.
-var connectionAlive = keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}
+// connectionAlive detects a dead connection within 70 s. Most end earlier: on Linux, once a heartbeat is not acknowledged
+// by the other end's kernel within the timeout, and where there are attempts, when lookAtLease finds that nobody answers.
+var connectionAlive = keepalive.ClientParameters{Time: time.Minute, Timeout: 10 * time.Second}
+
+// idleTicks is how many times less often a worker sends heartbeats that holds nothing: within a lease, and soon enough
+// for the coordinator to go on giving it runs.
+const idleTicks = 4
 
 // Worker trains runs for a coordinator. See the package documentation.
 type Worker struct {
@@ -240,8 +245,8 @@ func (w *Worker) loop() error {
 		case <-w.heartbeat:
 			// Reset this only now: if sessions end as soon as they begin, they must not be retried without a pause.
 			w.failures = 0
-			// Every second one is enough of a worker that holds nothing.
-			if w.session.ticks++; len(w.attempts) > 0 || w.session.ticks%2 == 0 {
+			// A few are enough of a worker that holds nothing.
+			if w.session.ticks++; len(w.attempts) > 0 || w.session.ticks%idleTicks == 0 {
 				w.session.heartbeatDue = true
 			}
 		case <-w.clock:

@@ -44,7 +44,9 @@ type connections interface {
 
 // silences says which workers have not been heard from recently.
 type silences interface {
-	quiet(worker string) bool
+	quiet(worker *trellisv1.Worker) bool
+	// begin begins the lease of a worker that was granted its first run.
+	begin(worker string)
 }
 
 var (
@@ -136,7 +138,7 @@ func (d *dispatcher) freeSlots(workers []*trellisv1.Worker) (slots []*trellisv1.
 	most := uint32(0)
 	for _, worker := range workers {
 		name := worker.GetName()
-		if !d.sessions.connected(name) || d.leases.quiet(name) {
+		if !d.sessions.connected(name) || d.leases.quiet(worker) {
 			continue
 		}
 		free = append(free, worker)
@@ -188,21 +190,28 @@ func grantsOf(snapshot *results.Snapshot, runs []*trellisv1.Run, workers []strin
 // granted lets others choose runs.
 func (d *dispatcher) granted() { <-d.granting }
 
-// count counts the runs that were granted. It returns an error if a grant was refused.
+// count counts the runs that were granted, and begins the leases of workers that held none. It returns an error if a grant was refused.
 func (d *dispatcher) count(runs []*trellisv1.Run, grants []*trellisv1.Grant, refusals []error) (err error) {
-	granted := 0
+	granted, its := 0, map[string]uint32{}
 	for i, run := range runs {
 		if refusals[i] != nil {
 			err = refusals[i]
 			continue
 		}
 		granted++
+		its[grants[i].GetWorker()]++
 		if run.GetEpochs() > 0 {
 			d.logger.Info("run goes on", "study", run.GetStudy(), "run", run.GetId(), "worker", grants[i].GetWorker(),
 				"after epoch", trajectory.LastCheckpoint(run).GetEpoch(), "recorded", run.GetEpochs())
 		}
 	}
 	d.grants.Add(float64(granted))
+	snapshot := d.store.Snapshot()
+	for name, count := range its {
+		if worker, err := snapshot.Worker(nil, name); err == nil && worker.GetRuns() <= count {
+			d.leases.begin(name)
+		}
+	}
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -20,6 +21,14 @@ import (
 // graceShare is the part of a lease that the leader waits after its end, since a worker stops by itself before it: see
 // worker.patience. Both clocks and the network may be late.
 const graceShare = 5
+
+// A worker that holds nothing has nothing to lose: it sends a heartbeat in the time of four, see worker.idleTicks. It is
+// quiet soon after the next one is due, and lost after idleLeases leases and the grace. Its lease begins when it is
+// granted a run.
+const (
+	idleLeases     = 2
+	idleQuietShare = 10
+)
 
 // hungSteps is how many times its mean step a run may make no progress.
 const hungSteps = 10
@@ -82,16 +91,25 @@ func (l *leases) heard(worker string) {
 	l.workers[worker] = time.Now()
 }
 
-// quiet says whether a worker has missed two or more heartbeats, so that it may already be lost.
-func (l *leases) quiet(worker string) bool {
+// begin begins the lease of a worker that was granted its first run.
+func (l *leases) begin(worker string) { l.heard(worker) }
+
+// quiet says whether a worker has missed two or more heartbeats, or one while it holds nothing, so that it may already be
+// lost.
+func (l *leases) quiet(worker *trellisv1.Worker) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last, known := l.workers[worker]
-	return known && l.tooQuiet(time.Since(last))
+	last, known := l.workers[worker.GetName()]
+	return known && l.tooQuiet(worker, time.Since(last))
 }
 
 // tooQuiet says whether a live worker would have been heard from within that time.
-func (l *leases) tooQuiet(silence time.Duration) bool { return silence > l.lease/2 }
+func (l *leases) tooQuiet(worker *trellisv1.Worker, silence time.Duration) bool {
+	if worker.GetRuns() == 0 {
+		return silence > l.lease+l.lease/idleQuietShare
+	}
+	return silence > l.lease/2
+}
 
 // progress records the progress of attempts that the worker holds.
 func (l *leases) progress(worker string, heartbeat *trellisv1.Heartbeat) {
@@ -156,10 +174,15 @@ func (l *leases) check(ctx context.Context, now time.Time) error {
 	}
 	l.failing.forget(live)
 	l.sessions.refresh()
+	// Thousands may be lost with a part of the network. One by one they would take so long that this loop would seem to have
+	// been paused.
+	expiring, expires := errgroup.WithContext(ctx)
+	expiring.SetLimit(maxRegistering)
 	for _, worker := range l.silent(live, now) {
-		if err := l.expire(ctx, worker); err != nil {
-			return err
-		}
+		expiring.Go(func() error { return l.expire(expires, worker) })
+	}
+	if err := expiring.Wait(); err != nil {
+		return err
 	}
 	return l.endHung(ctx, live, now)
 }
@@ -179,7 +202,7 @@ func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []*trellisv1.Wo
 			last = now
 		}
 		heard[name] = last
-		if l.tooQuiet(now.Sub(last)) {
+		if l.tooQuiet(worker, now.Sub(last)) {
 			quiet++
 		}
 		if now.Sub(last) > l.patience(worker) {
@@ -219,10 +242,13 @@ func (l *leases) expire(ctx context.Context, worker *trellisv1.Worker) error {
 	return l.lose(ctx, worker.GetName())
 }
 
-// patience is how long a worker may be silent: its lease and a grace. The worker believes in the lease that it was granted
-// last, maybe by a leader with a longer one.
+// patience is how long a worker may be silent: its lease and a grace, and longer if it holds nothing. The worker believes
+// in the lease that it was granted last, maybe by a leader with a longer one.
 func (l *leases) patience(worker *trellisv1.Worker) time.Duration {
 	lease := max(l.lease, time.Duration(worker.GetLeaseMilliseconds())*time.Millisecond)
+	if worker.GetRuns() == 0 {
+		return idleLeases*lease + lease/graceShare
+	}
 	return lease + lease/graceShare
 }
 

@@ -61,7 +61,7 @@ func (d *dispatcher) planRefill(
 		if err != nil {
 			return nil, nil, err
 		}
-		if worker.GetState() != trellisv1.WorkerState_WORKER_STATE_READY || d.leases.quiet(name) {
+		if worker.GetState() != trellisv1.WorkerState_WORKER_STATE_READY || d.leases.quiet(worker) {
 			continue
 		}
 		for range min(count, worker.GetRuns()) {
