@@ -170,7 +170,9 @@ func unanswerable(err error) bool { return status.Code(err) == codes.FailedPreco
 // awaitWorkers waits until so many workers are ready, and none has been lost.
 func (l *lab) awaitWorkers(ctx context.Context, want int) error {
 	workers := trellisv1.NewWorkerServiceClient(l.conn)
-	return eventually(ctx, 50*time.Millisecond, func() error {
+	// Reading thousands of workers is work for the coordinator.
+	step := max(50*time.Millisecond, time.Duration(want)*20*time.Microsecond)
+	return eventually(ctx, step, func() error {
 		states := map[trellisv1.WorkerState]int{}
 		request := &trellisv1.ListWorkersRequest{PageSize: 1000}
 		for {

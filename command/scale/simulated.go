@@ -48,7 +48,9 @@ func (s *simulated) run(ctx context.Context, conn *grpc.ClientConn) error {
 	if err != nil {
 		return err
 	}
-	s.stream = stream
+	s.sending.Lock()
+	s.stream, s.welcomed = stream, false
+	s.sending.Unlock()
 	if err := s.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Hello{Hello: &trellisv1.Hello{
 		Protocol: trellisv1.SessionProtocol, Numerics: trainer.NumericsVersion, Worker: s.name, Slots: s.slots,
 		Key: slices.Repeat([]byte(s.name), 16)[:16],
@@ -141,12 +143,12 @@ func (s *simulated) beat(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// pause is how long a worker waits for its next heartbeat: twice as long while it holds nothing.
+// pause is how long a worker waits for its next heartbeat: four times as long while it holds nothing.
 func (s *simulated) pause(interval time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.training == 0 {
-		return 2 * interval
+		return 4 * interval
 	}
 	return interval
 }
@@ -210,7 +212,7 @@ func becameWorkers() bool {
 			conn, err = grpc.NewClient("passthrough:///"+c.address,
 				grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
 				grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10),
-				grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+				grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: 10 * time.Second}),
 				grpc.WithContextDialer(from(hostOf((c.first+n)/c.sessions))))
 			if err != nil {
 				fmt.Println("session:", err)
@@ -226,16 +228,18 @@ func becameWorkers() bool {
 					fmt.Println(d.Microseconds())
 				},
 			}
-			err := s.run(ctx, conn)
-			for !s.welcomed && ctx.Err() == nil {
-				// Many come at a time. Workers that are refused for that come again.
+			for {
+				err := s.run(ctx, conn)
+				if ctx.Err() != nil {
+					return
+				}
+				if s.welcomed {
+					writing.Lock()
+					fmt.Printf("session: %s has ended: %s\n", s.name, strings.ReplaceAll(err.Error(), "\n", " "))
+					writing.Unlock()
+				}
+				// Many come at a time. Workers that are refused for that come again, as those do that have lost their sessions.
 				time.Sleep(time.Second + rand.N(time.Second))
-				err = s.run(ctx, conn)
-			}
-			if ctx.Err() == nil {
-				writing.Lock()
-				defer writing.Unlock()
-				fmt.Printf("session: %s has ended: %s\n", s.name, strings.ReplaceAll(err.Error(), "\n", " "))
 			}
 		})
 		time.Sleep(time.Millisecond) // As machines that are switched on one after the other.

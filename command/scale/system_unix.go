@@ -14,3 +14,13 @@ func allocated(info fs.FileInfo) int64 {
 	}
 	return info.Size()
 }
+
+// descriptors is how many files and connections a process may have open. Go's runtime has raised the limit as far as it
+// could.
+func descriptors() int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 1 << 20
+	}
+	return int(min(limit.Max, 1<<20))
+}
