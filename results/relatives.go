@@ -43,18 +43,19 @@ func relativeOf(study *trellisv1.Study) relative {
 	return relative{study: study.Name, created: study.CreateIndex, fresh: study.Fresh}
 }
 
-// with returns a study's relatives with another one added, unless it is already there. It returns a new row, because
-// stored rows are never changed.
-func (r *relatives) with(self, other relative) *relatives {
-	if r == nil {
-		r = &relatives{study: self.study, family: []relative{self}}
-	}
-	if slices.Contains(r.family, other) {
+// with returns a study's relatives with others added, which are not there yet. It returns a new row, because stored rows
+// are never changed.
+func (r *relatives) with(self relative, others ...relative) *relatives {
+	if len(others) == 0 {
 		return r
 	}
-	family := append(slices.Clip(r.family), other)
+	family := []relative{self}
+	if r != nil {
+		family = r.family
+	}
+	family = slices.Concat(family, others)
 	slices.SortFunc(family, func(a, b relative) int { return cmp.Compare(a.created, b.created) })
-	return &relatives{study: r.study, family: family}
+	return &relatives{study: self.study, family: family}
 }
 
 // without returns the relatives without one of them, or nil if no other is left.
@@ -89,7 +90,7 @@ func (c *change) relate(study *trellisv1.Study, its *catalog.Catalog) error {
 	if err != nil {
 		return err
 	}
-	now := known
+	var found []relative
 	for other := range catalogs {
 		if other.Study == study.Name || known.has(other.Study) {
 			continue
@@ -107,11 +108,12 @@ func (c *change) relate(study *trellisv1.Study, its *catalog.Catalog) error {
 		if !shares(row) {
 			continue
 		}
-		now = now.with(relativeOf(study), relativeOf(row))
+		found = append(found, relativeOf(row))
 		if err := c.insertRelative(relativeOf(row), relativeOf(study)); err != nil {
 			return err
 		}
 	}
+	now := known.with(relativeOf(study), found...)
 	c.family[study.Name] = now
 	if now == known {
 		return nil
@@ -211,14 +213,12 @@ func restoreRelatives(txn *memdb.Txn, studies []*restoredStudy) error {
 	if len(studies) < 2 {
 		return nil
 	}
-	related, known := make([]*relatives, len(studies)), make([]bool, len(studies)*len(studies))
+	related, known := make([][]relative, len(studies)), newPairs(len(studies))
 	relate := func(i, j int) {
-		if i, j = min(i, j), max(i, j); known[i*len(studies)+j] {
-			return
+		if known.add(i, j) {
+			related[i] = append(related[i], relativeOf(studies[j].study))
+			related[j] = append(related[j], relativeOf(studies[i].study))
 		}
-		known[i*len(studies)+j] = true
-		a, b := relativeOf(studies[i].study), relativeOf(studies[j].study)
-		related[i], related[j] = related[i].with(a, b), related[j].with(b, a)
 	}
 	relateListed(studies, relate)
 	for i, a := range studies {
@@ -226,7 +226,7 @@ func restoreRelatives(txn *memdb.Txn, studies []*restoredStudy) error {
 			continue
 		}
 		for j, b := range studies {
-			if i == j || !shares(b.study) || known[min(i, j)*len(studies)+max(i, j)] {
+			if i == j || !shares(b.study) || known.has(i, j) {
 				continue
 			}
 			if i < j && b.catalog.Base != nil && a.catalog.Base.MayShare(b.catalog.Base.Lattice) {
@@ -243,15 +243,41 @@ func restoreRelatives(txn *memdb.Txn, studies []*restoredStudy) error {
 			}
 		}
 	}
-	for _, row := range related {
-		if row == nil {
-			continue
-		}
-		if err := insert(txn, tableRelatives, row); err != nil {
-			return err
+	var none *relatives
+	for i, others := range related {
+		if row := none.with(relativeOf(studies[i].study), others...); row != nil {
+			if err := insert(txn, tableRelatives, row); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// pairs are pairs of studies: a bit for each, as there may be ten thousand studies.
+type pairs struct {
+	studies int
+	bits    []uint64
+}
+
+func newPairs(studies int) *pairs { return &pairs{studies, make([]uint64, (studies*studies+63)/64)} }
+
+func (p *pairs) bit(i, j int) (word *uint64, bit uint64) {
+	number := min(i, j)*p.studies + max(i, j)
+	return &p.bits[number/64], 1 << (number % 64)
+}
+
+func (p *pairs) has(i, j int) bool {
+	word, bit := p.bit(i, j)
+	return *word&bit != 0
+}
+
+// add adds a pair, and says whether it was not there yet.
+func (p *pairs) add(i, j int) bool {
+	word, bit := p.bit(i, j)
+	had := *word&bit != 0
+	*word |= bit
+	return !had
 }
 
 // relateListed relates the studies that list a run in common.

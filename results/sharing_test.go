@@ -1,12 +1,15 @@
 package results
 
 import (
+	"bytes"
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -211,6 +214,42 @@ func TestResubmittedStudy(t *testing.T) {
 		ok(t, err)
 		if run.State != want.state || run.Epochs != want.epochs || run.StopReason != want.reason {
 			t.Errorf("run %s, want %+v, is %v", id, want, run)
+		}
+	}
+}
+
+// TestRelativesAreRestored: a store that is restored knows the same relatives as one whose studies have been created, by
+// index or listed.
+func TestRelativesAreRestored(t *testing.T) {
+	store := newStore(t)
+	want := map[string]string{"a": "a b d", "b": "a b c d", "c": "b c d", "d": "a b c d", "e": ""}
+	for i, seeds := range [][]int{{1}, {1, 2}, {2}, {2, 1, 3}, {9}} {
+		index := uint64(i + 1)
+		study := indexedStudy(string(rune('a'+i)), 200, 2)
+		study.Spec.Seeds = trellisv1.AxisOf(seeds...)
+		if i%2 == 0 {
+			ok(t, store.CreateStudy(index, at(index), study))
+			continue
+		}
+		trials, runs, err := grid.Expand(study.Spec, nil, study.Numerics, nil)
+		ok(t, err)
+		ok(t, store.CreateListed(index, at(index), study, runs, trials))
+	}
+	restored := newStore(t)
+	ok(t, restored.Restore(bytes.NewReader(written(t, store))))
+	for of, snapshot := range map[string]*Snapshot{"created": store.Snapshot(), "restored": restored.Snapshot()} {
+		for study, names := range want {
+			its, err := snapshot.relativesOf(study)
+			ok(t, err)
+			var family []string
+			if its != nil {
+				for _, relative := range its.family {
+					family = append(family, relative.study)
+				}
+			}
+			if got := strings.Join(family, " "); got != names {
+				t.Errorf("%s: study %s has the relatives %q, want %q", of, study, got, names)
+			}
 		}
 	}
 }
