@@ -2,10 +2,7 @@ package results
 
 import (
 	"cmp"
-	"iter"
 	"slices"
-
-	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/auditing"
@@ -15,61 +12,6 @@ import (
 	"trellis/results/pruning"
 	"trellis/results/trajectory"
 )
-
-// rung is what has come to an epoch at which a study's runs are judged. Rungs follow from the study's runs and their
-// losses: a run counts from when its losses up to there are recorded.
-type rung struct {
-	study   string
-	epoch   uint32
-	results *pruning.Standings
-}
-
-// tableRungs has, by study and epoch, the ranking of runs where pruning judges them.
-const tableRungs = "rungs"
-
-func rungsSchema() *memdb.TableSchema {
-	return tableSchema(tableRungs, index(indexID, func(r *rung) key { return rungKey(r.study, r.epoch) }))
-}
-
-func rungKey(study string, epoch uint32) key {
-	return newKey(len(study) + 5).text(study).number32(epoch)
-}
-
-// newRungs makes the rungs of a study anew, lowest first.
-func newRungs(r pruning.Rule, study string, members iter.Seq2[uint32, *trajectory.Trajectory]) []*rung {
-	byEpoch := map[uint32][]pruning.Standing{}
-	var epochs []uint32
-	for _, member := range members {
-		for epoch := r.Next(0); epoch <= uint64(pruning.CameTo(member.Run)); epoch = r.Next(uint32(epoch)) {
-			rung := uint32(epoch)
-			if byEpoch[rung] == nil {
-				epochs = append(epochs, rung)
-			}
-			byEpoch[rung] = append(byEpoch[rung], pruning.StandingOf(r, member.Run, member.ReachedAt(rung)))
-		}
-	}
-	slices.Sort(epochs)
-	rungs := make([]*rung, len(epochs))
-	for i, epoch := range epochs {
-		slices.SortFunc(byEpoch[epoch], pruning.Standing.Compare)
-		rungs[i] = &rung{study, epoch, pruning.NewStandings(byEpoch[epoch])}
-	}
-	return rungs
-}
-
-// insertRungs stores the rungs of a study that is new in the store.
-func insertRungs(
-	txn *memdb.Txn, study *trellisv1.Study, members iter.Seq2[uint32, *trajectory.Trajectory],
-) error {
-	if r := pruning.Of(study.GetSpec()); r != nil {
-		for _, rung := range newRungs(r, study.Name, members) {
-			if err := insert(txn, tableRungs, rung); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
 
 // pruner prunes one study in one change.
 type pruner struct {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 
@@ -12,7 +13,11 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
+	"trellis/results/columns"
+	"trellis/results/kept"
 	"trellis/results/listing"
+	"trellis/results/pruning"
+	"trellis/results/trajectory"
 )
 
 // rankPageSize is the maximum number of trials on a page of a ranking.
@@ -261,4 +266,156 @@ func (s *Snapshot) RankPages(study string) (iter.Seq[[]listing.Key], error) {
 			}
 		}
 	}, err
+}
+
+// first returns the lowest key of a touched trial.
+func (s *section) first(c *catalog.Catalog, order listing.Order) listing.Key {
+	return kept.Of(s.kept, order.Kept, func() listing.Key { return firstOf(s.trials(c), order) })
+}
+
+func firstOf(trials iter.Seq[*trellisv1.Trial], order listing.Order) listing.Key {
+	first := listing.Key(bytes.Repeat([]byte{math.MaxUint8}, len(listing.Key{})))
+	for trial := range trials {
+		if k := order.Key(trial); bytes.Compare(k[:], first[:]) < 0 {
+			first = k
+		}
+	}
+	return first
+}
+
+// columnsKey is under which a section keeps its columns.
+type columnsKey struct{}
+
+// columns returns what the section's touched trials are ordered by.
+func (s *section) columns(c *catalog.Catalog, ranking listing.Ranking) *columns.Columns {
+	return kept.Of(s.kept, columnsKey{}, func() *columns.Columns { return columns.Of(ranking, s.trials(c)) })
+}
+
+// trials returns those of a section's runs that have been touched, as they are presented.
+func (s *section) trials(c *catalog.Catalog) iter.Seq[*trellisv1.Trial] {
+	return func(yield func(*trellisv1.Trial) bool) {
+		for slot := range s.size() {
+			member := s.member(c, slot)
+			if member == nil {
+				continue
+			}
+			var indexes []uint64
+			for milestone := range member.Run.Milestones {
+				index := uint64(0)
+				if milestone >= len(member.Answers) {
+					if indexes == nil {
+						indexes = c.IndexesAt(s.number*sectionSize + uint32(slot))
+					}
+					index = indexes[milestone]
+				}
+				if !yield(trajectory.Presented(member.Trial(uint32(milestone), index))) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Columns returns what the touched trials of each section of a study are ordered by, with the section's number. What is returned
+// of a section is the same as long as the section is. It can be ranged over once.
+func (s *Snapshot) Columns(study *trellisv1.Study) (iter.Seq2[uint32, *columns.Columns], error) {
+	c, err := s.catalog(study.Name)
+	if err != nil {
+		return nil, err
+	}
+	sections, err := s.sectionsOf(study.Name)
+	if err != nil {
+		return nil, err
+	}
+	ranking := listing.RankingOf(study.Spec)
+	return func(yield func(uint32, *columns.Columns) bool) {
+		for section := range sections {
+			if !yield(section.number, section.columns(c, ranking)) {
+				return
+			}
+		}
+	}, nil
+}
+
+// Prepare computes what answers about large studies need of their sections, and what a store that has been restored does not have.
+// Until it is done, answers compute it themselves, which takes seconds for a million trials. It ends early if the snapshot's
+// context does.
+func (s *Snapshot) Prepare() error {
+	studies, err := s.Studies(nil)
+	if err != nil {
+		return err
+	}
+	for _, study := range studies {
+		c, err := s.catalog(study.Name)
+		if err != nil {
+			return err
+		}
+		sections, err := s.sectionsOf(study.Name)
+		if err != nil {
+			return err
+		}
+		for section := range sections {
+			if section.sealed != nil && !section.kept.Has(columnsKey{}) {
+				open := section.unsealed(c) // What it computes is kept beside the section.
+				open.columns(c, listing.RankingOf(study.Spec))
+				open.account(c)
+			}
+		}
+	}
+	return s.Err()
+}
+
+// rung is what has come to an epoch at which a study's runs are judged. Rungs follow from the study's runs and their
+// losses: a run counts from when its losses up to there are recorded.
+type rung struct {
+	study   string
+	epoch   uint32
+	results *pruning.Standings
+}
+
+// tableRungs has, by study and epoch, the ranking of runs where pruning judges them.
+const tableRungs = "rungs"
+
+func rungsSchema() *memdb.TableSchema {
+	return tableSchema(tableRungs, index(indexID, func(r *rung) key { return rungKey(r.study, r.epoch) }))
+}
+
+func rungKey(study string, epoch uint32) key {
+	return newKey(len(study) + 5).text(study).number32(epoch)
+}
+
+// newRungs makes the rungs of a study anew, lowest first.
+func newRungs(r pruning.Rule, study string, members iter.Seq2[uint32, *trajectory.Trajectory]) []*rung {
+	byEpoch := map[uint32][]pruning.Standing{}
+	var epochs []uint32
+	for _, member := range members {
+		for epoch := r.Next(0); epoch <= uint64(pruning.CameTo(member.Run)); epoch = r.Next(uint32(epoch)) {
+			rung := uint32(epoch)
+			if byEpoch[rung] == nil {
+				epochs = append(epochs, rung)
+			}
+			byEpoch[rung] = append(byEpoch[rung], pruning.StandingOf(r, member.Run, member.ReachedAt(rung)))
+		}
+	}
+	slices.Sort(epochs)
+	rungs := make([]*rung, len(epochs))
+	for i, epoch := range epochs {
+		slices.SortFunc(byEpoch[epoch], pruning.Standing.Compare)
+		rungs[i] = &rung{study, epoch, pruning.NewStandings(byEpoch[epoch])}
+	}
+	return rungs
+}
+
+// insertRungs stores the rungs of a study that is new in the store.
+func insertRungs(
+	txn *memdb.Txn, study *trellisv1.Study, members iter.Seq2[uint32, *trajectory.Trajectory],
+) error {
+	if r := pruning.Of(study.GetSpec()); r != nil {
+		for _, rung := range newRungs(r, study.Name, members) {
+			if err := insert(txn, tableRungs, rung); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

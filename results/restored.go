@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"iter"
-	"math"
 	"slices"
 
 	"github.com/hashicorp/go-memdb"
@@ -13,7 +11,6 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/auditing"
 	"trellis/results/catalog"
-	"trellis/results/columns"
 	"trellis/results/consistency"
 	"trellis/results/grid"
 	"trellis/results/kept"
@@ -460,101 +457,4 @@ func (s *restoredStudy) isSealed(trial uint64) bool {
 		return cmp.Compare(s.number, number)
 	})
 	return ok
-}
-
-// first returns the lowest key of a touched trial.
-func (s *section) first(c *catalog.Catalog, order listing.Order) listing.Key {
-	return kept.Of(s.kept, order.Kept, func() listing.Key { return firstOf(s.trials(c), order) })
-}
-
-func firstOf(trials iter.Seq[*trellisv1.Trial], order listing.Order) listing.Key {
-	first := listing.Key(bytes.Repeat([]byte{math.MaxUint8}, len(listing.Key{})))
-	for trial := range trials {
-		if k := order.Key(trial); bytes.Compare(k[:], first[:]) < 0 {
-			first = k
-		}
-	}
-	return first
-}
-
-// columnsKey is under which a section keeps its columns.
-type columnsKey struct{}
-
-// columns returns what the section's touched trials are ordered by.
-func (s *section) columns(c *catalog.Catalog, ranking listing.Ranking) *columns.Columns {
-	return kept.Of(s.kept, columnsKey{}, func() *columns.Columns { return columns.Of(ranking, s.trials(c)) })
-}
-
-// trials returns those of a section's runs that have been touched, as they are presented.
-func (s *section) trials(c *catalog.Catalog) iter.Seq[*trellisv1.Trial] {
-	return func(yield func(*trellisv1.Trial) bool) {
-		for slot := range s.size() {
-			member := s.member(c, slot)
-			if member == nil {
-				continue
-			}
-			var indexes []uint64
-			for milestone := range member.Run.Milestones {
-				index := uint64(0)
-				if milestone >= len(member.Answers) {
-					if indexes == nil {
-						indexes = c.IndexesAt(s.number*sectionSize + uint32(slot))
-					}
-					index = indexes[milestone]
-				}
-				if !yield(trajectory.Presented(member.Trial(uint32(milestone), index))) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// Columns returns what the touched trials of each section of a study are ordered by, with the section's number. What is returned
-// of a section is the same as long as the section is. It can be ranged over once.
-func (s *Snapshot) Columns(study *trellisv1.Study) (iter.Seq2[uint32, *columns.Columns], error) {
-	c, err := s.catalog(study.Name)
-	if err != nil {
-		return nil, err
-	}
-	sections, err := s.sectionsOf(study.Name)
-	if err != nil {
-		return nil, err
-	}
-	ranking := listing.RankingOf(study.Spec)
-	return func(yield func(uint32, *columns.Columns) bool) {
-		for section := range sections {
-			if !yield(section.number, section.columns(c, ranking)) {
-				return
-			}
-		}
-	}, nil
-}
-
-// Prepare computes what answers about large studies need of their sections, and what a store that has been restored does not have.
-// Until it is done, answers compute it themselves, which takes seconds for a million trials. It ends early if the snapshot's
-// context does.
-func (s *Snapshot) Prepare() error {
-	studies, err := s.Studies(nil)
-	if err != nil {
-		return err
-	}
-	for _, study := range studies {
-		c, err := s.catalog(study.Name)
-		if err != nil {
-			return err
-		}
-		sections, err := s.sectionsOf(study.Name)
-		if err != nil {
-			return err
-		}
-		for section := range sections {
-			if section.sealed != nil && !section.kept.Has(columnsKey{}) {
-				open := section.unsealed(c) // What it computes is kept beside the section.
-				open.columns(c, listing.RankingOf(study.Spec))
-				open.account(c)
-			}
-		}
-	}
-	return s.Err()
 }
