@@ -140,8 +140,9 @@ func (c *change) setUntouched(study *trellisv1.Study, untouched *trellisv1.Untou
 	return nil
 }
 
-// untouched returns how many runs, trials and epochs of a study are untouched: all of the base but for those that have been
-// touched before the change or in it. Where untouched runs are PENDING, only runs that have not ended are looked at.
+// untouched returns how many runs, trials and epochs of a study are untouched: all of the base but for those that have
+// been touched before the change or in it. Where untouched runs are PENDING, only runs that have not ended are looked
+// at.
 func (c *change) untouched(study *trellisv1.Study) (runs, trials, epochs uint64, err error) {
 	its, err := c.sections.catalog(study.Name)
 	if err != nil {
@@ -167,8 +168,8 @@ func (c *change) untouched(study *trellisv1.Study) (runs, trials, epochs uint64,
 	return runs, trials, epochs, nil
 }
 
-// untouchedOpen is untouched where untouched runs are PENDING: those that have not ended, as the study's progress has them
-// from before the change, without those that are touched.
+// untouchedOpen is untouched where untouched runs are PENDING: those that have not ended, as the study's progress has
+// them from before the change, without those that are touched.
 func (c *change) untouchedOpen(
 	study *trellisv1.Study, its *catalog.Catalog,
 ) (runs, trials, epochs uint64, err error) {
@@ -317,7 +318,8 @@ func (e *sectionEdits) replace(c *catalog.Catalog) error {
 	return insert(e.txn, tableCatalogs, c)
 }
 
-// grow adds new members to a study, from the place after its existing listed ones on. The catalog already has them, and the change owns them.
+// grow adds new members to a study, from the place after its existing listed ones on. The catalog already has them, and
+// the change owns them.
 func (e *sectionEdits) grow(c *catalog.Catalog, next uint32, members []*trajectory.Trajectory) error {
 	if room := min(int(-next&(sectionSize-1)), len(members)); room > 0 {
 		last, err := e.at(c, next-1)
@@ -381,9 +383,9 @@ func (e *sectionEdits) at(c *catalog.Catalog, place uint32) (handle, error) {
 	return handle{edit, slot}, nil
 }
 
-// members returns the places and the current trajectories of the runs of a study that have been touched, before the change
-// or in it. Sections that are sealed, and that the change has not looked at, are read one after the other: all together
-// would take the memory of a store without sealed sections. The caller may look at runs meanwhile.
+// members returns the places and the current trajectories of the runs of a study that have been touched, before the
+// change or in it. Sections that are sealed, and that the change has not looked at, are read one after the other: all
+// together would take the memory of a store without sealed sections. The caller may look at runs meanwhile.
 func (e *sectionEdits) members(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Trajectory], error) {
 	sections, err := e.sectionsOf(c.Study)
 	if err != nil {
@@ -421,8 +423,8 @@ func (e *sectionEdits) isSealed(c *catalog.Catalog, place uint32) (bool, error) 
 // touched returns the runs of a study that have been touched, before the change or in it, in the order of their places.
 func (e *sectionEdits) touched(c *catalog.Catalog) ([]handle, error) { return e.touchedIn(c, true) }
 
-// unsealed is touched without the runs of sections that are sealed and have not been looked at in the change. They have all
-// succeeded, and nothing is to be decided about them.
+// unsealed is touched without the runs of sections that are sealed and have not been looked at in the change. They have
+// all succeeded, and nothing is to be decided about them.
 func (e *sectionEdits) unsealed(c *catalog.Catalog) ([]handle, error) { return e.touchedIn(c, false) }
 
 func (e *sectionEdits) touchedIn(c *catalog.Catalog, sealed bool) ([]handle, error) {
@@ -457,8 +459,8 @@ func (e *sectionEdits) touchedIn(c *catalog.Catalog, sealed bool) ([]handle, err
 	return runs, nil
 }
 
-// frontier is the number of a study's first section that has no row, if its runs follow from the spec. All sections before
-// it have rows, and nearly none after it: runs are touched in the order of their places.
+// frontier is the number of a study's first section that has no row, if its runs follow from the spec. All sections
+// before it have rows, and nearly none after it: runs are touched in the order of their places.
 type frontier struct {
 	study  string
 	number uint32

@@ -106,7 +106,8 @@ func (s *Snapshot) fieldsFor(study *trellisv1.Study, request *trellisv1.ListTria
 }
 
 // metricNames are what a study's model reports of an epoch beside its losses, of the validation images: ascending, and
-// none before the first epoch. All runs of a model have the same. Of a program, these are all that any run has reported.
+// none before the first epoch. All runs of a model have the same. Of a program, these are all that any run has
+// reported.
 func (s *Snapshot) metricNames(study string) ([]string, error) {
 	members, err := s.touchedOf(study)
 	if err != nil {
@@ -192,11 +193,11 @@ func (s *Snapshot) pageByObjective(
 	return s.addInOrder(page, c, order, ranking, after)
 }
 
-// addInOrder adds trials in an order, of which name is the field: the first ones of the page, and those that are beyond its
-// last by little.
+// addInOrder adds trials in an order, of which name is the field: the first ones of the page, and those that are beyond
+// its last by little.
 //
-// Trials with rows are in sections, which keep what their trials are ordered by: see package columns. The untouched trials that
-// follow from the spec differ only in their parameters, so the lattice has them in order.
+// Trials with rows are in sections, which keep what their trials are ordered by: see package columns. The untouched
+// trials that follow from the spec differ only in their parameters, so the lattice has them in order.
 func (s *Snapshot) addInOrder(
 	page *listing.Top, c *catalog.Catalog, order listing.Order, ranking listing.Ranking, after key,
 ) error {
@@ -302,7 +303,8 @@ func (s *storedSections) touched(place uint32) bool {
 	return its != nil && (its.sealed != nil || its.members[place%sectionSize] != nil)
 }
 
-// fewUntouched is what part of the runs may be untouched so that it is faster to look at them all than to look for them in order.
+// fewUntouched is what part of the runs may be untouched so that it is faster to look at them all than to look for them
+// in order.
 const fewUntouched = 16
 
 // addBase adds untouched trials that follow from the spec, and in an order by a parameter the touched ones too.

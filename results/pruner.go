@@ -97,7 +97,8 @@ func (c *change) prune() (again bool, err error) {
 	return again, nil
 }
 
-// findPruned finds the changed runs of studies that prune, unless these are canceled and none of their runs is taken back.
+// findPruned finds the changed runs of studies that prune, unless these are canceled and none of their runs is taken
+// back.
 func (c *change) findPruned() error {
 	for _, edit := range c.sections.inOrder {
 		if edit.after == nil {
@@ -240,8 +241,8 @@ func (p *pruner) takeUp() (takenUp bool, err error) {
 	return takenUp, nil
 }
 
-// standing returns the run that a standing is of, unless it has ended and is sealed: after the rungs have been made anew,
-// all of their best are looked at. By its id, a run that follows from the spec would be looked for for long.
+// standing returns the run that a standing is of, unless it has ended and is sealed: after the rungs have been made
+// anew, all of their best are looked at. By its id, a run that follows from the spec would be looked for for long.
 func (p *pruner) standing(its pruning.Standing) (h handle, ended bool, err error) {
 	place, _, ok := p.catalog.Trial(its.FirstTrial)
 	if !ok || p.catalog.Lists(its.Run) {
@@ -281,8 +282,8 @@ func (p *pruner) hold() error {
 	return nil
 }
 
-// stop judges the changed runs that have come to rungs in this change, and ends those that don't go on: see pruning.Stops.
-// A run that begins again is judged again only where it reports what was not recorded.
+// stop judges the changed runs that have come to rungs in this change, and ends those that don't go on: see
+// pruning.Stops. A run that begins again is judged again only where it reports what was not recorded.
 func (p *pruner) stop() error {
 	for _, run := range p.inOrder {
 		now := run.run()

@@ -316,8 +316,8 @@ func (s *section) trials(c *catalog.Catalog) iter.Seq[*trellisv1.Trial] {
 	}
 }
 
-// Columns returns what the touched trials of each section of a study are ordered by, with the section's number. What is returned
-// of a section is the same as long as the section is. It can be ranged over once.
+// Columns returns what the touched trials of each section of a study are ordered by, with the section's number. What is
+// returned of a section is the same as long as the section is. It can be ranged over once.
 func (s *Snapshot) Columns(study *trellisv1.Study) (iter.Seq2[uint32, *columns.Columns], error) {
 	c, err := s.catalog(study.Name)
 	if err != nil {
@@ -337,9 +337,9 @@ func (s *Snapshot) Columns(study *trellisv1.Study) (iter.Seq2[uint32, *columns.C
 	}, nil
 }
 
-// Prepare computes what answers about large studies need of their sections, and what a store that has been restored does not have.
-// Until it is done, answers compute it themselves, which takes seconds for a million trials. It ends early if the snapshot's
-// context does.
+// Prepare computes what answers about large studies need of their sections, and what a store that has been restored
+// does not have. Until it is done, answers compute it themselves, which takes seconds for a million trials. It ends
+// early if the snapshot's context does.
 func (s *Snapshot) Prepare() error {
 	studies, err := s.Studies(nil)
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 // run's twins in the catalogs of these studies.
 
 // relatives are the studies that have runs in common with a study, and that study itself, oldest first. A study that
-// has no run in common with another has no relatives, nor has one whose runs are not the same each time: see grid.Shares.
-// Rows are derived from the catalogs.
+// has no run in common with another has no relatives, nor has one whose runs are not the same each time: see
+// grid.Shares. Rows are derived from the catalogs.
 type relatives struct {
 	study  string
 	family []relative
@@ -43,8 +43,8 @@ func relativeOf(study *trellisv1.Study) relative {
 	return relative{study: study.Name, created: study.CreateIndex, fresh: study.Fresh}
 }
 
-// with returns a study's relatives with others added, which are not there yet. It returns a new row, because stored rows
-// are never changed.
+// with returns a study's relatives with others added, which are not there yet. It returns a new row, because stored
+// rows are never changed.
 func (r *relatives) with(self relative, others ...relative) *relatives {
 	if len(others) == 0 {
 		return r
@@ -147,8 +147,8 @@ func (c *change) mayShare(a, b *catalog.Catalog) (bool, error) {
 	return false, nil
 }
 
-// inBase says whether a run follows from the spec of a study. decided is false if the study has no run of its parameters:
-// if it has one that is another run, it has none in common with the run's study at all.
+// inBase says whether a run follows from the spec of a study. decided is false if the study has no run of its
+// parameters: if it has one that is another run, it has none in common with the run's study at all.
 func inBase(its *catalog.Catalog, run *trellisv1.Run) (common, decided bool) {
 	place, ok := its.Base.PlaceOf(run.Parameters)
 	if !ok {

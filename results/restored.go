@@ -25,13 +25,13 @@ type restoredStudy struct {
 	terms *trajectory.Terms
 	// shared is what the points of its runs share.
 	shared *grid.Shared
-	// base is nil if all runs are listed. touched are its runs that have rows, in the order of their places, and lost is how
-	// many of these have had their losses.
+	// base is nil if all runs are listed. touched are its runs that have rows, in the order of their places, and lost
+	// is how many of these have had their losses.
 	base    *catalog.Base
 	touched []placedMember
 	at      int
-	// runs are the listed ones, in the order of their places, and members these with what else is known of them. places has
-	// their numbers, by id.
+	// runs are the listed ones, in the order of their places, and members these with what else is known of them. places
+	// has their numbers, by id.
 	runs    []*trellisv1.Run
 	members []*trajectory.Trajectory
 	places  map[string]int
@@ -95,7 +95,8 @@ func (s *restoredStudy) next(place uint32) *trajectory.Trajectory {
 	return nil
 }
 
-// ofLosses returns the run that losses are of, and its place. Runs that follow from the spec come first, in their order.
+// ofLosses returns the run that losses are of, and its place. Runs that follow from the spec come first, in their
+// order.
 func (s *restoredStudy) ofLosses(losses *trellisv1.Losses) (*trajectory.Trajectory, uint32, error) {
 	if number, listed := s.places[losses.Run]; listed {
 		return s.members[number], s.firstListed() + uint32(number), nil
@@ -231,14 +232,14 @@ func (s *restoredStudy) checkBased(run *trellisv1.Run, place uint32) error {
 	milestones, _ := s.catalog.MilestonesAt(place)
 	if run.Id != as.Id || run.FirstTrial != as.FirstTrial || !slices.Equal(run.Milestones, milestones) ||
 		run.Parameters.GetMaxEpochs() != milestones[len(milestones)-1] {
-		return fmt.Errorf("run %q of study %q, with first trial %d and milestones %v, is not that of its place: run %s with "+
-			"%d and %v: %w", run.Id, s.study.Name, run.FirstTrial, run.Milestones, as.Id, as.FirstTrial, milestones, ErrCorrupt)
+		return fmt.Errorf("run %q of study %q is not the one at place %d, %s: %w", run.Id, s.study.Name, place, as.Id,
+			ErrCorrupt)
 	}
 	return nil
 }
 
-// dropUnranked takes the results of listed runs that have not reported the objective's metric: at first, programs' trials got
-// theirs without it.
+// dropUnranked takes the results of listed runs that have not reported the objective's metric: at first, programs'
+// trials got theirs without it.
 func (s *restoredStudy) dropUnranked() {
 	dropped := false
 	for _, its := range s.members {
@@ -318,8 +319,8 @@ func (r *restorer) ranks(row *trellisv1.Ranks) error {
 	return nil
 }
 
-// checkSealed returns what all sealed runs count for, as touched runs of the study, once they have been checked, and the sum
-// of rankSum over their trials.
+// checkSealed returns what all sealed runs count for, as touched runs of the study, once they have been checked, and
+// the sum of rankSum over their trials.
 func (s *restoredStudy) checkSealed() (sum *trellisv1.Progress, ranked uint64, err error) {
 	sum = &trellisv1.Progress{}
 	if s.checks == nil {
@@ -336,8 +337,8 @@ func (s *restoredStudy) checkSealed() (sum *trellisv1.Progress, ranked uint64, e
 	return sum, ranked, nil
 }
 
-// rankSum returns a number that follows from a trial's value and index in the ranking. The sum over all trials tells two
-// rankings apart, whatever their order.
+// rankSum returns a number that follows from a trial's value and index in the ranking. The sum over all trials tells
+// two rankings apart, whatever their order.
 func rankSum(k listing.Key) uint64 {
 	x := k.Parts()[0]
 	for _, next := range []uint64{k.Index(), 0} {
@@ -347,8 +348,8 @@ func rankSum(k listing.Key) uint64 {
 	return x
 }
 
-// checkSection checks the runs of a sealed section, adds them to the progress, and returns the sum of rankSum over their
-// trials.
+// checkSection checks the runs of a sealed section, adds them to the progress, and returns the sum of rankSum over
+// their trials.
 func (s *restoredStudy) checkSection(
 	its *section, progress *trellisv1.Progress, ranking listing.Ranking,
 ) (ranked uint64, err error) {
@@ -424,9 +425,9 @@ func addSealed(progress, sealed *trellisv1.Progress) {
 	progress.RunsAudited += sealed.RunsAudited
 }
 
-// checkRanks returns the ranking that has been read. It must have the keys of the trials with results whose runs are not
-// sealed, which are in order, and one key for each trial of sealed runs, of which there are so many,
-// and whose sum of rankSum is given.
+// checkRanks returns the ranking that has been read. It must have the keys of the trials with results whose runs are
+// not sealed, which are in order, and one key for each trial of sealed runs, of which there are so many, and whose sum
+// of rankSum is given.
 func (s *restoredStudy) checkRanks(open []listing.Key, sealed, sum uint64) ([]listing.Key, error) {
 	var others []uint64
 	follows := uint64(len(s.ranks)) == uint64(len(open))+sealed

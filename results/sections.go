@@ -170,8 +170,8 @@ func sectionKey(study string, number uint32) key {
 	return newKey(len(study) + 5).text(study).number32(number)
 }
 
-// newSections divides members of a study into sections, the first of which has the number. Members are nil where they are
-// untouched, and then PENDING if untouched is.
+// newSections divides members of a study into sections, the first of which has the number. Members are nil where they
+// are untouched, and then PENDING if untouched is.
 func newSections(c *catalog.Catalog, number uint32, members []*trajectory.Trajectory) (sections []*section) {
 	for part := range slices.Chunk(members, sectionSize) {
 		s := untouchedSection(c, number)
@@ -225,8 +225,8 @@ func setBit(bits uint64, place int, set bool) uint64 {
 	return bits &^ (1 << place)
 }
 
-// waiting says which runs of a section are PENDING, or are to be audited, if there are any. Each has a table of its own,
-// so that those who wait for such runs are not woken by every report.
+// waiting says which runs of a section are PENDING, or are to be audited, if there are any. Each has a table of its
+// own, so that those who wait for such runs are not woken by every report.
 type waiting struct {
 	study  string
 	number uint32
@@ -349,8 +349,8 @@ func (r reader) sectionsOf(study string) (iter.Seq[*section], error) {
 	}, nil
 }
 
-// touchedOf returns the trajectories of a study's runs that have been touched, or of those of all studies if study is empty,
-// in the order of places.
+// touchedOf returns the trajectories of a study's runs that have been touched, or of those of all studies if study is
+// empty, in the order of places.
 func (r reader) touchedOf(study string) (iter.Seq[*trajectory.Trajectory], error) {
 	return r.touchedIn(study, func(*section) bool { return true })
 }
@@ -396,8 +396,8 @@ func (r reader) catalogsOf(study string) (map[string]*catalog.Catalog, error) {
 	return catalogs, nil
 }
 
-// membersOf returns the trajectories of all of a study's runs with their places, in the order of these. Those of untouched
-// runs are made one after the other.
+// membersOf returns the trajectories of all of a study's runs with their places, in the order of these. Those of
+// untouched runs are made one after the other.
 func (r reader) membersOf(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Trajectory], error) {
 	places, err := r.placesOf(c)
 	return func(yield func(uint32, *trajectory.Trajectory) bool) {
@@ -412,7 +412,8 @@ func (r reader) membersOf(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Tra
 	}, err
 }
 
-// placesOf returns the places of all of a study's runs, ascending, each with its trajectory, or with nil if it is untouched.
+// placesOf returns the places of all of a study's runs, ascending, each with its trajectory, or with nil if it is
+// untouched.
 func (r reader) placesOf(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Trajectory], error) {
 	sections, err := r.sectionsOf(c.Study)
 	if err != nil {
@@ -443,8 +444,8 @@ func (r reader) placesOf(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Traj
 	}, nil
 }
 
-// memberAt returns the trajectory of the run at a place, which the catalog has. The watch set fires when anything in its
-// section changes.
+// memberAt returns the trajectory of the run at a place, which the catalog has. The watch set fires when anything in
+// its section changes.
 func (r reader) memberAt(ws memdb.WatchSet, c *catalog.Catalog, place uint32) (*trajectory.Trajectory, error) {
 	section, err := first[*section](r, ws, tableSections, indexID, sectionKey(c.Study, place/sectionSize))
 	if err != nil {

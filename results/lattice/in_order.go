@@ -24,8 +24,8 @@ type Place struct {
 	Run, Milestone uint32
 }
 
-// InOrder returns the trials in the order of the levels, the first of which decides most, and then of their indexes. It begins
-// after a position: a number for each level, and an index. None is before all.
+// InOrder returns the trials in the order of the levels, the first of which decides most, and then of their indexes. It
+// begins after a position: a number for each level, and an index. None is before all.
 //
 // It takes time for the axes of the levels, and for each trial that is looked at. Where a budget, or where, leaves most
 // points out, it sorts all that remain.
@@ -97,15 +97,16 @@ func (l *Lattice) ownInOrder(o *ordered, after []uint64, all *Lattice) iter.Seq[
 	}
 }
 
-// Disjoint says whether the parameters of every trial are those of the point with its index. Where grids of a union overlap,
-// they are those of the run's first trial, which may have a parameter at its default where the other point does not have it.
+// Disjoint says whether the parameters of every trial are those of the point with its index. Where grids of a union
+// overlap, they are those of the run's first trial, which may have a parameter at its default where the other point
+// does not have it.
 func (l *Lattice) Disjoint() bool {
 	_, ok := l.runs.(*computed)
 	return (ok || len(l.grid.Products()) == 1) && (l.earlier == nil || l.earlier.Disjoint())
 }
 
-// TrialsAt returns the first point of the run at a place, and the milestones and indexes of its trials. It does not compute
-// the run's id.
+// TrialsAt returns the first point of the run at a place, and the milestones and indexes of its trials. It does not
+// compute the run's id.
 func (l *Lattice) TrialsAt(place uint32) (point *trellisv1.Parameters, milestones []uint32, indexes []uint64) {
 	milestones, indexes = l.Milestones(place)
 	return l.At(slices.Min(indexes)), milestones, indexes
@@ -128,7 +129,8 @@ type orderedProduct struct {
 	points uint64
 }
 
-// orderedAxis is an axis, or the absence of one. Values that are next to each other on it are weight apart in the index.
+// orderedAxis is an axis, or the absence of one. Values that are next to each other on it are weight apart in the
+// index.
 type orderedAxis struct {
 	size, weight uint64
 	// orders has the number that each value is ordered by.
