@@ -105,7 +105,9 @@ func (p *pair) raise(t *rapid.T) {
 	if got := its.Trials() - before.Trials(); got != added {
 		t.Fatalf("%d trials added, but it says %d", got, added)
 	}
-	p.sameAsCreated(t, now)
+	if len(now.Extensions) == 0 { // Else it has the runs of its first spec, whatever larger grids would begin with.
+		p.sameAsCreated(t, now)
+	}
 	if p.shuffled {
 		return
 	}
