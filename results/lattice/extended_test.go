@@ -50,6 +50,9 @@ func TestExtendedIsExpand(t *testing.T) {
 		checkBefore(t, l, wanted)
 		checkInOrder(t, l)
 		checkCount(t, l, wanted)
+		if seeds, ok := l.Seeds(); ok {
+			t.Fatalf("it says that indexes follow from seeds %v", seeds)
+		}
 	})
 }
 
