@@ -108,7 +108,10 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 	if extension.Spec != nil {
 		replaceSpec(study, proto.CloneOf(extension.Spec), extension.KeepDifference)
 	}
-	study.Indices, study.Settled = extension.NextIndices, extension.Settled
+	study.Settled = extension.Settled
+	if !extension.Indexed { // An index adds nothing here.
+		study.Indices = extension.NextIndices
+	}
 	if trials == 0 {
 		return 0, nil
 	}
