@@ -97,6 +97,12 @@ func (c *change) growBase(study *trellisv1.Study, before, now *catalog.Catalog) 
 	if err != nil {
 		return err
 	}
+	if study.Untouched != nil {
+		// New runs have ended with those that nothing has touched: who watches is told of them.
+		study.Untouched = proto.CloneOf(study.Untouched)
+		study.Untouched.ModifyIndex = c.index
+		now = now.WithUntouched(study.Untouched)
+	}
 	if err := c.sections.replace(now); err != nil {
 		return err
 	}

@@ -99,6 +99,9 @@ func mirror(value *float64) {
 }
 
 func mirrorConfiguration(c *trellisv1.Configuration) {
+	if c == nil {
+		return // All have diverged: there is no best.
+	}
 	for _, repetition := range c.GetRepetitions() {
 		mirror(&repetition.Objective)
 	}

@@ -1,6 +1,7 @@
 package insight
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -194,7 +195,7 @@ func (s *survey) searchAxes(best *finding, found *trellisv1.Importance, models g
 	}
 }
 
-// trialsAt returns the answered trials of a point of the study's grid, one for each seed.
+// trialsAt returns the answered trials of a point of the study's grid, one for each seed, by index.
 func (s *survey) trialsAt(snapshot *results.Snapshot, at *finding) (trials []*trellisv1.Trial, err error) {
 	if s.repeated != nil {
 		return s.repeatedTrialsAt(snapshot, at)
@@ -217,6 +218,8 @@ func (s *survey) trialsAt(snapshot *results.Snapshot, at *finding) (trials []*tr
 			}
 		}
 	}
+	// In whatever order the runs were trained.
+	slices.SortFunc(trials, func(a, b *trellisv1.Trial) int { return cmp.Compare(a.Index, b.Index) })
 	return trials, snapshot.Err()
 }
 

@@ -141,12 +141,8 @@ func (s *survey) seedsInOrder(
 
 // repeatedTrialsAt is trialsAt.
 func (s *survey) repeatedTrialsAt(snapshot *results.Snapshot, at *finding) (trials []*trellisv1.Trial, err error) {
-	placeOf, err := placesOf(snapshot, s.study)
-	if err != nil {
-		return nil, err
-	}
 	number := uint32(at.index / uint64(len(s.repeated.seeds)))
-	for _, seed := range s.seedsInOrder(s.repeated, number, placeOf) {
+	for seed := range s.repeated.seeds {
 		trial, err := answerTo(snapshot, s.study.GetName(), s.repeated.index(number, seed))
 		if err != nil {
 			return nil, err
