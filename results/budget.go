@@ -90,6 +90,18 @@ func (c *change) raiseBudget(study *trellisv1.Study, extension Extension) (trial
 	return trials, c.shareTouched(now, from, extension.SharesInParts)
 }
 
+// passOver gives the points of a study's grid new indices that no trial has, as listing them does where the study has them all.
+func passOver(study *trellisv1.Study) error {
+	g, err := grid.New(study.Spec)
+	if err != nil {
+		return err
+	}
+	if next := study.Indices + g.Size(); next > study.Indices {
+		study.Indices = next
+	}
+	return nil
+}
+
 // growBase gives a study the catalog now, which has more runs that follow from the specs than the catalog before, or more
 // trials of these.
 func (c *change) growBase(study *trellisv1.Study, before, now *catalog.Catalog) error {

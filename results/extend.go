@@ -109,8 +109,10 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 		replaceSpec(study, proto.CloneOf(extension.Spec), extension.KeepDifference)
 	}
 	study.Settled = extension.Settled
-	if !extension.Indexed { // An index adds nothing here.
+	if !extension.Indexed || extension.Spec == nil {
 		study.Indices = extension.NextIndices
+	} else if err := passOver(study); err != nil {
+		return 0, err
 	}
 	if trials == 0 {
 		return 0, nil

@@ -47,6 +47,8 @@ type pair struct {
 	specs                    map[string]*trellisv1.StudySpec
 	// shuffled says that listed lists no runs either: studies have orders and budgets.
 	shuffled bool
+	// ended says which runs of listed had failed or been canceled before the last command, by study, id and state.
+	ended map[string]bool
 }
 
 func newPair(tb *testing.T, t *rapid.T) *pair {
@@ -477,10 +479,10 @@ func (p *pair) check(t *rapid.T) {
 	}
 }
 
-// checkChanged fails if who watches a study is not told of runs that have failed or been canceled.
+// checkChanged fails if who watches a study is not told of runs that have failed or been canceled with the last command.
 func (p *pair) checkChanged(t *rapid.T) {
-	changed := func(s *Store, name string) map[string]bool {
-		runs, err := s.Snapshot().RunsChangedSince(name, p.index-1)
+	changed := func(s *Store, name string, since uint64) map[string]bool {
+		runs, err := s.Snapshot().RunsChangedSince(name, since)
 		ok(p.tb, err)
 		ids := map[string]bool{}
 		for _, run := range runs {
@@ -488,12 +490,17 @@ func (p *pair) checkChanged(t *rapid.T) {
 		}
 		return ids
 	}
+	had := p.ended
+	p.ended = map[string]bool{}
 	for _, name := range p.names() {
-		told := changed(p.indexed, name)
-		for run, ended := range changed(p.listed, name) {
-			if _, is := told[run]; ended && !is {
+		told := changed(p.indexed, name, p.index-1)
+		for run, ended := range changed(p.listed, name, p.index-1) {
+			if _, is := told[run]; ended && !is && !had[name+run] {
 				t.Fatalf("run %s of study %s has changed, and nobody is told", run, name)
 			}
+		}
+		for run, ended := range changed(p.listed, name, 0) {
+			p.ended[name+run] = ended
 		}
 	}
 }
