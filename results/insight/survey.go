@@ -109,19 +109,7 @@ func newSurveyOfOneSeed(snapshot *results.Snapshot, row *trellisv1.Study) (*surv
 	if err != nil {
 		return nil, err
 	}
-	placeOf, err := placesOf(snapshot, row)
-	if err != nil {
-		return nil, err
-	}
-	found := make([]placedFinding, len(s.findings))
-	for i, its := range s.findings {
-		found[i].finding = its
-		found[i].run, found[i].milestone = placeOf(its.index)
-	}
-	slices.SortFunc(found, byPlace)
-	for i, its := range found {
-		s.findings[i] = its.finding
-	}
+	slices.SortFunc(s.findings, byIndex)
 	return s, nil
 }
 
@@ -142,6 +130,7 @@ func newWholeSurvey(snapshot *results.Snapshot, row *trellisv1.Study) (*survey, 
 	// There are as many points as trials, unless there are several seeds: enough room saves half of the time.
 	all := make([]finding, 0, row.Progress.Trials)
 	places := make(map[point]uint32, row.Progress.Trials)
+	several := map[uint32][]term{}
 	for its := range runs {
 		points := result.axes.points(its.Run.Parameters)
 		latentDim := result.axes.number(point(points), result.axes.latentDim)
@@ -153,14 +142,35 @@ func newWholeSurvey(snapshot *results.Snapshot, row *trellisv1.Study) (*survey, 
 				places[at] = place
 				all = append(all, finding{point: at, latentDim: latentDim, maxEpochs: maxEpochs})
 			}
-			all[place].add(its, i, result.objective)
+			if i >= len(its.Answers) {
+				all[place].state = its.Unanswered()
+				continue
+			}
+			its := termOf(its.Answers[i], result.objective)
+			switch found := &all[place]; {
+			case found.answered == 0:
+				found.index, found.loss = its.index, its.loss
+			case found.answered == 1:
+				several[place] = []term{{found.index, found.loss}, its}
+			default:
+				several[place] = append(several[place], its)
+			}
+			all[place].answered++
 		}
 	}
 	if err := snapshot.Err(); err != nil {
 		return nil, err
 	}
+	for place, terms := range several {
+		slices.SortFunc(terms, func(a, b term) int { return cmp.Compare(a.index, b.index) })
+		all[place].index, all[place].loss = terms[0].index, 0
+		for _, its := range terms {
+			all[place].loss += its.loss
+		}
+	}
 	result.tried = result.levelsOf(all)
 	result.findings = result.compare(all)
+	slices.SortFunc(result.findings, byIndex)
 	result.compared = result.levelsOf(result.findings)
 	result.divergedTotal = uint64(len(result.diverged))
 	return result, nil
@@ -185,23 +195,21 @@ func (s *survey) compare(all []finding) []finding {
 	return compared
 }
 
-// add takes in the trial of a run's milestone.
-func (f *finding) add(its results.Served, milestone int, o *trellisv1.Objective) {
-	if milestone >= len(its.Answers) {
-		f.state = its.Unanswered()
-		return
-	}
-	trial := its.Answers[milestone]
-	if f.answered == 0 || trial.Index < f.index {
-		f.index = trial.Index
-	}
-	f.answered++
-	if trial.Objective == nil {
-		f.loss = math.NaN()
-		return
-	}
-	f.loss += objective.Loss(o, *trial.Objective)
+// term is what one trial adds to the sum of a finding. Terms are added, and findings are analyzed, in the order of the trials'
+// indexes, in whatever order they were trained and are read: else the last bits would tell.
+type term struct {
+	index uint64
+	loss  float64
 }
+
+func termOf(trial *trellisv1.Trial, o *trellisv1.Objective) term {
+	if trial.Objective == nil {
+		return term{trial.Index, math.NaN()}
+	}
+	return term{trial.Index, objective.Loss(o, *trial.Objective)}
+}
+
+func byIndex(a, b finding) int { return cmp.Compare(a.index, b.index) }
 
 // levelsOf returns the findings' distinct levels on each axis, in the order of their values.
 func (s *survey) levelsOf(findings []finding) [][]uint32 {
