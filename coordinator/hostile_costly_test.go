@@ -201,7 +201,11 @@ func TestADownloadHoldsUpNoPlan(t *testing.T) {
 		_, err := studies.PlanStudy(t.Context(), &trellisv1.PlanStudyRequest{Spec: spec}, grpc.WaitForReady(true))
 		planned <- err
 	}()
-	<-slow.begun
+	select {
+	case <-slow.begun:
+	case err := <-planned:
+		t.Fatalf("the plan did not wait for its data set: %v", err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if _, err := studies.PlanStudy(ctx, &trellisv1.PlanStudyRequest{Spec: slowSpec("small", 1)}); err != nil {

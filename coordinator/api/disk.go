@@ -47,8 +47,8 @@ func (d disk) reserve(size uint64) uint64 {
 	return min(size/10, maxReserve)
 }
 
-// low says whether too little is free for a new study.
-func (d disk) low(free, size uint64) bool { return free < d.reserve(size) }
+// low says whether too little is free for a new study. A log in memory needs nothing.
+func (d disk) low(free, size uint64) bool { return d.folder != "" && free < d.reserve(size) }
 
 // check refuses a new study, or an extension of one, when little of the disk is free: running studies need the rest. A
 // log in memory needs no disk.

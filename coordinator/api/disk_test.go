@@ -14,13 +14,16 @@ func TestReserve(t *testing.T) {
 		{size: 1000 * gigabyte, want: 16 * gigabyte},
 		{minFree: 7, size: 1000 * gigabyte, want: 7},
 	} {
-		d := disk{minFree: test.minFree}
+		d := disk{folder: "data", minFree: test.minFree}
 		if got := d.reserve(test.size); got != test.want {
 			t.Errorf("a disk of %d bytes: %d must be free, want %d", test.size, got, test.want)
 		}
 		if d.low(test.want, test.size) || !d.low(test.want-1, test.size) {
 			t.Errorf("a disk of %d bytes is low at another number than %d", test.size, test.want)
 		}
+	}
+	if err := (disk{minFree: 1}).check(); err != nil {
+		t.Errorf("a log in memory: %v", err)
 	}
 }
 
