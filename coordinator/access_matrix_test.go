@@ -313,6 +313,16 @@ func TestCallersThroughFollowers(t *testing.T) {
 	// A node is believed when it forwards, a worker that says the same is not. See TestCallersMustSayWhoTheyAre.
 
 	sam := b.caller(access.Files{}, secret)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		// A follower may not have it yet.
+		_, err := trellisv1.NewStudyServiceClient(sam).GetStudy(t.Context(), &trellisv1.GetStudyRequest{Study: "through-a"})
+		if err == nil {
+			break
+		}
+		if status.Code(err) != codes.NotFound || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
 	watch, err := trellisv1.NewStudyServiceClient(sam).WatchStudy(t.Context(),
 		&trellisv1.WatchStudyRequest{Study: "through-a"})
 	if err == nil {

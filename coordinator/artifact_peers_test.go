@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"trellis/coordinator/artifact"
 	"trellis/coordinator/artifact/artifacttest"
@@ -227,11 +228,15 @@ func TestANodeLeadsAgainThoughItsArtifactsHang(t *testing.T) {
 		defer close(hangs)
 		a.artifacts.Use(hangingArtifacts{a.artifacts.Store(), hangs}, self{a.Coordinator})
 		for _, to := range []*node{a, leader, a} {
-			from := c.leader(leader, a)
-			if _, err := from.manager.TransferLeadership(c.ctx,
-				&trellisv1.TransferLeadershipRequest{Node: to.address}); err != nil {
-				c.Fatal(err)
-			}
+			// The one that led before may not know yet that it no longer does.
+			c.await("the leadership was transferred to "+to.address, func() bool {
+				_, err := c.leader(leader, a).manager.TransferLeadership(c.ctx,
+					&trellisv1.TransferLeadershipRequest{Node: to.address})
+				if err != nil && status.Code(err) != codes.Unavailable {
+					c.Fatal(err)
+				}
+				return err == nil
+			})
 			c.await(to.address+" leads", func() bool { return to.leader.Leads() })
 		}
 		began := time.Now()
