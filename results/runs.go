@@ -1,7 +1,6 @@
 package results
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -214,80 +213,6 @@ func (s *Snapshot) RunsHeldBy(ws memdb.WatchSet, worker string) ([]*trellisv1.Ru
 			return nil, err
 		}
 		runs = append(runs, member.Run)
-	}
-	return runs, nil
-}
-
-// mostUntouched is how many untouched runs RunsChangedSince returns at most, or none if they are more.
-const mostUntouched = 10_000
-
-// RunsChangedSince returns the study's runs whose modify_index is above index, ordered by modify_index. Untouched runs that
-// follow from the spec are among them if they have failed or been canceled together, and are not too many. What has become of
-// these, the study says too.
-func (s *Snapshot) RunsChangedSince(study string, index uint64) ([]*trellisv1.Run, error) {
-	sections, err := s.sectionsOf(study)
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.catalog(study)
-	if err != nil {
-		return nil, err
-	}
-	var changed []*trellisv1.Run
-	for section := range sections {
-		if section.changed <= index {
-			continue
-		}
-		for slot := range section.size() {
-			if member := section.member(c, slot); member != nil && member.Run.ModifyIndex > index {
-				changed = append(changed, member.Run)
-			}
-		}
-	}
-	if u := c.UntouchedState(); u != nil && u.ModifyIndex > index {
-		untouched, err := s.fewUntouched(c)
-		if err != nil {
-			return nil, err
-		}
-		changed = append(changed, untouched...)
-	}
-	if err := s.Err(); err != nil {
-		return nil, err
-	}
-	slices.SortStableFunc(changed, func(a, b *trellisv1.Run) int { return cmp.Compare(a.ModifyIndex, b.ModifyIndex) })
-	return changed, nil
-}
-
-// fewUntouched returns the untouched runs of a study, or none if they are more than mostUntouched.
-func (s *Snapshot) fewUntouched(c *catalog.Catalog) (runs []*trellisv1.Run, err error) {
-	sections, err := s.sectionsOf(c.Study)
-	if err != nil {
-		return nil, err
-	}
-	var untouched []uint32
-	next := uint32(0)
-	until := func(end uint32) {
-		for end = min(end, c.BaseRuns()); next < end && len(untouched) <= mostUntouched; next++ {
-			untouched = append(untouched, next)
-		}
-	}
-	for section := range sections {
-		first := section.number * sectionSize
-		if until(first); !c.InBase(first) {
-			break
-		}
-		for slot, member := range section.members {
-			if member == nil {
-				untouched = append(untouched, first+uint32(slot))
-			}
-		}
-		next = first + uint32(section.size())
-	}
-	if until(c.BaseRuns()); len(untouched) > mostUntouched {
-		return nil, nil
-	}
-	for _, place := range untouched {
-		runs = append(runs, c.Untouched(place).Run)
 	}
 	return runs, nil
 }
