@@ -68,6 +68,7 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	}
 	trials, more := page.Trials()
 	left := listing.Room(listing.MaxPageBytes)
+	listed := map[string]bool{}
 	for _, trial := range trials {
 		if trial, err = s.complete(c, trial); err != nil {
 			return nil, err
@@ -82,6 +83,16 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 			break
 		}
 		response.Trials = append(response.Trials, trial)
+		if request.GetRuns() && !listed[trial.Run] {
+			place, _, _ := c.Trial(trial.Index)
+			member, err := s.memberAt(nil, c, place)
+			if err != nil {
+				return nil, fmt.Errorf("run of trial %d: %w", trial.Index, err)
+			}
+			listed[trial.Run] = true
+			left.Take(member.Run)
+			response.Runs = append(response.Runs, member.Run)
+		}
 	}
 	if more {
 		last := in.Key(response.Trials[len(response.Trials)-1])

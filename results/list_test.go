@@ -371,3 +371,38 @@ func TestListTrialsMeanwhile(t *testing.T) {
 		t.Errorf("second page: %s", indexes(page.Trials))
 	}
 }
+
+// A page has the runs of its trials if they are asked for, each once.
+func TestListTrialsWithRuns(t *testing.T) {
+	store := newListStore(t)
+	for _, request := range []*trellisv1.ListTrialsRequest{
+		{Study: "s"}, {Study: "s", OrderBy: "-index"}, {Study: "s", OrderBy: "objective"}, {Study: "s", Filter: "index > 1"},
+		{Study: "s", PageSize: 3},
+	} {
+		request.Runs = true
+		list, err := store.Snapshot().ListTrials(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for _, trial := range list.GetTrials() {
+			if !slices.Contains(want, trial.GetRun()) {
+				want = append(want, trial.GetRun())
+			}
+		}
+		var got []string
+		for _, run := range list.GetRuns() {
+			got = append(got, run.GetId())
+			same, err := store.Snapshot().Run(nil, "s", run.GetId())
+			if err != nil || !proto.Equal(run, same) {
+				t.Errorf("%v: run %s is %v, want %v (error %v)", request, run.GetId(), run, same, err)
+			}
+		}
+		if !slices.Equal(got, want) || len(want) == 0 {
+			t.Errorf("%v: runs are %v, want %v", request, got, want)
+		}
+	}
+	if list, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s"}); err != nil || len(list.GetRuns()) > 0 {
+		t.Errorf("runs that nobody asked for are %v (error %v), want none", list.GetRuns(), err)
+	}
+}

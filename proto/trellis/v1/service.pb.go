@@ -1383,7 +1383,9 @@ type ListTrialsRequest struct {
 	// A CEL expression over the same fields, for example: latent_dim == 16 && objective < 0.02 && state == "succeeded".
 	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Fill in each trial's losses by epoch.
-	Losses        bool `protobuf:"varint,6,opt,name=losses,proto3" json:"losses,omitempty"`
+	Losses bool `protobuf:"varint,6,opt,name=losses,proto3" json:"losses,omitempty"`
+	// Fill in the runs that the trials' results come from.
+	Runs          bool `protobuf:"varint,7,opt,name=runs,proto3" json:"runs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1460,12 +1462,21 @@ func (x *ListTrialsRequest) GetLosses() bool {
 	return false
 }
 
+func (x *ListTrialsRequest) GetRuns() bool {
+	if x != nil {
+		return x.Runs
+	}
+	return false
+}
+
 type ListTrialsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Trials        []*Trial               `protobuf:"bytes,1,rep,name=trials,proto3" json:"trials,omitempty"`
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// Trials that match the filter, on all pages.
-	Total         uint64 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	Total uint64 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	// The runs of these trials, each once, in the order of their first trial here. Filled only if the request asks for them.
+	Runs          []*Run `protobuf:"bytes,4,rep,name=runs,proto3" json:"runs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1519,6 +1530,13 @@ func (x *ListTrialsResponse) GetTotal() uint64 {
 		return x.Total
 	}
 	return 0
+}
+
+func (x *ListTrialsResponse) GetRuns() []*Run {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
 }
 
 type GetTrialRequest struct {
@@ -5412,7 +5430,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\vwaiting_for\x18\n" +
 	" \x01(\v2\x16.trellis.v1.WaitingForR\n" +
 	"waitingFor\x12\x19\n" +
-	"\bleft_out\x18\v \x01(\x04R\aleftOut\"\xd5\x01\n" +
+	"\bleft_out\x18\v \x01(\x04R\aleftOut\"\xe9\x01\n" +
 	"\x11ListTrialsRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12%\n" +
 	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
@@ -5420,11 +5438,13 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\x12\"\n" +
 	"\border_by\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18dR\aorderBy\x12 \n" +
 	"\x06filter\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06filter\x12\x16\n" +
-	"\x06losses\x18\x06 \x01(\bR\x06losses\"}\n" +
+	"\x06losses\x18\x06 \x01(\bR\x06losses\x12\x12\n" +
+	"\x04runs\x18\a \x01(\bR\x04runs\"\xa2\x01\n" +
 	"\x12ListTrialsResponse\x12)\n" +
 	"\x06trials\x18\x01 \x03(\v2\x11.trellis.v1.TrialR\x06trials\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\x04R\x05total\"]\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\x12#\n" +
+	"\x04runs\x18\x04 \x03(\v2\x0f.trellis.v1.RunR\x04runs\"]\n" +
 	"\x0fGetTrialRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x14\n" +
 	"\x05trial\x18\x02 \x01(\x04R\x05trial\x12\x16\n" +
@@ -5927,157 +5947,158 @@ var file_trellis_v1_service_proto_depIdxs = []int32{
 	107, // 26: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
 	108, // 27: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
 	101, // 28: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	101, // 29: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
-	101, // 30: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	101, // 31: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	99,  // 32: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	109, // 33: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	110, // 34: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	111, // 35: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	112, // 36: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	113, // 37: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	98,  // 38: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	114, // 39: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	111, // 40: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	100, // 41: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	115, // 42: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	116, // 43: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	117, // 44: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	50,  // 45: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	51,  // 46: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	53,  // 47: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	118, // 48: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	54,  // 49: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	55,  // 50: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	119, // 51: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	59,  // 52: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
-	49,  // 53: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
-	48,  // 54: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	120, // 55: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	52,  // 56: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	121, // 57: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	61,  // 58: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	62,  // 59: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	63,  // 60: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	64,  // 61: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	60,  // 62: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	58,  // 63: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	57,  // 64: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
-	56,  // 65: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	115, // 66: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	122, // 67: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	96,  // 68: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	123, // 69: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	124, // 70: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	125, // 71: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	126, // 72: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	127, // 73: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	128, // 74: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	126, // 75: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	126, // 76: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	126, // 77: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	129, // 78: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	130, // 79: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	102, // 80: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	105, // 81: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	131, // 82: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 83: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 84: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 85: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 86: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 87: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 88: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 89: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 90: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 91: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 92: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22,  // 93: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,   // 94: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24,  // 95: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26,  // 96: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
-	28,  // 97: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	38,  // 98: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	40,  // 99: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	30,  // 100: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	32,  // 101: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	34,  // 102: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	36,  // 103: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	132, // 104: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
-	133, // 105: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
-	134, // 106: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
-	135, // 107: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
-	136, // 108: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
-	137, // 109: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
-	138, // 110: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
-	42,  // 111: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	44,  // 112: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	46,  // 113: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	48,  // 114: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	65,  // 115: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	67,  // 116: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	69,  // 117: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	71,  // 118: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	73,  // 119: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	75,  // 120: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	77,  // 121: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	79,  // 122: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	81,  // 123: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	83,  // 124: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	85,  // 125: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	87,  // 126: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	89,  // 127: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	91,  // 128: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	3,   // 129: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 130: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 131: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 132: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 133: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 134: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 135: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 136: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 137: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 138: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23,  // 139: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,   // 140: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25,  // 141: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27,  // 142: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
-	29,  // 143: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	39,  // 144: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	41,  // 145: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	31,  // 146: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	33,  // 147: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	35,  // 148: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	37,  // 149: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	139, // 150: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
-	140, // 151: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
-	141, // 152: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
-	142, // 153: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
-	143, // 154: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
-	144, // 155: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
-	145, // 156: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
-	43,  // 157: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	45,  // 158: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	47,  // 159: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	56,  // 160: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	66,  // 161: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	68,  // 162: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	70,  // 163: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	72,  // 164: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	74,  // 165: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	76,  // 166: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	78,  // 167: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	80,  // 168: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	82,  // 169: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	84,  // 170: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	86,  // 171: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	88,  // 172: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	90,  // 173: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	92,  // 174: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	129, // [129:175] is the sub-list for method output_type
-	83,  // [83:129] is the sub-list for method input_type
-	83,  // [83:83] is the sub-list for extension type_name
-	83,  // [83:83] is the sub-list for extension extendee
-	0,   // [0:83] is the sub-list for field type_name
+	100, // 29: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
+	101, // 30: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
+	101, // 31: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	101, // 32: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	99,  // 33: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	109, // 34: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	110, // 35: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	111, // 36: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	112, // 37: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	113, // 38: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	98,  // 39: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	114, // 40: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	111, // 41: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	100, // 42: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	115, // 43: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	116, // 44: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	117, // 45: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	50,  // 46: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	51,  // 47: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	53,  // 48: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	118, // 49: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	54,  // 50: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	55,  // 51: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	119, // 52: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	59,  // 53: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
+	49,  // 54: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
+	48,  // 55: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
+	120, // 56: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	52,  // 57: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	121, // 58: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	61,  // 59: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	62,  // 60: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	63,  // 61: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	64,  // 62: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	60,  // 63: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	58,  // 64: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	57,  // 65: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
+	56,  // 66: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
+	115, // 67: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	122, // 68: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	96,  // 69: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	123, // 70: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	124, // 71: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	125, // 72: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	126, // 73: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	127, // 74: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	128, // 75: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	126, // 76: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	126, // 77: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	126, // 78: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	129, // 79: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	130, // 80: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	102, // 81: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	105, // 82: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	131, // 83: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 84: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 85: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 86: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 87: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 88: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 89: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 90: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 91: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 92: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 93: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22,  // 94: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,   // 95: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24,  // 96: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26,  // 97: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
+	28,  // 98: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	38,  // 99: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	40,  // 100: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	30,  // 101: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	32,  // 102: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	34,  // 103: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	36,  // 104: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	132, // 105: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
+	133, // 106: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
+	134, // 107: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
+	135, // 108: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
+	136, // 109: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
+	137, // 110: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
+	138, // 111: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
+	42,  // 112: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	44,  // 113: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	46,  // 114: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	48,  // 115: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	65,  // 116: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	67,  // 117: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	69,  // 118: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	71,  // 119: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	73,  // 120: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	75,  // 121: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	77,  // 122: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	79,  // 123: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	81,  // 124: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	83,  // 125: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	85,  // 126: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	87,  // 127: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	89,  // 128: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	91,  // 129: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	3,   // 130: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 131: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 132: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 133: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 134: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 135: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 136: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 137: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 138: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 139: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23,  // 140: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,   // 141: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25,  // 142: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27,  // 143: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
+	29,  // 144: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	39,  // 145: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	41,  // 146: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	31,  // 147: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	33,  // 148: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	35,  // 149: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	37,  // 150: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	139, // 151: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
+	140, // 152: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
+	141, // 153: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
+	142, // 154: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
+	143, // 155: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
+	144, // 156: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
+	145, // 157: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
+	43,  // 158: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	45,  // 159: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	47,  // 160: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	56,  // 161: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	66,  // 162: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	68,  // 163: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	70,  // 164: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	72,  // 165: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	74,  // 166: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	76,  // 167: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	78,  // 168: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	80,  // 169: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	82,  // 170: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	84,  // 171: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	86,  // 172: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	88,  // 173: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	90,  // 174: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	92,  // 175: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	130, // [130:176] is the sub-list for method output_type
+	84,  // [84:130] is the sub-list for method input_type
+	84,  // [84:84] is the sub-list for extension type_name
+	84,  // [84:84] is the sub-list for extension extendee
+	0,   // [0:84] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
