@@ -15,7 +15,8 @@ import (
 // TestDataOfTheVersionBeforeAxes opens a data directory that was written when parameters were fields of messages: with
 // studies of all models that are extended, settled, pruned, canceled and under way, in a snapshot and in the log after
 // it. What commands answer about them is what they answered then, byte for byte, digests and ids of runs among it. Only
-// suggestions have another shape: for them, the reasons are compared.
+// suggestions have another shape: for them, the reasons are compared. Importances were recorded again when they came to be
+// added in the order of trials: of two, the 16th digit is another.
 func TestDataOfTheVersionBeforeAxes(t *testing.T) {
 	skipRaced(t)
 	parallel(t)

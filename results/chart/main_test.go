@@ -2,6 +2,7 @@ package chart
 
 import (
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -215,9 +216,11 @@ func (d *drawn) attempt(run *trellisv1.Run) {
 		entries = append(entries, &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: outcome}})
 	}
 	its := given{run: run.Id, worker: worker, began: granted, epochs: until}
+	stale := false
 	for _, err := range d.Record(d.next(), d.now(), trajectory.LatestRules, entries) {
 		if err != nil {
-			d.Log(err) // A second attempt contradicts the first.
+			d.Log(err)                                               // A second attempt contradicts the first,
+			stale = stale || errors.Is(err, results.ErrStale) // or its epochs were all that was missing.
 		}
 	}
 	after, err := d.Snapshot().Run(nil, "s", run.Id)
@@ -227,7 +230,7 @@ func (d *drawn) attempt(run *trellisv1.Run) {
 	}
 	// It has also failed if it contradicts an earlier attempt, or lacks the metric.
 	its.failed = slices.ContainsFunc(slices.Concat(after.Failures, after.GetAudit().GetFailures()), func(f *trellisv1.Failure) bool { return f.Attempt == attempt })
-	if outcome.GetFailure() != nil && !its.failed && its.ended > 0 {
+	if outcome.GetFailure() != nil && !its.failed && !stale {
 		d.Fatalf("attempt %d has not failed: %v", attempt, after)
 	}
 	d.given[attempt] = its

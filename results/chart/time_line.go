@@ -157,6 +157,16 @@ func attemptsOf(run *trellisv1.Run) []attempt {
 		its.end, its.failure = trellisv1.AttemptEnd_ATTEMPT_END_FAILED, failure.Class
 		byNumber[its.number] = its
 	}
+	for _, its := range append(run.GetDecided().GetDisagreements(), run.GetDispute()) {
+		for _, training := range contestedIn(its) {
+			if _, known := byNumber[training.Attempt]; !known {
+				byNumber[training.Attempt] = attempt{
+					number: training.Attempt, worker: training.Worker, end: trellisv1.AttemptEnd_ATTEMPT_END_FAILED,
+					failure: trellisv1.FailureClass_FAILURE_CLASS_CONFLICT,
+				}
+			}
+		}
+	}
 	if run.Worker != "" {
 		its := at(run.Attempt, run.Worker)
 		its.end = trellisv1.AttemptEnd_ATTEMPT_END_HELD
@@ -173,6 +183,18 @@ func attemptsOf(run *trellisv1.Run) []attempt {
 		}
 	}
 	return attempts
+}
+
+// contestedIn returns the attempts that ended because of what they claimed in a disagreement: all but the first, which it is
+// about, and but that with which it was decided. Their failures don't count once it is decided.
+func contestedIn(its *trellisv1.Disagreement) (trainings []*trellisv1.Training) {
+	for i, claim := range its.GetClaims() {
+		isLast := i == len(its.Claims)-1
+		if i > 0 && claim.GetTraining().GetAttempt() > 0 && !(isLast && claim.Stands) {
+			trainings = append(trainings, claim.Training)
+		}
+	}
+	return trainings
 }
 
 // addRun adds bars for the attempts at a run that are in the window.
