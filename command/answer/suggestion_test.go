@@ -35,7 +35,7 @@ grid:
 		trellisv1.AxisOf(0, 1)) {
 		t.Fatalf("read %v", want)
 	}
-	written, err := SpecYAML(want)
+	written, err := spec.YAML(want)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ resources: {memory: 8589934592}
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := SpecYAML(want)
+		got, err := spec.YAML(want)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +140,7 @@ func TestSpecsReadBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		written, err := SpecYAML(want)
+		written, err := spec.YAML(want)
 		if err != nil {
 			t.Fatal(err)
 		}

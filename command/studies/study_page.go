@@ -9,6 +9,7 @@ import (
 	"trellis/command/answer"
 	"trellis/command/describe"
 	"trellis/command/output"
+	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 )
@@ -52,11 +53,11 @@ func writeStudy(
 	if err := describe.WriteRefuted(out, study); err != nil {
 		return err
 	}
-	spec, err := answer.SpecYAML(study.GetSpec())
+	text, err := spec.YAML(study.GetSpec())
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(out, "\nSpec:\n\n%s", spec); err != nil {
+	if _, err := fmt.Fprintf(out, "\nSpec:\n\n%s", text); err != nil {
 		return err
 	}
 	return answer.WriteFailures(out, report, true)
