@@ -244,7 +244,8 @@ func (l *callLimits) arrivedUnary(
 // timeoutOf is how long a call of a method may take, unless its caller wants less.
 func (l *callLimits) timeoutOf(method string) time.Duration {
 	switch method {
-	case trellisv1.StudyService_CreateStudy_FullMethodName, trellisv1.StudyService_PlanStudy_FullMethodName:
+	case trellisv1.StudyService_CreateStudy_FullMethodName, trellisv1.StudyService_PlanStudy_FullMethodName,
+		trellisv1.StudyService_ParseSpec_FullMethodName:
 		return downloadPatience * l.timeout
 	}
 	return l.timeout
@@ -384,7 +385,7 @@ func (l *callLimits) turns() api.Turns {
 			return turns.Take(ctx, who)
 		}
 	}
-	return api.Turns{Watch: of(l.watches), Read: of(l.reads), Plan: of(l.plans)}
+	return api.Turns{Watch: of(l.watches), Read: of(l.reads), Plan: of(l.plans), Spec: of(l.specs)}
 }
 
 // claimConnection returns what turns and limits are divided among: principals, or hosts at a coordinator without

@@ -50,6 +50,8 @@ type Config struct {
 	Numerics string
 	// Models are the models that workers can train. Specs with other models are refused. Required.
 	Models []*trellisv1.Model
+	// Specs reads and writes specs as people write them. Default: specs are messages only.
+	Specs Specs
 	// Lease is how long a worker may be silent before its runs go to others. Default: DefaultLease.
 	Lease time.Duration
 	// HangTimeout is how long a run may make no progress before its attempt is ended. A run with slow steps gets ten
@@ -180,6 +182,9 @@ func (c Config) withDefaults(listener net.Listener) Config {
 
 // DataSets provides the data sets that the coordinator serves to workers.
 type DataSets = api.DataSets
+
+// Specs reads and writes specs as people write them.
+type Specs = api.Specs
 
 // Coordinator is one node. It has a log, the store that the log's commands change, and, while it leads, the loops that
 // act on the store.

@@ -88,6 +88,9 @@ var methods = []method{
 	{v1.StudyService_RetryStudy_FullMethodName, leaderNode, changers, true},
 	// The leader decides which models are accepted. Nodes of other versions may have other models.
 	{v1.StudyService_PlanStudy_FullMethodName, leaderNode, changers, false},
+	{v1.StudyService_ParseSpec_FullMethodName, leaderNode, changers, false},
+	{v1.StudyService_PlanExtension_FullMethodName, leaderNode, changers, false},
+	{v1.StudyService_FormatSpec_FullMethodName, leaderNode, readers, false},
 	{v1.StudyService_ListModels_FullMethodName, leaderNode, readers, false},
 
 	{v1.TrialService_ListTrials_FullMethodName, readyNode, readers, false},

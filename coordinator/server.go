@@ -123,7 +123,8 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	)
 	api.Register(server, api.Config{
 		Numerics: c.config.Numerics, Models: c.config.Models, Address: c.address, Version: c.config.Version,
-		Data: c.config.Data, MinFreeDisk: c.config.MinFreeDisk, NoPrograms: c.config.NoPrograms, Limits: c.config.Limits.ofStudies(),
+		Data: c.config.Data, MinFreeDisk: c.config.MinFreeDisk, NoPrograms: c.config.NoPrograms,
+		Specs: c.config.Specs, Limits: c.config.Limits.ofStudies(),
 		Store: c.store, Log: asked{c.commands}, DataSets: c.dataSets, Artifacts: c.artifacts,
 		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Outputs: c.leader, Memory: c.leader, Node: self{c},
 		Turns: limits.turns(), Stopping: c.stopping, Logger: c.logger,

@@ -36,7 +36,15 @@ func TestAnExtendedStudyTrainsWhatIsMissing(t *testing.T) {
 		if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED {
 			t.Fatalf("the study is %v", study)
 		}
-		study := h.extend(&trellisv1.ExtendStudyRequest{Study: "s", Axes: map[string]*trellisv1.Axis{"max_epochs": someIntegers(2, 3, 5), "latent_dim": someIntegers(8)}}, 5)
+		extension := &trellisv1.ExtendStudyRequest{Study: "s", Axes: map[string]*trellisv1.Axis{
+			"max_epochs": someIntegers(2, 3, 5), "latent_dim": someIntegers(8),
+		}}
+		plan, err := h.planExtension(extension)
+		if left := plan.GetForecast().GetEpochs(); err != nil || plan.GetRuns() != 1 || plan.GetRunsLengthened() != 1 ||
+			plan.GetEpochs() != 5+3 || left.GetHigh() < 5+3 {
+			t.Errorf("the plan is %v, %v", plan, err)
+		}
+		study := h.extend(extension, 5)
 		spec := study.GetSpec().GetGrid()[0]
 		if study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING ||
 			!proto.Equal(spec.GetAxes()["max_epochs"], trellisv1.AxisOf(2, 3, 5)) ||

@@ -1,7 +1,9 @@
 package results
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
 	"trellis/results/grid"
+	"trellis/results/lattice"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -276,4 +279,29 @@ func shortTime(d time.Duration) string {
 		}
 	}
 	return text
+}
+
+// Extended returns what follows from a study's specs, and what would if it was extended to a spec whose defaults are set.
+// Runs that are listed are none of these: those of old studies, of their extensions, and of seeds that settle has added.
+func Extended(study *trellisv1.Study, spec *trellisv1.StudySpec) (before, after *lattice.Lattice, err error) {
+	as := copyStudy(study)
+	replaceSpec(as, proto.CloneOf(spec), true)
+	if !grid.OnlyRaises(spec, study.Spec) {
+		as.Extensions = append(slices.Clip(as.Extensions), &trellisv1.GridExtension{
+			FirstIndex: study.Indices, Specs: uint32(grid.Extensions(as)),
+		})
+	}
+	was, err := newBase(study)
+	if err != nil {
+		return nil, nil, err
+	}
+	switch its, err := newBase(as); {
+	case err == nil:
+		return was.Lattice, its.Lattice, nil
+	case !errors.Is(err, ErrNotIndexed):
+		return nil, nil, err
+	}
+	as.Extensions, as.SpecHistory, as.EarlierSpecs = nil, nil, nil
+	after, err = lattice.New(as)
+	return was.Lattice, after, err
 }

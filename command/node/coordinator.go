@@ -38,6 +38,7 @@ func Open(ctx context.Context, config coordinator.Config, place Place) (*Coordin
 	if err != nil {
 		return nil, err
 	}
+	config.Specs = specs{}
 	if !config.TLS.Given() {
 		if config.NoPrograms, err = place.isOpen(ctx); err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,7 +24,13 @@ type Error struct {
 }
 
 // Problems are what the error names, in the order of the text's lines.
-func (e *Error) Problems() []Problem { return slices.Clone(e.problems) }
+func (e *Error) Problems() []Problem {
+	sorted := slices.Clone(e.problems)
+	slices.SortStableFunc(sorted, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return sorted
+}
 
 // Unwrap says that whoever wrote the text is to change it.
 func (e *Error) Unwrap() error { return exit.ErrUsage }
@@ -33,14 +40,8 @@ const shownProblems = 20
 
 // Error says for each problem where it is, what is wrong and what would be right, and quotes the line.
 func (e *Error) Error() string {
-	slices.SortStableFunc(e.problems, func(a, b Problem) int {
-		if a.Line != b.Line {
-			return a.Line - b.Line
-		}
-		return a.Column - b.Column
-	})
 	var text strings.Builder
-	for i, problem := range e.problems {
+	for i, problem := range e.Problems() {
 		if i > 0 {
 			text.WriteByte('\n')
 		}

@@ -23,12 +23,15 @@ type File struct {
 
 // Place puts what is wrong with the spec, found after it was read, where it stands in the file: broken rules that a
 // coordinator has found, or that were found here. It returns a *source.Error then, and any other error as it is.
-func (f *File) Place(err error) error {
+func (f *File) Place(err error) error { return Place(f.Path, f.data, err) }
+
+// Place is File.Place for a spec that was read from data.
+func Place(path string, data []byte, err error) error {
 	broken := brokenRules(err)
 	if broken == nil {
 		return err
 	}
-	placed := ParseInto(Models(), f.Path, f.data, new(trellisv1.StudySpec), func(proto.Message) error { return broken })
+	placed := ParseInto(Models(), path, data, new(trellisv1.StudySpec), func(proto.Message) error { return broken })
 	if placed == nil {
 		return err
 	}

@@ -96,6 +96,23 @@ func Parse(path string, data []byte) (*trellisv1.StudySpec, error) {
 	return parseFor(Models(), path, data)
 }
 
+// ParseText is Parse for a text that comes without a file: it can't name a folder of program files.
+func ParseText(path string, data []byte) (*trellisv1.StudySpec, error) {
+	if len(data) > maxSpecSize {
+		return nil, exit.Usagef("%s is too large: a spec can have up to 1 MiB", path)
+	}
+	models, parsed := Models(), new(trellisv1.StudySpec)
+	reader, err := parseInto(models, path, data, parsed, rulesOf(models))
+	if err != nil {
+		return nil, err
+	}
+	if files := reader.files; files != nil {
+		return nil, (&File{Path: path, data: data}).Error(files, "files names a folder, from which only the command line can "+
+			"send files: use trellis submit with a spec file")
+	}
+	return parsed, nil
+}
+
 // parseFor is Parse for given models.
 func parseFor(models grid.Models, path string, data []byte) (*trellisv1.StudySpec, error) {
 	spec := new(trellisv1.StudySpec)

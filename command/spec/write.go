@@ -2,12 +2,14 @@ package spec
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"trellis/command/output"
@@ -204,4 +206,38 @@ func inOrder(axes []*yaml.Node) []*yaml.Node {
 	pairs := slices.Collect(slices.Chunk(axes, 2))
 	slices.SortFunc(pairs, func(a, b []*yaml.Node) int { return grid.CompareNames(a[0].Value, b[0].Value) })
 	return slices.Concat(pairs...)
+}
+
+// WithoutDefaults returns a spec without what would be filled in if it was left out: what a person would write of the spec
+// of a study.
+func WithoutDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
+	models := Models()
+	full, short := models.WithDefaults(spec), proto.CloneOf(spec)
+	// shorter takes something out of a spec, unless that changes it.
+	shorter := func(take func(*trellisv1.StudySpec)) {
+		tried := proto.CloneOf(short)
+		if take(tried); proto.Equal(models.WithDefaults(tried), full) {
+			short = tried
+		}
+	}
+	fields := spec.ProtoReflect().Descriptor().Fields()
+	for i := range fields.Len() {
+		if field := fields.Get(i); spec.ProtoReflect().Has(field) {
+			shorter(func(s *trellisv1.StudySpec) { s.ProtoReflect().Clear(field) })
+		}
+	}
+	names := map[string]bool{}
+	for _, its := range spec.GetGrid() {
+		for name := range its.GetAxes() {
+			names[name] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		shorter(func(s *trellisv1.StudySpec) {
+			for _, its := range s.GetGrid() {
+				delete(its.GetAxes(), name)
+			}
+		})
+	}
+	return short
 }

@@ -69,9 +69,9 @@ func (t Turn) take(ctx context.Context) (release func(), err error) {
 
 // Turns are those that requests take for a part of their work. Other requests have theirs before they get here.
 type Turns struct {
-	// Watch is for a watch that looks for what has changed, Read for a request that may read all runs, and Plan for one
-	// that makes all runs of a study.
-	Watch, Read, Plan Turn
+	// Watch is for a watch that looks for what has changed, Read for a request that may read all runs, Plan for one that
+	// makes all runs of a study, and Spec for one that reads or writes a large spec.
+	Watch, Read, Plan, Spec Turn
 }
 
 // Config has what the services need.
@@ -89,7 +89,9 @@ type Config struct {
 	MinFreeDisk uint64
 	// NoPrograms says that studies of programs are refused.
 	NoPrograms bool
-	Limits     Limits
+	// Specs reads and writes specs as text. Nil: such calls are refused.
+	Specs  Specs
+	Limits Limits
 
 	Store     Snapshots
 	Log       Log
@@ -112,7 +114,7 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 	trellisv1.RegisterStudyServiceServer(server, studyService{
 		numerics: c.Numerics, models: c.Models, store: c.Store, log: c.Log, dataSets: c.DataSets,
 		artifacts: c.Artifacts,
-		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, limits: c.Limits, noPrograms: c.NoPrograms, creating: make(chan struct{}, 1), turns: c.Turns,
+		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, limits: c.Limits, noPrograms: c.NoPrograms, specs: c.Specs, creating: make(chan struct{}, 1), turns: c.Turns,
 		memory: c.Memory, stopping: c.Stopping, logger: c.Logger,
 	})
 	trellisv1.RegisterTrialServiceServer(server, trialService{

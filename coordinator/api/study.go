@@ -25,7 +25,9 @@ type studyService struct {
 	limits    Limits
 	// noPrograms says that studies of programs are refused.
 	noPrograms bool
-	memory     Memory
+	// specs reads and writes specs as text. Nil: such calls are refused.
+	specs  Specs
+	memory Memory
 	// creating has an element while a study is being admitted, so that the limits on studies hold.
 	creating chan struct{}
 	turns    Turns

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"trellis/coordinator/access"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
@@ -33,11 +32,6 @@ func (s studyService) ExtendStudy(
 		study, err := s.get(ctx, name)
 		if err != nil {
 			return nil, err
-		}
-		if study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
-			return nil, status.Errorf(codes.FailedPrecondition,
-				"study %q was canceled and can't be extended: submit a new one, which uses what this one "+
-					"has trained", name)
 		}
 		spec, err := s.extendedSpec(study, request)
 		if err != nil {
@@ -82,14 +76,7 @@ func (s studyService) proposeExtension(ctx context.Context, study *trellisv1.Stu
 	if err != nil {
 		return nil, err
 	}
-	more, size, err := extensionOf(stored, spec, leftOut)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.limits.checkStudy(size); err != nil {
-		return nil, err
-	}
-	if err := s.limits.admit(snapshot, access.FromMessage(stored.GetCreator()), more); err != nil {
+	if err := s.checkRoomFor(snapshot, stored, spec, leftOut); err != nil {
 		return nil, err
 	}
 	return s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{
@@ -100,10 +87,16 @@ func (s studyService) proposeExtension(ctx context.Context, study *trellisv1.Stu
 	}})
 }
 
-// extendedSpec returns the study's spec with the requested values added, or the requested budget.
+// extendedSpec returns the study's spec with the requested values added, or the requested budget, if the study may be
+// extended.
 func (s studyService) extendedSpec(
 	study *trellisv1.Study, request *trellisv1.ExtendStudyRequest,
 ) (*trellisv1.StudySpec, error) {
+	if study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
+		return nil, status.Errorf(codes.FailedPrecondition,
+			"study %q was canceled and can't be extended: submit a new one, which uses what this one has trained",
+			study.GetName())
+	}
 	empty := &trellisv1.ExtendStudyRequest{Study: request.GetStudy()}
 	if proto.Equal(request, empty) {
 		return nil, status.Error(codes.InvalidArgument, "adds nothing: name an axis and the values to add to it, "+

@@ -18,12 +18,16 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
 )
 
 const (
 	problemType = "application/problem+json"
 	// retryAfter is how long a client should wait that is told to come back later, if nothing says how long.
 	retryAfter = time.Second
+	// textField is the field of a request whose text has lines.
+	textField = "text"
 )
 
 // problem is an error as RFC 9457 has it.
@@ -45,7 +49,7 @@ type fieldProblem struct {
 	// Field is its path in the request: spec.grid[0].axes["lr"].
 	Field  string `json:"field,omitempty"`
 	Detail string `json:"detail"`
-	// Line and Column say where in the body it is, counted from 1.
+	// Line and Column say where it is in the body or, if the field is a text, in the text. They count from 1.
 	Line   int `json:"line,omitempty"`
 	Column int `json:"column,omitempty"`
 }
@@ -64,6 +68,12 @@ func problemOf(err error) problem {
 			for _, violation := range detail.GetViolations() {
 				p.Errors = append(p.Errors, fieldProblem{
 					Field: protovalidate.FieldPathString(violation.GetField()), Detail: violation.GetMessage(),
+				})
+			}
+		case *trellisv1.TextProblems:
+			for _, one := range detail.GetProblems() {
+				p.Errors = append(p.Errors, fieldProblem{
+					Field: textField, Detail: one.GetMessage(), Line: int(one.GetLine()), Column: int(one.GetColumn()),
 				})
 			}
 		case *errdetails.BadRequest:

@@ -1080,6 +1080,163 @@ func (x *ExtendStudyResponse) GetTrials() uint64 {
 	return 0
 }
 
+// PlanExtensionRequest has what ExtendStudyRequest has.
+type PlanExtensionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	Seeds         *Axis                  `protobuf:"bytes,2,opt,name=seeds,proto3" json:"seeds,omitempty"`
+	Axes          map[string]*Axis       `protobuf:"bytes,3,rep,name=axes,proto3" json:"axes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Budget        *Budget                `protobuf:"bytes,4,opt,name=budget,proto3" json:"budget,omitempty"`
+	DropBudget    bool                   `protobuf:"varint,5,opt,name=drop_budget,json=dropBudget,proto3" json:"drop_budget,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanExtensionRequest) Reset() {
+	*x = PlanExtensionRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanExtensionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanExtensionRequest) ProtoMessage() {}
+
+func (x *PlanExtensionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanExtensionRequest.ProtoReflect.Descriptor instead.
+func (*PlanExtensionRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PlanExtensionRequest) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *PlanExtensionRequest) GetSeeds() *Axis {
+	if x != nil {
+		return x.Seeds
+	}
+	return nil
+}
+
+func (x *PlanExtensionRequest) GetAxes() map[string]*Axis {
+	if x != nil {
+		return x.Axes
+	}
+	return nil
+}
+
+func (x *PlanExtensionRequest) GetBudget() *Budget {
+	if x != nil {
+		return x.Budget
+	}
+	return nil
+}
+
+func (x *PlanExtensionRequest) GetDropBudget() bool {
+	if x != nil {
+		return x.DropBudget
+	}
+	return false
+}
+
+type PlanExtensionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many trials would be added.
+	Trials uint64 `protobuf:"varint,1,opt,name=trials,proto3" json:"trials,omitempty"`
+	// How many runs would be new, and how many of the study's would go on to more epochs.
+	Runs           uint64 `protobuf:"varint,2,opt,name=runs,proto3" json:"runs,omitempty"`
+	RunsLengthened uint64 `protobuf:"varint,3,opt,name=runs_lengthened,json=runsLengthened,proto3" json:"runs_lengthened,omitempty"`
+	// How many epochs these would train at most. Runs that ended by early stopping train none.
+	Epochs uint64 `protobuf:"varint,4,opt,name=epochs,proto3" json:"epochs,omitempty"`
+	// How much of that would be trained, and how long it would take.
+	Forecast      *Forecast `protobuf:"bytes,5,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanExtensionResponse) Reset() {
+	*x = PlanExtensionResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanExtensionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanExtensionResponse) ProtoMessage() {}
+
+func (x *PlanExtensionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanExtensionResponse.ProtoReflect.Descriptor instead.
+func (*PlanExtensionResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PlanExtensionResponse) GetTrials() uint64 {
+	if x != nil {
+		return x.Trials
+	}
+	return 0
+}
+
+func (x *PlanExtensionResponse) GetRuns() uint64 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
+func (x *PlanExtensionResponse) GetRunsLengthened() uint64 {
+	if x != nil {
+		return x.RunsLengthened
+	}
+	return 0
+}
+
+func (x *PlanExtensionResponse) GetEpochs() uint64 {
+	if x != nil {
+		return x.Epochs
+	}
+	return 0
+}
+
+func (x *PlanExtensionResponse) GetForecast() *Forecast {
+	if x != nil {
+		return x.Forecast
+	}
+	return nil
+}
+
 type RetryStudyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
@@ -1091,7 +1248,7 @@ type RetryStudyRequest struct {
 
 func (x *RetryStudyRequest) Reset() {
 	*x = RetryStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	mi := &file_trellis_v1_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1260,7 @@ func (x *RetryStudyRequest) String() string {
 func (*RetryStudyRequest) ProtoMessage() {}
 
 func (x *RetryStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	mi := &file_trellis_v1_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1273,7 @@ func (x *RetryStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStudyRequest.ProtoReflect.Descriptor instead.
 func (*RetryStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{20}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RetryStudyRequest) GetStudy() string {
@@ -1144,7 +1301,7 @@ type RetryStudyResponse struct {
 
 func (x *RetryStudyResponse) Reset() {
 	*x = RetryStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	mi := &file_trellis_v1_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1313,7 @@ func (x *RetryStudyResponse) String() string {
 func (*RetryStudyResponse) ProtoMessage() {}
 
 func (x *RetryStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	mi := &file_trellis_v1_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1326,7 @@ func (x *RetryStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStudyResponse.ProtoReflect.Descriptor instead.
 func (*RetryStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{21}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RetryStudyResponse) GetStudy() *Study {
@@ -1196,7 +1353,7 @@ type PlanStudyRequest struct {
 
 func (x *PlanStudyRequest) Reset() {
 	*x = PlanStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[22]
+	mi := &file_trellis_v1_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1365,7 @@ func (x *PlanStudyRequest) String() string {
 func (*PlanStudyRequest) ProtoMessage() {}
 
 func (x *PlanStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[22]
+	mi := &file_trellis_v1_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1378,7 @@ func (x *PlanStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanStudyRequest.ProtoReflect.Descriptor instead.
 func (*PlanStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{22}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PlanStudyRequest) GetSpec() *StudySpec {
@@ -1263,7 +1420,7 @@ type PlanStudyResponse struct {
 
 func (x *PlanStudyResponse) Reset() {
 	*x = PlanStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[23]
+	mi := &file_trellis_v1_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1275,7 +1432,7 @@ func (x *PlanStudyResponse) String() string {
 func (*PlanStudyResponse) ProtoMessage() {}
 
 func (x *PlanStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[23]
+	mi := &file_trellis_v1_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1288,7 +1445,7 @@ func (x *PlanStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanStudyResponse.ProtoReflect.Descriptor instead.
 func (*PlanStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{23}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PlanStudyResponse) GetTrials() uint64 {
@@ -1368,6 +1525,329 @@ func (x *PlanStudyResponse) GetLeftOut() uint64 {
 	return 0
 }
 
+type ParseSpecRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The text of a spec file.
+	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	// Say what the study would cost, as PlanStudy does. It then fails where PlanStudy would, and if another study has the
+	// name.
+	Plan bool `protobuf:"varint,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	// With plan: as in CreateStudyRequest.
+	Fresh         bool `protobuf:"varint,3,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ParseSpecRequest) Reset() {
+	*x = ParseSpecRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ParseSpecRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ParseSpecRequest) ProtoMessage() {}
+
+func (x *ParseSpecRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ParseSpecRequest.ProtoReflect.Descriptor instead.
+func (*ParseSpecRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ParseSpecRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ParseSpecRequest) GetPlan() bool {
+	if x != nil {
+		return x.Plan
+	}
+	return false
+}
+
+func (x *ParseSpecRequest) GetFresh() bool {
+	if x != nil {
+		return x.Fresh
+	}
+	return false
+}
+
+type ParseSpecResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For CreateStudy. Defaults are not filled in.
+	Spec *StudySpec `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Unset unless it was asked for.
+	Plan          *PlanStudyResponse `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ParseSpecResponse) Reset() {
+	*x = ParseSpecResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ParseSpecResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ParseSpecResponse) ProtoMessage() {}
+
+func (x *ParseSpecResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ParseSpecResponse.ProtoReflect.Descriptor instead.
+func (*ParseSpecResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ParseSpecResponse) GetSpec() *StudySpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *ParseSpecResponse) GetPlan() *PlanStudyResponse {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+// TextProblems is a detail of errors about a text: what is wrong with it, in the order of its lines.
+type TextProblems struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first 20.
+	Problems []*TextProblem `protobuf:"bytes,1,rep,name=problems,proto3" json:"problems,omitempty"`
+	// How many there are in all.
+	Total         uint32 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TextProblems) Reset() {
+	*x = TextProblems{}
+	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TextProblems) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TextProblems) ProtoMessage() {}
+
+func (x *TextProblems) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TextProblems.ProtoReflect.Descriptor instead.
+func (*TextProblems) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *TextProblems) GetProblems() []*TextProblem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+func (x *TextProblems) GetTotal() uint32 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+// TextProblem is what is wrong at one place of a text, and what would be right.
+type TextProblem struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counted from 1: lines as editors do, columns in characters. 0: unknown.
+	Line          uint32 `protobuf:"varint,1,opt,name=line,proto3" json:"line,omitempty"`
+	Column        uint32 `protobuf:"varint,2,opt,name=column,proto3" json:"column,omitempty"`
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TextProblem) Reset() {
+	*x = TextProblem{}
+	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TextProblem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TextProblem) ProtoMessage() {}
+
+func (x *TextProblem) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TextProblem.ProtoReflect.Descriptor instead.
+func (*TextProblem) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *TextProblem) GetLine() uint32 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
+func (x *TextProblem) GetColumn() uint32 {
+	if x != nil {
+		return x.Column
+	}
+	return 0
+}
+
+func (x *TextProblem) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+type FormatSpecRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spec          *StudySpec             `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FormatSpecRequest) Reset() {
+	*x = FormatSpecRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FormatSpecRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FormatSpecRequest) ProtoMessage() {}
+
+func (x *FormatSpecRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FormatSpecRequest.ProtoReflect.Descriptor instead.
+func (*FormatSpecRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *FormatSpecRequest) GetSpec() *StudySpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+type FormatSpecResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FormatSpecResponse) Reset() {
+	*x = FormatSpecResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FormatSpecResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FormatSpecResponse) ProtoMessage() {}
+
+func (x *FormatSpecResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FormatSpecResponse.ProtoReflect.Descriptor instead.
+func (*FormatSpecResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *FormatSpecResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type ListTrialsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
@@ -1392,7 +1872,7 @@ type ListTrialsRequest struct {
 
 func (x *ListTrialsRequest) Reset() {
 	*x = ListTrialsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[24]
+	mi := &file_trellis_v1_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1884,7 @@ func (x *ListTrialsRequest) String() string {
 func (*ListTrialsRequest) ProtoMessage() {}
 
 func (x *ListTrialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[24]
+	mi := &file_trellis_v1_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1897,7 @@ func (x *ListTrialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTrialsRequest.ProtoReflect.Descriptor instead.
 func (*ListTrialsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{24}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListTrialsRequest) GetStudy() string {
@@ -1483,7 +1963,7 @@ type ListTrialsResponse struct {
 
 func (x *ListTrialsResponse) Reset() {
 	*x = ListTrialsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[25]
+	mi := &file_trellis_v1_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1975,7 @@ func (x *ListTrialsResponse) String() string {
 func (*ListTrialsResponse) ProtoMessage() {}
 
 func (x *ListTrialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[25]
+	mi := &file_trellis_v1_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1988,7 @@ func (x *ListTrialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTrialsResponse.ProtoReflect.Descriptor instead.
 func (*ListTrialsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{25}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListTrialsResponse) GetTrials() []*Trial {
@@ -1552,7 +2032,7 @@ type GetTrialRequest struct {
 
 func (x *GetTrialRequest) Reset() {
 	*x = GetTrialRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	mi := &file_trellis_v1_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +2044,7 @@ func (x *GetTrialRequest) String() string {
 func (*GetTrialRequest) ProtoMessage() {}
 
 func (x *GetTrialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	mi := &file_trellis_v1_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +2057,7 @@ func (x *GetTrialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialRequest.ProtoReflect.Descriptor instead.
 func (*GetTrialRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{26}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetTrialRequest) GetStudy() string {
@@ -1610,7 +2090,7 @@ type GetTrialResponse struct {
 
 func (x *GetTrialResponse) Reset() {
 	*x = GetTrialResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	mi := &file_trellis_v1_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +2102,7 @@ func (x *GetTrialResponse) String() string {
 func (*GetTrialResponse) ProtoMessage() {}
 
 func (x *GetTrialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	mi := &file_trellis_v1_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +2115,7 @@ func (x *GetTrialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialResponse.ProtoReflect.Descriptor instead.
 func (*GetTrialResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{27}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetTrialResponse) GetTrial() *Trial {
@@ -1656,7 +2136,7 @@ type GetBestTrialRequest struct {
 
 func (x *GetBestTrialRequest) Reset() {
 	*x = GetBestTrialRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	mi := &file_trellis_v1_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +2148,7 @@ func (x *GetBestTrialRequest) String() string {
 func (*GetBestTrialRequest) ProtoMessage() {}
 
 func (x *GetBestTrialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	mi := &file_trellis_v1_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +2161,7 @@ func (x *GetBestTrialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBestTrialRequest.ProtoReflect.Descriptor instead.
 func (*GetBestTrialRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetBestTrialRequest) GetStudy() string {
@@ -1714,7 +2194,7 @@ type GetBestTrialResponse struct {
 
 func (x *GetBestTrialResponse) Reset() {
 	*x = GetBestTrialResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	mi := &file_trellis_v1_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +2206,7 @@ func (x *GetBestTrialResponse) String() string {
 func (*GetBestTrialResponse) ProtoMessage() {}
 
 func (x *GetBestTrialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	mi := &file_trellis_v1_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +2219,7 @@ func (x *GetBestTrialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBestTrialResponse.ProtoReflect.Descriptor instead.
 func (*GetBestTrialResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetBestTrialResponse) GetTrial() *Trial {
@@ -1784,7 +2264,7 @@ type ListConfigurationsRequest struct {
 
 func (x *ListConfigurationsRequest) Reset() {
 	*x = ListConfigurationsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +2276,7 @@ func (x *ListConfigurationsRequest) String() string {
 func (*ListConfigurationsRequest) ProtoMessage() {}
 
 func (x *ListConfigurationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +2289,7 @@ func (x *ListConfigurationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConfigurationsRequest.ProtoReflect.Descriptor instead.
 func (*ListConfigurationsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListConfigurationsRequest) GetStudy() string {
@@ -1854,7 +2334,7 @@ type ListConfigurationsResponse struct {
 
 func (x *ListConfigurationsResponse) Reset() {
 	*x = ListConfigurationsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +2346,7 @@ func (x *ListConfigurationsResponse) String() string {
 func (*ListConfigurationsResponse) ProtoMessage() {}
 
 func (x *ListConfigurationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +2359,7 @@ func (x *ListConfigurationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConfigurationsResponse.ProtoReflect.Descriptor instead.
 func (*ListConfigurationsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListConfigurationsResponse) GetConfigurations() []*Configuration {
@@ -1919,7 +2399,7 @@ type GetReportRequest struct {
 
 func (x *GetReportRequest) Reset() {
 	*x = GetReportRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2411,7 @@ func (x *GetReportRequest) String() string {
 func (*GetReportRequest) ProtoMessage() {}
 
 func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2424,7 @@ func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportRequest.ProtoReflect.Descriptor instead.
 func (*GetReportRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetReportRequest) GetStudy() string {
@@ -1963,7 +2443,7 @@ type GetReportResponse struct {
 
 func (x *GetReportResponse) Reset() {
 	*x = GetReportResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2455,7 @@ func (x *GetReportResponse) String() string {
 func (*GetReportResponse) ProtoMessage() {}
 
 func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2468,7 @@ func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportResponse.ProtoReflect.Descriptor instead.
 func (*GetReportResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetReportResponse) GetReport() *Report {
@@ -2007,7 +2487,7 @@ type GetImportanceRequest struct {
 
 func (x *GetImportanceRequest) Reset() {
 	*x = GetImportanceRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[34]
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2019,7 +2499,7 @@ func (x *GetImportanceRequest) String() string {
 func (*GetImportanceRequest) ProtoMessage() {}
 
 func (x *GetImportanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[34]
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2032,7 +2512,7 @@ func (x *GetImportanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImportanceRequest.ProtoReflect.Descriptor instead.
 func (*GetImportanceRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{34}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetImportanceRequest) GetStudy() string {
@@ -2051,7 +2531,7 @@ type GetImportanceResponse struct {
 
 func (x *GetImportanceResponse) Reset() {
 	*x = GetImportanceResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[35]
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2543,7 @@ func (x *GetImportanceResponse) String() string {
 func (*GetImportanceResponse) ProtoMessage() {}
 
 func (x *GetImportanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[35]
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2556,7 @@ func (x *GetImportanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImportanceResponse.ProtoReflect.Descriptor instead.
 func (*GetImportanceResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{35}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetImportanceResponse) GetImportance() *Importance {
@@ -2095,7 +2575,7 @@ type SuggestStudyRequest struct {
 
 func (x *SuggestStudyRequest) Reset() {
 	*x = SuggestStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[36]
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2107,7 +2587,7 @@ func (x *SuggestStudyRequest) String() string {
 func (*SuggestStudyRequest) ProtoMessage() {}
 
 func (x *SuggestStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[36]
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2120,7 +2600,7 @@ func (x *SuggestStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestStudyRequest.ProtoReflect.Descriptor instead.
 func (*SuggestStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{36}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SuggestStudyRequest) GetStudy() string {
@@ -2146,7 +2626,7 @@ type SuggestStudyResponse struct {
 
 func (x *SuggestStudyResponse) Reset() {
 	*x = SuggestStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[37]
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2638,7 @@ func (x *SuggestStudyResponse) String() string {
 func (*SuggestStudyResponse) ProtoMessage() {}
 
 func (x *SuggestStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[37]
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2651,7 @@ func (x *SuggestStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestStudyResponse.ProtoReflect.Descriptor instead.
 func (*SuggestStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{37}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SuggestStudyResponse) GetSpec() *StudySpec {
@@ -2213,7 +2693,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +2705,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +2718,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{38}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetRunRequest) GetStudy() string {
@@ -2266,7 +2746,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2278,7 +2758,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2291,7 +2771,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{39}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -2322,7 +2802,7 @@ type GetOutputRequest struct {
 
 func (x *GetOutputRequest) Reset() {
 	*x = GetOutputRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2334,7 +2814,7 @@ func (x *GetOutputRequest) String() string {
 func (*GetOutputRequest) ProtoMessage() {}
 
 func (x *GetOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2347,7 +2827,7 @@ func (x *GetOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutputRequest.ProtoReflect.Descriptor instead.
 func (*GetOutputRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{40}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetOutputRequest) GetStudy() string {
@@ -2392,7 +2872,7 @@ type GetOutputResponse struct {
 
 func (x *GetOutputResponse) Reset() {
 	*x = GetOutputResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2404,7 +2884,7 @@ func (x *GetOutputResponse) String() string {
 func (*GetOutputResponse) ProtoMessage() {}
 
 func (x *GetOutputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2417,7 +2897,7 @@ func (x *GetOutputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutputResponse.ProtoReflect.Descriptor instead.
 func (*GetOutputResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{41}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetOutputResponse) GetAttempt() uint64 {
@@ -2450,7 +2930,7 @@ type GetDataSetRequest struct {
 
 func (x *GetDataSetRequest) Reset() {
 	*x = GetDataSetRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2462,7 +2942,7 @@ func (x *GetDataSetRequest) String() string {
 func (*GetDataSetRequest) ProtoMessage() {}
 
 func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2475,7 +2955,7 @@ func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetRequest.ProtoReflect.Descriptor instead.
 func (*GetDataSetRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{42}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetDataSetRequest) GetDigest() string {
@@ -2494,7 +2974,7 @@ type GetDataSetResponse struct {
 
 func (x *GetDataSetResponse) Reset() {
 	*x = GetDataSetResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2506,7 +2986,7 @@ func (x *GetDataSetResponse) String() string {
 func (*GetDataSetResponse) ProtoMessage() {}
 
 func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2519,7 +2999,7 @@ func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetResponse.ProtoReflect.Descriptor instead.
 func (*GetDataSetResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{43}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *GetDataSetResponse) GetDataSet() *DataSet {
@@ -2540,7 +3020,7 @@ type DownloadDataFileRequest struct {
 
 func (x *DownloadDataFileRequest) Reset() {
 	*x = DownloadDataFileRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2552,7 +3032,7 @@ func (x *DownloadDataFileRequest) String() string {
 func (*DownloadDataFileRequest) ProtoMessage() {}
 
 func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2565,7 +3045,7 @@ func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileRequest.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{44}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DownloadDataFileRequest) GetDigest() string {
@@ -2591,7 +3071,7 @@ type DownloadDataFileResponse struct {
 
 func (x *DownloadDataFileResponse) Reset() {
 	*x = DownloadDataFileResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2603,7 +3083,7 @@ func (x *DownloadDataFileResponse) String() string {
 func (*DownloadDataFileResponse) ProtoMessage() {}
 
 func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2616,7 +3096,7 @@ func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileResponse.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{45}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DownloadDataFileResponse) GetData() []byte {
@@ -2637,7 +3117,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2649,7 +3129,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2662,7 +3142,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{46}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListWorkersRequest) GetPageSize() uint32 {
@@ -2690,7 +3170,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +3182,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +3195,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
@@ -2753,7 +3233,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2765,7 +3245,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2778,7 +3258,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SessionRequest) GetMessage() isSessionRequest_Message {
@@ -2944,7 +3424,7 @@ type SessionRequests struct {
 
 func (x *SessionRequests) Reset() {
 	*x = SessionRequests{}
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2956,7 +3436,7 @@ func (x *SessionRequests) String() string {
 func (*SessionRequests) ProtoMessage() {}
 
 func (x *SessionRequests) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2969,7 +3449,7 @@ func (x *SessionRequests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequests.ProtoReflect.Descriptor instead.
 func (*SessionRequests) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SessionRequests) GetRequests() []*SessionRequest {
@@ -3005,7 +3485,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3017,7 +3497,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3030,7 +3510,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Hello) GetProtocol() uint32 {
@@ -3123,7 +3603,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3615,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3148,7 +3628,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Heartbeat) GetAttempts() []*AttemptProgress {
@@ -3177,7 +3657,7 @@ type AttemptProgress struct {
 
 func (x *AttemptProgress) Reset() {
 	*x = AttemptProgress{}
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3189,7 +3669,7 @@ func (x *AttemptProgress) String() string {
 func (*AttemptProgress) ProtoMessage() {}
 
 func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3202,7 +3682,7 @@ func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptProgress.ProtoReflect.Descriptor instead.
 func (*AttemptProgress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *AttemptProgress) GetAttempt() uint64 {
@@ -3229,7 +3709,7 @@ type ReportBatch struct {
 
 func (x *ReportBatch) Reset() {
 	*x = ReportBatch{}
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3241,7 +3721,7 @@ func (x *ReportBatch) String() string {
 func (*ReportBatch) ProtoMessage() {}
 
 func (x *ReportBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3254,7 +3734,7 @@ func (x *ReportBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBatch.ProtoReflect.Descriptor instead.
 func (*ReportBatch) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ReportBatch) GetReports() []*Reports {
@@ -3272,7 +3752,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3284,7 +3764,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3297,7 +3777,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
 }
 
 type Goodbye struct {
@@ -3308,7 +3788,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3320,7 +3800,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3333,7 +3813,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
 }
 
 // SessionResponse goes from the coordinator to the worker.
@@ -3355,7 +3835,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3367,7 +3847,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3380,7 +3860,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SessionResponse) GetMessage() isSessionResponse_Message {
@@ -3511,7 +3991,7 @@ type SessionResponses struct {
 
 func (x *SessionResponses) Reset() {
 	*x = SessionResponses{}
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3523,7 +4003,7 @@ func (x *SessionResponses) String() string {
 func (*SessionResponses) ProtoMessage() {}
 
 func (x *SessionResponses) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3536,7 +4016,7 @@ func (x *SessionResponses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponses.ProtoReflect.Descriptor instead.
 func (*SessionResponses) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SessionResponses) GetResponses() []*SessionResponse {
@@ -3560,7 +4040,7 @@ type OutputRequest struct {
 
 func (x *OutputRequest) Reset() {
 	*x = OutputRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3572,7 +4052,7 @@ func (x *OutputRequest) String() string {
 func (*OutputRequest) ProtoMessage() {}
 
 func (x *OutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3585,7 +4065,7 @@ func (x *OutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputRequest.ProtoReflect.Descriptor instead.
 func (*OutputRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *OutputRequest) GetId() uint64 {
@@ -3626,7 +4106,7 @@ type OutputPiece struct {
 
 func (x *OutputPiece) Reset() {
 	*x = OutputPiece{}
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3638,7 +4118,7 @@ func (x *OutputPiece) String() string {
 func (*OutputPiece) ProtoMessage() {}
 
 func (x *OutputPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3651,7 +4131,7 @@ func (x *OutputPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputPiece.ProtoReflect.Descriptor instead.
 func (*OutputPiece) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *OutputPiece) GetId() uint64 {
@@ -3703,7 +4183,7 @@ type LeaseRenewal struct {
 
 func (x *LeaseRenewal) Reset() {
 	*x = LeaseRenewal{}
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3715,7 +4195,7 @@ func (x *LeaseRenewal) String() string {
 func (*LeaseRenewal) ProtoMessage() {}
 
 func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3728,7 +4208,7 @@ func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewal.ProtoReflect.Descriptor instead.
 func (*LeaseRenewal) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *LeaseRenewal) GetHeartbeat() uint64 {
@@ -3762,7 +4242,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3774,7 +4254,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3787,7 +4267,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Welcome) GetHeartbeatMilliseconds() uint32 {
@@ -3842,7 +4322,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3854,7 +4334,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3867,7 +4347,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Assignment) GetStudy() string {
@@ -3937,7 +4417,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3949,7 +4429,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3962,7 +4442,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Stop) GetAttempt() uint64 {
@@ -3995,7 +4475,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4007,7 +4487,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4020,7 +4500,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Acknowledgement) GetAttempt() uint64 {
@@ -4060,7 +4540,7 @@ type UploadArtifactRequest struct {
 
 func (x *UploadArtifactRequest) Reset() {
 	*x = UploadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4072,7 +4552,7 @@ func (x *UploadArtifactRequest) String() string {
 func (*UploadArtifactRequest) ProtoMessage() {}
 
 func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4085,7 +4565,7 @@ func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *UploadArtifactRequest) GetData() []byte {
@@ -4106,7 +4586,7 @@ type UploadArtifactResponse struct {
 
 func (x *UploadArtifactResponse) Reset() {
 	*x = UploadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4118,7 +4598,7 @@ func (x *UploadArtifactResponse) String() string {
 func (*UploadArtifactResponse) ProtoMessage() {}
 
 func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4131,7 +4611,7 @@ func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*UploadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *UploadArtifactResponse) GetSha256() string {
@@ -4157,7 +4637,7 @@ type HasArtifactRequest struct {
 
 func (x *HasArtifactRequest) Reset() {
 	*x = HasArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4169,7 +4649,7 @@ func (x *HasArtifactRequest) String() string {
 func (*HasArtifactRequest) ProtoMessage() {}
 
 func (x *HasArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4182,7 +4662,7 @@ func (x *HasArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasArtifactRequest.ProtoReflect.Descriptor instead.
 func (*HasArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *HasArtifactRequest) GetSha256() string {
@@ -4201,7 +4681,7 @@ type HasArtifactResponse struct {
 
 func (x *HasArtifactResponse) Reset() {
 	*x = HasArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4213,7 +4693,7 @@ func (x *HasArtifactResponse) String() string {
 func (*HasArtifactResponse) ProtoMessage() {}
 
 func (x *HasArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4226,7 +4706,7 @@ func (x *HasArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasArtifactResponse.ProtoReflect.Descriptor instead.
 func (*HasArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *HasArtifactResponse) GetFound() bool {
@@ -4245,7 +4725,7 @@ type DownloadArtifactRequest struct {
 
 func (x *DownloadArtifactRequest) Reset() {
 	*x = DownloadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4257,7 +4737,7 @@ func (x *DownloadArtifactRequest) String() string {
 func (*DownloadArtifactRequest) ProtoMessage() {}
 
 func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4270,7 +4750,7 @@ func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *DownloadArtifactRequest) GetSha256() string {
@@ -4289,7 +4769,7 @@ type DownloadArtifactResponse struct {
 
 func (x *DownloadArtifactResponse) Reset() {
 	*x = DownloadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4301,7 +4781,7 @@ func (x *DownloadArtifactResponse) String() string {
 func (*DownloadArtifactResponse) ProtoMessage() {}
 
 func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4314,7 +4794,7 @@ func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *DownloadArtifactResponse) GetData() []byte {
@@ -4332,7 +4812,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4344,7 +4824,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4357,7 +4837,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
 }
 
 type GetClusterResponse struct {
@@ -4370,7 +4850,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4382,7 +4862,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4395,7 +4875,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *GetClusterResponse) GetNodes() []*Node {
@@ -4423,7 +4903,7 @@ type AddNodeRequest struct {
 
 func (x *AddNodeRequest) Reset() {
 	*x = AddNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4435,7 +4915,7 @@ func (x *AddNodeRequest) String() string {
 func (*AddNodeRequest) ProtoMessage() {}
 
 func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4448,7 +4928,7 @@ func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeRequest.ProtoReflect.Descriptor instead.
 func (*AddNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *AddNodeRequest) GetId() string {
@@ -4473,7 +4953,7 @@ type AddNodeResponse struct {
 
 func (x *AddNodeResponse) Reset() {
 	*x = AddNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4485,7 +4965,7 @@ func (x *AddNodeResponse) String() string {
 func (*AddNodeResponse) ProtoMessage() {}
 
 func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4498,7 +4978,7 @@ func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeResponse.ProtoReflect.Descriptor instead.
 func (*AddNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
 }
 
 type RemoveNodeRequest struct {
@@ -4511,7 +4991,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4523,7 +5003,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4536,7 +5016,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -4554,7 +5034,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4566,7 +5046,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4579,7 +5059,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{84}
 }
 
 type TransferLeadershipRequest struct {
@@ -4592,7 +5072,7 @@ type TransferLeadershipRequest struct {
 
 func (x *TransferLeadershipRequest) Reset() {
 	*x = TransferLeadershipRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4604,7 +5084,7 @@ func (x *TransferLeadershipRequest) String() string {
 func (*TransferLeadershipRequest) ProtoMessage() {}
 
 func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4617,7 +5097,7 @@ func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *TransferLeadershipRequest) GetNode() string {
@@ -4635,7 +5115,7 @@ type TransferLeadershipResponse struct {
 
 func (x *TransferLeadershipResponse) Reset() {
 	*x = TransferLeadershipResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4647,7 +5127,7 @@ func (x *TransferLeadershipResponse) String() string {
 func (*TransferLeadershipResponse) ProtoMessage() {}
 
 func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4660,7 +5140,7 @@ func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{86}
 }
 
 type BackupRequest struct {
@@ -4671,7 +5151,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4683,7 +5163,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4696,7 +5176,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{87}
 }
 
 type BackupResponse struct {
@@ -4708,7 +5188,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4720,7 +5200,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4733,7 +5213,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *BackupResponse) GetData() []byte {
@@ -4752,7 +5232,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4764,7 +5244,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4777,7 +5257,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *RestoreRequest) GetData() []byte {
@@ -4795,7 +5275,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4807,7 +5287,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4820,7 +5300,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{90}
 }
 
 type WhoAmIRequest struct {
@@ -4831,7 +5311,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[83]
+	mi := &file_trellis_v1_service_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4843,7 +5323,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[83]
+	mi := &file_trellis_v1_service_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4856,7 +5336,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{83}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{91}
 }
 
 type WhoAmIResponse struct {
@@ -4871,7 +5351,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[84]
+	mi := &file_trellis_v1_service_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4883,7 +5363,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[84]
+	mi := &file_trellis_v1_service_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4896,7 +5376,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{84}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *WhoAmIResponse) GetPrincipal() *Principal {
@@ -4927,7 +5407,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[85]
+	mi := &file_trellis_v1_service_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4939,7 +5419,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[85]
+	mi := &file_trellis_v1_service_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4952,7 +5432,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{85}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *CreateTokenRequest) GetRole() Role {
@@ -4987,7 +5467,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[86]
+	mi := &file_trellis_v1_service_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4999,7 +5479,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[86]
+	mi := &file_trellis_v1_service_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5012,7 +5492,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{86}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -5040,7 +5520,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[87]
+	mi := &file_trellis_v1_service_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5052,7 +5532,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[87]
+	mi := &file_trellis_v1_service_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5065,7 +5545,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{87}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *ListTokensRequest) GetPageSize() uint32 {
@@ -5093,7 +5573,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[88]
+	mi := &file_trellis_v1_service_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5105,7 +5585,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[88]
+	mi := &file_trellis_v1_service_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5118,7 +5598,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{88}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -5144,7 +5624,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[89]
+	mi := &file_trellis_v1_service_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5156,7 +5636,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[89]
+	mi := &file_trellis_v1_service_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5169,7 +5649,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{89}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -5189,7 +5669,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[90]
+	mi := &file_trellis_v1_service_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5201,7 +5681,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[90]
+	mi := &file_trellis_v1_service_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5214,7 +5694,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{90}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -5235,7 +5715,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[91]
+	mi := &file_trellis_v1_service_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5247,7 +5727,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[91]
+	mi := &file_trellis_v1_service_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5260,7 +5740,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{91}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *ListEventsRequest) GetPageSize() uint32 {
@@ -5288,7 +5768,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[92]
+	mi := &file_trellis_v1_service_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5300,7 +5780,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[92]
+	mi := &file_trellis_v1_service_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5313,7 +5793,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{92}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -5406,7 +5886,23 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisR\x05value:\x028\x01\"V\n" +
 	"\x13ExtendStudyResponse\x12'\n" +
 	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\x12\x16\n" +
-	"\x06trials\x18\x02 \x01(\x04R\x06trials\"I\n" +
+	"\x06trials\x18\x02 \x01(\x04R\x06trials\"\xbe\x02\n" +
+	"\x14PlanExtensionRequest\x12\x1c\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12&\n" +
+	"\x05seeds\x18\x02 \x01(\v2\x10.trellis.v1.AxisR\x05seeds\x12H\n" +
+	"\x04axes\x18\x03 \x03(\v2*.trellis.v1.PlanExtensionRequest.AxesEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\x04axes\x12*\n" +
+	"\x06budget\x18\x04 \x01(\v2\x12.trellis.v1.BudgetR\x06budget\x12\x1f\n" +
+	"\vdrop_budget\x18\x05 \x01(\bR\n" +
+	"dropBudget\x1aI\n" +
+	"\tAxesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12&\n" +
+	"\x05value\x18\x02 \x01(\v2\x10.trellis.v1.AxisR\x05value:\x028\x01\"\xb6\x01\n" +
+	"\x15PlanExtensionResponse\x12\x16\n" +
+	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12\x12\n" +
+	"\x04runs\x18\x02 \x01(\x04R\x04runs\x12'\n" +
+	"\x0fruns_lengthened\x18\x03 \x01(\x04R\x0erunsLengthened\x12\x16\n" +
+	"\x06epochs\x18\x04 \x01(\x04R\x06epochs\x120\n" +
+	"\bforecast\x18\x05 \x01(\v2\x14.trellis.v1.ForecastR\bforecast\"I\n" +
 	"\x11RetryStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x16\n" +
 	"\x06pruned\x18\x02 \x01(\bR\x06pruned\"Q\n" +
@@ -5430,7 +5926,25 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\vwaiting_for\x18\n" +
 	" \x01(\v2\x16.trellis.v1.WaitingForR\n" +
 	"waitingFor\x12\x19\n" +
-	"\bleft_out\x18\v \x01(\x04R\aleftOut\"\xe9\x01\n" +
+	"\bleft_out\x18\v \x01(\x04R\aleftOut\"^\n" +
+	"\x10ParseSpecRequest\x12 \n" +
+	"\x04text\x18\x01 \x01(\tB\f\xbaH\t\xc8\x01\x01r\x04(\x80\x80@R\x04text\x12\x12\n" +
+	"\x04plan\x18\x02 \x01(\bR\x04plan\x12\x14\n" +
+	"\x05fresh\x18\x03 \x01(\bR\x05fresh\"q\n" +
+	"\x11ParseSpecResponse\x12)\n" +
+	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x121\n" +
+	"\x04plan\x18\x02 \x01(\v2\x1d.trellis.v1.PlanStudyResponseR\x04plan\"Y\n" +
+	"\fTextProblems\x123\n" +
+	"\bproblems\x18\x01 \x03(\v2\x17.trellis.v1.TextProblemR\bproblems\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\rR\x05total\"S\n" +
+	"\vTextProblem\x12\x12\n" +
+	"\x04line\x18\x01 \x01(\rR\x04line\x12\x16\n" +
+	"\x06column\x18\x02 \x01(\rR\x06column\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"F\n" +
+	"\x11FormatSpecRequest\x121\n" +
+	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"(\n" +
+	"\x12FormatSpecResponse\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\"\xe9\x01\n" +
 	"\x11ListTrialsRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12%\n" +
 	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
@@ -5687,8 +6201,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"g\n" +
 	"\x12ListEventsResponse\x12)\n" +
 	"\x06events\x18\x01 \x03(\v2\x11.trellis.v1.EventR\x06events\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xe7\n" +
-	"\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd1\r\n" +
 	"\fStudyService\x12j\n" +
 	"\vCreateStudy\x12\x1e.trellis.v1.CreateStudyRequest\x1a\x1f.trellis.v1.CreateStudyResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/api/v1/studies\x12i\n" +
 	"\bGetStudy\x12\x1b.trellis.v1.GetStudyRequest\x1a\x1c.trellis.v1.GetStudyResponse\"\"\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/studies/{study}\x90\x02\x01\x12j\n" +
@@ -5700,10 +6213,14 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\vResumeStudy\x12\x1e.trellis.v1.ResumeStudyRequest\x1a\x1f.trellis.v1.ResumeStudyResponse\"&\x82\xd3\xe4\x93\x02 \"\x1e/api/v1/studies/{study}:resume\x12v\n" +
 	"\vCancelStudy\x12\x1e.trellis.v1.CancelStudyRequest\x1a\x1f.trellis.v1.CancelStudyResponse\"&\x82\xd3\xe4\x93\x02 \"\x1e/api/v1/studies/{study}:cancel\x12o\n" +
 	"\vDeleteStudy\x12\x1e.trellis.v1.DeleteStudyRequest\x1a\x1f.trellis.v1.DeleteStudyResponse\"\x1f\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/studies/{study}\x12y\n" +
-	"\vExtendStudy\x12\x1e.trellis.v1.ExtendStudyRequest\x1a\x1f.trellis.v1.ExtendStudyResponse\")\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/api/v1/studies/{study}:extend\x12u\n" +
+	"\vExtendStudy\x12\x1e.trellis.v1.ExtendStudyRequest\x1a\x1f.trellis.v1.ExtendStudyResponse\")\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/api/v1/studies/{study}:extend\x12\x89\x01\n" +
+	"\rPlanExtension\x12 .trellis.v1.PlanExtensionRequest\x1a!.trellis.v1.PlanExtensionResponse\"3\x82\xd3\xe4\x93\x02*:\x01*\"%/api/v1/studies/{study}:planExtension\x90\x02\x01\x12u\n" +
 	"\n" +
 	"RetryStudy\x12\x1d.trellis.v1.RetryStudyRequest\x1a\x1e.trellis.v1.RetryStudyResponse\"(\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/api/v1/studies/{study}:retry\x12l\n" +
-	"\tPlanStudy\x12\x1c.trellis.v1.PlanStudyRequest\x1a\x1d.trellis.v1.PlanStudyResponse\"\"\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/api/v1/studies:plan\x90\x02\x01\x12f\n" +
+	"\tPlanStudy\x12\x1c.trellis.v1.PlanStudyRequest\x1a\x1d.trellis.v1.PlanStudyResponse\"\"\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/api/v1/studies:plan\x90\x02\x01\x12k\n" +
+	"\tParseSpec\x12\x1c.trellis.v1.ParseSpecRequest\x1a\x1d.trellis.v1.ParseSpecResponse\"!\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/api/v1/specs:parse\x90\x02\x01\x12o\n" +
+	"\n" +
+	"FormatSpec\x12\x1d.trellis.v1.FormatSpecRequest\x1a\x1e.trellis.v1.FormatSpecResponse\"\"\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/api/v1/specs:format\x90\x02\x01\x12f\n" +
 	"\n" +
 	"ListModels\x12\x1d.trellis.v1.ListModelsRequest\x1a\x1e.trellis.v1.ListModelsResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/models\x90\x02\x012\x86\t\n" +
 	"\fTrialService\x12v\n" +
@@ -5768,7 +6285,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 97)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 106)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -5790,315 +6307,339 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*DeleteStudyResponse)(nil),        // 17: trellis.v1.DeleteStudyResponse
 	(*ExtendStudyRequest)(nil),         // 18: trellis.v1.ExtendStudyRequest
 	(*ExtendStudyResponse)(nil),        // 19: trellis.v1.ExtendStudyResponse
-	(*RetryStudyRequest)(nil),          // 20: trellis.v1.RetryStudyRequest
-	(*RetryStudyResponse)(nil),         // 21: trellis.v1.RetryStudyResponse
-	(*PlanStudyRequest)(nil),           // 22: trellis.v1.PlanStudyRequest
-	(*PlanStudyResponse)(nil),          // 23: trellis.v1.PlanStudyResponse
-	(*ListTrialsRequest)(nil),          // 24: trellis.v1.ListTrialsRequest
-	(*ListTrialsResponse)(nil),         // 25: trellis.v1.ListTrialsResponse
-	(*GetTrialRequest)(nil),            // 26: trellis.v1.GetTrialRequest
-	(*GetTrialResponse)(nil),           // 27: trellis.v1.GetTrialResponse
-	(*GetBestTrialRequest)(nil),        // 28: trellis.v1.GetBestTrialRequest
-	(*GetBestTrialResponse)(nil),       // 29: trellis.v1.GetBestTrialResponse
-	(*ListConfigurationsRequest)(nil),  // 30: trellis.v1.ListConfigurationsRequest
-	(*ListConfigurationsResponse)(nil), // 31: trellis.v1.ListConfigurationsResponse
-	(*GetReportRequest)(nil),           // 32: trellis.v1.GetReportRequest
-	(*GetReportResponse)(nil),          // 33: trellis.v1.GetReportResponse
-	(*GetImportanceRequest)(nil),       // 34: trellis.v1.GetImportanceRequest
-	(*GetImportanceResponse)(nil),      // 35: trellis.v1.GetImportanceResponse
-	(*SuggestStudyRequest)(nil),        // 36: trellis.v1.SuggestStudyRequest
-	(*SuggestStudyResponse)(nil),       // 37: trellis.v1.SuggestStudyResponse
-	(*GetRunRequest)(nil),              // 38: trellis.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 39: trellis.v1.GetRunResponse
-	(*GetOutputRequest)(nil),           // 40: trellis.v1.GetOutputRequest
-	(*GetOutputResponse)(nil),          // 41: trellis.v1.GetOutputResponse
-	(*GetDataSetRequest)(nil),          // 42: trellis.v1.GetDataSetRequest
-	(*GetDataSetResponse)(nil),         // 43: trellis.v1.GetDataSetResponse
-	(*DownloadDataFileRequest)(nil),    // 44: trellis.v1.DownloadDataFileRequest
-	(*DownloadDataFileResponse)(nil),   // 45: trellis.v1.DownloadDataFileResponse
-	(*ListWorkersRequest)(nil),         // 46: trellis.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),        // 47: trellis.v1.ListWorkersResponse
-	(*SessionRequest)(nil),             // 48: trellis.v1.SessionRequest
-	(*SessionRequests)(nil),            // 49: trellis.v1.SessionRequests
-	(*Hello)(nil),                      // 50: trellis.v1.Hello
-	(*Heartbeat)(nil),                  // 51: trellis.v1.Heartbeat
-	(*AttemptProgress)(nil),            // 52: trellis.v1.AttemptProgress
-	(*ReportBatch)(nil),                // 53: trellis.v1.ReportBatch
-	(*Drain)(nil),                      // 54: trellis.v1.Drain
-	(*Goodbye)(nil),                    // 55: trellis.v1.Goodbye
-	(*SessionResponse)(nil),            // 56: trellis.v1.SessionResponse
-	(*SessionResponses)(nil),           // 57: trellis.v1.SessionResponses
-	(*OutputRequest)(nil),              // 58: trellis.v1.OutputRequest
-	(*OutputPiece)(nil),                // 59: trellis.v1.OutputPiece
-	(*LeaseRenewal)(nil),               // 60: trellis.v1.LeaseRenewal
-	(*Welcome)(nil),                    // 61: trellis.v1.Welcome
-	(*Assignment)(nil),                 // 62: trellis.v1.Assignment
-	(*Stop)(nil),                       // 63: trellis.v1.Stop
-	(*Acknowledgement)(nil),            // 64: trellis.v1.Acknowledgement
-	(*UploadArtifactRequest)(nil),      // 65: trellis.v1.UploadArtifactRequest
-	(*UploadArtifactResponse)(nil),     // 66: trellis.v1.UploadArtifactResponse
-	(*HasArtifactRequest)(nil),         // 67: trellis.v1.HasArtifactRequest
-	(*HasArtifactResponse)(nil),        // 68: trellis.v1.HasArtifactResponse
-	(*DownloadArtifactRequest)(nil),    // 69: trellis.v1.DownloadArtifactRequest
-	(*DownloadArtifactResponse)(nil),   // 70: trellis.v1.DownloadArtifactResponse
-	(*GetClusterRequest)(nil),          // 71: trellis.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),         // 72: trellis.v1.GetClusterResponse
-	(*AddNodeRequest)(nil),             // 73: trellis.v1.AddNodeRequest
-	(*AddNodeResponse)(nil),            // 74: trellis.v1.AddNodeResponse
-	(*RemoveNodeRequest)(nil),          // 75: trellis.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),         // 76: trellis.v1.RemoveNodeResponse
-	(*TransferLeadershipRequest)(nil),  // 77: trellis.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil), // 78: trellis.v1.TransferLeadershipResponse
-	(*BackupRequest)(nil),              // 79: trellis.v1.BackupRequest
-	(*BackupResponse)(nil),             // 80: trellis.v1.BackupResponse
-	(*RestoreRequest)(nil),             // 81: trellis.v1.RestoreRequest
-	(*RestoreResponse)(nil),            // 82: trellis.v1.RestoreResponse
-	(*WhoAmIRequest)(nil),              // 83: trellis.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),             // 84: trellis.v1.WhoAmIResponse
-	(*CreateTokenRequest)(nil),         // 85: trellis.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),        // 86: trellis.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),          // 87: trellis.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),         // 88: trellis.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),         // 89: trellis.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),        // 90: trellis.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),          // 91: trellis.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 92: trellis.v1.ListEventsResponse
-	nil,                                // 93: trellis.v1.WatchStudyResponse.MetricsEntry
-	nil,                                // 94: trellis.v1.ExtendStudyRequest.AxesEntry
-	nil,                                // 95: trellis.v1.ExtendStudyRequest.OldAxesEntry
-	nil,                                // 96: trellis.v1.Assignment.HistoryEntry
-	(*Model)(nil),                      // 97: trellis.v1.Model
-	(*StudySpec)(nil),                  // 98: trellis.v1.StudySpec
-	(*Study)(nil),                      // 99: trellis.v1.Study
-	(*Run)(nil),                        // 100: trellis.v1.Run
-	(*Trial)(nil),                      // 101: trellis.v1.Trial
-	(*Axis)(nil),                       // 102: trellis.v1.Axis
-	(*Budget)(nil),                     // 103: trellis.v1.Budget
-	(*IntegerAxis)(nil),                // 104: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 105: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 106: trellis.v1.Forecast
-	(*Split)(nil),                      // 107: trellis.v1.Split
-	(*WaitingFor)(nil),                 // 108: trellis.v1.WaitingFor
-	(*Verdict)(nil),                    // 109: trellis.v1.Verdict
-	(*Configuration)(nil),              // 110: trellis.v1.Configuration
-	(*Objective)(nil),                  // 111: trellis.v1.Objective
-	(*Report)(nil),                     // 112: trellis.v1.Report
-	(*Importance)(nil),                 // 113: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 114: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 115: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 116: trellis.v1.DataSet
-	(*Worker)(nil),                     // 117: trellis.v1.Worker
-	(*Outcome)(nil),                    // 118: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 119: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 120: trellis.v1.Capacity
-	(*Reports)(nil),                    // 121: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 122: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 123: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 124: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 125: trellis.v1.Principal
-	(*Token)(nil),                      // 126: trellis.v1.Token
-	(Role)(0),                          // 127: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 128: google.protobuf.Timestamp
-	(*Event)(nil),                      // 129: trellis.v1.Event
-	(*Metrics)(nil),                    // 130: trellis.v1.Metrics
-	(*Series)(nil),                     // 131: trellis.v1.Series
-	(*GetCurvesRequest)(nil),           // 132: trellis.v1.GetCurvesRequest
-	(*GetPointsRequest)(nil),           // 133: trellis.v1.GetPointsRequest
-	(*GetHeatMapRequest)(nil),          // 134: trellis.v1.GetHeatMapRequest
-	(*GetHistoryRequest)(nil),          // 135: trellis.v1.GetHistoryRequest
-	(*GetDistributionRequest)(nil),     // 136: trellis.v1.GetDistributionRequest
-	(*GetCoverageRequest)(nil),         // 137: trellis.v1.GetCoverageRequest
-	(*GetTimeLineRequest)(nil),         // 138: trellis.v1.GetTimeLineRequest
-	(*GetCurvesResponse)(nil),          // 139: trellis.v1.GetCurvesResponse
-	(*GetPointsResponse)(nil),          // 140: trellis.v1.GetPointsResponse
-	(*GetHeatMapResponse)(nil),         // 141: trellis.v1.GetHeatMapResponse
-	(*GetHistoryResponse)(nil),         // 142: trellis.v1.GetHistoryResponse
-	(*GetDistributionResponse)(nil),    // 143: trellis.v1.GetDistributionResponse
-	(*GetCoverageResponse)(nil),        // 144: trellis.v1.GetCoverageResponse
-	(*GetTimeLineResponse)(nil),        // 145: trellis.v1.GetTimeLineResponse
+	(*PlanExtensionRequest)(nil),       // 20: trellis.v1.PlanExtensionRequest
+	(*PlanExtensionResponse)(nil),      // 21: trellis.v1.PlanExtensionResponse
+	(*RetryStudyRequest)(nil),          // 22: trellis.v1.RetryStudyRequest
+	(*RetryStudyResponse)(nil),         // 23: trellis.v1.RetryStudyResponse
+	(*PlanStudyRequest)(nil),           // 24: trellis.v1.PlanStudyRequest
+	(*PlanStudyResponse)(nil),          // 25: trellis.v1.PlanStudyResponse
+	(*ParseSpecRequest)(nil),           // 26: trellis.v1.ParseSpecRequest
+	(*ParseSpecResponse)(nil),          // 27: trellis.v1.ParseSpecResponse
+	(*TextProblems)(nil),               // 28: trellis.v1.TextProblems
+	(*TextProblem)(nil),                // 29: trellis.v1.TextProblem
+	(*FormatSpecRequest)(nil),          // 30: trellis.v1.FormatSpecRequest
+	(*FormatSpecResponse)(nil),         // 31: trellis.v1.FormatSpecResponse
+	(*ListTrialsRequest)(nil),          // 32: trellis.v1.ListTrialsRequest
+	(*ListTrialsResponse)(nil),         // 33: trellis.v1.ListTrialsResponse
+	(*GetTrialRequest)(nil),            // 34: trellis.v1.GetTrialRequest
+	(*GetTrialResponse)(nil),           // 35: trellis.v1.GetTrialResponse
+	(*GetBestTrialRequest)(nil),        // 36: trellis.v1.GetBestTrialRequest
+	(*GetBestTrialResponse)(nil),       // 37: trellis.v1.GetBestTrialResponse
+	(*ListConfigurationsRequest)(nil),  // 38: trellis.v1.ListConfigurationsRequest
+	(*ListConfigurationsResponse)(nil), // 39: trellis.v1.ListConfigurationsResponse
+	(*GetReportRequest)(nil),           // 40: trellis.v1.GetReportRequest
+	(*GetReportResponse)(nil),          // 41: trellis.v1.GetReportResponse
+	(*GetImportanceRequest)(nil),       // 42: trellis.v1.GetImportanceRequest
+	(*GetImportanceResponse)(nil),      // 43: trellis.v1.GetImportanceResponse
+	(*SuggestStudyRequest)(nil),        // 44: trellis.v1.SuggestStudyRequest
+	(*SuggestStudyResponse)(nil),       // 45: trellis.v1.SuggestStudyResponse
+	(*GetRunRequest)(nil),              // 46: trellis.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 47: trellis.v1.GetRunResponse
+	(*GetOutputRequest)(nil),           // 48: trellis.v1.GetOutputRequest
+	(*GetOutputResponse)(nil),          // 49: trellis.v1.GetOutputResponse
+	(*GetDataSetRequest)(nil),          // 50: trellis.v1.GetDataSetRequest
+	(*GetDataSetResponse)(nil),         // 51: trellis.v1.GetDataSetResponse
+	(*DownloadDataFileRequest)(nil),    // 52: trellis.v1.DownloadDataFileRequest
+	(*DownloadDataFileResponse)(nil),   // 53: trellis.v1.DownloadDataFileResponse
+	(*ListWorkersRequest)(nil),         // 54: trellis.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),        // 55: trellis.v1.ListWorkersResponse
+	(*SessionRequest)(nil),             // 56: trellis.v1.SessionRequest
+	(*SessionRequests)(nil),            // 57: trellis.v1.SessionRequests
+	(*Hello)(nil),                      // 58: trellis.v1.Hello
+	(*Heartbeat)(nil),                  // 59: trellis.v1.Heartbeat
+	(*AttemptProgress)(nil),            // 60: trellis.v1.AttemptProgress
+	(*ReportBatch)(nil),                // 61: trellis.v1.ReportBatch
+	(*Drain)(nil),                      // 62: trellis.v1.Drain
+	(*Goodbye)(nil),                    // 63: trellis.v1.Goodbye
+	(*SessionResponse)(nil),            // 64: trellis.v1.SessionResponse
+	(*SessionResponses)(nil),           // 65: trellis.v1.SessionResponses
+	(*OutputRequest)(nil),              // 66: trellis.v1.OutputRequest
+	(*OutputPiece)(nil),                // 67: trellis.v1.OutputPiece
+	(*LeaseRenewal)(nil),               // 68: trellis.v1.LeaseRenewal
+	(*Welcome)(nil),                    // 69: trellis.v1.Welcome
+	(*Assignment)(nil),                 // 70: trellis.v1.Assignment
+	(*Stop)(nil),                       // 71: trellis.v1.Stop
+	(*Acknowledgement)(nil),            // 72: trellis.v1.Acknowledgement
+	(*UploadArtifactRequest)(nil),      // 73: trellis.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),     // 74: trellis.v1.UploadArtifactResponse
+	(*HasArtifactRequest)(nil),         // 75: trellis.v1.HasArtifactRequest
+	(*HasArtifactResponse)(nil),        // 76: trellis.v1.HasArtifactResponse
+	(*DownloadArtifactRequest)(nil),    // 77: trellis.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil),   // 78: trellis.v1.DownloadArtifactResponse
+	(*GetClusterRequest)(nil),          // 79: trellis.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),         // 80: trellis.v1.GetClusterResponse
+	(*AddNodeRequest)(nil),             // 81: trellis.v1.AddNodeRequest
+	(*AddNodeResponse)(nil),            // 82: trellis.v1.AddNodeResponse
+	(*RemoveNodeRequest)(nil),          // 83: trellis.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),         // 84: trellis.v1.RemoveNodeResponse
+	(*TransferLeadershipRequest)(nil),  // 85: trellis.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 86: trellis.v1.TransferLeadershipResponse
+	(*BackupRequest)(nil),              // 87: trellis.v1.BackupRequest
+	(*BackupResponse)(nil),             // 88: trellis.v1.BackupResponse
+	(*RestoreRequest)(nil),             // 89: trellis.v1.RestoreRequest
+	(*RestoreResponse)(nil),            // 90: trellis.v1.RestoreResponse
+	(*WhoAmIRequest)(nil),              // 91: trellis.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),             // 92: trellis.v1.WhoAmIResponse
+	(*CreateTokenRequest)(nil),         // 93: trellis.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),        // 94: trellis.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),          // 95: trellis.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 96: trellis.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),         // 97: trellis.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),        // 98: trellis.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),          // 99: trellis.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 100: trellis.v1.ListEventsResponse
+	nil,                                // 101: trellis.v1.WatchStudyResponse.MetricsEntry
+	nil,                                // 102: trellis.v1.ExtendStudyRequest.AxesEntry
+	nil,                                // 103: trellis.v1.ExtendStudyRequest.OldAxesEntry
+	nil,                                // 104: trellis.v1.PlanExtensionRequest.AxesEntry
+	nil,                                // 105: trellis.v1.Assignment.HistoryEntry
+	(*Model)(nil),                      // 106: trellis.v1.Model
+	(*StudySpec)(nil),                  // 107: trellis.v1.StudySpec
+	(*Study)(nil),                      // 108: trellis.v1.Study
+	(*Run)(nil),                        // 109: trellis.v1.Run
+	(*Trial)(nil),                      // 110: trellis.v1.Trial
+	(*Axis)(nil),                       // 111: trellis.v1.Axis
+	(*Budget)(nil),                     // 112: trellis.v1.Budget
+	(*IntegerAxis)(nil),                // 113: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 114: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 115: trellis.v1.Forecast
+	(*Split)(nil),                      // 116: trellis.v1.Split
+	(*WaitingFor)(nil),                 // 117: trellis.v1.WaitingFor
+	(*Verdict)(nil),                    // 118: trellis.v1.Verdict
+	(*Configuration)(nil),              // 119: trellis.v1.Configuration
+	(*Objective)(nil),                  // 120: trellis.v1.Objective
+	(*Report)(nil),                     // 121: trellis.v1.Report
+	(*Importance)(nil),                 // 122: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 123: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 124: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 125: trellis.v1.DataSet
+	(*Worker)(nil),                     // 126: trellis.v1.Worker
+	(*Outcome)(nil),                    // 127: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 128: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 129: trellis.v1.Capacity
+	(*Reports)(nil),                    // 130: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 131: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 132: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 133: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 134: trellis.v1.Principal
+	(*Token)(nil),                      // 135: trellis.v1.Token
+	(Role)(0),                          // 136: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 137: google.protobuf.Timestamp
+	(*Event)(nil),                      // 138: trellis.v1.Event
+	(*Metrics)(nil),                    // 139: trellis.v1.Metrics
+	(*Series)(nil),                     // 140: trellis.v1.Series
+	(*GetCurvesRequest)(nil),           // 141: trellis.v1.GetCurvesRequest
+	(*GetPointsRequest)(nil),           // 142: trellis.v1.GetPointsRequest
+	(*GetHeatMapRequest)(nil),          // 143: trellis.v1.GetHeatMapRequest
+	(*GetHistoryRequest)(nil),          // 144: trellis.v1.GetHistoryRequest
+	(*GetDistributionRequest)(nil),     // 145: trellis.v1.GetDistributionRequest
+	(*GetCoverageRequest)(nil),         // 146: trellis.v1.GetCoverageRequest
+	(*GetTimeLineRequest)(nil),         // 147: trellis.v1.GetTimeLineRequest
+	(*GetCurvesResponse)(nil),          // 148: trellis.v1.GetCurvesResponse
+	(*GetPointsResponse)(nil),          // 149: trellis.v1.GetPointsResponse
+	(*GetHeatMapResponse)(nil),         // 150: trellis.v1.GetHeatMapResponse
+	(*GetHistoryResponse)(nil),         // 151: trellis.v1.GetHistoryResponse
+	(*GetDistributionResponse)(nil),    // 152: trellis.v1.GetDistributionResponse
+	(*GetCoverageResponse)(nil),        // 153: trellis.v1.GetCoverageResponse
+	(*GetTimeLineResponse)(nil),        // 154: trellis.v1.GetTimeLineResponse
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	97,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	98,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	99,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	99,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	99,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	99,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	100, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	101, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	93,  // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	99,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	99,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	99,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	102, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
-	94,  // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	103, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
-	104, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	105, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	105, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	104, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	104, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
-	104, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	95,  // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
-	99,  // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	99,  // 23: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	98,  // 24: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	106, // 25: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	107, // 26: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	108, // 27: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	101, // 28: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	100, // 29: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
-	101, // 30: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
-	101, // 31: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	101, // 32: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	99,  // 33: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	109, // 34: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	110, // 35: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	111, // 36: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	112, // 37: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	113, // 38: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	98,  // 39: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	114, // 40: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	111, // 41: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	100, // 42: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	115, // 43: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	116, // 44: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	117, // 45: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	50,  // 46: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	51,  // 47: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	53,  // 48: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	118, // 49: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	54,  // 50: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	55,  // 51: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	119, // 52: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	59,  // 53: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
-	49,  // 54: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
-	48,  // 55: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	120, // 56: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	52,  // 57: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	121, // 58: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	61,  // 59: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	62,  // 60: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	63,  // 61: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	64,  // 62: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	60,  // 63: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	58,  // 64: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	57,  // 65: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
-	56,  // 66: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	115, // 67: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	122, // 68: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	96,  // 69: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	123, // 70: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	124, // 71: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	125, // 72: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	126, // 73: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	127, // 74: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	128, // 75: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	126, // 76: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	126, // 77: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	126, // 78: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	129, // 79: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	130, // 80: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	102, // 81: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	105, // 82: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	131, // 83: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 84: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 85: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 86: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 87: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 88: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 89: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 90: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 91: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 92: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 93: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22,  // 94: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,   // 95: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24,  // 96: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26,  // 97: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
-	28,  // 98: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	38,  // 99: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	40,  // 100: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	30,  // 101: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	32,  // 102: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	34,  // 103: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	36,  // 104: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	132, // 105: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
-	133, // 106: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
-	134, // 107: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
-	135, // 108: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
-	136, // 109: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
-	137, // 110: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
-	138, // 111: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
-	42,  // 112: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	44,  // 113: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	46,  // 114: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	48,  // 115: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	65,  // 116: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	67,  // 117: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	69,  // 118: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	71,  // 119: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	73,  // 120: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	75,  // 121: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	77,  // 122: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	79,  // 123: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	81,  // 124: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	83,  // 125: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	85,  // 126: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	87,  // 127: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	89,  // 128: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	91,  // 129: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	3,   // 130: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 131: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 132: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 133: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 134: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 135: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 136: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 137: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 138: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 139: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23,  // 140: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,   // 141: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25,  // 142: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27,  // 143: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
-	29,  // 144: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	39,  // 145: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	41,  // 146: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	31,  // 147: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	33,  // 148: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	35,  // 149: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	37,  // 150: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	139, // 151: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
-	140, // 152: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
-	141, // 153: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
-	142, // 154: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
-	143, // 155: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
-	144, // 156: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
-	145, // 157: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
-	43,  // 158: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	45,  // 159: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	47,  // 160: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	56,  // 161: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	66,  // 162: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	68,  // 163: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	70,  // 164: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	72,  // 165: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	74,  // 166: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	76,  // 167: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	78,  // 168: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	80,  // 169: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	82,  // 170: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	84,  // 171: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	86,  // 172: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	88,  // 173: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	90,  // 174: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	92,  // 175: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	130, // [130:176] is the sub-list for method output_type
-	84,  // [84:130] is the sub-list for method input_type
-	84,  // [84:84] is the sub-list for extension type_name
-	84,  // [84:84] is the sub-list for extension extendee
-	0,   // [0:84] is the sub-list for field type_name
+	106, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	107, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	108, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	108, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	108, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	108, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	109, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	110, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	101, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
+	108, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	108, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	108, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	111, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
+	102, // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	112, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
+	113, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	114, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	114, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	113, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	113, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
+	113, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	103, // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
+	108, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	111, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
+	104, // 24: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
+	112, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
+	115, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
+	108, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	107, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	115, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	116, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	117, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	107, // 32: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
+	25,  // 33: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
+	29,  // 34: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
+	107, // 35: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
+	110, // 36: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	109, // 37: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
+	110, // 38: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
+	110, // 39: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	110, // 40: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	108, // 41: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	118, // 42: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	119, // 43: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	120, // 44: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	121, // 45: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	122, // 46: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	107, // 47: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	123, // 48: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	120, // 49: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	109, // 50: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	124, // 51: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	125, // 52: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	126, // 53: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	58,  // 54: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	59,  // 55: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	61,  // 56: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	127, // 57: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	62,  // 58: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	63,  // 59: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	128, // 60: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	67,  // 61: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
+	57,  // 62: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
+	56,  // 63: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
+	129, // 64: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	60,  // 65: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	130, // 66: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	69,  // 67: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	70,  // 68: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	71,  // 69: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	72,  // 70: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	68,  // 71: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	66,  // 72: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	65,  // 73: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
+	64,  // 74: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
+	124, // 75: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	131, // 76: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	105, // 77: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	132, // 78: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	133, // 79: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	134, // 80: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	135, // 81: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	136, // 82: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	137, // 83: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	135, // 84: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	135, // 85: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	135, // 86: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	138, // 87: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	139, // 88: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	111, // 89: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	114, // 90: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	111, // 91: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	140, // 92: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 93: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 94: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 95: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 96: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 97: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 98: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 99: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 100: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 101: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 102: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
+	22,  // 103: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	24,  // 104: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	26,  // 105: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
+	30,  // 106: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
+	0,   // 107: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	32,  // 108: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	34,  // 109: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
+	36,  // 110: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	46,  // 111: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	48,  // 112: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	38,  // 113: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	40,  // 114: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	42,  // 115: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	44,  // 116: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	141, // 117: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
+	142, // 118: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
+	143, // 119: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
+	144, // 120: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
+	145, // 121: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
+	146, // 122: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
+	147, // 123: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
+	50,  // 124: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	52,  // 125: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	54,  // 126: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	56,  // 127: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	73,  // 128: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	75,  // 129: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	77,  // 130: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	79,  // 131: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	81,  // 132: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	83,  // 133: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	85,  // 134: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	87,  // 135: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	89,  // 136: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	91,  // 137: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	93,  // 138: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	95,  // 139: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	97,  // 140: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	99,  // 141: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	3,   // 142: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 143: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 144: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 145: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 146: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 147: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 148: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 149: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 150: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 151: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
+	23,  // 152: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	25,  // 153: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	27,  // 154: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
+	31,  // 155: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
+	1,   // 156: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	33,  // 157: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	35,  // 158: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
+	37,  // 159: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	47,  // 160: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	49,  // 161: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	39,  // 162: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	41,  // 163: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	43,  // 164: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	45,  // 165: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	148, // 166: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
+	149, // 167: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
+	150, // 168: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
+	151, // 169: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
+	152, // 170: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
+	153, // 171: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
+	154, // 172: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
+	51,  // 173: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	53,  // 174: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	55,  // 175: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	64,  // 176: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	74,  // 177: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	76,  // 178: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	78,  // 179: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	80,  // 180: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	82,  // 181: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	84,  // 182: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	86,  // 183: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	88,  // 184: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	90,  // 185: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	92,  // 186: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	94,  // 187: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	96,  // 188: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	98,  // 189: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	100, // 190: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	142, // [142:191] is the sub-list for method output_type
+	93,  // [93:142] is the sub-list for method input_type
+	93,  // [93:93] is the sub-list for extension type_name
+	93,  // [93:93] is the sub-list for extension extendee
+	0,   // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -6116,7 +6657,7 @@ func file_trellis_v1_service_proto_init() {
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_worker_proto_init()
-	file_trellis_v1_service_proto_msgTypes[48].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[56].OneofWrappers = []any{
 		(*SessionRequest_Hello)(nil),
 		(*SessionRequest_Heartbeat)(nil),
 		(*SessionRequest_Reports)(nil),
@@ -6127,7 +6668,7 @@ func file_trellis_v1_service_proto_init() {
 		(*SessionRequest_Output)(nil),
 		(*SessionRequest_Batch)(nil),
 	}
-	file_trellis_v1_service_proto_msgTypes[56].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[64].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
 		(*SessionResponse_Assignment)(nil),
 		(*SessionResponse_Stop)(nil),
@@ -6142,7 +6683,7 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   97,
+			NumMessages:   106,
 			NumExtensions: 0,
 			NumServices:   8,
 		},

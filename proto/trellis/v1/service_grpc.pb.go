@@ -19,18 +19,21 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	StudyService_CreateStudy_FullMethodName = "/trellis.v1.StudyService/CreateStudy"
-	StudyService_GetStudy_FullMethodName    = "/trellis.v1.StudyService/GetStudy"
-	StudyService_ListStudies_FullMethodName = "/trellis.v1.StudyService/ListStudies"
-	StudyService_WatchStudy_FullMethodName  = "/trellis.v1.StudyService/WatchStudy"
-	StudyService_PauseStudy_FullMethodName  = "/trellis.v1.StudyService/PauseStudy"
-	StudyService_ResumeStudy_FullMethodName = "/trellis.v1.StudyService/ResumeStudy"
-	StudyService_CancelStudy_FullMethodName = "/trellis.v1.StudyService/CancelStudy"
-	StudyService_DeleteStudy_FullMethodName = "/trellis.v1.StudyService/DeleteStudy"
-	StudyService_ExtendStudy_FullMethodName = "/trellis.v1.StudyService/ExtendStudy"
-	StudyService_RetryStudy_FullMethodName  = "/trellis.v1.StudyService/RetryStudy"
-	StudyService_PlanStudy_FullMethodName   = "/trellis.v1.StudyService/PlanStudy"
-	StudyService_ListModels_FullMethodName  = "/trellis.v1.StudyService/ListModels"
+	StudyService_CreateStudy_FullMethodName   = "/trellis.v1.StudyService/CreateStudy"
+	StudyService_GetStudy_FullMethodName      = "/trellis.v1.StudyService/GetStudy"
+	StudyService_ListStudies_FullMethodName   = "/trellis.v1.StudyService/ListStudies"
+	StudyService_WatchStudy_FullMethodName    = "/trellis.v1.StudyService/WatchStudy"
+	StudyService_PauseStudy_FullMethodName    = "/trellis.v1.StudyService/PauseStudy"
+	StudyService_ResumeStudy_FullMethodName   = "/trellis.v1.StudyService/ResumeStudy"
+	StudyService_CancelStudy_FullMethodName   = "/trellis.v1.StudyService/CancelStudy"
+	StudyService_DeleteStudy_FullMethodName   = "/trellis.v1.StudyService/DeleteStudy"
+	StudyService_ExtendStudy_FullMethodName   = "/trellis.v1.StudyService/ExtendStudy"
+	StudyService_PlanExtension_FullMethodName = "/trellis.v1.StudyService/PlanExtension"
+	StudyService_RetryStudy_FullMethodName    = "/trellis.v1.StudyService/RetryStudy"
+	StudyService_PlanStudy_FullMethodName     = "/trellis.v1.StudyService/PlanStudy"
+	StudyService_ParseSpec_FullMethodName     = "/trellis.v1.StudyService/ParseSpec"
+	StudyService_FormatSpec_FullMethodName    = "/trellis.v1.StudyService/FormatSpec"
+	StudyService_ListModels_FullMethodName    = "/trellis.v1.StudyService/ListModels"
 )
 
 // StudyServiceClient is the client API for StudyService service.
@@ -56,11 +59,18 @@ type StudyServiceClient interface {
 	// Adds values to a study's axes. Existing results are kept, and nothing is trained twice. Fails with
 	// FAILED_PRECONDITION if the study was canceled, and with INVALID_ARGUMENT if nothing would be added.
 	ExtendStudy(ctx context.Context, in *ExtendStudyRequest, opts ...grpc.CallOption) (*ExtendStudyResponse, error)
+	// Says what an extension would add, without extending the study. It fails where ExtendStudy would.
+	PlanExtension(ctx context.Context, in *PlanExtensionRequest, opts ...grpc.CallOption) (*PlanExtensionResponse, error)
 	// Retries failed runs. Fails with FAILED_PRECONDITION if the study was canceled or nothing has failed.
 	RetryStudy(ctx context.Context, in *RetryStudyRequest, opts ...grpc.CallOption) (*RetryStudyResponse, error)
 	// Says what a study would cost, without creating it. It fails where CreateStudy would, except that the study's name
 	// may be taken.
 	PlanStudy(ctx context.Context, in *PlanStudyRequest, opts ...grpc.CallOption) (*PlanStudyResponse, error)
+	// Reads a spec as people write it, in YAML or JSON: the text of a spec file. What is wrong with it comes with its line and
+	// column: see TextProblems. A folder of program files can't be named: they are on the client's machine.
+	ParseSpec(ctx context.Context, in *ParseSpecRequest, opts ...grpc.CallOption) (*ParseSpecResponse, error)
+	// Writes a spec as people do: the text of a spec file, without what is the default. ParseSpec reads it.
+	FormatSpec(ctx context.Context, in *FormatSpecRequest, opts ...grpc.CallOption) (*FormatSpecResponse, error)
 	// Lists the models that can be trained.
 	ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error)
 }
@@ -172,6 +182,16 @@ func (c *studyServiceClient) ExtendStudy(ctx context.Context, in *ExtendStudyReq
 	return out, nil
 }
 
+func (c *studyServiceClient) PlanExtension(ctx context.Context, in *PlanExtensionRequest, opts ...grpc.CallOption) (*PlanExtensionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlanExtensionResponse)
+	err := c.cc.Invoke(ctx, StudyService_PlanExtension_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *studyServiceClient) RetryStudy(ctx context.Context, in *RetryStudyRequest, opts ...grpc.CallOption) (*RetryStudyResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RetryStudyResponse)
@@ -186,6 +206,26 @@ func (c *studyServiceClient) PlanStudy(ctx context.Context, in *PlanStudyRequest
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PlanStudyResponse)
 	err := c.cc.Invoke(ctx, StudyService_PlanStudy_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *studyServiceClient) ParseSpec(ctx context.Context, in *ParseSpecRequest, opts ...grpc.CallOption) (*ParseSpecResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ParseSpecResponse)
+	err := c.cc.Invoke(ctx, StudyService_ParseSpec_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *studyServiceClient) FormatSpec(ctx context.Context, in *FormatSpecRequest, opts ...grpc.CallOption) (*FormatSpecResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FormatSpecResponse)
+	err := c.cc.Invoke(ctx, StudyService_FormatSpec_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -225,11 +265,18 @@ type StudyServiceServer interface {
 	// Adds values to a study's axes. Existing results are kept, and nothing is trained twice. Fails with
 	// FAILED_PRECONDITION if the study was canceled, and with INVALID_ARGUMENT if nothing would be added.
 	ExtendStudy(context.Context, *ExtendStudyRequest) (*ExtendStudyResponse, error)
+	// Says what an extension would add, without extending the study. It fails where ExtendStudy would.
+	PlanExtension(context.Context, *PlanExtensionRequest) (*PlanExtensionResponse, error)
 	// Retries failed runs. Fails with FAILED_PRECONDITION if the study was canceled or nothing has failed.
 	RetryStudy(context.Context, *RetryStudyRequest) (*RetryStudyResponse, error)
 	// Says what a study would cost, without creating it. It fails where CreateStudy would, except that the study's name
 	// may be taken.
 	PlanStudy(context.Context, *PlanStudyRequest) (*PlanStudyResponse, error)
+	// Reads a spec as people write it, in YAML or JSON: the text of a spec file. What is wrong with it comes with its line and
+	// column: see TextProblems. A folder of program files can't be named: they are on the client's machine.
+	ParseSpec(context.Context, *ParseSpecRequest) (*ParseSpecResponse, error)
+	// Writes a spec as people do: the text of a spec file, without what is the default. ParseSpec reads it.
+	FormatSpec(context.Context, *FormatSpecRequest) (*FormatSpecResponse, error)
 	// Lists the models that can be trained.
 	ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error)
 	mustEmbedUnimplementedStudyServiceServer()
@@ -269,11 +316,20 @@ func (UnimplementedStudyServiceServer) DeleteStudy(context.Context, *DeleteStudy
 func (UnimplementedStudyServiceServer) ExtendStudy(context.Context, *ExtendStudyRequest) (*ExtendStudyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExtendStudy not implemented")
 }
+func (UnimplementedStudyServiceServer) PlanExtension(context.Context, *PlanExtensionRequest) (*PlanExtensionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlanExtension not implemented")
+}
 func (UnimplementedStudyServiceServer) RetryStudy(context.Context, *RetryStudyRequest) (*RetryStudyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RetryStudy not implemented")
 }
 func (UnimplementedStudyServiceServer) PlanStudy(context.Context, *PlanStudyRequest) (*PlanStudyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PlanStudy not implemented")
+}
+func (UnimplementedStudyServiceServer) ParseSpec(context.Context, *ParseSpecRequest) (*ParseSpecResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ParseSpec not implemented")
+}
+func (UnimplementedStudyServiceServer) FormatSpec(context.Context, *FormatSpecRequest) (*FormatSpecResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FormatSpec not implemented")
 }
 func (UnimplementedStudyServiceServer) ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListModels not implemented")
@@ -454,6 +510,24 @@ func _StudyService_ExtendStudy_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _StudyService_PlanExtension_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlanExtensionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StudyServiceServer).PlanExtension(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StudyService_PlanExtension_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StudyServiceServer).PlanExtension(ctx, req.(*PlanExtensionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _StudyService_RetryStudy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RetryStudyRequest)
 	if err := dec(in); err != nil {
@@ -486,6 +560,42 @@ func _StudyService_PlanStudy_Handler(srv interface{}, ctx context.Context, dec f
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(StudyServiceServer).PlanStudy(ctx, req.(*PlanStudyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _StudyService_ParseSpec_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ParseSpecRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StudyServiceServer).ParseSpec(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StudyService_ParseSpec_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StudyServiceServer).ParseSpec(ctx, req.(*ParseSpecRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _StudyService_FormatSpec_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FormatSpecRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StudyServiceServer).FormatSpec(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StudyService_FormatSpec_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StudyServiceServer).FormatSpec(ctx, req.(*FormatSpecRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -548,12 +658,24 @@ var StudyService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _StudyService_ExtendStudy_Handler,
 		},
 		{
+			MethodName: "PlanExtension",
+			Handler:    _StudyService_PlanExtension_Handler,
+		},
+		{
 			MethodName: "RetryStudy",
 			Handler:    _StudyService_RetryStudy_Handler,
 		},
 		{
 			MethodName: "PlanStudy",
 			Handler:    _StudyService_PlanStudy_Handler,
+		},
+		{
+			MethodName: "ParseSpec",
+			Handler:    _StudyService_ParseSpec_Handler,
+		},
+		{
+			MethodName: "FormatSpec",
+			Handler:    _StudyService_FormatSpec_Handler,
 		},
 		{
 			MethodName: "ListModels",
