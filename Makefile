@@ -1,5 +1,5 @@
-# The habits: make demo, page, test, browser, python, race, check, check-http, bench, bench-peers, bench-scale, bench-curves,
-# mutants, soak, generate, man, release.
+# The habits: make demo, page, test, browser, pictures, python, race, check, check-http, bench, bench-peers, bench-scale,
+# bench-curves, bench-page, mutants, soak, generate, man, release.
 
 SHELL := bash
 GO ?= go
@@ -12,8 +12,8 @@ PAGE_SOURCES := $(shell git ls-files $(PAGE)/src $(PAGE)/public '$(PAGE)/*.ts' '
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: all trellis page browser demo test python race check check-http bench bench-peers bench-scale bench-curves mutants soak \
-	generate man release clean
+.PHONY: all trellis page browser pictures demo test python race check check-http bench bench-peers bench-scale bench-curves \
+	bench-page mutants soak generate man release clean
 
 all: trellis
 
@@ -35,6 +35,10 @@ $(PAGE)/embedded/index.html: $(PAGE)/node_modules/.package-lock.json $(PAGE_SOUR
 browser: trellis
 	cd $(PAGE) && npm run --silent check
 	cd $(PAGE) && npm --silent test
+
+# docs/page: each view in light, in dark and on a telephone.
+pictures: trellis
+	cd $(PAGE) && node pictures.mjs ../../docs/page
 
 $(PAGE)/node_modules/.package-lock.json: $(PAGE)/package.json $(PAGE)/package-lock.json
 	cd $(PAGE) && npm ci --no-audit --no-fund
@@ -116,6 +120,10 @@ bench-curves: trellis
 	$(BUILD)/scale peers -into docs/scale.json -python $(PYTHON)
 	$(BUILD)/scale figure docs/scale.json docs/scale.svg
 	$(BUILD)/scale table docs/scale.json docs/scale.md
+
+# The page in Chromium on 1,000, 46,000 and 1,000,000 trials and 10,000 curves: how long views take, and their memory. Five minutes.
+bench-page: trellis
+	cd $(PAGE) && node measure.mjs
 
 # Plants known bugs one by one: the tests must catch each. Half an hour.
 mutants:
