@@ -19,6 +19,9 @@ var matchRule = regexp.MustCompile(`^this\.matches\('([^'\\]*)'\)$`)
 // number is the schema of numbers: JSON has none that are not finite.
 const number = "Number"
 
+// optional marks a member that is unset, and not zero or empty, if it is left out. Schemas have no word for that.
+const optional = "x-optional"
+
 // schemas are those of the messages and enums that calls use, by name.
 type schemas struct {
 	written map[protoreflect.FullName]bool
@@ -126,6 +129,9 @@ func (s *schemas) field(field protoreflect.FieldDescriptor) object {
 		}
 	default:
 		schema = s.value(field, rules)
+	}
+	if field.HasPresence() && field.Message() == nil {
+		schema = schema.with(optional, true)
 	}
 	return schema.with("description", strings.TrimSpace(strings.Join(description, " ")))
 }
