@@ -87,6 +87,11 @@ check: $(BUILD)/buf
 	$(GO) -C proto/generate run ./openapi ../../$(BUILD)/descriptors.binpb ../../$(BUILD)/generated/openapi.json
 	@cmp coordinator/web/openapi.json $(BUILD)/generated/openapi.json || \
 		{ echo "coordinator/web/openapi.json is not current: run make generate"; exit 1; }
+	$(PYTHON) python/generate.py $(BUILD)/generated/trellis
+	@for file in api.py _async_client.py; do \
+		cmp python/trellis/$$file $(BUILD)/generated/trellis/$$file || \
+			{ echo "python/trellis/$$file is not current: run make generate"; exit 1; }; \
+	done
 	$(GO) -C trainer/kernel/generate run . -out ../../../$(BUILD)/generated/kernels_amd64.s \
 		-stubs ../../../$(BUILD)/generated/stubs_amd64.go -pkg kernel
 	@for file in kernels_amd64.s stubs_amd64.go; do \
@@ -145,12 +150,13 @@ check-http: trellis
 soak:
 	$(GO) test -tags soak -timeout 6h ./...
 
-# Go code and the API's description from the .proto files, assembly from the kernels' generator.
+# Go code and the API's description from the .proto files, the Python client from that, assembly from the kernels' generator.
 generate: $(BUILD)/buf
 	$(GO) -C proto/generate run . ../../$(BUILD)/proto
 	$(BUILD)/buf generate
 	$(BUILD)/buf build --as-file-descriptor-set -o $(BUILD)/descriptors.binpb
 	$(GO) -C proto/generate run ./openapi ../../$(BUILD)/descriptors.binpb ../../coordinator/web/openapi.json
+	$(PYTHON) python/generate.py
 	$(GO) generate ./trainer/kernel
 
 # The manual's pages in .build/man, from the texts of the help: man .build/man/trellis.1.

@@ -1,4 +1,13 @@
-"""Train one run of a Trellis study in a Python program.
+"""Trellis in Python: train one run of a study in a program, or talk to a coordinator.
+
+A client submits studies, watches them and reads their results: see `Client` and, for asyncio, `AsyncClient`.
+
+    with trellis.Client("http://localhost:8080") as client:
+        study = client.submit("study.yaml")
+        client.wait(study)
+        frame = client.trials(study).to_pandas()
+
+A program trains one run of a study:
 
     import trellis
 
@@ -25,7 +34,7 @@ What is read of the run:
 - `stopping`: whether the program has been told to stop (SIGTERM) and ends after this epoch.
 - `run`: all of it, and the names of the study and the run: see `Run`.
 
-docs/programs.md of Trellis describes the protocol.
+docs/programs.md of Trellis describes the protocol, and docs/python.md the client.
 """
 
 from __future__ import annotations
@@ -37,16 +46,54 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from trellis._attempt import Attempt
-from trellis._errors import Error
+from trellis._errors import (
+    APIError,
+    AuthenticationError,
+    Error,
+    ExistsError,
+    FieldProblem,
+    InvalidError,
+    NotFoundError,
+    PermissionDeniedError,
+    StateError,
+    UnavailableError,
+)
 from trellis._parameters import Parameters
 from trellis._run import EXIT_AGAIN, Objective, Run
 
+if TYPE_CHECKING:
+    from trellis import api
+    from trellis._actions import Best, Update
+    from trellis._async_client import AsyncClient
+    from trellis._client import Client
+    from trellis._iterate import AsyncListing, AsyncStream, AsyncTrials, Listing, Stream, Trials
+
 __all__ = [
     "EXIT_AGAIN",
+    "APIError",
+    "AsyncClient",
+    "AsyncListing",
+    "AsyncStream",
+    "AsyncTrials",
+    "AuthenticationError",
+    "Best",
+    "Client",
     "Error",
+    "ExistsError",
+    "FieldProblem",
+    "InvalidError",
+    "Listing",
+    "NotFoundError",
     "Objective",
     "Parameters",
+    "PermissionDeniedError",
     "Run",
+    "StateError",
+    "Stream",
+    "Trials",
+    "UnavailableError",
+    "Update",
+    "api",
     "checkpoint",
     "defaults",
     "epochs",
@@ -136,8 +183,21 @@ def checkpoint(*, epoch: int | None = None) -> Path:
 
 
 if not TYPE_CHECKING:
+    # Programs should start fast, and need no client.
+    _LATER = {
+        "api": "api",
+        "AsyncClient": "_async_client",
+        "Client": "_client",
+        **dict.fromkeys(("Best", "Update"), "_actions"),
+        **dict.fromkeys(("AsyncListing", "AsyncStream", "AsyncTrials", "Listing", "Stream", "Trials"), "_iterate"),
+    }
 
     def __getattr__(name: str) -> object:
+        if name in _LATER:
+            import importlib
+
+            module = importlib.import_module(f"trellis.{_LATER[name]}")
+            return module if name == "api" else getattr(module, name)
         if name in ("parameters", "seed", "max_epochs", "resume_folder", "stopping", "run"):
             return getattr(_current(), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,6 +22,7 @@ class Reports(Protocol):
 
     def folder(self, epoch: int) -> Path:
         """Make an empty folder for a checkpoint."""
+        ...
 
     def write(self, epoch: int, metrics: Mapping[str, float], checkpoint: Path | None) -> None:
         """Write one report, at once."""

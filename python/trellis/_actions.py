@@ -1,0 +1,282 @@
+"""What takes more than one call."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trellis import _folder, _spec, api
+from trellis._errors import Error, ExistsError, InvalidError, NotFoundError, StateError, UnavailableError
+from trellis._transport import Answer, Cancel, Patience, Request, Transport, path
+
+# A coordinator may have to download a data set before it answers, in seconds.
+CREATE_TIMEOUT = 600.0
+# How long to wait for the next attempt of a run, in seconds.
+NEXT_ATTEMPT = 0.5
+RUN_ENDED = ("RUN_STATE_SUCCEEDED", "RUN_STATE_FAILED", "RUN_STATE_CANCELED", "RUN_STATE_PRUNED")
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial of a study, and how certain that is."""
+
+    # With its losses. If verdict.best is None, there is no best, and this is the first of the trials with results.
+    trial: api.Trial
+    # The next in rank that differs in more than max_epochs.
+    runner_up: api.Trial | None
+    verdict: api.Verdict
+    study: api.Study
+
+
+@dataclass(frozen=True)
+class Update:
+    """What has changed of a study."""
+
+    study: api.Study
+    # None before the first trial has succeeded.
+    best: api.Trial | None
+    # The runs that have changed.
+    runs: Sequence[api.Run]
+    # What their models report besides losses after the last epoch, by run.
+    metrics: Mapping[str, api.Metrics]
+    # Where a later watch can go on.
+    index: int
+
+
+def best(transport: Transport, cancel: Cancel, study: str, confidence: float | None) -> Best:
+    request = Request("GET", path("studies", study, "best"), {"confidence": confidence}, repeatable=True)
+    answer = api.GetBestTrialResponse.from_json(transport.call(request, cancel))
+    return Best(
+        answer.trial or api.Trial(), answer.runner_up, answer.verdict or api.Verdict(), answer.study or api.Study()
+    )
+
+
+def watch(study: str, since_index: int) -> Callable[[Transport, Cancel], Iterator[Update]]:
+    def updates(transport: Transport, cancel: Cancel) -> Iterator[Update]:
+        request = Request("GET", path("studies", study, verb="watch"), {"since_index": since_index or None})
+        for event in transport.events(request, cancel):
+            one = api.WatchStudyResponse.from_json(event)
+            yield Update(one.study or api.Study(), one.best, one.runs, one.metrics, one.index)
+
+    return updates
+
+
+def wait(transport: Transport, cancel: Cancel, study: str) -> api.Study:
+    get = Request("GET", path("studies", study), repeatable=True)
+    last = api.Study.from_json(transport.call(get, cancel).get("study", {}))
+    transport.begin(cancel)
+    try:
+        # Runs that have not changed since are left out.
+        for update in watch(study, last.modify_index)(transport, cancel):
+            last = update.study
+    finally:
+        transport.end(cancel)
+    return last
+
+
+def _parse(transport: Transport, cancel: Cancel, spec: _spec.Spec, query: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return what the coordinator reads in a spec, and the spec's name."""
+    if isinstance(spec, Mapping):
+        spec = _folder.with_files(spec, lambda packed: _upload(transport, cancel, packed))
+    text = _spec.read(spec)
+    request = Request("POST", path("specs", verb="parse"), body={"text": text.text, **query}, repeatable=True)
+    try:
+        return transport.call(request._replace(timeout=CREATE_TIMEOUT), cancel), text.name
+    except InvalidError as error:
+        raise _spec.named(error, text.name) from None
+
+
+def plan(transport: Transport, cancel: Cancel, spec: _spec.Spec, fresh: bool) -> api.PlanStudyResponse:
+    answer, _ = _parse(transport, cancel, spec, {"plan": True, "fresh": fresh})
+    return api.PlanStudyResponse.from_json(answer.get("plan", {}))
+
+
+def submit(transport: Transport, cancel: Cancel, spec: _spec.Spec, fresh: bool) -> api.Study:
+    answer, name = _parse(transport, cancel, spec, {})
+    parsed = answer.get("spec", {})
+    create = Request("POST", path("studies"), body={"spec": parsed, "fresh": fresh}, timeout=CREATE_TIMEOUT)
+    patience = Patience(transport.wait, cancel)
+    first = True
+    while True:
+        try:
+            return api.Study.from_json(transport.call(create, cancel).get("study", {}))
+        except UnavailableError as error:
+            # The study may be there or not.
+            if not patience.again(error.retry_after):
+                raise
+        except ExistsError:
+            if first:
+                raise
+            get = Request("GET", path("studies", parsed.get("name", "")), repeatable=True)
+            there = transport.call(get, cancel).get("study", {})
+            if bool(there.get("fresh")) != fresh or not _includes(there.get("spec", {}), parsed):
+                raise
+            return api.Study.from_json(there)
+        except InvalidError as error:
+            raise _spec.named(error, name) from None
+        first = False
+
+
+def _includes(whole: Any, part: Any) -> bool:
+    """Return whether a study's spec is the one that was submitted: it also has defaults."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(_includes(whole.get(name), value) for name, value in part.items())
+    if isinstance(part, list):
+        return isinstance(whole, list) and len(whole) == len(part) and all(map(_includes, whole, part))
+    return bool(whole == part)
+
+
+def _upload(transport: Transport, cancel: Cancel, packed: bytes) -> str:
+    digest = hashlib.sha256(packed).hexdigest()
+    has = Request("GET", path("artifacts", digest, verb="has"), repeatable=True)
+    if not transport.call(has, cancel).get("found"):
+        # The same file is the same artifact.
+        transport.call(Request("POST", path("artifacts"), body=packed, repeatable=True, timeout=CREATE_TIMEOUT), cancel)
+    return digest
+
+
+def run_of(transport: Transport, cancel: Cancel, study: str, trial: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a trial, and its run with its configuration, as in JSON."""
+    found = transport.call(Request("GET", path("studies", study, "trials", trial), repeatable=True), cancel)
+    its = found.get("trial", {})
+    return its, transport.call(
+        Request("GET", path("studies", study, "runs", its.get("run", "")), repeatable=True), cancel
+    )
+
+
+def checkpoints(transport: Transport, cancel: Cancel, study: str, trial: int) -> Sequence[api.Checkpoint]:
+    _, answer = run_of(transport, cancel, study, trial)
+    return api.Run.from_json(answer.get("run", {})).checkpoints
+
+
+def checkpoint(
+    transport: Transport, cancel: Cancel, study: str, trial: int, folder: str | os.PathLike[str] | None, last: bool
+) -> Path:
+    its, answer = run_of(transport, cancel, study, trial)
+    kept = api.Run.from_json(answer.get("run", {})).checkpoints
+    if last and not kept:
+        raise StateError(f"the run of trial {trial} has saved no checkpoint", code="FAILED_PRECONDITION")
+    saved = kept[-1] if last else _best_checkpoint(api.Trial.from_json(its), kept)
+    to = Path(folder) if folder is not None else Path(f"{study}-trial-{trial}")
+    to.mkdir(parents=True, exist_ok=True)
+    if any(to.iterdir()):
+        raise Error(f"the folder {to} is not empty: choose another")
+    if not saved.program:
+        _download(transport, cancel, saved.sha256, to / f"epoch-{saved.epoch}.checkpoint")
+        return to
+    with tempfile.TemporaryDirectory(prefix="trellis-checkpoint-") as temporary:
+        packed = Path(temporary) / "checkpoint.tar.zst"
+        _folder.check_unpacking()
+        _download(transport, cancel, saved.sha256, packed)
+        _folder.unpack(packed, to)
+    return to
+
+
+def _best_checkpoint(trial: api.Trial, kept: Sequence[api.Checkpoint]) -> api.Checkpoint:
+    """Return the checkpoint with the weights of a trial's best epoch."""
+    if trial.best_epoch == 0:
+        raise StateError(f"trial {trial.index} has no weights: it is {trial.state}", code="FAILED_PRECONDITION")
+    its = [one for one in kept if one.best_epoch == trial.best_epoch]
+    if not its:
+        raise NotFoundError(
+            f"the weights of trial {trial.index}, those of epoch {trial.best_epoch}, are not kept: "
+            f"trellis checkpoint get {trial.study} {trial.index} says why",
+            code="NOT_FOUND",
+        )
+    # The one at the trial's end is kept as long as the run.
+    return next((one for one in its if one.epoch == trial.epochs), its[-1])
+
+
+def _download(transport: Transport, cancel: Cancel, digest: str, to: Path) -> None:
+    def read(answer: Answer) -> str:
+        hashed = hashlib.sha256()
+        with to.open("wb") as file:
+            for piece in answer.pieces():
+                hashed.update(piece)
+                file.write(piece)
+        return hashed.hexdigest()
+
+    request = Request("GET", path("artifacts", digest), repeatable=True)
+    found = transport.fetch(
+        request, read, cancel, {"Accept": "application/octet-stream", "Accept-Encoding": "identity"}
+    )
+    if found != digest:
+        raise Error(f"the checkpoint {digest} is damaged: what has arrived has the digest {found}")
+
+
+def logs(study: str, trial: int, attempt: int | None, follow: bool) -> Callable[[Transport, Cancel], Iterator[str]]:
+    def lines(transport: Transport, cancel: Cancel) -> Iterator[str]:
+        _, answer = run_of(transport, cancel, study, trial)
+        config = answer.get("config", {})
+        if "program" not in config:
+            raise StateError(
+                f"trial {trial} has no output: its study trains the model {config.get('model', '')}, and only programs "
+                "have output",
+                code="FAILED_PRECONDITION",
+            )
+        run = answer.get("run", {})
+        seen = 0
+        while True:
+            shown = _Shown(seen)
+            request = Request(
+                "GET",
+                path("studies", study, "runs", run.get("id", ""), "output"),
+                {"attempt": attempt or None, "follow": follow or None},
+            )
+            try:
+                yield from shown.lines(transport.events(request, cancel))
+            except (NotFoundError, UnavailableError):
+                # The next attempt may have no output yet, and the worker of the last may be lost.
+                if not follow:
+                    raise
+            seen = max(seen, shown.attempt)
+            if not follow or attempt or run.get("state") in RUN_ENDED:
+                return
+            cancel.pause(NEXT_ATTEMPT)
+            _, answer = run_of(transport, cancel, study, trial)
+            run = answer.get("run", {})
+
+    return lines
+
+
+class _Shown:
+    """The output of an attempt, unless it has been shown."""
+
+    def __init__(self, seen: int) -> None:
+        self._seen = seen
+        self.attempt = 0
+
+    def lines(self, events: Iterator[Any]) -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        rest = ""
+        for event in events:
+            self.attempt = int(event.get("attempt", 0))
+            if self.attempt == self._seen:
+                return
+            if omitted := int(event.get("omitted", 0)):
+                yield from filter(None, [rest])
+                rest = ""
+                yield f"[{omitted} bytes left out]"
+            rest += decoder.decode(base64.b64decode(event.get("data", "")))
+            *whole, rest = rest.split("\n")
+            yield from whole
+        rest += decoder.decode(b"", True)
+        if rest:
+            yield rest
+
+
+def delete(transport: Transport, cancel: Cancel, study: str) -> None:
+    transport.call(Request("DELETE", path("studies", study)), cancel)
+
+
+def models(transport: Transport, cancel: Cancel) -> Sequence[api.Model]:
+    return api.ListModelsResponse.from_json(
+        transport.call(Request("GET", path("models"), repeatable=True), cancel)
+    ).models
