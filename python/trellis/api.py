@@ -59,6 +59,7 @@ __all__ = [
     "ForecastAlternative",
     "ForecastBasis",
     "ForecastBasisProbe",
+    "FormatSpecResponse",
     "GetBestTrialResponse",
     "GetClusterResponse",
     "GetCoverageResponse",
@@ -113,7 +114,9 @@ __all__ = [
     "OutcomeSuccess",
     "Output",
     "Parameters",
+    "ParseSpecResponse",
     "PauseStudyResponse",
+    "PlanExtensionResponse",
     "PlanStudyResponse",
     "PointState",
     "Pretrained",
@@ -1007,6 +1010,12 @@ class ForecastBasisProbe(Message):
     validation_images: int = 0
 
 
+class FormatSpecResponse(Message):
+    """FormatSpecResponse is what a call returns."""
+
+    text: str = ""
+
+
 class GetBestTrialResponse(Message):
     """GetBestTrialResponse is what a call returns."""
 
@@ -1519,6 +1528,10 @@ class ListTrialsResponse(Message):
     # Trials that match the filter, on all pages.
     total: int = 0
 
+    # The runs of these trials, each once, in the order of their first trial here. Filled only if the request asks for
+    # them.
+    runs: Sequence[Run] = ()
+
 
 class ListWorkersResponse(Message):
     """ListWorkersResponse is what a call returns."""
@@ -1747,10 +1760,38 @@ class Output(Message):
     head: int = 0
 
 
+class ParseSpecResponse(Message):
+    """ParseSpecResponse is what a call returns."""
+
+    # For CreateStudy. Defaults are not filled in.
+    spec: StudySpec | None = None
+
+    # Unset unless it was asked for.
+    plan: PlanStudyResponse | None = None
+
+
 class PauseStudyResponse(Message):
     """PauseStudyResponse is what a call returns."""
 
     study: Study | None = None
+
+
+class PlanExtensionResponse(Message):
+    """PlanExtensionResponse is what a call returns."""
+
+    # How many trials would be added.
+    trials: int = 0
+
+    # How many runs would be new, and how many of the study's would go on to more epochs.
+    runs: int = 0
+
+    runs_lengthened: int = 0
+
+    # How many epochs these would train at most. Runs that ended by early stopping train none.
+    epochs: int = 0
+
+    # How much of that would be trained, and how long it would take.
+    forecast: Forecast | None = None
 
 
 class PlanStudyResponse(Message):

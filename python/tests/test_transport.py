@@ -1,0 +1,310 @@
+"""Calls over HTTP: what is repeated and what is not, errors, streams that go on, connections that are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tempfile
+import threading
+import time
+import unittest
+from typing import Any
+from unittest import mock
+
+import fake
+
+import trellis
+from trellis import _transport
+from trellis._credentials import Credentials
+
+STUDY = {"study": {"name": "s", "state": "STUDY_STATE_RUNNING"}}
+
+
+class Case(unittest.TestCase):
+    def setUp(self) -> None:
+        names = [name for name in os.environ if name.startswith("TRELLIS_")]
+        patched = mock.patch.dict(os.environ)
+        patched.start()
+        self.addCleanup(patched.stop)
+        for name in names:
+            del os.environ[name]
+        pauses = mock.patch.object(_transport, "PAUSES", (0.01, 0.02))
+        pauses.start()
+        self.addCleanup(pauses.stop)
+
+    def client(self, server: fake.Server, wait: float = 5, timeout: float = 5) -> trellis.Client:
+        client = trellis.Client(server.address, wait=wait, timeout=timeout)
+        self.addCleanup(client.close)
+        return client
+
+
+class Calls(Case):
+    def test_repeats_what_is_safe(self) -> None:
+        busy = fake.problem(503, "UNAVAILABLE", "no leader", Retry_After="0")
+        server = fake.serve(self, fake.drop, busy, fake.zipped(STUDY))
+        self.assertEqual(self.client(server).study("s").state, "running")
+        self.assertEqual([line for line, _, _ in server.requests], ["GET /api/v1/studies/s"] * 3)
+
+    def test_repeats_pause_but_not_cancel(self) -> None:
+        server = fake.serve(self, fake.drop, fake.ok(STUDY), fake.drop)
+        client = self.client(server)
+        client.pause("s")
+        with self.assertRaisesRegex(trellis.UnavailableError, "lost before the answer"):
+            client.cancel("s")
+        self.assertEqual(len(server.requests), 3)
+
+    def test_repeats_what_was_refused_before_it_began(self) -> None:
+        busy = fake.problem(429, "RESOURCE_EXHAUSTED", "too many calls", Retry_After="0")
+        server = fake.serve(self, busy, fake.ok(STUDY))
+        self.client(server).cancel("s")
+        self.assertEqual(len(server.requests), 2)
+
+    def test_comes_back_when_it_is_told_to(self) -> None:
+        busy = fake.problem(503, "UNAVAILABLE", "no leader", Retry_After="1")
+        server = fake.serve(self, busy, fake.ok(STUDY))
+        begun = time.monotonic()
+        self.client(server).study("s")
+        self.assertGreaterEqual(time.monotonic() - begun, 1)
+
+    def test_gives_up(self) -> None:
+        server = fake.serve(self, fake.problem(503, "UNAVAILABLE", "no leader", Retry_After="0"))
+        with self.assertRaisesRegex(trellis.UnavailableError, "^no leader$") as raised:
+            self.client(server, wait=0.2).study("s")
+        self.assertEqual((raised.exception.status, raised.exception.code), (503, "UNAVAILABLE"))
+        self.assertGreater(len(server.requests), 3)
+
+    def test_nobody_answers(self) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+        client = trellis.Client(f"127.0.0.1:{port}", wait=0.1)
+        with (
+            client,
+            self.assertRaisesRegex(trellis.UnavailableError, "no coordinator answers at .*: connection refused"),
+        ):
+            client.cancel("s")
+
+    def test_does_not_wait_forever(self) -> None:
+        hold = threading.Event()
+        self.addCleanup(hold.set)
+        server = fake.serve(self, fake.dropping(hold))
+        with self.assertRaisesRegex(trellis.UnavailableError, "has not answered in time"):
+            self.client(server, wait=0, timeout=0.1).study("s")
+
+    def test_errors_are_the_coordinators(self) -> None:
+        errors = [{"field": "text", "detail": "unknown key", "line": 3, "column": 5}, {"detail": "more"}]
+        server = fake.serve(self, fake.problem(400, "INVALID_ARGUMENT", "spec:3:5: unknown key", errors))
+        client = self.client(server)
+        with self.assertRaisesRegex(trellis.InvalidError, "^spec:3:5: unknown key$") as raised:
+            client.submit("name: s\nmodel: x\n")
+        self.assertEqual(raised.exception.problems[0], trellis.FieldProblem("text", "unknown key", 3, 5))
+        self.assertEqual(raised.exception.problems[1].line, 0)
+        for code, kind in (
+            ("NOT_FOUND", trellis.NotFoundError),
+            ("ALREADY_EXISTS", trellis.ExistsError),
+            ("FAILED_PRECONDITION", trellis.StateError),
+            ("UNAUTHENTICATED", trellis.AuthenticationError),
+            ("PERMISSION_DENIED", trellis.PermissionDeniedError),
+        ):
+            server.answers = [fake.problem(400, code, "no")]
+            with self.assertRaises(kind):
+                client.study("s")
+
+    def test_what_is_no_coordinator(self) -> None:
+        server = fake.serve(self, lambda handler: handler.send(404, b"<html>nothing here</html>", "text/html"))
+        client = self.client(server)
+        with self.assertRaisesRegex(trellis.APIError, "status 404: <html>nothing here"):
+            client.study("s")
+        server.answers = [lambda handler: handler.send(200, b"hello", "text/html")]
+        with self.assertRaisesRegex(trellis.Error, "without JSON: the address must be the one of .* --http"):
+            client.study("s")
+
+    def test_submits_again_and_finds_its_study(self) -> None:
+        parsed = {"spec": {"name": "s", "model": "synthetic", "grid": [{"axes": {"a": {"integers": ["1"]}}}]}}
+        exists = fake.problem(409, "ALREADY_EXISTS", "study s exists")
+        there: Any = {"study": {"name": "s", "spec": {**parsed["spec"], "batch_size": 256}, "create_index": "7"}}
+        server = fake.serve(self, fake.ok(parsed), fake.drop, exists, fake.ok(there))
+        self.assertEqual(self.client(server).submit("name: s\n").create_index, 7)
+        # Another's study of that name is not this one.
+        there["study"]["spec"]["grid"] = []
+        server.answers = [fake.ok(parsed), fake.drop, exists, fake.ok(there)]
+        with self.assertRaises(trellis.ExistsError):
+            self.client(server).submit("name: s\n")
+        # Nor is one that was there before.
+        server.answers = [fake.ok(parsed), exists]
+        with self.assertRaises(trellis.ExistsError):
+            self.client(server).submit("name: s\n")
+
+    def test_connections_are_kept(self) -> None:
+        ports: list[int] = []
+
+        def answer(handler: fake.Handler) -> None:
+            ports.append(handler.client_address[1])
+            fake.ok(STUDY)(handler)
+
+        server = fake.serve(self, answer)
+        client = self.client(server)
+        for _ in range(3):
+            client.study("s")
+        self.assertEqual(len(set(ports)), 1)
+
+    def test_a_kept_connection_that_has_ended_is_not_used(self) -> None:
+        def once(handler: fake.Handler) -> None:
+            fake.ok(STUDY)(handler)
+            handler.close_connection = True
+
+        server = fake.serve(self, once)
+        client = self.client(server, wait=0)
+        client.study("s")
+        time.sleep(0.1)
+        # It changes something, and so would not be repeated.
+        client.cancel("s")
+        self.assertEqual(len(server.requests), 2)
+
+    def test_pages(self) -> None:
+        one = fake.ok({"studies": [{"name": "a"}, {"name": "b"}], "next_page_token": "t 1"})
+        server = fake.serve(self, one, fake.ok({"studies": [{"name": "c"}]}))
+        self.assertEqual([study.name for study in self.client(server).studies()], ["a", "b", "c"])
+        self.assertEqual(server.requests[1][0], "GET /api/v1/studies?page_size=1000&page_token=t+1")
+
+    def test_names_are_quoted(self) -> None:
+        server = fake.serve(self, fake.ok(STUDY))
+        self.client(server).study("a/b?c")
+        self.assertEqual(server.requests[0][0], "GET /api/v1/studies/a%2Fb%3Fc")
+
+
+class Streams(Case):
+    def test_goes_on_where_it_was(self) -> None:
+        first = 'retry: 1000\n\nid: 5\ndata: {"index":"5","study":{"name":"s"}}\n\n:\n\nid: 6\ndata: {"index"'
+        second = 'id: 6\ndata: {"index":"6"}\n\nevent: problem\ndata: {"code":"UNAVAILABLE","detail":"stopping"}\n\n'
+        server = fake.serve(
+            self, fake.events(first), fake.drop, fake.events(second), fake.events("event: end\ndata: {}\n\n")
+        )
+        self.assertEqual([update.index for update in self.client(server).watch("s")], [5, 6])
+        resumed = [headers.get("Last-Event-ID") for _, headers, _ in server.requests]
+        self.assertEqual(resumed, [None, "5", "5", "6"])
+
+    def test_a_problem_ends_it(self) -> None:
+        gone = 'event: problem\ndata: {"code":"NOT_FOUND","detail":"study s was deleted"}\n\n'
+        server = fake.serve(self, fake.events(gone))
+        with self.assertRaisesRegex(trellis.NotFoundError, "was deleted"):
+            list(self.client(server).watch("s"))
+
+    def test_pieces_of_a_character(self) -> None:
+        data = 'data: {"error": "größer"}\n\nevent: end\ndata: {}\n\n'.encode()
+        split = [data[at : at + 1] for at in range(len(data))]
+        self.assertEqual([event.name for event in _transport.parse_events(iter(split))], ["", "end"])
+
+    def test_another_thread_ends_it(self) -> None:
+        hold = threading.Event()
+        self.addCleanup(hold.set)
+        server = fake.serve(self, fake.events('id: 1\ndata: {"index":"1"}\n\n', then=hold.wait))
+        updates = self.client(server).watch("s")
+        self.assertEqual(next(updates).index, 1)
+        threading.Timer(0.1, updates.close).start()
+        self.assertEqual(list(updates), [])
+
+    def test_closing_the_client_ends_it(self) -> None:
+        hold = threading.Event()
+        self.addCleanup(hold.set)
+        server = fake.serve(self, fake.events('id: 1\ndata: {"index":"1"}\n\n', then=hold.wait))
+        client = self.client(server)
+        updates = client.watch("s")
+        next(updates)
+        threading.Timer(0.1, client.close).start()
+        self.assertEqual(list(updates), [])
+        with self.assertRaisesRegex(trellis.Error, "the client is closed"):
+            client.study("s")
+
+
+class Asyncio(Case):
+    def test_calls_and_streams(self) -> None:
+        stream = fake.events('id: 1\ndata: {"index":"1"}\n\nevent: end\ndata: {}\n\n')
+        server = fake.serve(self, fake.ok(STUDY), fake.ok(STUDY), stream)
+
+        async def main() -> None:
+            async with trellis.AsyncClient(server.address) as client:
+                states = await asyncio.gather(client.study("s"), client.study("s"))
+                self.assertEqual([study.state for study in states], ["running"] * 2)
+                self.assertEqual([update.index async for update in client.watch("s")], [1])
+
+        asyncio.run(main())
+
+    def test_a_task_that_is_canceled_ends_its_call(self) -> None:
+        hold = threading.Event()
+        self.addCleanup(hold.set)
+        server = fake.serve(self, fake.dropping(hold))
+
+        async def main() -> None:
+            async with trellis.AsyncClient(server.address) as client:
+                for wait in (client.study("s"), client.watch("s").__anext__()):
+                    with self.assertRaises(asyncio.TimeoutError):
+                        await asyncio.wait_for(wait, 0.1)
+
+        asyncio.run(main())
+        until = time.monotonic() + 10
+        while any(thread.name == "trellis-client" for thread in threading.enumerate()):
+            self.assertLess(time.monotonic(), until, "a thread is left")
+            time.sleep(0.01)
+
+
+class Addresses(Case):
+    def locate(self, address: str, **given: object) -> str:
+        every = dict.fromkeys(("token", "token_file", "authority", "certificate", "key", "insecure"))
+        credentials = Credentials(os.environ, **{**every, **given})  # type: ignore[arg-type]
+        return str(credentials.locate(address))
+
+    def test_encryption_is_for_other_machines(self) -> None:
+        for address, want in (
+            ("localhost:8080", "http://localhost:8080"),
+            (":8080", "http://127.0.0.1:8080"),
+            ("[::1]:8080", "http://[::1]:8080"),
+            ("host:8080", "https://host:8080"),
+            ("http://host:8080", "http://host:8080"),
+            ("https://host/trellis/", "https://host:443/trellis"),
+        ):
+            self.assertEqual(self.locate(address), want)
+        self.assertEqual(self.locate("host:8080", insecure=True), "http://host:8080")
+        os.environ["TRELLIS_INSECURE"] = "true"
+        self.assertEqual(self.locate("host:8080"), "http://host:8080")
+
+    def test_a_token_is_not_sent_in_the_clear(self) -> None:
+        with self.assertRaisesRegex(trellis.Error, "not sent to http://host:8080 without encryption"):
+            self.locate("http://host:8080", token="trellis_1")
+        self.assertEqual(self.locate("http://localhost:8080", token="trellis_1"), "http://localhost:8080")
+
+    def test_wrong_addresses(self) -> None:
+        for address in ("", "host", "ftp://host:1", "host:99999", "http://"):
+            with self.assertRaisesRegex(trellis.Error, "address"):
+                trellis.Client(address)
+
+    def test_the_token_is_read_for_each_call(self) -> None:
+        server = fake.serve(self, fake.ok(STUDY))
+        path = self.token_file("trellis_first\n")
+        os.environ["TRELLIS_TOKEN_FILE"] = path
+        client = self.client(server)
+        client.study("s")
+        with open(path, "w") as file:
+            file.write("trellis_second")
+        client.study("s")
+        sent = [headers["Authorization"] for _, headers, _ in server.requests]
+        self.assertEqual(sent, ["Bearer trellis_first", "Bearer trellis_second"])
+        os.environ["TRELLIS_TOKEN"] = "trellis_third"
+        self.client(server).study("s")
+        self.assertEqual(server.requests[-1][1]["Authorization"], "Bearer trellis_third")
+        with trellis.Client(server.address, token="trellis_given") as given:
+            given.study("s")
+        self.assertEqual(server.requests[-1][1]["Authorization"], "Bearer trellis_given")
+        with open(path, "w") as file:
+            file.write("two lines\n")
+        with self.assertRaisesRegex(trellis.Error, "is no token"):
+            trellis.Client(server.address, token_file=path)
+
+    def token_file(self, text: str) -> str:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = os.path.join(folder.name, "token")
+        with open(path, "w") as file:
+            file.write(text)
+        return path
