@@ -13,9 +13,9 @@ import (
 
 const about = "Searches grids of hyperparameters. 64-bit integers are strings, as in all JSON of Protocol Buffers, " +
 	"because JavaScript's numbers are too small for them. Members that are 0, false, empty or unset are left out of " +
-	"responses: if it has x-optional, a missing one is unset, and not 0. A request with a member or parameter that is " +
-	"not described here is refused. Responses to GET have an entity tag: send it as If-None-Match to " +
-	"be told with 304 that nothing has changed."
+	"responses: if it has x-optional, a missing one is unset, and not 0. A request with a member or parameter that " +
+	"is not described here is refused. Responses to GET have an entity tag: send it as If-None-Match to be told " +
+	"with 304 that nothing has changed."
 
 const wholeBody = "*"
 
