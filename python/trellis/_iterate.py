@@ -77,7 +77,8 @@ class Trials(Listing[Trial]):
 def to_pandas(table: Mapping[str, list[Any]]) -> pandas.DataFrame:
     import pandas
 
-    return pandas.DataFrame(table)
+    frame: pandas.DataFrame = pandas.DataFrame(table)
+    return frame
 
 
 def to_polars(table: Mapping[str, list[Any]]) -> polars.DataFrame:
