@@ -40,7 +40,7 @@ var rooms = map[string][]string{
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
 	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/exit command/search command/studies trainer worker/supervisor",
-	"command/answer":                       "command/cli command/client command/describe command/exit command/output command/spec proto/trellis/v1 results/grid results/lattice results/lifecycle results/pruning results/trajectory trainer worker",
+	"command/answer":                       "command/cli command/client command/describe command/exit command/onnx command/output command/spec proto/trellis/v1 results/grid results/lattice results/lifecycle results/pruning results/trajectory trainer worker",
 	"command/certificates":                 "command/cli command/exit coordinator/access proto/trellis/v1",
 	"command/chaos":                        "",
 	"command/cli":                          "command/client command/configuration command/exit command/output coordinator/access proto/trellis/v1 results/spelling",
@@ -55,6 +55,7 @@ var mayImport = map[string]string{
 	"command/manual":                       "command",
 	"command/mutants":                      "",
 	"command/node":                         "command/cli command/client command/exit command/output command/source command/spec coordinator coordinator/access coordinator/replication proto/trellis/v1 results/page trainer trainer/dataset worker worker/scratch",
+	"command/onnx":                         "proto/onnx/v1 trainer",
 	"command/output":                       "command/exit proto/trellis/v1 results/grid",
 	"command/programs":                     "command/cli command/client command/configuration command/describe command/exit command/output command/spec proto/template proto/trellis/v1 results/grid results/lattice results/lifecycle results/spelling results/trajectory worker worker/archive worker/capacity worker/program worker/scratch",
 	"command/progress":                     "command/cli command/client command/describe command/output proto/trellis/v1 results/grid results/lifecycle results/trajectory",
@@ -144,6 +145,7 @@ var testsMayImport = map[string]string{
 	"command/cluster":         "command/fake command/golden coordinator/access",
 	"command/describe":        "command/fake command/golden",
 	"command/node":            "results/grid",
+	"command/onnx":            "trainer/dataset",
 	"command/output":          "command/fake command/golden proto/trellis/v1",
 	"command/progress":        "command/fake command/golden",
 	"command/search":          "command/fake command/golden",

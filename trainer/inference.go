@@ -88,3 +88,30 @@ func Corrupt(images []float32, sigma float64, seed uint32) []float32 {
 	}
 	return corrupted
 }
+
+// Step is one operation of a network, and Path a part of it: see network.Step.
+type (
+	Step = network.Step
+	Path = network.Path
+)
+
+// Kinds of steps.
+const (
+	Convolution = network.Convolution
+	Transposed  = network.Transposed
+	Linear      = network.Linear
+	ReLU        = network.ReLU
+	Sigmoid     = network.Sigmoid
+	Reshape     = network.Reshape
+	LogSoftmax  = network.LogSoftmax
+)
+
+// Paths returns the network as steps: from images to codes, from codes to images, and from images to the logarithms of the
+// classes' probabilities. A part that the model lacks is nil.
+func (i *Inference) Paths() (encoder, decoder, classifier Path, err error) {
+	encoder, decoder, classifier, err = i.network.Paths()
+	return encoder, decoder, classifier, i.wrap("describe the network", err)
+}
+
+// Input returns the channels, the height and the width of the images that the network takes.
+func (i *Inference) Input() []int { return i.network.Input() }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -31,17 +32,20 @@ const modelMetadata = "__metadata__"
 
 // WriteModel writes the best weights of a run as a safetensors file, with PyTorch's names and shapes:
 // safetensors.torch.load_file returns the state_dict of a module with the paper's encoder and decoder. DESIGN.md
-// describes the format. config is the run's configuration. Its data and its number of epochs don't matter.
+// describes the format. config is the run's configuration. Its data and its number of epochs don't matter. origin is added to
+// the file's metadata.
 //
 // It returns an error that wraps ErrNoWeights if there are no best weights, ErrCheckpointMismatch if the checkpoint is
 // of a network of another size, and ErrInvalidConfig if there is no such network. In these cases nothing has been
 // written.
-func WriteModel(w io.Writer, config Config, checkpoint *Checkpoint) error {
+func WriteModel(w io.Writer, config Config, checkpoint *Checkpoint, origin map[string]string) error {
 	n, err := withBestWeights(&config, checkpoint)
 	if err != nil {
 		return fmt.Errorf("write model %q: %w", config.Model, err)
 	}
-	header, err := modelHeader(&config, checkpoint.Summary(), n.Parameters)
+	metadata := ModelMetadata(config, checkpoint, origin)
+	metadata["format"] = "pt"
+	header, err := modelHeader(metadata, n.Parameters)
 	if err != nil {
 		return fmt.Errorf("write model: %w", err)
 	}
@@ -59,10 +63,11 @@ func WriteModel(w io.Writer, config Config, checkpoint *Checkpoint) error {
 // number writes a number with the fewest digits that tell it from others.
 func number(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
 
-// modelHeader is the JSON before the weights, which are in the order of the parameters.
-func modelHeader(config *Config, summary Summary, parameters []network.Parameter) ([]byte, error) {
+// ModelMetadata is what the files of a trained network say besides its weights: its model, its parameters, how it was trained and
+// how good it is, and origin.
+func ModelMetadata(config Config, checkpoint *Checkpoint, origin map[string]string) map[string]string {
+	summary := checkpoint.Summary()
 	metadata := map[string]string{
-		"format":           "pt",
 		"model":            config.Model,
 		"parameters":       strconv.Itoa(summary.Weights),
 		"epoch":            strconv.Itoa(summary.BestEpoch),
@@ -71,11 +76,17 @@ func modelHeader(config *Config, summary Summary, parameters []network.Parameter
 	}
 	metadata[cmp.Or(config.Objective.Metric, validationLoss)] = number(summary.BestValue)
 	for _, p := range hyperparameters {
-		metadata[p.name] = p.text(config)
+		metadata[p.name] = p.text(&config)
 	}
 	for name, value := range config.values() {
 		metadata[name] = number(value)
 	}
+	maps.Copy(metadata, origin)
+	return metadata
+}
+
+// modelHeader is the JSON before the weights, which are in the order of the parameters.
+func modelHeader(metadata map[string]string, parameters []network.Parameter) ([]byte, error) {
 	header := map[string]any{modelMetadata: metadata}
 	offset := 0
 	for _, parameter := range parameters {

@@ -86,7 +86,7 @@ func TestWriteModel(t *testing.T) {
 		Model: config.Model, LatentDim: config.LatentDim, LearningRate: config.LearningRate,
 		WeightDecay: config.WeightDecay, BatchSize: config.BatchSize, Seed: config.Seed,
 	}
-	if err := WriteModel(&file, asked, last); err != nil {
+	if err := WriteModel(&file, asked, last, map[string]string{"study": "s", "trial": "3"}); err != nil {
 		t.Fatal(err)
 	}
 	read := readModel(t, file.Bytes())
@@ -117,6 +117,7 @@ func TestWriteModel(t *testing.T) {
 	wantMetadata := map[string]string{
 		"format": "pt", "model": ConvAutoencoder, "latent_dim": "6", "learning_rate": "0.03", "weight_decay": "1e-05",
 		"batch_size": "50", "seed": "7", "parameters": "49799", "epochs": "5", "numerics_version": NumericsVersion,
+		"study": "s", "trial": "3",
 	}
 	if !maps.Equal(read.metadata, wantMetadata) {
 		t.Errorf("metadata is %v, want %v", read.metadata, wantMetadata)
@@ -155,7 +156,7 @@ func TestWriteModelRefuses(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var file bytes.Buffer
-			err := WriteModel(&file, test.config, test.checkpoint)
+			err := WriteModel(&file, test.config, test.checkpoint, nil)
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.message) || file.Len() > 0 {
 				t.Errorf("got error %v and %d bytes, want %v with %q and none", err, file.Len(), test.want,
 					test.message)

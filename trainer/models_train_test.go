@@ -47,7 +47,7 @@ func TestEachModelLearns(t *testing.T) {
 					test.tensor)
 			}
 			var file bytes.Buffer
-			if err := WriteModel(&file, config, last); err != nil {
+			if err := WriteModel(&file, config, last, nil); err != nil {
 				t.Fatal(err)
 			}
 			if read := readModel(t, file.Bytes()); !maps.EqualFunc(read.weights, result.Weights, slices.Equal) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +13,7 @@ import (
 	"trellis/command/client"
 	"trellis/command/describe"
 	"trellis/command/exit"
+	"trellis/command/onnx"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/trajectory"
@@ -19,10 +21,17 @@ import (
 	"trellis/worker"
 )
 
+// Formats of model files, which are also the ends of their names.
+const (
+	formatSafetensors = "safetensors"
+	formatONNX        = "onnx"
+)
+
 // modelOptions are the flags of model get.
 type modelOptions struct {
-	file  string
-	trial uint64
+	file   string
+	format *string
+	trial  uint64
 	// best says that the best trial is asked for, whichever it is.
 	best bool
 }
@@ -30,21 +39,27 @@ type modelOptions struct {
 func modelGetCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get STUDY",
-		Short: "Download a trial's weights as a safetensors file",
-		Long: `Download the weights of a study's best trial, or of the trial given by --trial, as a safetensors file. The
+		Short: "Download a trial's weights as a safetensors or ONNX file",
+		Long: `Download the weights of a study's best trial, or of the trial given by --trial, as a safetensors or ONNX file. The
 weights are those of the epoch with the trial's best objective: its lowest validation loss, unless the spec names another.
 
-In PyTorch, load them into a module with the same encoder and decoder:
+safetensors has the weights alone. In PyTorch, load them into a module with the same encoder and decoder:
 
-    module.load_state_dict(safetensors.torch.load_file("quick-trial-5.safetensors"))`,
+    module.load_state_dict(safetensors.torch.load_file("quick-trial-5.safetensors"))
+
+onnx has the whole network, for onnxruntime and others:
+
+    code, reconstruction = onnxruntime.InferenceSession("quick-trial-5.onnx").run(None, {"images": images})`,
 		Example: `  trellis model get quick
+  trellis model get quick --format onnx
   trellis model get quick --trial 5 --file five.safetensors`,
 		Args: cli.Operands("STUDY"),
 	}
 	options := cli.ClientFlags(cmd, client.DefaultWait)
 	model := new(modelOptions)
 	cmd.Flags().StringVarP(&model.file, "file", "f", "",
-		"`file` to write, - for standard output (default STUDY-trial-N.safetensors)")
+		"`file` to write, - for standard output (default STUDY-trial-N.safetensors or .onnx)")
+	model.format = cli.ChoiceFlag(cmd, "format", "format of the file", formatSafetensors, formatONNX)
 	cmd.Flags().Uint64Var(&model.trial, "trial", 0, "index of the trial, as shown by trellis trials (default the "+
 		"best trial)")
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
@@ -84,10 +99,14 @@ func getModel(ctx context.Context, env *cli.Environment, c *client.Client, study
 	}
 	path := options.file
 	if path == "" {
-		path = fmt.Sprintf("%s-trial-%d.safetensors", study, trial.GetIndex())
+		path = fmt.Sprintf("%s-trial-%d.%s", study, trial.GetIndex(), *options.format)
 	}
 	size, err := output.WriteFile(path, 0o666, env.Out, func(out io.Writer) error {
-		return trainer.WriteModel(out, worker.TrainerConfig(response.GetConfig()), checkpoint)
+		return writeModel(out, *options.format, env.Version, worker.TrainerConfig(response.GetConfig()), checkpoint,
+			map[string]string{
+				"study": study, "trial": strconv.FormatUint(trial.GetIndex(), 10), "run": trial.GetRun(),
+				"checkpoint": saved.GetSha256(),
+			})
 	})
 	if err != nil {
 		return err
@@ -100,6 +119,20 @@ func getModel(ctx context.Context, env *cli.Environment, c *client.Client, study
 		output.ShortBytes(uint64(size)), trial.GetIndex(), describe.Parameters(trial.GetParameters(), describe.Axes{}),
 		ranked.Name(), output.ShortLoss(trial.GetObjective()), ranked.Note(), trial.GetBestEpoch())
 	return nil
+}
+
+// writeModel writes a network in one of the formats.
+func writeModel(
+	out io.Writer, format, version string, config trainer.Config, checkpoint *trainer.Checkpoint, origin map[string]string,
+) error {
+	if format == formatSafetensors {
+		return trainer.WriteModel(out, config, checkpoint, origin)
+	}
+	inference, err := trainer.NewInference(config, checkpoint)
+	if err != nil {
+		return err
+	}
+	return onnx.Write(out, inference, trainer.ModelMetadata(config, checkpoint, origin), version)
 }
 
 // findTrial returns the trial that is asked for.

@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/output"
 )
 
 // choice is a flag that takes one of a few words.
@@ -30,6 +34,14 @@ func (c choice[T]) Set(word string) error {
 	}
 	*c.value = T(word)
 	return nil
+}
+
+// ChoiceFlag adds a flag that takes one of a few words, the first by default.
+func ChoiceFlag(cmd *cobra.Command, name, usage string, words ...string) *string {
+	value := words[0]
+	cmd.Flags().Var(choice[string]{&value, words, strings.Join(words, "|")}, name, usage+": "+output.Alternatives(words))
+	Complete(cmd, name, words...)
+	return &value
 }
 
 // oneOf says which words there are.

@@ -54,7 +54,7 @@ func Between(inputs, outputs gorgonia.Nodes) (*Machine, error) {
 		if err != nil {
 			return nil, fmt.Errorf("compile %v: %w", node.Op(), err)
 		}
-		for _, input := range inputsOf(node) {
+		for _, input := range Inputs(node) {
 			if sums[input] && call.Tile != nil {
 				return nil, fmt.Errorf("compile %v: %w: %v is known at a batch's end only", node.Op(), ErrGraph,
 					input.Op())
@@ -85,7 +85,7 @@ func schedule(inputs, outputs gorgonia.Nodes) (gorgonia.Nodes, error) {
 		if slices.Contains(inputs, node) {
 			return nil
 		}
-		for _, input := range inputsOf(node) {
+		for _, input := range Inputs(node) {
 			if input.ID() >= node.ID() {
 				return fmt.Errorf("%w: %v was made before its input %v", ErrGraph, node, input)
 			}
@@ -104,7 +104,8 @@ func schedule(inputs, outputs gorgonia.Nodes) (gorgonia.Nodes, error) {
 	return order, nil
 }
 
-func inputsOf(node *gorgonia.Node) gorgonia.Nodes {
+// Inputs are the nodes that a node is computed from, in the order of its operation's arguments.
+func Inputs(node *gorgonia.Node) gorgonia.Nodes {
 	var inputs gorgonia.Nodes
 	if from := node.Graph().From(node.ID()); from != nil {
 		for from.Next() {
@@ -121,7 +122,7 @@ func (m *Machine) place(order, own gorgonia.Nodes) (map[*gorgonia.Node][]float32
 	lastUse := map[*gorgonia.Node]int{}
 	for i, node := range order {
 		shown[node] = node
-		for _, input := range inputsOf(node) {
+		for _, input := range Inputs(node) {
 			if shown[input] == nil {
 				continue // What an input of the Machine depends on.
 			}
@@ -199,11 +200,11 @@ func bound(node *gorgonia.Node) ([]float32, error) {
 }
 
 // isConstant says whether a node that has an operation is a constant.
-func isConstant(node *gorgonia.Node) bool { return len(inputsOf(node)) == 0 }
+func isConstant(node *gorgonia.Node) bool { return len(Inputs(node)) == 0 }
 
 // bindCall binds a node's operation to its memory.
 func (m *Machine) bindCall(node *gorgonia.Node, memory map[*gorgonia.Node][]float32) (operation.Call, error) {
-	inputs := inputsOf(node)
+	inputs := Inputs(node)
 	op, ok := node.Op().(operation.Compiler)
 	if !ok && isSum(node, inputs) {
 		return bindSum(memory[node], memory[inputs[0]], memory[inputs[1]]), nil

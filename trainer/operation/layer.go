@@ -61,9 +61,10 @@ func tileShape(linear bool, channels, height, width int) tensor.Shape {
 // forward computes y from (x, parameters).
 func (l *layer) forward() *op {
 	return &op{
-		name:   fmt.Sprintf("%s: %v, activation %d", l.name, l.shape, l.activation),
-		inputs: []tensor.Shape{l.input(), l.parameters()},
-		output: l.output(),
+		name:    fmt.Sprintf("%s: %v, activation %d", l.name, l.shape, l.activation),
+		inputs:  []tensor.Shape{l.input(), l.parameters()},
+		output:  l.output(),
+		forward: l,
 		compile: func(y []float32, inputs ...[]float32) (Call, error) {
 			x, parameters := inputs[0], inputs[1]
 			conv, err := kernel.NewConv(l.shape, kernel.Forward)

@@ -22,9 +22,10 @@ func LogSoftmax(x *gorgonia.Node) (*gorgonia.Node, error) {
 
 func logSoftmax(shape tensor.Shape) *op {
 	return &op{
-		name:   fmt.Sprintf("logarithm of softmax of %v", shape),
-		inputs: []tensor.Shape{shape},
-		output: shape,
+		name:       fmt.Sprintf("logarithm of softmax of %v", shape),
+		inputs:     []tensor.Shape{shape},
+		output:     shape,
+		logSoftmax: true,
 		compile: func(y []float32, inputs ...[]float32) (Call, error) {
 			x := inputs[0]
 			return Call{Tile: func() {

@@ -10,6 +10,8 @@ import (
 	"github.com/chewxy/hm"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"trellis/trainer/kernel"
 )
 
 // ErrShape means that an operation's inputs do not have the shapes that it takes.
@@ -36,6 +38,10 @@ type op struct {
 	gradient       func(inputs gorgonia.Nodes, output, grad *gorgonia.Node) (gorgonia.Nodes, error)
 	// view means that the output is the input under another shape.
 	view bool
+	// forward is the layer that the operation computes, nil if it is none.
+	forward *layer
+	// logSoftmax means that the operation is LogSoftmax.
+	logSoftmax bool
 }
 
 var (
@@ -47,6 +53,21 @@ var (
 func IsView(o gorgonia.Op) bool {
 	ours, ok := o.(*op)
 	return ok && ours.view
+}
+
+// LayerOf returns the shape and the activation of the layer that an operation computes.
+func LayerOf(o gorgonia.Op) (shape kernel.Shape, activation kernel.Activation, ok bool) {
+	ours, ok := o.(*op)
+	if !ok || ours.forward == nil {
+		return kernel.Shape{}, kernel.None, false
+	}
+	return ours.forward.shape, ours.forward.activation, true
+}
+
+// IsLogSoftmax says whether an operation is LogSoftmax.
+func IsLogSoftmax(o gorgonia.Op) bool {
+	ours, ok := o.(*op)
+	return ok && ours.logSoftmax
 }
 
 func (o *op) Arity() int { return len(o.inputs) }
