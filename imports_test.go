@@ -39,8 +39,8 @@ var rooms = map[string][]string{
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
-	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/exit command/search command/studies trainer worker/supervisor",
-	"command/answer":                       "command/cli command/client command/describe command/exit command/onnx command/output command/spec proto/trellis/v1 results/grid results/lattice results/lifecycle results/pruning results/trajectory trainer worker",
+	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/exit command/export command/search command/studies trainer worker/supervisor",
+	"command/answer":                       "command/cli command/client command/describe command/exit command/model command/output command/spec proto/trellis/v1 results/grid results/lattice results/lifecycle results/pruning",
 	"command/certificates":                 "command/cli command/exit coordinator/access proto/trellis/v1",
 	"command/chaos":                        "",
 	"command/cli":                          "command/client command/configuration command/exit command/output coordinator/access proto/trellis/v1 results/spelling",
@@ -50,9 +50,11 @@ var mayImport = map[string]string{
 	"command/credentials":                  "command/cli command/client command/configuration command/describe command/exit command/output coordinator/access proto/trellis/v1",
 	"command/describe":                     "command/output proto/trellis/v1 results/grid results/objective results/pruning",
 	"command/exit":                         "",
+	"command/export":                       "command/cli command/client command/exit command/model command/output proto/trellis/v1 results/export results/export/mlflow results/export/tensorboard trainer",
 	"command/fake":                         "proto/trellis/v1",
 	"command/golden":                       "",
 	"command/manual":                       "command",
+	"command/model":                        "command/client command/onnx proto/trellis/v1 results/trajectory trainer worker",
 	"command/mutants":                      "",
 	"command/node":                         "command/cli command/client command/exit command/output command/source command/spec coordinator coordinator/access coordinator/replication proto/trellis/v1 results/page trainer trainer/dataset worker worker/scratch",
 	"command/onnx":                         "proto/onnx/v1 trainer",
@@ -93,6 +95,9 @@ var mayImport = map[string]string{
 	"results/columns":                      "proto/trellis/v1 results/listing",
 	"results/condition":                    "results/spelling",
 	"results/consistency":                  "proto/trellis/v1 results/auditing results/lifecycle results/snapshotfile results/trajectory",
+	"results/export":                       "proto/trellis/v1 results/grid results/lifecycle",
+	"results/export/mlflow":                "proto/trellis/v1 results/export results/grid results/lifecycle",
+	"results/export/tensorboard":           "proto/tensorboard/v1 proto/trellis/v1 results/export results/grid results/lifecycle",
 	"results/figure":                       "",
 	"results/grid":                         "proto/template proto/trellis/v1 results/condition results/objective results/pruning results/spelling",
 	"results/importance":                   "",

@@ -376,7 +376,10 @@ func TestListTrialsMeanwhile(t *testing.T) {
 func TestListTrialsWithRuns(t *testing.T) {
 	store := newListStore(t)
 	for _, request := range []*trellisv1.ListTrialsRequest{
-		{Study: "s"}, {Study: "s", OrderBy: "-index"}, {Study: "s", OrderBy: "objective"}, {Study: "s", Filter: "index > 1"},
+		{Study: "s"},
+		{Study: "s", OrderBy: "-index"},
+		{Study: "s", OrderBy: "objective"},
+		{Study: "s", Filter: "index > 1"},
 		{Study: "s", PageSize: 3},
 	} {
 		request.Runs = true

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -13,18 +12,9 @@ import (
 	"trellis/command/client"
 	"trellis/command/describe"
 	"trellis/command/exit"
-	"trellis/command/onnx"
+	"trellis/command/model"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/trajectory"
-	"trellis/trainer"
-	"trellis/worker"
-)
-
-// Formats of model files, which are also the ends of their names.
-const (
-	formatSafetensors = "safetensors"
-	formatONNX        = "onnx"
 )
 
 // modelOptions are the flags of model get.
@@ -56,20 +46,20 @@ onnx has the whole network, for onnxruntime and others:
 		Args: cli.Operands("STUDY"),
 	}
 	options := cli.ClientFlags(cmd, client.DefaultWait)
-	model := new(modelOptions)
-	cmd.Flags().StringVarP(&model.file, "file", "f", "",
+	its := new(modelOptions)
+	cmd.Flags().StringVarP(&its.file, "file", "f", "",
 		"`file` to write, - for standard output (default STUDY-trial-N.safetensors or .onnx)")
-	model.format = cli.ChoiceFlag(cmd, "format", "format of the file", formatSafetensors, formatONNX)
-	cmd.Flags().Uint64Var(&model.trial, "trial", 0, "index of the trial, as shown by trellis trials (default the "+
+	its.format = cli.ChoiceFlag(cmd, "format", "format of the file", model.Safetensors, model.ONNX)
+	cmd.Flags().Uint64Var(&its.trial, "trial", 0, "index of the trial, as shown by trellis trials (default the "+
 		"best trial)")
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		model.best = !cmd.Flags().Changed("trial")
-		if terminal, ok := env.Out.(*os.File); model.file == "-" && ok && output.IsTerminalFile(terminal) {
+		its.best = !cmd.Flags().Changed("trial")
+		if terminal, ok := env.Out.(*os.File); its.file == "-" && ok && output.IsTerminalFile(terminal) {
 			return exit.Usagef("cannot write weights to a terminal: redirect standard output or use --file")
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
-			return getModel(ctx, env, c, args[0], model)
+			return getModel(ctx, env, c, args[0], its)
 		})
 	}
 	return cmd
@@ -81,32 +71,16 @@ func getModel(ctx context.Context, env *cli.Environment, c *client.Client, study
 	if err != nil {
 		return err
 	}
-	response, err := client.Call(ctx, client.CallTimeout, c.GetRun,
-		&trellisv1.GetRunRequest{Study: study, Run: trial.GetRun()})
+	trained, err := model.Fetch(ctx, c, trial)
 	if err != nil {
 		return err
-	}
-	if response.GetConfig().GetModel() == trainer.Synthetic {
-		return fmt.Errorf("trial %d has no weights: the synthetic model is a formula", trial.GetIndex())
-	}
-	saved, err := trajectory.BestWeights(trial, response.GetRun())
-	if err != nil {
-		return err
-	}
-	checkpoint, err := c.LoadCheckpoint(ctx, saved)
-	if err != nil {
-		return fmt.Errorf("get the weights of trial %d: %w", trial.GetIndex(), err)
 	}
 	path := options.file
 	if path == "" {
 		path = fmt.Sprintf("%s-trial-%d.%s", study, trial.GetIndex(), *options.format)
 	}
 	size, err := output.WriteFile(path, 0o666, env.Out, func(out io.Writer) error {
-		return writeModel(out, *options.format, env.Version, worker.TrainerConfig(response.GetConfig()), checkpoint,
-			map[string]string{
-				"study": study, "trial": strconv.FormatUint(trial.GetIndex(), 10), "run": trial.GetRun(),
-				"checkpoint": saved.GetSha256(),
-			})
+		return trained.Write(out, *options.format, env.Version)
 	})
 	if err != nil {
 		return err
@@ -114,25 +88,11 @@ func getModel(ctx context.Context, env *cli.Environment, c *client.Client, study
 	if path == "-" {
 		path = "standard output"
 	}
-	ranked := describe.ObjectiveIn(response.GetConfig())
+	ranked := describe.ObjectiveIn(trained.Config)
 	fmt.Fprintf(env.Err, "Wrote %s (%s): trial %d (%s), %s %s%s at epoch %d.\n", path,
 		output.ShortBytes(uint64(size)), trial.GetIndex(), describe.Parameters(trial.GetParameters(), describe.Axes{}),
 		ranked.Name(), output.ShortLoss(trial.GetObjective()), ranked.Note(), trial.GetBestEpoch())
 	return nil
-}
-
-// writeModel writes a network in one of the formats.
-func writeModel(
-	out io.Writer, format, version string, config trainer.Config, checkpoint *trainer.Checkpoint, origin map[string]string,
-) error {
-	if format == formatSafetensors {
-		return trainer.WriteModel(out, config, checkpoint, origin)
-	}
-	inference, err := trainer.NewInference(config, checkpoint)
-	if err != nil {
-		return err
-	}
-	return onnx.Write(out, inference, trainer.ModelMetadata(config, checkpoint, origin), version)
 }
 
 // findTrial returns the trial that is asked for.

@@ -6,13 +6,10 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"trellis/command/cli"
 	"trellis/command/client"
 	"trellis/command/describe"
-	"trellis/command/exit"
 	"trellis/command/output"
 	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
@@ -72,7 +69,7 @@ that is maximized: prefix a field with - to sort descending. Trials without a va
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
 			total, err := ListTrials(ctx, env, c, *format, request, limit)
-			err = nameFlag(err)
+			err = cli.NameListFlag(err)
 			if err == nil && *format == output.Table && limit > 0 && total > limit {
 				_, err = fmt.Fprintf(env.Err, "Showing %d of %s. To show all, use --limit "+
 					"0\n", limit, output.Count(total, "trial"))
@@ -84,20 +81,6 @@ that is maximized: prefix a field with - to sort descending. Trials without a va
 		})
 	}
 	return cmd
-}
-
-// nameFlag names the flag instead of the field of the request that the coordinator refuses.
-func nameFlag(err error) error {
-	if status.Code(err) != codes.InvalidArgument {
-		return err
-	}
-	text := exit.Text(err)
-	for field, flag := range map[string]string{"order_by": "--order-by", "filter": "--filter"} {
-		if what, ok := strings.CutPrefix(text, field+": "); ok {
-			return exit.Usagef("%s: %s", flag, what)
-		}
-	}
-	return err
 }
 
 // writeSampled says which part of its grid a study has, if it has not all of it.

@@ -7,8 +7,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"trellis/command/configuration"
+	"trellis/command/exit"
 	"trellis/results/spelling"
 )
 
@@ -77,6 +80,20 @@ func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
 		return fmt.Errorf("unknown flag %s", given)
 	}
 	return fmt.Errorf(`unknown flag %s: did you mean "--%s"?`, given, strings.Join(near, `" or "--`))
+}
+
+// NameListFlag names the flag instead of the field of a request for a list that the coordinator refuses.
+func NameListFlag(err error) error {
+	if status.Code(err) != codes.InvalidArgument {
+		return err
+	}
+	text := exit.Text(err)
+	for field, flag := range map[string]string{"order_by": "--order-by", "filter": "--filter"} {
+		if what, ok := strings.CutPrefix(text, field+": "); ok {
+			return exit.Usagef("%s: %s", flag, what)
+		}
+	}
+	return err
 }
 
 // flagNames are the names of a command's flags, those of its parents included.

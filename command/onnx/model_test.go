@@ -77,8 +77,10 @@ func TestWrite(t *testing.T) {
 		model   string
 		outputs map[string]func(context.Context, *trainer.Inference, []float32) ([]float32, error)
 	}{
-		{trainer.ConvAutoencoder, autoencoder}, {trainer.DenoisingAutoencoder, autoencoder},
-		{trainer.VariationalAutoencoder, autoencoder}, {trainer.Classifier, classifier},
+		{trainer.ConvAutoencoder, autoencoder},
+		{trainer.DenoisingAutoencoder, autoencoder},
+		{trainer.VariationalAutoencoder, autoencoder},
+		{trainer.Classifier, classifier},
 	} {
 		t.Run(test.model, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,143 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/exit"
+	"trellis/command/model"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/export"
+	"trellis/results/export/mlflow"
+	"trellis/results/export/tensorboard"
+	"trellis/trainer"
+)
+
+// exporter writes one export.
+type exporter struct {
+	ctx     context.Context
+	env     *cli.Environment
+	client  *client.Client
+	options *options
+	study   *trellisv1.Study
+	// trials is how many have been written, and what names what was written.
+	trials uint64
+	what   string
+}
+
+// write writes everything into a folder.
+func (e *exporter) write(folder string) (err error) {
+	spool, err := export.NewSpool(folder)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, spool.Close()) }()
+	if err := e.gather(spool); err != nil {
+		return err
+	}
+	if e.trials = spool.Trials(); e.trials == 0 {
+		return fmt.Errorf("no trial of study %q meets the condition: nothing to export", e.study.GetName())
+	}
+	switch *e.options.format {
+	case formatParquet:
+		e.what = "Parquet (trials.parquet, epochs.parquet)"
+		metadata := map[string]string{"trellis.study": e.study.GetName(), "trellis.version": e.env.Version}
+		return tables(folder, spool, ".parquet", func(out io.Writer, table export.Table) error {
+			return export.WriteParquet(out, table, metadata)
+		})
+	case formatTensorBoard:
+		e.what = "event files. To show them: tensorboard --logdir " + e.options.folder
+		return tensorboard.Write(folder, e.study, spool)
+	case formatMLflow:
+		return e.mlflow(folder, spool)
+	}
+	e.what = "CSV (trials.csv, epochs.csv)"
+	return tables(folder, spool, ".csv", export.WriteCSV)
+}
+
+// tables writes both tables as files.
+func tables(folder string, spool *export.Spool, end string, write func(io.Writer, export.Table) error) error {
+	for name, table := range map[string]export.Table{"trials": spool.TrialTable(), "epochs": spool.EpochTable()} {
+		if _, err := output.WriteFile(filepath.Join(folder, name+end), 0o666, nil, func(out io.Writer) error {
+			return write(out, table)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mlflow writes a store, with the model of the best trial if that is among those that are written.
+func (e *exporter) mlflow(folder string, spool *export.Spool) error {
+	final, err := filepath.Abs(e.options.folder)
+	if err != nil {
+		return err
+	}
+	config := mlflow.Config{
+		Folder: folder, Final: final, Study: e.study, Spool: spool, User: e.study.GetCreator().GetName(),
+	}
+	e.what = "a file store of MLflow"
+	best, err := client.Call(e.ctx, client.CallTimeout, e.client.GetBestTrial,
+		&trellisv1.GetBestTrialRequest{Study: e.study.GetName()})
+	switch {
+	case client.IsUnanswered(err):
+	case err != nil:
+		return err
+	case best.GetVerdict().GetBest() != nil:
+		if config.Files, err = e.model(best.GetTrial()); err != nil {
+			return err
+		}
+		config.Winner = best.GetTrial().GetIndex()
+	}
+	return mlflow.Write(config)
+}
+
+// description is an MLmodel file: mlflow.onnx.load_model and mlflow.pyfunc.load_model read the model by it.
+const description = `artifact_path: model
+flavors:
+  onnx:
+    data: model.onnx
+    onnx_version: 1.12.0
+    providers: [CPUExecutionProvider]
+  python_function:
+    data: model.onnx
+    loader_module: mlflow.onnx
+mlflow_version: 2.0.0
+run_id: %s
+utc_time_created: '%s'
+`
+
+// model returns the files of the best trial's model, or none if it has no network, or if its weights can't be had.
+func (e *exporter) model(best *trellisv1.Trial) (map[string][]byte, error) {
+	if e.study.GetSpec().GetProgram() != nil || e.study.GetSpec().GetModel() == trainer.Synthetic {
+		return nil, nil
+	}
+	its, err := model.Fetch(e.ctx, e.client, best)
+	if e.ctx.Err() != nil {
+		return nil, err
+	}
+	if err != nil {
+		fmt.Fprintf(e.env.Err, "The export is without the best trial's model: %s\n", exit.Text(err))
+		return nil, nil
+	}
+	files := map[string][]byte{
+		"model/MLmodel": fmt.Appendf(nil, description, mlflow.RunID(e.study.GetName(), best.GetIndex()),
+			e.study.GetCreateTime().AsTime().Format("2006-01-02 15:04:05.000000")),
+		"model/requirements.txt": []byte("mlflow\nonnx\nonnxruntime\n"),
+	}
+	for _, format := range []string{model.ONNX, model.Safetensors} {
+		var file bytes.Buffer
+		if err := its.Write(&file, format, e.env.Version); err != nil {
+			return nil, err
+		}
+		files["model/model."+format] = file.Bytes()
+	}
+	return files, nil
+}
