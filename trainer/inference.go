@@ -106,8 +106,8 @@ const (
 	LogSoftmax  = network.LogSoftmax
 )
 
-// Paths returns the network as steps: from images to codes, from codes to images, and from images to the logarithms of the
-// classes' probabilities. A part that the model lacks is nil.
+// Paths returns the network as steps: from images to codes, from codes to images, and from images to the logarithms of
+// the classes' probabilities. A part that the model lacks is nil.
 func (i *Inference) Paths() (encoder, decoder, classifier Path, err error) {
 	encoder, decoder, classifier, err = i.network.Paths()
 	return encoder, decoder, classifier, i.wrap("describe the network", err)

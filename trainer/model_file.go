@@ -32,8 +32,8 @@ const modelMetadata = "__metadata__"
 
 // WriteModel writes the best weights of a run as a safetensors file, with PyTorch's names and shapes:
 // safetensors.torch.load_file returns the state_dict of a module with the paper's encoder and decoder. DESIGN.md
-// describes the format. config is the run's configuration. Its data and its number of epochs don't matter. origin is added to
-// the file's metadata.
+// describes the format. config is the run's configuration. Its data and its number of epochs don't matter. origin is
+// added to the file's metadata.
 //
 // It returns an error that wraps ErrNoWeights if there are no best weights, ErrCheckpointMismatch if the checkpoint is
 // of a network of another size, and ErrInvalidConfig if there is no such network. In these cases nothing has been
@@ -63,8 +63,8 @@ func WriteModel(w io.Writer, config Config, checkpoint *Checkpoint, origin map[s
 // number writes a number with the fewest digits that tell it from others.
 func number(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
 
-// ModelMetadata is what the files of a trained network say besides its weights: its model, its parameters, how it was trained and
-// how good it is, and origin.
+// ModelMetadata is what the files of a trained network say besides its weights: its model, its parameters, how it was
+// trained and how good it is, and origin.
 func ModelMetadata(config Config, checkpoint *Checkpoint, origin map[string]string) map[string]string {
 	summary := checkpoint.Summary()
 	metadata := map[string]string{

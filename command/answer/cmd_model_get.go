@@ -30,8 +30,9 @@ func modelGetCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get STUDY",
 		Short: "Download a trial's weights as a safetensors or ONNX file",
-		Long: `Download the weights of a study's best trial, or of the trial given by --trial, as a safetensors or ONNX file. The
-weights are those of the epoch with the trial's best objective: its lowest validation loss, unless the spec names another.
+		Long: `Download the weights of a study's best trial, or of the trial given by --trial, as a safetensors or ONNX
+file. The weights are those of the epoch with the trial's best objective: its lowest validation loss, unless the spec
+names another.
 
 safetensors has the weights alone. In PyTorch, load them into a module with the same encoder and decoder:
 

@@ -57,7 +57,8 @@ The folder is written whole or not at all. A study that is still running is expo
 		Args: cli.Operands("STUDY"),
 	}
 	connection, its := cli.ClientFlags(cmd, client.DefaultWait), new(options)
-	its.format = cli.ChoiceFlag(cmd, "format", "format of the export", formatCSV, formatParquet, formatTensorBoard, formatMLflow)
+	its.format = cli.ChoiceFlag(cmd, "format", "format of the export",
+		formatCSV, formatParquet, formatTensorBoard, formatMLflow)
 	cmd.Flags().StringVar(&its.folder, "folder", "", "`folder` to write, empty or not there (default STUDY-FORMAT)")
 	cmd.Flags().StringVar(&its.list.Filter, "filter", "", "`condition` that the trials must meet, as of trellis trials")
 	cmd.Flags().StringVar(&its.list.OrderBy, "order-by", "", "`field` to sort by, as of trellis trials (default index)")
@@ -80,7 +81,8 @@ The folder is written whole or not at all. A study that is still running is expo
 
 // exportStudy writes the folder.
 func exportStudy(ctx context.Context, env *cli.Environment, c *client.Client, its *options) error {
-	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: its.list.GetStudy()})
+	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy,
+		&trellisv1.GetStudyRequest{Study: its.list.GetStudy()})
 	if err != nil {
 		return err
 	}
@@ -88,8 +90,8 @@ func exportStudy(ctx context.Context, env *cli.Environment, c *client.Client, it
 	if err := output.WriteFolder(its.folder, e.write); err != nil {
 		return err
 	}
-	fmt.Fprintf(env.Err, "Wrote %s: %s of study %s as %s.\n", its.folder, output.Count(e.trials, "trial"), its.list.GetStudy(),
-		e.what)
+	fmt.Fprintf(env.Err, "Wrote %s: %s of study %s as %s.\n", its.folder, output.Count(e.trials, "trial"),
+		its.list.GetStudy(), e.what)
 	return nil
 }
 

@@ -97,7 +97,8 @@ func (b *builder) shape(name string, shape []int) string {
 		data = binary.LittleEndian.AppendUint64(data, uint64(length))
 	}
 	b.graph.Initializer = append(b.graph.Initializer, &onnxv1.Tensor{
-		Name: name, DataType: onnxv1.ElementType_ELEMENT_TYPE_INT64, Dims: []int64{int64(len(shape) + 1)}, RawData: data,
+		Name: name, DataType: onnxv1.ElementType_ELEMENT_TYPE_INT64, Dims: []int64{int64(len(shape) + 1)},
+		RawData: data,
 	})
 	return name
 }

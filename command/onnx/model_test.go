@@ -71,7 +71,8 @@ func images(count int) dataset.Split {
 	}
 }
 
-// The file has all outputs that the model has, and gives what the trainer's own network gives, computed by its description alone.
+// The file has all outputs that the model has, and gives what the trainer's own network gives, computed by its
+// description alone.
 func TestWrite(t *testing.T) {
 	for _, test := range []struct {
 		model   string
@@ -99,7 +100,8 @@ func TestWrite(t *testing.T) {
 			if err := proto.Unmarshal(file.Bytes(), model); err != nil {
 				t.Fatal(err)
 			}
-			if props := model.GetMetadataProps(); len(props) != 3 || props[0].GetKey() != "model" || props[1].GetValue() != "s" {
+			props := model.GetMetadataProps()
+			if len(props) != 3 || props[0].GetKey() != "model" || props[1].GetValue() != "s" {
 				t.Errorf("metadata is %v", props)
 			}
 			values := evaluate(t, model.GetGraph(), pixels)
@@ -285,7 +287,8 @@ func apply(t *testing.T, node *onnxv1.Node, inputs []value) value {
 	return value{}
 }
 
-// convolve is Conv or ConvTranspose: both add products of pixels and weights, the one to where the window is, the other from there.
+// convolve is Conv or ConvTranspose: both add products of pixels and weights, the one to where the window is, the other
+// from there.
 func convolve(x, w, bias value, attributes map[string][]int64, transposed bool) value {
 	kernel, stride, pad := int(attributes["kernel_shape"][0]), int(attributes["strides"][0]), int(attributes["pads"][0])
 	images, in, size := x.shape[0], x.shape[1], x.shape[2]

@@ -11,8 +11,8 @@ import (
 	"trellis/command/exit"
 )
 
-// WriteFolder makes a folder of what write writes to the one that it is given. It is there whole or, if anything fails, as it was
-// before: not there, or empty. A folder with something in it is refused.
+// WriteFolder makes a folder of what write writes to the one that it is given. It is there whole or, if anything fails,
+// as it was before: not there, or empty. A folder with something in it is refused.
 func WriteFolder(path string, write func(folder string) error) (err error) {
 	before, err := CheckFolder(path)
 	if err != nil {

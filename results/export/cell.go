@@ -67,8 +67,8 @@ func parameterCell(value *trellisv1.Value, kind Kind) Cell {
 	return cell
 }
 
-// String is the value as CSV has it. Numbers have the fewest digits that tell them from others; those that are not finite are NaN,
-// inf and -inf.
+// String is the value as CSV has it. Numbers have the fewest digits that tell them from others; those that are not
+// finite are NaN, inf and -inf.
 func (c Cell) String() string {
 	switch {
 	case !c.known:

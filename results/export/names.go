@@ -86,8 +86,8 @@ func (s *Spool) Parameters() []Column {
 	return columns
 }
 
-// Metrics are the names of what trials report beside losses, ascending: of the best epoch, and of the test images. ByEpoch are the
-// names of what they report for each epoch.
+// Metrics are the names of what trials report beside losses, ascending: of the best epoch, and of the test images.
+// ByEpoch are the names of what they report for each epoch.
 func (s *Spool) Metrics() []string     { return slices.Sorted(maps.Keys(s.names.metrics)) }
 func (s *Spool) TestMetrics() []string { return slices.Sorted(maps.Keys(s.names.testMetrics)) }
 func (s *Spool) ByEpoch() []string     { return slices.Sorted(maps.Keys(s.names.epochValues)) }

@@ -11,7 +11,8 @@ import (
 // rowGroup is how many rows a writer of Parquet holds in memory.
 const rowGroup = 1 << 16
 
-// WriteParquet writes a table as a Parquet file, compressed by zstd, whose columns are all optional. Metadata goes into the file.
+// WriteParquet writes a table as a Parquet file, compressed by zstd, whose columns are all optional. Metadata goes into
+// the file.
 func WriteParquet(out io.Writer, table Table, metadata map[string]string) error {
 	root := orderedGroup{Group: parquet.Group{}}
 	for _, column := range table.Columns {

@@ -23,8 +23,8 @@ type Row struct {
 	Run   *trellisv1.Run
 }
 
-// Spool keeps pages of a listing of trials on disk until all is known that stands before the first of them: which columns there
-// are. So a study is read once, whatever its size, and all that an export writes is of the same trials.
+// Spool keeps pages of a listing of trials on disk until all is known that stands before the first of them: which
+// columns there are. So a study is read once, whatever its size, and all that an export writes is of the same trials.
 type Spool struct {
 	file    *os.File
 	encoder *zstd.Encoder
@@ -72,8 +72,8 @@ func (s *Spool) Finish() error {
 // Trials is how many there are.
 func (s *Spool) Trials() uint64 { return s.trials }
 
-// Rows returns what was added, in the same order, after Finish. It may be called again, but two of its sequences must not be read
-// at the same time.
+// Rows returns what was added, in the same order, after Finish. It may be called again, but two of its sequences must
+// not be read at the same time.
 func (s *Spool) Rows() iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		if err := s.each(func(row Row) bool { return yield(row, nil) }); err != nil {

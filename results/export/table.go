@@ -23,7 +23,8 @@ type field struct {
 	of func(Row) Cell
 }
 
-// fieldsOfTrials are the columns of the trials' table. A parameter or a metric whose name another column has gets a prefix.
+// fieldsOfTrials are the columns of the trials' table. A parameter or a metric whose name another column has gets a
+// prefix.
 func (s *Spool) fieldsOfTrials() []field {
 	first := []field{
 		{Column{"study", Text}, func(r Row) Cell { return textCell(r.Trial.GetStudy()) }},
@@ -38,7 +39,9 @@ func (s *Spool) fieldsOfTrials() []field {
 		{Column{"stop_reason", Text}, func(r Row) Cell { return textCell(StopReason(r)) }},
 	}
 	if s.HasLosses() {
-		result = append(result, field{Column{"test_loss", Number}, func(r Row) Cell { return optionalCell(r.Trial.TestLoss) }})
+		result = append(result, field{Column{"test_loss", Number}, func(r Row) Cell {
+			return optionalCell(r.Trial.TestLoss)
+		}})
 	}
 	last := []field{
 		{Column{"run", Text}, func(r Row) Cell { return textCell(r.Trial.GetRun()) }},
@@ -87,8 +90,8 @@ func positive(value uint32) Cell {
 	return cell
 }
 
-// StopReason says why a trial ended that has its result: "max_epochs", "early_stopping" or "diverged"; empty if it is not known. A
-// trial of fewer epochs than its run has ended at its own maximum.
+// StopReason says why a trial ended that has its result: "max_epochs", "early_stopping" or "diverged"; empty if it is
+// not known. A trial of fewer epochs than its run has ended at its own maximum.
 func StopReason(r Row) string {
 	switch trial := r.Trial; {
 	case trial.GetState() != lifecycle.TrialSucceeded && trial.GetState() != lifecycle.TrialDiverged || r.Run == nil:

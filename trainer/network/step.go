@@ -27,8 +27,8 @@ const (
 	LogSoftmax
 )
 
-// Step is one operation of a trained network, as others describe networks: with images one after another, and activations as
-// operations of their own. A step follows the one before it.
+// Step is one operation of a trained network, as others describe networks: with images one after another, and
+// activations as operations of their own. A step follows the one before it.
 type Step struct {
 	Kind Kind
 	// Layer has the step's weights, or is the one whose activation it is. Empty for other steps.
@@ -43,8 +43,8 @@ type Step struct {
 // Path is a part of a network.
 type Path []Step
 
-// Paths returns the parts of the network as steps: from images to codes, from codes to images, and from images to the logarithms
-// of the classes' probabilities. A part that the network lacks is nil. The weights alias the network's.
+// Paths returns the parts of the network as steps: from images to codes, from codes to images, and from images to the
+// logarithms of the classes' probabilities. A part that the network lacks is nil. The weights alias the network's.
 func (n *Network) Paths() (encoder, decoder, classifier Path, err error) {
 	parts := n.nodes.parts
 	for _, part := range []struct {

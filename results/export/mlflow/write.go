@@ -44,10 +44,12 @@ type Config struct {
 	Files  map[string][]byte
 }
 
-// Write writes a store. Times in it are when the study was created, and the worker time of the epochs until then, of which all of a
-// run are taken to last equally long. Ids follow from the study's name and the trials' indices.
+// Write writes a store. Times in it are when the study was created, and the worker time of the epochs until then, of
+// which all of a run are taken to last equally long. Ids follow from the study's name and the trials' indices.
 func Write(config Config) error {
-	w := &writer{Config: config, id: experimentID(config.Study.GetName()), created: config.Study.GetCreateTime().AsTime()}
+	w := &writer{
+		Config: config, id: experimentID(config.Study.GetName()), created: config.Study.GetCreateTime().AsTime(),
+	}
 	names := []string{"objective"}
 	if w.Spool.HasLosses() {
 		names = append(names, "train_loss", "validation_loss", "test_loss")
@@ -123,15 +125,19 @@ func (w *writer) uri(parts ...string) string {
 
 // experiment writes that of the study.
 func (w *writer) experiment() error {
-	created := w.created.UnixMilli()
-	return writeMeta(filepath.Join(w.Folder, w.id), []entry{
+	created, folder := w.created.UnixMilli(), filepath.Join(w.Folder, w.id)
+	if err := writeMeta(folder, []entry{
 		{"artifact_location", w.uri(w.id)},
 		{"creation_time", created},
 		{"experiment_id", w.id},
 		{"last_update_time", created},
 		{"lifecycle_stage", "active"},
 		{"name", w.Study.GetName()},
-	})
+	}); err != nil {
+		return err
+	}
+	// MLflow 3 then shows it as training, and not as something with language models.
+	return writeFile(filepath.Join(folder, "tags", "mlflow.experimentKind"), []byte("custom_model_development"))
 }
 
 // run writes that of a trial.

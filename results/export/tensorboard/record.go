@@ -13,13 +13,15 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// masked is the checksum of a TFRecord: CRC-32C, turned and moved, because a checksum of data that has checksums is weak.
+// masked is the checksum of a TFRecord: CRC-32C, turned and moved, because a checksum of data that has checksums is
+// weak.
 func masked(data []byte) uint32 {
 	sum := crc32.Checksum(data, castagnoli)
 	return (sum>>15 | sum<<17) + 0xa282ead8
 }
 
-// writeEvent writes an event as a TFRecord: the length as uint64, its checksum, the data, and its checksum, all little-endian.
+// writeEvent writes an event as a TFRecord: the length as uint64, its checksum, the data, and its checksum, all
+// little-endian.
 func writeEvent(out io.Writer, event *tensorboardv1.Event) error {
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(event)
 	if err != nil {

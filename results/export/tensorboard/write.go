@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -24,10 +25,12 @@ const (
 	testTag      = "test_loss"
 )
 
-// Write writes a study's trials under a folder, which is there. Event files carry times: an epoch's is when the study was created,
-// and the worker time of the epochs until then, of which all of a run are taken to last equally long.
+// Write writes a study's trials under a folder, which is there. Event files carry times: an epoch's is when the study
+// was created, and the worker time of the epochs until then, of which all of a run are taken to last equally long.
 func Write(folder string, study *trellisv1.Study, spool *export.Spool) error {
-	w := writer{folder: folder, created: study.GetCreateTime().AsTime(), spool: spool}
+	// TensorBoard sorts names by their letters.
+	digits := len(strconv.FormatUint(max(study.GetIndices(), 1)-1, 10))
+	w := writer{folder: folder, created: study.GetCreateTime().AsTime(), spool: spool, digits: digits}
 	if err := w.experiment(study); err != nil {
 		return err
 	}
@@ -46,6 +49,13 @@ type writer struct {
 	folder  string
 	created time.Time
 	spool   *export.Spool
+	// digits are those of the highest index.
+	digits int
+}
+
+// name is a trial's.
+func (w writer) name(trial *trellisv1.Trial) string {
+	return fmt.Sprintf("trial-%0*d", w.digits, trial.GetIndex())
 }
 
 // experiment says which parameters and metrics there are.
@@ -74,7 +84,7 @@ func (w writer) experiment(study *trellisv1.Study) error {
 		})
 	}
 	return w.file(".", func(add func(*tensorboardv1.Event) error) error {
-		return add(w.plugin("_hparams_/experiment", &tensorboardv1.HParamsPluginData{
+		return add(plugin("_hparams_/experiment", unix(w.created), &tensorboardv1.HParamsPluginData{
 			Data: &tensorboardv1.HParamsPluginData_Experiment{Experiment: experiment},
 		}))
 	})
@@ -107,8 +117,8 @@ func (w writer) trial(row export.Row) error {
 		perEpoch = (row.Run.GetTrainingSeconds() + row.Run.GetSharedSeconds()) / float64(epochs)
 	}
 	at := func(epoch uint32) float64 { return unix(w.created) + perEpoch*float64(epoch) }
-	return w.file(fmt.Sprintf("trial-%d", trial.GetIndex()), func(add func(*tensorboardv1.Event) error) error {
-		if err := add(w.plugin("_hparams_/session_start_info", &tensorboardv1.HParamsPluginData{
+	return w.file(w.name(trial), func(add func(*tensorboardv1.Event) error) error {
+		if err := add(plugin("_hparams_/session_start_info", unix(w.created), &tensorboardv1.HParamsPluginData{
 			Data: &tensorboardv1.HParamsPluginData_SessionStartInfo{SessionStartInfo: w.start(trial)},
 		})); err != nil {
 			return err
@@ -177,7 +187,7 @@ func (w writer) start(trial *trellisv1.Trial) *tensorboardv1.SessionStartInfo {
 		}
 	}
 	return &tensorboardv1.SessionStartInfo{
-		Hparams: its, GroupName: fmt.Sprintf("trial-%d", trial.GetIndex()), StartTimeSecs: unix(w.created),
+		Hparams: its, GroupName: w.name(trial), StartTimeSecs: unix(w.created),
 	}
 }
 
@@ -194,7 +204,7 @@ func (w writer) end(add func(*tensorboardv1.Event) error, trial *trellisv1.Trial
 	case lifecycle.TrialFailed, lifecycle.TrialDiverged:
 		status = tensorboardv1.SessionStatus_SESSION_STATUS_FAILURE
 	}
-	return add(w.plugin("_hparams_/session_end_info", &tensorboardv1.HParamsPluginData{
+	return add(plugin("_hparams_/session_end_info", at, &tensorboardv1.HParamsPluginData{
 		Data: &tensorboardv1.HParamsPluginData_SessionEndInfo{SessionEndInfo: &tensorboardv1.SessionEndInfo{
 			Status: status, EndTimeSecs: at,
 		}},
@@ -213,11 +223,11 @@ func scalar(tag string, value float64) *tensorboardv1.Summary_Value {
 }
 
 // plugin is what the plugin HParams reads: its data is in the metadata of a tensor without values.
-func (w writer) plugin(tag string, data *tensorboardv1.HParamsPluginData) *tensorboardv1.Event {
+func plugin(tag string, at float64, data *tensorboardv1.HParamsPluginData) *tensorboardv1.Event {
 	// These messages have no field that can't be encoded: all texts have passed through protobuf before.
 	content, _ := proto.MarshalOptions{Deterministic: true}.Marshal(data)
 	return &tensorboardv1.Event{
-		WallTime: unix(w.created),
+		WallTime: at,
 		What: &tensorboardv1.Event_Summary{Summary: &tensorboardv1.Summary{Values: []*tensorboardv1.Summary_Value{{
 			Tag: tag,
 			Value: &tensorboardv1.Summary_Value_Tensor{Tensor: &tensorboardv1.Tensor{

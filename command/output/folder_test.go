@@ -1,0 +1,70 @@
+package output
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A folder is there whole or as it was, and nothing lies about beside it.
+func TestWriteFolder(t *testing.T) {
+	broken := errors.New("broken off")
+	for _, test := range []struct {
+		name, path string
+		// before is made before: a folder if it ends with a slash, else a file.
+		before string
+		fails  error
+		want   string
+	}{
+		{name: "new", path: "out"},
+		{name: "below others", path: "a/b/out"},
+		{name: "empty", path: "out", before: "out/"},
+		{name: "full", path: "out", before: "out/file", want: "the folder out is not empty: choose another with --folder"},
+		{name: "a file", path: "out", before: "out", want: "cannot write out: it is a file"},
+		{name: "broken off", path: "out", fails: broken, want: "broken off"},
+		{name: "broken off, empty", path: "out", before: "out/", fails: broken, want: "broken off"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			if test.before != "" {
+				if err := os.MkdirAll(filepath.Dir(test.before), 0o777); err != nil {
+					t.Fatal(err)
+				}
+				if !strings.HasSuffix(test.before, "/") {
+					if err := os.WriteFile(test.before, nil, 0o666); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			err := WriteFolder(test.path, func(folder string) error {
+				if err := os.WriteFile(filepath.Join(folder, "new"), []byte("content"), 0o666); err != nil {
+					return err
+				}
+				if _, err := os.Stat(filepath.Join(test.path, "new")); err == nil {
+					t.Error("the file is there before the folder is whole")
+				}
+				return test.fails
+			})
+			if test.want != "" {
+				if err == nil || err.Error() != test.want {
+					t.Errorf("error is %v, want %s", err, test.want)
+				}
+			} else if err != nil {
+				t.Error(err)
+			}
+			content, _ := os.ReadFile(filepath.Join(test.path, "new"))
+			if (string(content) == "content") != (test.want == "") {
+				t.Errorf("the file has %q", content)
+			}
+			entries, err := os.ReadDir(filepath.Dir(test.path))
+			if err != nil && test.want == "" || len(entries) > 1 || len(entries) == 1 && entries[0].Name() != "out" {
+				t.Errorf("beside it are %v, %v", entries, err)
+			}
+			if _, err := os.Stat(test.before); test.before != "" && test.want != "" && err != nil {
+				t.Errorf("what was there is gone: %v", err)
+			}
+		})
+	}
+}
