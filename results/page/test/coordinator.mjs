@@ -43,9 +43,10 @@ export async function serve(...flags) {
     ['coordinator', '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0', '--data', join(folder, 'data'), ...flags],
     /listens on (\S+)\.\n[^]*Web page: +(http:\/\/\S+?)\/? /)
   const [, address, page] = coordinator.match
-  const worker = await start(['worker', '--coordinator', address, '--slots', '4', '--name', 'w'], /msg=connected/)
+  const worker = await start(['worker', '--coordinator', address, '--slots', '4', '--name', 'w', '--programs'], /msg=connected/)
   return {
     address, page,
+    folder,
     async submit(spec, ...more) {
       const path = join(folder, 'spec.yaml')
       await writeFile(path, spec)
@@ -53,6 +54,35 @@ export async function serve(...flags) {
     },
     async close() {
       await worker.stop()
+      await coordinator.stop()
+      await rm(folder, { recursive: true })
+    },
+  }
+}
+
+/**
+ * serveSecured starts a coordinator that asks who calls: with certificates of an authority of its own. `cli` runs a command as
+ * its first admin.
+ */
+export async function serveSecured() {
+  const folder = await mkdtemp(join(tmpdir(), 'trellis-page-'))
+  const file = (name) => join(folder, 'certificates', name)
+  await run('certificates', 'authority', '--folder', join(folder, 'certificates'))
+  await run('certificates', 'node', '127.0.0.1', '--folder', join(folder, 'certificates'))
+  const authority = ['--authority', file('authority.crt')]
+  const coordinator = await start(
+    ['coordinator', '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0', '--data', join(folder, 'data'),
+      ...authority, '--certificate', file('node-127.0.0.1.crt')],
+    /listens on (\S+)\.\n[^]*Web page: +(https:\/\/\S+?)\/? /)
+  const [, address, page] = coordinator.match
+  return {
+    page,
+    cli: (...args) => run(...args, '--coordinator', address, ...authority, '--certificate', file('client-admin.crt')),
+    async spec(text) {
+      await writeFile(join(folder, 'spec.yaml'), text)
+      return join(folder, 'spec.yaml')
+    },
+    async close() {
       await coordinator.stop()
       await rm(folder, { recursive: true })
     },

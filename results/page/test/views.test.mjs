@@ -1,9 +1,10 @@
 // The page in Chromium, on a coordinator with a worker: npm test, after make trellis.
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { chromium } from 'playwright-core'
-import { serve } from './coordinator.mjs'
+import { serve, serveSecured } from './coordinator.mjs'
 
 const executablePath = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
 const axe = readFileSync(new URL('../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8')
@@ -40,8 +41,9 @@ after(async () => {
 })
 
 /** open shows a view in a tab of its own, and checks afterwards that nothing went wrong in it. */
-async function open(t, path, { width = 1280, colorScheme = 'light' } = {}) {
-  const context = await browser.newContext({ viewport: { width, height: 800 }, colorScheme })
+async function open(t, path, { width = 1280, colorScheme = 'light', at = coordinator.page } = {}) {
+  // The authority of a test's own certificates is nobody's.
+  const context = await browser.newContext({ viewport: { width, height: 800 }, colorScheme, ignoreHTTPSErrors: true })
   const page = await context.newPage()
   const wrong = []
   page.on('console', (message) => {
@@ -50,19 +52,29 @@ async function open(t, path, { width = 1280, colorScheme = 'light' } = {}) {
   })
   page.on('response', (response) => {
     // The API refuses what can't be answered yet, and the page says so.
-    const most = response.url().startsWith(coordinator.page + '/api/') ? 499 : 399
+    const most = response.url().startsWith(at + '/api/') ? 499 : 399
     if (response.status() > most) wrong.push(`${response.status()} ${response.url()}`)
   })
   page.on('pageerror', (error) => wrong.push(String(error)))
   page.on('request', (request) => {
-    if (!request.url().startsWith(coordinator.page) && !/^(data|blob):/.test(request.url())) wrong.push('asks ' + request.url())
+    if (!request.url().startsWith(at) && !/^(data|blob):/.test(request.url())) wrong.push('asks ' + request.url())
   })
   t.after(async () => {
     await context.close()
     assert.deepEqual(wrong, [], 'errors, or requests to elsewhere')
   })
-  await page.goto(coordinator.page + path)
+  await page.goto(at + path)
   return page
+}
+
+/** accessible checks a view with axe, and that it is as wide as the window. */
+async function accessible(page, path) {
+  // The page's policy admits no script from elsewhere: this one is given to the browser itself.
+  await page.evaluate(axe)
+  const { violations } = await page.evaluate(() => globalThis.axe.run())
+  assert.deepEqual(violations.map((one) => `${path}: ${one.id}: ${one.nodes.map((node) => node.html).join(' ')}`), [])
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+  assert.ok(wide <= 0, `${path} is ${wide} pixels too wide`)
 }
 
 const api = async (path) => (await fetch(coordinator.page + '/api/v1' + path)).json()
@@ -200,30 +212,183 @@ test('a study is paused, resumed, canceled and deleted, each after a question', 
   assert.equal((await fetch(coordinator.page + '/api/v1/studies/long')).status, 404)
 })
 
+test('a spec is written, what is wrong is shown at its line, and it is submitted', async (t) => {
+  const page = await open(t, '/submit')
+  const spec = page.getByRole('textbox', { name: 'Spec' })
+  assert.match(await spec.inputValue(), /^name: quick$/m)
+  const broken = 'name: written\nmodle: synthetic\ngrid:\n  latent_dim: [4, many]\n  max_epochs: [3, 6]\n'
+  // The command line says the same at the same places.
+  const said = await coordinator.submit(broken, '--dry-run').then(() => '', (error) => error.message)
+  const wanted = [...said.matchAll(/^(?:trellis: )?\S+spec\.yaml:(\d+):(\d+): (.*)$/gm)].map(([, line, column, what]) => `Line ${line}, column ${column} ${what}`)
+  assert.equal(wanted.length, 2, said)
+  await spec.fill(broken)
+  await page.locator('.problems li').nth(1).waitFor()
+  const problems = await page.locator('.problems li').allInnerTexts()
+  assert.deepEqual(problems.map((one) => one.replace(/\s+/g, ' ')), wanted)
+  assert.equal(await spec.getAttribute('aria-invalid'), 'true')
+  assert.equal(await page.locator('.gutter .wrong').allInnerTexts().then((list) => list.join()), '2,4')
+  assert.ok(await page.getByRole('button', { name: /^Submit/ }).isDisabled())
+  await accessible(page, 'a spec that is wrong')
+  // The place of a problem is shown in the text, and Tab leaves it.
+  await page.getByRole('button', { name: 'Line 4, column 19' }).click()
+  assert.equal(await spec.evaluate((area) => area.value.slice(area.selectionStart, area.selectionStart + 4)), 'many')
+  await page.keyboard.press('Tab')
+  assert.equal(await spec.evaluate((area) => document.activeElement === area), false)
+
+  const right = 'name: written\nmodel: synthetic\ngrid:\n  latent_dim: [4, 8]\n  learning_rate: 1e-3\n  max_epochs: [3, 6]\n'
+  const plan = JSON.parse(await coordinator.submit(right, '--dry-run', '-o', 'json'))
+  await spec.fill(right)
+  const row = (name) => page.locator('dt', { hasText: new RegExp(`^${name}$`) }).locator('+ dd').innerText()
+  await page.getByRole('button', { name: 'Submit written' }).waitFor()
+  assert.equal(await row('trials'), String(plan.trials))
+  assert.equal(await row('runs'), String(plan.runs))
+  assert.match(await row('epochs'), new RegExp(`^at most ${plan.epochs}; ${plan.epochs_alone} without`))
+  await page.getByRole('button', { name: 'Submit written' }).click()
+  await page.getByRole('heading', { level: 1, name: /written/ }).waitFor()
+  await page.getByText('completed').waitFor()
+  // A second one needs another name.
+  await page.getByRole('link', { name: 'Submit one like it' }).click()
+  await page.getByRole('button', { name: 'Submit written-2' }).waitFor()
+  assert.match(await spec.inputValue(), /^name: written-2$/m)
+  await page.getByText('nothing: the study would be complete at once').waitFor()
+  await spec.fill((await spec.inputValue()).replace('written-2', 'written'))
+  await page.getByText(/study "written" already exists/).waitFor()
+  await page.getByLabel('Begin with').selectOption('after:small')
+  await page.getByText(/^small-/).waitFor()
+})
+
+test('a study is extended, after its plan and a question', async (t) => {
+  const page = await open(t, '/studies/small/extend')
+  await page.getByText('Nothing yet').waitFor()
+  assert.ok(await page.getByRole('button', { name: 'Extend' }).isDisabled())
+  await page.getByLabel('latent dim').fill('32, many')
+  await page.getByText(/latent_dim takes whole numbers/).waitFor()
+  assert.equal(await page.getByLabel('latent dim').getAttribute('aria-invalid'), 'true')
+  await page.getByLabel('latent dim').fill('32')
+  await page.getByLabel('max epochs').fill('20')
+  const before = (await api('/studies/small')).study.progress
+  await page.getByText('24 more').waitFor()
+  await page.getByText('4 new, 12 trained for more epochs').waitFor()
+  await page.getByRole('button', { name: 'Extend' }).click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Keep it as it is' }).click()
+  assert.deepEqual((await api('/studies/small')).study.progress, before)
+  await page.getByRole('button', { name: 'Extend' }).click()
+  await page.getByRole('dialog').getByText('Add 24 trials').waitFor()
+  await page.getByRole('dialog').getByRole('button', { name: 'Extend' }).click()
+  await page.getByRole('heading', { name: /^Best/ }).first().waitFor()
+  assert.equal((await api('/studies/small')).study.progress.trials, '48')
+  await page.getByText('completed').waitFor()
+})
+
+test('studies are chosen and compared', async (t) => {
+  const page = await open(t, '/')
+  await page.getByLabel('Compare small').check()
+  await page.getByText('Choose another study').waitFor()
+  await page.getByLabel('Compare written').check()
+  await page.getByRole('link', { name: 'Compare 2 studies' }).click()
+  await page.waitForURL('**/compare?study=small&study=written')
+  const cells = async (name) => page.getByRole('row', { name: new RegExp('^' + name) }).first().locator('td').allInnerTexts()
+  const value = async (study) => {
+    const best = await api(`/studies/${study}/best`)
+    return String(Number((best.verdict.best.repetitions.length > 1 ? best.verdict.best.mean : best.trial.objective).toPrecision(6)))
+  }
+  await page.getByRole('heading', { name: 'Best so far' }).waitFor()
+  const values = await cells('best value')
+  for (const [i, study] of ['small', 'written'].entries()) assert.ok(values[i].startsWith(await value(study)), `${study}: ${values[i]}`)
+  assert.deepEqual(await page.getByRole('row', { name: /^seeds/ }).locator('td').allInnerTexts(), ['1, 2', '1'])
+  for (const name of [/^The best objective of small, written over trials/, /^How the objectives of small, written are spread/]) {
+    const canvas = page.getByRole('img', { name })
+    await canvas.waitFor()
+    // Something is drawn in the colours of both studies.
+    assert.ok(await canvas.evaluate((one) => {
+      const { data } = one.getContext('2d').getImageData(0, 0, one.width, one.height)
+      const seen = new Set()
+      for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 250 && Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]) > 60) seen.add(data[i] > data[i + 2])
+      return seen.size === 2
+    }), String(name))
+  }
+  await page.getByLabel('over').selectOption('time')
+  await page.waitForURL(/over=time/)
+  await page.getByRole('img', { name: /over time/ }).waitFor()
+})
+
+test('failed runs are retried', async (t) => {
+  const flag = join(coordinator.folder, 'flag')
+  await coordinator.submit(`
+name: failing
+program:
+  command: [sh, -c, 'test -e ${flag} || exit 3; echo "{{\\"epoch\\": 1, \\"loss\\": 0.5}}" >> $TRELLIS_REPORTS']
+objective: {metric: loss, direction: minimize}
+grid: {lr: [0.1, 0.2]}
+`)
+  const page = await open(t, '/studies/failing')
+  await page.getByRole('heading', { name: 'Failed runs' }).waitFor()
+  await page.locator('.head').getByText('completed').waitFor()
+  writeFileSync(flag, '')
+  await page.locator('.head').getByRole('button', { name: 'Retry' }).click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Retry' }).click()
+  await page.getByText('2 succeeded').waitFor()
+  const { progress } = (await api('/studies/failing')).study
+  assert.equal(progress.trials_succeeded, '2')
+  assert.equal(progress.runs_failed, undefined)
+  await page.locator('.head').getByRole('button', { name: 'Retry' }).waitFor({ state: 'detached' })
+})
+
+test('a token signs in, and a viewer is offered nothing and can do nothing', async (t) => {
+  const secured = await serveSecured()
+  t.after(() => secured.close())
+  await secured.cli('submit', await secured.spec(small))
+  const token = (await secured.cli('tokens', 'create', '--role', 'viewer', '--name', 'vic')).trim()
+  const page = await open(t, '/', { at: secured.page })
+  await page.getByLabel('Token').fill('trellis_wrong')
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByRole('alert').waitFor()
+  await accessible(page, 'sign-in')
+  await page.getByLabel('Token').fill(token)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByText('vic, viewer').waitFor()
+  await page.getByRole('link', { name: 'small' }).click()
+  await page.getByRole('heading', { level: 1, name: /small/ }).waitFor()
+  for (const name of ['Pause', 'Cancel', 'Delete', 'Extend', 'Submit one like it', 'Submit']) {
+    assert.equal(await page.getByText(name, { exact: true }).count(), 0, name)
+  }
+  for (const [path, said] of [['/submit', 'not submit any'], ['/studies/small/extend', 'not extend it']]) {
+    await page.goto(secured.page + path)
+    await page.getByText(said).waitFor()
+  }
+  const before = await page.evaluate(() => fetch('/api/v1/studies/small').then((answer) => answer.text()))
+  const refused = await page.evaluate(() => Promise.all(['studies/small:pause', 'studies/small:extend', 'studies/small:planExtension', 'specs:parse', 'studies'].map(
+    (path) => fetch('/api/v1/' + path, { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } }).then((answer) => answer.status))))
+  assert.deepEqual(refused, [403, 403, 403, 403, 403])
+  assert.equal(await page.evaluate(() => fetch('/api/v1/studies/small').then((answer) => answer.text())), before)
+  // The cookie is none that a script reads, and it ends with the session.
+  assert.equal(await page.evaluate(() => document.cookie), '')
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByLabel('Token').waitFor()
+  assert.equal(await page.evaluate(() => fetch('/api/v1/studies/small').then((answer) => answer.status)), 401)
+})
+
 test('what does not exist is said', async (t) => {
   const page = await open(t, '/nowhere')
   await page.getByText('There is no such view').waitFor()
 })
 
-for (const colorScheme of ['light', 'dark']) {
-  for (const width of [1280, 390]) {
-    test(`every view is accessible and fits: ${colorScheme}, ${width} pixels`, async (t) => {
-      const { trial } = await api('/studies/small/best')
-      const page = await open(t, '/', { width, colorScheme })
-      for (const path of ['/', '/studies/small', '/studies/small/trials', `/studies/small/trials/${trial.index ?? 0}`,
-        '/studies/small/curves', '/studies/small/parameters', '/studies/small/coverage', '/studies/small/timeline', '/workers', '/events']) {
-        await page.goto(coordinator.page + path)
-        await page.waitForLoadState('networkidle').catch(() => {})
-        await page.getByRole('heading', { level: 1 }).waitFor()
-        await page.getByText('Loading', { exact: true }).waitFor({ state: 'detached' })
-        // The page's policy admits no script from elsewhere: this one is given to the browser itself.
-        await page.evaluate(axe)
-        const { violations } = await page.evaluate(() => globalThis.axe.run())
-        assert.deepEqual(violations.map((one) => `${path}: ${one.id}: ${one.nodes.map((node) => node.html).join(' ')}`), [])
-        const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
-        assert.ok(wide <= 0, `${path} is ${wide} pixels too wide`)
+test('every view is accessible and fits: light and dark, at 1280 and 390 pixels', async (t) => {
+  const { trial } = await api('/studies/small/best')
+  const page = await open(t, '/')
+  for (const path of ['/', '/studies/small', '/studies/small/trials', `/studies/small/trials/${trial.index ?? 0}`,
+    '/studies/small/curves', '/studies/small/parameters', '/studies/small/coverage', '/studies/small/timeline', '/workers', '/events',
+    '/submit?like=small', '/studies/small/extend?max_epochs=30', '/compare?study=small&study=written']) {
+    await page.goto(coordinator.page + path)
+    await page.waitForLoadState('networkidle').catch(() => {})
+    await page.getByRole('heading', { level: 1 }).waitFor()
+    await page.getByText('Loading', { exact: true }).waitFor({ state: 'detached' })
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme })
+      for (const width of [1280, 390]) {
+        await page.setViewportSize({ width, height: 800 })
+        await accessible(page, `${path}, ${colorScheme}, ${width} pixels`)
       }
-    })
+    }
   }
-}
-
+})

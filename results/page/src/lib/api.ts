@@ -7,6 +7,17 @@ export class Problem extends Error {
   }
 }
 
+/** FieldProblem says what is wrong with a field of a request, or with a place of a text. */
+export interface FieldProblem { field?: string; detail: string; line?: number; column?: number }
+
+/** fieldProblems are those that an error of the API names. */
+export const fieldProblems = (error: unknown): FieldProblem[] =>
+  error instanceof Problem ? ((error.body as { errors?: FieldProblem[] }).errors ?? []) : []
+
+/** told is what to say of an error. */
+export const told = (error: unknown): string =>
+  error instanceof Problem ? error.message : 'The coordinator does not respond.'
+
 /** signIn begins a session: the browser keeps the token in a cookie that scripts can't read. */
 export const signIn = (token: string) => call<unknown>('POST', address('/session'), { token })
 
@@ -43,7 +54,7 @@ async function call<T>(method: string, url: string, body: unknown, signal?: Abor
 }
 
 export const get = <T>(path: string, query?: Query, signal?: AbortSignal) => call<T>('GET', address(path, query), undefined, signal)
-export const post = <T>(path: string, body: unknown = {}) => call<T>('POST', address(path), body)
+export const post = <T>(path: string, body: unknown = {}, signal?: AbortSignal) => call<T>('POST', address(path), body, signal)
 export const remove = <T>(path: string) => call<T>('DELETE', address(path), undefined)
 
 /** follow reads server-sent events until the signal aborts it, and connects again where the last one ended. */

@@ -1,7 +1,7 @@
 // What is said of studies in several views.
 
 import { significant } from './number'
-import type { Axis, Parameters, Study, StudySpec, Trial, Value } from './types'
+import type { Axis, Best, Parameters, Study, StudySpec, Trial, Value } from './types'
 
 /** word turns a name of an enum into a word: STUDY_STATE_RUNNING, running. */
 export function word(name: string | undefined, prefix: string): string {
@@ -32,7 +32,8 @@ function lengthOf(axis: Axis | undefined): number {
   if (!axis) return 0
   const range = axis.linear ?? axis.log10 ?? axis.log2
   if (range) return range.count
-  return (axis.values ?? axis.numbers ?? axis.integers ?? axis.texts ?? axis.booleans ?? []).length
+  if (axis.step) return Math.floor((axis.step.to - axis.step.from) / axis.step.by + 1e-9) + 1
+  return (axis.numbers ?? axis.integers ?? axis.texts ?? axis.booleans ?? []).length
 }
 
 /** axes are the parameters of a spec's grids, in the order of the table's columns, and which of them vary. */
@@ -60,6 +61,12 @@ export const label = (name: string): string => name.replaceAll('_', ' ')
 export const objectiveName = (spec: StudySpec): string => label(spec.objective?.metric ?? 'validation_loss')
 
 export const maximized = (spec: StudySpec): boolean => spec.objective?.direction === 'DIRECTION_MAXIMIZE'
+
+/** bestValue is the value of the best configuration: the mean over its seeds, if it has several. */
+export function bestValue(best: Best): number | undefined {
+  const configuration = best.verdict?.best
+  return numberOf((configuration?.repetitions?.length ?? 0) > 1 ? configuration!.mean : best.trial?.objective)
+}
 
 /** described names a trial's varied parameters: latent dim 16, learning rate 0.001. */
 export function described(parameters: Parameters | undefined, names: string[]): string {

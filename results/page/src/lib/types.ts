@@ -8,7 +8,8 @@ export interface Parameters { max_epochs?: number; seed?: number; values?: Recor
 export interface Range { from: number; to: number; count: number }
 export interface Axis {
   numbers?: number[]; integers?: string[]; texts?: string[]; booleans?: boolean[]
-  values?: Value[]; linear?: Range; log10?: Range; log2?: Range
+  linear?: Range; log10?: Range; log2?: Range
+  step?: { from: number; to: number; by: number }
 }
 export interface Grid { axes?: Record<string, Axis> }
 export interface Objective { metric?: string; direction?: string; of?: unknown }
@@ -25,7 +26,16 @@ export interface Progress {
   training_seconds?: number; seconds_shared?: number
 }
 export interface Estimate { expected?: number; low?: number; high?: number }
-export interface Forecast { epochs?: Estimate; seconds?: Estimate; confidence?: number; slots?: number }
+export interface Forecast {
+  epochs?: Estimate; seconds?: Estimate; confidence?: number; slots?: number; seconds_per_epoch?: number
+  alternatives?: { slots?: number; seconds?: number }[]
+}
+export interface WaitingFor { reason?: string; message?: string }
+export interface Plan {
+  trials?: Count; runs?: Count; epochs?: Count; epochs_alone?: Count; runs_shared?: Count; epochs_shared?: Count
+  seconds_shared?: number; forecast?: Forecast; waiting_for?: WaitingFor; left_out?: Count
+}
+export interface ExtensionPlan { trials?: Count; runs?: Count; runs_lengthened?: Count; epochs?: Count; forecast?: Forecast }
 export interface Study {
   name: string; spec: StudySpec; state: string; create_time?: string; end_time?: string; progress?: Progress
   forecast?: Forecast; waiting_for?: Record<string, unknown>; grid_trials?: Count; modify_index?: Count
