@@ -307,7 +307,7 @@ test('studies are chosen and compared', async (t) => {
       return seen.size === 2
     }), String(name))
   }
-  await page.getByLabel('over').selectOption('time')
+  await page.getByLabel('over', { exact: true }).selectOption('time')
   await page.waitForURL(/over=time/)
   await page.getByRole('img', { name: /over time/ }).waitFor()
 })
