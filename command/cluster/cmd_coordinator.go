@@ -24,6 +24,8 @@ import (
 // coordinatorOptions are the flags of coordinator that Config does not have.
 type coordinatorOptions struct {
 	listen, http string
+	// open says that the page is to be opened in the browser.
+	open *bool
 
 	durability node.DirectoryFlags
 	server     *node.ServerOptions
@@ -53,6 +55,7 @@ With --certificate and --authority, all connections are encrypted, and everybody
 trellis certificates --help. Other machines can connect only then, or with --insecure.`,
 		Example: `  trellis coordinator
   trellis coordinator --http 127.0.0.1:8080          # with the web page and the API over HTTP
+  trellis coordinator --http 127.0.0.1:8080 --open   # and the page in the browser
   trellis coordinator --listen a:7070 --authority certificates/authority.crt --certificate certificates/node-a.crt
   trellis coordinator --listen :7070 --insecure      # on a network of trusted machines
   trellis coordinator --listen :7070 --insecure --join first:7070 --artifacts s3://bucket/trellis`,
@@ -68,6 +71,7 @@ trellis certificates --help. Other machines can connect only then, or with --ins
 	flags.StringVar(&options.listen, "listen", client.DefaultAddress, "`address` to listen on")
 	flags.StringVar(&options.http, "http", "",
 		"`address` to serve the web page and the API as JSON over HTTP on, for example 127.0.0.1:8080")
+	options.open = cli.OpenFlag(cmd)
 	flags.StringVar(&config.TLS.Authority, "authority", "",
 		"`file` with the certificate of the authority that signs those of nodes, workers and people")
 	flags.StringVar(&config.TLS.Certificate, "certificate", "", "`file` with this node's certificate")
@@ -102,6 +106,9 @@ trellis certificates --help. Other machines can connect only then, or with --ins
 		config.Logger = log.NewLogger(env.Log)
 		if err := node.CheckFlags(config.TLS); err != nil {
 			return err
+		}
+		if *options.open && options.http == "" {
+			return exit.Usagef("--open needs --http: without it, there is no web page")
 		}
 		if err := setLimits(&config.Limits, options.limits); err != nil {
 			return exit.Usagef("%w", err)
@@ -148,7 +155,9 @@ func serve(
 		group.Go(func() error { return client.CheckEncryption(ctx, config.Join, config.TLS) })
 	}
 	group.Go(func() error {
-		announce(ctx, env, c, config)
+		if announce(ctx, env, c, config) && *options.open {
+			cli.OpenPage(env, c.Link+"/")
+		}
 		return nil
 	})
 	if registry != nil {
@@ -176,11 +185,12 @@ func setLimits(limits *coordinator.Limits, flags []string) error {
 	return nil
 }
 
-// announce says where the coordinator is and what it has, once it has opened its log and answers.
-func announce(ctx context.Context, env *cli.Environment, c *node.Coordinator, config coordinator.Config) {
+// announce says where the coordinator is and what it has, once it has opened its log and answers. It returns false if that
+// never happens.
+func announce(ctx context.Context, env *cli.Environment, c *node.Coordinator, config coordinator.Config) bool {
 	members, err := c.AwaitOpen(ctx)
 	if err != nil {
-		return
+		return false
 	}
 	waits := ""
 	if members > 0 && c.Directory.Found && (config.Wait || len(config.Join) > 0) {
@@ -199,6 +209,7 @@ func announce(ctx context.Context, env *cli.Environment, c *node.Coordinator, co
 	fmt.Fprintf(env.Err, "The coordinator listens on %s.\n%s\n%sConnect workers:  trellis worker --coordinator %s\n"+
 		"Submit a study:   trellis submit --coordinator %s SPEC\n%s", c.Address, c.Directory.Describe(), waits, target,
 		target, page)
+	return true
 }
 
 // connectionFlags are the flags that workers and commands need to connect to a coordinator at an address.

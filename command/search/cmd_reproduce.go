@@ -73,6 +73,7 @@ After Ctrl-C or a crash, run the same command again: it continues where it stopp
 	cmd.Flags().StringVar(&options.folder, "folder", "",
 		"`folder` for all files (default reproduction, or reproduction-quick)")
 	options.WorkerFlags(cmd)
+	open := cli.OpenFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if quick && len(args) > 0 {
 			return exit.Usagef("--quick cannot be combined with a FILE: leave out %s", args[0])
@@ -92,6 +93,9 @@ After Ctrl-C or a crash, run the same command again: it continues where it stopp
 		}
 		if err := makeOutput(options.folder); err != nil {
 			return err
+		}
+		if options.open = *open; *open && cmd.Flags().Changed("coordinator") {
+			return exit.Usagef("--open cannot be combined with --coordinator, which has a web page of its own")
 		}
 		options.command = reproduceCommand(quick, args)
 		options.Logger = log.NewLogger(env.Log)
@@ -163,6 +167,10 @@ func reproduceHere(
 		}
 		fmt.Fprintf(env.Err, "The coordinator listens on %s. From another terminal: trellis studies --coordinator %s\n",
 			local.Address, local.Address)
+		fmt.Fprintf(env.Err, "Web page: %s/, with the studies as they are trained\n", local.Link)
+		if options.open {
+			cli.OpenPage(env, local.Link+"/")
+		}
 		if err := reproduce(local.Ctx, env, c, r, options); err != nil {
 			return local.Why(err)
 		}

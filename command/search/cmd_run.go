@@ -31,6 +31,8 @@ type runOptions struct {
 	format output.Format
 	// inLines shows progress in lines on a terminal too, between those of the log.
 	inLines bool
+	// open says that the web page is to be opened in the browser.
+	open bool
 	createOptions
 }
 
@@ -70,6 +72,7 @@ With --dry-run, nothing is trained: it shows what the studies would cost on this
 	cmd.Flags().StringVar(&options.Directory, "data", "",
 		"`folder` to keep studies in, so that they can be continued (default in memory only)")
 	createFlags(cmd, &options.createOptions)
+	open := cli.OpenFlag(cmd)
 	var dryRun bool
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what the studies would cost without training anything")
 	options.WorkerFlags(cmd)
@@ -96,7 +99,7 @@ With --dry-run, nothing is trained: it shows what the studies would cost on this
 		if cmd.Flags().Changed("data") && options.Directory == "" {
 			return exit.Usagef("--data needs a folder")
 		}
-		options.format = *format
+		options.format, options.open = *format, *open
 		options.Logger = log.NewLogger(env.Log)
 		options.inLines = cmd.Flags().Changed("log-level")
 		return runStudies(cmd.Context(), env, files, options)
@@ -164,6 +167,13 @@ func runStudies(
 			"%s --coordinator %s\n", local.Address, output.Count(uint64(options.Workers), "worker"),
 			output.Count(uint64(options.Slots), "slot"), specs[0].GetName(), local.Address)
 		fmt.Fprintf(env.Err, "Web page: %s/ (API: %s/api)\n", local.Link, local.Link)
+		if options.open {
+			page := "/"
+			if len(specs) == 1 {
+				page = "/studies/" + specs[0].GetName()
+			}
+			cli.OpenPage(env, local.Link+page)
+		}
 		return followAll(env, local, c, specs, options)
 	})
 }
