@@ -34,7 +34,8 @@ const views = [
   ['studies', '/'], ['overview', '/studies/autoencoder'], ['curves', '/studies/autoencoder/curves?log=xy'],
   ['parameters', '/studies/autoencoder/parameters'], ['coverage', '/studies/wide/coverage'], ['timeline', '/studies/wide/timeline'],
   ['trials', '/studies/autoencoder/trials?order=objective'], ['trial', '/studies/autoencoder/trials/7'],
-  ['workers', '/workers'], ['events', '/events'],
+  ['submit', '/submit?like=autoencoder'], ['extend', '/studies/autoencoder/extend?latent_dim=64&max_epochs=80'],
+  ['compare', '/compare?study=autoencoder&study=coarse'], ['workers', '/workers'], ['events', '/events'],
 ]
 
 const coordinator = await serve()
