@@ -84,6 +84,7 @@ class Studies(live.Case):
         study = self.client.submit(live.spec("changes", synthetic={"epoch_time": "10s"}), fresh=True)
         self.assertEqual(self.client.pause(study).state, "paused")
         self.assertEqual(self.client.resume(study).state, "running")
+        self.assertEqual(self.client.plan_extension(study, {"latent_dim": [16]}, seeds=[2]).trials, 24)
         extended = self.client.extend(study, {"latent_dim": [16]}, seeds=[2])
         self.assertEqual(extended.trials, 24)
         with self.assertRaisesRegex(trellis.StateError, "nothing has failed|no failed|failed"):

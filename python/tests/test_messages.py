@@ -59,6 +59,8 @@ class Messages(unittest.TestCase):
         )
         self.assertEqual(study.create_time, datetime(2026, 11, 28, 20, 51, 58, 287123, timezone.utc))
         self.assertIsNone(study.state)
+        half = api.Study.from_json({"end_time": "2026-11-28T20:51:58.5Z"}).end_time
+        self.assertEqual(half and half.microsecond, 500000)
         self.assertEqual(api.Budget.from_json({"time": "1.5s"}).time, 1.5)
         self.assertEqual(api.Range.from_json({"from": 1}).from_, 1.0)
         self.assertEqual(api.GetOutputResponse.from_json({"data": "aGk="}).data, b"hi")

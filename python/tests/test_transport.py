@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import tempfile
@@ -132,7 +133,8 @@ class Calls(Case):
         with self.assertRaises(trellis.ExistsError):
             self.client(server).submit("name: s\n")
         # Nor is one that was there before.
-        server.answers = [fake.ok(parsed), exists]
+        there["study"]["spec"]["grid"] = parsed["spec"]["grid"]
+        server.answers = [fake.ok(parsed), exists, fake.ok(there)]
         with self.assertRaises(trellis.ExistsError):
             self.client(server).submit("name: s\n")
 
@@ -196,6 +198,30 @@ class Streams(Case):
         split = [data[at : at + 1] for at in range(len(data))]
         self.assertEqual([event.name for event in _transport.parse_events(iter(split))], ["", "end"])
 
+    def test_one_that_nobody_reads_is_forgotten(self) -> None:
+        server = fake.serve(self, fake.events('id: 1\ndata: {"index":"1"}\n\n'))
+        client = self.client(server)
+        self.assertEqual(next(client.watch("s")).index, 1)
+        gc.collect()
+        self.assertEqual(client._transport._ongoing, set())
+
+    def test_a_file_that_breaks_off_is_fetched_again(self) -> None:
+        def short(handler: fake.Handler) -> None:
+            handler.send(200, b"all of it", "application/octet-stream", Connection="close")
+            handler.close_connection = True
+
+        def half(handler: fake.Handler) -> None:
+            handler.send_response(200)
+            handler.send_header("Content-Length", "9")
+            handler.end_headers()
+            handler.wfile.write(b"all")
+            handler.close_connection = True
+
+        server = fake.serve(self, half, short)
+        request = _transport.Request("GET", "/artifacts/1", repeatable=True)
+        read = self.client(server)._transport.fetch(request, lambda answer: b"".join(answer.pieces()))
+        self.assertEqual(read, b"all of it")
+
     def test_another_thread_ends_it(self) -> None:
         hold = threading.Event()
         self.addCleanup(hold.set)
@@ -241,12 +267,12 @@ class Asyncio(Case):
                 for wait in (client.study("s"), client.watch("s").__anext__()):
                     with self.assertRaises(asyncio.TimeoutError):
                         await asyncio.wait_for(wait, 0.1)
+                until = time.monotonic() + 3
+                while any(thread.name == "trellis-client" for thread in threading.enumerate()):
+                    self.assertLess(time.monotonic(), until, "a thread is left")
+                    await asyncio.sleep(0.01)
 
         asyncio.run(main())
-        until = time.monotonic() + 10
-        while any(thread.name == "trellis-client" for thread in threading.enumerate()):
-            self.assertLess(time.monotonic(), until, "a thread is left")
-            time.sleep(0.01)
 
 
 class Addresses(Case):

@@ -121,14 +121,21 @@ class Client(SyncClient):
         `axes` has lists of values, or ranges as in a spec: `{"learning_rate": [0.1], "latent_dim": {"log2": {"from": 4,
         "to": 32, "count": 4}}}`. `budget` is `{"trials": 1000}`, `{"epochs": 20000}` or `{"time": "8h"}`.
         """
-        body: dict[str, Any] = {"axes": {name: _spec.axis(values) for name, values in (axes or {}).items()}}
-        if len(seeds) > 0:
-            body["seeds"] = _spec.axis(seeds)
-        if budget is not None:
-            body["budget"] = _spec.budget(budget)
-        if drop_budget:
-            body["drop_budget"] = True
+        body = _spec.extension(axes or {}, seeds, budget, drop_budget)
         return self._call(_change(study, "extend", body), api.ExtendStudyResponse)
+
+    def plan_extension(
+        self,
+        study: Study,
+        axes: Mapping[str, Any] | None = None,
+        *,
+        seeds: Sequence[int] = (),
+        budget: Mapping[str, Any] | None = None,
+        drop_budget: bool = False,
+    ) -> api.PlanExtensionResponse:
+        """Say what an extension would add, without extending the study."""
+        body = _spec.extension(axes or {}, seeds, budget, drop_budget)
+        return self._call(_change(study, "planExtension", body, repeatable=True), api.PlanExtensionResponse)
 
     def retry(self, study: Study, *, pruned: bool = False) -> api.RetryStudyResponse:
         """Retry the failed runs of a study, and those that were pruned if you say so."""

@@ -134,6 +134,10 @@ class Stream(Generic[T]):
             return  # Another thread waits for it, and ends it.
         self._end()
 
+    def __del__(self) -> None:
+        # One that nobody iterates over any more: its generator closes the connection.
+        self._transport.end(self._cancel)
+
     def __enter__(self) -> Stream[T]:
         return self
 

@@ -92,6 +92,20 @@ def budget(parts: Mapping[str, Any]) -> dict[str, Any]:
     return its
 
 
+def extension(
+    axes: Mapping[str, Any], seeds: Sequence[int], more: Mapping[str, Any] | None, drop_budget: bool
+) -> dict[str, Any]:
+    """Return what an extension adds as the API has it."""
+    body: dict[str, Any] = {"axes": {name: axis(values) for name, values in axes.items()}}
+    if len(seeds) > 0:
+        body["seeds"] = axis(seeds)
+    if more is not None:
+        body["budget"] = budget(more)
+    if drop_budget:
+        body["drop_budget"] = True
+    return body
+
+
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[hms])+")
 

@@ -152,6 +152,8 @@ class Answer:
         """Return the content as it arrives."""
         while piece := self._response.read1(PIECE):
             yield piece
+        if self._response.length:
+            raise http.client.IncompleteRead(b"", self._response.length)
 
     def retry_after(self) -> float:
         text = self.header("Retry-After")
