@@ -1,4 +1,4 @@
-# The habits: make demo, page, test, browser, pictures, python, race, check, check-http, bench, bench-peers, bench-scale,
+# The habits: make demo, page, test, browser, pictures, python, race, check, check-http, check-export, bench, bench-peers, bench-scale,
 # bench-curves, bench-page, mutants, soak, generate, man, release.
 
 SHELL := bash
@@ -9,10 +9,12 @@ HTTP_PORT ?= 18080
 BUILD := .build
 PAGE := results/page
 PAGE_SOURCES := $(shell git ls-files $(PAGE)/src $(PAGE)/public '$(PAGE)/*.ts' '$(PAGE)/*.js' $(PAGE)/index.html 2>/dev/null)
+EXPORT_TOOLS := tensorboard==2.21.0 mlflow==3.17.2 onnx==1.23.2 onnxruntime==1.32.0 safetensors==0.8.0 pandas==3.1.1 \
+	pyarrow==25.0.1
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: all trellis page browser pictures demo test python race check check-http bench bench-peers bench-scale bench-curves \
+.PHONY: all trellis page browser pictures demo test python race check check-http check-export bench bench-peers bench-scale bench-curves \
 	bench-page mutants soak generate man release clean
 
 all: trellis
@@ -144,6 +146,16 @@ check-http: trellis
 	trap "kill $$!" EXIT; \
 	$(SCHEMATHESIS) run http://127.0.0.1:$(HTTP_PORT)/api/openapi.json --wait-for-schema 10 --max-examples 30 \
 		--exclude-operation-id WatchStudy --exclude-checks positive_data_acceptance
+
+# TensorBoard, MLflow and onnxruntime on exports: what they say is compared with what Trellis says. Downloads them from PyPI into
+# .build, 1.5 GB. With PyTorch in that Python too, weights are loaded into its modules. Three minutes.
+check-export: $(BUILD)/export/installed
+	TRELLIS_EXPORT_PYTHON=$(abspath $(BUILD)/export/bin/python) $(GO) test -count=1 -v -run InTheirTools ./command ./command/onnx
+
+$(BUILD)/export/installed: Makefile
+	$(PYTHON) -m venv $(BUILD)/export
+	$(BUILD)/export/bin/pip install --quiet --disable-pip-version-check $(EXPORT_TOOLS)
+	@touch $@
 
 # Takes hours: whole trainings against the paper's figures, a thousand kills, a kill and an error at every write to the disk,
 # networks that are cut (needs root and iproute2), a million trials, simulations, ten minutes of fuzzing for each target.

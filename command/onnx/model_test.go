@@ -17,8 +17,8 @@ import (
 
 const side = 28
 
-// trained returns the network of a model after an epoch on a few images, and those.
-func trained(t *testing.T, model string, latentDim int) (*trainer.Inference, []float32) {
+// trained returns a model's configuration, and its checkpoint after two epochs on a few images.
+func trained(t *testing.T, model string, latentDim int) (trainer.Config, *trainer.Checkpoint) {
 	t.Helper()
 	train := func(config trainer.Config) (trainer.Config, *trainer.Checkpoint) {
 		var last *trainer.Checkpoint
@@ -39,7 +39,14 @@ func trained(t *testing.T, model string, latentDim int) (*trainer.Inference, []f
 		pretrained.Model = trainer.ConvAutoencoder
 		_, config.Pretrained = train(pretrained)
 	}
-	config, checkpoint := train(config)
+	return train(config)
+}
+
+// inferenceOf returns the network of a checkpoint, and some of its images.
+func inferenceOf(
+	t *testing.T, config trainer.Config, checkpoint *trainer.Checkpoint,
+) (*trainer.Inference, []float32) {
+	t.Helper()
 	inference, err := trainer.NewInference(config, checkpoint)
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +92,8 @@ func TestWrite(t *testing.T) {
 	} {
 		t.Run(test.model, func(t *testing.T) {
 			t.Parallel()
-			inference, pixels := trained(t, test.model, 5)
+			config, checkpoint := trained(t, test.model, 5)
+			inference, pixels := inferenceOf(t, config, checkpoint)
 			var file, again bytes.Buffer
 			metadata := map[string]string{"model": test.model, "trial": "3", "study": "s"}
 			for _, out := range []*bytes.Buffer{&file, &again} {
