@@ -73,7 +73,7 @@ class Calls(Case):
         with self.assertRaisesRegex(trellis.UnavailableError, "^no leader$") as raised:
             self.client(server, wait=0.2).study("s")
         self.assertEqual((raised.exception.status, raised.exception.code), (503, "UNAVAILABLE"))
-        self.assertGreater(len(server.requests), 3)
+        self.assertGreater(len(server.requests), 1)
 
     def test_nobody_answers(self) -> None:
         with socket.socket() as unused:
@@ -91,7 +91,7 @@ class Calls(Case):
         self.addCleanup(hold.set)
         server = fake.serve(self, fake.dropping(hold))
         with self.assertRaisesRegex(trellis.UnavailableError, "has not answered in time"):
-            self.client(server, wait=0, timeout=0.1).study("s")
+            self.client(server, wait=0, timeout=0.3).study("s")
 
     def test_errors_are_the_coordinators(self) -> None:
         errors = [{"field": "text", "detail": "unknown key", "line": 3, "column": 5}, {"detail": "more"}]
@@ -159,7 +159,11 @@ class Calls(Case):
         server = fake.serve(self, once)
         client = self.client(server, wait=0)
         client.study("s")
-        time.sleep(0.1)
+        (kept,) = client._transport._idle
+        until = time.monotonic() + 20
+        while not _transport._has_ended(kept.sock):
+            self.assertLess(time.monotonic(), until, "the server has not ended the connection")
+            time.sleep(0.01)
         # It changes something, and so would not be repeated.
         client.cancel("s")
         self.assertEqual(len(server.requests), 2)
@@ -267,7 +271,7 @@ class Asyncio(Case):
                 for wait in (client.study("s"), client.watch("s").__anext__()):
                     with self.assertRaises(asyncio.TimeoutError):
                         await asyncio.wait_for(wait, 0.1)
-                until = time.monotonic() + 3
+                until = time.monotonic() + 20
                 while any(thread.name == "trellis-client" for thread in threading.enumerate()):
                     self.assertLess(time.monotonic(), until, "a thread is left")
                     await asyncio.sleep(0.01)
