@@ -2,6 +2,8 @@ package results
 
 import (
 	"cmp"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -82,7 +84,7 @@ func (c *change) relate(study *trellisv1.Study, its *catalog.Catalog) error {
 	if !shares(study) {
 		return nil
 	}
-	catalogs, err := scan[*catalog.Catalog](c.reader, nil, tableCatalogs, indexID, nil)
+	catalogs, err := c.mayMeet(its)
 	if err != nil {
 		return err
 	}
@@ -91,7 +93,7 @@ func (c *change) relate(study *trellisv1.Study, its *catalog.Catalog) error {
 		return err
 	}
 	var found []relative
-	for other := range catalogs {
+	for _, other := range catalogs {
 		if other.Study == study.Name || known.has(other.Study) {
 			continue
 		}
@@ -119,6 +121,121 @@ func (c *change) relate(study *trellisv1.Study, its *catalog.Catalog) error {
 		return nil
 	}
 	return insert(c.txn, tableRelatives, now)
+}
+
+// indexMeeting finds catalogs that may have runs in common: by what all runs of a study have in common, and by the values of
+// each parameter. A study that lists runs is found by that.
+const indexMeeting = "meeting"
+
+// mostTold is how many values of a parameter studies are found by. A study with more is found whatever the others have.
+const mostTold = 32
+
+func meetings() *memdb.IndexSchema {
+	return &memdb.IndexSchema{Name: indexMeeting, AllowMissing: true, Indexer: meetingIndexer{}}
+}
+
+// meetingIndexer maps catalogs to their keys in indexMeeting.
+type meetingIndexer struct{}
+
+func (meetingIndexer) FromObject(raw any) (bool, [][]byte, error) {
+	c, ok := raw.(*catalog.Catalog)
+	if !ok {
+		return false, nil, fmt.Errorf("a %T is in the wrong table", raw)
+	}
+	var keys [][]byte
+	if c.ListsRuns() {
+		keys = append(keys, listingKey)
+	}
+	if c.Base == nil {
+		return true, keys, nil
+	}
+	common, values := c.Base.Telling(mostTold)
+	for name, its := range values {
+		for _, value := range its.Values {
+			keys = append(keys, meetingKey(common, name, value))
+		}
+		if its.Large {
+			keys = append(keys, meetingKey(common, name, ""))
+		}
+	}
+	return true, keys, nil
+}
+
+func (meetingIndexer) FromArgs(args ...any) ([]byte, error) {
+	return indexer[*catalog.Catalog](nil).FromArgs(args...)
+}
+
+func (i meetingIndexer) PrefixFromArgs(args ...any) ([]byte, error) { return i.FromArgs(args...) }
+
+var (
+	_ memdb.MultiIndexer  = meetingIndexer{}
+	_ memdb.PrefixIndexer = meetingIndexer{}
+)
+
+// listingKey is that of studies that list runs. No study has nothing in common.
+var listingKey = textKey("")
+
+func meetingKey(common, name, value string) key {
+	return newKey(len(common) + len(name) + len(value) + 3).text(common).text(name).text(value)
+}
+
+// mayMeet returns the catalogs of other studies that may have a run in common with one, the same every time and in the order
+// of their names: of those whose parameter has one of its values, for the parameter for which these are fewest.
+func (r reader) mayMeet(its *catalog.Catalog) ([]*catalog.Catalog, error) {
+	if its.ListsRuns() {
+		return all[*catalog.Catalog](r, nil, tableCatalogs, indexID, nil)
+	}
+	common, values := its.Base.Telling(mostTold)
+	var lists []*meeting
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		of := values[name]
+		if of.Large || of.Lacking {
+			continue
+		}
+		list := &meeting{}
+		for _, value := range append([]string{""}, of.Values...) {
+			rows, err := r.txn.Get(tableCatalogs, indexMeeting, meetingKey(common, name, value))
+			if err != nil {
+				return nil, fmt.Errorf("look up %s: %w", tableCatalogs, err)
+			}
+			list.rows = append(list.rows, rows)
+		}
+		lists = append(lists, list)
+	}
+	if len(lists) == 0 {
+		return all[*catalog.Catalog](r, nil, tableCatalogs, indexID, nil)
+	}
+	found, err := all[*catalog.Catalog](r, nil, tableCatalogs, indexMeeting, listingKey)
+	if err != nil {
+		return nil, err
+	}
+	// They take turns, so that the shortest is at its end as soon as if it were alone.
+	for turn := 0; ; turn++ {
+		if list := lists[turn%len(lists)]; !list.advance() {
+			found = append(found, list.found...)
+			break
+		}
+	}
+	slices.SortFunc(found, func(a, b *catalog.Catalog) int { return strings.Compare(a.Study, b.Study) })
+	return slices.Compact(found), nil
+}
+
+// meeting are the catalogs whose studies have one of some values of a parameter.
+type meeting struct {
+	rows  []memdb.ResultIterator
+	found []*catalog.Catalog
+}
+
+// advance finds one more. It returns false if there is none.
+func (m *meeting) advance() bool {
+	for len(m.rows) > 0 {
+		if row := m.rows[0].Next(); row != nil {
+			m.found = append(m.found, row.(*catalog.Catalog))
+			return true
+		}
+		m.rows = m.rows[1:]
+	}
+	return false
 }
 
 // mayShare is false only if two studies surely have no run in common.
@@ -221,16 +338,29 @@ func restoreRelatives(txn *memdb.Txn, studies []*restoredStudy) error {
 		}
 	}
 	relateListed(studies, relate)
+	numbers, listing := make(map[string]int, len(studies)), []int(nil)
+	for i, study := range studies {
+		if numbers[study.study.Name] = i; len(study.runs) > 0 {
+			listing = append(listing, i)
+		}
+	}
 	for i, a := range studies {
 		if a.catalog.Base == nil || !shares(a.study) {
 			continue
 		}
-		for j, b := range studies {
-			if i == j || !shares(b.study) || known.has(i, j) {
-				continue
-			}
-			if i < j && b.catalog.Base != nil && a.catalog.Base.MayShare(b.catalog.Base.Lattice) {
+		others, err := reader{txn: txn}.mayMeet(a.catalog)
+		if err != nil {
+			return err
+		}
+		for _, other := range others {
+			j := numbers[other.Study]
+			if i != j && shares(studies[j].study) && other.Base != nil && a.catalog.Base.MayShare(other.Base.Lattice) {
 				relate(i, j)
+			}
+		}
+		for _, j := range listing {
+			b := studies[j]
+			if i == j || !shares(b.study) || known.has(i, j) {
 				continue
 			}
 			for _, run := range b.runs {

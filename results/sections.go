@@ -144,7 +144,7 @@ func (s *section) seal(c *catalog.Catalog) (*section, error) {
 const tableCatalogs = "catalogs"
 
 func catalogsSchema() *memdb.TableSchema {
-	return tableSchema(tableCatalogs, index(indexID, func(c *catalog.Catalog) key { return textKey(c.Study) }))
+	return tableSchema(tableCatalogs, index(indexID, func(c *catalog.Catalog) key { return textKey(c.Study) }), meetings())
 }
 
 // newCatalog returns a catalog of listed runs whose ids can be parts of keys: see catalog.New.

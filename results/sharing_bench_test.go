@@ -91,3 +91,21 @@ func BenchmarkRecordShared(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkCreateMany measures a study among many others of the same model: those that have no run in common differ in one
+// parameter.
+func BenchmarkCreateMany(b *testing.B) {
+	for _, studies := range []int{500, 1000, 2000, 4000} {
+		b.Run(fmt.Sprint("studies=", studies), func(b *testing.B) {
+			for b.Loop() {
+				store := newStore(b)
+				for i := range studies {
+					study := indexedStudy(fmt.Sprint("study-", i), 200, 3)
+					study.Spec.Grid[0].Axes["weight_decay"] = trellisv1.AxisOf(float64(i+1) * 1e-3)
+					ok(b, store.CreateStudy(uint64(i+1), at(uint64(i+1)), study))
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*studies), "us/study")
+		})
+	}
+}

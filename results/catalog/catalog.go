@@ -229,6 +229,9 @@ func (c *Catalog) ListsNothing() bool {
 	return c.Base != nil && len(c.places) == 0 && len(c.listed) == 0
 }
 
+// ListsRuns says whether some runs don't follow from the spec.
+func (c *Catalog) ListsRuns() bool { return len(c.places) > 0 || c.Base == nil }
+
 // Lists says whether the run with an id is listed.
 func (c *Catalog) Lists(id string) bool {
 	_, listed := c.places[id]
@@ -300,6 +303,25 @@ func (c *Catalog) IndexesAt(place uint32) []uint64 {
 	}
 	number := place - c.from()
 	return c.indexes[c.first[number]:c.first[number+1]:c.first[number+1]]
+}
+
+// Lengthens says whether a run of the base from one place on, below another, has more trials than those of the base.
+func (c *Catalog) Lengthens(from, to uint32) bool {
+	if len(c.lengthened) == 0 {
+		return false
+	}
+	for place := from; place < to; place++ {
+		if _, more := c.lengthened[place]; more {
+			return true
+		}
+	}
+	return false
+}
+
+// ListsTrial says whether the trial with an index does not follow from the spec.
+func (c *Catalog) ListsTrial(index uint64) bool {
+	at := c.listedFrom(index)
+	return at < len(c.listed) && c.listed[at].Index == index
 }
 
 // MilestonesAt returns the milestones and the indexes of the trials of the run of the base at a place.

@@ -379,3 +379,39 @@ func (g *Grid) keysOf(name string) map[ValueKey]bool {
 	}
 	return keys
 }
+
+// Telling says which values a parameter has, for finding grids that may meet.
+type Telling struct {
+	// Values are texts for the values, which are the same in all grids.
+	Values []string
+	// Large says that the values are too many to tell, and Lacking that points may have none.
+	Large, Lacking bool
+}
+
+// Telling returns which values parameters have, if they are no more than most. Another grid that MayMeet says of has one of
+// the values of each parameter that is not Lacking here, unless one of the two is Large.
+func (g *Grid) Telling(most int) map[string]Telling {
+	telling := map[string]Telling{}
+	for _, name := range append([]string{Seed}, g.names...) {
+		if name == MaxEpochs && !g.apart {
+			continue
+		}
+		its := Telling{}
+		for k := range g.products {
+			d := g.products[k].dimension(name)
+			its.Large = its.Large || d != nil && d.size() > uint64(most)
+		}
+		if !its.Large {
+			for key := range g.keysOf(name) {
+				if key == (ValueKey{}) {
+					its.Lacking = true
+				} else {
+					its.Values = append(its.Values, fmt.Sprintf("%d %x %q", key.kind, key.bits, key.text))
+				}
+			}
+			slices.Sort(its.Values)
+		}
+		telling[name] = its
+	}
+	return telling
+}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // idsOf calls take with the ids of the runs of points, which it finds by their indexes. It calls it on all cores, but
@@ -135,4 +136,10 @@ func (l *Lattice) findSmallest() (smallest string) {
 // what all runs of each have in common must be the same, and every parameter have a value that both studies have.
 func (l *Lattice) MayShare(o *Lattice) bool {
 	return l.common == o.common && l.grid.MayMeet(o.grid)
+}
+
+// Telling returns a text that is the same for all studies that may have a run in common, and which values their parameters
+// have: see grid.Grid.Telling.
+func (l *Lattice) Telling(most int) (common string, values map[string]grid.Telling) {
+	return l.common, l.grid.Telling(most)
 }
