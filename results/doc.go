@@ -26,6 +26,7 @@
 //	pruning       which runs are held
 //	auditing      what stands where attempts disagree
 //	listing       order, filter and pages of a list
+//	selection     which trials meet a filter, by columns and by arithmetic
 //	consistency   whether restored rows contradict one another
 //	snapshotfile  the file of a snapshot
 //

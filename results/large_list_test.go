@@ -51,7 +51,7 @@ func newHalfTrained(tb testing.TB, points int) *Store {
 // BenchmarkListLarge measures the first page of a study of a million trials by every kind of column, while half of them are
 // trained: first as it is after a restart, and then after a run has been trained in between.
 func BenchmarkListLarge(b *testing.B) {
-	store := newHalfTrained(b, 1_000_000)
+	store := newHalfTrained(b, largeListTrials)
 	for _, order := range []string{
 		"index", "-index", "objective", "-objective", "latent_dim", "-latent_dim", "learning_rate", "-learning_rate", "weight_decay",
 		"max_epochs", "epochs", "-epochs", "state", "-state", "test_loss", "best_epoch",
@@ -59,19 +59,26 @@ func BenchmarkListLarge(b *testing.B) {
 		b.Run("order="+order, func(b *testing.B) {
 			for b.Loop() {
 				page, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s", OrderBy: order})
-				if err != nil || page.Total != 1_000_000 || len(page.Trials) == 0 {
+				if err != nil || page.Total != largeListTrials || len(page.Trials) == 0 {
 					b.Fatal(page.GetTotal(), err)
 				}
 			}
 		})
 	}
-	for _, filter := range []string{"latent_dim > 400", "objective < 0.51"} {
-		b.Run(fmt.Sprintf("filter=%q", filter), func(b *testing.B) {
-			for b.Loop() {
-				if _, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s", Filter: filter}); err != nil {
-					b.Fatal(err)
+	for _, filter := range []string{
+		"latent_dim > 400", "latent_dim == 990 && weight_decay < 2", "learning_rate < 1.02", "objective < 0.51",
+		"state == 'succeeded'", "state == 'pending' && learning_rate < 1.5", "learning_rate < 1.5 && objective < 0.7",
+		"objective < 0.50001", "objective * 2.0 < learning_rate",
+	} {
+		for _, order := range []string{"", "objective", "learning_rate", "-index"} {
+			b.Run(fmt.Sprintf("filter=%q/order=%s", filter, order), func(b *testing.B) {
+				for b.Loop() {
+					request := &trellisv1.ListTrialsRequest{Study: "s", Filter: filter, OrderBy: order}
+					if _, err := store.Snapshot().ListTrials(request); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }

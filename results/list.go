@@ -2,18 +2,20 @@ package results
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"iter"
-	"maps"
 	"math/bits"
 	"slices"
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
+	"trellis/results/condition"
 	"trellis/results/grid"
 	"trellis/results/lattice"
 	"trellis/results/listing"
+	"trellis/results/selection"
 	"trellis/results/trajectory"
 )
 
@@ -38,7 +40,7 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	if err != nil {
 		return nil, err
 	}
-	matches, err := listing.NewFilter(request.GetFilter(), available)
+	query, err := selection.NewQuery(request.GetFilter(), available, c)
 	if err != nil {
 		return nil, err
 	}
@@ -54,8 +56,10 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	page := listing.NewTop(listing.PageSize(request.GetPageSize()))
 	byIndex, _ := in.ByIndex()
 	switch {
-	case request.GetFilter() != "":
-		response.Total, err = s.pageByFilter(page, c, in, after, matches)
+	case !condition.IsEmpty(request.GetFilter()):
+		query.Page, query.Order, query.After = page, in, after
+		err = s.addByFilter(study, c, query)
+		response.Total = query.Total
 	case byIndex:
 		err = s.pageByIndex(page, c, in, after)
 	case request.GetOrderBy() == "objective":
@@ -114,29 +118,6 @@ func (s *Snapshot) fieldsFor(study *trellisv1.Study, request *trellisv1.ListTria
 		return nil, err
 	}
 	return listing.WithMetrics(names, available), nil
-}
-
-// metricNames are what a study's model reports of an epoch beside its losses, of the validation images: ascending, and
-// none before the first epoch. All runs of a model have the same. Of a program, these are all that any run has
-// reported.
-func (s *Snapshot) metricNames(study string) ([]string, error) {
-	members, err := s.touchedOf(study)
-	if err != nil {
-		return nil, err
-	}
-	own := map[string]bool{}
-	for member := range members {
-		if member.Terms != nil && member.Terms.Program != nil {
-			for name := range member.Losses.GetMetrics() {
-				own[name] = true
-			}
-			continue
-		}
-		if run := member.Run; run.Epochs > 0 {
-			return slices.Sorted(maps.Keys(trajectory.ValidationMetrics(member.Losses, run.Epochs))), nil
-		}
-	}
-	return slices.Sorted(maps.Keys(own)), s.Err()
 }
 
 // pageByIndex reads no more trials than the page has, and one more.
@@ -229,18 +210,10 @@ func (s *Snapshot) addInOrder(
 		return err
 	}
 	// Runs that follow from the spec may have got more trials.
-	for _, listed := range c.Listed() {
-		if !c.InBase(listed.Place) || stored.touched(listed.Place) && !order.OfPoint {
-			continue
-		}
-		if s.Err() != nil {
-			return s.Err()
-		}
-		point, _, _ := c.TrialsAt(listed.Place)
-		trial := order.Untouched(grid.WithMaxEpochs(point, listed.Epochs), listed.Index)
+	for trial := range s.lengthened(c, order, stored, order.OfPoint) {
 		page.AddAfter(after, order.Key(trial), trial)
 	}
-	return nil
+	return s.Err()
 }
 
 // addStored adds the trials that have rows, and returns the sections of the runs that follow from the spec, by number.
@@ -291,12 +264,12 @@ func (s *Snapshot) addStored(
 // storedSections are those of the runs that follow from the spec, by number. Nil: nobody has touched one of them.
 type storedSections struct {
 	sections []*section
-	// untouched is how many runs are.
-	untouched uint32
+	// runs is how many there are, and untouched how many of them are.
+	runs, untouched uint32
 }
 
 func newStored(c *catalog.Catalog) *storedSections {
-	return &storedSections{make([]*section, (c.BaseRuns()+sectionSize-1)/sectionSize), c.BaseRuns()}
+	return &storedSections{make([]*section, (c.BaseRuns()+sectionSize-1)/sectionSize), c.BaseRuns(), c.BaseRuns()}
 }
 
 // add takes note of a section, if its runs follow from the spec.
@@ -312,6 +285,27 @@ func (s *storedSections) add(its *section) (ofBase bool) {
 func (s *storedSections) touched(place uint32) bool {
 	its := s.sections[place/sectionSize]
 	return its != nil && (its.sealed != nil || its.members[place%sectionSize] != nil)
+}
+
+// each yields the places of untouched runs.
+func (s *storedSections) each(yield func(place uint32) bool) {
+	for number, its := range s.sections {
+		first := uint32(number) * sectionSize
+		switch {
+		case its == nil:
+			for place := first; place < min(first+sectionSize, s.runs); place++ {
+				if !yield(place) {
+					return
+				}
+			}
+		case its.sealed == nil:
+			for slot, member := range its.members {
+				if member == nil && !yield(first+uint32(slot)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // fewUntouched is what part of the runs may be untouched so that it is faster to look at them all than to look for them
@@ -385,36 +379,66 @@ func (s *Snapshot) complete(c *catalog.Catalog, trial *trellisv1.Trial) (*trelli
 	return trajectory.Presented(trial), nil
 }
 
-// pageByFilter looks at all of the study's trials and counts those that match.
-func (s *Snapshot) pageByFilter(
-	page *listing.Top, c *catalog.Catalog, order listing.Order, after key, matches listing.Filter,
-) (total uint64, err error) {
-	add := func(trial *trellisv1.Trial) error {
-		match, err := matches(trial)
-		if err != nil || !match {
+// addByFilter adds the trials that meet a filter, and counts them. Of those that follow from the spec it reads few: see package
+// selection.
+func (s *Snapshot) addByFilter(study *trellisv1.Study, c *catalog.Catalog, query *selection.Query) error {
+	rows, err := s.sectionsOf(c.Study)
+	if err != nil {
+		return err
+	}
+	sections, stored := []*section(nil), newStored(c)
+	for section := range rows {
+		sections = append(sections, section)
+		stored.add(section)
+	}
+	query.Begin(stored.untouched < c.BaseRuns()/fewUntouched, s.Lasting(study))
+	if query.Descends() {
+		slices.Reverse(sections)
+	}
+	ranking := listing.RankingOf(study.Spec)
+	for _, section := range sections {
+		first := section.number * sectionSize
+		if c.InBase(first) && query.KnowsTouched() {
+			continue
+		}
+		part := selection.Part{Trials: section.trials(c)}
+		if part.InBase = query.Follows() && c.InBase(first); part.InBase {
+			part.Columns = section.columns(c, ranking)
+			part.Reads = c.Lengthens(first, first+sectionSize)
+		}
+		if err := query.AddPart(part); err != nil {
 			return err
 		}
-		total++
-		page.AddAfter(after, order.Key(trial), trial)
-		return nil
+		if s.Err() != nil {
+			return s.Err()
+		}
 	}
-	sections, err := s.sectionsOf(c.Study)
-	if err != nil {
-		return 0, err
+	if query.ReadsUntouched() {
+		return cmp.Or(query.AddTrials(s.untouchedTrials(c, query.Order, stored)), s.Err())
 	}
-	stored := newStored(c)
-	for section := range sections {
-		stored.add(section)
-		for trial := range section.trials(c) {
-			if err := add(trial); err != nil {
-				return 0, err
+	if err := query.AddUntouched(stored.each, stored.touched, func() bool { return s.Err() != nil }); err != nil {
+		return err
+	}
+	// Runs that follow from the spec may have got more trials.
+	return cmp.Or(query.AddTrials(s.lengthened(c, query.Order, stored, query.KnowsTouched())), s.Err())
+}
+
+// lengthened returns the trials that runs have got beside those that follow from the spec: untouched runs, or all.
+func (s *Snapshot) lengthened(
+	c *catalog.Catalog, order listing.Order, stored *storedSections, all bool,
+) iter.Seq[*trellisv1.Trial] {
+	return func(yield func(*trellisv1.Trial) bool) {
+		for _, listed := range c.Listed() {
+			if !c.InBase(listed.Place) || stored.touched(listed.Place) && !all {
+				continue
+			}
+			if s.Err() != nil {
+				return
+			}
+			point, _, _ := c.TrialsAt(listed.Place)
+			if !yield(order.Untouched(grid.WithMaxEpochs(point, listed.Epochs), listed.Index)) {
+				return
 			}
 		}
 	}
-	for trial := range s.untouchedTrials(c, order, stored) {
-		if err := add(trial); err != nil {
-			return 0, err
-		}
-	}
-	return total, s.Err()
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -314,6 +315,29 @@ func (s *section) trials(c *catalog.Catalog) iter.Seq[*trellisv1.Trial] {
 			}
 		}
 	}
+}
+
+// metricNames are what a study's model reports of an epoch beside its losses, of the validation images: ascending, and
+// none before the first epoch. All runs of a model have the same. Of a program, these are all that any run has
+// reported.
+func (s *Snapshot) metricNames(study string) ([]string, error) {
+	members, err := s.touchedOf(study)
+	if err != nil {
+		return nil, err
+	}
+	own := map[string]bool{}
+	for member := range members {
+		if member.Terms != nil && member.Terms.Program != nil {
+			for name := range member.Losses.GetMetrics() {
+				own[name] = true
+			}
+			continue
+		}
+		if run := member.Run; run.Epochs > 0 {
+			return slices.Sorted(maps.Keys(trajectory.ValidationMetrics(member.Losses, run.Epochs))), nil
+		}
+	}
+	return slices.Sorted(maps.Keys(own)), s.Err()
 }
 
 // Columns returns what the touched trials of each section of a study are ordered by, with the section's number. What is

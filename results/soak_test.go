@@ -7,3 +7,6 @@ const modelCommands = 1_000_000
 
 // largeStudyTrials is how many trials TestLargeStudy has.
 const largeStudyTrials = 1_000_000
+
+// largeListTrials is how many trials BenchmarkListLarge has.
+const largeListTrials = 1_000_000

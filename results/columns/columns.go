@@ -22,6 +22,8 @@ type Columns struct {
 type named struct {
 	name string
 	column
+	// follows says that the values of the trials follow from their numbers: see listing.Field.Follows.
+	follows bool
 }
 
 // column has a number of each trial.
@@ -56,7 +58,8 @@ func Of(ranking listing.Ranking, trials iter.Seq[*trellisv1.Trial]) *Columns {
 	fields := listing.Outcomes(ranking, slices.Sorted(maps.Keys(metrics)))
 	c.fields = make([]named, 0, len(fields))
 	for _, field := range fields {
-		c.fields = append(c.fields, named{field.Name, newColumn(field.Order)})
+		follows := !slices.ContainsFunc(all, func(trial *trellisv1.Trial) bool { return !field.Follows(trial) })
+		c.fields = append(c.fields, named{field.Name, newColumn(field.Order), follows})
 	}
 	return c
 }
@@ -93,16 +96,55 @@ func (c *column) at(i int) uint64 {
 }
 
 // allMissing is the column of a field that no trial has.
-var allMissing = compressed([]uint64{listing.Missing, listing.Missing})
+var allMissing = named{column: compressed([]uint64{listing.Missing, listing.Missing}), follows: true}
 
-func (c *Columns) field(name string) *column {
+func (c *Columns) field(name string) *column { return &c.named(name).column }
+
+func (c *Columns) named(name string) *named {
 	for i := range c.fields {
 		if c.fields[i].name == name {
-			return &c.fields[i].column
+			return &c.fields[i]
 		}
 	}
 	return &allMissing
 }
+
+// Trials returns how many trials there are.
+func (c *Columns) Trials() int { return c.trials }
+
+// Indexes appends the indexes of the trials to a list.
+func (c *Columns) Indexes(to []uint64) []uint64 {
+	for i := range c.trials {
+		to = append(to, c.index.at(i))
+	}
+	return to
+}
+
+// Place returns where a trial is in the order of numbers of a field.
+func (c *Columns) Place(i int, number uint64) listing.Place {
+	return listing.Place{Number: number, Ties: c.ties.at(i), Index: c.index.at(i)}
+}
+
+// Numbers are those that the trials are ordered by in a field.
+type Numbers struct{ of *named }
+
+// Numbers returns those of a field.
+func (c *Columns) Numbers(name string) Numbers { return Numbers{c.named(name)} }
+
+// At returns the number of a trial.
+func (n Numbers) At(i int) uint64 { return n.of.at(i) }
+
+// Bounds returns the lowest and the highest of those that are not missing, the first of which is above the second if all are
+// missing, and whether some are.
+func (n Numbers) Bounds() (lowest, highest uint64, missing bool) {
+	return n.of.lowest, n.of.highest, n.of.missing
+}
+
+// Within returns the bounds of the numbers in an order, those that are missing among them.
+func (n Numbers) Within(by listing.Order) (lowest, highest uint64) { return n.of.within(by) }
+
+// Follow says that the values of all trials follow from their numbers: see listing.Field.Follows.
+func (n Numbers) Follow() bool { return n.of.follows }
 
 // within returns the bounds of a column's numbers in an order.
 func (c *column) within(by listing.Order) (lowest, highest uint64) {

@@ -72,6 +72,15 @@ func (l Language) Compile(expression string) (*Condition, error) {
 	if len(expression) > MaxLength {
 		return nil, mistake("must have at most %d bytes, has %d", MaxLength, len(expression))
 	}
+	env, err := l.extended()
+	if err != nil {
+		return nil, err
+	}
+	return l.compile(env, expression)
+}
+
+// extended returns the environment of conditions that use the language's variables.
+func (l Language) extended() (*cel.Env, error) {
 	env, err := environment()
 	if err == nil {
 		variables := make([]cel.EnvOption, len(l.Variables))
@@ -83,6 +92,10 @@ func (l Language) Compile(expression string) (*Condition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the environment of conditions: %w", err)
 	}
+	return env, nil
+}
+
+func (l Language) compile(env *cel.Env, expression string) (*Condition, error) {
 	ast, issues := env.Parse(expression)
 	if issues.Err() == nil {
 		if err := checkNesting(ast); err != nil {

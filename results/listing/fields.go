@@ -9,6 +9,7 @@ import (
 	"cel.dev/cel-go/cel"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/condition"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
 	"trellis/results/spelling"
@@ -23,6 +24,12 @@ type Field struct {
 	// value returns the field's value in a filter: an int64, float64 or string, according to celType.
 	value   func(*trellisv1.Trial) any
 	celType *cel.Type
+	// number returns the value of a field whose values are numbers that may be missing or not finite, else it is nil.
+	number func(*trellisv1.Trial) *float64
+	// valueOf returns the value in a filter of a trial that has this order, if Follows says so. It is nil for parameters.
+	valueOf func(order uint64) any
+	// descends says that higher numbers have lower orders.
+	descends bool
 }
 
 // missing is the order of a trial that has no value, or one that is not a finite number. Such trials come last in
@@ -34,6 +41,51 @@ const Missing = missing
 
 // Order returns a number that sorts as the field does, or Missing.
 func (f Field) Order(trial *trellisv1.Trial) uint64 { return f.order(trial) }
+
+// Follows says whether a trial's value of the field follows from its order: see ValueOf.
+func (f Field) Follows(trial *trellisv1.Trial) bool {
+	if f.number == nil {
+		return true
+	}
+	number := f.number(trial)
+	return number == nil || math.IsNaN(*number) || Finite(number) && (*number != 0 || !math.Signbit(*number))
+}
+
+// ValueOf returns the value in a filter of a trial that has an order, from which it must follow.
+func (f Field) ValueOf(order uint64) any { return f.valueOf(order) }
+
+// Orders returns the lowest and the highest order that the numbers have which compare so with one: none, if the first is
+// above the second. The relation must not be condition.NotEqual. It is of a field whose IsNumber is true.
+func (f Field) Orders(relation condition.Relation, number float64) (lowest, highest uint64) {
+	at := lossOrder(&number)
+	below, above := relation == condition.Less || relation == condition.LessOrEqual,
+		relation == condition.Greater || relation == condition.GreaterOrEqual
+	if f.descends {
+		at, below, above = ^at, above, below
+	}
+	its := relation == condition.Equal || relation == condition.LessOrEqual || relation == condition.GreaterOrEqual
+	lowest, highest = at, at
+	switch {
+	case below && its:
+		lowest = 0
+	case below:
+		lowest, highest = 0, at-1
+	case above && its:
+		highest = missing - 1
+	case above:
+		lowest, highest = at+1, missing-1
+	}
+	return lowest, highest
+}
+
+// IsOutcome says whether the field is one of what becomes of a trial, or its index: not a parameter.
+func (f Field) IsOutcome() bool { return f.valueOf != nil }
+
+// IsWhole says whether the values of an outcome are whole numbers, which are 0 where they are missing.
+func (f Field) IsWhole() bool { return f.IsOutcome() && f.celType == cel.IntType }
+
+// IsNumber says whether the values of an outcome are numbers that may be missing.
+func (f Field) IsNumber() bool { return f.IsOutcome() && f.celType == cel.DynType }
 
 // Number returns a trial's value of the field if it is a number, and nil if its values are no numbers. It is NaN if the
 // trial has none.
@@ -57,6 +109,7 @@ var Fields = []Field{
 		Name:    "state",
 		order:   func(t *trellisv1.Trial) uint64 { return uint64(t.State) },
 		value:   func(t *trellisv1.Trial) any { return lifecycle.Name(t.State) },
+		valueOf: func(order uint64) any { return lifecycle.Name(trellisv1.TrialState(order)) },
 		celType: cel.StringType,
 	},
 	integer("epochs", func(t *trellisv1.Trial) uint64 { return uint64(t.Epochs) }),
@@ -68,11 +121,17 @@ var Fields = []Field{
 			}
 			return uint64(t.BestEpoch)
 		},
-		value:   func(t *trellisv1.Trial) any { return int64(t.BestEpoch) },
+		value: func(t *trellisv1.Trial) any { return int64(t.BestEpoch) },
+		valueOf: func(order uint64) any {
+			if order == missing {
+				order = 0
+			}
+			return int64(order)
+		},
 		celType: cel.IntType,
 	},
-	integer(grid.MaxEpochs, func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetMaxEpochs()) }),
-	integer(grid.Seed, func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetSeed()) }),
+	asParameter(integer(grid.MaxEpochs, func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetMaxEpochs()) })),
+	asParameter(integer(grid.Seed, func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetSeed()) })),
 }
 
 func integer(name string, get func(*trellisv1.Trial) uint64) Field {
@@ -80,8 +139,15 @@ func integer(name string, get func(*trellisv1.Trial) uint64) Field {
 		Name:    name,
 		order:   get,
 		value:   func(t *trellisv1.Trial) any { return int64(get(t)) },
+		valueOf: func(order uint64) any { return int64(order) },
 		celType: cel.IntType,
 	}
+}
+
+// asParameter returns the field as that of a parameter.
+func asParameter(field Field) Field {
+	field.number, field.valueOf = nil, nil
+	return field
 }
 
 // loss returns a field that may have no value yet. Filters see a missing value as NaN, which is neither below nor above
@@ -97,7 +163,17 @@ func loss(name string, get func(*trellisv1.Trial) *float64) Field {
 			return math.NaN()
 		},
 		celType: cel.DynType,
+		number:  get,
+		valueOf: func(order uint64) any { return numberOf(order) },
 	}
+}
+
+// numberOf returns the number that has an order of losses, or NaN if it is missing.
+func numberOf(order uint64) float64 {
+	if order == missing {
+		return math.NaN()
+	}
+	return Ranking{}.ObjectiveOf(Place{Number: order}.Key())
 }
 
 // WithMetrics returns the taken fields and fields for a model's metrics, on the validation and the test images, except
@@ -172,6 +248,13 @@ func RankedBy(r Ranking, fields []Field) []Field {
 	for i := range ranked {
 		if ranked[i].Name == "objective" {
 			ranked[i].order = r.order
+			ranked[i].descends = true
+			ranked[i].valueOf = func(order uint64) any {
+				if order != missing {
+					order = ^order
+				}
+				return numberOf(order)
+			}
 		}
 	}
 	return ranked
@@ -188,7 +271,7 @@ func parameter(its grid.Parameter) Field {
 		}
 		return nil
 	}
-	field := loss(name, number)
+	field := asParameter(loss(name, number))
 	switch its.Kind {
 	case trellisv1.Kind_KIND_INTEGER:
 		field.value = func(t *trellisv1.Trial) any {

@@ -24,28 +24,59 @@ func NewFilterOf(expression string, all []Field) (filter Filter, uses []string, 
 	if condition.IsEmpty(expression) {
 		return func(*trellisv1.Trial) (bool, error) { return true, nil }, nil, nil
 	}
+	its, err := languageOf(all).Compile(expression)
+	if err == nil {
+		err = checkStates(expression)
+	}
+	if err != nil {
+		return nil, nil, refused(err)
+	}
+	return filterOf(its, all), its.Uses(), nil
+}
+
+// FormulaOf compiles a filter as NewFilter does, and takes it apart: see condition.Formula. The expression must not be
+// empty.
+func FormulaOf(expression string, all []Field) (*condition.Formula, Filter, error) {
+	formula, whole, err := languageOf(all).Formula(expression)
+	if err == nil {
+		err = checkStates(expression)
+	}
+	if err != nil {
+		return nil, nil, refused(err)
+	}
+	return formula, filterOf(whole, all), nil
+}
+
+// languageOf is that of filters over fields.
+func languageOf(all []Field) condition.Language {
 	language := condition.Language{
 		Variables: make([]condition.Variable, len(all)), Noun: "field", Example: "objective < 0.02", Hint: hintState,
 	}
 	for i, field := range all {
 		language.Variables[i] = condition.Variable{Name: field.Name, Type: field.celType}
 	}
-	its, err := language.Compile(expression)
+	return language
+}
+
+// refused is the error of a filter that can't be compiled.
+func refused(err error) error {
 	if wrong, ok := errors.AsType[*condition.Mistake](err); ok {
-		return nil, nil, fmt.Errorf("filter: %w: %w", wrong, ErrInvalid)
-	} else if err != nil {
-		return nil, nil, fmt.Errorf("filter: %w", err)
+		return fmt.Errorf("filter: %w: %w", wrong, ErrInvalid)
 	}
-	if err := checkStates(expression); err != nil {
-		return nil, nil, err
+	if errors.Is(err, ErrInvalid) {
+		return err
 	}
+	return fmt.Errorf("filter: %w", err)
+}
+
+func filterOf(its *condition.Condition, all []Field) Filter {
 	return func(trial *trellisv1.Trial) (bool, error) {
 		met, _, err := its.Meets(fieldsOf{trial, all})
 		if err != nil {
 			return false, fmt.Errorf("filter: %w for trial %d: %w", err, trial.Index, ErrInvalid)
 		}
 		return met, nil
-	}, its.Uses(), nil
+	}
 }
 
 // hintState says how a filter names a state.
@@ -55,6 +86,9 @@ func hintState(name string) string {
 	}
 	return fmt.Sprintf("a state is a text: use state == '%s'", name)
 }
+
+// ValuesOf gives a condition the fields of a trial that it asks for.
+func ValuesOf(trial *trellisv1.Trial, all []Field) condition.Values { return fieldsOf{trial, all} }
 
 // fieldsOf gives a filter the fields of a trial that it asks for.
 type fieldsOf struct {

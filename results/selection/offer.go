@@ -1,0 +1,106 @@
+package selection
+
+import (
+	"trellis/results/columns"
+	"trellis/results/lattice"
+	"trellis/results/listing"
+)
+
+// Places says where trials are in an order, as far as that follows from their indexes.
+type Places struct {
+	of    *points
+	order listing.Order
+	// byIndex says that the order is that of the indexes, highest first if descending is.
+	byIndex, descending bool
+	// levels are the number that the order depends on, and what breaks ties: see listing.Order.Levels.
+	levels [][]level
+}
+
+// level is a number that depends on one parameter, in a product.
+type level struct {
+	axis    axis
+	numbers []uint64
+}
+
+// Places returns where trials are in an order.
+func (s *Selection) Places(order listing.Order) *Places {
+	p := &Places{of: s.points, order: order}
+	p.byIndex, p.descending = order.ByIndex()
+	for _, its := range order.Levels() {
+		p.levels = append(p.levels, newLevels(s.points, its))
+	}
+	return p
+}
+
+func newLevels(of *points, its lattice.Level) []level {
+	levels := make([]level, len(of.products))
+	for k := range levels {
+		p, l := &of.products[k], &levels[k]
+		l.axis = axis{size: 1, weight: 1}
+		for _, axis := range p.axes {
+			if axis.name == its.Parameter {
+				l.axis = axis
+			}
+		}
+		for value := range l.axis.size {
+			l.numbers = append(l.numbers, its.Order(of.lattice.At(p.from+value*l.axis.weight)))
+		}
+	}
+	return levels
+}
+
+// At returns the place of an untouched trial, and of any trial in an order by a parameter, or by index.
+func (p *Places) At(index uint64) listing.Place { return p.place(p.number(index), index) }
+
+// number is the part of a place that decides first.
+func (p *Places) number(index uint64) uint64 {
+	switch {
+	case p.byIndex && p.descending:
+		return ^index
+	case p.byIndex:
+		return index
+	}
+	return p.level(0, index)
+}
+
+func (p *Places) place(number, index uint64) listing.Place {
+	return listing.Place{Number: number, Ties: p.level(1, index)<<32 | p.level(2, index), Index: index}
+}
+
+func (p *Places) level(i int, index uint64) uint64 {
+	k := p.of.find(index)
+	of := &p.levels[i][k]
+	if len(of.numbers) == 1 {
+		return of.numbers[0]
+	}
+	return of.numbers[of.axis.at(index-p.of.products[k].from)]
+}
+
+// Follow says that the places of all trials follow from their indexes.
+func (p *Places) Follow() bool { return p.byIndex || p.order.OfPoint }
+
+// Offer adds to a page those of the trials of columns that have bits, and are after a place.
+func (p *Places) Offer(page *listing.Top, after listing.Place, c *columns.Columns, indexes []uint64, met Bits) {
+	numbers, last := c.Numbers(p.order.Name()), page.Bound()
+	follow := p.Follow()
+	if !follow {
+		if lowest, highest := numbers.Within(p.order); highest < after.Number || lowest > last.Number {
+			return
+		}
+	}
+	for i := range met.Each {
+		var number uint64
+		if follow {
+			number = p.number(indexes[i])
+		} else {
+			number = p.order.Number(numbers.At(i))
+		}
+		if number < after.Number || number > last.Number {
+			continue
+		}
+		if at := c.Place(i, number); at.After(after) && last.After(at) {
+			page.Offer(at)
+			last = page.Bound()
+		}
+	}
+}
