@@ -2,6 +2,7 @@ package results
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -464,9 +465,15 @@ func (p *pair) check(t *rapid.T) {
 		}
 	}
 	p.checkChanged(t)
+	for _, name := range p.names() {
+		p.checkFiltered(t, p.indexed.Snapshot(), name, 2)
+	}
 	checkIndexes(t, p.indexed.Snapshot())
 	if p.replica == nil {
 		return
+	}
+	for _, name := range p.names() {
+		p.checkFiltered(t, p.replica.Snapshot(), name, 1)
 	}
 	if got, want := mustHash(p.tb, p.replica.Snapshot()), mustHash(p.tb, p.indexed.Snapshot()); got != want {
 		t.Fatalf("the replica has hash %x, want %x", got, want)
@@ -493,6 +500,9 @@ func (p *pair) checkChanged(t *rapid.T) {
 	had := p.ended
 	p.ended = map[string]bool{}
 	for _, name := range p.names() {
+		p.checkLatest(t, name)
+	}
+	for _, name := range p.names() {
 		told := changed(p.indexed, name, p.index-1)
 		for run, ended := range changed(p.listed, name, p.index-1) {
 			if _, is := told[run]; ended && !is && !had[name+run] {
@@ -502,6 +512,50 @@ func (p *pair) checkChanged(t *rapid.T) {
 		for run, ended := range changed(p.listed, name, 0) {
 			p.ended[name+run] = ended
 		}
+	}
+}
+
+// checkLatest fails if the runs that are being trained, and some of those that have changed last, are not those that the store
+// has.
+func (p *pair) checkLatest(t *rapid.T, name string) {
+	snapshot := p.indexed.Snapshot()
+	const since = 0
+	changed, err := snapshot.RunsChangedSince(name, since)
+	ok(p.tb, err)
+	const few, most = 3, 2
+	latest, all, err := snapshot.LatestRuns(name, since, few, most)
+	ok(p.tb, err)
+	if all && len(latest) != len(changed) || !all && len(changed) <= few {
+		t.Fatalf("the latest runs of %s are %v, all: %v, want %v", name, latest, all, changed)
+	}
+	if all {
+		for i, run := range latest {
+			if !proto.Equal(run, changed[i]) {
+				t.Fatalf("the latest of %s is %v, want %v", name, run, changed[i])
+			}
+		}
+		return
+	}
+	held := 0
+	for _, run := range latest {
+		its, err := snapshot.Run(nil, name, run.Id)
+		ok(p.tb, err)
+		if !proto.Equal(its, run) {
+			t.Fatalf("the latest is %v, want %v", run, its)
+		}
+		if run.Worker != "" {
+			held++
+		}
+	}
+	running := 0
+	for _, run := range changed {
+		if run.Worker != "" {
+			running++
+		}
+	}
+	if held != running || len(latest)-held > most || len(latest) < most ||
+		!slices.IsSortedFunc(latest, func(a, b *trellisv1.Run) int { return cmp.Compare(a.ModifyIndex, b.ModifyIndex) }) {
+		t.Fatalf("the latest runs of %s are %v, %d of which are held, want %d", name, latest, held, running)
 	}
 }
 

@@ -1,6 +1,7 @@
 package results
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -215,6 +216,65 @@ func (s *Snapshot) RunsHeldBy(ws memdb.WatchSet, worker string) ([]*trellisv1.Ru
 		runs = append(runs, member.Run)
 	}
 	return runs, nil
+}
+
+// LatestRuns returns the runs that RunsChangedSince returns if they are no more than few. Otherwise all is false: it returns
+// those that workers hold, and about most of those that have changed last.
+func (s *Snapshot) LatestRuns(study string, index uint64, few, most int) (runs []*trellisv1.Run, all bool, err error) {
+	rows, err := s.sectionsOf(study)
+	if err != nil {
+		return nil, false, err
+	}
+	var sections []*section
+	touched := 0
+	for section := range rows {
+		if section.changed > index {
+			sections = append(sections, section)
+			touched += section.size() - bits.OnesCount64(untouchedBits(section))
+		}
+	}
+	if touched <= few || s.Err() != nil {
+		runs, err = s.RunsChangedSince(study, index)
+		return runs, true, err
+	}
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, false, err
+	}
+	slices.SortStableFunc(sections, func(a, b *section) int { return cmp.Compare(b.changed, a.changed) })
+	for _, section := range sections {
+		if len(runs) >= most {
+			break
+		}
+		for slot := range section.size() {
+			if member := section.member(c, slot); member != nil && member.Run.ModifyIndex > index {
+				runs = append(runs, member.Run)
+			}
+		}
+	}
+	latest := func(a, b *trellisv1.Run) int { return cmp.Compare(a.ModifyIndex, b.ModifyIndex) }
+	slices.SortStableFunc(runs, latest)
+	runs = runs[max(0, len(runs)-most):]
+	known := make(map[string]bool, len(runs))
+	for _, run := range runs {
+		known[run.Id] = true
+	}
+	leases, err := scan[*lease](s.reader, nil, tableLeases, indexID, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	for lease := range leases {
+		if lease.study != study || known[lease.run] {
+			continue
+		}
+		member, err := s.memberAt(nil, c, lease.place)
+		if err != nil {
+			return nil, false, err
+		}
+		runs = append(runs, member.Run)
+	}
+	slices.SortStableFunc(runs, latest)
+	return runs, false, s.Err()
 }
 
 // NextRuns returns at most n runs that are to be leased next: PENDING runs of RUNNING studies. Runs of the oldest study

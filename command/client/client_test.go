@@ -58,7 +58,7 @@ func TestFollowGoesOn(t *testing.T) {
 	}
 	c := connect(t, fake.Serve(t))
 	view := new(recordingView)
-	study, err := c.Follow(t.Context(), "s", view)
+	study, err := c.Follow(t.Context(), "s", false, view)
 	if err != nil || study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED {
 		t.Fatalf("got %v, %v", study, err)
 	}
@@ -115,7 +115,7 @@ func TestSeveralNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	view := &stoppingView{stop: stopFirst}
-	study, err := c.Follow(t.Context(), "s", view)
+	study, err := c.Follow(t.Context(), "s", false, view)
 	if err != nil || study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED {
 		t.Fatalf("got %v, %v", study, err)
 	}
@@ -208,7 +208,7 @@ func TestFollowGivesUp(t *testing.T) {
 		return status.Error(codes.NotFound, "study s: not found")
 	}}
 	c := connect(t, fake.Serve(t))
-	_, err := c.Follow(t.Context(), "s", new(recordingView))
+	_, err := c.Follow(t.Context(), "s", false, new(recordingView))
 	if exit.Code(err) != exit.NotFound || exit.Text(err) != "study s: not found" {
 		t.Errorf("got %v", err)
 	}

@@ -28,14 +28,14 @@ type ProgressView interface {
 }
 
 // Follow watches a study to its end and shows it in the view. A watch that breaks off begins again where it was. It
-// returns the study as it has ended.
-func (c *Client) Follow(ctx context.Context, name string, view ProgressView) (*trellisv1.Study, error) {
+// returns the study as it has ended. all says that the view needs all runs from the beginning, even of a large study.
+func (c *Client) Follow(ctx context.Context, name string, all bool, view ProgressView) (*trellisv1.Study, error) {
 	restore := c.redirectNotices(view)
 	defer restore()
 	var index uint64
 	var study *trellisv1.Study
 	for {
-		err := c.Watch(ctx, &trellisv1.WatchStudyRequest{Study: name, SinceIndex: index},
+		err := c.Watch(ctx, &trellisv1.WatchStudyRequest{Study: name, SinceIndex: index, AllRuns: all},
 			func(response *trellisv1.WatchStudyResponse) {
 				index, study = response.GetIndex(), response.GetStudy()
 				view.Update(response)

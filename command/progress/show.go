@@ -16,7 +16,7 @@ func Follow(
 	ctx context.Context, env *cli.Environment, c *client.Client, name string, inLines bool,
 ) (*trellisv1.Study, error) {
 	view := newView(env, inLines)
-	study, err := c.Follow(ctx, name, view)
+	study, err := c.Follow(ctx, name, false, view)
 	return study, errors.Join(err, view.Close())
 }
 

@@ -52,7 +52,7 @@ func FollowStage(
 			}
 		}
 	}()
-	study, err := c.Follow(ctx, name, view)
+	study, err := c.Follow(ctx, name, false, view)
 	stop()
 	<-done
 	return study, errors.Join(err, view.Close())

@@ -14,7 +14,7 @@ import (
 // WatchStudy does.
 func streamStudy(ctx context.Context, env *cli.Environment, c *client.Client, name string) error {
 	view := &streamView{env: env}
-	study, err := c.Follow(ctx, name, view)
+	study, err := c.Follow(ctx, name, true, view)
 	if err := errors.Join(err, view.Close()); err != nil {
 		return err
 	}

@@ -21,6 +21,10 @@ const (
 	// may exceed the limit by at most one run.
 	watchRuns  = 1000
 	watchBytes = 1 << 20
+	// firstRuns is how many runs a watch begins with at most. If there are more, it begins with those that are being trained
+	// and lastRuns others.
+	firstRuns = 10_000
+	lastRuns  = 1000
 )
 
 // WatchStudy sends a study's state whenever it changes, until the study has ended. Each response is made from the store
@@ -46,7 +50,7 @@ func (s studyService) WatchStudy(
 		if err != nil {
 			return Status(err)
 		}
-		if err := s.sendChanges(stream, snapshot, presented, since); err != nil {
+		if err := s.sendChanges(stream, snapshot, presented, since, request.GetAllRuns()); err != nil {
 			return Status(err)
 		}
 		since = study.GetModifyIndex()
@@ -70,20 +74,21 @@ func (s studyService) WatchStudy(
 // sendChanges sends what has changed after index since. Only the last of its responses carries the study's index. So a
 // client that loses the stream in between gets all of them again.
 func (s studyService) sendChanges(
-	stream trellisv1.StudyService_WatchStudyServer, snapshot *results.Snapshot, study *trellisv1.Study, since uint64,
+	stream trellisv1.StudyService_WatchStudyServer, snapshot *results.Snapshot, study *trellisv1.Study, since uint64, all bool,
 ) error {
-	study, best, runs, err := s.changes(stream.Context(), snapshot, study, since)
+	changed, err := s.changes(stream.Context(), snapshot, study, since, all)
 	if err != nil {
 		return err
 	}
+	runs := changed.runs
 	send := func(index uint64, runs []*trellisv1.Run) error {
 		metrics, err := snapshot.LastMetrics(study.GetName(), runs)
 		if err != nil {
 			return err
 		}
 		return stream.Send(&trellisv1.WatchStudyResponse{
-			Index: index, Study: study, Runs: runs, Best: best,
-			Metrics: metrics,
+			Index: index, Study: changed.study, Runs: runs, Best: changed.best,
+			Metrics: metrics, Partial: changed.partial,
 		})
 	}
 	for n := onePart(runs); n < len(runs); n = onePart(runs) {
@@ -95,29 +100,50 @@ func (s studyService) sendChanges(
 	return send(study.GetModifyIndex(), runs)
 }
 
+// changes are what a watch tells of a study. partial says that some runs that have changed are not among them.
+type changes struct {
+	study   *trellisv1.Study
+	best    *trellisv1.Trial
+	runs    []*trellisv1.Run
+	partial bool
+}
+
 // changes finds what has changed after index since, with the study as it is shown. In a large study that takes a while,
-// so that watches take turns. They send what they have found without one.
-func (s studyService) changes(ctx context.Context, snapshot *results.Snapshot, study *trellisv1.Study, since uint64) (
-	shown *trellisv1.Study, best *trellisv1.Trial, runs []*trellisv1.Run, err error,
-) {
+// so that watches take turns. They send what they have found without one. Of what has changed since the study was created,
+// it is a part where there is much, unless all is asked for.
+func (s studyService) changes(
+	ctx context.Context, snapshot *results.Snapshot, study *trellisv1.Study, since uint64, all bool,
+) (*changes, error) {
 	release, err := s.turns.Watch.take(ctx)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	defer release()
-	shown = s.waiting(s.forecasts.On(snapshot, study))
-	if best, err = snapshot.Best(nil, study.GetName()); err != nil && !errors.Is(err, results.ErrNoAnswer) {
-		return nil, nil, nil, err
+	c := &changes{study: s.waiting(s.forecasts.On(snapshot, study))}
+	if c.best, err = snapshot.Best(nil, study.GetName()); err != nil && !errors.Is(err, results.ErrNoAnswer) {
+		return nil, err
 	}
-	if best.GetState() == trellisv1.TrialState_TRIAL_STATE_DIVERGED {
-		best = nil
+	if c.best.GetState() == trellisv1.TrialState_TRIAL_STATE_DIVERGED {
+		c.best = nil
 	}
-	// Runs that have not changed since the study was created are not sent.
-	runs, err = snapshot.RunsChangedSince(study.GetName(), max(since, study.GetCreateIndex()))
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("find what has changed: %w", err)
+	if c.runs, c.partial, err = changedRuns(snapshot, study, since, all); err != nil {
+		return nil, fmt.Errorf("find what has changed: %w", err)
 	}
-	return shown, best, runs, nil
+	return c, nil
+}
+
+// changedRuns returns the runs that have changed after index since, and whether some have been left out. Runs that have not
+// changed since the study was created are not sent.
+func changedRuns(
+	snapshot *results.Snapshot, study *trellisv1.Study, since uint64, all bool,
+) (runs []*trellisv1.Run, partial bool, err error) {
+	if created := study.GetCreateIndex(); all || since >= created {
+		runs, err = snapshot.RunsChangedSince(study.GetName(), max(since, created))
+	} else {
+		runs, all, err = snapshot.LatestRuns(study.GetName(), created, firstRuns, lastRuns)
+		partial = !all
+	}
+	return runs, partial, err
 }
 
 // onePart returns how many of the runs one response carries.

@@ -2839,6 +2839,10 @@ class WatchStudyResponse(Message):
     # after the last epoch.
     metrics: Mapping[str, Metrics] = NOTHING
 
+    # Runs have been left out because there are too many. It is never set if the request has a since_index that the
+    # study has come to, or all_runs.
+    partial: bool = False
+
 
 class WhoAmIResponse(Message):
     """WhoAmIResponse is what a call returns."""

@@ -398,9 +398,12 @@ func (x *ListStudiesResponse) GetNextPageToken() string {
 type WatchStudyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// The index of the last response that the client has seen. Only runs that changed after it are sent. 0: send all
-	// runs.
-	SinceIndex    uint64 `protobuf:"varint,2,opt,name=since_index,json=sinceIndex,proto3" json:"since_index,omitempty"`
+	// The index of the last response that the client has seen. Only runs that changed after it are sent. 0: send the runs
+	// that have changed since the study was created. Of more than 10,000, only those that are being trained and the last
+	// 1,000 to change are sent: see partial.
+	SinceIndex uint64 `protobuf:"varint,2,opt,name=since_index,json=sinceIndex,proto3" json:"since_index,omitempty"`
+	// Send all runs in any case.
+	AllRuns       bool `protobuf:"varint,3,opt,name=all_runs,json=allRuns,proto3" json:"all_runs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -449,6 +452,13 @@ func (x *WatchStudyRequest) GetSinceIndex() uint64 {
 	return 0
 }
 
+func (x *WatchStudyRequest) GetAllRuns() bool {
+	if x != nil {
+		return x.AllRuns
+	}
+	return false
+}
+
 type WatchStudyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The since_index with which a later watch can continue.
@@ -461,7 +471,10 @@ type WatchStudyResponse struct {
 	Best *Trial `protobuf:"bytes,4,opt,name=best,proto3" json:"best,omitempty"`
 	// Metrics of the runs in this response, by run: what the model reports besides its losses, on the validation images
 	// after the last epoch.
-	Metrics       map[string]*Metrics `protobuf:"bytes,5,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metrics map[string]*Metrics `protobuf:"bytes,5,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Runs have been left out because there are too many. It is never set if the request has a since_index that the study
+	// has come to, or all_runs.
+	Partial       bool `protobuf:"varint,6,opt,name=partial,proto3" json:"partial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -529,6 +542,13 @@ func (x *WatchStudyResponse) GetMetrics() map[string]*Metrics {
 		return x.Metrics
 	}
 	return nil
+}
+
+func (x *WatchStudyResponse) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
 }
 
 type PauseStudyRequest struct {
@@ -5834,17 +5854,19 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"j\n" +
 	"\x13ListStudiesResponse\x12+\n" +
 	"\astudies\x18\x01 \x03(\v2\x11.trellis.v1.StudyR\astudies\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"R\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"m\n" +
 	"\x11WatchStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x1f\n" +
 	"\vsince_index\x18\x02 \x01(\x04R\n" +
-	"sinceIndex\"\xb7\x02\n" +
+	"sinceIndex\x12\x19\n" +
+	"\ball_runs\x18\x03 \x01(\bR\aallRuns\"\xd1\x02\n" +
 	"\x12WatchStudyResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12'\n" +
 	"\x05study\x18\x02 \x01(\v2\x11.trellis.v1.StudyR\x05study\x12#\n" +
 	"\x04runs\x18\x03 \x03(\v2\x0f.trellis.v1.RunR\x04runs\x12%\n" +
 	"\x04best\x18\x04 \x01(\v2\x11.trellis.v1.TrialR\x04best\x12E\n" +
-	"\ametrics\x18\x05 \x03(\v2+.trellis.v1.WatchStudyResponse.MetricsEntryR\ametrics\x1aO\n" +
+	"\ametrics\x18\x05 \x03(\v2+.trellis.v1.WatchStudyResponse.MetricsEntryR\ametrics\x12\x18\n" +
+	"\apartial\x18\x06 \x01(\bR\apartial\x1aO\n" +
 	"\fMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
 	"\x05value\x18\x02 \x01(\v2\x13.trellis.v1.MetricsR\x05value:\x028\x01\"1\n" +
