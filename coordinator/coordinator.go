@@ -320,15 +320,7 @@ func (c *Coordinator) open() error {
 	}
 	close(c.opened)
 	c.changes.send()
-	go c.prepare()
 	return nil
-}
-
-// prepare makes answers about large studies fast again after a restart. It ends at the latest when the node stops.
-func (c *Coordinator) prepare() {
-	if err := c.store.Snapshot().Within(c.stopping).Prepare(); err != nil && c.stopping.Err() == nil {
-		c.logger.Error("prepare answers", "error", err)
-	}
 }
 
 // openLog opens the log: a replicated log if there is a data directory, otherwise one in memory.

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"testing"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
-	"trellis/results/listing"
 	"trellis/results/snapshotfile"
 	"trellis/results/trajectory"
 )
@@ -63,32 +61,26 @@ func TestRestoreRefusesForgedSections(t *testing.T) {
 			ok(t, err)
 			stored, err := first[*section](store.Snapshot().reader, nil, tableSections, indexID, sectionKey("s", 0))
 			ok(t, err)
-			its := &sealed{}
+			var members []*trajectory.Trajectory
 			for slot, member := range stored.all(c) {
-				run, losses := proto.CloneOf(member.Run), proto.CloneOf(member.Losses)
-				run.Study, run.Id, run.Parameters, run.FirstTrial, run.Place = "", "", nil, 0, 0
-				losses.Study, losses.Run = "", ""
-				messages := []proto.Message{run, losses}
+				its := &trajectory.Trajectory{
+					Run: proto.CloneOf(member.Run), Losses: proto.CloneOf(member.Losses), Terms: member.Terms,
+				}
 				if slot == 0 {
-					for _, trial := range spoil(run, losses) {
-						messages = append(messages, trial)
-					}
+					its.Answers = spoil(its.Run, its.Losses)
 				}
-				for _, message := range messages {
-					data, err := proto.MarshalOptions{Deterministic: true}.Marshal(message)
-					ok(t, err)
-					its.data = protowire.AppendBytes(its.data, data)
-				}
-				its.ends = append(its.ends, uint32(len(its.data)))
+				members = append(members, its)
 			}
+			its, err := trajectory.Seal(members, func(slot int) []uint64 { return c.IndexesAt(uint32(slot)) })
+			ok(t, err)
 			var payloads [][]byte
 			rows := uint64(0)
 			for _, block := range blocksOf(t, written(t, store)) {
 				part := block[snapshotfile.HeadSize:]
 				if bytes.HasPrefix(part, append([]byte{6}, "sealed"...)) {
-					part = payload("sealed", &trellisv1.SealedSection{
-						Study: "s", Data: its.data, Ends: its.ends, Changed: stored.changed,
-					})
+					row := &trellisv1.SealedSection{Study: "s", Changed: stored.changed}
+					its.SetIn(row)
+					part = payload("sealed", row)
 				}
 				if part[0] > 0 {
 					payloads, rows = append(payloads, part), rows+countRows(part)
@@ -199,45 +191,6 @@ func TestRestoreRefusesForgedRuns(t *testing.T) {
 	}
 }
 
-// TestRestoreRefusesForgedRanks: a ranking has one key of each trial with a result.
-func TestRestoreRefusesForgedRanks(t *testing.T) {
-	for name, spoil := range map[string]func(keys []byte) []byte{
-		"nothing":        func(keys []byte) []byte { return keys },
-		"one less":       func(keys []byte) []byte { return keys[24:] },
-		"one trial only": func(keys []byte) []byte { copy(keys[5*24+16:], keys[16:24]); return keys },
-		"no such trial":  func(keys []byte) []byte { keys[5*24+16] = 1; return keys },
-	} {
-		store := sealedStore(t)
-		var payloads [][]byte
-		rows := uint64(0)
-		for _, block := range blocksOf(t, written(t, store)) {
-			part := block[snapshotfile.HeadSize:]
-			if bytes.HasPrefix(part, append([]byte{5}, "ranks"...)) {
-				page, err := store.Snapshot().rankPageOf("s", listing.Key{})
-				ok(t, err)
-				var keys []byte
-				for _, k := range page.trials {
-					keys = append(keys, k[:]...)
-				}
-				if len(keys) != 6*24 {
-					t.Fatalf("the ranking has %d bytes", len(keys))
-				}
-				part = payload("ranks", &trellisv1.Ranks{Study: "s", Keys: spoil(keys)})
-			}
-			if part[0] > 0 {
-				payloads, rows = append(payloads, part), rows+countRows(part)
-			}
-		}
-		data := bytes.NewReader(forged(append(payloads, endMark(rows))...))
-		switch err := newStore(t).Restore(data); {
-		case name == "nothing" && err != nil:
-			t.Error(err)
-		case name != "nothing" && !errors.Is(err, ErrCorrupt):
-			t.Errorf("%s: error %v, want that it is corrupt", name, err)
-		}
-	}
-}
-
 // sealedSpec has two runs of two trials.
 func sealedSpec() *trellisv1.StudySpec {
 	return grid.WithDefaults(&trellisv1.StudySpec{Name: "s", Model: "synthetic", Grid: []*trellisv1.Grid{{
@@ -277,33 +230,4 @@ func sealedStore(t testing.TB) *Store {
 			stageEntry("s", run.Id, attempt, 5))
 	}
 	return store
-}
-
-// TestRestoreRefusesForgedValues: a ranking of other values than the results have is refused, even if it is in order.
-func TestRestoreRefusesForgedValues(t *testing.T) {
-	for _, spoils := range []bool{false, true} {
-		snapshot := sealedStore(t).Snapshot()
-		var payloads [][]byte
-		ranked := 0
-		for _, content := range contents {
-			rows, err := content.rows(snapshot.reader)
-			ok(t, err)
-			for row, err := range rows {
-				ok(t, err)
-				if ranks, is := row.(*trellisv1.Ranks); is {
-					if ranked += len(ranks.Keys); spoils {
-						ranks.Keys[len(ranks.Keys)-len(listing.Key{})+7]++ // The worst trial gets a slightly worse objective.
-					}
-				}
-				payloads = append(payloads, payload(content.name, row))
-			}
-		}
-		if ranked == 0 {
-			t.Fatal("no ranking is written")
-		}
-		data := forged(append(payloads, endMark(uint64(len(payloads))))...)
-		if err := newStore(t).Restore(bytes.NewReader(data)); errors.Is(err, ErrCorrupt) != spoils || !spoils && err != nil {
-			t.Errorf("spoiled %t: error %v", spoils, err)
-		}
-	}
 }

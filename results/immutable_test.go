@@ -246,7 +246,9 @@ func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[s
 				text = fmt.Sprintf("%s %d %d %x %x %x", row.study, row.number, row.changed, row.pending, row.begun,
 					row.open)
 				if row.sealed != nil {
-					text += fmt.Sprintf("; %x %v", row.sealed.data, row.sealed.ends)
+					its := &trellisv1.SealedSection{}
+					row.sealed.SetIn(its)
+					text += "; " + encode(its)
 				}
 				for _, member := range row.members {
 					if member == nil {

@@ -446,14 +446,11 @@ func (p *pair) remove(t *rapid.T) {
 	delete(p.specs, name)
 }
 
-func (p *pair) restore(t *rapid.T) {
+func (p *pair) restore(*rapid.T) {
 	var data bytes.Buffer
 	_, err := p.indexed.Snapshot().WriteTo(&data)
 	ok(p.tb, err)
 	ok(p.tb, p.replica.Restore(&data))
-	if rapid.Bool().Draw(t, "prepares") {
-		ok(p.tb, p.replica.Snapshot().Prepare())
-	}
 }
 
 // check compares all answers.

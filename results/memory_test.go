@@ -3,6 +3,7 @@ package results
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/account"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -195,8 +197,6 @@ func TestLargeStudy(t *testing.T) {
 	restored := newStore(t)
 	within("restoring", time.Minute, func() error { return restored.Restore(bytes.NewReader(data.Bytes())) })
 	perTrial("restored", before, 400)
-	within("preparing answers", time.Minute, func() error { return restored.Snapshot().Prepare() })
-	perTrial("prepared", before, 400)
 	within("a page of what was restored", 500*time.Millisecond, func() error {
 		_, err := restored.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "large", OrderBy: "-objective"})
 		return err
@@ -206,8 +206,8 @@ func TestLargeStudy(t *testing.T) {
 	runtime.KeepAlive(restored)
 }
 
-// TestPrepare: sealed sections that are restored get what answers need of them, from the runs that they have.
-func TestPrepare(t *testing.T) {
+// TestRestorePrepares: sealed sections that are restored have what answers need of them, from the runs that they have.
+func TestRestorePrepares(t *testing.T) {
 	const trials = 50 * sectionSize
 	store := newStore(t)
 	ok(t, store.CreateStudy(1, at(1), indexedStudy("large", trials, 2)))
@@ -219,22 +219,28 @@ func TestPrepare(t *testing.T) {
 	ok(t, err)
 	restored := newStore(t)
 	ok(t, restored.Restore(&data))
-	ready := func() (ready int) {
-		sections, err := restored.Snapshot().sectionsOf("large")
-		ok(t, err)
-		for section := range sections {
-			if section.sealed != nil && section.kept.Has(columnsKey{}) && section.kept.Has(accountKey{}) {
-				ready++
-			}
+	sections, err := restored.Snapshot().sectionsOf("large")
+	ok(t, err)
+	ready := 0
+	for section := range sections {
+		if section.sealed != nil && section.kept.Has(columnsKey{}) && section.kept.Has(accountKey{}) {
+			ready++
 		}
-		return ready
 	}
-	if n := ready(); n != 0 {
-		t.Fatalf("%d sections are ready before", n)
+	if ready != trials/sectionSize {
+		t.Fatalf("%d sections are ready, want %d", ready, trials/sectionSize)
 	}
-	ok(t, restored.Snapshot().Prepare())
-	if n := ready(); n != trials/sectionSize {
-		t.Fatalf("%d sections are ready, want %d", n, trials/sectionSize)
+	c, err := store.Snapshot().catalog("large")
+	ok(t, err)
+	for number := range uint32(trials / sectionSize) {
+		of := func(s *Store) *account.Sum {
+			its, err := first[*section](s.Snapshot().reader, nil, tableSections, indexID, sectionKey("large", number))
+			ok(t, err)
+			return its.account(c)
+		}
+		if got, want := of(restored), of(store); !reflect.DeepEqual(got, want) {
+			t.Errorf("section %d counts for %+v, want %+v", number, got, want)
+		}
 	}
 	for _, orderBy := range []string{"-objective", "epochs", "test_loss"} {
 		request := &trellisv1.ListTrialsRequest{Study: "large", OrderBy: orderBy}

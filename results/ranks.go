@@ -295,8 +295,7 @@ func (s *section) columns(c *catalog.Catalog, ranking listing.Ranking) *columns.
 // trials returns those of a section's runs that have been touched, as they are presented.
 func (s *section) trials(c *catalog.Catalog) iter.Seq[*trellisv1.Trial] {
 	return func(yield func(*trellisv1.Trial) bool) {
-		for slot := range s.size() {
-			member := s.member(c, slot)
+		for slot, member := range s.slots(c) {
 			if member == nil {
 				continue
 			}
@@ -359,34 +358,6 @@ func (s *Snapshot) Columns(study *trellisv1.Study) (iter.Seq2[uint32, *columns.C
 			}
 		}
 	}, nil
-}
-
-// Prepare computes what answers about large studies need of their sections, and what a store that has been restored
-// does not have. Until it is done, answers compute it themselves, which takes seconds for a million trials. It ends
-// early if the snapshot's context does.
-func (s *Snapshot) Prepare() error {
-	studies, err := s.Studies(nil)
-	if err != nil {
-		return err
-	}
-	for _, study := range studies {
-		c, err := s.catalog(study.Name)
-		if err != nil {
-			return err
-		}
-		sections, err := s.sectionsOf(study.Name)
-		if err != nil {
-			return err
-		}
-		for section := range sections {
-			if section.sealed != nil && !section.kept.Has(columnsKey{}) {
-				open := section.unsealed(c) // What it computes is kept beside the section.
-				open.columns(c, listing.RankingOf(study.Spec))
-				open.account(c)
-			}
-		}
-	}
-	return s.Err()
 }
 
 // rung is what has come to an epoch at which a study's runs are judged. Rungs follow from the study's runs and their

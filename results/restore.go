@@ -394,8 +394,8 @@ type sealedChecks struct {
 	// parts are what the checked runs count for, and errs the first errors.
 	parts []*trellisv1.Progress
 	errs  []error
-	// ranked are the sums of rankSum over their trials.
-	ranked []uint64
+	// keys are those of their trials in the ranking, in order.
+	keys [][]listing.Key
 }
 
 func (s *restoredStudy) startChecks() *sealedChecks {
@@ -403,7 +403,7 @@ func (s *restoredStudy) startChecks() *sealedChecks {
 	checks := &sealedChecks{
 		sections: make(chan *section, 4*cores),
 		parts:    make([]*trellisv1.Progress, cores), errs: make([]error, cores),
-		ranked: make([]uint64, cores),
+		keys: make([][]listing.Key, cores),
 	}
 	ranking := listing.RankingOf(s.study.Spec)
 	for part := range cores {
@@ -411,11 +411,10 @@ func (s *restoredStudy) startChecks() *sealedChecks {
 		checks.all.Go(func() {
 			for its := range checks.sections {
 				if checks.errs[part] == nil {
-					var ranked uint64
-					ranked, checks.errs[part] = s.checkSection(its, checks.parts[part], ranking)
-					checks.ranked[part] += ranked
+					checks.keys[part], checks.errs[part] = s.checkSection(its, checks.parts[part], ranking, checks.keys[part])
 				}
 			}
+			slices.SortFunc(checks.keys[part], listing.Key.Compare)
 		})
 	}
 	return checks

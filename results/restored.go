@@ -1,7 +1,6 @@
 package results
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -36,10 +35,8 @@ type restoredStudy struct {
 	members []*trajectory.Trajectory
 	places  map[string]int
 	listed  []catalog.Trial
-	// sealed are the sealed sections, and ranks the ranking, if there are any of these. checks checks the sections
-	// while the next ones are read.
+	// sealed are the sealed sections. checks checks them while the next ones are read.
 	sealed []*section
-	ranks  []listing.Key
 	checks *sealedChecks
 	// catalog is made when all trials have been read.
 	catalog *catalog.Catalog
@@ -156,7 +153,7 @@ func (s *restoredStudy) insert(txn *memdb.Txn) error {
 			return err
 		}
 	}
-	sealed, sum, err := s.checkSealed()
+	sealed, keys, err := s.checkSealed()
 	if err != nil {
 		return err
 	}
@@ -164,11 +161,9 @@ func (s *restoredStudy) insert(txn *memdb.Txn) error {
 	if err := consistency.CheckStudy(s.study, progress, leased, s.catalog.Indices()); err != nil {
 		return err
 	}
-	slices.SortFunc(ranked, func(a, b listing.Key) int { return bytes.Compare(a[:], b[:]) })
-	if len(s.sealed) > 0 {
-		if ranked, err = s.checkRanks(ranked, sealed.TrialsSucceeded, sum); err != nil {
-			return err
-		}
+	slices.SortFunc(ranked, listing.Key.Compare)
+	for _, part := range keys {
+		ranked = merge(ranked, part)
 	}
 	if err := insertRanks(txn, &rankPage{study: s.study.Name}, ranked); err != nil {
 		return err
@@ -276,16 +271,15 @@ func (r *restorer) sealed(row *trellisv1.SealedSection) error {
 		return err
 	}
 	first := uint64(row.Number) * sectionSize
-	if study.base == nil || first >= uint64(study.base.Runs()) ||
-		len(row.Ends) != int(min(sectionSize, uint64(study.base.Runs())-first)) ||
-		!slices.IsSorted(row.Ends) || int(row.Ends[len(row.Ends)-1]) != len(row.Data) {
+	runs, err := trajectory.SealedOf(row)
+	if err != nil || study.base == nil || first >= uint64(study.base.Runs()) ||
+		runs.Size() != int(min(sectionSize, uint64(study.base.Runs())-first)) {
 		return fmt.Errorf("section %d of study %q, which has no such section: %w", row.Number, row.Study, ErrCorrupt)
 	}
 	its := &section{
-		study: study.study.Name, number: row.Number, changed: row.Changed, sealed: &sealed{row.Data, row.Ends},
-		kept: &kept.Kept{},
+		study: study.study.Name, number: row.Number, changed: row.Changed, sealed: runs, kept: &kept.Kept{},
 	}
-	for slot := range row.Ends {
+	for slot := range runs.Size() {
 		its.begun = setBit(its.begun, slot, true)
 	}
 	study.sealed = append(study.sealed, its)
@@ -300,112 +294,87 @@ func (r *restorer) sealed(row *trellisv1.SealedSection) error {
 	return nil
 }
 
-// ranks reads a part of a ranking.
-func (r *restorer) ranks(row *trellisv1.Ranks) error {
-	study, err := r.of(row.Study)
-	if err != nil {
-		return err
-	}
-	if err := r.follows(newKey(0).text(row.Study).number(uint64(len(study.ranks)))); err != nil {
-		return err
-	}
-	for part := range slices.Chunk(row.Keys, len(listing.Key{})) {
-		var k listing.Key
-		if copy(k[:], part) != len(k) {
-			return fmt.Errorf("the ranking of study %q is cut off: %w", row.Study, ErrCorrupt)
-		}
-		study.ranks = append(study.ranks, k)
-	}
-	return nil
-}
-
-// checkSealed returns what all sealed runs count for, as touched runs of the study, once they have been checked, and
-// the sum of rankSum over their trials.
-func (s *restoredStudy) checkSealed() (sum *trellisv1.Progress, ranked uint64, err error) {
+// checkSealed returns what all sealed runs count for, as touched runs of the study, once they have been checked, and the keys
+// of their trials in the ranking, as lists in order.
+func (s *restoredStudy) checkSealed() (sum *trellisv1.Progress, keys [][]listing.Key, err error) {
 	sum = &trellisv1.Progress{}
 	if s.checks == nil {
-		return sum, 0, nil
+		return sum, nil, nil
 	}
 	s.checks.end()
 	for part, progress := range s.checks.parts {
 		if err := s.checks.errs[part]; err != nil {
-			return nil, 0, err
+			return nil, nil, err
 		}
 		addSealed(sum, progress)
-		ranked += s.checks.ranked[part]
 	}
-	return sum, ranked, nil
+	return sum, s.checks.keys, nil
 }
 
-// rankSum returns a number that follows from a trial's value and index in the ranking. The sum over all trials tells
-// two rankings apart, whatever their order.
-func rankSum(k listing.Key) uint64 {
-	x := k.Parts()[0]
-	for _, next := range []uint64{k.Index(), 0} {
-		x = (x ^ x>>31) * 0x9e3779b97f4a7c15
-		x = (x ^ x>>29) + next
-	}
-	return x
-}
-
-// checkSection checks the runs of a sealed section, adds them to the progress, and returns the sum of rankSum over
-// their trials.
+// checkSection checks the runs of a sealed section, adds them to the progress, and returns the keys with those of their trials
+// in the ranking. While the runs are at hand, it computes what answers need of them: later that would take as long again.
 func (s *restoredStudy) checkSection(
-	its *section, progress *trellisv1.Progress, ranking listing.Ranking,
-) (ranked uint64, err error) {
+	its *section, progress *trellisv1.Progress, ranking listing.Ranking, keys []listing.Key,
+) ([]listing.Key, error) {
 	first := its.number * sectionSize
 	at, _ := slices.BinarySearchFunc(s.touched, first, func(m placedMember, place uint32) int {
 		return int(int64(m.place) - int64(place))
 	})
 	if at < len(s.touched) && s.touched[at].place < first+uint32(its.size()) {
-		return 0, fmt.Errorf("section %d of study %q is there twice: %w", its.number, its.study, ErrCorrupt)
+		return nil, fmt.Errorf("section %d of study %q is there twice: %w", its.number, its.study, ErrCorrupt)
 	}
+	open := *its // What is computed of it is kept beside the section.
+	open.sealed, open.members = nil, make([]*trajectory.Trajectory, 0, its.size())
+	opened := trajectory.Opened{Sealed: its.sealed, Terms: s.terms}
 	for slot := range its.size() {
-		sealed, err := trajectory.UnsealRun(its.sealed.at(slot))
+		point, milestones, indexes := s.catalog.TrialsAt(first + uint32(slot))
+		sealed, err := opened.Run(slot)
 		if err == nil {
-			err = s.checkSealedRun(sealed, first+uint32(slot))
+			err = checkSealedRun(sealed, point, milestones, indexes)
 		}
 		if err != nil {
-			return 0, fmt.Errorf("section %d of study %q: %w: %w", its.number, its.study, err, ErrCorrupt)
+			return nil, fmt.Errorf("section %d of study %q: %w: %w", its.number, its.study, err, ErrCorrupt)
 		}
 		trajectory.AddTouched(progress, s.study.Untouched, sealed.Run)
-		_, indexes := s.catalog.MilestonesAt(first + uint32(slot))
-		for milestone, epochs := range sealed.Run.Milestones {
-			trial := trellisv1.Trial{Index: indexes[milestone]}
-			if sealed.Answers != nil {
-				trial.Objective = sealed.Answers[milestone].Objective
-			} else {
-				trial.Objective = sealed.ObjectiveAt(epochs)
-			}
-			ranked += rankSum(ranking.Key(&trial))
+		for _, trial := range sealed.Answers {
+			keys = append(keys, ranking.Key(trial))
 		}
+		open.members = append(open.members, sealed)
 	}
-	return ranked, nil
+	open.columns(s.catalog, ranking)
+	open.account(s.catalog)
+	return keys, nil
 }
 
-// checkSealedRun returns an error if a sealed run contradicts itself or the spec.
-func (s *restoredStudy) checkSealedRun(its *trajectory.Trajectory, place uint32) error {
+// checkSealedRun returns an error if a sealed run contradicts itself or the spec, from which its point and its trials follow.
+// Then the run gets these, but not its id, which takes longest to compute.
+func checkSealedRun(
+	its *trajectory.Trajectory, point *trellisv1.Parameters, milestones []uint32, indexes []uint64,
+) error {
 	run := its.Run
-	milestones, indexes := s.catalog.MilestonesAt(place)
 	if !slices.Equal(run.Milestones, milestones) {
 		return fmt.Errorf("a run has milestones %v, not %v", run.Milestones, milestones)
 	}
-	run.Parameters = &trellisv1.Parameters{MaxEpochs: milestones[len(milestones)-1]}
+	run.Parameters = grid.WithMaxEpochs(point, milestones[len(milestones)-1])
 	if err := consistency.CheckRun(run); err != nil {
 		return err
 	}
-	its.Terms = s.terms
 	if err := its.CheckLosses(its.Losses); err != nil {
 		return err
 	}
 	if seconds := len(its.Losses.Seconds); seconds > int(run.Epochs) {
 		return fmt.Errorf("times of %d epochs for %d", seconds, run.Epochs)
 	}
+	if its.Answers == nil {
+		its.AnswerLate(indexes)
+		return nil
+	}
 	for milestone, answer := range its.Answers {
 		if answer.Index != indexes[milestone] || answer.State != lifecycle.TrialSucceeded ||
 			answer.Epochs != min(run.Epochs, milestones[milestone]) {
 			return fmt.Errorf("trial %d does not follow from its run", answer.Index)
 		}
+		answer.Parameters = trajectory.ParametersAt(run, milestones[milestone])
 	}
 	return nil
 }
@@ -423,39 +392,4 @@ func addSealed(progress, sealed *trellisv1.Progress) {
 	progress.EpochsShared += sealed.EpochsShared
 	progress.EpochsAlone += sealed.EpochsAlone
 	progress.RunsAudited += sealed.RunsAudited
-}
-
-// checkRanks returns the ranking that has been read. It must have the keys of the trials with results whose runs are
-// not sealed, which are in order, and one key for each trial of sealed runs, of which there are so many, and whose sum
-// of rankSum is given.
-func (s *restoredStudy) checkRanks(open []listing.Key, sealed, sum uint64) ([]listing.Key, error) {
-	var others []uint64
-	follows := uint64(len(s.ranks)) == uint64(len(open))+sealed
-	for i := 0; i < len(s.ranks) && follows; i++ {
-		k := s.ranks[i]
-		follows = i == 0 || bytes.Compare(s.ranks[i-1][:], k[:]) < 0
-		if len(open) > 0 && open[0] == k {
-			open = open[1:]
-			continue
-		}
-		sum -= rankSum(k)
-		others, follows = append(others, k.Index()), follows && s.isSealed(k.Index())
-	}
-	slices.Sort(others)
-	if !follows || sum != 0 || len(open) > 0 || len(slices.Compact(others)) != int(sealed) {
-		return nil, fmt.Errorf("the ranking of study %q is not that of its results: %w", s.study.Name, ErrCorrupt)
-	}
-	return s.ranks, nil
-}
-
-// isSealed says whether a trial is one of a sealed run.
-func (s *restoredStudy) isSealed(trial uint64) bool {
-	place, _, ok := s.catalog.Trial(trial)
-	if !ok {
-		return false
-	}
-	_, ok = slices.BinarySearchFunc(s.sealed, place/sectionSize, func(s *section, number uint32) int {
-		return cmp.Compare(s.number, number)
-	})
-	return ok
 }

@@ -37,31 +37,15 @@ type section struct {
 	pending, begun, open, due uint64
 	// members are nil where they are untouched, and there are none if the section is sealed.
 	members []*trajectory.Trajectory
-	sealed  *sealed
+	sealed  *trajectory.Sealed
 	// kept is what queries have computed from this version of the section.
 	kept *kept.Kept
-}
-
-// sealed has the runs of a section of a study's base that have all succeeded: see trajectory.Seal. ends says where each
-// ends in data.
-type sealed struct {
-	data []byte
-	ends []uint32
-}
-
-// at returns the sealed run in a slot.
-func (s *sealed) at(slot int) []byte {
-	begin := uint32(0)
-	if slot > 0 {
-		begin = s.ends[slot-1]
-	}
-	return s.data[begin:s.ends[slot]]
 }
 
 // size returns how many runs the section has.
 func (s *section) size() int {
 	if s.sealed != nil {
-		return len(s.sealed.ends)
+		return s.sealed.Size()
 	}
 	return len(s.members)
 }
@@ -71,23 +55,46 @@ func (s *section) member(c *catalog.Catalog, slot int) *trajectory.Trajectory {
 	if s.sealed == nil {
 		return s.members[slot]
 	}
-	its, err := c.Unsealed(s.number*sectionSize+uint32(slot), s.sealed.at(slot))
+	its, err := s.sealed.UnsealRun(slot, c.Base.Terms)
 	if err != nil {
-		// The store has sealed it, or has checked it when it was restored.
-		panic(fmt.Sprintf("results: section %d of study %q: %v", s.number, s.study, err))
+		s.fail(err)
 	}
-	return its
+	return c.Unsealed(s.number*sectionSize+uint32(slot), its)
+}
+
+// fail ends the process because a sealed run can't be read: the store has sealed it, or has checked it when it was restored.
+func (s *section) fail(err error) {
+	panic(fmt.Sprintf("results: section %d of study %q: %v", s.number, s.study, err))
 }
 
 // each yields the places and the trajectories of the runs of the section that have been touched, and says whether yield
 // wants more.
 func (s *section) each(c *catalog.Catalog, yield func(uint32, *trajectory.Trajectory) bool) bool {
-	for slot := range s.size() {
-		if member := s.member(c, slot); member != nil && !yield(s.number*sectionSize+uint32(slot), member) {
+	for slot, member := range s.slots(c) {
+		if member != nil && !yield(s.number*sectionSize+uint32(slot), member) {
 			return false
 		}
 	}
 	return true
+}
+
+// slots yields the runs of the section, nil where they are untouched. That is faster than asking for one after the other.
+func (s *section) slots(c *catalog.Catalog) iter.Seq2[int, *trajectory.Trajectory] {
+	if s.sealed == nil {
+		return slices.All(s.members)
+	}
+	return func(yield func(int, *trajectory.Trajectory) bool) {
+		opened := trajectory.Opened{Sealed: s.sealed, Terms: c.Base.Terms}
+		for slot := range s.sealed.Size() {
+			its, err := opened.Run(slot)
+			if err != nil {
+				s.fail(err)
+			}
+			if !yield(slot, c.Unsealed(s.number*sectionSize+uint32(slot), its)) {
+				return
+			}
+		}
+	}
 }
 
 // all returns the runs of the section, nil where they are untouched.
@@ -96,8 +103,8 @@ func (s *section) all(c *catalog.Catalog) []*trajectory.Trajectory {
 		return s.members
 	}
 	members := make([]*trajectory.Trajectory, s.size())
-	for slot := range members {
-		members[slot] = s.member(c, slot)
+	for slot, member := range s.slots(c) {
+		members[slot] = member
 	}
 	return members
 }
@@ -126,15 +133,10 @@ func (s *section) seal(c *catalog.Catalog) (*section, error) {
 	// Computed now, while the runs are at hand: afterwards that takes longer.
 	s.columns(c, listing.RankingBy(c.Base.Terms.OfObjective()))
 	s.account(c)
-	its := &sealed{ends: make([]uint32, 0, len(s.members))}
-	for slot, member := range s.members {
-		data, err := member.Seal(its.data, c.IndexesAt(first+uint32(slot)))
-		if err != nil {
-			return nil, err
-		}
-		its.data, its.ends = data, append(its.ends, uint32(len(data)))
+	its, err := trajectory.Seal(s.members, func(slot int) []uint64 { return c.IndexesAt(first + uint32(slot)) })
+	if err != nil {
+		return nil, err
 	}
-	its.data = slices.Clone(its.data)
 	closed := *s
 	closed.members, closed.sealed = nil, its
 	return &closed, nil
@@ -370,8 +372,8 @@ func (r reader) touchedIn(study string, in func(*section) bool) (iter.Seq[*traje
 			if !in(section) {
 				continue
 			}
-			for slot := range section.size() {
-				if member := section.member(catalogs[section.study], slot); member != nil && !yield(member) {
+			for _, member := range section.slots(catalogs[section.study]) {
+				if member != nil && !yield(member) {
 					return
 				}
 			}
@@ -434,8 +436,8 @@ func (r reader) placesOf(c *catalog.Catalog) (iter.Seq2[uint32, *trajectory.Traj
 				return
 			}
 			next = section.number * sectionSize
-			for slot := range section.size() {
-				if next++; !yield(next-1, section.member(c, slot)) {
+			for _, member := range section.slots(c) {
+				if next++; !yield(next-1, member) {
 					return
 				}
 			}

@@ -11,7 +11,6 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
-	"trellis/results/listing"
 	"trellis/results/snapshotfile"
 	"trellis/results/trajectory"
 )
@@ -34,7 +33,6 @@ var contents = []content{
 	addedLater(newContent(tableTokens, tokenRows, (*restorer).token)),
 	addedLater(newContent(tableEvents, eventRows, (*restorer).event)),
 	addedLater(newContent("sealed", sealedRows, (*restorer).sealed)),
-	addedLater(newContent("ranks", ranksRows, (*restorer).ranks)),
 }
 
 // content is one kind of message in the store that is hashed, written and restored. Everything else is derived from
@@ -194,46 +192,11 @@ func sealedRows(r reader) (iter.Seq2[proto.Message, error], error) {
 	sections, err := r.sectionsOf("")
 	return func(yield func(proto.Message, error) bool) {
 		for s := range sections {
-			if s.sealed != nil && !yield(&trellisv1.SealedSection{
-				Study: s.study, Number: s.number, Data: s.sealed.data, Ends: s.sealed.ends, Changed: s.changed,
-			}, nil) {
-				return
-			}
-		}
-	}, err
-}
-
-// ranksPerRow is how many trials of a ranking are written in a row.
-const ranksPerRow = 1024
-
-// ranksRows returns the rankings of studies with sealed sections: to make them anew would take long.
-func ranksRows(r reader) (iter.Seq2[proto.Message, error], error) {
-	catalogs, err := scan[*catalog.Catalog](r, nil, tableCatalogs, indexID, nil)
-	return func(yield func(proto.Message, error) bool) {
-		for c := range catalogs {
-			sealed, err := r.hasSealed(c.Study)
-			if err == nil && !sealed {
+			if s.sealed == nil {
 				continue
 			}
-			var keys iter.Seq[listing.Key]
-			if err == nil {
-				keys, err = r.rankedKeys(nil, c.Study, listing.Key{})
-			}
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			row := &trellisv1.Ranks{Study: c.Study}
-			for k := range keys {
-				if row.Keys = append(row.Keys, k[:]...); len(row.Keys) < ranksPerRow*len(k) {
-					continue
-				}
-				if !yield(row, nil) {
-					return
-				}
-				row = &trellisv1.Ranks{Study: c.Study}
-			}
-			if len(row.Keys) > 0 && !yield(row, nil) {
+			row := &trellisv1.SealedSection{Study: s.study, Number: s.number, Changed: s.changed}
+			if s.sealed.SetIn(row); !yield(row, nil) {
 				return
 			}
 		}

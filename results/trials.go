@@ -397,7 +397,7 @@ func (s *Snapshot) digest(study string) (string, error) {
 		case section.sealed == nil:
 			return trajectory.AppendDigested(data, section.members[slot]), nil
 		}
-		return trajectory.AppendSealedDigested(data, of.String(), section.sealed.at(slot))
+		return section.sealed.AppendDigested(data, of.String(), slot, c.Base.Terms)
 	})
 }
 
@@ -455,9 +455,9 @@ func (s Section) Span(slot int) trajectory.Span {
 		}
 		return trajectory.Span{}
 	}
-	span, err := trajectory.SealedSpan(s.of.sealed.at(slot))
+	span, err := s.of.sealed.Span(slot)
 	if err != nil {
-		panic(fmt.Sprintf("results: section %d of study %q: %v", s.of.number, s.of.study, err)) // See section.member.
+		s.of.fail(err)
 	}
 	return span
 }

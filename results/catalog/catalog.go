@@ -392,11 +392,11 @@ func (c *Catalog) UntouchedWithoutID(place uint32) *trellisv1.Run {
 	return run
 }
 
-// Unsealed returns the run of the base at a place that data has sealed: see trajectory.Seal.
-func (c *Catalog) Unsealed(place uint32, data []byte) (*trajectory.Trajectory, error) {
+// Unsealed returns the run of the base at a place, which has been sealed: see trajectory.Complete.
+func (c *Catalog) Unsealed(place uint32, its *trajectory.Trajectory) *trajectory.Trajectory {
 	run := c.Base.Run(place)
 	run.Study = c.Study
-	return trajectory.Unseal(data, run, c.Base.Terms, func(milestones []uint32) []uint64 {
+	return its.Complete(run, func(milestones []uint32) []uint64 {
 		all, its := c.MilestonesAt(place)
 		if len(all) == len(milestones) {
 			return its

@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"math"
@@ -66,6 +67,9 @@ func Finite(loss *float64) bool { return loss != nil && !math.IsNaN(*loss) && !m
 // Key orders trials by its bytes: one field (8 bytes), and then what breaks ties: latent dimension (4), maximum epochs
 // (4) and index (8), all big-endian.
 type Key [24]byte
+
+// Compare returns a negative number if a key is below another one.
+func (k Key) Compare(other Key) int { return bytes.Compare(k[:], other[:]) }
 
 // Parts returns what a key consists of: the field, the latent dimension, the maximum epochs and the index.
 func (k Key) Parts() [4]uint64 {

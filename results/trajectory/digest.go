@@ -63,9 +63,9 @@ func AppendDigested(data []byte, member *Trajectory) []byte {
 	return appendDigested(data, member.Run, answered, epochs, member.Losses)
 }
 
-// AppendSealedDigested is AppendDigested of the run with the id that data has sealed.
-func AppendSealedDigested(data []byte, id string, sealed []byte) ([]byte, error) {
-	t, err := UnsealRun(sealed)
+// AppendDigested appends the run in a slot, which has the id, as the function AppendDigested does.
+func (s *Sealed) AppendDigested(data []byte, id string, slot int, terms *Terms) ([]byte, error) {
+	t, err := s.UnsealRun(slot, terms)
 	if err != nil {
 		return nil, err
 	}

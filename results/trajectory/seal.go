@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -15,41 +14,140 @@ import (
 )
 
 // A run that has succeeded rarely changes again, and takes several times as much memory as a message as it takes
-// written. So the store keeps such runs sealed: written without what follows from the study's spec, or from the rest.
+// written. So the store keeps the runs of a section sealed once they all can be: written without what follows from the
+// study's spec, or from the rest. What several of them have in common is written once: see frame.
+
+// Sealed are runs that have all succeeded. They never change.
+type Sealed struct {
+	// frames are what the runs have in common, and data has the runs, one after the other. ends says where each ends.
+	frames []string
+	data   []byte
+	ends   []uint32
+}
 
 // Sealable says whether a run may be sealed: it has succeeded, and nothing is to be decided about it, or trained again.
 func (t *Trajectory) Sealable() bool {
 	run := t.Run
 	return run.State == lifecycle.RunSucceeded && run.Worker == "" && run.Dispute == nil && run.Decided == nil &&
-		!AuditDue(run)
+		run.Attempt == 0 && !AuditDue(run)
 }
 
 // errSealed says that what should be a sealed run is none.
 var errSealed = errors.New("not a sealed run")
 
-// Seal appends a run, its losses and its trials' results to data. indexes are those of its trials, by milestone.
-func (t *Trajectory) Seal(data []byte, indexes []uint64) ([]byte, error) {
-	run := CopyRun(t.Run)
-	run.Study, run.Id, run.Parameters, run.FirstTrial, run.Place = "", "", nil, 0, 0
-	losses := CopyLosses(t.Losses)
-	losses.Study, losses.Run = "", ""
-	messages := []proto.Message{run, losses}
-	if !t.answersFollow(indexes) {
-		for _, answer := range t.Answers {
-			answer = CopyTrial(answer)
-			answer.Study, answer.Run, answer.Parameters = "", "", nil
-			messages = append(messages, answer)
-		}
-	}
-	for _, message := range messages {
-		options := proto.MarshalOptions{Deterministic: true}
-		data = protowire.AppendVarint(data, uint64(options.Size(message)))
-		var err error
-		if data, err = options.MarshalAppend(data, message); err != nil {
+// Seal seals runs, which must be Sealable. indexes returns those of the trials of one, by milestone.
+func Seal(runs []*Trajectory, indexes func(slot int) []uint64) (*Sealed, error) {
+	const usual = 200 // Bytes of a run of ten epochs.
+	w := sealer{data: make([]byte, 0, usual*len(runs))}
+	ends := make([]uint32, 0, len(runs))
+	for slot, t := range runs {
+		if err := w.add(t, indexes(slot)); err != nil {
 			return nil, fmt.Errorf("seal run %s: %w", t.Run.Id, err)
 		}
+		ends = append(ends, uint32(len(w.data)))
 	}
-	return data, nil
+	return &Sealed{slices.Clip(w.frames), slices.Clone(w.data), ends}, nil
+}
+
+// SealedOf returns the runs of a row of a snapshot. What they contain is not checked: see Unseal and Opened.
+func SealedOf(row *trellisv1.SealedSection) (*Sealed, error) {
+	s := &Sealed{ends: row.Ends, data: row.Data, frames: make([]string, len(row.Frames))}
+	for i, frame := range row.Frames {
+		s.frames[i] = string(frame)
+	}
+	if len(s.ends) == 0 || !slices.IsSorted(s.ends) || int(s.ends[len(s.ends)-1]) != len(s.data) {
+		return nil, errSealed
+	}
+	return s, nil
+}
+
+// SetIn writes the runs into a row of a snapshot.
+func (s *Sealed) SetIn(row *trellisv1.SealedSection) {
+	row.Data, row.Ends, row.Frames = s.data, s.ends, make([][]byte, len(s.frames))
+	for i, frame := range s.frames {
+		row.Frames[i] = []byte(frame)
+	}
+}
+
+// Size returns how many runs there are.
+func (s *Sealed) Size() int { return len(s.ends) }
+
+// run returns the number of the frame and the data of the run in a slot.
+func (s *Sealed) run(slot int) (frame int, data []byte, err error) {
+	begin := uint32(0)
+	if slot > 0 {
+		begin = s.ends[slot-1]
+	}
+	number, data, ok := uvarint(s.data[begin:s.ends[slot]])
+	if !ok || number >= uint64(len(s.frames)) {
+		return 0, nil, errSealed
+	}
+	return int(number), data, nil
+}
+
+// Opened reads sealed runs one after the other. It keeps their frames.
+type Opened struct {
+	*Sealed
+	Terms  *Terms
+	frames []frame
+}
+
+// Run returns the run in a slot without what follows from the study's spec. It has no answers if these follow from the
+// run: see AnswerLate. It fails unless Seal may have written the run.
+func (o *Opened) Run(slot int) (*Trajectory, error) {
+	number, data, err := o.run(slot)
+	if err != nil {
+		return nil, err
+	}
+	if o.frames == nil {
+		o.frames = make([]frame, len(o.Sealed.frames))
+	}
+	its := &o.frames[number]
+	if its.run == nil {
+		if *its, err = readFrame(o.Sealed.frames[number]); err != nil {
+			return nil, err
+		}
+	}
+	return its.open(data, o.Terms)
+}
+
+// UnsealRun is Opened.Run of one run.
+func (s *Sealed) UnsealRun(slot int, terms *Terms) (*Trajectory, error) {
+	number, data, err := s.run(slot)
+	if err != nil {
+		return nil, err
+	}
+	its, err := readFrame(s.frames[number])
+	if err != nil {
+		return nil, err
+	}
+	return its.open(data, terms)
+}
+
+// Complete gives a run that has been unsealed what follows from the study's spec. as is the run as it follows from there,
+// of which it becomes part. indexes returns those of the trials at milestones.
+func (t *Trajectory) Complete(as *trellisv1.Run, indexes func(milestones []uint32) []uint64) *Trajectory {
+	run := t.Run
+	run.Study, run.Id, run.FirstTrial, run.Place = as.Study, as.Id, as.FirstTrial, as.Place
+	run.Parameters = ParametersAt(as, run.Milestones[len(run.Milestones)-1])
+	t.Losses.Study, t.Losses.Run = run.Study, run.Id
+	if t.Answers == nil {
+		t.AnswerLate(indexes(run.Milestones))
+		return t
+	}
+	for milestone, answer := range t.Answers {
+		answer.Study, answer.Run, answer.Parameters = run.Study, run.Id, ParametersAt(run, run.Milestones[milestone])
+	}
+	return t
+}
+
+// AnswerLate gives a run that has succeeded, and has no answers, those that follow from it now. indexes are those of its
+// trials, by milestone.
+func (t *Trajectory) AnswerLate(indexes []uint64) {
+	t.Answers = make([]*trellisv1.Trial, 0, len(t.Run.Milestones))
+	for milestone, epochs := range t.Run.Milestones {
+		t.Answers = append(t.Answers, lateAnswer(t, epochs, indexes[milestone]))
+	}
 }
 
 // answersFollow says whether the results of a run's trials are those that follow from the run now.
@@ -82,72 +180,4 @@ func sameOptional(a, b *float64) bool {
 		return a == b
 	}
 	return sameNumber(*a, *b)
-}
-
-// Unseal returns a run that Seal has written. as is the run as it follows from the study's spec, of which it becomes part.
-// indexes returns those of the trials at milestones.
-func Unseal(
-	data []byte, as *trellisv1.Run, terms *Terms, indexes func(milestones []uint32) []uint64,
-) (*Trajectory, error) {
-	t, err := UnsealRun(data)
-	if err != nil {
-		return nil, err
-	}
-	run := t.Run
-	run.Study, run.Id, run.FirstTrial, run.Place = as.Study, as.Id, as.FirstTrial, as.Place
-	run.Parameters = ParametersAt(as, run.Milestones[len(run.Milestones)-1])
-	t.Losses.Study, t.Losses.Run, t.Terms = run.Study, run.Id, terms
-	its := indexes(run.Milestones)
-	if t.Answers != nil {
-		for milestone, answer := range t.Answers {
-			answer.Study, answer.Run, answer.Parameters = run.Study, run.Id, ParametersAt(run, run.Milestones[milestone])
-		}
-		return t, nil
-	}
-	t.Answers = make([]*trellisv1.Trial, 0, len(run.Milestones))
-	for milestone, epochs := range run.Milestones {
-		t.Answers = append(t.Answers, lateAnswer(t, epochs, its[milestone]))
-	}
-	return t, nil
-}
-
-// UnsealRun returns what Seal has written, without what follows from the study's spec. It has no answers if these follow
-// from the run.
-func UnsealRun(data []byte) (*Trajectory, error) {
-	t := &Trajectory{Run: &trellisv1.Run{}, Losses: &trellisv1.Losses{}}
-	data, err := unsealed(data, t.Run)
-	if err == nil {
-		data, err = unsealed(data, t.Losses)
-	}
-	if err != nil {
-		return nil, err
-	}
-	run := t.Run
-	if len(run.Milestones) == 0 || !t.Sealable() || run.Epochs > run.Milestones[len(run.Milestones)-1] || run.Epochs == 0 ||
-		EpochsIn(t.Losses) != int(run.Epochs) {
-		return nil, errSealed
-	}
-	for len(data) > 0 {
-		answer := &trellisv1.Trial{}
-		if data, err = unsealed(data, answer); err != nil {
-			return nil, err
-		}
-		t.Answers = append(t.Answers, answer)
-	}
-	if t.Answers != nil && len(t.Answers) != len(run.Milestones) {
-		return nil, errSealed
-	}
-	return t, nil
-}
-
-// unsealed reads the message at the start of data, and returns what follows it.
-func unsealed(data []byte, message proto.Message) ([]byte, error) {
-	own, n := protowire.ConsumeBytes(data)
-	if n < 0 {
-		return nil, errSealed
-	}
-	if err := proto.Unmarshal(own, message); err != nil {
-		return nil, fmt.Errorf("%w: %w", errSealed, err)
-	}
-	return data[n:], nil
 }

@@ -2,13 +2,12 @@ package trajectory
 
 import "google.golang.org/protobuf/encoding/protowire"
 
-// The fields of a run that SealedSpan reads, and that of an attempt in trainings and failures.
+// The fields of a run's frame that Sealed.Span reads, and that of an attempt in failures.
 const (
-	fieldMilestones  protowire.Number = 4
-	fieldFailures    protowire.Number = 14
-	fieldModifyIndex protowire.Number = 17
-	fieldTrainings   protowire.Number = 26
-	fieldAttempt     protowire.Number = 1
+	fieldMilestones protowire.Number = 4
+	fieldFailures   protowire.Number = 14
+	fieldTrainings  protowire.Number = 26
+	fieldAttempt    protowire.Number = 1
 )
 
 // Span is when a run was trained.
@@ -40,10 +39,22 @@ func SpanOf(t *Trajectory) Span {
 	return s
 }
 
-// SealedSpan returns the span of a run that Seal has written. It reads nothing else, in a fraction of the time of
-// UnsealRun.
-func SealedSpan(data []byte) (s Span, err error) {
-	run, n := protowire.ConsumeBytes(data)
+// Span returns the span of the run in a slot. It reads nothing else, in a fraction of the time of Opened.Run.
+func (s *Sealed) Span(slot int) (its Span, err error) {
+	number, data, err := s.run(slot)
+	if err != nil {
+		return Span{}, err
+	}
+	r := reader{data: data}
+	r.byte()
+	r.uvarint()
+	its.Changed = r.uvarint()
+	begin := func(attempt uint64) {
+		if its.First == 0 || attempt < its.First {
+			its.First = attempt
+		}
+	}
+	run, n := protowire.ConsumeBytes([]byte(s.frames[number]))
 	for n >= 0 && len(run) > 0 {
 		var field protowire.Number
 		var kind protowire.Type
@@ -53,20 +64,21 @@ func SealedSpan(data []byte) (s Span, err error) {
 		run = run[n:]
 		var part []byte
 		switch {
-		case field == fieldModifyIndex && kind == protowire.VarintType:
-			s.Changed, n = protowire.ConsumeVarint(run)
 		case field == fieldMilestones && kind == protowire.BytesType:
 			part, n = protowire.ConsumeBytes(run)
 			for _, b := range part {
 				if b < 0x80 { // The last byte of a number.
-					s.Answered++
+					its.Answered++
 				}
 			}
-		case (field == fieldTrainings || field == fieldFailures) && kind == protowire.BytesType:
+		case field == fieldTrainings && kind == protowire.BytesType:
+			_, n = protowire.ConsumeBytes(run)
+			begin(its.Changed<<10 - uint64(protowire.DecodeZigZag(r.uvarint())))
+		case field == fieldFailures && kind == protowire.BytesType:
 			part, n = protowire.ConsumeBytes(run)
 			if its, kind, skip := protowire.ConsumeTag(part); skip > 0 && its == fieldAttempt && kind == protowire.VarintType {
-				if attempt, read := protowire.ConsumeVarint(part[skip:]); read > 0 && (s.First == 0 || attempt < s.First) {
-					s.First = attempt
+				if attempt, read := protowire.ConsumeVarint(part[skip:]); read > 0 {
+					begin(attempt)
 				}
 			}
 		default:
@@ -76,8 +88,8 @@ func SealedSpan(data []byte) (s Span, err error) {
 			run = run[n:]
 		}
 	}
-	if n < 0 {
+	if n < 0 || r.err != nil {
 		return Span{}, errSealed
 	}
-	return s, nil
+	return its, nil
 }

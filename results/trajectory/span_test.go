@@ -25,14 +25,14 @@ func TestSealedSpan(tb *testing.T) {
 		}
 		its := &Trajectory{Run: run, Losses: &trellisv1.Losses{TrainLoss: []float64{1}, ValidationLoss: []float64{1}}}
 		its.AnswerRest([]uint64{0, 1, 2, 3})
-		data, err := its.Seal(nil, []uint64{0, 1, 2, 3})
+		sealed, err := Seal([]*Trajectory{its}, func(int) []uint64 { return []uint64{0, 1, 2, 3} })
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := SealedSpan(data); err != nil || got != SpanOf(its) {
+		if got, err := sealed.Span(0); err != nil || got != SpanOf(its) {
 			t.Fatalf("%+v, %v, want %+v", got, err, SpanOf(its))
 		}
-		cut := data[:rapid.IntRange(0, len(data)-1).Draw(t, "cut")]
-		_, _ = SealedSpan(cut) // It does not panic.
+		cut := sealed.data[:rapid.IntRange(0, len(sealed.data)-1).Draw(t, "cut")]
+		_, _ = (&Sealed{sealed.frames, cut, []uint32{uint32(len(cut))}}).Span(0) // It does not panic.
 	})
 }

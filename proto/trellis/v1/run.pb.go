@@ -1886,9 +1886,10 @@ type SealedSection struct {
 	// The first of the runs has the place 64 * number.
 	Number uint32 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
 	// The runs, one after the other, each with its losses and the results of its trials, without what follows from the
-	// study's spec, and where each ends.
-	Data []byte   `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
-	Ends []uint32 `protobuf:"varint,4,rep,packed,name=ends,proto3" json:"ends,omitempty"`
+	// study's spec, and where each ends. What several of them have in common is in frames.
+	Data   []byte   `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	Ends   []uint32 `protobuf:"varint,4,rep,packed,name=ends,proto3" json:"ends,omitempty"`
+	Frames [][]byte `protobuf:"bytes,6,rep,name=frames,proto3" json:"frames,omitempty"`
 	// The largest modify_index of the runs.
 	Changed       uint64 `protobuf:"varint,5,opt,name=changed,proto3" json:"changed,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1953,64 +1954,18 @@ func (x *SealedSection) GetEnds() []uint32 {
 	return nil
 }
 
+func (x *SealedSection) GetFrames() [][]byte {
+	if x != nil {
+		return x.Frames
+	}
+	return nil
+}
+
 func (x *SealedSection) GetChanged() uint64 {
 	if x != nil {
 		return x.Changed
 	}
 	return 0
-}
-
-// Ranks has a part of the ranking of a study's trials with results, if some of its runs are sealed: keys of 24 bytes.
-type Ranks struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	Keys          []byte                 `protobuf:"bytes,2,opt,name=keys,proto3" json:"keys,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Ranks) Reset() {
-	*x = Ranks{}
-	mi := &file_trellis_v1_run_proto_msgTypes[16]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Ranks) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Ranks) ProtoMessage() {}
-
-func (x *Ranks) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[16]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Ranks.ProtoReflect.Descriptor instead.
-func (*Ranks) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{16}
-}
-
-func (x *Ranks) GetStudy() string {
-	if x != nil {
-		return x.Study
-	}
-	return ""
-}
-
-func (x *Ranks) GetKeys() []byte {
-	if x != nil {
-		return x.Keys
-	}
-	return nil
 }
 
 // Outcome is how an attempt ended.
@@ -2033,7 +1988,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_trellis_v1_run_proto_msgTypes[17]
+	mi := &file_trellis_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2045,7 +2000,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[17]
+	mi := &file_trellis_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2058,7 +2013,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Outcome) GetStudy() string {
@@ -2158,7 +2113,7 @@ type Outcome_Success struct {
 
 func (x *Outcome_Success) Reset() {
 	*x = Outcome_Success{}
-	mi := &file_trellis_v1_run_proto_msgTypes[25]
+	mi := &file_trellis_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +2125,7 @@ func (x *Outcome_Success) String() string {
 func (*Outcome_Success) ProtoMessage() {}
 
 func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[25]
+	mi := &file_trellis_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +2138,7 @@ func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Success.ProtoReflect.Descriptor instead.
 func (*Outcome_Success) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{17, 0}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{16, 0}
 }
 
 func (x *Outcome_Success) GetStopReason() StopReason {
@@ -2209,7 +2164,7 @@ type Outcome_Return struct {
 
 func (x *Outcome_Return) Reset() {
 	*x = Outcome_Return{}
-	mi := &file_trellis_v1_run_proto_msgTypes[26]
+	mi := &file_trellis_v1_run_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2221,7 +2176,7 @@ func (x *Outcome_Return) String() string {
 func (*Outcome_Return) ProtoMessage() {}
 
 func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[26]
+	mi := &file_trellis_v1_run_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2234,7 +2189,7 @@ func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Return.ProtoReflect.Descriptor instead.
 func (*Outcome_Return) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{17, 1}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{16, 1}
 }
 
 var File_trellis_v1_run_proto protoreflect.FileDescriptor
@@ -2428,16 +2383,14 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x12.trellis.v1.SeriesR\x05value:\x028\x01\x1aS\n" +
 	"\x10TestMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.trellis.v1.MetricsR\x05value:\x028\x01\"\x7f\n" +
+	"\x05value\x18\x02 \x01(\v2\x13.trellis.v1.MetricsR\x05value:\x028\x01\"\x97\x01\n" +
 	"\rSealedSection\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x12\n" +
-	"\x04ends\x18\x04 \x03(\rR\x04ends\x12\x18\n" +
-	"\achanged\x18\x05 \x01(\x04R\achanged\"1\n" +
-	"\x05Ranks\x12\x14\n" +
-	"\x05study\x18\x01 \x01(\tR\x05study\x12\x12\n" +
-	"\x04keys\x18\x02 \x01(\fR\x04keys\"\x93\x03\n" +
+	"\x04ends\x18\x04 \x03(\rR\x04ends\x12\x16\n" +
+	"\x06frames\x18\x06 \x03(\fR\x06frames\x12\x18\n" +
+	"\achanged\x18\x05 \x01(\x04R\achanged\"\x93\x03\n" +
 	"\aOutcome\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
@@ -2497,7 +2450,7 @@ func file_trellis_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_trellis_v1_run_proto_goTypes = []any{
 	(RunState)(0),            // 0: trellis.v1.RunState
 	(StopReason)(0),          // 1: trellis.v1.StopReason
@@ -2519,28 +2472,27 @@ var file_trellis_v1_run_proto_goTypes = []any{
 	(*CheckpointReport)(nil), // 17: trellis.v1.CheckpointReport
 	(*Losses)(nil),           // 18: trellis.v1.Losses
 	(*SealedSection)(nil),    // 19: trellis.v1.SealedSection
-	(*Ranks)(nil),            // 20: trellis.v1.Ranks
-	(*Outcome)(nil),          // 21: trellis.v1.Outcome
-	nil,                      // 22: trellis.v1.Reports.TestLossEntry
-	nil,                      // 23: trellis.v1.Reports.MetricsEntry
-	nil,                      // 24: trellis.v1.Reports.TestMetricsEntry
-	nil,                      // 25: trellis.v1.Metrics.ValuesEntry
-	nil,                      // 26: trellis.v1.Losses.TestLossEntry
-	nil,                      // 27: trellis.v1.Losses.MetricsEntry
-	nil,                      // 28: trellis.v1.Losses.TestMetricsEntry
-	(*Outcome_Success)(nil),  // 29: trellis.v1.Outcome.Success
-	(*Outcome_Return)(nil),   // 30: trellis.v1.Outcome.Return
-	(*Parameters)(nil),       // 31: trellis.v1.Parameters
-	(*Split)(nil),            // 32: trellis.v1.Split
-	(*EarlyStopping)(nil),    // 33: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),        // 34: trellis.v1.Synthetic
-	(*Program)(nil),          // 35: trellis.v1.Program
-	(*Resources)(nil),        // 36: trellis.v1.Resources
-	(*Objective)(nil),        // 37: trellis.v1.Objective
-	(*Series)(nil),           // 38: trellis.v1.Series
+	(*Outcome)(nil),          // 20: trellis.v1.Outcome
+	nil,                      // 21: trellis.v1.Reports.TestLossEntry
+	nil,                      // 22: trellis.v1.Reports.MetricsEntry
+	nil,                      // 23: trellis.v1.Reports.TestMetricsEntry
+	nil,                      // 24: trellis.v1.Metrics.ValuesEntry
+	nil,                      // 25: trellis.v1.Losses.TestLossEntry
+	nil,                      // 26: trellis.v1.Losses.MetricsEntry
+	nil,                      // 27: trellis.v1.Losses.TestMetricsEntry
+	(*Outcome_Success)(nil),  // 28: trellis.v1.Outcome.Success
+	(*Outcome_Return)(nil),   // 29: trellis.v1.Outcome.Return
+	(*Parameters)(nil),       // 30: trellis.v1.Parameters
+	(*Split)(nil),            // 31: trellis.v1.Split
+	(*EarlyStopping)(nil),    // 32: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),        // 33: trellis.v1.Synthetic
+	(*Program)(nil),          // 34: trellis.v1.Program
+	(*Resources)(nil),        // 35: trellis.v1.Resources
+	(*Objective)(nil),        // 36: trellis.v1.Objective
+	(*Series)(nil),           // 37: trellis.v1.Series
 }
 var file_trellis_v1_run_proto_depIdxs = []int32{
-	31, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
+	30, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
 	0,  // 1: trellis.v1.Run.state:type_name -> trellis.v1.RunState
 	1,  // 2: trellis.v1.Run.stop_reason:type_name -> trellis.v1.StopReason
 	12, // 3: trellis.v1.Run.failures:type_name -> trellis.v1.Failure
@@ -2555,32 +2507,32 @@ var file_trellis_v1_run_proto_depIdxs = []int32{
 	6,  // 12: trellis.v1.Disagreements.disagreements:type_name -> trellis.v1.Disagreement
 	5,  // 13: trellis.v1.Claim.training:type_name -> trellis.v1.Training
 	14, // 14: trellis.v1.Claim.losses:type_name -> trellis.v1.Reports
-	29, // 15: trellis.v1.Claim.ended:type_name -> trellis.v1.Outcome.Success
+	28, // 15: trellis.v1.Claim.ended:type_name -> trellis.v1.Outcome.Success
 	3,  // 16: trellis.v1.Audit.state:type_name -> trellis.v1.AuditState
 	12, // 17: trellis.v1.Audit.failures:type_name -> trellis.v1.Failure
 	2,  // 18: trellis.v1.Failure.class:type_name -> trellis.v1.FailureClass
-	31, // 19: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
-	32, // 20: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
-	33, // 21: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
-	34, // 22: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
-	35, // 23: trellis.v1.RunConfig.program:type_name -> trellis.v1.Program
-	36, // 24: trellis.v1.RunConfig.resources:type_name -> trellis.v1.Resources
-	37, // 25: trellis.v1.RunConfig.objective:type_name -> trellis.v1.Objective
-	22, // 26: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
-	23, // 27: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
-	24, // 28: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
-	25, // 29: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
+	30, // 19: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
+	31, // 20: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
+	32, // 21: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
+	33, // 22: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
+	34, // 23: trellis.v1.RunConfig.program:type_name -> trellis.v1.Program
+	35, // 24: trellis.v1.RunConfig.resources:type_name -> trellis.v1.Resources
+	36, // 25: trellis.v1.RunConfig.objective:type_name -> trellis.v1.Objective
+	21, // 26: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
+	22, // 27: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
+	23, // 28: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
+	24, // 29: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
 	16, // 30: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
-	26, // 31: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
-	27, // 32: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
-	28, // 33: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
-	29, // 34: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
+	25, // 31: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
+	26, // 32: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
+	27, // 33: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
+	28, // 34: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
 	12, // 35: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
-	30, // 36: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
+	29, // 36: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
 	10, // 37: trellis.v1.Outcome.output:type_name -> trellis.v1.Output
-	38, // 38: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
+	37, // 38: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
 	15, // 39: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	38, // 40: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
+	37, // 40: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
 	15, // 41: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
 	1,  // 42: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
 	43, // [43:43] is the sub-list for method output_type
@@ -2603,7 +2555,7 @@ func file_trellis_v1_run_proto_init() {
 		(*Claim_Losses)(nil),
 		(*Claim_Ended)(nil),
 	}
-	file_trellis_v1_run_proto_msgTypes[17].OneofWrappers = []any{
+	file_trellis_v1_run_proto_msgTypes[16].OneofWrappers = []any{
 		(*Outcome_Success_)(nil),
 		(*Outcome_Failure)(nil),
 		(*Outcome_Return_)(nil),
@@ -2614,7 +2566,7 @@ func file_trellis_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_run_proto_rawDesc), len(file_trellis_v1_run_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   27,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,98 @@
+package packed
+
+import (
+	"bytes"
+	"math"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// floats are like losses, or anything.
+var floats = rapid.OneOf(
+	rapid.Map(rapid.Float64Range(0, 1), func(f float64) float64 { return 0.05 + f/100 }),
+	rapid.Map(rapid.Uint64(), math.Float64frombits),
+	rapid.SampledFrom([]float64{0, math.Copysign(0, -1), math.NaN(), math.Inf(1), math.Inf(-1), math.MaxFloat64}),
+)
+
+var seconds = rapid.OneOf(
+	rapid.Map(rapid.Uint32Range(0, 5000), func(n uint32) float32 { return float32(float64(n) / 1e9) }),
+	rapid.Map(rapid.Float64Range(0, 1000), func(s float64) float32 { return float32(s) }),
+	rapid.Map(rapid.Uint32(), math.Float32frombits),
+)
+
+// What is written is read again, bit for bit, whatever follows it, and cut off data is refused.
+func TestRows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		few := rapid.SliceOfN(floats, 0, 40).Draw(t, "floats")
+		other := rapid.SliceOfN(floats, 0, 40).Draw(t, "other")
+		times := rapid.SliceOfN(seconds, 0, 40).Draw(t, "seconds")
+		data := AppendFloats([]byte("head"), few, other)
+		middle := len(data)
+		data = AppendSeconds(data, times)
+		whole := append(slices.Clone(data), "tail"...)
+		got, rest, ok := Floats(whole[4:], len(few), other)
+		if !ok || !slices.EqualFunc(got, few, func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }) {
+			t.Fatalf("%v, %v, want %v", got, ok, few)
+		}
+		if !bytes.Equal(rest, whole[middle:]) {
+			t.Fatalf("%d bytes follow, want %d", len(rest), len(whole)-middle)
+		}
+		read, rest, ok := Seconds(rest, len(times))
+		if !ok || string(rest) != "tail" ||
+			!slices.EqualFunc(read, times, func(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) }) {
+			t.Fatalf("%v, %v, %q, want %v", read, ok, rest, times)
+		}
+		if cut := rapid.IntRange(4, middle).Draw(t, "cut"); cut < middle {
+			if _, _, ok := Floats(data[4:cut:cut], len(few), other); ok {
+				t.Fatal("cut off floats are read")
+			}
+		}
+		if cut := rapid.IntRange(middle, len(data)).Draw(t, "cut seconds"); cut < len(data) {
+			if _, _, ok := Seconds(data[middle:cut:cut], len(times)); ok {
+				t.Fatal("cut off times are read")
+			}
+		}
+	})
+}
+
+// Anything is read as some numbers or refused, and never takes much more memory than it has bytes.
+func TestForged(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		data := rapid.SliceOfN(rapid.Byte(), 0, 60).Draw(t, "data")
+		n := rapid.OneOf(rapid.IntRange(0, 100), rapid.Just(math.MaxInt)).Draw(t, "n")
+		other := make([]float64, rapid.IntRange(0, 100).Draw(t, "other"))
+		if got, _, ok := Floats(data, n, other); ok && len(got) > 8*len(data) {
+			t.Fatalf("%d floats in %d bytes", len(got), len(data))
+		}
+		if got, _, ok := Seconds(data, n); ok && len(got) > 8*len(data) {
+			t.Fatalf("%d times in %d bytes", len(got), len(data))
+		}
+	})
+}
+
+// A curve of 10 epochs takes fewer bytes than its digits: that is what rows are for.
+func TestSize(t *testing.T) {
+	var training, validation []float64
+	var times []float32
+	for epoch := range 10 {
+		curve := 0.01 + 0.08/float64(1+epoch)
+		training = append(training, curve*(0.98+0.004*math.Sin(float64(7*epoch))))
+		validation = append(validation, curve*(1+0.004*math.Cos(float64(5*epoch))))
+		times = append(times, float32(float64(900+37*epoch)/1e9))
+	}
+	for _, its := range []struct {
+		what       string
+		size, most int
+	}{
+		{"training losses", len(AppendFloats(nil, training, nil)), 70},
+		{"validation losses", len(AppendFloats(nil, validation, training)), 64},
+		{"short times", len(AppendSeconds(nil, times)), 15},
+		{"long times", len(AppendSeconds(nil, []float32{1.21, 1.22, 1.2, 1.23, 1.21, 1.2, 1.22, 1.23, 1.2, 1.21})), 30},
+	} {
+		if its.size > its.most {
+			t.Errorf("%s take %d bytes, want at most %d", its.what, its.size, its.most)
+		}
+	}
+}
