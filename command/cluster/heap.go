@@ -19,7 +19,7 @@ const (
 	// the collector runs more and more often, and at last whenever a fifth was added. Small heaps don't need to be smaller,
 	// and collecting costs: a study of 400,000 trials was trained at 15,000 trials/s with twice of what was in use, and at
 	// 12,500 with a quarter or a half more (command/scale throughput -trials 400000, on the same quiet machine).
-	coordinatorHeap = 400 << 20
+	coordinatorHeap = 440 << 20
 )
 
 // pace says what GOGC is to be when so many bytes are in use.
@@ -55,7 +55,7 @@ func coordinatorPace(live uint64) int {
 	if live >= coordinatorHeap {
 		return 20
 	}
-	return step(live, coordinatorHeap-live, 100, 75, 50, 35, 25, 20)
+	return step(live, coordinatorHeap-live, 100, 90, 80, 70, 60, 50, 40, 30, 25, 20)
 }
 
 // step returns the first of percents by which the heap grows by no more than room, or the last.

@@ -264,10 +264,7 @@ func (l *Log) snapshotLoop() {
 			return
 		case <-l.machine.due:
 		}
-		entries, bytes := l.machine.total()
-		due := float64(entries) >= share*float64(l.config.SnapshotEntries) ||
-			float64(bytes) >= share*float64(l.config.SnapshotBytes)
-		if !due || time.Now().Before(earliest) {
+		if !l.machine.snapshotDue(share, l.config) || time.Now().Before(earliest) {
 			continue
 		}
 		start := time.Now()

@@ -29,8 +29,9 @@ type machine struct {
 	// for mu.
 	index    uint64
 	included atomic.Uint64
-	// entries and bytes count what has been applied since the newest snapshot.
+	// entries and bytes count what has been applied since the newest snapshot, which has so many bytes.
 	entries, bytes uint64
+	snapshot       atomic.Uint64
 	// unreadable is why the state could not be restored from a snapshot when the node started.
 	unreadable error
 	// replay is the part of the log that this node must apply again after it was opened. It is nil once that is done.
@@ -145,7 +146,7 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 		return nil, err
 	}
 	persisted := &persistedSnapshot{
-		Snapshot: snapshot, failure: m.failure, entries: m.entries, logger: m.logger,
+		Snapshot: snapshot, failure: m.failure, entries: m.entries, size: &m.snapshot, logger: m.logger,
 		start: time.Now(),
 	}
 	m.entries, m.bytes = 0, 0
@@ -169,6 +170,7 @@ func (m *machine) Restore(source io.ReadCloser) error {
 		return err
 	}
 	m.entries, m.bytes = 0, 0
+	m.snapshot.Store(uint64(counted.count))
 	if wrapper, ok := source.(raft.ReadCloserWrapper); ok {
 		source = wrapper.WrappedReadCloser()
 	}
@@ -179,6 +181,17 @@ func (m *machine) Restore(source io.ReadCloser) error {
 	m.logger.Info("restored the state from a snapshot", "bytes", counted.count,
 		"duration", time.Since(start).Round(time.Millisecond))
 	return nil
+}
+
+// snapshotPart is which part of the newest snapshot's size is applied before the next, if that is more than
+// Config.SnapshotBytes: a large one takes long to write and to read anyway. Applying takes about as long as reading then.
+const snapshotPart = 6
+
+// snapshotDue says whether the next snapshot is due, given a share of the limits.
+func (m *machine) snapshotDue(share float64, config Config) bool {
+	entries, bytes := m.total()
+	most := max(config.SnapshotBytes, m.snapshot.Load()/snapshotPart)
+	return float64(entries) >= share*float64(config.SnapshotEntries) || float64(bytes) >= share*float64(most)
 }
 
 // total returns what has been applied since the newest snapshot.
@@ -194,7 +207,9 @@ type persistedSnapshot struct {
 	failure *failure
 	logger  *slog.Logger
 	entries uint64
-	start   time.Time
+	// size gets the number of bytes that have been written.
+	size  *atomic.Uint64
+	start time.Time
 }
 
 // Persist writes the snapshot.
@@ -210,6 +225,7 @@ func (s *persistedSnapshot) Persist(sink raft.SnapshotSink) error {
 	if err := sink.Close(); err != nil {
 		return fmt.Errorf("finish a snapshot: %w", err)
 	}
+	s.size.Store(uint64(size))
 	s.logger.Info("took a snapshot", "entries", s.entries, "bytes", size,
 		"duration", time.Since(s.start).Round(time.Millisecond))
 	return nil
