@@ -25,9 +25,10 @@ const (
 	DefaultMaxPendingBytes = 128 << 20
 	// DefaultSnapshotEntries is the number of entries after which a snapshot is taken.
 	DefaultSnapshotEntries = 20_000
-	// DefaultSnapshotBytes is the number of bytes of entries after which a snapshot is taken, or a part of the newest one's size
-	// if that is more. It bounds how long a start replays: about 60,000 runs of ten epochs have so many, and are applied again in a second.
-	DefaultSnapshotBytes = 24 << 20
+	// DefaultSnapshotBytes is the number of bytes of entries after which a snapshot is taken, or a part of the newest one's
+	// size if that is more. It bounds how long a start replays: about 50,000 runs of ten epochs have so many, and are
+	// applied again in a second.
+	DefaultSnapshotBytes = 20 << 20
 	// DefaultTrailingEntries is how many entries before a snapshot stay in the log, for nodes that were away for a
 	// moment.
 	DefaultTrailingEntries = 8192

@@ -185,7 +185,7 @@ func (m *machine) Restore(source io.ReadCloser) error {
 
 // snapshotPart is which part of the newest snapshot's size is applied before the next, if that is more than
 // Config.SnapshotBytes: a large one takes long to write and to read anyway. Applying takes about as long as reading then.
-const snapshotPart = 6
+const snapshotPart = 8
 
 // snapshotDue says whether the next snapshot is due, given a share of the limits.
 func (m *machine) snapshotDue(share float64, config Config) bool {

@@ -63,9 +63,12 @@ func NewBase(study *trellisv1.Study, its *lattice.Lattice) *Base {
 
 // Run returns a new message of the run at a place, as it follows from the spec: see lattice.Lattice.Run.
 func (b *Base) Run(place uint32) *trellisv1.Run {
-	run := b.Lattice.Run(place)
-	b.recent.note(run.Id, place)
-	return run
+	run := b.recent.run(place)
+	if run == nil {
+		run = b.Lattice.Run(place)
+		b.recent.note(run)
+	}
+	return trajectory.CopyRun(run)
 }
 
 // Trial is a listed trial: its index, the place of its run, and its max_epochs.

@@ -69,7 +69,13 @@ func Finite(loss *float64) bool { return loss != nil && !math.IsNaN(*loss) && !m
 type Key [24]byte
 
 // Compare returns a negative number if a key is below another one.
-func (k Key) Compare(other Key) int { return bytes.Compare(k[:], other[:]) }
+func (k Key) Compare(other Key) int {
+	// Most differ in the field.
+	if a, b := binary.BigEndian.Uint64(k[:]), binary.BigEndian.Uint64(other[:]); a != b {
+		return cmp.Compare(a, b)
+	}
+	return bytes.Compare(k[8:], other[8:])
+}
 
 // Parts returns what a key consists of: the field, the latent dimension, the maximum epochs and the index.
 func (k Key) Parts() [4]uint64 {
