@@ -34,9 +34,9 @@ var (
 // by the other end's kernel within the timeout, and where there are attempts, when lookAtLease finds that nobody answers.
 var connectionAlive = keepalive.ClientParameters{Time: time.Minute, Timeout: 10 * time.Second}
 
-// idleTicks is how many times less often a worker sends heartbeats that holds nothing: within a lease, and soon enough
+// idleTicks is how many times less often a worker sends heartbeats that holds nothing: once in a lease, which is soon enough
 // for the coordinator to go on giving it runs.
-const idleTicks = 4
+const idleTicks = 5
 
 // Worker trains runs for a coordinator. See the package documentation.
 type Worker struct {

@@ -143,12 +143,12 @@ func (s *simulated) beat(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// pause is how long a worker waits for its next heartbeat: four times as long while it holds nothing.
+// pause is how long a worker waits for its next heartbeat: five times as long while it holds nothing.
 func (s *simulated) pause(interval time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.training == 0 {
-		return 4 * interval
+		return 5 * interval
 	}
 	return interval
 }

@@ -22,12 +22,12 @@ import (
 // worker.patience. Both clocks and the network may be late.
 const graceShare = 5
 
-// A worker that holds nothing has nothing to lose: it sends a heartbeat in the time of four, see worker.idleTicks. It is
+// A worker that holds nothing has nothing to lose: it sends a heartbeat in the time of five, see worker.idleTicks. It is
 // quiet soon after the next one is due, and lost after idleLeases leases and the grace. Its lease begins when it is
 // granted a run.
 const (
 	idleLeases     = 2
-	idleQuietShare = 10
+	idleQuietShare = 4
 )
 
 // hungSteps is how many times its mean step a run may make no progress.
