@@ -219,7 +219,7 @@ func (d *drawn) attempt(run *trellisv1.Run) {
 	stale := false
 	for _, err := range d.Record(d.next(), d.now(), trajectory.LatestRules, entries) {
 		if err != nil {
-			d.Log(err)                                               // A second attempt contradicts the first,
+			d.Log(err)                                        // A second attempt contradicts the first,
 			stale = stale || errors.Is(err, results.ErrStale) // or its epochs were all that was missing.
 		}
 	}
