@@ -29,7 +29,7 @@ func trained(t *testing.T, model string, latentDim int) (trainer.Config, *traine
 		return config, last
 	}
 	config := trainer.Config{
-		Model: model, LatentDim: latentDim, LearningRate: 5e-3, BatchSize: 32, Seed: 3, MaxEpochs: 2, Data: images(96),
+		Model: model, LatentDim: latentDim, LearningRate: 5e-3, BatchSize: 32, Seed: 3, MaxEpochs: 2, Data: images(32),
 	}
 	switch model {
 	case trainer.DenoisingAutoencoder:
@@ -74,7 +74,7 @@ func images(count int) dataset.Split {
 		return its
 	}
 	return dataset.Split{
-		Digest: "made up", Height: side, Width: side, Train: set(count), Validation: set(32), Test: set(32),
+		Digest: "made up", Height: side, Width: side, Train: set(count), Validation: set(16), Test: set(16),
 	}
 }
 
