@@ -165,8 +165,10 @@ func (c *change) extendByIndex(study *trellisv1.Study, extension Extension) (tri
 	}
 	now := its.Raised(base)
 	trials = now.Trials() - its.Trials()
-	if err := checkAdded(trials, now.Trials(), extension); err != nil {
-		return 0, err
+	if settles := extension.Settled && !study.Settled; trials > 0 || !settles {
+		if err := checkAdded(trials, now.Trials(), extension); err != nil {
+			return 0, err
+		}
 	}
 	study.Indices, study.Settled, study.GridTrials = base.Indices(), extension.Settled, gridTrials(base)
 	if err := c.growBase(study, its, now); err != nil {

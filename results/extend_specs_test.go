@@ -2,6 +2,7 @@ package results
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -45,6 +46,30 @@ func TestExtensionsKeepDifferences(t *testing.T) {
 	}
 	if next := (&trellisv1.StudySpec{Name: "s"}); ExtendedSize(stored, next) <= proto.Size(stored)-proto.Size(stored.Spec) {
 		t.Error("an extension does not count what it keeps")
+	}
+}
+
+// TestExtensionThatOnlySettles: a study may be settled by values that its where leaves out all, but only once.
+func TestExtensionThatOnlySettles(t *testing.T) {
+	specOf := func(dims ...uint32) *trellisv1.StudySpec {
+		return &trellisv1.StudySpec{
+			Name: "s", Model: "synthetic", Where: "latent_dim < 5", Settle: &trellisv1.Settle{MaxSeeds: 3}, Seeds: trellisv1.AxisOf[uint32](1),
+			Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+				"latent_dim": trellisv1.AxisOf(dims...), "max_epochs": trellisv1.AxisOf[uint32](2),
+			}}},
+		}
+	}
+	store := newStore(t)
+	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Numerics: "1", Spec: specOf(4)}))
+	extend(t, store, 2, 0, Extension{Indices: 1, Spec: specOf(4, 8), Settled: true, Indexed: true, KeepDifference: true})
+	study, err := store.Snapshot().Study(nil, "s")
+	ok(t, err)
+	if !study.Settled || study.Progress.Trials != 1 {
+		t.Errorf("settled is %v, trials %d", study.Settled, study.Progress.Trials)
+	}
+	_, err = store.ExtendStudy(3, at(3), "s", Extension{Indices: study.Indices, Spec: specOf(4, 8, 16), Settled: true, Indexed: true})
+	if !errors.Is(err, ErrInvalid) {
+		t.Errorf("error %v, want that it adds nothing", err)
 	}
 }
 
