@@ -295,7 +295,8 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	c.commands = &commands{}
 	leading := lead.Config{
 		Numerics: config.Numerics, Lease: config.Lease, HangTimeout: config.HangTimeout, Store: store, Log: c.commands,
-		Queue: config.Limits.queue(), Artifacts: c.artifacts, DataSets: dataSets, Stopping: c.stopping, Logger: config.Logger, Registerer: config.Registerer,
+		Queue: config.Limits.queue(), Artifacts: c.artifacts, DataSets: dataSets, Stopping: c.stopping, Version: config.Version,
+		Logger: config.Logger, Registerer: config.Registerer,
 	}
 	if config.Data != "" || config.Artifacts != "" {
 		leading.CheckpointInterval = config.CheckpointInterval

@@ -142,6 +142,13 @@ var methods = []method{
 	{v1.AccessService_RevokeToken_FullMethodName, leaderNode, admins, false},
 	{v1.AccessService_ListEvents_FullMethodName, leaderNode, readers, false},
 
+	// URLs of hooks are often secrets, so that who reads studies must not see them.
+	{v1.HookService_CreateHook_FullMethodName, leaderNode, admins, false},
+	{v1.HookService_ListHooks_FullMethodName, leaderNode, admins, false},
+	{v1.HookService_DeleteHook_FullMethodName, leaderNode, admins, false},
+	{v1.HookService_TestHook_FullMethodName, leaderNode, admins, false},
+	{v1.HookService_ListDeliveries_FullMethodName, leaderNode, admins, false},
+
 	// Load balancers have no credentials.
 	{grpc_health_v1.Health_Check_FullMethodName, anyNode, anyone | known, false},
 	{grpc_health_v1.Health_Watch_FullMethodName, anyNode, known, false},

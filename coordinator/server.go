@@ -25,6 +25,7 @@ import (
 	"trellis/coordinator/access"
 	"trellis/coordinator/api"
 	"trellis/coordinator/forecast"
+	"trellis/coordinator/webhook"
 )
 
 // Limits of a connection.
@@ -127,7 +128,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		Specs: c.config.Specs, Limits: c.config.Limits.ofStudies(),
 		Store: c.store, Log: asked{c.commands}, DataSets: c.dataSets, Artifacts: c.artifacts,
 		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Outputs: c.leader, Memory: c.leader, Node: self{c},
-		Turns: limits.turns(), Stopping: c.stopping, Logger: c.logger,
+		Hooks: webhook.Sender{Version: c.config.Version}, Turns: limits.turns(), Stopping: c.stopping, Logger: c.logger,
 	})
 	services := newServices(slices.Sorted(maps.Keys(server.GetServiceInfo())))
 	grpc_health_v1.RegisterHealthServer(server, services)

@@ -118,6 +118,12 @@ func (m stateMachine) change(
 		return m.store.CreateToken(index, now, change.CreateToken.GetToken())
 	case *trellisv1.Command_RevokeToken:
 		return m.store.RevokeToken(index, change.RevokeToken.GetId())
+	case *trellisv1.Command_CreateHook:
+		return m.store.CreateHook(index, now, change.CreateHook.GetHook())
+	case *trellisv1.Command_DeleteHook:
+		return m.store.DeleteHook(index, change.DeleteHook.GetName())
+	case *trellisv1.Command_RecordDeliveries:
+		return m.store.RecordDeliveries(index, now, change.RecordDeliveries.GetAttempts())
 	case *trellisv1.Command_Note:
 		return nil
 	}
@@ -176,6 +182,10 @@ func eventOf(command *trellisv1.Command) *trellisv1.Event {
 		subject = change.CreateToken.GetToken().GetId()
 	case *trellisv1.Command_RevokeToken:
 		subject = change.RevokeToken.GetId()
+	case *trellisv1.Command_CreateHook:
+		subject = change.CreateHook.GetHook().GetName()
+	case *trellisv1.Command_DeleteHook:
+		subject = change.DeleteHook.GetName()
 	case *trellisv1.Command_Note:
 		subject = change.Note.GetSubject()
 	}

@@ -109,6 +109,9 @@ func (c *change) commit() error {
 			return err
 		}
 	}
+	if err := c.announce(); err != nil {
+		return err
+	}
 	c.txn.Commit()
 	return nil
 }

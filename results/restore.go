@@ -114,13 +114,16 @@ type restorer struct {
 	leases  map[string]int
 	// names has the names of workers and machines.
 	names map[string]string
+	// hooks are the hooks whose rows have been read, and told has the number of the last delivery that was read of each.
+	hooks []*trellisv1.Hook
+	told  map[string]uint64
 }
 
 func newRestorer(txn *memdb.Txn, version uint32) *restorer {
 	return &restorer{
 		txn: txn, version: version, content: -1,
 		byName: map[string]*restoredStudy{}, created: map[uint64]bool{}, leases: map[string]int{},
-		names: map[string]string{},
+		names: map[string]string{}, told: map[string]uint64{},
 	}
 }
 
@@ -376,6 +379,9 @@ func (r *restorer) finish() error {
 		if err := study.insert(r.txn); err != nil {
 			return err
 		}
+	}
+	if err := r.toldAll(); err != nil {
+		return err
 	}
 	return restoreRelatives(r.txn, r.studies)
 }

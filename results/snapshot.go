@@ -15,11 +15,11 @@ import (
 	"trellis/results/trajectory"
 )
 
-// schemas are those of all tables, each beside its name and what keeps its rows. Rows of studies, workers, tokens and
-// events are messages. The other tables have the parts of studies, and what is derived from them.
+// schemas are those of all tables, each beside its name and what keeps its rows. Rows of studies, workers, tokens, events,
+// hooks and deliveries are messages. The other tables have the parts of studies, and what is derived from them.
 var schemas = []func() *memdb.TableSchema{
 	studiesSchema, workersSchema, catalogsSchema, sectionsSchema, waitingSchema, dueSchema, leasesSchema, rankingSchema,
-	relativesSchema, rungsSchema, frontiersSchema, tokensSchema, eventsSchema,
+	relativesSchema, rungsSchema, frontiersSchema, tokensSchema, eventsSchema, hooksSchema, deliveriesSchema,
 }
 
 // contents are all kinds of messages, in the order in which they are written. Rows that share values with rows of
@@ -33,6 +33,8 @@ var contents = []content{
 	addedLater(newContent(tableTokens, tokenRows, (*restorer).token)),
 	addedLater(newContent(tableEvents, eventRows, (*restorer).event)),
 	addedLater(newContent("sealed", sealedRows, (*restorer).sealed)),
+	addedLater(newContent(tableHooks, hookRows, (*restorer).hook)),
+	addedLater(newContent(tableDeliveries, deliveryRows, (*restorer).delivery)),
 }
 
 // content is one kind of message in the store that is hashed, written and restored. Everything else is derived from

@@ -19,6 +19,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
+	"trellis/results/hook"
 	"trellis/results/lifecycle"
 	"trellis/results/snapshotfile"
 	"trellis/results/trajectory"
@@ -77,6 +78,13 @@ func newFullStore(t testing.TB) *Store {
 	record(t, store, 30, columnEntry("z", "audited", attempt, 1, []float64{1, 2}, []float64{1, 2}, nil),
 		successEntry("z", "audited", attempt, 2))
 	addIndexed(t, store)
+	for i, name := range []string{"h", "i"} {
+		storeHook(t, store, 50+uint64(i), newHook(name, ""))
+	}
+	for i, state := range []trellisv1.WorkerState{lifecycle.WorkerReady, lifecycle.WorkerLost} {
+		ok(t, store.SetWorker(52+uint64(i), at(52), trajectory.LatestRules,
+			&trellisv1.Worker{Name: "x", State: state, Slots: 1}))
+	}
 	return store
 }
 
@@ -184,6 +192,10 @@ func TestSnapshotHasEveryField(t *testing.T) {
 			row.Metrics = map[string]*trellisv1.Series{"m": {Values: []float64{0}, Missing: []uint32{0}}}
 		case *trellisv1.Worker:
 			row.Name, row.State, row.Runs = "w", lifecycle.WorkerReady, 1
+		case *trellisv1.Hook:
+			row.Name, row.Events, row.Created, row.Done = "h", hook.Types, 1, 0
+		case *trellisv1.Delivery:
+			row.Hook, row.Number = "h", 1
 		}
 		payloads = append(payloads, payload(content.name, row))
 	}

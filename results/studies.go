@@ -399,8 +399,8 @@ func (s *Snapshot) Presented(study *trellisv1.Study) (*trellisv1.Study, error) {
 }
 
 // countDiverged reads no other trials than those that it counts: they are the last in the ranking.
-func (s *Snapshot) countDiverged(study *trellisv1.Study) (count uint64, err error) {
-	last, err := s.rankedKeys(nil, study.GetName(), listing.LastFinite)
+func (r reader) countDiverged(study *trellisv1.Study) (count uint64, err error) {
+	last, err := r.rankedKeys(nil, study.GetName(), listing.LastFinite)
 	if err != nil {
 		return 0, err
 	}

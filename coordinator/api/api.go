@@ -102,6 +102,8 @@ type Config struct {
 	Outputs   Outputs
 	Memory    Memory
 	Node      Node
+	// Hooks posts the test events of web hooks.
+	Hooks HookSender
 	// Turns bound what is costly.
 	Turns Turns
 	// Stopping is done when the node stops. Streams that would last forever then end, with its cause as their error.
@@ -132,6 +134,7 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 		address: c.Address, version: c.Version, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, node: c.Node, log: c.Log, logger: c.Logger,
 	})
 	trellisv1.RegisterAccessServiceServer(server, accessService{store: c.Store, log: c.Log, limit: c.Limits.Tokens})
+	trellisv1.RegisterHookServiceServer(server, hookService{store: c.Store, log: c.Log, sender: c.Hooks})
 	trellisv1.RegisterArtifactServiceServer(server, artifactService{
 		artifacts: c.Artifacts, memory: c.Memory, stopping: c.Stopping,
 	})

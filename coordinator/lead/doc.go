@@ -9,6 +9,7 @@
 //	settler      contenders that have no further seed      ->  extensions of their study in the log
 //	timekeeper   studies whose budget of time is over      ->  their ends in the log
 //	sharer       studies that share in parts               ->  the next parts in the log
+//	deliverer    events that hooks want              ->  requests to them, and what became of these in the log
 //	collector    references in the store                   ->  artifacts deleted
 //	data         data sets of unfinished studies           ->  studies that wait for theirs, in memory
 //

@@ -13,6 +13,7 @@ import (
 
 	"trellis/coordinator/artifact"
 	"trellis/coordinator/quota"
+	"trellis/coordinator/webhook"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
@@ -67,7 +68,9 @@ type Config struct {
 	DataSets  DataSets
 	// Stopping is done when the node stops. Sessions then end, with its cause as their error.
 	Stopping context.Context
-	Logger   *slog.Logger
+	// Version is the binary's, by which receivers of web hooks know it.
+	Version string
+	Logger  *slog.Logger
 	// Registerer receives the metrics, if it is not nil.
 	Registerer prometheus.Registerer
 }
@@ -87,6 +90,7 @@ type Leader struct {
 	failing    *failing
 	data       *data
 	host       *host
+	deliverer  *webhook.Deliverer
 	// term is the current term, or nil while this node does not lead.
 	term atomic.Pointer[term]
 }
@@ -115,6 +119,8 @@ func New(config Config) *Leader {
 		metrics: l.metrics, logger: config.Logger, queue: make(chan delivery, recordQueue),
 		held: quota.New(config.Queue), warnings: &warnings{logger: config.Logger},
 	}
+	l.deliverer = webhook.NewDeliverer(config.Store, config.Log, webhook.Sender{Version: config.Version}, config.Logger,
+		config.Registerer)
 	l.leases = &leases{
 		lease: config.Lease, hangTimeout: config.HangTimeout, store: config.Store, log: config.Log,
 		sessions: l.sessions,
@@ -191,6 +197,7 @@ func (l *Leader) Begin(ctx context.Context) (stop func(why error)) {
 	loops.Go(func() { l.settler.run(ctx) })
 	loops.Go(func() { l.timekeeper.run(ctx) })
 	loops.Go(func() { l.sharer.run(ctx) })
+	loops.Go(func() { l.deliverer.Run(ctx) })
 	collected := make(chan struct{})
 	go func() {
 		defer close(collected)

@@ -55,6 +55,12 @@ var (
 	MarkEvents  = Mark([]byte("events  "))
 )
 
+// MarkDeliveries returns the mark of a listing of a hook's deliveries.
+func MarkDeliveries(hook string) Mark {
+	sum := sha256.Sum256(fmt.Appendf(nil, "deliveries %q", hook))
+	return Mark(sum[:len(Mark{})])
+}
+
 // MarkTrials returns the mark of a listing of trials. It depends on everything that a token depends on.
 func MarkTrials(request *trellisv1.ListTrialsRequest) Mark {
 	sum := sha256.New()

@@ -44,6 +44,9 @@ type Command struct {
 	//	*Command_RecordAndGrant
 	//	*Command_EndTimeBudget
 	//	*Command_ShareRuns
+	//	*Command_CreateHook
+	//	*Command_DeleteHook
+	//	*Command_RecordDeliveries
 	Change isCommand_Change `protobuf_oneof:"change"`
 	// The version of the rules by which failures are judged, and disagreements decided. A node that replays an old log
 	// applies each command by its own rules. Unset: those of Trellis 0.1.0.
@@ -227,6 +230,33 @@ func (x *Command) GetShareRuns() *ShareRunsCommand {
 	return nil
 }
 
+func (x *Command) GetCreateHook() *CreateHookCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_CreateHook); ok {
+			return x.CreateHook
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteHook() *DeleteHookCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_DeleteHook); ok {
+			return x.DeleteHook
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRecordDeliveries() *RecordDeliveriesCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_RecordDeliveries); ok {
+			return x.RecordDeliveries
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRules() uint32 {
 	if x != nil {
 		return x.Rules
@@ -315,6 +345,18 @@ type Command_ShareRuns struct {
 	ShareRuns *ShareRunsCommand `protobuf:"bytes,19,opt,name=share_runs,json=shareRuns,proto3,oneof"`
 }
 
+type Command_CreateHook struct {
+	CreateHook *CreateHookCommand `protobuf:"bytes,20,opt,name=create_hook,json=createHook,proto3,oneof"`
+}
+
+type Command_DeleteHook struct {
+	DeleteHook *DeleteHookCommand `protobuf:"bytes,21,opt,name=delete_hook,json=deleteHook,proto3,oneof"`
+}
+
+type Command_RecordDeliveries struct {
+	RecordDeliveries *RecordDeliveriesCommand `protobuf:"bytes,22,opt,name=record_deliveries,json=recordDeliveries,proto3,oneof"`
+}
+
 func (*Command_CreateStudy) isCommand_Change() {}
 
 func (*Command_SetStudyState) isCommand_Change() {}
@@ -342,6 +384,12 @@ func (*Command_RecordAndGrant) isCommand_Change() {}
 func (*Command_EndTimeBudget) isCommand_Change() {}
 
 func (*Command_ShareRuns) isCommand_Change() {}
+
+func (*Command_CreateHook) isCommand_Change() {}
+
+func (*Command_DeleteHook) isCommand_Change() {}
+
+func (*Command_RecordDeliveries) isCommand_Change() {}
 
 // CreateStudyCommand expands the spec's grid into trials and runs, all PENDING.
 type CreateStudyCommand struct {
@@ -1223,6 +1271,255 @@ func (x *NoteCommand) GetSubject() string {
 	return ""
 }
 
+// CreateHookCommand stores a hook. Events from then on are for it.
+type CreateHookCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its create_time is that of the command.
+	Hook          *Hook `protobuf:"bytes,1,opt,name=hook,proto3" json:"hook,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateHookCommand) Reset() {
+	*x = CreateHookCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateHookCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateHookCommand) ProtoMessage() {}
+
+func (x *CreateHookCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateHookCommand.ProtoReflect.Descriptor instead.
+func (*CreateHookCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CreateHookCommand) GetHook() *Hook {
+	if x != nil {
+		return x.Hook
+	}
+	return nil
+}
+
+// DeleteHookCommand deletes a hook with its deliveries.
+type DeleteHookCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteHookCommand) Reset() {
+	*x = DeleteHookCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteHookCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteHookCommand) ProtoMessage() {}
+
+func (x *DeleteHookCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteHookCommand.ProtoReflect.Descriptor instead.
+func (*DeleteHookCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DeleteHookCommand) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// RecordDeliveriesCommand says what has become of attempts to deliver. What is about another delivery than the hook's next
+// one is ignored.
+type RecordDeliveriesCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempts      []*DeliveryAttempt     `protobuf:"bytes,1,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordDeliveriesCommand) Reset() {
+	*x = RecordDeliveriesCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordDeliveriesCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordDeliveriesCommand) ProtoMessage() {}
+
+func (x *RecordDeliveriesCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordDeliveriesCommand.ProtoReflect.Descriptor instead.
+func (*RecordDeliveriesCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RecordDeliveriesCommand) GetAttempts() []*DeliveryAttempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+// DeliveryAttempt is what has become of one attempt.
+type DeliveryAttempt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Hook  string                 `protobuf:"bytes,1,opt,name=hook,proto3" json:"hook,omitempty"`
+	// That of the hook: another one of the name is not meant.
+	CreateIndex uint64 `protobuf:"varint,2,opt,name=create_index,json=createIndex,proto3" json:"create_index,omitempty"`
+	Number      uint64 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
+	// What the delivery's state is now. WAITING: it is tried again at retry_time.
+	State     DeliveryState          `protobuf:"varint,4,opt,name=state,proto3,enum=trellis.v1.DeliveryState" json:"state,omitempty"`
+	Time      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
+	Status    uint32                 `protobuf:"varint,6,opt,name=status,proto3" json:"status,omitempty"`
+	Error     string                 `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"`
+	RetryTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=retry_time,json=retryTime,proto3" json:"retry_time,omitempty"`
+	// The receiver is gone for good: the hook is told of nothing more.
+	Gone          bool `protobuf:"varint,9,opt,name=gone,proto3" json:"gone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliveryAttempt) Reset() {
+	*x = DeliveryAttempt{}
+	mi := &file_trellis_v1_command_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliveryAttempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliveryAttempt) ProtoMessage() {}
+
+func (x *DeliveryAttempt) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliveryAttempt.ProtoReflect.Descriptor instead.
+func (*DeliveryAttempt) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DeliveryAttempt) GetHook() string {
+	if x != nil {
+		return x.Hook
+	}
+	return ""
+}
+
+func (x *DeliveryAttempt) GetCreateIndex() uint64 {
+	if x != nil {
+		return x.CreateIndex
+	}
+	return 0
+}
+
+func (x *DeliveryAttempt) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *DeliveryAttempt) GetState() DeliveryState {
+	if x != nil {
+		return x.State
+	}
+	return DeliveryState_DELIVERY_STATE_UNSPECIFIED
+}
+
+func (x *DeliveryAttempt) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *DeliveryAttempt) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *DeliveryAttempt) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *DeliveryAttempt) GetRetryTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetryTime
+	}
+	return nil
+}
+
+func (x *DeliveryAttempt) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
+}
+
 type RecordCommand_Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Entry:
@@ -1237,7 +1534,7 @@ type RecordCommand_Entry struct {
 
 func (x *RecordCommand_Entry) Reset() {
 	*x = RecordCommand_Entry{}
-	mi := &file_trellis_v1_command_proto_msgTypes[16]
+	mi := &file_trellis_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1546,7 @@ func (x *RecordCommand_Entry) String() string {
 func (*RecordCommand_Entry) ProtoMessage() {}
 
 func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[16]
+	mi := &file_trellis_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1624,8 @@ var File_trellis_v1_command_proto protoreflect.FileDescriptor
 const file_trellis_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/command.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xd6\b\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x15trellis/v1/hook.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xae\n" +
+	"\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12C\n" +
 	"\fcreate_study\x18\x02 \x01(\v2\x1e.trellis.v1.CreateStudyCommandH\x00R\vcreateStudy\x12J\n" +
@@ -1346,7 +1644,12 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\x10record_and_grant\x18\x11 \x01(\v2!.trellis.v1.RecordAndGrantCommandH\x00R\x0erecordAndGrant\x12J\n" +
 	"\x0fend_time_budget\x18\x12 \x01(\v2 .trellis.v1.EndTimeBudgetCommandH\x00R\rendTimeBudget\x12=\n" +
 	"\n" +
-	"share_runs\x18\x13 \x01(\v2\x1c.trellis.v1.ShareRunsCommandH\x00R\tshareRuns\x12\x14\n" +
+	"share_runs\x18\x13 \x01(\v2\x1c.trellis.v1.ShareRunsCommandH\x00R\tshareRuns\x12@\n" +
+	"\vcreate_hook\x18\x14 \x01(\v2\x1d.trellis.v1.CreateHookCommandH\x00R\n" +
+	"createHook\x12@\n" +
+	"\vdelete_hook\x18\x15 \x01(\v2\x1d.trellis.v1.DeleteHookCommandH\x00R\n" +
+	"deleteHook\x12R\n" +
+	"\x11record_deliveries\x18\x16 \x01(\v2#.trellis.v1.RecordDeliveriesCommandH\x00R\x10recordDeliveries\x12\x14\n" +
 	"\x05rules\x18\n" +
 	" \x01(\rR\x05rules\x123\n" +
 	"\tprincipal\x18\v \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12\x18\n" +
@@ -1414,7 +1717,24 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\x12RevokeTokenCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"'\n" +
 	"\vNoteCommand\x12\x18\n" +
-	"\asubject\x18\x01 \x01(\tR\asubjectB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\asubject\x18\x01 \x01(\tR\asubject\"9\n" +
+	"\x11CreateHookCommand\x12$\n" +
+	"\x04hook\x18\x01 \x01(\v2\x10.trellis.v1.HookR\x04hook\"'\n" +
+	"\x11DeleteHookCommand\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"R\n" +
+	"\x17RecordDeliveriesCommand\x127\n" +
+	"\battempts\x18\x01 \x03(\v2\x1b.trellis.v1.DeliveryAttemptR\battempts\"\xbe\x02\n" +
+	"\x0fDeliveryAttempt\x12\x12\n" +
+	"\x04hook\x18\x01 \x01(\tR\x04hook\x12!\n" +
+	"\fcreate_index\x18\x02 \x01(\x04R\vcreateIndex\x12\x16\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number\x12/\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x19.trellis.v1.DeliveryStateR\x05state\x12.\n" +
+	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06status\x18\x06 \x01(\rR\x06status\x12\x14\n" +
+	"\x05error\x18\a \x01(\tR\x05error\x129\n" +
+	"\n" +
+	"retry_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tretryTime\x12\x12\n" +
+	"\x04gone\x18\t \x01(\bR\x04goneB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_command_proto_rawDescOnce sync.Once
@@ -1428,40 +1748,46 @@ func file_trellis_v1_command_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_command_proto_rawDescData
 }
 
-var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_trellis_v1_command_proto_goTypes = []any{
-	(*Command)(nil),               // 0: trellis.v1.Command
-	(*CreateStudyCommand)(nil),    // 1: trellis.v1.CreateStudyCommand
-	(*ExtendStudyCommand)(nil),    // 2: trellis.v1.ExtendStudyCommand
-	(*ShareRunsCommand)(nil),      // 3: trellis.v1.ShareRunsCommand
-	(*EndTimeBudgetCommand)(nil),  // 4: trellis.v1.EndTimeBudgetCommand
-	(*RetryStudyCommand)(nil),     // 5: trellis.v1.RetryStudyCommand
-	(*SetStudyStateCommand)(nil),  // 6: trellis.v1.SetStudyStateCommand
-	(*DeleteStudyCommand)(nil),    // 7: trellis.v1.DeleteStudyCommand
-	(*RecordAndGrantCommand)(nil), // 8: trellis.v1.RecordAndGrantCommand
-	(*GrantCommand)(nil),          // 9: trellis.v1.GrantCommand
-	(*Grant)(nil),                 // 10: trellis.v1.Grant
-	(*RecordCommand)(nil),         // 11: trellis.v1.RecordCommand
-	(*SetWorkerCommand)(nil),      // 12: trellis.v1.SetWorkerCommand
-	(*CreateTokenCommand)(nil),    // 13: trellis.v1.CreateTokenCommand
-	(*RevokeTokenCommand)(nil),    // 14: trellis.v1.RevokeTokenCommand
-	(*NoteCommand)(nil),           // 15: trellis.v1.NoteCommand
-	(*RecordCommand_Entry)(nil),   // 16: trellis.v1.RecordCommand.Entry
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*Principal)(nil),             // 18: trellis.v1.Principal
-	(*StudySpec)(nil),             // 19: trellis.v1.StudySpec
-	(*DataSet)(nil),               // 20: trellis.v1.DataSet
-	(*Source)(nil),                // 21: trellis.v1.Source
-	(*Parameters)(nil),            // 22: trellis.v1.Parameters
-	(StudyState)(0),               // 23: trellis.v1.StudyState
-	(*Worker)(nil),                // 24: trellis.v1.Worker
-	(*Token)(nil),                 // 25: trellis.v1.Token
-	(*Reports)(nil),               // 26: trellis.v1.Reports
-	(*Outcome)(nil),               // 27: trellis.v1.Outcome
-	(*CheckpointReport)(nil),      // 28: trellis.v1.CheckpointReport
+	(*Command)(nil),                 // 0: trellis.v1.Command
+	(*CreateStudyCommand)(nil),      // 1: trellis.v1.CreateStudyCommand
+	(*ExtendStudyCommand)(nil),      // 2: trellis.v1.ExtendStudyCommand
+	(*ShareRunsCommand)(nil),        // 3: trellis.v1.ShareRunsCommand
+	(*EndTimeBudgetCommand)(nil),    // 4: trellis.v1.EndTimeBudgetCommand
+	(*RetryStudyCommand)(nil),       // 5: trellis.v1.RetryStudyCommand
+	(*SetStudyStateCommand)(nil),    // 6: trellis.v1.SetStudyStateCommand
+	(*DeleteStudyCommand)(nil),      // 7: trellis.v1.DeleteStudyCommand
+	(*RecordAndGrantCommand)(nil),   // 8: trellis.v1.RecordAndGrantCommand
+	(*GrantCommand)(nil),            // 9: trellis.v1.GrantCommand
+	(*Grant)(nil),                   // 10: trellis.v1.Grant
+	(*RecordCommand)(nil),           // 11: trellis.v1.RecordCommand
+	(*SetWorkerCommand)(nil),        // 12: trellis.v1.SetWorkerCommand
+	(*CreateTokenCommand)(nil),      // 13: trellis.v1.CreateTokenCommand
+	(*RevokeTokenCommand)(nil),      // 14: trellis.v1.RevokeTokenCommand
+	(*NoteCommand)(nil),             // 15: trellis.v1.NoteCommand
+	(*CreateHookCommand)(nil),       // 16: trellis.v1.CreateHookCommand
+	(*DeleteHookCommand)(nil),       // 17: trellis.v1.DeleteHookCommand
+	(*RecordDeliveriesCommand)(nil), // 18: trellis.v1.RecordDeliveriesCommand
+	(*DeliveryAttempt)(nil),         // 19: trellis.v1.DeliveryAttempt
+	(*RecordCommand_Entry)(nil),     // 20: trellis.v1.RecordCommand.Entry
+	(*timestamppb.Timestamp)(nil),   // 21: google.protobuf.Timestamp
+	(*Principal)(nil),               // 22: trellis.v1.Principal
+	(*StudySpec)(nil),               // 23: trellis.v1.StudySpec
+	(*DataSet)(nil),                 // 24: trellis.v1.DataSet
+	(*Source)(nil),                  // 25: trellis.v1.Source
+	(*Parameters)(nil),              // 26: trellis.v1.Parameters
+	(StudyState)(0),                 // 27: trellis.v1.StudyState
+	(*Worker)(nil),                  // 28: trellis.v1.Worker
+	(*Token)(nil),                   // 29: trellis.v1.Token
+	(*Hook)(nil),                    // 30: trellis.v1.Hook
+	(DeliveryState)(0),              // 31: trellis.v1.DeliveryState
+	(*Reports)(nil),                 // 32: trellis.v1.Reports
+	(*Outcome)(nil),                 // 33: trellis.v1.Outcome
+	(*CheckpointReport)(nil),        // 34: trellis.v1.CheckpointReport
 }
 var file_trellis_v1_command_proto_depIdxs = []int32{
-	17, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
+	21, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: trellis.v1.Command.create_study:type_name -> trellis.v1.CreateStudyCommand
 	6,  // 2: trellis.v1.Command.set_study_state:type_name -> trellis.v1.SetStudyStateCommand
 	7,  // 3: trellis.v1.Command.delete_study:type_name -> trellis.v1.DeleteStudyCommand
@@ -1476,27 +1802,35 @@ var file_trellis_v1_command_proto_depIdxs = []int32{
 	8,  // 12: trellis.v1.Command.record_and_grant:type_name -> trellis.v1.RecordAndGrantCommand
 	4,  // 13: trellis.v1.Command.end_time_budget:type_name -> trellis.v1.EndTimeBudgetCommand
 	3,  // 14: trellis.v1.Command.share_runs:type_name -> trellis.v1.ShareRunsCommand
-	18, // 15: trellis.v1.Command.principal:type_name -> trellis.v1.Principal
-	19, // 16: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	20, // 17: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
-	21, // 18: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
-	19, // 19: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	22, // 20: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
-	23, // 21: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
-	11, // 22: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
-	9,  // 23: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
-	10, // 24: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
-	16, // 25: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
-	24, // 26: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
-	25, // 27: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
-	26, // 28: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
-	27, // 29: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
-	28, // 30: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	16, // 15: trellis.v1.Command.create_hook:type_name -> trellis.v1.CreateHookCommand
+	17, // 16: trellis.v1.Command.delete_hook:type_name -> trellis.v1.DeleteHookCommand
+	18, // 17: trellis.v1.Command.record_deliveries:type_name -> trellis.v1.RecordDeliveriesCommand
+	22, // 18: trellis.v1.Command.principal:type_name -> trellis.v1.Principal
+	23, // 19: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	24, // 20: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
+	25, // 21: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
+	23, // 22: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	26, // 23: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
+	27, // 24: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
+	11, // 25: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
+	9,  // 26: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
+	10, // 27: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
+	20, // 28: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
+	28, // 29: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
+	29, // 30: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
+	30, // 31: trellis.v1.CreateHookCommand.hook:type_name -> trellis.v1.Hook
+	19, // 32: trellis.v1.RecordDeliveriesCommand.attempts:type_name -> trellis.v1.DeliveryAttempt
+	31, // 33: trellis.v1.DeliveryAttempt.state:type_name -> trellis.v1.DeliveryState
+	21, // 34: trellis.v1.DeliveryAttempt.time:type_name -> google.protobuf.Timestamp
+	21, // 35: trellis.v1.DeliveryAttempt.retry_time:type_name -> google.protobuf.Timestamp
+	32, // 36: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
+	33, // 37: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
+	34, // 38: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_command_proto_init() }
@@ -1506,6 +1840,7 @@ func file_trellis_v1_command_proto_init() {
 	}
 	file_trellis_v1_access_proto_init()
 	file_trellis_v1_data_set_proto_init()
+	file_trellis_v1_hook_proto_init()
 	file_trellis_v1_run_proto_init()
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
@@ -1525,9 +1860,12 @@ func file_trellis_v1_command_proto_init() {
 		(*Command_RecordAndGrant)(nil),
 		(*Command_EndTimeBudget)(nil),
 		(*Command_ShareRuns)(nil),
+		(*Command_CreateHook)(nil),
+		(*Command_DeleteHook)(nil),
+		(*Command_RecordDeliveries)(nil),
 	}
 	file_trellis_v1_command_proto_msgTypes[10].OneofWrappers = []any{}
-	file_trellis_v1_command_proto_msgTypes[16].OneofWrappers = []any{
+	file_trellis_v1_command_proto_msgTypes[20].OneofWrappers = []any{
 		(*RecordCommand_Entry_Reports)(nil),
 		(*RecordCommand_Entry_Outcome)(nil),
 		(*RecordCommand_Entry_Checkpoint)(nil),
@@ -1538,7 +1876,7 @@ func file_trellis_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_command_proto_rawDesc), len(file_trellis_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -11,6 +11,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -5830,12 +5831,542 @@ func (x *ListEventsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type CreateHookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// https, or http to this machine.
+	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	// Empty: all types.
+	Events []string `protobuf:"bytes,3,rep,name=events,proto3" json:"events,omitempty"`
+	// As in Hook.
+	Study     string `protobuf:"bytes,4,opt,name=study,proto3" json:"study,omitempty"`
+	Authority string `protobuf:"bytes,5,opt,name=authority,proto3" json:"authority,omitempty"`
+	Insecure  bool   `protobuf:"varint,6,opt,name=insecure,proto3" json:"insecure,omitempty"`
+	// whsec_, and then 24 to 64 bytes in base64. Empty: the coordinator makes one.
+	Secret        string `protobuf:"bytes,7,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateHookRequest) Reset() {
+	*x = CreateHookRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[101]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateHookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateHookRequest) ProtoMessage() {}
+
+func (x *CreateHookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[101]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateHookRequest.ProtoReflect.Descriptor instead.
+func (*CreateHookRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{101}
+}
+
+func (x *CreateHookRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateHookRequest) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *CreateHookRequest) GetEvents() []string {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *CreateHookRequest) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *CreateHookRequest) GetAuthority() string {
+	if x != nil {
+		return x.Authority
+	}
+	return ""
+}
+
+func (x *CreateHookRequest) GetInsecure() bool {
+	if x != nil {
+		return x.Insecure
+	}
+	return false
+}
+
+func (x *CreateHookRequest) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+type CreateHookResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without its secret.
+	Hook *Hook `protobuf:"bytes,1,opt,name=hook,proto3" json:"hook,omitempty"`
+	// The secret, if the coordinator has made it.
+	Secret        string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateHookResponse) Reset() {
+	*x = CreateHookResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[102]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateHookResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateHookResponse) ProtoMessage() {}
+
+func (x *CreateHookResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[102]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateHookResponse.ProtoReflect.Descriptor instead.
+func (*CreateHookResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{102}
+}
+
+func (x *CreateHookResponse) GetHook() *Hook {
+	if x != nil {
+		return x.Hook
+	}
+	return nil
+}
+
+func (x *CreateHookResponse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+type ListHooksRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHooksRequest) Reset() {
+	*x = ListHooksRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[103]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHooksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHooksRequest) ProtoMessage() {}
+
+func (x *ListHooksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[103]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHooksRequest.ProtoReflect.Descriptor instead.
+func (*ListHooksRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{103}
+}
+
+type ListHooksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ordered by name.
+	Hooks         []*Hook `protobuf:"bytes,1,rep,name=hooks,proto3" json:"hooks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHooksResponse) Reset() {
+	*x = ListHooksResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[104]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHooksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHooksResponse) ProtoMessage() {}
+
+func (x *ListHooksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[104]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHooksResponse.ProtoReflect.Descriptor instead.
+func (*ListHooksResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{104}
+}
+
+func (x *ListHooksResponse) GetHooks() []*Hook {
+	if x != nil {
+		return x.Hooks
+	}
+	return nil
+}
+
+type DeleteHookRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hook          string                 `protobuf:"bytes,1,opt,name=hook,proto3" json:"hook,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteHookRequest) Reset() {
+	*x = DeleteHookRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[105]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteHookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteHookRequest) ProtoMessage() {}
+
+func (x *DeleteHookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[105]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteHookRequest.ProtoReflect.Descriptor instead.
+func (*DeleteHookRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{105}
+}
+
+func (x *DeleteHookRequest) GetHook() string {
+	if x != nil {
+		return x.Hook
+	}
+	return ""
+}
+
+type DeleteHookResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteHookResponse) Reset() {
+	*x = DeleteHookResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[106]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteHookResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteHookResponse) ProtoMessage() {}
+
+func (x *DeleteHookResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[106]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteHookResponse.ProtoReflect.Descriptor instead.
+func (*DeleteHookResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{106}
+}
+
+type TestHookRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hook          string                 `protobuf:"bytes,1,opt,name=hook,proto3" json:"hook,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestHookRequest) Reset() {
+	*x = TestHookRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[107]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestHookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestHookRequest) ProtoMessage() {}
+
+func (x *TestHookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[107]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestHookRequest.ProtoReflect.Descriptor instead.
+func (*TestHookRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{107}
+}
+
+func (x *TestHookRequest) GetHook() string {
+	if x != nil {
+		return x.Hook
+	}
+	return ""
+}
+
+type TestHookResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0 if there was no answer.
+	Status uint32 `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"`
+	// Why there was none.
+	Error         string               `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	Took          *durationpb.Duration `protobuf:"bytes,3,opt,name=took,proto3" json:"took,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestHookResponse) Reset() {
+	*x = TestHookResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[108]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestHookResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestHookResponse) ProtoMessage() {}
+
+func (x *TestHookResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[108]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestHookResponse.ProtoReflect.Descriptor instead.
+func (*TestHookResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{108}
+}
+
+func (x *TestHookResponse) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *TestHookResponse) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *TestHookResponse) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+type ListDeliveriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Hook  string                 `protobuf:"bytes,1,opt,name=hook,proto3" json:"hook,omitempty"`
+	// Default: 100.
+	PageSize      uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeliveriesRequest) Reset() {
+	*x = ListDeliveriesRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[109]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeliveriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeliveriesRequest) ProtoMessage() {}
+
+func (x *ListDeliveriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[109]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeliveriesRequest.ProtoReflect.Descriptor instead.
+func (*ListDeliveriesRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{109}
+}
+
+func (x *ListDeliveriesRequest) GetHook() string {
+	if x != nil {
+		return x.Hook
+	}
+	return ""
+}
+
+func (x *ListDeliveriesRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDeliveriesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListDeliveriesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Deliveries    []*Delivery            `protobuf:"bytes,1,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeliveriesResponse) Reset() {
+	*x = ListDeliveriesResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[110]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeliveriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeliveriesResponse) ProtoMessage() {}
+
+func (x *ListDeliveriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[110]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeliveriesResponse.ProtoReflect.Descriptor instead.
+func (*ListDeliveriesResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{110}
+}
+
+func (x *ListDeliveriesResponse) GetDeliveries() []*Delivery {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
+func (x *ListDeliveriesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_trellis_v1_service_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/service.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x16trellis/v1/chart.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x13\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x16trellis/v1/chart.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x15trellis/v1/hook.proto\x1a\x18trellis/v1/program.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x13\n" +
 	"\x11ListModelsRequest\"?\n" +
 	"\x12ListModelsResponse\x12)\n" +
 	"\x06models\x18\x01 \x03(\v2\x11.trellis.v1.ModelR\x06models\"]\n" +
@@ -6223,6 +6754,42 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"g\n" +
 	"\x12ListEventsResponse\x12)\n" +
 	"\x06events\x18\x01 \x03(\v2\x11.trellis.v1.EventR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9b\x04\n" +
+	"\x11CreateHookRequest\x12\xb8\x01\n" +
+	"\x04name\x18\x01 \x01(\tB\xa3\x01\xbaH\x9f\x01\xba\x01\x9b\x01\n" +
+	"\thook.name\x12[a hook's name must have 1 to 63 letters, digits and . _ -, and start with a letter or digit\x1a1this.matches('^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$')R\x04name\x12\x1d\n" +
+	"\x03url\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x10R\x03url\x12\xa5\x01\n" +
+	"\x06events\x18\x03 \x03(\tB\x8c\x01\xbaH\x88\x01\x92\x01\x84\x01\x10\x03\x18\x01\"~\xba\x01{\n" +
+	"\n" +
+	"hook.event\x127an event must be study.ended, run.failed or worker.lost\x1a4this in ['study.ended', 'run.failed', 'worker.lost']R\x06events\x12\x1e\n" +
+	"\x05study\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x05study\x12'\n" +
+	"\tauthority\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\tauthority\x12\x1a\n" +
+	"\binsecure\x18\x06 \x01(\bR\binsecure\x12\x1f\n" +
+	"\x06secret\x18\a \x01(\tB\a\xbaH\x04r\x02\x18dR\x06secret\"R\n" +
+	"\x12CreateHookResponse\x12$\n" +
+	"\x04hook\x18\x01 \x01(\v2\x10.trellis.v1.HookR\x04hook\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\"\x12\n" +
+	"\x10ListHooksRequest\";\n" +
+	"\x11ListHooksResponse\x12&\n" +
+	"\x05hooks\x18\x01 \x03(\v2\x10.trellis.v1.HookR\x05hooks\"/\n" +
+	"\x11DeleteHookRequest\x12\x1a\n" +
+	"\x04hook\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x04hook\"\x14\n" +
+	"\x12DeleteHookResponse\"-\n" +
+	"\x0fTestHookRequest\x12\x1a\n" +
+	"\x04hook\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x04hook\"o\n" +
+	"\x10TestHookResponse\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\rR\x06status\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x12-\n" +
+	"\x04took\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04took\"y\n" +
+	"\x15ListDeliveriesRequest\x12\x1a\n" +
+	"\x04hook\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x04hook\x12%\n" +
+	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"v\n" +
+	"\x16ListDeliveriesResponse\x124\n" +
+	"\n" +
+	"deliveries\x18\x01 \x03(\v2\x14.trellis.v1.DeliveryR\n" +
+	"deliveries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd1\r\n" +
 	"\fStudyService\x12j\n" +
 	"\vCreateStudy\x12\x1e.trellis.v1.CreateStudyRequest\x1a\x1f.trellis.v1.CreateStudyResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/api/v1/studies\x12i\n" +
@@ -6293,7 +6860,15 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"ListTokens\x12\x1d.trellis.v1.ListTokensRequest\x1a\x1e.trellis.v1.ListTokensResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/tokens\x90\x02\x01\x12k\n" +
 	"\vRevokeToken\x12\x1e.trellis.v1.RevokeTokenRequest\x1a\x1f.trellis.v1.RevokeTokenResponse\"\x1b\x82\xd3\xe4\x93\x02\x15*\x13/api/v1/tokens/{id}\x12f\n" +
 	"\n" +
-	"ListEvents\x12\x1d.trellis.v1.ListEventsRequest\x1a\x1e.trellis.v1.ListEventsResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/events\x90\x02\x01B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"ListEvents\x12\x1d.trellis.v1.ListEventsRequest\x1a\x1e.trellis.v1.ListEventsResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/events\x90\x02\x012\xb3\x04\n" +
+	"\vHookService\x12e\n" +
+	"\n" +
+	"CreateHook\x12\x1d.trellis.v1.CreateHookRequest\x1a\x1e.trellis.v1.CreateHookResponse\"\x18\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/api/v1/hooks\x12b\n" +
+	"\tListHooks\x12\x1c.trellis.v1.ListHooksRequest\x1a\x1d.trellis.v1.ListHooksResponse\"\x18\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/hooks\x90\x02\x01\x12i\n" +
+	"\n" +
+	"DeleteHook\x12\x1d.trellis.v1.DeleteHookRequest\x1a\x1e.trellis.v1.DeleteHookResponse\"\x1c\x82\xd3\xe4\x93\x02\x16*\x14/api/v1/hooks/{hook}\x12h\n" +
+	"\bTestHook\x12\x1b.trellis.v1.TestHookRequest\x1a\x1c.trellis.v1.TestHookResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x19/api/v1/hooks/{hook}:test\x12\x83\x01\n" +
+	"\x0eListDeliveries\x12!.trellis.v1.ListDeliveriesRequest\x1a\".trellis.v1.ListDeliveriesResponse\"*\x82\xd3\xe4\x93\x02!\x12\x1f/api/v1/hooks/{hook}/deliveries\x90\x02\x01B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_service_proto_rawDescOnce sync.Once
@@ -6307,7 +6882,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 106)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 116)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -6410,129 +6985,142 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*RevokeTokenResponse)(nil),        // 98: trellis.v1.RevokeTokenResponse
 	(*ListEventsRequest)(nil),          // 99: trellis.v1.ListEventsRequest
 	(*ListEventsResponse)(nil),         // 100: trellis.v1.ListEventsResponse
-	nil,                                // 101: trellis.v1.WatchStudyResponse.MetricsEntry
-	nil,                                // 102: trellis.v1.ExtendStudyRequest.AxesEntry
-	nil,                                // 103: trellis.v1.ExtendStudyRequest.OldAxesEntry
-	nil,                                // 104: trellis.v1.PlanExtensionRequest.AxesEntry
-	nil,                                // 105: trellis.v1.Assignment.HistoryEntry
-	(*Model)(nil),                      // 106: trellis.v1.Model
-	(*StudySpec)(nil),                  // 107: trellis.v1.StudySpec
-	(*Study)(nil),                      // 108: trellis.v1.Study
-	(*Run)(nil),                        // 109: trellis.v1.Run
-	(*Trial)(nil),                      // 110: trellis.v1.Trial
-	(*Axis)(nil),                       // 111: trellis.v1.Axis
-	(*Budget)(nil),                     // 112: trellis.v1.Budget
-	(*IntegerAxis)(nil),                // 113: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 114: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 115: trellis.v1.Forecast
-	(*Split)(nil),                      // 116: trellis.v1.Split
-	(*WaitingFor)(nil),                 // 117: trellis.v1.WaitingFor
-	(*Verdict)(nil),                    // 118: trellis.v1.Verdict
-	(*Configuration)(nil),              // 119: trellis.v1.Configuration
-	(*Objective)(nil),                  // 120: trellis.v1.Objective
-	(*Report)(nil),                     // 121: trellis.v1.Report
-	(*Importance)(nil),                 // 122: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 123: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 124: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 125: trellis.v1.DataSet
-	(*Worker)(nil),                     // 126: trellis.v1.Worker
-	(*Outcome)(nil),                    // 127: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 128: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 129: trellis.v1.Capacity
-	(*Reports)(nil),                    // 130: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 131: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 132: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 133: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 134: trellis.v1.Principal
-	(*Token)(nil),                      // 135: trellis.v1.Token
-	(Role)(0),                          // 136: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 137: google.protobuf.Timestamp
-	(*Event)(nil),                      // 138: trellis.v1.Event
-	(*Metrics)(nil),                    // 139: trellis.v1.Metrics
-	(*Series)(nil),                     // 140: trellis.v1.Series
-	(*GetCurvesRequest)(nil),           // 141: trellis.v1.GetCurvesRequest
-	(*GetPointsRequest)(nil),           // 142: trellis.v1.GetPointsRequest
-	(*GetHeatMapRequest)(nil),          // 143: trellis.v1.GetHeatMapRequest
-	(*GetHistoryRequest)(nil),          // 144: trellis.v1.GetHistoryRequest
-	(*GetDistributionRequest)(nil),     // 145: trellis.v1.GetDistributionRequest
-	(*GetCoverageRequest)(nil),         // 146: trellis.v1.GetCoverageRequest
-	(*GetTimeLineRequest)(nil),         // 147: trellis.v1.GetTimeLineRequest
-	(*GetCurvesResponse)(nil),          // 148: trellis.v1.GetCurvesResponse
-	(*GetPointsResponse)(nil),          // 149: trellis.v1.GetPointsResponse
-	(*GetHeatMapResponse)(nil),         // 150: trellis.v1.GetHeatMapResponse
-	(*GetHistoryResponse)(nil),         // 151: trellis.v1.GetHistoryResponse
-	(*GetDistributionResponse)(nil),    // 152: trellis.v1.GetDistributionResponse
-	(*GetCoverageResponse)(nil),        // 153: trellis.v1.GetCoverageResponse
-	(*GetTimeLineResponse)(nil),        // 154: trellis.v1.GetTimeLineResponse
+	(*CreateHookRequest)(nil),          // 101: trellis.v1.CreateHookRequest
+	(*CreateHookResponse)(nil),         // 102: trellis.v1.CreateHookResponse
+	(*ListHooksRequest)(nil),           // 103: trellis.v1.ListHooksRequest
+	(*ListHooksResponse)(nil),          // 104: trellis.v1.ListHooksResponse
+	(*DeleteHookRequest)(nil),          // 105: trellis.v1.DeleteHookRequest
+	(*DeleteHookResponse)(nil),         // 106: trellis.v1.DeleteHookResponse
+	(*TestHookRequest)(nil),            // 107: trellis.v1.TestHookRequest
+	(*TestHookResponse)(nil),           // 108: trellis.v1.TestHookResponse
+	(*ListDeliveriesRequest)(nil),      // 109: trellis.v1.ListDeliveriesRequest
+	(*ListDeliveriesResponse)(nil),     // 110: trellis.v1.ListDeliveriesResponse
+	nil,                                // 111: trellis.v1.WatchStudyResponse.MetricsEntry
+	nil,                                // 112: trellis.v1.ExtendStudyRequest.AxesEntry
+	nil,                                // 113: trellis.v1.ExtendStudyRequest.OldAxesEntry
+	nil,                                // 114: trellis.v1.PlanExtensionRequest.AxesEntry
+	nil,                                // 115: trellis.v1.Assignment.HistoryEntry
+	(*Model)(nil),                      // 116: trellis.v1.Model
+	(*StudySpec)(nil),                  // 117: trellis.v1.StudySpec
+	(*Study)(nil),                      // 118: trellis.v1.Study
+	(*Run)(nil),                        // 119: trellis.v1.Run
+	(*Trial)(nil),                      // 120: trellis.v1.Trial
+	(*Axis)(nil),                       // 121: trellis.v1.Axis
+	(*Budget)(nil),                     // 122: trellis.v1.Budget
+	(*IntegerAxis)(nil),                // 123: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 124: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 125: trellis.v1.Forecast
+	(*Split)(nil),                      // 126: trellis.v1.Split
+	(*WaitingFor)(nil),                 // 127: trellis.v1.WaitingFor
+	(*Verdict)(nil),                    // 128: trellis.v1.Verdict
+	(*Configuration)(nil),              // 129: trellis.v1.Configuration
+	(*Objective)(nil),                  // 130: trellis.v1.Objective
+	(*Report)(nil),                     // 131: trellis.v1.Report
+	(*Importance)(nil),                 // 132: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 133: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 134: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 135: trellis.v1.DataSet
+	(*Worker)(nil),                     // 136: trellis.v1.Worker
+	(*Outcome)(nil),                    // 137: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 138: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 139: trellis.v1.Capacity
+	(*Reports)(nil),                    // 140: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 141: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 142: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 143: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 144: trellis.v1.Principal
+	(*Token)(nil),                      // 145: trellis.v1.Token
+	(Role)(0),                          // 146: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 147: google.protobuf.Timestamp
+	(*Event)(nil),                      // 148: trellis.v1.Event
+	(*Hook)(nil),                       // 149: trellis.v1.Hook
+	(*durationpb.Duration)(nil),        // 150: google.protobuf.Duration
+	(*Delivery)(nil),                   // 151: trellis.v1.Delivery
+	(*Metrics)(nil),                    // 152: trellis.v1.Metrics
+	(*Series)(nil),                     // 153: trellis.v1.Series
+	(*GetCurvesRequest)(nil),           // 154: trellis.v1.GetCurvesRequest
+	(*GetPointsRequest)(nil),           // 155: trellis.v1.GetPointsRequest
+	(*GetHeatMapRequest)(nil),          // 156: trellis.v1.GetHeatMapRequest
+	(*GetHistoryRequest)(nil),          // 157: trellis.v1.GetHistoryRequest
+	(*GetDistributionRequest)(nil),     // 158: trellis.v1.GetDistributionRequest
+	(*GetCoverageRequest)(nil),         // 159: trellis.v1.GetCoverageRequest
+	(*GetTimeLineRequest)(nil),         // 160: trellis.v1.GetTimeLineRequest
+	(*GetCurvesResponse)(nil),          // 161: trellis.v1.GetCurvesResponse
+	(*GetPointsResponse)(nil),          // 162: trellis.v1.GetPointsResponse
+	(*GetHeatMapResponse)(nil),         // 163: trellis.v1.GetHeatMapResponse
+	(*GetHistoryResponse)(nil),         // 164: trellis.v1.GetHistoryResponse
+	(*GetDistributionResponse)(nil),    // 165: trellis.v1.GetDistributionResponse
+	(*GetCoverageResponse)(nil),        // 166: trellis.v1.GetCoverageResponse
+	(*GetTimeLineResponse)(nil),        // 167: trellis.v1.GetTimeLineResponse
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	106, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	107, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	108, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	108, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	108, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	108, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	109, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	110, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	101, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	108, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	108, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	108, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	111, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
-	102, // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	112, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
-	113, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	114, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	114, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	113, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	113, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
-	113, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	103, // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
-	108, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	111, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
-	104, // 24: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
-	112, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
-	115, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
-	108, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	107, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	115, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	116, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	117, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	107, // 32: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
+	116, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	117, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	118, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	118, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	118, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	118, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	119, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	120, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	111, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
+	118, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	118, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	118, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	121, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
+	112, // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	122, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
+	123, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	124, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	124, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	123, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	123, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
+	123, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	113, // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
+	118, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	121, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
+	114, // 24: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
+	122, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
+	125, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
+	118, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	117, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	125, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	126, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	127, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	117, // 32: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
 	25,  // 33: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
 	29,  // 34: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
-	107, // 35: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
-	110, // 36: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	109, // 37: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
-	110, // 38: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
-	110, // 39: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	110, // 40: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	108, // 41: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	118, // 42: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	119, // 43: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	120, // 44: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	121, // 45: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	122, // 46: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	107, // 47: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	123, // 48: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	120, // 49: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	109, // 50: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	124, // 51: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	125, // 52: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	126, // 53: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	117, // 35: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
+	120, // 36: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	119, // 37: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
+	120, // 38: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
+	120, // 39: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	120, // 40: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	118, // 41: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	128, // 42: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	129, // 43: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	130, // 44: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	131, // 45: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	132, // 46: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	117, // 47: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	133, // 48: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	130, // 49: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	119, // 50: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	134, // 51: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	135, // 52: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	136, // 53: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
 	58,  // 54: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
 	59,  // 55: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
 	61,  // 56: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	127, // 57: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	137, // 57: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
 	62,  // 58: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
 	63,  // 59: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	128, // 60: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	138, // 60: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
 	67,  // 61: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
 	57,  // 62: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
 	56,  // 63: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	129, // 64: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	139, // 64: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
 	60,  // 65: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	130, // 66: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	140, // 66: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
 	69,  // 67: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
 	70,  // 68: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
 	71,  // 69: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
@@ -6541,127 +7129,141 @@ var file_trellis_v1_service_proto_depIdxs = []int32{
 	66,  // 72: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
 	65,  // 73: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
 	64,  // 74: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	124, // 75: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	131, // 76: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	105, // 77: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	132, // 78: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	133, // 79: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	134, // 80: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	135, // 81: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	136, // 82: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	137, // 83: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	135, // 84: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	135, // 85: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	135, // 86: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	138, // 87: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	139, // 88: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	111, // 89: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	114, // 90: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	111, // 91: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	140, // 92: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 93: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 94: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 95: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 96: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 97: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 98: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 99: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 100: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 101: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 102: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
-	22,  // 103: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	24,  // 104: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	26,  // 105: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
-	30,  // 106: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
-	0,   // 107: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	32,  // 108: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	34,  // 109: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
-	36,  // 110: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	46,  // 111: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	48,  // 112: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	38,  // 113: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	40,  // 114: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	42,  // 115: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	44,  // 116: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	141, // 117: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
-	142, // 118: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
-	143, // 119: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
-	144, // 120: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
-	145, // 121: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
-	146, // 122: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
-	147, // 123: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
-	50,  // 124: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	52,  // 125: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	54,  // 126: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	56,  // 127: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	73,  // 128: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	75,  // 129: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	77,  // 130: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	79,  // 131: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	81,  // 132: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	83,  // 133: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	85,  // 134: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	87,  // 135: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	89,  // 136: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	91,  // 137: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	93,  // 138: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	95,  // 139: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	97,  // 140: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	99,  // 141: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	3,   // 142: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 143: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 144: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 145: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 146: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 147: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 148: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 149: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 150: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 151: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
-	23,  // 152: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	25,  // 153: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	27,  // 154: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
-	31,  // 155: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
-	1,   // 156: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	33,  // 157: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	35,  // 158: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
-	37,  // 159: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	47,  // 160: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	49,  // 161: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	39,  // 162: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	41,  // 163: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	43,  // 164: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	45,  // 165: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	148, // 166: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
-	149, // 167: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
-	150, // 168: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
-	151, // 169: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
-	152, // 170: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
-	153, // 171: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
-	154, // 172: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
-	51,  // 173: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	53,  // 174: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	55,  // 175: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	64,  // 176: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	74,  // 177: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	76,  // 178: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	78,  // 179: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	80,  // 180: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	82,  // 181: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	84,  // 182: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	86,  // 183: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	88,  // 184: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	90,  // 185: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	92,  // 186: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	94,  // 187: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	96,  // 188: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	98,  // 189: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	100, // 190: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	142, // [142:191] is the sub-list for method output_type
-	93,  // [93:142] is the sub-list for method input_type
-	93,  // [93:93] is the sub-list for extension type_name
-	93,  // [93:93] is the sub-list for extension extendee
-	0,   // [0:93] is the sub-list for field type_name
+	134, // 75: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	141, // 76: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	115, // 77: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	142, // 78: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	143, // 79: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	144, // 80: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	145, // 81: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	146, // 82: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	147, // 83: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	145, // 84: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	145, // 85: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	145, // 86: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	148, // 87: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	149, // 88: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
+	149, // 89: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
+	150, // 90: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
+	151, // 91: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
+	152, // 92: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	121, // 93: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	124, // 94: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	121, // 95: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	153, // 96: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 97: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 98: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 99: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 100: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 101: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 102: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 103: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 104: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 105: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 106: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
+	22,  // 107: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	24,  // 108: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	26,  // 109: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
+	30,  // 110: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
+	0,   // 111: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	32,  // 112: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	34,  // 113: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
+	36,  // 114: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	46,  // 115: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	48,  // 116: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	38,  // 117: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	40,  // 118: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	42,  // 119: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	44,  // 120: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	154, // 121: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
+	155, // 122: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
+	156, // 123: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
+	157, // 124: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
+	158, // 125: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
+	159, // 126: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
+	160, // 127: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
+	50,  // 128: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	52,  // 129: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	54,  // 130: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	56,  // 131: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	73,  // 132: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	75,  // 133: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	77,  // 134: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	79,  // 135: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	81,  // 136: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	83,  // 137: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	85,  // 138: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	87,  // 139: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	89,  // 140: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	91,  // 141: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	93,  // 142: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	95,  // 143: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	97,  // 144: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	99,  // 145: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	101, // 146: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
+	103, // 147: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
+	105, // 148: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
+	107, // 149: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
+	109, // 150: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
+	3,   // 151: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 152: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 153: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 154: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 155: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 156: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 157: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 158: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 159: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 160: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
+	23,  // 161: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	25,  // 162: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	27,  // 163: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
+	31,  // 164: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
+	1,   // 165: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	33,  // 166: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	35,  // 167: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
+	37,  // 168: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	47,  // 169: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	49,  // 170: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	39,  // 171: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	41,  // 172: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	43,  // 173: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	45,  // 174: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	161, // 175: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
+	162, // 176: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
+	163, // 177: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
+	164, // 178: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
+	165, // 179: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
+	166, // 180: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
+	167, // 181: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
+	51,  // 182: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	53,  // 183: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	55,  // 184: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	64,  // 185: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	74,  // 186: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	76,  // 187: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	78,  // 188: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	80,  // 189: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	82,  // 190: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	84,  // 191: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	86,  // 192: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	88,  // 193: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	90,  // 194: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	92,  // 195: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	94,  // 196: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	96,  // 197: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	98,  // 198: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	100, // 199: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	102, // 200: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
+	104, // 201: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
+	106, // 202: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
+	108, // 203: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
+	110, // 204: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
+	151, // [151:205] is the sub-list for method output_type
+	97,  // [97:151] is the sub-list for method input_type
+	97,  // [97:97] is the sub-list for extension type_name
+	97,  // [97:97] is the sub-list for extension extendee
+	0,   // [0:97] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -6673,6 +7275,7 @@ func file_trellis_v1_service_proto_init() {
 	file_trellis_v1_chart_proto_init()
 	file_trellis_v1_cluster_proto_init()
 	file_trellis_v1_data_set_proto_init()
+	file_trellis_v1_hook_proto_init()
 	file_trellis_v1_program_proto_init()
 	file_trellis_v1_report_proto_init()
 	file_trellis_v1_run_proto_init()
@@ -6705,9 +7308,9 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   106,
+			NumMessages:   116,
 			NumExtensions: 0,
-			NumServices:   8,
+			NumServices:   9,
 		},
 		GoTypes:           file_trellis_v1_service_proto_goTypes,
 		DependencyIndexes: file_trellis_v1_service_proto_depIdxs,
