@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -21,8 +22,8 @@ import (
 )
 
 const (
-	// attemptTimeout is how long a receiver may take, from the connection to the end of its answer.
-	attemptTimeout = 10 * time.Second
+	// DefaultTimeout is how long a receiver may take, from the connection to the end of its answer.
+	DefaultTimeout = 10 * time.Second
 	// maxAnswer is how much of an answer is read, and maxAnswerHeader is how large its headers may be. Neither is kept.
 	maxAnswer       = 64 << 10
 	maxAnswerHeader = 64 << 10
@@ -50,15 +51,23 @@ func (a Answer) Gone() bool { return a.Status == http.StatusGone }
 type Sender struct {
 	// Version is the binary's.
 	Version string
+	// Timeout is how long a receiver may take. Default: DefaultTimeout.
+	Timeout time.Duration
 }
 
 // Send posts an event to a hook.
 func (s Sender) Send(ctx context.Context, h *trellisv1.Hook, event *trellisv1.HookEvent) Answer {
 	answer := Answer{Time: time.Now()}
+	timeout := cmp.Or(s.Timeout, DefaultTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	var err error
 	answer.Status, err = s.send(ctx, h, event, answer.Time)
 	answer.Took = time.Since(answer.Time)
-	if err != nil {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		answer.Error = fmt.Sprintf("no answer within %v", timeout)
+	case err != nil:
 		answer.Error = explain(err)
 	}
 	return answer
@@ -67,8 +76,6 @@ func (s Sender) Send(ctx context.Context, h *trellisv1.Hook, event *trellisv1.Ho
 func (s Sender) send(
 	ctx context.Context, h *trellisv1.Hook, event *trellisv1.HookEvent, now time.Time,
 ) (status int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
 	body, err := Body(event)
 	if err != nil {
 		return 0, err
@@ -130,8 +137,5 @@ func explain(err error) string {
 		err = at.Err
 	}
 	text := err.Error()
-	if errors.Is(err, context.DeadlineExceeded) {
-		text = fmt.Sprintf("no answer within %v", attemptTimeout)
-	}
 	return text[:min(len(text), maxError)]
 }
