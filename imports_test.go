@@ -165,6 +165,7 @@ var testsMayImport = map[string]string{
 	"coordinator/forecast":    "results/grid",
 	"coordinator/lead":        "coordinator/artifact/artifacttest coordinator/replication",
 	"coordinator/replication": "coordinator/replication/memnet",
+	"coordinator/webhook":     "results/hook results/trajectory",
 	"results":                 "results/insight",
 	"results/insight":         "results/pruning",
 	"trainer/executor":        "trainer/stream",
