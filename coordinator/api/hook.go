@@ -46,14 +46,14 @@ func (s hookService) CreateHook(
 	}
 	created := &trellisv1.Hook{
 		Name: request.GetName(), Url: request.GetUrl(), Events: request.GetEvents(), Study: request.GetStudy(),
-		Authority: request.GetAuthority(), Insecure: request.GetInsecure(), Secret: key,
+		Authority: request.GetAuthority(), AllowHttp: request.GetAllowHttp(), Secret: key,
 		Creator: access.Of(ctx).Message(),
 	}
 	if len(created.Events) == 0 {
 		created.Events = hook.Types
 	}
 	for _, err := range []error{
-		webhook.CheckURL(created.Url, created.Insecure), webhook.CheckAuthority(created.Authority), hook.Check(created),
+		webhook.CheckURL(created.Url, created.AllowHttp), webhook.CheckAuthority(created.Authority), hook.Check(created),
 	} {
 		if err != nil {
 			return nil, status.Error(codes.InvalidArgument, err.Error())
@@ -76,7 +76,7 @@ func (s hookService) CreateHook(
 func withoutSecret(h *trellisv1.Hook) *trellisv1.Hook {
 	return &trellisv1.Hook{
 		Name: h.GetName(), Url: h.GetUrl(), Events: h.GetEvents(), Study: h.GetStudy(), Authority: h.GetAuthority(),
-		Insecure: h.GetInsecure(), CreateTime: h.GetCreateTime(), CreateIndex: h.GetCreateIndex(),
+		AllowHttp: h.GetAllowHttp(), CreateTime: h.GetCreateTime(), CreateIndex: h.GetCreateIndex(),
 		Creator: h.GetCreator(), Created: h.GetCreated(), Done: h.GetDone(), DisableTime: h.GetDisableTime(),
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // CheckURL returns what is wrong with a hook's URL, or nil: it is https, or http to this machine or with leave.
-func CheckURL(text string, insecure bool) error {
+func CheckURL(text string, allowHTTP bool) error {
 	at, err := url.Parse(text)
 	switch {
 	case err != nil || at.Hostname() == "" || at.Opaque != "":
@@ -29,10 +29,10 @@ func CheckURL(text string, insecure bool) error {
 		return fmt.Errorf("invalid url: the scheme must be https, not %q", at.Scheme)
 	}
 	ip, err := netip.ParseAddr(at.Hostname())
-	if insecure || strings.EqualFold(at.Hostname(), "localhost") || err == nil && ip.Unmap().IsLoopback() {
+	if allowHTTP || strings.EqualFold(at.Hostname(), "localhost") || err == nil && ip.Unmap().IsLoopback() {
 		return nil
 	}
-	return errors.New("invalid url: http is not encrypted: use https, or set insecure")
+	return errors.New("invalid url: http is not encrypted: use https, or allow http")
 }
 
 // CheckAuthority returns what is wrong with a hook's authority, or nil.
@@ -46,7 +46,7 @@ func CheckAuthority(pem string) error {
 // onlyTo says to which addresses a hook's requests may go, once its host's name is resolved: to none of the link, where clouds
 // answer with credentials, and with http to this machine only, if the hook may not go elsewhere unencrypted.
 func onlyTo(h *trellisv1.Hook) func(network, address string, _ syscall.RawConn) error {
-	local := strings.HasPrefix(strings.ToLower(h.GetUrl()), "http:") && !h.GetInsecure()
+	local := strings.HasPrefix(strings.ToLower(h.GetUrl()), "http:") && !h.GetAllowHttp()
 	return func(_, address string, _ syscall.RawConn) error {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {

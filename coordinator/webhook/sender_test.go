@@ -217,7 +217,7 @@ func TestAddresses(t *testing.T) {
 		{"https://receiver", false, "0.0.0.0:443", false},
 		{"https://receiver", false, "224.0.0.1:443", false},
 	} {
-		err := onlyTo(&trellisv1.Hook{Url: test.url, Insecure: test.insecure})("tcp", test.address, nil)
+		err := onlyTo(&trellisv1.Hook{Url: test.url, AllowHttp: test.insecure})("tcp", test.address, nil)
 		if (err == nil) != test.want {
 			t.Errorf("%s to %s: %v", test.url, test.address, err)
 		}

@@ -97,7 +97,7 @@ type Hook struct {
 	// Certificates in PEM, by one of which the receiver's must be signed. Empty: those of the coordinator's system.
 	Authority string `protobuf:"bytes,5,opt,name=authority,proto3" json:"authority,omitempty"`
 	// The URL may be http, unencrypted, to other machines.
-	Insecure bool `protobuf:"varint,6,opt,name=insecure,proto3" json:"insecure,omitempty"`
+	AllowHttp bool `protobuf:"varint,6,opt,name=allow_http,json=allowHttp,proto3" json:"allow_http,omitempty"`
 	// The key of signatures. Never sent to clients: CreateHookResponse has it, once.
 	Secret     []byte                 `protobuf:"bytes,7,opt,name=secret,proto3,oneof" json:"secret,omitempty"`
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -179,9 +179,9 @@ func (x *Hook) GetAuthority() string {
 	return ""
 }
 
-func (x *Hook) GetInsecure() bool {
+func (x *Hook) GetAllowHttp() bool {
 	if x != nil {
-		return x.Insecure
+		return x.AllowHttp
 	}
 	return false
 }
@@ -498,14 +498,15 @@ var File_trellis_v1_hook_proto protoreflect.FileDescriptor
 const file_trellis_v1_hook_proto_rawDesc = "" +
 	"\n" +
 	"\x15trellis/v1/hook.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xba\x03\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xbd\x03\n" +
 	"\x04Hook\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x16\n" +
 	"\x06events\x18\x03 \x03(\tR\x06events\x12\x14\n" +
 	"\x05study\x18\x04 \x01(\tR\x05study\x12\x1c\n" +
-	"\tauthority\x18\x05 \x01(\tR\tauthority\x12\x1a\n" +
-	"\binsecure\x18\x06 \x01(\bR\binsecure\x12\x1b\n" +
+	"\tauthority\x18\x05 \x01(\tR\tauthority\x12\x1d\n" +
+	"\n" +
+	"allow_http\x18\x06 \x01(\bR\tallowHttp\x12\x1b\n" +
 	"\x06secret\x18\a \x01(\fH\x00R\x06secret\x88\x01\x01\x12;\n" +
 	"\vcreate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12!\n" +

@@ -5841,7 +5841,7 @@ type CreateHookRequest struct {
 	// As in Hook.
 	Study     string `protobuf:"bytes,4,opt,name=study,proto3" json:"study,omitempty"`
 	Authority string `protobuf:"bytes,5,opt,name=authority,proto3" json:"authority,omitempty"`
-	Insecure  bool   `protobuf:"varint,6,opt,name=insecure,proto3" json:"insecure,omitempty"`
+	AllowHttp bool   `protobuf:"varint,6,opt,name=allow_http,json=allowHttp,proto3" json:"allow_http,omitempty"`
 	// whsec_, and then 24 to 64 bytes in base64. Empty: the coordinator makes one.
 	Secret        string `protobuf:"bytes,7,opt,name=secret,proto3" json:"secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -5913,9 +5913,9 @@ func (x *CreateHookRequest) GetAuthority() string {
 	return ""
 }
 
-func (x *CreateHookRequest) GetInsecure() bool {
+func (x *CreateHookRequest) GetAllowHttp() bool {
 	if x != nil {
-		return x.Insecure
+		return x.AllowHttp
 	}
 	return false
 }
@@ -6754,7 +6754,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"g\n" +
 	"\x12ListEventsResponse\x12)\n" +
 	"\x06events\x18\x01 \x03(\v2\x11.trellis.v1.EventR\x06events\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9b\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9e\x04\n" +
 	"\x11CreateHookRequest\x12\xb8\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\xa3\x01\xbaH\x9f\x01\xba\x01\x9b\x01\n" +
 	"\thook.name\x12[a hook's name must have 1 to 63 letters, digits and . _ -, and start with a letter or digit\x1a1this.matches('^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$')R\x04name\x12\x1d\n" +
@@ -6763,8 +6763,9 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"hook.event\x127an event must be study.ended, run.failed or worker.lost\x1a4this in ['study.ended', 'run.failed', 'worker.lost']R\x06events\x12\x1e\n" +
 	"\x05study\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x05study\x12'\n" +
-	"\tauthority\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\tauthority\x12\x1a\n" +
-	"\binsecure\x18\x06 \x01(\bR\binsecure\x12\x1f\n" +
+	"\tauthority\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\tauthority\x12\x1d\n" +
+	"\n" +
+	"allow_http\x18\x06 \x01(\bR\tallowHttp\x12\x1f\n" +
 	"\x06secret\x18\a \x01(\tB\a\xbaH\x04r\x02\x18dR\x06secret\"R\n" +
 	"\x12CreateHookResponse\x12$\n" +
 	"\x04hook\x18\x01 \x01(\v2\x10.trellis.v1.HookR\x04hook\x12\x16\n" +
