@@ -39,7 +39,7 @@ var rooms = map[string][]string{
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
-	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/exit command/export command/search command/studies trainer worker/supervisor",
+	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/exit command/export command/hooks command/search command/studies trainer worker/supervisor",
 	"command/answer":                       "command/cli command/client command/describe command/exit command/model command/output command/spec proto/trellis/v1 results/grid results/lattice results/lifecycle results/pruning",
 	"command/certificates":                 "command/cli command/exit coordinator/access proto/trellis/v1",
 	"command/chaos":                        "",
@@ -53,6 +53,7 @@ var mayImport = map[string]string{
 	"command/export":                       "command/cli command/client command/exit command/model command/output proto/trellis/v1 results/export results/export/mlflow results/export/tensorboard trainer",
 	"command/fake":                         "proto/trellis/v1",
 	"command/golden":                       "",
+	"command/hooks":                        "command/cli command/client command/describe command/exit command/output proto/trellis/v1",
 	"command/manual":                       "command",
 	"command/model":                        "command/client command/onnx proto/trellis/v1 results/trajectory trainer worker",
 	"command/mutants":                      "",

@@ -21,6 +21,7 @@ import (
 	_ "trellis/command/cluster"
 	_ "trellis/command/credentials"
 	_ "trellis/command/export"
+	_ "trellis/command/hooks"
 	_ "trellis/command/search"
 	_ "trellis/command/studies"
 )

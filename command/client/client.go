@@ -58,6 +58,8 @@ const retryPolicy = `{"methodConfig": [{
 		{"service": "trellis.v1.AccessService", "method": "WhoAmI"},
 		{"service": "trellis.v1.AccessService", "method": "ListTokens"},
 		{"service": "trellis.v1.AccessService", "method": "ListEvents"},
+		{"service": "trellis.v1.HookService", "method": "ListHooks"},
+		{"service": "trellis.v1.HookService", "method": "ListDeliveries"},
 		{"service": "trellis.v1.ArtifactService", "method": "DownloadArtifact"},
 		{"service": "trellis.v1.ClusterService", "method": "GetCluster"},
 		{"service": "trellis.v1.ClusterService", "method": "AddNode"},
@@ -79,6 +81,7 @@ type Client struct {
 	trellisv1.ArtifactServiceClient
 	trellisv1.ClusterServiceClient
 	trellisv1.AccessServiceClient
+	trellisv1.HookServiceClient
 	workers trellisv1.WorkerServiceClient
 
 	// Address is the coordinator's, or those of several nodes with commas between them.
@@ -139,6 +142,7 @@ func New(address string, credentials Credentials, notices io.Writer) (*Client, e
 	c.ArtifactServiceClient = trellisv1.NewArtifactServiceClient(conn)
 	c.ClusterServiceClient = trellisv1.NewClusterServiceClient(conn)
 	c.AccessServiceClient = trellisv1.NewAccessServiceClient(conn)
+	c.HookServiceClient = trellisv1.NewHookServiceClient(conn)
 	c.workers = trellisv1.NewWorkerServiceClient(conn)
 	return c, nil
 }

@@ -124,3 +124,23 @@ func (c *Client) EachEvent(ctx context.Context, limit uint64, do func(*trellisv1
 		}
 	}
 }
+
+// EachDelivery calls do with every delivery of a hook, newest first.
+func (c *Client) EachDelivery(ctx context.Context, hook string, do func(*trellisv1.Delivery) error) error {
+	request := &trellisv1.ListDeliveriesRequest{Hook: hook, PageSize: PageSize}
+	for {
+		response, err := Call(ctx, CallTimeout, c.ListDeliveries, request)
+		if err != nil {
+			return err
+		}
+		for _, delivery := range response.GetDeliveries() {
+			if err := do(delivery); err != nil {
+				return err
+			}
+		}
+		request.PageToken = response.GetNextPageToken()
+		if request.PageToken == "" {
+			return nil
+		}
+	}
+}
