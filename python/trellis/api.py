@@ -38,12 +38,16 @@ __all__ = [
     "Checkpoint",
     "Claim",
     "Configuration",
+    "CreateHookResponse",
     "CreateStudyResponse",
     "CreateTokenResponse",
     "DataFile",
     "DataSet",
     "Declaration",
+    "DeleteHookResponse",
     "DeleteStudyResponse",
+    "Delivery",
+    "DeliveryState",
     "Direction",
     "Disagreement",
     "Disagreements",
@@ -83,6 +87,9 @@ __all__ = [
     "Grid",
     "GridExtension",
     "HasArtifactResponse",
+    "Hook",
+    "HookEvent",
+    "HookEventData",
     "Importance",
     "ImportanceAxisValue",
     "ImportanceLeftOut",
@@ -91,7 +98,9 @@ __all__ = [
     "Keep",
     "Kind",
     "ListConfigurationsResponse",
+    "ListDeliveriesResponse",
     "ListEventsResponse",
+    "ListHooksResponse",
     "ListModelsResponse",
     "ListStudiesResponse",
     "ListTokensResponse",
@@ -160,6 +169,7 @@ __all__ = [
     "SuccessiveHalving",
     "SuggestStudyResponse",
     "Synthetic",
+    "TestHookResponse",
     "Token",
     "Training",
     "TransferLeadershipResponse",
@@ -259,6 +269,11 @@ AxisChoiceReason = Annotated[
 
 # Declaration is what a spec declares of its program, and audits check.
 Declaration = Annotated[Literal["deterministic", "prefix"], Prefix("DECLARATION_")]
+
+# DeliveryState is what has become of a delivery: WAITING: It is to be sent, or sent again. DELIVERED: The receiver has
+# answered with a status of 200 to 299. GIVEN_UP: It was tried for a day, or the receiver is gone for good. DROPPED: Too
+# many others were waiting.
+DeliveryState = Annotated[Literal["waiting", "delivered", "given_up", "dropped"], Prefix("DELIVERY_STATE_")]
 
 Direction = Annotated[Literal["minimize", "maximize"], Prefix("DIRECTION_")]
 
@@ -751,6 +766,16 @@ class Configuration(Message):
     test_metrics: Mapping[str, float] = NOTHING
 
 
+class CreateHookResponse(Message):
+    """CreateHookResponse is what a call returns."""
+
+    # Without its secret.
+    hook: Hook | None = None
+
+    # The secret, if the coordinator has made it.
+    secret: str = ""
+
+
 class CreateStudyResponse(Message):
     """CreateStudyResponse is what a call returns."""
 
@@ -805,8 +830,38 @@ class DataSet(Message):
     classes: int | None = None
 
 
+class DeleteHookResponse(Message):
+    """DeleteHookResponse is what a call returns."""
+
+
 class DeleteStudyResponse(Message):
     """DeleteStudyResponse is what a call returns."""
+
+
+class Delivery(Message):
+    """Delivery is one event for one hook."""
+
+    hook: str = ""
+
+    # The hook's events are numbered from 1, and delivered in this order.
+    number: int = 0
+
+    event: HookEvent | None = None
+
+    state: DeliveryState | None = None
+
+    # How many attempts were made, when the last one was, and what the receiver answered: 0 if it did not.
+    attempts: int = 0
+
+    attempt_time: datetime | None = None
+
+    status: int = 0
+
+    # Why the last attempt failed, if there was no answer.
+    error: str = ""
+
+    # When it is tried again.
+    retry_time: datetime | None = None
 
 
 class Disagreement(Message):
@@ -1387,6 +1442,78 @@ class HasArtifactResponse(Message):
     found: bool = False
 
 
+class Hook(Message):
+    """Hook is a URL that the coordinator posts events to."""
+
+    name: str = ""
+
+    url: str = ""
+
+    # The types of the events that are sent: study.ended, run.failed, worker.lost.
+    events: Sequence[str] = ()
+
+    # Events of studies whose names do not match are not sent: * stands for any characters but /, ? for one, [a-z] for
+    # one of these. Empty: those of all studies.
+    study: str = ""
+
+    # Certificates in PEM, by one of which the receiver's must be signed. Empty: those of the coordinator's system.
+    authority: str = ""
+
+    # The URL may be http, unencrypted, to other machines.
+    allow_http: bool = False
+
+    # The key of signatures. Never sent to clients: CreateHookResponse has it, once.
+    secret: bytes | None = None
+
+    create_time: datetime | None = None
+
+    # Log index of the command that created it.
+    create_index: int = 0
+
+    # Who created it. Unset: a coordinator without authentication asked nobody.
+    creator: Principal | None = None
+
+    # How many events there have been for it, and how many of them, the earliest first, are done: delivered, or given
+    # up.
+    created: int = 0
+
+    done: int = 0
+
+    # When the receiver answered 410 Gone. It is told of nothing since. Unset: it is told.
+    disable_time: datetime | None = None
+
+
+class HookEvent(Message):
+    """HookEvent is the body that is posted, as JSON."""
+
+    # The same in each attempt to deliver it. It is sent as webhook-id too.
+    id: str = ""
+
+    # study.ended, run.failed, worker.lost, or hook.test.
+    type: str = ""
+
+    # When it happened.
+    timestamp: datetime | None = None
+
+    data: HookEventData | None = None
+
+
+class HookEventData(Message):
+    """HookEventData has what the event is about, as it was when it happened."""
+
+    # Of study.ended: its name, state, times, progress, creator, numerics, create_index and grid_trials.
+    study: Study | None = None
+
+    # Of study.ended: the best trial. Unset if none has a result.
+    best: Trial | None = None
+
+    # Of run.failed: without its milestones, checkpoints, trainings and outputs, and with its last failure only.
+    run: Run | None = None
+
+    # Of worker.lost: without what the leader and nobody else knows.
+    worker: Worker | None = None
+
+
 class Importance(Message):
     """Importance says how much of the objective's variation over the grid each axis explains."""
 
@@ -1485,6 +1612,14 @@ class ListConfigurationsResponse(Message):
     objective: Objective | None = None
 
 
+class ListDeliveriesResponse(Message):
+    """ListDeliveriesResponse is what a call returns."""
+
+    deliveries: Sequence[Delivery] = ()
+
+    next_page_token: str = ""
+
+
 class ListEventsResponse(Message):
     """ListEventsResponse is what a call returns."""
 
@@ -1492,6 +1627,13 @@ class ListEventsResponse(Message):
     events: Sequence[Event] = ()
 
     next_page_token: str = ""
+
+
+class ListHooksResponse(Message):
+    """ListHooksResponse is what a call returns."""
+
+    # Ordered by name.
+    hooks: Sequence[Hook] = ()
 
 
 class ListModelsResponse(Message):
@@ -2642,6 +2784,18 @@ class Synthetic(Message):
 
     # How long an epoch takes. Default: no time.
     epoch_time: Seconds | None = None
+
+
+class TestHookResponse(Message):
+    """TestHookResponse is what a call returns."""
+
+    # 0 if there was no answer.
+    status: int = 0
+
+    # Why there was none.
+    error: str = ""
+
+    took: Seconds | None = None
 
 
 class Token(Message):
