@@ -102,7 +102,9 @@ func TestHostileReceivers(t *testing.T) {
 		status int
 		text   string
 	}{
-		"fails":     {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "private", 503) }, 503, ""},
+		"fails": {func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "private", http.StatusServiceUnavailable)
+		}, 503, ""},
 		"redirects": {http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP, 307, ""},
 		"gone":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(410) }, 410, ""},
 		"stalls":    {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 0, "no answer within 200ms"},
