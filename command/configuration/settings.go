@@ -15,8 +15,8 @@ var oneTime = map[string]bool{
 	"help": true, "version": true, FileFlag: true,
 	// How cobra writes a completion script.
 	"no-descriptions": true,
-	// Which study, trial or file is meant.
-	"name": true, "role": true, "trial": true, "file": true, "folder": true, "filter": true,
+	// Which study, trial or file is meant, and what it is written as.
+	"name": true, "role": true, "trial": true, "file": true, "folder": true, "filter": true, "format": true,
 	// What is done to it.
 	"dry-run": true, "expires": true, "force": true, "fresh": true, "pruned": true, "quick": true, "yes": true,
 	// What extend adds.
