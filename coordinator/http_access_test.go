@@ -159,6 +159,7 @@ var readingChanges = []string{
 	trellisv1.StudyService_PlanStudy_FullMethodName, trellisv1.StudyService_FormatSpec_FullMethodName,
 	trellisv1.ArtifactService_HasArtifact_FullMethodName,
 	trellisv1.AccessService_ListTokens_FullMethodName, trellisv1.ClusterService_Backup_FullMethodName,
+	trellisv1.HookService_ListHooks_FullMethodName, trellisv1.HookService_ListDeliveries_FullMethodName,
 }
 
 // No path reaches what has none: neither by gRPC's own names, nor by HTTP's ways of saying another method.

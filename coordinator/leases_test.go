@@ -21,10 +21,10 @@ func TestRunsAreNotGrantedToSilentWorkers(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		silent := h.connect("a-silent", 8)
 		silent.silence()
-		<-time.After(DefaultLease * 5 / 4) // The clock is synctest's.
+		<-time.After(DefaultLease * 3 / 2) // The clock is synctest's.
 		h.create(syntheticSpec("one", []uint32{4}, []uint32{1}))
 		if held := h.worker("a-silent").GetRuns(); held != 0 {
-			t.Errorf("a worker that has been silent for %v was granted %d runs", DefaultLease*5/4, held)
+			t.Errorf("a worker that has been silent for %v was granted %d runs", DefaultLease*3/2, held)
 		}
 		lively := h.connect("lively", 1)
 		lively.train(lively.assignment())

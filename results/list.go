@@ -391,7 +391,9 @@ func (s *Snapshot) addByFilter(study *trellisv1.Study, c *catalog.Catalog, query
 		sections = append(sections, section)
 		stored.add(section)
 	}
-	query.Begin(stored.untouched < c.BaseRuns()/fewUntouched, s.Lasting(study))
+	if err := query.Begin(stored.untouched < c.BaseRuns()/fewUntouched, s.Lasting(study), s.Done(), s.Err); err != nil {
+		return err
+	}
 	if query.Descends() {
 		slices.Reverse(sections)
 	}

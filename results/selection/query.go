@@ -68,10 +68,11 @@ func (q *Query) Descends() bool {
 	return ok && descending
 }
 
-// Begin says whether few runs are untouched. What was counted once is kept with what follows the study.
-func (q *Query) Begin(few bool, lasting *kept.Kept) {
+// Begin says whether few runs are untouched. What was counted once is kept with what follows the study. Nobody waits any more
+// when done is closed: stop then returns why.
+func (q *Query) Begin(few bool, lasting *kept.Kept, done <-chan struct{}, stop func() error) error {
 	if q.selects == nil {
-		return
+		return nil
 	}
 	if q.places = q.selects.Places(q.Order); q.After != nil {
 		q.after = listing.Key(q.After).Place()
@@ -79,22 +80,23 @@ func (q *Query) Begin(few bool, lasting *kept.Kept) {
 	q.ofPoint = q.selects.OfPoint() && q.places.Follow()
 	open, none := q.selects.Untouched(q.state())
 	if none {
-		return
+		return nil
 	}
 	q.open, q.counted = open, q.ofPoint || !few
 	if !q.counted {
-		return
+		return nil
 	}
-	n, ok := q.count(lasting)
+	n, ok, err := q.count(lasting, done, stop)
 	q.Total, q.uncountable = n, !ok
 	q.counted = ok
+	return err
 }
 
 // state is that of untouched trials.
 func (q *Query) state() trellisv1.TrialState { return q.Order.Untouched(nil, 0).State }
 
 // count counts the trials that follow from the spec and would meet the filter if nobody had touched them.
-func (q *Query) count(lasting *kept.Kept) (n uint64, ok bool) {
+func (q *Query) count(lasting *kept.Kept, done <-chan struct{}, stop func() error) (n uint64, ok bool, err error) {
 	type key struct {
 		of     *lattice.Lattice
 		filter string
@@ -104,11 +106,11 @@ func (q *Query) count(lasting *kept.Kept) (n uint64, ok bool) {
 		n  uint64
 		ok bool
 	}
-	its := kept.Of(lasting, key{q.c.Base.Lattice, q.expression, q.state()}, func() count {
-		n, ok := q.open.Count(q.c.Base.Lattice)
-		return count{n, ok}
+	its, err := kept.Once(lasting, key{q.c.Base.Lattice, q.expression, q.state()}, done, stop, func() (count, error) {
+		n, ok, err := q.open.Count(q.c.Base.Lattice, stop)
+		return count{n, ok}, err
 	})
-	return its.n, its.ok
+	return its.n, its.ok, err
 }
 
 // AddTrials adds those trials that meet the filter.

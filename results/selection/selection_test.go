@@ -106,7 +106,7 @@ func TestSelection(tb *testing.T) {
 		if none && (wanted > 0 || fails) {
 			t.Fatalf("%s: no untouched trial meets it, want %d, one fails: %v", expression, wanted, fails)
 		}
-		if n, ok := open.Count(l); ok == fails || ok && n != wanted {
+		if n, ok, _ := open.Count(l, func() error { return nil }); ok == fails || ok && n != wanted {
 			t.Fatalf("%s: %d untouched trials and %v, want %d and %v", expression, n, ok, wanted, !fails)
 		}
 		if got, _ := open.Points(indexes); !fails {

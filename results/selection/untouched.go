@@ -9,9 +9,12 @@ import (
 const atOnce = 256
 
 // Count returns how many trials of a lattice meet the selection, which must be one of untouched trials or OfPoint. ok is
-// false if that can't be computed for some.
-func (s *Selection) Count(l *lattice.Lattice) (n uint64, ok bool) {
+// false if that can't be computed for some. It ends with the error of stop, if that returns one.
+func (s *Selection) Count(l *lattice.Lattice, stop func() error) (n uint64, ok bool, err error) {
 	for indexes, certain := range l.Candidates(0, atOnce, false) {
+		if err := stop(); err != nil {
+			return 0, false, err
+		}
 		met, undecided := s.Points(indexes)
 		if !certain {
 			for i := range met.Each {
@@ -24,11 +27,11 @@ func (s *Selection) Count(l *lattice.Lattice) (n uint64, ok bool) {
 		}
 		for i := range undecided.Each {
 			if _, _, is := l.Find(indexes[i]); is || certain {
-				return 0, false
+				return 0, false, nil
 			}
 		}
 	}
-	return n, true
+	return n, true, nil
 }
 
 // offerPoints adds to a page the trials of a lattice that meet a selection, of which Count must be known, and are after a
