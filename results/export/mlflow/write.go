@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,14 +55,15 @@ func Write(config Config) error {
 	if w.Spool.HasLosses() {
 		names = append(names, "train_loss", "validation_loss", "test_loss")
 	}
-	own := len(names)
 	for _, name := range w.Spool.ByEpoch() {
-		names = append(names, w.metric(name, names[:own]))
+		names = append(names, free(names, name))
+		w.byEpoch = append(w.byEpoch, names[len(names)-1])
 	}
 	for _, name := range w.Spool.TestMetrics() {
-		names = append(names, w.metric("test_"+name, names[:own]))
+		names = append(names, free(names, "test_"+name))
+		w.tests = append(w.tests, names[len(names)-1])
 	}
-	w.own, w.files = names[:own], fileNames(names)
+	w.files = fileNames(names)
 	// MLflow expects these two.
 	for _, folder := range []string{".trash", w.id} {
 		if err := os.MkdirAll(filepath.Join(w.Folder, folder), 0o777); err != nil {
@@ -87,17 +89,16 @@ type writer struct {
 	// id is the experiment's.
 	id      string
 	created time.Time
-	// own are the metrics that are not the model's or program's, and files the names of all as MLflow knows them.
-	own   []string
-	files map[string]string
+	// byEpoch and tests are the names that the model's or program's metrics are given, in the order of the spool's, and
+	// files the names of all metrics as MLflow knows them.
+	byEpoch, tests []string
+	files          map[string]string
 }
 
-// metric is a name of a metric that none of ours has.
-func (w *writer) metric(name string, own []string) string {
-	for _, taken := range own {
-		if name == taken {
-			return "metric_" + name
-		}
+// free is a name for a metric that no other has: names of metrics come after ours.
+func free(taken []string, name string) string {
+	for slices.Contains(taken, name) {
+		name = "metric_" + name
 	}
 	return name
 }
@@ -245,8 +246,10 @@ func (w *writer) metrics(folder string, trial *trellisv1.Trial, at func(uint32) 
 		return write(name, line(nil, at(trial.GetEpochs()), value, trial.GetBestEpoch()))
 	}
 	losses := w.Spool.HasLosses()
+	all := export.ValuesOf(trial, losses, w.Spool.ByEpoch())
+	own := len(all) - len(w.byEpoch) // The losses.
 	var lines []byte
-	for i, its := range export.ValuesOf(trial, losses, w.Spool.ByEpoch()) {
+	for i, its := range all {
 		lines = lines[:0]
 		for epoch := range trial.GetEpochs() {
 			if value, ok := its.At(epoch); ok {
@@ -254,8 +257,8 @@ func (w *writer) metrics(folder string, trial *trellisv1.Trial, at func(uint32) 
 			}
 		}
 		name := its.Name
-		if !losses || i >= 2 {
-			name = w.metric(name, w.own)
+		if i >= own {
+			name = w.byEpoch[i-own]
 		}
 		if err := write(name, lines); err != nil {
 			return err
@@ -271,9 +274,9 @@ func (w *writer) metrics(folder string, trial *trellisv1.Trial, at func(uint32) 
 			return err
 		}
 	}
-	for _, name := range w.Spool.TestMetrics() {
+	for i, name := range w.Spool.TestMetrics() {
 		if value, ok := trial.GetTestMetrics()[name]; ok {
-			if err := one(w.metric("test_"+name, w.own), value); err != nil {
+			if err := one(w.tests[i], value); err != nil {
 				return err
 			}
 		}
