@@ -27,7 +27,7 @@ const (
 	passLength = 16
 	// givenUpPause is how long a hook is left alone after an event was given up.
 	givenUpPause = time.Second
-	// logPause is how long nothing is sent after the log did not take what was to be recorded.
+	// logPause is how long a hook is left alone after the log did not take what was to be recorded of it.
 	logPause = time.Second
 )
 
@@ -87,19 +87,22 @@ func (d *Deliverer) Run(ctx context.Context) {
 		}
 		for _, h := range due {
 			busy[h.GetCreateIndex()] = true
-			passes.Go(func() {
-				ended := pass{h, d.pass(ctx, h)}
-				select {
-				case done <- ended:
-				case <-ctx.Done():
-				}
-			})
+			passes.Go(func() { end(ctx, done, pass{h, d.pass(ctx, h)}) })
 		}
 		ended := d.await(ctx, ws, next, done)
 		for _, one := range ended {
 			delete(busy, one.hook.GetCreateIndex())
 		}
-		d.record(ctx, ended)
+		for _, one := range d.record(ctx, ended) {
+			busy[one.hook.GetCreateIndex()] = true
+			passes.Go(func() {
+				select {
+				case <-time.After(logPause):
+				case <-ctx.Done():
+				}
+				end(ctx, done, pass{hook: one.hook})
+			})
+		}
 	}
 }
 
@@ -107,6 +110,14 @@ func (d *Deliverer) Run(ctx context.Context) {
 type pass struct {
 	hook     *trellisv1.Hook
 	attempts []*trellisv1.DeliveryAttempt
+}
+
+// end tells the loop that a pass has ended, if it still runs.
+func end(ctx context.Context, done chan<- pass, ended pass) {
+	select {
+	case done <- ended:
+	case <-ctx.Done():
+	}
 }
 
 // due returns the hooks that something is to be sent to now, but for those that are busy, and when there will be others, 0 if
@@ -173,26 +184,31 @@ func (d *Deliverer) await(ctx context.Context, ws memdb.WatchSet, next time.Dura
 	return ended
 }
 
-// record records attempts. If the log does not take them, they will be made again.
-func (d *Deliverer) record(ctx context.Context, ended []pass) {
+// record records attempts together, or those of each hook alone, if the log does not take them: then one can't hold the
+// others up. It returns what the log has not taken. Those attempts will be made again.
+func (d *Deliverer) record(ctx context.Context, ended []pass) (failed []pass) {
 	var attempts []*trellisv1.DeliveryAttempt
 	for _, one := range ended {
 		attempts = append(attempts, one.attempts...)
 	}
 	if len(attempts) == 0 {
-		return
+		return nil
 	}
 	_, err := d.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_RecordDeliveries{
 		RecordDeliveries: &trellisv1.RecordDeliveriesCommand{Attempts: attempts},
 	}})
 	if err == nil || ctx.Err() != nil {
-		return
+		return nil
 	}
-	d.logger.Warn("could not record what was delivered to web hooks; it may be delivered again", "error", err)
-	select {
-	case <-time.After(logPause):
-	case <-ctx.Done():
+	if len(ended) > 1 {
+		for i := range ended {
+			failed = append(failed, d.record(ctx, ended[i:i+1])...)
+		}
+		return failed
 	}
+	d.logger.Warn("could not record what was delivered to a web hook; it may be delivered again",
+		"hook", ended[0].hook.GetName(), "error", err)
+	return ended
 }
 
 // pass sends a hook's next events, one after the other, until one is not accepted.

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -34,6 +35,8 @@ type bench struct {
 	sent    []string
 	ids     []string
 	began   time.Time
+	// text is why a receiver has not answered.
+	text string
 }
 
 func newBench(t *testing.T) *bench {
@@ -43,7 +46,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	return &bench{
-		T: t, store: store, began: time.Now(),
+		T: t, store: store, began: time.Now(), text: "no answer",
 		receive: func(context.Context, string, *trellisv1.HookEvent) int { return 200 },
 	}
 }
@@ -89,6 +92,9 @@ func (b *bench) ProposePatiently(ctx context.Context, command *trellisv1.Command
 		b.fails--
 		return nil, errNoMajority
 	}
+	if _, err := proto.Marshal(command); err != nil {
+		return nil, err
+	}
 	b.index++
 	b.records++
 	return nil, b.store.RecordDeliveries(b.index, timestamppb.Now(), command.GetRecordDeliveries().GetAttempts())
@@ -103,7 +109,7 @@ func (b *bench) Send(ctx context.Context, h *trellisv1.Hook, event *trellisv1.Ho
 	receive := b.receive
 	b.mu.Unlock()
 	if answer.Status = receive(ctx, h.GetName(), event); answer.Status == 0 {
-		answer.Error = "no answer"
+		answer.Error = b.text
 	}
 	return answer
 }
@@ -358,6 +364,42 @@ func TestTheLogFails(t *testing.T) {
 		b.lose("a")
 		b.want(time.Minute, "h a, h a, h a")
 		b.wantState("h", "delivered 1 200")
+	})
+}
+
+// What the log does not take of one hook holds up no other: neither what is recorded with it nor what is sent then.
+func TestTheLogRefusesOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.text = "\xe6" // What is no text is not encoded.
+		b.create("bad")
+		b.create("good")
+		b.receive = func(_ context.Context, hook string, _ *trellisv1.HookEvent) int {
+			return map[string]int{"bad": 0, "good": 200}[hook]
+		}
+		b.lose("a")
+		d := NewDeliverer(b.store, b, b, slog.New(slog.DiscardHandler), nil)
+		hooks, err := b.store.Snapshot().Hooks(nil)
+		if err != nil || len(hooks) != 2 {
+			t.Fatal(hooks, err)
+		}
+		var ended []pass
+		for _, h := range hooks {
+			ended = append(ended, pass{h, d.pass(t.Context(), h)})
+		}
+		if failed := d.record(t.Context(), ended); len(failed) != 1 || failed[0].hook.GetName() != "bad" {
+			t.Errorf("%v has failed", failed)
+		}
+		b.wantState("good", "delivered 1 200")
+		b.wantState("bad", "waiting 0 0")
+		b.want(0, "bad a, good a")
+		defer b.lead()()
+		b.want(100*time.Millisecond, "bad a")
+		b.lose("b")
+		b.want(100*time.Millisecond, "good b")
+		b.wantState("good", "delivered 1 200, delivered 1 200")
+		b.want(700*time.Millisecond, "")
+		b.want(200*time.Millisecond, "bad a")
 	})
 }
 

@@ -12,8 +12,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -80,6 +83,8 @@ func (s Sender) send(
 	if err != nil {
 		return 0, err
 	}
+	var answering atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { answering.Store(true) }})
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, h.GetUrl(), bytes.NewReader(body))
 	if err != nil {
 		return 0, err
@@ -98,13 +103,16 @@ func (s Sender) send(
 		MaxResponseHeaderBytes: maxAnswerHeader,
 	}
 	response, err := transport.RoundTrip(request) // A client would follow redirects.
+	if err != nil && answering.Load() {
+		err = withoutAnswer(err)
+	}
 	if err != nil {
 		return 0, err
 	}
 	defer response.Body.Close()
 	_, err = io.CopyN(io.Discard, response.Body, maxAnswer)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return 0, fmt.Errorf("read the answer: %w", err)
+		return 0, fmt.Errorf("read the answer: %w", withoutAnswer(err))
 	}
 	return response.StatusCode, nil
 }
@@ -131,11 +139,32 @@ func tlsOf(h *trellisv1.Hook) *tls.Config {
 	return config
 }
 
-// explain returns the text of an error without the URL, which may be a secret, and not too long.
+// errAnswer stands for the errors of net/http that quote the answer.
+var errAnswer = errors.New("the answer is not valid HTTP")
+
+// How net/http's errors of an answer may begin, and how the one of headers that are too large goes on. It has no type.
+const (
+	broken   = "net/http: HTTP/1.x transport connection broken: "
+	tooLarge = "net/http: server response headers exceeded "
+)
+
+// withoutAnswer returns an error that quotes nothing of the answer: the coordinator may reach services that whoever reads
+// the error may not. The error is one of an answer that has begun.
+func withoutAnswer(err error) error {
+	_, network := errors.AsType[net.Error](err) // Deadlines too.
+	if network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled) ||
+		strings.HasPrefix(strings.TrimPrefix(err.Error(), broken), tooLarge) {
+		return err
+	}
+	return errAnswer
+}
+
+// explain returns the text of an error without the URL, which may be a secret, and not too long. It is valid UTF-8 also
+// where it is cut: the log takes nothing else.
 func explain(err error) string {
 	if at, ok := errors.AsType[*url.Error](err); ok {
 		err = at.Err
 	}
 	text := err.Error()
-	return text[:min(len(text), maxError)]
+	return strings.ToValidUTF8(text[:min(len(text), maxError)], "")
 }

@@ -5,15 +5,18 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -97,6 +100,7 @@ func TestHostileReceivers(t *testing.T) {
 		t.Error("a redirect was followed")
 	}))
 	defer elsewhere.Close()
+	long := strings.Repeat("漢", 200) + " private"
 	for name, test := range map[string]struct {
 		serve  http.HandlerFunc
 		status int
@@ -123,7 +127,19 @@ func TestHostileReceivers(t *testing.T) {
 		"large headers": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("x", strings.Repeat("x", 1<<20))
 		}, 0, "header"},
-		"hangs up": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 0, "EOF"},
+		"hangs up":                    {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 0, "EOF"},
+		"hangs up in its answer":      {answers("HTTP/1.1 200 private\r\nx: y"), 0, "unexpected EOF"},
+		"is not HTTP":                 {answers(long + "\r\n\r\n"), 0, "not valid HTTP"},
+		"has no status":               {answers("HTTP/1.1 " + long + "\r\n\r\n"), 0, "not valid HTTP"},
+		"has a header without a name": {answers("HTTP/1.1 200 OK\r\n" + long + "\r\n\r\n"), 0, "not valid HTTP"},
+		"has two lengths": {
+			answers("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: " + long + "\r\n\r\n"), 0,
+			"not valid HTTP",
+		},
+		"has a trailer without a name": {
+			answers("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + long + "\r\n\r\n"), 0,
+			"not valid HTTP",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -138,10 +154,37 @@ func TestHostileReceivers(t *testing.T) {
 			}
 			answer := Sender{Timeout: timeout}.Send(t.Context(), &trellisv1.Hook{Url: server.URL}, testEvent)
 			if answer.Status != test.status || !strings.Contains(answer.Error, test.text) || answer.Took > timeout+time.Second ||
-				strings.Contains(answer.Error, "private") || test.text == "" && answer.Error != "" {
+				strings.Contains(answer.Error, "private") || strings.Contains(answer.Error, "漢") ||
+				test.text == "" && answer.Error != "" {
 				t.Errorf("%+v", answer)
 			}
 		})
+	}
+}
+
+// answers returns a receiver that answers with these bytes, and hangs up.
+func answers(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		connection, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer connection.Close()
+		_, _ = io.WriteString(connection, text)
+	}
+}
+
+// What is kept of an error is text, wherever it is cut: else the log would not take it.
+func TestLongErrors(t *testing.T) {
+	for _, start := range []string{"", "1", "12", "\xff"} {
+		text := explain(&url.Error{URL: "https://secret", Err: errors.New(start + strings.Repeat("漢", 200))})
+		if !utf8.ValidString(text) || len(text) > maxError || len(text) < maxError-3 ||
+			strings.Contains(text, "secret") {
+			t.Errorf("%d bytes: %q", len(text), text)
+		}
+	}
+	if text := explain(errors.New("a\xe6b")); text != "ab" {
+		t.Errorf("%q", text)
 	}
 }
 
@@ -218,6 +261,27 @@ func TestAddresses(t *testing.T) {
 		{"https://receiver", false, "[fe80::1%eth0]:443", false},
 		{"https://receiver", false, "0.0.0.0:443", false},
 		{"https://receiver", false, "224.0.0.1:443", false},
+		{"https://receiver", false, "100.100.100.200:443", false},
+		{"https://receiver", false, "100.100.100.201:443", true},
+		{"https://receiver", false, "168.63.129.16:443", false},
+		{"https://receiver", false, "[fd00:ec2::254]:443", false},
+		{"https://receiver", false, "[fd00:ec2::254%eth0]:443", false},
+		{"https://receiver", false, "[fd00:ec2::23]:443", false},
+		{"https://receiver", false, "[fd00:ec3::254]:443", true},
+		{"https://receiver", false, "[fd20:ce::254]:443", false},
+		{"https://receiver", false, "[fd00:c1::a9fe:a9fe]:443", false},
+		{"https://receiver", false, "[64:ff9b::a9fe:a9fe]:443", false},
+		{"https://receiver", false, "[64:ff9b::6464:64c8]:443", false},
+		{"https://receiver", false, "[64:ff9b::a00:7]:443", true},
+		{"http://localhost", false, "[64:ff9b::7f00:1]:80", false},
+		{"https://receiver", false, "[64:ff9b:1::a9fe:a9fe]:443", false},
+		{"https://receiver", false, "[64:ff9b:1:2:3:4:a9fe:a9fe]:443", false},
+		{"https://receiver", false, "[64:ff9b:2::a9fe:a9fe]:443", true},
+		{"https://receiver", false, "[2002:a9fe:a9fe::1]:443", false},
+		{"https://receiver", false, "[2002:a00:7::1]:443", true},
+		{"https://receiver", false, "[::a9fe:a9fe]:443", false},
+		{"https://receiver", false, "[::1]:443", true},
+		{"https://receiver", false, "[2001:db8::a9fe:a9fe]:443", true},
 	} {
 		err := onlyTo(&trellisv1.Hook{Url: test.url, AllowHttp: test.insecure})("tcp", test.address, nil)
 		if (err == nil) != test.want {
