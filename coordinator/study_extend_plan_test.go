@@ -75,6 +75,119 @@ func TestAnExtensionIsPlanned(t *testing.T) {
 	}
 }
 
+// What an earlier extension has listed, because it does not follow from the specs, is not planned again.
+func TestAnExtensionOfAStudyThatListsSomethingIsPlanned(t *testing.T) {
+	epochs := func(values ...uint32) *trellisv1.ExtendStudyRequest {
+		return &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"max_epochs": someIntegers(values...)}}
+	}
+	latentDims := func(values ...uint32) *trellisv1.ExtendStudyRequest {
+		return &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"latent_dim": someIntegers(values...)}}
+	}
+	for name, test := range map[string]struct {
+		create        func(h *harness)
+		first, second *trellisv1.ExtendStudyRequest
+		added         *trellisv1.ExtendStudyResponse
+		want          *trellisv1.PlanExtensionResponse
+	}{
+		"more epochs, after settle has added a seed": {
+			create: func(h *harness) {
+				spec := syntheticSpec("s", []uint32{4, 8}, []uint32{2, 5})
+				spec.Settle = &trellisv1.Settle{MaxSeeds: 3}
+				h.create(spec)
+				h.propose(&trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{ExtendStudy: &trellisv1.ExtendStudyCommand{
+					Study: "s", Indices: h.study("s").GetIndices(), Points: []*trellisv1.Parameters{
+						{MaxEpochs: 5, Seed: 7, Values: trellisv1.ValuesOf(map[string]any{
+							"latent_dim": 4, "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 256,
+						})},
+					},
+				}}})
+			},
+			first: epochs(2, 5, 9), second: epochs(2, 5, 9, 12),
+			added: &trellisv1.ExtendStudyResponse{Trials: 2},
+			want:  &trellisv1.PlanExtensionResponse{Trials: 2, RunsLengthened: 2, Epochs: 2 * 3},
+		},
+		"more epochs, of a study of an older version": {
+			create: func(h *harness) {
+				h.propose(&trellisv1.Command{Change: &trellisv1.Command_CreateStudy{CreateStudy: &trellisv1.CreateStudyCommand{
+					Spec: testModels.WithDefaults(syntheticSpec("s", []uint32{4, 8}, []uint32{2, 5})), Numerics: testNumerics,
+				}}})
+			},
+			first: epochs(2, 5, 9), second: epochs(2, 5, 9, 12),
+			added: &trellisv1.ExtendStudyResponse{Trials: 2},
+			want:  &trellisv1.PlanExtensionResponse{Trials: 2, RunsLengthened: 2, Epochs: 2 * 3},
+		},
+		"more values, after all runs have failed": {
+			create: (*harness).createThatFails, first: latentDims(100), second: latentDims(101),
+			added: &trellisv1.ExtendStudyResponse{Trials: 2},
+			want:  &trellisv1.PlanExtensionResponse{Trials: 2, Runs: 1, Epochs: 4},
+		},
+		"more epochs, after all runs have failed": {
+			create: (*harness).createThatFails, first: latentDims(100), second: epochs(9),
+			added: &trellisv1.ExtendStudyResponse{Trials: 2},
+			want:  &trellisv1.PlanExtensionResponse{Trials: 9, RunsLengthened: 1, Epochs: 5},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			serve(t, Config{}, func(h *harness) {
+				test.create(h)
+				test.first.Study, test.second.Study = "s", "s"
+				h.extend(test.first, test.added.GetTrials())
+				before := h.study("s").GetProgress()
+				plan, err := h.planExtension(test.second)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if plan.Forecast = nil; !proto.Equal(plan, test.want) {
+					t.Errorf("the plan is %v, want %v", plan, test.want)
+				}
+				after := h.extend(test.second, test.want.GetTrials()).GetProgress()
+				if runs := after.GetRuns() - before.GetRuns(); runs != test.want.GetRuns() {
+					t.Errorf("%d runs are added, want %d", runs, test.want.GetRuns())
+				}
+				if epochs := after.GetEpochsLeft() - before.GetEpochsLeft(); epochs != test.want.GetEpochs() {
+					t.Errorf("%d epochs are added, want %d", epochs, test.want.GetEpochs())
+				}
+			})
+		})
+	}
+}
+
+// propose applies a command, as another version may have written it.
+func (h *harness) propose(command *trellisv1.Command) {
+	h.Helper()
+	// What answers calls has begun.
+	if _, err := h.studies.ListStudies(h.Context(), &trellisv1.ListStudiesRequest{}); err != nil {
+		h.Fatal(err)
+	}
+	if _, err := h.commands.Propose(h.Context(), command); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// createThatFails creates a study of 8 runs of a program that no worker can run, so that all of them fail.
+func (h *harness) createThatFails() {
+	h.Helper()
+	spec := programSpec("s")
+	spec.Audit = 0
+	h.create(spec)
+	hello := helloFrom("w", 1)
+	hello.Capacity = &trellisv1.Capacity{Programs: true}
+	w, err := h.hello(hello)
+	if err != nil {
+		h.Fatal(err)
+	}
+	a := w.assignment()
+	w.outcome(&trellisv1.Outcome{
+		Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Failure{
+			Failure: &trellisv1.Failure{Class: trellisv1.FailureClass_FAILURE_CLASS_INPUT, Message: "no such program"},
+		},
+	})
+	w.acknowledged(a.GetAttempt(), 0, true)
+	if study := h.study("s"); study.GetUntouched() == nil || study.GetProgress().GetRunsFailed() != 8 {
+		h.Fatalf("the study is %v, want 8 failed runs", study)
+	}
+}
+
 // What a plan of an extension is refused for is what the extension is refused for.
 func TestAnExtensionThatIsRefusedIsNotPlanned(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {

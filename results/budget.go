@@ -281,9 +281,10 @@ func shortTime(d time.Duration) string {
 	return text
 }
 
-// Extended returns what follows from a study's specs, and what would if it was extended to a spec whose defaults are set.
-// Runs that are listed are none of these: those of old studies, of their extensions, and of seeds that settle has added.
-func Extended(study *trellisv1.Study, spec *trellisv1.StudySpec) (before, after *lattice.Lattice, err error) {
+// Extended returns the runs and trials that follow from a study's specs if it is extended to a spec whose defaults are
+// set. Those that are listed are none of these: those of old studies, of their extensions, and of seeds that settle has
+// added.
+func Extended(study *trellisv1.Study, spec *trellisv1.StudySpec) (*lattice.Lattice, error) {
 	as := copyStudy(study)
 	replaceSpec(as, proto.CloneOf(spec), true)
 	if !grid.OnlyRaises(spec, study.Spec) {
@@ -291,17 +292,12 @@ func Extended(study *trellisv1.Study, spec *trellisv1.StudySpec) (before, after 
 			FirstIndex: study.Indices, Specs: uint32(grid.Extensions(as)),
 		})
 	}
-	was, err := newBase(study)
-	if err != nil {
-		return nil, nil, err
-	}
 	switch its, err := newBase(as); {
 	case err == nil:
-		return was.Lattice, its.Lattice, nil
+		return its.Lattice, nil
 	case !errors.Is(err, ErrNotIndexed):
-		return nil, nil, err
+		return nil, err
 	}
 	as.Extensions, as.SpecHistory, as.EarlierSpecs = nil, nil, nil
-	after, err = lattice.New(as)
-	return was.Lattice, after, err
+	return lattice.New(as)
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"google.golang.org/grpc/codes"
@@ -12,8 +11,8 @@ import (
 	"trellis/coordinator/forecast"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/catalog"
 	"trellis/results/grid"
-	"trellis/results/lattice"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -75,12 +74,13 @@ func (s studyService) planExtension(
 	if err := s.checkRoomFor(p.snapshot, stored, spec, leftOut); err != nil {
 		return nil, err
 	}
-	before, after, err := results.Extended(stored, spec)
+	after, err := results.Extended(stored, spec)
 	if err != nil {
 		return nil, err
 	}
-	p.study, p.before = stored, before
-	p.lists = spec.GetSettle() != nil || !stored.GetIndexed()
+	if p.has, err = p.snapshot.Catalog(study.GetName()); err != nil {
+		return nil, err
+	}
 	for place := range after.Runs() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -99,10 +99,8 @@ func (s studyService) planExtension(
 // extensionPlan counts what an extension adds to a study.
 type extensionPlan struct {
 	snapshot *results.Snapshot
-	study    *trellisv1.Study
-	// before has the runs that follow from the study's specs. lists says that it may have others.
-	before *lattice.Lattice
-	lists  bool
+	// has are the study's runs and trials: those that follow from its specs, and those that are listed.
+	has *catalog.Catalog
 
 	tally    *forecast.Tally
 	response *trellisv1.PlanExtensionResponse
@@ -110,31 +108,39 @@ type extensionPlan struct {
 
 // add counts a run that the study would have.
 func (p *extensionPlan) add(run *trellisv1.Run) error {
-	was, err := p.had(run)
+	place, has := p.has.Twin(run)
+	if !has {
+		p.response.Trials += uint64(len(run.GetMilestones()))
+		p.response.Runs++
+		p.response.Epochs += uint64(run.GetParameters().GetMaxEpochs())
+		p.tally.Add(run, nil)
+		return nil
+	}
+	milestones, err := p.milestonesAt(place)
 	if err != nil {
 		return err
 	}
 	for _, milestone := range run.GetMilestones() {
-		if !slices.Contains(was.GetMilestones(), milestone) {
+		if !slices.Contains(milestones, milestone) {
 			p.response.Trials++
 		}
 	}
-	now, before := run.GetParameters().GetMaxEpochs(), was.GetParameters().GetMaxEpochs()
-	switch {
-	case was == nil:
-		p.response.Runs++
-		p.response.Epochs += uint64(now)
-		p.tally.Add(run, nil)
-		return nil
-	case now <= before:
+	now, before := run.GetParameters().GetMaxEpochs(), milestones[len(milestones)-1]
+	if now <= before {
 		return nil
 	}
-	its, err := p.snapshot.Run(nil, p.study.GetName(), run.GetId())
+	known, err := p.snapshot.TrajectoryAt(p.has, place)
 	if err != nil {
 		return err
 	}
-	if its.GetState() == lifecycle.RunSucceeded && its.GetStopReason() != trellisv1.StopReason_STOP_REASON_MAX_EPOCHS {
-		return nil // It has ended by itself.
+	its := known.Run
+	switch its.GetState() {
+	case lifecycle.RunFailed, lifecycle.RunPruned:
+		return nil // It stays so.
+	case lifecycle.RunSucceeded:
+		if its.GetStopReason() != trellisv1.StopReason_STOP_REASON_MAX_EPOCHS {
+			return nil // It has ended by itself.
+		}
 	}
 	p.response.RunsLengthened++
 	p.response.Epochs += uint64(now - before)
@@ -142,28 +148,23 @@ func (p *extensionPlan) add(run *trellisv1.Run) error {
 		p.tally.Add(run, nil)
 		return nil
 	}
-	losses, err := p.snapshot.Losses(nil, p.study.GetName(), run.GetId())
-	if err != nil {
-		return err
-	}
 	run.Epochs, run.Checkpoints = its.GetEpochs(), its.GetCheckpoints()
-	p.tally.Add(run, trajectory.FirstEpochs(losses, run.GetEpochs()))
+	p.tally.Add(run, trajectory.FirstEpochs(known.Losses, run.GetEpochs()))
 	return nil
 }
 
-// had returns the run as the study has it, without what has become of it, or nil.
-func (p *extensionPlan) had(run *trellisv1.Run) (*trellisv1.Run, error) {
-	if place, ok := p.before.PlaceOf(run.GetParameters()); ok {
-		return p.before.Run(place), nil
+// milestonesAt returns the milestones that the study's run at a place has. Those of a run that follows from the specs
+// are known without its row.
+func (p *extensionPlan) milestonesAt(place uint32) ([]uint32, error) {
+	if p.has.InBase(place) {
+		milestones, _ := p.has.MilestonesAt(place)
+		return milestones, nil
 	}
-	if !p.lists {
-		return nil, nil
+	its, err := p.snapshot.TrajectoryAt(p.has, place)
+	if err != nil {
+		return nil, err
 	}
-	its, err := p.snapshot.Run(nil, p.study.GetName(), run.GetId())
-	if errors.Is(err, results.ErrNotFound) {
-		return nil, nil
-	}
-	return its, err
+	return its.Run.GetMilestones(), nil
 }
 
 // checkRoomFor returns an error if there is no room for an extension of a stored study to a spec, whose where leaves out so
