@@ -79,8 +79,12 @@ def serve(case: unittest.TestCase, *answers: Answer) -> Server:
     return server
 
 
+def sent(status: int, content: bytes, kind: str) -> Answer:
+    return lambda handler: handler.send(status, content, kind)
+
+
 def ok(content: Any) -> Answer:
-    return lambda handler: handler.send(200, json.dumps(content).encode(), "application/json")
+    return sent(200, json.dumps(content).encode(), "application/json")
 
 
 def zipped(content: Any) -> Answer:

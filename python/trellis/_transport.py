@@ -157,7 +157,8 @@ class Answer:
 
     def retry_after(self) -> float:
         text = self.header("Retry-After")
-        return float(text) if text.isdigit() else 0.0
+        # Other alphabets have digits too, which are no numbers.
+        return float(text) if text.isascii() and text.isdigit() else 0.0
 
     def close(self) -> None:
         self._release(keep=False)
@@ -280,7 +281,9 @@ class Transport:
 
     def call(self, request: Request, cancel: Cancel | None = None) -> Any:
         """Make a call, again if that is safe. Returns what the JSON of its answer says."""
-        data = self.fetch(request, lambda answer: answer.read(), cancel)
+        return self._parse(self.fetch(request, lambda answer: answer.read(), cancel))
+
+    def _parse(self, data: bytes | str) -> Any:
         try:
             return json.loads(data)
         except ValueError as error:
@@ -350,10 +353,12 @@ class Transport:
                         if event.name == "end":
                             return
                         if event.name == "problem":
-                            raise error_of(json.loads(event.data))
+                            raise _problem(event.data) or Error(
+                                f"{self.address} has ended the stream: {event.data[:200] or self._hint()}"
+                            )
                         last = event.id or last
                         patience.reset()
-                        yield json.loads(event.data)
+                        yield self._parse(event.data)
                         cancel.check()
                 finally:
                     answer.close()
@@ -426,8 +431,9 @@ class _NotSentError(Exception):
 def _refusal(transport: Transport, answer: Answer) -> APIError:
     """Return the error of an answer."""
     data = answer.read()
-    if answer.header("Content-Type").startswith("application/problem+json"):
-        error = error_of(json.loads(data))
+    is_problem = answer.header("Content-Type").startswith("application/problem+json")
+    error = _problem(data) if is_problem else None
+    if error is not None:
         error.status = answer.status
     else:
         text = data.decode(errors="replace").strip()
@@ -441,6 +447,14 @@ def _refusal(transport: Transport, answer: Answer) -> APIError:
     if isinstance(error, UnavailableError):
         error.retry_after = answer.retry_after()
     return error
+
+
+def _problem(data: bytes | str) -> APIError | None:
+    """Return the error that problem details describe, or None if these are none: what answers may be no coordinator."""
+    try:
+        return error_of(json.loads(data))
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return None
 
 
 def _query(query: Query) -> str:
