@@ -121,6 +121,35 @@ class Calls(Case):
         with self.assertRaisesRegex(trellis.Error, "without JSON: the address must be the one of .* --http"):
             client.study("s")
 
+    def test_a_problem_that_is_none(self) -> None:
+        for content in (
+            b"<html>",
+            b'["no"]',
+            b"null",
+            b'{"errors": [1]}',
+            b'{"errors": 1}',
+            b'{"status": "x"}',
+            b"\xff",
+        ):
+            with self.subTest(content):
+                server = fake.serve(self, fake.sent(404, content, "application/problem+json"))
+                with self.assertRaisesRegex(trellis.APIError, "has answered with status 404") as raised:
+                    self.client(server).study("s")
+                self.assertEqual(raised.exception.status, 404)
+                server = fake.serve(self, fake.events("event: problem\ndata: ", content.decode("latin-1") + "\n\n"))
+                with self.assertRaisesRegex(trellis.Error, "has ended the stream: "):
+                    list(self.client(server).watch("s"))
+        server = fake.serve(self, fake.events("data: <html>\n\n"))
+        with self.assertRaisesRegex(trellis.Error, "without JSON"):
+            list(self.client(server).watch("s"))
+
+    def test_a_time_to_come_back_that_is_no_number(self) -> None:
+        for text in ("\u00b2", "soon", "-1", ""):
+            with self.subTest(text):
+                busy = fake.problem(503, "UNAVAILABLE", "no leader", Retry_After=text)
+                server = fake.serve(self, busy, fake.ok(STUDY))
+                self.assertEqual(self.client(server).study("s").name, "s")
+
     def test_submits_again_and_finds_its_study(self) -> None:
         parsed = {"spec": {"name": "s", "model": "synthetic", "grid": [{"axes": {"a": {"integers": ["1"]}}}]}}
         exists = fake.problem(409, "ALREADY_EXISTS", "study s exists")
@@ -190,6 +219,17 @@ class Streams(Case):
         self.assertEqual([update.index for update in self.client(server).watch("s")], [5, 6])
         resumed = [headers.get("Last-Event-ID") for _, headers, _ in server.requests]
         self.assertEqual(resumed, [None, "5", "5", "6"])
+
+    def test_all_runs(self) -> None:
+        text = 'id: 5\ndata: {"index":"5","partial":true}\n\nid: 6\ndata: {"index":"6"}\n\nevent: end\ndata: {}\n\n'
+        server = fake.serve(self, fake.events(text))
+        client = self.client(server)
+        self.assertEqual([update.partial for update in client.watch("s")], [True, False])
+        list(client.watch("s", since_index=5, all_runs=True))
+        self.assertEqual(
+            [line for line, _, _ in server.requests],
+            ["GET /api/v1/studies/s:watch", "GET /api/v1/studies/s:watch?since_index=5&all_runs=true"],
+        )
 
     def test_a_problem_ends_it(self) -> None:
         gone = 'event: problem\ndata: {"code":"NOT_FOUND","detail":"study s was deleted"}\n\n'

@@ -48,6 +48,8 @@ class Update:
     metrics: Mapping[str, api.Metrics]
     # Where a later watch can go on.
     index: int
+    # Runs have been left out because more than 10,000 have changed. Never with all_runs.
+    partial: bool
 
 
 def best(transport: Transport, cancel: Cancel, study: str, confidence: float | None) -> Best:
@@ -58,12 +60,13 @@ def best(transport: Transport, cancel: Cancel, study: str, confidence: float | N
     )
 
 
-def watch(study: str, since_index: int) -> Callable[[Transport, Cancel], Iterator[Update]]:
+def watch(study: str, since_index: int, all_runs: bool = False) -> Callable[[Transport, Cancel], Iterator[Update]]:
     def updates(transport: Transport, cancel: Cancel) -> Iterator[Update]:
-        request = Request("GET", path("studies", study, verb="watch"), {"since_index": since_index or None})
+        query = {"since_index": since_index or None, "all_runs": all_runs or None}
+        request = Request("GET", path("studies", study, verb="watch"), query)
         for event in transport.events(request, cancel):
             one = api.WatchStudyResponse.from_json(event)
-            yield Update(one.study or api.Study(), one.best, one.runs, one.metrics, one.index)
+            yield Update(one.study or api.Study(), one.best, one.runs, one.metrics, one.index, one.partial)
 
     return updates
 

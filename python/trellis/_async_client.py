@@ -86,13 +86,14 @@ class AsyncClient(AsyncioClient):
         """Return a study as it is now."""
         return await self._call(_get("studies", _name(study)), api.Study, "study")
 
-    def watch(self, study: Study, *, since_index: int = 0) -> AsyncStream[Update]:
-        """Watch a study: its state and all runs at once, and what has changed after every change, until it has ended.
+    def watch(self, study: Study, *, since_index: int = 0, all_runs: bool = False) -> AsyncStream[Update]:
+        """Watch a study: its state and its runs at once, and what has changed after every change, until it has ended.
 
-        With the `index` of an earlier update, the runs are those that have changed since. A lost connection goes on
-        where it was.
+        With the `index` of an earlier update, the runs are those that have changed since. Of more than 10,000 runs, the
+        first updates are `partial`: they have those that are being trained and the last 1,000 to change, unless you ask
+        for `all_runs`. A lost connection goes on where it was.
         """
-        return self._stream(_actions.watch(_name(study), since_index))
+        return self._stream(_actions.watch(_name(study), since_index, all_runs))
 
     async def wait(self, study: Study) -> api.Study:
         """Wait until a study has ended. Returns it."""
