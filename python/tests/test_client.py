@@ -38,6 +38,8 @@ class Studies(live.Case):
         runs = {run.id: run.state for update in updates for run in update.runs}
         self.assertEqual(list(runs.values()), ["succeeded"] * 12)
         self.assertEqual(next(self.client.watch(study, since_index=updates[-1].index)).runs, ())
+        everything = next(self.client.watch(study, all_runs=True))
+        self.assertEqual((len(everything.runs), everything.partial), (12, False))
 
         best = self.client.best(study)
         self.assertEqual(
