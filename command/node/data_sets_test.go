@@ -246,6 +246,7 @@ func TestMNISTGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.library.Mirrors = []string{}
+	defer func() { <-d.download() }() // What FindDigest began writes to the folders.
 	found, err := d.Find(t.Context(), dataset.MNIST)
 	if err != nil {
 		t.Fatal(err)
