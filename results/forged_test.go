@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -73,27 +74,68 @@ func TestRestoreRefusesForgedSections(t *testing.T) {
 			}
 			its, err := trajectory.Seal(members, func(slot int) []uint64 { return c.IndexesAt(uint32(slot)) })
 			ok(t, err)
-			var payloads [][]byte
-			rows := uint64(0)
-			for _, block := range blocksOf(t, written(t, store)) {
-				part := block[snapshotfile.HeadSize:]
-				if bytes.HasPrefix(part, append([]byte{6}, "sealed"...)) {
-					row := &trellisv1.SealedSection{Study: "s", Changed: stored.changed}
-					its.SetIn(row)
-					part = payload("sealed", row)
-				}
-				if part[0] > 0 {
-					payloads, rows = append(payloads, part), rows+countRows(part)
-				}
-			}
-			data := bytes.NewReader(forged(append(payloads, endMark(rows))...))
-			switch err := newStore(t).Restore(data); {
+			row := &trellisv1.SealedSection{Study: "s", Changed: stored.changed}
+			its.SetIn(row)
+			switch err := restoreWith(t, store, row); {
 			case name == "nothing" && err != nil:
 				t.Error(err)
 			case name != "nothing" && !errors.Is(err, ErrCorrupt):
 				t.Errorf("error %v, want that it is corrupt", err)
 			}
 		})
+	}
+}
+
+// restoreWith restores what a store of one sealed section has written, with another row of that section.
+func restoreWith(t *testing.T, store *Store, row *trellisv1.SealedSection) error {
+	t.Helper()
+	var payloads [][]byte
+	rows := uint64(0)
+	for _, block := range blocksOf(t, written(t, store)) {
+		part := block[snapshotfile.HeadSize:]
+		if bytes.HasPrefix(part, append([]byte{6}, "sealed"...)) {
+			part = payload("sealed", row)
+		}
+		if part[0] > 0 {
+			payloads, rows = append(payloads, part), rows+countRows(part)
+		}
+	}
+	return newStore(t).Restore(bytes.NewReader(forged(append(payloads, endMark(rows))...)))
+}
+
+// TestRestoreRefusesForgedRows: what is read of a sealed section without opening its runs agrees with them.
+func TestRestoreRefusesForgedRows(t *testing.T) {
+	for name, spoil := range map[string]func(*trellisv1.SealedSection){
+		"nothing":     func(*trellisv1.SealedSection) {},
+		"no change":   func(row *trellisv1.SealedSection) { row.Changed = 0 },
+		"a change":    func(row *trellisv1.SealedSection) { row.Changed++ },
+		"part of one": func(row *trellisv1.SealedSection) { row.Changed-- },
+		// As a message, the frame is the same, but not as what Sealed.Span reads.
+		"unpacked milestones": func(row *trellisv1.SealedSection) {
+			for i, frame := range row.Frames {
+				run, n := protowire.ConsumeBytes(frame)
+				packed := []byte{4<<3 | byte(protowire.BytesType), 3, 2, 4, 5}
+				if n < 0 || !bytes.Contains(run, packed) {
+					t.Fatalf("% x has no milestones 2, 4 and 5", frame)
+				}
+				const tag = 4<<3 | byte(protowire.VarintType)
+				run = bytes.Replace(run, packed, []byte{tag, 2, tag, 4, tag, 5}, 1)
+				row.Frames[i] = append(protowire.AppendBytes(nil, run), frame[n:]...)
+			}
+		},
+	} {
+		store := sealedStore(t)
+		stored, err := first[*section](store.Snapshot().reader, nil, tableSections, indexID, sectionKey("s", 0))
+		ok(t, err)
+		row := &trellisv1.SealedSection{Study: "s", Changed: stored.changed}
+		stored.sealed.SetIn(row)
+		spoil(row)
+		switch err := restoreWith(t, store, row); {
+		case name == "nothing" && err != nil:
+			t.Error(err)
+		case name != "nothing" && !errors.Is(err, ErrCorrupt):
+			t.Errorf("%s: error %v, want that it is corrupt", name, err)
+		}
 	}
 }
 

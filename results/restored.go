@@ -325,21 +325,30 @@ func (s *restoredStudy) checkSection(
 	}
 	open := *its // What is computed of it is kept beside the section.
 	open.sealed, open.members = nil, make([]*trajectory.Trajectory, 0, its.size())
+	changed := uint64(0)
 	opened := trajectory.Opened{Sealed: its.sealed, Terms: s.terms}
 	for slot := range its.size() {
 		point, milestones, indexes := s.catalog.TrialsAt(first + uint32(slot))
-		sealed, err := opened.Run(slot)
+		sealed, err := opened.Unchecked(slot, milestones)
 		if err == nil {
-			err = checkSealedRun(sealed, point, milestones, indexes)
+			err = checkSealedRun(sealed, point, indexes)
+		}
+		if err == nil {
+			err = checkSpan(its.sealed, slot, sealed)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("section %d of study %q: %w: %w", its.number, its.study, err, ErrCorrupt)
 		}
+		changed = max(changed, sealed.Run.ModifyIndex)
 		trajectory.AddTouched(progress, s.study.Untouched, sealed.Run)
 		for _, trial := range sealed.Answers {
 			keys = append(keys, ranking.Key(trial))
 		}
 		open.members = append(open.members, sealed)
+	}
+	if its.changed != changed {
+		return nil, fmt.Errorf("section %d of study %q was last changed at %d, not %d: %w",
+			its.number, its.study, changed, its.changed, ErrCorrupt)
 	}
 	open.columns(s.catalog, ranking)
 	open.account(s.catalog)
@@ -348,22 +357,15 @@ func (s *restoredStudy) checkSection(
 
 // checkSealedRun returns an error if a sealed run contradicts itself or the spec, from which its point and its trials follow.
 // Then the run gets these, but not its id, which takes longest to compute.
-func checkSealedRun(
-	its *trajectory.Trajectory, point *trellisv1.Parameters, milestones []uint32, indexes []uint64,
-) error {
+func checkSealedRun(its *trajectory.Trajectory, point *trellisv1.Parameters, indexes []uint64) error {
 	run := its.Run
-	if !slices.Equal(run.Milestones, milestones) {
-		return fmt.Errorf("a run has milestones %v, not %v", run.Milestones, milestones)
-	}
+	milestones := run.Milestones
 	run.Parameters = grid.WithMaxEpochs(point, milestones[len(milestones)-1])
 	if err := consistency.CheckRun(run); err != nil {
 		return err
 	}
 	if err := its.CheckLosses(its.Losses); err != nil {
 		return err
-	}
-	if seconds := len(its.Losses.Seconds); seconds > int(run.Epochs) {
-		return fmt.Errorf("times of %d epochs for %d", seconds, run.Epochs)
 	}
 	if its.Answers == nil {
 		its.AnswerLate(indexes)
@@ -377,6 +379,15 @@ func checkSealedRun(
 		answer.Parameters = trajectory.ParametersAt(run, milestones[milestone])
 	}
 	return nil
+}
+
+// checkSpan returns an error if the span that is read from a sealed run is not that of the run, which has its answers.
+func checkSpan(of *trajectory.Sealed, slot int, its *trajectory.Trajectory) error {
+	span, err := of.Span(slot)
+	if want := trajectory.SpanOf(its); err == nil && span != want {
+		err = fmt.Errorf("a run has the span %+v, not %+v", want, span)
+	}
+	return err
 }
 
 // addSealed adds what sealed runs count for to a progress, but for sums of times.

@@ -183,7 +183,7 @@ func (s Score) After(o *trellisv1.Objective, values Values, from, to uint32) Sco
 	case mean:
 		return meanOf(values, to, o.GetEpochs())
 	}
-	for epoch := from + 1; epoch <= to; epoch++ {
+	for epoch, end := from+1, min(to, uint32(len(values.Numbers))); epoch <= end; epoch++ {
 		// A value that is not finite is never the best. Of equal ones, the earliest is the best.
 		value, known := values.At(epoch)
 		if known && finite(value) && (s.Epoch == 0 || Loss(o, value) < Loss(o, s.Value)) {

@@ -145,3 +145,13 @@ func TestOf(t *testing.T) {
 		t.Errorf("of a program, nothing is %v", got)
 	}
 }
+
+// TestAfterAll: no epoch is too late to ask for.
+func TestAfterAll(t *testing.T) {
+	for _, of := range []trellisv1.Objective_Summary{best, mean, last} {
+		o := &trellisv1.Objective{Metric: "accuracy", Direction: maximize, Of: of, Epochs: 1}
+		if got := ScoreAt(o, Values{Numbers: []float64{1, 2}}, math.MaxUint32); got != (Score{2, 2}) {
+			t.Errorf("%v is %v, want 2 of epoch 2", of, got)
+		}
+	}
+}

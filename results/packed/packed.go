@@ -8,7 +8,8 @@ import (
 )
 
 // A row begins with a byte: how many bits each number takes in the low bits, from 1, and how to read them in the others. A
-// row without numbers has no byte. Numbers follow each other from the lowest bit of the first byte on.
+// row without numbers has no byte. Numbers follow each other from the lowest bit of the first byte on. The bits behind
+// the last one are 0.
 const (
 	// widthMask has the width of 1 to 64 bits, less one.
 	widthMask = 0x3f
@@ -67,7 +68,8 @@ func Floats(data []byte, n int, other []float64) (floats []float64, rest []byte,
 		for i := range floats {
 			floats[i] = plus(other[i], r.next())
 		}
-		return floats, r.rest(n), true
+		rest, ok = r.end()
+		return floats, rest, ok
 	}
 	if kind != 0 || len(r.data) < 8 {
 		return nil, nil, false
@@ -81,7 +83,8 @@ func Floats(data []byte, n int, other []float64) (floats []float64, rest []byte,
 	for i := range floats[1:] {
 		floats[i+1] = plus(floats[i], r.next())
 	}
-	return floats, r.rest(n - 1), true
+	rest, ok = r.end()
+	return floats, rest, ok
 }
 
 // difference is small if two floats are near each other, and says exactly how one follows from the other.
@@ -129,7 +132,7 @@ func Seconds(data []byte, n int) (seconds []float32, rest []byte, ok bool) {
 		return nil, data, true
 	}
 	kind, r, ok := readRow(data)
-	if !ok || kind == likeOther {
+	if !ok || kind != 0 && kind != nanoseconds {
 		return nil, nil, false
 	}
 	lowest := uint32(0)
@@ -150,7 +153,8 @@ func Seconds(data []byte, n int) (seconds []float32, rest []byte, ok bool) {
 			seconds[i] = ofNanoseconds(r.next())
 		}
 	}
-	return seconds, r.rest(n), true
+	rest, ok = r.end()
+	return seconds, rest, ok
 }
 
 // inNanoseconds returns the whole nanoseconds that are exactly this time, if there are some.
@@ -246,5 +250,11 @@ func (r *rowReader) next() uint64 {
 	return number & (math.MaxUint64 >> (64 - r.width))
 }
 
-// rest returns what follows n numbers.
-func (r *rowReader) rest(n int) []byte { return r.data[r.size(n):] }
+// end returns what follows the numbers that have been read, unless there are bits behind the last one.
+func (r *rowReader) end() (rest []byte, ok bool) {
+	size, used := (r.at+7)/8, r.at%8
+	if used > 0 && r.data[size-1]>>used != 0 {
+		return nil, false
+	}
+	return r.data[size:], true
+}

@@ -72,6 +72,41 @@ func TestForged(t *testing.T) {
 	})
 }
 
+// Nobody writes bits behind the last number, or a kind that there is not: what is stored has one form.
+func TestForms(t *testing.T) {
+	floats, times := []float64{1, 1.5, 2}, []float32{2e-9, 3e-9, 1e-9}
+	beside := AppendFloats(nil, floats, []float64{1, 1.5, 2})
+	chained := AppendFloats(nil, []float64{1, math.Float64frombits(math.Float64bits(1) + 1), 1}, nil)
+	short := AppendSeconds(nil, times)
+	long := AppendSeconds(nil, []float32{1.5, math.Nextafter32(1.5, 2), 1.5})
+	for _, its := range []struct {
+		what string
+		row  []byte
+		kind byte
+		read func(row []byte) bool
+	}{
+		{"floats beside others", beside, likeOther, func(row []byte) bool {
+			_, _, ok := Floats(row, 3, floats)
+			return ok
+		}},
+		{"floats", chained, 0, func(row []byte) bool { _, _, ok := Floats(row, 3, nil); return ok }},
+		{"short times", short, nanoseconds, func(row []byte) bool { _, _, ok := Seconds(row, 3); return ok }},
+		{"long times", long, 0, func(row []byte) bool { _, _, ok := Seconds(row, 3); return ok }},
+	} {
+		if its.row[0]&^widthMask != its.kind || !its.read(its.row) {
+			t.Errorf("%s: % x is not read as they are", its.what, its.row)
+		}
+		padded := slices.Clone(its.row)
+		if padded[len(padded)-1] |= 0x80; its.read(padded) {
+			t.Errorf("%s: % x is read, with a bit behind the last number", its.what, padded)
+		}
+		unknown := slices.Clone(its.row)
+		if unknown[0] |= likeOther | nanoseconds; its.read(unknown) {
+			t.Errorf("%s: % x is read, of a kind that there is not", its.what, unknown)
+		}
+	}
+}
+
 // A curve of 10 epochs takes fewer bytes than its digits: that is what rows are for.
 func TestSize(t *testing.T) {
 	var training, validation []float64

@@ -2,6 +2,7 @@ package trajectory
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -325,14 +326,31 @@ func readFrame(written string) (frame, error) {
 	return f, nil
 }
 
-// open returns the run that has the frame and the data.
-func (f *frame) open(data []byte, terms *Terms) (*Trajectory, error) {
+// check returns an error unless a run with the frame may have so many epochs. Milestones are those that follow from the
+// spec, or nil if they have been compared before.
+func (f *frame) check(milestones []uint32, flags byte, epochs uint64) error {
+	if milestones != nil && !slices.Equal(f.run.Milestones, milestones) {
+		return fmt.Errorf("%w: it has milestones %v, not %v", errSealed, f.run.Milestones, milestones)
+	}
+	last := len(f.run.Milestones) - 1
+	if last < 0 || epochs == 0 || epochs > uint64(f.run.Milestones[last]) || flags&^allFlags != 0 ||
+		flags&hasLengths != 0 && flags&scoreFollows != 0 {
+		return errSealed
+	}
+	return nil
+}
+
+// open returns the run that has the frame and the data. As for milestones, see check.
+func (f *frame) open(data []byte, terms *Terms, milestones []uint32) (*Trajectory, error) {
 	r := reader{data: data}
-	flags := r.byte()
+	flags, epochs := r.byte(), r.uvarint()
+	if err := f.check(milestones, flags, epochs); err != nil {
+		return nil, err
+	}
 	run := &trellisv1.Run{
 		Milestones: f.run.Milestones, State: f.run.State, StopReason: f.run.StopReason, Failures: f.run.Failures,
 		Error: f.run.Error, SharedFrom: f.run.SharedFrom, Spared: f.run.Spared,
-		Epochs: uint32(r.uvarint()), ModifyIndex: r.uvarint(),
+		Epochs: uint32(epochs), ModifyIndex: r.uvarint(),
 	}
 	if n := len(f.run.Trainings); n > 0 {
 		run.Trainings = make([]*trellisv1.Training, n)
@@ -375,9 +393,8 @@ func (f *frame) open(data []byte, terms *Terms) (*Trajectory, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	last := len(run.Milestones) - 1
-	if flags&^allFlags != 0 || len(r.data) > 0 || last < 0 || !t.Sealable() || run.Epochs > run.Milestones[last] ||
-		run.Epochs == 0 || EpochsIn(t.Losses) != int(run.Epochs) || t.Answers != nil && len(t.Answers) != last+1 {
+	if len(r.data) > 0 || !t.Sealable() || EpochsIn(t.Losses) != int(run.Epochs) ||
+		t.Answers != nil && len(t.Answers) != len(run.Milestones) {
 		return nil, errSealed
 	}
 	if flags&scoreFollows != 0 {
@@ -394,7 +411,14 @@ func (f *frame) rows(r *reader, epochs int, flags byte) *trellisv1.Losses {
 	losses := &trellisv1.Losses{}
 	length := func() int { return epochs }
 	if flags&hasLengths != 0 {
-		length = func() int { return int(min(r.uvarint(), math.MaxInt32)) }
+		// No row is longer. The data bounds less: a bit of it may be a number.
+		length = func() int {
+			n := r.uvarint()
+			if n > uint64(epochs) {
+				r.fail()
+			}
+			return int(min(n, uint64(epochs)))
+		}
 	}
 	training, validation := length(), 0
 	if flags&hasLengths != 0 {

@@ -4,12 +4,14 @@ import (
 	"math"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/packed"
 )
 
 // few are numbers like those that occur, so that runs have something in common.
@@ -157,11 +159,11 @@ func TestSeal(tb *testing.T) {
 		}
 		opened := Opened{Sealed: sealed, Terms: terms}
 		for _, slot := range rapid.SliceOf(rapid.IntRange(0, len(runs)-1)).Draw(t, "slots") {
-			its, err := opened.Run(slot)
+			want := runs[slot]
+			its, err := opened.Unchecked(slot, want.Run.Milestones)
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := runs[slot]
 			its.Complete(&trellisv1.Run{}, func([]uint32) []uint64 { return indexesOf(want) })
 			its.Run.Parameters = nil
 			equalBits(t, "run", its.Run, want.Run)
@@ -223,4 +225,63 @@ func TestSealedForged(tb *testing.T) {
 		}
 		_, _ = sealed.Span(0)
 	})
+}
+
+// TestSealedContradicts: a run that contradicts itself or the spec is refused before its rows are read, which may be
+// long.
+func TestSealedContradicts(t *testing.T) {
+	const (
+		bare   = hasLengths | secondsFollow | attemptFollows | hasOwn
+		scored = bare | scoreFollows
+	)
+	for name, its := range map[string]struct {
+		terms      *Terms
+		milestones []uint32
+		flags      byte
+		epochs     uint64
+		lengths    []uint64
+		reads      bool
+	}{
+		"nothing":            {someTerms[1], []uint32{2, 4}, bare, 4, []uint64{0, 0, 0}, true},
+		"most epochs":        {someTerms[1], []uint32{math.MaxUint32}, bare, math.MaxUint32, []uint64{0, 0, 0}, false},
+		"their score":        {someTerms[1], []uint32{math.MaxUint32}, scored, math.MaxUint32, []uint64{0, 0, 0}, false},
+		"other milestones":   {someTerms[1], []uint32{2, 3, 4}, bare, 4, []uint64{0, 0, 0}, false},
+		"no milestones":      {someTerms[1], nil, bare, 4, []uint64{0, 0, 0}, false},
+		"more epochs":        {someTerms[1], []uint32{2, 4}, bare, 5, []uint64{0, 0, 0}, false},
+		"epochs of 33 bits":  {someTerms[1], []uint32{2, 4}, bare, 1<<32 + 4, []uint64{0, 0, 0}, false},
+		"a score of lengths": {someTerms[1], []uint32{2, 4}, scored, 4, []uint64{0, 0, 0}, false},
+		"long training":      {someTerms[1], []uint32{2, 4}, bare, 4, []uint64{5, 0, 0}, false},
+		"long validation":    {someTerms[1], []uint32{2, 4}, bare, 4, []uint64{0, 5, 0}, false},
+		"long times":         {someTerms[1], []uint32{2, 4}, bare, 4, []uint64{0, 0, 5}, false},
+		"huge times":         {someTerms[1], []uint32{2, 4}, bare, 4, []uint64{0, 0, 1 << 40}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			written, err := writeFrame(&Trajectory{
+				Run:    &trellisv1.Run{State: lifecycle.RunSucceeded, Milestones: its.milestones},
+				Losses: &trellisv1.Losses{Epochs: 1},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			data := append(protowire.AppendVarint([]byte{0, its.flags}, its.epochs), 1)
+			for _, length := range its.lengths {
+				data = protowire.AppendVarint(data, length)
+			}
+			for i, length := range its.lengths {
+				switch {
+				case length > 8:
+				case i == 2:
+					data = packed.AppendSeconds(data, make([]float32, length))
+				default:
+					data = packed.AppendFloats(data, make([]float64, length), nil)
+				}
+			}
+			data = append(data, 0) // It has nothing of its own.
+			opened := Opened{Sealed: &Sealed{[]string{written}, data, []uint32{uint32(len(data))}}, Terms: its.terms}
+			run, err := opened.Unchecked(0, []uint32{2, 4})
+			if (err == nil) != its.reads {
+				t.Errorf("%v, %v", run, err)
+			}
+		})
+	}
 }

@@ -49,7 +49,7 @@ func Seal(runs []*Trajectory, indexes func(slot int) []uint64) (*Sealed, error) 
 	return &Sealed{slices.Clip(w.frames), slices.Clone(w.data), ends}, nil
 }
 
-// SealedOf returns the runs of a row of a snapshot. What they contain is not checked: see Unseal and Opened.
+// SealedOf returns the runs of a row of a snapshot. What they contain is not checked: see Opened.Unchecked.
 func SealedOf(row *trellisv1.SealedSection) (*Sealed, error) {
 	s := &Sealed{ends: row.Ends, data: row.Data, frames: make([]string, len(row.Frames))}
 	for i, frame := range row.Frames {
@@ -94,7 +94,11 @@ type Opened struct {
 
 // Run returns the run in a slot without what follows from the study's spec. It has no answers if these follow from the
 // run: see AnswerLate. It fails unless Seal may have written the run.
-func (o *Opened) Run(slot int) (*Trajectory, error) {
+func (o *Opened) Run(slot int) (*Trajectory, error) { return o.Unchecked(slot, nil) }
+
+// Unchecked is Run for a run that nobody has read before. milestones are those that follow from the study's spec, or nil
+// if they have been compared before. If the run has others, it fails before it reads as many epochs as these allow.
+func (o *Opened) Unchecked(slot int, milestones []uint32) (*Trajectory, error) {
 	number, data, err := o.run(slot)
 	if err != nil {
 		return nil, err
@@ -108,7 +112,7 @@ func (o *Opened) Run(slot int) (*Trajectory, error) {
 			return nil, err
 		}
 	}
-	return its.open(data, o.Terms)
+	return its.open(data, o.Terms, milestones)
 }
 
 // UnsealRun is Opened.Run of one run.
@@ -121,7 +125,7 @@ func (s *Sealed) UnsealRun(slot int, terms *Terms) (*Trajectory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return its.open(data, terms)
+	return its.open(data, terms, nil)
 }
 
 // Complete gives a run that has been unsealed what follows from the study's spec. as is the run as it follows from there,

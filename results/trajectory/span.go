@@ -25,18 +25,20 @@ func SpanOf(t *Trajectory) Span {
 	s := Span{
 		First: t.Run.Attempt, Changed: t.Run.ModifyIndex, Answered: len(t.Answers), Held: t.Run.Worker != "",
 	}
-	begin := func(attempt uint64) {
-		if s.First == 0 || attempt < s.First {
-			s.First = attempt
-		}
-	}
 	for _, training := range t.Run.Trainings {
-		begin(training.Attempt)
+		s.begin(training.Attempt)
 	}
 	for _, failure := range t.Run.Failures {
-		begin(failure.Attempt)
+		s.begin(failure.Attempt)
 	}
 	return s
+}
+
+// begin takes up an attempt, unless it is not known.
+func (s *Span) begin(attempt uint64) {
+	if attempt != 0 && (s.First == 0 || attempt < s.First) {
+		s.First = attempt
+	}
 }
 
 // Span returns the span of the run in a slot. It reads nothing else, in a fraction of the time of Opened.Run.
@@ -49,11 +51,6 @@ func (s *Sealed) Span(slot int) (its Span, err error) {
 	r.byte()
 	r.uvarint()
 	its.Changed = r.uvarint()
-	begin := func(attempt uint64) {
-		if its.First == 0 || attempt < its.First {
-			its.First = attempt
-		}
-	}
 	run, n := protowire.ConsumeBytes([]byte(s.frames[number]))
 	for n >= 0 && len(run) > 0 {
 		var field protowire.Number
@@ -73,12 +70,13 @@ func (s *Sealed) Span(slot int) (its Span, err error) {
 			}
 		case field == fieldTrainings && kind == protowire.BytesType:
 			_, n = protowire.ConsumeBytes(run)
-			begin(its.Changed<<10 - uint64(protowire.DecodeZigZag(r.uvarint())))
+			its.begin(its.Changed<<10 - uint64(protowire.DecodeZigZag(r.uvarint())))
 		case field == fieldFailures && kind == protowire.BytesType:
 			part, n = protowire.ConsumeBytes(run)
-			if its, kind, skip := protowire.ConsumeTag(part); skip > 0 && its == fieldAttempt && kind == protowire.VarintType {
+			first, kind, skip := protowire.ConsumeTag(part)
+			if skip > 0 && first == fieldAttempt && kind == protowire.VarintType {
 				if attempt, read := protowire.ConsumeVarint(part[skip:]); read > 0 {
-					begin(attempt)
+					its.begin(attempt)
 				}
 			}
 		default:

@@ -12,16 +12,17 @@ import (
 // TestSealedSpan: the span that is read from a sealed run is that of the run.
 func TestSealedSpan(tb *testing.T) {
 	rapid.Check(tb, func(t *rapid.T) {
-		number := rapid.Uint64Range(1, 1<<40)
+		// Attempt 0 is one that is not known.
+		number, attempt := rapid.Uint64Range(1, 1<<40), rapid.Uint64Range(0, 1<<40)
 		run := &trellisv1.Run{
 			Id: "r", Parameters: &trellisv1.Parameters{MaxEpochs: 200}, Milestones: []uint32{1, 2, 130, 200}, Epochs: 1,
 			State: lifecycle.RunSucceeded, ModifyIndex: number.Draw(t, "changed"), Error: "x",
 		}
 		for range rapid.IntRange(0, 3).Draw(t, "trainings") {
-			run.Trainings = append(run.Trainings, &trellisv1.Training{Attempt: number.Draw(t, "attempt"), Worker: "w"})
+			run.Trainings = append(run.Trainings, &trellisv1.Training{Attempt: attempt.Draw(t, "attempt"), Worker: "w"})
 		}
 		for range rapid.IntRange(0, 3).Draw(t, "failures") {
-			run.Failures = append(run.Failures, &trellisv1.Failure{Attempt: number.Draw(t, "failed"), Message: "m"})
+			run.Failures = append(run.Failures, &trellisv1.Failure{Attempt: attempt.Draw(t, "failed"), Message: "m"})
 		}
 		its := &Trajectory{Run: run, Losses: &trellisv1.Losses{TrainLoss: []float64{1}, ValidationLoss: []float64{1}}}
 		its.AnswerRest([]uint64{0, 1, 2, 3})
