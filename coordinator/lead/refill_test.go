@@ -46,6 +46,7 @@ func TestSlotsAreRefilledAtOnce(t *testing.T) {
 						"latent_dim": trellisv1.AxisOf[uint32](8), "max_epochs": trellisv1.AxisOf[uint32](4),
 					}}},
 				})
+				synctest.Wait() // While the dispatcher is at work, it fills all slots alone.
 				w.send(reportsRequest(reportOf(a, 1)))
 				w.send(successOf(a, 1))
 				synctest.Wait()
