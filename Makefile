@@ -130,7 +130,7 @@ bench-curves: trellis
 
 # The page in Chromium on 1,000, 46,000 and 1,000,000 trials and 10,000 curves: how long views take, and their memory. Five minutes.
 bench-page: trellis
-	cd $(PAGE) && node measure.mjs
+	cd $(PAGE) && SLOTS=256 node measure.mjs
 
 # Plants known bugs one by one: the tests must catch each. Half an hour.
 mutants:

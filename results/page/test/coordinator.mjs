@@ -36,14 +36,14 @@ function start(args, pattern) {
   })
 }
 
-/** serve starts a coordinator with the page and a worker with four slots. */
+/** serve starts a coordinator with the page and a worker with four slots, or as many as SLOTS says. */
 export async function serve(...flags) {
   const folder = await mkdtemp(join(tmpdir(), 'trellis-page-'))
   const coordinator = await start(
     ['coordinator', '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0', '--data', join(folder, 'data'), ...flags],
     /listens on (\S+)\.\n[^]*Web page: +(http:\/\/\S+?)\/? /)
   const [, address, page] = coordinator.match
-  const worker = await start(['worker', '--coordinator', address, '--slots', '4', '--name', 'w', '--programs'], /msg=connected/)
+  const worker = await start(['worker', '--coordinator', address, '--slots', process.env.SLOTS ?? '4', '--name', 'w', '--programs'], /msg=connected/)
   return {
     address, page,
     folder,
