@@ -163,7 +163,7 @@ try {
   }
   await coordinator.submit(specOf('curves', 10_000, 100), '--watch')
   console.log('\n10,000 runs with 100 epochs\n\n| what | median | longest | over the wire |\n|---|---|---|---|')
-  await first('curves', '/studies/curves/curves', (page) => page.getByText(/^10.000 curves/).waitFor())
+  await first('curves', '/studies/curves/curves?count=10000', (page) => page.getByText(/^10.000 curves/).waitFor())
 } finally {
   await browser.close()
   await coordinator.close()
