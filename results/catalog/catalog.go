@@ -253,15 +253,6 @@ func (c *Catalog) Find(id string) (place uint32, ok bool) {
 	return c.Base.PlaceOfID(id)
 }
 
-// Twin returns the place of the run that has the id of another study's run, if there is one. It may be another run: the
-// caller compares the ids.
-func (c *Catalog) Twin(run *trellisv1.Run) (place uint32, ok bool) {
-	if place, ok = c.places[run.Id]; ok || c.Base == nil {
-		return place, ok
-	}
-	return c.Base.PlaceOf(run.Parameters)
-}
-
 // Trial returns the place of the run of a trial, and which of its milestones the trial has. ok is false if the study has
 // no such trial.
 func (c *Catalog) Trial(index uint64) (place, milestone uint32, ok bool) {
@@ -456,20 +447,6 @@ func (c *Catalog) Smallest() string {
 		return smallest
 	}
 	return c.smallest
-}
-
-// HasListedOf says whether two studies list a run in common.
-func (c *Catalog) HasListedOf(other *Catalog) bool {
-	fewer, more := c.places, other.places
-	if len(fewer) > len(more) {
-		fewer, more = more, fewer
-	}
-	for id := range fewer {
-		if _, ok := more[id]; ok {
-			return true
-		}
-	}
-	return false
 }
 
 // checkRun returns an error that says what is wrong with a new run, or nil.
