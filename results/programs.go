@@ -7,6 +7,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/auditing"
+	"trellis/results/catalog"
 	"trellis/results/lifecycle"
 	"trellis/results/objective"
 	"trellis/results/trajectory"
@@ -134,14 +135,74 @@ func (c *change) othersWithRunsOf(study string) ([]string, error) {
 	if err != nil || its == nil {
 		return nil, err
 	}
+	own, err := c.sections.catalog(study)
+	if err != nil {
+		return nil, err
+	}
 	var names []string
 	for _, other := range its.family {
-		if other.study != study {
+		if other.study == study {
+			continue
+		}
+		theirs, err := c.sections.catalog(other.study)
+		if err != nil {
+			return nil, err
+		}
+		if common, err := c.haveCommon(own, theirs); err != nil {
+			return nil, err
+		} else if common {
 			names = append(names, other.study)
 		}
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// maxCompared is how many runs of a study are looked for in another, so that commands don't wait for it.
+const maxCompared = 1 << 16
+
+// haveCommon says whether two studies have a run in common, which relatives may have. Of studies that both have more runs than
+// maxCompared it may say so wrongly.
+func (c *change) haveCommon(a, b *catalog.Catalog) (bool, error) {
+	if a.Runs() > b.Runs() {
+		a, b = b, a
+	}
+	looked := 0
+	for place := range a.BaseRuns() {
+		if looked++; looked > maxCompared {
+			return true, nil
+		}
+		if common, err := c.hasTwin(b, a.Base.Run(place)); common || err != nil {
+			return common, err
+		}
+	}
+	first, next := a.ListedPlaces()
+	for place := first; place < next; place++ {
+		if looked++; looked > maxCompared {
+			return true, nil
+		}
+		h, err := c.sections.at(a, place)
+		if err != nil {
+			return false, err
+		}
+		if common, err := c.hasTwin(b, h.run()); common || err != nil {
+			return common, err
+		}
+	}
+	return false, nil
+}
+
+// hasTwin says whether a study has a run.
+func (c *change) hasTwin(its *catalog.Catalog, run *trellisv1.Run) (bool, error) {
+	place, ok := its.Twin(run)
+	if !ok {
+		return false, nil
+	}
+	twin, err := c.sections.at(its, place)
+	if err != nil {
+		return false, err
+	}
+	return twin.run().Id == run.Id, nil
 }
 
 // endShorter ends the second part of an audit, which has given the same results up to max_epochs, or has nothing to check
