@@ -31,10 +31,8 @@ type dispatcher struct {
 	grants   prometheus.Counter
 	logger   *slog.Logger
 	// woken is rung when there may be runs and free slots.
-	woken bell
-	// granting has an element while runs are chosen, and until they are granted: nobody else chooses them as well. Whoever
-	// waits to put it there is next.
-	granting chan struct{}
+	woken  bell
+	chosen chosen
 }
 
 // connections says which workers are connected.
@@ -72,28 +70,39 @@ func (d *dispatcher) run(ctx context.Context) {
 
 // fill grants runs to free slots, and says whether there may be more of both.
 func (d *dispatcher) fill(ctx context.Context) bool {
-	select {
-	case d.granting <- struct{}{}:
-	case <-ctx.Done():
+	choice := d.choose(nil, func(p *pairing) results.Choice { return p })
+	if choice == nil {
 		return false
 	}
-	defer d.granted()
-	runs, workers, err := d.plan(d.store.Snapshot())
-	if err != nil {
-		d.logger.Error("could not find runs and free workers", "error", err)
-	}
-	if len(runs) == 0 {
-		return false
-	}
-	if err := d.grant(ctx, runs, workers); err != nil {
-		d.logger.Debug("grants were refused", "grants", len(runs), "error", err)
+	defer choice.done()
+	if err := d.grant(ctx, choice); err != nil {
+		d.logger.Debug("grants were refused", "grants", len(choice.runs), "error", err)
 		return false
 	}
 	return true
 }
 
-// plan pairs the runs that come next with the workers of free slots.
-func (d *dispatcher) plan(snapshot *results.Snapshot) (runs []*trellisv1.Run, workers []string, err error) {
+// choose pairs the runs that come next with free slots. Besides those that are free, there are so many of each worker that
+// become free with what is about to be recorded. It returns nil if there are no runs, or no slots for them.
+func (d *dispatcher) choose(ending map[string]uint32, rules func(*pairing) results.Choice) *choice {
+	d.chosen.mu.Lock()
+	defer d.chosen.mu.Unlock()
+	// What was chosen before is in this snapshot, or else it is among the chosen.
+	snapshot := d.store.Snapshot()
+	runs, workers, err := d.plan(snapshot, ending, rules)
+	if err != nil {
+		d.logger.Error("could not find runs and free workers", "error", err)
+	}
+	if len(runs) == 0 {
+		return nil
+	}
+	return d.chosen.add(runs, grantsOf(snapshot, runs, workers), ending)
+}
+
+// plan pairs the runs that come next with the workers of slots. d.chosen.mu must be held.
+func (d *dispatcher) plan(
+	snapshot *results.Snapshot, ending map[string]uint32, rules func(*pairing) results.Choice,
+) (runs []*trellisv1.Run, workers []string, err error) {
 	if runs, err = snapshot.NextRuns(nil, 1); err != nil || len(runs) == 0 {
 		return nil, nil, err
 	}
@@ -101,11 +110,20 @@ func (d *dispatcher) plan(snapshot *results.Snapshot) (runs []*trellisv1.Run, wo
 	if err != nil {
 		return nil, nil, err
 	}
-	slots := d.freeSlots(free)
+	for name := range ending {
+		worker, err := snapshot.Worker(nil, name)
+		if err != nil {
+			return nil, nil, err
+		}
+		if worker.GetState() == trellisv1.WorkerState_WORKER_STATE_READY && worker.GetRuns() >= worker.GetSlots() {
+			free = append(free, worker) // It is not free yet.
+		}
+	}
+	slots := d.freeSlots(free, ending)
 	if len(slots) == 0 {
 		return nil, nil, nil
 	}
-	return d.pair(snapshot, slots, func(p *pairing) results.Choice { return p })
+	return d.pair(snapshot, slots, rules)
 }
 
 // pair chooses runs for slots, which are named by their workers.
@@ -118,7 +136,7 @@ func (d *dispatcher) pair(
 		return ready
 	})
 	pairs := &pairing{
-		failing: d.failing, data: d.data, now: time.Now(), slots: slots, ready: ready,
+		failing: d.failing, data: d.data, chosen: d.chosen.runs, now: time.Now(), slots: slots, ready: ready,
 		packing: newPacking(snapshot, ready),
 	}
 	runs, err = snapshot.ChooseRuns(len(slots), choice(pairs))
@@ -133,21 +151,23 @@ func (d *dispatcher) pair(
 //
 // Workers that are quiet are passed over: their connections may be dead without anybody having noticed, and a run that
 // went from one to the next would be taken for what brings them down.
-func (d *dispatcher) freeSlots(workers []*trellisv1.Worker) (slots []*trellisv1.Worker) {
+func (d *dispatcher) freeSlots(workers []*trellisv1.Worker, ending map[string]uint32) (slots []*trellisv1.Worker) {
 	var free []*trellisv1.Worker
+	var counts []uint32
 	most := uint32(0)
 	for _, worker := range workers {
 		name := worker.GetName()
-		if !d.sessions.connected(name) || d.leases.quiet(worker) {
+		taken := worker.GetRuns() - min(worker.GetRuns(), ending[name]) + d.chosen.slots[name]
+		if taken >= worker.GetSlots() || !d.sessions.connected(name) || d.leases.quiet(worker) {
 			continue
 		}
-		free = append(free, worker)
-		most = max(most, worker.GetSlots()-worker.GetRuns())
+		free, counts = append(free, worker), append(counts, worker.GetSlots()-taken)
+		most = max(most, worker.GetSlots()-taken)
 	}
 	// Round by round, each takes one slot of every worker that has so many left.
 	for left := most; left > 0; left-- {
-		for _, worker := range free {
-			if worker.GetSlots()-worker.GetRuns() >= left {
+		for i, worker := range free {
+			if counts[i] >= left {
 				slots = append(slots, worker)
 			}
 			if len(slots) == results.MaxGrants {
@@ -158,21 +178,20 @@ func (d *dispatcher) freeSlots(workers []*trellisv1.Worker) (slots []*trellisv1.
 	return slots
 }
 
-// grant leases runs to workers. The workers' sessions send the assignments when they see the leases in the store. It
+// grant leases the runs of a choice. The workers' sessions send the assignments when they see the leases in the store. It
 // returns an error if a grant was refused.
-func (d *dispatcher) grant(ctx context.Context, runs []*trellisv1.Run, workers []string) error {
-	grants := grantsOf(d.store.Snapshot(), runs, workers)
+func (d *dispatcher) grant(ctx context.Context, choice *choice) error {
 	answer, err := d.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Grant{
-		Grant: &trellisv1.GrantCommand{Grants: grants},
+		Grant: &trellisv1.GrantCommand{Grants: choice.grants},
 	}})
 	if err != nil {
 		return err
 	}
 	refusals, ok := answer.([]error)
-	if !ok || len(refusals) != len(grants) {
-		panic(fmt.Sprintf("lead: the state machine answered %d grants with %T", len(grants), answer))
+	if !ok || len(refusals) != len(choice.grants) {
+		panic(fmt.Sprintf("lead: the state machine answered %d grants with %T", len(choice.grants), answer))
 	}
-	return d.count(runs, grants, refusals)
+	return d.count(choice, refusals)
 }
 
 // grantsOf leases each run to the worker at its place.
@@ -187,13 +206,11 @@ func grantsOf(snapshot *results.Snapshot, runs []*trellisv1.Run, workers []strin
 	return grants
 }
 
-// granted lets others choose runs.
-func (d *dispatcher) granted() { <-d.granting }
-
-// count counts the runs that were granted, and begins the leases of workers that held none. It returns an error if a grant was refused.
-func (d *dispatcher) count(runs []*trellisv1.Run, grants []*trellisv1.Grant, refusals []error) (err error) {
-	granted, its := 0, map[string]uint32{}
-	for i, run := range runs {
+// count counts the runs that were granted, and begins the leases of workers that held none. It returns an error if a grant
+// was refused.
+func (d *dispatcher) count(choice *choice, refusals []error) (err error) {
+	granted, its, grants := 0, map[string]uint32{}, choice.grants
+	for i, run := range choice.runs {
 		if refusals[i] != nil {
 			err = refusals[i]
 			continue

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -155,6 +156,8 @@ type testWorker struct {
 	ctx    context.Context
 	sent   chan *trellisv1.SessionRequest
 	gotten chan *trellisv1.SessionResponse
+	// messages counts what was sent to the worker: each may have several responses.
+	messages atomic.Int64
 	// ended is closed when the session has ended, for the reason why.
 	ended chan struct{}
 	why   error
@@ -207,6 +210,7 @@ func (w *testWorker) Recv() (*trellisv1.SessionRequest, error) {
 }
 
 func (w *testWorker) Send(response *trellisv1.SessionResponse) error {
+	w.messages.Add(1)
 	for _, part := range response.Parts() {
 		select {
 		case w.gotten <- part:

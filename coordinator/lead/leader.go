@@ -110,14 +110,15 @@ func New(config Config) *Leader {
 	l.sharer = &sharer{store: config.Store, log: config.Log, logger: config.Logger, woken: newBell()}
 	l.dispatcher = &dispatcher{
 		store: config.Store, log: config.Log, sessions: l.sessions, failing: failing, grants: l.metrics.granted,
-		logger: config.Logger, woken: newBell(), granting: make(chan struct{}, 1),
+		logger: config.Logger, woken: newBell(), chosen: newChosen(),
 	}
 	l.failing, l.data = failing, newData(config, l.dispatcher.woken)
 	l.dispatcher.data = l.data
 	l.recorder = &recorder{
-		log: config.Log, sessions: l.sessions, failing: failing, dispatcher: l.dispatcher, awaited: []waker{l.dispatcher.woken, l.settler.woken},
-		metrics: l.metrics, logger: config.Logger, queue: make(chan delivery, recordQueue),
-		held: quota.New(config.Queue), warnings: &warnings{logger: config.Logger},
+		log: config.Log, sessions: l.sessions, failing: failing, dispatcher: l.dispatcher,
+		awaited: []waker{l.dispatcher.woken, l.settler.woken}, metrics: l.metrics, logger: config.Logger,
+		queue: make(chan delivery, recordQueue), prompted: newBell(), held: quota.New(config.Queue),
+		warnings: &warnings{logger: config.Logger},
 	}
 	l.deliverer = webhook.NewDeliverer(config.Store, config.Log, webhook.Sender{Version: config.Version}, config.Logger,
 		config.Registerer)

@@ -14,6 +14,8 @@ import (
 type pairing struct {
 	failing *failing
 	data    absences
+	// chosen are the runs that others have chosen.
+	chosen map[runName]bool
 	// ready returns all workers that are READY.
 	ready func() []*trellisv1.Worker
 	now   time.Time
@@ -63,7 +65,7 @@ func (p *pairing) avoids(worker *trellisv1.Worker, study string) bool {
 
 // Run gives a run the first slot that it may have, if there is one.
 func (p *pairing) Run(run *trellisv1.Run) bool {
-	if p.failing.resting(run.GetStudy(), run.GetId(), p.now) {
+	if p.chosen[nameOf(run)] || p.failing.resting(run.GetStudy(), run.GetId(), p.now) {
 		return false
 	}
 	spent := p.spent(run)

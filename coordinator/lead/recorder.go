@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -21,6 +23,11 @@ const (
 	recordQueue = 4096
 	// recordBytes is how many bytes one record command carries. It may exceed this by one delivery.
 	recordBytes = 256 << 10
+	// reportPause is how long reports wait for more of them, counted from the last command: nobody waits for them, and
+	// each command costs a write to the disk. Everything else that has come is recorded at once, and so are reports of
+	// promptBytes together: a worker that has half of what it may have under way in the queue soon waits.
+	reportPause = 20 * time.Millisecond
+	promptBytes = 4 << 10
 	// entryBytes and valueBytes are what an entry and a value in one of its maps take in memory besides their size in
 	// the log, approximately.
 	entryBytes = 512
@@ -28,7 +35,7 @@ const (
 )
 
 // recorder appends what workers report to the log. While one command is being written, the next one collects entries,
-// so commands are small when the log is fast and large when it is slow.
+// so commands are small when the log is fast and large when it is slow. Reports alone wait a little.
 type recorder struct {
 	log      proposer
 	sessions rechecks
@@ -42,6 +49,9 @@ type recorder struct {
 	// warnings are about what workers send.
 	warnings *warnings
 	queue    chan delivery
+	// waiting is how many bytes are in the queue. Prompted is rung when they must not wait any longer.
+	waiting  atomic.Int64
+	prompted bell
 	// held counts the bytes of entries from the moment that they are read until the log has them, by whose share they
 	// use: see shareOf. What sessions hold while they wait for room is counted by who reads their streams: see Reading.
 	held *quota.Quota
@@ -55,8 +65,8 @@ type rechecks interface {
 
 // refills chooses runs for slots that become free, and counts those that were granted.
 type refills interface {
-	refill(batch []received) *refill
-	count(runs []*trellisv1.Run, grants []*trellisv1.Grant, refusals []error) error
+	refill(batch []received) *choice
+	count(choice *choice, refusals []error) error
 }
 
 var (
@@ -77,6 +87,8 @@ type delivery struct {
 	entries []*trellisv1.RecordCommand_Entry
 	// bytes is what they take in memory, and size what they take in the log.
 	bytes, size int64
+	// prompt says that not all of them are reports.
+	prompt bool
 }
 
 // weigh returns about how many bytes an entry takes in memory, of which size are in the log.
@@ -105,10 +117,12 @@ func (r *recorder) put(ctx context.Context, from *session, entries ...*trellisv1
 		bytes, size := weigh(entry)
 		d.bytes += bytes
 		d.size += size
+		d.prompt = d.prompt || entry.GetReports() == nil
 	}
 	if r.held.Take(from.whose(), d.bytes) == nil {
 		select {
 		case r.queue <- d:
+			r.queued(d)
 			return nil
 		default:
 		}
@@ -121,6 +135,7 @@ func (r *recorder) put(ctx context.Context, from *session, entries ...*trellisv1
 	}
 	select {
 	case r.queue <- d:
+		r.queued(d)
 		return nil
 	case <-ctx.Done():
 		r.release(d)
@@ -128,23 +143,52 @@ func (r *recorder) put(ctx context.Context, from *session, entries ...*trellisv1
 	}
 }
 
+// queued counts what has been put into the queue, and prompts the recorder if it must not wait.
+func (r *recorder) queued(d delivery) {
+	if waiting := r.waiting.Add(d.size); d.prompt || waiting >= promptBytes {
+		r.prompted.wake()
+	}
+}
+
 // release says that entries do not wait any more.
 func (r *recorder) release(d delivery) { r.held.Give(d.from.whose(), d.bytes) }
 
 func (r *recorder) run(ctx context.Context) {
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case first := <-r.queue:
+			r.awaitMore(ctx, first, last)
 			gathered := r.gather(first)
 			if len(gathered) > 0 {
+				last = time.Now()
 				r.record(ctx, entriesOf(gathered))
 			}
 			for _, d := range gathered {
 				r.release(d)
 			}
 		}
+	}
+}
+
+// awaitMore waits behind what was taken from the queue, if these are reports, until reportPause after the last command, or
+// until something must not wait.
+func (r *recorder) awaitMore(ctx context.Context, first delivery, last time.Time) {
+	if pause := reportPause - time.Since(last); pause > 0 && !first.prompt && r.waiting.Load() < promptBytes {
+		timer := time.NewTimer(pause)
+		defer timer.Stop()
+		select {
+		case <-r.prompted:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		return
+	}
+	select {
+	case <-r.prompted: // It is about what is taken from the queue now.
+	default:
 	}
 }
 
@@ -164,6 +208,7 @@ func (r *recorder) drop(why error) {
 		select {
 		case waiting := <-r.queue:
 			waiting.from.end(why)
+			r.waiting.Add(-waiting.size)
 			r.release(waiting)
 		default:
 			return
@@ -176,6 +221,7 @@ func (r *recorder) drop(why error) {
 func (r *recorder) gather(first delivery) (gathered []delivery) {
 	next, size := first, int64(0)
 	for {
+		r.waiting.Add(-next.size)
 		if !next.from.hasEnded() {
 			gathered = append(gathered, next)
 			size += next.size
@@ -200,7 +246,7 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 	for i, one := range batch {
 		entries[i] = one.entry
 	}
-	refusals, err := r.propose(ctx, batch, &trellisv1.RecordCommand{Entries: entries})
+	refusals, granted, err := r.propose(ctx, batch, &trellisv1.RecordCommand{Entries: entries})
 	if err != nil {
 		unavailable := status.Error(codes.Unavailable, err.Error())
 		for _, one := range batch {
@@ -218,6 +264,15 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 			ending, outcomes = append(ending, one), append(outcomes, outcome)
 		}
 	}
+	// A worker that gets a run is told with the same message that the one before has ended.
+	for _, grant := range granted {
+		r.sessions.grant(grant)
+	}
+	for i, one := range batch {
+		if i == 0 || one.from != batch[i-1].from {
+			one.from.inform()
+		}
+	}
 	if len(ending) > 0 {
 		r.endAttempts(ctx, ending, outcomes)
 		ended = true
@@ -229,11 +284,11 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 	}
 }
 
-// propose appends a batch to the log, with grants for the slots that become free, and returns one refusal per entry,
-// nil if it was accepted.
+// propose appends a batch to the log, with grants for the slots that become free. It returns one refusal per entry, nil if
+// it was accepted, and what was granted.
 func (r *recorder) propose(
 	ctx context.Context, batch []received, record *trellisv1.RecordCommand,
-) (refusals []error, err error) {
+) (refusals []error, granted []*trellisv1.Grant, err error) {
 	command := &trellisv1.Command{Change: &trellisv1.Command_Record{Record: record}}
 	refill := r.dispatcher.refill(batch)
 	want := len(batch)
@@ -246,25 +301,25 @@ func (r *recorder) propose(
 	}
 	answer, err := r.log.ProposePatiently(ctx, command)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	refusals, ok := answer.([]error)
 	if !ok || len(refusals) != want {
 		panic(fmt.Sprintf("lead: the state machine answered %d entries with %T", want, answer))
 	}
 	if refill == nil {
-		return refusals, nil
+		return refusals, nil, nil
 	}
 	refusals, refused := refusals[:len(batch)], refusals[len(batch):]
-	if err := r.dispatcher.count(refill.runs, refill.grants, refused); err != nil {
+	if err := r.dispatcher.count(refill, refused); err != nil {
 		r.logger.Debug("grants were refused", "grants", len(refill.grants), "error", err)
 	}
 	for i, grant := range refill.grants {
 		if refused[i] == nil {
-			r.sessions.grant(grant)
+			granted = append(granted, grant)
 		}
 	}
-	return refusals, nil
+	return refusals, granted, nil
 }
 
 // outcomeOfRefused returns the outcome by which the coordinator ends an attempt that could never be recorded, however
@@ -311,13 +366,13 @@ func (r *recorder) endAttempts(ctx context.Context, ending []received, outcomes 
 	}
 }
 
-// answer tells the session whether its entry was accepted.
+// answer notes for the session whether its entry was accepted.
 func (r *recorder) answer(one received, refusal error) {
 	attempt := attemptOf(one.entry)
 	r.metrics.recorded(one.entry, refusal)
 	switch {
 	case refusal == nil:
-		one.from.acknowledge(one.entry)
+		one.from.note(one.entry)
 		if outcome := one.entry.GetOutcome(); outcome != nil && one.from != nil {
 			r.failing.ended(one.from.name(), outcome)
 		} else if outcome != nil {
@@ -326,7 +381,7 @@ func (r *recorder) answer(one received, refusal error) {
 		}
 	case errors.Is(refusal, results.ErrStale), errors.Is(refusal, results.ErrNotFound):
 		// The attempt has ended: nothing of it will ever be accepted.
-		one.from.acknowledge(one.entry)
+		one.from.note(one.entry)
 		r.logger.Debug("refused what a worker sent", "attempt", attempt, "error", refusal)
 	case errors.Is(refusal, results.ErrGap):
 		// endAttempts returns the run.
@@ -338,7 +393,7 @@ func (r *recorder) answer(one received, refusal error) {
 		r.logger.Error("two attempts at one run gave different losses: a worker's arithmetic or memory is faulty, and "+
 			"the run is trained again to find out which",
 			"attempt", attempt, "error", refusal)
-		one.from.acknowledge(one.entry)
+		one.from.note(one.entry)
 	case errors.Is(refusal, results.ErrInvalid) && attempt != 0:
 		// endAttempts fails the attempt.
 		r.warnings.warn("a worker sent what can't be recorded: the attempt fails", "worker", one.from.name(),

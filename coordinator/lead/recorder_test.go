@@ -2,6 +2,7 @@ package lead
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -225,6 +226,7 @@ func mustHaveFailed(
 	t *testing.T, log *testLog, a *trellisv1.Assignment, class trellisv1.FailureClass, says string,
 ) *trellisv1.Run {
 	t.Helper()
+	<-time.After(reportPause) // So long reports wait at most. The clock is synctest's.
 	synctest.Wait()
 	run, err := log.store.Snapshot().Run(nil, a.GetStudy(), a.GetRun())
 	if err != nil || len(run.GetFailures()) == 0 {
@@ -285,4 +287,91 @@ func reportsRequest(reports *trellisv1.Reports) *trellisv1.SessionRequest {
 	return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{
 		Reports: &trellisv1.ReportBatch{Reports: []*trellisv1.Reports{reports}},
 	}}
+}
+
+// Reports wait a little for others, so that many of them take few writes to the disk. An outcome does not wait, and a
+// worker that sends much does not either.
+func TestReportsWaitForOthers(t *testing.T) {
+	leading(t, func(l *Leader, log *testLog) {
+		log.create("study", 1000)
+		w := connect(log, l, hello("worker"))
+		a := w.assignment()
+		began, commands := time.Now(), []time.Duration(nil)
+		log.hook(func(command *trellisv1.Command) {
+			if command.GetRecord() != nil || command.GetRecordAndGrant() != nil {
+				commands = append(commands, time.Since(began))
+			}
+		})
+		epoch := uint32(0)
+		report := func(epochs int) {
+			reports := reportOf(a, epoch+1)
+			for range epochs - 1 {
+				reports.TrainLoss, reports.ValidationLoss = append(reports.TrainLoss, 1), append(reports.ValidationLoss, 1)
+				reports.Seconds = append(reports.Seconds, 1)
+			}
+			epoch += uint32(epochs)
+			w.send(reportsRequest(reports))
+		}
+		const step = reportPause / 10
+		for range 15 {
+			report(1)
+			time.Sleep(step)
+		}
+		// At 0, and when the pause is over.
+		if want := []time.Duration{0, reportPause}; !slices.Equal(commands, want) {
+			t.Errorf("reports were written at %v, want %v", commands, want)
+		}
+		report(promptBytes / epochBytes)
+		synctest.Wait()
+		if len(commands) != 3 || commands[2] != 15*step {
+			t.Errorf("many epochs were written at %v, want %v", commands[2:], 15*step)
+		}
+		report(1)
+		w.send(successOf(a, epoch))
+		synctest.Wait()
+		if run, err := log.store.Snapshot().Run(nil, a.GetStudy(), a.GetRun()); err != nil || len(commands) != 4 ||
+			run.GetEpochs() != epoch {
+			t.Errorf("the outcome was written at %v, after %d of %d epochs: %v", commands[3:], run.GetEpochs(), epoch, err)
+		}
+	})
+}
+
+// A worker is told at once that an outcome is recorded, in one message with its next run. That reports are recorded it is
+// told soon, or when there are many.
+func TestAcknowledgementsOfReportsWait(t *testing.T) {
+	leading(t, func(l *Leader, log *testLog) {
+		log.createSeveral("study", 4, 2)
+		w := connect(log, l, hello("worker"))
+		a := w.assignment()
+		synctest.Wait()
+		w.messages.Store(0)
+		w.send(reportsRequest(reportOf(a, 1)))
+		<-time.After(ackPause - time.Millisecond)
+		if messages := w.messages.Load(); messages != 0 {
+			t.Errorf("%d messages have come before the pause is over", messages)
+		}
+		<-time.After(time.Millisecond)
+		synctest.Wait()
+		if len(w.gotten) != 1 || (<-w.gotten).GetAcknowledgement().GetEpoch() != 1 {
+			t.Error("the report is not acknowledged")
+		}
+		w.messages.Store(0)
+		w.send(successOf(a, 1))
+		synctest.Wait()
+		if messages := w.messages.Load(); messages != 1 || len(w.gotten) != 2 {
+			t.Errorf("%d messages of %d parts have come with the outcome, want 1 of 2", messages, len(w.gotten))
+		}
+		session := newSessions().open(t.Context(), "another", func(error) {})
+		for epoch := range uint32(promptBytes/(reportBytes+epochBytes) + 1) {
+			if len(session.notice) > 0 {
+				t.Fatalf("the worker is told of %d epochs at once", epoch)
+			}
+			session.acknowledge(&trellisv1.RecordCommand_Entry{
+				Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reportOf(a, epoch+1)},
+			})
+		}
+		if len(session.notice) == 0 {
+			t.Error("the worker is not told of many epochs")
+		}
+	})
 }

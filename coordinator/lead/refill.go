@@ -1,78 +1,82 @@
 package lead
 
 import (
+	"sync"
+
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
 
-// refill is runs for the slots that become free with what is about to be recorded. They are leased in the same command:
-// a slot then waits for one write to the disk, not for two.
-//
-// What is recorded may turn out otherwise: an outcome is refused, a run gets the results of its twin. Then Apply
-// refuses the grant, and the dispatcher fills the slot as any other.
-type refill struct {
+// choice is runs that have been chosen for slots, until the log has answered whether they are granted.
+type choice struct {
 	runs   []*trellisv1.Run
 	grants []*trellisv1.Grant
-	// done ends the dispatcher's waiting for its turn.
+	// done says that the log has answered.
 	done func()
 }
 
-// refill chooses runs for slots that become free: one for each run that a batch says has succeeded. It returns nil if
-// there are none, and if the dispatcher is at work or would not fill these slots alone.
-func (d *dispatcher) refill(batch []received) *refill {
-	ended := map[string]uint32{}
-	for _, one := range batch {
-		if one.from != nil && one.entry.GetOutcome().GetSuccess() != nil {
-			ended[one.from.worker]++
-		}
-	}
-	if len(ended) == 0 {
-		return nil
-	}
-	select {
-	case d.granting <- struct{}{}:
-	default:
-		return nil
-	}
-	snapshot := d.store.Snapshot()
-	runs, workers, err := d.planRefill(snapshot, ended)
-	if err != nil {
-		d.logger.Error("could not find runs for slots that become free", "error", err)
-	}
-	if len(runs) == 0 {
-		d.granted()
-		return nil
-	}
-	return &refill{runs: runs, grants: grantsOf(snapshot, runs, workers), done: d.granted}
+// chosen has what is in choices: the dispatcher makes one, the recorder another, and the store has neither yet. Without it,
+// both would choose the same runs for the same slots, and all that one of them has chosen would be refused.
+type chosen struct {
+	mu sync.Mutex
+	// runs are those that are chosen, and slots counts the free ones that they take, by worker.
+	runs  map[runName]bool
+	slots map[string]uint32
 }
 
-// planRefill pairs the runs that come next with so many slots of each worker. While others are free as well, the
-// dispatcher spreads runs over all of them.
-func (d *dispatcher) planRefill(
-	snapshot *results.Snapshot, ended map[string]uint32,
-) (runs []*trellisv1.Run, workers []string, err error) {
-	free, err := snapshot.FreeWorkers(nil)
-	if err != nil || len(d.freeSlots(free)) > 0 {
-		return nil, nil, err
+// runName names a run.
+type runName struct{ study, run string }
+
+func nameOf(run *trellisv1.Run) runName { return runName{run.GetStudy(), run.GetId()} }
+
+func newChosen() chosen { return chosen{runs: map[runName]bool{}, slots: map[string]uint32{}} }
+
+// add makes a choice. Of each worker, so many slots become free with it, and are not free for others before. c.mu must be
+// held.
+func (c *chosen) add(runs []*trellisv1.Run, grants []*trellisv1.Grant, ending map[string]uint32) *choice {
+	taken := map[string]uint32{}
+	for i, run := range runs {
+		c.runs[nameOf(run)] = true
+		taken[grants[i].GetWorker()]++
 	}
-	var slots []*trellisv1.Worker
-	for name, count := range ended {
-		worker, err := snapshot.Worker(nil, name)
-		if err != nil {
-			return nil, nil, err
-		}
-		if worker.GetState() != trellisv1.WorkerState_WORKER_STATE_READY || d.leases.quiet(worker) {
-			continue
-		}
-		for range min(count, worker.GetRuns()) {
-			slots = append(slots, worker)
+	for worker, slots := range taken {
+		taken[worker] = slots - min(slots, ending[worker])
+		c.slots[worker] += taken[worker]
+	}
+	return &choice{runs: runs, grants: grants, done: func() { c.remove(runs, taken) }}
+}
+
+// remove forgets a choice.
+func (c *chosen) remove(runs []*trellisv1.Run, taken map[string]uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, run := range runs {
+		delete(c.runs, nameOf(run))
+	}
+	for worker, slots := range taken {
+		if c.slots[worker] -= slots; c.slots[worker] == 0 {
+			delete(c.slots, worker)
 		}
 	}
-	if len(slots) == 0 {
-		return nil, nil, nil
+}
+
+// refill chooses runs for slots that become free with what is about to be recorded: one for each run that a batch says has
+// succeeded. They are leased in the same command: a slot then waits for one write to the disk, not for two. It returns nil
+// if there are none.
+//
+// What is recorded may turn out otherwise: an outcome is refused, a run gets the results of its twin. Then Apply refuses
+// the grant, and the dispatcher fills the slot as any other.
+func (d *dispatcher) refill(batch []received) *choice {
+	ending := map[string]uint32{}
+	for _, one := range batch {
+		if one.from != nil && one.entry.GetOutcome().GetSuccess() != nil {
+			ending[one.from.worker]++
+		}
 	}
-	slots = slots[:min(len(slots), results.MaxGrants)]
-	return d.pair(snapshot, slots, func(p *pairing) results.Choice { return &plainRuns{pairing: p} })
+	if len(ending) == 0 {
+		return nil
+	}
+	return d.choose(ending, func(p *pairing) results.Choice { return &plainRuns{pairing: p} })
 }
 
 // plainRuns chooses as pairing does, as long as no study is among those that come next whose choice depends on what is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -16,6 +17,17 @@ import (
 // maxAcks is the maximum number of attempts whose acknowledgements wait for a worker to read them: four times as many
 // as it can hold.
 const maxAcks = 4096
+
+const (
+	// ackPause is how long acknowledgements of reports wait for other news: a worker only forgets reports when it gets
+	// them, and messages cost more than what is in them. A worker that has promptBytes unacknowledged may wait for that, and
+	// one of so many attempts as manyAcks is told before they are maxAcks.
+	ackPause = 100 * time.Millisecond
+	manyAcks = maxAcks / 4
+	// reportBytes and epochBytes are about what reports take, and what each epoch in them does.
+	reportBytes = 64
+	epochBytes  = 24
+)
 
 var errDeaf = status.Errorf(codes.ResourceExhausted, "the worker has not read the acknowledgements of %d attempts",
 	maxAcks)
@@ -45,6 +57,12 @@ type session struct {
 	// acks waits to be sent, by attempt. Merged, so that it is no larger than the number of attempts, and at most
 	// maxAcks: what a worker sends names any attempt it likes.
 	acks map[uint64]*trellisv1.Acknowledgement
+	// untold is about how many bytes of reports the acknowledgements are for. Urgent says that the worker waits for one of
+	// them. Pause ends the time in which they wait for other news, and pausing says that this time has begun.
+	untold  int
+	urgent  bool
+	pause   *time.Timer
+	pausing bool
 	// asked are requests for what programs write that have not been sent, and answers are where the answers to all go,
 	// by the request's id, the last of which is lastAsked.
 	asked     []*trellisv1.OutputRequest
@@ -157,6 +175,12 @@ func (s *session) finishes(attempt uint64) {
 
 // acknowledge tells the worker that the entry need not be sent again. It never waits.
 func (s *session) acknowledge(entry *trellisv1.RecordCommand_Entry) {
+	s.note(entry)
+	s.inform()
+}
+
+// note is acknowledge, but the worker is told when inform is called next, or with other news.
+func (s *session) note(entry *trellisv1.RecordCommand_Entry) {
 	if s == nil {
 		return
 	}
@@ -173,12 +197,38 @@ func (s *session) acknowledge(entry *trellisv1.RecordCommand_Entry) {
 		s.acks[attempt] = ack
 	}
 	if reports := entry.GetReports(); reports != nil {
-		ack.Epoch = max(ack.Epoch, reports.GetFirstEpoch()+uint32(trajectory.EpochsIn(reports))-1)
+		epochs := trajectory.EpochsIn(reports)
+		ack.Epoch = max(ack.Epoch, reports.GetFirstEpoch()+uint32(epochs)-1)
+		s.untold += reportBytes + epochBytes*epochs + valueBytes*int(valuesIn(reports))
+	} else {
+		s.urgent = true
 	}
 	ack.Checkpoint = max(ack.Checkpoint, entry.GetCheckpoint().GetCheckpoint().GetEpoch())
 	ack.Outcome = ack.Outcome || entry.GetOutcome() != nil
+	s.urgent = s.urgent || s.untold >= promptBytes || len(s.acks) >= manyAcks
 	s.mu.Unlock()
-	s.notify()
+}
+
+// inform makes the session tell its worker of what has been noted: at once, or within ackPause if it is only that reports are
+// recorded. It never waits.
+func (s *session) inform() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	urgent := s.urgent
+	if !urgent && len(s.acks) > 0 && !s.pausing {
+		s.pausing = true
+		if s.pause == nil {
+			s.pause = time.AfterFunc(ackPause, s.notify)
+		} else {
+			s.pause.Reset(ackPause)
+		}
+	}
+	s.mu.Unlock()
+	if urgent {
+		s.notify()
+	}
 }
 
 // recheck makes the session compare the store with what the worker has been told. It never waits.
@@ -229,6 +279,11 @@ func (s *session) take() news {
 		s.renewing, s.renewed = false, s.heartbeat
 	}
 	s.asked, s.granted, s.rechecking = nil, nil, false
+	s.untold, s.urgent = 0, false
+	if s.pausing {
+		s.pause.Stop()
+		s.pausing = false
+	}
 	if len(s.acks) == 0 {
 		return news
 	}
