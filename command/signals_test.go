@@ -1,9 +1,13 @@
 package command
 
 import (
+	"bufio"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,6 +83,54 @@ func TestInterruptedWatch(t *testing.T) {
 	states := mustTrellis(t, "studies", "--coordinator", address, "-o", "csv")
 	if !strings.Contains(states, "endless,running,") {
 		t.Errorf("studies are\n%s", states)
+	}
+}
+
+// Events are followed from the last ones on, until Ctrl-C.
+func TestFollowedEvents(t *testing.T) {
+	_, address := startCoordinator(t)
+	submit := func(name string) {
+		mustTrellis(t, "submit", "--coordinator", address, "--name", name, writeSpec(t, endlessStudy))
+	}
+	for i := range 3 {
+		submit(fmt.Sprint("before-", i))
+	}
+	for _, test := range []struct {
+		args  []string
+		first string
+	}{
+		{[]string{"-o", "json"}, `^\{.*"before-0".*\}\n\{.*"before-1".*\}\n\{.*"before-2".*\}\n$`},
+		{[]string{"--limit", "2"}, `^TIME +PRINCIPAL +ADDRESS +METHOD +SUBJECT\n\S+ \S+ +- .* CreateStudy +before-2\n.* after-o\n$`},
+	} {
+		command := exec.Command("trellis", append([]string{"events", "--follow", "--coordinator", address}, test.args...)...)
+		pipe, err := command.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { command.Process.Kill() })
+		lines := bufio.NewReader(pipe)
+		read := func() string {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			return line
+		}
+		if first := read() + read() + read(); !regexp.MustCompile(test.first).MatchString(first) {
+			t.Errorf("%v: it begins with\n%s", test.args, first)
+		}
+		name := "after-" + strings.TrimLeft(test.args[0], "-")
+		submit(name)
+		if line := read(); !strings.Contains(line, "CreateStudy") || !strings.Contains(line, name) {
+			t.Errorf("%v: after another event it says %s", test.args, line)
+		}
+		command.Process.Signal(os.Interrupt)
+		if err := command.Wait(); command.ProcessState.ExitCode() != exit.Interrupted {
+			t.Errorf("%v: it ends with %v", test.args, err)
+		}
 	}
 }
 

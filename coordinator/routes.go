@@ -141,6 +141,8 @@ var methods = []method{
 	{v1.AccessService_ListTokens_FullMethodName, leaderNode, admins, false},
 	{v1.AccessService_RevokeToken_FullMethodName, leaderNode, admins, false},
 	{v1.AccessService_ListEvents_FullMethodName, leaderNode, readers, false},
+	// Another node may not know of the event that a watch continues after.
+	{v1.AccessService_WatchEvents_FullMethodName, leaderNode, readers, false},
 
 	// URLs of hooks are often secrets, so that who reads studies must not see them.
 	{v1.HookService_CreateHook_FullMethodName, leaderNode, admins, false},

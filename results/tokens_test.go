@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
+	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -107,6 +109,58 @@ func TestEventsAreBounded(t *testing.T) {
 	}
 	if mustHash(t, restored.Snapshot()) != mustHash(t, store.Snapshot()) {
 		t.Error("the restored store forgets others")
+	}
+}
+
+// Events after one come in parts, in the order in which they happened. Who asks after forgotten ones hears how many they are,
+// and a watch fires at the next event and at no other change.
+func TestEventsAfter(t *testing.T) {
+	store := newStore(t)
+	add := func() {
+		ok(t, store.AddEvent(1, at(1), &trellisv1.Event{Principal: ann, Method: "PauseStudy", Subject: "s"}))
+	}
+	check := func(ws memdb.WatchSet, after uint64, limit int, first, last, missed uint64) {
+		t.Helper()
+		events, skipped, err := store.Snapshot().EventsAfter(ws, after, limit)
+		ok(t, err)
+		for i, event := range events {
+			if event.Number != first+uint64(i) {
+				t.Fatalf("after %d: event %d is in place %d", after, event.Number, i)
+			}
+		}
+		if uint64(len(events)) != last+1-first || skipped != missed {
+			t.Errorf("after %d: %d events and %d missed, want %d to %d and %d", after, len(events), skipped, first, last, missed)
+		}
+	}
+	check(nil, 0, 10, 1, 0, 0)
+	check(nil, 7, 10, 1, 0, 0)
+	for range MaxEvents + 5 {
+		add()
+	}
+	const last = MaxEvents + 5
+	check(nil, 0, 10, 6, 15, 5)
+	check(nil, 3, 10, 6, 15, 2)
+	check(nil, 5, 10, 6, 15, 0)
+	check(nil, 15, 10, 16, 25, 0)
+	check(nil, last-2, 10, last-1, last, 0)
+	check(nil, last+1, 10, 6, 15, 5)
+
+	ws := memdb.NewWatchSet()
+	check(ws, last, 10, last+1, last, 0)
+	ok(t, store.CreateToken(40, at(40), &trellisv1.Token{Id: "c", Principal: ann}))
+	if !ws.Watch(time.After(0)) {
+		t.Error("it fires for a token")
+	}
+	add()
+	if ws.Watch(time.After(time.Minute)) {
+		t.Error("it does not fire for an event")
+	}
+	restored := written(t, store)
+	ws = memdb.NewWatchSet()
+	check(ws, last+1, 10, last+2, last+1, 0)
+	ok(t, store.Restore(bytes.NewReader(restored)))
+	if ws.Watch(time.After(time.Minute)) {
+		t.Error("it does not fire when all is replaced")
 	}
 }
 

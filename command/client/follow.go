@@ -46,15 +46,20 @@ func (c *Client) Follow(ctx context.Context, name string, all bool, view Progres
 		case err == nil && lifecycle.StudyEnded(study.GetState()):
 			return study, nil
 		case err == nil, breaksOff(err):
-			pause := time.NewTimer(rand.N(rewatchDelay))
-			select {
-			case <-pause.C:
-			case <-ctx.Done():
-				pause.Stop()
-			}
+			rest(ctx)
 		default:
 			return study, err
 		}
+	}
+}
+
+// rest waits before a watch that broke off begins again.
+func rest(ctx context.Context) {
+	pause := time.NewTimer(rand.N(rewatchDelay))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-ctx.Done():
 	}
 }
 

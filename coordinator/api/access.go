@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/hashicorp/go-memdb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -18,7 +19,8 @@ type accessService struct {
 	store Snapshots
 	log   Log
 	// limit is on the number of tokens that have not expired.
-	limit quota.Limit
+	limit    quota.Limit
+	stopping context.Context
 }
 
 // WhoAmI returns who the caller is.
@@ -94,4 +96,58 @@ func (s accessService) ListEvents(
 ) (*trellisv1.ListEventsResponse, error) {
 	response, err := s.store.Snapshot().ListEvents(request)
 	return response, Status(err)
+}
+
+// maxEvents is how many events a response of a watch has at most.
+const maxEvents = 1000
+
+// WatchEvents sends events as they happen. Each response is made from the store when it is sent: nothing is held for a slow
+// reader, who is told how many events are no longer kept by then.
+func (s accessService) WatchEvents(
+	request *trellisv1.WatchEventsRequest, stream trellisv1.AccessService_WatchEventsServer,
+) error {
+	number := request.GetSinceNumber()
+	if request.SinceNumber == nil {
+		var err error
+		if number, err = s.store.Snapshot().LastEvent(); err != nil {
+			return Status(err)
+		}
+	}
+	for first := true; ; first = false {
+		watch := memdb.NewWatchSet()
+		events, missed, err := s.store.Snapshot().EventsAfter(watch, number, maxEvents)
+		if err != nil {
+			return Status(err)
+		}
+		if len(events) > 0 {
+			number = events[len(events)-1].GetNumber()
+		}
+		if first || len(events) > 0 {
+			response := &trellisv1.WatchEventsResponse{Events: events, Number: number, Missed: missed}
+			if err := stream.Send(response); err != nil {
+				return Status(err)
+			}
+		}
+		if len(events) < maxEvents {
+			if err := s.awaitChange(stream.Context(), watch); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// awaitChange waits until a watch fires, and a little for what comes with it.
+func (s accessService) awaitChange(ctx context.Context, watch memdb.WatchSet) error {
+	watch.Add(s.stopping.Done())
+	if err := watch.WatchCtx(ctx); err != nil {
+		return Status(err)
+	}
+	select {
+	case <-s.stopping.Done():
+		return context.Cause(s.stopping)
+	case <-ctx.Done():
+		return Status(ctx.Err())
+	case <-time.After(watchInterval):
+		return nil
+	}
 }

@@ -133,7 +133,9 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 	trellisv1.RegisterClusterServiceServer(server, clusterService{
 		address: c.Address, version: c.Version, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, node: c.Node, log: c.Log, logger: c.Logger,
 	})
-	trellisv1.RegisterAccessServiceServer(server, accessService{store: c.Store, log: c.Log, limit: c.Limits.Tokens})
+	trellisv1.RegisterAccessServiceServer(server, accessService{
+		store: c.Store, log: c.Log, limit: c.Limits.Tokens, stopping: c.Stopping,
+	})
 	trellisv1.RegisterHookServiceServer(server, hookService{store: c.Store, log: c.Log, sender: c.Hooks})
 	trellisv1.RegisterArtifactServiceServer(server, artifactService{
 		artifacts: c.Artifacts, memory: c.Memory, stopping: c.Stopping,

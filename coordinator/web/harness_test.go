@@ -78,6 +78,7 @@ type fake struct {
 	create   func(*trellisv1.CreateStudyRequest) error
 	study    *trellisv1.Study
 	watch    func(*trellisv1.WatchStudyRequest, grpc.ServerStreamingServer[trellisv1.WatchStudyResponse]) error
+	events   func(*trellisv1.WatchEventsRequest, grpc.ServerStreamingServer[trellisv1.WatchEventsResponse]) error
 	output   []*trellisv1.GetOutputResponse
 	upload   func(grpc.ClientStreamingServer[trellisv1.UploadArtifactRequest, trellisv1.UploadArtifactResponse]) error
 	download []byte
@@ -114,6 +115,12 @@ func (f *fake) WatchStudy(
 	request *trellisv1.WatchStudyRequest, stream grpc.ServerStreamingServer[trellisv1.WatchStudyResponse],
 ) error {
 	return f.watch(request, stream)
+}
+
+func (f *fake) WatchEvents(
+	request *trellisv1.WatchEventsRequest, stream grpc.ServerStreamingServer[trellisv1.WatchEventsResponse],
+) error {
+	return f.events(request, stream)
 }
 
 func (f *fake) GetOutput(

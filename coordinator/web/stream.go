@@ -234,26 +234,39 @@ func resumeFrom(route Route, id string) (resumption, error) {
 	if id == "" {
 		return from, nil
 	}
-	var err error
-	if from.index, err = strconv.ParseUint(id, 10, 64); err != nil {
+	after, err := strconv.ParseUint(id, 10, 64)
+	if err != nil {
 		return nil, invalid
 	}
+	from.after = &after
 	return from, nil
 }
 
-// watchResumption goes on after an index.
-type watchResumption struct{ index uint64 }
+// watchResumption goes on after an index of a study, or after the number of an event. after is nil for a new watch.
+type watchResumption struct{ after *uint64 }
 
 func (f *watchResumption) adjust(request proto.Message) error {
-	if watch, ok := request.(*trellisv1.WatchStudyRequest); ok && f.index > 0 {
-		watch.SinceIndex = f.index
+	if f.after == nil {
+		return nil
+	}
+	switch request := request.(type) {
+	case *trellisv1.WatchStudyRequest:
+		request.SinceIndex = *f.after
+	case *trellisv1.WatchEventsRequest:
+		request.SinceNumber = f.after
 	}
 	return nil
 }
 
 func (f *watchResumption) event(response proto.Message) (id string, message proto.Message) {
-	watched, _ := response.(*trellisv1.WatchStudyResponse)
-	return strconv.FormatUint(watched.GetIndex(), 10), response
+	var position uint64
+	switch response := response.(type) {
+	case *trellisv1.WatchStudyResponse:
+		position = response.GetIndex()
+	case *trellisv1.WatchEventsResponse:
+		position = response.GetNumber()
+	}
+	return strconv.FormatUint(position, 10), response
 }
 
 func (f *watchResumption) isText(*http.Request) bool { return false }

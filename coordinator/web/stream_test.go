@@ -61,6 +61,45 @@ func TestEvents(t *testing.T) {
 	})
 }
 
+// A watch of events goes on after the number of an event, which may be 0, and otherwise begins where its query says.
+func TestEventsOfEvents(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		var since *uint64
+		h.events = func(
+			request *trellisv1.WatchEventsRequest, stream grpc.ServerStreamingServer[trellisv1.WatchEventsResponse],
+		) error {
+			since = request.SinceNumber
+			return stream.Send(&trellisv1.WatchEventsResponse{Number: 7, Missed: 2, Events: []*trellisv1.Event{{Number: 7}}})
+		}
+		for _, test := range []struct {
+			query, id string
+			want      *uint64
+		}{
+			{"", "", nil},
+			{"?since_number=4", "", new(uint64(4))},
+			{"?since_number=4", "6", new(uint64(6))},
+			{"?since_number=0", "", new(uint64(0))},
+			{"", "0", new(uint64(0))},
+		} {
+			var header []string
+			if test.id != "" {
+				header = []string{"Last-Event-Id", test.id}
+			}
+			response := h.request("GET", "/api/v1/events:watch"+test.query, "", header...)
+			got := readEvents(t, bufio.NewReader(response.Body), 2)
+			response.Body.Close()
+			if want := fmt.Sprint([]event{
+				{id: "7", data: `{"events":[{"number":"7"}],"number":"7","missed":"2"}`}, {name: "end", data: "{}"},
+			}); fmt.Sprint(got) != want {
+				t.Errorf("got %v, want %s", got, want)
+			}
+			if (since == nil) != (test.want == nil) || since != nil && *since != *test.want {
+				t.Errorf("%q after %q: it goes on after %v, want %v", test.query, test.id, since, test.want)
+			}
+		}
+	})
+}
+
 // A stream that fails at once is a problem, and one that fails later says so in an event.
 func TestFailingStreams(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {

@@ -122,6 +122,8 @@ class Studies(live.Case):
         self.assertTrue(self.client.suggestion("charts").axes)
         self.assertIn("synthetic", [model.name for model in self.client.models()])
         self.assertIn("CreateStudy", [event.method for event in self.client.events()])
+        with self.client.watch_events(since_number=0) as responses:
+            self.assertEqual(next(responses).events[0].method, "CreateStudy")
         self.assertEqual(len(self.client.cluster().nodes), 1)
         self.client.whoami()
 

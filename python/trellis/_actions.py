@@ -71,6 +71,15 @@ def watch(study: str, since_index: int, all_runs: bool = False) -> Callable[[Tra
     return updates
 
 
+def watch_events(since_number: int | None) -> Callable[[Transport, Cancel], Iterator[api.WatchEventsResponse]]:
+    def responses(transport: Transport, cancel: Cancel) -> Iterator[api.WatchEventsResponse]:
+        request = Request("GET", path("events", verb="watch"), {"since_number": since_number})
+        for event in transport.events(request, cancel):
+            yield api.WatchEventsResponse.from_json(event)
+
+    return responses
+
+
 def wait(transport: Transport, cancel: Cancel, study: str) -> api.Study:
     get = Request("GET", path("studies", study), repeatable=True)
     last = api.Study.from_json(transport.call(get, cancel).get("study", {}))

@@ -321,6 +321,14 @@ class Client(SyncClient):
         """List who changed what, the latest first."""
         return self._list(_get("events"), "events", api.Event)
 
+    def watch_events(self, *, since_number: int | None = None) -> Stream[api.WatchEventsResponse]:
+        """Watch who changes what from now on, or after the event with a number: 0 for all that are kept.
+
+        It does not end by itself: close it, or leave its `with`. The first response comes at once, even if nothing has
+        happened. A lost connection goes on where it was, and `missed` says how many events are no longer kept.
+        """
+        return self._stream(_actions.watch_events(since_number))
+
     def cluster(self) -> api.GetClusterResponse:
         """Return the nodes of the cluster."""
         return self._call(_get("cluster"), api.GetClusterResponse)

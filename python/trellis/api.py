@@ -181,6 +181,7 @@ __all__ = [
     "Verdict",
     "WaitingFor",
     "WaitingReason",
+    "WatchEventsResponse",
     "WatchStudyResponse",
     "WhoAmIResponse",
     "Worker",
@@ -2972,6 +2973,22 @@ class WaitingFor(Message):
 
     # Why the data set or the weights can't be used, if they are missing.
     message: str = ""
+
+
+class WatchEventsResponse(Message):
+    """WatchEventsResponse has what has happened since the last response. The first one comes at once, even if that
+    is nothing.
+    """
+
+    # Oldest first, 1,000 at most.
+    events: Sequence[Event] = ()
+
+    # The since_number with which a later watch can continue.
+    number: int = 0
+
+    # How many events before these were not sent, because they are no longer kept: the client has read too slowly, or
+    # has come back too late.
+    missed: int = 0
 
 
 class WatchStudyResponse(Message):

@@ -5831,6 +5831,117 @@ func (x *ListEventsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type WatchEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the last event that the client has seen: those after it are sent first, 0 for all that are kept. Unset: only
+	// what happens from now on is sent.
+	SinceNumber   *uint64 `protobuf:"varint,1,opt,name=since_number,json=sinceNumber,proto3,oneof" json:"since_number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsRequest) Reset() {
+	*x = WatchEventsRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[101]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsRequest) ProtoMessage() {}
+
+func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[101]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
+func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{101}
+}
+
+func (x *WatchEventsRequest) GetSinceNumber() uint64 {
+	if x != nil && x.SinceNumber != nil {
+		return *x.SinceNumber
+	}
+	return 0
+}
+
+// WatchEventsResponse has what has happened since the last response. The first one comes at once, even if that is nothing.
+type WatchEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Oldest first, 1,000 at most.
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// The since_number with which a later watch can continue.
+	Number uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	// How many events before these were not sent, because they are no longer kept: the client has read too slowly, or has come
+	// back too late.
+	Missed        uint64 `protobuf:"varint,3,opt,name=missed,proto3" json:"missed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsResponse) Reset() {
+	*x = WatchEventsResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[102]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsResponse) ProtoMessage() {}
+
+func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[102]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
+func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{102}
+}
+
+func (x *WatchEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *WatchEventsResponse) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *WatchEventsResponse) GetMissed() uint64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
+}
+
 type CreateHookRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -5850,7 +5961,7 @@ type CreateHookRequest struct {
 
 func (x *CreateHookRequest) Reset() {
 	*x = CreateHookRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[101]
+	mi := &file_trellis_v1_service_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5862,7 +5973,7 @@ func (x *CreateHookRequest) String() string {
 func (*CreateHookRequest) ProtoMessage() {}
 
 func (x *CreateHookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[101]
+	mi := &file_trellis_v1_service_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5875,7 +5986,7 @@ func (x *CreateHookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateHookRequest.ProtoReflect.Descriptor instead.
 func (*CreateHookRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{101}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *CreateHookRequest) GetName() string {
@@ -5939,7 +6050,7 @@ type CreateHookResponse struct {
 
 func (x *CreateHookResponse) Reset() {
 	*x = CreateHookResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[102]
+	mi := &file_trellis_v1_service_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5951,7 +6062,7 @@ func (x *CreateHookResponse) String() string {
 func (*CreateHookResponse) ProtoMessage() {}
 
 func (x *CreateHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[102]
+	mi := &file_trellis_v1_service_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5964,7 +6075,7 @@ func (x *CreateHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateHookResponse.ProtoReflect.Descriptor instead.
 func (*CreateHookResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{102}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *CreateHookResponse) GetHook() *Hook {
@@ -5989,7 +6100,7 @@ type ListHooksRequest struct {
 
 func (x *ListHooksRequest) Reset() {
 	*x = ListHooksRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[103]
+	mi := &file_trellis_v1_service_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6001,7 +6112,7 @@ func (x *ListHooksRequest) String() string {
 func (*ListHooksRequest) ProtoMessage() {}
 
 func (x *ListHooksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[103]
+	mi := &file_trellis_v1_service_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6014,7 +6125,7 @@ func (x *ListHooksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHooksRequest.ProtoReflect.Descriptor instead.
 func (*ListHooksRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{103}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{105}
 }
 
 type ListHooksResponse struct {
@@ -6027,7 +6138,7 @@ type ListHooksResponse struct {
 
 func (x *ListHooksResponse) Reset() {
 	*x = ListHooksResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[104]
+	mi := &file_trellis_v1_service_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6039,7 +6150,7 @@ func (x *ListHooksResponse) String() string {
 func (*ListHooksResponse) ProtoMessage() {}
 
 func (x *ListHooksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[104]
+	mi := &file_trellis_v1_service_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6052,7 +6163,7 @@ func (x *ListHooksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHooksResponse.ProtoReflect.Descriptor instead.
 func (*ListHooksResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{104}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *ListHooksResponse) GetHooks() []*Hook {
@@ -6071,7 +6182,7 @@ type DeleteHookRequest struct {
 
 func (x *DeleteHookRequest) Reset() {
 	*x = DeleteHookRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[105]
+	mi := &file_trellis_v1_service_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6083,7 +6194,7 @@ func (x *DeleteHookRequest) String() string {
 func (*DeleteHookRequest) ProtoMessage() {}
 
 func (x *DeleteHookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[105]
+	mi := &file_trellis_v1_service_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6096,7 +6207,7 @@ func (x *DeleteHookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteHookRequest.ProtoReflect.Descriptor instead.
 func (*DeleteHookRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{105}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *DeleteHookRequest) GetHook() string {
@@ -6114,7 +6225,7 @@ type DeleteHookResponse struct {
 
 func (x *DeleteHookResponse) Reset() {
 	*x = DeleteHookResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[106]
+	mi := &file_trellis_v1_service_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6126,7 +6237,7 @@ func (x *DeleteHookResponse) String() string {
 func (*DeleteHookResponse) ProtoMessage() {}
 
 func (x *DeleteHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[106]
+	mi := &file_trellis_v1_service_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6139,7 +6250,7 @@ func (x *DeleteHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteHookResponse.ProtoReflect.Descriptor instead.
 func (*DeleteHookResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{106}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{108}
 }
 
 type TestHookRequest struct {
@@ -6151,7 +6262,7 @@ type TestHookRequest struct {
 
 func (x *TestHookRequest) Reset() {
 	*x = TestHookRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[107]
+	mi := &file_trellis_v1_service_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6163,7 +6274,7 @@ func (x *TestHookRequest) String() string {
 func (*TestHookRequest) ProtoMessage() {}
 
 func (x *TestHookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[107]
+	mi := &file_trellis_v1_service_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6176,7 +6287,7 @@ func (x *TestHookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestHookRequest.ProtoReflect.Descriptor instead.
 func (*TestHookRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{107}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *TestHookRequest) GetHook() string {
@@ -6199,7 +6310,7 @@ type TestHookResponse struct {
 
 func (x *TestHookResponse) Reset() {
 	*x = TestHookResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[108]
+	mi := &file_trellis_v1_service_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6211,7 +6322,7 @@ func (x *TestHookResponse) String() string {
 func (*TestHookResponse) ProtoMessage() {}
 
 func (x *TestHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[108]
+	mi := &file_trellis_v1_service_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6224,7 +6335,7 @@ func (x *TestHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestHookResponse.ProtoReflect.Descriptor instead.
 func (*TestHookResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{108}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *TestHookResponse) GetStatus() uint32 {
@@ -6260,7 +6371,7 @@ type ListDeliveriesRequest struct {
 
 func (x *ListDeliveriesRequest) Reset() {
 	*x = ListDeliveriesRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[109]
+	mi := &file_trellis_v1_service_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6272,7 +6383,7 @@ func (x *ListDeliveriesRequest) String() string {
 func (*ListDeliveriesRequest) ProtoMessage() {}
 
 func (x *ListDeliveriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[109]
+	mi := &file_trellis_v1_service_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6285,7 +6396,7 @@ func (x *ListDeliveriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeliveriesRequest.ProtoReflect.Descriptor instead.
 func (*ListDeliveriesRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{109}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *ListDeliveriesRequest) GetHook() string {
@@ -6319,7 +6430,7 @@ type ListDeliveriesResponse struct {
 
 func (x *ListDeliveriesResponse) Reset() {
 	*x = ListDeliveriesResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[110]
+	mi := &file_trellis_v1_service_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6331,7 +6442,7 @@ func (x *ListDeliveriesResponse) String() string {
 func (*ListDeliveriesResponse) ProtoMessage() {}
 
 func (x *ListDeliveriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[110]
+	mi := &file_trellis_v1_service_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6344,7 +6455,7 @@ func (x *ListDeliveriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeliveriesResponse.ProtoReflect.Descriptor instead.
 func (*ListDeliveriesResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{110}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *ListDeliveriesResponse) GetDeliveries() []*Delivery {
@@ -6754,7 +6865,14 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"g\n" +
 	"\x12ListEventsResponse\x12)\n" +
 	"\x06events\x18\x01 \x03(\v2\x11.trellis.v1.EventR\x06events\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9e\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"M\n" +
+	"\x12WatchEventsRequest\x12&\n" +
+	"\fsince_number\x18\x01 \x01(\x04H\x00R\vsinceNumber\x88\x01\x01B\x0f\n" +
+	"\r_since_number\"p\n" +
+	"\x13WatchEventsResponse\x12)\n" +
+	"\x06events\x18\x01 \x03(\v2\x11.trellis.v1.EventR\x06events\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06missed\x18\x03 \x01(\x04R\x06missed\"\x9e\x04\n" +
 	"\x11CreateHookRequest\x12\xb8\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\xa3\x01\xbaH\x9f\x01\xba\x01\x9b\x01\n" +
 	"\thook.name\x12[a hook's name must have 1 to 63 letters, digits and . _ -, and start with a letter or digit\x1a1this.matches('^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$')R\x04name\x12\x1d\n" +
@@ -6853,7 +6971,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"RemoveNode\x12\x1d.trellis.v1.RemoveNodeRequest\x1a\x1e.trellis.v1.RemoveNodeResponse\"$\x82\xd3\xe4\x93\x02\x1e*\x1c/api/v1/cluster/nodes/{node}\x12\x88\x01\n" +
 	"\x12TransferLeadership\x12%.trellis.v1.TransferLeadershipRequest\x1a&.trellis.v1.TransferLeadershipResponse\"#\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/api/v1/cluster:transfer\x12d\n" +
 	"\x06Backup\x12\x19.trellis.v1.BackupRequest\x1a\x1a.trellis.v1.BackupResponse\"!\x82\xd3\xe4\x93\x02\x18\x12\x16/api/v1/cluster:backup\x90\x02\x010\x01\x12D\n" +
-	"\aRestore\x12\x1a.trellis.v1.RestoreRequest\x1a\x1b.trellis.v1.RestoreResponse(\x012\x93\x04\n" +
+	"\aRestore\x12\x1a.trellis.v1.RestoreRequest\x1a\x1b.trellis.v1.RestoreResponse(\x012\x86\x05\n" +
 	"\rAccessService\x12Z\n" +
 	"\x06WhoAmI\x12\x19.trellis.v1.WhoAmIRequest\x1a\x1a.trellis.v1.WhoAmIResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/whoami\x90\x02\x01\x12i\n" +
 	"\vCreateToken\x12\x1e.trellis.v1.CreateTokenRequest\x1a\x1f.trellis.v1.CreateTokenResponse\"\x19\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/api/v1/tokens\x12f\n" +
@@ -6861,7 +6979,8 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"ListTokens\x12\x1d.trellis.v1.ListTokensRequest\x1a\x1e.trellis.v1.ListTokensResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/tokens\x90\x02\x01\x12k\n" +
 	"\vRevokeToken\x12\x1e.trellis.v1.RevokeTokenRequest\x1a\x1f.trellis.v1.RevokeTokenResponse\"\x1b\x82\xd3\xe4\x93\x02\x15*\x13/api/v1/tokens/{id}\x12f\n" +
 	"\n" +
-	"ListEvents\x12\x1d.trellis.v1.ListEventsRequest\x1a\x1e.trellis.v1.ListEventsResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/events\x90\x02\x012\xb3\x04\n" +
+	"ListEvents\x12\x1d.trellis.v1.ListEventsRequest\x1a\x1e.trellis.v1.ListEventsResponse\"\x19\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/events\x90\x02\x01\x12q\n" +
+	"\vWatchEvents\x12\x1e.trellis.v1.WatchEventsRequest\x1a\x1f.trellis.v1.WatchEventsResponse\"\x1f\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/events:watch\x90\x02\x010\x012\xb3\x04\n" +
 	"\vHookService\x12e\n" +
 	"\n" +
 	"CreateHook\x12\x1d.trellis.v1.CreateHookRequest\x1a\x1e.trellis.v1.CreateHookResponse\"\x18\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/api/v1/hooks\x12b\n" +
@@ -6883,7 +7002,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 116)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 118)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -6986,142 +7105,144 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*RevokeTokenResponse)(nil),        // 98: trellis.v1.RevokeTokenResponse
 	(*ListEventsRequest)(nil),          // 99: trellis.v1.ListEventsRequest
 	(*ListEventsResponse)(nil),         // 100: trellis.v1.ListEventsResponse
-	(*CreateHookRequest)(nil),          // 101: trellis.v1.CreateHookRequest
-	(*CreateHookResponse)(nil),         // 102: trellis.v1.CreateHookResponse
-	(*ListHooksRequest)(nil),           // 103: trellis.v1.ListHooksRequest
-	(*ListHooksResponse)(nil),          // 104: trellis.v1.ListHooksResponse
-	(*DeleteHookRequest)(nil),          // 105: trellis.v1.DeleteHookRequest
-	(*DeleteHookResponse)(nil),         // 106: trellis.v1.DeleteHookResponse
-	(*TestHookRequest)(nil),            // 107: trellis.v1.TestHookRequest
-	(*TestHookResponse)(nil),           // 108: trellis.v1.TestHookResponse
-	(*ListDeliveriesRequest)(nil),      // 109: trellis.v1.ListDeliveriesRequest
-	(*ListDeliveriesResponse)(nil),     // 110: trellis.v1.ListDeliveriesResponse
-	nil,                                // 111: trellis.v1.WatchStudyResponse.MetricsEntry
-	nil,                                // 112: trellis.v1.ExtendStudyRequest.AxesEntry
-	nil,                                // 113: trellis.v1.ExtendStudyRequest.OldAxesEntry
-	nil,                                // 114: trellis.v1.PlanExtensionRequest.AxesEntry
-	nil,                                // 115: trellis.v1.Assignment.HistoryEntry
-	(*Model)(nil),                      // 116: trellis.v1.Model
-	(*StudySpec)(nil),                  // 117: trellis.v1.StudySpec
-	(*Study)(nil),                      // 118: trellis.v1.Study
-	(*Run)(nil),                        // 119: trellis.v1.Run
-	(*Trial)(nil),                      // 120: trellis.v1.Trial
-	(*Axis)(nil),                       // 121: trellis.v1.Axis
-	(*Budget)(nil),                     // 122: trellis.v1.Budget
-	(*IntegerAxis)(nil),                // 123: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 124: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 125: trellis.v1.Forecast
-	(*Split)(nil),                      // 126: trellis.v1.Split
-	(*WaitingFor)(nil),                 // 127: trellis.v1.WaitingFor
-	(*Verdict)(nil),                    // 128: trellis.v1.Verdict
-	(*Configuration)(nil),              // 129: trellis.v1.Configuration
-	(*Objective)(nil),                  // 130: trellis.v1.Objective
-	(*Report)(nil),                     // 131: trellis.v1.Report
-	(*Importance)(nil),                 // 132: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 133: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 134: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 135: trellis.v1.DataSet
-	(*Worker)(nil),                     // 136: trellis.v1.Worker
-	(*Outcome)(nil),                    // 137: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 138: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 139: trellis.v1.Capacity
-	(*Reports)(nil),                    // 140: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 141: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 142: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 143: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 144: trellis.v1.Principal
-	(*Token)(nil),                      // 145: trellis.v1.Token
-	(Role)(0),                          // 146: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 147: google.protobuf.Timestamp
-	(*Event)(nil),                      // 148: trellis.v1.Event
-	(*Hook)(nil),                       // 149: trellis.v1.Hook
-	(*durationpb.Duration)(nil),        // 150: google.protobuf.Duration
-	(*Delivery)(nil),                   // 151: trellis.v1.Delivery
-	(*Metrics)(nil),                    // 152: trellis.v1.Metrics
-	(*Series)(nil),                     // 153: trellis.v1.Series
-	(*GetCurvesRequest)(nil),           // 154: trellis.v1.GetCurvesRequest
-	(*GetPointsRequest)(nil),           // 155: trellis.v1.GetPointsRequest
-	(*GetHeatMapRequest)(nil),          // 156: trellis.v1.GetHeatMapRequest
-	(*GetHistoryRequest)(nil),          // 157: trellis.v1.GetHistoryRequest
-	(*GetDistributionRequest)(nil),     // 158: trellis.v1.GetDistributionRequest
-	(*GetCoverageRequest)(nil),         // 159: trellis.v1.GetCoverageRequest
-	(*GetTimeLineRequest)(nil),         // 160: trellis.v1.GetTimeLineRequest
-	(*GetCurvesResponse)(nil),          // 161: trellis.v1.GetCurvesResponse
-	(*GetPointsResponse)(nil),          // 162: trellis.v1.GetPointsResponse
-	(*GetHeatMapResponse)(nil),         // 163: trellis.v1.GetHeatMapResponse
-	(*GetHistoryResponse)(nil),         // 164: trellis.v1.GetHistoryResponse
-	(*GetDistributionResponse)(nil),    // 165: trellis.v1.GetDistributionResponse
-	(*GetCoverageResponse)(nil),        // 166: trellis.v1.GetCoverageResponse
-	(*GetTimeLineResponse)(nil),        // 167: trellis.v1.GetTimeLineResponse
+	(*WatchEventsRequest)(nil),         // 101: trellis.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),        // 102: trellis.v1.WatchEventsResponse
+	(*CreateHookRequest)(nil),          // 103: trellis.v1.CreateHookRequest
+	(*CreateHookResponse)(nil),         // 104: trellis.v1.CreateHookResponse
+	(*ListHooksRequest)(nil),           // 105: trellis.v1.ListHooksRequest
+	(*ListHooksResponse)(nil),          // 106: trellis.v1.ListHooksResponse
+	(*DeleteHookRequest)(nil),          // 107: trellis.v1.DeleteHookRequest
+	(*DeleteHookResponse)(nil),         // 108: trellis.v1.DeleteHookResponse
+	(*TestHookRequest)(nil),            // 109: trellis.v1.TestHookRequest
+	(*TestHookResponse)(nil),           // 110: trellis.v1.TestHookResponse
+	(*ListDeliveriesRequest)(nil),      // 111: trellis.v1.ListDeliveriesRequest
+	(*ListDeliveriesResponse)(nil),     // 112: trellis.v1.ListDeliveriesResponse
+	nil,                                // 113: trellis.v1.WatchStudyResponse.MetricsEntry
+	nil,                                // 114: trellis.v1.ExtendStudyRequest.AxesEntry
+	nil,                                // 115: trellis.v1.ExtendStudyRequest.OldAxesEntry
+	nil,                                // 116: trellis.v1.PlanExtensionRequest.AxesEntry
+	nil,                                // 117: trellis.v1.Assignment.HistoryEntry
+	(*Model)(nil),                      // 118: trellis.v1.Model
+	(*StudySpec)(nil),                  // 119: trellis.v1.StudySpec
+	(*Study)(nil),                      // 120: trellis.v1.Study
+	(*Run)(nil),                        // 121: trellis.v1.Run
+	(*Trial)(nil),                      // 122: trellis.v1.Trial
+	(*Axis)(nil),                       // 123: trellis.v1.Axis
+	(*Budget)(nil),                     // 124: trellis.v1.Budget
+	(*IntegerAxis)(nil),                // 125: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 126: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 127: trellis.v1.Forecast
+	(*Split)(nil),                      // 128: trellis.v1.Split
+	(*WaitingFor)(nil),                 // 129: trellis.v1.WaitingFor
+	(*Verdict)(nil),                    // 130: trellis.v1.Verdict
+	(*Configuration)(nil),              // 131: trellis.v1.Configuration
+	(*Objective)(nil),                  // 132: trellis.v1.Objective
+	(*Report)(nil),                     // 133: trellis.v1.Report
+	(*Importance)(nil),                 // 134: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 135: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 136: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 137: trellis.v1.DataSet
+	(*Worker)(nil),                     // 138: trellis.v1.Worker
+	(*Outcome)(nil),                    // 139: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 140: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 141: trellis.v1.Capacity
+	(*Reports)(nil),                    // 142: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 143: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 144: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 145: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 146: trellis.v1.Principal
+	(*Token)(nil),                      // 147: trellis.v1.Token
+	(Role)(0),                          // 148: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 149: google.protobuf.Timestamp
+	(*Event)(nil),                      // 150: trellis.v1.Event
+	(*Hook)(nil),                       // 151: trellis.v1.Hook
+	(*durationpb.Duration)(nil),        // 152: google.protobuf.Duration
+	(*Delivery)(nil),                   // 153: trellis.v1.Delivery
+	(*Metrics)(nil),                    // 154: trellis.v1.Metrics
+	(*Series)(nil),                     // 155: trellis.v1.Series
+	(*GetCurvesRequest)(nil),           // 156: trellis.v1.GetCurvesRequest
+	(*GetPointsRequest)(nil),           // 157: trellis.v1.GetPointsRequest
+	(*GetHeatMapRequest)(nil),          // 158: trellis.v1.GetHeatMapRequest
+	(*GetHistoryRequest)(nil),          // 159: trellis.v1.GetHistoryRequest
+	(*GetDistributionRequest)(nil),     // 160: trellis.v1.GetDistributionRequest
+	(*GetCoverageRequest)(nil),         // 161: trellis.v1.GetCoverageRequest
+	(*GetTimeLineRequest)(nil),         // 162: trellis.v1.GetTimeLineRequest
+	(*GetCurvesResponse)(nil),          // 163: trellis.v1.GetCurvesResponse
+	(*GetPointsResponse)(nil),          // 164: trellis.v1.GetPointsResponse
+	(*GetHeatMapResponse)(nil),         // 165: trellis.v1.GetHeatMapResponse
+	(*GetHistoryResponse)(nil),         // 166: trellis.v1.GetHistoryResponse
+	(*GetDistributionResponse)(nil),    // 167: trellis.v1.GetDistributionResponse
+	(*GetCoverageResponse)(nil),        // 168: trellis.v1.GetCoverageResponse
+	(*GetTimeLineResponse)(nil),        // 169: trellis.v1.GetTimeLineResponse
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	116, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	117, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	118, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	118, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	118, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	118, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	119, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	120, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	111, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	118, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	118, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	118, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	121, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
-	112, // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	122, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
-	123, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	124, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	124, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	123, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	123, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
-	123, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	113, // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
-	118, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	121, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
-	114, // 24: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
-	122, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
-	125, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
-	118, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	117, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	125, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	126, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	127, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	117, // 32: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
+	118, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	119, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	120, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	120, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	120, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	120, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	121, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	122, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	113, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
+	120, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	120, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	120, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	123, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
+	114, // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	124, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
+	125, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	126, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	126, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	125, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	125, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
+	125, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	115, // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
+	120, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	123, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
+	116, // 24: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
+	124, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
+	127, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
+	120, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	119, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	127, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	128, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	129, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	119, // 32: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
 	25,  // 33: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
 	29,  // 34: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
-	117, // 35: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
-	120, // 36: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	119, // 37: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
-	120, // 38: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
-	120, // 39: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	120, // 40: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	118, // 41: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	128, // 42: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	129, // 43: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	130, // 44: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	131, // 45: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	132, // 46: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	117, // 47: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	133, // 48: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	130, // 49: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	119, // 50: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	134, // 51: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	135, // 52: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	136, // 53: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	119, // 35: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
+	122, // 36: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	121, // 37: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
+	122, // 38: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
+	122, // 39: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	122, // 40: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	120, // 41: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	130, // 42: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	131, // 43: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	132, // 44: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	133, // 45: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	134, // 46: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	119, // 47: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	135, // 48: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	132, // 49: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	121, // 50: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	136, // 51: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	137, // 52: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	138, // 53: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
 	58,  // 54: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
 	59,  // 55: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
 	61,  // 56: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	137, // 57: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	139, // 57: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
 	62,  // 58: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
 	63,  // 59: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	138, // 60: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	140, // 60: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
 	67,  // 61: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
 	57,  // 62: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
 	56,  // 63: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	139, // 64: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	141, // 64: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
 	60,  // 65: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	140, // 66: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	142, // 66: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
 	69,  // 67: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
 	70,  // 68: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
 	71,  // 69: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
@@ -7130,141 +7251,144 @@ var file_trellis_v1_service_proto_depIdxs = []int32{
 	66,  // 72: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
 	65,  // 73: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
 	64,  // 74: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	134, // 75: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	141, // 76: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	115, // 77: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	142, // 78: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	143, // 79: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	144, // 80: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	145, // 81: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	146, // 82: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	147, // 83: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	145, // 84: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	145, // 85: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	145, // 86: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	148, // 87: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	149, // 88: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
-	149, // 89: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
-	150, // 90: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
-	151, // 91: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
-	152, // 92: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	121, // 93: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	124, // 94: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	121, // 95: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	153, // 96: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 97: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 98: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 99: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 100: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 101: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 102: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 103: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 104: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 105: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 106: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
-	22,  // 107: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	24,  // 108: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	26,  // 109: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
-	30,  // 110: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
-	0,   // 111: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	32,  // 112: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	34,  // 113: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
-	36,  // 114: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	46,  // 115: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	48,  // 116: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	38,  // 117: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	40,  // 118: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	42,  // 119: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	44,  // 120: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	154, // 121: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
-	155, // 122: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
-	156, // 123: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
-	157, // 124: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
-	158, // 125: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
-	159, // 126: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
-	160, // 127: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
-	50,  // 128: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	52,  // 129: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	54,  // 130: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	56,  // 131: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	73,  // 132: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	75,  // 133: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	77,  // 134: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	79,  // 135: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	81,  // 136: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	83,  // 137: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	85,  // 138: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	87,  // 139: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	89,  // 140: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	91,  // 141: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	93,  // 142: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	95,  // 143: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	97,  // 144: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	99,  // 145: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	101, // 146: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
-	103, // 147: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
-	105, // 148: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
-	107, // 149: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
-	109, // 150: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
-	3,   // 151: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 152: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 153: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 154: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 155: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 156: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 157: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 158: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 159: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 160: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
-	23,  // 161: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	25,  // 162: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	27,  // 163: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
-	31,  // 164: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
-	1,   // 165: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	33,  // 166: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	35,  // 167: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
-	37,  // 168: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	47,  // 169: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	49,  // 170: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	39,  // 171: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	41,  // 172: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	43,  // 173: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	45,  // 174: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	161, // 175: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
-	162, // 176: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
-	163, // 177: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
-	164, // 178: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
-	165, // 179: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
-	166, // 180: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
-	167, // 181: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
-	51,  // 182: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	53,  // 183: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	55,  // 184: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	64,  // 185: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	74,  // 186: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	76,  // 187: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	78,  // 188: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	80,  // 189: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	82,  // 190: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	84,  // 191: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	86,  // 192: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	88,  // 193: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	90,  // 194: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	92,  // 195: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	94,  // 196: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	96,  // 197: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	98,  // 198: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	100, // 199: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	102, // 200: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
-	104, // 201: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
-	106, // 202: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
-	108, // 203: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
-	110, // 204: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
-	151, // [151:205] is the sub-list for method output_type
-	97,  // [97:151] is the sub-list for method input_type
-	97,  // [97:97] is the sub-list for extension type_name
-	97,  // [97:97] is the sub-list for extension extendee
-	0,   // [0:97] is the sub-list for field type_name
+	136, // 75: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	143, // 76: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	117, // 77: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	144, // 78: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	145, // 79: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	146, // 80: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	147, // 81: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	148, // 82: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	149, // 83: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	147, // 84: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	147, // 85: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	147, // 86: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	150, // 87: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	150, // 88: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
+	151, // 89: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
+	151, // 90: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
+	152, // 91: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
+	153, // 92: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
+	154, // 93: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	123, // 94: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	126, // 95: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	123, // 96: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	155, // 97: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 98: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 99: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 100: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 101: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 102: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 103: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 104: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 105: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 106: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 107: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
+	22,  // 108: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	24,  // 109: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	26,  // 110: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
+	30,  // 111: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
+	0,   // 112: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	32,  // 113: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	34,  // 114: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
+	36,  // 115: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	46,  // 116: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	48,  // 117: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	38,  // 118: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	40,  // 119: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	42,  // 120: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	44,  // 121: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	156, // 122: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
+	157, // 123: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
+	158, // 124: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
+	159, // 125: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
+	160, // 126: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
+	161, // 127: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
+	162, // 128: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
+	50,  // 129: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	52,  // 130: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	54,  // 131: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	56,  // 132: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	73,  // 133: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	75,  // 134: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	77,  // 135: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	79,  // 136: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	81,  // 137: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	83,  // 138: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	85,  // 139: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	87,  // 140: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	89,  // 141: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	91,  // 142: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	93,  // 143: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	95,  // 144: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	97,  // 145: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	99,  // 146: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	101, // 147: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
+	103, // 148: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
+	105, // 149: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
+	107, // 150: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
+	109, // 151: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
+	111, // 152: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
+	3,   // 153: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 154: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 155: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 156: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 157: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 158: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 159: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 160: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 161: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 162: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
+	23,  // 163: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	25,  // 164: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	27,  // 165: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
+	31,  // 166: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
+	1,   // 167: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	33,  // 168: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	35,  // 169: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
+	37,  // 170: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	47,  // 171: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	49,  // 172: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	39,  // 173: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	41,  // 174: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	43,  // 175: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	45,  // 176: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	163, // 177: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
+	164, // 178: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
+	165, // 179: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
+	166, // 180: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
+	167, // 181: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
+	168, // 182: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
+	169, // 183: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
+	51,  // 184: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	53,  // 185: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	55,  // 186: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	64,  // 187: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	74,  // 188: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	76,  // 189: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	78,  // 190: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	80,  // 191: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	82,  // 192: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	84,  // 193: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	86,  // 194: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	88,  // 195: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	90,  // 196: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	92,  // 197: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	94,  // 198: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	96,  // 199: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	98,  // 200: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	100, // 201: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	102, // 202: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
+	104, // 203: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
+	106, // 204: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
+	108, // 205: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
+	110, // 206: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
+	112, // 207: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
+	153, // [153:208] is the sub-list for method output_type
+	98,  // [98:153] is the sub-list for method input_type
+	98,  // [98:98] is the sub-list for extension type_name
+	98,  // [98:98] is the sub-list for extension extendee
+	0,   // [0:98] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -7303,13 +7427,14 @@ func file_trellis_v1_service_proto_init() {
 		(*SessionResponse_Output)(nil),
 		(*SessionResponse_Batch)(nil),
 	}
+	file_trellis_v1_service_proto_msgTypes[101].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   116,
+			NumMessages:   118,
 			NumExtensions: 0,
 			NumServices:   9,
 		},

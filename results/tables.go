@@ -144,7 +144,7 @@ func numberKey(number uint64) key { return newKey(8).number(number) }
 func (s *Store) AddEvent(index uint64, now *timestamppb.Timestamp, event *trellisv1.Event) error {
 	c := s.begin(index, now)
 	defer c.abort()
-	last, err := c.lastEvent()
+	last, err := c.lastEvent(nil)
 	if err != nil {
 		return err
 	}
@@ -162,11 +162,12 @@ func (s *Store) AddEvent(index uint64, now *timestamppb.Timestamp, event *trelli
 }
 
 // lastEvent returns the newest event, nil if there is none.
-func (r reader) lastEvent() (*trellisv1.Event, error) {
-	raw, err := r.txn.Last(tableEvents, indexID)
+func (r reader) lastEvent(ws memdb.WatchSet) (*trellisv1.Event, error) {
+	watch, raw, err := r.txn.LastWatch(tableEvents, indexID)
 	if err != nil {
 		return nil, fmt.Errorf("find the last of %s: %w", tableEvents, err)
 	}
+	r.watch(ws, watch)
 	if raw == nil {
 		return nil, nil
 	}
@@ -179,7 +180,7 @@ func (s *Snapshot) ListEvents(request *trellisv1.ListEventsRequest) (*trellisv1.
 	if err != nil {
 		return nil, err
 	}
-	last, err := s.lastEvent()
+	last, err := s.lastEvent(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -204,6 +205,41 @@ func (s *Snapshot) ListEvents(request *trellisv1.ListEventsRequest) (*trellisv1.
 		response.Events = append(response.Events, event)
 	}
 	return response, nil
+}
+
+// LastEvent returns the number of the newest event, 0 if there is none.
+func (s *Snapshot) LastEvent() (uint64, error) {
+	last, err := s.lastEvent(nil)
+	return last.GetNumber(), err
+}
+
+// EventsAfter returns the events after the one with the number, oldest first and at most limit of them, and how many
+// before these are no longer kept. A number that no event has come to is one of other data: what comes after it is all
+// that is kept.
+func (s *Snapshot) EventsAfter(
+	ws memdb.WatchSet, number uint64, limit int,
+) (events []*trellisv1.Event, missed uint64, err error) {
+	last, err := s.lastEvent(ws)
+	if err != nil {
+		return nil, 0, err
+	}
+	if number > last.GetNumber() {
+		number = 0
+	}
+	kept, err := scanFrom[*trellisv1.Event](s.reader, tableEvents, indexID, numberKey(number+1))
+	if err != nil {
+		return nil, 0, err
+	}
+	for event := range kept {
+		if len(events) == limit {
+			break
+		}
+		events = append(events, event)
+	}
+	if len(events) > 0 {
+		missed = events[0].Number - number - 1
+	}
+	return events, missed, nil
 }
 
 func eventRows(r reader) (iter.Seq2[proto.Message, error], error) {
