@@ -4,7 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { chromium } from 'playwright-core'
-import { serve, serveSecured } from './coordinator.mjs'
+import { run, serve, serveSecured } from './coordinator.mjs'
 
 const executablePath = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
 const axe = readFileSync(new URL('../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8')
@@ -163,6 +163,27 @@ test('parameters: filter, heat map, slices', async (t) => {
   await page.getByText(/ of 8 trials pass/).waitFor()
 })
 
+test('a contour is drawn between measured points only', async (t) => {
+  const page = await open(t, '/studies/small/parameters')
+  const contour = page.getByRole('img', { name: /^Contour of validation loss over latent dim and learning rate/ })
+  await contour.hover({ position: { x: 80, y: 328 } })
+  await page.getByText(/^latent dim 4, learning rate 0.001: .* 4 trials/).waitFor()
+  /** drawn says which share of the points of a small square in the middle of two columns is drawn. */
+  const drawn = () => contour.evaluate((canvas) => {
+    const { data } = canvas.getContext('2d').getImageData(canvas.width * 0.35, canvas.height * 0.5 - 5, 10, 10)
+    return data.filter((_, i) => i % 4 === 3).reduce((sum, alpha) => sum + alpha, 0) / 255 / 100
+  })
+  assert.equal(await drawn(), 1)
+  await page.getByLabel('Filter').fill('latent_dim != 8')
+  await page.getByRole('button', { name: 'Apply' }).click()
+  await page.getByRole('img', { name: /^Parallel coordinates of 16 trials/ }).waitFor()
+  await page.waitForFunction(() => document.querySelector('canvas[aria-label^=Contour]') !== null)
+  for (let tries = 0; (await drawn()) !== 0; tries++) {
+    assert.ok(tries < 50, 'a contour is drawn where nothing was measured')
+    await page.waitForTimeout(100)
+  }
+})
+
 test('coverage and the time line', async (t) => {
   const page = await open(t, '/studies/small/coverage')
   await page.getByRole('img', { name: 'Map of the grid: 24 trained' }).waitFor()
@@ -191,6 +212,27 @@ test('workers and events', async (t) => {
   await page.getByText('(leads)').waitFor()
   await page.getByRole('link', { name: 'Events' }).click()
   await page.getByRole('row', { name: /create study small/ }).waitFor()
+})
+
+test('events appear as they happen, also those of the time without a connection', async (t) => {
+  const page = await open(t, '/workers')
+  let reachable = false
+  await page.route('**/events:watch*', (route) => (reachable ? route.continue() : route.abort()))
+  await page.getByRole('link', { name: 'Events' }).click()
+  await page.getByRole('row', { name: /create study small/ }).waitFor()
+  await page.getByRole('alert').waitFor()
+  const change = async (name) => {
+    await coordinator.submit(`{name: ${name}, model: synthetic, grid: {latent_dim: 4, learning_rate: 1e-3, max_epochs: 2}}`)
+    await run('delete', '--coordinator', coordinator.address, '--yes', name)
+  }
+  await change('missed')
+  reachable = true
+  await page.getByRole('row', { name: /delete study missed/ }).waitFor()
+  await page.getByRole('alert').waitFor({ state: 'detached' })
+  await change('seen')
+  await page.getByRole('row', { name: /delete study seen/ }).waitFor({ timeout: 3000 })
+  assert.match(await page.getByRole('row').nth(1).innerText(), /delete study\s+seen/)
+  assert.equal(await page.getByRole('row', { name: /create study (seen|missed)/ }).count(), 2)
 })
 
 test('a study is paused, resumed, canceled and deleted, each after a question', async (t) => {
@@ -380,7 +422,7 @@ test('every view is accessible and fits: light and dark, at 1280 and 390 pixels'
     '/studies/small/curves', '/studies/small/parameters', '/studies/small/coverage', '/studies/small/timeline', '/workers', '/events',
     '/submit?like=small', '/studies/small/extend?max_epochs=30', '/compare?study=small&study=written']) {
     await page.goto(coordinator.page + path)
-    await page.waitForLoadState('networkidle').catch(() => {})
+    await page.waitForLoadState('networkidle', { timeout: 3000 }).catch(() => {}) // A stream never idles.
     await page.getByRole('heading', { level: 1 }).waitFor()
     await page.getByText('Loading', { exact: true }).waitFor({ state: 'detached' })
     for (const colorScheme of ['light', 'dark']) {

@@ -57,8 +57,13 @@ export const get = <T>(path: string, query?: Query, signal?: AbortSignal) => cal
 export const post = <T>(path: string, body: unknown = {}, signal?: AbortSignal) => call<T>('POST', address(path), body, signal)
 export const remove = <T>(path: string) => call<T>('DELETE', address(path), undefined)
 
-/** follow reads server-sent events until the signal aborts it, and connects again where the last one ended. */
-export async function follow<T>(path: string, query: Query, signal: AbortSignal, each: (message: T) => void): Promise<void> {
+/**
+ * follow reads server-sent events until the signal aborts it, and connects again where the last one ended. broken is told why
+ * the connection is lost, and of nothing when there is one again.
+ */
+export async function follow<T>(
+  path: string, query: Query, signal: AbortSignal, each: (message: T) => void, broken: (error?: Error) => void = () => {},
+): Promise<void> {
   let last = ''
   for (let wait = 500; !signal.aborted; wait = Math.min(wait * 2, 15_000)) {
     try {
@@ -69,6 +74,7 @@ export async function follow<T>(path: string, query: Query, signal: AbortSignal,
         const value = await response.json().catch(() => ({}))
         throw new Problem(response.status, value.title ?? response.statusText, value.detail ?? '', value)
       }
+      broken()
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
       let rest = ''
       for (;;) {
@@ -85,6 +91,10 @@ export async function follow<T>(path: string, query: Query, signal: AbortSignal,
             else if (line.startsWith('event:')) event = line.slice(6).trim()
           }
           if (event === 'end') return
+          if (event === 'problem') {
+            const value = JSON.parse(data)
+            throw new Problem(value.status, value.title, value.detail, value)
+          }
           if (data) {
             each(JSON.parse(data) as T)
             wait = 500
@@ -94,6 +104,7 @@ export async function follow<T>(path: string, query: Query, signal: AbortSignal,
     } catch (error) {
       if (signal.aborted) return
       if (error instanceof Problem && error.status >= 400 && error.status < 500 && error.status !== 429) throw error
+      broken(error as Error)
     }
     await new Promise((resolve) => setTimeout(resolve, wait))
   }
