@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"path"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"trellis/coordinator/api"
 	"trellis/coordinator/connection"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 )
 
 // Metadata of calls. A caller sends its token as HTTP does. A node that forwards a call says for whom, and the
@@ -325,9 +327,9 @@ func (c *Coordinator) onBehalf(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(c.outgoing(ctx), pairs...)
 }
 
-// checkOwner refuses a submitter's change of a study that another has made: a call of a method that the table of methods
-// says submitters may call for their own studies. The state machine does so again, without words: the study may be replaced
-// in the meantime.
+// checkOwner refuses a submitter's change of a study or report that another has made: a call of a method that the table of
+// methods says submitters may call for their own. The state machine does so again, without words: it may be replaced in the
+// meantime.
 func (c *Coordinator) checkOwner(
 	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
 ) (any, error) {
@@ -335,22 +337,47 @@ func (c *Coordinator) checkOwner(
 	if !methodsByName[info.FullMethod].own || caller.Role != trellisv1.Role_ROLE_SUBMITTER {
 		return handler(ctx, request)
 	}
-	named, ok := request.(interface{ GetStudy() string })
-	if !ok {
-		return nil, status.Errorf(codes.Internal, "a request of %s names no study", info.FullMethod)
-	}
-	study, err := c.store.Snapshot().Study(nil, named.GetStudy())
+	its, err := c.owned(request)
 	if err != nil {
 		return nil, api.Status(err)
 	}
-	switch creator := access.FromMessage(study.GetCreator()); creator {
+	if its == nil {
+		return handler(ctx, request)
+	}
+	switch creator := access.FromMessage(its.creator); creator {
 	case caller:
 		return handler(ctx, request)
 	case access.Principal{}:
-		return nil, status.Errorf(codes.PermissionDenied, "study %q was created before this coordinator asked who calls: "+
-			"only an admin may change it", study.GetName())
+		return nil, status.Errorf(codes.PermissionDenied, "%s was created before this coordinator asked who calls: "+
+			"only an admin may change it", its.name)
 	default:
-		return nil, status.Errorf(codes.PermissionDenied, "study %q was created by %v: only its creator or an admin may "+
-			"change it", study.GetName(), creator)
+		return nil, status.Errorf(codes.PermissionDenied, "%s was created by %v: only its creator or an admin may "+
+			"change it", its.name, creator)
 	}
+}
+
+// owned is what a request changes that somebody has made.
+type owned struct {
+	name    string
+	creator *trellisv1.Principal
+}
+
+// owned returns what a request changes, nil if there is none yet.
+func (c *Coordinator) owned(request any) (*owned, error) {
+	snapshot := c.store.Snapshot()
+	switch named := request.(type) {
+	case interface{ GetStudy() string }:
+		study, err := snapshot.Study(nil, named.GetStudy())
+		return &owned{fmt.Sprintf("study %q", study.GetName()), study.GetCreator()}, err
+	case *trellisv1.DeletePaperReportRequest:
+		report, err := snapshot.Paper(named.GetReport())
+		return &owned{fmt.Sprintf("report %q", report.GetName()), report.GetCreator()}, err
+	case *trellisv1.PutPaperReportRequest:
+		report, err := snapshot.Paper(named.GetReport().GetName())
+		if errors.Is(err, results.ErrNotFound) {
+			return nil, nil
+		}
+		return &owned{fmt.Sprintf("report %q", report.GetName()), report.GetCreator()}, err
+	}
+	return nil, status.Errorf(codes.Internal, "a request that names nothing: %T", request)
 }

@@ -143,6 +143,7 @@ func (l *callLimits) turnsOf(method string, request any) *quota.Turns {
 		return l.reads
 	case trellisv1.ArtifactService_UploadArtifact_FullMethodName,
 		trellisv1.ArtifactService_DownloadArtifact_FullMethodName,
+		trellisv1.PaperService_DownloadPicture_FullMethodName,
 		trellisv1.DataSetService_DownloadDataFile_FullMethodName:
 		return l.transfers
 	case trellisv1.ClusterService_Backup_FullMethodName:

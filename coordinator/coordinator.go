@@ -92,6 +92,8 @@ type Config struct {
 	// HTTP is a listener on which the API is served as JSON over HTTP, with the web page, and which Serve closes. Default:
 	// none.
 	HTTP net.Listener
+	// Link is where people find what HTTP serves: https://host:8080. Default: nobody is told.
+	Link string
 	// Page has the files of the web page, whose entry is index.html. Default: there is none.
 	Page fs.FS
 	// TLS are the files with which connections are encrypted and others' certificates checked. With TLS, each call needs

@@ -69,7 +69,7 @@ type method struct {
 	name  string
 	where route
 	may   roles
-	// own says that submitters may call it for studies of their own only.
+	// own says that submitters may call it for studies and reports of their own only.
 	own bool
 }
 
@@ -150,6 +150,12 @@ var methods = []method{
 	{v1.HookService_DeleteHook_FullMethodName, leaderNode, admins, false},
 	{v1.HookService_TestHook_FullMethodName, leaderNode, admins, false},
 	{v1.HookService_ListDeliveries_FullMethodName, leaderNode, admins, false},
+
+	{v1.PaperService_PutPaperReport_FullMethodName, leaderNode, changers, true},
+	{v1.PaperService_GetPaperReport_FullMethodName, readyNode, readers, false},
+	{v1.PaperService_ListPaperReports_FullMethodName, readyNode, readers, false},
+	{v1.PaperService_DeletePaperReport_FullMethodName, leaderNode, changers, true},
+	{v1.PaperService_DownloadPicture_FullMethodName, readyNode, readers, false},
 
 	// Load balancers have no credentials.
 	{grpc_health_v1.Health_Check_FullMethodName, anyNode, anyone | known, false},

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,17 +125,24 @@ func (m stateMachine) change(
 		return m.store.DeleteHook(index, change.DeleteHook.GetName())
 	case *trellisv1.Command_RecordDeliveries:
 		return m.store.RecordDeliveries(index, now, change.RecordDeliveries.GetAttempts())
+	case *trellisv1.Command_PutPaperReport:
+		return m.putPaper(index, now, change.PutPaperReport.GetReport(), command.GetPrincipal())
+	case *trellisv1.Command_DeletePaperReport:
+		return m.store.DeletePaper(index, change.DeletePaperReport.GetName())
 	case *trellisv1.Command_Note:
 		return nil
 	}
 	return replication.Fatal{Err: fmt.Errorf("apply the command at index %d: %w", index, errUnknownCommand)}
 }
 
-// allow refuses a submitter's change of anything but a study of their own. See also checkOwner: the study may have been
+// allow refuses a submitter's change of anything but a study or a report of their own. See also checkOwner: the study may have been
 // replaced by another of its name since.
 func (m stateMachine) allow(command *trellisv1.Command) error {
 	if command.GetPrincipal().GetRole() != trellisv1.Role_ROLE_SUBMITTER || command.GetCreateStudy() != nil {
 		return nil
+	}
+	if name := paperOf(command); name != "" {
+		return m.allowPaper(name, command.GetPrincipal())
 	}
 	name := studyOf(command)
 	if name == "" {
@@ -151,6 +159,29 @@ func (m stateMachine) allow(command *trellisv1.Command) error {
 		return fmt.Errorf("change study %q: %w", study.GetName(), results.ErrNotOwner)
 	}
 	return nil
+}
+
+// allowPaper refuses a submitter's change of a report that another has written.
+func (m stateMachine) allowPaper(name string, who *trellisv1.Principal) error {
+	report, err := m.store.Snapshot().Paper(name)
+	if errors.Is(err, results.ErrNotFound) {
+		return nil // It is theirs, or the change itself says that there is none.
+	}
+	if err == nil && !proto.Equal(report.GetCreator(), who) {
+		err = fmt.Errorf("change report %q: %w", name, results.ErrNotOwner)
+	}
+	return err
+}
+
+// paperOf returns the report on a paper that a command changes, "" if it is about something else.
+func paperOf(command *trellisv1.Command) string {
+	switch change := command.GetChange().(type) {
+	case *trellisv1.Command_PutPaperReport:
+		return change.PutPaperReport.GetReport().GetName()
+	case *trellisv1.Command_DeletePaperReport:
+		return change.DeletePaperReport.GetName()
+	}
+	return ""
 }
 
 // studyOf returns the study that a command changes, "" if it is about something else.
@@ -176,7 +207,7 @@ func studyOf(command *trellisv1.Command) string {
 
 // eventOf returns the event that a command leaves.
 func eventOf(command *trellisv1.Command) *trellisv1.Event {
-	subject := studyOf(command)
+	subject := cmp.Or(studyOf(command), paperOf(command))
 	switch change := command.GetChange().(type) {
 	case *trellisv1.Command_CreateToken:
 		subject = change.CreateToken.GetToken().GetId()
@@ -192,6 +223,15 @@ func eventOf(command *trellisv1.Command) *trellisv1.Event {
 	return &trellisv1.Event{
 		Principal: command.GetPrincipal(), Address: command.GetAddress(), Method: command.GetMethod(), Subject: subject,
 	}
+}
+
+// putPaper stores a report on a paper. Who writes it first is its creator.
+func (m stateMachine) putPaper(
+	index uint64, now *timestamppb.Timestamp, given *trellisv1.PaperReport, writer *trellisv1.Principal,
+) error {
+	report := proto.CloneOf(given)
+	report.Creator = writer
+	return m.store.PutPaper(index, now, report)
 }
 
 // createStudy stores a study.

@@ -14,6 +14,7 @@ import (
 	"trellis/coordinator/quota"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/paper"
 )
 
 // An upload must bring uploadPace bytes in every uploadInterval on average, once the first has passed. The slowest
@@ -213,9 +214,14 @@ func (u *unused) release() bool {
 	return released
 }
 
-// namedArtifacts returns the digests of the artifacts that studies name: what submitters upload.
+// namedArtifacts returns the digests of the artifacts that studies and reports on papers name: what submitters upload.
 func namedArtifacts(store *results.Store) (map[string]bool, error) {
-	studies, err := store.Snapshot().Studies(nil)
+	snapshot := store.Snapshot()
+	studies, err := snapshot.Studies(nil)
+	if err != nil {
+		return nil, err
+	}
+	papers, err := snapshot.Papers()
 	if err != nil {
 		return nil, err
 	}
@@ -223,6 +229,11 @@ func namedArtifacts(store *results.Store) (map[string]bool, error) {
 	for _, study := range studies {
 		digests[study.GetSpec().GetProgram().GetFiles().GetSha256()] = true
 		digests[study.GetPretrained().GetSha256()] = true
+	}
+	for _, report := range papers {
+		for _, digest := range paper.Pictures(report) {
+			digests[digest] = true
+		}
 	}
 	return digests, nil
 }

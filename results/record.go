@@ -12,6 +12,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/auditing"
 	"trellis/results/lifecycle"
+	"trellis/results/paper"
 	"trellis/results/trajectory"
 )
 
@@ -357,8 +358,8 @@ func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint
 }
 
 // Artifacts returns the digests of all that studies refer to: checkpoints and output of their runs, the sources of their
-// pretrained weights and the files of their programs. All other artifacts may be deleted, except those that were
-// uploaded after this snapshot and are about to be referred to.
+// pretrained weights and the files of their programs, and of the pictures of reports on papers. All other artifacts may be
+// deleted, except those that were uploaded after this snapshot and are about to be referred to.
 func (s *Snapshot) Artifacts() (map[string]bool, error) {
 	members, err := s.touchedOf("")
 	if err != nil {
@@ -388,6 +389,15 @@ func (s *Snapshot) Artifacts() (map[string]bool, error) {
 		}
 		if files := study.GetSpec().GetProgram().GetFiles(); files != nil {
 			digests[files.GetSha256()] = true
+		}
+	}
+	papers, err := s.Papers()
+	if err != nil {
+		return nil, err
+	}
+	for _, report := range papers {
+		for _, digest := range paper.Pictures(report) {
+			digests[digest] = true
 		}
 	}
 	return digests, nil

@@ -16,10 +16,11 @@ import (
 )
 
 // schemas are those of all tables, each beside its name and what keeps its rows. Rows of studies, workers, tokens, events,
-// hooks and deliveries are messages. The other tables have the parts of studies, and what is derived from them.
+// hooks, deliveries and papers are messages. The other tables have the parts of studies, and what is derived from them.
 var schemas = []func() *memdb.TableSchema{
 	studiesSchema, workersSchema, catalogsSchema, sectionsSchema, waitingSchema, dueSchema, leasesSchema, rankingSchema,
 	relativesSchema, rungsSchema, frontiersSchema, tokensSchema, eventsSchema, hooksSchema, deliveriesSchema,
+	papersSchema,
 }
 
 // contents are all kinds of messages, in the order in which they are written. Rows that share values with rows of
@@ -35,6 +36,7 @@ var contents = []content{
 	addedLater(newContent("sealed", sealedRows, (*restorer).sealed)),
 	addedLater(newContent(tableHooks, hookRows, (*restorer).hook)),
 	addedLater(newContent(tableDeliveries, deliveryRows, (*restorer).delivery)),
+	addedLater(newContent(tablePapers, paperRows, (*restorer).paper)),
 }
 
 // content is one kind of message in the store that is hashed, written and restored. Everything else is derived from

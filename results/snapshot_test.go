@@ -80,6 +80,7 @@ func newFullStore(t testing.TB) *Store {
 	addIndexed(t, store)
 	for i, name := range []string{"h", "i"} {
 		storeHook(t, store, 50+uint64(i), newHook(name, ""))
+		ok(t, store.PutPaper(54+uint64(i), at(54), newPaper(name, digestOf("f"))))
 	}
 	for i, state := range []trellisv1.WorkerState{lifecycle.WorkerReady, lifecycle.WorkerLost} {
 		ok(t, store.SetWorker(52+uint64(i), at(52), trajectory.LatestRules,
@@ -196,6 +197,9 @@ func TestSnapshotHasEveryField(t *testing.T) {
 			row.Name, row.Events, row.Created, row.Done = "h", hook.Types, 1, 0
 		case *trellisv1.Delivery:
 			row.Hook, row.Number = "h", 1
+		case *trellisv1.PaperReport:
+			row.Name = "p"
+			row.Stages[0].Study, row.Sections = "s", newPaper("p", digestOf("0")).Sections
 		}
 		payloads = append(payloads, payload(content.name, row))
 	}

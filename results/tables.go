@@ -13,6 +13,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/listing"
+	"trellis/results/paper"
 )
 
 // tableTokens has the tokens.
@@ -254,4 +255,97 @@ func (r *restorer) event(event *trellisv1.Event) error {
 		return err
 	}
 	return insert(r.txn, tableEvents, event)
+}
+
+// tablePapers has the reports on papers.
+const tablePapers = "papers"
+
+func papersSchema() *memdb.TableSchema { return tableSchema(tablePapers, index(indexID, paperKey)) }
+
+func paperKey(p *trellisv1.PaperReport) key { return textKey(p.Name) }
+
+// PutPaper stores a report on a paper, in the place of one of its name, whose creator and create_time it keeps. It fails with
+// ErrInvalid if it is none, and with ErrIllegalMove if there are too many.
+func (s *Store) PutPaper(index uint64, now *timestamppb.Timestamp, given *trellisv1.PaperReport) error {
+	c := s.begin(index, now)
+	defer c.abort()
+	if err := validPaper(given); err != nil {
+		return fmt.Errorf("%w: %w", err, ErrInvalid)
+	}
+	before, err := first[*trellisv1.PaperReport](c.reader, nil, tablePapers, indexID, paperKey(given))
+	if err != nil {
+		return err
+	}
+	stored := proto.CloneOf(given)
+	stored.CreateTime, stored.UpdateTime = c.now, c.now
+	if before != nil {
+		stored.Creator, stored.CreateTime = before.Creator, before.CreateTime
+	} else {
+		papers, err := all[*trellisv1.PaperReport](c.reader, nil, tablePapers, indexID, nil)
+		if err != nil {
+			return err
+		}
+		if len(papers) >= paper.Max {
+			return fmt.Errorf("there are %d reports, and can't be more: delete one: %w", len(papers), ErrIllegalMove)
+		}
+	}
+	if err := insert(c.txn, tablePapers, stored); err != nil {
+		return err
+	}
+	return c.commit()
+}
+
+func validPaper(p *trellisv1.PaperReport) error {
+	err := paper.CheckName(p.GetName())
+	if err == nil {
+		err = paper.Check(p)
+	}
+	if err != nil {
+		return fmt.Errorf("report %.80q: %w", p.GetName(), err)
+	}
+	return nil
+}
+
+// DeletePaper deletes a report on a paper, or fails with ErrNotFound.
+func (s *Store) DeletePaper(index uint64, name string) error {
+	c := s.begin(index, nil)
+	defer c.abort()
+	p, err := c.paper(name)
+	if err != nil {
+		return err
+	}
+	if err := remove(c.txn, tablePapers, p); err != nil {
+		return err
+	}
+	return c.commit()
+}
+
+func (r reader) paper(name string) (*trellisv1.PaperReport, error) {
+	p, err := first[*trellisv1.PaperReport](r, nil, tablePapers, indexID, textKey(name))
+	if err == nil && p == nil {
+		err = fmt.Errorf("report %q %w", name, ErrNotFound)
+	}
+	return p, err
+}
+
+// Paper returns a report on a paper, or ErrNotFound.
+func (s *Snapshot) Paper(name string) (*trellisv1.PaperReport, error) { return s.paper(name) }
+
+// Papers returns all reports on papers, by name.
+func (s *Snapshot) Papers() ([]*trellisv1.PaperReport, error) {
+	return all[*trellisv1.PaperReport](s.reader, nil, tablePapers, indexID, nil)
+}
+
+func paperRows(r reader) (iter.Seq2[proto.Message, error], error) {
+	return rowsOf[*trellisv1.PaperReport](scan[*trellisv1.PaperReport](r, nil, tablePapers, indexID, nil))
+}
+
+func (r *restorer) paper(p *trellisv1.PaperReport) error {
+	if err := validPaper(p); err != nil {
+		return corrupt(err)
+	}
+	if err := r.follows(paperKey(p)); err != nil {
+		return err
+	}
+	return insert(r.txn, tablePapers, p)
 }

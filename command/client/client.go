@@ -60,6 +60,9 @@ const retryPolicy = `{"methodConfig": [{
 		{"service": "trellis.v1.AccessService", "method": "ListEvents"},
 		{"service": "trellis.v1.HookService", "method": "ListHooks"},
 		{"service": "trellis.v1.HookService", "method": "ListDeliveries"},
+		{"service": "trellis.v1.PaperService", "method": "PutPaperReport"},
+		{"service": "trellis.v1.PaperService", "method": "GetPaperReport"},
+		{"service": "trellis.v1.PaperService", "method": "ListPaperReports"},
 		{"service": "trellis.v1.ArtifactService", "method": "DownloadArtifact"},
 		{"service": "trellis.v1.ClusterService", "method": "GetCluster"},
 		{"service": "trellis.v1.ClusterService", "method": "AddNode"},
@@ -82,6 +85,7 @@ type Client struct {
 	trellisv1.ClusterServiceClient
 	trellisv1.AccessServiceClient
 	trellisv1.HookServiceClient
+	trellisv1.PaperServiceClient
 	workers trellisv1.WorkerServiceClient
 
 	// Address is the coordinator's, or those of several nodes with commas between them.
@@ -143,6 +147,7 @@ func New(address string, credentials Credentials, notices io.Writer) (*Client, e
 	c.ClusterServiceClient = trellisv1.NewClusterServiceClient(conn)
 	c.AccessServiceClient = trellisv1.NewAccessServiceClient(conn)
 	c.HookServiceClient = trellisv1.NewHookServiceClient(conn)
+	c.PaperServiceClient = trellisv1.NewPaperServiceClient(conn)
 	c.workers = trellisv1.NewWorkerServiceClient(conn)
 	return c, nil
 }

@@ -77,6 +77,7 @@ func (c *Coordinator) open(
 		}()
 		config.Page, _ = page.Files()
 		c.Link = linkTo(config)
+		config.Link = c.Link
 	}
 	if c.Directory, err = openDirectory(config.Data, place.DirectoryFlag); err != nil {
 		return err

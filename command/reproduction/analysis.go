@@ -1,13 +1,14 @@
 package reproduction
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
 
-	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/figure"
 	"trellis/results/grid"
+	"trellis/results/paper"
 	"trellis/trainer"
 	"trellis/trainer/latent"
 )
@@ -27,17 +28,17 @@ const neighbours = 5
 // classes is how many digits there are.
 const classes = 10
 
-// Findings are the numbers that the analysis gives, beside those of the studies.
+// Findings are the numbers that the analysis gives, beside those of the studies. What is not found yet is nil.
 type Findings struct {
 	// Frozen and FineTuned are the classifiers' answers on the test images.
 	Frozen, FineTuned *Reading
 	// Sampled is how the classifier reads images that the variational autoencoder has drawn, and Generated how it reads
 	// those of the plain one.
-	Sampled, Generated Sampling
+	Sampled, Generated *Sampling
 	// Plain and Variational are the latent spaces.
-	Plain, Variational Space
-	// Figures by their number in the paper.
-	Figures map[int]*figure.Figure
+	Plain, Variational *Space
+	// Pictures are the figures by their numbers in the paper.
+	Pictures map[uint32]paper.Picture
 }
 
 // Reading is what a classifier makes of the test images.
@@ -68,61 +69,102 @@ type Quality struct {
 	Trustworthiness float64
 }
 
-// analyzer makes findings, step by step.
-type analyzer struct {
+// Analyzer makes findings of material, step by step.
+type Analyzer struct {
 	*Material
-	analysis *trellisv1.Analysis
-	// note tells of each step as it begins.
+	// note tells of what takes long as it begins.
 	note     func(format string, args ...any)
 	findings *Findings
+	steps    []step
+}
+
+// step is a part of the analysis.
+type step struct {
+	name string
+	run  func(context.Context) error
+	// due says whether its material is there.
+	due func() bool
+	// long says that it takes minutes.
+	long bool
+}
+
+// NewAnalyzer returns an analyzer of material, which may still come.
+func NewAnalyzer(m *Material, note func(format string, args ...any)) *Analyzer {
+	a := &Analyzer{Material: m, note: note, findings: &Findings{Pictures: map[uint32]paper.Picture{}}}
+	plain := func() bool { return a.Autoencoder.Network != nil }
+	variational := func() bool { return a.Variational.Network != nil }
+	classifier := func() bool { return a.reader() != nil }
+	a.steps = []step{
+		{"reconstructions", a.reconstruct, plain, false},
+		{"generated images", a.generate, func() bool { return plain() && classifier() }, false},
+		{"denoising", a.denoise, func() bool { return len(a.Denoising) > 0 }, false},
+		{"classifiers", a.classify, classifier, false},
+		{"variational samples", a.sample, func() bool { return variational() && classifier() }, false},
+		{"latent spaces", a.look, func() bool { return plain() && variational() }, true},
+		{"losses", a.losses, plain, false},
+	}
+	return a
+}
+
+// Findings are those so far.
+func (a *Analyzer) Findings() *Findings { return a.findings }
+
+// Next takes the next step whose material is there, of those that are short or of all, and says whether there was one. A step
+// that fails is taken again the next time. It returns ctx's error soon after ctx's end.
+func (a *Analyzer) Next(ctx context.Context, all bool) (more bool, err error) {
+	for i, step := range a.steps {
+		if step.long && !all || !step.due() {
+			continue
+		}
+		if err := step.run(ctx); err != nil {
+			return false, fmt.Errorf("%s: %w", step.name, err)
+		}
+		a.steps = slices.Delete(a.steps, i, i+1)
+		return true, nil
+	}
+	return false, nil
 }
 
 // Analyze makes findings of material: the same ones, bit for bit, of the same material. It returns an error that wraps
 // ErrMaterial if something is missing, and ctx's error soon after ctx's end.
-func Analyze(
-	ctx context.Context, m *Material, analysis *trellisv1.Analysis, note func(format string, args ...any),
-) (*Findings, error) {
-	if err := m.check(); err != nil {
+func Analyze(ctx context.Context, m *Material, note func(format string, args ...any)) (*Findings, error) {
+	if err := m.Check(); err != nil {
 		return nil, err
 	}
-	a := &analyzer{
-		Material: m, analysis: WithDefaults(analysis), note: note,
-		findings: &Findings{Figures: map[int]*figure.Figure{}},
-	}
-	for _, step := range []struct {
-		name string
-		run  func(context.Context) error
-	}{
-		{"reconstructions", a.reconstruct},
-		{"generated images", a.generate},
-		{"denoising", a.denoise},
-		{"classifiers", a.classify},
-		{"variational samples", a.sample},
-		{"latent spaces", a.look},
-		{"losses", a.losses},
-	} {
-		if err := step.run(ctx); err != nil {
-			return nil, fmt.Errorf("%s: %w", step.name, err)
+	a := NewAnalyzer(m, note)
+	for {
+		more, err := a.Next(ctx, true)
+		if err != nil {
+			return nil, err
+		}
+		if !more {
+			return a.findings, nil
 		}
 	}
-	return a.findings, nil
 }
 
 // draw keeps a figure.
-func (a *analyzer) draw(number int, f *figure.Figure, err error) error {
+func (a *Analyzer) draw(number uint32, f *figure.Figure, err error) error {
 	if err != nil {
 		return fmt.Errorf("draw figure %d: %w", number, err)
 	}
-	a.findings.Figures[number] = f
+	var png, svg bytes.Buffer
+	if err := f.WritePNG(&png); err != nil {
+		return fmt.Errorf("write figure %d: %w", number, err)
+	}
+	if err := f.WriteSVG(&svg); err != nil {
+		return fmt.Errorf("write figure %d: %w", number, err)
+	}
+	a.findings.Pictures[number] = paper.Picture{PNG: png.Bytes(), SVG: svg.Bytes()}
 	return nil
 }
 
-func (a *analyzer) pictures(pixels []float32) figure.Images {
+func (a *Analyzer) pictures(pixels []float32) figure.Images {
 	return figure.Images{Pixels: pixels, Height: a.Height, Width: a.Width}
 }
 
 // reconstruct draws figure 2.
-func (a *analyzer) reconstruct(ctx context.Context) error {
+func (a *Analyzer) reconstruct(ctx context.Context) error {
 	originals := a.images(0, min(examples, a.Test.Len()))
 	images, err := a.Autoencoder.Network.Reconstruct(ctx, originals)
 	if err != nil {
@@ -133,7 +175,7 @@ func (a *analyzer) reconstruct(ctx context.Context) error {
 }
 
 // denoise draws figure 4, with the strongest noise.
-func (a *analyzer) denoise(ctx context.Context) error {
+func (a *Analyzer) denoise(ctx context.Context) error {
 	strongest := a.Denoising[len(a.Denoising)-1]
 	parameters := strongest.Trial.GetParameters()
 	originals := a.images(0, min(examples, a.Test.Len()))
@@ -147,7 +189,7 @@ func (a *analyzer) denoise(ctx context.Context) error {
 }
 
 // classify reads the test images, and draws figure 5: the classifier on the frozen encoder, as the paper's.
-func (a *analyzer) classify(ctx context.Context) (err error) {
+func (a *Analyzer) classify(ctx context.Context) (err error) {
 	if a.Frozen != nil {
 		if a.findings.Frozen, err = a.read(ctx, a.Frozen.Network); err != nil {
 			return err
@@ -169,7 +211,7 @@ func (a *analyzer) classify(ctx context.Context) (err error) {
 // pass is how many images go through a network at once, to bound memory.
 const pass = 1000
 
-func (a *analyzer) read(ctx context.Context, network Network) (*Reading, error) {
+func (a *Analyzer) read(ctx context.Context, network Network) (*Reading, error) {
 	reading := new(Reading)
 	right := 0
 	for from := 0; from < a.Test.Len(); from += pass {
@@ -196,13 +238,14 @@ func (a *analyzer) read(ctx context.Context, network Network) (*Reading, error) 
 }
 
 // look draws figures 7 and 8.
-func (a *analyzer) look(ctx context.Context) error {
+func (a *Analyzer) look(ctx context.Context) error {
 	for _, space := range []struct {
-		number int
+		number uint32
 		of     *Trained
-		into   *Space
+		into   **Space
 	}{{7, &a.Autoencoder, &a.findings.Plain}, {8, &a.Variational, &a.findings.Variational}} {
-		panels, err := a.lookAt(ctx, space.of, space.into)
+		its := new(Space)
+		panels, err := a.lookAt(ctx, space.of, its)
 		if err != nil {
 			return fmt.Errorf("latent space of study %s: %w", space.of.Study.GetName(), err)
 		}
@@ -210,12 +253,13 @@ func (a *analyzer) look(ctx context.Context) error {
 		if err := a.draw(space.number, f, err); err != nil {
 			return err
 		}
+		*space.into = its
 	}
 	return nil
 }
 
-func (a *analyzer) lookAt(ctx context.Context, trained *Trained, space *Space) ([]figure.Panel, error) {
-	space.Images = min(int(a.analysis.GetImages()), a.Test.Len())
+func (a *Analyzer) lookAt(ctx context.Context, trained *Trained, space *Space) ([]figure.Panel, error) {
+	space.Images = min(int(a.Analysis.GetImages()), a.Test.Len())
 	labels := a.Test.Labels[:space.Images]
 	codes, err := a.encode(ctx, trained, space.Images)
 	if err != nil {
@@ -235,9 +279,9 @@ func (a *analyzer) lookAt(ctx context.Context, trained *Trained, space *Space) (
 	embed := func(dimensions int) (latent.Points, float64, error) {
 		a.note("t-SNE of %d codes of study %s to %d dimensions, %d iterations", space.Images, trained.Study.GetName(),
 			dimensions,
-			a.analysis.GetIterations())
+			a.Analysis.GetIterations())
 		tsne := latent.TSNE{
-			Dimensions: dimensions, Perplexity: a.analysis.GetPerplexity(), Iterations: int(a.analysis.GetIterations()),
+			Dimensions: dimensions, Perplexity: a.Analysis.GetPerplexity(), Iterations: int(a.Analysis.GetIterations()),
 			Seed: seed,
 		}
 		return tsne.Embed(ctx, codes)
@@ -266,7 +310,7 @@ func (a *analyzer) lookAt(ctx context.Context, trained *Trained, space *Space) (
 	}, nil
 }
 
-func (a *analyzer) encode(ctx context.Context, trained *Trained, images int) (latent.Points, error) {
+func (a *Analyzer) encode(ctx context.Context, trained *Trained, images int) (latent.Points, error) {
 	points := latent.Points{Dim: int(trained.Trial.GetParameters().Numeric(grid.LatentDim))}
 	for from := 0; from < images; from += pass {
 		codes, err := trained.Network.Encode(ctx, a.images(from, min(from+pass, images)))
@@ -296,7 +340,7 @@ func quality(ctx context.Context, codes, points latent.Points, labels []byte) (q
 }
 
 // losses draws figure 9.
-func (a *analyzer) losses(context.Context) error {
+func (a *Analyzer) losses(context.Context) error {
 	trial := a.Autoencoder.Trial
 	f, err := figure.Losses(trial.GetTrainLoss(), trial.GetValidationLoss(), int(trial.GetBestEpoch()))
 	return a.draw(9, f, err)

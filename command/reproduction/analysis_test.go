@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer/dataset"
 )
@@ -96,6 +98,7 @@ func material(images int) *Material {
 	}
 	frozen := trained("read", 0)
 	return &Material{
+		Analysis: small, Noises: []float64{0.1, 0.2}, FineTunes: []float64{0},
 		Test: test, Height: side, Width: side, Autoencoder: trained("plain", 0), Variational: trained("drawn", 0),
 		Denoising: []Trained{trained("noisy", 0.1), trained("noisy", 0.2)}, Frozen: &frozen,
 		Corrupt: func(images []float32, noise float64, _ uint32) []float32 {
@@ -108,12 +111,15 @@ func material(images int) *Material {
 	}
 }
 
-var small = &trellisv1.Analysis{Images: 200, Iterations: 250, Perplexity: 10, Samples: 40}
+var small = &trellisv1.Analysis{
+	Autoencoder: "plain", Denoising: "noisy", Classifier: "read", Variational: "drawn",
+	Images: 200, Iterations: 250, Perplexity: 10, Samples: 40,
+}
 
 func analyze(t *testing.T) (*Material, *Findings) {
 	t.Helper()
 	m := material(1200)
-	found, err := Analyze(t.Context(), m, small, func(string, ...any) {})
+	found, err := Analyze(t.Context(), m, func(string, ...any) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,12 +137,12 @@ func TestAnalyze(t *testing.T) {
 	if found.FineTuned != nil {
 		t.Error("a classifier that is not there has read")
 	}
-	for _, read := range []Sampling{found.Sampled, found.Generated} {
+	for _, read := range []*Sampling{found.Sampled, found.Generated} {
 		if math.Abs(read.Confidence-0.9) > 1e-6 {
 			t.Errorf("samples are read with %v, want 0.9", read.Confidence)
 		}
 	}
-	for _, space := range []*Space{&found.Plain, &found.Variational} {
+	for _, space := range []*Space{found.Plain, found.Variational} {
 		if space.Images != 200 || space.Codes.Trustworthiness != 1 || space.Codes.Accuracy < 0.9 ||
 			space.TSNE.Trustworthiness < 0.8 {
 			t.Errorf("space is %+v", space)
@@ -146,16 +152,18 @@ func TestAnalyze(t *testing.T) {
 			t.Errorf("principal components explain %v", space.Explained)
 		}
 	}
-	sections, err := Sections(m, found)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var numbers []int
-	for _, section := range sections {
-		for _, picture := range section.Figures {
-			numbers = append(numbers, picture.Number)
+	var numbers []uint32
+	for _, section := range Sections(m, found) {
+		for _, figure := range section.Figures {
+			numbers = append(numbers, figure.Number)
+			picture := found.Pictures[figure.Number]
 			if !bytes.HasPrefix(picture.PNG, []byte("\x89PNG")) || !bytes.Contains(picture.SVG, []byte("<svg")) {
-				t.Errorf("figure %d is no picture", picture.Number)
+				t.Errorf("figure %d is no picture", figure.Number)
+			}
+		}
+		for _, result := range section.Results {
+			if result.Pending || result.Ours == "" {
+				t.Errorf("%s is not known", result.What)
 			}
 		}
 	}
@@ -199,25 +207,77 @@ func TestAnalyzeIsDeterministic(t *testing.T) {
 	if testing.Short() {
 		t.Skip("analyzes everything twice more")
 	}
-	m, first := analyze(t)
+	_, first := analyze(t)
 	_, second := analyze(t)
-	if first.Plain != second.Plain || first.Sampled != second.Sampled || *first.Frozen != *second.Frozen {
+	if *first.Plain != *second.Plain || *first.Sampled != *second.Sampled || *first.Frozen != *second.Frozen {
 		t.Errorf("findings differ: %+v and %+v", first.Plain, second.Plain)
 	}
-	a, err := Sections(m, first)
-	if err != nil {
-		t.Fatal(err)
+	for number, picture := range first.Pictures {
+		if !bytes.Equal(picture.PNG, second.Pictures[number].PNG) || !bytes.Equal(picture.SVG, second.Pictures[number].SVG) {
+			t.Errorf("figure %d differs", number)
+		}
 	}
-	b, err := Sections(m, second)
-	if err != nil {
-		t.Fatal(err)
+}
+
+// Material that comes piece by piece gives what it gives at once, and until then each number stands beside the paper's as pending.
+func TestAnalyzePieceByPiece(t *testing.T) {
+	whole, found := analyze(t)
+	want := Sections(whole, found)
+	m := &Material{
+		Analysis: small, Noises: whole.Noises, FineTunes: whole.FineTunes, Test: whole.Test, Height: side, Width: side,
+		Corrupt: whole.Corrupt,
 	}
-	for i := range a {
-		for j := range a[i].Figures {
-			if !bytes.Equal(a[i].Figures[j].PNG, b[i].Figures[j].PNG) ||
-				!bytes.Equal(a[i].Figures[j].SVG, b[i].Figures[j].SVG) {
-				t.Errorf("figure %d differs", a[i].Figures[j].Number)
+	a := NewAnalyzer(m, func(string, ...any) {})
+	rows := func(sections []*trellisv1.PaperSection) (known, pending int) {
+		for i, section := range sections {
+			if section.Title != want[i].Title || len(section.Results) != len(want[i].Results) {
+				t.Fatalf("section %q has %d results, and at the end %d", section.Title, len(section.Results), len(want[i].Results))
 			}
+			for j, result := range section.Results {
+				last := want[i].Results[j]
+				if result.What != last.What || result.Paper != last.Paper || result.Command != last.Command {
+					t.Errorf("%v becomes %v", result, last)
+				}
+				if result.Pending {
+					if pending++; result.Ours != "" || result.Difference != "" {
+						t.Errorf("pending: %v", result)
+					}
+				} else if known++; !proto.Equal(result, last) {
+					t.Errorf("%v becomes %v", result, last)
+				}
+			}
+		}
+		return known, pending
+	}
+	last := -1
+	for i, piece := range []struct {
+		come     func()
+		all      bool
+		pictures int
+	}{
+		{func() {}, false, 0},
+		{func() { m.Autoencoder = whole.Autoencoder }, false, 2},
+		{func() { m.Variational = whole.Variational }, false, 2},
+		{func() { m.Denoising = whole.Denoising }, false, 3},
+		{func() { m.Frozen = whole.Frozen }, false, 6},
+		{func() {}, true, 8},
+	} {
+		piece.come()
+		for more := true; more; {
+			var err error
+			if more, err = a.Next(t.Context(), piece.all); err != nil {
+				t.Fatal(err)
+			}
+		}
+		known, pending := rows(Sections(m, a.Findings()))
+		if known <= last && i != 5 || (pending == 0) != (i == 5) || len(a.Findings().Pictures) != piece.pictures {
+			t.Errorf("step %d: %d known, %d pending, %d pictures", i, known, pending, len(a.Findings().Pictures))
+		}
+		last = known
+	}
+	for number, picture := range found.Pictures {
+		if !bytes.Equal(picture.SVG, a.Findings().Pictures[number].SVG) {
+			t.Errorf("figure %d differs", number)
 		}
 	}
 }
@@ -232,7 +292,7 @@ func TestAnalyzeSaysWhatIsMissing(t *testing.T) {
 	} {
 		m := material(300)
 		spoil(m)
-		if _, err := Analyze(t.Context(), m, small, func(string, ...any) {}); !errors.Is(err, ErrMaterial) {
+		if _, err := Analyze(t.Context(), m, func(string, ...any) {}); !errors.Is(err, ErrMaterial) {
 			t.Errorf("%s: got %v, want ErrMaterial", name, err)
 		}
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/trainer"
 	"trellis/trainer/dataset"
 )
 
@@ -35,8 +37,12 @@ type Trained struct {
 	Network Network
 }
 
-// Material is what an analysis is made from.
+// Material is what an analysis is made from. It comes piece by piece, as studies end: what is not there yet is unset.
 type Material struct {
+	// Analysis names the studies, and Noises and FineTunes are the values on these axes that the denoising study and the
+	// classifier's try, as far as their stages list them.
+	Analysis          *trellisv1.Analysis
+	Noises, FineTunes []float64
 	// Test are the test images, of Height x Width pixels.
 	Test          dataset.Images
 	Height, Width int
@@ -45,7 +51,7 @@ type Material struct {
 	// Theirs is the trial of the autoencoder's study that has the values which the paper found best; nil if there is
 	// none.
 	Theirs *trellisv1.Trial
-	// Denoising are the best trials for each strength of noise, ascending. There is one at least.
+	// Denoising are the best trials for each strength of noise, ascending. There is one at least when the study has ended.
 	Denoising []Trained
 	// DenoisingBudgets are the best denoising trials for each strength of noise and each max_epochs, ascending by
 	// these.
@@ -57,6 +63,33 @@ type Material struct {
 	Corrupt func(images []float32, noise float64, seed uint32) []float32
 	// Command is the one that makes the paper, and Address how others ask for its studies: flags, or empty.
 	Command, Address string
+}
+
+// NewMaterial returns the material of a reproduction none of whose studies has ended. The reproduction has an analysis.
+func NewMaterial(r *trellisv1.Reproduction) *Material {
+	m := &Material{Analysis: WithDefaults(r.GetAnalysis())}
+	for _, stage := range r.GetStages() {
+		switch stage.GetStudy().GetName() {
+		case m.Analysis.GetDenoising():
+			m.Noises = listed(stage.GetStudy(), trainer.Noise)
+		case m.Analysis.GetClassifier():
+			m.FineTunes = listed(stage.GetStudy(), trainer.FineTune)
+		}
+	}
+	return m
+}
+
+// listed returns the numbers that a study lists on an axis, ascending.
+func listed(study *trellisv1.StudySpec, axis string) (values []float64) {
+	for _, grid := range study.GetGrid() {
+		for _, value := range grid.GetAxes()[axis].GetValues() {
+			if x, ok := value.Numeric(); ok {
+				values = append(values, x)
+			}
+		}
+	}
+	slices.Sort(values)
+	return slices.Compact(values)
 }
 
 // WithDefaults returns an analysis with its defaults filled in.
@@ -77,8 +110,8 @@ func WithDefaults(analysis *trellisv1.Analysis) *trellisv1.Analysis {
 	return analysis
 }
 
-// check says what is missing.
-func (m *Material) check() error {
+// Check says what is missing of material that should be complete.
+func (m *Material) Check() error {
 	switch {
 	case m.Test.Len() == 0 || len(m.Test.Pixels) != m.Test.Len()*m.Height*m.Width:
 		return fmt.Errorf("%w: %d test images of %d x %d pixels have %d bytes", ErrMaterial, m.Test.Len(), m.Height,

@@ -28,7 +28,7 @@ type Sampling struct {
 // generate draws figure 3. The paper does not say which Gaussian distribution its codes are from. A plain autoencoder's
 // codes lie where they will, far from the standard normal ones, which it decodes to black: so these have the mean and
 // the deviation of the test images' codes, in each dimension by itself.
-func (a *analyzer) generate(ctx context.Context) error {
+func (a *Analyzer) generate(ctx context.Context) error {
 	codes, err := a.encode(ctx, &a.Autoencoder, a.Test.Len())
 	if err != nil {
 		return err
@@ -45,32 +45,32 @@ func (a *analyzer) generate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.findings.Generated = read
+	a.findings.Generated = &read
 	size := a.Height * a.Width
 	f, err := figure.Generated(a.pictures(images[:examples*size]))
 	return a.draw(3, f, err)
 }
 
 // sample draws figure 6.
-func (a *analyzer) sample(ctx context.Context) error {
+func (a *Analyzer) sample(ctx context.Context) error {
 	standard := slices.Repeat([]distuv.Normal{distuv.UnitNormal},
 		int(a.Variational.Trial.GetParameters().Numeric(grid.LatentDim)))
 	images, read, err := a.fromGaussian(ctx, &a.Variational, standard)
 	if err != nil {
 		return err
 	}
-	a.findings.Sampled = read
+	a.findings.Sampled = &read
 	f, err := figure.Samples(a.pictures(images[:sampledImages*a.Height*a.Width]))
 	return a.draw(6, f, err)
 }
 
 // fromGaussian decodes codes with the given distributions of their dimensions, and says how the classifier reads the
 // images.
-func (a *analyzer) fromGaussian(
+func (a *Analyzer) fromGaussian(
 	ctx context.Context, from *Trained, normals []distuv.Normal,
 ) (images []float32, read Sampling, err error) {
 	random := rand.New(rand.NewPCG(seed, 0))
-	codes := make([]float32, int(a.analysis.GetSamples())*len(normals))
+	codes := make([]float32, int(a.Analysis.GetSamples())*len(normals))
 	for i := range codes {
 		normal := normals[i%len(normals)]
 		codes[i] = float32(normal.Mu + float64(normal.Sigma*random.NormFloat64()))

@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"gonum.org/v1/gonum/stat"
-
-	"trellis/results/figure"
 )
 
 // decoder keeps the codes that it has decoded.
@@ -28,9 +26,9 @@ func TestCodesAreDrawnFromGaussians(t *testing.T) {
 	plain, variational := new(decoder), new(decoder)
 	m.Autoencoder.Network, m.Variational.Network = plain, variational
 	const samples = 4000
-	analysis := WithDefaults(small)
-	analysis.Samples = samples
-	a := &analyzer{Material: m, analysis: analysis, findings: &Findings{Figures: map[int]*figure.Figure{}}}
+	m.Analysis = WithDefaults(small)
+	m.Analysis.Samples = samples
+	a := NewAnalyzer(m, func(string, ...any) {})
 	if err := a.generate(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package reproduction
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -10,12 +9,11 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
-	"trellis/results/paper"
 	"trellis/trainer"
 )
 
 // captions of the figures, by their number in the paper.
-var captions = map[int]string{
+var captions = map[uint32]string{
 	2: "Three test images and their reconstructions by the convolutional autoencoder.",
 	3: "Three images decoded by the convolutional autoencoder from Gaussian codes with the distribution of the test " +
 		"images' codes.",
@@ -27,9 +25,10 @@ var captions = map[int]string{
 	9: "Losses of the convolutional autoencoder with the best parameters.",
 }
 
-// Sections tells the findings in the order of the paper, each number beside the paper's.
-func Sections(m *Material, found *Findings) ([]paper.Section, error) {
-	sections := []paper.Section{
+// Sections tells the findings in the order of the paper, each number beside the paper's. What is not known yet is pending, and a
+// figure that is not drawn yet has no picture among the findings.
+func Sections(m *Material, found *Findings) []*trellisv1.PaperSection {
+	sections := []*trellisv1.PaperSection{
 		{Title: "Convolutional autoencoder (section 2)", Results: gridResults(m)},
 		{Title: "Denoising autoencoder (section 3)", Results: denoisingResults(m)},
 		{Title: "Classification (section 4)", Results: classifierResults(m, found)},
@@ -37,24 +36,16 @@ func Sections(m *Material, found *Findings) ([]paper.Section, error) {
 		{Title: "Latent-space analysis (section 6)", Results: spaceResults(m, found)},
 		{Title: "Appendix"},
 	}
-	for i, numbers := range [][]int{{2, 3}, {4}, {5}, {6}, {7, 8}, {9}} {
+	for i, numbers := range [][]uint32{{2, 3}, {4}, {5}, {6}, {7, 8}, {9}} {
 		for _, number := range numbers {
-			picture := paper.Picture{Number: number, Caption: captions[number]}
-			if number == 5 && found.Frozen == nil {
-				picture.Caption = "Predictions of the fine-tuned classifier for the test images."
+			figure := &trellisv1.PaperFigure{Number: number, Caption: captions[number]}
+			if number == 5 && found.Frozen == nil && found.FineTuned != nil {
+				figure.Caption = "Predictions of the fine-tuned classifier for the test images."
 			}
-			var png, svg bytes.Buffer
-			if err := found.Figures[number].WritePNG(&png); err != nil {
-				return nil, fmt.Errorf("write figure %d: %w", number, err)
-			}
-			if err := found.Figures[number].WriteSVG(&svg); err != nil {
-				return nil, fmt.Errorf("write figure %d: %w", number, err)
-			}
-			picture.PNG, picture.SVG = png.Bytes(), svg.Bytes()
-			sections[i].Figures = append(sections[i].Figures, picture)
+			sections[i].Figures = append(sections[i].Figures, figure)
 		}
 	}
-	return sections, nil
+	return sections
 }
 
 func number(x float64) string { return strconv.FormatFloat(x, 'g', 4, 64) }
@@ -63,16 +54,26 @@ func number(x float64) string { return strconv.FormatFloat(x, 'g', 4, 64) }
 const same = "none"
 
 // compared is a result beside the paper's number.
-func compared(what string, theirs, ours float64, command string) paper.Result {
+func compared(what string, theirs, ours float64, command string) *trellisv1.PaperResult {
 	difference := same
 	if ours != theirs {
 		difference = fmt.Sprintf("%+.4g", ours-theirs)
 	}
-	return paper.Result{What: what, Paper: number(theirs), Ours: number(ours), Difference: difference, Command: command}
+	return &trellisv1.PaperResult{
+		What: what, Paper: number(theirs), Ours: number(ours), Difference: difference, Command: command,
+	}
 }
 
-func alone(what string, ours float64, command string) paper.Result {
-	return paper.Result{What: what, Ours: number(ours), Command: command}
+func alone(what string, ours float64, command string) *trellisv1.PaperResult {
+	return &trellisv1.PaperResult{What: what, Ours: number(ours), Command: command}
+}
+
+// pending are results without what is not known yet.
+func pending(results ...*trellisv1.PaperResult) []*trellisv1.PaperResult {
+	for _, result := range results {
+		result.Ours, result.Difference, result.Pending = "", "", true
+	}
+	return results
 }
 
 // Best are the values that the paper's grid search found best (section 2.2).
@@ -90,7 +91,7 @@ func (m *Material) asks(format string, args ...any) string {
 }
 
 // tested is a result that is the test loss of a trial, or says why that is not known.
-func tested(result paper.Result, trial *trellisv1.Trial) paper.Result {
+func tested(result *trellisv1.PaperResult, trial *trellisv1.Trial) *trellisv1.PaperResult {
 	if trial.TestLoss == nil {
 		result.Ours, result.Difference = "not known", ""
 		result.Note = "Its epochs were trained for longer trials, before this trial was submitted."
@@ -98,15 +99,20 @@ func tested(result paper.Result, trial *trellisv1.Trial) paper.Result {
 	return result
 }
 
-func gridResults(m *Material) []paper.Result {
-	study, trial := m.Autoencoder.Study, m.Autoencoder.Trial
-	best := m.asks("best %s", study.GetName())
+func gridResults(m *Material) []*trellisv1.PaperResult {
+	best := m.asks("best %s", m.Analysis.GetAutoencoder())
+	trial := m.Autoencoder.Trial
 	p := trial.GetParameters()
-	results := []paper.Result{
+	results := []*trellisv1.PaperResult{
 		compared("encoded space dimension", Best.Numeric(grid.LatentDim), p.Numeric(grid.LatentDim), best),
 		compared("learning rate", Best.Numeric(grid.LearningRate), p.Numeric(grid.LearningRate), best),
 		compared("weight decay", Best.Numeric(grid.WeightDecay), p.Numeric(grid.WeightDecay), best),
 		compared("maximum number of epochs", float64(Best.GetMaxEpochs()), float64(p.GetMaxEpochs()), best),
+	}
+	loss := alone("validation loss", trial.GetObjective(), best)
+	test := alone("test loss", trial.GetTestLoss(), best)
+	if trial == nil {
+		return pending(append(results, loss, test)...)
 	}
 	differ := false
 	for i := range results {
@@ -119,12 +125,12 @@ func gridResults(m *Material) []paper.Result {
 		results[0].Note += " A larger encoded space reconstructs better. The paper does not say which dimensions it " +
 			"tried, only that they should be \"relatively small\"."
 	}
-	results = append(results, alone("validation loss", trial.GetObjective(), best))
+	results = append(results, loss)
 	if differ && m.Theirs != nil {
 		results = append(results, alone("validation loss with the paper's values", m.Theirs.GetObjective(),
-			m.asks("trials %s --filter 'index == %d'", study.GetName(), m.Theirs.GetIndex())))
+			m.asks("trials %s --filter 'index == %d'", m.Analysis.GetAutoencoder(), m.Theirs.GetIndex())))
 	}
-	return append(results, tested(alone("test loss", trial.GetTestLoss(), best), trial))
+	return append(results, tested(test, trial))
 }
 
 // whyOthers says why our best values are not the paper's.
@@ -141,27 +147,36 @@ func whyOthers(m *Material) string {
 		number(ours))
 }
 
-func denoisingResults(m *Material) []paper.Result {
-	var results []paper.Result
+func denoisingResults(m *Material) []*trellisv1.PaperResult {
+	const theirs = 0.0269
+	what := func(noise float64) string { return "test loss with noise of sigma " + number(noise) }
+	command := func(noise float64, more string) string {
+		return m.asks("trials %s --filter '%s == %v%s'", m.Analysis.GetDenoising(), trainer.Noise, noise, more)
+	}
+	var results []*trellisv1.PaperResult
+	if len(m.Denoising) == 0 {
+		for _, noise := range m.Noises {
+			results = append(results, compared(what(noise), theirs, 0, command(noise, "")))
+		}
+		if len(results) == 0 {
+			results = append(results, compared("test loss with noise", theirs, 0, m.asks("trials %s", m.Analysis.GetDenoising())))
+		}
+		return pending(results...)
+	}
 	for _, trained := range m.Denoising {
 		p := trained.Trial.GetParameters()
 		noise := p.Numeric(trainer.Noise)
-		what := "test loss with noise of sigma " + number(noise)
-		command := func(more string) string {
-			return m.asks("trials %s --filter '%s == %v%s'", trained.Study.GetName(), trainer.Noise, noise, more)
-		}
-		result := compared(what, 0.0269, trained.Trial.GetTestLoss(), command(""))
+		result := compared(what(noise), theirs, trained.Trial.GetTestLoss(), command(noise, ""))
 		result.Note = "The paper does not say how strong its noise is."
-		result = tested(result, trained.Trial)
-		results = append(results, result)
+		results = append(results, tested(result, trained.Trial))
 		for _, trial := range m.DenoisingBudgets {
 			budget := trial.GetParameters().GetMaxEpochs()
 			if trial.GetParameters().Numeric(trainer.Noise) != noise || budget >= p.GetMaxEpochs() ||
 				trial.TestLoss == nil {
 				continue
 			}
-			result := compared(fmt.Sprintf("%s, within %d epochs", what, budget), 0.0269, trial.GetTestLoss(),
-				command(fmt.Sprintf(" && max_epochs == %d", budget)))
+			result := compared(fmt.Sprintf("%s, within %d epochs", what(noise), budget), theirs, trial.GetTestLoss(),
+				command(noise, fmt.Sprintf(" && max_epochs == %d", budget)))
 			result.Note = besidePyTorch(noise)
 			results = append(results, result)
 		}
@@ -181,24 +196,39 @@ func besidePyTorch(noise float64) string {
 	return fmt.Sprintf("One PyTorch run with the paper's parameters has %s after 15 epochs.", number(loss))
 }
 
-func classifierResults(m *Material, found *Findings) []paper.Result {
-	var results []paper.Result
+func classifierResults(m *Material, found *Findings) []*trellisv1.PaperResult {
+	command := func(fineTune string) string {
+		return m.asks("trials %s --filter '%s == %s'", m.Analysis.GetClassifier(), trainer.FineTune, fineTune)
+	}
+	frozen := func(accuracy float64) *trellisv1.PaperResult {
+		return compared("test accuracy, encoder frozen", 0.9513, accuracy, command("0"))
+	}
+	fineTuned := func(accuracy float64) *trellisv1.PaperResult {
+		result := compared("test accuracy, encoder fine-tuned", 0.9927, accuracy, command("1"))
+		result.Note = "The paper's number is from the supervised network of its author's previous work."
+		return result
+	}
+	var results []*trellisv1.PaperResult
+	if m.reader() == nil || found.Frozen == nil && found.FineTuned == nil {
+		if len(m.FineTunes) == 0 || slices.Contains(m.FineTunes, 0) {
+			results = append(results, frozen(0), confusions(&Reading{}, m.Command))
+		}
+		if slices.ContainsFunc(m.FineTunes, func(x float64) bool { return x != 0 }) {
+			results = append(results, fineTuned(0))
+		}
+		return pending(results...)
+	}
 	if found.Frozen != nil {
-		results = append(results, compared("test accuracy, encoder frozen", 0.9513, found.Frozen.Accuracy,
-			m.asks("trials %s --filter '%s == 0'", m.Frozen.Study.GetName(), trainer.FineTune)))
-		results = append(results, confusions(found.Frozen, m.Command))
+		results = append(results, frozen(found.Frozen.Accuracy), confusions(found.Frozen, m.Command))
 	}
 	if found.FineTuned != nil {
-		result := compared("test accuracy, encoder fine-tuned", 0.9927, found.FineTuned.Accuracy,
-			m.asks("trials %s --filter '%s == 1'", m.FineTuned.Study.GetName(), trainer.FineTune))
-		result.Note = "The paper's number is from the supervised network of its author's previous work."
-		results = append(results, result)
+		results = append(results, fineTuned(found.FineTuned.Accuracy))
 	}
 	return results
 }
 
 // confusions are the three most frequent errors.
-func confusions(reading *Reading, command string) paper.Result {
+func confusions(reading *Reading, command string) *trellisv1.PaperResult {
 	type confusion struct{ truth, read, count int }
 	var all []confusion
 	for truth, row := range reading.Counts {
@@ -213,26 +243,39 @@ func confusions(reading *Reading, command string) paper.Result {
 	for _, c := range all[:3] {
 		texts = append(texts, fmt.Sprintf("%d for %d (%d)", c.truth, c.read, c.count))
 	}
-	return paper.Result{
+	return &trellisv1.PaperResult{
 		What: "most frequent errors", Paper: "3 for 8 (49); 9 and 4, 3 and 2, 3 and 5", Ours: strings.Join(texts, ", "),
 		Command: command, Note: "The true digit, the predicted digit, and how often.",
 	}
 }
 
-func variationalResults(m *Material, found *Findings) []paper.Result {
+func variationalResults(m *Material, found *Findings) []*trellisv1.PaperResult {
 	trial := m.Variational.Trial
-	best := m.asks("best %s", m.Variational.Study.GetName())
-	results := []paper.Result{
+	best := m.asks("best %s", m.Analysis.GetVariational())
+	losses := []*trellisv1.PaperResult{
 		alone("squared error of a test image, summed", metric(trial.GetTestMetrics(), "reconstruction"), best),
 		alone("Kullback-Leibler divergence of a test image", metric(trial.GetTestMetrics(), "divergence"), best),
-		alone("mean top probability of samples", found.Sampled.Confidence, m.Command),
-		alone("mean top probability of samples, plain autoencoder", found.Generated.Confidence, m.Command),
-		alone("inception score of samples, 1 to 10", found.Sampled.Score, m.Command),
-		alone("inception score of samples, 1 to 10, plain autoencoder", found.Generated.Score, m.Command),
 	}
-	results[2].Note = "Predicted by our classifier, which was trained on real digits only."
-	results[4].Note = "From the same classifier. High if each sample is clearly one digit and all digits occur."
-	return results
+	if trial == nil {
+		pending(losses...)
+	}
+	readings := func(name string, its *Sampling) (confidence, score *trellisv1.PaperResult) {
+		known := its != nil
+		if !known {
+			its = &Sampling{}
+		}
+		confidence = alone("mean top probability of samples"+name, its.Confidence, m.Command)
+		score = alone("inception score of samples, 1 to 10"+name, its.Score, m.Command)
+		if !known {
+			pending(confidence, score)
+		}
+		return confidence, score
+	}
+	sampled, sampledScore := readings("", found.Sampled)
+	plain, plainScore := readings(", plain autoencoder", found.Generated)
+	sampled.Note = "Predicted by our classifier, which was trained on real digits only."
+	sampledScore.Note = "From the same classifier. High if each sample is clearly one digit and all digits occur."
+	return append(losses, sampled, plain, sampledScore, plainScore)
 }
 
 func metric(metrics map[string]float64, name string) float64 {
@@ -242,14 +285,21 @@ func metric(metrics map[string]float64, name string) float64 {
 	return math.NaN()
 }
 
-func spaceResults(m *Material, found *Findings) []paper.Result {
-	var results []paper.Result
+func spaceResults(m *Material, found *Findings) []*trellisv1.PaperResult {
+	var results []*trellisv1.PaperResult
 	for _, s := range []struct {
 		name string
 		*Space
-	}{{"plain", &found.Plain}, {"variational", &found.Variational}} {
+	}{{"plain", found.Plain}, {"variational", found.Variational}} {
+		known := s.Space != nil
+		if !known {
+			s.Space = &Space{}
+		}
 		add := func(what string, value float64) {
 			results = append(results, alone(s.name+": "+what, value, m.Command))
+			if !known {
+				pending(results[len(results)-1])
+			}
 		}
 		add("variance explained by two principal components", s.Explained[0]+s.Explained[1])
 		for _, p := range []struct {

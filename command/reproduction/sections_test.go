@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/paper"
 )
 
 // Where our best values are not the paper's, the report says why; where they are, there is nothing to say.
@@ -62,10 +61,7 @@ func TestSectionsNameTheirCommands(t *testing.T) {
 	m, found := analyze(t)
 	m.Command, m.Address = "trellis reproduce --quick", "--coordinator host:7070"
 	m.Denoising[0].Trial.Parameters.Values["noise"] = trellisv1.NumberValue(1.0 / 3)
-	sections, err := Sections(m, found)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sections := Sections(m, found)
 	commands := map[string]string{}
 	for _, section := range sections {
 		for _, result := range section.Results {
@@ -89,11 +85,8 @@ func TestSectionsNameTheirCommands(t *testing.T) {
 func TestConfusionCaption(t *testing.T) {
 	m, found := analyze(t)
 	caption := func() string {
-		sections, err := Sections(m, found)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var all []paper.Picture
+		sections := Sections(m, found)
+		var all []*trellisv1.PaperFigure
 		for _, section := range sections {
 			all = append(all, section.Figures...)
 		}
@@ -119,7 +112,7 @@ func TestTestLossThatIsNotKnown(t *testing.T) {
 			},
 		}
 	}
-	row := func(loss *float64) (grid, denoising paper.Result) {
+	row := func(loss *float64) (grid, denoising *trellisv1.PaperResult) {
 		m := &Material{Autoencoder: trained(loss), Denoising: []Trained{trained(loss)}}
 		results := gridResults(m)
 		return results[len(results)-1], denoisingResults(m)[0]
@@ -129,7 +122,7 @@ func TestTestLossThatIsNotKnown(t *testing.T) {
 		t.Errorf("with a loss: %+v and %+v", grid, denoising)
 	}
 	grid, denoising := row(nil)
-	for _, result := range []paper.Result{grid, denoising} {
+	for _, result := range []*trellisv1.PaperResult{grid, denoising} {
 		if result.Ours != "not known" || result.Difference != "" || result.Note == "" {
 			t.Errorf("without a loss: %+v", result)
 		}

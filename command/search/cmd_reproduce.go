@@ -25,6 +25,8 @@ import (
 type reproduceOptions struct {
 	// folder is where report and figures go.
 	folder string
+	// name is that of the report at the coordinator.
+	name string
 	// command is the one that goes on with this reproduction.
 	command string
 	// remote says that the studies are trained by the cluster of a coordinator that is there already.
@@ -97,7 +99,7 @@ After Ctrl-C or a crash, run the same command again: it continues where it stopp
 		if options.open = *open; *open && cmd.Flags().Changed("coordinator") {
 			return exit.Usagef("--open cannot be combined with --coordinator, which has a web page of its own")
 		}
-		options.command = reproduceCommand(quick, args)
+		options.command, options.name = reproduceCommand(quick, args), reportName(quick, args)
 		options.Logger = log.NewLogger(env.Log)
 		options.inLines = cmd.Flags().Changed("log-level")
 		if cmd.Flags().Changed("coordinator") {
@@ -167,9 +169,8 @@ func reproduceHere(
 		}
 		fmt.Fprintf(env.Err, "The coordinator listens on %s. From another terminal: trellis studies --coordinator %s\n",
 			local.Address, local.Address)
-		fmt.Fprintf(env.Err, "Web page: %s/, with the studies as they are trained\n", local.Link)
 		if options.open {
-			cli.OpenPage(env, local.Link+"/")
+			cli.OpenPage(env, local.Link+"/reports/"+options.name)
 		}
 		if err := reproduce(local.Ctx, env, c, r, options); err != nil {
 			return local.Why(err)
@@ -203,11 +204,17 @@ func reproduceStages(
 			return fmt.Errorf("the analysis needs the test images on this machine: %w", err)
 		}
 	}
-	studies, err := runStages(ctx, env, c, r, options)
-	if err != nil || r.GetAnalysis() == nil {
-		return err
+	report := newReproductionReport(env, c, r, data, options)
+	report.put(ctx)
+	if page := pageOf(ctx, c, options.name); page != "" && !report.warned {
+		fmt.Fprintf(env.Err, "Web page: %s, with the report as it comes\n", page)
 	}
-	return writeReproduction(ctx, env, c, r, studies, data, options)
+	studies, err := runStages(ctx, env, c, r, report, options)
+	if err == nil && r.GetAnalysis() != nil {
+		err = writeReproduction(ctx, env, report, studies, options)
+	}
+	report.end(ctx, err)
+	return err
 }
 
 // whereToAsk says which coordinator answers commands on the studies.

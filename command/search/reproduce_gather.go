@@ -13,54 +13,69 @@ import (
 	"trellis/results/grid"
 	"trellis/results/trajectory"
 	"trellis/trainer"
-	"trellis/trainer/dataset"
 	"trellis/worker"
 )
 
-// gatherMaterial fetches the test images, and the best trials with their weights.
-func gatherMaterial(
-	ctx context.Context, c *client.Client, analysis *trellisv1.Analysis, studies map[string]*trellisv1.Study,
-	data *dataset.Data,
-) (m *reproduction.Material, err error) {
-	m = &reproduction.Material{Test: data.Test, Height: data.Height, Width: data.Width, Corrupt: trainer.Corrupt}
-	best := func(name string) (reproduction.Trained, error) {
-		trained, err := bestBy(ctx, c, studies[name], func(*trellisv1.Parameters) float64 { return 0 })
-		if err != nil {
-			return reproduction.Trained{}, err
+// gather fetches what the analysis needs of a study that has ended: its best trials with their weights.
+func gather(ctx context.Context, c *client.Client, m *reproduction.Material, study *trellisv1.Study) error {
+	switch study.GetName() {
+	case m.Analysis.GetAutoencoder():
+		return gatherAutoencoder(ctx, c, m, study)
+	case m.Analysis.GetVariational():
+		best, err := bestOf(ctx, c, study)
+		if err == nil {
+			m.Variational = best
 		}
-		return trained[0], nil
+		return err
+	case m.Analysis.GetDenoising():
+		return gatherDenoising(ctx, c, m, study)
+	case m.Analysis.GetClassifier():
+		return gatherClassifiers(ctx, c, m, study)
 	}
-	if m.Autoencoder, err = best(analysis.GetAutoencoder()); err != nil {
-		return nil, err
-	}
-	if m.Theirs, err = trialAt(ctx, c, analysis.GetAutoencoder(), reproduction.Best); err != nil {
-		return nil, err
-	}
-	if m.Variational, err = best(analysis.GetVariational()); err != nil {
-		return nil, err
-	}
-	m.Denoising, err = bestBy(ctx, c, studies[analysis.GetDenoising()], valueOn(trainer.Noise))
+	return nil
+}
+
+func gatherAutoencoder(ctx context.Context, c *client.Client, m *reproduction.Material, study *trellisv1.Study) error {
+	best, err := bestOf(ctx, c, study)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	theirs, err := trialAt(ctx, c, study.GetName(), reproduction.Best)
+	if err != nil {
+		return err
+	}
+	m.Autoencoder, m.Theirs = best, theirs
+	return nil
+}
+
+func gatherDenoising(ctx context.Context, c *client.Client, m *reproduction.Material, study *trellisv1.Study) error {
+	denoising, err := bestBy(ctx, c, study, valueOn(trainer.Noise))
+	if err != nil {
+		return err
 	}
 	type budget struct {
 		noise     float64
 		maxEpochs uint32
 	}
-	budgets, err := bestTrials(ctx, c, studies[analysis.GetDenoising()], func(p *trellisv1.Parameters) budget {
+	budgets, err := bestTrials(ctx, c, study, func(p *trellisv1.Parameters) budget {
 		return budget{noise: p.Numeric(trainer.Noise), maxEpochs: p.GetMaxEpochs()}
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
+	m.Denoising = denoising
 	m.DenoisingBudgets = slices.SortedFunc(maps.Values(budgets), func(a, b *trellisv1.Trial) int {
 		p, q := a.GetParameters(), b.GetParameters()
 		return cmp.Or(cmp.Compare(p.Numeric(trainer.Noise), q.Numeric(trainer.Noise)),
 			cmp.Compare(p.GetMaxEpochs(), q.GetMaxEpochs()))
 	})
-	classifiers, err := bestBy(ctx, c, studies[analysis.GetClassifier()], valueOn(trainer.FineTune))
+	return nil
+}
+
+func gatherClassifiers(ctx context.Context, c *client.Client, m *reproduction.Material, study *trellisv1.Study) error {
+	classifiers, err := bestBy(ctx, c, study, valueOn(trainer.FineTune))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i := range classifiers {
 		if valueOn(trainer.FineTune)(classifiers[i].Trial.GetParameters()) == 0 {
@@ -69,7 +84,16 @@ func gatherMaterial(
 			m.FineTuned = &classifiers[i]
 		}
 	}
-	return m, nil
+	return nil
+}
+
+// bestOf returns the best trial of a study, with its network.
+func bestOf(ctx context.Context, c *client.Client, study *trellisv1.Study) (reproduction.Trained, error) {
+	trained, err := bestBy(ctx, c, study, func(*trellisv1.Parameters) float64 { return 0 })
+	if err != nil {
+		return reproduction.Trained{}, err
+	}
+	return trained[0], nil
 }
 
 func valueOn(axis string) func(*trellisv1.Parameters) float64 {

@@ -26,7 +26,8 @@ func dataOf(r *trellisv1.Reproduction, study string) string {
 
 // runStages trains the studies, each as soon as those that it depends on have ended, and returns them by name.
 func runStages(
-	ctx context.Context, env *cli.Environment, c *client.Client, r *trellisv1.Reproduction, options reproduceOptions,
+	ctx context.Context, env *cli.Environment, c *client.Client, r *trellisv1.Reproduction, report *reproductionReport,
+	options reproduceOptions,
 ) (map[string]*trellisv1.Study, error) {
 	ended := map[string]*trellisv1.Study{}
 	var all []progress.Stage
@@ -45,6 +46,7 @@ func runStages(
 			return err
 		}
 		ended[name] = study
+		report.ended(ctx, study)
 		return nil
 	}
 	for i, stage := range r.GetStages() {
@@ -68,9 +70,11 @@ func runStages(
 		if err := begin(ctx, env, c, &trellisv1.CreateStudyRequest{Spec: wanted}, options.place); err != nil {
 			return nil, err
 		}
-		if err := retryFailed(ctx, env, c, wanted.GetName()); err != nil {
+		study, err := retryFailed(ctx, env, c, wanted.GetName())
+		if err != nil {
 			return nil, err
 		}
+		report.begun(ctx, study)
 	}
 	for _, stage := range r.GetStages() {
 		if err := await(stage.GetStudy().GetName()); err != nil {
@@ -80,20 +84,20 @@ func runStages(
 	return ended, nil
 }
 
-// retryFailed retries the failed runs of a study that has ended, from the last checkpoints.
-func retryFailed(ctx context.Context, env *cli.Environment, c *client.Client, name string) error {
+// retryFailed retries the failed runs of a study that has ended, from the last checkpoints. It returns the study.
+func retryFailed(ctx context.Context, env *cli.Environment, c *client.Client, name string) (*trellisv1.Study, error) {
 	study, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: name})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if study.GetStudy().GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
 		study.GetStudy().GetProgress().GetTrialsFailed() == 0 {
-		return nil
+		return study.GetStudy(), nil
 	}
 	taken, err := client.Call(ctx, client.CreateTimeout, c.RetryStudy, &trellisv1.RetryStudyRequest{Study: name})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = fmt.Fprintf(env.Err, "Study %s: retrying %s.\n", name, output.Count(taken.GetRuns(), "failed run"))
-	return err
+	return study.GetStudy(), err
 }

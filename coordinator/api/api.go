@@ -82,6 +82,8 @@ type Config struct {
 	Models grid.Models
 	// Address is the host:port at which others reach this node. Version is the binary's version.
 	Address, Version string
+	// Link is where people find what is served over HTTP: https://host:8080. It is empty if nothing is.
+	Link string
 	// Data is the data directory. It is empty if the log is in memory.
 	Data string
 	// MinFreeDisk is how many bytes of the data directory's file system must be free for a new study. 0: a tenth of it, at
@@ -113,12 +115,13 @@ type Config struct {
 
 // Register registers all services.
 func Register(server grpc.ServiceRegistrar, c Config) {
-	trellisv1.RegisterStudyServiceServer(server, studyService{
+	studies := studyService{
 		numerics: c.Numerics, models: c.Models, store: c.Store, log: c.Log, dataSets: c.DataSets,
 		artifacts: c.Artifacts,
 		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, limits: c.Limits, noPrograms: c.NoPrograms, specs: c.Specs, creating: make(chan struct{}, 1), turns: c.Turns,
 		memory: c.Memory, stopping: c.Stopping, logger: c.Logger,
-	})
+	}
+	trellisv1.RegisterStudyServiceServer(server, studies)
 	trellisv1.RegisterTrialServiceServer(server, trialService{
 		numerics: c.Numerics, models: c.Models, store: c.Store, forecasts: c.Forecasts, artifacts: c.Artifacts,
 		outputs: c.Outputs, stopping: c.Stopping,
@@ -131,7 +134,7 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 		numerics: c.Numerics, store: c.Store, sessions: c.Sessions, memory: c.Memory, stopping: c.Stopping,
 	})
 	trellisv1.RegisterClusterServiceServer(server, clusterService{
-		address: c.Address, version: c.Version, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, node: c.Node, log: c.Log, logger: c.Logger,
+		address: c.Address, version: c.Version, link: c.Link, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, node: c.Node, log: c.Log, logger: c.Logger,
 	})
 	trellisv1.RegisterAccessServiceServer(server, accessService{
 		store: c.Store, log: c.Log, limit: c.Limits.Tokens, stopping: c.Stopping,
@@ -139,5 +142,8 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 	trellisv1.RegisterHookServiceServer(server, hookService{store: c.Store, log: c.Log, sender: c.Hooks})
 	trellisv1.RegisterArtifactServiceServer(server, artifactService{
 		artifacts: c.Artifacts, memory: c.Memory, stopping: c.Stopping,
+	})
+	trellisv1.RegisterPaperServiceServer(server, paperService{
+		store: c.Store, log: c.Log, artifacts: c.Artifacts, studies: studies,
 	})
 }

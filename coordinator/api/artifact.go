@@ -152,12 +152,19 @@ func (s artifactService) send(
 	if err != nil {
 		return err
 	}
+	return sendPieces(content, func(data []byte) error {
+		return stream.Send(&trellisv1.DownloadArtifactResponse{Data: data})
+	})
+}
+
+// sendPieces sends what is in an artifact piece by piece, and closes it.
+func sendPieces(content io.ReadCloser, send func(data []byte) error) error {
 	defer content.Close()
 	buffer := make([]byte, chunkBytes)
 	for {
 		n, err := io.ReadFull(content, buffer)
 		if n > 0 {
-			if err := stream.Send(&trellisv1.DownloadArtifactResponse{Data: buffer[:n]}); err != nil {
+			if err := send(buffer[:n]); err != nil {
 				return err
 			}
 		}

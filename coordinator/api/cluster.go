@@ -40,11 +40,12 @@ var errRestored = status.Error(codes.Unavailable, "the coordinator was restored 
 // clusterService manages the nodes that replicate the log.
 type clusterService struct {
 	trellisv1.UnimplementedClusterServiceServer
-	address, version string
-	disk             disk
-	node             Node
-	log              Log
-	logger           *slog.Logger
+	// link is where people find what is served over HTTP.
+	address, version, link string
+	disk                   disk
+	node                   Node
+	log                    Log
+	logger                 *slog.Logger
 }
 
 // note leaves the event of a change that is not in the log. The change has been made: if it can't be noted, it is logged.
@@ -75,7 +76,7 @@ type Node interface {
 func (s clusterService) GetCluster(
 	context.Context, *trellisv1.GetClusterRequest,
 ) (*trellisv1.GetClusterResponse, error) {
-	own := &trellisv1.NodeStatus{Address: s.address, Version: s.version}
+	own := &trellisv1.NodeStatus{Address: s.address, Version: s.version, Web: s.link}
 	response := &trellisv1.GetClusterResponse{Status: own}
 	if s.node.Replicated() == nil {
 		own.Role = trellisv1.NodeRole_NODE_ROLE_LEADER

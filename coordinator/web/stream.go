@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ import (
 
 const (
 	eventsType = "text/event-stream"
+	svgType    = "image/svg+xml"
+	pngType    = "image/png"
 	// beat is how often a stream without events says that it is alive. Proxies end connections that are silent for a minute.
 	beat = 15 * time.Second
 	// reconnect is how many milliseconds a browser waits before it opens a stream again that has ended.
@@ -334,6 +337,9 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, route Route, p
 		}
 		if !begun {
 			fileHead(w.Header(), path)
+			if route.Method == trellisv1.PaperService_DownloadPicture_FullMethodName {
+				pictureHead(w.Header(), message.Get(field).Bytes())
+			}
 		}
 		if done {
 			return
@@ -357,6 +363,17 @@ func fileHead(header http.Header, path map[string]string) {
 		header.Set("Cache-Control", "private, max-age=31536000, immutable")
 	}
 	header.Set("Content-Disposition", `attachment; filename="`+name+`"`)
+}
+
+// pictureHead sets the headers of a picture, which a browser may show. Whoever wrote the report has made it, and it has the
+// address of this coordinator: it is an image whatever it claims to be, and may neither run nor load anything.
+func pictureHead(header http.Header, begin []byte) {
+	header.Set("Content-Type", svgType)
+	if bytes.HasPrefix(begin, []byte("\x89PNG\r\n\x1a\n")) {
+		header.Set("Content-Type", pngType)
+	}
+	header.Set("Content-Disposition", "inline")
+	header.Set("Content-Security-Policy", "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox")
 }
 
 // upload serves a call whose requests are pieces of a file.

@@ -45,6 +45,7 @@ __all__ = [
     "DataSet",
     "Declaration",
     "DeleteHookResponse",
+    "DeletePaperReportResponse",
     "DeleteStudyResponse",
     "Delivery",
     "DeliveryState",
@@ -76,6 +77,7 @@ __all__ = [
     "GetHistoryResponseStep",
     "GetImportanceResponse",
     "GetOutputResponse",
+    "GetPaperReportResponse",
     "GetPointsResponse",
     "GetReportResponse",
     "GetRunResponse",
@@ -102,6 +104,7 @@ __all__ = [
     "ListEventsResponse",
     "ListHooksResponse",
     "ListModelsResponse",
+    "ListPaperReportsResponse",
     "ListStudiesResponse",
     "ListTokensResponse",
     "ListTrialsResponse",
@@ -122,6 +125,14 @@ __all__ = [
     "Order",
     "OutcomeSuccess",
     "Output",
+    "PaperFact",
+    "PaperFigure",
+    "PaperPicture",
+    "PaperReport",
+    "PaperResult",
+    "PaperSection",
+    "PaperStage",
+    "PaperState",
     "Parameters",
     "ParseSpecResponse",
     "PauseStudyResponse",
@@ -133,6 +144,7 @@ __all__ = [
     "Program",
     "Progress",
     "Pruning",
+    "PutPaperReportResponse",
     "Range",
     "Refutation",
     "RemoveNodeResponse",
@@ -322,6 +334,11 @@ ObjectiveSummary = Annotated[Literal["best", "last", "mean"], Prefix("SUMMARY_")
 # starts last would keep one worker busy while the others have nothing to do. RANDOM: A permutation that follows from
 # the study's name. With a budget, this is random search without repetition. AS_WRITTEN: In the order of the grid.
 Order = Annotated[Literal["longest", "random", "as_written"], Prefix("ORDER_")]
+
+# PaperState says whether somebody is reproducing a paper. RUNNING: Its studies are being trained, or what they have
+# given is being analyzed. COMPLETED: It has everything. STOPPED: It was interrupted, or failed. It goes on when it is
+# started again.
+PaperState = Annotated[Literal["running", "completed", "stopped"], Prefix("PAPER_STATE_")]
 
 # PointState is what has become of a point of the grid. TRAINED: It has its result, and was trained for this study, if
 # only in part. SHARED: It has its result, and all of it comes from other studies. NOT_VISITED: The budget does not
@@ -835,6 +852,10 @@ class DeleteHookResponse(Message):
     """DeleteHookResponse is what a call returns."""
 
 
+class DeletePaperReportResponse(Message):
+    """DeletePaperReportResponse is what a call returns."""
+
+
 class DeleteStudyResponse(Message):
     """DeleteStudyResponse is what a call returns."""
 
@@ -1285,6 +1306,15 @@ class GetOutputResponse(Message):
     omitted: int = 0
 
 
+class GetPaperReportResponse(Message):
+    """GetPaperReportResponse is what a call returns."""
+
+    report: PaperReport | None = None
+
+    # Those of its stages' studies that exist, as GetStudy returns them.
+    studies: Sequence[Study] = ()
+
+
 class GetPointsResponse(Message):
     """GetPointsResponse has one entry for each trial in each column, the best first."""
 
@@ -1643,6 +1673,13 @@ class ListModelsResponse(Message):
     models: Sequence[Model] = ()
 
 
+class ListPaperReportsResponse(Message):
+    """ListPaperReportsResponse is what a call returns."""
+
+    # Ordered by name. Without summary, sections and environment, and of stages only study and state.
+    reports: Sequence[PaperReport] = ()
+
+
 class ListStudiesResponse(Message):
     """ListStudiesResponse is what a call returns."""
 
@@ -1853,6 +1890,10 @@ class NodeStatus(Message):
     # What it must keep, in bytes.
     disk_reserve: int = 0
 
+    # Where it serves the web page and the API over HTTP, as far as it knows how others reach it: https://host:8080.
+    # Empty: nowhere.
+    web: str = ""
+
 
 class Objective(Message):
     """Objective is what trials are ranked by: one number for each trial, computed from a metric's values in its
@@ -1901,6 +1942,139 @@ class Output(Message):
     omitted: int = 0
 
     head: int = 0
+
+
+class PaperFact(Message):
+    """PaperFact is what a call returns."""
+
+    name: str = ""
+
+    value: str = ""
+
+
+class PaperFigure(Message):
+    """PaperFigure is a figure of the paper, drawn anew."""
+
+    # The paper's number of it.
+    number: int = 0
+
+    caption: str = ""
+
+    # Unset: it is not drawn yet.
+    picture: PaperPicture | None = None
+
+
+class PaperPicture(Message):
+    """PaperPicture is an artifact that has a picture, as SVG or PNG."""
+
+    # 64 lower-case hexadecimal digits.
+    sha256: str = ""
+
+    # In bytes.
+    size: int = 0
+
+
+class PaperReport(Message):
+    """PaperReport is the report on the reproduction of a paper: its studies, and the paper's numbers and figures
+    beside ours. Whoever reproduces the paper writes its texts, and writes it anew while it goes on.
+    """
+
+    # 1 to 63 letters, digits and . _ -, the first of them a letter or a digit.
+    name: str = ""
+
+    title: str = ""
+
+    # Here and in sections, blank lines separate paragraphs.
+    summary: str = ""
+
+    state: PaperState | None = None
+
+    # In the order in which they are trained.
+    stages: Sequence[PaperStage] = ()
+
+    sections: Sequence[PaperSection] = ()
+
+    # What the numbers were computed with: versions, machine.
+    environment: Sequence[PaperFact] = ()
+
+    # The coordinator sets these. Who wrote it first, if the coordinator asks who calls, and when it was written first
+    # and last.
+    creator: Principal | None = None
+
+    create_time: datetime | None = None
+
+    update_time: datetime | None = None
+
+
+class PaperResult(Message):
+    """PaperResult compares one number with the paper's."""
+
+    what: str = ""
+
+    # Empty, as is the difference, if the paper has none.
+    paper: str = ""
+
+    ours: str = ""
+
+    difference: str = ""
+
+    # The command that computes it.
+    command: str = ""
+
+    # What one must know to compare the numbers.
+    note: str = ""
+
+    # Ours is not known yet.
+    pending: bool = False
+
+
+class PaperSection(Message):
+    """PaperSection is a section of the paper."""
+
+    title: str = ""
+
+    text: str = ""
+
+    figures: Sequence[PaperFigure] = ()
+
+    results: Sequence[PaperResult] = ()
+
+
+class PaperStage(Message):
+    """PaperStage is one study of the reproduction. All but its study, model and after are set when the study has
+    ended, so that they stay known when it is deleted.
+    """
+
+    study: str = ""
+
+    model: str = ""
+
+    # The studies that it waits for.
+    after: Sequence[str] = ()
+
+    # Study.create_index of the study. Unset: it has not been created yet.
+    create_index: int = 0
+
+    # In words. Empty: the study has not ended.
+    state: str = ""
+
+    trials: int = 0
+
+    runs: int = 0
+
+    epochs: int = 0
+
+    # Worker time.
+    seconds: float = 0.0
+
+    # Its best trial, in words.
+    best: str = ""
+
+    # Report.digest of the study.
+    digest: str = ""
+
+    # The command that shows its report.
+    command: str = ""
 
 
 class ParseSpecResponse(Message):
@@ -2094,6 +2268,10 @@ class Pruning(Message):
 
     # At most one of asha, median is set.
     median: MedianStopping | None = None
+
+
+class PutPaperReportResponse(Message):
+    """PutPaperReportResponse is what a call returns."""
 
 
 class Range(Message):

@@ -17,28 +17,25 @@ import (
 
 var errNotSVG = errors.New("its first element isn't svg")
 
-func (p Picture) check() error {
-	switch {
-	case p.Number < 1:
-		return fmt.Errorf("figure %d (%q): its number must be at least 1", p.Number, p.Caption)
-	case len(p.PNG) == 0 && len(p.SVG) == 0:
-		return fmt.Errorf("figure %d: missing picture: needs a PNG or an SVG", p.Number)
+func (p Picture) check(number uint32) error {
+	if len(p.PNG) == 0 && len(p.SVG) == 0 {
+		return fmt.Errorf("figure %d: missing picture: needs a PNG or an SVG", number)
 	}
 	if len(p.PNG) > 0 {
 		if _, err := png.DecodeConfig(bytes.NewReader(p.PNG)); err != nil {
-			return fmt.Errorf("figure %d: its PNG can't be read: %w", p.Number, err)
+			return fmt.Errorf("figure %d: its PNG can't be read: %w", number, err)
 		}
 	}
 	if len(p.SVG) > 0 {
 		if _, err := svgWidth(p.SVG); err != nil {
-			return fmt.Errorf("figure %d: its SVG can't be read: %w", p.Number, err)
+			return fmt.Errorf("figure %d: its SVG can't be read: %w", number, err)
 		}
 	}
 	return nil
 }
 
 // dataURI returns a picture as a data URI. Base64 has no characters with a meaning in HTML.
-func dataURI(p Picture) template.URL {
+func (p Picture) dataURI() template.URL {
 	kind, content := "image/svg+xml", p.SVG
 	if len(content) == 0 {
 		kind, content = "image/png", p.PNG
@@ -47,7 +44,7 @@ func dataURI(p Picture) template.URL {
 }
 
 // width returns the natural width of a picture in CSS pixels (1/96 inch), or 0 if the picture does not say.
-func width(p Picture) int {
+func (p Picture) width() int {
 	if len(p.SVG) > 0 {
 		pixels, err := svgWidth(p.SVG)
 		if err != nil {

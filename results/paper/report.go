@@ -9,62 +9,21 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Report is the content of the page, in order.
+// Report is the content of the page: a report with everything that it has at the end.
 type Report struct {
-	Title string
-	// Summary is a short text. Blank lines separate paragraphs, as in sections.
-	Summary string
-	// Created is when the report was created, shown in UTC. The zero time is not shown, so that reports can be
-	// compared.
-	Created  time.Time
-	Sections []Section
-	Stages   []Stage
-	// Environment says what the numbers were computed with: versions, data, machine.
-	Environment []Pair
-}
-
-// Section is a section of the paper.
-type Section struct {
-	Title, Text string
-	Figures     []Picture
-	Results     []Result
+	*trellisv1.PaperReport
+	// Created is when the page was created, shown in UTC. The zero time is not shown, so that pages can be compared.
+	Created time.Time
+	// Pictures are those of the figures, by their numbers.
+	Pictures map[uint32]Picture
 }
 
 // Picture is a figure as PNG, SVG or both. If it has both, the page shows the SVG, which is sharp at any size.
-type Picture struct {
-	// Number is the paper's number of the figure, from 1.
-	Number   int
-	Caption  string
-	PNG, SVG []byte
-}
-
-// Result compares one number with the paper's.
-type Result struct {
-	What string
-	// Paper and Difference are empty if the paper has no number.
-	Paper, Ours, Difference string
-	// Command is the command that computes it.
-	Command string
-	// Note says what one must know to compare the numbers. It may be empty.
-	Note string
-}
-
-// Stage is a part of the reproduction that was trained or computed separately.
-type Stage struct {
-	Name, Kind, State    string
-	Trials, Runs, Epochs uint64
-	Seconds              float64
-	// Seed is the seed of its trials, or all their seeds.
-	Seed string
-	// Best is its best trial. Digest is the digest of its final weights or numbers. Command is the command that repeats
-	// it.
-	Best, Digest, Command string
-}
-
-// Pair is a name and its value.
-type Pair struct{ Name, Value string }
+type Picture struct{ PNG, SVG []byte }
 
 //go:embed page.html
 var pageText string
@@ -75,13 +34,13 @@ var pageStyle string
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"style":      func() template.CSS { return template.CSS(pageStyle) },
 	"paragraphs": paragraphs,
-	"data":       dataURI,
+	"data":       Picture.dataURI,
 	"count":      count,
 	"duration":   duration,
 	"moment":     func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 	"machine":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"words":      func(command string) []string { return strings.Split(command, " ") },
-	"width":      width,
+	"width":      Picture.width,
 	"long":       func(text string) bool { return len(text) > longestNumber },
 	"next":       func(i int) int { return i + 1 },
 }).Parse(pageText))
@@ -89,28 +48,22 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 // Write writes the page in UTF-8. If a figure can't be shown, it writes nothing and returns an error that names the
 // figure.
 func (r *Report) Write(w io.Writer) error {
-	if strings.TrimSpace(r.Title) == "" {
-		return fmt.Errorf("report: missing title")
+	if err := Check(r.PaperReport); err != nil {
+		return fmt.Errorf("report %q: %w", r.GetTitle(), err)
 	}
-	numbers := map[int]bool{}
-	for _, section := range r.Sections {
-		for _, picture := range section.Figures {
-			if err := picture.check(); err != nil {
-				return fmt.Errorf("report %q, section %q: %w", r.Title, section.Title, err)
+	for _, section := range r.GetSections() {
+		for _, figure := range section.GetFigures() {
+			if err := r.Pictures[figure.GetNumber()].check(figure.GetNumber()); err != nil {
+				return fmt.Errorf("report %q: section %q: %w", r.GetTitle(), section.GetTitle(), err)
 			}
-			if numbers[picture.Number] {
-				return fmt.Errorf("report %q, section %q: figure %d occurs twice: each figure must have its own number",
-					r.Title, section.Title, picture.Number)
-			}
-			numbers[picture.Number] = true
 		}
 	}
 	var text bytes.Buffer
 	if err := page.Execute(&text, r); err != nil {
-		return fmt.Errorf("report %q: %w", r.Title, err)
+		return fmt.Errorf("report %q: %w", r.GetTitle(), err)
 	}
 	if _, err := text.WriteTo(w); err != nil {
-		return fmt.Errorf("report %q: write: %w", r.Title, err)
+		return fmt.Errorf("report %q: write: %w", r.GetTitle(), err)
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	trellisv1 "trellis/proto/trellis/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -42,33 +44,32 @@ func testPNG(t *testing.T, density uint32) []byte {
 func testReport(t *testing.T) *Report {
 	t.Helper()
 	return &Report{
-		Title: "The paper, again", Summary: "One.\n\nTwo.", Created: time.Date(2026, 3, 1, 23, 30, 0, 0,
-			time.FixedZone("", -2*3600)),
-		Sections: []Section{
-			{
-				Title: "First section", Text: "Some text.",
-				Figures: []Picture{
-					{Number: 2, Caption: "A caption", SVG: []byte(testSVG)},
-					{Number: 3, Caption: "Another", PNG: testPNG(t, 0)},
-				},
-				Results: []Result{
-					{
-						What: "Accuracy", Paper: "0.9513", Ours: "0.9700", Difference: "+0.0187",
-						Command: "trellis reproduce --stage classifier", Note: "on test images",
+		PaperReport: &trellisv1.PaperReport{
+			Title: "The paper, again", Summary: "One.\n\nTwo.",
+			Sections: []*trellisv1.PaperSection{
+				{
+					Title: "First section", Text: "Some text.",
+					Figures: []*trellisv1.PaperFigure{{Number: 2, Caption: "A caption"}, {Number: 3, Caption: "Another"}},
+					Results: []*trellisv1.PaperResult{
+						{
+							What: "Accuracy", Paper: "0.9513", Ours: "0.9700", Difference: "+0.0187",
+							Command: "trellis reproduce --stage classifier", Note: "on test images",
+						},
+						{What: "Loss", Ours: "0.0085"},
 					},
-					{What: "Loss", Ours: "0.0085"},
 				},
+				{Title: "Second section", Figures: []*trellisv1.PaperFigure{{Number: 9, Caption: "Both"}}},
 			},
-			{Title: "Second section", Figures: []Picture{{
-				Number: 9, Caption: "Both", SVG: []byte(testSVG),
-				PNG: testPNG(t, 0),
-			}}},
+			Stages: []*trellisv1.PaperStage{{
+				Study: "Search", Model: "study", State: "SUCCEEDED", Trials: 1080, Runs: 360, Epochs: 1234567, Seconds: 7384,
+				Best: "latent_dim 16", Digest: "sha256:abc", Command: "trellis run",
+			}},
+			Environment: []*trellisv1.PaperFact{{Name: "Go", Value: "1.26.8"}, {Name: "Processor", Value: "any"}},
 		},
-		Stages: []Stage{{
-			Name: "Search", Kind: "study", State: "SUCCEEDED", Trials: 1080, Runs: 360, Epochs: 1234567, Seconds: 7384, Seed: "17",
-			Best: "latent_dim 16", Digest: "sha256:abc", Command: "trellis run",
-		}},
-		Environment: []Pair{{"Go", "1.26.8"}, {"Processor", "any"}},
+		Created: time.Date(2026, 3, 1, 23, 30, 0, 0, time.FixedZone("", -2*3600)),
+		Pictures: map[uint32]Picture{
+			2: {SVG: []byte(testSVG)}, 3: {PNG: testPNG(t, 0)}, 9: {SVG: []byte(testSVG), PNG: testPNG(t, 0)},
+		},
 	}
 }
 
@@ -97,7 +98,7 @@ func TestReportOrder(t *testing.T) {
 		"<span>trellis</span> <span>reproduce</span> <span>--stage</span> <span>classifier</span>",
 		"Loss", `data-label="Paper">–`, `data-label="Ours">0.0085`, `data-label="Difference">–`, `data-label="Command">–`,
 		`id="section-2"`, `id="figure-9"`, "data:image/svg",
-		`id="stages"`, "Search", "study", "SUCCEEDED", "2 h 03 min", "1,234,567", "1,080", "360", "17", "latent_dim 16", "sha256:abc",
+		`id="stages"`, "Search", "study", "SUCCEEDED", "2 h 03 min", "1,234,567", "1,080", "360", "latent_dim 16", "sha256:abc",
 		`id="environment"`, "Go", "1.26.8", "Processor", "any", "</html>",
 	} {
 		next := strings.Index(text[at:], want)
@@ -167,16 +168,20 @@ func TestReportIsSelfContained(t *testing.T) {
 func TestReportEscapes(t *testing.T) {
 	const evil = `</style></title><script>alert("1")</script>" onload='x' & {{.}}`
 	r := &Report{
-		Title: evil, Summary: evil,
-		Sections: []Section{{
-			Title: evil, Text: evil, Figures: []Picture{{Number: 1, Caption: evil, SVG: []byte(testSVG)}},
-			Results: []Result{{What: evil, Paper: evil, Ours: evil, Difference: evil, Command: evil, Note: evil}},
-		}},
-		Stages: []Stage{{
-			Name: evil, Kind: evil, State: evil, Seed: evil, Best: evil, Digest: evil,
-			Command: evil,
-		}},
-		Environment: []Pair{{evil, evil}},
+		PaperReport: &trellisv1.PaperReport{
+			Title: evil, Summary: evil,
+			Sections: []*trellisv1.PaperSection{{
+				Title: evil, Text: evil, Figures: []*trellisv1.PaperFigure{{Number: 1, Caption: evil}},
+				Results: []*trellisv1.PaperResult{{
+					What: evil, Paper: evil, Ours: evil, Difference: evil, Command: evil, Note: evil,
+				}},
+			}},
+			Stages: []*trellisv1.PaperStage{{
+				Study: evil, Model: evil, State: evil, Best: evil, Digest: evil, Command: evil,
+			}},
+			Environment: []*trellisv1.PaperFact{{Name: evil, Value: evil}},
+		},
+		Pictures: map[uint32]Picture{1: {SVG: []byte(testSVG)}},
 	}
 	text := write(t, r)
 	if strings.Contains(text, "<script") || strings.Count(text, "</style>") != 1 ||
@@ -188,7 +193,7 @@ func TestReportEscapes(t *testing.T) {
 			t.Errorf("a text has become an attribute: %s", tag)
 		}
 	}
-	if n := strings.Count(text, "&lt;script&gt;alert("); n < 20 {
+	if n := strings.Count(text, "&lt;script&gt;alert("); n < 19 {
 		t.Errorf("%d of the texts are there, escaped", n)
 	}
 }
@@ -198,7 +203,7 @@ func TestReportEscapes(t *testing.T) {
 func TestReportTable(t *testing.T) {
 	r := testReport(t)
 	r.Sections[0].Results = append(r.Sections[0].Results,
-		Result{What: "Errors", Paper: "3 for 8 (49); 9 and 4, 3 and 2", Ours: "1e-05"})
+		&trellisv1.PaperResult{What: "Errors", Paper: "3 for 8 (49); 9 and 4, 3 and 2", Ours: "1e-05"})
 	text := write(t, r)
 	for want, times := range map[string]int{
 		`<td role="cell" class="number sentence" data-label="Paper">3 for 8`: 1, `class="number sentence`: 1,
@@ -216,7 +221,9 @@ func TestReportTable(t *testing.T) {
 
 // What a report doesn't say leaves no empty headings.
 func TestReportLeavesOut(t *testing.T) {
-	text := write(t, &Report{Title: "Short", Sections: []Section{{Title: "Only"}}})
+	text := write(t, &Report{PaperReport: &trellisv1.PaperReport{
+		Title: "Short", Sections: []*trellisv1.PaperSection{{Title: "Only"}},
+	}})
 	for _, absent := range []string{"<time", "<table", "<figure", "Stages", "Versions", "<p"} {
 		if strings.Contains(text, absent) {
 			t.Errorf("has %q", absent)
@@ -236,13 +243,13 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
 func TestReportErrors(t *testing.T) {
 	for want, change := range map[string]func(*Report){
 		"missing title": func(r *Report) { r.Title = " " },
-		`section "First section": figure 2: missing picture`:           func(r *Report) { r.Sections[0].Figures[0].SVG = nil },
+		`section "First section": figure 2: missing picture`:           func(r *Report) { delete(r.Pictures, 2) },
 		`section "Second section": figure 0`:                           func(r *Report) { r.Sections[1].Figures[0].Number = 0 },
-		"figure 3: its PNG can't be read":                              func(r *Report) { r.Sections[0].Figures[1].PNG = []byte("GIF89a") },
-		"figure 9: its SVG can't be read":                              func(r *Report) { r.Sections[1].Figures[0].SVG = []byte(testSVG[:len(testSVG)-2]) },
-		"figure 9: its PNG can't be read":                              func(r *Report) { r.Sections[1].Figures[0].PNG = []byte{1} },
-		`its first element isn't svg: it is "html"`:                    func(r *Report) { r.Sections[1].Figures[0].SVG = []byte("<html></html>") },
-		"figure 9: its SVG can't be read: its first element isn't svg": func(r *Report) { r.Sections[1].Figures[0].SVG = []byte(" ") },
+		"figure 3: its PNG can't be read":                              func(r *Report) { r.Pictures[3] = Picture{PNG: []byte("GIF89a")} },
+		"figure 9: its SVG can't be read":                              func(r *Report) { r.Pictures[9] = Picture{SVG: []byte(testSVG[:len(testSVG)-2])} },
+		"figure 9: its PNG can't be read":                              func(r *Report) { r.Pictures[9] = Picture{PNG: []byte{1}, SVG: []byte(testSVG)} },
+		`its first element isn't svg: it is "html"`:                    func(r *Report) { r.Pictures[9] = Picture{SVG: []byte("<html></html>")} },
+		"figure 9: its SVG can't be read: its first element isn't svg": func(r *Report) { r.Pictures[9] = Picture{SVG: []byte(" ")} },
 		"figure 3 occurs twice":                                        func(r *Report) { r.Sections[1].Figures[0].Number = 3 },
 	} {
 		r := testReport(t)
@@ -281,7 +288,7 @@ func TestWidth(t *testing.T) {
 		"PNG of 216 dpi": {Picture{PNG: testPNG(t, 8504)}, 134},
 		"PNG of 96 dpi":  {Picture{PNG: testPNG(t, 3780)}, 300},
 	} {
-		if got := width(c.picture); got != c.want {
+		if got := c.picture.width(); got != c.want {
 			t.Errorf("%s: %d pixels wide, want %d", name, got, c.want)
 		}
 	}

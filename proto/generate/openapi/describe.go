@@ -215,6 +215,9 @@ func (d *description) response(method protoreflect.MethodDescriptor) object {
 	switch {
 	case !method.IsStreamingServer():
 		return content("application/json", d.schemas.message(output))
+	case output.Name() == "DownloadPictureResponse":
+		file := object{}.with("type", "string").with("format", "binary")
+		return append(content("image/svg+xml", file), content("image/png", file)...)
 	case output.Fields().Len() == 1 && output.Fields().Get(0).Kind() == protoreflect.BytesKind:
 		return content("application/octet-stream", object{}.with("type", "string").with("format", "binary"))
 	}

@@ -162,7 +162,9 @@ type NodeStatus struct {
 	// Less of it is free than the node must keep for studies that are running: as leader it would refuse new ones.
 	DiskLow bool `protobuf:"varint,13,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
 	// What it must keep, in bytes.
-	DiskReserve   uint64 `protobuf:"varint,14,opt,name=disk_reserve,json=diskReserve,proto3" json:"disk_reserve,omitempty"`
+	DiskReserve uint64 `protobuf:"varint,14,opt,name=disk_reserve,json=diskReserve,proto3" json:"disk_reserve,omitempty"`
+	// Where it serves the web page and the API over HTTP, as far as it knows how others reach it: https://host:8080. Empty: nowhere.
+	Web           string `protobuf:"bytes,15,opt,name=web,proto3" json:"web,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -295,6 +297,13 @@ func (x *NodeStatus) GetDiskReserve() uint64 {
 	return 0
 }
 
+func (x *NodeStatus) GetWeb() string {
+	if x != nil {
+		return x.Web
+	}
+	return ""
+}
+
 var File_trellis_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_cluster_proto_rawDesc = "" +
@@ -304,7 +313,7 @@ const file_trellis_v1_cluster_proto_rawDesc = "" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x16\n" +
-	"\x06leader\x18\x03 \x01(\bR\x06leader\"\xd4\x03\n" +
+	"\x06leader\x18\x03 \x01(\bR\x06leader\"\xe6\x03\n" +
 	"\n" +
 	"NodeStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
@@ -322,7 +331,8 @@ const file_trellis_v1_cluster_proto_rawDesc = "" +
 	"\tdisk_free\x18\v \x01(\x04R\bdiskFree\x12\x1b\n" +
 	"\tdisk_size\x18\f \x01(\x04R\bdiskSize\x12\x19\n" +
 	"\bdisk_low\x18\r \x01(\bR\adiskLow\x12!\n" +
-	"\fdisk_reserve\x18\x0e \x01(\x04R\vdiskReserve*l\n" +
+	"\fdisk_reserve\x18\x0e \x01(\x04R\vdiskReserve\x12\x10\n" +
+	"\x03web\x18\x0f \x01(\tR\x03web*l\n" +
 	"\bNodeRole\x12\x19\n" +
 	"\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10NODE_ROLE_LEADER\x10\x01\x12\x16\n" +

@@ -47,6 +47,8 @@ type Command struct {
 	//	*Command_CreateHook
 	//	*Command_DeleteHook
 	//	*Command_RecordDeliveries
+	//	*Command_PutPaperReport
+	//	*Command_DeletePaperReport
 	Change isCommand_Change `protobuf_oneof:"change"`
 	// The version of the rules by which failures are judged, and disagreements decided. A node that replays an old log
 	// applies each command by its own rules. Unset: those of Trellis 0.1.0.
@@ -257,6 +259,24 @@ func (x *Command) GetRecordDeliveries() *RecordDeliveriesCommand {
 	return nil
 }
 
+func (x *Command) GetPutPaperReport() *PutPaperReportCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_PutPaperReport); ok {
+			return x.PutPaperReport
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeletePaperReport() *DeletePaperReportCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_DeletePaperReport); ok {
+			return x.DeletePaperReport
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRules() uint32 {
 	if x != nil {
 		return x.Rules
@@ -357,6 +377,14 @@ type Command_RecordDeliveries struct {
 	RecordDeliveries *RecordDeliveriesCommand `protobuf:"bytes,22,opt,name=record_deliveries,json=recordDeliveries,proto3,oneof"`
 }
 
+type Command_PutPaperReport struct {
+	PutPaperReport *PutPaperReportCommand `protobuf:"bytes,23,opt,name=put_paper_report,json=putPaperReport,proto3,oneof"`
+}
+
+type Command_DeletePaperReport struct {
+	DeletePaperReport *DeletePaperReportCommand `protobuf:"bytes,24,opt,name=delete_paper_report,json=deletePaperReport,proto3,oneof"`
+}
+
 func (*Command_CreateStudy) isCommand_Change() {}
 
 func (*Command_SetStudyState) isCommand_Change() {}
@@ -390,6 +418,10 @@ func (*Command_CreateHook) isCommand_Change() {}
 func (*Command_DeleteHook) isCommand_Change() {}
 
 func (*Command_RecordDeliveries) isCommand_Change() {}
+
+func (*Command_PutPaperReport) isCommand_Change() {}
+
+func (*Command_DeletePaperReport) isCommand_Change() {}
 
 // CreateStudyCommand expands the spec's grid into trials and runs, all PENDING.
 type CreateStudyCommand struct {
@@ -1520,6 +1552,96 @@ func (x *DeliveryAttempt) GetGone() bool {
 	return false
 }
 
+// PutPaperReportCommand stores a report, in the place of the one that has its name.
+type PutPaperReportCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its creator is who asks, if there is none of the name. Its times are those of the commands.
+	Report        *PaperReport `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutPaperReportCommand) Reset() {
+	*x = PutPaperReportCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutPaperReportCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutPaperReportCommand) ProtoMessage() {}
+
+func (x *PutPaperReportCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutPaperReportCommand.ProtoReflect.Descriptor instead.
+func (*PutPaperReportCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PutPaperReportCommand) GetReport() *PaperReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+type DeletePaperReportCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeletePaperReportCommand) Reset() {
+	*x = DeletePaperReportCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeletePaperReportCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeletePaperReportCommand) ProtoMessage() {}
+
+func (x *DeletePaperReportCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeletePaperReportCommand.ProtoReflect.Descriptor instead.
+func (*DeletePaperReportCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *DeletePaperReportCommand) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type RecordCommand_Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Entry:
@@ -1534,7 +1656,7 @@ type RecordCommand_Entry struct {
 
 func (x *RecordCommand_Entry) Reset() {
 	*x = RecordCommand_Entry{}
-	mi := &file_trellis_v1_command_proto_msgTypes[20]
+	mi := &file_trellis_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1546,7 +1668,7 @@ func (x *RecordCommand_Entry) String() string {
 func (*RecordCommand_Entry) ProtoMessage() {}
 
 func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[20]
+	mi := &file_trellis_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,8 +1746,7 @@ var File_trellis_v1_command_proto protoreflect.FileDescriptor
 const file_trellis_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/command.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x15trellis/v1/hook.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xae\n" +
-	"\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x15trellis/v1/hook.proto\x1a\x16trellis/v1/paper.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xd5\v\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12C\n" +
 	"\fcreate_study\x18\x02 \x01(\v2\x1e.trellis.v1.CreateStudyCommandH\x00R\vcreateStudy\x12J\n" +
@@ -1649,7 +1770,9 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"createHook\x12@\n" +
 	"\vdelete_hook\x18\x15 \x01(\v2\x1d.trellis.v1.DeleteHookCommandH\x00R\n" +
 	"deleteHook\x12R\n" +
-	"\x11record_deliveries\x18\x16 \x01(\v2#.trellis.v1.RecordDeliveriesCommandH\x00R\x10recordDeliveries\x12\x14\n" +
+	"\x11record_deliveries\x18\x16 \x01(\v2#.trellis.v1.RecordDeliveriesCommandH\x00R\x10recordDeliveries\x12M\n" +
+	"\x10put_paper_report\x18\x17 \x01(\v2!.trellis.v1.PutPaperReportCommandH\x00R\x0eputPaperReport\x12V\n" +
+	"\x13delete_paper_report\x18\x18 \x01(\v2$.trellis.v1.DeletePaperReportCommandH\x00R\x11deletePaperReport\x12\x14\n" +
 	"\x05rules\x18\n" +
 	" \x01(\rR\x05rules\x123\n" +
 	"\tprincipal\x18\v \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12\x18\n" +
@@ -1734,7 +1857,11 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\x05error\x18\a \x01(\tR\x05error\x129\n" +
 	"\n" +
 	"retry_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tretryTime\x12\x12\n" +
-	"\x04gone\x18\t \x01(\bR\x04goneB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x04gone\x18\t \x01(\bR\x04gone\"H\n" +
+	"\x15PutPaperReportCommand\x12/\n" +
+	"\x06report\x18\x01 \x01(\v2\x17.trellis.v1.PaperReportR\x06report\".\n" +
+	"\x18DeletePaperReportCommand\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04nameB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_command_proto_rawDescOnce sync.Once
@@ -1748,46 +1875,49 @@ func file_trellis_v1_command_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_command_proto_rawDescData
 }
 
-var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_trellis_v1_command_proto_goTypes = []any{
-	(*Command)(nil),                 // 0: trellis.v1.Command
-	(*CreateStudyCommand)(nil),      // 1: trellis.v1.CreateStudyCommand
-	(*ExtendStudyCommand)(nil),      // 2: trellis.v1.ExtendStudyCommand
-	(*ShareRunsCommand)(nil),        // 3: trellis.v1.ShareRunsCommand
-	(*EndTimeBudgetCommand)(nil),    // 4: trellis.v1.EndTimeBudgetCommand
-	(*RetryStudyCommand)(nil),       // 5: trellis.v1.RetryStudyCommand
-	(*SetStudyStateCommand)(nil),    // 6: trellis.v1.SetStudyStateCommand
-	(*DeleteStudyCommand)(nil),      // 7: trellis.v1.DeleteStudyCommand
-	(*RecordAndGrantCommand)(nil),   // 8: trellis.v1.RecordAndGrantCommand
-	(*GrantCommand)(nil),            // 9: trellis.v1.GrantCommand
-	(*Grant)(nil),                   // 10: trellis.v1.Grant
-	(*RecordCommand)(nil),           // 11: trellis.v1.RecordCommand
-	(*SetWorkerCommand)(nil),        // 12: trellis.v1.SetWorkerCommand
-	(*CreateTokenCommand)(nil),      // 13: trellis.v1.CreateTokenCommand
-	(*RevokeTokenCommand)(nil),      // 14: trellis.v1.RevokeTokenCommand
-	(*NoteCommand)(nil),             // 15: trellis.v1.NoteCommand
-	(*CreateHookCommand)(nil),       // 16: trellis.v1.CreateHookCommand
-	(*DeleteHookCommand)(nil),       // 17: trellis.v1.DeleteHookCommand
-	(*RecordDeliveriesCommand)(nil), // 18: trellis.v1.RecordDeliveriesCommand
-	(*DeliveryAttempt)(nil),         // 19: trellis.v1.DeliveryAttempt
-	(*RecordCommand_Entry)(nil),     // 20: trellis.v1.RecordCommand.Entry
-	(*timestamppb.Timestamp)(nil),   // 21: google.protobuf.Timestamp
-	(*Principal)(nil),               // 22: trellis.v1.Principal
-	(*StudySpec)(nil),               // 23: trellis.v1.StudySpec
-	(*DataSet)(nil),                 // 24: trellis.v1.DataSet
-	(*Source)(nil),                  // 25: trellis.v1.Source
-	(*Parameters)(nil),              // 26: trellis.v1.Parameters
-	(StudyState)(0),                 // 27: trellis.v1.StudyState
-	(*Worker)(nil),                  // 28: trellis.v1.Worker
-	(*Token)(nil),                   // 29: trellis.v1.Token
-	(*Hook)(nil),                    // 30: trellis.v1.Hook
-	(DeliveryState)(0),              // 31: trellis.v1.DeliveryState
-	(*Reports)(nil),                 // 32: trellis.v1.Reports
-	(*Outcome)(nil),                 // 33: trellis.v1.Outcome
-	(*CheckpointReport)(nil),        // 34: trellis.v1.CheckpointReport
+	(*Command)(nil),                  // 0: trellis.v1.Command
+	(*CreateStudyCommand)(nil),       // 1: trellis.v1.CreateStudyCommand
+	(*ExtendStudyCommand)(nil),       // 2: trellis.v1.ExtendStudyCommand
+	(*ShareRunsCommand)(nil),         // 3: trellis.v1.ShareRunsCommand
+	(*EndTimeBudgetCommand)(nil),     // 4: trellis.v1.EndTimeBudgetCommand
+	(*RetryStudyCommand)(nil),        // 5: trellis.v1.RetryStudyCommand
+	(*SetStudyStateCommand)(nil),     // 6: trellis.v1.SetStudyStateCommand
+	(*DeleteStudyCommand)(nil),       // 7: trellis.v1.DeleteStudyCommand
+	(*RecordAndGrantCommand)(nil),    // 8: trellis.v1.RecordAndGrantCommand
+	(*GrantCommand)(nil),             // 9: trellis.v1.GrantCommand
+	(*Grant)(nil),                    // 10: trellis.v1.Grant
+	(*RecordCommand)(nil),            // 11: trellis.v1.RecordCommand
+	(*SetWorkerCommand)(nil),         // 12: trellis.v1.SetWorkerCommand
+	(*CreateTokenCommand)(nil),       // 13: trellis.v1.CreateTokenCommand
+	(*RevokeTokenCommand)(nil),       // 14: trellis.v1.RevokeTokenCommand
+	(*NoteCommand)(nil),              // 15: trellis.v1.NoteCommand
+	(*CreateHookCommand)(nil),        // 16: trellis.v1.CreateHookCommand
+	(*DeleteHookCommand)(nil),        // 17: trellis.v1.DeleteHookCommand
+	(*RecordDeliveriesCommand)(nil),  // 18: trellis.v1.RecordDeliveriesCommand
+	(*DeliveryAttempt)(nil),          // 19: trellis.v1.DeliveryAttempt
+	(*PutPaperReportCommand)(nil),    // 20: trellis.v1.PutPaperReportCommand
+	(*DeletePaperReportCommand)(nil), // 21: trellis.v1.DeletePaperReportCommand
+	(*RecordCommand_Entry)(nil),      // 22: trellis.v1.RecordCommand.Entry
+	(*timestamppb.Timestamp)(nil),    // 23: google.protobuf.Timestamp
+	(*Principal)(nil),                // 24: trellis.v1.Principal
+	(*StudySpec)(nil),                // 25: trellis.v1.StudySpec
+	(*DataSet)(nil),                  // 26: trellis.v1.DataSet
+	(*Source)(nil),                   // 27: trellis.v1.Source
+	(*Parameters)(nil),               // 28: trellis.v1.Parameters
+	(StudyState)(0),                  // 29: trellis.v1.StudyState
+	(*Worker)(nil),                   // 30: trellis.v1.Worker
+	(*Token)(nil),                    // 31: trellis.v1.Token
+	(*Hook)(nil),                     // 32: trellis.v1.Hook
+	(DeliveryState)(0),               // 33: trellis.v1.DeliveryState
+	(*PaperReport)(nil),              // 34: trellis.v1.PaperReport
+	(*Reports)(nil),                  // 35: trellis.v1.Reports
+	(*Outcome)(nil),                  // 36: trellis.v1.Outcome
+	(*CheckpointReport)(nil),         // 37: trellis.v1.CheckpointReport
 }
 var file_trellis_v1_command_proto_depIdxs = []int32{
-	21, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
+	23, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: trellis.v1.Command.create_study:type_name -> trellis.v1.CreateStudyCommand
 	6,  // 2: trellis.v1.Command.set_study_state:type_name -> trellis.v1.SetStudyStateCommand
 	7,  // 3: trellis.v1.Command.delete_study:type_name -> trellis.v1.DeleteStudyCommand
@@ -1805,32 +1935,35 @@ var file_trellis_v1_command_proto_depIdxs = []int32{
 	16, // 15: trellis.v1.Command.create_hook:type_name -> trellis.v1.CreateHookCommand
 	17, // 16: trellis.v1.Command.delete_hook:type_name -> trellis.v1.DeleteHookCommand
 	18, // 17: trellis.v1.Command.record_deliveries:type_name -> trellis.v1.RecordDeliveriesCommand
-	22, // 18: trellis.v1.Command.principal:type_name -> trellis.v1.Principal
-	23, // 19: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	24, // 20: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
-	25, // 21: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
-	23, // 22: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	26, // 23: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
-	27, // 24: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
-	11, // 25: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
-	9,  // 26: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
-	10, // 27: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
-	20, // 28: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
-	28, // 29: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
-	29, // 30: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
-	30, // 31: trellis.v1.CreateHookCommand.hook:type_name -> trellis.v1.Hook
-	19, // 32: trellis.v1.RecordDeliveriesCommand.attempts:type_name -> trellis.v1.DeliveryAttempt
-	31, // 33: trellis.v1.DeliveryAttempt.state:type_name -> trellis.v1.DeliveryState
-	21, // 34: trellis.v1.DeliveryAttempt.time:type_name -> google.protobuf.Timestamp
-	21, // 35: trellis.v1.DeliveryAttempt.retry_time:type_name -> google.protobuf.Timestamp
-	32, // 36: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
-	33, // 37: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
-	34, // 38: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	20, // 18: trellis.v1.Command.put_paper_report:type_name -> trellis.v1.PutPaperReportCommand
+	21, // 19: trellis.v1.Command.delete_paper_report:type_name -> trellis.v1.DeletePaperReportCommand
+	24, // 20: trellis.v1.Command.principal:type_name -> trellis.v1.Principal
+	25, // 21: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	26, // 22: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
+	27, // 23: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
+	25, // 24: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	28, // 25: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
+	29, // 26: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
+	11, // 27: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
+	9,  // 28: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
+	10, // 29: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
+	22, // 30: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
+	30, // 31: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
+	31, // 32: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
+	32, // 33: trellis.v1.CreateHookCommand.hook:type_name -> trellis.v1.Hook
+	19, // 34: trellis.v1.RecordDeliveriesCommand.attempts:type_name -> trellis.v1.DeliveryAttempt
+	33, // 35: trellis.v1.DeliveryAttempt.state:type_name -> trellis.v1.DeliveryState
+	23, // 36: trellis.v1.DeliveryAttempt.time:type_name -> google.protobuf.Timestamp
+	23, // 37: trellis.v1.DeliveryAttempt.retry_time:type_name -> google.protobuf.Timestamp
+	34, // 38: trellis.v1.PutPaperReportCommand.report:type_name -> trellis.v1.PaperReport
+	35, // 39: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
+	36, // 40: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
+	37, // 41: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_command_proto_init() }
@@ -1841,6 +1974,7 @@ func file_trellis_v1_command_proto_init() {
 	file_trellis_v1_access_proto_init()
 	file_trellis_v1_data_set_proto_init()
 	file_trellis_v1_hook_proto_init()
+	file_trellis_v1_paper_proto_init()
 	file_trellis_v1_run_proto_init()
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
@@ -1863,9 +1997,11 @@ func file_trellis_v1_command_proto_init() {
 		(*Command_CreateHook)(nil),
 		(*Command_DeleteHook)(nil),
 		(*Command_RecordDeliveries)(nil),
+		(*Command_PutPaperReport)(nil),
+		(*Command_DeletePaperReport)(nil),
 	}
 	file_trellis_v1_command_proto_msgTypes[10].OneofWrappers = []any{}
-	file_trellis_v1_command_proto_msgTypes[20].OneofWrappers = []any{
+	file_trellis_v1_command_proto_msgTypes[22].OneofWrappers = []any{
 		(*RecordCommand_Entry_Reports)(nil),
 		(*RecordCommand_Entry_Outcome)(nil),
 		(*RecordCommand_Entry_Checkpoint)(nil),
@@ -1876,7 +2012,7 @@ func file_trellis_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_command_proto_rawDesc), len(file_trellis_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

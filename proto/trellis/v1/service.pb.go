@@ -6472,12 +6472,446 @@ func (x *ListDeliveriesResponse) GetNextPageToken() string {
 	return ""
 }
 
+type PutPaperReportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Report        *PaperReport           `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutPaperReportRequest) Reset() {
+	*x = PutPaperReportRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[113]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutPaperReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutPaperReportRequest) ProtoMessage() {}
+
+func (x *PutPaperReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[113]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutPaperReportRequest.ProtoReflect.Descriptor instead.
+func (*PutPaperReportRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{113}
+}
+
+func (x *PutPaperReportRequest) GetReport() *PaperReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+type PutPaperReportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutPaperReportResponse) Reset() {
+	*x = PutPaperReportResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[114]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutPaperReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutPaperReportResponse) ProtoMessage() {}
+
+func (x *PutPaperReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[114]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutPaperReportResponse.ProtoReflect.Descriptor instead.
+func (*PutPaperReportResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{114}
+}
+
+type GetPaperReportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Report        string                 `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPaperReportRequest) Reset() {
+	*x = GetPaperReportRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[115]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPaperReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPaperReportRequest) ProtoMessage() {}
+
+func (x *GetPaperReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[115]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPaperReportRequest.ProtoReflect.Descriptor instead.
+func (*GetPaperReportRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{115}
+}
+
+func (x *GetPaperReportRequest) GetReport() string {
+	if x != nil {
+		return x.Report
+	}
+	return ""
+}
+
+type GetPaperReportResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Report *PaperReport           `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	// Those of its stages' studies that exist, as GetStudy returns them.
+	Studies       []*Study `protobuf:"bytes,2,rep,name=studies,proto3" json:"studies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPaperReportResponse) Reset() {
+	*x = GetPaperReportResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[116]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPaperReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPaperReportResponse) ProtoMessage() {}
+
+func (x *GetPaperReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[116]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPaperReportResponse.ProtoReflect.Descriptor instead.
+func (*GetPaperReportResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{116}
+}
+
+func (x *GetPaperReportResponse) GetReport() *PaperReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+func (x *GetPaperReportResponse) GetStudies() []*Study {
+	if x != nil {
+		return x.Studies
+	}
+	return nil
+}
+
+type ListPaperReportsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPaperReportsRequest) Reset() {
+	*x = ListPaperReportsRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[117]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPaperReportsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPaperReportsRequest) ProtoMessage() {}
+
+func (x *ListPaperReportsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[117]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPaperReportsRequest.ProtoReflect.Descriptor instead.
+func (*ListPaperReportsRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{117}
+}
+
+type ListPaperReportsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ordered by name. Without summary, sections and environment, and of stages only study and state.
+	Reports       []*PaperReport `protobuf:"bytes,1,rep,name=reports,proto3" json:"reports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPaperReportsResponse) Reset() {
+	*x = ListPaperReportsResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[118]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPaperReportsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPaperReportsResponse) ProtoMessage() {}
+
+func (x *ListPaperReportsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[118]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPaperReportsResponse.ProtoReflect.Descriptor instead.
+func (*ListPaperReportsResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{118}
+}
+
+func (x *ListPaperReportsResponse) GetReports() []*PaperReport {
+	if x != nil {
+		return x.Reports
+	}
+	return nil
+}
+
+type DeletePaperReportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Report        string                 `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeletePaperReportRequest) Reset() {
+	*x = DeletePaperReportRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[119]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeletePaperReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeletePaperReportRequest) ProtoMessage() {}
+
+func (x *DeletePaperReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[119]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeletePaperReportRequest.ProtoReflect.Descriptor instead.
+func (*DeletePaperReportRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{119}
+}
+
+func (x *DeletePaperReportRequest) GetReport() string {
+	if x != nil {
+		return x.Report
+	}
+	return ""
+}
+
+type DeletePaperReportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeletePaperReportResponse) Reset() {
+	*x = DeletePaperReportResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[120]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeletePaperReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeletePaperReportResponse) ProtoMessage() {}
+
+func (x *DeletePaperReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[120]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeletePaperReportResponse.ProtoReflect.Descriptor instead.
+func (*DeletePaperReportResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{120}
+}
+
+type DownloadPictureRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Report        string                 `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	Sha256        string                 `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadPictureRequest) Reset() {
+	*x = DownloadPictureRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[121]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadPictureRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadPictureRequest) ProtoMessage() {}
+
+func (x *DownloadPictureRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[121]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadPictureRequest.ProtoReflect.Descriptor instead.
+func (*DownloadPictureRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{121}
+}
+
+func (x *DownloadPictureRequest) GetReport() string {
+	if x != nil {
+		return x.Report
+	}
+	return ""
+}
+
+func (x *DownloadPictureRequest) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+type DownloadPictureResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadPictureResponse) Reset() {
+	*x = DownloadPictureResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[122]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadPictureResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadPictureResponse) ProtoMessage() {}
+
+func (x *DownloadPictureResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[122]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadPictureResponse.ProtoReflect.Descriptor instead.
+func (*DownloadPictureResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{122}
+}
+
+func (x *DownloadPictureResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 var File_trellis_v1_service_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/service.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x16trellis/v1/chart.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x15trellis/v1/hook.proto\x1a\x18trellis/v1/program.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x13\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x16trellis/v1/chart.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x15trellis/v1/hook.proto\x1a\x16trellis/v1/paper.proto\x1a\x18trellis/v1/program.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x13\n" +
 	"\x11ListModelsRequest\"?\n" +
 	"\x12ListModelsResponse\x12)\n" +
 	"\x06models\x18\x01 \x03(\v2\x11.trellis.v1.ModelR\x06models\"]\n" +
@@ -6909,7 +7343,26 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"deliveries\x18\x01 \x03(\v2\x14.trellis.v1.DeliveryR\n" +
 	"deliveries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd1\r\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"P\n" +
+	"\x15PutPaperReportRequest\x127\n" +
+	"\x06report\x18\x01 \x01(\v2\x17.trellis.v1.PaperReportB\x06\xbaH\x03\xc8\x01\x01R\x06report\"\x18\n" +
+	"\x16PutPaperReportResponse\"7\n" +
+	"\x15GetPaperReportRequest\x12\x1e\n" +
+	"\x06report\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x06report\"v\n" +
+	"\x16GetPaperReportResponse\x12/\n" +
+	"\x06report\x18\x01 \x01(\v2\x17.trellis.v1.PaperReportR\x06report\x12+\n" +
+	"\astudies\x18\x02 \x03(\v2\x11.trellis.v1.StudyR\astudies\"\x19\n" +
+	"\x17ListPaperReportsRequest\"M\n" +
+	"\x18ListPaperReportsResponse\x121\n" +
+	"\areports\x18\x01 \x03(\v2\x17.trellis.v1.PaperReportR\areports\":\n" +
+	"\x18DeletePaperReportRequest\x12\x1e\n" +
+	"\x06report\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x06report\"\x1b\n" +
+	"\x19DeletePaperReportResponse\"g\n" +
+	"\x16DownloadPictureRequest\x12\x1e\n" +
+	"\x06report\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x06report\x12-\n" +
+	"\x06sha256\x18\x02 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06sha256\"-\n" +
+	"\x17DownloadPictureResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\xd1\r\n" +
 	"\fStudyService\x12j\n" +
 	"\vCreateStudy\x12\x1e.trellis.v1.CreateStudyRequest\x1a\x1f.trellis.v1.CreateStudyResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/api/v1/studies\x12i\n" +
 	"\bGetStudy\x12\x1b.trellis.v1.GetStudyRequest\x1a\x1c.trellis.v1.GetStudyResponse\"\"\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/studies/{study}\x90\x02\x01\x12j\n" +
@@ -6988,7 +7441,13 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"DeleteHook\x12\x1d.trellis.v1.DeleteHookRequest\x1a\x1e.trellis.v1.DeleteHookResponse\"\x1c\x82\xd3\xe4\x93\x02\x16*\x14/api/v1/hooks/{hook}\x12h\n" +
 	"\bTestHook\x12\x1b.trellis.v1.TestHookRequest\x1a\x1c.trellis.v1.TestHookResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x19/api/v1/hooks/{hook}:test\x12\x83\x01\n" +
-	"\x0eListDeliveries\x12!.trellis.v1.ListDeliveriesRequest\x1a\".trellis.v1.ListDeliveriesResponse\"*\x82\xd3\xe4\x93\x02!\x12\x1f/api/v1/hooks/{hook}/deliveries\x90\x02\x01B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x0eListDeliveries\x12!.trellis.v1.ListDeliveriesRequest\x1a\".trellis.v1.ListDeliveriesResponse\"*\x82\xd3\xe4\x93\x02!\x12\x1f/api/v1/hooks/{hook}/deliveries\x90\x02\x012\x97\x05\n" +
+	"\fPaperService\x12s\n" +
+	"\x0ePutPaperReport\x12!.trellis.v1.PutPaperReportRequest\x1a\".trellis.v1.PutPaperReportResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/api/v1/reports\x12|\n" +
+	"\x0eGetPaperReport\x12!.trellis.v1.GetPaperReportRequest\x1a\".trellis.v1.GetPaperReportResponse\"#\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/v1/reports/{report}\x90\x02\x01\x12y\n" +
+	"\x10ListPaperReports\x12#.trellis.v1.ListPaperReportsRequest\x1a$.trellis.v1.ListPaperReportsResponse\"\x1a\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/v1/reports\x90\x02\x01\x12\x82\x01\n" +
+	"\x11DeletePaperReport\x12$.trellis.v1.DeletePaperReportRequest\x1a%.trellis.v1.DeletePaperReportResponse\" \x82\xd3\xe4\x93\x02\x1a*\x18/api/v1/reports/{report}\x12\x93\x01\n" +
+	"\x0fDownloadPicture\x12\".trellis.v1.DownloadPictureRequest\x1a#.trellis.v1.DownloadPictureResponse\"5\x82\xd3\xe4\x93\x02,\x12*/api/v1/reports/{report}/pictures/{sha256}\x90\x02\x010\x01B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_service_proto_rawDescOnce sync.Once
@@ -7002,7 +7461,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 118)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 128)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -7117,132 +7576,143 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*TestHookResponse)(nil),           // 110: trellis.v1.TestHookResponse
 	(*ListDeliveriesRequest)(nil),      // 111: trellis.v1.ListDeliveriesRequest
 	(*ListDeliveriesResponse)(nil),     // 112: trellis.v1.ListDeliveriesResponse
-	nil,                                // 113: trellis.v1.WatchStudyResponse.MetricsEntry
-	nil,                                // 114: trellis.v1.ExtendStudyRequest.AxesEntry
-	nil,                                // 115: trellis.v1.ExtendStudyRequest.OldAxesEntry
-	nil,                                // 116: trellis.v1.PlanExtensionRequest.AxesEntry
-	nil,                                // 117: trellis.v1.Assignment.HistoryEntry
-	(*Model)(nil),                      // 118: trellis.v1.Model
-	(*StudySpec)(nil),                  // 119: trellis.v1.StudySpec
-	(*Study)(nil),                      // 120: trellis.v1.Study
-	(*Run)(nil),                        // 121: trellis.v1.Run
-	(*Trial)(nil),                      // 122: trellis.v1.Trial
-	(*Axis)(nil),                       // 123: trellis.v1.Axis
-	(*Budget)(nil),                     // 124: trellis.v1.Budget
-	(*IntegerAxis)(nil),                // 125: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 126: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 127: trellis.v1.Forecast
-	(*Split)(nil),                      // 128: trellis.v1.Split
-	(*WaitingFor)(nil),                 // 129: trellis.v1.WaitingFor
-	(*Verdict)(nil),                    // 130: trellis.v1.Verdict
-	(*Configuration)(nil),              // 131: trellis.v1.Configuration
-	(*Objective)(nil),                  // 132: trellis.v1.Objective
-	(*Report)(nil),                     // 133: trellis.v1.Report
-	(*Importance)(nil),                 // 134: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 135: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 136: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 137: trellis.v1.DataSet
-	(*Worker)(nil),                     // 138: trellis.v1.Worker
-	(*Outcome)(nil),                    // 139: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 140: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 141: trellis.v1.Capacity
-	(*Reports)(nil),                    // 142: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 143: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 144: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 145: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 146: trellis.v1.Principal
-	(*Token)(nil),                      // 147: trellis.v1.Token
-	(Role)(0),                          // 148: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 149: google.protobuf.Timestamp
-	(*Event)(nil),                      // 150: trellis.v1.Event
-	(*Hook)(nil),                       // 151: trellis.v1.Hook
-	(*durationpb.Duration)(nil),        // 152: google.protobuf.Duration
-	(*Delivery)(nil),                   // 153: trellis.v1.Delivery
-	(*Metrics)(nil),                    // 154: trellis.v1.Metrics
-	(*Series)(nil),                     // 155: trellis.v1.Series
-	(*GetCurvesRequest)(nil),           // 156: trellis.v1.GetCurvesRequest
-	(*GetPointsRequest)(nil),           // 157: trellis.v1.GetPointsRequest
-	(*GetHeatMapRequest)(nil),          // 158: trellis.v1.GetHeatMapRequest
-	(*GetHistoryRequest)(nil),          // 159: trellis.v1.GetHistoryRequest
-	(*GetDistributionRequest)(nil),     // 160: trellis.v1.GetDistributionRequest
-	(*GetCoverageRequest)(nil),         // 161: trellis.v1.GetCoverageRequest
-	(*GetTimeLineRequest)(nil),         // 162: trellis.v1.GetTimeLineRequest
-	(*GetCurvesResponse)(nil),          // 163: trellis.v1.GetCurvesResponse
-	(*GetPointsResponse)(nil),          // 164: trellis.v1.GetPointsResponse
-	(*GetHeatMapResponse)(nil),         // 165: trellis.v1.GetHeatMapResponse
-	(*GetHistoryResponse)(nil),         // 166: trellis.v1.GetHistoryResponse
-	(*GetDistributionResponse)(nil),    // 167: trellis.v1.GetDistributionResponse
-	(*GetCoverageResponse)(nil),        // 168: trellis.v1.GetCoverageResponse
-	(*GetTimeLineResponse)(nil),        // 169: trellis.v1.GetTimeLineResponse
+	(*PutPaperReportRequest)(nil),      // 113: trellis.v1.PutPaperReportRequest
+	(*PutPaperReportResponse)(nil),     // 114: trellis.v1.PutPaperReportResponse
+	(*GetPaperReportRequest)(nil),      // 115: trellis.v1.GetPaperReportRequest
+	(*GetPaperReportResponse)(nil),     // 116: trellis.v1.GetPaperReportResponse
+	(*ListPaperReportsRequest)(nil),    // 117: trellis.v1.ListPaperReportsRequest
+	(*ListPaperReportsResponse)(nil),   // 118: trellis.v1.ListPaperReportsResponse
+	(*DeletePaperReportRequest)(nil),   // 119: trellis.v1.DeletePaperReportRequest
+	(*DeletePaperReportResponse)(nil),  // 120: trellis.v1.DeletePaperReportResponse
+	(*DownloadPictureRequest)(nil),     // 121: trellis.v1.DownloadPictureRequest
+	(*DownloadPictureResponse)(nil),    // 122: trellis.v1.DownloadPictureResponse
+	nil,                                // 123: trellis.v1.WatchStudyResponse.MetricsEntry
+	nil,                                // 124: trellis.v1.ExtendStudyRequest.AxesEntry
+	nil,                                // 125: trellis.v1.ExtendStudyRequest.OldAxesEntry
+	nil,                                // 126: trellis.v1.PlanExtensionRequest.AxesEntry
+	nil,                                // 127: trellis.v1.Assignment.HistoryEntry
+	(*Model)(nil),                      // 128: trellis.v1.Model
+	(*StudySpec)(nil),                  // 129: trellis.v1.StudySpec
+	(*Study)(nil),                      // 130: trellis.v1.Study
+	(*Run)(nil),                        // 131: trellis.v1.Run
+	(*Trial)(nil),                      // 132: trellis.v1.Trial
+	(*Axis)(nil),                       // 133: trellis.v1.Axis
+	(*Budget)(nil),                     // 134: trellis.v1.Budget
+	(*IntegerAxis)(nil),                // 135: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 136: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 137: trellis.v1.Forecast
+	(*Split)(nil),                      // 138: trellis.v1.Split
+	(*WaitingFor)(nil),                 // 139: trellis.v1.WaitingFor
+	(*Verdict)(nil),                    // 140: trellis.v1.Verdict
+	(*Configuration)(nil),              // 141: trellis.v1.Configuration
+	(*Objective)(nil),                  // 142: trellis.v1.Objective
+	(*Report)(nil),                     // 143: trellis.v1.Report
+	(*Importance)(nil),                 // 144: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 145: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 146: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 147: trellis.v1.DataSet
+	(*Worker)(nil),                     // 148: trellis.v1.Worker
+	(*Outcome)(nil),                    // 149: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 150: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 151: trellis.v1.Capacity
+	(*Reports)(nil),                    // 152: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 153: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 154: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 155: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 156: trellis.v1.Principal
+	(*Token)(nil),                      // 157: trellis.v1.Token
+	(Role)(0),                          // 158: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 159: google.protobuf.Timestamp
+	(*Event)(nil),                      // 160: trellis.v1.Event
+	(*Hook)(nil),                       // 161: trellis.v1.Hook
+	(*durationpb.Duration)(nil),        // 162: google.protobuf.Duration
+	(*Delivery)(nil),                   // 163: trellis.v1.Delivery
+	(*PaperReport)(nil),                // 164: trellis.v1.PaperReport
+	(*Metrics)(nil),                    // 165: trellis.v1.Metrics
+	(*Series)(nil),                     // 166: trellis.v1.Series
+	(*GetCurvesRequest)(nil),           // 167: trellis.v1.GetCurvesRequest
+	(*GetPointsRequest)(nil),           // 168: trellis.v1.GetPointsRequest
+	(*GetHeatMapRequest)(nil),          // 169: trellis.v1.GetHeatMapRequest
+	(*GetHistoryRequest)(nil),          // 170: trellis.v1.GetHistoryRequest
+	(*GetDistributionRequest)(nil),     // 171: trellis.v1.GetDistributionRequest
+	(*GetCoverageRequest)(nil),         // 172: trellis.v1.GetCoverageRequest
+	(*GetTimeLineRequest)(nil),         // 173: trellis.v1.GetTimeLineRequest
+	(*GetCurvesResponse)(nil),          // 174: trellis.v1.GetCurvesResponse
+	(*GetPointsResponse)(nil),          // 175: trellis.v1.GetPointsResponse
+	(*GetHeatMapResponse)(nil),         // 176: trellis.v1.GetHeatMapResponse
+	(*GetHistoryResponse)(nil),         // 177: trellis.v1.GetHistoryResponse
+	(*GetDistributionResponse)(nil),    // 178: trellis.v1.GetDistributionResponse
+	(*GetCoverageResponse)(nil),        // 179: trellis.v1.GetCoverageResponse
+	(*GetTimeLineResponse)(nil),        // 180: trellis.v1.GetTimeLineResponse
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	118, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	119, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	120, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	120, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	120, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	120, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	121, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	122, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	113, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	120, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	120, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	120, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	123, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
-	114, // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	124, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
-	125, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	126, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	126, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	125, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	125, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
-	125, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	115, // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
-	120, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	123, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
-	116, // 24: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
-	124, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
-	127, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
-	120, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	119, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	127, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	128, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	129, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	119, // 32: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
+	128, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	129, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	130, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	130, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	130, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	130, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	131, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	132, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	123, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
+	130, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	130, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	130, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	133, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
+	124, // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	134, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
+	135, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	136, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	136, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	135, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	135, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
+	135, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	125, // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
+	130, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	133, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
+	126, // 24: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
+	134, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
+	137, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
+	130, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	129, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	137, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	138, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	139, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	129, // 32: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
 	25,  // 33: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
 	29,  // 34: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
-	119, // 35: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
-	122, // 36: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	121, // 37: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
-	122, // 38: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
-	122, // 39: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	122, // 40: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	120, // 41: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	130, // 42: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	131, // 43: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	132, // 44: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	133, // 45: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	134, // 46: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	119, // 47: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	135, // 48: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	132, // 49: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	121, // 50: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	136, // 51: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	137, // 52: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	138, // 53: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	129, // 35: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
+	132, // 36: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	131, // 37: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
+	132, // 38: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
+	132, // 39: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	132, // 40: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	130, // 41: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	140, // 42: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	141, // 43: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	142, // 44: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	143, // 45: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	144, // 46: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	129, // 47: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	145, // 48: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	142, // 49: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	131, // 50: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	146, // 51: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	147, // 52: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	148, // 53: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
 	58,  // 54: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
 	59,  // 55: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
 	61,  // 56: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	139, // 57: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	149, // 57: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
 	62,  // 58: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
 	63,  // 59: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	140, // 60: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	150, // 60: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
 	67,  // 61: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
 	57,  // 62: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
 	56,  // 63: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	141, // 64: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	151, // 64: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
 	60,  // 65: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	142, // 66: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	152, // 66: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
 	69,  // 67: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
 	70,  // 68: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
 	71,  // 69: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
@@ -7251,144 +7721,158 @@ var file_trellis_v1_service_proto_depIdxs = []int32{
 	66,  // 72: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
 	65,  // 73: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
 	64,  // 74: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	136, // 75: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	143, // 76: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	117, // 77: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	144, // 78: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	145, // 79: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	146, // 80: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	147, // 81: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	148, // 82: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	149, // 83: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	147, // 84: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	147, // 85: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	147, // 86: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	150, // 87: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	150, // 88: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
-	151, // 89: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
-	151, // 90: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
-	152, // 91: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
-	153, // 92: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
-	154, // 93: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	123, // 94: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	126, // 95: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	123, // 96: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	155, // 97: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 98: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 99: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 100: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 101: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 102: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 103: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 104: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 105: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 106: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 107: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
-	22,  // 108: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	24,  // 109: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	26,  // 110: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
-	30,  // 111: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
-	0,   // 112: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	32,  // 113: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	34,  // 114: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
-	36,  // 115: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	46,  // 116: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	48,  // 117: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	38,  // 118: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	40,  // 119: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	42,  // 120: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	44,  // 121: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	156, // 122: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
-	157, // 123: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
-	158, // 124: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
-	159, // 125: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
-	160, // 126: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
-	161, // 127: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
-	162, // 128: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
-	50,  // 129: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	52,  // 130: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	54,  // 131: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	56,  // 132: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	73,  // 133: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	75,  // 134: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	77,  // 135: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	79,  // 136: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	81,  // 137: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	83,  // 138: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	85,  // 139: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	87,  // 140: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	89,  // 141: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	91,  // 142: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	93,  // 143: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	95,  // 144: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	97,  // 145: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	99,  // 146: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	101, // 147: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
-	103, // 148: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
-	105, // 149: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
-	107, // 150: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
-	109, // 151: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
-	111, // 152: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
-	3,   // 153: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 154: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 155: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 156: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 157: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 158: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 159: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 160: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 161: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 162: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
-	23,  // 163: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	25,  // 164: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	27,  // 165: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
-	31,  // 166: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
-	1,   // 167: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	33,  // 168: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	35,  // 169: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
-	37,  // 170: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	47,  // 171: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	49,  // 172: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	39,  // 173: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	41,  // 174: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	43,  // 175: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	45,  // 176: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	163, // 177: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
-	164, // 178: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
-	165, // 179: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
-	166, // 180: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
-	167, // 181: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
-	168, // 182: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
-	169, // 183: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
-	51,  // 184: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	53,  // 185: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	55,  // 186: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	64,  // 187: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	74,  // 188: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	76,  // 189: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	78,  // 190: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	80,  // 191: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	82,  // 192: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	84,  // 193: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	86,  // 194: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	88,  // 195: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	90,  // 196: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	92,  // 197: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	94,  // 198: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	96,  // 199: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	98,  // 200: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	100, // 201: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	102, // 202: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
-	104, // 203: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
-	106, // 204: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
-	108, // 205: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
-	110, // 206: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
-	112, // 207: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
-	153, // [153:208] is the sub-list for method output_type
-	98,  // [98:153] is the sub-list for method input_type
-	98,  // [98:98] is the sub-list for extension type_name
-	98,  // [98:98] is the sub-list for extension extendee
-	0,   // [0:98] is the sub-list for field type_name
+	146, // 75: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	153, // 76: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	127, // 77: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	154, // 78: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	155, // 79: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	156, // 80: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	157, // 81: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	158, // 82: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	159, // 83: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	157, // 84: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	157, // 85: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	157, // 86: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	160, // 87: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	160, // 88: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
+	161, // 89: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
+	161, // 90: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
+	162, // 91: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
+	163, // 92: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
+	164, // 93: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
+	164, // 94: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
+	130, // 95: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
+	164, // 96: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
+	165, // 97: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	133, // 98: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	136, // 99: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	133, // 100: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	166, // 101: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 102: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 103: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 104: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 105: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 106: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 107: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 108: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 109: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 110: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 111: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
+	22,  // 112: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	24,  // 113: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	26,  // 114: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
+	30,  // 115: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
+	0,   // 116: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	32,  // 117: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	34,  // 118: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
+	36,  // 119: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	46,  // 120: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	48,  // 121: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	38,  // 122: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	40,  // 123: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	42,  // 124: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	44,  // 125: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	167, // 126: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
+	168, // 127: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
+	169, // 128: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
+	170, // 129: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
+	171, // 130: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
+	172, // 131: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
+	173, // 132: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
+	50,  // 133: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	52,  // 134: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	54,  // 135: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	56,  // 136: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	73,  // 137: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	75,  // 138: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	77,  // 139: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	79,  // 140: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	81,  // 141: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	83,  // 142: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	85,  // 143: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	87,  // 144: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	89,  // 145: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	91,  // 146: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	93,  // 147: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	95,  // 148: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	97,  // 149: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	99,  // 150: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	101, // 151: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
+	103, // 152: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
+	105, // 153: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
+	107, // 154: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
+	109, // 155: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
+	111, // 156: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
+	113, // 157: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
+	115, // 158: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
+	117, // 159: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
+	119, // 160: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
+	121, // 161: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
+	3,   // 162: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 163: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 164: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 165: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 166: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 167: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 168: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 169: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 170: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 171: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
+	23,  // 172: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	25,  // 173: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	27,  // 174: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
+	31,  // 175: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
+	1,   // 176: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	33,  // 177: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	35,  // 178: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
+	37,  // 179: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	47,  // 180: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	49,  // 181: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	39,  // 182: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	41,  // 183: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	43,  // 184: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	45,  // 185: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	174, // 186: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
+	175, // 187: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
+	176, // 188: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
+	177, // 189: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
+	178, // 190: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
+	179, // 191: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
+	180, // 192: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
+	51,  // 193: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	53,  // 194: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	55,  // 195: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	64,  // 196: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	74,  // 197: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	76,  // 198: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	78,  // 199: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	80,  // 200: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	82,  // 201: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	84,  // 202: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	86,  // 203: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	88,  // 204: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	90,  // 205: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	92,  // 206: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	94,  // 207: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	96,  // 208: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	98,  // 209: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	100, // 210: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	102, // 211: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
+	104, // 212: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
+	106, // 213: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
+	108, // 214: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
+	110, // 215: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
+	112, // 216: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
+	114, // 217: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
+	116, // 218: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
+	118, // 219: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
+	120, // 220: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
+	122, // 221: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
+	162, // [162:222] is the sub-list for method output_type
+	102, // [102:162] is the sub-list for method input_type
+	102, // [102:102] is the sub-list for extension type_name
+	102, // [102:102] is the sub-list for extension extendee
+	0,   // [0:102] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -7401,6 +7885,7 @@ func file_trellis_v1_service_proto_init() {
 	file_trellis_v1_cluster_proto_init()
 	file_trellis_v1_data_set_proto_init()
 	file_trellis_v1_hook_proto_init()
+	file_trellis_v1_paper_proto_init()
 	file_trellis_v1_program_proto_init()
 	file_trellis_v1_report_proto_init()
 	file_trellis_v1_run_proto_init()
@@ -7434,9 +7919,9 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   118,
+			NumMessages:   128,
 			NumExtensions: 0,
-			NumServices:   9,
+			NumServices:   10,
 		},
 		GoTypes:           file_trellis_v1_service_proto_goTypes,
 		DependencyIndexes: file_trellis_v1_service_proto_depIdxs,

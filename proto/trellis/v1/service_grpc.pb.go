@@ -2852,3 +2852,279 @@ var HookService_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "trellis/v1/service.proto",
 }
+
+const (
+	PaperService_PutPaperReport_FullMethodName    = "/trellis.v1.PaperService/PutPaperReport"
+	PaperService_GetPaperReport_FullMethodName    = "/trellis.v1.PaperService/GetPaperReport"
+	PaperService_ListPaperReports_FullMethodName  = "/trellis.v1.PaperService/ListPaperReports"
+	PaperService_DeletePaperReport_FullMethodName = "/trellis.v1.PaperService/DeletePaperReport"
+	PaperService_DownloadPicture_FullMethodName   = "/trellis.v1.PaperService/DownloadPicture"
+)
+
+// PaperServiceClient is the client API for PaperService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// PaperService keeps the reports on reproductions of papers.
+type PaperServiceClient interface {
+	// Stores a report, in the place of the one that has its name. Its pictures must have been uploaded, by
+	// ArtifactService.UploadArtifact, and are kept as long as a report has them. Fails with FAILED_PRECONDITION if a picture is
+	// missing, or if there are 100 reports already.
+	PutPaperReport(ctx context.Context, in *PutPaperReportRequest, opts ...grpc.CallOption) (*PutPaperReportResponse, error)
+	GetPaperReport(ctx context.Context, in *GetPaperReportRequest, opts ...grpc.CallOption) (*GetPaperReportResponse, error)
+	// Lists all reports without what is in them. There are few.
+	ListPaperReports(ctx context.Context, in *ListPaperReportsRequest, opts ...grpc.CallOption) (*ListPaperReportsResponse, error)
+	// Deletes a report. Its studies stay.
+	DeletePaperReport(ctx context.Context, in *DeletePaperReportRequest, opts ...grpc.CallOption) (*DeletePaperReportResponse, error)
+	// Sends a picture of a report in chunks of at most 1 MiB. Over HTTP, its type is that of an image. Fails with NOT_FOUND if the
+	// report has no such picture.
+	DownloadPicture(ctx context.Context, in *DownloadPictureRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadPictureResponse], error)
+}
+
+type paperServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewPaperServiceClient(cc grpc.ClientConnInterface) PaperServiceClient {
+	return &paperServiceClient{cc}
+}
+
+func (c *paperServiceClient) PutPaperReport(ctx context.Context, in *PutPaperReportRequest, opts ...grpc.CallOption) (*PutPaperReportResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutPaperReportResponse)
+	err := c.cc.Invoke(ctx, PaperService_PutPaperReport_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *paperServiceClient) GetPaperReport(ctx context.Context, in *GetPaperReportRequest, opts ...grpc.CallOption) (*GetPaperReportResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetPaperReportResponse)
+	err := c.cc.Invoke(ctx, PaperService_GetPaperReport_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *paperServiceClient) ListPaperReports(ctx context.Context, in *ListPaperReportsRequest, opts ...grpc.CallOption) (*ListPaperReportsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPaperReportsResponse)
+	err := c.cc.Invoke(ctx, PaperService_ListPaperReports_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *paperServiceClient) DeletePaperReport(ctx context.Context, in *DeletePaperReportRequest, opts ...grpc.CallOption) (*DeletePaperReportResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeletePaperReportResponse)
+	err := c.cc.Invoke(ctx, PaperService_DeletePaperReport_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *paperServiceClient) DownloadPicture(ctx context.Context, in *DownloadPictureRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadPictureResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PaperService_ServiceDesc.Streams[0], PaperService_DownloadPicture_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DownloadPictureRequest, DownloadPictureResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PaperService_DownloadPictureClient = grpc.ServerStreamingClient[DownloadPictureResponse]
+
+// PaperServiceServer is the server API for PaperService service.
+// All implementations must embed UnimplementedPaperServiceServer
+// for forward compatibility.
+//
+// PaperService keeps the reports on reproductions of papers.
+type PaperServiceServer interface {
+	// Stores a report, in the place of the one that has its name. Its pictures must have been uploaded, by
+	// ArtifactService.UploadArtifact, and are kept as long as a report has them. Fails with FAILED_PRECONDITION if a picture is
+	// missing, or if there are 100 reports already.
+	PutPaperReport(context.Context, *PutPaperReportRequest) (*PutPaperReportResponse, error)
+	GetPaperReport(context.Context, *GetPaperReportRequest) (*GetPaperReportResponse, error)
+	// Lists all reports without what is in them. There are few.
+	ListPaperReports(context.Context, *ListPaperReportsRequest) (*ListPaperReportsResponse, error)
+	// Deletes a report. Its studies stay.
+	DeletePaperReport(context.Context, *DeletePaperReportRequest) (*DeletePaperReportResponse, error)
+	// Sends a picture of a report in chunks of at most 1 MiB. Over HTTP, its type is that of an image. Fails with NOT_FOUND if the
+	// report has no such picture.
+	DownloadPicture(*DownloadPictureRequest, grpc.ServerStreamingServer[DownloadPictureResponse]) error
+	mustEmbedUnimplementedPaperServiceServer()
+}
+
+// UnimplementedPaperServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedPaperServiceServer struct{}
+
+func (UnimplementedPaperServiceServer) PutPaperReport(context.Context, *PutPaperReportRequest) (*PutPaperReportResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutPaperReport not implemented")
+}
+func (UnimplementedPaperServiceServer) GetPaperReport(context.Context, *GetPaperReportRequest) (*GetPaperReportResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPaperReport not implemented")
+}
+func (UnimplementedPaperServiceServer) ListPaperReports(context.Context, *ListPaperReportsRequest) (*ListPaperReportsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPaperReports not implemented")
+}
+func (UnimplementedPaperServiceServer) DeletePaperReport(context.Context, *DeletePaperReportRequest) (*DeletePaperReportResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeletePaperReport not implemented")
+}
+func (UnimplementedPaperServiceServer) DownloadPicture(*DownloadPictureRequest, grpc.ServerStreamingServer[DownloadPictureResponse]) error {
+	return status.Error(codes.Unimplemented, "method DownloadPicture not implemented")
+}
+func (UnimplementedPaperServiceServer) mustEmbedUnimplementedPaperServiceServer() {}
+func (UnimplementedPaperServiceServer) testEmbeddedByValue()                      {}
+
+// UnsafePaperServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to PaperServiceServer will
+// result in compilation errors.
+type UnsafePaperServiceServer interface {
+	mustEmbedUnimplementedPaperServiceServer()
+}
+
+func RegisterPaperServiceServer(s grpc.ServiceRegistrar, srv PaperServiceServer) {
+	// If the following call panics, it indicates UnimplementedPaperServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&PaperService_ServiceDesc, srv)
+}
+
+func _PaperService_PutPaperReport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutPaperReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaperServiceServer).PutPaperReport(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaperService_PutPaperReport_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaperServiceServer).PutPaperReport(ctx, req.(*PutPaperReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PaperService_GetPaperReport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPaperReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaperServiceServer).GetPaperReport(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaperService_GetPaperReport_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaperServiceServer).GetPaperReport(ctx, req.(*GetPaperReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PaperService_ListPaperReports_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPaperReportsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaperServiceServer).ListPaperReports(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaperService_ListPaperReports_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaperServiceServer).ListPaperReports(ctx, req.(*ListPaperReportsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PaperService_DeletePaperReport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeletePaperReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaperServiceServer).DeletePaperReport(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaperService_DeletePaperReport_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaperServiceServer).DeletePaperReport(ctx, req.(*DeletePaperReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PaperService_DownloadPicture_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DownloadPictureRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PaperServiceServer).DownloadPicture(m, &grpc.GenericServerStream[DownloadPictureRequest, DownloadPictureResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PaperService_DownloadPictureServer = grpc.ServerStreamingServer[DownloadPictureResponse]
+
+// PaperService_ServiceDesc is the grpc.ServiceDesc for PaperService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var PaperService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "trellis.v1.PaperService",
+	HandlerType: (*PaperServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "PutPaperReport",
+			Handler:    _PaperService_PutPaperReport_Handler,
+		},
+		{
+			MethodName: "GetPaperReport",
+			Handler:    _PaperService_GetPaperReport_Handler,
+		},
+		{
+			MethodName: "ListPaperReports",
+			Handler:    _PaperService_ListPaperReports_Handler,
+		},
+		{
+			MethodName: "DeletePaperReport",
+			Handler:    _PaperService_DeletePaperReport_Handler,
+		},
+	},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "DownloadPicture",
+			Handler:       _PaperService_DownloadPicture_Handler,
+			ServerStreams: true,
+		},
+	},
+	Metadata: "trellis/v1/service.proto",
+}

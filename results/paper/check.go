@@ -1,0 +1,112 @@
+package paper
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// What reports may have at most.
+const (
+	// Max is how many reports there are.
+	Max = 100
+	// MaxBytes is the size of a report without its pictures.
+	MaxBytes = 256 << 10
+	// MaxStages is how many studies a report has, MaxFigures how many figures, and MaxTitle how many characters its
+	// title has.
+	MaxStages  = 100
+	MaxFigures = 100
+	MaxTitle   = 200
+	// MaxPictureBytes is the size of a picture, and MaxPicturesBytes that of all pictures of a report.
+	MaxPictureBytes  = 8 << 20
+	MaxPicturesBytes = 64 << 20
+)
+
+var (
+	validName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+	validDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// CheckName returns what is wrong with the name of a report, or nil.
+func CheckName(name string) error {
+	if !validName.MatchString(name) {
+		return fmt.Errorf("invalid name %.80q: must have 1 to 63 letters, digits and . _ -, and start with a letter or digit", name)
+	}
+	return nil
+}
+
+// Check returns what is wrong with a report, or nil. Its name is for CheckName.
+func Check(r *trellisv1.PaperReport) error {
+	size := proto.Size(r)
+	switch {
+	case strings.TrimSpace(r.GetTitle()) == "":
+		return errors.New("missing title")
+	case utf8.RuneCountInString(r.GetTitle()) > MaxTitle:
+		return fmt.Errorf("invalid title: must have at most %d characters", MaxTitle)
+	case size > MaxBytes:
+		return fmt.Errorf("it has %d bytes without its pictures: must have at most %d", size, MaxBytes)
+	case len(r.GetStages()) > MaxStages:
+		return fmt.Errorf("it has %d stages: must have at most %d", len(r.GetStages()), MaxStages)
+	}
+	studies := map[string]bool{}
+	for _, stage := range r.GetStages() {
+		if studies[stage.GetStudy()] || stage.GetStudy() == "" {
+			return fmt.Errorf("stage %q: each stage must have a study of its own", stage.GetStudy())
+		}
+		studies[stage.GetStudy()] = true
+	}
+	numbers, pictures := map[uint32]bool{}, uint64(0)
+	for _, section := range r.GetSections() {
+		for _, figure := range section.GetFigures() {
+			its := figure.GetPicture()
+			err := checkFigure(figure, numbers)
+			if pictures += its.GetSize(); err == nil && pictures > MaxPicturesBytes {
+				err = fmt.Errorf("the report's pictures have more than %d bytes", MaxPicturesBytes)
+			}
+			if err != nil {
+				return fmt.Errorf("section %q: %w", section.GetTitle(), err)
+			}
+			numbers[figure.GetNumber()] = true
+		}
+	}
+	return nil
+}
+
+func checkFigure(figure *trellisv1.PaperFigure, others map[uint32]bool) error {
+	its := figure.GetPicture()
+	switch {
+	case figure.GetNumber() == 0:
+		return fmt.Errorf("figure 0 (%q): its number must be at least 1", figure.GetCaption())
+	case others[figure.GetNumber()]:
+		return fmt.Errorf("figure %d occurs twice: each figure must have its own number", figure.GetNumber())
+	case len(others) >= MaxFigures:
+		return fmt.Errorf("a report has at most %d figures", MaxFigures)
+	case its == nil:
+		return nil
+	case !validDigest.MatchString(its.GetSha256()):
+		return fmt.Errorf("figure %d: invalid digest %.80q of its picture", figure.GetNumber(), its.GetSha256())
+	case its.GetSize() == 0 || its.GetSize() > MaxPictureBytes:
+		return fmt.Errorf("figure %d: its picture has %d bytes: must have 1 to %d", figure.GetNumber(), its.GetSize(),
+			MaxPictureBytes)
+	}
+	return nil
+}
+
+// Pictures returns the digests of a report's pictures.
+func Pictures(r *trellisv1.PaperReport) []string {
+	var digests []string
+	for _, section := range r.GetSections() {
+		for _, figure := range section.GetFigures() {
+			if its := figure.GetPicture(); its != nil {
+				digests = append(digests, its.GetSha256())
+			}
+		}
+	}
+	return digests
+}
