@@ -234,8 +234,12 @@ func valueOf(node *yaml.Node, name string) *yaml.Node {
 	return nil
 }
 
-// axis returns the axis of that name which the spec's model has, else that of another model, else nil.
+// axis returns the axis of that name which the spec's model has, else that of another model, else nil. A program's parameters
+// are its own, whatever models call theirs.
 func (r *specReader) axis(name string) *trellisv1.ModelAxis {
+	if r.program {
+		return grid.Axis(nil, name)
+	}
 	for _, model := range slices.Concat([]*trellisv1.Model{r.model}, r.models) {
 		if axis := grid.Axis(model, name); axis != nil {
 			return axis
