@@ -152,7 +152,7 @@ func TestWeightsOfADisputeAreDropped(t *testing.T) {
 	dropped()
 	trial, err := d.store.Snapshot().Trial("s", 0)
 	ok(t, err)
-	if _, err := trajectory.BestWeights(trial, d.run("s")); err == nil || !strings.Contains(err.Error(), "not certain") {
+	if _, err := trajectory.BestWeights(nil, trial, d.run("s")); err == nil || !strings.Contains(err.Error(), "not certain") {
 		t.Errorf("its weights: %v", err)
 	}
 	// Those of the attempt that is to decide are dropped, too, if it ends before.

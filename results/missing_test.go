@@ -72,7 +72,7 @@ func TestMissingWeights(t *testing.T) {
 	ok(t, err)
 	held, err := snapshot.Run(nil, "s", "a")
 	ok(t, err)
-	_, err = trajectory.BestWeights(trial, held)
+	_, err = trajectory.BestWeights(nil, trial, held)
 	if err == nil || err.Error() != "the weights of trial 0 could not be saved: still full: to train it "+
 		"anew, submit the study under another name with --fresh" {
 		t.Errorf("the weights of the first trial: %v", err)

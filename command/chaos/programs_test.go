@@ -182,7 +182,7 @@ func (s *searched) checkArtifacts(c *client, trials []*trellisv1.Trial) {
 		if len(response.GetRun().GetOutputs()) == 0 {
 			s.Errorf("the run of trial %d has no output", trial.GetIndex())
 		}
-		if _, err := trajectory.BestWeights(trial, response.GetRun()); err != nil {
+		if _, err := trajectory.BestWeights(response.GetConfig().GetProgram(), trial, response.GetRun()); err != nil {
 			s.Error(err)
 		}
 	}

@@ -94,7 +94,7 @@ func (e *exporter) mlflow(folder string, spool *export.Spool) error {
 		if config.Files, err = e.model(best.GetTrial()); err != nil {
 			return err
 		}
-		config.Winner = best.GetTrial().GetIndex()
+		config.Best = best.GetTrial()
 	}
 	return mlflow.Write(config)
 }

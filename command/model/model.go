@@ -38,10 +38,14 @@ func Fetch(ctx context.Context, c *client.Client, trial *trellisv1.Trial) (*Mode
 	if err != nil {
 		return nil, err
 	}
+	if response.GetConfig().GetProgram() != nil {
+		return nil, fmt.Errorf("trial %d is of a program, whose checkpoints have a form of their own: get them with "+
+			"trellis checkpoint get %s %[1]d", trial.GetIndex(), trial.GetStudy())
+	}
 	if response.GetConfig().GetModel() == trainer.Synthetic {
 		return nil, fmt.Errorf("trial %d has no weights: the synthetic model is a formula", trial.GetIndex())
 	}
-	saved, err := trajectory.BestWeights(trial, response.GetRun())
+	saved, err := trajectory.BestWeights(nil, trial, response.GetRun())
 	if err != nil {
 		return nil, err
 	}

@@ -111,7 +111,7 @@ func getCheckpoint(
 		if saved = trajectory.LastCheckpoint(response.GetRun()); saved == nil {
 			return status.Errorf(codes.FailedPrecondition, "the run of trial %d has saved no checkpoint", index)
 		}
-	} else if saved, err = trajectory.BestWeights(trial, response.GetRun()); err != nil {
+	} else if saved, err = trajectory.BestWeights(response.GetConfig().GetProgram(), trial, response.GetRun()); err != nil {
 		return err
 	}
 	folder := options.folder

@@ -185,7 +185,7 @@ func loadNetwork(ctx context.Context, c *client.Client, trial *trellisv1.Trial) 
 	if err != nil {
 		return nil, err
 	}
-	saved, err := trajectory.BestWeights(trial, response.GetRun())
+	saved, err := trajectory.BestWeights(nil, trial, response.GetRun())
 	if err != nil {
 		return nil, err
 	}

@@ -69,7 +69,7 @@ func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []s
 	if err != nil {
 		return nil, Status(err)
 	}
-	checkpoint, err := trajectory.BestWeights(trial, run)
+	checkpoint, err := trajectory.BestWeights(nil, trial, run)
 	if err != nil {
 		return nil, status.Errorf(codes.FailedPrecondition, "pretrained: study %q: %v", name, err)
 	}

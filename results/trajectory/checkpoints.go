@@ -79,8 +79,10 @@ func LastCheckpoint(run *trellisv1.Run) *trellisv1.Checkpoint {
 
 // BestWeights returns the checkpoint of a trial's run whose best weights are the trial's. If there are several, it
 // returns the one at the trial's end, which is kept as long as the run, or else the latest. The error says why there is
-// none.
-func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpoint, error) {
+// none. program is what the run trains, or nil if it trains a model.
+func BestWeights(
+	program *trellisv1.Program, trial *trellisv1.Trial, run *trellisv1.Run,
+) (*trellisv1.Checkpoint, error) {
 	index, best := trial.GetIndex(), trial.GetBestEpoch()
 	if best == 0 {
 		if trial.GetEpochs() == 0 {
@@ -109,6 +111,8 @@ func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpo
 	case run.GetSharedEpochs() >= best:
 		return nil, fmt.Errorf("no weights of trial %d are kept: epoch %d was trained for study %q, which saved none there: "+
 			"submit the study under another name with --fresh, which trains it anew", index, best, run.GetSharedFrom())
+	case len(run.GetCheckpoints()) == 0 && program != nil:
+		return nil, fmt.Errorf("trial %d has no checkpoint: its program has reported none", index)
 	case len(run.GetCheckpoints()) == 0:
 		return nil, fmt.Errorf("no weights of trial %d were saved: a coordinator that was started with --in-memory keeps none", index)
 	default:

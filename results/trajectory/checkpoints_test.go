@@ -41,7 +41,7 @@ func TestBestWeights(t *testing.T) {
 		{"in memory", lifecycle.TrialSucceeded, 10, 8, nil, 0, "--in-memory"},
 		{"overwritten", lifecycle.TrialSucceeded, 10, 8, run(7, 9), 0, "none with the weights of epoch 8"},
 	} {
-		got, err := BestWeights(
+		got, err := BestWeights(nil,
 			&trellisv1.Trial{Index: 3, State: test.state, Epochs: test.epochs, BestEpoch: test.best},
 			&trellisv1.Run{Checkpoints: test.checkpoints})
 		if got.GetEpoch() != test.want || (err == nil) != (test.wrong == "") ||
@@ -51,7 +51,7 @@ func TestBestWeights(t *testing.T) {
 	}
 	// A study that took the epochs of another has not trained them itself, whatever the coordinator keeps.
 	shared := &trellisv1.Run{SharedEpochs: 10, SharedFrom: "other"}
-	_, err := BestWeights(
+	_, err := BestWeights(nil,
 		&trellisv1.Trial{Index: 3, State: lifecycle.TrialSucceeded, Epochs: 10, BestEpoch: 8}, shared)
 	if err == nil || !strings.Contains(err.Error(), `for study "other"`) || strings.Contains(err.Error(), "--in-memory") {
 		t.Errorf("of a shared run: %v", err)

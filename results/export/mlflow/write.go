@@ -40,8 +40,8 @@ type Config struct {
 	Spool         *export.Spool
 	// User is who created the study.
 	User string
-	// Winner is the trial that is given files, by their paths below the run's artifacts. None if there are no files.
-	Winner uint64
+	// Best is the best trial, nil if there is none. Its run is given the files, by their paths below the run's artifacts.
+	Best *trellisv1.Trial
 	Files  map[string][]byte
 }
 
@@ -192,7 +192,7 @@ func (w *writer) run(row export.Row) error {
 	if err := w.metrics(folder, trial, at); err != nil {
 		return err
 	}
-	if trial.GetIndex() != w.Winner {
+	if !w.isBest(trial) {
 		return nil
 	}
 	for path, data := range w.Files {
@@ -201,6 +201,10 @@ func (w *writer) run(row export.Row) error {
 		}
 	}
 	return nil
+}
+
+func (w *writer) isBest(trial *trellisv1.Trial) bool {
+	return w.Best != nil && w.Best.GetIndex() == trial.GetIndex()
 }
 
 // texts writes a run's parameters and tags.
@@ -218,7 +222,7 @@ func (w *writer) texts(folder, name string, row export.Row) error {
 		"trellis.stop_reason": export.StopReason(row), "trellis.worker": export.Worker(row),
 		"trellis.error": row.Trial.GetError(),
 	}
-	if row.Trial.GetIndex() == w.Winner && w.Files != nil {
+	if w.isBest(row.Trial) {
 		tags["trellis.best"] = "true"
 	}
 	for of, values := range map[string]map[string]string{"params": parameters, "tags": tags} {

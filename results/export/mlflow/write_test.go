@@ -80,7 +80,7 @@ func files(t *testing.T) map[string]string {
 	folder := t.TempDir()
 	study := &trellisv1.Study{Name: "s", CreateTime: timestamppb.New(time.Unix(1000, 0))}
 	if err := Write(Config{
-		Folder: folder, Final: "/a folder/out", Study: study, Spool: spool, User: "ann", Winner: 2,
+		Folder: folder, Final: "/a folder/out", Study: study, Spool: spool, User: "ann", Best: &trellisv1.Trial{Index: 2},
 		Files: map[string][]byte{"model/MLmodel": []byte("x")},
 	}); err != nil {
 		t.Fatal(err)
