@@ -68,7 +68,7 @@ func (s Sender) Send(ctx context.Context, h *trellisv1.Hook, event *trellisv1.Ho
 	answer.Status, err = s.send(ctx, h, event, answer.Time)
 	answer.Took = time.Since(answer.Time)
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		answer.Error = fmt.Sprintf("no answer within %v", timeout)
 	case err != nil:
 		answer.Error = explain(err)
@@ -96,7 +96,7 @@ func (s Sender) send(
 	request.Header.Set("Webhook-Timestamp", seconds)
 	request.Header.Set("Webhook-Signature", sign(h.GetSecret(), event.GetId(), seconds, body))
 	transport := &http.Transport{
-		DialContext:            (&net.Dialer{Control: onlyTo(h)}).DialContext,
+		DialContext:            dialUntil(ctx, h),
 		TLSClientConfig:        tlsOf(h),
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
@@ -110,11 +110,27 @@ func (s Sender) send(
 		return 0, err
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		return response.StatusCode, nil // Its body would be the connection.
+	}
 	_, err = io.CopyN(io.Discard, response.Body, maxAnswer)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, fmt.Errorf("read the answer: %w", withoutAnswer(err))
 	}
 	return response.StatusCode, nil
+}
+
+// dialUntil dials for a hook. The connection is closed when ctx is done, whatever net/http does with it by then: the end of a
+// leader's term must not depend on receivers.
+func dialUntil(ctx context.Context, h *trellisv1.Hook) func(context.Context, string, string) (net.Conn, error) {
+	dialer := &net.Dialer{Control: onlyTo(h)}
+	return func(dialing context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(dialing, network, address)
+		if err == nil {
+			context.AfterFunc(ctx, func() { conn.Close() })
+		}
+		return conn, err
+	}
 }
 
 // Body returns the JSON of an event: that of the API. The same event has the same bytes.
