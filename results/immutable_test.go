@@ -232,9 +232,11 @@ func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[s
 		}
 		for _, row := range rows {
 			// How a ranking is divided into pages depends on how it came about.
-			if page, ok := row.(*rankPage); ok {
-				for _, trial := range page.trials {
-					texts[table] = append(texts[table], fmt.Sprintf("%s %x", page.study, trial))
+			if its, ok := row.(*ranks); ok {
+				for page := range its.keys.Pages() {
+					for _, trial := range page {
+						texts[table] = append(texts[table], fmt.Sprintf("%s %x", its.study, trial))
+					}
 				}
 				continue
 			}

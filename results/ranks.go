@@ -2,13 +2,11 @@ package results
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"iter"
 	"maps"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/go-memdb"
 
@@ -18,42 +16,38 @@ import (
 	"trellis/results/kept"
 	"trellis/results/listing"
 	"trellis/results/pruning"
+	"trellis/results/ranking"
 	"trellis/results/trajectory"
 )
 
-// rankPageSize is the maximum number of trials on a page of a ranking.
-const rankPageSize = 128
-
-// rankPage is a part of the ranking of a study's trials with results: from its key up to the key of the next page. Like
-// sections, pages make the index cheap.
-type rankPage struct {
+// ranks are the keys of a study's trials with results, best first. The last 8 bytes of a key are the trial's index.
+type ranks struct {
 	study string
-	from  listing.Key
-	// trials are the keys of the trials. The last 8 bytes of a key are the trial's index.
-	trials []listing.Key
+	keys  ranking.List
 }
 
-// tableRanking has the trials with results by study, best first, in pages.
+// tableRanking has the ranks of each study that has trials with results.
 const tableRanking = "ranking"
 
 func rankingSchema() *memdb.TableSchema {
-	return tableSchema(tableRanking, index(indexID, func(p *rankPage) key { return rankPageKey(p.study, p.from) }))
+	return tableSchema(tableRanking, index(indexID, func(r *ranks) key { return textKey(r.study) }))
 }
 
-func rankPageKey(study string, from listing.Key) key {
-	return append(newKey(len(study)+1+len(from)).text(study), from[:]...)
+// ranksOf returns a study's ranks. The watch set fires when another trial gets its result.
+func (r reader) ranksOf(ws memdb.WatchSet, study string) (ranking.List, error) {
+	its, err := first[*ranks](r, ws, tableRanking, indexID, textKey(study))
+	if err != nil || its == nil {
+		return ranking.List{}, err
+	}
+	return its.keys, nil
 }
 
-// rankPageOf returns the page of a study's ranking where a key belongs, or nil if there is none yet.
-func (r reader) rankPageOf(study string, k listing.Key) (*rankPage, error) {
-	pages, err := r.txn.ReverseLowerBound(tableRanking, indexID, rankPageKey(study, k))
-	if err != nil {
-		return nil, fmt.Errorf("look up %s: %w", tableRanking, err)
+// setRanks replaces a study's ranks.
+func setRanks(txn *memdb.Txn, study string, keys ranking.List) error {
+	if keys.Empty() {
+		return remove(txn, tableRanking, &ranks{study: study})
 	}
-	if page, ok := pages.Next().(*rankPage); ok && page.study == study {
-		return page, nil
-	}
-	return nil, nil
+	return insert(txn, tableRanking, &ranks{study, keys})
 }
 
 // rankingOf returns how a study's trials are ranked.
@@ -65,116 +59,56 @@ func (c *change) rankingOf(study string) (listing.Ranking, error) {
 	return listing.RankingOf(row.Spec), nil
 }
 
-// unrank takes the trials that have lost their results in this change from the rankings.
-func (c *change) unrank() error {
-	for _, trial := range c.unanswered {
-		ranking, err := c.rankingOf(trial.Study)
+// rank brings the rankings up to date with the trials that got or lost their results in this change.
+func (c *change) rank() error {
+	lost, err := c.keysOf(c.unanswered)
+	if err != nil {
+		return err
+	}
+	got, err := c.keysOf(c.answered)
+	if err != nil {
+		return err
+	}
+	studies := slices.Sorted(maps.Keys(got))
+	for _, study := range slices.Sorted(maps.Keys(lost)) {
+		if got[study] == nil {
+			studies = append(studies, study)
+		}
+	}
+	for _, study := range studies {
+		keys, err := c.ranksOf(nil, study)
 		if err != nil {
 			return err
 		}
-		page, err := c.rankPageOf(trial.Study, ranking.Key(trial))
-		if err != nil {
-			return err
+		for _, k := range lost[study] {
+			var found bool
+			if keys, found = keys.Without(k); !found {
+				return fmt.Errorf("trial %d of study %q is not ranked", k.Index(), study)
+			}
 		}
-		if page == nil {
-			return fmt.Errorf("trial %d of study %q is not ranked", trial.Index, trial.Study)
-		}
-		k := ranking.Key(trial)
-		left := slices.DeleteFunc(slices.Clone(page.trials), func(other listing.Key) bool { return other == k })
-		if len(left) == 0 {
-			err = remove(c.txn, tableRanking, page)
-		} else {
-			err = insert(c.txn, tableRanking, &rankPage{page.study, page.from, left})
-		}
-		if err != nil {
+		slices.SortFunc(got[study], listing.Key.Compare)
+		if err := setRanks(c.txn, study, keys.With(got[study])); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// rank adds the trials that got their results in this change to the rankings.
-func (c *change) rank() error {
-	if err := c.unrank(); err != nil {
-		return err
-	}
-	type ranked struct {
-		study string
-		key   listing.Key
-	}
-	rankings, answered := map[string]listing.Ranking{}, make([]ranked, 0, len(c.answered))
-	for _, trial := range c.answered {
+// keysOf returns the keys of trials, by study.
+func (c *change) keysOf(trials []*trellisv1.Trial) (map[string][]listing.Key, error) {
+	rankings, keys := map[string]listing.Ranking{}, map[string][]listing.Key{}
+	for _, trial := range trials {
 		ranking, known := rankings[trial.Study]
 		if !known {
 			var err error
 			if ranking, err = c.rankingOf(trial.Study); err != nil {
-				return err
+				return nil, err
 			}
 			rankings[trial.Study] = ranking
 		}
-		answered = append(answered, ranked{trial.Study, ranking.Key(trial)})
+		keys[trial.Study] = append(keys[trial.Study], ranking.Key(trial))
 	}
-	slices.SortFunc(answered, func(a, b ranked) int {
-		return cmp.Or(strings.Compare(a.study, b.study), bytes.Compare(a.key[:], b.key[:]))
-	})
-	// Look up all pages before storing the first: a lookup in a table that the transaction has changed is expensive.
-	var pages []*rankPage
-	var keys [][]listing.Key
-	for _, its := range answered {
-		page, err := c.rankPageOf(its.study, its.key)
-		if err != nil {
-			return err
-		}
-		last := len(pages) - 1
-		if page == nil && (last < 0 || pages[last].study != its.study) {
-			page = &rankPage{study: its.study}
-		}
-		if page != nil && (last < 0 || page != pages[last]) {
-			pages, keys = append(pages, page), append(keys, nil)
-			last++
-		}
-		keys[last] = append(keys[last], its.key)
-	}
-	for i, page := range pages {
-		if err := insertRanks(c.txn, page, merge(page.trials, keys[i])); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// merge merges two ranked lists of trials.
-func merge(a, b []listing.Key) []listing.Key {
-	merged := make([]listing.Key, 0, len(a)+len(b))
-	for len(a) > 0 && len(b) > 0 {
-		if bytes.Compare(a[0][:], b[0][:]) < 0 {
-			merged, a = append(merged, a[0]), a[1:]
-		} else {
-			merged, b = append(merged, b[0]), b[1:]
-		}
-	}
-	return append(append(merged, a...), b...)
-}
-
-// insertRanks replaces a page with the ranked trials, divided into several pages if there are too many for one. The
-// pages take the trials over.
-func insertRanks(txn *memdb.Txn, page *rankPage, trials []listing.Key) error {
-	parts := (len(trials) + rankPageSize - 1) / rankPageSize
-	from := page.from
-	for part := range parts {
-		part := trials[part*len(trials)/parts : (part+1)*len(trials)/parts]
-		if &part[0] != &trials[0] {
-			from = part[0]
-		}
-		if parts > 1 {
-			// Each page has an array of its own, so that those of the others can go.
-			part = slices.Clone(part)
-		}
-		if err := insert(txn, tableRanking, &rankPage{page.study, from, part}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return keys, nil
 }
 
 // ranked returns a study's trials with results whose keys are above the given one, best first. The watch set fires when
@@ -202,26 +136,17 @@ func (r reader) ranked(
 
 // rankedKeys is ranked, of the trials' keys.
 func (r reader) rankedKeys(ws memdb.WatchSet, study string, after listing.Key) (iter.Seq[listing.Key], error) {
-	begin, err := r.rankPageOf(study, after)
-	if err != nil {
-		return nil, err
-	}
-	var pages iter.Seq[*rankPage]
-	if begin == nil || ws != nil {
-		pages, err = scan[*rankPage](r, ws, tableRanking, indexID, textKey(study))
-	} else {
-		pages, err = scanFrom[*rankPage](r, tableRanking, indexID, rankPageKey(study, begin.from))
-	}
+	keys, err := r.ranksOf(ws, study)
 	if err != nil {
 		return nil, err
 	}
 	return func(yield func(listing.Key) bool) {
-		for page := range pages {
-			if page.study != study || r.err() != nil {
+		for page := range keys.After(after) {
+			if r.err() != nil {
 				return
 			}
-			for _, k := range page.trials {
-				if bytes.Compare(k[:], after[:]) > 0 && !yield(k) {
+			for _, k := range page {
+				if !yield(k) {
 					return
 				}
 			}
@@ -259,10 +184,10 @@ func (s *Snapshot) FirstRanked(study string) (first listing.Key, ok bool, err er
 // RankPages returns the keys of a study's trials with results, best first, as they are stored: in many short lists,
 // none of which is empty. Nobody may change them. It can be ranged over once.
 func (s *Snapshot) RankPages(study string) (iter.Seq[[]listing.Key], error) {
-	pages, err := scan[*rankPage](s.reader, nil, tableRanking, indexID, textKey(study))
+	keys, err := s.ranksOf(nil, study)
 	return func(yield func([]listing.Key) bool) {
-		for page := range pages {
-			if s.Err() != nil || !yield(page.trials) {
+		for page := range keys.Pages() {
+			if s.Err() != nil || !yield(page) {
 				return
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
+	"trellis/results/ranking"
 	"trellis/results/trajectory"
 )
 
@@ -53,14 +54,15 @@ func TestRanking(t *testing.T) {
 			}
 			slices.SortFunc(want, listing.Ranking{}.Compare)
 			r := store.Snapshot().reader
-			pages, err := all[*rankPage](r, nil, tableRanking, indexID, textKey(study))
+			keys, err := r.ranksOf(nil, study)
 			ok(t, err)
+			pages := slices.Collect(keys.Pages())
 			for _, page := range pages {
-				if len(page.trials) == 0 || len(page.trials) > rankPageSize {
-					t.Errorf("a page of %d trials", len(page.trials))
+				if len(page) == 0 || len(page) > ranking.PageSize {
+					t.Errorf("a page of %d trials", len(page))
 				}
 			}
-			if len(pages) > 3*len(want)/rankPageSize {
+			if len(pages) > 3*len(want)/ranking.PageSize {
 				t.Errorf("%d pages for %d trials", len(pages), len(want))
 			}
 			for range 100 {

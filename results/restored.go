@@ -15,6 +15,7 @@ import (
 	"trellis/results/kept"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
+	"trellis/results/ranking"
 	"trellis/results/trajectory"
 )
 
@@ -131,13 +132,13 @@ func (s *restoredStudy) insert(txn *memdb.Txn) error {
 		s.dropUnranked()
 	}
 	leased, progress := false, s.catalog.Progress()
-	ranking := listing.RankingOf(s.study.Spec)
+	order := listing.RankingOf(s.study.Spec)
 	ranked := make([]listing.Key, 0, len(s.touched)+len(s.members))
 	take := func(its *trajectory.Trajectory, place uint32) error {
 		leased = leased || auditing.Held(its.Run)
 		err := s.check(its, place)
 		for _, trial := range its.Answers {
-			ranked = append(ranked, ranking.Key(trial))
+			ranked = append(ranked, order.Key(trial))
 		}
 		return err
 	}
@@ -163,10 +164,12 @@ func (s *restoredStudy) insert(txn *memdb.Txn) error {
 	}
 	slices.SortFunc(ranked, listing.Key.Compare)
 	for _, part := range keys {
-		ranked = merge(ranked, part)
+		ranked = ranking.Merge(ranked, part)
 	}
-	if err := insertRanks(txn, &rankPage{study: s.study.Name}, ranked); err != nil {
-		return err
+	if len(ranked) > 0 {
+		if err := setRanks(txn, s.study.Name, ranking.Of(ranked)); err != nil {
+			return err
+		}
 	}
 	if err := insertMembers(txn, s.catalog, s.touched, s.members, s.sealed); err != nil {
 		return err
