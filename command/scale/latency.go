@@ -57,13 +57,13 @@ func latency(ctx context.Context, l *lab, args []string) error {
 		return err
 	}
 	l.record(coordinator)
-	used, from, loaded := coordinator.processorTime(), time.Now(), load()
+	used, theirs, from, loaded := coordinator.processorTime(), crowd.processorTime(), time.Now(), load()
 	writes, err := l.timeWrites(ctx, *watch)
 	if err != nil {
 		return err
 	}
 	took := time.Since(from)
-	used = coordinator.processorTime() - used
+	used, theirs = coordinator.processorTime()-used, crowd.processorTime()-theirs
 	waits, err := l.waits(crowd)
 	if err != nil {
 		return err
@@ -74,8 +74,8 @@ func latency(ctx context.Context, l *lab, args []string) error {
 	}
 	what := fmt.Sprintf("%d slots of %d workers, %d epochs of %v a run: %.0f runs/s, %.0f reports/s", *slots, workers,
 		*epochs, *epochTime, float64(len(waits))/took.Seconds(), float64(len(waits)**epochs)/took.Seconds())
-	fmt.Fprintf(l.out, "%s, the coordinator used %.2f of a core, load %s to %s\n", what,
-		used.Seconds()/took.Seconds(), loaded, load())
+	fmt.Fprintf(l.out, "%s, the coordinator used %.2f of a core and the simulated workers %.2f, load %s to %s\n", what,
+		used.Seconds()/took.Seconds(), theirs.Seconds()/took.Seconds(), loaded, load())
 	fmt.Fprintf(l.out, "a slot was free for %s\n", percentiles(waits))
 	fmt.Fprintf(l.out, "a write of 4 KiB and fsync on the same disk took %s\n", percentiles(writes))
 	return l.checkLogs(logLost, logEnded)
