@@ -41,8 +41,8 @@ type Config struct {
 	// User is who created the study.
 	User string
 	// Best is the best trial, nil if there is none. Its run is given the files, by their paths below the run's artifacts.
-	Best *trellisv1.Trial
-	Files  map[string][]byte
+	Best  *trellisv1.Trial
+	Files map[string][]byte
 }
 
 // Write writes a store. Times in it are when the study was created, and the worker time of the epochs until then, of
