@@ -62,6 +62,19 @@ func (p *pair) checkFiltered(t *rapid.T, snapshot *Snapshot, name string, filter
 	}
 }
 
+// checkJump wants the page after so many trials to be the same as by its token.
+func (p *pair) checkJump(
+	t *rapid.T, snapshot *Snapshot, request *trellisv1.ListTrialsRequest, want *trellisv1.ListTrialsResponse, offset uint64,
+) {
+	jump := proto.CloneOf(request)
+	jump.PageToken, jump.Offset = "", offset
+	got, err := snapshot.ListTrials(jump)
+	ok(p.tb, err)
+	if !proto.Equal(got, want) {
+		t.Fatalf("%s by %q with %q after %d: %v, want %v", request.Study, request.OrderBy, request.Filter, offset, got, want)
+	}
+}
+
 // checkPages wants pages to have trials, or to fail.
 func (p *pair) checkPages(
 	t *rapid.T, snapshot *Snapshot, request *trellisv1.ListTrialsRequest, wanted []*trellisv1.Trial, fails bool,
@@ -87,6 +100,9 @@ func (p *pair) checkPages(
 			if !proto.Equal(trial, wanted[next+i]) {
 				t.Fatalf("%s: trial %d is\n%v\nwant\n%v", what, next+i, trial, wanted[next+i])
 			}
+		}
+		if next > 0 {
+			p.checkJump(t, snapshot, request, response, uint64(next))
 		}
 		if next += left; response.NextPageToken == "" || next > 3*int(request.PageSize) {
 			return

@@ -607,9 +607,14 @@ func (p *pair) answers(t *rapid.T, s *Store) (texts []string) {
 		} {
 			for _, size := range []uint32{3, 100} {
 				request := &trellisv1.ListTrialsRequest{Study: name, OrderBy: order, PageSize: size}
+				before := uint64(0)
 				for page := 0; ; page++ {
 					response, err := snapshot.ListTrials(request)
 					p.checkPage(t, snapshot, request, response)
+					if before > 0 && err == nil {
+						p.checkJump(t, snapshot, request, response, before)
+					}
+					before += uint64(len(response.GetTrials()))
 					add(fmt.Sprintf("%s by %q, page %d of %d", name, order, page, size), response, err)
 					if err != nil || response.NextPageToken == "" || page > 20 {
 						break

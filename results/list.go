@@ -40,7 +40,11 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	if err != nil {
 		return nil, err
 	}
-	query, err := selection.NewQuery(request.GetFilter(), available, c)
+	filter, offset := request.GetFilter(), request.GetOffset()
+	if offset > 0 && condition.IsEmpty(filter) {
+		filter = "true" // All trials are added.
+	}
+	query, err := selection.NewQuery(filter, available, c)
 	if err != nil {
 		return nil, err
 	}
@@ -53,10 +57,19 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 		return nil, err
 	}
 	response := &trellisv1.ListTrialsResponse{Total: study.Progress.Trials}
-	page := listing.NewTop(listing.PageSize(request.GetPageSize()))
+	page := listing.NewTopAfter(offset, listing.PageSize(request.GetPageSize()))
 	byIndex, _ := in.ByIndex()
+	if offset > 0 && condition.IsEmpty(request.GetFilter()) && request.GetOrderBy() == "objective" {
+		before, ok, err := s.rankedBefore(c.Study, offset)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			page, filter, after = listing.NewTop(page.Size), "", before[:]
+		}
+	}
 	switch {
-	case !condition.IsEmpty(request.GetFilter()):
+	case !condition.IsEmpty(filter):
 		query.Page, query.Order, query.After = page, in, after
 		err = s.addByFilter(study, c, query)
 		response.Total = query.Total

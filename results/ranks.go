@@ -169,6 +169,33 @@ func (s *Snapshot) RankedKeys(study string) (iter.Seq[listing.Key], error) {
 	return s.rankedKeys(nil, study, listing.Key{})
 }
 
+// rankedBefore returns the key of the trial after which a page begins that comes after so many others, at least one. ok is false
+// if fewer have a finite objective, or if others without results may be among them.
+func (s *Snapshot) rankedBefore(study string, offset uint64) (before listing.Key, ok bool, err error) {
+	sections, err := s.sectionsOf(study)
+	if err != nil {
+		return before, false, err
+	}
+	for section := range sections {
+		if section.open&section.begun != 0 {
+			return before, false, s.Err()
+		}
+	}
+	pages, err := s.RankPages(study)
+	if err != nil {
+		return before, false, err
+	}
+	for page := range pages {
+		if n := uint64(len(page)); n < offset {
+			offset -= n
+			continue
+		}
+		before = page[offset-1]
+		return before, before.Compare(listing.LastFinite) < 0, s.Err()
+	}
+	return before, false, s.Err()
+}
+
 // FirstRanked returns the key of the trial that ranks first. ok is false if none has a result.
 func (s *Snapshot) FirstRanked(study string) (first listing.Key, ok bool, err error) {
 	keys, err := s.RankedKeys(study)

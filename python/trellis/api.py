@@ -1192,6 +1192,19 @@ class GetCurvesResponse(Message):
     # How many runs are open and have epochs.
     open_total: int = 0
 
+    # If the request asks for levels: the range that they divide. The best value is in it, and so are about 98% of all:
+    # what diverges does not press the others flat.
+    low: float = 0.0
+
+    high: float = 0.0
+
+    # The points of all curves, in place of values. Level l of n stands for the values from low + (l - 1) * (high - low)
+    # / n on, below low + l * (high - low) / n. The first stands for all below that too, the last for all above. 0: no
+    # value. Each level is written as its difference to the level before it, the first of a curve to 0, as sint32 are in
+    # protobuf: 0, -1, 1, -2 as 0, 1, 2, 3, in groups of seven bits, the lowest first, all but the last with the eighth
+    # bit set.
+    levels: bytes = b""
+
 
 class GetDistributionResponse(Message):
     """GetDistributionResponse is what a call returns."""

@@ -35,6 +35,7 @@ type coverage struct {
 	counts [states][]float64
 	// estimated says that some counts are of a sample.
 	estimated bool
+	filter    *filter
 }
 
 // Coverage returns what has become of each part of a study's grid: see trellisv1.GetCoverageRequest. It fails with
@@ -45,6 +46,9 @@ func Coverage(snapshot *results.Snapshot, request *trellisv1.GetCoverageRequest)
 		return nil, err
 	}
 	m := &coverage{source: s, columns: 1, rows: 1}
+	if m.filter, err = s.newFilter(request.GetFilter()); err != nil {
+		return nil, err
+	}
 	response := &trellisv1.GetCoverageResponse{Indices: s.catalog.Indices()}
 	if request.GetX() == "" {
 		m.inOrder(orDefault(request.GetCells(), defaultStretches))
@@ -56,7 +60,11 @@ func Coverage(snapshot *results.Snapshot, request *trellisv1.GetCoverageRequest)
 		response.X, response.Y = sides[0].of.message(), sides[1].of.message()
 		err = m.overAxes(sides)
 	}
-	for _, add := range []func() error{m.addRanked, m.addOpen, m.addShared} {
+	adds := []func() error{m.addRanked, m.addOpen, m.addShared}
+	if !m.filter.empty {
+		adds = m.filtered()
+	}
+	for _, add := range adds {
 		if err == nil {
 			err = add()
 		}
@@ -198,10 +206,11 @@ func (m *coverage) addPoints(put func(trellisv1.PointState, uint64, float64) err
 
 // addRanked counts the trials with results.
 func (m *coverage) addRanked() error {
-	f := &filter{s: m.source, empty: true, ofPoint: true, remembered: map[string]bool{}}
-	most := m.mostRanked(f, m.pairs)
+	// m.cell knows the filter.
+	all := &filter{s: m.source, empty: true, ofPoint: true, remembered: map[string]bool{}}
+	most := m.mostRanked(all, m.pairs || !m.filter.empty)
 	weight := m.weight(most, m.ranks.total)
-	_, err := m.ranked(f, most, func(rank int, k listing.Key) error {
+	_, err := m.ranked(all, most, func(rank int, k listing.Key) error {
 		state := trellisv1.PointState_POINT_STATE_TRAINED
 		if rank >= m.ranks.finite {
 			state = trellisv1.PointState_POINT_STATE_DIVERGED
@@ -303,15 +312,26 @@ func (m *coverage) addShared() error {
 		if m.snapshot.Err() != nil {
 			return m.snapshot.Err()
 		}
-		sum := section.Account()
-		if sum.Shared == sum.Trials && section.Sealed() {
-			for slot := range section.Size() {
-				if err := m.share(m.catalog.IndexesAt(section.First()+uint32(slot)), weight); err != nil {
-					return err
-				}
-			}
-			continue
+		if err := m.share(m.sharedIn(section), weight); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// sharedKey is what the trials of a section that come from other studies are kept by.
+type sharedKey struct{}
+
+// sharedIn returns the trials of a section whose results come from other studies.
+func (m *coverage) sharedIn(section results.Section) []uint64 {
+	if sum := section.Account(); sum.Shared == sum.Trials && section.Sealed() {
+		var all []uint64
+		for slot := range section.Size() {
+			all = append(all, m.catalog.IndexesAt(section.First()+uint32(slot))...)
+		}
+		return all
+	}
+	return results.Keep(section, sharedKey{}, func() (some []uint64) {
 		for slot := range section.Size() {
 			run := section.Trajectory(slot)
 			if run == nil || run.Run.SharedEpochs == 0 {
@@ -319,14 +339,12 @@ func (m *coverage) addShared() error {
 			}
 			for _, trial := range run.Answers {
 				if listing.Finite(trial.Objective) && trial.Epochs <= run.Run.SharedEpochs {
-					if err := m.share([]uint64{trial.Index}, weight); err != nil {
-						return err
-					}
+					some = append(some, trial.Index)
 				}
 			}
 		}
-	}
-	return nil
+		return some
+	})
 }
 
 // share moves trials from those that were trained to those that come from other studies.

@@ -23,7 +23,8 @@ var pointStates = map[trellisv1.TrialState]trellisv1.PointState{
 }
 
 // TestCoverage compares maps of small studies with what their trials say, in the order of the grid and over two axes. A
-// study that was canceled has points that nobody has touched, and a twin of a study gets results from it.
+// study that was canceled has points that nobody has touched, and a twin of a study gets results from it. With a filter, maps
+// have the trials that meet it.
 func TestCoverage(tb *testing.T) {
 	rapid.Check(tb, func(t *rapid.T) {
 		spec := drawSpec(t)
@@ -45,6 +46,7 @@ func TestCoverage(tb *testing.T) {
 		if rapid.Bool().Draw(t, "over axes") {
 			request.X, request.Y = drawSides(t)
 		}
+		request.Filter = drawFilter(t)
 		got, err := Coverage(d.Snapshot(), request)
 		ok(t, err)
 		row, err := d.Snapshot().Study(nil, study)
@@ -71,7 +73,7 @@ func TestCoverage(tb *testing.T) {
 		}
 		there := map[uint64]bool{}
 		its := &drawn{T: t, Store: d.Store}
-		for _, trial := range its.trialsOf(study, "") {
+		for _, trial := range its.trialsOf(study, request.Filter) {
 			there[trial.Index] = true
 			state := pointStates[trial.State]
 			run, err := d.Snapshot().Run(nil, study, trial.Run)
@@ -81,7 +83,7 @@ func TestCoverage(tb *testing.T) {
 			}
 			add(state, trial)
 		}
-		if spec.Budget != nil {
+		if spec.Budget != nil && request.Filter == "" {
 			whole := proto.CloneOf(row.Spec)
 			whole.Budget = nil
 			all, err := lattice.Of(whole)

@@ -6,7 +6,10 @@ import (
 	"maps"
 	"math"
 	"math/bits"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
@@ -95,7 +98,7 @@ func Curves(snapshot *results.Snapshot, request *trellisv1.GetCurvesRequest) (*t
 	response := &trellisv1.GetCurvesResponse{
 		Basis: basis, Metric: c.metric, Keep: keep, Metrics: slices.Sorted(maps.Keys(c.metrics)), OpenTotal: openTotal,
 	}
-	c.write(response, int(request.GetPoints()))
+	c.write(response, request)
 	return response, snapshot.Err()
 }
 
@@ -105,24 +108,49 @@ func (c *curves) addRanked(best, others int) (*trellisv1.Basis, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, its := range found {
-		if i%64 == 0 && c.snapshot.Err() != nil {
-			return nil, c.snapshot.Err()
-		}
+	var wanted []rankedRun
+	for _, its := range found {
 		place, milestone, ok := c.catalog.Trial(its.key.Index())
 		if !ok {
 			return nil, fmt.Errorf("trial %d of study %q: %w", its.key.Index(), c.study.GetName(), results.ErrNotFound)
 		}
-		if c.places[place] {
-			continue // A better trial of the run is there.
+		if !c.places[place] { // Otherwise a better trial of the run is there.
+			c.places[place] = true
+			wanted = append(wanted, rankedRun{place: place, milestone: milestone, index: its.key.Index()})
 		}
-		run, err := c.snapshot.TrajectoryAt(c.catalog, place)
-		if err != nil {
-			return nil, err
-		}
-		c.add(place, run, run.Trial(milestone, its.key.Index()))
+	}
+	if err := c.read(wanted); err != nil {
+		return nil, err
+	}
+	for _, its := range wanted {
+		c.add(its.place, its.run, its.run.Trial(its.milestone, its.index))
 	}
 	return basis, nil
+}
+
+// rankedRun is a run, and which of its trials it was found by.
+type rankedRun struct {
+	place, milestone uint32
+	index            uint64
+	run              *trajectory.Trajectory
+}
+
+// read reads runs on all cores: most are sealed, and most of the time of an answer goes into that.
+func (c *curves) read(runs []rankedRun) error {
+	const atOnce = 64
+	var readers errgroup.Group
+	readers.SetLimit(runtime.GOMAXPROCS(0))
+	for part := range slices.Chunk(runs, atOnce) {
+		readers.Go(func() (err error) {
+			for i := range part {
+				if part[i].run, err = c.snapshot.TrajectoryAt(c.catalog, part[i].place); err != nil {
+					return err
+				}
+			}
+			return c.snapshot.Err()
+		})
+	}
+	return readers.Wait()
 }
 
 // addOpen adds so many runs that are not done, evenly over their places, and returns how many there are.
@@ -210,11 +238,12 @@ func (c *curves) checkMetric() error {
 }
 
 // write fills in the columns.
-func (c *curves) write(response *trellisv1.GetCurvesResponse, points int) {
+func (c *curves) write(response *trellisv1.GetCurvesResponse, request *trellisv1.GetCurvesRequest) {
 	longest := uint32(1)
 	for i := range c.all {
 		longest = max(longest, c.all[i].epochs)
 	}
+	points := int(request.GetPoints())
 	if points == 0 {
 		points = min(maxPoints, max(minPoints, maxValues/max(1, len(c.all))))
 	}
@@ -222,6 +251,7 @@ func (c *curves) write(response *trellisv1.GetCurvesResponse, points int) {
 	each := (longest + uint32(points) - 1) / uint32(points)
 	response.EpochsPerPoint = each
 	objectives := make([]float64, len(c.all))
+	thinned := make([][]float64, len(c.all))
 	better := betterOf(response.Keep)
 	for i := range c.all {
 		its := &c.all[i]
@@ -232,9 +262,22 @@ func (c *curves) write(response *trellisv1.GetCurvesResponse, points int) {
 		response.Epochs = append(response.Epochs, its.epochs)
 		response.States = append(response.States, byte(its.trial.State))
 		response.BestEpochs = append(response.BestEpochs, its.trial.BestEpoch)
-		response.Values = appendThinned(response.Values, its.values, its.epochs, each, better)
+		thinned[i] = thin(its.values, its.epochs, each, better)
 	}
 	response.Objectives = float64s(objectives)
+	if n := request.GetLevels(); n > 0 {
+		l := newLevels(n, request.GetLogarithmic(), response.Keep, thinned)
+		response.Low, response.High = l.low, l.high
+		for _, curve := range thinned {
+			response.Levels = l.appendCurve(response.Levels, curve)
+		}
+		return
+	}
+	for _, curve := range thinned {
+		for _, value := range curve {
+			response.Values = appendFloat32(response.Values, value)
+		}
+	}
 }
 
 // betterOf says which of two finite values is kept.
@@ -248,9 +291,19 @@ func betterOf(keep trellisv1.Keep) func(a, b float64) bool {
 	return func(a, b float64) bool { return a < b }
 }
 
-// appendThinned appends the values of the first epochs to a column of float32, one for so many epochs each: the one
-// that is better than the others. It is NaN if none is a finite number.
-func appendThinned(data []byte, values objective.Values, epochs, each uint32, better func(a, b float64) bool) []byte {
+// thin returns the values of the first epochs, one for so many epochs each: the one that is better than the others. It is
+// NaN if none is a finite number.
+func thin(values objective.Values, epochs, each uint32, better func(a, b float64) bool) []float64 {
+	thinned := make([]float64, 0, (epochs+each-1)/each)
+	if each == 1 && len(values.Missing) == 0 && int(epochs) == len(values.Numbers) {
+		for _, value := range values.Numbers {
+			if math.IsInf(value, 0) {
+				value = math.NaN()
+			}
+			thinned = append(thinned, value)
+		}
+		return thinned
+	}
 	for first := uint32(1); first <= epochs; first += each {
 		kept := math.NaN()
 		for epoch := first; epoch < first+each && epoch <= epochs; epoch++ {
@@ -259,7 +312,7 @@ func appendThinned(data []byte, values objective.Values, epochs, each uint32, be
 				kept = value
 			}
 		}
-		data = appendFloat32(data, kept)
+		thinned = append(thinned, kept)
 	}
-	return data
+	return thinned
 }

@@ -34,7 +34,19 @@ type filter struct {
 	levels     []uint32
 	remembered map[string]bool
 	key        []byte
+	// few is in place of remembered where there are few combinations: of so many levels by axis, the last of which is none.
+	few   []answer
+	sizes []uint32
 }
+
+// answer is whether a combination meets a filter.
+type answer uint8
+
+const (
+	unknown answer = iota
+	met
+	notMet
+)
 
 // newFilter compiles a request's filter. It fails with listing.ErrInvalid.
 func (s *source) newFilter(expression string) (*filter, error) {
@@ -62,6 +74,16 @@ func (s *source) newFilter(expression string) (*filter, error) {
 		f.remembered = nil
 	}
 	f.levels = make([]uint32, len(f.axes))
+	combinations := 1
+	for _, at := range f.axes {
+		// The levels of axes that don't follow from indexes become known one by one.
+		size := len(s.axes.all[at].values) + 1
+		if combinations *= size; combinations > maxRemembered || s.axes.products == nil {
+			return f, nil
+		}
+		f.sizes = append(f.sizes, uint32(size))
+	}
+	f.few = make([]answer, combinations)
 	return f, nil
 }
 
@@ -125,6 +147,9 @@ func (f *filter) has(index uint64) (bool, error) {
 	if f.remembered == nil {
 		return f.meets(f.trial(index))
 	}
+	if f.few != nil && f.s.axes.follow(index) {
+		return f.hasFew(index)
+	}
 	f.key = f.key[:0]
 	for _, level := range f.levels {
 		f.key = binary.LittleEndian.AppendUint32(f.key, level)
@@ -138,6 +163,29 @@ func (f *filter) has(index uint64) (bool, error) {
 		f.remembered[string(f.key)] = met
 	}
 	return met, err
+}
+
+// hasFew is has where the levels that were read are of few combinations.
+func (f *filter) hasFew(index uint64) (bool, error) {
+	at := uint32(0)
+	for i, level := range f.levels {
+		if level == none {
+			level = f.sizes[i] - 1
+		} else if level >= f.sizes[i]-1 { // The value was added since.
+			return f.meets(f.trial(index))
+		}
+		at = at*f.sizes[i] + level
+	}
+	if f.few[at] == unknown {
+		is, err := f.meets(f.trial(index))
+		if err != nil {
+			return false, err
+		}
+		if f.few[at] = notMet; is {
+			f.few[at] = met
+		}
+	}
+	return f.few[at] == met, nil
 }
 
 // trial is a trial as far as a filter of parameters depends on it.

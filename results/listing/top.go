@@ -16,6 +16,9 @@ type Top struct {
 	kept []placedTrial
 	// bound is the last of those that are kept for certain.
 	bound Place
+	// skip is how many trials come before those that are kept. If any do, all has the places of all trials.
+	skip uint64
+	all  []Place
 }
 
 // end is behind all places.
@@ -46,6 +49,10 @@ func (t *Top) AddAfter(after []byte, k Key, trial *trellisv1.Trial) (finite int)
 
 // Add adds a trial by its key.
 func (t *Top) Add(k Key, trial *trellisv1.Trial) {
+	if t.skip > 0 {
+		t.all = append(t.all, k.Place())
+		return
+	}
 	if len(t.kept) == cap(t.kept) {
 		t.sort()
 		t.cut()
@@ -54,7 +61,13 @@ func (t *Top) Add(k Key, trial *trellisv1.Trial) {
 }
 
 // Offer adds a trial that will be read when it is on the page: see Trials.
-func (t *Top) Offer(at Place) { t.Add(at.Key(), nil) }
+func (t *Top) Offer(at Place) {
+	if t.skip > 0 {
+		t.all = append(t.all, at)
+		return
+	}
+	t.Add(at.Key(), nil)
+}
 
 // Bound is a place from which on nothing that is added is kept. Last may know a closer one, but takes longer.
 func (t *Top) Bound() Place { return t.bound }
@@ -81,6 +94,14 @@ func (t *Top) sort() {
 
 // Trials returns the first size trials, and whether there are more. Those that were offered have nothing but their indexes.
 func (t *Top) Trials() ([]*trellisv1.Trial, bool) {
+	if t.skip > 0 {
+		places, more := t.page()
+		trials := make([]*trellisv1.Trial, len(places))
+		for i, at := range places {
+			trials[i] = &trellisv1.Trial{Index: at.Index}
+		}
+		return trials, more
+	}
 	t.sort()
 	more := len(t.kept) > t.Size
 	var trials []*trellisv1.Trial

@@ -39,7 +39,7 @@ func (s *Selection) Count(l *lattice.Lattice, stop func() error) (n uint64, ok b
 func (p *Places) offerPoints(
 	page *listing.Top, after listing.Place, s *Selection, l *lattice.Lattice, skip func(place uint32) bool, stop func() bool,
 ) {
-	from, wanted := uint64(0), page.Size+1
+	from, wanted := uint64(0), page.Wanted()
 	if p.byIndex && !p.descending && after != (listing.Place{}) {
 		from = after.Index + 1
 	}

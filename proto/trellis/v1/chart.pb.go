@@ -476,8 +476,12 @@ type GetCurvesRequest struct {
 	// How many runs that are not done and have epochs. Default: 100.
 	Open *uint32 `protobuf:"varint,6,opt,name=open,proto3,oneof" json:"open,omitempty"`
 	// The maximum number of points of a curve. Default: as many as a screen has room for.
-	Points        uint32 `protobuf:"varint,7,opt,name=points,proto3" json:"points,omitempty"`
-	Keep          Keep   `protobuf:"varint,8,opt,name=keep,proto3,enum=trellis.v1.Keep" json:"keep,omitempty"`
+	Points uint32 `protobuf:"varint,7,opt,name=points,proto3" json:"points,omitempty"`
+	Keep   Keep   `protobuf:"varint,8,opt,name=keep,proto3,enum=trellis.v1.Keep" json:"keep,omitempty"`
+	// Return levels instead of values: so many between low and high, as a screen has pixels. It takes a fraction of the bytes.
+	Levels uint32 `protobuf:"varint,9,opt,name=levels,proto3" json:"levels,omitempty"`
+	// Levels are spaced by ratios. Values of 0 and below have none.
+	Logarithmic   bool `protobuf:"varint,10,opt,name=logarithmic,proto3" json:"logarithmic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -568,6 +572,20 @@ func (x *GetCurvesRequest) GetKeep() Keep {
 	return Keep_KEEP_UNSPECIFIED
 }
 
+func (x *GetCurvesRequest) GetLevels() uint32 {
+	if x != nil {
+		return x.Levels
+	}
+	return 0
+}
+
+func (x *GetCurvesRequest) GetLogarithmic() bool {
+	if x != nil {
+		return x.Logarithmic
+	}
+	return false
+}
+
 // GetCurvesResponse has one entry for each curve in each column: first those of trials with results, the best first, then
 // the open ones.
 type GetCurvesResponse struct {
@@ -593,7 +611,16 @@ type GetCurvesResponse struct {
 	// The epoch that the trial's objective comes from. 0: none.
 	BestEpochs []uint32 `protobuf:"varint,11,rep,packed,name=best_epochs,json=bestEpochs,proto3" json:"best_epochs,omitempty"`
 	// How many runs are open and have epochs.
-	OpenTotal     uint64 `protobuf:"varint,12,opt,name=open_total,json=openTotal,proto3" json:"open_total,omitempty"`
+	OpenTotal uint64 `protobuf:"varint,12,opt,name=open_total,json=openTotal,proto3" json:"open_total,omitempty"`
+	// If the request asks for levels: the range that they divide. The best value is in it, and so are about 98% of all: what
+	// diverges does not press the others flat.
+	Low  float64 `protobuf:"fixed64,13,opt,name=low,proto3" json:"low,omitempty"`
+	High float64 `protobuf:"fixed64,14,opt,name=high,proto3" json:"high,omitempty"`
+	// The points of all curves, in place of values. Level l of n stands for the values from low + (l - 1) * (high - low) / n on,
+	// below low + l * (high - low) / n. The first stands for all below that too, the last for all above. 0: no value.
+	// Each level is written as its difference to the level before it, the first of a curve to 0, as sint32 are in protobuf:
+	// 0, -1, 1, -2 as 0, 1, 2, 3, in groups of seven bits, the lowest first, all but the last with the eighth bit set.
+	Levels        []byte `protobuf:"bytes,15,opt,name=levels,proto3" json:"levels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -710,6 +737,27 @@ func (x *GetCurvesResponse) GetOpenTotal() uint64 {
 		return x.OpenTotal
 	}
 	return 0
+}
+
+func (x *GetCurvesResponse) GetLow() float64 {
+	if x != nil {
+		return x.Low
+	}
+	return 0
+}
+
+func (x *GetCurvesResponse) GetHigh() float64 {
+	if x != nil {
+		return x.High
+	}
+	return 0
+}
+
+func (x *GetCurvesResponse) GetLevels() []byte {
+	if x != nil {
+		return x.Levels
+	}
+	return nil
 }
 
 type GetPointsRequest struct {
@@ -1484,8 +1532,11 @@ type GetCoverageRequest struct {
 	// The maximum number of cells. Default: 1000. With x and y, of columns and of rows: default 100, at most 400.
 	Cells uint32 `protobuf:"varint,2,opt,name=cells,proto3" json:"cells,omitempty"`
 	// The names of two parameters. Default: the map is in the order of the grid.
-	X             string `protobuf:"bytes,3,opt,name=x,proto3" json:"x,omitempty"`
-	Y             string `protobuf:"bytes,4,opt,name=y,proto3" json:"y,omitempty"`
+	X string `protobuf:"bytes,3,opt,name=x,proto3" json:"x,omitempty"`
+	Y string `protobuf:"bytes,4,opt,name=y,proto3" json:"y,omitempty"`
+	// A CEL expression, as in ListTrialsRequest: trials that don't meet it are left out. Points that the study leaves out are
+	// not counted then.
+	Filter        string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1544,6 +1595,13 @@ func (x *GetCoverageRequest) GetX() string {
 func (x *GetCoverageRequest) GetY() string {
 	if x != nil {
 		return x.Y
+	}
+	return ""
+}
+
+func (x *GetCoverageRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
 	}
 	return ""
 }
@@ -2181,7 +2239,7 @@ const file_trellis_v1_chart_proto_rawDesc = "" +
 	"\tChartAxis\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06values\x18\x02 \x03(\v2\x11.trellis.v1.ValueR\x06values\x12 \n" +
-	"\vlogarithmic\x18\x03 \x01(\bR\vlogarithmic\"\x96\x04\n" +
+	"\vlogarithmic\x18\x03 \x01(\bR\vlogarithmic\"\xdb\x04\n" +
 	"\x10GetCurvesRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x1f\n" +
 	"\x06metric\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x06metric\x12 \n" +
@@ -2190,11 +2248,14 @@ const file_trellis_v1_chart_proto_rawDesc = "" +
 	"\x06sample\x18\x05 \x01(\rB\b\xbaH\x05*\x03\x18\x90NH\x01R\x06sample\x88\x01\x01\x12!\n" +
 	"\x04open\x18\x06 \x01(\rB\b\xbaH\x05*\x03\x18\x90NH\x02R\x04open\x88\x01\x01\x12 \n" +
 	"\x06points\x18\a \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\x06points\x12.\n" +
-	"\x04keep\x18\b \x01(\x0e2\x10.trellis.v1.KeepB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04keep:\xc4\x01\xbaH\xc0\x01\x1a\xbd\x01\n" +
+	"\x04keep\x18\b \x01(\x0e2\x10.trellis.v1.KeepB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04keep\x12!\n" +
+	"\x06levels\x18\t \x01(\rB\t\xbaH\x06*\x04\x18\xff\xff\x03R\x06levels\x12 \n" +
+	"\vlogarithmic\x18\n" +
+	" \x01(\bR\vlogarithmic:\xc4\x01\xbaH\xc0\x01\x1a\xbd\x01\n" +
 	"\fcurves.count\x124best, sample and open must be at most 10000 together\x1aw(has(this.best) ? this.best : 0u) + (has(this.sample) ? this.sample : 0u) + (has(this.open) ? this.open : 0u) <= 10000uB\a\n" +
 	"\x05_bestB\t\n" +
 	"\a_sampleB\a\n" +
-	"\x05_open\"\xfe\x02\n" +
+	"\x05_open\"\xbc\x03\n" +
 	"\x11GetCurvesResponse\x12'\n" +
 	"\x05basis\x18\x01 \x01(\v2\x11.trellis.v1.BasisR\x05basis\x12\x16\n" +
 	"\x06metric\x18\x02 \x01(\tR\x06metric\x12$\n" +
@@ -2212,7 +2273,10 @@ const file_trellis_v1_chart_proto_rawDesc = "" +
 	"\vbest_epochs\x18\v \x03(\rR\n" +
 	"bestEpochs\x12\x1d\n" +
 	"\n" +
-	"open_total\x18\f \x01(\x04R\topenTotal\"\xca\x01\n" +
+	"open_total\x18\f \x01(\x04R\topenTotal\x12\x10\n" +
+	"\x03low\x18\r \x01(\x01R\x03low\x12\x12\n" +
+	"\x04high\x18\x0e \x01(\x01R\x04high\x12\x16\n" +
+	"\x06levels\x18\x0f \x01(\fR\x06levels\"\xca\x01\n" +
 	"\x10GetPointsRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12 \n" +
 	"\x06filter\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06filter\x12!\n" +
@@ -2287,12 +2351,13 @@ const file_trellis_v1_chart_proto_rawDesc = "" +
 	"\x05above\x18\x05 \x01(\x04R\x05above\x12\x1a\n" +
 	"\bdiverged\x18\x06 \x01(\x04R\bdiverged\x12\x16\n" +
 	"\x06finite\x18\a \x01(\x04R\x06finite\x12\x1c\n" +
-	"\tquartiles\x18\b \x03(\x01R\tquartiles\"\xd6\x02\n" +
+	"\tquartiles\x18\b \x03(\x01R\tquartiles\"\xf8\x02\n" +
 	"\x12GetCoverageRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x1e\n" +
 	"\x05cells\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\x05cells\x12\f\n" +
 	"\x01x\x18\x03 \x01(\tR\x01x\x12\f\n" +
-	"\x01y\x18\x04 \x01(\tR\x01y:\xe5\x01\xbaH\xe1\x01\x1a\x80\x01\n" +
+	"\x01y\x18\x04 \x01(\tR\x01y\x12 \n" +
+	"\x06filter\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06filter:\xe5\x01\xbaH\xe1\x01\x1a\x80\x01\n" +
 	"\rcoverage.axes\x12'x and y must be two parameters, or none\x1aF(this.x == '') == (this.y == '') && (this.x == '' || this.x != this.y)\x1a\\\n" +
 	"\x0ecoverage.cells\x12&cells must be at most 400 with x and y\x1a\"this.x == '' || this.cells <= 400u\"\xf4\x02\n" +
 	"\x13GetCoverageResponse\x12'\n" +

@@ -1886,7 +1886,10 @@ type ListTrialsRequest struct {
 	// Fill in each trial's losses by epoch.
 	Losses bool `protobuf:"varint,6,opt,name=losses,proto3" json:"losses,omitempty"`
 	// Fill in the runs that the trials' results come from.
-	Runs          bool `protobuf:"varint,7,opt,name=runs,proto3" json:"runs,omitempty"`
+	Runs bool `protobuf:"varint,7,opt,name=runs,proto3" json:"runs,omitempty"`
+	// How many trials come before the page, instead of page_token. Pages that follow are found faster by their tokens, and rows
+	// that are added meanwhile don't move them.
+	Offset        uint64 `protobuf:"varint,8,opt,name=offset,proto3" json:"offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1968,6 +1971,13 @@ func (x *ListTrialsRequest) GetRuns() bool {
 		return x.Runs
 	}
 	return false
+}
+
+func (x *ListTrialsRequest) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
 }
 
 type ListTrialsResponse struct {
@@ -7042,7 +7052,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x11FormatSpecRequest\x121\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"(\n" +
 	"\x12FormatSpecResponse\x12\x12\n" +
-	"\x04text\x18\x01 \x01(\tR\x04text\"\xe9\x01\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\"\xf5\x02\n" +
 	"\x11ListTrialsRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12%\n" +
 	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
@@ -7051,7 +7061,9 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\border_by\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18dR\aorderBy\x12 \n" +
 	"\x06filter\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06filter\x12\x16\n" +
 	"\x06losses\x18\x06 \x01(\bR\x06losses\x12\x12\n" +
-	"\x04runs\x18\a \x01(\bR\x04runs\"\xa2\x01\n" +
+	"\x04runs\x18\a \x01(\bR\x04runs\x12\x16\n" +
+	"\x06offset\x18\b \x01(\x04R\x06offset:r\xbaHo\x1am\n" +
+	"\rtrials.offset\x120offset and page_token must not be given together\x1a*this.offset == 0u || this.page_token == ''\"\xa2\x01\n" +
 	"\x12ListTrialsResponse\x12)\n" +
 	"\x06trials\x18\x01 \x03(\v2\x11.trellis.v1.TrialR\x06trials\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x14\n" +
