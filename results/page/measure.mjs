@@ -1,7 +1,8 @@
-// Measures the page in Chromium on studies of several sizes: make bench-page. Prints a table of how long views take until
-// they show what was asked for, what comes over the wire, and the memory of the tab.
+// Measures the page in Chromium on studies of several sizes: make bench-page. Prints tables of how long views and interactions take
+// until the first frame after what a person did, and until the data is painted; what comes over the wire; and the memory of the tab.
 //
-//   node measure.mjs [TRIALS ...]
+//   node measure.mjs [TRIALS ...]                             starts a coordinator and a worker, and trains the studies
+//   PAGE=http://127.0.0.1:8080 node measure.mjs [TRIALS ...]  measures one that has the studies already
 import { existsSync, readFileSync } from 'node:fs'
 import { chromium } from 'playwright-core'
 import { serve } from './test/coordinator.mjs'
@@ -9,7 +10,7 @@ import { serve } from './test/coordinator.mjs'
 const sizes = process.argv.slice(2).map(Number)
 const repetitions = 5
 
-const coordinator = await serve()
+const coordinator = process.env.PAGE ? { page: process.env.PAGE, close: async () => {} } : await serve()
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync),
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
@@ -29,15 +30,81 @@ early_stopping: {patience: ${epochs}}
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]
 
-/** drawn waits until the page has painted what is there now. */
-const drawn = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))
+/**
+ * Inside the page: armed(shown) begins to look whether a view shows what it should, and returns nothing; taken() waits until that is
+ * painted. Times are those of the page's own clock, which begins with the navigation. So no round trip of the driver is in them.
+ */
+function inside() {
+  // After the next frame has been painted.
+  const painted = () => new Promise((done) => requestAnimationFrame(() => {
+    const { port1, port2 } = new MessageChannel()
+    port1.onmessage = () => done(performance.now())
+    port2.postMessage(0)
+  }))
+  let begun = 0
+  let result
+  let first = 0
+  // The first thing that a person does, by the time at which the browser got it, and when a frame followed.
+  for (const type of ['pointerdown', 'pointerup', 'keydown', 'change']) {
+    addEventListener(type, (event) => {
+      if (begun !== 0 || globalThis.only && globalThis.only !== type) return
+      begun = event.timeStamp
+      void painted().then((at) => (first = at))
+    }, true)
+  }
+  globalThis.armed = (text, only) => {
+    const shown = new Function('before', `return (${text})`)
+    const before = globalThis.seen?.()
+    begun = first = 0
+    globalThis.only = only
+    result = new Promise((done) => {
+      const look = () => {
+        if (!shown(before)) return false
+        void painted().then(done)
+        return true
+      }
+      if (only !== 'navigation' || !look()) {
+        const observer = new MutationObserver(() => { if (begun + (only === 'navigation' || only === 'now') > 0 && look()) observer.disconnect() })
+        observer.observe(document, { subtree: true, childList: true, characterData: true, attributes: true })
+      }
+    })
+    if (only === 'now') begun = performance.now()
+  }
+  globalThis.taken = async () => {
+    const at = await result
+    return { shown: at - begun, first: first ? first - begun : at - begun }
+  }
+  // What the table shows now.
+  globalThis.seen = () => `${document.querySelector('tbody')?.innerText}${[...document.querySelectorAll('p')].find((one) => / trials/.test(one.textContent))?.textContent.replace(/;.*/s, '')}`
+}
 
-/** timed returns how many milliseconds something takes until it is drawn. */
-async function timed(page, act) {
-  const begun = performance.now()
+/** first measures a view's first load in a new tab, with nothing kept, from the beginning of the navigation on. */
+async function opened(what, path, shown) {
+  const times = []
+  let bytes = 0
+  for (let i = 0; i < repetitions; i++) {
+    const { context, page, wire } = await fresh()
+    await page.addInitScript((text) => globalThis.armed(text, 'navigation'), shown)
+    await page.goto(coordinator.page + path, { waitUntil: 'commit' })
+    times.push((await late(page.evaluate(() => globalThis.taken()), shown)).shown)
+    bytes = wire.bytes
+    await context.close()
+  }
+  show(what, times, times, `${(bytes / 1024).toFixed(0)} kB`)
+}
+
+/** acted measures from what a person does until it is painted. only is the kind of event that it begins with. */
+async function acted(page, act, shown, only = 'pointerdown') {
+  await page.evaluate(([text, only]) => globalThis.armed(text, only), [shown, only])
   await act()
-  await drawn(page)
-  return performance.now() - begun
+  return late(page.evaluate(() => globalThis.taken()), shown)
+}
+
+/** late fails where something is not shown in a minute. */
+function late(shown, what) {
+  let timer
+  const failed = new Promise((_, fail) => { timer = setTimeout(() => fail(new Error('not shown in a minute: ' + what)), 60_000) })
+  return Promise.race([shown, failed]).finally(() => clearTimeout(timer))
 }
 
 /** memoryOf returns the proportional memory of a tab's process in MB. */
@@ -56,6 +123,7 @@ async function memoryOf(page) {
 async function fresh() {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 } })
   const page = await context.newPage()
+  await page.addInitScript(inside)
   const session = await context.newCDPSession(page)
   const wire = { bytes: 0 }
   await session.send('Network.enable')
@@ -63,107 +131,109 @@ async function fresh() {
   return { context, page, wire }
 }
 
-const show = (what, values, more = '') =>
-  console.log(`| ${what} | ${median(values).toFixed(0)} ms | ${Math.max(...values).toFixed(0)} ms | ${more} |`)
+const show = (what, first, shown, more = '') => console.log(
+  `| ${what} | ${[median(first), Math.max(...first), median(shown), Math.max(...shown)].map((time) => time.toFixed(0) + ' ms').join(' | ')} | ${more} |`)
 
-/** first measures a view's first load, with an empty cache. */
-async function first(what, path, shown) {
-  const times = []
-  let bytes = 0
-  for (let i = 0; i < repetitions; i++) {
-    const { context, page, wire } = await fresh()
-    times.push(await timed(page, async () => {
-      await page.goto(coordinator.page + path, { waitUntil: 'commit' })
-      await shown(page)
-    }))
-    bytes = wire.bytes
-    await context.close()
-  }
-  show(what, times, `${(bytes / 1024).toFixed(0)} kB`)
+const heading = (title) =>
+  console.log(`\n${title}\n\n| what | first paint, median | longest | data shown, median | longest | over the wire |\n|---|---|---|---|---|---|`)
+
+// What each view shows once it has its data.
+const has = (selector, pattern) => `[...document.querySelectorAll('${selector}')].some((one) => ${pattern}.test(one.getAttribute('aria-label') ?? one.textContent))`
+const shows = {
+  Overview: `document.querySelector('.answer .value strong')?.textContent`,
+  all: `document.querySelector('.answer .value strong')?.textContent && document.querySelector('.u-over') && document.querySelector('.bars li') && document.querySelector('.digest')`,
+  Curves: has('figcaption', '/curves; the best one/'),
+  Parameters: `${has('canvas', '/^Parallel/')} && ${has('canvas', '/^Heat map/')}`,
+  Coverage: has('canvas', '/^Map of the grid: \\d/'),
+  'Time line': has('p', '/ bars, workers/'),
+  Trials: `document.querySelector('tbody a')`,
 }
 
 async function measure(name, trials) {
-  console.log(`\n${trials.toLocaleString('en')} trials\n\n| what | median | longest | over the wire |\n|---|---|---|---|`)
-  const best = (page) => page.getByRole('heading', { name: 'Best configuration' }).waitFor()
-  await first('studies', '/', (page) => page.getByRole('link', { name }).waitFor())
-  await first('overview: the best configuration', `/studies/${name}`, best)
-  await first('overview: all of it', `/studies/${name}`, async (page) => {
-    await best(page)
-    await page.getByRole('heading', { name: 'What matters' }).waitFor()
-    await page.locator('.u-over').first().waitFor()
-  })
-  await first('trials, by objective', `/studies/${name}/trials?order=objective`, (page) => page.locator('tbody a').first().waitFor())
+  heading(`${trials.toLocaleString('en')} trials`)
+  const at = `/studies/${name}`
+  if (!process.env.ONLY) await opened('open: studies', '/', has('a', `/^${name}$/`))
+  if (!process.env.ONLY) await opened('open: best configuration', at, shows.Overview)
+  if (!process.env.ONLY) await opened('open: all of the overview', at, shows.all)
+  if (!process.env.ONLY) for (const [view, path] of [['Curves', 'curves'], ['Parameters', 'parameters'], ['Coverage', 'coverage'], ['Time line', 'timeline'], ['Trials', 'trials']]) {
+    if (!process.env.ONLY) await opened('open: ' + view, `${at}/${path}`, shows[view])
+  }
   const { context, page, wire } = await fresh()
-  await page.goto(`${coordinator.page}/studies/${name}`)
-  await best(page)
+  await page.goto(coordinator.page + at)
+  await page.locator('.answer .value strong').waitFor()
   const tab = (label) => page.getByRole('link', { name: label, exact: true }).click()
-  const views = [
-    ['to Trials', () => tab('Trials'), () => page.locator('tbody a').first().waitFor()],
-    ['to Parameters', () => tab('Parameters'), () => page.getByRole('img', { name: /^Parallel/ }).waitFor()],
-    ['to Coverage', () => tab('Coverage'), () => page.getByRole('img', { name: /^Map/ }).waitFor()],
-    ['to Curves', () => tab('Curves'), () => page.getByText(/curves; the best one/).waitFor()],
-    ['to Time line', () => tab('Time line'), () => page.getByText(/ bars, workers/).waitFor()],
-    ['to Overview', () => tab('Overview'), () => best(page)],
-  ]
-  const times = views.map(() => [])
-  for (let i = 0; i < repetitions + 1; i++) {
-    for (const [at, [, act, shown]] of views.entries()) {
-      const took = await timed(page, async () => {
-        await act()
-        await shown()
-      })
-      if (i > 0) times[at].push(took) // The first loads the view's code.
+  const rows = []
+  const noted = (what) => rows.find(([name]) => name === what)?.[1] ?? rows[rows.push([what, []]) - 1][1]
+  // At once: nothing of these views has been asked for.
+  for (const view of ['Trials', 'Parameters', 'Coverage', 'Curves', 'Time line']) {
+    for (let i = 0; i < 3; i++) {
+      const its = await fresh()
+      await its.page.goto(coordinator.page + at)
+      await its.page.locator('.answer .value strong').waitFor()
+      noted(`to ${view}, the first time, at once`).push(await acted(its.page, () => its.page.getByRole('link', { name: view, exact: true }).click(), shows[view]))
+      await its.context.close()
     }
   }
-  views.forEach(([what], at) => show(what, times[at]))
-
+  await page.waitForTimeout(3000) // A person reads.
+  for (let i = 0; i < repetitions; i++) {
+    for (const view of ['Trials', 'Parameters', 'Coverage', 'Curves', 'Time line', 'Overview']) {
+      noted(`to ${view}${i === 0 ? ', the first time, later' : ''}`).push(await acted(page, () => tab(view), shows[view]))
+    }
+  }
   await tab('Trials')
   await page.locator('tbody a').first().waitFor()
-  const took = { sort: [], scroll: [], filter: [] }
-  const trial = () => page.locator('tbody a').first()
+  const other = `globalThis.seen() !== before && document.querySelector('tbody a') && !document.querySelector('table[aria-busy=true]')`
+  const scroll = (share) => page.locator('.table').evaluate((box, share) => (box.scrollTop = share * (box.scrollHeight - box.clientHeight)), share)
   for (let i = 0; i < repetitions; i++) {
-    took.sort.push(await timed(page, async () => {
-      const answered = page.waitForResponse((its) => its.url().includes('/trials?'))
-      await page.getByRole('button', { name: i % 2 ? 'latent dim' : 'learning rate' }).click()
-      await answered
-      await trial().waitFor()
-    }))
-    took.scroll.push(await timed(page, async () => {
-      const before = await trial().innerText()
-      await page.locator('tbody').evaluate((body, share) => {
-        let box = body
-        while (box.scrollHeight <= box.clientHeight + 40 && box.parentElement) box = box.parentElement
-        box.scrollTop = box.scrollHeight * share
-      }, 0.2 + 0.1 * i)
-      await page.waitForFunction((before) => {
-        const first = document.querySelector('tbody a')
-        return first && first.innerText !== before
-      }, before)
-    }))
-    await page.getByLabel('Filter').fill(`latent_dim == ${2 ** i} && learning_rate < 2e-4`)
-    took.filter.push(await timed(page, async () => {
-      await page.getByRole('button', { name: 'Apply' }).click()
-      await page.getByText(/trials match/).waitFor()
-      await trial().waitFor()
-    }))
+    noted('sort trials by another column').push(await acted(page, () => page.getByRole('button', { name: i % 2 ? 'validation loss' : 'learning rate' }).click(), other))
+    await page.waitForTimeout(100)
+    await page.getByLabel('Filter', { exact: true }).fill(`latent_dim == ${2 ** (i + 1)} && learning_rate < 2e-4`)
+    noted('filter trials').push(await acted(page, () => page.getByRole('button', { name: 'Apply' }).click(), `${other} && ${has('p', '/trials match/')}`))
+    await page.waitForTimeout(100)
+    noted('remove a part of the selection').push(await acted(page, () => page.getByRole('button', { name: /^Remove latent_dim/ }).click(), other))
     await page.getByRole('button', { name: 'Clear' }).click()
     await page.getByText('trials;').waitFor()
+    await page.waitForTimeout(100)
+    noted('scroll to the middle of the trials').push(await acted(page, () => scroll(0.3 + 0.1 * i), other, 'now'))
+    await page.locator('.table').focus()
+    for (const key of ['PageDown', 'End', 'Home']) {
+      await page.waitForTimeout(300)
+      noted('trials: ' + key).push(await acted(page, () => page.keyboard.press(key), other, 'keydown'))
+    }
   }
-  show('sort trials by another column', took.sort)
-  show('scroll to a far page', took.scroll)
-  show('filter trials', took.filter)
+  await tab('Curves')
+  await page.getByText(/curves; the best one/).waitFor()
+  const canvas = await page.locator('canvas.overlay').boundingBox()
+  for (let i = 0; i < repetitions; i++) {
+    await page.mouse.move(canvas.x + 300 + 20 * i, canvas.y + 60)
+    await page.mouse.down()
+    await page.mouse.move(canvas.x + 400 + 20 * i, canvas.y + 300)
+    noted('curves: draw a rectangle').push(await acted(page, () => page.mouse.up(), `${has('figcaption', '/curves chosen/')} && location.search.includes('box')`, 'pointerup'))
+    await page.getByRole('button', { name: 'Show all' }).click()
+    await page.getByText(/curves; the best one/).waitFor()
+    noted('curves: logarithmic values').push(await acted(page, () => page.getByLabel('logarithmic values').click(), `location.search.includes('log') === ${i % 2 === 0} && ${shows.Curves}`))
+  }
+  await tab('Parameters')
+  await page.getByRole('img', { name: /^Heat map/ }).waitFor()
+  for (let i = 0; i < repetitions; i++) {
+    const axis = i % 2 ? 'latent_dim' : 'weight_decay'
+    noted('heat map: another axis').push(await acted(page, () => page.getByLabel('Columns').selectOption(axis), has('canvas', `/^Heat map of .* over ${axis.replace('_', ' ')}/`), 'change'))
+  }
+  for (const [what, took] of rows) show(what, took.map((one) => one.first), took.map((one) => one.shown))
   console.log(`\nMemory of the tab afterwards: ${(await memoryOf(page)).toFixed(0)} MB; over the wire in all: ${(wire.bytes / 1024).toFixed(0)} kB.`)
   await context.close()
 }
 
+// An address measures the studies s1000, s46000, s1000000 and curves of a coordinator that has them.
+const there = process.env.PAGE
 try {
   for (const trials of sizes.length > 0 ? sizes : [1000, 46000, 1000000]) {
-    await coordinator.submit(specOf(`s${trials}`, trials, 10), '--watch')
+    if (!there) await coordinator.submit(specOf(`s${trials}`, trials, 10), '--watch')
     await measure(`s${trials}`, trials)
   }
-  await coordinator.submit(specOf('curves', 10_000, 100), '--watch')
-  console.log('\n10,000 runs with 100 epochs\n\n| what | median | longest | over the wire |\n|---|---|---|---|')
-  await first('curves', '/studies/curves/curves?count=10000', (page) => page.getByText(/^10.000 curves/).waitFor())
+  if (!there) await coordinator.submit(specOf('curves', 10_000, 100), '--watch')
+  heading('10,000 runs with 100 epochs')
+  if (!process.env.ONLY) await opened('open: 10,000 curves', '/studies/curves/curves?count=10000', has('figcaption', '/^10.000 curves/'))
 } finally {
   await browser.close()
   await coordinator.close()

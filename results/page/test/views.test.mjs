@@ -23,11 +23,21 @@ synthetic: {epoch_time: 100ms}
 grid: {latent_dim: [4, 8, 16, 32], learning_rate: {log10: {from: 1e-4, to: 1e-1, count: 7}}, max_epochs: 5000}
 `
 
+// Most of it is never trained.
+const large = `
+name: large
+model: synthetic
+synthetic: {epoch_time: 1s}
+grid: {latent_dim: {linear: {from: 1, to: 200, count: 200}}, learning_rate: {log10: {from: 1e-4, to: 1e-1, count: 1000}}, weight_decay: [0, 1e-4], max_epochs: 5000}
+`
+
 let coordinator, browser
 before(async () => {
   assert.ok(executablePath, 'Chromium is missing: install it, or name it, CHROMIUM=/path/to/chromium')
   coordinator = await serve()
   await coordinator.submit(small, '--watch')
+  await coordinator.submit(large)
+  await run('pause', '--coordinator', coordinator.address, 'large')
   await coordinator.submit(long)
   browser = await chromium.launch({
     executablePath,
@@ -111,10 +121,10 @@ test('trials are sorted, filtered and linked', async (t) => {
   assert.equal(await first(), best.index ?? '0')
   await page.getByRole('button', { name: 'latent dim' }).click()
   await page.waitForURL(/order=latent_dim/)
-  await page.getByLabel('Filter').fill('latent_dim == 16 && max_epochs == 10')
+  await page.getByLabel('Filter', { exact: true }).fill('latent_dim == 16 && max_epochs == 10')
   await page.getByRole('button', { name: 'Apply' }).click()
   await page.getByText('4 trials match').waitFor()
-  await page.getByLabel('Filter').fill('latent_dimm == 16')
+  await page.getByLabel('Filter', { exact: true }).fill('latent_dimm == 16')
   await page.getByRole('button', { name: 'Apply' }).click()
   await page.getByRole('alert').getByText('did you mean "latent_dim"?').waitFor()
   await page.getByRole('button', { name: 'Clear' }).click()
@@ -151,7 +161,7 @@ test('parameters: filter, heat map, slices', async (t) => {
   const box = await map.boundingBox()
   await map.hover({ position: { x: box.width - 60, y: 10 } })
   await page.getByText(/^seed 2, .* trials/).waitFor()
-  await page.getByLabel('Filter').fill('latent_dim == 16')
+  await page.getByLabel('Filter', { exact: true }).fill('latent_dim == 16')
   await page.getByRole('button', { name: 'Apply' }).click()
   await page.getByRole('img', { name: /^Parallel coordinates of 8 trials/ }).waitFor()
   const parallel = page.getByRole('img', { name: /^Parallel/ })
@@ -159,8 +169,145 @@ test('parameters: filter, heat map, slices', async (t) => {
   await page.mouse.move(frame.x + frame.width - 80, frame.y + 50)
   await page.mouse.down()
   await page.mouse.move(frame.x + frame.width - 80, frame.y + 120)
-  await page.mouse.up()
   await page.getByText(/ of 8 trials pass/).waitFor()
+  await page.mouse.up()
+  await page.waitForURL(/objective/)
+})
+
+test('what is selected in one view is selected in all, and is in the address', async (t) => {
+  const page = await open(t, '/studies/small/parameters')
+  const parallel = page.getByRole('img', { name: /^Parallel coordinates of 24 trials over latent dim/ })
+  const frame = await parallel.boundingBox()
+  // The upper half of the first axis has the highest two of three values.
+  await page.mouse.move(frame.x + 40, frame.y + 40)
+  await page.mouse.down()
+  await page.mouse.move(frame.x + 40, frame.y + frame.height * 0.7)
+  await page.mouse.up()
+  const chips = page.getByRole('list', { name: /^Selection/ }).getByRole('listitem')
+  const wanted = async (view, where) => {
+    assert.equal(new URL(page.url()).searchParams.get('where') ?? '', where, view)
+    assert.deepEqual(await chips.locator('code').allInnerTexts(), where ? where.split(' && ') : [], view)
+    const { total } = await api('/studies/small/trials?filter=' + encodeURIComponent(where))
+    const runs = new Set((await api('/studies/small/trials?filter=' + encodeURIComponent(where))).trials.map((one) => one.run)).size
+    const says = {
+      Parameters: page.getByRole('img', { name: new RegExp(`^Parallel coordinates of ${total} trials`) }),
+      Trials: page.getByText(new RegExp(`^${total} trials`)), Curves: page.getByText(`${runs} curves; the best one`),
+      Coverage: page.getByRole('img', { name: `Map of the grid: ${total} trained` }),
+    }
+    await says[view].waitFor()
+  }
+  const where = 'latent_dim >= 8 && latent_dim <= 16'
+  await page.waitForURL(/where=/)
+  await wanted('Parameters', where)
+  for (const view of ['Trials', 'Curves', 'Coverage', 'Parameters']) {
+    await page.getByRole('link', { name: view, exact: true }).click()
+    await wanted(view, where)
+  }
+  // A link shows the same, without the conditions that are removed.
+  await page.reload()
+  await wanted('Parameters', where)
+  await page.getByRole('link', { name: 'Coverage', exact: true }).click()
+  await page.getByRole('button', { name: 'Remove latent_dim >= 8' }).click()
+  await wanted('Coverage', 'latent_dim <= 16')
+  await page.getByRole('button', { name: 'Remove latent_dim <= 16' }).click()
+  await wanted('Coverage', '')
+  // Curves that are chosen are selected by their trials.
+  await page.getByRole('link', { name: 'Curves', exact: true }).click()
+  await wanted('Curves', '')
+  const plot = await page.locator('canvas.overlay').boundingBox()
+  await page.mouse.move(plot.x + 65, plot.y + plot.height - 200)
+  await page.mouse.down()
+  await page.mouse.move(plot.x + plot.width - 20, plot.y + plot.height - 46)
+  await page.mouse.up()
+  await page.waitForURL(/box=/)
+  const said = await page.getByText(/of 12 curves chosen/).innerText()
+  await page.reload()
+  await page.getByText(said.slice(0, said.indexOf(' of'))).first().waitFor()
+  assert.equal((await page.getByText(/of 12 curves chosen/).innerText()).split(' of')[0], said.split(' of')[0])
+  await page.getByRole('button', { name: 'Select these in all views' }).click()
+  await page.getByText(`${said.split(' of')[0]} curves; the best one`).waitFor()
+  assert.match(new URL(page.url()).searchParams.get('where'), /^index in \[\d+(, \d+)*\]$/)
+})
+
+test('curves that are chosen are those that pass the rectangle', async (t) => {
+  const page = await open(t, '/studies/small/curves?metric=train_loss')
+  await page.getByText('12 curves; the best one').waitFor()
+  const plot = await page.locator('canvas.overlay').boundingBox()
+  await page.mouse.move(plot.x + plot.width * 0.92, plot.y + plot.height - 90)
+  await page.mouse.down()
+  await page.mouse.move(plot.x + plot.width - 13, plot.y + plot.height - 46)
+  await page.mouse.up()
+  await page.waitForURL(/box=/)
+  const [first, last, low, high] = new URL(page.url()).searchParams.get('box').split(',').map(Number)
+  // The same by the values of all runs.
+  const { trials } = await api('/studies/small/trials?losses=true&filter=' + encodeURIComponent('max_epochs == 10'))
+  const passing = trials.filter((trial) => trial.train_loss.slice(first - 1, last).some((loss) => loss >= low * (1 - 1e-10) && loss < high * (1 - 1e-10)))
+  assert.ok(first <= last && passing.length > 0 && passing.length < 12, `${first}-${last}, ${low}-${high}: ${passing.length}`)
+  await page.getByText(`${passing.length} of 12 curves chosen`).waitFor()
+})
+
+test('the table of trials goes to any place, by the scroll bar and by keys', async (t) => {
+  const page = await open(t, '/studies/large/trials?order=learning_rate')
+  const total = 400_000
+  const table = page.getByRole('region', { name: 'Trials' })
+  // The first row in sight is that of the API at its place.
+  const inSight = async (place) => {
+    const { trials } = await api(`/studies/large/trials?order_by=learning_rate&page_size=1&offset=${place}`)
+    const row = page.locator(`tr[aria-rowindex="${place + 2}"]`)
+    await row.locator('a').waitFor()
+    assert.equal(await row.locator('td').first().innerText(), trials[0].index ?? '0', `row ${place}`)
+    assert.ok(await row.evaluate((one) => {
+      const [its, box] = [one.getBoundingClientRect(), one.closest('.table').getBoundingClientRect()]
+      return its.top >= box.top - its.height && its.bottom <= box.bottom + its.height
+    }), `row ${place} is not in sight`)
+  }
+  const firstSaid = async () => Number(/rows ([\d,]+) to/.exec(await page.getByText(/ in sight$/).innerText())[1].replaceAll(',', '')) - 1
+  await page.getByText(/^400,000 trials; rows 1 to/).waitFor()
+  await inSight(0)
+  await table.evaluate((box) => { box.scrollTop = (box.scrollHeight - box.clientHeight) / 2 })
+  await page.getByText(/rows (19|20)\d,\d{3} to/).waitFor()
+  const middle = await firstSaid()
+  assert.ok(Math.abs(middle - total / 2) < total / 50, `the middle is ${middle}`)
+  await inSight(middle)
+  // What is scrolled by little moves by little.
+  await table.evaluate((box) => { box.scrollTop += 300 })
+  await page.waitForFunction((before) => !document.body.innerText.includes(before), `rows ${(middle + 1).toLocaleString('en')} to`)
+  assert.ok(Math.abs(await firstSaid() - middle - 10) <= 1, `${await firstSaid()} after ${middle}`)
+  await table.focus()
+  await page.keyboard.press('End')
+  await page.getByText(/to 400,000 in sight/).waitFor()
+  await inSight(total - 1)
+  await page.keyboard.press('Home')
+  await page.getByText(/rows 1 to/).waitFor()
+  await inSight(0)
+  await page.keyboard.press('PageDown')
+  await page.getByText(/rows (1\d|2\d) to/).waitFor()
+  await inSight(await firstSaid())
+})
+
+test('what a view has shown is shown again at once', async (t) => {
+  const page = await open(t, '/studies/small/coverage')
+  const map = page.getByRole('img', { name: 'Map of the grid: 24 trained' })
+  await map.waitFor()
+  await page.getByRole('link', { name: 'Trials', exact: true }).click()
+  await page.getByText(/^24 trials/).waitFor()
+  // Nothing is answered any more: what is known is there nevertheless.
+  await page.route('**/api/**', () => {})
+  await page.getByRole('link', { name: 'Coverage', exact: true }).click()
+  await map.waitFor()
+  await page.getByRole('link', { name: 'Trials', exact: true }).click()
+  await page.locator('tbody a').first().waitFor()
+  // Views that nobody has looked at were made ready meanwhile.
+  await page.unroute('**/api/**')
+  const other = await open(t, '/studies/small')
+  const asked = new Set()
+  other.on('requestfinished', (request) => asked.add(new URL(request.url()).pathname.split('/').at(-1)))
+  for (let i = 0; i < 100 && !asked.has('trials'); i++) await other.waitForTimeout(50)
+  await other.route('**/api/**', () => {})
+  for (const [view, said] of [['Curves', /^12 curves; the best one/], ['Time line', / bars, workers/], ['Trials', /^24 trials/]]) {
+    await other.getByRole('link', { name: view, exact: true }).click()
+    await other.getByText(said).waitFor()
+  }
 })
 
 test('a contour is drawn between measured points only', async (t) => {

@@ -22,9 +22,12 @@ export const told = (error: unknown): string =>
 export const signIn = (token: string) => call<unknown>('POST', address('/session'), { token })
 
 /** signOut ends it. The token stays valid. */
-export const signOut = () => call<unknown>('DELETE', address('/session'), undefined)
+export function signOut(): Promise<unknown> {
+  forget()
+  return call<unknown>('DELETE', address('/session'), undefined)
+}
 
-type Query = Record<string, string | number | boolean | string[] | undefined>
+export type Query = Record<string, string | number | boolean | string[] | undefined>
 
 function address(path: string, query: Query = {}): string {
   const search = new URLSearchParams()
@@ -42,7 +45,11 @@ async function call<T>(method: string, url: string, body: unknown, signal?: Abor
   const response = await fetch(url, {
     method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
   })
-  const text = await response.text()
+  return read<T>(response, await response.text())
+}
+
+/** read is the message of an answer, or throws the problem that it is. */
+function read<T>(response: Response, text: string): T {
   let value: any
   try {
     value = text === '' ? {} : JSON.parse(text)
@@ -54,6 +61,69 @@ async function call<T>(method: string, url: string, body: unknown, signal?: Abor
 }
 
 export const get = <T>(path: string, query?: Query, signal?: AbortSignal) => call<T>('GET', address(path, query), undefined, signal)
+
+// What was answered last, by address: a view shows it at once while it asks again. The oldest answers go first.
+interface Kept { tag: string; value: unknown; size: number }
+const answers = new Map<string, Kept>()
+const room = 16 << 20
+let taken = 0
+const underWay = new Map<string, Promise<unknown>>()
+
+function keep(url: string, answer: Kept): void {
+  taken += answer.size - (answers.get(url)?.size ?? 0)
+  answers.delete(url)
+  answers.set(url, answer)
+  for (const [oldest, its] of answers) {
+    if (taken <= room) break
+    answers.delete(oldest)
+    taken -= its.size
+  }
+}
+
+/** kept is what was answered last to the same question. */
+export const kept = <T>(path: string, query?: Query): T | undefined => answers.get(address(path, query))?.value as T | undefined
+
+/** forget drops what was answered: somebody else asks from now on. */
+export function forget(): void {
+  answers.clear()
+  taken = 0
+}
+
+/** ask is get, and keeps the answer. One that has not changed is the same object, and costs nothing to read. */
+export async function ask<T>(path: string, query?: Query, signal?: AbortSignal): Promise<T> {
+  const url = address(path, query)
+  const begun = underWay.get(url)
+  if (begun) {
+    const value = await begun
+    if (value !== undefined) return value as T
+  }
+  return fresh<T>(url, signal)
+}
+
+async function fresh<T>(url: string, signal?: AbortSignal): Promise<T> {
+  const response = await fetch(url, { headers: { accept: 'application/json' }, signal })
+  const before = answers.get(url)
+  const tag = response.headers.get('etag') ?? ''
+  if (before && response.ok && tag !== '' && tag === before.tag) {
+    void response.body?.cancel()
+    return before.value as T
+  }
+  const text = await response.text()
+  const value = read<T>(response, text)
+  keep(url, { tag, value, size: 2 * text.length })
+  return value
+}
+
+/** prepare asks for what will probably be wanted, once. */
+export function prepare(path: string, query?: Query): Promise<unknown> {
+  const url = address(path, query)
+  const begun = underWay.get(url)
+  if (begun) return begun
+  if (answers.has(url)) return Promise.resolve()
+  const asked = fresh(url).catch(() => undefined).finally(() => underWay.delete(url))
+  underWay.set(url, asked)
+  return asked
+}
 export const post = <T>(path: string, body: unknown = {}, signal?: AbortSignal) => call<T>('POST', address(path), body, signal)
 export const remove = <T>(path: string) => call<T>('DELETE', address(path), undefined)
 

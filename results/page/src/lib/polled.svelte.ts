@@ -1,5 +1,38 @@
 // Data that is asked for again and again while somebody looks at it.
 
+import { ask, kept, Problem, type Query } from './api'
+
+// What answers were decoded to. An answer that has not changed is the same object.
+const decoded = new WeakMap<object, unknown>()
+
+function once<A extends object, T>(answer: A, decode: (answer: A) => T): T {
+  if (!decoded.has(answer)) decoded.set(answer, decode(answer))
+  return decoded.get(answer) as T
+}
+
+/**
+ * asked polls a question of the API, which is given as text: so it is the same as long as it asks the same. What was answered last is
+ * shown at once. tolerated: there may be no answer yet.
+ */
+export function asked<A extends object, T = A>(
+  question: string, interval: (value: T | undefined) => number, decode: (answer: A) => T = (answer) => answer as unknown as T, tolerated = false,
+): Polled<T> {
+  const [path, query] = JSON.parse(question) as Question
+  const last = kept<A>(path, query)
+  const load = async (signal: AbortSignal) => {
+    try {
+      return once(await ask<A>(path, query, signal), decode)
+    } catch (error) {
+      if (tolerated && error instanceof Problem && [400, 409, 412].includes(error.status)) return undefined as T
+      throw error
+    }
+  }
+  return new Polled<T>(load, interval, last && once(last, decode))
+}
+
+/** Question is the path and the query of a call. */
+export type Question = [path: string, query?: Query]
+
 export class Polled<T> {
   value = $state.raw<T>()
   error = $state.raw<Error>()
@@ -9,9 +42,15 @@ export class Polled<T> {
   #load: (signal: AbortSignal) => Promise<T>
   #interval: (value: T | undefined) => number
 
-  /** interval says in milliseconds how long to wait before the next time; 0: there is none. */
-  constructor(load: (signal: AbortSignal) => Promise<T>, interval: (value: T | undefined) => number) {
+  /**
+   * interval says in milliseconds how long to wait before the next time; 0: there is none. first is what to show until then.
+   */
+  constructor(load: (signal: AbortSignal) => Promise<T>, interval: (value: T | undefined) => number, first?: T) {
     this.#load = load
+    if (first !== undefined) {
+      this.value = first
+      this.loading = false
+    }
     this.#interval = interval
     document.addEventListener('visibilitychange', this.#visible)
     void this.now()

@@ -99,7 +99,7 @@ export interface Basis { modify_index?: Count; read?: Count; total?: Count; met?
 export interface ChartAxis { name: string; values?: Value[]; logarithmic?: boolean }
 export interface Curves {
   basis?: Basis; metric?: string; metrics?: string[]; epochs_per_point?: number; trials?: string[]; epochs?: number[]; values?: string
-  objectives?: string; states?: string; open_total?: Count
+  objectives?: string; states?: string; open_total?: Count; keep?: string; low?: number | string; high?: number | string; levels?: string
 }
 export interface Points {
   basis?: Basis; axes?: ChartAxis[]; trials?: string[]; levels?: string[]; objectives?: string; ranks?: string[]

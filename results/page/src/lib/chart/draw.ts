@@ -4,7 +4,12 @@ import { significant } from '../number'
 
 /** bytes decodes base64. */
 export function bytes(text: string | undefined): ArrayBuffer {
-  return Uint8Array.from(atob(text ?? ''), (c) => c.charCodeAt(0)).buffer
+  const own = (Uint8Array as unknown as { fromBase64?: (text: string) => Uint8Array<ArrayBuffer> }).fromBase64
+  if (own) return own(text ?? '').buffer
+  const binary = atob(text ?? '')
+  const data = new Uint8Array(binary.length)
+  for (let i = 0; i < binary.length; i++) data[i] = binary.charCodeAt(i)
+  return data.buffer
 }
 
 /** fit sizes a canvas for the screen's pixels, clears it, and returns its context in CSS pixels. */

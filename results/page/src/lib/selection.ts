@@ -1,0 +1,57 @@
+// Conditions on trials, as the API's filters have them: https://cel.dev.
+import type { Value } from './types'
+
+/** partsOf are the conditions that must all be met: what stands between && outside of brackets and texts. */
+export function partsOf(where: string): string[] {
+  const parts: string[] = []
+  let [depth, from, quote] = [0, 0, '']
+  for (let i = 0; i < where.length; i++) {
+    const c = where[i]!
+    if (quote) {
+      if (c === '\\') i++
+      else if (c === quote) quote = ''
+    } else if (c === '"' || c === "'") quote = c
+    else if ('([{'.includes(c)) depth++
+    else if (')]}'.includes(c)) depth--
+    else if (depth === 0 && (where.startsWith('||', i) || c === '?')) return [where.trim()] // Binds less than &&.
+    else if (depth === 0 && where.startsWith('&&', i)) {
+      parts.push(where.slice(from, i))
+      from = i + 2
+      i++
+    }
+  }
+  return [...parts, where.slice(from)].map((one) => one.trim()).filter(Boolean)
+}
+
+/** joined are conditions that must all be met. */
+export const joined = (parts: string[]): string =>
+  parts.map((one) => (parts.length > 1 && partsOf(one).length === 1 && /\|\||\?/.test(one) && !/^\(.*\)$/.test(one) ? `(${one})` : one)).join(' && ')
+
+/** constrained is a selection with other conditions on a field: those that it had on this field alone are replaced. */
+export function constrained(where: string, field: string, conditions: string[]): string {
+  const of = new RegExp(`^${field}( in |\\s*[<>=!]=?)`)
+  return joined([...partsOf(where).filter((one) => !of.test(one)), ...conditions])
+}
+
+const literal = (value: Value, real: boolean): string => {
+  if (value.text !== undefined) return JSON.stringify(value.text)
+  if (value.boolean !== undefined) return String(value.boolean)
+  const text = value.integer ?? String(value.number ?? 0)
+  return real && /^-?\d+$/.test(text) ? text + '.0' : text
+}
+
+/** among are the conditions that a field has one of some values, which follow each other on its axis. */
+export function among(field: string, values: Value[], all: Value[]): string[] {
+  if (values.length === all.length) return []
+  const real = all.some((one) => one.number !== undefined)
+  const texts = values.map((one) => literal(one, real))
+  if (texts.length === 1) return [`${field} == ${texts[0]}`]
+  if (values.some((one) => one.text !== undefined || one.boolean !== undefined)) return [`${field} in [${texts.join(', ')}]`]
+  return [`${field} >= ${texts[0]}`, `${field} <= ${texts.at(-1)}`]
+}
+
+/** between are the conditions that a field has a number from one to another. */
+export function between(field: string, low: number, high: number): string[] {
+  const real = (value: number) => (Number.isInteger(value) ? value.toFixed(1) : String(value))
+  return [...(Number.isFinite(low) ? [`${field} >= ${real(low)}`] : []), ...(Number.isFinite(high) ? [`${field} <= ${real(high)}`] : [])]
+}
