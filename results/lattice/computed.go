@@ -164,10 +164,14 @@ func (c *computed) joined(segments []segment) []segment {
 
 // at returns the product of the run of a rank, and where its first point is.
 func (c *computed) at(rank uint64) (p *product, rest uint64) {
-	i := sort.Search(len(c.segments), func(i int) bool { return c.segments[i].base > rank }) - 1
-	s := &c.segments[i]
+	s := c.segmentOf(rank)
 	p = &c.products[s.product]
 	return p, p.runs.at(s.start + rank - s.base)
+}
+
+// segmentOf returns the segment of the run of a rank.
+func (c *computed) segmentOf(rank uint64) *segment {
+	return &c.segments[sort.Search(len(c.segments), func(i int) bool { return c.segments[i].base > rank })-1]
 }
 
 func (c *computed) trials(rank uint64) (milestones []uint32, indexes []uint64) {

@@ -49,6 +49,7 @@ func TestExtendedIsExpand(t *testing.T) {
 		checkPoints(t, l, study, wanted)
 		checkBefore(t, l, wanted)
 		checkInOrder(t, l)
+		checkSpots(t, l)
 		checkCount(t, l, wanted)
 		if seeds, ok := l.Seeds(); ok {
 			t.Fatalf("it says that indexes follow from seeds %v", seeds)

@@ -40,6 +40,8 @@ type Lattice struct {
 type runs interface {
 	// trials returns the max_epochs of the trials of a run, ascending, and their indexes.
 	trials(rank uint64) (milestones []uint32, indexes []uint64)
+	// spot returns where one of a run's points is: its product, its place there, and the run's last max_epochs.
+	spot(rank uint64) (product int, rest uint64, epochs uint32)
 	// find returns the rank of the run of the trial with an index, and which of the run's trials it is.
 	find(index uint64) (rank uint64, milestone uint32, ok bool)
 	// rank returns that of the run in a product at the place that grid.RunIn says.

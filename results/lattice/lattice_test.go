@@ -37,6 +37,7 @@ func TestLatticeIsExpand(t *testing.T) {
 		checkRuns(t, l, wanted)
 		checkTrials(t, l, wanted)
 		checkPoints(t, l, study, wanted)
+		checkSpots(t, l)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"math/bits"
 	"slices"
+	"sort"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
@@ -55,7 +56,6 @@ func (s *slotted) rest(slot uint32) uint64 {
 type ended struct {
 	longest, slot uint32
 	first         uint64
-	id            [16]byte
 }
 
 // idsOf is Lattice.idsOf.
@@ -189,12 +189,15 @@ func (l *listed) unmark(k int, rest uint64, earlier int, at uint64) {
 
 // collect returns the runs that have trials.
 func (l *listed) collect() (runs []ended) {
+	var milestones []uint32
+	var indexes []uint64
+	runs = make([]ended, 0, l.products[len(l.products)-1].end())
 	for k := range l.products {
 		for slot := l.products[k].first; slot < l.products[k].end(); slot++ {
 			if l.own(k, slot) != slot {
 				continue
 			}
-			milestones, indexes := l.trialsOf(k, slot)
+			milestones, indexes = l.trialsOf(k, slot, milestones[:0], indexes[:0])
 			if len(milestones) == 0 {
 				continue
 			}
@@ -213,8 +216,18 @@ func (l *listed) sort(runs []ended, spec *trellisv1.StudySpec, idsOf idsOf) {
 	switch order := spec.GetOrder(); {
 	case grid.OrderedByID(spec):
 		indexOf := func(i int) uint64 { return runs[i].first }
-		idsOf(len(runs), indexOf, func(i int, id string) { runs[i].id = idBytes(id) })
-		slices.SortFunc(runs, func(a, b ended) int { return cmp.Or(byLength(a, b), bytes.Compare(a.id[:], b.id[:])) })
+		type identified struct {
+			ended
+			id [16]byte
+		}
+		all := make([]identified, len(runs))
+		idsOf(len(runs), indexOf, func(i int, id string) { all[i] = identified{runs[i], idBytes(id)} })
+		slices.SortFunc(all, func(a, b identified) int {
+			return cmp.Or(byLength(a.ended, b.ended), bytes.Compare(a.id[:], b.id[:]))
+		})
+		for i := range all {
+			runs[i] = all[i].ended
+		}
 	case order == trellisv1.Order_ORDER_UNSPECIFIED || order == trellisv1.Order_ORDER_LONGEST:
 		slices.SortFunc(runs, func(a, b ended) int { return cmp.Or(byLength(a, b), asWritten(a, b)) })
 	default:
@@ -222,8 +235,8 @@ func (l *listed) sort(runs []ended, spec *trellisv1.StudySpec, idsOf idsOf) {
 	}
 }
 
-// trialsOf returns the trials of the run whose own slot is in product k.
-func (l *listed) trialsOf(k int, slot uint32) (milestones []uint32, indexes []uint64) {
+// trialsOf appends the trials of the run whose own slot is in product k to lists of the caller's, which are empty.
+func (l *listed) trialsOf(k int, slot uint32, milestones []uint32, indexes []uint64) ([]uint32, []uint64) {
 	first := l.products[k].rest(slot)
 	for j := k; j < len(l.products); j++ {
 		s, at, ok := &l.products[j], first, true
@@ -262,13 +275,12 @@ func sortBoth(milestones []uint32, indexes []uint64) {
 
 func (l *listed) trials(rank uint64) (milestones []uint32, indexes []uint64) {
 	slot := l.slots[rank]
-	k, _ := slices.BinarySearchFunc(l.products, slot, func(s slotted, slot uint32) int {
-		if s.first <= slot {
-			return -1
-		}
-		return 1
-	})
-	return l.trialsOf(k-1, slot)
+	return l.trialsOf(l.productOf(slot), slot, nil, nil)
+}
+
+// productOf returns the product of a slot.
+func (l *listed) productOf(slot uint32) int {
+	return sort.Search(len(l.products), func(k int) bool { return l.products[k].first > slot }) - 1
 }
 
 func (l *listed) find(index uint64) (rank uint64, milestone uint32, ok bool) {
