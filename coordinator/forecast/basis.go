@@ -32,15 +32,18 @@ func (t *Tally) mayPrune(f *trellisv1.Forecast) {
 		return
 	}
 	least := 0.0
-	count := func(number int32) {
+	count := func(number, runs int) {
 		class := &t.classes.list[number]
-		least += float64(max(0, min(first, class.maxEpochs)-class.from))
+		least += float64(runs * max(0, min(first, class.maxEpochs)-class.from))
 	}
 	for _, held := range t.held {
-		count(held.class)
+		count(int(held.class), 1)
 	}
-	for _, number := range t.queue {
-		count(number)
+	for number, runs := range t.queue.bulk {
+		count(number, runs)
+	}
+	for _, number := range t.queue.last {
+		count(int(number), 1)
 	}
 	share := min(1, least/f.Epochs.Low)
 	f.Epochs.Low *= share

@@ -19,7 +19,6 @@ type class struct {
 	maxEpochs, epochs, waited, from int
 	// trajectory is the run's own, or none if it has not started or shares its class.
 	trajectory int
-	count      int
 }
 
 // classKey is what runs of one class have in common.
@@ -42,7 +41,7 @@ type classes struct {
 
 func newClasses() classes { return classes{numbers: map[classKey]int{}, limit: exactClasses} }
 
-// add counts a run in its class, and returns the class's number.
+// add returns the number of a run's class.
 func (c *classes) add(run class) int {
 	key := c.keyOf(run)
 	number, ok := c.numbers[key]
@@ -56,7 +55,6 @@ func (c *classes) add(run class) int {
 		c.numbers[key] = number
 		c.list = append(c.list, run)
 	}
-	c.list[number].count++
 	return number
 }
 
@@ -73,7 +71,7 @@ func (c *classes) keyOf(run class) classKey {
 		return key
 	}
 	down := func(x float64) float64 { return math.Floor(x / c.step) }
-	octaves := func(n float64) float64 { return down(math.Log2(1 + n)) }
+	octaves := func(n float64) float64 { return octaves(n, c.step) }
 	return classKey{
 		settings:  settings{down(key.latent), down(key.learningRate), down(key.weightDecay), down(key.batch)},
 		maxEpochs: octaves(key.maxEpochs), epochs: octaves(key.epochs), waited: octaves(key.waited),
@@ -81,6 +79,9 @@ func (c *classes) keyOf(run class) classKey {
 		trajectory: none,
 	}
 }
+
+// octaves are how often a number has doubled, in steps.
+func octaves(n, step float64) float64 { return math.Floor(math.Log2(1+n) / step) }
 
 // coarsen makes more runs count as similar from now on, and makes room for more classes.
 func (c *classes) coarsen() {

@@ -71,7 +71,7 @@ func (m *Maker) learnFrom(snapshot *results.Snapshot, study *trellisv1.Study) (*
 	if err != nil {
 		return nil, err
 	}
-	tally.queue, tally.held = nil, nil // Nobody asks what remains of it.
+	tally.queue, tally.held = queue{}, nil // Nobody asks what remains of it.
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()

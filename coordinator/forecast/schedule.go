@@ -96,7 +96,7 @@ func (s *simulation) alternatives(in Input, played []play) (list []*trellisv1.Fo
 		}
 		return sum / float64(len(played))
 	}
-	useful := len(s.study.queue) + len(s.study.held) + len(in.Held)
+	useful := s.study.queue.runs + len(s.study.held) + len(in.Held)
 	if useful == 0 {
 		return nil
 	}

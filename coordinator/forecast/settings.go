@@ -21,6 +21,13 @@ const (
 	noWeightDecay      = 1e-6
 )
 
+// settingNames are the parameters that settings depend on, in the order of settings.list.
+var settingNames = [4]string{"latent_dim", "learning_rate", "weight_decay", "batch_size"}
+
+func (s settings) list() [4]float64 {
+	return [4]float64{s.latent, s.learningRate, s.weightDecay, s.batch}
+}
+
 func settingsOf(p *trellisv1.Parameters) settings {
 	return settings{
 		latent:       math.Log2(atLeast(1, p, "latent_dim") / middleLatent),

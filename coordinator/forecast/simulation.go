@@ -36,8 +36,6 @@ type divergesAt struct {
 }
 
 const (
-	// restRuns is how many runs at the end of the queue are simulated individually.
-	restRuns = 512
 	// classSamples is how many runs of a class represent all in the bulk. bulkSamples is the maximum for all classes
 	// together, but each class has at least one.
 	classSamples = 4
@@ -58,17 +56,11 @@ type play struct {
 func newSimulation(in Input, pace *pace) *simulation {
 	study := in.Study
 	s := &simulation{
-		study: study, pace: pace, rule: study.spec.GetEarlyStopping(), rest: study.queue,
-		bulk: make([]int, len(study.classes.list)), random: rand.New(rand.NewPCG(seed, 0)),
+		study: study, pace: pace, rule: study.spec.GetEarlyStopping(), rest: study.queue.rest(),
+		bulk: study.queue.counts(len(study.classes.list)), random: rand.New(rand.NewPCG(seed, 0)),
 	}
 	if s.rule != nil {
 		s.stops = fit(in.trajectories())
-	}
-	if long := len(study.queue) - restRuns; long > 0 {
-		s.rest = study.queue[long:]
-		for _, number := range study.queue[:long] {
-			s.bulk[number]++
-		}
 	}
 	inBulk := 0
 	for _, count := range s.bulk {

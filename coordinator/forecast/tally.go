@@ -16,7 +16,7 @@ const (
 	maxMeasured = 512
 )
 
-// Tally is what a study's runs say about its future. Its size is bounded, except for a few bytes per run.
+// Tally is what a study's runs say about its future. Its size is bounded.
 type Tally struct {
 	spec *trellisv1.StudySpec
 	// stopping is how runs stop early, with its metric and direction; nil if they don't.
@@ -26,8 +26,9 @@ type Tally struct {
 	// epochTime is how many seconds an epoch takes according to the spec of a synthetic study.
 	epochTime float64
 	classes   classes
-	// queue has the class of each PENDING run, in the order of leasing. held has the LEASED runs.
-	queue []int32
+	spotted   spotted
+	// queue has the PENDING runs, in the order of leasing, and held the LEASED ones.
+	queue queue
 	held  []heldRun
 	// open has the trajectories of unfinished runs, to which classes refer. finished has those of runs that have ended.
 	open, finished []trajectory
@@ -84,9 +85,7 @@ func (t *Tally) AddLike(run *trellisv1.Run, losses *trellisv1.Losses, runs int) 
 		t.end(run, at, followed, runs)
 	case trellisv1.RunState_RUN_STATE_PENDING:
 		c.from, c.trajectory = int(lastCheckpoint(run)), t.keepOpen(followed)
-		for range runs {
-			t.queue = append(t.queue, int32(t.classes.add(c)))
-		}
+		t.queue.add(t.classes.add(c), runs)
 	case trellisv1.RunState_RUN_STATE_LEASED:
 		c.from, c.trajectory = int(run.GetAttemptEpochs()), t.keepOpen(followed)
 		t.held = append(t.held, heldRun{int32(t.classes.add(c)), run.GetWorker()})
