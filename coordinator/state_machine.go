@@ -282,8 +282,9 @@ func (m stateMachine) extendStudy(
 			}
 			extension.Indexed = false
 		}
-		if command.GetSpec() == nil || proto.Equal(command.GetSpec().GetBudget(), study.GetSpec().GetBudget()) {
-			// What a larger budget allows follows from the spec.
+		if command.GetSpec() == nil || proto.Equal(command.GetSpec().GetBudget(), study.GetSpec().GetBudget()) ||
+			!grid.OnlyRaises(command.GetSpec(), study.GetSpec()) {
+			// What a larger budget alone allows follows from the spec.
 			extension.Trials, extension.Runs, extension.NextIndices, err = grid.ExpandExtension(study, command)
 		}
 		if err != nil {

@@ -1,11 +1,14 @@
 package coordinator
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -94,17 +97,11 @@ func TestAnExtensionOfAStudyThatListsSomethingIsPlanned(t *testing.T) {
 				spec := syntheticSpec("s", []uint32{4, 8}, []uint32{2, 5})
 				spec.Settle = &trellisv1.Settle{MaxSeeds: 3}
 				h.create(spec)
-				h.propose(&trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{ExtendStudy: &trellisv1.ExtendStudyCommand{
-					Study: "s", Indices: h.study("s").GetIndices(), Points: []*trellisv1.Parameters{
-						{MaxEpochs: 5, Seed: 7, Values: trellisv1.ValuesOf(map[string]any{
-							"latent_dim": 4, "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 256,
-						})},
-					},
-				}}})
+				h.settleSeed("s")
 			},
 			first: epochs(2, 5, 9), second: epochs(2, 5, 9, 12),
 			added: &trellisv1.ExtendStudyResponse{Trials: 2},
-			want:  &trellisv1.PlanExtensionResponse{Trials: 2, RunsLengthened: 2, Epochs: 2 * 3},
+			want:  &trellisv1.PlanExtensionResponse{Trials: 2, RunsLengthened: 2, Epochs: 2 * 3, EpochsBefore: 2 * 9},
 		},
 		"more epochs, of a study of an older version": {
 			create: func(h *harness) {
@@ -114,7 +111,7 @@ func TestAnExtensionOfAStudyThatListsSomethingIsPlanned(t *testing.T) {
 			},
 			first: epochs(2, 5, 9), second: epochs(2, 5, 9, 12),
 			added: &trellisv1.ExtendStudyResponse{Trials: 2},
-			want:  &trellisv1.PlanExtensionResponse{Trials: 2, RunsLengthened: 2, Epochs: 2 * 3},
+			want:  &trellisv1.PlanExtensionResponse{Trials: 2, RunsLengthened: 2, Epochs: 2 * 3, EpochsBefore: 2 * 9},
 		},
 		"more values, after all runs have failed": {
 			create: (*harness).createThatFails, first: latentDims(100), second: latentDims(101),
@@ -124,7 +121,7 @@ func TestAnExtensionOfAStudyThatListsSomethingIsPlanned(t *testing.T) {
 		"more epochs, after all runs have failed": {
 			create: (*harness).createThatFails, first: latentDims(100), second: epochs(9),
 			added: &trellisv1.ExtendStudyResponse{Trials: 2},
-			want:  &trellisv1.PlanExtensionResponse{Trials: 9, RunsLengthened: 1, Epochs: 5},
+			want:  &trellisv1.PlanExtensionResponse{Trials: 9, RunsLengthened: 1, Epochs: 5, EpochsBefore: 4},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,6 +147,18 @@ func TestAnExtensionOfAStudyThatListsSomethingIsPlanned(t *testing.T) {
 			})
 		})
 	}
+}
+
+// settleSeed gives a study another seed, as settle does.
+func (h *harness) settleSeed(study string) {
+	h.Helper()
+	h.propose(&trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{ExtendStudy: &trellisv1.ExtendStudyCommand{
+		Study: study, Indices: h.study(study).GetIndices(), Points: []*trellisv1.Parameters{
+			{MaxEpochs: 5, Seed: 7, Values: trellisv1.ValuesOf(map[string]any{
+				"latent_dim": 4, "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 256,
+			})},
+		},
+	}}})
 }
 
 // propose applies a command, as another version may have written it.
@@ -213,4 +222,58 @@ func TestAnExtensionThatIsRefusedIsNotPlanned(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A study that lists something can't get values and another budget at once, and the plan says so too.
+func TestValuesAndABudgetForAStudyThatListsSomething(t *testing.T) {
+	for name, test := range map[string]struct {
+		before, after *trellisv1.Budget
+		drop          bool
+		want          string
+	}{
+		"a larger budget": {
+			before: &trellisv1.Budget{Trials: 3}, after: &trellisv1.Budget{Trials: 9},
+			want: "the budget leaves out a part of it",
+		},
+		"no budget": {before: &trellisv1.Budget{Epochs: 9}, drop: true, want: "change the budget first"},
+		"more time": {
+			before: &trellisv1.Budget{Time: durationpb.New(time.Hour)}, after: &trellisv1.Budget{Time: durationpb.New(2 * time.Hour)},
+			want: "change the budget first",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			serve(t, Config{}, func(h *harness) {
+				spec := syntheticSpec("s", []uint32{4, 8}, []uint32{2, 5})
+				spec.Settle, spec.Budget = &trellisv1.Settle{MaxSeeds: 3}, test.before
+				h.create(spec)
+				h.settleSeed("s")
+				extension := &trellisv1.ExtendStudyRequest{
+					Study: "s", Axes: map[string]*trellisv1.Axis{"max_epochs": someIntegers(9)}, Budget: test.after, DropBudget: test.drop,
+				}
+				before := h.study("s")
+				_, planned := h.planExtension(extension)
+				_, err := h.studies.ExtendStudy(h.Context(), extension)
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("the extension says %v, want %q", err, test.want)
+				}
+				if status.Code(planned) != status.Code(err) || status.Convert(planned).Message() != status.Convert(err).Message() {
+					t.Errorf("the plan says %v, and the extension %v", planned, err)
+				}
+				if after := h.study("s"); !proto.Equal(after.GetProgress(), before.GetProgress()) {
+					t.Errorf("the study has changed: %v, and before %v", after, before)
+				}
+				if test.want != "change the budget first" {
+					return
+				}
+				// One after the other, it can.
+				extension.Axes = nil
+				if _, err := h.studies.ExtendStudy(h.Context(), extension); err != nil {
+					t.Fatal(err)
+				}
+				h.extend(&trellisv1.ExtendStudyRequest{
+					Study: "s", Axes: map[string]*trellisv1.Axis{"max_epochs": someIntegers(9)},
+				}, 2)
+			})
+		})
+	}
 }

@@ -283,8 +283,8 @@ func shortTime(d time.Duration) string {
 
 // Extended returns the runs and trials that follow from a study's specs if it is extended to a spec whose defaults are
 // set. Those that are listed are none of these: those of old studies, of their extensions, and of seeds that settle has
-// added.
-func Extended(study *trellisv1.Study, spec *trellisv1.StudySpec) (*lattice.Lattice, error) {
+// added. byIndex says that the runs that follow from its specs now have the same places there, and are the first.
+func Extended(study *trellisv1.Study, spec *trellisv1.StudySpec) (its *lattice.Lattice, byIndex bool, err error) {
 	as := copyStudy(study)
 	replaceSpec(as, proto.CloneOf(spec), true)
 	if !grid.OnlyRaises(spec, study.Spec) {
@@ -292,12 +292,13 @@ func Extended(study *trellisv1.Study, spec *trellisv1.StudySpec) (*lattice.Latti
 			FirstIndex: study.Indices, Specs: uint32(grid.Extensions(as)),
 		})
 	}
-	switch its, err := newBase(as); {
+	switch base, err := newBase(as); {
 	case err == nil:
-		return its.Lattice, nil
+		return base.Lattice, study.Indexed, nil
 	case !errors.Is(err, ErrNotIndexed):
-		return nil, err
+		return nil, false, err
 	}
 	as.Extensions, as.SpecHistory, as.EarlierSpecs = nil, nil, nil
-	return lattice.New(as)
+	its, err = lattice.New(as)
+	return its, false, err
 }

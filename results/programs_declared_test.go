@@ -303,10 +303,8 @@ func TestRefutedIsNotShared(t *testing.T) {
 		if study.Progress.EpochsShared != 0 {
 			t.Errorf("after: %v", study)
 		}
-		known, err := store.Snapshot().Known()
-		ok(t, err)
-		if run, err := known(&trellisv1.Run{Id: "a"}); run != nil || err != nil {
-			t.Errorf("a plan finds %v, %v", run, err)
+		if run := knownOf(t, store.Snapshot(), &trellisv1.Run{Id: "a"}); run != nil {
+			t.Errorf("a plan finds %v", run)
 		}
 	}
 }

@@ -325,10 +325,8 @@ func TestProgramsShare(t *testing.T) {
 				t.Errorf("trial %d is %v, want %v", index, trial, want)
 			}
 		}
-		known, err := store.Snapshot().Known()
-		ok(t, err)
-		if run, err := known(&trellisv1.Run{Id: "a"}); err != nil || (run != nil) != deterministic {
-			t.Errorf("deterministic %t: known is %v, %v", deterministic, run, err)
+		if run := knownOf(t, store.Snapshot(), &trellisv1.Run{Id: "a"}); (run != nil) != deterministic {
+			t.Errorf("deterministic %t: known is %v", deterministic, run)
 		}
 		if deterministic {
 			losses, err := store.Snapshot().Losses(nil, "other", "a")

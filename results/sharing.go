@@ -322,40 +322,42 @@ func (c *change) takeOver(to handle, from *trajectory.Trajectory) error {
 	return nil
 }
 
-// Known returns, of all runs with the id of a run in any study that shares what it has, the one with the most epochs. It
-// returns nil if no such study has a run with the id, or if none of them has epochs.
-type Known func(of *trellisv1.Run) (*trellisv1.Run, error)
-
-// Known returns a query for the twins of runs in all studies. It must be used by one goroutine only.
-func (s *Snapshot) Known() (Known, error) {
+// Sharing returns which runs those studies have that share what they know, in the order of their names.
+func (s *Snapshot) Sharing() (sharing []*catalog.Catalog, err error) {
 	catalogs, err := all[*catalog.Catalog](s.reader, nil, tableCatalogs, indexID, nil)
 	if err != nil {
 		return nil, err
 	}
-	return func(of *trellisv1.Run) (*trellisv1.Run, error) {
-		var best *trellisv1.Run
-		for _, catalog := range catalogs {
-			place, ok := catalog.Twin(of)
-			if !ok {
-				continue
-			}
-			study, err := s.Study(nil, catalog.Study)
-			if err != nil {
-				return nil, err
-			}
-			if !shares(study) {
-				continue
-			}
-			member, err := s.memberAt(nil, catalog, place)
-			if err != nil {
-				return nil, err
-			}
-			if run := member.Run; run.Id == of.Id && run.Epochs > best.GetEpochs() {
-				best = run
-			}
+	for _, its := range catalogs {
+		study, err := s.Study(nil, its.Study)
+		if err != nil {
+			return nil, err
 		}
-		return best, nil
-	}, nil
+		if shares(study) {
+			sharing = append(sharing, its)
+		}
+	}
+	return sharing, nil
+}
+
+// Known returns, of all runs with the id of a run in some studies, the one with the most epochs, nil if none has any. Runs that
+// are disputed share nothing.
+func (s *Snapshot) Known(of *trellisv1.Run, in []*catalog.Catalog) (best *trajectory.Trajectory, err error) {
+	epochs := uint32(0)
+	for _, its := range in {
+		place, ok := its.Twin(of)
+		if !ok {
+			continue
+		}
+		member, err := s.memberAt(nil, its, place)
+		if err != nil {
+			return nil, err
+		}
+		if run := member.Run; run.Id == of.Id && run.Dispute == nil && run.Epochs > epochs {
+			best, epochs = member, run.Epochs
+		}
+	}
+	return best, nil
 }
 
 // Only one worker at a time trains a run, no matter how many studies have it. A PENDING run waits while a twin is

@@ -87,15 +87,8 @@ func checkNothingIsTrainedAgain(t *rapid.T, store *Store, study *trellisv1.Study
 	if err != nil {
 		t.Fatal(err)
 	}
-	known, err := snapshot.Known()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, run := range next {
-		best, err := known(run)
-		if err != nil {
-			t.Fatal(err)
-		}
+		best := knownOf(t, snapshot, run)
 		if run.Study == study.Name && !study.Fresh && run.Epochs < min(best.GetEpochs(), run.Parameters.MaxEpochs) {
 			t.Fatalf("run %v is next, and study %s has %d epochs of it", run, best.Study, best.Epochs)
 		}
@@ -112,6 +105,27 @@ func checkNothingIsTrainedAgain(t *rapid.T, store *Store, study *trellisv1.Study
 	if err := store.Grant(499, at(499), []*trellisv1.Grant{grant})[0]; !errors.Is(err, ErrIllegalMove) {
 		t.Fatalf("a run that is not shared yet is granted: %v", err)
 	}
+}
+
+// knownOf is what all studies that share what they have know of a run.
+func knownOf(t interface {
+	Helper()
+	Fatal(args ...any)
+}, snapshot *Snapshot, run *trellisv1.Run,
+) *trellisv1.Run {
+	t.Helper()
+	sharing, err := snapshot.Sharing()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := snapshot.Known(run, sharing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if known == nil {
+		return nil
+	}
+	return known.Run
 }
 
 // compareStudies wants the same of a study in two stores, but for when something changed.

@@ -446,6 +446,9 @@ func (s Section) Begun() uint64 { return s.of.begun & s.of.open }
 // Trajectory returns what is known of a run, or nil if it is untouched.
 func (s Section) Trajectory(slot int) *trajectory.Trajectory { return s.of.member(s.c, slot) }
 
+// Trajectories returns what is known of all runs, nil where they are untouched.
+func (s Section) Trajectories() iter.Seq2[int, *trajectory.Trajectory] { return s.of.slots(s.c) }
+
 // Span returns when the run in a slot was trained: nothing if it is untouched. It takes a fraction of the time of
 // Trajectory.
 func (s Section) Span(slot int) trajectory.Span {

@@ -2,19 +2,16 @@ package api
 
 import (
 	"context"
-	"slices"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"trellis/coordinator/access"
-	"trellis/coordinator/forecast"
+	"trellis/coordinator/planning"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
-	"trellis/results/catalog"
 	"trellis/results/grid"
-	"trellis/results/lifecycle"
-	"trellis/results/trajectory"
 )
 
 // PlanExtension says what an extension of a study would add, without extending it.
@@ -62,109 +59,24 @@ func (s studyService) planExtension(
 	if err != nil {
 		return nil, err
 	}
-	p := &extensionPlan{
-		snapshot: s.store.Snapshot().Within(ctx), tally: forecast.NewTally(spec),
-		response: &trellisv1.PlanExtensionResponse{},
-	}
+	snapshot := s.store.Snapshot().Within(ctx)
 	// What is stored of it may differ from what is shown.
-	stored, err := p.snapshot.Study(nil, study.GetName())
+	stored, err := snapshot.Study(nil, study.GetName())
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkRoomFor(p.snapshot, stored, spec, leftOut); err != nil {
+	if err := s.checkRoomFor(snapshot, stored, spec, leftOut); err != nil {
 		return nil, err
 	}
-	after, err := results.Extended(stored, spec)
+	response, tally, err := planning.Extension(snapshot, stored, spec, time.Now())
 	if err != nil {
 		return nil, err
-	}
-	if p.has, err = p.snapshot.Catalog(study.GetName()); err != nil {
-		return nil, err
-	}
-	for place := range after.Runs() {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if err := p.add(after.Run(place)); err != nil {
-			return nil, err
-		}
 	}
 	// Its own measurements count as another study's.
-	p.response.Forecast, err = s.forecasts.For(p.snapshot, &trellisv1.Study{
+	response.Forecast, err = s.forecasts.For(snapshot, &trellisv1.Study{
 		Spec: spec, DataSet: stored.GetDataSet(), Numerics: stored.GetNumerics(),
-	}, p.tally)
-	return p.response, err
-}
-
-// extensionPlan counts what an extension adds to a study.
-type extensionPlan struct {
-	snapshot *results.Snapshot
-	// has are the study's runs and trials: those that follow from its specs, and those that are listed.
-	has *catalog.Catalog
-
-	tally    *forecast.Tally
-	response *trellisv1.PlanExtensionResponse
-}
-
-// add counts a run that the study would have.
-func (p *extensionPlan) add(run *trellisv1.Run) error {
-	place, has := p.has.Twin(run)
-	if !has {
-		p.response.Trials += uint64(len(run.GetMilestones()))
-		p.response.Runs++
-		p.response.Epochs += uint64(run.GetParameters().GetMaxEpochs())
-		p.tally.Add(run, nil)
-		return nil
-	}
-	milestones, err := p.milestonesAt(place)
-	if err != nil {
-		return err
-	}
-	for _, milestone := range run.GetMilestones() {
-		if !slices.Contains(milestones, milestone) {
-			p.response.Trials++
-		}
-	}
-	now, before := run.GetParameters().GetMaxEpochs(), milestones[len(milestones)-1]
-	if now <= before {
-		return nil
-	}
-	known, err := p.snapshot.TrajectoryAt(p.has, place)
-	if err != nil {
-		return err
-	}
-	its := known.Run
-	switch its.GetState() {
-	case lifecycle.RunFailed, lifecycle.RunPruned:
-		return nil // It stays so.
-	case lifecycle.RunSucceeded:
-		if its.GetStopReason() != trellisv1.StopReason_STOP_REASON_MAX_EPOCHS {
-			return nil // It has ended by itself.
-		}
-	}
-	p.response.RunsLengthened++
-	p.response.Epochs += uint64(now - before)
-	if its.GetEpochs() == 0 {
-		p.tally.Add(run, nil)
-		return nil
-	}
-	run.Epochs, run.Checkpoints = its.GetEpochs(), its.GetCheckpoints()
-	p.tally.Add(run, trajectory.FirstEpochs(known.Losses, run.GetEpochs()))
-	return nil
-}
-
-// milestonesAt returns the milestones that the study's run at a place has. Those of a run that follows from the specs
-// are known without its row.
-func (p *extensionPlan) milestonesAt(place uint32) ([]uint32, error) {
-	if p.has.InBase(place) {
-		milestones, _ := p.has.MilestonesAt(place)
-		return milestones, nil
-	}
-	its, err := p.snapshot.TrajectoryAt(p.has, place)
-	if err != nil {
-		return nil, err
-	}
-	return its.Run.GetMilestones(), nil
+	}, tally)
+	return response, err
 }
 
 // checkRoomFor returns an error if there is no room for an extension of a stored study to a spec, whose where leaves out so

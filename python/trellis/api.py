@@ -2117,11 +2117,21 @@ class PlanExtensionResponse(Message):
 
     runs_lengthened: int = 0
 
-    # How many epochs these would train at most. Runs that ended by early stopping train none.
+    # How many epochs these would train at most, besides what is left of them now. Runs that ended by early stopping
+    # train none.
     epochs: int = 0
 
-    # How much of that would be trained, and how long it would take.
+    # How much these runs would train in all, and how long it would take: at most epochs + epochs_before + epochs_again.
     forecast: Forecast | None = None
+
+    # How many epochs the runs that would go on train anyway, without the extension.
+    epochs_before: int = 0
+
+    # How many recorded epochs these would train again, because no checkpoint has them.
+    epochs_again: int = 0
+
+    # How many runs would begin after all that did not while the budget's time lasted.
+    runs_reopened: int = 0
 
 
 class PlanStudyResponse(Message):
@@ -2154,6 +2164,9 @@ class PlanStudyResponse(Message):
 
     # How many points of the grids spec.where leaves out, counted with each seed.
     left_out: int = 0
+
+    # How many of epochs_shared would be trained again, because no checkpoint has them.
+    epochs_again: int = 0
 
 
 class Pretrained(Message):

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -49,6 +51,20 @@ func (g *Grid) checkListable() error {
 		"to it", grouped(g.size), grouped(MaxTrials)), "grid")
 }
 
+// CheckListed returns an error if a study can't be extended to a larger spec by listing what that adds, as is necessary where
+// not all of its runs follow from its own spec.
+func CheckListed(spec, own *trellisv1.StudySpec) error {
+	const why = "the study has points besides it, or runs that were given up before they began"
+	switch {
+	case Sampled(spec):
+		return Refuse("budget.values", "no values can be added to this grid: the budget leaves out a part of it, and "+why, "budget")
+	case !proto.Equal(spec.GetBudget(), own.GetBudget()):
+		return Refuse("budget.values", "the budget can't change together with the values of this grid: "+why+
+			": change the budget first, and then add the values", "budget")
+	}
+	return nil
+}
+
 // ExpandExtension returns the trials and runs that a study has after the command extends it, as Expand does: the points
 // of the command's spec, which includes every point of the study's own spec, and the command's single points. Their
 // indices are those of Expand, counted from the study's indices. next is the first index after them. Points that the
@@ -63,10 +79,8 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 	spec, next := study.GetSpec(), study.GetIndices()
 	if command.GetSpec() != nil {
 		spec = command.GetSpec()
-		if Sampled(spec) {
-			return nil, nil, 0, Refuse("budget.values",
-				"no values can be added to this grid: the budget leaves out a part of it, and the study has points besides it, "+
-					"or runs that were given up before they began", "budget")
+		if err := CheckListed(spec, study.GetSpec()); err != nil {
+			return nil, nil, 0, err
 		}
 	}
 	g, err := New(spec)

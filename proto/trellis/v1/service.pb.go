@@ -1185,10 +1185,16 @@ type PlanExtensionResponse struct {
 	// How many runs would be new, and how many of the study's would go on to more epochs.
 	Runs           uint64 `protobuf:"varint,2,opt,name=runs,proto3" json:"runs,omitempty"`
 	RunsLengthened uint64 `protobuf:"varint,3,opt,name=runs_lengthened,json=runsLengthened,proto3" json:"runs_lengthened,omitempty"`
-	// How many epochs these would train at most. Runs that ended by early stopping train none.
+	// How many epochs these would train at most, besides what is left of them now. Runs that ended by early stopping train none.
 	Epochs uint64 `protobuf:"varint,4,opt,name=epochs,proto3" json:"epochs,omitempty"`
-	// How much of that would be trained, and how long it would take.
-	Forecast      *Forecast `protobuf:"bytes,5,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	// How much these runs would train in all, and how long it would take: at most epochs + epochs_before + epochs_again.
+	Forecast *Forecast `protobuf:"bytes,5,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	// How many epochs the runs that would go on train anyway, without the extension.
+	EpochsBefore uint64 `protobuf:"varint,6,opt,name=epochs_before,json=epochsBefore,proto3" json:"epochs_before,omitempty"`
+	// How many recorded epochs these would train again, because no checkpoint has them.
+	EpochsAgain uint64 `protobuf:"varint,7,opt,name=epochs_again,json=epochsAgain,proto3" json:"epochs_again,omitempty"`
+	// How many runs would begin after all that did not while the budget's time lasted.
+	RunsReopened  uint64 `protobuf:"varint,8,opt,name=runs_reopened,json=runsReopened,proto3" json:"runs_reopened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1256,6 +1262,27 @@ func (x *PlanExtensionResponse) GetForecast() *Forecast {
 		return x.Forecast
 	}
 	return nil
+}
+
+func (x *PlanExtensionResponse) GetEpochsBefore() uint64 {
+	if x != nil {
+		return x.EpochsBefore
+	}
+	return 0
+}
+
+func (x *PlanExtensionResponse) GetEpochsAgain() uint64 {
+	if x != nil {
+		return x.EpochsAgain
+	}
+	return 0
+}
+
+func (x *PlanExtensionResponse) GetRunsReopened() uint64 {
+	if x != nil {
+		return x.RunsReopened
+	}
+	return 0
 }
 
 type RetryStudyRequest struct {
@@ -1434,7 +1461,9 @@ type PlanStudyResponse struct {
 	// What the study's runs would wait for. Unset if nothing is missing.
 	WaitingFor *WaitingFor `protobuf:"bytes,10,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
 	// How many points of the grids spec.where leaves out, counted with each seed.
-	LeftOut       uint64 `protobuf:"varint,11,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	LeftOut uint64 `protobuf:"varint,11,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	// How many of epochs_shared would be trained again, because no checkpoint has them.
+	EpochsAgain   uint64 `protobuf:"varint,12,opt,name=epochs_again,json=epochsAgain,proto3" json:"epochs_again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1542,6 +1571,13 @@ func (x *PlanStudyResponse) GetWaitingFor() *WaitingFor {
 func (x *PlanStudyResponse) GetLeftOut() uint64 {
 	if x != nil {
 		return x.LeftOut
+	}
+	return 0
+}
+
+func (x *PlanStudyResponse) GetEpochsAgain() uint64 {
+	if x != nil {
+		return x.EpochsAgain
 	}
 	return 0
 }
@@ -7004,13 +7040,16 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"dropBudget\x1aI\n" +
 	"\tAxesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12&\n" +
-	"\x05value\x18\x02 \x01(\v2\x10.trellis.v1.AxisR\x05value:\x028\x01\"\xb6\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x10.trellis.v1.AxisR\x05value:\x028\x01\"\xa3\x02\n" +
 	"\x15PlanExtensionResponse\x12\x16\n" +
 	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12\x12\n" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\x12'\n" +
 	"\x0fruns_lengthened\x18\x03 \x01(\x04R\x0erunsLengthened\x12\x16\n" +
 	"\x06epochs\x18\x04 \x01(\x04R\x06epochs\x120\n" +
-	"\bforecast\x18\x05 \x01(\v2\x14.trellis.v1.ForecastR\bforecast\"I\n" +
+	"\bforecast\x18\x05 \x01(\v2\x14.trellis.v1.ForecastR\bforecast\x12#\n" +
+	"\repochs_before\x18\x06 \x01(\x04R\fepochsBefore\x12!\n" +
+	"\fepochs_again\x18\a \x01(\x04R\vepochsAgain\x12#\n" +
+	"\rruns_reopened\x18\b \x01(\x04R\frunsReopened\"I\n" +
 	"\x11RetryStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x16\n" +
 	"\x06pruned\x18\x02 \x01(\bR\x06pruned\"Q\n" +
@@ -7019,7 +7058,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\"[\n" +
 	"\x10PlanStudyRequest\x121\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x12\x14\n" +
-	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\x96\x03\n" +
+	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\xb9\x03\n" +
 	"\x11PlanStudyResponse\x12\x16\n" +
 	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12\x12\n" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\x12\x16\n" +
@@ -7034,7 +7073,8 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\vwaiting_for\x18\n" +
 	" \x01(\v2\x16.trellis.v1.WaitingForR\n" +
 	"waitingFor\x12\x19\n" +
-	"\bleft_out\x18\v \x01(\x04R\aleftOut\"^\n" +
+	"\bleft_out\x18\v \x01(\x04R\aleftOut\x12!\n" +
+	"\fepochs_again\x18\f \x01(\x04R\vepochsAgain\"^\n" +
 	"\x10ParseSpecRequest\x12 \n" +
 	"\x04text\x18\x01 \x01(\tB\f\xbaH\t\xc8\x01\x01r\x04(\x80\x80@R\x04text\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\bR\x04plan\x12\x14\n" +
