@@ -162,6 +162,7 @@ var testsMayImport = map[string]string{
 	"command/progress":        "command/fake command/golden",
 	"command/search":          "command/fake command/golden",
 	"command/spec":            "command/fake command/golden results/objective",
+	"command/studies":         "command/fake command/golden",
 	"coordinator":             "coordinator/artifact/artifacttest coordinator/replication/memnet results/insight results/lattice",
 	"coordinator/api":         "coordinator/artifact/artifacttest",
 	"coordinator/artifact":    "coordinator/artifact/artifacttest",

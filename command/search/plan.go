@@ -8,7 +8,6 @@ import (
 	"math"
 	"runtime"
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -223,8 +222,12 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 		row("audit", "%s", describePlannedAudit(share, plan.GetRuns(), plan.GetEpochs()))
 	}
 	if plan.GetEpochsShared() > 0 {
-		row("already trained", "%s, which took %s; %d of %s complete", output.Count(plan.GetEpochsShared(), "epoch"),
-			output.ShortSeconds(plan.GetSecondsShared()), plan.GetRunsShared(), output.Count(plan.GetRuns(), "run"))
+		again := ""
+		if plan.GetEpochsAgain() > 0 {
+			again = fmt.Sprintf("; %s trained again: no checkpoint has them", output.Count(plan.GetEpochsAgain(), "epoch"))
+		}
+		row("already trained", "%s, which took %s; %d of %s complete%s", output.Count(plan.GetEpochsShared(), "epoch"),
+			output.ShortSeconds(plan.GetSecondsShared()), plan.GetRunsShared(), output.Count(plan.GetRuns(), "run"), again)
 	}
 	if program := spec.GetProgram(); program != nil {
 		if program.GetFiles() != nil {
@@ -236,7 +239,7 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 		}
 	}
 	if plan.GetForecast().GetEpochs().GetHigh() > 0 {
-		writePlannedTime(row, spec, plan.GetForecast(), at)
+		describe.PlannedTime(row, spec, plan.GetForecast(), "", at)
 	} else if spec.GetSettle() != nil {
 		row("to train", "nothing, except for seeds that settle may add")
 	} else {
@@ -273,42 +276,4 @@ func describePlannedAudit(share float64, runs, epochs uint64) string {
 	audited := max(1, math.Round(share*float64(runs)))
 	return fmt.Sprintf("about %.0f of %s trained again: up to about %.0f epochs more", audited,
 		output.Count(runs, "run"), math.Ceil(audited*float64(epochs)/float64(runs)))
-}
-
-// writePlannedTime writes the rows of a plan that say how much is to be trained, and how long that takes.
-func writePlannedTime(
-	row func(name, format string, values ...any), spec *trellisv1.StudySpec, f *trellisv1.Forecast, at time.Time,
-) {
-	// A forecast of no confidence is a bound.
-	atMost, intervals := "at most ", ""
-	if f.GetConfidence() > 0 {
-		atMost = ""
-		if f.GetEpochs().GetLow() < f.GetEpochs().GetHigh() || f.GetSeconds().GetLow() < f.GetSeconds().GetHigh() {
-			intervals = fmt.Sprintf("; within the bounds in %s of cases", output.Percent(f.GetConfidence()))
-		}
-	}
-	row("to train", "%s%s", atMost, describe.Estimate(f.GetEpochs(), describe.WholeNumber, " epochs"))
-	if f.GetSecondsPerEpoch() > 0 {
-		row("time per epoch", "%s", output.ShortSeconds(f.GetSecondsPerEpoch()))
-	}
-	switch {
-	case f.GetSeconds() != nil:
-		row("time", "%s%s", atMost, describe.Estimate(f.GetSeconds(), output.ShortSeconds,
-			" on "+output.Count(uint64(f.GetSlots()), "slot")))
-		row("if started now", "%s", describe.End(f, at))
-	case spec.GetProgram() != nil && f.GetSlots() > 0:
-		row("time", "unknown: no epoch of this program has been trained yet")
-	case f.GetSlots() == 0:
-		row("time", "unknown: there are no workers yet")
-	}
-	var others []string
-	for _, other := range f.GetAlternatives() {
-		others = append(others, fmt.Sprintf("%s on %d", output.ShortSeconds(other.GetSeconds()), other.GetSlots()))
-	}
-	if others != nil {
-		row("by slots", "%s%s", atMost, strings.Join(others, ", "))
-	}
-	if spec.GetProgram() == nil || f.GetSeconds() != nil {
-		row("estimated from", "%s%s", describe.Basis(spec, f), intervals)
-	}
 }

@@ -27,8 +27,8 @@ func TestGoldenPlans(t *testing.T) {
 	plan := func(format output.Format, out *bytes.Buffer) error {
 		return writePlan(out, format, &trellisv1.StudySpec{Name: "sample"}, &trellisv1.PlanStudyResponse{
 			Trials: 108, Runs: 36, Epochs: 5400, EpochsAlone: 10800, RunsShared: 12, EpochsShared: 1700,
-			SecondsShared: 860,
-			Forecast:      fake.Forecast(),
+			SecondsShared: 860, EpochsAgain: 20,
+			Forecast: fake.Forecast(),
 		}, fake.Now)
 	}
 	nothing := func(format output.Format, out *bytes.Buffer) error {

@@ -37,8 +37,11 @@ A larger budget of trials or epochs goes on where the study ended, in its order.
 trained because the time was over. What --budget does not name stays as it is; --budget none trains the whole grid.
 
 A grid of which the budget trains a part takes values together with a larger budget: the order goes on over the larger
-grid, without what was trained.`,
+grid, without what was trained.
+
+With --dry-run, nothing is added: the coordinator shows what the extension would cost.`,
 		Example: `  trellis extend paper --max-epochs 200
+  trellis extend paper --max-epochs 200 --dry-run
   trellis extend paper --seeds 2,3,4,5 --watch
   trellis extend paper --latent-dim 64,128 --learning-rate 3e-3
   trellis extend denoising --add noise=0.2,0.4
@@ -67,14 +70,21 @@ grid, without what was trained.`,
 		panic(err) // There is no such flag.
 	}
 	cmd.Flags().Var(budgetFlag{request}, "budget", "larger `limits`: trials=1000, epochs=20000, time=12h, or none")
+	dryRun := cmd.Flags().Bool("dry-run", false, "show what the extension would cost without extending the study")
 	watch := cmd.Flags().Bool("watch", false, "follow the study until it ends")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if proto.Equal(request, new(trellisv1.ExtendStudyRequest)) {
 			return exit.Usagef("extend needs values to add, for example --max-epochs 200 or --seeds 2,3, or a larger " +
 				"--budget")
 		}
+		if *dryRun && *watch {
+			return exit.Usagef("--watch cannot be combined with --dry-run, which adds nothing")
+		}
 		request.Study = args[0]
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			if *dryRun {
+				return planExtension(ctx, env.Out, c, *format, request)
+			}
 			response, err := client.Call(ctx, client.CreateTimeout, c.ExtendStudy, request)
 			if err != nil {
 				return err

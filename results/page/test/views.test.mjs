@@ -458,6 +458,7 @@ test('a study is extended, after its plan and a question', async (t) => {
   const before = (await api('/studies/small')).study.progress
   await page.getByText('24 more').waitFor()
   await page.getByText('4 new, 12 trained for more epochs').waitFor()
+  await page.getByText(/^\d+ are trained again: no checkpoint has them$/).waitFor()
   await page.getByRole('button', { name: 'Extend' }).click()
   await page.getByRole('dialog').getByRole('button', { name: 'Keep it as it is' }).click()
   assert.deepEqual((await api('/studies/small')).study.progress, before)

@@ -1,7 +1,7 @@
 // What a study or an extension would cost, in words: what `trellis submit --dry-run` says.
 import { duration, grouped } from './number'
 import { objectiveName } from './study'
-import type { Estimate, Forecast, Plan, StudySpec, WaitingFor } from './types'
+import type { Estimate, ExtensionPlan, Forecast, Plan, StudySpec, WaitingFor } from './types'
 
 export interface Row { name: string; text: string }
 
@@ -28,13 +28,15 @@ function budgetOf(spec: StudySpec): string {
     .filter(Boolean).join(', ')
 }
 
-/** timeRows say how much is to be trained, and how long that takes. */
-export function timeRows(forecast: Forecast | undefined, known: boolean): Row[] {
+/** timeRows say how much is to be trained, and how long that takes. ofThese says more about how much. */
+function timeRows(forecast: Forecast | undefined, ofThese = ''): Row[] {
+  const known = (forecast?.seconds_per_epoch ?? 0) > 0
   const rows: Row[] = []
   const add = (name: string, text: string) => rows.push({ name, text })
   if (!(forecast?.epochs?.high ?? 0)) return rows
   const atMost = forecast!.confidence ? '' : 'at most '
   add('to train', `${atMost}${estimated(forecast!.epochs!, (value) => grouped(Math.round(value)))} epochs`)
+  if (ofThese) add('of these', ofThese)
   if (forecast!.seconds_per_epoch) add('time per epoch', duration(forecast!.seconds_per_epoch))
   if (forecast!.seconds) {
     add('time', `${atMost}${estimated(forecast!.seconds, duration)} on ${count(forecast!.slots ?? 0, 'slot')}`)
@@ -65,13 +67,36 @@ export function planRows(spec: StudySpec, plan: Plan): Row[] {
   if (pruning) add('pruned by', words(pruning))
   const audit = Number(spec.audit ?? 0)
   if (audit > 0) add('audit', `about ${count(Math.max(1, Math.round(audit * runs)), 'run')} trained a second time`)
-  const shared = Number(plan.epochs_shared ?? 0)
+  const [shared, again] = [Number(plan.epochs_shared ?? 0), Number(plan.epochs_again ?? 0)]
   if (shared > 0) {
-    add('already trained', `${count(shared, 'epoch')}, which took ${duration(plan.seconds_shared ?? 0)}; ${grouped(Number(plan.runs_shared ?? 0))} of ${count(runs, 'run')} complete`)
+    add('already trained', `${count(shared, 'epoch')}, which took ${duration(plan.seconds_shared ?? 0)}; ${grouped(Number(plan.runs_shared ?? 0))} of ${count(runs, 'run')} complete`
+      + (again > 0 ? `; ${count(again, 'epoch')} trained again: no checkpoint has them` : ''))
   }
   if (plan.waiting_for) add('waits for', waitsFor(plan.waiting_for))
-  const times = timeRows(plan.forecast, (plan.forecast?.seconds_per_epoch ?? 0) > 0)
+  const times = timeRows(plan.forecast)
   if (times.length === 0) add('to train', spec.settle ? 'nothing, except for seeds that settle may add' : 'nothing: the study would be complete at once')
   return [...rows, ...times]
 }
 
+/** extensionRows describe what an extension would add: what `trellis extend --dry-run` says. */
+export function extensionRows(plan: ExtensionPlan): Row[] {
+  const [runs, longer, reopened] = [Number(plan.runs ?? 0), Number(plan.runs_lengthened ?? 0), Number(plan.runs_reopened ?? 0)]
+  const [before, again] = [Number(plan.epochs_before ?? 0), Number(plan.epochs_again ?? 0)]
+  const times = timeRows(plan.forecast, [
+    before > 0 ? `${grouped(before)} are left to train anyway` : '',
+    again > 0 ? `${grouped(again)} are trained again: no checkpoint has them` : '',
+  ].filter(Boolean).join('; '))
+  return [
+    { name: 'trials', text: `${grouped(Number(plan.trials ?? 0))} more` },
+    {
+      name: 'runs',
+      text: [
+        runs > 0 || longer + reopened === 0 ? `${grouped(runs)} new` : '',
+        longer > 0 ? `${grouped(longer)} trained for more epochs` : '',
+        reopened > 0 ? `${grouped(reopened)} that ran out of time` : '',
+      ].filter(Boolean).join(', '),
+    },
+    { name: 'epochs', text: `at most ${grouped(Number(plan.epochs ?? 0))} more` },
+    ...times.length > 0 ? times : [{ name: 'to train', text: 'nothing' }],
+  ]
+}

@@ -32,10 +32,13 @@ export interface Forecast {
 }
 export interface WaitingFor { reason?: string; message?: string }
 export interface Plan {
-  trials?: Count; runs?: Count; epochs?: Count; epochs_alone?: Count; runs_shared?: Count; epochs_shared?: Count
+  trials?: Count; runs?: Count; epochs?: Count; epochs_alone?: Count; runs_shared?: Count; epochs_shared?: Count; epochs_again?: Count
   seconds_shared?: number; forecast?: Forecast; waiting_for?: WaitingFor; left_out?: Count
 }
-export interface ExtensionPlan { trials?: Count; runs?: Count; runs_lengthened?: Count; epochs?: Count; forecast?: Forecast }
+export interface ExtensionPlan {
+  trials?: Count; runs?: Count; runs_lengthened?: Count; runs_reopened?: Count
+  epochs?: Count; epochs_before?: Count; epochs_again?: Count; forecast?: Forecast
+}
 export interface Study {
   name: string; spec: StudySpec; state: string; create_time?: string; end_time?: string; progress?: Progress
   forecast?: Forecast; waiting_for?: Record<string, unknown>; grid_trials?: Count; modify_index?: Count
