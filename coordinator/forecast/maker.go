@@ -19,9 +19,13 @@ const (
 	// share says that a forecast is reused for this many times as long as it took to make, so that all forecasts
 	// together take at most a twentieth of a core's time.
 	share = 20
-	// listPatience is how much time one list of studies spends on forecasts. After that, the remaining studies get
-	// earlier forecasts.
-	listPatience = 25 * time.Millisecond
+	// outdated is how old a forecast must be at least so that a list of studies waits for another.
+	outdated = 10 * time.Second
+	// listPatience is how long one list of studies waits for forecasts. After that, the remaining studies get earlier
+	// forecasts, or none.
+	listPatience = 20 * time.Millisecond
+	// renewingTime is how long one list of studies has forecasts made after it.
+	renewingTime = 2 * time.Second
 	// renewPatience is how long a new forecast is waited for if there is an earlier one.
 	renewPatience = 20 * time.Millisecond
 )
@@ -31,6 +35,8 @@ type Maker struct {
 	logger *slog.Logger
 	// making has an element while a forecast is made: one at a time, so that forecasts leave the other cores free.
 	making chan struct{}
+	// listed has an element while the forecasts of a list are made.
+	listed chan struct{}
 
 	mu sync.Mutex
 	// made are the forecasts, by the studies' create_index, and learned what other studies say.
@@ -49,7 +55,10 @@ type made struct {
 
 // NewMaker returns a maker without forecasts.
 func NewMaker(logger *slog.Logger) *Maker {
-	return &Maker{logger: logger, making: make(chan struct{}, 1), made: map[uint64]*made{}, learned: map[uint64]*learned{}}
+	return &Maker{
+		logger: logger, making: make(chan struct{}, 1), listed: make(chan struct{}, 1), made: map[uint64]*made{},
+		learned: map[uint64]*learned{},
+	}
 }
 
 // On returns a copy of the study with its forecast, which is unset once the study has ended. It does not change the
@@ -76,23 +85,73 @@ func with(study *trellisv1.Study, outlook Outlook) *trellisv1.Study {
 	return copied
 }
 
-// OnAll replaces the running studies of a list with copies that have their forecasts.
+// OnAll replaces the running studies of a list with copies that have their forecasts. Those that can't be used any more are
+// made anew after the list, which waits only for those that it lacks, and not long.
 func (m *Maker) OnAll(snapshot *results.Snapshot, studies []*trellisv1.Study) {
-	began := time.Now()
-	for i, study := range studies {
+	life := m.life()
+	var missing, old []*trellisv1.Study
+	for _, study := range studies {
 		if study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING {
 			continue
 		}
 		latest, known := m.latest(study)
 		switch {
-		case !known && len(m.making) > 0:
-			// Another one is being made, which may take longer than all patience.
-		case time.Since(began) <= listPatience:
-			studies[i] = m.On(snapshot, study)
-		case known && latest.fits(study):
+		case !known || !latest.fits(study) || time.Since(latest.at) >= max(outdated, 2*life):
+			missing = append(missing, study)
+		case time.Since(latest.at) >= life:
+			old = append(old, study)
+		}
+	}
+	if len(missing)+len(old) > 0 {
+		made := m.renewAll(snapshot.Within(context.Background()), missing, old)
+		patience := time.NewTimer(listPatience)
+		defer patience.Stop()
+		select {
+		case <-made:
+		case <-patience.C:
+		case <-snapshot.Done():
+		}
+	}
+	for i, study := range studies {
+		if latest, known := m.latest(study); known && latest.fits(study) &&
+			study.GetState() == trellisv1.StudyState_STUDY_STATE_RUNNING {
 			studies[i] = with(study, latest.outlook)
 		}
 	}
+}
+
+// renewAll makes the forecasts of a list of studies in the background, unless those of another list are being made. What it
+// returns is closed once there are those that were missing.
+func (m *Maker) renewAll(snapshot *results.Snapshot, missing, old []*trellisv1.Study) <-chan struct{} {
+	made := make(chan struct{})
+	if len(missing) == 0 {
+		close(made)
+	}
+	select {
+	case m.listed <- struct{}{}:
+	default:
+		return made
+	}
+	go func() {
+		defer func() { <-m.listed }()
+		began := time.Now()
+		for i, study := range append(missing, old...) {
+			if time.Since(began) > renewingTime {
+				return
+			}
+			m.making <- struct{}{}
+			before := time.Now()
+			m.renew(snapshot, study)
+			<-m.making
+			if i == len(missing)-1 {
+				close(made)
+			}
+			if i >= len(missing) { // Nobody waits for it: others come first.
+				time.Sleep(time.Since(before))
+			}
+		}
+	}()
+	return made
 }
 
 // of returns a study's forecast. While another caller is making a new one, or if that takes long, it returns the previous one.
@@ -159,16 +218,18 @@ func (old *made) fits(study *trellisv1.Study) bool {
 
 // good says whether a forecast can still be used.
 func (m *Maker) good(old *made, study *trellisv1.Study) bool {
-	if !old.fits(study) {
-		return false
-	}
+	return old.fits(study) && time.Since(old.at) < m.life()
+}
+
+// life is for how long forecasts are reused.
+func (m *Maker) life() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all time.Duration
 	for _, each := range m.made {
 		all += each.took
 	}
-	return time.Since(old.at) < max(Life, share*all)
+	return max(Life, share*all)
 }
 
 // renew makes a study's forecast, unless there is one that can still be used. The caller holds making.

@@ -14,16 +14,16 @@ import (
 	"trellis/results/grid"
 )
 
-// A forecast is kept for a while, but not when the study is paused, resumed or extended meanwhile: another is made at
-// once.
-func TestAForecastIsOfTheStudyAsItIs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store, err := results.New()
-		if err != nil {
-			t.Fatal(err)
-		}
+// newStore has studies that nobody has trained yet.
+func newStore(t *testing.T, names ...string) *results.Store {
+	t.Helper()
+	store, err := results.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range names {
 		spec := grid.WithDefaults(&trellisv1.StudySpec{
-			Name: "slow", Model: "synthetic",
+			Name: name, Model: "synthetic",
 			Synthetic: &trellisv1.Synthetic{EpochTime: durationpb.New(3 * time.Second)},
 			Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
 				"latent_dim":    trellisv1.AxisOf[int](4),
@@ -31,10 +31,19 @@ func TestAForecastIsOfTheStudyAsItIs(t *testing.T) {
 				"max_epochs":    trellisv1.AxisOf[int](10),
 			}}},
 		})
-		study := &trellisv1.Study{Name: "slow", Spec: spec, Numerics: "test"}
-		if err := store.CreateStudy(1, timestamppb.Now(), study); err != nil {
+		study := &trellisv1.Study{Name: name, Spec: spec, Numerics: "test"}
+		if err := store.CreateStudy(uint64(i+1), timestamppb.Now(), study); err != nil {
 			t.Fatal(err)
 		}
+	}
+	return store
+}
+
+// A forecast is kept for a while, but not when the study is paused, resumed or extended meanwhile: another is made at
+// once.
+func TestAForecastIsOfTheStudyAsItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStore(t, "slow")
 		maker := NewMaker(slog.New(slog.DiscardHandler))
 		forecast := func() *trellisv1.Forecast {
 			t.Helper()
@@ -68,5 +77,56 @@ func TestAForecastIsOfTheStudyAsItIs(t *testing.T) {
 		if forecast() == second {
 			t.Error("a paused study has the forecast of a running one")
 		}
+	})
+}
+
+// A list waits for forecasts that it lacks, also if they are being made, but not for long. It doesn't wait for those that it has
+// but that can't be used any more: the next list has others.
+func TestListsDoNotWaitLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStore(t, "first", "second")
+		maker := NewMaker(slog.New(slog.DiscardHandler))
+		list := func() (forecasts []*trellisv1.Forecast, waited time.Duration) {
+			t.Helper()
+			response, err := store.Snapshot().ListStudies(&trellisv1.ListStudiesRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			maker.OnAll(store.Snapshot(), response.Studies)
+			waited = time.Since(began)
+			synctest.Wait()
+			for _, study := range response.Studies {
+				forecasts = append(forecasts, study.Forecast)
+			}
+			return forecasts, waited
+		}
+		maker.making <- struct{}{} // A forecast that takes long.
+		if got, waited := list(); got[0] != nil || got[1] != nil || waited != listPatience {
+			t.Fatalf("forecasts %v after %v, want none after %v", got, waited, listPatience)
+		}
+		<-maker.making
+		synctest.Wait()
+		first, waited := list()
+		if first[0] == nil || first[1] == nil || waited != 0 {
+			t.Fatalf("forecasts %v after %v, want two at once", first, waited)
+		}
+		time.Sleep(Life)
+		maker.making <- struct{}{}
+		if got, waited := list(); got[0] != first[0] || got[1] != first[1] || waited != 0 {
+			t.Fatalf("forecasts %v after %v, want %v at once", got, waited, first)
+		}
+		<-maker.making
+		time.Sleep(time.Millisecond)
+		second, _ := list()
+		if second[0] == first[0] || second[1] == first[1] {
+			t.Fatal("earlier forecasts, although others have been made since")
+		}
+		time.Sleep(outdated)
+		maker.making <- struct{}{}
+		if _, waited := list(); waited != listPatience {
+			t.Fatalf("waited %v for forecasts that are outdated, want %v", waited, listPatience)
+		}
+		<-maker.making
 	})
 }
