@@ -10,7 +10,6 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
-	"trellis/results/kept"
 	"trellis/results/trajectory"
 )
 
@@ -235,7 +234,7 @@ func (e *sectionEdit) change() *section {
 		e.after = untouchedSection(e.catalog, e.number)
 	default:
 		s := *e.before
-		s.members, s.kept = slices.Clone(s.members), &kept.Kept{}
+		s.members, s.kept = slices.Clone(s.members), &keptOfSection{}
 		e.after = &s
 	}
 	return e.after

@@ -213,13 +213,18 @@ func (s *Snapshot) addInOrder(
 	if order.OfPoint && !c.Base.Disjoint() {
 		stored = newStored(c) // None of them counts as touched.
 	}
-	if !order.OfPoint && stored.untouched < c.BaseRuns()/fewUntouched || !c.Base.Disjoint() {
+	switch {
+	case !c.Base.Disjoint():
 		for trial := range s.untouchedTrials(c, order, stored) {
 			page.AddAfter(after, order.Key(trial), trial)
 		}
 		return s.Err()
+	case !order.OfPoint && stored.untouched < c.BaseRuns()/2:
+		err = s.offerUntouched(page, c, order, after, stored)
+	default:
+		err = s.addBase(page, c, order, after, stored)
 	}
-	if err := s.addBase(page, c, order, after, stored); err != nil {
+	if err != nil {
 		return err
 	}
 	// Runs that follow from the spec may have got more trials.
@@ -355,6 +360,28 @@ func (s *Snapshot) addBase(
 		if wanted--; wanted == 0 {
 			break
 		}
+	}
+	return s.Err()
+}
+
+// offerUntouched adds the trials of untouched runs that follow from the spec. It looks at all of these runs, and not at the others.
+func (s *Snapshot) offerUntouched(
+	page *listing.Top, c *catalog.Catalog, order listing.Order, after key, stored *storedSections,
+) error {
+	from := listing.Place{}
+	if after != nil {
+		from = listing.Key(after).Place()
+	}
+	places := selection.PlacesOf(c.Base.Lattice, order)
+	looked, isPlace, indexes := 0, c.Base.IsPlace(), make([]uint64, 1)
+	for place := range stored.each {
+		if looked++; looked%1024 == 0 && s.Err() != nil {
+			break
+		}
+		if indexes[0] = uint64(place); !isPlace {
+			indexes = c.Base.Indexes(place)
+		}
+		places.OfferUntouched(page, from, indexes)
 	}
 	return s.Err()
 }

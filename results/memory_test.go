@@ -223,7 +223,7 @@ func TestRestorePrepares(t *testing.T) {
 	ok(t, err)
 	ready := 0
 	for section := range sections {
-		if section.sealed != nil && section.kept.Has(columnsKey{}) && section.kept.Has(accountKey{}) {
+		if section.sealed != nil && section.kept.columns.Has() && section.kept.account.Has() {
 			ready++
 		}
 	}

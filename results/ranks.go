@@ -223,7 +223,7 @@ func (s *Snapshot) RankPages(study string) (iter.Seq[[]listing.Key], error) {
 
 // first returns the lowest key of a touched trial.
 func (s *section) first(c *catalog.Catalog, order listing.Order) listing.Key {
-	return kept.Of(s.kept, order.Kept, func() listing.Key { return firstOf(s.trials(c), order) })
+	return kept.Of(&s.kept.Kept, order.Kept, func() listing.Key { return firstOf(s.trials(c), order) })
 }
 
 func firstOf(trials iter.Seq[*trellisv1.Trial], order listing.Order) listing.Key {
@@ -236,12 +236,9 @@ func firstOf(trials iter.Seq[*trellisv1.Trial], order listing.Order) listing.Key
 	return first
 }
 
-// columnsKey is under which a section keeps its columns.
-type columnsKey struct{}
-
 // columns returns what the section's touched trials are ordered by.
 func (s *section) columns(c *catalog.Catalog, ranking listing.Ranking) *columns.Columns {
-	return kept.Of(s.kept, columnsKey{}, func() *columns.Columns { return columns.Of(ranking, s.trials(c)) })
+	return s.kept.columns.Of(func() *columns.Columns { return columns.Of(ranking, s.trials(c)) })
 }
 
 // trials returns those of a section's runs that have been touched, as they are presented.

@@ -12,7 +12,6 @@ import (
 	"trellis/results/catalog"
 	"trellis/results/consistency"
 	"trellis/results/grid"
-	"trellis/results/kept"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/ranking"
@@ -280,7 +279,7 @@ func (r *restorer) sealed(row *trellisv1.SealedSection) error {
 		return fmt.Errorf("section %d of study %q, which has no such section: %w", row.Number, row.Study, ErrCorrupt)
 	}
 	its := &section{
-		study: study.study.Name, number: row.Number, changed: row.Changed, sealed: runs, kept: &kept.Kept{},
+		study: study.study.Name, number: row.Number, changed: row.Changed, sealed: runs, kept: &keptOfSection{},
 	}
 	for slot := range runs.Size() {
 		its.begun = setBit(its.begun, slot, true)

@@ -8,7 +8,9 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/account"
 	"trellis/results/catalog"
+	"trellis/results/columns"
 	"trellis/results/kept"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
@@ -39,7 +41,14 @@ type section struct {
 	members []*trajectory.Trajectory
 	sealed  *trajectory.Sealed
 	// kept is what queries have computed from this version of the section.
-	kept *kept.Kept
+	kept *keptOfSection
+}
+
+// keptOfSection is what is kept of a version of a section: what most queries need of all sections is found at once.
+type keptOfSection struct {
+	kept.Kept
+	columns kept.Slot[columns.Columns]
+	account kept.Slot[account.Sum]
 }
 
 // size returns how many runs the section has.
@@ -191,7 +200,7 @@ func newSections(c *catalog.Catalog, number uint32, members []*trajectory.Trajec
 
 // untouchedSection is the section of a number with the runs of the base that are in it, untouched.
 func untouchedSection(c *catalog.Catalog, number uint32) *section {
-	s := &section{study: c.Study, number: number, kept: &kept.Kept{}}
+	s := &section{study: c.Study, number: number, kept: &keptOfSection{}}
 	if first := number * sectionSize; first < c.BaseRuns() {
 		s.members = make([]*trajectory.Trajectory, min(sectionSize, c.BaseRuns()-first))
 		s.open = untouchedBits(s)

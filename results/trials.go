@@ -132,12 +132,9 @@ func (s *section) served(c *catalog.Catalog) iter.Seq[Served] {
 	}
 }
 
-// accountKey is under which a section keeps its account.
-type accountKey struct{}
-
 // account returns what the section's touched runs count for.
 func (s *section) account(c *catalog.Catalog) *account.Sum {
-	return kept.Of(s.kept, accountKey{}, func() *account.Sum { return account.Of(s.served(c)) })
+	return s.kept.account.Of(func() *account.Sum { return account.Of(s.served(c)) })
 }
 
 // Account returns what all of a study's runs count for. Each section keeps what its runs do, so that only those are
@@ -470,8 +467,8 @@ func (s Section) Span(slot int) trajectory.Span {
 func (s Section) Account() *account.Sum { return s.of.account(s.c) }
 
 // Accounted says that Account does not have to read the runs.
-func (s Section) Accounted() bool { return s.of.kept.Has(accountKey{}) }
+func (s Section) Accounted() bool { return s.of.kept.account.Has() }
 
 // Keep returns what compute returns, which depends on the section alone, and keeps it beside this version of the
 // section. of must be comparable, and tell it from all else that is kept there.
-func Keep[V any](s Section, of any, compute func() V) V { return kept.Of(s.of.kept, of, compute) }
+func Keep[V any](s Section, of any, compute func() V) V { return kept.Of(&s.of.kept.Kept, of, compute) }

@@ -5,36 +5,64 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync/atomic"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/listing"
 )
 
 // Columns are the numbers that some trials are ordered by. They are immutable.
+//
+// Large studies have thousands of them, and a page looks at all: most of the time is that of reading memory. So what decides
+// whether one of them has anything for the page is in one piece.
 type Columns struct {
+	shape  *shape
 	trials int
+	// first are the columns of the shape's first fields, and others those of the rest.
+	first  [usual]column
+	others []column
 	// index has the trials' indexes, and ties what comes before these where a field is equal: see listing.Ties.
 	index, ties column
-	fields      []named
 }
 
-// named is the column of a field.
-type named struct {
-	name string
-	column
-	// follows says that the values of the trials follow from their numbers: see listing.Field.Follows.
-	follows bool
+// usual is how many columns most studies have at most.
+const usual = 5
+
+// shape is which columns there are.
+type shape struct {
+	ranking listing.Ranking
+	metrics []string
+	fields  []listing.Field
+	names   []string
+}
+
+// latest is the shape that was made last. Those of a study's parts are mostly the same.
+var latest atomic.Pointer[shape]
+
+// shapeOf returns the shape of trials that have these metrics, in the order of their names.
+func shapeOf(ranking listing.Ranking, metrics []string) *shape {
+	if last := latest.Load(); last != nil && last.ranking == ranking && slices.Equal(last.metrics, metrics) {
+		return last
+	}
+	s := &shape{ranking: ranking, metrics: metrics, fields: listing.Outcomes(ranking, metrics)}
+	for _, field := range s.fields {
+		s.names = append(s.names, field.Name)
+	}
+	latest.Store(s)
+	return s
 }
 
 // column has a number of each trial.
 type column struct {
-	// values is nil if the numbers are first, first + step, first + 2 * step and so on, as most are: then they take no memory.
-	values      []uint64
-	first, step uint64
 	// lowest and highest are those that are not missing. If all are missing, lowest is above highest.
 	lowest, highest uint64
+	// values is nil if the numbers are first, first + step, first + 2 * step and so on, as most are: then they take no memory.
+	first, step uint64
+	values      []uint64
 	// missing says that some are.
 	missing bool
+	// follows says that the values of the trials follow from their numbers: see listing.Field.Follows.
+	follows bool
 }
 
 // Of returns the columns of trials, as they are presented, of a study that is ranked so.
@@ -46,7 +74,7 @@ func Of(ranking listing.Ranking, trials iter.Seq[*trellisv1.Trial]) *Columns {
 			metrics[name] = true
 		}
 	}
-	c := &Columns{trials: len(all)}
+	c := &Columns{trials: len(all), shape: shapeOf(ranking, slices.Sorted(maps.Keys(metrics)))}
 	numbers := make([]uint64, len(all))
 	newColumn := func(of func(*trellisv1.Trial) uint64) column {
 		for i, trial := range all {
@@ -55,11 +83,11 @@ func Of(ranking listing.Ranking, trials iter.Seq[*trellisv1.Trial]) *Columns {
 		return compressed(numbers)
 	}
 	c.index, c.ties = newColumn((*trellisv1.Trial).GetIndex), newColumn(listing.Ties)
-	fields := listing.Outcomes(ranking, slices.Sorted(maps.Keys(metrics)))
-	c.fields = make([]named, 0, len(fields))
-	for _, field := range fields {
-		follows := !slices.ContainsFunc(all, func(trial *trellisv1.Trial) bool { return !field.Follows(trial) })
-		c.fields = append(c.fields, named{field.Name, newColumn(field.Order), follows})
+	c.others = make([]column, max(0, len(c.shape.fields)-usual))
+	for i, field := range c.shape.fields {
+		its := c.column(i)
+		*its = newColumn(field.Order)
+		its.follows = !slices.ContainsFunc(all, func(trial *trellisv1.Trial) bool { return !field.Follows(trial) })
 	}
 	return c
 }
@@ -96,14 +124,23 @@ func (c *column) at(i int) uint64 {
 }
 
 // allMissing is the column of a field that no trial has.
-var allMissing = named{column: compressed([]uint64{listing.Missing, listing.Missing}), follows: true}
+var allMissing = func() column {
+	c := compressed([]uint64{listing.Missing, listing.Missing})
+	c.follows = true
+	return c
+}()
 
-func (c *Columns) field(name string) *column { return &c.named(name).column }
+func (c *Columns) column(i int) *column {
+	if i < usual {
+		return &c.first[i]
+	}
+	return &c.others[i-usual]
+}
 
-func (c *Columns) named(name string) *named {
-	for i := range c.fields {
-		if c.fields[i].name == name {
-			return &c.fields[i]
+func (c *Columns) field(name string) *column {
+	for i, its := range c.shape.names {
+		if its == name {
+			return c.column(i)
 		}
 	}
 	return &allMissing
@@ -126,10 +163,10 @@ func (c *Columns) Place(i int, number uint64) listing.Place {
 }
 
 // Numbers are those that the trials are ordered by in a field.
-type Numbers struct{ of *named }
+type Numbers struct{ of *column }
 
 // Numbers returns those of a field.
-func (c *Columns) Numbers(name string) Numbers { return Numbers{c.named(name)} }
+func (c *Columns) Numbers(name string) Numbers { return Numbers{c.field(name)} }
 
 // At returns the number of a trial.
 func (n Numbers) At(i int) uint64 { return n.of.at(i) }
@@ -161,12 +198,28 @@ func (c *column) within(by listing.Order) (lowest, highest uint64) {
 	return lowest, highest
 }
 
+// bounds returns the lowest and the highest of all numbers.
+func (c *column) bounds() (lowest, highest uint64) { return c.within(listing.Order{}) }
+
+// Within says whether trials may be between two places, if their numbers in the order are between lowest and highest.
+func (c *Columns) Within(lowest, highest uint64, after, before listing.Place) bool {
+	if highest < after.Number || lowest > before.Number {
+		return false
+	}
+	if highest > after.Number && lowest < before.Number {
+		return true
+	}
+	// Many trials have the same state, or as many epochs: then ties decide, or their indexes.
+	lowestTies, highestTies := c.ties.bounds()
+	lowestIndex, highestIndex := c.index.bounds()
+	return before.After(listing.Place{Number: lowest, Ties: lowestTies, Index: lowestIndex}) &&
+		listing.Place{Number: highest, Ties: highestTies, Index: highestIndex}.After(after)
+}
+
 // Offer adds the keys of those trials to a page that are after a key in an order, unless the page has enough before them.
 func (c *Columns) Offer(page *listing.Top, by listing.Order, after listing.Place) {
-	its := c.field(by.Name())
-	lowest, highest := its.within(by)
-	last := page.Bound()
-	if highest < after.Number || lowest > last.Number {
+	its, last := c.field(by.Name()), page.Bound()
+	if lowest, highest := its.within(by); !c.Within(lowest, highest, after, last) {
 		return
 	}
 	for i := range c.trials {

@@ -1,6 +1,9 @@
 package kept
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // maxKept is how many results are kept beside one value. The oldest makes room for another.
 const maxKept = 64
@@ -57,3 +60,19 @@ func (k *Kept) find(of any) (any, bool) {
 	}
 	return nil, false
 }
+
+// Slot keeps one result, which is found faster than among others. It is safe for concurrent use.
+type Slot[V any] struct{ value atomic.Pointer[V] }
+
+// Of returns what compute returns: see the function Of. Callers that ask at the same time may each compute it, and all get the
+// same.
+func (s *Slot[V]) Of(compute func() *V) *V {
+	if value := s.value.Load(); value != nil {
+		return value
+	}
+	s.value.CompareAndSwap(nil, compute())
+	return s.value.Load()
+}
+
+// Has says whether something is kept, without computing it.
+func (s *Slot[V]) Has() bool { return s.value.Load() != nil }

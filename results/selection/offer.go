@@ -23,11 +23,16 @@ type level struct {
 }
 
 // Places returns where trials are in an order.
-func (s *Selection) Places(order listing.Order) *Places {
-	p := &Places{of: s.points, order: order}
+func (s *Selection) Places(order listing.Order) *Places { return placesOf(s.points, order) }
+
+// PlacesOf returns where the trials of a lattice are in an order. It must be Disjoint.
+func PlacesOf(l *lattice.Lattice, order listing.Order) *Places { return placesOf(newPoints(l), order) }
+
+func placesOf(of *points, order listing.Order) *Places {
+	p := &Places{of: of, order: order}
 	p.byIndex, p.descending = order.ByIndex()
 	for _, its := range order.Levels() {
-		p.levels = append(p.levels, newLevels(s.points, its))
+		p.levels = append(p.levels, newLevels(of, its))
 	}
 	return p
 }
@@ -84,7 +89,7 @@ func (p *Places) Offer(page *listing.Top, after listing.Place, c *columns.Column
 	numbers, last := c.Numbers(p.order.Name()), page.Bound()
 	follow := p.Follow()
 	if !follow {
-		if lowest, highest := numbers.Within(p.order); highest < after.Number || lowest > last.Number {
+		if lowest, highest := numbers.Within(p.order); !c.Within(lowest, highest, after, last) {
 			return
 		}
 	}
@@ -99,6 +104,21 @@ func (p *Places) Offer(page *listing.Top, after listing.Place, c *columns.Column
 			continue
 		}
 		if at := c.Place(i, number); at.After(after) && last.After(at) {
+			page.Offer(at)
+			last = page.Bound()
+		}
+	}
+}
+
+// OfferUntouched adds to a page those of untouched trials, by their indexes, that are after a place.
+func (p *Places) OfferUntouched(page *listing.Top, after listing.Place, indexes []uint64) {
+	last := page.Bound()
+	for _, index := range indexes {
+		number := p.number(index)
+		if number < after.Number || number > last.Number {
+			continue
+		}
+		if at := p.place(number, index); at.After(after) && last.After(at) {
 			page.Offer(at)
 			last = page.Bound()
 		}
