@@ -365,37 +365,53 @@ func (s *Snapshot) digest(study string) (string, error) {
 		return "", err
 	}
 	slices.SortFunc(listed, func(a, b *trajectory.Trajectory) int { return strings.Compare(a.Run.Id, b.Run.Id) })
-	// Runs that follow from the spec are as they are, listed ones are behind their places.
 	var ids []lattice.Identified
 	if c.Base != nil {
-		ids = c.Base.ByID()
+		if ids, err = c.Base.ByID(s.Err); err != nil {
+			return "", err
+		}
 	}
-	order := make([]uint32, 0, len(ids)+len(listed))
+	order := orderByID(ids, listed)
+	untouched := trajectory.StateOfUntouched(c.UntouchedState())
+	return trajectory.DigestOf(len(order), s.Err, func() func(data []byte, i int) ([]byte, error) {
+		var sealed trajectory.Digester
+		return func(data []byte, i int) ([]byte, error) {
+			at := int(order[i])
+			if at >= len(ids) {
+				return trajectory.AppendDigested(data, listed[at-len(ids)]), nil
+			}
+			of := ids[at]
+			slot, section := int(of.Place%sectionSize), stored.sections[of.Place/sectionSize]
+			switch {
+			case section != nil && section.sealed != nil:
+				return sealed.Append(data, section.sealed, slot, of.ID, c.Base.Terms)
+			case section != nil && section.members[slot] != nil:
+				return trajectory.AppendDigested(data, section.members[slot]), nil
+			}
+			milestones, _ := c.MilestonesAt(of.Place)
+			return trajectory.AppendDigested(data, &trajectory.Trajectory{Run: &trellisv1.Run{
+				Id: of.String(), Milestones: milestones, State: untouched,
+			}}), nil
+		}
+	})
+}
+
+// orderByID returns the order of runs by their ids: those that follow from the spec are as they are, and listed ones behind them.
+func orderByID(ids []lattice.Identified, listed []*trajectory.Trajectory) []uint32 {
+	order, next := make([]uint32, 0, len(ids)+len(listed)), 0
+	var id []byte
 	for i, of := range ids {
-		id := of.String()
-		for next := len(order) - i; next < len(listed) && listed[next].Run.Id < id; next++ {
-			order = append(order, uint32(len(ids)+next))
+		if next < len(listed) {
+			for id = of.Append(id[:0]); next < len(listed) && listed[next].Run.Id < string(id); next++ {
+				order = append(order, uint32(len(ids)+next))
+			}
 		}
 		order = append(order, uint32(i))
 	}
-	for len(order) < len(ids)+len(listed) {
-		order = append(order, uint32(len(order)))
+	for ; next < len(listed); next++ {
+		order = append(order, uint32(len(ids)+next))
 	}
-	return trajectory.DigestOf(len(order), s.Err, func(data []byte, i int) ([]byte, error) {
-		at := order[i]
-		if int(at) >= len(ids) {
-			return trajectory.AppendDigested(data, listed[int(at)-len(ids)]), nil
-		}
-		of := ids[at]
-		slot, section := int(of.Place%sectionSize), stored.sections[of.Place/sectionSize]
-		switch {
-		case section == nil || section.sealed == nil && section.members[slot] == nil:
-			return trajectory.AppendDigested(data, c.Untouched(of.Place)), nil
-		case section.sealed == nil:
-			return trajectory.AppendDigested(data, section.members[slot]), nil
-		}
-		return section.sealed.AppendDigested(data, of.String(), slot, c.Base.Terms)
-	})
+	return order
 }
 
 // Catalog returns which runs and trials a study has, or ErrNotFound. It must not be changed.

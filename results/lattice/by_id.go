@@ -2,8 +2,15 @@ package lattice
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"encoding/hex"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
+
+	trellisv1 "trellis/proto/trellis/v1"
 )
 
 // Identified is the place of a run, and its id in binary.
@@ -15,11 +22,66 @@ type Identified struct {
 // String returns the id as runs have it.
 func (i Identified) String() string { return hex.EncodeToString(i.ID[:]) }
 
-// ByID returns the places of all runs in the order of their ids. It computes them on all cores.
-func (l *Lattice) ByID() []Identified {
+// Append appends the id to a text as runs have it.
+func (i Identified) Append(text []byte) []byte { return hex.AppendEncode(text, i.ID[:]) }
+
+func compareIDs(a, b Identified) int {
+	return cmp.Or(
+		cmp.Compare(binary.BigEndian.Uint64(a.ID[:8]), binary.BigEndian.Uint64(b.ID[:8])), bytes.Compare(a.ID[8:], b.ID[8:]),
+	)
+}
+
+// ByID returns the places of all runs in the order of their ids. It computes them on all cores, and gives up once interrupted
+// returns an error.
+func (l *Lattice) ByID(interrupted func() error) ([]Identified, error) {
 	all := make([]Identified, l.Runs())
-	indexOf := func(place int) uint64 { return l.firstIndex(uint32(place)) }
-	l.idsOf(len(all), indexOf, func(place int, id string) { all[place] = Identified{idBytes(id), uint32(place)} })
-	slices.SortFunc(all, func(a, b Identified) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	return all
+	inParallel(len(all), func(from, end int) {
+		if interrupted() != nil {
+			return
+		}
+		point := &trellisv1.Parameters{}
+		for place := from; place < end; place++ {
+			l.readPoint(l.firstIndex(uint32(place)), point)
+			all[place] = Identified{idBytes(l.identity.ID(point)), uint32(place)}
+		}
+	})
+	if err := interrupted(); err != nil {
+		return nil, err
+	}
+	return sortedByID(all), nil
+}
+
+// sortedByID returns a list in the order of ids. It divides it by the first bytes of these, which are like random ones, and sorts
+// the parts on all cores.
+func sortedByID(all []Identified) []Identified {
+	var ends [256]int
+	for i := range all {
+		ends[all[i].ID[0]]++
+	}
+	end := 0
+	for first, n := range ends {
+		ends[first] = end
+		end += n
+	}
+	sorted := make([]Identified, len(all))
+	for i := range all {
+		at := &ends[all[i].ID[0]]
+		sorted[*at] = all[i]
+		*at++
+	}
+	var next atomic.Int32
+	var sorting sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		sorting.Go(func() {
+			for first := int(next.Add(1) - 1); first < len(ends); first = int(next.Add(1) - 1) {
+				begin := 0
+				if first > 0 {
+					begin = ends[first-1]
+				}
+				slices.SortFunc(sorted[begin:ends[first]], compareIDs)
+			}
+		})
+	}
+	sorting.Wait()
+	return sorted
 }

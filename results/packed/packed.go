@@ -53,6 +53,11 @@ func AppendFloats(data []byte, floats, other []float64) []byte {
 // Floats reads so many floats that AppendFloats has appended beside the same other row, and returns what follows them. ok
 // is false if the data is no such row.
 func Floats(data []byte, n int, other []float64) (floats []float64, rest []byte, ok bool) {
+	return FloatsInto(nil, data, n, other)
+}
+
+// FloatsInto is Floats that reads into the array of a row, which is overwritten, if there is room.
+func FloatsInto(to []float64, data []byte, n int, other []float64) (floats []float64, rest []byte, ok bool) {
 	if n == 0 {
 		return nil, data, true
 	}
@@ -64,7 +69,7 @@ func Floats(data []byte, n int, other []float64) (floats []float64, rest []byte,
 		if len(other) < n || !r.has(n) {
 			return nil, nil, false
 		}
-		floats = make([]float64, n)
+		floats = sized(to, n)
 		for i := range floats {
 			floats[i] = plus(other[i], r.next())
 		}
@@ -78,13 +83,21 @@ func Floats(data []byte, n int, other []float64) (floats []float64, rest []byte,
 	if r.data = r.data[8:]; !r.has(n - 1) {
 		return nil, nil, false
 	}
-	floats = make([]float64, n)
+	floats = sized(to, n)
 	floats[0] = first
 	for i := range floats[1:] {
 		floats[i+1] = plus(floats[i], r.next())
 	}
 	rest, ok = r.end()
 	return floats, rest, ok
+}
+
+// sized returns a row of n floats, in the array of another if there is room.
+func sized(to []float64, n int) []float64 {
+	if cap(to) < n {
+		return make([]float64, n)
+	}
+	return to[:n]
 }
 
 // difference is small if two floats are near each other, and says exactly how one follows from the other.

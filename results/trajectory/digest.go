@@ -63,34 +63,94 @@ func AppendDigested(data []byte, member *Trajectory) []byte {
 	return appendDigested(data, member.Run, answered, epochs, member.Losses)
 }
 
-// AppendDigested appends the run in a slot, which has the id, as the function AppendDigested does.
-func (s *Sealed) AppendDigested(data []byte, id string, slot int, terms *Terms) ([]byte, error) {
-	t, err := s.UnsealRun(slot, terms)
+// Digester appends sealed runs, one after the other, as AppendDigested does. It keeps what runs have in common, and reads of
+// most runs nothing but what the digest depends on. It is not safe for concurrent use.
+type Digester struct {
+	frames      map[string]*frame
+	row, beside []float64
+}
+
+// maxDigesterFrames is how many frames are kept. Most sections of a study have the same.
+const maxDigesterFrames = 1 << 10
+
+// Append appends the run in a slot, which has the id.
+func (d *Digester) Append(data []byte, s *Sealed, slot int, id [16]byte, terms *Terms) ([]byte, error) {
+	number, sealed, err := s.run(slot)
 	if err != nil {
 		return nil, err
 	}
+	its, err := d.frame(s.frames[number])
+	if err != nil {
+		return nil, err
+	}
+	r := reader{data: sealed}
+	flags, epochs := r.byte(), r.uvarint()
+	if err := its.check(nil, flags, epochs); err != nil {
+		return nil, err
+	}
+	if flags&(hasLengths|hasAnswers) != 0 || its.losses.Epochs > 0 {
+		t, err := its.open(sealed, terms, nil)
+		if err != nil {
+			return nil, err
+		}
+		return appendUnsealed(data, t, hex.EncodeToString(id[:])), nil
+	}
+	r.skip(1 + len(its.run.Trainings)) // modify_index and attempts
+	if flags&secondsFollow == 0 {
+		r.number()
+	}
+	data = binary.BigEndian.AppendUint32(data, uint32(hex.EncodedLen(len(id))))
+	data = hex.AppendEncode(data, id[:])
+	data = appendDigestedTrials(data, its.run, len(its.run.Milestones), uint32(epochs))
+	d.row = r.floatsInto(d.row, int(epochs), nil)
+	data = appendLossBits(data, d.row)
+	d.beside = r.floatsInto(d.beside, int(epochs), d.row)
+	data = appendLossBits(data, d.beside)
+	if len(its.metrics) > 0 {
+		data = binary.BigEndian.AppendUint32(data, metricsFollow)
+		data = binary.BigEndian.AppendUint32(data, uint32(len(its.metrics)))
+	}
+	for _, name := range its.metrics {
+		data = binary.BigEndian.AppendUint32(data, uint32(len(name)))
+		data = append(data, name...)
+		d.row = r.floatsInto(d.row, int(epochs), nil)
+		data = appendLossBits(data, d.row)
+	}
+	return data, r.err
+}
+
+// frame returns a frame by what is written of it.
+func (d *Digester) frame(written string) (*frame, error) {
+	if its := d.frames[written]; its != nil {
+		return its, nil
+	}
+	its, err := readFrame(written)
+	if err != nil {
+		return nil, err
+	}
+	if d.frames == nil || len(d.frames) >= maxDigesterFrames {
+		d.frames = map[string]*frame{}
+	}
+	d.frames[written] = &its
+	return &its, nil
+}
+
+// appendUnsealed appends a run that has been unsealed, and has the id.
+func appendUnsealed(data []byte, t *Trajectory, id string) []byte {
 	run, answered := t.Run, len(t.Run.Milestones)
 	run.Id = id
 	epochs := min(run.Epochs, run.Milestones[answered-1])
 	if t.Answers != nil {
 		epochs = t.Answers[answered-1].Epochs
 	}
-	return appendDigested(data, run, answered, epochs, t.Losses), nil
+	return appendDigested(data, run, answered, epochs, t.Losses)
 }
 
 // appendDigested appends a run of whose trials so many have results, up to an epoch.
 func appendDigested(data []byte, run *trellisv1.Run, answered int, epochs uint32, losses *trellisv1.Losses) []byte {
 	data = binary.BigEndian.AppendUint32(data, uint32(len(run.Id)))
 	data = append(data, run.Id...)
-	data = binary.BigEndian.AppendUint32(data, uint32(len(run.Milestones)))
-	for i, milestone := range run.Milestones {
-		stands := unansweredTrials[Unanswered(run)]
-		if i < answered {
-			stands = answeredTrial
-		}
-		data = append(binary.BigEndian.AppendUint32(data, milestone), stands)
-	}
-	data = binary.BigEndian.AppendUint32(data, epochs)
+	data = appendDigestedTrials(data, run, answered, epochs)
 	switch {
 	case epochs > 0 && losses.Epochs > 0:
 		data = binary.BigEndian.AppendUint32(data, programFollows)
@@ -101,6 +161,19 @@ func appendDigested(data []byte, run *trellisv1.Run, answered int, epochs uint32
 		data = appendDigestedMetrics(data, losses.Metrics, epochs)
 	}
 	return data
+}
+
+// appendDigestedTrials appends how the trials of a run stand, and the epochs that their results depend on.
+func appendDigestedTrials(data []byte, run *trellisv1.Run, answered int, epochs uint32) []byte {
+	data = binary.BigEndian.AppendUint32(data, uint32(len(run.Milestones)))
+	for i, milestone := range run.Milestones {
+		stands := byte(answeredTrial)
+		if i >= answered {
+			stands = unansweredTrials[Unanswered(run)]
+		}
+		data = append(binary.BigEndian.AppendUint32(data, milestone), stands)
+	}
+	return binary.BigEndian.AppendUint32(data, epochs)
 }
 
 // appendDigestedMetrics appends the metrics of a run's first epochs: nothing if it has none.
@@ -145,22 +218,30 @@ func appendLossBits(data []byte, losses []float64) []byte {
 	return data
 }
 
-// DigestOf returns the digest of n runs. appendTo appends the run at a position in the order of ids. It is called for runs
-// ahead of those that are added, on all cores. The digest is given up once interrupted returns an error.
-func DigestOf(n int, interrupted func() error, appendTo func(data []byte, i int) ([]byte, error)) (string, error) {
+// DigestOf returns the digest of n runs. Each of several goroutines, as many as there are cores, calls begin once, and with what
+// that returns appends runs by their positions in the order of ids. The digest is given up once interrupted returns an error.
+func DigestOf(
+	n int, interrupted func() error, begin func() func(data []byte, i int) ([]byte, error),
+) (string, error) {
 	type part struct {
 		data []byte
 		err  error
 	}
 	const runs = 256
 	digest, parts := NewDigest(), make([]chan part, max(1, runtime.GOMAXPROCS(0)))
+	free := make(chan []byte, 3*len(parts))
 	stop := make(chan struct{})
 	var all sync.WaitGroup
 	for k := range parts {
 		parts[k] = make(chan part, 2)
 		all.Go(func() {
+			appendTo := begin()
 			for from := k * runs; from < n; from += len(parts) * runs {
 				its := part{err: interrupted()}
+				select {
+				case its.data = <-free:
+				default:
+				}
 				for i := from; i < min(n, from+runs) && its.err == nil; i++ {
 					its.data, its.err = appendTo(its.data, i)
 				}
@@ -180,6 +261,10 @@ func DigestOf(n int, interrupted func() error, appendTo func(data []byte, i int)
 			return "", its.err
 		}
 		digest.Add(its.data)
+		select {
+		case free <- its.data[:0]:
+		default:
+		}
 	}
 	return digest.String(), nil
 }

@@ -68,6 +68,13 @@ func (r *reader) uvarint() uint64 {
 	return number
 }
 
+// skip reads numbers that nobody needs.
+func (r *reader) skip(uvarints int) {
+	for range uvarints {
+		r.uvarint()
+	}
+}
+
 func (r *reader) number() float64 {
 	if len(r.data) < 8 {
 		r.fail()
@@ -78,8 +85,10 @@ func (r *reader) number() float64 {
 	return math.Float64frombits(bits)
 }
 
-func (r *reader) floats(n int, beside []float64) []float64 {
-	floats, rest, ok := packed.Floats(r.data, n, beside)
+func (r *reader) floats(n int, beside []float64) []float64 { return r.floatsInto(nil, n, beside) }
+
+func (r *reader) floatsInto(to []float64, n int, beside []float64) []float64 {
+	floats, rest, ok := packed.FloatsInto(to, r.data, n, beside)
 	if r.data = rest; !ok {
 		r.fail()
 	}
