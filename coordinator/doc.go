@@ -11,6 +11,7 @@
 //	lead         the leader's loops: grant, record, expire, settle, collect
 //	replication  the log, on a majority's disks
 //	artifact     checkpoints, stored by content
+//	digest       the digests of large studies, before somebody asks for them
 //	forecast     how much work of a study remains, and how long it will take
 //	access       who calls, and what they may do: roles, tokens, certificates
 //	connection   how many connections there may be, and how much their clients may leave unread

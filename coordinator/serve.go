@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+
+	"trellis/coordinator/digest"
 )
 
 const (
@@ -98,6 +100,7 @@ func (c *Coordinator) run(ctx context.Context, services *services) error {
 		parts.Go(func() { c.watchCertificate(ctx) })
 	}
 	parts.Go(func() { c.tokens.run(ctx) })
+	parts.Go(func() { digest.Compute(ctx, c.store, c.logger) })
 	if c.replicated != nil {
 		parts.Go(func() { c.becomeMember(ctx) })
 		parts.Go(func() { c.yieldWhenDiskIsLow(ctx) })

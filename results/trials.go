@@ -332,7 +332,8 @@ type digestKey struct{}
 // studies of the same points, trained with the same numerics, have the same digest, no matter where, when and how they
 // were trained. It fails with ErrNotFound if there is no such study.
 //
-// It reads all losses, which takes a second or more for a million trials: once, until the study changes.
+// It reads all losses, which takes a second or more for a million trials: once, until the study changes. HasDigest says whether
+// that has been done.
 func (s *Snapshot) Digest(study string) (string, error) {
 	row, err := s.Study(nil, study)
 	if err != nil {
@@ -344,6 +345,9 @@ func (s *Snapshot) Digest(study string) (string, error) {
 	}
 	return digest, nil
 }
+
+// HasDigest says whether a study's digest is known without reading its losses.
+func (s *Snapshot) HasDigest(study *trellisv1.Study) bool { return s.Kept(study).Has(digestKey{}) }
 
 func (s *Snapshot) digest(study string) (string, error) {
 	c, err := s.catalog(study)
@@ -371,12 +375,15 @@ func (s *Snapshot) digest(study string) (string, error) {
 			return "", err
 		}
 	}
-	order := orderByID(ids, listed)
+	order, all := orderByID(ids, listed), len(ids)+len(listed)
 	untouched := trajectory.StateOfUntouched(c.UntouchedState())
-	return trajectory.DigestOf(len(order), s.Err, func() func(data []byte, i int) ([]byte, error) {
+	return trajectory.DigestOf(all, s.Err, func() func(data []byte, i int) ([]byte, error) {
 		var sealed trajectory.Digester
 		return func(data []byte, i int) ([]byte, error) {
-			at := int(order[i])
+			at := i
+			if order != nil {
+				at = int(order[i])
+			}
 			if at >= len(ids) {
 				return trajectory.AppendDigested(data, listed[at-len(ids)]), nil
 			}
@@ -397,7 +404,11 @@ func (s *Snapshot) digest(study string) (string, error) {
 }
 
 // orderByID returns the order of runs by their ids: those that follow from the spec are as they are, and listed ones behind them.
+// It is nil if there are none of the latter.
 func orderByID(ids []lattice.Identified, listed []*trajectory.Trajectory) []uint32 {
+	if len(listed) == 0 {
+		return nil
+	}
 	order, next := make([]uint32, 0, len(ids)+len(listed)), 0
 	var id []byte
 	for i, of := range ids {

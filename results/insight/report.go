@@ -23,6 +23,9 @@ const MaxReportedFailures = 100
 // losses: those of a million runs take seconds.
 const maxDigested = 1 << 16
 
+// DigestedLate says whether a study is so large that its reports have a digest only once it has ended.
+func DigestedLate(study *trellisv1.Study) bool { return study.GetProgress().GetRuns() > maxDigested }
+
 // maxReasons is how many reasons for missing weights a report gives.
 const maxReasons = 10
 
@@ -69,7 +72,7 @@ func reportOn(snapshot *results.Snapshot, study *trellisv1.Study) (*trellisv1.Re
 	if report.Audits, err = auditsOf(snapshot, study.Name, sum); err != nil {
 		return nil, err
 	}
-	if lifecycle.StudyEnded(study.State) || progress.Runs <= maxDigested {
+	if lifecycle.StudyEnded(study.State) || !DigestedLate(study) {
 		if report.Digest, err = snapshot.Digest(study.Name); err != nil {
 			return nil, err
 		}

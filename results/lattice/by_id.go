@@ -48,40 +48,41 @@ func (l *Lattice) ByID(interrupted func() error) ([]Identified, error) {
 	if err := interrupted(); err != nil {
 		return nil, err
 	}
-	return sortedByID(all), nil
+	sortByID(all)
+	return all, nil
 }
 
-// sortedByID returns a list in the order of ids. It divides it by the first bytes of these, which are like random ones, and sorts
-// the parts on all cores.
-func sortedByID(all []Identified) []Identified {
-	var ends [256]int
+// sortByID sorts a list by ids. It divides it by the first bytes of these, which are like random ones, and sorts the parts on all
+// cores.
+func sortByID(all []Identified) {
+	var begins, ends [256]int
 	for i := range all {
 		ends[all[i].ID[0]]++
 	}
 	end := 0
 	for first, n := range ends {
-		ends[first] = end
+		begins[first] = end
 		end += n
+		ends[first] = end
 	}
-	sorted := make([]Identified, len(all))
-	for i := range all {
-		at := &ends[all[i].ID[0]]
-		sorted[*at] = all[i]
-		*at++
+	// Each is swapped to where its part goes on: no other list is needed.
+	next := begins
+	for first := range next {
+		for next[first] < ends[first] {
+			at := next[first]
+			to := all[at].ID[0]
+			all[at], all[next[to]] = all[next[to]], all[at]
+			next[to]++
+		}
 	}
-	var next atomic.Int32
+	var part atomic.Int32
 	var sorting sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		sorting.Go(func() {
-			for first := int(next.Add(1) - 1); first < len(ends); first = int(next.Add(1) - 1) {
-				begin := 0
-				if first > 0 {
-					begin = ends[first-1]
-				}
-				slices.SortFunc(sorted[begin:ends[first]], compareIDs)
+			for at := int(part.Add(1) - 1); at < len(ends); at = int(part.Add(1) - 1) {
+				slices.SortFunc(all[begins[at]:ends[at]], compareIDs)
 			}
 		})
 	}
 	sorting.Wait()
-	return sorted
 }

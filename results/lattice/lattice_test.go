@@ -2,6 +2,7 @@ package lattice
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -370,6 +371,30 @@ func longest(a, b *trellisv1.Run) int {
 
 func longestThenByID(a, b *trellisv1.Run) int {
 	return cmp.Or(cmp.Compare(b.Parameters.GetMaxEpochs(), a.Parameters.GetMaxEpochs()), strings.Compare(a.Id, b.Id))
+}
+
+// ByID has all runs, in the order of their ids.
+func TestByID(t *testing.T) {
+	l, err := New(gridOf(trellisv1.Order_ORDER_RANDOM, 20, 25, 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := l.ByID(func() error { return nil })
+	if err != nil || len(all) != 5000 {
+		t.Fatal(len(all), err)
+	}
+	for i, its := range all {
+		if id := l.Run(its.Place).Id; id != its.String() || id != string(its.Append(nil)) {
+			t.Fatalf("the run at place %d has the id %s, not %s", its.Place, id, its)
+		}
+		if i > 0 && all[i-1].String() >= its.String() {
+			t.Fatalf("%s is before %s", all[i-1], its)
+		}
+	}
+	stopped := errors.New("stopped")
+	if _, err := l.ByID(func() error { return stopped }); !errors.Is(err, stopped) {
+		t.Fatalf("error %v", err)
+	}
 }
 
 // A lattice costs what its axes cost, however many points they have.
