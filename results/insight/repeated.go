@@ -2,7 +2,6 @@ package insight
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -41,6 +40,10 @@ type repeated struct {
 	// samples, and what is known of each, are in the order that breaks ties. They are replaced, and never changed.
 	samples []statistics.Sample
 	known   []statistics.Known
+
+	// judging is held while memory is used, where positions are those in the order that breaks ties.
+	judging sync.Mutex
+	memory  statistics.Memory
 }
 
 type repeatedKey struct{}
@@ -68,23 +71,6 @@ func seedsOfAll(snapshot *results.Snapshot, study *trellisv1.Study) (seeds []uin
 		return seeds, c.Trials(), nil
 	}
 	return nil, 0, nil
-}
-
-// answerTo returns the result of a trial as it is stored, or nil if it has none.
-func answerTo(snapshot *results.Snapshot, study string, index uint64) (*trellisv1.Trial, error) {
-	c, err := snapshot.Catalog(study)
-	if err != nil {
-		return nil, err
-	}
-	place, milestone, ok := c.Trial(index)
-	if !ok {
-		return nil, fmt.Errorf("trial %d of study %q: %w", index, study, results.ErrNotFound)
-	}
-	member, err := snapshot.TrajectoryAt(c, place)
-	if err != nil || int(milestone) >= len(member.Answers) {
-		return nil, err
-	}
-	return member.Answers[milestone], nil
 }
 
 func newRepeated(
@@ -230,6 +216,19 @@ func (r *repeated) finding(axes *space, number uint32) finding {
 	}
 }
 
+// answers returns the results of a configuration by the seeds' positions, nil where there is none.
+func (r *repeated) answers(
+	snapshot *results.Snapshot, study *trellisv1.Study, number uint32,
+) ([]*trellisv1.Trial, error) {
+	return snapshot.Answers(study.GetName(), func(yield func(uint64) bool) {
+		for seed := range r.seeds {
+			if !yield(r.index(number, seed)) {
+				return
+			}
+		}
+	})
+}
+
 // read returns a configuration with its results.
 func (r *repeated) read(
 	snapshot *results.Snapshot, study *trellisv1.Study, number uint32,
@@ -242,12 +241,12 @@ func (r *repeated) read(
 		parameters: parameters, first: r.index(number, 0), objective: objective.Of(study.GetSpec()),
 		tries: make([]try, len(r.seeds)),
 	}
+	answers, err := r.answers(snapshot, study, number)
+	if err != nil {
+		return nil, err
+	}
 	for i, seed := range r.seeds {
-		answer, err := answerTo(snapshot, study.GetName(), r.index(number, i))
-		if err != nil {
-			return nil, err
-		}
-		if c.tries[i] = (try{seed, answer}); answer != nil {
+		if c.tries[i] = (try{seed, answers[i]}); answers[i] != nil {
 			c.answered++
 		}
 	}
@@ -306,17 +305,20 @@ func (r *repeated) judge(samples []statistics.Sample, known []statistics.Known, 
 	j := &judgedNumbers{judged: judged{seeds: r.planned, plan: r.plan}}
 	j.plan.Confidence = confidence
 	j.samples = make([]statistics.Sample, 0, len(samples))
-	known = slices.Clone(known)
+	known, positions := slices.Clone(known), make([]uint32, 0, len(samples))
 	for at, sample := range samples {
 		if len(sample) == 0 {
 			j.open = append(j.open, r.order[at])
 			continue
 		}
 		known[len(j.samples)] = known[at]
+		positions = append(positions, uint32(at))
 		j.samples, j.answered = append(j.samples, sample), append(j.answered, r.order[at])
 	}
 	if len(j.samples) > 0 {
-		j.judgement = statistics.JudgeKnown(j.samples, known[:len(j.samples)], j.plan)
+		r.judging.Lock()
+		defer r.judging.Unlock()
+		j.judgement = statistics.JudgeKnown(j.samples, known[:len(j.samples)], j.plan, &r.memory, positions)
 	}
 	return j
 }

@@ -91,16 +91,12 @@ func (s *survey) repeatedFinding(r *repeated, sample statistics.Sample, number u
 }
 
 // repeatedTrialsAt is trialsAt.
-func (s *survey) repeatedTrialsAt(snapshot *results.Snapshot, at *finding) (trials []*trellisv1.Trial, err error) {
+func (s *survey) repeatedTrialsAt(snapshot *results.Snapshot, at *finding) ([]*trellisv1.Trial, error) {
 	number := uint32(at.index / uint64(len(s.repeated.seeds)))
-	for seed := range s.repeated.seeds {
-		trial, err := answerTo(snapshot, s.study.GetName(), s.repeated.index(number, seed))
-		if err != nil {
-			return nil, err
-		}
-		if trial != nil {
-			trials = append(trials, trial)
-		}
+	answers, err := s.repeated.answers(snapshot, s.study, number)
+	if err != nil {
+		return nil, err
 	}
-	return trials, snapshot.Err()
+	answers = slices.DeleteFunc(answers, func(trial *trellisv1.Trial) bool { return trial == nil })
+	return answers, snapshot.Err()
 }

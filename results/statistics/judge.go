@@ -1,8 +1,8 @@
 package statistics
 
 import (
-	"cmp"
 	"math"
+	"math/bits"
 	"slices"
 )
 
@@ -52,17 +52,21 @@ type Judgement struct {
 // The judgement depends only on the data, not on the order in which they arrived: earlier looks are repeated.
 func Judge(samples []Sample, plan Plan) Judgement { return criticals{}.judge(samples, plan) }
 
-// JudgeKnown is Judge of samples of which more is known already: see Know.
-func JudgeKnown(samples []Sample, known []Known, plan Plan) Judgement {
-	return criticals{}.judgeKnown(samples, known, plan)
+// JudgeKnown is Judge of samples of which more is known already: see Know. What it remembers of an earlier judgement makes it
+// faster, and changes nothing; nil remembers nothing. positions are those of the samples in the memory.
+func JudgeKnown(samples []Sample, known []Known, plan Plan, memory *Memory, positions []uint32) Judgement {
+	return criticals{}.judgeKnown(samples, known, plan, memory, positions)
 }
 
 func (c criticals) judge(samples []Sample, plan Plan) Judgement {
-	return c.judgeKnown(samples, knowAll(samples), plan)
+	return c.judgeKnown(samples, knowAll(samples), plan, nil, nil)
 }
 
-func (c criticals) judgeKnown(samples []Sample, known []Known, plan Plan) Judgement {
+func (c criticals) judgeKnown(
+	samples []Sample, known []Known, plan Plan, memory *Memory, positions []uint32,
+) Judgement {
 	r := newReplay(samples, known, plan, c)
+	r.memory, r.positions = memory, positions
 	for _, seeds := range plan.looks() {
 		r.look(seeds)
 	}
@@ -121,6 +125,9 @@ type replay struct {
 	// pairs compare all observations of the samples with those of the sample pairedWith, where that has been done. It is -1 if none is.
 	pairs      []pair
 	pairedWith int
+	// memory is of an earlier judgement, where the samples have positions. It may be nil.
+	memory    *Memory
+	positions []uint32
 }
 
 func newReplay(samples []Sample, known []Known, plan Plan, c criticals) *replay {
@@ -159,9 +166,12 @@ func (r *replay) look(seeds int) {
 		r.pairs, r.pairedWith = make([]pair, len(r.samples)), r.eligible[0]
 	}
 	excluded := func(i int) bool {
-		p := compare(r.samples[i], best)
+		var p pair
 		if r.pairedWith == r.eligible[0] {
+			p = r.compareWhole(i, best)
 			r.pairs[i] = p
+		} else {
+			p = compare(r.samples[i], best)
 		}
 		return p.worse(r.critical)
 	}
@@ -176,22 +186,30 @@ func (r *replay) look(seeds int) {
 func (r *replay) choose(seeds int) {
 	r.seeds = seeds
 	r.eligible = r.eligible[:0]
-	counts := make([]int, r.places)
-	for _, i := range r.remaining {
-		for _, o := range r.samples[i].until(seeds) {
-			counts[o.Place]++
+	counts := r.count(seeds)
+	usual := uint64(0) // The places that count, of the first 64.
+	for place, count := range counts[:min(len(counts), 64)] {
+		if 2*count >= len(r.remaining) {
+			usual |= 1 << place
 		}
 	}
 	most := -1
 	for _, i := range r.remaining {
-		common := 0
-		sample := r.samples[i].until(seeds)
-		if len(sample) == 0 {
-			continue
-		}
-		for _, o := range sample {
-			if 2*counts[o.Place] >= len(r.remaining) {
-				common++
+		places, common := r.known[i].until(seeds), 0
+		sample := r.samples[i]
+		switch {
+		case places != 0:
+			if common = bits.OnesCount64(places & usual); places != r.known[i].places {
+				sample = sample.until(seeds)
+			}
+		default:
+			if sample = sample.until(seeds); len(sample) == 0 {
+				continue
+			}
+			for _, o := range sample {
+				if 2*counts[o.Place] >= len(r.remaining) {
+					common++
+				}
 			}
 		}
 		if common > most {
@@ -205,17 +223,40 @@ func (r *replay) choose(seeds int) {
 	r.sort(r.eligible)
 }
 
+// count returns how many of the remaining samples have an observation at each place of the first seeds.
+func (r *replay) count(seeds int) []int {
+	counts := make([]int, r.places)
+	// Most samples have the same places.
+	last, samples := uint64(0), 0
+	add := func() {
+		for places := last; places != 0; places &= places - 1 {
+			counts[bits.TrailingZeros64(places)] += samples
+		}
+	}
+	for _, i := range r.remaining {
+		places := r.known[i].until(seeds)
+		if places == 0 {
+			for _, o := range r.samples[i].until(seeds) {
+				counts[o.Place]++
+			}
+			continue
+		}
+		if places != last {
+			add()
+			last, samples = places, 0
+		}
+		samples++
+	}
+	add()
+	return counts
+}
+
 // meanUntil returns the mean of the first observations of a sample.
 func (r *replay) meanUntil(i int, sample Sample) float64 {
 	if len(sample) == len(r.samples[i]) {
 		return r.known[i].Mean
 	}
 	return sample.Mean()
-}
-
-// sort sorts ascending positions of samples by their means. If these are equal, they stay in order.
-func (r *replay) sort(positions []int) {
-	slices.SortFunc(positions, func(a, b int) int { return cmp.Or(cmp.Compare(r.means[a], r.means[b]), cmp.Compare(a, b)) })
 }
 
 // settled says whether only the best remains, and those that are the same.
@@ -254,6 +295,9 @@ func (r *replay) judgement() Judgement {
 	j.Order = append(j.Order, r.diverged...)
 	if len(r.eligible) == 0 {
 		return j
+	}
+	if r.memory != nil {
+		r.remember(j.Order)
 	}
 	best := r.samples[r.eligible[0]]
 	for _, i := range j.Order[:len(r.samples)-len(r.diverged)] {

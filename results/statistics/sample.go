@@ -44,10 +44,28 @@ func (s Sample) Mean() float64 {
 type Known struct {
 	Mean   float64
 	Finite bool
+	// places has a bit for each place of an observation, unless some are beyond: then it is 0.
+	places uint64
 }
 
 // Know returns what a sample says by itself.
-func Know(s Sample) Known { return Known{s.Mean(), s.Finite()} }
+func Know(s Sample) Known {
+	k := Known{Mean: s.Mean(), Finite: s.Finite()}
+	if len(s) > 0 && s[0].Place >= 0 && s[len(s)-1].Place < 64 {
+		for _, o := range s {
+			k.places |= 1 << o.Place
+		}
+	}
+	return k
+}
+
+// until returns the places of the first seeds.
+func (k Known) until(seeds int) uint64 {
+	if seeds >= 64 {
+		return k.places
+	}
+	return k.places & (1<<seeds - 1)
+}
 
 func knowAll(samples []Sample) []Known {
 	known := make([]Known, len(samples))
