@@ -99,7 +99,7 @@ func TestExtensionsArePlannedAsTheyExtend(t *testing.T) {
 				by.has, invalid = snapshot.Catalog("s")
 				d.ok(invalid)
 				d.ok(by.list())
-				if study.Untouched == nil {
+				if study.Untouched == nil && plan.RunsReopened == 0 { // What begins after all is counted by index only.
 					if !proto.Equal(plan, by.response) {
 						t.Fatalf("the plan is\n%v, and by listing\n%v", plan, by.response)
 					}
