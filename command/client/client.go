@@ -131,7 +131,7 @@ func New(address string, credentials Credentials, notices io.Writer) (*Client, e
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithDefaultServiceConfig(retryPolicy),
-		grpc.WithUnaryInterceptor(printableUnary), grpc.WithStreamInterceptor(printableStream),
+		grpc.WithChainUnaryInterceptor(printableUnary, againUnary), grpc.WithStreamInterceptor(printableStream),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true), grpc.MaxCallRecvMsgSize(maxResponse)),
 	)
 	if errors.Is(err, dial.ErrPlainToken) {

@@ -68,3 +68,48 @@ func TestWriteFolder(t *testing.T) {
 		})
 	}
 }
+
+// A folder that is there stays the same one: it may be a mount point, linked to, or in a folder that can't be written.
+func TestWriteFolderThatIsThere(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := errors.Join(os.MkdirAll("locked/out", 0o777), os.Symlink("locked/out", "link"),
+		os.Symlink("nowhere", "broken")); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat("locked/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod("locked", 0o555); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod("locked", 0o777)
+	write := func(folder string) error {
+		return errors.Join(os.Mkdir(filepath.Join(folder, "a"), 0o777), os.WriteFile(filepath.Join(folder, "a/b"), nil, 0o666))
+	}
+	if err := WriteFolder("link", write); err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.Stat("locked/out")
+	entries, _ := os.ReadDir("link")
+	if err != nil || !os.SameFile(before, after) || len(entries) != 1 || entries[0].Name() != "a" {
+		t.Errorf("the folder has %v, or is another one (%v)", entries, err)
+	}
+	if link, err := os.Readlink("link"); err != nil || link != "locked/out" {
+		t.Errorf("the link is %q, %v", link, err)
+	}
+	want := "cannot write broken: it is a link to what is not there"
+	if err := WriteFolder("broken", write); err == nil || err.Error() != want {
+		t.Errorf("error is %v, want %s", err, want)
+	}
+	if err := os.Mkdir("meanwhile", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	err = WriteFolder("meanwhile", func(folder string) error {
+		return errors.Join(write(folder), os.WriteFile("meanwhile/a", nil, 0o666))
+	})
+	entries, _ = os.ReadDir("meanwhile")
+	if err == nil || !strings.Contains(err.Error(), "something else was written to it meanwhile") || len(entries) != 1 {
+		t.Errorf("error is %v, and the folder has %v", err, entries)
+	}
+}
