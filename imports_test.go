@@ -50,7 +50,7 @@ var mayImport = map[string]string{
 	"command/credentials":                  "command/cli command/client command/configuration command/describe command/exit command/output coordinator/access proto/trellis/v1",
 	"command/describe":                     "command/output proto/trellis/v1 results/grid results/objective results/pruning",
 	"command/exit":                         "",
-	"command/export":                       "command/cli command/client command/exit command/model command/output proto/trellis/v1 results/export results/export/mlflow results/export/tensorboard trainer",
+	"command/export":                       "command/cli command/client command/exit command/model command/output proto/trellis/v1 results/export results/export/mlflow results/export/tensorboard results/grid results/listing trainer",
 	"command/fake":                         "proto/trellis/v1",
 	"command/golden":                       "",
 	"command/hooks":                        "command/cli command/client command/describe command/exit command/output proto/trellis/v1",

@@ -21,8 +21,8 @@ import (
 
 // ListTrials returns a page of a study's trials: see ListTrialsRequest. A page starts where the previous page ended in
 // the requested order, whatever has happened in between. Only a trial whose place in the order changes in the meantime
-// may appear twice or not at all. It fails with ErrNotFound if there is no such study, and with ErrInvalid if order,
-// filter or token are invalid.
+// may appear twice or not at all. It fails with ErrNotFound if there is no such study, with ErrInvalid if order, filter or
+// token are invalid, and with ErrReplaced if the token is of another study of that name.
 func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.ListTrialsResponse, error) {
 	study, err := s.Study(nil, request.GetStudy())
 	if err != nil {
@@ -49,14 +49,16 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 		return nil, err
 	}
 	mark := listing.MarkTrials(request)
-	after, err := listing.DecodeToken(mark, request.GetPageToken())
+	after, err := listing.DecodeStudyToken(mark, study, request.GetPageToken())
 	if err == nil && after != nil && len(after) != len(listing.Key{}) {
 		err = fmt.Errorf("invalid page_token: it is cut off: %w", ErrInvalid)
 	}
 	if err != nil {
 		return nil, err
 	}
-	response := &trellisv1.ListTrialsResponse{Total: study.Progress.Trials}
+	response := &trellisv1.ListTrialsResponse{
+		Total: study.Progress.Trials, CreateIndex: study.CreateIndex, ModifyIndex: study.ModifyIndex,
+	}
 	page := listing.NewTopAfter(offset, listing.PageSize(request.GetPageSize()))
 	byIndex, _ := in.ByIndex()
 	if offset > 0 && condition.IsEmpty(request.GetFilter()) && request.GetOrderBy() == "objective" {
@@ -113,7 +115,7 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	}
 	if more {
 		last := in.Key(response.Trials[len(response.Trials)-1])
-		response.NextPageToken = listing.EncodeToken(mark, last[:])
+		response.NextPageToken = listing.EncodeStudyToken(mark, study, last[:])
 	}
 	return response, nil
 }

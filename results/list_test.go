@@ -372,6 +372,37 @@ func TestListTrialsMeanwhile(t *testing.T) {
 	}
 }
 
+// A token is of one study, not of its name, and pages say whether the study has changed between them.
+func TestPagesOfOneStudy(t *testing.T) {
+	store := newListStore(t)
+	request := &trellisv1.ListTrialsRequest{Study: "s", OrderBy: "objective", PageSize: 2}
+	first, err := store.Snapshot().ListTrials(request)
+	ok(t, err)
+	request.PageToken = first.NextPageToken
+	second, err := store.Snapshot().ListTrials(request)
+	ok(t, err)
+	if first.CreateIndex != 1 || second.CreateIndex != 1 || first.ModifyIndex != second.ModifyIndex {
+		t.Errorf("pages of one state are of study %d at %d and %d at %d", first.CreateIndex, first.ModifyIndex,
+			second.CreateIndex, second.ModifyIndex)
+	}
+	attempt := grant1(t, store, 20, "s", "pending", "w")
+	record(t, store, 21, reportEntry("s", "pending", attempt, 1, 0, 0.01, nil))
+	if second, err = store.Snapshot().ListTrials(request); err != nil || second.ModifyIndex <= first.ModifyIndex {
+		t.Errorf("after a change: %d, was %d, error %v", second.GetModifyIndex(), first.ModifyIndex, err)
+	}
+	ok(t, store.DeleteStudy(22, "s"))
+	if _, err := store.Snapshot().ListTrials(request); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the study was deleted: %v", err)
+	}
+	run, trials := testRun("a", 16, 0, 2)
+	ok(t, store.CreateListed(23, at(23), &trellisv1.Study{Name: "s", Spec: modelSpec()}, []*trellisv1.Run{run}, trials))
+	_, err = store.Snapshot().ListTrials(request)
+	if want := `study "s" was deleted and created again since the previous page`; !errors.Is(err, ErrReplaced) ||
+		!strings.Contains(err.Error(), want) {
+		t.Errorf("the study was replaced: %v", err)
+	}
+}
+
 // A page has the runs of its trials if they are asked for, each once.
 func TestListTrialsWithRuns(t *testing.T) {
 	store := newListStore(t)

@@ -332,6 +332,8 @@ var (
 	ErrNotOwner = errors.New("belongs to another principal")
 	// ErrInvalid means that a request is invalid in any state: a malformed row, page token, order or filter.
 	ErrInvalid = listing.ErrInvalid
+	// ErrReplaced means that a page token is of a study that was deleted, and whose name another study has now.
+	ErrReplaced = listing.ErrReplaced
 	// ErrIllegalMove means that the current state has no such transition, or that a condition is not met: a grant needs
 	// a RUNNING study and a READY worker with a free slot.
 	ErrIllegalMove = lifecycle.ErrIllegalMove

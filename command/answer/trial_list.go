@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"maps"
-	"math"
 	"slices"
 
 	"trellis/command/cli"
@@ -146,37 +145,29 @@ func ListTrials(
 	return total, list.Close("No trial meets the condition.")
 }
 
-// EachTrial adds every trial that the request asks for to a list, or the first limit of them, and returns how many
-// there are.
+// EachTrial adds every trial that the request asks for to a list, each once, or the first limit of them, and returns how
+// many there are.
 func EachTrial(
 	ctx context.Context, c *client.Client, request *trellisv1.ListTrialsRequest, limit uint64, list *TrialList,
 ) (total uint64, err error) {
-	request.PageSize = client.PageSize
 	if request.GetLosses() {
 		request.PageSize = lossesPageSize
 	}
-	left := limit
-	if limit == 0 {
-		left = math.MaxUint64
-	}
-	for {
-		request.PageSize = uint32(min(left, uint64(request.PageSize)))
-		response, err := client.Call(ctx, client.CallTimeout, c.ListTrials, request)
-		if err != nil {
-			return 0, err
-		}
-		for _, trial := range response.GetTrials() {
-			if err := list.Add(trial); err != nil {
-				return 0, err
+	begun := false
+	read, err := c.EachTrialPage(ctx, client.TrialListing{Request: request, Limit: limit},
+		func(page *trellisv1.ListTrialsResponse) error {
+			if begun {
+				if err := list.releaseAfter(ctx, c, request.GetStudy()); err != nil {
+					return err
+				}
 			}
-		}
-		left -= min(left, uint64(len(response.GetTrials())))
-		request.PageToken = response.GetNextPageToken()
-		if request.PageToken == "" || left == 0 {
-			return response.GetTotal(), nil
-		}
-		if err := list.releaseAfter(ctx, c, request.GetStudy()); err != nil {
-			return 0, err
-		}
-	}
+			begun = true
+			for _, trial := range page.GetTrials() {
+				if err := list.Add(trial); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	return read.Total, err
 }

@@ -3,7 +3,7 @@ package export
 import (
 	"context"
 	"fmt"
-	"math"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +12,8 @@ import (
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/export"
+	"trellis/results/grid"
+	"trellis/results/listing"
 )
 
 func init() { cli.Register(cli.Answers, 75, Command) }
@@ -51,7 +53,9 @@ mlflow is a file store of MLflow, with a run for each trial, and with the best t
     mlflow migrate-filestore --source FOLDER --target sqlite:///mlflow.db            # MLflow 3
     mlflow ui --backend-store-uri sqlite:///mlflow.db
 
-The folder is written whole or not at all. A study that is still running is exported as far as it is.`,
+The folder is written whole or not at all. A study that is still running is exported as far as it is: each
+trial once, as it was when it was read. With --order-by and --limit, trials that moved among the first meanwhile may be
+missing.`,
 		Example: `  trellis export paper --format parquet --folder paper
   trellis export paper --format tensorboard --order-by objective --limit 100`,
 		Args: cli.Operands("STUDY"),
@@ -99,23 +103,20 @@ func exportStudy(ctx context.Context, env *cli.Environment, c *client.Client, it
 func (e *exporter) gather(spool *export.Spool) error {
 	request := &e.options.list
 	request.Losses, request.Runs = true, true
-	left := e.options.limit
-	if left == 0 {
-		left = math.MaxUint64
+	read, err := e.client.EachTrialPage(e.ctx,
+		client.TrialListing{Request: request, Limit: e.options.limit, Created: e.study.GetCreateIndex()}, spool.Add)
+	if err != nil {
+		return cli.NameListFlag(err)
 	}
-	for {
-		request.PageSize = uint32(min(left, client.PageSize))
-		page, err := client.Call(e.ctx, client.CallTimeout, e.client.ListTrials, request)
-		if err != nil {
-			return cli.NameListFlag(err)
-		}
-		if err := spool.Add(page); err != nil {
-			return err
-		}
-		left -= min(left, uint64(len(page.GetTrials())))
-		request.PageToken = page.GetNextPageToken()
-		if request.PageToken == "" || left == 0 {
-			return spool.Finish()
-		}
+	if err := spool.Finish(); err != nil || !read.Moved {
+		return err
 	}
+	// What has become of the trials while they were read has moved them.
+	fields := listing.RankedBy(listing.RankingOf(e.study.GetSpec()), listing.FieldsOn(grid.Parameters(e.study.GetSpec())))
+	metrics := append(spool.Metrics(), strings.TrimPrefix(request.GetOrderBy(), "-"))
+	key, err := listing.NewOrder(request.GetOrderBy(), listing.WithMetrics(metrics, fields))
+	if err != nil {
+		return fmt.Errorf("sort the trials: %w", err)
+	}
+	return spool.Sort(func(trial *trellisv1.Trial) [24]byte { return key(trial) })
 }

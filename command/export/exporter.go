@@ -91,12 +91,25 @@ func (e *exporter) mlflow(folder string, spool *export.Spool) error {
 	case err != nil:
 		return err
 	case best.GetVerdict().GetBest() != nil:
+		if err := e.same(); err != nil {
+			return err
+		}
 		if config.Files, err = e.model(best.GetTrial()); err != nil {
 			return err
 		}
 		config.Best = best.GetTrial()
 	}
 	return mlflow.Write(config)
+}
+
+// same sees to it that the study is still the one that was read.
+func (e *exporter) same() error {
+	now, err := client.Call(e.ctx, client.CallTimeout, e.client.GetStudy,
+		&trellisv1.GetStudyRequest{Study: e.study.GetName()})
+	if err == nil && now.GetStudy().GetCreateIndex() != e.study.GetCreateIndex() {
+		return client.Replaced(e.study.GetName())
+	}
+	return err
 }
 
 // description is an MLmodel file: mlflow.onnx.load_model and mlflow.pyfunc.load_model read the model by it.

@@ -25,6 +25,7 @@ type Coordinator struct {
 	OnAdd      func(*trellisv1.AddNodeRequest) error
 	OnRetry    func(*trellisv1.RetryStudyRequest) (*trellisv1.RetryStudyResponse, error)
 	OnBest     func(*trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error)
+	OnTrials   func(*trellisv1.ListTrialsRequest) (*trellisv1.ListTrialsResponse, error)
 	// Models is what ListModels answers.
 	Models []*trellisv1.Model
 	// Study is what GetStudy answers.
@@ -60,6 +61,12 @@ func (f *Coordinator) GetBestTrial(
 	_ context.Context, r *trellisv1.GetBestTrialRequest,
 ) (*trellisv1.GetBestTrialResponse, error) {
 	return f.OnBest(r)
+}
+
+func (f *Coordinator) ListTrials(
+	_ context.Context, r *trellisv1.ListTrialsRequest,
+) (*trellisv1.ListTrialsResponse, error) {
+	return f.OnTrials(r)
 }
 
 func (f *Coordinator) ListModels(

@@ -126,10 +126,11 @@ type query struct {
 // asking has the queries on a study, all of which are asked in turn.
 type asking struct {
 	study   string
+	of      *trellisv1.Study
 	studies trellisv1.StudyServiceClient
 	trials  trellisv1.TrialServiceClient
 	all     []*query
-	// middle is the trial in the middle of the grid, and indices are one more than the highest index, or 0 if no query is
+	// of is the study if a query is about pages, middle is the trial in the middle of the grid, and indices are one more than the highest index, or 0 if no query is
 	// about pages.
 	middle  *trellisv1.Trial
 	indices uint64
@@ -201,7 +202,7 @@ func (a *asking) addPages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.indices = response.GetStudy().GetIndices()
+	a.of, a.indices = response.GetStudy(), response.GetStudy().GetIndices()
 	fields := listing.FieldsOn(grid.Parameters(response.GetStudy().GetSpec()))
 	for _, field := range fields {
 		for _, orderBy := range []string{field.Name, "-" + field.Name} {
@@ -220,7 +221,7 @@ func (a *asking) addPages(ctx context.Context) error {
 func (a *asking) findMiddle(ctx context.Context) error {
 	at := &trellisv1.Trial{Index: a.indices/2 - 1}
 	request := &trellisv1.ListTrialsRequest{Study: a.study, PageSize: 1}
-	request.PageToken = tokenAt(request, listing.NewKey(at.Index, at))
+	request.PageToken = a.tokenAt(request, listing.NewKey(at.Index, at))
 	page, err := a.trials.ListTrials(ctx, request)
 	if err == nil {
 		a.middle = page.GetTrials()[0]
@@ -229,8 +230,8 @@ func (a *asking) findMiddle(ctx context.Context) error {
 }
 
 // tokenAt returns the token of the page that begins after a key.
-func tokenAt(request *trellisv1.ListTrialsRequest, key listing.Key) string {
-	return listing.EncodeToken(listing.MarkTrials(request), key[:])
+func (a *asking) tokenAt(request *trellisv1.ListTrialsRequest, key listing.Key) string {
+	return listing.EncodeStudyToken(listing.MarkTrials(request), a.of, key[:])
 }
 
 // addPage adds a page of trials: the first one, or the one after the trial in the middle, which has a key.
@@ -244,7 +245,7 @@ func (a *asking) addPage(name string, request *trellisv1.ListTrialsRequest, key 
 	}
 	a.add(name, func(ctx context.Context) error {
 		if key != nil {
-			request.PageToken = tokenAt(request, key(a.middle))
+			request.PageToken = a.tokenAt(request, key(a.middle))
 		}
 		_, err := a.trials.ListTrials(ctx, request)
 		return err

@@ -31,6 +31,7 @@ var statusCodes = []struct {
 	{results.ErrNoAnswer, codes.FailedPrecondition},
 	{results.ErrInconclusive, codes.FailedPrecondition},
 	{results.ErrStudyChanged, codes.Aborted},
+	{results.ErrReplaced, codes.Aborted},
 	{replication.ErrNotLeader, codes.Unavailable},
 	{replication.ErrLeadershipLost, codes.Unavailable},
 	{replication.ErrFailed, codes.Unavailable},

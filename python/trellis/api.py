@@ -1725,6 +1725,12 @@ class ListTrialsResponse(Message):
     # them.
     runs: Sequence[Run] = ()
 
+    # Study.create_index: of another value than on the page before if the study was deleted and created again.
+    create_index: int = 0
+
+    # Study.modify_index: pages that have the same one are of the same state of the study.
+    modify_index: int = 0
+
 
 class ListWorkersResponse(Message):
     """ListWorkersResponse is what a call returns."""

@@ -26,6 +26,7 @@ type Row struct {
 // Spool keeps pages of a listing of trials on disk until all is known that stands before the first of them: which
 // columns there are. So a study is read once, whatever its size, and all that an export writes is of the same trials.
 type Spool struct {
+	folder  string
 	file    *os.File
 	encoder *zstd.Encoder
 	out     *bufio.Writer
@@ -46,7 +47,9 @@ func NewSpool(folder string) (*Spool, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("keep trials: %w", err), file.Close())
 	}
-	return &Spool{file: file, encoder: encoder, out: bufio.NewWriterSize(encoder, 1<<16), names: newNames()}, nil
+	return &Spool{
+		folder: folder, file: file, encoder: encoder, out: bufio.NewWriterSize(encoder, 1<<16), names: newNames(),
+	}, nil
 }
 
 // Add keeps a page.

@@ -104,6 +104,39 @@ func spooled(t *testing.T, pages ...*trellisv1.ListTrialsResponse) *Spool {
 	return spool
 }
 
+// Trials are sorted by their keys, each with its run, in whatever memory there is.
+func TestSort(t *testing.T) {
+	before := sortedAtOnce
+	defer func() { sortedAtOnce = before }()
+	for _, sortedAtOnce = range []int{1, 40, 1 << 20} {
+		var pages []*trellisv1.ListTrialsResponse
+		for i := range uint64(10) {
+			run := &trellisv1.Run{Id: fmt.Sprint(i % 3)}
+			pages = append(pages, &trellisv1.ListTrialsResponse{
+				Trials: []*trellisv1.Trial{{Index: 2 * i, Run: run.Id}, {Index: 2*i + 1, Run: run.Id}},
+				Runs:   []*trellisv1.Run{run},
+			})
+		}
+		spool := spooled(t, pages...)
+		if err := spool.Sort(func(trial *trellisv1.Trial) [24]byte {
+			return [24]byte{byte(7 * trial.GetIndex() % 20)}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var got []uint64
+		for row, err := range spool.Rows() {
+			if err != nil || row.Run.GetId() != row.Trial.GetRun() {
+				t.Fatalf("trial %v has run %v, error %v", row.Trial, row.Run, err)
+			}
+			got = append(got, row.Trial.GetIndex())
+		}
+		want := "[0 3 6 9 12 15 18 1 4 7 10 13 16 19 2 5 8 11 14 17]"
+		if fmt.Sprint(got) != want || spool.Trials() != 20 {
+			t.Errorf("with %d bytes: %v of %d, want %s", sortedAtOnce, got, spool.Trials(), want)
+		}
+	}
+}
+
 func TestCSV(t *testing.T) {
 	spool := spooled(t, page())
 	for _, test := range []struct {

@@ -347,8 +347,8 @@ func intervalMessage(interval statistics.Interval) *trellisv1.Interval {
 
 // ListConfigurations returns a page of a study's configurations: see ListConfigurationsRequest. A page starts at the
 // rank where the previous page ended. A configuration whose rank changes in the meantime may appear twice or not at
-// all. It fails with results.ErrNotFound if there is no such study, and with results.ErrInvalid if the token is
-// invalid.
+// all. It fails with results.ErrNotFound if there is no such study, with results.ErrInvalid if the token is invalid, and
+// with results.ErrReplaced if it is of another study of that name.
 //
 // Every page ranks all configurations again if the study has changed. Unless all have the same seeds, that reads all trials.
 func ListConfigurations(
@@ -366,7 +366,7 @@ func ListConfigurations(
 		Total: uint64(compared.answered.len() + compared.open.len()), Objective: objective.Of(study.Spec),
 	}
 	response.Configurations, response.NextPageToken, err = listing.PageByRank(
-		fmt.Sprintf("configurations %q %v", study.Name, request.GetConfidence()),
+		study, fmt.Sprintf("configurations %q %v", study.Name, request.GetConfidence()),
 		request.GetPageSize(), request.GetPageToken(), response.Total,
 		func(rank uint64) *trellisv1.Configuration { return compared.message(int(rank)) })
 	if err = cmp.Or(compared.err, err); err != nil {

@@ -70,15 +70,16 @@ func MarkTrials(request *trellisv1.ListTrialsRequest) Mark {
 	return Mark(sum.Sum(nil)[:len(Mark{})])
 }
 
-// PageByRank returns a page of a listing whose rows are ranked from 0, and the token of the next page, which is empty
+// PageByRank returns a page of a listing of what a study has, whose rows are ranked from 0, and the token of the next page, which is empty
 // after the last page. listing identifies the listing. A page starts at the rank where the previous page ended. It
-// fails with ErrInvalid if the token does not belong to the listing.
+// fails with ErrInvalid if the token does not belong to the listing, and with ErrReplaced if it is of another study of that
+// name.
 func PageByRank[Row proto.Message](
-	listing string, size uint32, token string, total uint64, row func(rank uint64) Row,
+	study *trellisv1.Study, listing string, size uint32, token string, total uint64, row func(rank uint64) Row,
 ) (rows []Row, next string, err error) {
 	sum := sha256.Sum256([]byte(listing))
 	mark := Mark(sum[:len(Mark{})])
-	after, err := DecodeToken(mark, token)
+	after, err := DecodeStudyToken(mark, study, token)
 	if err != nil {
 		return nil, "", err
 	}
@@ -99,7 +100,7 @@ func PageByRank[Row proto.Message](
 		rows = append(rows, row)
 	}
 	if rank < total {
-		next = EncodeToken(mark, binary.BigEndian.AppendUint64(nil, rank))
+		next = EncodeStudyToken(mark, study, binary.BigEndian.AppendUint64(nil, rank))
 	}
 	return rows, next, nil
 }
@@ -120,4 +121,26 @@ func DecodeToken(mark Mark, token string) ([]byte, error) {
 		return nil, fmt.Errorf("invalid page_token %q: must be from the previous page of the same listing: %w", token, ErrInvalid)
 	}
 	return data[len(mark):], nil
+}
+
+// EncodeStudyToken is EncodeToken for a listing of what a study has.
+func EncodeStudyToken(mark Mark, study *trellisv1.Study, from []byte) string {
+	return EncodeToken(mark, append(binary.BigEndian.AppendUint64(nil, study.GetCreateIndex()), from...))
+}
+
+// DecodeStudyToken is DecodeToken for a listing of what a study has. It fails with ErrReplaced if the token is of another
+// study that had the name before: pages of both would be mixed.
+func DecodeStudyToken(mark Mark, study *trellisv1.Study, token string) ([]byte, error) {
+	data, err := DecodeToken(mark, token)
+	if err != nil || data == nil {
+		return nil, err
+	}
+	if len(data) < 8 {
+		return nil, fmt.Errorf("invalid page_token: it is cut off: %w", ErrInvalid)
+	}
+	if binary.BigEndian.Uint64(data) != study.GetCreateIndex() {
+		return nil, fmt.Errorf("study %q %w since the previous page: begin again with the first page", study.GetName(),
+			ErrReplaced)
+	}
+	return data[8:], nil
 }

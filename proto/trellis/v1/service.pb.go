@@ -1910,7 +1910,10 @@ type ListTrialsRequest struct {
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
 	// Default: 100. A page whose rows are large may have fewer.
 	PageSize uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the previous page. order_by and filter must be the same as there.
+	// The next_page_token of the previous page. order_by and filter must be the same as there. The page begins after the last
+	// trial of the previous page, in the order of now: each trial whose place in the order has not changed meanwhile comes
+	// exactly once. One whose place has changed may come twice or not at all: if modify_index has changed between the
+	// pages, skip indexes that came before and then list by index for those that are missing. By index, none moves.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// A trial's field: index, objective, test_loss, state, epochs, best_epoch, the name of a parameter, or the name of a
 	// metric. Prefix a metric with test_ for its value on the test images. Prefix the field with - to sort descending;
@@ -2023,7 +2026,11 @@ type ListTrialsResponse struct {
 	// Trials that match the filter, on all pages.
 	Total uint64 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
 	// The runs of these trials, each once, in the order of their first trial here. Filled only if the request asks for them.
-	Runs          []*Run `protobuf:"bytes,4,rep,name=runs,proto3" json:"runs,omitempty"`
+	Runs []*Run `protobuf:"bytes,4,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Study.create_index: of another value than on the page before if the study was deleted and created again.
+	CreateIndex uint64 `protobuf:"varint,5,opt,name=create_index,json=createIndex,proto3" json:"create_index,omitempty"`
+	// Study.modify_index: pages that have the same one are of the same state of the study.
+	ModifyIndex   uint64 `protobuf:"varint,6,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2084,6 +2091,20 @@ func (x *ListTrialsResponse) GetRuns() []*Run {
 		return x.Runs
 	}
 	return nil
+}
+
+func (x *ListTrialsResponse) GetCreateIndex() uint64 {
+	if x != nil {
+		return x.CreateIndex
+	}
+	return 0
+}
+
+func (x *ListTrialsResponse) GetModifyIndex() uint64 {
+	if x != nil {
+		return x.ModifyIndex
+	}
+	return 0
 }
 
 type GetTrialRequest struct {
@@ -7103,12 +7124,14 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x06losses\x18\x06 \x01(\bR\x06losses\x12\x12\n" +
 	"\x04runs\x18\a \x01(\bR\x04runs\x12\x16\n" +
 	"\x06offset\x18\b \x01(\x04R\x06offset:r\xbaHo\x1am\n" +
-	"\rtrials.offset\x120offset and page_token must not be given together\x1a*this.offset == 0u || this.page_token == ''\"\xa2\x01\n" +
+	"\rtrials.offset\x120offset and page_token must not be given together\x1a*this.offset == 0u || this.page_token == ''\"\xe8\x01\n" +
 	"\x12ListTrialsResponse\x12)\n" +
 	"\x06trials\x18\x01 \x03(\v2\x11.trellis.v1.TrialR\x06trials\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x14\n" +
 	"\x05total\x18\x03 \x01(\x04R\x05total\x12#\n" +
-	"\x04runs\x18\x04 \x03(\v2\x0f.trellis.v1.RunR\x04runs\"]\n" +
+	"\x04runs\x18\x04 \x03(\v2\x0f.trellis.v1.RunR\x04runs\x12!\n" +
+	"\fcreate_index\x18\x05 \x01(\x04R\vcreateIndex\x12!\n" +
+	"\fmodify_index\x18\x06 \x01(\x04R\vmodifyIndex\"]\n" +
 	"\x0fGetTrialRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x14\n" +
 	"\x05trial\x18\x02 \x01(\x04R\x05trial\x12\x16\n" +
