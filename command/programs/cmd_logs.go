@@ -75,72 +75,108 @@ func showLogs(
 		return fmt.Errorf("trial %d has no output: its study trains the model %s, and only programs have output", index,
 			response.GetConfig().GetModel())
 	}
-	for seen := uint64(0); ; {
+	for shown := new(shownOutput); ; {
 		run := response.GetRun()
+		ended := lifecycle.RunEnded(run.GetState())
 		attempt := options.attempt
 		if all {
 			attempt = 0
 		}
-		shown, err := copyLogs(ctx, env, c, &trellisv1.GetOutputRequest{
+		err := shown.copy(ctx, env, c, &trellisv1.GetOutputRequest{
 			Study: study, Run: run.GetId(), Attempt: attempt, Follow: options.follow,
-		}, seen)
-		// The next attempt may have no output yet, and the worker of the last may be lost.
-		waits := status.Code(err) == codes.NotFound || status.Code(err) == codes.Unavailable || shown == seen
+		})
+		// The coordinator may restart, the next attempt may have no output yet, and the worker of the last may be lost.
+		waits := status.Code(err) == codes.NotFound || breaksOff(err)
 		if err != nil && !(options.follow && waits) {
 			return describeAttempts(describeSource(ctx, c, err, run), run)
 		}
-		seen = max(seen, shown)
-		if !options.follow || !all {
+		switch {
+		case !options.follow, err == nil && !all:
 			return nil
-		}
-		if response, err = client.Call(ctx, client.CallTimeout, c.GetRun,
-			&trellisv1.GetRunRequest{Study: study, Run: run.GetId()}); err != nil {
-			return err
-		}
-		if lifecycle.RunEnded(response.GetRun().GetState()) {
-			return nil
+		case ended, !all && run.GetAttempt() != options.attempt:
+			// What is not there now will never be.
+			if status.Code(err) == codes.NotFound && (all || shown.attempt > 0) {
+				err = nil
+			}
+			return describeAttempts(err, run)
 		}
 		select {
 		case <-time.After(nextAttemptPause):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+		if response, err = client.Call(ctx, client.CallTimeout, c.GetRun,
+			&trellisv1.GetRunRequest{Study: study, Run: run.GetId()}); err != nil {
+			return err
+		}
 	}
 }
 
-// copyLogs writes the output of an attempt, unless it is the one that was seen already. It returns the attempt's number.
-func copyLogs(
-	ctx context.Context, env *cli.Environment, c *client.Client, request *trellisv1.GetOutputRequest, seen uint64,
-) (attempt uint64, err error) {
+// breaksOff says whether a stream that ends with err may go on: the coordinator has restarted, or the network failed.
+func breaksOff(err error) bool {
+	return status.Code(err) == codes.Unavailable || client.CutOff(err)
+}
+
+// shownOutput is what has been shown of an attempt: so many bytes, or all of it.
+type shownOutput struct {
+	attempt, bytes uint64
+	whole          bool
+	// announce says that it follows the output of another attempt, and nothing of it has been shown.
+	announce bool
+}
+
+// copy writes the output of an attempt, from where it broke off if it has been shown in part.
+func (s *shownOutput) copy(
+	ctx context.Context, env *cli.Environment, c *client.Client, request *trellisv1.GetOutputRequest,
+) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := c.GetOutput(ctx, request)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	for {
+	// at is how many bytes of the output have come.
+	for at := uint64(0); ; {
 		response, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return attempt, nil
+			s.whole = true
+			return nil
 		}
 		if err != nil {
-			return attempt, err
+			return err
 		}
-		switch attempt = response.GetAttempt(); {
-		case attempt == seen:
-			return attempt, nil
-		case seen > 0 && request.GetFollow() && len(response.GetData()) > 0:
-			fmt.Fprintf(env.Err, "Attempt %d:\n", attempt)
-			seen = 0
+		if attempt := response.GetAttempt(); attempt != s.attempt {
+			*s = shownOutput{attempt: attempt, announce: s.announce || s.bytes > 0}
+		} else if s.whole {
+			return nil
 		}
-		if response.GetOmitted() > 0 {
-			fmt.Fprintf(env.Err, "(%s left out)\n", output.ShortBytes(response.GetOmitted()))
-		}
-		// A program may be another's, whose output must not rule the terminal.
-		if _, err := output.Printable(env.Out).Write(response.GetData()); err != nil {
-			return attempt, err
+		if err := s.write(env, &at, response); err != nil {
+			return err
 		}
 	}
+}
+
+// write writes what has not been shown of a response, which begins at a place of the output.
+func (s *shownOutput) write(env *cli.Environment, at *uint64, response *trellisv1.GetOutputResponse) error {
+	*at += response.GetOmitted()
+	if *at > s.bytes {
+		fmt.Fprintf(env.Err, "(%s left out)\n", output.ShortBytes(*at-s.bytes))
+		s.bytes = *at
+	}
+	data := response.GetData()
+	known := min(s.bytes-*at, uint64(len(data)))
+	*at += uint64(len(data))
+	if data = data[known:]; len(data) == 0 {
+		return nil
+	}
+	s.bytes = *at
+	if s.announce {
+		s.announce = false
+		fmt.Fprintf(env.Err, "Attempt %d:\n", s.attempt)
+	}
+	// A program may be another's, whose output must not rule the terminal.
+	_, err := output.Printable(env.Out).Write(data)
+	return err
 }
 
 // describeSource says which study has trained a run that is not of its own study, and has its output.
