@@ -137,6 +137,12 @@ class Tables(unittest.TestCase):
         )
 
     def test_a_parameter_with_the_name_of_a_column(self) -> None:
+        # All columns are there, whatever they are called.
+        values = {"v": {"number": 1}, "metric.v": {"number": 2}, "metric.state": {"number": 3}}
+        metrics = {"v": 4, "state": 5, "metric.state": 6, "metric.metric.v": 7}
+        table = _frames.columns([[{"parameters": {"values": values}, "metrics": metrics}]])
+        found = sorted(column[0] for name, column in table.items() if name == "v" or "metric." in name)
+        self.assertEqual(found, [1, 2, 3, 4, 5, 6, 7])
         table = _frames.columns([[{"parameters": {"values": {"state": {"text": "x"}}}, "metrics": {"index": 1}}]])
         self.assertEqual((table["parameter.state"], table["metric.index"]), (["x"], [1.0]))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
+import json
 import os
 import socket
 import tempfile
@@ -203,6 +205,34 @@ class Calls(Case):
         self.assertEqual([study.name for study in self.client(server).studies()], ["a", "b", "c"])
         self.assertEqual(server.requests[1][0], "GET /api/v1/studies?page_size=1000&page_token=t+1")
 
+    def test_each_trial_comes_once(self) -> None:
+        def page(indexes: str, modified: int, token: str = "", created: int = 5) -> fake.Answer:
+            trials = [{"index": index} for index in indexes]
+            numbers = {"create_index": str(created), "modify_index": str(modified)}
+            return fake.ok({"trials": trials, "next_page_token": token, **numbers})
+
+        def read(*pages: fake.Answer, order_by: str = "objective") -> tuple[list[int], list[str]]:
+            server = fake.serve(self, *pages)
+            trials = self.client(server).trials("s t", order_by=order_by)
+            return [trial.index for trial in trials], [line for line, _, _ in server.requests]
+
+        indexes, lines = read(page("01", 7, "t"), page("23", 7))
+        self.assertEqual((indexes, len(lines)), ([0, 1, 2, 3], 2))
+        # Trial 0 has moved behind the second page's first, and 4 has moved before the first page's last.
+        indexes, lines = read(page("01", 7, "t"), page("203", 8), page("01", 8, "u"), page("234", 9))
+        self.assertEqual(indexes, [0, 1, 2, 3, 4])
+        self.assertIn("order_by=objective&losses=false&page_token=t", lines[1])
+        self.assertNotIn("order_by", lines[2])
+        self.assertEqual(read(page("01", 7, "t"), page("23", 8), order_by="-index")[0], [0, 1, 2, 3])
+        with self.assertRaisesRegex(trellis.StateError, '"s t" was deleted and created again'):
+            read(page("01", 7, "t"), page("01", 9, created=8))
+        with self.assertRaisesRegex(trellis.StateError, '"s t" was deleted and created again'):
+            read(page("01", 7, "t"), fake.problem(409, "ABORTED", "begin again"), order_by="")
+        with self.assertRaisesRegex(trellis.NotFoundError, '"s t" was deleted while'):
+            read(page("01", 7, "t"), fake.problem(404, "NOT_FOUND", "not found"))
+        with self.assertRaisesRegex(trellis.NotFoundError, "^not found$"):
+            read(fake.problem(404, "NOT_FOUND", "not found"))
+
     def test_names_are_quoted(self) -> None:
         server = fake.serve(self, fake.ok(STUDY))
         self.client(server).study("a/b?c")
@@ -236,6 +266,47 @@ class Streams(Case):
         server = fake.serve(self, fake.events(gone))
         with self.assertRaisesRegex(trellis.NotFoundError, "was deleted"):
             list(self.client(server).watch("s"))
+
+    def test_output_goes_on(self) -> None:
+        def run(state: str) -> list[fake.Answer]:
+            run = {"id": "r", "state": f"RUN_STATE_{state}", "attempt": "1"}
+            trial = fake.ok({"trial": {"run": "r"}})
+            return [trial, fake.ok({"run": run, "config": {"program": {}}})]
+
+        def output(*parts: tuple[int, int, bytes], ends: str = "") -> fake.Answer:
+            text = ""
+            for attempt, omitted, data in parts:
+                event = {"attempt": attempt, "omitted": omitted, "data": base64.b64encode(data).decode()}
+                text += f"data: {json.dumps(event)}\n\n"
+            end = f'event: problem\ndata: {{"code":"{ends}","detail":"gone"}}\n\n' if ends else "event: end\ndata: {}\n\n"
+            return fake.events(text + end)
+
+        whole = output((1, 0, "größer\nzwei\n".encode()), (1, 3, b"drei"))
+        server = fake.serve(
+            self,
+            *run("LEASED"),
+            output((1, 0, "grö".encode()[:3]), ends="NOT_FOUND"),
+            *run("LEASED"),
+            output(ends="NOT_FOUND"),
+            *run("LEASED"),
+            output((1, 0, "größer\nz".encode()), ends="NOT_FOUND"),
+            *run("LEASED"),
+            whole,
+            *run("LEASED"),
+            whole,
+            *run("SUCCEEDED"),
+            output((2, 0, b"vier")),
+        )
+        with mock.patch("trellis._actions.NEXT_ATTEMPT", 0.01):
+            lines = list(self.client(server).logs("s", 0, follow=True))
+        self.assertEqual(lines, ["größer", "zwei", "[3 bytes left out]", "drei", "vier"])
+
+    def test_waits_no_longer_than_told(self) -> None:
+        done = threading.Event()
+        self.addCleanup(done.set)
+        server = fake.serve(self, fake.ok(STUDY), fake.events('id: 1\ndata: {"index":"1"}\n\n', then=done.wait))
+        with self.assertRaisesRegex(TimeoutError, "study s has not ended within 0.2 seconds"):
+            self.client(server).wait("s", timeout=0.2)
 
     def test_pieces_of_a_character(self) -> None:
         data = 'data: {"error": "größer"}\n\nevent: end\ndata: {}\n\n'.encode()

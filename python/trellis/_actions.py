@@ -7,6 +7,7 @@ import codecs
 import hashlib
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from trellis import _folder, _spec, api
 from trellis._errors import Error, ExistsError, InvalidError, NotFoundError, StateError, UnavailableError
-from trellis._transport import Answer, Cancel, Patience, Request, Transport, path
+from trellis._transport import Answer, Cancel, Closed, Patience, Request, Transport, path
 
 # A coordinator may have to download a data set before it answers, in seconds.
 CREATE_TIMEOUT = 600.0
@@ -80,7 +81,29 @@ def watch_events(since_number: int | None) -> Callable[[Transport, Cancel], Iter
     return responses
 
 
-def wait(transport: Transport, cancel: Cancel, study: str) -> api.Study:
+def wait(transport: Transport, cancel: Cancel, study: str, timeout: float | None = None) -> api.Study:
+    if timeout is None:
+        return _wait(transport, cancel, study)
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        cancel.now()
+
+    timer = threading.Timer(timeout, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        return _wait(transport, cancel, study)
+    except (Closed, Error) as error:
+        if over.is_set():
+            raise TimeoutError(f"study {study} has not ended within {timeout:g} seconds") from error
+        raise
+    finally:
+        timer.cancel()
+
+
+def _wait(transport: Transport, cancel: Cancel, study: str) -> api.Study:
     get = Request("GET", path("studies", study), repeatable=True)
     last = api.Study.from_json(transport.call(get, cancel).get("study", {}))
     transport.begin(cancel)
@@ -234,9 +257,8 @@ def logs(study: str, trial: int, attempt: int | None, follow: bool) -> Callable[
                 code="FAILED_PRECONDITION",
             )
         run = answer.get("run", {})
-        seen = 0
+        shown = _Shown()
         while True:
-            shown = _Shown(seen)
             request = Request(
                 "GET",
                 path("studies", study, "runs", run.get("id", ""), "output"),
@@ -244,12 +266,15 @@ def logs(study: str, trial: int, attempt: int | None, follow: bool) -> Callable[
             )
             try:
                 yield from shown.lines(transport.events(request, cancel))
+                shown.whole = True
             except (NotFoundError, UnavailableError):
-                # The next attempt may have no output yet, and the worker of the last may be lost.
-                if not follow:
+                # The next attempt may have no output yet, the worker of the last may be lost, and that of one that goes on
+                # may not have come back to a coordinator that has restarted.
+                if not follow or attempt and not shown.attempt:
                     raise
-            seen = max(seen, shown.attempt)
-            if not follow or attempt or run.get("state") in RUN_ENDED:
+            over = attempt and (shown.whole or int(run.get("attempt", 0)) != attempt)
+            if not follow or over or run.get("state") in RUN_ENDED:
+                yield from shown.end()
                 return
             cancel.pause(NEXT_ATTEMPT)
             _, answer = run_of(transport, cancel, study, trial)
@@ -259,29 +284,48 @@ def logs(study: str, trial: int, attempt: int | None, follow: bool) -> Callable[
 
 
 class _Shown:
-    """The output of an attempt, unless it has been shown."""
+    """What has been shown of the output of an attempt, and of the attempts before."""
 
-    def __init__(self, seen: int) -> None:
-        self._seen = seen
+    def __init__(self) -> None:
         self.attempt = 0
+        # Whether it is all that there is of the attempt, and if not, how many bytes.
+        self.whole = False
+        self._bytes = 0
+        self._begin()
 
-    def lines(self, events: Iterator[Any]) -> Iterator[str]:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        rest = ""
-        for event in events:
-            self.attempt = int(event.get("attempt", 0))
-            if self.attempt == self._seen:
-                return
-            if omitted := int(event.get("omitted", 0)):
-                yield from filter(None, [rest])
-                rest = ""
-                yield f"[{omitted} bytes left out]"
-            rest += decoder.decode(base64.b64decode(event.get("data", "")))
-            *whole, rest = rest.split("\n")
-            yield from whole
-        rest += decoder.decode(b"", True)
+    def _begin(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+
+    def end(self) -> Iterator[str]:
+        """Return the last line, which does not end."""
+        rest = self._rest + self._decoder.decode(b"", True)
+        self._begin()
         if rest:
             yield rest
+
+    def lines(self, events: Iterator[Any]) -> Iterator[str]:
+        """Return the lines of an attempt that have not been shown. Its events are those from its beginning on."""
+        at = 0
+        for event in events:
+            attempt = int(event.get("attempt", 0))
+            if attempt != self.attempt:
+                yield from self.end()
+                self.attempt, self.whole, self._bytes = attempt, False, 0
+            elif self.whole:
+                return
+            at += int(event.get("omitted", 0))
+            if at > self._bytes:
+                yield from self.end()
+                yield f"[{at - self._bytes} bytes left out]"
+                self._bytes = at
+            data = base64.b64decode(event.get("data", ""))
+            new = data[self._bytes - at :]
+            at += len(data)
+            self._bytes = max(self._bytes, at)
+            *whole, self._rest = (self._rest + self._decoder.decode(new)).split("\n")
+            yield from whole
+
 
 
 def delete(transport: Transport, cancel: Cancel, study: str) -> None:

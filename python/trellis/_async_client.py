@@ -95,9 +95,9 @@ class AsyncClient(AsyncioClient):
         """
         return self._stream(_actions.watch(_name(study), since_index, all_runs))
 
-    async def wait(self, study: Study) -> api.Study:
-        """Wait until a study has ended. Returns it."""
-        return await self._run(_actions.wait, _name(study))
+    async def wait(self, study: Study, *, timeout: float | None = None) -> api.Study:
+        """Wait until a study has ended. Returns it. Raises TimeoutError after so many seconds, if any are given."""
+        return await self._run(_actions.wait, _name(study), timeout)
 
     async def pause(self, study: Study) -> api.Study:
         """Pause a study: what is training goes on, and nothing else begins."""

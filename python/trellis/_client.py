@@ -92,9 +92,9 @@ class Client(SyncClient):
         """
         return self._stream(_actions.watch(_name(study), since_index, all_runs))
 
-    def wait(self, study: Study) -> api.Study:
-        """Wait until a study has ended. Returns it."""
-        return self._run(_actions.wait, _name(study))
+    def wait(self, study: Study, *, timeout: float | None = None) -> api.Study:
+        """Wait until a study has ended. Returns it. Raises TimeoutError after so many seconds, if any are given."""
+        return self._run(_actions.wait, _name(study), timeout)
 
     def pause(self, study: Study) -> api.Study:
         """Pause a study: what is training goes on, and nothing else begins."""

@@ -57,16 +57,20 @@ def columns(pages: Iterable[list[dict[str, Any]]]) -> dict[str, list[Any]]:
         if all(value is None for value in fixed[name].values):
             del fixed[name]
     table = {name: fixed[name].values for name in FIRST}
-    table.update((_named("parameter", name, FIXED), parameters[name].unified()) for name in sorted(parameters))
+    taken = {*FIXED}
+    table.update((_named("parameter", name, taken), parameters[name].unified()) for name in sorted(parameters))
     table.update((name, fixed[name].values) for name in MIDDLE if name in fixed)
-    taken = FIXED | set(table)
     table.update((_named("metric", name, taken), metrics[name].values) for name in sorted(metrics))
     table.update((name, fixed[name].values) for name in LAST if name in fixed)
     return table
 
 
-def _named(kind: str, name: str, taken: Iterable[str]) -> str:
-    return f"{kind}.{name}" if name in taken else name
+def _named(kind: str, name: str, taken: set[str]) -> str:
+    """Return the name of a column: with its kind before it as often as it takes for one that is not taken. Then it is."""
+    while name in taken:
+        name = f"{kind}.{name}"
+    taken.add(name)
+    return name
 
 
 def _add(

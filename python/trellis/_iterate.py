@@ -7,10 +7,12 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import unquote
 
+from trellis._errors import APIError, Error, NotFoundError, StateError
 from trellis._frames import columns
 from trellis._message import Message
-from trellis._transport import Cancel, Closed, Request, Transport
+from trellis._transport import Cancel, Closed, Query, Request, Transport
 from trellis.api import Trial
 
 if TYPE_CHECKING:
@@ -54,9 +56,13 @@ class Listing(Generic[M]):
 class Trials(Listing[Trial]):
     """The trials of a study: iterate over them, or have them as a table.
 
+    Each trial comes once, whatever happens to the study meanwhile. If trials move in the order that was asked for, as those
+    of a running study do, the pages may miss some: these come at the end, by index. A study that is deleted meanwhile is
+    a NotFoundError, and one that is replaced by another of its name a StateError.
+
     The table has the columns `index`, `state`, one for each parameter, `max_epochs`, `seed`, `objective`, `best_epoch`,
     `epochs`, `test_loss` and the other metrics if there are any, `run` and `error`. A parameter or metric that has the
-    name of another column has `parameter.` or `metric.` before it.
+    name of another column has `parameter.` or `metric.` before it, again if that name is taken too.
     """
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -70,19 +76,82 @@ class Trials(Listing[Trial]):
     def __init__(self, transport: Transport, request: Request) -> None:
         super().__init__(transport, request, "trials", Trial)
 
+    def _pages(self, cancel: Cancel | None = None) -> Iterator[list[dict[str, Any]]]:
+        order = str(self._request.query.get("order_by") or "index")
+        if order.removeprefix("-") == "index":
+            for answer in self._answers({}, None, cancel):
+                yield answer.get(self._name, [])
+            return
+        seen: set[str] = set()
+        first: dict[str, Any] | None = None
+        changed = False
+        # Those that the pages of a changing order have missed come by index.
+        for again in (False, True):
+            if again and not changed:
+                return
+            for answer in self._answers({"order_by": None} if again else {}, first, cancel):
+                first = first or answer
+                changed = changed or answer.get("modify_index") != first.get("modify_index")
+                page = [trial for trial in answer.get(self._name, []) if trial.get("index", "0") not in seen]
+                seen.update(trial.get("index", "0") for trial in page)
+                yield page
+
+    def _answers(
+        self, query: Query, first: dict[str, Any] | None, cancel: Cancel | None
+    ) -> Iterator[dict[str, Any]]:
+        """Return the pages of one study. first is one of those before, if there were any."""
+        query = {"page_size": PAGE, **self._request.query, **query}
+        study = unquote(self._request.path.split("/")[2])
+        while True:
+            try:
+                answer = self._transport.call(self._request._replace(query=query), cancel)
+            except NotFoundError as error:
+                if first is None:
+                    raise
+                text = f'study "{study}" was deleted while its trials were read'
+                raise NotFoundError(text, status=error.status, code=error.code) from error
+            except APIError as error:
+                if error.code != "ABORTED":
+                    raise
+                raise _replaced(study) from error
+            first = first or answer
+            if answer.get("create_index") != first.get("create_index"):
+                raise _replaced(study)
+            yield answer
+            token = answer.get("next_page_token")
+            if not token:
+                return
+            query = {**query, "page_token": token}
+
     def _columns(self, cancel: Cancel | None = None) -> dict[str, list[Any]]:
         return columns(self._pages(cancel))
 
 
+def _replaced(study: str) -> StateError:
+    return StateError(
+        f'study "{study}" was deleted and created again while its trials were read', status=409, code="ABORTED"
+    )
+
+
 def to_pandas(table: Mapping[str, list[Any]]) -> pandas.DataFrame:
-    import pandas
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        raise _missing("pandas", error) from error
 
     frame: pandas.DataFrame = pandas.DataFrame(table)
     return frame
 
 
+def _missing(name: str, error: ModuleNotFoundError) -> Exception:
+    return Error(f"tables need {name}: pip install {name}") if error.name == name else error
+
+
 def to_polars(table: Mapping[str, list[Any]]) -> polars.DataFrame:
-    import polars
+    try:
+        import polars
+    except ModuleNotFoundError as error:
+        raise _missing("polars", error) from error
 
     return polars.DataFrame(table, schema_overrides={"error": polars.String}, strict=False, infer_schema_length=None)
 
