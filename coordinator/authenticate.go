@@ -176,8 +176,9 @@ func (c *Coordinator) authenticate(ctx context.Context, call *access.Call, forwa
 	authorization := value(ctx, authorizationKey)
 	switch {
 	case authorization != "":
-		secret, ok := strings.CutPrefix(authorization, bearer)
-		if !ok {
+		// Letters of the scheme may be large or small (RFC 9110, 11.1).
+		scheme, secret, ok := strings.Cut(authorization, " ")
+		if !ok || !strings.EqualFold(scheme+" ", bearer) {
 			return status.Error(codes.Unauthenticated, "the authorization must be a bearer token")
 		}
 		token, err := c.tokenOf(ctx, *call, secret, forwarded, asks)

@@ -62,8 +62,11 @@ func TestCallersMustSayWhoTheyAre(t *testing.T) {
 			code codes.Code
 			says string
 		}{
-			"nothing":          {h.Context(), codes.Unauthenticated, "--token-file or TRELLIS_TOKEN"},
-			"a token":          {viewer, codes.OK, ""},
+			"nothing": {h.Context(), codes.Unauthenticated, "--token-file or TRELLIS_TOKEN"},
+			"a token": {viewer, codes.OK, ""},
+			"small letters": {
+				metadata.AppendToOutgoingContext(h.Context(), authorizationKey, "bearer "+secret), codes.OK, "",
+			},
 			"no secret":        {bearing(h.Context(), "trellis_x"), codes.Unauthenticated, "unknown token"},
 			"another's secret": {bearing(h.Context(), secret[:len(secret)-secretTail]+other), codes.Unauthenticated, "unknown token"},
 			"no bearer": {

@@ -94,6 +94,18 @@ func TestWrongRequests(t *testing.T) {
 				detail: `parameter "filter" is given 2 times`,
 			},
 			{
+				name: "no UTF-8", verb: "GET", path: "/api/v1/studies/x/trials?filter=%ff", status: 400, field: "filter",
+				detail: `invalid value "\xff" of filter: must be a text of valid UTF-8`,
+			},
+			{
+				name: "no UTF-8 in the path", verb: "GET", path: "/api/v1/studies/%ff", status: 400, field: "study",
+				detail: `invalid value "\xff" of study: must be a text of valid UTF-8`,
+			},
+			{
+				name: "cut off", verb: "POST", path: "/api/v1/studies", body: "{\"spec\":\n {\"model\": ", status: 400,
+				detail: "line 2, column 12 of the body: the JSON is cut off: it ends before its last bracket",
+			},
+			{
 				name: "escape", verb: "GET", path: "/api/v1/studies/x/trials?filter=%zz", status: 400,
 				detail: `invalid parameters: invalid URL escape "%zz"`,
 			},

@@ -1,15 +1,18 @@
 package web
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
@@ -161,7 +164,7 @@ func refuse(w http.ResponseWriter, httpStatus int, format string, args ...any) {
 var jsonPlace = regexp.MustCompile(`^proto:\s*(?:\(line (\d+):(\d+)\):\s*|syntax error \(line (\d+):(\d+)\):\s*)?`)
 
 // badJSON says what is wrong with a body.
-func badJSON(err error) problem {
+func badJSON(err error, body []byte) problem {
 	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
 	place := jsonPlace.FindStringSubmatch(text)
 	if place == nil {
@@ -171,6 +174,11 @@ func badJSON(err error) problem {
 	one := fieldProblem{Detail: text}
 	one.Line, _ = strconv.Atoi(place[1] + place[3])
 	one.Column, _ = strconv.Atoi(place[2] + place[4])
+	if text == io.ErrUnexpectedEOF.Error() {
+		text = "the JSON is cut off: it ends before its last bracket"
+		last := body[bytes.LastIndexByte(body, '\n')+1:]
+		one = fieldProblem{Detail: text, Line: bytes.Count(body, []byte("\n")) + 1, Column: utf8.RuneCount(last) + 1}
+	}
 	if name, found := strings.CutPrefix(text, "unknown field "); found {
 		if unquoted, err := strconv.Unquote(name); err == nil {
 			one.Field = unquoted

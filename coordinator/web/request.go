@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
@@ -69,6 +70,9 @@ func fromAddress(r *http.Request, route Route, path map[string]string) (proto.Me
 		if len(values) != 1 && !allowed[at].IsList() {
 			return nil, fieldError(name, fmt.Sprintf("parameter %q is given %d times", name, len(values)))
 		}
+		if i := slices.IndexFunc(values, func(value string) bool { return !utf8.ValidString(value) }); i >= 0 {
+			return nil, fieldError(name, badValue(route, name, values[i]))
+		}
 		one := map[string][]string{name: values}
 		if err := runtime.PopulateQueryParameters(request, one, utilities.NewDoubleArray(nil)); err != nil {
 			return nil, fieldError(name, badValue(route, name, values[0]))
@@ -80,7 +84,7 @@ func fromAddress(r *http.Request, route Route, path map[string]string) (proto.Me
 // setPath sets the fields that are in the path.
 func setPath(request proto.Message, route Route, path map[string]string) error {
 	for name, value := range path {
-		if err := runtime.PopulateFieldFromPath(request, name, value); err != nil {
+		if err := runtime.PopulateFieldFromPath(request, name, value); err != nil || !utf8.ValidString(value) {
 			return fieldError(name, badValue(route, name, value))
 		}
 	}
@@ -172,7 +176,7 @@ func (s *Server) readBody(
 		sent = request.ProtoReflect().New().Interface()
 	}
 	if err := protojson.Unmarshal(body, sent); err != nil {
-		return hinted(badJSON(err), route.request.Descriptor())
+		return hinted(badJSON(err, body), route.request.Descriptor())
 	}
 	if len(path) == 0 {
 		return nil
