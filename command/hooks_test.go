@@ -112,7 +112,7 @@ func TestWebHooks(t *testing.T) {
 	if text := hooks("test", "h"); !strings.HasPrefix(text, "The receiver of h accepted the event: 204 No Content") {
 		t.Errorf("a test: %s", text)
 	}
-	if line := nextLine(t, lines); line != "hook.test  " {
+	if line := nextLine(t, lines); line != "hook.test" {
 		t.Errorf("the receiver was told %q", line)
 	}
 	forged, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(`{"id":"1"}`))
@@ -150,7 +150,7 @@ func TestWebHooks(t *testing.T) {
 	hooks("delete", "h")
 	hooks("create", "h", "--url", url, "--secret-file", secret)
 	hooks("test", "h")
-	if line := nextLine(t, lines); line != "hook.test  " {
+	if line := nextLine(t, lines); line != "hook.test" {
 		t.Errorf("the receiver was told %q", line)
 	}
 	if err := os.Chmod(secret, 0o644); err != nil {

@@ -33,7 +33,7 @@ func CheckURL(text string, allowHTTP bool) error {
 	if allowHTTP || strings.EqualFold(at.Hostname(), "localhost") || err == nil && ip.Unmap().IsLoopback() {
 		return nil
 	}
-	return errors.New("invalid url: http is not encrypted: use https, or allow http")
+	return errors.New("invalid url: http is not encrypted: use https, or set allow_http (--allow-http on the command line)")
 }
 
 // CheckAuthority returns what is wrong with a hook's authority, or nil.
