@@ -25,11 +25,16 @@ func TestPages(tb *testing.T) {
 			if at := rapid.IntRange(-1, len(losses)-1).Draw(t, "loss"); at >= 0 {
 				trial.Objective, trial.BestEpoch = &losses[at], uint32(at)
 				trial.Metrics = map[string]float64{"accuracy": losses[len(losses)-1-at]}
+				if its := rapid.SampledFrom(losses).Draw(t, "test"); rapid.Bool().Draw(t, "program") {
+					trial.Metrics["test_accuracy"] = its
+				} else {
+					trial.TestMetrics = map[string]float64{"accuracy": its}
+				}
 			}
 			trials = append(trials, trial)
 		}
 		ranking := listing.Ranking{Maximize: rapid.Bool().Draw(t, "maximize")}
-		fields := listing.RankedBy(ranking, listing.WithMetrics([]string{"accuracy"}, listing.Fields))
+		fields := listing.RankedBy(ranking, listing.WithMetrics([]string{"accuracy", "test_accuracy"}, listing.Fields))
 		orderBy := rapid.SampledFrom([]string{
 			"objective", "-objective", "state", "-state", "best_epoch", "-best_epoch", "accuracy", "-accuracy", "test_accuracy",
 			"-test_loss",

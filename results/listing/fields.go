@@ -176,20 +176,33 @@ func numberOf(order uint64) float64 {
 	return Ranking{}.ObjectiveOf(Place{Number: order}.Key())
 }
 
-// WithMetrics returns the taken fields and fields for a model's metrics, on the validation and the test images, except
-// for names that are taken.
+// WithMetrics returns the taken fields and fields for the metrics that runs report, on the validation and, with the prefix
+// test_, on the test images, except for names that are taken.
 func WithMetrics(names []string, taken []Field) []Field {
 	all := taken[:len(taken):len(taken)]
-	add := func(name string, get func(*trellisv1.Trial) *float64) {
-		if !Has(all, name) {
-			all = append(all, loss(name, get))
+	for _, name := range names {
+		for _, name := range []string{name, testPrefix + name} {
+			if !Has(all, name) {
+				all = append(all, loss(name, func(t *trellisv1.Trial) *float64 { return metric(t, name) }))
+			}
 		}
 	}
-	for _, name := range names {
-		add(name, func(t *trellisv1.Trial) *float64 { return valueIn(t.GetMetrics(), name) })
-		add("test_"+name, func(t *trellisv1.Trial) *float64 { return valueIn(t.GetTestMetrics(), name) })
-	}
 	return all
+}
+
+// testPrefix is what names of metrics on the test images have before them.
+const testPrefix = "test_"
+
+// metric returns a trial's value of a metric. What is reported by the name comes first: a program has no test images of ours,
+// and may well report a test_accuracy beside its accuracy.
+func metric(t *trellisv1.Trial, name string) *float64 {
+	if value := valueIn(t.GetMetrics(), name); value != nil {
+		return value
+	}
+	if name, ok := strings.CutPrefix(name, testPrefix); ok {
+		return valueIn(t.GetTestMetrics(), name)
+	}
+	return nil
 }
 
 func valueIn(values map[string]float64, name string) *float64 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -76,7 +77,7 @@ func (w writer) experiment(study *trellisv1.Study) error {
 		tags = append(tags, metricTag(name))
 	}
 	for _, name := range w.spool.TestMetrics() {
-		tags = append(tags, metricTag("test_"+name))
+		tags = append(tags, w.testMetricTag(name))
 	}
 	for _, tag := range tags {
 		experiment.MetricInfos = append(experiment.MetricInfos, &tensorboardv1.MetricInfo{
@@ -104,9 +105,21 @@ func typeOf(kind export.Kind) tensorboardv1.ParameterType {
 func metricTag(name string) string {
 	switch name {
 	case objectiveTag, "train_loss", "validation_loss", testTag:
-		return "metric/" + name
+		return ownTag + name
 	}
 	return name
+}
+
+// ownTag is what tags of metrics begin with whose names other scalars have.
+const ownTag = "metric/"
+
+// testMetricTag is the tag of a metric on the test images.
+func (w writer) testMetricTag(name string) string {
+	name = "test_" + name
+	if slices.Contains(w.spool.ByEpoch(), name) {
+		return ownTag + name
+	}
+	return metricTag(name)
 }
 
 // trial writes the file of one trial.
@@ -153,7 +166,7 @@ func (w writer) trial(row export.Row) error {
 		}
 		for _, name := range w.spool.TestMetrics() {
 			if value, ok := trial.GetTestMetrics()[name]; ok {
-				summary.Values = append(summary.Values, scalar(metricTag("test_"+name), value))
+				summary.Values = append(summary.Values, scalar(w.testMetricTag(name), value))
 			}
 		}
 		if len(summary.GetValues()) > 0 {

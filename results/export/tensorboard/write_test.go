@@ -43,7 +43,8 @@ func written(t *testing.T) string {
 				}},
 				TestMetrics: map[string]float64{"accuracy": 0.875},
 				EpochMetrics: map[string]*trellisv1.Series{
-					"objective": {Values: []float64{1, 2}, Missing: []uint32{0}},
+					"objective":     {Values: []float64{1, 2}, Missing: []uint32{0}},
+					"test_accuracy": {Values: []float64{5, 6}},
 				},
 			},
 			{
@@ -148,14 +149,14 @@ func TestWrite(t *testing.T) {
 		".": {
 			"brain.Event:2",
 			"1000 0 _hparams_/experiment amp:2 lr:3 opt:1 max_epochs:3 seed:3 " +
-				"objective validation_loss train_loss test_loss metric/objective test_accuracy",
+				"objective validation_loss train_loss test_loss metric/objective test_accuracy metric/test_accuracy",
 		},
 		"trial-02": {
 			"brain.Event:2",
 			"1000 0 _hparams_/session_start_info trial-02 amp=false lr=0.5 max_epochs=2 opt=adam seed=7",
-			"1002 1 train_loss 0.5", "1002 1 validation_loss 0.25",
-			"1004 2 train_loss 0.25", "1004 2 validation_loss 0.75", "1004 2 metric/objective 2",
-			"1004 1 objective 0.25", "1004 1 test_loss 0.5", "1004 1 test_accuracy 0.875",
+			"1002 1 train_loss 0.5", "1002 1 validation_loss 0.25", "1002 1 test_accuracy 5",
+			"1004 2 train_loss 0.25", "1004 2 validation_loss 0.75", "1004 2 metric/objective 2", "1004 2 test_accuracy 6",
+			"1004 1 objective 0.25", "1004 1 test_loss 0.5", "1004 1 metric/test_accuracy 0.875",
 			"1004 0 _hparams_/session_end_info 1 at 1004",
 		},
 		"trial-10": {
