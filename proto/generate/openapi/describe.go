@@ -221,17 +221,23 @@ func (d *description) response(method protoreflect.MethodDescriptor) object {
 	case output.Fields().Len() == 1 && output.Fields().Get(0).Kind() == protoreflect.BytesKind:
 		return content("application/octet-stream", object{}.with("type", "string").with("format", "binary"))
 	}
-	d.schemas.message(output)
-	events := content("text/event-stream", object{}.with("type", "string").with("description", fmt.Sprintf(
-		"Server-sent events. The data of each is a %s as JSON, and its id says where to go on: send it as "+
-			"Last-Event-ID. An event named end says that there is no more, and one named problem has the Problem that "+
-			"the stream has ended with.",
-		nameOf(output))))
+	events := content("text/event-stream", event(d.schemas.message(output), nameOf(output)))
 	if output.Fields().ByName("omitted") != nil {
 		events = append(events, content("text/plain", object{}.with("type", "string").with("description",
 			"The output as it is, unless Accept asks for text/event-stream."))...)
 	}
 	return events
+}
+
+// event describes one event of a stream: OpenAPI 3.1 has no other place for it than the schema.
+func event(data object, name string) object {
+	text := object{}.with("type", "string")
+	return object{}.with("type", "object").
+		with("description", fmt.Sprintf("Server-sent events: this is one of them. Its data is a %s as JSON, and its id "+
+			"says where to go on: send it as Last-Event-ID. An event named end says that there is no more, and one named "+
+			"problem has the Problem that the stream has ended with.", name)).
+		with("properties", object{}.with("id", text).with("event", text).
+			with("data", text.with("contentMediaType", "application/json").with("contentSchema", data)))
 }
 
 func responses(content object) object {
