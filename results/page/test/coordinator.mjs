@@ -19,15 +19,16 @@ export function run(...args) {
   })
 }
 
-/** start starts a process and waits for a line that matches; it returns the match and a function that ends the process. */
+/** start starts a process and waits for a line that matches; it returns the match, its end and a function that ends the process. */
 function start(args, pattern) {
   const command = spawn(binary, args)
   return new Promise((done, fail) => {
     let text = ''
+    const ended = new Promise((end) => command.on('close', (code) => end({ code, text })))
     const look = (data) => {
       text += data
       const match = pattern.exec(text)
-      if (match) done({ match, stop: () => new Promise((ended) => { command.on('close', ended); command.kill('SIGTERM') }) })
+      if (match) done({ match, ended, stop: () => new Promise((ended) => { command.on('close', ended); command.kill('SIGTERM') }) })
     }
     command.stdout.on('data', look)
     command.stderr.on('data', look)
@@ -47,6 +48,14 @@ export async function serve(...flags) {
   return {
     address, page,
     folder,
+    /** reproduce reproduces a paper, of which `name` is the file's name, and returns the address of its report and its end. */
+    async reproduce(name, text) {
+      const path = join(folder, name + '.yaml')
+      await writeFile(path, text)
+      const output = join(folder, name)
+      const { match, ended } = await start(['reproduce', '--coordinator', address, '--folder', output, path], /Web page: (\S+),/)
+      return { link: match[1], output, ended }
+    },
     async submit(spec, ...more) {
       const path = join(folder, 'spec.yaml')
       await writeFile(path, spec)

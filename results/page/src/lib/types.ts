@@ -96,6 +96,20 @@ export interface Event {
   index?: Count; time?: string; principal?: { name?: string; role?: string }; address?: string; method?: string
   subject?: string; number?: Count
 }
+export interface PaperStage {
+  study: string; model?: string; after?: string[]; create_index?: Count; state?: string; trials?: Count; runs?: Count; epochs?: Count
+  seconds?: number; best?: string; digest?: string; command?: string
+}
+export interface PaperFigure { number: number; caption?: string; picture?: { sha256: string; size?: Count } }
+export interface PaperResult {
+  what: string; paper?: string; ours?: string; difference?: string; command?: string; note?: string; pending?: boolean
+}
+export interface PaperSection { title?: string; text?: string; figures?: PaperFigure[]; results?: PaperResult[] }
+export interface PaperReport {
+  name: string; title: string; summary?: string; state?: string; stages?: PaperStage[]; sections?: PaperSection[]
+  environment?: { name: string; value?: string }[]; creator?: { name?: string; role?: string }; create_time?: string
+  update_time?: string
+}
 export interface Model { name: string; summary?: string; loss?: string }
 
 export interface Basis { modify_index?: Count; read?: Count; total?: Count; met?: Count; exact?: boolean }
