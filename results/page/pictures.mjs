@@ -1,11 +1,13 @@
-// Draws the pictures of docs/page: each view in light, in dark and on a telephone, side by side. make pictures.
+// Draws the pictures of docs/page: each view in light, in dark and on a telephone, side by side. make pictures. Views may be
+// named behind the folder.
 import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { chromium } from 'playwright-core'
-import { serve } from './test/coordinator.mjs'
+import { run, serve } from './test/coordinator.mjs'
 
 const into = resolve(process.argv[2] ?? '../../docs/page')
+const wanted = process.argv.slice(3)
 
 // What is shown: a study that is completed, one that goes on, and one with failures.
 const done = `
@@ -35,7 +37,7 @@ const views = [
   ['parameters', '/studies/autoencoder/parameters'], ['coverage', '/studies/wide/coverage'], ['timeline', '/studies/wide/timeline'],
   ['trials', '/studies/autoencoder/trials?order=objective'], ['trial', '/studies/autoencoder/trials/7'],
   ['submit', '/submit?like=autoencoder'], ['extend', '/studies/autoencoder/extend?latent_dim=64&max_epochs=80'],
-  ['compare', '/compare?study=autoencoder&study=coarse'], ['workers', '/workers'], ['events', '/events'],
+  ['compare', '/compare?study=autoencoder&study=coarse'], ['report', '/reports/reproduce-quick'], ['workers', '/workers'], ['events', '/events'],
 ]
 
 const coordinator = await serve()
@@ -46,10 +48,11 @@ const browser = await chromium.launch({
 try {
   await coordinator.submit(done, '--watch')
   await coordinator.submit(other, '--watch')
+  await run('reproduce', '--quick', '--coordinator', coordinator.address, '--folder', join(coordinator.folder, 'paper'))
   await coordinator.submit(going)
   await new Promise((later) => setTimeout(later, 15_000))
   await mkdir(into, { recursive: true })
-  for (const [name, path] of views) {
+  for (const [name, path] of views.filter(([name]) => wanted.length === 0 || wanted.includes(name))) {
     const shots = []
     for (const [colorScheme, width] of [['light', 1280], ['dark', 1280], ['light', 390]]) {
       const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme })
