@@ -155,7 +155,7 @@ func (h *history) end(place uint32) uint64 {
 	return its.low + uint64(its.runs[place-h.first[at]].after)
 }
 
-// step is a trial that was better than all before it.
+// step is a trial whose objective was better than all before it.
 type step struct {
 	end uint64
 	key listing.Key
@@ -163,20 +163,30 @@ type step struct {
 
 // steps returns them, oldest first. exact says that none is missing.
 //
-// A trial is one if it was done before all better ones. So the best trials are compared in the order of their ranks.
-// Where these are only a part, the earlier steps are among those that were done before all of them.
+// A trial is one if it was done before all better ones and, of those with the same objective, before the others. So the best
+// trials are compared in the order of their ranks. Where these are only a part, the earlier steps are among those that were
+// done before all of them.
 func (h *history) steps() (steps []step, exact bool, err error) {
 	earliest := ^uint64(0)
+	add := func(its step) {
+		if its.end >= earliest {
+			return
+		}
+		earliest = its.end
+		if n := len(steps); n > 0 && h.ranking.ObjectiveOf(its.key) == h.ranking.ObjectiveOf(steps[n-1].key) {
+			// The later one ranks first for another reason, such as that it is shorter: that is no better objective.
+			steps[n-1] = its
+			return
+		}
+		steps = append(steps, its)
+	}
 	compare := func(rank int) error {
 		k := h.ranks.at(rank)
 		place, _, ok := h.catalog.Trial(k.Index())
 		if !ok {
 			return results.ErrNotFound
 		}
-		if end := h.end(place); end < earliest {
-			earliest = end
-			steps = append(steps, step{end, k})
-		}
+		add(step{h.end(place), k})
 		return nil
 	}
 	compared := min(h.ranks.finite, maxCompared)
@@ -192,10 +202,7 @@ func (h *history) steps() (steps []step, exact bool, err error) {
 			return nil, false, err
 		}
 		for _, its := range earlier {
-			if its.end < earliest {
-				earliest = its.end
-				steps = append(steps, its)
-			}
+			add(its)
 		}
 	}
 	slices.Reverse(steps)

@@ -38,12 +38,16 @@ func TestHistory(tb *testing.T) {
 			}
 			return n
 		}
-		best, steps := len(done), got.Steps
+		best, value, steps := len(done), math.NaN(), got.Steps
 		for _, its := range done {
 			if its.rank >= best || math.IsNaN(objectiveOf(its.Trial)) {
 				continue
 			}
 			best = its.rank
+			if *its.Objective == value {
+				continue // It only ranks first among equals.
+			}
+			value = *its.Objective
 			if len(steps) == 0 || steps[0].Trial != its.Index || steps[0].Objective != *its.Objective ||
 				steps[0].Done != doneUntil(its.end) || steps[0].At.Index != its.end {
 				t.Fatalf("%v, want trial %d, %v, done %d", steps, its.Index, *its.Objective, doneUntil(its.end))
