@@ -56,11 +56,15 @@ func reportCount(name string, get func(report) uint64) output.Column[report] {
 
 // kinds are the ways in which a trial may have got its result or not, with what they mean, in the order of a report.
 func kinds(r report) []kind {
+	ended, endedHow := endedBefore(r), "stopped early"
+	if r.GetStudy().GetSpec().GetEarlyStopping() == nil {
+		endedHow = "diverged"
+	}
 	return []kind{
 		{"trained", r.GetTrained(), "trained to the end"},
 		{"from shared runs", r.GetPrefixes(), "first epochs of runs that were trained longer for other trials"},
-		{"stopped early", r.GetEarlyStopped(), "ended by early stopping before max_epochs"},
-		{"without training", r.GetCollapsed(), "same result as a trial that stopped early"},
+		ended,
+		{"without training", r.GetCollapsed(), "same result as a trial that " + endedHow},
 		{"from other studies", r.GetShared(), "trained by other studies"},
 		{"diverged", r.GetDiverged(), fmt.Sprintf("no %s was a finite number",
 			describe.ObjectiveOf(r.GetStudy().GetSpec()).Name())},
@@ -69,6 +73,19 @@ func kinds(r report) []kind {
 		{"canceled", r.GetCanceled(), whyCanceled(r.GetStudy())},
 		{"open", r.GetOpen(), "no result yet"},
 	}
+}
+
+// endedBefore counts the trials whose runs ended by themselves before max_epochs. Without early stopping, all of them diverged:
+// they have the result of the epochs before.
+func endedBefore(r report) kind {
+	spec := r.GetStudy().GetSpec()
+	if spec.GetEarlyStopping() == nil {
+		return kind{
+			"diverged later", r.GetEarlyStopped(),
+			fmt.Sprintf("result of the epochs before one whose %s was no finite number", describe.ObjectiveOf(spec).Name()),
+		}
+	}
+	return kind{"stopped early", r.GetEarlyStopped(), "ended before max_epochs by early stopping, or because they diverged"}
 }
 
 // whyCanceled says why trials were canceled.
