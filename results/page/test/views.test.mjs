@@ -1,13 +1,10 @@
 // The page in Chromium, on a coordinator with a worker: npm test, after make trellis.
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { chromium } from 'playwright-core'
+import { accessible, launch, show } from './browser.mjs'
 import { run, serve, serveSecured } from './coordinator.mjs'
-
-const executablePath = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
-const axe = readFileSync(new URL('../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8')
 
 const small = `
 name: small
@@ -33,59 +30,19 @@ grid: {latent_dim: {linear: {from: 1, to: 200, count: 200}}, learning_rate: {log
 
 let coordinator, browser
 before(async () => {
-  assert.ok(executablePath, 'Chromium is missing: install it, or name it, CHROMIUM=/path/to/chromium')
   coordinator = await serve()
   await coordinator.submit(small, '--watch')
   await coordinator.submit(large)
   await run('pause', '--coordinator', coordinator.address, 'large')
   await coordinator.submit(long)
-  browser = await chromium.launch({
-    executablePath,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync'],
-  })
+  browser = await launch()
 })
 after(async () => {
   await browser?.close()
   await coordinator?.close()
 })
 
-/** open shows a view in a tab of its own, and checks afterwards that nothing went wrong in it. */
-async function open(t, path, { width = 1280, colorScheme = 'light', at = coordinator.page } = {}) {
-  // The authority of a test's own certificates is nobody's.
-  const context = await browser.newContext({ viewport: { width, height: 800 }, colorScheme, ignoreHTTPSErrors: true })
-  const page = await context.newPage()
-  const wrong = []
-  page.on('console', (message) => {
-    if (message.text().startsWith('Failed to load resource')) return // See the responses.
-    if (['error', 'warning'].includes(message.type())) wrong.push(message.text())
-  })
-  page.on('response', (response) => {
-    // The API refuses what can't be answered yet, and the page says so.
-    const most = response.url().startsWith(at + '/api/') ? 499 : 399
-    if (response.status() > most) wrong.push(`${response.status()} ${response.url()}`)
-  })
-  page.on('pageerror', (error) => wrong.push(String(error)))
-  page.on('request', (request) => {
-    if (!request.url().startsWith(at) && !/^(data|blob):/.test(request.url())) wrong.push('asks ' + request.url())
-  })
-  t.after(async () => {
-    await context.close()
-    assert.deepEqual(wrong, [], 'errors, or requests to elsewhere')
-  })
-  await page.goto(at + path)
-  return page
-}
-
-/** accessible checks a view with axe's rules, all or some, and that it is as wide as the window. */
-async function accessible(page, path, rules) {
-  // The page's policy admits no script from elsewhere: this one is given to the browser itself.
-  await page.evaluate(axe)
-  const { violations } = await page.evaluate((rules) => globalThis.axe.run(rules ? { runOnly: rules } : {}), rules)
-  assert.deepEqual(violations.map((one) => `${path}: ${one.id}: ${one.nodes.map((node) => node.html).join(' ')}`), [])
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
-  assert.ok(wide <= 0, `${path} is ${wide} pixels too wide`)
-}
+const open = (t, path, options) => show(browser, t, path, { at: coordinator.page, ...options })
 
 const api = async (path) => (await fetch(coordinator.page + '/api/v1' + path)).json()
 

@@ -1,0 +1,55 @@
+// Chromium for tests, and what must hold in every view.
+import assert from 'node:assert/strict'
+import { existsSync, readFileSync } from 'node:fs'
+import { chromium } from 'playwright-core'
+
+const axe = readFileSync(new URL('../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8')
+
+export function launch() {
+  const executablePath = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
+  assert.ok(executablePath, 'Chromium is missing: install it, or name it, CHROMIUM=/path/to/chromium')
+  return chromium.launch({
+    executablePath,
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync'],
+  })
+}
+
+/**
+ * show shows a view in a tab of its own, and checks afterwards that nothing went wrong in it. refused: the API may refuse what is asked.
+ */
+export async function show(browser, t, path, { at, width = 1280, colorScheme = 'light', refused = true }) {
+  // The authority of a test's own certificates is nobody's.
+  const context = await browser.newContext({ viewport: { width, height: 800 }, colorScheme, ignoreHTTPSErrors: true })
+  const page = await context.newPage()
+  const wrong = []
+  page.on('console', (message) => {
+    if (message.text().startsWith('Failed to load resource')) return // See the responses.
+    if (['error', 'warning'].includes(message.type())) wrong.push(message.text())
+  })
+  page.on('response', (response) => {
+    // The API refuses what can't be answered yet, and the page says so.
+    const most = refused && response.url().startsWith(at + '/api/') ? 499 : 399
+    if (response.status() > most) wrong.push(`${response.status()} ${response.url()}`)
+  })
+  page.on('pageerror', (error) => wrong.push(String(error)))
+  page.on('request', (request) => {
+    if (!request.url().startsWith(at) && !/^(data|blob):/.test(request.url())) wrong.push('asks ' + request.url())
+  })
+  t.after(async () => {
+    await context.close()
+    assert.deepEqual(wrong, [], 'errors, or requests to elsewhere')
+  })
+  await page.goto(at + path)
+  return page
+}
+
+/** accessible checks a view with axe's rules, all or some, and that it is as wide as the window. */
+export async function accessible(page, path, rules) {
+  // The page's policy admits no script from elsewhere: this one is given to the browser itself.
+  await page.evaluate(axe)
+  const { violations } = await page.evaluate((rules) => globalThis.axe.run(rules ? { runOnly: rules } : {}), rules)
+  assert.deepEqual(violations.map((one) => `${path}: ${one.id}: ${one.nodes.map((node) => node.html).join(' ')}`), [])
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+  assert.ok(wide <= 0, `${path} is ${wide} pixels too wide`)
+}
