@@ -23,16 +23,31 @@ function shortExponent(value: number, digits: number): string {
   return Number(mantissa) + 'e' + Number(exponent)
 }
 
-/** duration: 1 h 5 min. */
+/** count: 1 trial, 12,345 trials. */
+export const count = (n: number, thing: string, things = thing + 's'): string => `${grouped(n)} ${n === 1 ? thing : things}`
+
+/** duration has two units at most: 3 d 4 h, 2 h 5 min, 1 min 31 s, 1.5 s, 80 ms. */
 export function duration(seconds: number): string {
-  if (seconds < 1) return Math.round(seconds * 1000) + ' ms'
-  if (seconds < 60) return significant(seconds, 3) + ' s'
+  if (seconds < 0.9995) return Math.round(seconds * 1000) + ' ms'
+  if (seconds < 9.95) return Number(seconds.toFixed(1)) + ' s'
+  if (seconds < 59.5) return Math.round(seconds) + ' s'
+  if (seconds < 3599.5) return units(Math.round(seconds), 60, 'min', 's')
   const minutes = Math.round(seconds / 60)
-  if (minutes < 60) return minutes + ' min'
-  const hours = Math.floor(minutes / 60)
-  if (hours < 48) return hours + ' h' + (minutes % 60 ? ` ${minutes % 60} min` : '')
-  const days = Math.floor(hours / 24)
-  return days + ' d' + (hours % 24 ? ` ${hours % 24} h` : '')
+  return minutes < 24 * 60 ? units(minutes, 60, 'h', 'min') : units(Math.round(seconds / 3600), 24, 'd', 'h')
+}
+
+function units(n: number, each: number, large: string, small: string): string {
+  return `${Math.floor(n / each)} ${large}` + (n % each ? ` ${n % each} ${small}` : '')
+}
+
+/** forecast is duration for what is only expected: fractions of a second would say more than is known. */
+export const forecast = (seconds: number): string => (seconds < 1 ? 'less than 1 s' : duration(Math.round(seconds)))
+
+/** bytes: 24 GiB. */
+export function bytes(n: number): string {
+  let unit = 0
+  for (; n >= 1024 && unit < 4; unit++) n /= 1024
+  return `${unit > 0 && n < 9.95 ? n.toFixed(1) : Math.round(n)} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][unit]}`
 }
 
 /** share: 12%. */

@@ -1,24 +1,16 @@
 // What a study or an extension would cost, in words: what `trellis submit --dry-run` says.
-import { duration, grouped } from './number'
+import { count, duration, forecast as expected, grouped } from './number'
 import { objectiveName } from './study'
-import type { Estimate, ExtensionPlan, Forecast, Plan, StudySpec, WaitingFor } from './types'
+import type { Estimate, ExtensionPlan, Forecast, Plan, StudySpec } from './types'
+import { missing } from './waiting'
 
 export interface Row { name: string; text: string }
 
-const count = (n: number, thing: string): string => `${grouped(n)} ${thing}${n === 1 ? '' : 's'}`
-
 /** estimated writes an estimate with its bounds, where these differ as people read them. */
 function estimated(estimate: Estimate, write: (value: number) => string): string {
-  const [expected, low, high] = [write(estimate.expected ?? 0), write(estimate.low ?? 0), write(estimate.high ?? 0)]
-  return low === high ? expected : `${expected} (${low} to ${high})`
+  const [about, low, high] = [write(estimate.expected ?? 0), write(estimate.low ?? 0), write(estimate.high ?? 0)]
+  return low === high ? about : `${about} (${low} to ${high})`
 }
-
-const waits: Record<string, string> = {
-  WAITING_REASON_DATA_MISSING: 'its data set', WAITING_REASON_DATA_CHANGED: 'its data set as it was', WAITING_REASON_WEIGHTS_MISSING: 'its weights',
-  WAITING_REASON_FILES_MISSING: "its program's files", WAITING_REASON_NO_PROGRAMS: 'a worker that runs programs: trellis worker --programs',
-  WAITING_REASON_TOO_LARGE: 'a worker that has what each run needs', WAITING_REASON_ANOTHER_MACHINE: 'a worker on another machine',
-}
-const waitsFor = (waiting: WaitingFor): string => waits[waiting.reason ?? ''] ?? waiting.message ?? 'workers'
 
 const words = (name: string): string => name.replaceAll('_', ' ').toLowerCase()
 
@@ -28,8 +20,35 @@ function budgetOf(spec: StudySpec): string {
     .filter(Boolean).join(', ')
 }
 
+/** basisOf says what a forecast is based on, and what it leaves out. */
+function basisOf(spec: StudySpec, forecast: Forecast): string {
+  const of = (name: 'epochs' | 'other_epochs' | 'runs_ended' | 'runs_stopped' | 'runs_diverged' | 'runs_begun' | 'other_runs') => Number(forecast.basis?.[name] ?? 0)
+  const bound = !forecast.confidence
+  const studies = count(forecast.basis?.other_studies ?? 0, 'other study', 'other studies') + (spec.program ? ' with the same program' : ' with the same model and data')
+  const parts: string[] = []
+  if (of('epochs') > 0 && of('other_epochs') > 0) parts.push(`${count(of('epochs'), 'measured epoch')} of this study and ${grouped(of('other_epochs'))} of ${studies}`)
+  else if (of('epochs') > 0) parts.push(count(of('epochs'), 'measured epoch') + ' of this study')
+  else if (of('other_epochs') > 0) parts.push(`${count(of('other_epochs'), 'measured epoch')} of ${studies}`)
+  else parts.push(forecast.basis?.epoch_time ? "the spec's epoch_time" : 'nothing yet: the time of an epoch is unknown')
+  const seen = spec.program ? 'reports' : 'losses'
+  const ended = count(of('runs_ended'), 'ended run')
+  const diverged = of('runs_diverged') > 0 ? grouped(of('runs_diverged')) : ''
+  // A bound allows for no run that stops early.
+  if (!bound && !spec.early_stopping && diverged) parts.push(`${diverged} of ${ended} diverged`)
+  if (!bound && spec.early_stopping) {
+    if (of('runs_ended') > 0) parts.push(`${grouped(of('runs_stopped'))} of ${ended} stopped early` + (diverged && `, ${diverged} diverged`))
+    else if (of('runs_begun') > 0) parts.push(`no run has ended yet, so early stopping is estimated from the ${seen} so far`)
+    else if (of('other_runs') > 0) parts.push(`early stopping is estimated from ${count(of('other_runs'), 'run')} of other studies`)
+    else parts.push(`early stopping is a guess, because there are no ${seen} yet`)
+  }
+  if (spec.pruning) parts.push('pruning may end runs earlier')
+  if (spec.settle) parts.push('not counting seeds that settle may add')
+  if (forecast.basis?.after_others) parts.push('older studies in the queue come first')
+  return parts.join('; ')
+}
+
 /** timeRows say how much is to be trained, and how long that takes. ofThese says more about how much. */
-function timeRows(forecast: Forecast | undefined, ofThese = ''): Row[] {
+function timeRows(spec: StudySpec, forecast: Forecast | undefined, ofThese = ''): Row[] {
   const known = (forecast?.seconds_per_epoch ?? 0) > 0
   const rows: Row[] = []
   const add = (name: string, text: string) => rows.push({ name, text })
@@ -39,13 +58,16 @@ function timeRows(forecast: Forecast | undefined, ofThese = ''): Row[] {
   if (ofThese) add('of these', ofThese)
   if (forecast!.seconds_per_epoch) add('time per epoch', duration(forecast!.seconds_per_epoch))
   if (forecast!.seconds) {
-    add('time', `${atMost}${estimated(forecast!.seconds, duration)} on ${count(forecast!.slots ?? 0, 'slot')}`)
+    add('time', `${atMost}${estimated(forecast!.seconds, expected)} on ${count(forecast!.slots ?? 0, 'slot')}`)
     const end = new Date(Date.now() + 1000 * (forecast!.seconds.expected ?? 0))
     add('if started now', 'ends ' + new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' }).format(end))
   } else if (!forecast!.slots) add('time', 'unknown: there are no workers yet')
   else if (!known) add('time', 'unknown until the first epochs have been trained')
-  const others = (forecast!.alternatives ?? []).map((one) => `${duration(one.seconds ?? 0)} on ${one.slots}`)
-  if (others.length > 0) add('by slots', others.join(', '))
+  // With as many as there are, it was said; the alternatives are of fewer simulations.
+  const others = (forecast!.alternatives ?? []).filter((one) => one.slots !== forecast!.slots)
+    .map((one) => `${expected(one.seconds ?? 0)} on ${one.slots}`)
+  if (others.length > 0) add('by slots', atMost + others.join(', '))
+  if (known || forecast!.seconds) add('estimated from', basisOf(spec, forecast!))
   return rows
 }
 
@@ -72,17 +94,17 @@ export function planRows(spec: StudySpec, plan: Plan): Row[] {
     add('already trained', `${count(shared, 'epoch')}, which took ${duration(plan.seconds_shared ?? 0)}; ${grouped(Number(plan.runs_shared ?? 0))} of ${count(runs, 'run')} complete`
       + (again > 0 ? `; ${count(again, 'epoch')} trained again: no checkpoint has them` : ''))
   }
-  if (plan.waiting_for) add('waits for', waitsFor(plan.waiting_for))
-  const times = timeRows(plan.forecast)
+  if (plan.waiting_for) add('waits for', missing(spec, plan.waiting_for))
+  const times = timeRows(spec, plan.forecast)
   if (times.length === 0) add('to train', spec.settle ? 'nothing, except for seeds that settle may add' : 'nothing: the study would be complete at once')
   return [...rows, ...times]
 }
 
 /** extensionRows describe what an extension would add: what `trellis extend --dry-run` says. */
-export function extensionRows(plan: ExtensionPlan): Row[] {
+export function extensionRows(spec: StudySpec, plan: ExtensionPlan): Row[] {
   const [runs, longer, reopened] = [Number(plan.runs ?? 0), Number(plan.runs_lengthened ?? 0), Number(plan.runs_reopened ?? 0)]
   const [before, again] = [Number(plan.epochs_before ?? 0), Number(plan.epochs_again ?? 0)]
-  const times = timeRows(plan.forecast, [
+  const times = timeRows(spec, plan.forecast, [
     before > 0 ? `${grouped(before)} are left to train anyway` : '',
     again > 0 ? `${grouped(again)} are trained again: no checkpoint has them` : '',
   ].filter(Boolean).join('; '))

@@ -12,14 +12,16 @@ function once<A extends object, T>(answer: A, decode: (answer: A) => T): T {
 
 /**
  * asked polls a question of the API, which is given as text: so it is the same as long as it asks the same. What was answered last is
- * shown at once. tolerated: there may be no answer yet.
+ * shown at once. tolerated: there may be no answer yet, and when says whether there can be one.
  */
 export function asked<A extends object, T = A>(
   question: string, interval: (value: T | undefined) => number, decode: (answer: A) => T = (answer) => answer as unknown as T, tolerated = false,
+  when: () => boolean = () => true,
 ): Polled<T> {
   const [path, query] = JSON.parse(question) as Question
   const last = kept<A>(path, query)
   const load = async (signal: AbortSignal) => {
+    if (!when()) return undefined as T
     try {
       return once(await ask<A>(path, query, signal), decode)
     } catch (error) {

@@ -72,7 +72,7 @@ export const code = {
 }
 
 export const tabs: Tab[] = [
-  { name: 'Overview', path: '', asks: (study) => [questions.best(study), questions.importance(study), questions.report(study)] },
+  { name: 'Overview', path: '', asks: (study) => (Number(study.progress?.trials_succeeded ?? 0) > 1 ? [questions.best(study), questions.importance(study), questions.report(study)] : [questions.report(study)]) },
   { name: 'Curves', path: 'curves', selects: true, code: code.curves, asks: (study, query) => [questions.curves(study, query)] },
   {
     name: 'Parameters', path: 'parameters', selects: true, code: code.parameters,

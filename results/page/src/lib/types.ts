@@ -16,19 +16,23 @@ export interface Objective { metric?: string; direction?: string; of?: unknown }
 export interface StudySpec {
   name?: string; data?: string; model?: string; grid?: Grid[]; seeds?: Axis; objective?: Objective; order?: string
   budget?: { trials?: Count; epochs?: Count; time?: string }; where?: string
-  program?: { command?: string[] }; [other: string]: unknown
+  program?: { command?: string[] }; resources?: { cpus?: number; memory?: Count; gpus?: number; time?: string }; [other: string]: unknown
 }
 export interface Progress {
   trials?: Count; trials_running?: Count; trials_succeeded?: Count; trials_failed?: Count; trials_canceled?: Count
   trials_pruned?: Count; trials_diverged?: Count
   runs?: Count; runs_running?: Count; runs_succeeded?: Count; runs_failed?: Count; runs_canceled?: Count; runs_pruned?: Count
   epochs?: Count; epochs_left?: Count; epochs_shared?: Count; epochs_alone?: Count
-  training_seconds?: number; seconds_shared?: number
+  training_seconds?: number; seconds_shared?: number; audits_due?: Count
 }
 export interface Estimate { expected?: number; low?: number; high?: number }
 export interface Forecast {
   epochs?: Estimate; seconds?: Estimate; confidence?: number; slots?: number; seconds_per_epoch?: number
-  alternatives?: { slots?: number; seconds?: number }[]
+  alternatives?: { slots?: number; seconds?: number }[]; basis?: ForecastBasis
+}
+export interface ForecastBasis {
+  epochs?: Count; other_epochs?: Count; other_studies?: number; epoch_time?: boolean; runs_ended?: Count; runs_stopped?: Count
+  runs_diverged?: Count; runs_begun?: Count; other_runs?: Count; after_others?: boolean
 }
 export interface WaitingFor { reason?: string; message?: string }
 export interface Plan {
@@ -41,7 +45,7 @@ export interface ExtensionPlan {
 }
 export interface Study {
   name: string; spec: StudySpec; state: string; create_time?: string; end_time?: string; progress?: Progress
-  forecast?: Forecast; waiting_for?: Record<string, unknown>; grid_trials?: Count; modify_index?: Count
+  forecast?: Forecast; waiting_for?: WaitingFor; grid_trials?: Count; modify_index?: Count
   creator?: { name?: string; role?: string }
 }
 export interface Trial {

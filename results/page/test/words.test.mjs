@@ -1,0 +1,153 @@
+// What the page says of studies: as much as the command line, and nothing that misleads.
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { accessible, launch, show } from './browser.mjs'
+import { run, serve } from './coordinator.mjs'
+
+const study = (name, grid, more = '', time = '1ms') => `name: ${name}\nmodel: synthetic\nsynthetic: {epoch_time: ${time}}\ngrid: ${grid}\n${more}`
+const program = (name, command, metric, grid) => `name: ${name}\nprogram: {command: [sh, -c, '${command}']}\nobjective: ${metric}\ngrid: ${grid}\n`
+
+let coordinator, browser
+before(async () => {
+  coordinator = await serve()
+  browser = await launch()
+})
+after(async () => {
+  await browser?.close()
+  await coordinator?.close()
+})
+const open = (t, path, options) => show(browser, t, path, { at: coordinator.page, refused: false, ...options })
+const cli = (...args) => run(...args, '--coordinator', coordinator.address)
+/** said is what a command says, with single spaces. */
+const said = async (...args) => (await cli(...args)).replace(/\s+/g, ' ')
+const words = async (page, selector) => (await page.locator(selector).allInnerTexts()).join('\n').replace(/\s+/g, ' ')
+
+test('a failed run says why once, with its lines, and its attempts have room', async (t) => {
+  await coordinator.submit(program('broken', 'echo first >&2; echo second >&2; exit 3', '{metric: loss, direction: minimize}', '{lr: [0.1, 0.2], max_epochs: 3}'), '--watch').catch(() => {})
+  const page = await open(t, '/studies/broken')
+  await page.getByText('There is no best configuration: all trials failed.').waitFor()
+  await page.locator('.head').getByText('completed, all failed').waitFor()
+  await page.getByRole('heading', { name: 'Failed runs' }).waitFor()
+  assert.match(await words(page, '.counts'), /2 trials in 2 runs/)
+  assert.match(await words(page, 'section[aria-labelledby=failures]'), /2 runs: [^:]*: it exited with code 3; its last output: second/)
+  await page.goto(coordinator.page + '/studies/broken/trials/0')
+  await page.getByRole('heading', { name: 'Why it failed' }).waitFor()
+  assert.match(await page.locator('.failure pre').innerText(), /first\nsecond/)
+  assert.equal(await page.getByText('first').filter({ visible: true }).count(), 1)
+  assert.equal(await page.getByText('Nothing was reported yet').count(), 0)
+  for (const width of [1280, 390]) {
+    await page.setViewportSize({ width, height: 800 })
+    const attempts = page.locator('section[aria-labelledby=attempts] li')
+    await attempts.first().waitFor()
+    assert.equal(await attempts.count(), 3)
+    for (const span of await attempts.locator('span').all()) assert.ok((await span.boundingBox()).height < 50, await span.innerText())
+    await accessible(page, `a failed run at ${width} pixels`)
+    await page.goto(coordinator.page + '/studies/broken')
+    await page.getByRole('heading', { name: 'Failed runs' }).waitFor()
+    await accessible(page, `failed runs at ${width} pixels`)
+    await page.goto(coordinator.page + '/studies/broken/trials/0')
+  }
+})
+
+test('what others change is seen at once', async (t) => {
+  await coordinator.submit(study('changed', '{latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 5000}', '', '100ms'))
+  const page = await open(t, '/studies/changed', { refused: true })
+  const head = page.locator('.head')
+  await head.getByText('running').waitFor()
+  await page.goto(coordinator.page + '/studies/changed/trials/0')
+  const attempts = page.locator('section[aria-labelledby=attempts] li')
+  await attempts.getByText('running').waitFor()
+  assert.equal(await attempts.count(), 1)
+  await page.locator('h2').getByText('running').waitFor()
+  await cli('pause', 'changed')
+  await head.getByText('paused').waitFor({ timeout: 4000 })
+  assert.equal(await page.getByText(/ left$/).count(), 0)
+  await cli('resume', 'changed')
+  await head.getByText('running').waitFor({ timeout: 4000 })
+  assert.equal(await head.getByRole('button', { name: 'Resume' }).count(), 0)
+  await cli('cancel', 'changed')
+  await head.getByText('canceled').waitFor({ timeout: 4000 })
+  await cli('delete', '--yes', 'changed')
+  await page.getByText('The study was deleted.').waitFor({ timeout: 4000 })
+  assert.equal(await page.getByRole('button', { name: 'Delete' }).count(), 0)
+})
+
+test('the overview of a sample says so, and offers only what works', async (t) => {
+  await coordinator.submit(study('sampled', '{latent_dim: {step: {from: 2, to: 64, by: 2}}, learning_rate: {log10: {from: 1e-4, to: 1e-1, count: 101}}, max_epochs: 12}',
+    'order: random\nbudget: {trials: 30}\npruning: {asha: {}}\n'), '--watch')
+  const page = await open(t, '/studies/sampled')
+  const best = await said('best', 'sampled')
+  await page.getByText('The study is a sample: ').waitFor()
+  const answer = await words(page, '.answer')
+  for (const pattern of [/With one seed, [^:]*: put seeds: \[1, 2, 3, 4, 5\] into the spec/, /\d+ trials were left out: .* --pruned/, /The study is a sample: [^.]*\. A better one may be among the others\./]) {
+    const [sentence] = pattern.exec(best) ?? assert.fail(`${pattern} isn't in ${best}`)
+    assert.ok(answer.includes(sentence), `${sentence}\nisn't in\n${answer}`)
+  }
+  assert.ok(!answer.includes('trellis extend'), answer)
+  await page.getByRole('link', { name: 'Submit one with them' }).click()
+  await page.getByRole('button', { name: 'Submit sampled-2' }).waitFor()
+  assert.match(await page.getByRole('textbox', { name: 'Spec' }).inputValue(), /^seeds: \[1, 2, 3, 4, 5\]$/m)
+})
+
+test('equal trials, and those that diverge later, are described as on the command line', async (t) => {
+  await coordinator.submit(program('ties', 'for e in 1 2 3; do echo "{{\\"epoch\\": $e, \\"acc\\": 0.5}}" >> $TRELLIS_REPORTS; done',
+    '{metric: acc, direction: maximize}', '{lr: [0.1, 0.2, 0.3], max_epochs: [2, 3]}'), '--watch')
+  const page = await open(t, '/studies/ties')
+  const why = /ranked lower because it is longer or stands later in the grid/
+  assert.match(await said('best', 'ties'), why)
+  await page.getByText(/has the same acc, and ranks lower because it is longer or stands later in the grid/).waitFor()
+  await page.getByText('was first reached by').waitFor()
+  assert.match(await words(page, 'section[aria-labelledby=history] p'), /The best acc, 0.5, was first reached by trial \d, when \d trials? had (its result|results)\./)
+  assert.equal((await (await fetch(coordinator.page + '/api/v1/studies/ties/history')).json()).steps_total, '1')
+
+  // The synthetic model's losses are finite until epoch 4.
+  await coordinator.submit(study('late', '{latent_dim: [4, 8], learning_rate: 0.25, max_epochs: 9}'), '--watch')
+  await page.goto(coordinator.page + '/studies/late')
+  const later = 'result of the epochs before one whose validation loss was no finite number'
+  assert.match(await said('report', 'late'), new RegExp(`diverged later 2 ${later}`))
+  await page.getByText(later).waitFor()
+  assert.equal(await page.getByText('stopped early').count(), 0)
+  await page.goto(coordinator.page + '/studies/late/trials/0')
+  await page.getByText('it diverged: epoch 5 had no finite loss').waitFor()
+  await page.getByText('epochs 1 to 5').waitFor()
+})
+
+test('epochs are counted as on the command line, and what a study waits for is said', async (t) => {
+  await coordinator.submit(study('first', '{latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 5}'), '--watch')
+  await coordinator.submit(study('second', '{latent_dim: [4, 8, 16], learning_rate: 1e-3, max_epochs: 7}'), '--watch')
+  const page = await open(t, '/studies/second')
+  const [, epochs] = /epochs (\d+ trained, \d+ from other studies)/.exec(await said('study', 'second'))
+  await page.locator('.counts').getByText(epochs.replace(' trained', ' epochs trained')).waitFor()
+  assert.ok((await words(page, 'section[aria-labelledby=sources]')).includes(epochs.replace(' trained', ' epochs trained')))
+  await coordinator.submit(`name: large\nprogram: {command: ["true"]}\nresources: {memory: 900TiB}\nobjective: {metric: loss, direction: minimize}\ngrid: {lr: 0.1}\n`)
+  await page.goto(coordinator.page + '/studies/large')
+  const [, why] = /waiting for (a worker that has what a run needs: [^.]*)\./.exec(await said('study', 'large'))
+  await page.getByText(`Waits for ${why}`).waitFor()
+  await page.locator('.head').getByText('running, waits').waitFor()
+  assert.match(await words(page, '.counts'), /1 trial in 1 run · 0 epochs trained, at most 1 left$/)
+})
+
+test('what is submitted has a name that is free', async (t) => {
+  await coordinator.submit(study('quick', '{latent_dim: 4, learning_rate: 1e-3, max_epochs: 2}'))
+  const page = await open(t, '/submit', { refused: true }) // The tests' coordinator may have no MNIST.
+  const spec = page.getByRole('textbox', { name: 'Spec' })
+  await page.waitForFunction(() => document.querySelector('textarea')?.value.includes('name: quick-2'))
+  assert.match(await spec.inputValue(), /^name: quick-2$/m)
+  assert.equal(await page.getByText('already exists').count(), 0)
+})
+
+test('on a telephone, the current tab and what matters of lists are in sight', async (t) => {
+  await coordinator.submit(study('narrow', '{latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 2}'), '--watch')
+  const page = await open(t, '/studies/narrow/trials', { width: 390 })
+  const inside = async (locator) => {
+    await locator.waitFor()
+    const { x, width } = await locator.boundingBox()
+    assert.ok(x >= 0 && x + width <= 390, `${x} to ${x + width}`)
+  }
+  await page.getByText('2 trials;').waitFor()
+  await inside(page.locator('.tabs a[aria-current]'))
+  await page.goto(coordinator.page + '/')
+  await inside(page.getByRole('row', { name: /narrow/ }).getByText(/^0\.\d+$/))
+  await page.goto(coordinator.page + '/events')
+  await inside(page.getByRole('link', { name: 'narrow' }).first())
+})
