@@ -233,8 +233,8 @@ func (d *description) response(method protoreflect.MethodDescriptor) object {
 func event(data object, name string) object {
 	text := object{}.with("type", "string")
 	return object{}.with("type", "object").
-		with("description", fmt.Sprintf("Server-sent events: this is one of them. Its data is a %s as JSON, and its id "+
-			"says where to go on: send it as Last-Event-ID. An event named end says that there is no more, and one "+
+		with("description", fmt.Sprintf("Server-sent events: this is one of them. Its data is a %s as JSON, and its "+
+			"id says where to go on: send it as Last-Event-ID. An event named end says that there is no more, and one "+
 			"named problem has the Problem that the stream has ended with.", name)).
 		with("properties", object{}.with("id", text).with("event", text).
 			with("data", text.with("contentMediaType", "application/json").with("contentSchema", data)))
