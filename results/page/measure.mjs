@@ -64,18 +64,21 @@ function inside() {
         return true
       }
       if (only !== 'navigation' || !look()) {
-        const observer = new MutationObserver(() => { if (begun + (only === 'navigation' || only === 'now') > 0 && look()) observer.disconnect() })
+        const observer = new MutationObserver(() => { if (begun + (only === 'navigation') > 0 && look()) observer.disconnect() })
         observer.observe(document, { subtree: true, childList: true, characterData: true, attributes: true })
       }
     })
-    if (only === 'now') begun = performance.now()
+  }
+  globalThis.begins = () => {
+    begun = performance.now()
+    void painted().then((at) => (first = at))
   }
   globalThis.taken = async () => {
     const at = await result
     return { shown: at - begun, first: first ? first - begun : at - begun }
   }
   // What the table shows now.
-  globalThis.seen = () => `${document.querySelector('tbody')?.innerText}${[...document.querySelectorAll('p')].find((one) => / trials/.test(one.textContent))?.textContent.replace(/;.*/s, '')}`
+  globalThis.seen = () => `${document.querySelector('tbody')?.innerText}${[...document.querySelectorAll('p')].find((one) => / in sight$/.test(one.textContent.trim()))?.textContent}`
 }
 
 /** first measures a view's first load in a new tab, with nothing kept, from the beginning of the navigation on. */
@@ -102,6 +105,7 @@ async function acted(page, act, shown, only = 'pointerdown') {
 
 /** late fails where something is not shown in a minute. */
 function late(shown, what) {
+  shown.catch(() => {}) // The browser may be closed before.
   let timer
   const failed = new Promise((_, fail) => { timer = setTimeout(() => fail(new Error('not shown in a minute: ' + what)), 60_000) })
   return Promise.race([shown, failed]).finally(() => clearTimeout(timer))
@@ -183,7 +187,10 @@ async function measure(name, trials) {
   await tab('Trials')
   await page.locator('tbody a').first().waitFor()
   const other = `globalThis.seen() !== before && document.querySelector('tbody a') && !document.querySelector('table[aria-busy=true]')`
-  const scroll = (share) => page.locator('.table').evaluate((box, share) => (box.scrollTop = share * (box.scrollHeight - box.clientHeight)), share)
+  const scroll = (share) => page.locator('.table').evaluate((box, share) => {
+    globalThis.begins()
+    box.scrollTop = share * (box.scrollHeight - box.clientHeight)
+  }, share)
   for (let i = 0; i < repetitions; i++) {
     noted('sort trials by another column').push(await acted(page, () => page.getByRole('button', { name: i % 2 ? 'validation loss' : 'learning rate' }).click(), other))
     await page.waitForTimeout(100)

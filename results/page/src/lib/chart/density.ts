@@ -3,10 +3,22 @@
 
 export class Density {
   readonly counts: Float32Array
+  #canvas = document.createElement('canvas')
+  #image: ImageData
 
   /** width and height are in pixels of the screen. */
   constructor(readonly width: number, readonly height: number) {
     this.counts = new Float32Array(width * height)
+    this.#image = new ImageData(width, height)
+    this.#canvas.width = width
+    this.#canvas.height = height
+  }
+
+  /** sized is an empty density of a size: the one before, if it has the same. */
+  static sized(before: Density | undefined, width: number, height: number): Density {
+    if (before?.width !== width || before.height !== height) return new Density(width, height)
+    before.counts.fill(0)
+    return before
   }
 
   /** line adds a line of a thickness from one place to another, of which the second is not to the left. */
@@ -40,22 +52,19 @@ export class Density {
     }
   }
 
-  /** picture has the lines in a colour, each of so much of it. */
+  /** picture has the lines in a colour, each of so much of it. It is good until the next one. */
   picture(colour: string, opacity: number): HTMLCanvasElement {
-    const canvas = document.createElement('canvas')
-    canvas.width = this.width
-    canvas.height = this.height
-    const context = canvas.getContext('2d')!
-    const image = context.createImageData(this.width, this.height)
+    const context = this.#canvas.getContext('2d')!
+    const image = this.#image
     const [r = 0, g = 0, b = 0] = (colour.match(/[\d.]+/g) ?? []).map(Number)
     const pixels = new Uint32Array(image.data.buffer)
     const plain = (b << 16) | (g << 8) | r // Pixels are r, g, b, a in memory.
     const rate = Math.log(1 - Math.min(opacity, 0.999))
     for (let i = 0; i < pixels.length; i++) {
       const count = this.counts[i]!
-      if (count > 0) pixels[i] = ((Math.round(255 * (1 - Math.exp(count * rate))) << 24) | plain) >>> 0
+      pixels[i] = count === 0 ? 0 : ((Math.round(255 * (1 - Math.exp(count * rate))) << 24) | plain) >>> 0
     }
     context.putImageData(image, 0, 0)
-    return canvas
+    return this.#canvas
   }
 }
