@@ -142,8 +142,6 @@ test('what is selected in one view is selected in all, and is in the address', a
   await page.mouse.up()
   const chips = page.getByRole('list', { name: /^Selection/ }).getByRole('listitem')
   const wanted = async (view, where) => {
-    assert.equal(new URL(page.url()).searchParams.get('where') ?? '', where, view)
-    assert.deepEqual(await chips.locator('code').allInnerTexts(), where ? where.split(' && ') : [], view)
     const { total } = await api('/studies/small/trials?filter=' + encodeURIComponent(where))
     const runs = new Set((await api('/studies/small/trials?filter=' + encodeURIComponent(where))).trials.map((one) => one.run)).size
     const says = {
@@ -152,6 +150,8 @@ test('what is selected in one view is selected in all, and is in the address', a
       Coverage: page.getByRole('img', { name: `Map of the grid: ${total} trained` }),
     }
     await says[view].waitFor()
+    assert.equal(new URL(page.url()).searchParams.get('where') ?? '', where, view)
+    assert.deepEqual(await chips.locator('code').allInnerTexts(), where ? where.split(' && ') : [], view)
   }
   const where = 'latent_dim >= 8 && latent_dim <= 16'
   await page.waitForURL(/where=/)
