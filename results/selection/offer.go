@@ -84,15 +84,22 @@ func (p *Places) level(i int, index uint64) uint64 {
 // Follow says that the places of all trials follow from their indexes.
 func (p *Places) Follow() bool { return p.byIndex || p.order.OfPoint }
 
+// within says whether some of the trials of columns may be on a page, after a place.
+func (p *Places) within(page *listing.Top, after listing.Place, c *columns.Columns) bool {
+	if p.Follow() {
+		return true
+	}
+	lowest, highest := c.Numbers(p.order.Name()).Within(p.order)
+	return c.Within(lowest, highest, after, page.Bound())
+}
+
 // Offer adds to a page those of the trials of columns that have bits, and are after a place.
 func (p *Places) Offer(page *listing.Top, after listing.Place, c *columns.Columns, indexes []uint64, met Bits) {
+	if !p.within(page, after, c) {
+		return
+	}
 	numbers, last := c.Numbers(p.order.Name()), page.Bound()
 	follow := p.Follow()
-	if !follow {
-		if lowest, highest := numbers.Within(p.order); !c.Within(lowest, highest, after, last) {
-			return
-		}
-	}
 	for i := range met.Each {
 		var number uint64
 		if follow {

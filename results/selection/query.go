@@ -149,6 +149,9 @@ func (q *Query) AddPart(p Part) error {
 		}
 		return q.AddTrials(p.Trials)
 	}
+	if q.counted && q.selects.OfPoint() && !q.places.within(q.Page, q.after, p.Columns) {
+		return nil // They are counted already, and the page has enough before or after them.
+	}
 	met, undecided := q.selects.Touched(p.Columns)
 	if !undecided.none() {
 		i := 0

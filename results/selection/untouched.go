@@ -34,11 +34,22 @@ func (s *Selection) Count(l *lattice.Lattice, stop func() error) (n uint64, ok b
 	return n, true, nil
 }
 
+// mayBeUntouched says whether untouched trials may have numbers from lowest to highest, in an order by what becomes of trials:
+// all of them have the same.
+func (p *Places) mayBeUntouched(lowest, highest uint64) bool {
+	number := p.levels[0][0].numbers[0]
+	return lowest <= number && number <= highest
+}
+
 // offerPoints adds to a page the trials of a lattice that meet a selection, of which Count must be known, and are after a
 // place: without those whose runs are at places that skip says, if it is not nil.
 func (p *Places) offerPoints(
 	page *listing.Top, after listing.Place, s *Selection, l *lattice.Lattice, skip func(place uint32) bool, stop func() bool,
 ) {
+	page.Last() // So that the bound is as close as it can be.
+	if !p.Follow() && !p.mayBeUntouched(after.Number, page.Bound().Number) {
+		return
+	}
 	from, wanted := uint64(0), page.Wanted()
 	if p.byIndex && !p.descending && after != (listing.Place{}) {
 		from = after.Index + 1
