@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -288,8 +289,9 @@ func TestSubmittersChangeTheirOwnStudies(t *testing.T) {
 	})
 }
 
-// The table of methods decides: whatever it says submitters may call for their own studies, they may not call for others'.
-func TestTheTableSaysWhatSubmittersMayDoToOwnStudies(t *testing.T) {
+// The table of methods decides: whatever it says submitters may call for what they have made, they may not call for what others
+// have made.
+func TestTheTableSaysWhatSubmittersMayDoToTheirOwn(t *testing.T) {
 	authenticating(t, func(h *harness) {
 		sam, _, _ := h.withToken(trellisv1.Role_ROLE_SUBMITTER, "sam", 0)
 		sue, _, _ := h.withToken(trellisv1.Role_ROLE_SUBMITTER, "sue", 0)
@@ -298,9 +300,30 @@ func TestTheTableSaysWhatSubmittersMayDoToOwnStudies(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
+		report := paperWith("s", nil)
+		if _, err := trellisv1.NewPaperServiceClient(h.conn).PutPaperReport(sam, report); err != nil {
+			t.Fatal(err)
+		}
 		for _, method := range methods {
 			if !method.own {
 				continue
+			}
+			path := strings.ReplaceAll(strings.TrimPrefix(method.name, "/"), "/", ".")
+			found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			called := found.(protoreflect.MethodDescriptor)
+			// Its request says which study or report.
+			request := report.ProtoReflect()
+			if called.Input() != request.Descriptor() {
+				input, err := protoregistry.GlobalTypes.FindMessageByName(called.Input().FullName())
+				if err != nil {
+					t.Fatal(err)
+				}
+				request = input.New()
+				named := cmp.Or(called.Input().Fields().ByName("study"), called.Input().Fields().ByName("report"))
+				request.Set(named, protoreflect.ValueOfString("s"))
 			}
 			info := &grpc.UnaryServerInfo{FullMethod: method.name}
 			for name, ctx := range map[string]context.Context{
@@ -309,25 +332,17 @@ func TestTheTableSaysWhatSubmittersMayDoToOwnStudies(t *testing.T) {
 				"ann": access.With(h.Context(), access.Principal{Role: trellisv1.Role_ROLE_ADMIN, Name: "ann"}),
 			} {
 				handled := false
-				_, err := h.checkOwner(ctx, &trellisv1.DeleteStudyRequest{Study: "s"}, info,
+				_, err := h.checkOwner(ctx, request.Interface(), info,
 					func(context.Context, any) (any, error) { handled = true; return nil, nil })
 				if mayNot := name == "sue"; handled == mayNot || mayNot != (status.Code(err) == codes.PermissionDenied) {
 					t.Errorf("%s calls %s: %t, %v", name, method.name, handled, err)
 				}
 			}
-			// Its request says which study.
-			path := strings.ReplaceAll(strings.TrimPrefix(method.name, "/"), "/", ".")
-			found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(path))
+			output, err := protoregistry.GlobalTypes.FindMessageByName(called.Output().FullName())
 			if err != nil {
 				t.Fatal(err)
 			}
-			input, err := protoregistry.GlobalTypes.FindMessageByName(found.(protoreflect.MethodDescriptor).Input().FullName())
-			if err != nil {
-				t.Fatal(err)
-			}
-			request := input.New()
-			request.Set(input.Descriptor().Fields().ByName("study"), protoreflect.ValueOfString("s"))
-			err = h.conn.Invoke(sue, method.name, request.Interface(), &trellisv1.Study{})
+			err = h.conn.Invoke(sue, method.name, request.Interface(), output.New().Interface())
 			if status.Code(err) != codes.PermissionDenied {
 				t.Errorf("another submitter calls %s: %v", method.name, err)
 			}
