@@ -134,10 +134,10 @@ func (l *callLimits) turnsOf(method string, request any) *quota.Turns {
 		trellisv1.ChartService_GetTimeLine_FullMethodName:
 		return l.reads
 	case trellisv1.TrialService_ListTrials_FullMethodName:
-		// In the order of its table or of its ranking, a page reads few trials.
+		// In the order of its table or of its ranking, a page reads few trials, unless it begins anywhere.
 		list, _ := request.(*trellisv1.ListTrialsRequest)
 		switch order := list.GetOrderBy(); {
-		case list.GetFilter() == "" && (order == "" || order == "index" || order == "objective"):
+		case list.GetFilter() == "" && list.GetOffset() == 0 && (order == "" || order == "index" || order == "objective"):
 			return nil
 		}
 		return l.reads

@@ -98,6 +98,23 @@ func TestPapersAreBounded(t *testing.T) {
 	ok(t, store.PutPaper(1003, at(3), newPaper("more", digestOf("a"))))
 }
 
+// The largest report that is taken can be replaced by another writer, and restored.
+func TestTheLargestPaper(t *testing.T) {
+	store := newStore(t)
+	largest := func(writer *trellisv1.Principal) *trellisv1.PaperReport {
+		p := newPaper("p", digestOf("a"))
+		p.Summary = strings.Repeat("x", paper.MaxBytes-proto.Size(p)-4)
+		if size := proto.Size(p); size != paper.MaxBytes {
+			t.Fatalf("it has %d bytes", size)
+		}
+		p.Creator = writer
+		return p
+	}
+	ok(t, store.PutPaper(1, at(1), largest(&trellisv1.Principal{Name: strings.Repeat("long", 50)})))
+	ok(t, store.PutPaper(2, at(2), largest(ann)))
+	ok(t, newStore(t).Restore(bytes.NewReader(written(t, store))))
+}
+
 // What is no report is refused, in a command as in a snapshot.
 func TestInvalidPapers(t *testing.T) {
 	for want, change := range map[string]func(*trellisv1.PaperReport){

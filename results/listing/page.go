@@ -55,6 +55,9 @@ var (
 	MarkEvents  = Mark([]byte("events  "))
 )
 
+// layout is part of the marks of what a study has: tokens of versions before say nothing of which study of a name they are.
+const layout = "2"
+
 // MarkDeliveries returns the mark of a listing of a hook's deliveries.
 func MarkDeliveries(hook string) Mark {
 	sum := sha256.Sum256(fmt.Appendf(nil, "deliveries %q", hook))
@@ -64,6 +67,7 @@ func MarkDeliveries(hook string) Mark {
 // MarkTrials returns the mark of a listing of trials. It depends on everything that a token depends on.
 func MarkTrials(request *trellisv1.ListTrialsRequest) Mark {
 	sum := sha256.New()
+	sum.Write([]byte(layout))
 	for _, text := range []string{request.GetStudy(), request.GetOrderBy(), request.GetFilter()} {
 		fmt.Fprintf(sum, "%q", text)
 	}
@@ -77,7 +81,7 @@ func MarkTrials(request *trellisv1.ListTrialsRequest) Mark {
 func PageByRank[Row proto.Message](
 	study *trellisv1.Study, listing string, size uint32, token string, total uint64, row func(rank uint64) Row,
 ) (rows []Row, next string, err error) {
-	sum := sha256.Sum256([]byte(listing))
+	sum := sha256.Sum256([]byte(layout + listing))
 	mark := Mark(sum[:len(Mark{})])
 	after, err := DecodeStudyToken(mark, study, token)
 	if err != nil {
