@@ -2,6 +2,9 @@
 
 import { ask, kept, Problem, type Query } from './api'
 
+/** passing says whether what is asked for after a failure may be answered. */
+export const passing = (error: unknown) => !(error instanceof Problem) || error.status >= 500 || error.status === 429
+
 // What answers were decoded to. An answer that has not changed is the same object.
 const decoded = new WeakMap<object, unknown>()
 
@@ -41,11 +44,13 @@ export class Polled<T> {
   loading = $state(true)
   #timer: ReturnType<typeof setTimeout> | undefined
   #abort: AbortController | undefined
+  #closed = false
   #load: (signal: AbortSignal) => Promise<T>
   #interval: (value: T | undefined) => number
 
   /**
-   * interval says in milliseconds how long to wait before the next time; 0: there is none. first is what to show until then.
+   * interval says in milliseconds how long to wait before the next time; 0: there is none, but after a failure. first is what to
+   * show until then.
    */
   constructor(load: (signal: AbortSignal) => Promise<T>, interval: (value: T | undefined) => number, first?: T) {
     this.#load = load
@@ -60,6 +65,7 @@ export class Polled<T> {
 
   /** now asks at once. */
   async now(): Promise<void> {
+    if (this.#closed) return
     clearTimeout(this.#timer)
     this.#abort?.abort()
     const abort = (this.#abort = new AbortController())
@@ -73,16 +79,21 @@ export class Polled<T> {
       this.error = error as Error
     }
     this.loading = false
+    if (this.#wait > 0 && !document.hidden) this.#timer = setTimeout(() => void this.now(), this.#wait)
+  }
+
+  get #wait(): number {
     const wait = this.#interval(this.value)
-    if (wait > 0 && !document.hidden) this.#timer = setTimeout(() => void this.now(), this.error ? Math.max(wait, 5000) : wait)
+    return this.error && (wait > 0 || passing(this.error)) ? Math.max(wait, 5000) : wait
   }
 
   #visible = () => {
     if (document.hidden) clearTimeout(this.#timer)
-    else if (this.#interval(this.value) > 0) void this.now()
+    else if (this.#wait > 0) void this.now()
   }
 
   close(): void {
+    this.#closed = true
     clearTimeout(this.#timer)
     this.#abort?.abort()
     document.removeEventListener('visibilitychange', this.#visible)

@@ -1,9 +1,13 @@
 // Conditions on trials, as the API's filters have them: https://cel.dev.
 import type { Value } from './types'
 
-/** partsOf are the conditions that must all be met: what stands between && outside of brackets and texts. */
-export function partsOf(where: string): string[] {
+/**
+ * read splits a condition at && outside of brackets and texts. loose: it has an operator there that binds less than &&, and is one
+ * part.
+ */
+function read(where: string): { parts: string[]; loose: boolean } {
   const parts: string[] = []
+  let loose = false
   let [depth, from, quote] = [0, 0, '']
   for (let i = 0; i < where.length; i++) {
     const c = where[i]!
@@ -13,24 +17,28 @@ export function partsOf(where: string): string[] {
     } else if (c === '"' || c === "'") quote = c
     else if ('([{'.includes(c)) depth++
     else if (')]}'.includes(c)) depth--
-    else if (depth === 0 && (where.startsWith('||', i) || c === '?')) return [where.trim()] // Binds less than &&.
+    else if (depth === 0 && (where.startsWith('||', i) || c === '?')) loose = true
     else if (depth === 0 && where.startsWith('&&', i)) {
       parts.push(where.slice(from, i))
       from = i + 2
       i++
     }
   }
-  return [...parts, where.slice(from)].map((one) => one.trim()).filter(Boolean)
+  const all = loose ? [where] : [...parts, where.slice(from)]
+  return { parts: all.map((one) => one.trim()).filter(Boolean), loose }
 }
+
+/** partsOf are the conditions that must all be met. */
+export const partsOf = (where: string): string[] => read(where).parts
 
 /** joined are conditions that must all be met. */
 export const joined = (parts: string[]): string =>
-  parts.map((one) => (parts.length > 1 && partsOf(one).length === 1 && /\|\||\?/.test(one) && !/^\(.*\)$/.test(one) ? `(${one})` : one)).join(' && ')
+  parts.map((one) => (parts.length > 1 && read(one).loose ? `(${one})` : one)).join(' && ')
 
 /** constrained is a selection with other conditions on a field: those that it had on this field alone are replaced. */
 export function constrained(where: string, field: string, conditions: string[]): string {
-  const of = new RegExp(`^${field}( in |\\s*[<>=!]=?)`)
-  return joined([...partsOf(where).filter((one) => !of.test(one)), ...conditions])
+  const of = new RegExp(`^${field.replace(/[^\w]/g, '\\$&')}( in |\\s*[<>=!]=?)`)
+  return joined([...partsOf(where).filter((one) => read(one).loose || !of.test(one)), ...conditions])
 }
 
 const literal = (value: Value, real: boolean): string => {
