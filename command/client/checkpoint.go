@@ -31,7 +31,7 @@ func (c *Client) LoadCheckpoint(ctx context.Context, saved *trellisv1.Checkpoint
 	var err error
 	for try := 1; ; try++ {
 		data, err = c.downloadArtifact(ctx, saved)
-		if err == nil || try == downloadTries || !breaksOff(err) {
+		if err == nil || try == downloadTries || !BreaksOff(err) {
 			break
 		}
 	}
@@ -65,7 +65,7 @@ func (c *Client) downloadArtifact(ctx context.Context, saved *trellisv1.Checkpoi
 func (c *Client) DownloadFile(ctx context.Context, file *os.File, digest string, size uint64) error {
 	for try := 1; ; try++ {
 		err := c.downloadTo(ctx, file, digest, size)
-		if err == nil || try == downloadTries || !breaksOff(err) {
+		if err == nil || try == downloadTries || !BreaksOff(err) {
 			return err
 		}
 		if err := file.Truncate(0); err != nil {

@@ -27,7 +27,7 @@ func (c *Client) FollowEvents(ctx context.Context, after uint64, see func([]*tre
 			return failed
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case err != nil && !breaksOff(err):
+		case err != nil && !BreaksOff(err):
 			return err
 		}
 		rest(ctx)

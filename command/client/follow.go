@@ -45,7 +45,7 @@ func (c *Client) Follow(ctx context.Context, name string, all bool, view Progres
 			return study, context.Cause(ctx)
 		case err == nil && lifecycle.StudyEnded(study.GetState()):
 			return study, nil
-		case err == nil, breaksOff(err):
+		case err == nil, BreaksOff(err):
 			rest(ctx)
 		default:
 			return study, err
@@ -83,13 +83,13 @@ func (c *Client) Watch(
 	}
 }
 
-// breaksOff says whether a watch that ends with err may go on: the coordinator has restarted, or the network failed.
-func breaksOff(err error) bool {
+// BreaksOff says whether a stream that ends with err may go on: the coordinator has restarted, or the network failed.
+func BreaksOff(err error) bool {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.Aborted, codes.ResourceExhausted:
 		return true
 	default:
-		return false
+		return CutOff(err)
 	}
 }
 

@@ -112,7 +112,7 @@ func TestEachTrialComesOnce(t *testing.T) {
 	}
 }
 
-// A call that only reads is made again if its answer was cut off, as one is that was not answered.
+// A call that only reads is made again if its answer was cut off, as one is that was not answered. A watch goes on.
 func TestCutOffAnswers(t *testing.T) {
 	for _, test := range []struct {
 		code  codes.Code
@@ -129,6 +129,9 @@ func TestCutOffAnswers(t *testing.T) {
 		c := connect(t, coordinator.Serve(t))
 		if _, err := c.ListTrials(t.Context(), &trellisv1.ListTrialsRequest{}); (err == nil) != (test.calls == 3) || calls != test.calls {
 			t.Errorf("%s: %d calls, error %v", test.text, calls, err)
+		}
+		if err := status.Error(test.code, test.text); BreaksOff(err) != (test.calls == 3) {
+			t.Errorf("%s: a watch goes on: %t", test.text, BreaksOff(err))
 		}
 	}
 	if !repeatable["trellis.v1.StudyService/GetStudy"] || repeatable["trellis.v1.StudyService/CreateStudy"] ||

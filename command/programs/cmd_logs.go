@@ -86,7 +86,7 @@ func showLogs(
 			Study: study, Run: run.GetId(), Attempt: attempt, Follow: options.follow,
 		})
 		// The coordinator may restart, the next attempt may have no output yet, and the worker of the last may be lost.
-		waits := status.Code(err) == codes.NotFound || breaksOff(err)
+		waits := status.Code(err) == codes.NotFound || client.BreaksOff(err)
 		if err != nil && !(options.follow && waits) {
 			return describeAttempts(describeSource(ctx, c, err, run), run)
 		}
@@ -110,11 +110,6 @@ func showLogs(
 			return err
 		}
 	}
-}
-
-// breaksOff says whether a stream that ends with err may go on: the coordinator has restarted, or the network failed.
-func breaksOff(err error) bool {
-	return status.Code(err) == codes.Unavailable || client.CutOff(err)
 }
 
 // shownOutput is what has been shown of an attempt: so many bytes, or all of it.
