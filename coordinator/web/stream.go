@@ -305,7 +305,8 @@ func (f *outputResumption) event(response proto.Message) (id string, message pro
 		f.sent += known
 	}
 	f.sent += uint64(len(rest.GetData()))
-	return fmt.Sprintf("%d-%d", rest.GetAttempt(), f.sent), rest
+	// Until what the client has already is passed, it still goes on from there.
+	return fmt.Sprintf("%d-%d", rest.GetAttempt(), max(f.sent, f.skip)), rest
 }
 
 // isText says whether the client has not asked for events: what a program writes is text to people.

@@ -202,3 +202,17 @@ func TestOutput(t *testing.T) {
 		}
 	})
 }
+
+// While what a client has of an output is passed over, the ids don't go back: another break would show it twice.
+func TestResumedOutputTwice(t *testing.T) {
+	from := &outputResumption{attempt: 2, skip: 10}
+	var got []string
+	for _, data := range []string{"abcd", "efgh", "ijkl", "mn"} {
+		id, rest := from.event(&trellisv1.GetOutputResponse{Attempt: 2, Data: []byte(data)})
+		output, _ := rest.(*trellisv1.GetOutputResponse)
+		got = append(got, id+string(output.GetData()))
+	}
+	if want := "[2-10 2-10 2-12kl 2-14mn]"; fmt.Sprint(got) != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+}
