@@ -2,6 +2,7 @@ package answer
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -138,23 +139,37 @@ func ListTrials(
 	if program {
 		list.EpochSuffix = "_by_epoch"
 	}
-	total, err = EachTrial(ctx, c, request, limit, list)
+	read, err := EachTrial(ctx, c, request, limit, list)
 	if err != nil {
 		return 0, err
 	}
-	return total, list.Close("No trial meets the condition.")
+	if err := list.Close("No trial meets the condition."); err != nil {
+		return 0, err
+	}
+	if read.Moved {
+		fmt.Fprintln(env.Err, movedNotice(limit))
+	}
+	return read.Total, nil
 }
 
-// EachTrial adds every trial that the request asks for to a list, each once, or the first limit of them, and returns how
-// many there are.
+// movedNotice says what a list may be like whose trials moved while it was read.
+func movedNotice(limit uint64) string {
+	if limit > 0 {
+		return "The study changed while its trials were listed: they may be out of order, and some may be missing."
+	}
+	return "The study changed while its trials were listed: they may be out of order."
+}
+
+// EachTrial adds every trial that the request asks for to a list, each once, or the first limit of them, and returns what
+// was read.
 func EachTrial(
 	ctx context.Context, c *client.Client, request *trellisv1.ListTrialsRequest, limit uint64, list *TrialList,
-) (total uint64, err error) {
+) (client.TrialsRead, error) {
 	if request.GetLosses() {
 		request.PageSize = lossesPageSize
 	}
 	begun := false
-	read, err := c.EachTrialPage(ctx, client.TrialListing{Request: request, Limit: limit},
+	return c.EachTrialPage(ctx, client.TrialListing{Request: request, Limit: limit},
 		func(page *trellisv1.ListTrialsResponse) error {
 			if begun {
 				if err := list.releaseAfter(ctx, c, request.GetStudy()); err != nil {
@@ -169,5 +184,4 @@ func EachTrial(
 			}
 			return nil
 		})
-	return read.Total, err
 }
