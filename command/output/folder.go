@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"trellis/command/exit"
 )
@@ -64,7 +65,7 @@ func WriteFolder(path string, write func(folder string) error) (err error) {
 
 // moveUp moves everything from a temporary folder to the one that it is in, where nothing else is, or nothing.
 func moveUp(path, temporary string) (err error) {
-	entries, err := os.ReadDir(path)
+	entries, err := contents(path)
 	if err != nil {
 		return err
 	}
@@ -100,12 +101,19 @@ func CheckFolder(path string) (there bool, err error) {
 	case !info.IsDir():
 		return false, exit.Usagef("cannot write %s: it is a file", path)
 	}
-	entries, err := os.ReadDir(path)
+	entries, err := contents(path)
 	if err != nil {
 		return false, exit.Usagef("cannot read the folder %s: %w", path, err)
 	}
 	if len(entries) > 0 {
-		return false, exit.Usagef("the folder %s is not empty: choose another with --folder", path)
+		return false, exit.Usagef("the folder %s is not empty, it has %s: choose another with --folder", path,
+			OneLine(entries[0].Name()))
 	}
 	return true, nil
+}
+
+// contents returns what a folder has, without what every new file system of some kinds has.
+func contents(path string) ([]os.DirEntry, error) {
+	entries, err := os.ReadDir(path)
+	return slices.DeleteFunc(entries, func(entry os.DirEntry) bool { return entry.Name() == "lost+found" }), err
 }
