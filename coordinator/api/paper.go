@@ -59,7 +59,7 @@ func (s paperService) keepPicture(ctx context.Context, picture *trellisv1.PaperP
 	if s.artifacts.Store() == nil {
 		return errNoArtifacts
 	}
-	size, err := s.artifacts.Renew(ctx, picture.GetSha256())
+	size, err := s.artifacts.RenewAtMost(ctx, picture.GetSha256(), int64(picture.GetSize()))
 	switch {
 	case errors.Is(err, artifact.ErrNotFound) && !errors.Is(err, artifact.ErrUnasked):
 		return status.Errorf(codes.FailedPrecondition, "the coordinator does not have the picture, artifact %s: upload it first",

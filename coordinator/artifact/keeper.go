@@ -80,11 +80,15 @@ func (k *Keeper) Close() error {
 
 // Put stores an artifact, and remembers that this node has put it recently.
 func (k *Keeper) Put(ctx context.Context, content io.Reader) (digest string, size int64, err error) {
+	return k.put(ctx, content, MaxBytes)
+}
+
+func (k *Keeper) put(ctx context.Context, content io.Reader, most int64) (digest string, size int64, err error) {
 	if k.store == nil {
 		return "", 0, ErrNoStore
 	}
 	began := time.Now()
-	digest, size, err = k.store.Put(ctx, content, MaxBytes)
+	digest, size, err = k.store.Put(ctx, content, most)
 	if err != nil {
 		return "", 0, err
 	}
@@ -163,25 +167,31 @@ func (k *Keeper) Admit(ctx context.Context, checkpoint *trellisv1.Checkpoint) er
 
 // Renew makes sure that this node has put an artifact into the store recently, and returns its size.
 func (k *Keeper) Renew(ctx context.Context, digest string) (size int64, err error) {
+	return k.RenewAtMost(ctx, digest, MaxBytes)
+}
+
+// RenewAtMost is Renew for an artifact that should have at most so many bytes. It copies no more than that of a larger one, and
+// fails with ErrTooLarge.
+func (k *Keeper) RenewAtMost(ctx context.Context, digest string, most int64) (size int64, err error) {
 	if size, fresh := k.fresh(digest); fresh {
 		return size, nil
 	}
-	return k.adopt(ctx, digest)
+	return k.adopt(ctx, digest, most)
 }
 
 // adopt puts a new copy of an existing artifact, from this node or another, into the store, as if it had just been
 // uploaded. It retries if that may help, but not for long, because a worker is waiting.
-func (k *Keeper) adopt(ctx context.Context, digest string) (size int64, err error) {
+func (k *Keeper) adopt(ctx context.Context, digest string, most int64) (size int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, AdoptTimeout)
 	defer cancel()
 	var reason error
 	for {
-		size, err = k.tryAdopt(ctx, digest)
+		size, err = k.tryAdopt(ctx, digest, most)
 		if err != nil && ctx.Err() != nil {
 			// The error of the interrupted last attempt says less than the error of the attempt before.
 			return 0, cmp.Or(reason, err)
 		}
-		for _, hopeless := range []error{ErrNoStore, ErrNotFound, ErrDigest, ErrCorrupt, ErrNoSpace} {
+		for _, hopeless := range []error{ErrNoStore, ErrNotFound, ErrDigest, ErrCorrupt, ErrNoSpace, ErrTooLarge} {
 			// A node that can't be asked may have it, for example a former leader that is being restarted.
 			if errors.Is(err, hopeless) && !errors.Is(err, ErrUnasked) {
 				return 0, err
@@ -199,13 +209,13 @@ func (k *Keeper) adopt(ctx context.Context, digest string) (size int64, err erro
 	}
 }
 
-func (k *Keeper) tryAdopt(ctx context.Context, digest string) (size int64, err error) {
+func (k *Keeper) tryAdopt(ctx context.Context, digest string, most int64) (size int64, err error) {
 	content, err := k.Get(ctx, digest)
 	if err != nil {
 		return 0, err
 	}
 	defer content.Close()
-	found, size, err := k.Put(ctx, content)
+	found, size, err := k.put(ctx, content, most)
 	if err != nil {
 		return 0, fmt.Errorf("copy artifact %s: %w", digest, err)
 	}

@@ -140,3 +140,20 @@ func TestAdoptingTriesAgain(t *testing.T) {
 		}
 	})
 }
+
+// Of what is larger than it should be, no more is copied than that.
+func TestRenewAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := artifacttest.New()
+		a := keeperOf(store)
+		mustTake(t, a, "content")
+		time.Sleep(artifact.Grace)
+		digest := artifacttest.DigestOf([]byte("content"))
+		if _, err := a.RenewAtMost(t.Context(), digest, 6); !errors.Is(err, artifact.ErrTooLarge) {
+			t.Errorf("one that is too large: %v", err)
+		}
+		if size, err := a.RenewAtMost(t.Context(), digest, 7); err != nil || size != 7 {
+			t.Errorf("%d bytes, %v", size, err)
+		}
+	})
+}
