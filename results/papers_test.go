@@ -165,3 +165,25 @@ func addFigures(p *trellisv1.PaperReport, figures uint32, size uint64) {
 		})
 	}
 }
+
+// One submitter leaves room for the reports of others.
+func TestPapersOfOneSubmitter(t *testing.T) {
+	store, index := newStore(t), uint64(0)
+	put := func(name string, role trellisv1.Role, creator string) error {
+		index++
+		p := newPaper(name, digestOf("a"))
+		p.Creator = &trellisv1.Principal{Role: role, Name: creator}
+		return store.PutPaper(index, at(1), p)
+	}
+	for i := range paper.MaxEach {
+		ok(t, put(fmt.Sprint(i), trellisv1.Role_ROLE_SUBMITTER, "sam"))
+		ok(t, put(fmt.Sprint("admin", i), trellisv1.Role_ROLE_ADMIN, "sam"))
+	}
+	if err := put("more", trellisv1.Role_ROLE_SUBMITTER, "sam"); !errors.Is(err, ErrIllegalMove) ||
+		!strings.Contains(err.Error(), `submitter "sam" has 20 reports`) {
+		t.Errorf("one more: %v", err)
+	}
+	ok(t, put("7", trellisv1.Role_ROLE_SUBMITTER, "sam"))
+	ok(t, put("more", trellisv1.Role_ROLE_ADMIN, "sam"))
+	ok(t, put("hers", trellisv1.Role_ROLE_SUBMITTER, "sue"))
+}

@@ -288,11 +288,31 @@ func (s *Store) PutPaper(index uint64, now *timestamppb.Timestamp, given *trelli
 		if len(papers) >= paper.Max {
 			return fmt.Errorf("there are %d reports, and can't be more: delete one: %w", len(papers), ErrIllegalMove)
 		}
+		if err := mayAddPaper(papers, stored.Creator); err != nil {
+			return err
+		}
 	}
 	if err := insert(c.txn, tablePapers, stored); err != nil {
 		return err
 	}
 	return c.commit()
+}
+
+// mayAddPaper keeps one submitter from writing all the reports that there may be.
+func mayAddPaper(papers []*trellisv1.PaperReport, creator *trellisv1.Principal) error {
+	if creator.GetRole() != trellisv1.Role_ROLE_SUBMITTER {
+		return nil
+	}
+	its := 0
+	for _, one := range papers {
+		if one.Creator.GetRole() == creator.GetRole() && one.Creator.GetName() == creator.GetName() {
+			its++
+		}
+	}
+	if its >= paper.MaxEach {
+		return fmt.Errorf("submitter %q has %d reports, and can't have more: delete one: %w", creator.GetName(), its, ErrIllegalMove)
+	}
+	return nil
 }
 
 func validPaper(p *trellisv1.PaperReport) error {

@@ -16,6 +16,8 @@ import (
 const (
 	// Max is how many reports there are.
 	Max = 100
+	// MaxEach is how many of them one submitter has.
+	MaxEach = 20
 	// MaxBytes is the size of a report without its pictures.
 	MaxBytes = 256 << 10
 	// MaxStages is how many studies a report has, MaxFigures how many figures, and MaxTitle how many characters its
