@@ -111,23 +111,24 @@ func describeStage(
 	if err != nil {
 		return err
 	}
+	report := answer.GetReport()
+	progress := report.GetStudy().GetProgress()
+	stage.State, stage.CreateIndex = describe.StudyState(study), study.GetCreateIndex()
+	stage.Trials, stage.Runs = progress.GetTrials(), progress.GetRuns()
+	stage.Epochs = report.GetEpochsTrained() + report.GetEpochsShared()
+	stage.Seconds = progress.GetTrainingSeconds() + progress.GetSecondsShared()
+	stage.Digest = report.GetDigest()
+	stage.Command = strings.TrimSpace("trellis report " + study.GetName() + " " + address)
+	// There is none if no trial has a result.
 	best, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial,
 		&trellisv1.GetBestTrialRequest{Study: study.GetName()})
 	if err != nil {
 		return err
 	}
-	report := answer.GetReport()
-	progress := report.GetStudy().GetProgress()
 	parameters := best.GetTrial().GetParameters()
-	stage.State, stage.CreateIndex = describe.StudyState(study), study.GetCreateIndex()
-	stage.Trials, stage.Runs = progress.GetTrials(), progress.GetRuns()
-	stage.Epochs = report.GetEpochsTrained() + report.GetEpochsShared()
-	stage.Seconds = progress.GetTrainingSeconds() + progress.GetSecondsShared()
 	stage.Best = fmt.Sprintf("%s, maximum epochs %d: objective %s at epoch %d",
 		describe.Parameters(parameters, describe.Axes{BatchSize: true}),
 		parameters.GetMaxEpochs(), output.ShortLoss(best.GetTrial().GetObjective()),
 		best.GetTrial().GetBestEpoch())
-	stage.Digest = report.GetDigest()
-	stage.Command = strings.TrimSpace("trellis report " + study.GetName() + " " + address)
 	return nil
 }
