@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -234,11 +236,21 @@ func reportName(quick bool, args []string) string {
 	return name
 }
 
-// pageOf returns where a report is shown: on the web page of the coordinator, if it has one that it knows of.
-func pageOf(ctx context.Context, c *client.Client, report string) string {
+// pageOf returns where a report is shown: on the web page of the coordinator at an address, if it has one that can be opened
+// here. That of another machine may be for its own users only.
+func pageOf(ctx context.Context, c *client.Client, report, address string) string {
 	answer, err := client.Call(ctx, client.CallTimeout, c.GetCluster, &trellisv1.GetClusterRequest{})
 	if err != nil || answer.GetStatus().GetWeb() == "" {
 		return ""
 	}
+	link, err := url.Parse(answer.GetStatus().GetWeb())
+	host, _, notAddress := net.SplitHostPort(address)
+	if err != nil || notAddress == nil && isLoopback(link.Hostname()) && !isLoopback(host) {
+		return ""
+	}
 	return answer.GetStatus().GetWeb() + "/reports/" + report
+}
+
+func isLoopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
