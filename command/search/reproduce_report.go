@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"trellis/command/cli"
@@ -168,16 +169,26 @@ func (r *reproductionReport) put(ctx context.Context) {
 	if r.analyzer != nil {
 		r.Sections = reproduction.Sections(r.material, r.analyzer.Findings())
 	}
-	err := r.upload(ctx)
-	if err == nil {
-		_, err = client.Call(ctx, client.CallTimeout, r.client.PutPaperReport,
-			&trellisv1.PutPaperReportRequest{Report: r.PaperReport})
+	err := r.send(ctx)
+	if status.Code(err) == codes.FailedPrecondition && len(r.pictures) > 0 {
+		// It has forgotten the pictures: somebody has deleted the report, or restored a backup.
+		clear(r.pictures)
+		err = r.send(ctx)
 	}
 	if err != nil && !r.warned && ctx.Err() == nil {
 		r.warned = true
 		r.note("The coordinator could not take the report for its web page: %s. The reproduction goes on",
 			status.Convert(err).Message())
 	}
+}
+
+func (r *reproductionReport) send(ctx context.Context) error {
+	if err := r.upload(ctx); err != nil {
+		return err
+	}
+	_, err := client.Call(ctx, client.CallTimeout, r.client.PutPaperReport,
+		&trellisv1.PutPaperReportRequest{Report: r.PaperReport})
+	return err
 }
 
 // upload uploads the pictures that the coordinator does not have, and names them in the report.
