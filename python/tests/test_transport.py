@@ -300,6 +300,12 @@ class Streams(Case):
         with mock.patch("trellis._actions.NEXT_ATTEMPT", 0.01):
             lines = list(self.client(server).logs("s", 0, follow=True))
         self.assertEqual(lines, ["größer", "zwei", "[3 bytes left out]", "drei", "vier"])
+        # One that is cut off and will not go on does not look whole.
+        server = fake.serve(self, *run("SUCCEEDED"), output((1, 0, b"one\ntw"), ends="NOT_FOUND"))
+        with self.assertRaises(trellis.NotFoundError):
+            list(self.client(server).logs("s", 0, follow=True))
+        server = fake.serve(self, *run("SUCCEEDED"), output(ends="NOT_FOUND"))
+        self.assertEqual(list(self.client(server).logs("s", 0, follow=True)), [])
 
     def test_waits_no_longer_than_told(self) -> None:
         done = threading.Event()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trellis import _folder, _spec, api
-from trellis._errors import Error, ExistsError, InvalidError, NotFoundError, StateError, UnavailableError
+from trellis._errors import APIError, Error, ExistsError, InvalidError, NotFoundError, StateError, UnavailableError
 from trellis._transport import Answer, Cancel, Closed, Patience, Request, Transport, path
 
 # A coordinator may have to download a data set before it answers, in seconds.
@@ -264,17 +264,22 @@ def logs(study: str, trial: int, attempt: int | None, follow: bool) -> Callable[
                 path("studies", study, "runs", run.get("id", ""), "output"),
                 {"attempt": attempt or None, "follow": follow or None},
             )
+            cut: APIError | None = None
             try:
                 yield from shown.lines(transport.events(request, cancel))
                 shown.whole = True
-            except (NotFoundError, UnavailableError):
+            except (NotFoundError, UnavailableError) as error:
                 # The next attempt may have no output yet, the worker of the last may be lost, and that of one that goes on
                 # may not have come back to a coordinator that has restarted.
                 if not follow or attempt and not shown.attempt:
                     raise
+                cut = error
             over = attempt and (shown.whole or int(run.get("attempt", 0)) != attempt)
             if not follow or over or run.get("state") in RUN_ENDED:
                 yield from shown.end()
+                # What is missing will never come. A run that has no output at all has all of it.
+                if cut and not shown.whole and (shown.attempt or isinstance(cut, UnavailableError)):
+                    raise cut
                 return
             cancel.pause(NEXT_ATTEMPT)
             _, answer = run_of(transport, cancel, study, trial)
