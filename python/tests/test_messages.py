@@ -13,11 +13,12 @@ import tempfile
 import unittest
 from datetime import datetime, timezone
 from pathlib import Path
+from unittest import mock
 
 import worker
 
 import trellis
-from trellis import _folder, _frames, _message, _spec, api
+from trellis import _folder, _frames, _iterate, _message, _spec, api
 
 TRIAL = {
     "index": "18446744073709551615",
@@ -109,6 +110,13 @@ class Messages(unittest.TestCase):
 
 
 class Tables(unittest.TestCase):
+    def test_a_table_needs_its_package_before_it_reads(self) -> None:
+        for name, make in {"pandas": _iterate.to_pandas, "polars": _iterate.to_polars}.items():
+            with mock.patch.dict(sys.modules, {name: None}), self.assertRaises(ModuleNotFoundError) as raised:
+                make(lambda: self.fail("read"))
+            self.assertIsInstance(raised.exception, trellis.Error)
+            self.assertIn(f"pip install {name}", str(raised.exception))
+
     def test_columns(self) -> None:
         other = {
             "parameters": {"values": {"lr": {"integer": "1"}}},

@@ -67,11 +67,11 @@ class Trials(Listing[Trial]):
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the trials as a frame of pandas, which must be installed. What is unset is NaN or None."""
-        return to_pandas(self._columns())
+        return to_pandas(self._columns)
 
     def to_polars(self) -> polars.DataFrame:
         """Return the trials as a frame of polars, which must be installed. What is unset is null."""
-        return to_polars(self._columns())
+        return to_polars(self._columns)
 
     def __init__(self, transport: Transport, request: Request) -> None:
         super().__init__(transport, request, "trials", Trial)
@@ -133,27 +133,31 @@ def _replaced(study: str) -> StateError:
     )
 
 
-def to_pandas(table: Mapping[str, list[Any]]) -> pandas.DataFrame:
+def to_pandas(read: Callable[[], Mapping[str, list[Any]]]) -> pandas.DataFrame:
     try:
         import pandas
     except ModuleNotFoundError as error:
         raise _missing("pandas", error) from error
 
-    frame: pandas.DataFrame = pandas.DataFrame(table)
+    frame: pandas.DataFrame = pandas.DataFrame(read())
     return frame
 
 
+class _MissingError(Error, ModuleNotFoundError):
+    """A package that a table needs is not there."""
+
+
 def _missing(name: str, error: ModuleNotFoundError) -> Exception:
-    return Error(f"tables need {name}: pip install {name}") if error.name == name else error
+    return _MissingError(f"tables need {name}: pip install {name}", name=name) if error.name == name else error
 
 
-def to_polars(table: Mapping[str, list[Any]]) -> polars.DataFrame:
+def to_polars(read: Callable[[], Mapping[str, list[Any]]]) -> polars.DataFrame:
     try:
         import polars
     except ModuleNotFoundError as error:
         raise _missing("polars", error) from error
 
-    return polars.DataFrame(table, schema_overrides={"error": polars.String}, strict=False, infer_schema_length=None)
+    return polars.DataFrame(read(), schema_overrides={"error": polars.String}, strict=False, infer_schema_length=None)
 
 
 class Stream(Generic[T]):
@@ -274,12 +278,12 @@ class AsyncTrials(AsyncListing[Trial]):
     async def to_pandas(self) -> pandas.DataFrame:
         """Return the trials as a frame of pandas, which must be installed. What is unset is NaN or None."""
         cancel = Cancel()
-        return await in_thread(lambda: to_pandas(self._listing._columns(cancel)), cancel)
+        return await in_thread(lambda: to_pandas(lambda: self._listing._columns(cancel)), cancel)
 
     async def to_polars(self) -> polars.DataFrame:
         """Return the trials as a frame of polars, which must be installed. What is unset is null."""
         cancel = Cancel()
-        return await in_thread(lambda: to_polars(self._listing._columns(cancel)), cancel)
+        return await in_thread(lambda: to_polars(lambda: self._listing._columns(cancel)), cancel)
 
 
 class AsyncStream(Generic[T]):
