@@ -290,6 +290,17 @@ func TestUploads(t *testing.T) {
 			response.Header.Get("Content-Disposition") != `attachment; filename="abc"` {
 			t.Errorf("downloaded %d bytes, %v, with %v", len(got), err, response.Header)
 		}
+		// What a browser keeps of it is for whoever may have it then: it asks each time, also after somebody signed out.
+		tag := response.Header.Get("Etag")
+		if kept := response.Header.Get("Cache-Control"); kept != "private, no-cache" || tag != `"abc"` {
+			t.Errorf("a file is kept as %q with the tag %q", kept, tag)
+		}
+		if got, text := h.send("GET", "/api/v1/artifacts/abc", "", "If-None-Match", tag); got != 304 || text != "" {
+			t.Errorf("a file that did not change: %d with %d bytes", got, len(text))
+		}
+		if got, text := h.send("GET", "/api/v1/artifacts/abc", "", "If-None-Match", `"other"`); got != 200 || text != file {
+			t.Errorf("another file: %d with %d bytes", got, len(text))
+		}
 	})
 }
 

@@ -341,6 +341,10 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, route Route, p
 			if route.Method == trellisv1.PaperService_DownloadPicture_FullMethodName {
 				pictureHead(w.Header(), message.Get(field).Bytes())
 			}
+			if tag := w.Header().Get("Etag"); tag != "" && matches(r.Header.Get("If-None-Match"), tag) {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
 		}
 		if done {
 			return
@@ -353,7 +357,8 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, route Route, p
 	}
 }
 
-// fileHead sets the headers of a file. One that is named by its content never changes.
+// fileHead sets the headers of a file. One that is named by its content never changes: a browser may keep it, but must ask each time
+// whether whoever wants it now may have it.
 func fileHead(header http.Header, path map[string]string) {
 	header.Set("Content-Type", fileType)
 	header.Set("Cache-Control", "no-store")
@@ -361,7 +366,7 @@ func fileHead(header http.Header, path map[string]string) {
 	if digest := path["sha256"]; digest != "" {
 		name = digest
 		header.Set("Etag", `"`+digest+`"`)
-		header.Set("Cache-Control", "private, max-age=31536000, immutable")
+		header.Set("Cache-Control", "private, no-cache")
 	}
 	header.Set("Content-Disposition", `attachment; filename="`+name+`"`)
 }

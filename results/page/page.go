@@ -13,15 +13,26 @@ var embedded embed.FS
 
 // Files returns the page's files and whether the page was built. Its entry is index.html: without a build, a document that says
 // how to build it.
-func Files() (files fs.FS, built bool) {
+func Files() (files fs.FS, isBuilt bool) {
 	files, err := fs.Sub(embedded, "embedded")
 	if err != nil {
 		panic(err) // The folder is embedded above.
 	}
 	if _, err := fs.Stat(files, "index.html"); err == nil {
-		return files, true
+		return built{files}, true
 	}
 	return standIn{files}, false
+}
+
+// built serves a page that was built: nothing says that there is none.
+type built struct{ fs.FS }
+
+// Open implements fs.FS.
+func (b built) Open(name string) (fs.File, error) {
+	if name == unbuilt {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return b.FS.Open(name)
 }
 
 // standIn serves unbuilt.html as index.html.
