@@ -147,7 +147,7 @@ test('what is selected in one view is selected in all, and is in the address', a
     const says = {
       Parameters: page.getByRole('img', { name: new RegExp(`^Parallel coordinates of ${total} trials`) }),
       Trials: page.getByText(new RegExp(`^${total} trials`)), Curves: page.getByText(`${runs} curves; the best one`),
-      Coverage: page.getByRole('img', { name: `Map of the grid: ${total} trained` }),
+      Coverage: page.getByRole('img', { name: `Map of the grid: ${total} succeeded` }),
     }
     await says[view].waitFor()
     assert.equal(new URL(page.url()).searchParams.get('where') ?? '', where, view)
@@ -244,7 +244,7 @@ test('the table of trials goes to any place, by the scroll bar and by keys', asy
 
 test('what a view has shown is shown again at once', async (t) => {
   const page = await open(t, '/studies/small/coverage')
-  const map = page.getByRole('img', { name: 'Map of the grid: 24 trained' })
+  const map = page.getByRole('img', { name: 'Map of the grid: 24 succeeded' })
   await map.waitFor()
   await page.getByRole('link', { name: 'Trials', exact: true }).click()
   await page.getByText(/^24 trials/).waitFor()
@@ -290,10 +290,10 @@ test('a contour is drawn between measured points only', async (t) => {
 
 test('coverage and the time line', async (t) => {
   const page = await open(t, '/studies/small/coverage')
-  await page.getByRole('img', { name: 'Map of the grid: 24 trained' }).waitFor()
+  await page.getByRole('img', { name: 'Map of the grid: 24 succeeded' }).waitFor()
   await page.getByLabel('Columns').selectOption('latent_dim')
   await page.waitForURL(/x=latent_dim&y=/)
-  await page.getByRole('img', { name: 'Map of the grid: 24 trained' }).waitFor()
+  await page.getByRole('img', { name: 'Map of the grid: 24 succeeded' }).waitFor()
   await page.getByRole('link', { name: 'Time line' }).click()
   await page.getByText(/^12 bars, workers: 1/).waitFor()
 })

@@ -12,6 +12,9 @@ export const whereIn = (query: URLSearchParams): string => query.get('where') ??
 /** curveLevels is how many levels curves have: more than the plot has pixels on most screens. */
 export const curveLevels = 1000
 
+/** ended is when a study was over, and a second more, or nothing. */
+const ended = (study: Study): string => (study.end_time ? new Date(Date.parse(study.end_time) + 1000).toISOString() : '')
+
 export const questions = {
   study: (name: string): Question => [of(name)],
   best: (study: Study | string): Question => [of(study, '/best')],
@@ -36,7 +39,7 @@ export const questions = {
     return [of(study, '/coverage'), x !== '' && y !== '' && x !== y ? { x, y, cells: 60, filter } : { cells: 2400, filter }]
   },
   timeLine: (study: Study, query: URLSearchParams): Question =>
-    [of(study, '/time-line'), { from: query.get('from') ?? '', to: query.get('to') ?? '', bars: 2000 }],
+    [of(study, '/time-line'), { from: query.get('from') ?? '', to: query.get('to') ?? ended(study), bars: 2000 }],
   trials: (study: Study, query: URLSearchParams, offset = 0): Question => [of(study, '/trials'), {
     page_size: pageSize, order_by: query.get('order') ?? 'objective', filter: whereIn(query), offset: offset || undefined,
   }],
@@ -83,7 +86,7 @@ export const tabs: Tab[] = [
   { name: 'Trials', path: 'trials', selects: true, code: code.trials, asks: (study, query) => [questions.trials(study, query)] },
 ]
 
-/** prepareTab loads a view's code and answers before it is shown. query is that of the address that leads to it. */
+/** prepareTab loads a view's code and answers before it is shown, if they can be had. query is that of the address that leads to it. */
 export async function prepareTab(tab: Tab, study: Study, query: URLSearchParams): Promise<void> {
-  await Promise.all([tab.code?.(), ...tab.asks(study, query).map((question) => prepare(...question))])
+  await Promise.all([tab.code?.().catch(() => {}), ...tab.asks(study, query).map((question) => prepare(...question))])
 }

@@ -55,6 +55,18 @@ export function curvesOf(answer: Curves, most: number): LevelledCurves {
   }
 }
 
+/** cut are the curves that have values out of range. */
+export function cut(its: LevelledCurves): Set<number> {
+  const found = new Set<number>()
+  if (its.beyond < 0) return found
+  for (let curve = 0; curve < its.count; curve++) {
+    for (let i = its.starts[curve]!; i < its.starts[curve + 1]!; i++) {
+      if (its.levels[i] === its.beyond) { found.add(curve); break }
+    }
+  }
+  return found
+}
+
 /** Box chooses curves: from one point to another, from one level to another. */
 export interface Box { first: number; last: number; lowest: number; highest: number }
 

@@ -111,6 +111,28 @@ export function axes(
   if (xLabel) context.fillText(xLabel, (frame.left + frame.right) / 2, frame.bottom + 24)
 }
 
+/** below writes texts beside each other under a chart, each in the middle of its place, and leaves out those that there is no room for. */
+export function below(context: CanvasRenderingContext2D, texts: { text: string; at: number }[], y: number): void {
+  context.textAlign = 'center'
+  context.textBaseline = 'top'
+  let free = -Infinity
+  for (const { text, at } of texts) {
+    const half = context.measureText(text).width / 2
+    if (at - half < free) continue
+    context.fillText(text, at, y)
+    free = at + half + 10
+  }
+}
+
+/** moved is the cell of a map that an arrow key leads to: rows begin at the bottom. */
+export function moved(key: string, cell: number | undefined, columns: number, rows: number): number | undefined {
+  const by = ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] } as Record<string, [number, number]>)[key]
+  if (!by) return undefined
+  if (cell === undefined) return 0
+  const [c, r] = [(cell % columns) + by[0], Math.floor(cell / columns) + by[1]]
+  return Math.max(0, Math.min(rows - 1, r)) * columns + Math.max(0, Math.min(columns - 1, c))
+}
+
 /** extent returns the smallest and largest finite number that a scale can have. */
 export function extent(values: Iterable<number>, logarithmic: boolean): [number, number] {
   let [low, high] = [Infinity, -Infinity]

@@ -1,0 +1,147 @@
+// What charts say must be so: curves are not cut off unsaid, few trials are seen, the keyboard reaches what the mouse does.
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { launch, show } from './browser.mjs'
+import { serve } from './coordinator.mjs'
+
+// The best curve begins far above all others.
+const steep = `
+name: steep
+program:
+  command: [sh, -c, 'for e in 1 2 3 4 5 6 7 8 9 10; do case {lr}:$e in 1:1) v=500;; 1:*) v=0.1;; 2:1) v=300;; *) v=1.$e;; esac; echo "{{\\"epoch\\": $e, \\"loss\\": $v, \\"other\\": $e}}" >> $TRELLIS_REPORTS; done']
+objective: {metric: loss, direction: minimize}
+grid: {lr: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20]}
+`
+// Of a large grid, few trials are trained.
+const sparse = `
+name: sparse
+model: synthetic
+synthetic: {epoch_time: 1ms}
+grid: {latent_dim: {linear: {from: 1, to: 100, count: 100}}, learning_rate: {log10: {from: 1e-4, to: 1e-1, count: 100}}, max_epochs: 3}
+budget: {trials: 12}
+order: random
+`
+
+let coordinator, browser
+before(async () => {
+  coordinator = await serve()
+  await coordinator.submit(steep, '--watch')
+  await coordinator.submit(sparse, '--watch')
+  browser = await launch()
+})
+after(async () => {
+  await browser?.close()
+  await coordinator?.close()
+})
+
+const open = (t, path, options) => show(browser, t, path, { at: coordinator.page, ...options })
+const api = async (path) => (await fetch(coordinator.page + '/api/v1' + path)).json()
+
+/** coloured are the pixels of a canvas in a colour of the style sheet, within a box in CSS pixels from its corner. */
+const coloured = (canvas, name, box) => canvas.evaluate((canvas, { name, box }) => {
+  const before = canvas.style.color
+  canvas.style.color = `var(--${name})`
+  const [r, g, b] = getComputedStyle(canvas).color.match(/\d+/g).map(Number)
+  canvas.style.color = before
+  const { left = 0, top = 0, right = canvas.clientWidth, bottom = canvas.clientHeight } = box ?? {}
+  const { data } = canvas.getContext('2d').getImageData(left, top, right - left, bottom - top)
+  const found = []
+  for (let i = 0; i < data.length; i += 4) {
+    if (Math.abs(data[i] - r) + Math.abs(data[i + 1] - g) + Math.abs(data[i + 2] - b) < 24 && data[i + 3] > 200) {
+      found.push([left + (i / 4) % (right - left), top + Math.floor(i / 4 / (right - left))])
+    }
+  }
+  return found
+}, { name, box })
+
+test('the best curve is shown whole, and how many are cut is said', async (t) => {
+  const page = await open(t, '/studies/steep/curves')
+  await page.getByText(/^20 curves; the best one is highlighted\. 1 of them has values above what is shown/).waitFor()
+  const canvas = page.getByRole('img', { name: '20 learning curves' })
+  // It begins at the top left, which is 500 in this range.
+  for (let tries = 0; (await coloured(canvas, 'best', { left: 64, right: 70, top: 8, bottom: 20 })).length === 0; tries++) {
+    assert.ok(tries < 40, 'the beginning of the best curve is not in the frame')
+    await page.waitForTimeout(50)
+  }
+  await page.getByRole('heading', { name: 'The best by loss, one trial for each run' }).waitFor()
+  // Keys go through the curves, the best first, and open one.
+  await page.getByRole('button', { name: /^Curves/ }).focus()
+  await page.keyboard.press('ArrowDown')
+  await page.getByText(/^trial 0, 0\.1: click/).waitFor()
+  await page.keyboard.press('ArrowDown')
+  await page.keyboard.press('Enter')
+  await page.waitForURL(/trials\/\d+$/)
+})
+
+test('a filter that is wrong leaves the choice of metrics, and draws nothing', async (t) => {
+  const page = await open(t, '/studies/steep/curves?metric=other')
+  await page.getByText(/^20 curves/).waitFor()
+  await page.getByLabel('Filter', { exact: true }).fill('lrr == 1')
+  await page.getByRole('button', { name: 'Apply' }).click()
+  await page.getByRole('alert').waitFor()
+  const metric = page.getByLabel('Metric')
+  assert.equal(await metric.inputValue(), 'other')
+  assert.ok(await metric.locator('option').count() >= 2)
+  assert.equal(await page.getByText('No run has reported').count(), 0)
+  // Neither curves nor axes of nothing.
+  assert.equal(await page.locator('.canvases canvas').first().evaluate((canvas) =>
+    canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((one) => one > 0)), false)
+})
+
+test('the few trials of a large grid are seen, read and opened, by mouse and keys', async (t) => {
+  const page = await open(t, '/studies/sparse/coverage?x=latent_dim&y=learning_rate')
+  const map = page.getByRole('img', { name: /^Map of the grid: .*12 succeeded/ })
+  await map.waitFor()
+  await page.waitForTimeout(100)
+  const found = await coloured(map, 'succeeded')
+  assert.ok(found.length >= 12 * 20, `${found.length} pixels are of trials that succeeded`)
+  const [x, y] = found[0]
+  await map.hover({ position: { x: x + 2, y: y + 1 } })
+  await page.getByText(/^latent dim \d+( to \d+)?, learning rate .*: .*[1-9]\d* succeeded/).waitFor()
+  await map.click({ position: { x: x + 2, y: y + 1 } })
+  await page.waitForURL(/\/trials\?where=/)
+  const where = new URL(page.url()).searchParams.get('where')
+  assert.match(where, /latent_dim/)
+  assert.match(where, /learning_rate/)
+  const { total } = await api('/studies/sparse/trials?filter=' + encodeURIComponent(where))
+  assert.ok(Number(total) >= 1 && Number(total) < 12, `${where}: ${total}`)
+  await page.getByText(new RegExp(`^${total} trials?`)).waitFor()
+  // In the order of the grid, by keys.
+  await page.goto(coordinator.page + '/studies/sparse/coverage')
+  await map.waitFor()
+  await map.focus()
+  await page.keyboard.press('ArrowRight')
+  await page.getByText(/^trials 0 to \d+: /).waitFor()
+  await page.keyboard.press('Enter')
+  await page.waitForURL(/where=index/)
+})
+
+test('the heat map is reached by keys', async (t) => {
+  const page = await open(t, '/studies/sparse/parameters')
+  const map = page.getByRole('img', { name: /^Heat map/ })
+  await map.focus()
+  await page.keyboard.press('ArrowUp')
+  await page.getByText(/^latent dim .*, learning rate .*: /).first().waitFor()
+})
+
+test('the time line of a study that has ended ends with its last attempt', async (t) => {
+  const { study } = await api('/studies/sparse')
+  await new Promise((done) => setTimeout(done, Math.max(0, Date.parse(study.end_time) + 3000 - Date.now())))
+  const page = await open(t, '/studies/sparse/timeline')
+  await page.getByText(/ bars, workers: 1/).waitFor()
+  const canvas = page.getByRole('img', { name: /^Time line/ })
+  await page.waitForTimeout(100)
+  const [width, found] = [await canvas.evaluate((one) => one.clientWidth), await coloured(canvas, 'succeeded')]
+  assert.ok(Math.max(...found.map(([x]) => x)) > width - 12, 'the last attempt is not at the end')
+})
+
+test('a distribution has few bins for few trials, and the studies are sorted by progress', async (t) => {
+  const page = await open(t, '/studies/sparse')
+  await page.getByRole('img', { name: /^How many trials have which validation loss, in [4-8] bins/ }).waitFor()
+  await page.goto(coordinator.page + '/')
+  await page.getByRole('button', { name: 'Progress' }).click()
+  await page.waitForURL(/order=progress/)
+  await page.getByRole('button', { name: 'Remaining' }).click()
+  await page.waitForURL(/order=remaining/)
+  assert.equal(await page.getByRole('columnheader', { name: 'Remaining' }).getAttribute('aria-sort'), 'ascending')
+})
