@@ -1,5 +1,7 @@
 // The API over HTTP: see /api. Who asks is known by the session, a cookie, where the coordinator asks for it.
 
+import { limited, seen } from './connection.svelte'
+
 /** Problem is an error of the API (RFC 9457). */
 export class Problem extends Error {
   constructor(readonly status: number, readonly title: string, readonly detail: string, readonly body: unknown) {
@@ -42,11 +44,18 @@ function address(path: string, query: Query = {}): string {
 async function call<T>(method: string, url: string, body: unknown, signal?: AbortSignal): Promise<T> {
   const headers: Record<string, string> = { accept: 'application/json' }
   if (body !== undefined) headers['content-type'] = 'application/json'
-  const response = await fetch(url, {
-    method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
-  })
-  return read<T>(response, await response.text())
+  return limited(async (signal) => {
+    const response = await fetch(url, {
+      method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
+    })
+    return read<T>(response, await response.text())
+  }, signal)
 }
+
+let unknown = () => {}
+
+/** onUnknown is told that the coordinator does not know any more who asks. */
+export const onUnknown = (what: () => void): void => { unknown = what }
 
 /** read is the message of an answer, or throws the problem that it is. */
 function read<T>(response: Response, text: string): T {
@@ -56,6 +65,7 @@ function read<T>(response: Response, text: string): T {
   } catch {
     throw new Problem(response.status, response.statusText, text.slice(0, 500), text)
   }
+  if (response.status === 401 && !/\/(session|whoami)$/.test(response.url)) unknown()
   if (!response.ok) throw new Problem(response.status, value.title ?? response.statusText, value.detail ?? '', value)
   return value as T
 }
@@ -100,7 +110,9 @@ export async function ask<T>(path: string, query?: Query, signal?: AbortSignal):
   return fresh<T>(url, signal)
 }
 
-async function fresh<T>(url: string, signal?: AbortSignal): Promise<T> {
+const fresh = <T>(url: string, signal?: AbortSignal): Promise<T> => limited((signal) => latest<T>(url, signal), signal)
+
+async function latest<T>(url: string, signal: AbortSignal): Promise<T> {
   const response = await fetch(url, { headers: { accept: 'application/json' }, signal })
   const before = answers.get(url)
   const tag = response.headers.get('etag') ?? ''
@@ -129,19 +141,26 @@ export const remove = <T>(path: string) => call<T>('DELETE', address(path), unde
 
 /**
  * follow reads server-sent events until the signal aborts it, and connects again where the last one ended. broken is told why
- * the connection is lost, and of nothing when there is one again.
+ * the connection is lost, and of nothing when there is one again. A page that nobody sees has no connection: browsers open few to
+ * one host, and other pages need them.
  */
 export async function follow<T>(
   path: string, query: Query, signal: AbortSignal, each: (message: T) => void, broken: (error?: Error) => void = () => {},
 ): Promise<void> {
   let last = ''
   for (let wait = 500; !signal.aborted; wait = Math.min(wait * 2, 15_000)) {
+    await seen(signal)
+    const own = new AbortController()
+    const hide = () => { if (document.hidden) own.abort() }
+    document.addEventListener('visibilitychange', hide)
     try {
       const headers: Record<string, string> = { accept: 'text/event-stream' }
       if (last) headers['last-event-id'] = last
-      const response = await fetch(address(path, query), { headers, signal })
+      const response = await limited(
+        (signal) => fetch(address(path, query), { headers, signal }), AbortSignal.any([signal, own.signal]))
       if (!response.ok || !response.body) {
         const value = await response.json().catch(() => ({}))
+        if (response.status === 401) unknown()
         throw new Problem(response.status, value.title ?? response.statusText, value.detail ?? '', value)
       }
       broken()
@@ -173,8 +192,14 @@ export async function follow<T>(
       }
     } catch (error) {
       if (signal.aborted) return
+      if (own.signal.aborted) {
+        wait = 250
+        continue
+      }
       if (error instanceof Problem && error.status >= 400 && error.status < 500 && error.status !== 429) throw error
       broken(error as Error)
+    } finally {
+      document.removeEventListener('visibilitychange', hide)
     }
     await new Promise((resolve) => setTimeout(resolve, wait))
   }

@@ -6,8 +6,17 @@ export interface Route {
   query: URLSearchParams
 }
 
+/** decoded is a part of a path. One that was not written by a page may be no text. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return part
+  }
+}
+
 function read(): Route {
-  const path = location.pathname.split('/').filter(Boolean).map(decodeURIComponent)
+  const path = location.pathname.split('/').filter(Boolean).map(decoded)
   return { path, query: new URLSearchParams(location.search) }
 }
 

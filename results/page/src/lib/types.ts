@@ -45,7 +45,7 @@ export interface ExtensionPlan {
 }
 export interface Study {
   name: string; spec: StudySpec; state: string; create_time?: string; end_time?: string; progress?: Progress
-  forecast?: Forecast; waiting_for?: WaitingFor; grid_trials?: Count; modify_index?: Count
+  forecast?: Forecast; waiting_for?: WaitingFor; grid_trials?: Count; create_index?: Count; modify_index?: Count
   creator?: { name?: string; role?: string }
 }
 export interface Trial {
