@@ -361,6 +361,7 @@ test('a study is paused, resumed, canceled and deleted, each after a question', 
 test('a spec is written, what is wrong is shown at its line, and it is submitted', async (t) => {
   const page = await open(t, '/submit')
   const spec = page.getByRole('textbox', { name: 'Spec' })
+  await page.waitForFunction(() => document.querySelector('textarea')?.value !== '')
   assert.match(await spec.inputValue(), /^name: quick$/m)
   const broken = 'name: written\nmodle: synthetic\ngrid:\n  latent_dim: [4, many]\n  max_epochs: [3, 6]\n'
   // The command line says the same at the same places.
