@@ -8,9 +8,9 @@ import { serve } from './coordinator.mjs'
 const steep = `
 name: steep
 program:
-  command: [sh, -c, 'for e in 1 2 3 4 5 6 7 8 9 10; do case {lr}:$e in 1:1) v=500;; 1:*) v=0.1;; 2:1) v=300;; *) v=1.$e;; esac; echo "{{\\"epoch\\": $e, \\"loss\\": $v, \\"other\\": $e}}" >> $TRELLIS_REPORTS; done']
+  command: [sh, -c, 'for e in 1 2 3 4 5 6 7 8 9 10; do case {lr}:$e in 1:1) v=500;; 1:*) v=0.1;; 2:1) v=300;; *) v=1.{lr};; esac; echo "{{\\"epoch\\": $e, \\"loss\\": $v, \\"other\\": $e}}" >> $TRELLIS_REPORTS; done']
 objective: {metric: loss, direction: minimize}
-grid: {lr: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20]}
+grid: {lr: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20], max_epochs: 10}
 `
 // Of a large grid, few trials are trained.
 const sparse = `
@@ -56,7 +56,7 @@ const coloured = (canvas, name, box) => canvas.evaluate((canvas, { name, box }) 
 
 test('the best curve is shown whole, and how many are cut is said', async (t) => {
   const page = await open(t, '/studies/steep/curves')
-  await page.getByText(/^20 curves; the best one is highlighted\. 1 of them has values above what is shown/).waitFor()
+  await page.getByText(/^20 curves; the best one is highlighted\. 2 of them reach the top of what is shown/).waitFor()
   const canvas = page.getByRole('img', { name: '20 learning curves' })
   // It begins at the top left, which is 500 in this range.
   for (let tries = 0; (await coloured(canvas, 'best', { left: 64, right: 70, top: 8, bottom: 20 })).length === 0; tries++) {
