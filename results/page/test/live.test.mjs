@@ -57,7 +57,8 @@ test('the trials of a study that goes on stay where they were scrolled to, and s
   await page.waitForTimeout(300)
   assert.equal(await page.getByLabel('Filter', { exact: true }).inputValue(), 'objective < 0.0')
   assert.equal(await table.evaluate((box) => box.scrollTop), 9000)
-  assert.ok(asked <= 3, `rows were asked for ${asked} times`)
+  // Only what is in sight, two pages at most, is asked for anew when the study has changed.
+  assert.ok(asked <= 6, `rows were asked for ${asked} times`)
   // What is sorted is the table alone.
   await page.getByRole('button', { name: 'latent dim' }).click()
   await page.waitForURL(/order=latent_dim/)
