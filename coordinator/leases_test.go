@@ -211,12 +211,12 @@ func TestAWorkerThatSpeaksBeforeItsLeaseHasEndedIsNotLost(t *testing.T) {
 				}
 			}
 		})
-		<-time.After(DefaultLease * 5 / 2) // The clock is synctest's.
+		<-time.After(DefaultLease * 3) // The clock is synctest's.
 		if state := h.worker("w").GetState(); verified.Load() != 1 ||
 			state != trellisv1.WorkerState_WORKER_STATE_READY {
 			t.Errorf("after the lease was checked %d times the worker is %v", verified.Load(), state)
 		}
-		<-time.After(DefaultLease * 5 / 2)
+		<-time.After(DefaultLease * 3)
 		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_LOST {
 			t.Errorf("the worker, silent again, is %v", state)
 		}
