@@ -375,7 +375,12 @@ func (s *Snapshot) digest(study string) (string, error) {
 			return "", err
 		}
 	}
-	order, all := orderByID(ids, listed), len(ids)+len(listed)
+	others := make([]string, len(listed))
+	for i, one := range listed {
+		others[i] = one.Run.Id
+	}
+	order := lattice.OrderWith(ids, others)
+	all := len(ids) + len(listed)
 	untouched := trajectory.StateOfUntouched(c.UntouchedState())
 	return trajectory.DigestOf(all, s.Err, func() func(data []byte, i int) ([]byte, error) {
 		var sealed trajectory.Digester
@@ -401,28 +406,6 @@ func (s *Snapshot) digest(study string) (string, error) {
 			}}), nil
 		}
 	})
-}
-
-// orderByID returns the order of runs by their ids: those that follow from the spec are as they are, and listed ones behind them.
-// It is nil if there are none of the latter.
-func orderByID(ids []lattice.Identified, listed []*trajectory.Trajectory) []uint32 {
-	if len(listed) == 0 {
-		return nil
-	}
-	order, next := make([]uint32, 0, len(ids)+len(listed)), 0
-	var id []byte
-	for i, of := range ids {
-		if next < len(listed) {
-			for id = of.Append(id[:0]); next < len(listed) && listed[next].Run.Id < string(id); next++ {
-				order = append(order, uint32(len(ids)+next))
-			}
-		}
-		order = append(order, uint32(i))
-	}
-	for ; next < len(listed); next++ {
-		order = append(order, uint32(len(ids)+next))
-	}
-	return order
 }
 
 // Catalog returns which runs and trials a study has, or ErrNotFound. It must not be changed.

@@ -52,6 +52,28 @@ func (l *Lattice) ByID(interrupted func() error) ([]Identified, error) {
 	return all, nil
 }
 
+// OrderWith returns the order of runs and of other ids, each of which are sorted: a run is what it is in its list, and an other id
+// comes behind all of these. It is nil if there are no others.
+func OrderWith(ids []Identified, others []string) []uint32 {
+	if len(others) == 0 {
+		return nil
+	}
+	order, next := make([]uint32, 0, len(ids)+len(others)), 0
+	var id []byte
+	for i, of := range ids {
+		if next < len(others) {
+			for id = of.Append(id[:0]); next < len(others) && others[next] < string(id); next++ {
+				order = append(order, uint32(len(ids)+next))
+			}
+		}
+		order = append(order, uint32(i))
+	}
+	for ; next < len(others); next++ {
+		order = append(order, uint32(len(ids)+next))
+	}
+	return order
+}
+
 // sortByID sorts a list by ids. It divides it by the first bytes of these, which are like random ones, and sorts the parts on all
 // cores.
 func sortByID(all []Identified) {

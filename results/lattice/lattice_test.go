@@ -446,3 +446,21 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// Others stand among the runs by their ids, also before the first and behind the last.
+func TestOrderWith(t *testing.T) {
+	ids := []Identified{{ID: [16]byte{2}}, {ID: [16]byte{4}}, {ID: [16]byte{6}}}
+	id := func(first byte) string { return Identified{ID: [16]byte{first}}.String() }
+	for _, test := range []struct {
+		others []string
+		want   []uint32
+	}{
+		{nil, nil},
+		{[]string{id(1), id(3), id(3), id(7)}, []uint32{3, 0, 4, 5, 1, 2, 6}},
+		{[]string{id(8), id(9)}, []uint32{0, 1, 2, 3, 4}},
+	} {
+		if got := OrderWith(ids, test.others); !slices.Equal(got, test.want) {
+			t.Errorf("with %v: %v, want %v", test.others, got, test.want)
+		}
+	}
+}
