@@ -129,25 +129,9 @@ func (s accessService) WatchEvents(
 			}
 		}
 		if len(events) < maxEvents {
-			if err := s.awaitChange(stream.Context(), watch); err != nil {
+			if err := awaitChange(stream.Context(), s.stopping, watch); err != nil {
 				return err
 			}
 		}
-	}
-}
-
-// awaitChange waits until a watch fires, and a little for what comes with it.
-func (s accessService) awaitChange(ctx context.Context, watch memdb.WatchSet) error {
-	watch.Add(s.stopping.Done())
-	if err := watch.WatchCtx(ctx); err != nil {
-		return Status(err)
-	}
-	select {
-	case <-s.stopping.Done():
-		return context.Cause(s.stopping)
-	case <-ctx.Done():
-		return Status(ctx.Err())
-	case <-time.After(watchInterval):
-		return nil
 	}
 }

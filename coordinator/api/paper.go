@@ -11,6 +11,7 @@ import (
 
 	"trellis/coordinator/artifact"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 	"trellis/results/paper"
 )
 
@@ -77,25 +78,26 @@ func (s paperService) keepPicture(ctx context.Context, picture *trellisv1.PaperP
 func (s paperService) GetPaperReport(
 	ctx context.Context, request *trellisv1.GetPaperReportRequest,
 ) (*trellisv1.GetPaperReportResponse, error) {
-	report, err := s.store.Snapshot().Paper(request.GetReport())
+	snapshot := s.store.Snapshot().Within(ctx)
+	report, err := snapshot.Paper(request.GetReport())
 	if err != nil {
 		return nil, Status(err)
 	}
-	response := &trellisv1.GetPaperReportResponse{Report: report}
+	var found []*trellisv1.Study
 	for _, stage := range report.GetStages() {
-		if stage.GetCreateIndex() == 0 {
+		study, err := snapshot.Study(nil, stage.GetStudy())
+		if errors.Is(err, results.ErrNotFound) || err == nil && study.GetCreateIndex() != stage.GetCreateIndex() {
 			continue
 		}
-		found, err := s.studies.GetStudy(ctx, &trellisv1.GetStudyRequest{Study: stage.GetStudy()})
-		switch {
-		case status.Code(err) == codes.NotFound:
-		case err != nil:
-			return nil, err
-		case found.GetStudy().GetCreateIndex() == stage.GetCreateIndex():
-			response.Studies = append(response.Studies, found.GetStudy())
+		if err == nil {
+			study, err = snapshot.Presented(study)
 		}
+		if err != nil {
+			return nil, Status(err)
+		}
+		found = append(found, study)
 	}
-	return response, nil
+	return &trellisv1.GetPaperReportResponse{Report: report, Studies: s.studies.listed(snapshot, found)}, nil
 }
 
 // ListPaperReports returns all reports, without what is in them.

@@ -7,6 +7,7 @@ import (
 	"trellis/coordinator/artifact"
 	"trellis/coordinator/forecast"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
 )
@@ -88,11 +89,17 @@ func (s studyService) ListStudies(
 	if err != nil {
 		return nil, Status(err)
 	}
-	s.forecasts.OnAll(snapshot, response.GetStudies())
-	for i, study := range response.GetStudies() {
-		response.Studies[i] = s.waiting(study)
-	}
+	response.Studies = s.listed(snapshot, response.GetStudies())
 	return response, nil
+}
+
+// listed returns studies of a list with forecasts of those that are running, and with what they wait for.
+func (s studyService) listed(snapshot *results.Snapshot, studies []*trellisv1.Study) []*trellisv1.Study {
+	s.forecasts.OnAll(snapshot, studies)
+	for i, study := range studies {
+		studies[i] = s.waiting(study)
+	}
+	return studies
 }
 
 // PauseStudy stops a study's runs until it is resumed.

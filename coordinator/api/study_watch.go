@@ -57,17 +57,25 @@ func (s studyService) WatchStudy(
 		if lifecycle.StudyEnded(study.GetState()) {
 			return nil
 		}
-		watch.Add(s.stopping.Done())
-		if err := watch.WatchCtx(stream.Context()); err != nil {
-			return Status(err)
+		if err := awaitChange(stream.Context(), s.stopping, watch); err != nil {
+			return err
 		}
-		select {
-		case <-s.stopping.Done():
-			return context.Cause(s.stopping)
-		case <-stream.Context().Done():
-			return Status(stream.Context().Err())
-		case <-time.After(watchInterval):
-		}
+	}
+}
+
+// awaitChange waits until a watch fires, and a little for what comes with it.
+func awaitChange(ctx, stopping context.Context, watch memdb.WatchSet) error {
+	watch.Add(stopping.Done())
+	if err := watch.WatchCtx(ctx); err != nil {
+		return Status(err)
+	}
+	select {
+	case <-stopping.Done():
+		return context.Cause(stopping)
+	case <-ctx.Done():
+		return Status(ctx.Err())
+	case <-time.After(watchInterval):
+		return nil
 	}
 }
 
