@@ -205,6 +205,7 @@ func reproduceStages(
 		}
 	}
 	report := newReproductionReport(env, c, r, data, options)
+	report.lookUp(ctx)
 	report.put(ctx)
 	if page := pageOf(ctx, c, options.name, options.place.Path); page != "" && !report.warned {
 		fmt.Fprintf(env.Err, "Web page: %s, with the report as it comes\n", page)

@@ -41,6 +41,8 @@ type reproductionReport struct {
 	pictures map[uint32]*trellisv1.PaperPicture
 	// added are the studies of which everything is here that the analysis needs.
 	added map[string]bool
+	// finished has the create_index of each study of the complete report that the coordinator had before, nil if it had none.
+	finished map[string]uint64
 	// warned says that the user knows that the coordinator did not get it.
 	warned bool
 }
@@ -77,6 +79,32 @@ func newReproductionReport(
 
 func (r *reproductionReport) note(format string, args ...any) {
 	fmt.Fprintf(r.env.Err, format+".\n", args...)
+}
+
+// lookUp asks the coordinator whether it has a complete report of that name already.
+func (r *reproductionReport) lookUp(ctx context.Context) {
+	before, err := client.Call(ctx, client.CallTimeout, r.client.GetPaperReport,
+		&trellisv1.GetPaperReportRequest{Report: r.Name})
+	if err != nil || before.GetReport().GetState() != trellisv1.PaperState_PAPER_STATE_COMPLETED {
+		return
+	}
+	r.finished = map[string]uint64{}
+	for _, stage := range before.GetReport().GetStages() {
+		r.finished[stage.GetStudy()] = stage.GetCreateIndex()
+	}
+}
+
+// keeps says that the complete report from before says more than this one so far: all that has begun is in it.
+func (r *reproductionReport) keeps() bool {
+	if r.finished == nil || r.State == trellisv1.PaperState_PAPER_STATE_COMPLETED {
+		return false
+	}
+	for _, stage := range r.Stages {
+		if stage.CreateIndex != 0 && stage.CreateIndex != r.finished[stage.Study] {
+			return false
+		}
+	}
+	return true
 }
 
 // begun notes that a stage's study is there.
@@ -164,8 +192,11 @@ func (r *reproductionReport) end(ctx context.Context, err error) {
 	r.put(ctx)
 }
 
-// put gives the coordinator the report as it is now. That it can't is told once.
+// put gives the coordinator the report as it is now, unless it has a better one. That it can't is told once.
 func (r *reproductionReport) put(ctx context.Context) {
+	if r.keeps() {
+		return
+	}
 	if r.analyzer != nil {
 		r.Sections = reproduction.Sections(r.material, r.analyzer.Findings())
 	}

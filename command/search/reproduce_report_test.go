@@ -1,0 +1,35 @@
+package search
+
+import (
+	"testing"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// A complete report stays until another is complete, or is of other studies.
+func TestACompleteReportStays(t *testing.T) {
+	running, completed := trellisv1.PaperState_PAPER_STATE_RUNNING, trellisv1.PaperState_PAPER_STATE_COMPLETED
+	finished := map[string]uint64{"a": 3, "b": 5}
+	for _, test := range []struct {
+		name     string
+		finished map[string]uint64
+		state    trellisv1.PaperState
+		a, b     uint64
+		want     bool
+	}{
+		{"there was none", nil, running, 0, 0, false},
+		{"nothing has begun", finished, running, 0, 0, true},
+		{"it stops before anything has begun", finished, trellisv1.PaperState_PAPER_STATE_STOPPED, 0, 0, true},
+		{"the same studies", finished, running, 3, 5, true},
+		{"a study was trained anew", finished, running, 3, 9, false},
+		{"the same studies, complete", finished, completed, 3, 5, false},
+	} {
+		r := &reproductionReport{finished: test.finished, PaperReport: &trellisv1.PaperReport{
+			State:  test.state,
+			Stages: []*trellisv1.PaperStage{{Study: "a", CreateIndex: test.a}, {Study: "b", CreateIndex: test.b}},
+		}}
+		if got := r.keeps(); got != test.want {
+			t.Errorf("%s: %t, want %t", test.name, got, test.want)
+		}
+	}
+}
