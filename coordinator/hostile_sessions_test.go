@@ -212,19 +212,24 @@ func trainSlowly(t *testing.T, target *target, epochs uint32, holds chan<- struc
 		}
 	}
 	held()
+	const each = 40 // It waits for the acknowledgement of each report, which takes up to a tenth of a second.
+	losses := make([]float64, each)
 	for epoch := uint32(1); err == nil && epoch <= epochs; {
+		for i := range losses {
+			losses[i] = 1 / float64(epoch+uint32(i))
+		}
 		err = stream.Send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{
 			Reports: &trellisv1.ReportBatch{Reports: []*trellisv1.Reports{
-				reportsOf(a, epoch, 1/float64(epoch), 1/float64(epoch+1), 1/float64(epoch+2), 1/float64(epoch+3)),
+				reportsOf(a, epoch, losses...),
 			}},
 		}})
-		for err == nil && uint32(recorded) < epoch+3 {
+		for err == nil && uint32(recorded) < epoch+each-1 {
 			var response *trellisv1.SessionResponse
 			if response, err = stream.Recv(); err == nil {
 				recorded = max(recorded, int(response.GetAcknowledgement().GetEpoch()))
 			}
 		}
-		epoch += 4
+		epoch += each
 	}
 	if err != nil {
 		t.Errorf("the honest worker, after %d epochs: %v", recorded, err)
