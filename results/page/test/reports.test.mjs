@@ -1,14 +1,11 @@
 // The reports on papers in Chromium: one that is being reproduced, and one that somebody has written.
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { chromium } from 'playwright-core'
+import { accessible, launch, show } from './browser.mjs'
 import { serve } from './coordinator.mjs'
-
-const executablePath = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
-const axe = readFileSync(new URL('../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8')
 
 // A paper whose studies take a second each.
 const study = (name, model, grid, more = '') => `
@@ -25,13 +22,8 @@ analysis:
 
 let coordinator, browser
 before(async () => {
-  assert.ok(executablePath, 'Chromium is missing: install it, or name it, CHROMIUM=/path/to/chromium')
   coordinator = await serve()
-  browser = await chromium.launch({
-    executablePath,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync'],
-  })
+  browser = await launch()
 })
 after(async () => {
   await browser?.close()
@@ -41,31 +33,7 @@ after(async () => {
 const api = async (path, options) => fetch(coordinator.page + '/api/v1' + path, options)
 const post = (path, body) => api(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body ?? {}) })
 
-/** open shows a view, and checks afterwards that nothing went wrong in it. */
-async function open(t, address, { width = 1280, colorScheme = 'light' } = {}) {
-  const context = await browser.newContext({ viewport: { width, height: 800 }, colorScheme })
-  const page = await context.newPage()
-  const wrong = []
-  page.on('console', (message) => { if (['error', 'warning'].includes(message.type())) wrong.push(message.text()) })
-  page.on('response', (response) => { if (response.status() > 399) wrong.push(`${response.status()} ${response.url()}`) })
-  page.on('pageerror', (error) => wrong.push(String(error)))
-  page.on('request', (request) => { if (!request.url().startsWith(coordinator.page)) wrong.push('asks ' + request.url()) })
-  t.after(async () => {
-    await context.close()
-    assert.deepEqual(wrong, [], 'errors, or requests to elsewhere')
-  })
-  await page.goto(address.startsWith('/') ? coordinator.page + address : address)
-  return page
-}
-
-/** accessible checks a view with axe's rules, and that it is as wide as the window. */
-async function accessible(page, name) {
-  await page.evaluate(axe)
-  const { violations } = await page.evaluate(() => globalThis.axe.run())
-  assert.deepEqual(violations.map((one) => `${name}: ${one.id}: ${one.nodes.map((node) => node.html).join(' ')}`), [])
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
-  assert.ok(wide <= 0, `${name} is ${wide} pixels too wide`)
-}
+const open = (t, path, options) => show(browser, t, path, { at: coordinator.page, refused: false, ...options })
 
 /** drawn says how many figures are shown, each as an image that the browser could draw. */
 const drawn = (page) => page.locator('figure img').evaluateAll((images) =>
@@ -75,7 +43,7 @@ test('a paper while it is being reproduced', { timeout: 180_000 }, async (t) => 
   const going = await coordinator.reproduce('tiny', paper)
   assert.equal(going.link, coordinator.page + '/reports/tiny')
   while ((await post('/studies/plain:pause')).status === 404) await new Promise((later) => setTimeout(later, 20))
-  const page = await open(t, going.link)
+  const page = await open(t, new URL(going.link).pathname)
   await page.getByRole('heading', { level: 1, name: 'A paper' }).waitFor()
   await page.getByRole('listitem').filter({ hasText: 'plain conv-autoencoder' }).getByText('paused').waitFor()
   await page.getByText('waits for plain').first().waitFor()
