@@ -1,6 +1,8 @@
 package coordinator
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -128,6 +130,41 @@ func TestAWorkerThatComesBackUnchangedCostsNoEntry(t *testing.T) {
 		h.connect("w", 3)
 		if slots := h.worker("w").GetSlots(); slots != 3 {
 			t.Errorf("a worker that came back with 3 slots has %d", slots)
+		}
+	})
+}
+
+// Pages of trials that read the whole study wait for their turn, and pages that read few trials don't.
+func TestFarPagesOfTrialsTakeTurns(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		h.create(syntheticSpec("s", []uint32{4}, []uint32{2}))
+		reads := h.calls.reads
+		for n := range reads.Running {
+			release, err := reads.Take(h.Context(), fmt.Sprint("another ", n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer release()
+		}
+		for _, of := range []struct {
+			request *trellisv1.ListTrialsRequest
+			want    codes.Code
+		}{
+			{&trellisv1.ListTrialsRequest{}, codes.OK},
+			{&trellisv1.ListTrialsRequest{OrderBy: "index"}, codes.OK},
+			{&trellisv1.ListTrialsRequest{OrderBy: "objective"}, codes.OK},
+			{&trellisv1.ListTrialsRequest{Offset: 1}, codes.DeadlineExceeded},
+			{&trellisv1.ListTrialsRequest{OrderBy: "objective", Offset: 1}, codes.DeadlineExceeded},
+			{&trellisv1.ListTrialsRequest{OrderBy: "-objective"}, codes.DeadlineExceeded},
+			{&trellisv1.ListTrialsRequest{Filter: "index > 0"}, codes.DeadlineExceeded},
+		} {
+			of.request.Study = "s"
+			ctx, leave := context.WithTimeout(h.Context(), time.Second) // The clock is synctest's.
+			_, err := h.trials.ListTrials(ctx, of.request)
+			leave()
+			if status.Code(err) != of.want {
+				t.Errorf("while all turns are taken, %v: %v, want %v", of.request, err, of.want)
+			}
 		}
 	})
 }

@@ -113,6 +113,11 @@ func TestTheLargestPaper(t *testing.T) {
 	ok(t, store.PutPaper(1, at(1), largest(&trellisv1.Principal{Name: strings.Repeat("long", 50)})))
 	ok(t, store.PutPaper(2, at(2), largest(ann)))
 	ok(t, newStore(t).Restore(bytes.NewReader(written(t, store))))
+	larger := largest(ann)
+	larger.Summary += "x"
+	if err := store.PutPaper(3, at(3), larger); !errors.Is(err, ErrInvalid) {
+		t.Errorf("one byte more: %v", err)
+	}
 }
 
 // What is no report is refused, in a command as in a snapshot.
