@@ -194,11 +194,12 @@ func (r *reproductionReport) end(ctx context.Context, err error) {
 
 // put gives the coordinator the report as it is now, unless it has a better one. That it can't is told once.
 func (r *reproductionReport) put(ctx context.Context) {
-	if r.keeps() {
-		return
-	}
+	// The report in the folder has them too.
 	if r.analyzer != nil {
 		r.Sections = reproduction.Sections(r.material, r.analyzer.Findings())
+	}
+	if r.keeps() {
+		return
 	}
 	err := r.send(ctx)
 	if status.Code(err) == codes.FailedPrecondition && len(r.pictures) > 0 {
