@@ -137,28 +137,9 @@ mutants:
 	$(GO) run ./command/mutants
 
 # The API over HTTP against its own description, with requests that schemathesis (of PyPI) makes up: right ones, wrong ones,
-# and series of them, about a study that a worker has trained. Five minutes. Watches come first, while the study has ended: others
-# don't end by themselves, and of events only what is refused does. Left out is the check that a request is accepted if the
-# description allows it: it does not have all rules of a spec.
-check-http: HTTP := http://127.0.0.1:$(HTTP_PORT)
-check-http: DATA := coordinator/web/testdata
+# and series of them, about studies that a worker has trained and a report. Needs curl. Two minutes.
 check-http: trellis
-	@command -v $(SCHEMATHESIS) >/dev/null || { echo "schemathesis is not installed: pip install schemathesis"; exit 0; }; \
-	rm -rf $(BUILD)/http $(BUILD)/http.log; \
-	./trellis coordinator --data $(BUILD)/http --listen 127.0.0.1:0 --http 127.0.0.1:$(HTTP_PORT) 2>$(BUILD)/http.log & \
-	trap 'kill $$(jobs -p)' EXIT; \
-	until address=$$(sed -n 's/^The coordinator listens on \(.*\)\.$$/\1/p' $(BUILD)/http.log 2>/dev/null) && test -n "$$address"; do \
-		sleep 0.1; done; \
-	./trellis worker --coordinator $$address --name check --slots 2 2>/dev/null & \
-	./trellis submit --coordinator $$address --watch $(DATA)/seen.yaml >/dev/null 2>&1 && \
-	./trellis submit --coordinator $$address --watch --name seen-too $(DATA)/seen.yaml >/dev/null 2>&1 && \
-	./trellis hooks create seen --coordinator $$address --url http://127.0.0.1:9/ >/dev/null 2>&1 && \
-	export TRELLIS_RUN=$$(./trellis trials seen --coordinator $$address -o json | grep -om1 '"run": "[^"]*' | cut -d'"' -f4) && \
-	check() { $(SCHEMATHESIS) --config-file $(DATA)/schemathesis.toml run $(HTTP)/api/openapi.json --max-examples 30 \
-		--exclude-checks positive_data_acceptance "$$@"; } && \
-	check --include-operation-id WatchStudy && \
-	check --include-operation-id WatchEvents --mode negative --phases coverage,fuzzing && \
-	check --exclude-operation-id WatchStudy --exclude-operation-id WatchEvents
+	coordinator/web/testdata/check-http.sh $(BUILD)/http $(HTTP_PORT) $(SCHEMATHESIS)
 
 # TensorBoard, MLflow and onnxruntime on exports: what they say is compared with what Trellis says. The Standard Webhooks library
 # on what is sent to a hook. Downloads them from PyPI into

@@ -31,7 +31,7 @@ type secured struct {
 	address string
 }
 
-// startSecured starts a coordinator with TLS. It ends with the test.
+// startSecured starts a coordinator, with TLS if there is an authority. It ends with the test.
 func startSecured(t *testing.T, own *authority, config Config) *secured {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -42,7 +42,9 @@ func startSecured(t *testing.T, own *authority, config Config) *secured {
 	if config.MinFreeDisk == 0 {
 		config.MinFreeDisk = 1
 	}
-	config.TLS = own.issue(trellisv1.Role_ROLE_NODE, "127.0.0.1", "127.0.0.1")
+	if own != nil {
+		config.TLS = own.issue(trellisv1.Role_ROLE_NODE, "127.0.0.1", "127.0.0.1")
+	}
 	coordinator, err := New(config, listener, memoryDataSets{})
 	if err != nil {
 		t.Fatal(err)

@@ -303,6 +303,20 @@ func TestPlainHTTPWhereThereIsTLS(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
+// Headers beyond the limit are refused, and the refusal arrives whole although the server has not read all that was sent.
+func TestLongHeadersOverHTTP(t *testing.T) {
+	t.Parallel()
+	listener := listenHTTP(t)
+	startSecured(t, nil, Config{HTTP: listener})
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	path := "/api/v1/studies/" + strings.Repeat("x", 100<<10)
+	if got, text := send(t, client, http.MethodGet, "http://"+listener.Addr().String()+path, ""); got !=
+		http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("%d %s", got, text)
+	}
+}
+
 // Calls over HTTP count with those over gRPC: a caller has one share of each limit. Beyond it, clients are told when to come
 // back.
 func TestLimitsOverHTTP(t *testing.T) {

@@ -304,6 +304,9 @@ type unreadConn struct {
 	unread bytes.Reader
 }
 
+// CloseWrite says that nothing more is written.
+func (c *unreadConn) CloseWrite() error { return connection.CloseWrite(c.Conn) }
+
 func (c *unreadConn) Read(into []byte) (int, error) {
 	if c.unread.Len() > 0 {
 		return c.unread.Read(into)

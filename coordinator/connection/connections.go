@@ -245,6 +245,18 @@ func (c *Conn) Close() error {
 	return err
 }
 
+// CloseWrite says that nothing more is written, where the connection below has a way to say so.
+func (c *Conn) CloseWrite() error { return CloseWrite(c.Conn) }
+
+// CloseWrite tells the peer that nothing more is written, if the connection has a way to say so. An HTTP server does before it
+// closes a connection on which not all was read: otherwise the peer may lose what was written last.
+func CloseWrite(conn net.Conn) error {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // RemoteAddr is the peer's address, by which calls find their connection: see Of.
 func (c *Conn) RemoteAddr() net.Addr {
 	return peerAddr{Addr: c.Conn.RemoteAddr(), connection: c}

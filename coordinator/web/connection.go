@@ -7,6 +7,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"trellis/coordinator/connection"
 )
 
 const (
@@ -67,6 +69,9 @@ func (c *conn) calls() (*grpc.ClientConn, error) {
 	c.client = client
 	return client, nil
 }
+
+// CloseWrite tells the client that nothing more is written: see connection.CloseWrite.
+func (c *conn) CloseWrite() error { return connection.CloseWrite(c.Conn) }
 
 // Close closes both connections.
 func (c *conn) Close() error {

@@ -243,8 +243,12 @@ func event(data object, name string) object {
 func responses(content object) object {
 	return object{}.
 		with("200", object{}.with("description", "OK").with("content", content)).
-		with("default", problemResponse)
+		with("431", tooLong).with("default", problemResponse)
 }
+
+// tooLong is said by Go's HTTP server, before it knows what is asked for.
+var tooLong = object{}.with("description", "The path, the query and the headers have more than 32 KiB together.").
+	with("content", content("text/plain", object{}.with("type", "string")))
 
 var problemResponse = object{}.with("description", "What is wrong, and what would be right.").
 	with("content", content("application/problem+json", reference("Problem")))
@@ -264,5 +268,5 @@ func (d *description) session() {
 	d.add("/api/v1/session", "delete", object{}.with("operationId", "LogOut").with("tags", []string{"Session"}).
 		with("summary", "Deletes the cookie.").with("description", "Deletes the cookie. The token stays valid.").
 		with("responses", object{}.with("204", object{}.with("description", "The cookie is deleted.")).
-			with("default", problemResponse)))
+			with("431", tooLong).with("default", problemResponse)))
 }
