@@ -34,7 +34,7 @@ step="train the studies"
 ./trellis submit --watch "$data/seen.yaml" >/dev/null 2>>"$folder.log"
 ./trellis submit --watch --name seen-too "$data/seen.yaml" >/dev/null 2>>"$folder.log"
 ./trellis hooks create seen --url http://127.0.0.1:9/ >/dev/null 2>>"$folder.log"
-TRELLIS_RUN=$(./trellis trials seen -o json | grep -om1 '"run": "[^"]*' | cut -d'"' -f4)
+TRELLIS_RUN=$(./trellis trials seen -o json | sed -n 's/^.*"run": "\([^"]*\)".*$/\1/p' | sort -u | sed -n 1p)
 step="write the report"
 curl -sS --fail-with-body -H 'Content-Type: application/octet-stream' --data-binary "@$data/picture.svg" "$http/api/v1/artifacts" \
 	>/dev/null
