@@ -3,6 +3,7 @@ package results
 import (
 	"flag"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,10 +16,13 @@ import (
 	"trellis/results/trajectory"
 )
 
-// TestMain keeps rapid from writing failures into testdata: it prints the seed that repeats them.
+// TestMain keeps rapid from writing failures into testdata: it prints the seed that repeats them. Whoever changes this package
+// draws more cases than make test does: go test ./results -run TestIndexedStudies -rapid.checks=2000.
 func TestMain(m *testing.M) {
-	if err := flag.Set("rapid.nofailfile", "true"); err != nil {
-		panic(err)
+	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.checks": strconv.Itoa(modelChecks)} {
+		if err := flag.Set(name, value); err != nil {
+			panic(err)
+		}
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -2,8 +2,14 @@
 
 package results
 
+// modelChecks is how many cases tests with random cases draw.
+const modelChecks = 20
+
+// replayOrders is in how many orders TestReplayPaper replays each setting but the default one.
+const replayOrders = 1
+
 // modelCommands is how many commands TestModel gives at least.
-const modelCommands = 20_000
+const modelCommands = 5_000
 
 // largeStudyTrials is how many trials TestLargeStudy has.
 const largeStudyTrials = 50_000

@@ -2,6 +2,12 @@
 
 package results
 
+// modelChecks is how many cases tests with random cases draw.
+const modelChecks = 2000
+
+// replayOrders is in how many orders TestReplayPaper replays each setting.
+const replayOrders = 20
+
 // modelCommands is how many commands TestModel gives at least.
 const modelCommands = 1_000_000
 
