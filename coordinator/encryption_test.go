@@ -273,6 +273,7 @@ func TestCallsKnowTheCertificate(t *testing.T) {
 // An authority is replaced: while both are trusted nobody notices, and after that the old one's certificates are cut, also
 // on connections that were there before.
 func TestConnectionsEndWithTheirAuthority(t *testing.T) {
+	t.Parallel()
 	own, next := newAuthority(t), newAuthority(t)
 	_, address := serveTLS(t, Config{TLS: own.issue(trellisv1.Role_ROLE_NODE, "a", "127.0.0.1")}, func(*Coordinator) {})
 	certificateOf := func(one *authority) []byte {
@@ -331,7 +332,7 @@ func TestConnectionsEndWithTheirAuthority(t *testing.T) {
 	select {
 	case <-stolen:
 		t.Logf("it was cut after %v", time.Since(began))
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("a certificate of the old authority is still good")
 	}
 	goesOn("the new one is trusted", kept, 2*time.Second)

@@ -16,6 +16,7 @@ import (
 
 // Additions of nodes that are none leave no connections, no goroutines and no work behind.
 func TestAdditionsOfNodesThatAreNoneLeaveNothing(t *testing.T) {
+	t.Parallel()
 	target := newTarget(t, hostileConfig{})
 	// It accepts connections, and says nothing.
 	silent, err := net.Listen("tcp", "127.0.0.1:0")

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"errors"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -74,30 +75,32 @@ func TestAFloodOfConnectionsLeavesTheLogItsFiles(t *testing.T) {
 
 // Connections that never say what they are, or stop in the middle of greeting, are closed.
 func TestSlowConnectionsAreClosed(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it waits for a timeout of the handshake")
 	}
 	target := newTarget(t, hostileConfig{})
+	slow := map[string]net.Conn{}
 	for name, said := range map[string]string{
 		"silent": "", "half a preface": "PRI * HT", "preface without the rest": clientPreface,
 		"preface without settings": clientPreface + "\r\nSM\r\n\r\n",
 		"half a frame of settings": clientPreface + "\r\nSM\r\n\r\n\x00\x00\x06\x04",
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			conn, err := target.dial(t.Context(), "127.0.0.1")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			if _, err := io.WriteString(conn, said); err != nil {
-				t.Fatal(err)
-			}
-			conn.SetReadDeadline(time.Now().Add(3 * handshakeTimeout))
-			if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("it is open after %v", 3*handshakeTimeout)
-			}
-		})
+		conn, err := target.dial(t.Context(), "127.0.0.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, said); err != nil {
+			t.Fatal(err)
+		}
+		slow[name] = conn
+	}
+	for name, conn := range slow {
+		conn.SetReadDeadline(time.Now().Add(3 * handshakeTimeout))
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: it is open after %v", name, 3*handshakeTimeout)
+		}
 	}
 }
 

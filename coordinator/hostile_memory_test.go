@@ -123,7 +123,7 @@ func TestWhatClientsHaveReadIsForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for deadline := time.Now().Add(10 * time.Second); coordinator.unread.Held() != 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); coordinator.unread.Held() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d bytes are unread after all was read", coordinator.unread.Held())
 		}

@@ -292,7 +292,7 @@ func (h *target) ask(what string) int {
 	select {
 	case n := <-h.numbers:
 		return n
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		h.Fatalf("the coordinator does not answer %s", what)
 		return 0
 	}

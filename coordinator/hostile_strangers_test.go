@@ -241,6 +241,7 @@ func connectPlain(t *testing.T, address string) *grpc.ClientConn {
 // A node that does not lead asks the leader about tokens that it does not know, and not for everybody at a time. Asked by
 // another node that takes it for the leader, it does not say that a token is wrong: it may have been elected a moment ago.
 func TestTokensThatANodeDoesNotKnow(t *testing.T) {
+	t.Parallel()
 	own := newAuthority(t)
 	server := own.issue(trellisv1.Role_ROLE_NODE, "a", "127.0.0.1")
 	_, address := serveTLS(t, Config{TLS: server, Data: t.TempDir(), Wait: true}, func(*Coordinator) {})
@@ -281,6 +282,7 @@ func TestTokensThatANodeDoesNotKnow(t *testing.T) {
 
 // A connection of a caller who is never known does not keep others out. A node's does not need a call.
 func TestConnectionsOfStrangersAreClosed(t *testing.T) {
+	t.Parallel()
 	own := newAuthority(t)
 	server := own.issue(trellisv1.Role_ROLE_NODE, "a", "127.0.0.1")
 	const patience = 500 * time.Millisecond

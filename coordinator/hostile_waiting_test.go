@@ -221,7 +221,7 @@ func TestSessionsThatHoldTheMostEnd(t *testing.T) {
 	case <-honest.acknowledged:
 	case err := <-honest.ended:
 		t.Errorf("the honest worker's session has ended: %v", err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the honest worker's reports were not acknowledged")
 	}
 }

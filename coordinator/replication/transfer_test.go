@@ -34,7 +34,7 @@ func TestTransferThatDoesNotEnd(t *testing.T) {
 			if !strings.Contains(err.Error(), "a transfer of the leadership does not end") {
 				c.Errorf("the leader has failed, but why: %v", err)
 			}
-		case <-time.After(8 * time.Second):
+		case <-time.After(30 * time.Second):
 			c.Fatal("the leader refuses everything, and nobody notices")
 		}
 		c.network.Heal()
