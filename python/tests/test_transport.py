@@ -36,7 +36,7 @@ class Case(unittest.TestCase):
         pauses.start()
         self.addCleanup(pauses.stop)
 
-    def client(self, server: fake.Server, wait: float = 5, timeout: float = 5) -> trellis.Client:
+    def client(self, server: fake.Server, wait: float = 30, timeout: float = 30) -> trellis.Client:
         client = trellis.Client(server.address, wait=wait, timeout=timeout)
         self.addCleanup(client.close)
         return client
