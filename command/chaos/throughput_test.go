@@ -61,7 +61,7 @@ func TestThroughputOverTLS(t *testing.T) {
 	slots := count(t, "TRELLIS_CHAOS_SLOTS", 32, 32, 32)
 	for _, epochs := range []uint32{1, 50} {
 		var ratios []float64
-		for round := range 3 {
+		for round := range count(t, "TRELLIS_CHAOS_ROUNDS", 1, 1, 3) {
 			t.Run(fmt.Sprintf("%d epochs, round %d", epochs, round+1), func(t *testing.T) {
 				plain, secured := newFleet(t), newFleet(t)
 				secured.secure()
