@@ -389,6 +389,7 @@ func TestFaultyWorkers(t *testing.T) {
 
 // TestFaultyWorkersIndexed: the same where runs follow from specs, which have the same answers as if they were listed.
 func TestFaultyWorkersIndexed(t *testing.T) {
+	drawFew(t)
 	rapid.Check(t, func(rt *rapid.T) { testFaultyWorkers(t, rt, true) })
 }
 

@@ -27,11 +27,13 @@ import (
 // whatever happens to both. A replica that is restored now and then stays the same, and who waits for an answer is woken
 // when it changes.
 func TestIndexedStudies(tb *testing.T) {
+	drawFew(tb)
 	rapid.Check(tb, func(t *rapid.T) { newPair(tb, t).run(t) })
 }
 
 // TestShuffledReplicas: so does a replica where studies have a random order and a budget, which no list has.
 func TestShuffledReplicas(tb *testing.T) {
+	drawFew(tb)
 	rapid.Check(tb, func(t *rapid.T) {
 		p := newPair(tb, t)
 		p.shuffled = true

@@ -16,15 +16,27 @@ import (
 	"trellis/results/trajectory"
 )
 
-// TestMain keeps rapid from writing failures into testdata: it prints the seed that repeats them. Whoever changes this package
-// draws more cases than make test does: go test ./results -run TestIndexedStudies -rapid.checks=2000.
+// TestMain keeps rapid from writing failures into testdata: it prints the seed that repeats them.
 func TestMain(m *testing.M) {
-	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.checks": strconv.Itoa(modelChecks)} {
-		if err := flag.Set(name, value); err != nil {
-			panic(err)
-		}
+	if err := flag.Set("rapid.nofailfile", "true"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// drawFew has a test with costly cases draw modelChecks of them, unless -rapid.checks says how many. Whoever changes what the test
+// is about draws more than make test does: go test ./results -run TestIndexedStudies -rapid.checks=2000.
+func drawFew(t *testing.T) {
+	t.Helper()
+	const name = "rapid.checks"
+	checks, given := flag.Lookup(name).Value, false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	if given {
+		return
+	}
+	before := checks.String()
+	ok(t, checks.Set(strconv.Itoa(modelChecks)))
+	t.Cleanup(func() { ok(t, checks.Set(before)) })
 }
 
 func newStore(t testing.TB) *Store {

@@ -2,7 +2,7 @@
 
 package results
 
-// modelChecks is how many cases tests with random cases draw.
+// modelChecks is how many cases tests draw whose random cases are costly: see drawFew.
 const modelChecks = 20
 
 // replayOrders is in how many orders TestReplayPaper replays each setting but the default one.

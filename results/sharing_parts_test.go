@@ -24,6 +24,7 @@ func sharesAtMost(t *testing.T, most int) {
 // leased of which another study has more.
 func TestSharingInParts(tb *testing.T) {
 	sharesAtMost(tb, 100)
+	drawFew(tb)
 	rapid.Check(tb, func(t *rapid.T) {
 		trained := rapid.IntRange(70, 300).Draw(t, "trained")
 		begun := rapid.IntRange(0, 5).Draw(t, "begun")
