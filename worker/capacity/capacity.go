@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -40,7 +41,7 @@ func memory(root string) uint64 {
 	if err == nil {
 		total = kibibytes(info, "MemTotal") << 10
 	}
-	for _, file := range []string{"sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+	for _, file := range limitFiles(root) {
 		text, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
 			continue
@@ -52,6 +53,35 @@ func memory(root string) uint64 {
 		}
 	}
 	return total
+}
+
+// limitFiles are the files with the limits on this process's memory: those of its group and of each above it, in either version
+// of control groups. In a container its group is the root, whatever its name is outside.
+func limitFiles(root string) []string {
+	files := []string{"sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"}
+	groups, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
+	if err != nil {
+		return files
+	}
+	for line := range strings.Lines(string(groups)) {
+		// number:controllers:path, without controllers in version 2.
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) < 3 {
+			continue
+		}
+		base, name := "sys/fs/cgroup", "memory.max"
+		switch {
+		case fields[0] == "0" && fields[1] == "":
+		case slices.Contains(strings.Split(fields[1], ","), "memory"):
+			base, name = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		default:
+			continue
+		}
+		for group := path.Clean("/" + fields[2]); group != "/"; group = path.Dir(group) {
+			files = append(files, path.Join(base, group, name))
+		}
+	}
+	return files
 }
 
 // kibibytes returns the number in a line such as "MemTotal:  16384 kB".

@@ -71,6 +71,17 @@ func TestMemory(t *testing.T) {
 		"a group without a limit": {map[string]string{
 			"proc/meminfo": "MemTotal:   2048 kB\n", "sys/fs/cgroup/memory.max": "max\n",
 		}, 2 << 20},
+		"of the group that it is in": {map[string]string{
+			"proc/meminfo": "MemTotal:   2048 kB\n", "proc/self/cgroup": "0::/jobs/12\n",
+			"sys/fs/cgroup/jobs/12/memory.max": "max\n", "sys/fs/cgroup/jobs/memory.max": "524288\n",
+		}, 1 << 19},
+		"of the old group that it is in": {map[string]string{
+			"proc/meminfo": "MemTotal:   2048 kB\n", "proc/self/cgroup": "5:devices:/a\n4:hugetlb,memory:/slurm/job_12\n0::/\n",
+			"sys/fs/cgroup/memory/slurm/job_12/memory.limit_in_bytes": "262144\n",
+		}, 1 << 18},
+		"of no group that it sees": {map[string]string{
+			"proc/meminfo": "MemTotal:   2048 kB\n", "proc/self/cgroup": "0::/../../other\n", "sys/fs/cgroup/memory.max": "1048576\n",
+		}, 1 << 20},
 		"an old group without a limit": {map[string]string{
 			"proc/meminfo": "MemTotal:   2048 kB\n",
 			"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
