@@ -70,6 +70,7 @@ func TestExitCodes(t *testing.T) {
 		},
 		{studies.Outcome(&trellisv1.Study{Progress: &trellisv1.Progress{TrialsFailed: 1}}), 6},
 		{studies.Outcome(&trellisv1.Study{Progress: &trellisv1.Progress{Trials: 1, TrialsSucceeded: 1}}), 0},
+		{exit.ErrAgain, 75},
 		{exit.ErrInterrupted, 130},
 		{context.Canceled, 130},
 		{status.Error(codes.Canceled, ""), 130},

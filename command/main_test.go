@@ -205,7 +205,7 @@ func startWorker(t *testing.T, address, name string, args ...string) *process {
 // stop ends a process that is to end by itself after SIGTERM.
 func (p *process) stop(t *testing.T) {
 	t.Helper()
-	if code := p.signal(t, syscall.SIGTERM); code != exit.OK && code != exit.Interrupted {
+	if code := p.signal(t, syscall.SIGTERM); code != exit.OK && code != exit.Again && code != exit.Interrupted {
 		t.Errorf("exit code %d\n%s", code, p.said())
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"trellis/command/exit"
 	"trellis/command/fake"
@@ -63,7 +64,39 @@ func TestMetrics(t *testing.T) {
 		if name := "\ntrellis_"; err != nil || !strings.Contains(string(body), name) {
 			t.Errorf("%s: %v, without a metric %s in\n%s", command, err, name, body)
 		}
+		for path, want := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusOK} {
+			awaitStatus(t, strings.TrimSuffix(url, "/metrics")+path, want)
+		}
 	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// awaitStatus asks until the answer has a status.
+func awaitStatus(t *testing.T, url string, want int) {
+	t.Helper()
+	late := time.After(time.Minute)
+	for {
+		response, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode == want {
+			return
+		}
+		select {
+		case <-late:
+			t.Fatalf("%s answers %s, want %d", url, response.Status, want)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Without a coordinator a worker is alive, but not ready.
+func TestWorkerIsNotReady(t *testing.T) {
+	_, url := start(t, `^Metrics are at (\S+)/metrics,`, "worker", "--coordinator", fake.FreeAddress(t), "--metrics", "127.0.0.1:0")
+	awaitStatus(t, url+"/healthz", http.StatusOK)
+	awaitStatus(t, url+"/readyz", http.StatusServiceUnavailable)
 	http.DefaultClient.CloseIdleConnections()
 }
 
@@ -165,7 +198,7 @@ func TestDrainedWorker(t *testing.T) {
 		}
 	}
 	watchUntil(t, c, "endless", holds("first-"))
-	if code := first.signal(t, syscall.SIGTERM); code != exit.OK {
+	if code := first.signal(t, syscall.SIGTERM); code != exit.Again {
 		t.Errorf("exit code %d: %s", code, first.said())
 	}
 	workers := mustTrellis(t, "workers", "--coordinator", address, "-o", "csv")
@@ -174,6 +207,29 @@ func TestDrainedWorker(t *testing.T) {
 	}
 	startWorker(t, address, "second")
 	watchUntil(t, c, "endless", holds("second-"))
+}
+
+// A worker leaves when there is nothing more to do, and says by its exit code whether it knows that.
+func TestExitWhenIdle(t *testing.T) {
+	coordinator, address := startCoordinator(t)
+	mustTrellis(t, "submit", "--coordinator", address, writeSpec(t, `
+name: short
+model: synthetic
+grid: {latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 2}
+`))
+	worker := startWorker(t, address, "worker", "--exit-when-idle", "1s")
+	if code := worker.wait(t); code != exit.OK {
+		t.Errorf("exit code %d: %s", code, worker.said())
+	}
+	if got := mustTrellis(t, "studies", "--coordinator", address, "-o", "csv"); !strings.Contains(got, "short,completed,") {
+		t.Errorf("it left before the end:\n%s", got)
+	}
+	coordinator.signal(t, syscall.SIGKILL)
+	_, said, code := trellis(t, "worker", "--coordinator", address, "--exit-when-idle", "1s")
+	if want := "trellis: the worker has had no run for 1s and leaves: no coordinator at " + address + "\n"; code != exit.Unavailable ||
+		!strings.HasSuffix(said, want) {
+		t.Errorf("exit code %d: %s", code, said)
+	}
 }
 
 // A second signal ends a worker that cannot hand its runs back.

@@ -93,6 +93,9 @@ type view struct {
 	cancel context.CancelFunc
 }
 
+// Ready says whether the node can serve calls: it leads, or knows who does and has caught up. It may be called at any time.
+func (c *Coordinator) Ready() bool { return c.view.Load().ready }
+
 // follow keeps the node's view of its cluster, and what the health service says, up to date.
 func (c *Coordinator) follow(ctx context.Context, services *services) {
 	ticker := time.NewTicker(followInterval)

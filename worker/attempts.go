@@ -20,11 +20,73 @@ func (w *Worker) startDrain() {
 	if !w.session.welcomed {
 		w.giveUp = time.After(w.lease)
 	}
+	if w.config.DrainTimeout > 0 {
+		w.timeUp = time.After(time.Until(w.drained.Add(w.config.DrainTimeout)))
+	}
 	for _, a := range slices.Backward(w.attempts) { // As in suspend.
 		if a.suspended && !a.working {
 			w.giveBack(a)
 		}
 		a.interrupt(errDraining)
+	}
+}
+
+// lookAtIdleness lets the time begin, or begin anew, after which the worker leaves because it has nothing to do.
+func (w *Worker) lookAtIdleness() {
+	switch {
+	case w.config.ExitWhenIdle == 0 || w.draining || len(w.attempts) > 0:
+		w.idle = nil
+	case w.idle == nil:
+		w.idle = time.After(w.config.ExitWhenIdle)
+	}
+}
+
+// leave ends a worker that has nothing to do.
+func (w *Worker) leave() {
+	w.log.Info("leaving: no runs for the time of exit-when-idle", "idle", w.config.ExitWhenIdle)
+	w.idled = true
+	if !w.session.welcomed {
+		w.more = ErrCutOff
+	}
+	w.startDrain()
+}
+
+// drainShare is the part of Config.DrainTimeout after which a drain no longer waits for programs and uploads: the rest is for
+// the acknowledgements. It returns how long that is from now, once the worker drains, and no less than 0.
+func (w *Worker) drainShare() time.Duration {
+	return max(0, time.Until(w.drained.Add(w.config.DrainTimeout-w.config.DrainTimeout/10)))
+}
+
+// uploadShare is how long a drain may wait for an upload.
+func (w *Worker) uploadShare() time.Duration {
+	if w.config.DrainTimeout > 0 {
+		return w.drainShare()
+	}
+	return drainUploadTimeout
+}
+
+// hurry returns a context that is done when a program that was told to end at the beginning of a drain is to be killed, so that
+// there is time to upload its last checkpoint: twice what such an upload has taken so far. Call settled when it has ended.
+func (w *Worker) hurry(a *attempt) (ctx context.Context, settled func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	if w.config.DrainTimeout == 0 {
+		return ctx, cancel
+	}
+	over, end := context.WithCancel(a.ctx)
+	w.goroutines.Go(func() {
+		select {
+		case <-w.drain:
+		case <-over.Done():
+			return
+		}
+		share := w.drainShare()
+		if sleep(over, max(share/4, share-2*time.Duration(a.uploads.longest.Load()))) == nil {
+			cancel()
+		}
+	})
+	return ctx, func() {
+		end()
+		cancel()
 	}
 }
 
@@ -78,6 +140,9 @@ func (w *Worker) assign(assignment *trellisv1.Assignment) {
 		a := newAttempt(w.ctx, assignment, position{})
 		a.outcome = a.returned()
 		w.attempts = append(w.attempts, a)
+		if w.idled {
+			w.more = ErrHandedBack
+		}
 		return
 	}
 	a := newAttempt(w.ctx, assignment, w.positions.take(assignment))

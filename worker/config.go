@@ -57,6 +57,11 @@ type Config struct {
 	CPUs   float64
 	Memory uint64
 	GPUs   []*trellisv1.Gpu
+	// ExitWhenIdle is how long the worker stays without a run. 0 is as long as it is not drained.
+	ExitWhenIdle time.Duration
+	// DrainTimeout is how long a drain may take, with everything: the end of programs, the upload of checkpoints and the
+	// coordinator's acknowledgement. 0 is as long as each of these may take by itself.
+	DrainTimeout time.Duration
 	// Root is where the machine's files are looked for that say what it has. Default: "/".
 	Root string
 	// Version is the binary's version. Default: DefaultVersion.
@@ -91,6 +96,9 @@ func (c Config) Validate() error {
 	}
 	if c.CPUs < 0 || c.CPUs > maxCPUs || c.CPUs != c.CPUs {
 		errs = append(errs, fmt.Errorf("invalid cpus %v: must be between 0 and %d", c.CPUs, maxCPUs))
+	}
+	if c.ExitWhenIdle < 0 || c.DrainTimeout < 0 {
+		errs = append(errs, fmt.Errorf("exit when idle %v, drain timeout %v: must not be negative", c.ExitWhenIdle, c.DrainTimeout))
 	}
 	if c.Coordinator != "" {
 		if _, err := dial.Nodes(c.Coordinator); err != nil {

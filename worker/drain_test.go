@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
 )
 
@@ -229,4 +230,125 @@ func TestDrainAfterStop(t *testing.T) {
 			t.Errorf("Run returned %v", err)
 		}
 	})
+}
+
+// A drain ends in time, also if a coordinator that is there does not acknowledge what was handed back.
+func TestDrainTimeout(t *testing.T) {
+	const limit = 20 * time.Second
+	limited := func(_ *harness, c *Config) { c.DrainTimeout = limit }
+	inBubble(t, limited, func(h *harness) {
+		p := h.connect()
+		p.assign(synthetic(1, "a", 100))
+		p.reports(1, 1, 1)
+		synctest.Wait()
+		start := time.Now()
+		h.worker.Drain()
+		p.drain()
+		p.handedBack(1)
+		if err := h.returned(); !errors.Is(err, ErrNotHandedBack) {
+			t.Errorf("Run returned %v, want ErrNotHandedBack", err)
+		}
+		if took := time.Since(start); took != limit {
+			t.Errorf("it took %v, want %v", took, limit)
+		}
+	})
+}
+
+// Programs are killed in time for the upload of their last checkpoints, as far as it is known how long that takes.
+func TestProgramsEndInTimeForTheirCheckpoints(t *testing.T) {
+	for _, test := range []struct{ limit, longest, want time.Duration }{
+		{0, time.Second, 0},
+		{20 * time.Second, 0, 18 * time.Second},
+		{20 * time.Second, 3 * time.Second, 12 * time.Second},
+		{20 * time.Second, time.Minute, 4500 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &Worker{config: Config{DrainTimeout: test.limit}, drain: make(chan struct{})}
+			a := newAttempt(t.Context(), &trellisv1.Assignment{}, position{})
+			defer a.end()
+			a.uploads.longest.Store(int64(test.longest))
+			hurry, settled := w.hurry(a)
+			time.Sleep(time.Hour)
+			if hurry.Err() != nil {
+				t.Errorf("%v: before the drain", test)
+			}
+			start := time.Now()
+			w.Drain()
+			select {
+			case <-hurry.Done():
+			case <-time.After(time.Hour):
+				start = time.Now()
+			}
+			if took := time.Since(start); took != test.want {
+				t.Errorf("%v: %v", test, took)
+			}
+			settled()
+			w.goroutines.Wait()
+		})
+	}
+}
+
+// A worker leaves when it has held no run for long enough, and says whether that was for want of runs.
+func TestExitWhenIdle(t *testing.T) {
+	const patience = 10 * time.Minute
+	idle := func(_ *harness, c *Config) { c.ExitWhenIdle = patience }
+	for _, test := range []struct {
+		name string
+		// work returns since when the worker has nothing to do.
+		work func(h *harness) time.Time
+		want error
+	}{
+		{"never had one", func(h *harness) time.Time {
+			start := time.Now()
+			p := h.connect()
+			time.Sleep(patience)
+			p.drain()
+			p.goodbye()
+			return start
+		}, nil},
+		{"after the last", func(h *harness) time.Time {
+			p := h.connect()
+			time.Sleep(patience - time.Second)
+			p.assign(synthetic(1, "a", 2))
+			p.reports(1, 1, 2)
+			p.outcome(1)
+			time.Sleep(2 * patience) // It holds the run as long as its outcome is not acknowledged.
+			start := time.Now()
+			p.acknowledge(1, 2)
+			p.acknowledgeOutcome(1)
+			time.Sleep(patience)
+			p.drain()
+			p.goodbye()
+			return start
+		}, nil},
+		{"given one at the last moment", func(h *harness) time.Time {
+			start := time.Now()
+			p := h.connect()
+			time.Sleep(patience)
+			p.drain()
+			p.assign(synthetic(1, "a", 2))
+			p.goodbye() // Whoever hears this gives the run to another worker.
+			return start
+		}, ErrHandedBack},
+		{"coordinator was never there", func(h *harness) time.Time { h.leave(); return time.Now() }, ErrCutOff},
+		{"coordinator has left", func(h *harness) time.Time {
+			start := time.Now()
+			h.connect()
+			time.Sleep(time.Minute)
+			h.leave()
+			return start
+		}, ErrCutOff},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, idle, func(h *harness) {
+				start := test.work(h)
+				if err := h.returned(); !errors.Is(err, test.want) {
+					t.Errorf("Run returned %v, want %v", err, test.want)
+				}
+				if took := time.Since(start); took < patience || took > patience+goodbyeTimeout {
+					t.Errorf("it left after %v, want %v", took, patience)
+				}
+			})
+		})
+	}
 }

@@ -110,7 +110,7 @@ func (w *Worker) uploadContext(parent context.Context) (context.Context, context
 	go func() {
 		select {
 		case <-w.drain:
-			timer := time.NewTimer(drainUploadTimeout)
+			timer := time.NewTimer(w.uploadShare())
 			defer timer.Stop()
 			select {
 			case <-timer.C:

@@ -124,6 +124,9 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log 
 	config := ProgramConfig(a.assignment)
 	config.Folder, config.Checkpoints, config.GPUs, config.Log = folder, folder, ids, log
 	config.Supervisors, config.Revoked = &w.supervisors, a.ctx.Done()
+	hurry, settled := w.hurry(a)
+	defer settled()
+	config.Hurry = hurry.Done()
 	if files := run.GetProgram().GetFiles(); files != nil {
 		var release func()
 		if config.Files, release, err = w.getFiles(ctx, a, files, log); err != nil {

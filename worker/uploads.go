@@ -19,7 +19,7 @@ const (
 	maxUploads = 8
 	// lastUploadTimeout is how long an attempt's outcome waits for its checkpoints while there is a session, and again
 	// that long whenever minUploadSpeed bytes a second have been sent meanwhile: a checkpoint may have many GiB.
-	// drainUploadTimeout is how long it waits when the worker drains.
+	// drainUploadTimeout is how long it waits when the worker drains, if Config.DrainTimeout doesn't say.
 	lastUploadTimeout  = time.Minute
 	minUploadSpeed     = 256 << 10
 	drainUploadTimeout = 10 * time.Second
@@ -49,6 +49,8 @@ type uploads struct {
 	pending atomic.Int32
 	// pieces counts the pieces of artifacts that have been sent, each of maxPiece bytes at most.
 	pieces atomic.Int64
+	// longest is how long an upload has taken at most, a time.Duration.
+	longest atomic.Int64
 	// done is closed when the goroutine has ended. cancel makes it end.
 	done   chan struct{}
 	cancel context.CancelFunc
@@ -198,6 +200,7 @@ func (u *uploads) send(ctx context.Context, next encoded) {
 	assignment, steps := u.attempt.assignment, &u.attempt.steps
 	log := u.worker.log.With("study", assignment.GetStudy(), "run", assignment.GetRun(),
 		"attempt", assignment.GetAttempt(), "epoch", next.checkpoint.GetEpoch())
+	began := time.Now()
 	err := retry(ctx, func() (err error) {
 		steps.Add(1)
 		moved := func() {
@@ -215,6 +218,7 @@ func (u *uploads) send(ctx context.Context, next encoded) {
 	})
 	switch {
 	case err == nil:
+		u.longest.Store(max(u.longest.Load(), int64(time.Since(began))))
 		u.worker.metrics.checkpoints.WithLabelValues("uploaded").Inc()
 		u.report(next, "")
 	case ctx.Err() == nil:
@@ -247,7 +251,7 @@ func (u *uploads) finish() {
 			return
 		case <-drain:
 			timer.Stop()
-			timeout, least, drain = drainUploadTimeout, math.MaxInt64, nil
+			timeout, least, drain = u.worker.uploadShare(), math.MaxInt64, nil
 			continue
 		case <-timer.C:
 		}

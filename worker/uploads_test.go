@@ -460,17 +460,25 @@ func TestDrainWhileUploadsStall(t *testing.T) {
 		succeeds   bool
 		// missing are the checkpoints of which the coordinator is told that they could not be saved.
 		missing string
+		// limit is how long the drain may take, if that is said, and took how long it waits for the uploads.
+		limit, took time.Duration
 	}{
 		{
 			"one more has no room",
 			[]uint32{1, 2, 3, 4, 5, 6, 7, 8, 9, 50},
 			maxUploads + 2, false,
-			"m1 m2 m3 m4 m5 m6 m7 m8 m9",
+			"m1 m2 m3 m4 m5 m6 m7 m8 m9", 0, drainUploadTimeout,
 		},
-		{"the run has ended", []uint32{3}, 3, true, "m3"},
+		{"the run has ended", []uint32{3}, 3, true, "m3", 0, drainUploadTimeout},
+		{"there is little time", []uint32{3}, 3, true, "m3", 5 * time.Second, 4500 * time.Millisecond},
+		{"there is more time", []uint32{3}, 3, true, "m3", 30 * time.Second, 27 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inBubble(t, paced, func(h *harness) {
+			limited := func(h *harness, c *Config) {
+				paced(h, c)
+				c.DrainTimeout = test.limit
+			}
+			inBubble(t, limited, func(h *harness) {
 				h.coordinator.artifacts.uploading = func(_ int, stream trellisv1.ArtifactService_UploadArtifactServer) error {
 					<-stream.Context().Done()
 					return stream.Context().Err()
@@ -492,8 +500,8 @@ func TestDrainWhileUploadsStall(t *testing.T) {
 				if missing != test.missing || slices.ContainsFunc(p.missing, func(s string) bool { return s != errLate.Error() }) {
 					t.Errorf("the coordinator was told of %s: %q, want %s", missing, p.missing, test.missing)
 				}
-				if took := time.Since(start); took != drainUploadTimeout {
-					t.Errorf("the outcome took %v, want %v", took, drainUploadTimeout)
+				if took := time.Since(start); took != test.took {
+					t.Errorf("the outcome took %v, want %v", took, test.took)
 				}
 				p.acknowledgeOutcome(1)
 				p.goodbye()

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,9 +26,14 @@ import (
 var (
 	// ErrRefused means that the coordinator refuses this worker, and would refuse every retry.
 	ErrRefused = errors.New("the coordinator refuses this worker")
-	// ErrNotHandedBack means that a drain has ended without the coordinator, which was away for longer than a lease.
-	// The coordinator gives the runs to others by itself.
+	// ErrNotHandedBack means that a drain has ended before the coordinator has acknowledged it, which was away for longer than a
+	// lease or did not answer within Config.DrainTimeout. The coordinator gives the runs to others by itself.
 	ErrNotHandedBack = errors.New("the coordinator was not there to take the runs back")
+	// ErrCutOff means that the worker has left after Config.ExitWhenIdle without a run, and had no coordinator by then: nobody
+	// could say whether there was something to do.
+	ErrCutOff = errors.New("no coordinator could say whether there is something to do")
+	// ErrHandedBack means that the worker was leaving for want of runs when it was given one, which goes to another worker.
+	ErrHandedBack = errors.New("a run came while the worker was leaving")
 )
 
 // connectionAlive detects a dead connection within 70 s. Most end earlier: on Linux, once a heartbeat is not acknowledged
@@ -51,6 +57,8 @@ type Worker struct {
 
 	drain     chan struct{}
 	drainOnce sync.Once
+	// drained is when the drain began. Set before drain is closed.
+	drained time.Time
 
 	// slots holds one token for each run in training.
 	slots chan struct{}
@@ -114,6 +122,13 @@ type Worker struct {
 	awake time.Time
 	// giveUp fires when a drain has waited long enough for the coordinator.
 	giveUp <-chan time.Time
+	// timeUp fires when a drain has taken as long as it may.
+	timeUp <-chan time.Time
+	// idle fires when the worker has held no run for as long as it may. It is nil while it holds one.
+	idle <-chan time.Time
+	// idled says that it leaves because of that, and more is what there was to do after all.
+	idled bool
+	more  error
 }
 
 // New returns a worker. Call Run to start it.
@@ -144,16 +159,30 @@ func New(config Config) (*Worker, error) {
 // Name returns the worker's name, which is unique to this Worker.
 func (w *Worker) Name() string { return w.name }
 
+// Ready says whether the worker has a session with its coordinator, and can be given runs. It may be called at any time.
+func (w *Worker) Ready() bool {
+	select {
+	case <-w.drain:
+		return false
+	default:
+		return w.connected.Load()
+	}
+}
+
 // Drain makes the worker leave: it takes no more runs, stops those that it trains, returns them and says goodbye. Then
 // Run returns. Drain returns immediately. It may be called at any time, and more than once.
 func (w *Worker) Drain() {
-	w.drainOnce.Do(func() { close(w.drain) })
+	w.drainOnce.Do(func() {
+		w.drained = time.Now()
+		close(w.drain)
+	})
 }
 
 // Run works for the coordinator until ctx is done or the worker is drained. It waits forever for a coordinator that is
 // not there, and reconnects to one that was lost.
 //
-// Run returns nil after a drain, ErrNotHandedBack after a drain that the coordinator missed, and ctx's cause when ctx
+// Run returns nil after a drain. It returns nil after Config.ExitWhenIdle without a run too, but ErrCutOff or ErrHandedBack if
+// that was not for want of runs. It returns ErrNotHandedBack after a drain that the coordinator missed, and ctx's cause when ctx
 // is done. It returns ErrUnfit if this worker can't train, either at the start or later. It returns an error that wraps
 // ErrRefused if the coordinator refuses this worker: another version of the protocol or the arithmetic, an invalid
 // configuration, or no permission. It returns a dial.Mistake if no connection to the coordinator can be made secure. No training continues after Run has returned. Call Run only once.
@@ -193,7 +222,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.loop(); err != nil {
 		return err
 	}
-	return w.unfit
+	return cmp.Or(w.unfit, w.more)
 }
 
 // finish ends all goroutines.
@@ -219,6 +248,7 @@ func (w *Worker) loop() error {
 	for {
 		w.lookAtClock()
 		w.lookAtLease()
+		w.lookAtIdleness()
 		if w.draining && len(w.attempts) == 0 && !w.session.welcomed {
 			return nil
 		}
@@ -275,6 +305,11 @@ func (w *Worker) loop() error {
 				w.mistaken = mistake.Error()
 				w.log.Warn("can't connect securely to the coordinator; will retry", "error", mistake)
 			}
+		case <-w.idle:
+			w.leave()
+		case <-w.timeUp:
+			return fmt.Errorf("return %d runs to coordinator at %s within %v: %w", len(w.attempts), w.config.Coordinator,
+				w.config.DrainTimeout, ErrNotHandedBack)
 		case <-w.giveUp:
 			if w.session.left {
 				return nil

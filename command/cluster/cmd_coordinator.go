@@ -161,7 +161,7 @@ func serve(
 		return nil
 	})
 	if registry != nil {
-		group.Go(func() error { return node.ServeMetrics(ctx, metricsListener, registry) })
+		group.Go(func() error { return node.ServeMetrics(ctx, metricsListener, registry, c.Ready) })
 	}
 	return group.Wait()
 }

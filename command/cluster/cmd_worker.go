@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -20,6 +22,7 @@ import (
 	"trellis/command/exit"
 	"trellis/command/node"
 	"trellis/worker"
+	"trellis/worker/capacity"
 )
 
 func init() { cli.Register(cli.Cluster, 20, WorkerCommand) }
@@ -32,9 +35,15 @@ func WorkerCommand(env *cli.Environment) *cobra.Command {
 		Short: "Start a worker",
 		Long: `Start a worker, which trains runs for a coordinator until it is stopped.
 
-SIGTERM or Ctrl-C drains the worker: it hands its runs back and exits. A second signal ends it immediately. If the
-coordinator cannot be reached, the worker keeps trying. It continues to train its runs for most of a lease, and then
-pauses them until it has a coordinator again.
+SIGTERM or Ctrl-C drains the worker: it hands its runs back with their last checkpoints and exits with code 75, which
+tells a scheduler to start it again. A second signal ends it immediately. Where a scheduler kills a worker some time
+after SIGTERM, --drain-timeout tells the worker how much time there is.
+
+With --exit-when-idle, the worker exits with code 0 when it has had no run for that time, or with code 5 if it has had no
+coordinator either.
+
+If the coordinator cannot be reached, the worker keeps trying. It continues to train its runs for most of a lease, and
+then pauses them until it has a coordinator again.
 
 With --programs, the worker also runs programs: whoever may submit studies then runs any command as this user. Give it a
 user or a container of its own. It gives each run the cores, the memory and the GPUs that its study asks for.`,
@@ -45,9 +54,15 @@ user or a container of its own. It gives each run the cores, the memory and the 
 	log := cli.LogFlags(cmd, "info")
 	cli.AddressFlag(cmd, &config.Coordinator)
 	cli.CredentialFlags(cmd, &config.Credentials)
-	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's `name` (default the hostname)")
+	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's `name` (default the hostname and, in Slurm, the job)")
 	cmd.Flags().IntVar(&config.Slots, "slots", 0, "number of runs to train at the same time (default one per core)")
 	cli.AtLeast(cmd.Flags(), "slots", &config.Slots, 1)
+	cmd.Flags().DurationVar(&config.ExitWhenIdle, "exit-when-idle", 0,
+		"exit when there has been no run for this long, for example 10m (default never)")
+	cli.AtLeast(cmd.Flags(), "exit-when-idle", &config.ExitWhenIdle, time.Second)
+	cmd.Flags().DurationVar(&config.DrainTimeout, "drain-timeout", 0,
+		"how long the worker may take to hand its runs back, for example 25s (default as long as that takes)")
+	cli.AtLeast(cmd.Flags(), "drain-timeout", &config.DrainTimeout, time.Second)
 	resources := resourceFlags(cmd, &config)
 	node.CacheDirFlag(cmd, &config.CacheDir)
 	chooseKernel := kernelFlag(cmd)
@@ -59,6 +74,7 @@ user or a container of its own. It gives each run the cores, the memory and the 
 		if err := errors.Join(chooseKernel(), resources()); err != nil {
 			return err
 		}
+		fitIn(capacity.Allocated(os.LookupEnv), &config)
 		tokenFrom, err := cli.CompleteCredentials(cmd, &config.Credentials)
 		if err != nil {
 			return err
@@ -72,6 +88,25 @@ user or a container of its own. It gives each run the cores, the memory and the 
 		return cli.NameToken(err, tokenFrom)
 	}
 	return cmd
+}
+
+// fitIn leaves what the scheduler has given to others alone, unless flags say what there is. Go itself sees limits of control
+// groups and which cores it may use, but not what a scheduler only counts.
+func fitIn(its capacity.Allocation, config *worker.Config) {
+	if its.CPUs > 0 && its.CPUs < runtime.GOMAXPROCS(0) {
+		runtime.GOMAXPROCS(its.CPUs)
+	}
+	if config.Memory == 0 {
+		config.Memory = its.Memory
+	}
+	if config.GPUs == nil {
+		config.GPUs = its.GPUs
+	}
+	if host, err := os.Hostname(); config.Name == "" && err == nil && its.Job != "" {
+		if name := host + "-" + its.Job; validName.MatchString(name) {
+			config.Name = name
+		}
+	}
 }
 
 // validName matches the names that workers can be given: those that principals can have.
@@ -106,28 +141,38 @@ func work(parent context.Context, env *cli.Environment, config worker.Config, op
 		defer stop(nil)
 		return client.Explain(w.Run(groupCtx))
 	})
+	told := false
 	group.Go(func() error {
-		drainOnSignal(groupCtx, env, signals, w, stop)
+		told = drainOnSignal(groupCtx, env, signals, w, stop)
 		return nil
 	})
 	if registry != nil {
-		group.Go(func() error { return node.ServeMetrics(groupCtx, listener, registry) })
+		group.Go(func() error { return node.ServeMetrics(groupCtx, listener, registry, w.Ready) })
 	}
 	err = group.Wait()
 	if cause := context.Cause(ctx); errors.Is(cause, exit.ErrInterrupted) {
 		return cause
 	}
+	switch {
+	case err == nil && told:
+		return exit.ErrAgain
+	case errors.Is(err, worker.ErrNotHandedBack) || errors.Is(err, worker.ErrHandedBack):
+		return fmt.Errorf("%w: %w", err, exit.ErrAgain)
+	case errors.Is(err, worker.ErrCutOff):
+		return fmt.Errorf("the worker has had no run for %v and leaves: %w at %s", config.ExitWhenIdle, exit.ErrUnavailable,
+			config.Coordinator)
+	}
 	return err
 }
 
-// drainOnSignal drains the worker at the first signal and stops it at the second.
+// drainOnSignal drains the worker at the first signal and stops it at the second. It says whether there was one.
 func drainOnSignal(
 	ctx context.Context, env *cli.Environment, signals <-chan os.Signal, w *worker.Worker, stop context.CancelCauseFunc,
-) {
+) (told bool) {
 	select {
 	case <-signals:
 	case <-ctx.Done():
-		return
+		return false
 	}
 	fmt.Fprintln(env.Err, "Draining: the worker hands its runs back. Interrupt again to end it immediately.")
 	w.Drain()
@@ -136,4 +181,5 @@ func drainOnSignal(
 		stop(exit.ErrInterrupted)
 	case <-ctx.Done():
 	}
+	return true
 }

@@ -19,11 +19,11 @@ func resourceFlags(cmd *cobra.Command, config *worker.Config) (read func() error
 	flags := cmd.Flags()
 	flags.BoolVar(&config.Programs, "programs", false,
 		"run programs too: whoever may submit studies runs any command as this user")
-	flags.Float64Var(&config.CPUs, "cpus", 0, "number of cores that runs share (default those of this machine)")
-	memory := flags.String("memory", "", "`size` of the memory that runs share, for example 64GiB (default that of this "+
-		"machine)")
+	flags.Float64Var(&config.CPUs, "cpus", 0, "number of cores that runs share (default those that the process may use)")
+	memory := flags.String("memory", "", "`size` of the memory that runs share, for example 64GiB (default what the "+
+		"process may use)")
 	gpus := flags.String("gpus", "", "number of `GPUs` that runs share, or device= and their numbers or UUIDs, for example "+
-		"device=0,2 (default those that NVIDIA's driver has)")
+		"device=0,2 (default those of CUDA_VISIBLE_DEVICES, or those that NVIDIA's driver has)")
 	flags.StringVar(&config.Root, "machine-root", "/", "`folder` in which /proc and /sys are looked for")
 	_ = flags.MarkHidden("machine-root") // For tests and containers. It fails only if there is no such flag.
 	return func() error {

@@ -20,6 +20,7 @@ const (
 	Unavailable   = 5
 	Incomplete    = 6
 	Denied        = 7
+	Again         = 75
 	Interrupted   = 130
 )
 
@@ -36,6 +37,7 @@ const Help = `Every command exits with one of these codes:
        was canceled, or all its trials diverged
     7  the coordinator does not accept the token or certificate, or there is none, or its role is
        not allowed to do this
+   75  a worker was told to end, and has handed its runs back: start it again to go on
   130  interrupted, for example by Ctrl-C
 `
 
@@ -44,6 +46,8 @@ var (
 	ErrUsage = errors.New("usage")
 	// ErrUnavailable means that the coordinator could not be reached in time.
 	ErrUnavailable = errors.New("no coordinator")
+	// ErrAgain means that a worker was told to end before there was nothing more to do.
+	ErrAgain = errors.New("the worker has left before its work was done: start it again to go on")
 	// ErrIncomplete means that a study has ended without results for all its trials.
 	ErrIncomplete = errors.New("study incomplete")
 )
@@ -69,6 +73,8 @@ func Code(err error) int {
 		return Usage
 	case errors.Is(err, ErrIncomplete):
 		return Incomplete
+	case errors.Is(err, ErrAgain):
+		return Again
 	case errors.Is(err, ErrUnavailable):
 		return Unavailable
 	case errors.Is(err, ErrInterrupted), errors.Is(err, context.Canceled):

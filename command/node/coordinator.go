@@ -129,6 +129,9 @@ func linkTo(config coordinator.Config) string {
 	return "https://" + address
 }
 
+// Ready says whether it can serve calls.
+func (c *Coordinator) Ready() bool { return c.server.Ready() }
+
 // AwaitOpen waits until the coordinator has opened its log, and returns how many nodes its cluster has: none if it waits to
 // be added to one.
 func (c *Coordinator) AwaitOpen(ctx context.Context) (nodes int, err error) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -63,8 +64,21 @@ func TestServeMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- ServeMetrics(ctx, listener, newRegistry()) }()
-	for path, want := range map[string]string{"/metrics": "go_goroutines ", "/debug/pprof/": "heap"} {
+	var ready atomic.Bool
+	go func() { served <- ServeMetrics(ctx, listener, newRegistry(), ready.Load) }()
+	status := func(path string) int {
+		response, err := http.Get("http://" + listener.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	if healthy, before := status("/healthz"), status("/readyz"); healthy != 200 || before != 503 {
+		t.Errorf("before it is ready: %d and %d", healthy, before)
+	}
+	ready.Store(true)
+	for path, want := range map[string]string{"/metrics": "go_goroutines ", "/debug/pprof/": "heap", "/readyz": "ok"} {
 		response, err := http.Get("http://" + listener.Addr().String() + path)
 		if err != nil {
 			t.Fatal(err)

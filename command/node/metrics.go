@@ -27,7 +27,7 @@ type ServerOptions struct {
 func MetricsFlags(cmd *cobra.Command, insecure string) *ServerOptions {
 	options := new(ServerOptions)
 	cmd.Flags().StringVar(&options.metrics, "metrics", "",
-		"`address` to serve Prometheus metrics and pprof profiles on, for example 127.0.0.1:9090")
+		"`address` to serve Prometheus metrics, health checks and pprof profiles on, for example 127.0.0.1:9090")
 	cmd.Flags().BoolVar(&options.Insecure, "insecure", false, insecure)
 	return options
 }
@@ -64,9 +64,18 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
-// ServeMetrics serves Prometheus metrics at /metrics and profiles at /debug/pprof/ until ctx is done.
-func ServeMetrics(ctx context.Context, listener net.Listener, registry *prometheus.Registry) error {
+// ServeMetrics serves Prometheus metrics at /metrics and profiles at /debug/pprof/ until ctx is done. /healthz answers while the
+// process lives, and /readyz says by its status, 200 or 503, what ready says.
+func ServeMetrics(ctx context.Context, listener net.Listener, registry *prometheus.Registry, ready func() bool) error {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !ready() {
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

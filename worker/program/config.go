@@ -42,6 +42,8 @@ type Config struct {
 	// Revoked is closed when nobody wants what the program has reported or will report: packing of checkpoints then ends.
 	// The context is done by then. nil is never.
 	Revoked <-chan struct{}
+	// Hurry is closed when a program that is being stopped is to be killed, whatever its grace. nil is never.
+	Hurry <-chan struct{}
 	// Python is a folder that is put first on PYTHONPATH. "" is none.
 	Python string
 	// Output keeps what the program writes to standard output and error. nil drops all but the last lines.

@@ -295,6 +295,7 @@ func (a *attempt) stopper(ctx context.Context, process *supervisor.Process, ende
 		case <-ended:
 			return
 		case <-timer.C:
+		case <-a.config.Hurry:
 		}
 	}
 	process.Kill()

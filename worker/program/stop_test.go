@@ -91,6 +91,23 @@ func TestNothingOutlivesTheWorker(t *testing.T) {
 	}
 }
 
+// A program that is being stopped ends before its grace does if there is no time for that.
+func TestStopInAHurry(t *testing.T) {
+	h := newHarness(t, `trap "" TERM; `+say(`{"epoch": 1, "loss": 1}`)+`while :; do sleep 0.05; done`)
+	h.config.Program.Grace = durationpb.New(time.Hour)
+	hurry := make(chan struct{})
+	ctx, stop := context.WithCancel(h.ctx)
+	h.ctx, h.config.Hurry = ctx, hurry
+	h.take = func(Report) error {
+		stop()
+		time.AfterFunc(100*time.Millisecond, func() { close(hurry) })
+		return nil
+	}
+	if _, err := h.run(); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // Of an attempt that was revoked, no checkpoint is packed to the end: it may have many GiB, and its slot is waited for.
 func TestPackingEndsWithTheAttempt(t *testing.T) {
 	for _, test := range []struct {
