@@ -36,7 +36,7 @@ func WorkerCommand(env *cli.Environment) *cobra.Command {
 		Long: `Start a worker, which trains runs for a coordinator until it is stopped.
 
 SIGTERM or Ctrl-C drains the worker: it hands its runs back with their last checkpoints and exits with code 75, which
-tells a scheduler to start it again. A second signal ends it immediately. Where a scheduler kills a worker some time
+tells a scheduler to start it again. A second signal ends it immediately, SIGTERM after two seconds. Where a scheduler kills a worker some time
 after SIGTERM, --drain-timeout tells the worker how much time there is.
 
 With --exit-when-idle, the worker exits with code 0 when it has had no run for that time, or with code 5 if it has had no
@@ -176,10 +176,21 @@ func drainOnSignal(
 	}
 	fmt.Fprintln(env.Err, "Draining: the worker hands its runs back. Interrupt again to end it immediately.")
 	w.Drain()
-	select {
-	case <-signals:
-		stop(exit.ErrInterrupted)
-	case <-ctx.Done():
+	began := time.Now()
+	for {
+		select {
+		case second := <-signals:
+			if second == syscall.SIGTERM && time.Since(began) < sameSignal {
+				continue
+			}
+			stop(exit.ErrInterrupted)
+			return true
+		case <-ctx.Done():
+			return true
+		}
 	}
-	return true
 }
+
+// sameSignal is how long after a first signal a SIGTERM is no second one: Slurm sends it to a batch script and to what runs in it,
+// and the script passes it on.
+const sameSignal = 2 * time.Second
