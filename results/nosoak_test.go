@@ -3,7 +3,7 @@
 package results
 
 // modelChecks is how many cases tests draw whose random cases are costly: see drawFew.
-const modelChecks = 20
+const modelChecks = 40
 
 // replayOrders is in how many orders TestReplayPaper replays each setting but the default one.
 const replayOrders = 1
