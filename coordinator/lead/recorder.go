@@ -49,9 +49,10 @@ type recorder struct {
 	// warnings are about what workers send.
 	warnings *warnings
 	queue    chan delivery
-	// waiting is how many bytes are in the queue. Prompted is rung when they must not wait any longer.
-	waiting  atomic.Int64
-	prompted bell
+	// waiting is how many bytes are in the queue, and urgent how many deliveries that must not wait. Prompted is rung when
+	// there is something that must not wait any longer.
+	waiting, urgent atomic.Int64
+	prompted        bell
 	// held counts the bytes of entries from the moment that they are read until the log has them, by whose share they
 	// use: see shareOf. What sessions hold while they wait for room is counted by who reads their streams: see Reading.
 	held *quota.Quota
@@ -145,8 +146,19 @@ func (r *recorder) put(ctx context.Context, from *session, entries ...*trellisv1
 
 // queued counts what has been put into the queue, and prompts the recorder if it must not wait.
 func (r *recorder) queued(d delivery) {
+	if d.prompt {
+		r.urgent.Add(1)
+	}
 	if waiting := r.waiting.Add(d.size); d.prompt || waiting >= promptBytes {
 		r.prompted.wake()
+	}
+}
+
+// taken counts what has been taken from the queue.
+func (r *recorder) taken(d delivery) {
+	r.waiting.Add(-d.size)
+	if d.prompt {
+		r.urgent.Add(-1)
 	}
 }
 
@@ -176,7 +188,9 @@ func (r *recorder) run(ctx context.Context) {
 // awaitMore waits behind what was taken from the queue, if these are reports, until reportPause after the last command, or
 // until something must not wait.
 func (r *recorder) awaitMore(ctx context.Context, first delivery, last time.Time) {
-	if pause := reportPause - time.Since(last); pause > 0 && !first.prompt && r.waiting.Load() < promptBytes {
+	// What must not wait may be behind it, if it was left over by the last command.
+	prompt := first.prompt || r.urgent.Load() > 0 || r.waiting.Load() >= promptBytes
+	if pause := reportPause - time.Since(last); pause > 0 && !prompt {
 		timer := time.NewTimer(pause)
 		defer timer.Stop()
 		select {
@@ -208,7 +222,7 @@ func (r *recorder) drop(why error) {
 		select {
 		case waiting := <-r.queue:
 			waiting.from.end(why)
-			r.waiting.Add(-waiting.size)
+			r.taken(waiting)
 			r.release(waiting)
 		default:
 			return
@@ -221,7 +235,7 @@ func (r *recorder) drop(why error) {
 func (r *recorder) gather(first delivery) (gathered []delivery) {
 	next, size := first, int64(0)
 	for {
-		r.waiting.Add(-next.size)
+		r.taken(next)
 		if !next.from.hasEnded() {
 			gathered = append(gathered, next)
 			size += next.size

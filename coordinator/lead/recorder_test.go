@@ -336,6 +336,45 @@ func TestReportsWaitForOthers(t *testing.T) {
 	})
 }
 
+// An outcome does not wait either if it did not fit into the command before, and reports are in front of it.
+func TestWhatIsLeftOverDoesNotWait(t *testing.T) {
+	leading(t, func(l *Leader, log *testLog) {
+		var began time.Time
+		var outcomes []time.Duration
+		released := make(chan struct{})
+		log.hook(func(command *trellisv1.Command) {
+			<-released
+			for _, entry := range command.GetRecord().GetEntries() {
+				if entry.GetOutcome() != nil {
+					outcomes = append(outcomes, time.Since(began))
+				}
+			}
+		})
+		put := func(entry *trellisv1.RecordCommand_Entry) {
+			if err := l.recorder.put(log.ctx, nil, entry); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		reports := func(bytes int) *trellisv1.RecordCommand_Entry {
+			return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{
+				Reports: &trellisv1.Reports{Study: strings.Repeat("s", bytes), Attempt: 1},
+			}}
+		}
+		put(reports(1)) // It is being recorded.
+		put(reports(recordBytes))
+		put(reports(1))
+		put(returnEntry(reports(1)))
+		began = time.Now()
+		close(released)
+		<-time.After(2 * reportPause)
+		synctest.Wait()
+		if want := []time.Duration{0}; !slices.Equal(outcomes, want) {
+			t.Errorf("outcomes were written at %v, want %v", outcomes, want)
+		}
+	})
+}
+
 // A worker is told at once that an outcome is recorded, in one message with its next run. That reports are recorded it is
 // told soon, or when there are many.
 func TestAcknowledgementsOfReportsWait(t *testing.T) {
