@@ -285,7 +285,7 @@ func shortTime(d time.Duration) string {
 // set. Those that are listed are none of these: those of old studies, of their extensions, and of seeds that settle has
 // added. byIndex says that the runs that follow from its specs now have the same places there, and are the first.
 func Extended(study *trellisv1.Study, spec *trellisv1.StudySpec) (its *lattice.Lattice, byIndex bool, err error) {
-	as := copyStudy(study)
+	as := CopyStudy(study)
 	replaceSpec(as, proto.CloneOf(spec), true)
 	if !grid.OnlyRaises(spec, study.Spec) {
 		as.Extensions = append(slices.Clip(as.Extensions), &trellisv1.GridExtension{

@@ -54,7 +54,7 @@ func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
 		reader:   r,
 		index:    index,
 		now:      proto.CloneOf(now),
-		studies:  edits[trellisv1.Study]{reader: r, table: tableStudies, noun: "study", key: studyKey, copy: copyStudy},
+		studies:  edits[trellisv1.Study]{reader: r, table: tableStudies, noun: "study", key: studyKey, copy: CopyStudy},
 		sections: newSectionEdits(r),
 		workers: edits[trellisv1.Worker]{
 			reader: r, table: tableWorkers, noun: "worker", key: workerKey, copy: copyWorker,

@@ -206,7 +206,7 @@ func replaceSpec(study *trellisv1.Study, spec *trellisv1.StudySpec, keepDifferen
 
 // ExtendedSize returns how many bytes the study's row would have with a next spec, besides what changes by itself.
 func ExtendedSize(study *trellisv1.Study, spec *trellisv1.StudySpec) int {
-	extended := copyStudy(study)
+	extended := CopyStudy(study)
 	replaceSpec(extended, spec, true)
 	return proto.Size(extended)
 }

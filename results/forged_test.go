@@ -145,7 +145,7 @@ func TestRestoreRefusesUntouchedMoves(t *testing.T) {
 	study, err := store.Snapshot().Study(nil, "s")
 	ok(t, err)
 	for _, state := range []trellisv1.TrialState{lifecycle.TrialRunning, lifecycle.TrialPruned, lifecycle.TrialSucceeded} {
-		forged := copyStudy(study)
+		forged := CopyStudy(study)
 		forged.Untouched = &trellisv1.Untouched{State: state}
 		txn := store.tables.Load().db.Txn(true)
 		ok(t, insert(txn, tableStudies, forged))
@@ -176,7 +176,7 @@ func TestRestoreRefusesForgedSpecs(t *testing.T) {
 		"many steps":     {&trellisv1.Budget{Epochs: 8}, map[string]*trellisv1.Axis{"learning_rate": steps}},
 		"many runs long": {&trellisv1.Budget{Epochs: 8}, map[string]*trellisv1.Axis{"max_epochs": numbers(2_000_000)}},
 	} {
-		forged := copyStudy(study)
+		forged := CopyStudy(study)
 		forged.SpecHistory, forged.EarlierSpecs, forged.Spec = nil, nil, proto.CloneOf(study.Spec)
 		forged.Spec.Budget = test.budget
 		for axis, values := range test.axes {

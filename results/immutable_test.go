@@ -122,7 +122,7 @@ func TestCopiesAreWhole(t *testing.T) {
 	}
 	study, progress, run := &trellisv1.Study{}, &trellisv1.Progress{}, &trellisv1.Run{}
 	trial, losses, worker := &trellisv1.Trial{}, &trellisv1.Losses{}, &trellisv1.Worker{}
-	check("study", study, func() proto.Message { return copyStudy(study) })
+	check("study", study, func() proto.Message { return CopyStudy(study) })
 	check("progress", progress, func() proto.Message { return copyProgress(progress) })
 	check("run", run, func() proto.Message { return trajectory.CopyRun(run) })
 	check("trial", trial, func() proto.Message { return trajectory.CopyTrial(trial) })

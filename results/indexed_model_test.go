@@ -592,7 +592,7 @@ func (p *pair) answers(t *rapid.T, s *Store, readable bool) (texts []string) {
 	add := func(what string, message proto.Message, err error) {
 		switch m := message.(type) {
 		case *trellisv1.Study:
-			m = copyStudy(m)
+			m = CopyStudy(m)
 			m.Indexed, m.Untouched, m.GridTrials, m.SpecHistory, m.EarlierSpecs = false, nil, 0, nil, nil
 			m.Extensions, m.Sharing = nil, nil
 			message = m

@@ -90,7 +90,7 @@ func newBase(study *trellisv1.Study) (*catalog.Base, error) {
 	}
 	as := study
 	if len(specs) > 1 {
-		as = copyStudy(study)
+		as = CopyStudy(study)
 		as.Spec = proto.CloneOf(specs[0])
 		as.Spec.Budget = budgetOf(0)
 	}
@@ -364,7 +364,7 @@ func (s *Snapshot) ListStudies(request *trellisv1.ListStudiesRequest) (*trellisv
 		if study, err = s.Presented(study); err != nil {
 			return nil, err
 		}
-		if len(response.Studies) == size || !left.Take(study) {
+		if len(response.Studies) == size || !left.TakeStored(study) {
 			response.NextPageToken = listing.EncodeToken(listing.MarkStudies, newKey(8).number(study.CreateIndex))
 			break
 		}
@@ -389,7 +389,7 @@ func (s *Snapshot) Presented(study *trellisv1.Study) (*trellisv1.Study, error) {
 	if diverged == 0 && !whole {
 		return study, nil
 	}
-	study = copyStudy(study)
+	study = CopyStudy(study)
 	study.Progress.TrialsDiverged = diverged
 	study.Progress.TrialsSucceeded -= diverged
 	if whole {
@@ -400,6 +400,9 @@ func (s *Snapshot) Presented(study *trellisv1.Study) (*trellisv1.Study, error) {
 
 // countDiverged reads no other trials than those that it counts: they are the last in the ranking.
 func (r reader) countDiverged(study *trellisv1.Study) (count uint64, err error) {
+	if study.Progress.GetTrialsSucceeded() == 0 {
+		return 0, nil // Those that diverged are among them.
+	}
 	last, err := r.rankedKeys(nil, study.GetName(), listing.LastFinite)
 	if err != nil {
 		return 0, err
@@ -410,8 +413,9 @@ func (r reader) countDiverged(study *trellisv1.Study) (count uint64, err error) 
 	return count, nil
 }
 
-// copyStudy returns a shallow copy of a study, except that it also copies the progress, because that changes.
-func copyStudy(s *trellisv1.Study) *trellisv1.Study {
+// CopyStudy returns a shallow copy of a study, except that it also copies the progress, because that changes. What a study
+// has besides is never changed.
+func CopyStudy(s *trellisv1.Study) *trellisv1.Study {
 	return &trellisv1.Study{
 		Name: s.Name, Spec: s.Spec, State: s.State, DataSet: s.DataSet, CreateTime: s.CreateTime, EndTime: s.EndTime,
 		Progress: copyProgress(s.Progress), CreateIndex: s.CreateIndex, ModifyIndex: s.ModifyIndex,

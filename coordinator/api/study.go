@@ -58,8 +58,11 @@ func (s studyService) GetStudy(
 
 // waiting returns the study with what it waits for.
 func (s studyService) waiting(study *trellisv1.Study) *trellisv1.Study {
+	if lifecycle.StudyEnded(study.GetState()) {
+		return study
+	}
 	why := s.memory.WaitingFor(study.GetName())
-	if why == nil || lifecycle.StudyEnded(study.GetState()) {
+	if why == nil {
 		return study
 	}
 	study = shallow(study)

@@ -46,18 +46,20 @@ type Outlook struct {
 const (
 	plays = 400
 	// fewestPlays is how often a large study is simulated. playedRuns is the maximum number of runs of all simulations
-	// together for other studies.
+	// together for other studies, with those of others that hold slots.
 	fewestPlays = 60
 	playedRuns  = 40_000
-	// alternativePlays is how many of the simulations are repeated with other numbers of slots.
-	alternativePlays = 40
+	// alternativePlays is how many of the simulations are repeated with other numbers of slots, and fewestAlternativePlays
+	// how many at least: with as many runs as a tenth of playedRuns, or more.
+	alternativePlays       = 40
+	fewestAlternativePlays = 10
 )
 
 // Make forecasts the rest of a study.
 func Make(in Input) Outlook {
 	pace := newPace(in.Study, in.Others)
 	simulation := newSimulation(in, pace)
-	played := make([]play, simulation.playCount())
+	played := make([]play, simulation.playCount(in))
 	for i := range played {
 		played[i] = simulation.play()
 	}
@@ -119,7 +121,7 @@ func (s *simulation) time(in Input, played []play, out *Outlook) {
 	if in.slots() > 0 {
 		f.Seconds = estimate(played, func(p play) float64 { return s.schedule(in, p).finish(p) })
 	}
-	f.Alternatives = s.alternatives(in, played[:min(len(played), alternativePlays)])
+	f.Alternatives = s.alternatives(in, played[:s.alternativeCount(in)])
 }
 
 // estimate summarizes a value of the simulations.

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/reflect/protoreflect"
-
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/lifecycle"
@@ -24,8 +22,10 @@ const (
 	// listPatience is how long one list of studies waits for forecasts. After that, the remaining studies get earlier
 	// forecasts, or none.
 	listPatience = 20 * time.Millisecond
-	// renewingTime is how long one list of studies has forecasts made after it.
+	// renewingTime is how long one list of studies has forecasts made after it, and renewingRest how many times as long as
+	// each took nothing is made after it, so that other calls and the log are hardly slower.
 	renewingTime = 2 * time.Second
+	renewingRest = 4
 	// renewPatience is how long a new forecast is waited for if there is an earlier one.
 	renewPatience = 20 * time.Millisecond
 )
@@ -42,6 +42,10 @@ type Maker struct {
 	// made are the forecasts, by the studies' create_index, and learned what other studies say.
 	made    map[uint64]*made
 	learned map[uint64]*learned
+	// took is how long it took to make them.
+	took time.Duration
+	// due is how many forecasts the list before still lacks.
+	due int
 }
 
 // made is a forecast, with the time at which it was made and the version of the study that it is for.
@@ -76,17 +80,14 @@ func (m *Maker) On(snapshot *results.Snapshot, study *trellisv1.Study) *trellisv
 
 // with returns a copy of the study with a forecast. It shares its parts with the stored study, which nobody changes.
 func with(study *trellisv1.Study, outlook Outlook) *trellisv1.Study {
-	copied := &trellisv1.Study{}
-	study.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		copied.ProtoReflect().Set(field, value)
-		return true
-	})
+	copied := results.CopyStudy(study)
 	copied.Forecast = outlook.Forecast
 	return copied
 }
 
 // OnAll replaces the running studies of a list with copies that have their forecasts. Those that can't be used any more are
-// made anew after the list, which waits only for those that it lacks, and not long.
+// made anew after the list, which waits only for those that it lacks, and not long. It doesn't wait if they are so many that
+// they would not be made in time.
 func (m *Maker) OnAll(snapshot *results.Snapshot, studies []*trellisv1.Study) {
 	life := m.life()
 	var missing, old []*trellisv1.Study
@@ -103,13 +104,16 @@ func (m *Maker) OnAll(snapshot *results.Snapshot, studies []*trellisv1.Study) {
 		}
 	}
 	if len(missing)+len(old) > 0 {
+		hopeful := m.inTime(len(missing))
 		made := m.renewAll(snapshot.Within(context.Background()), missing, old)
-		patience := time.NewTimer(listPatience)
-		defer patience.Stop()
-		select {
-		case <-made:
-		case <-patience.C:
-		case <-snapshot.Done():
+		if hopeful {
+			patience := time.NewTimer(listPatience)
+			defer patience.Stop()
+			select {
+			case <-made:
+			case <-patience.C:
+			case <-snapshot.Done():
+			}
 		}
 	}
 	for i, study := range studies {
@@ -118,6 +122,14 @@ func (m *Maker) OnAll(snapshot *results.Snapshot, studies []*trellisv1.Study) {
 			studies[i] = with(study, latest.outlook)
 		}
 	}
+}
+
+// inTime says whether so many forecasts of a list may be made in the time for which it waits, as far as those before tell.
+func (m *Maker) inTime(missing int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	usual := m.took / time.Duration(max(1, len(m.made)))
+	return time.Duration(m.due+missing)*usual <= listPatience
 }
 
 // renewAll makes the forecasts of a list of studies in the background, unless those of another list are being made. What it
@@ -134,11 +146,13 @@ func (m *Maker) renewAll(snapshot *results.Snapshot, missing, old []*trellisv1.S
 	}
 	go func() {
 		defer func() { <-m.listed }()
+		defer m.setDue(0)
 		began := time.Now()
 		for i, study := range append(missing, old...) {
 			if time.Since(began) > renewingTime {
 				return
 			}
+			m.setDue(max(0, len(missing)-i))
 			m.making <- struct{}{}
 			before := time.Now()
 			m.renew(snapshot, study)
@@ -146,12 +160,19 @@ func (m *Maker) renewAll(snapshot *results.Snapshot, missing, old []*trellisv1.S
 			if i == len(missing)-1 {
 				close(made)
 			}
-			if i >= len(missing) { // Nobody waits for it: others come first.
-				time.Sleep(time.Since(before))
+			if i >= len(missing) || time.Since(began) > listPatience { // Nobody waits for it: others come first.
+				time.Sleep(renewingRest * time.Since(before))
 			}
 		}
 	}()
 	return made
+}
+
+// setDue says how many forecasts the last list lacks.
+func (m *Maker) setDue(due int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.due = due
 }
 
 // of returns a study's forecast. While another caller is making a new one, or if that takes long, it returns the previous one.
@@ -225,11 +246,7 @@ func (m *Maker) good(old *made, study *trellisv1.Study) bool {
 func (m *Maker) life() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var all time.Duration
-	for _, each := range m.made {
-		all += each.took
-	}
-	return max(Life, share*all)
+	return max(Life, share*m.took)
 }
 
 // renew makes a study's forecast, unless there is one that can still be used. The caller holds making.
@@ -260,16 +277,23 @@ func (m *Maker) renew(snapshot *results.Snapshot, study *trellisv1.Study) (Outlo
 	return Outlook{}, false
 }
 
-// keep caches a forecast, and drops those that have not been requested for long.
+// keep caches a forecast, and drops those that have not been requested for long: not before the others can't be used any more
+// either, or else a long list would never have all.
 func (m *Maker) keep(study *trellisv1.Study, made *made) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for index, old := range m.made {
-		if made.at.Sub(old.at) > time.Minute+2*share*old.took {
-			delete(m.made, index)
-		}
+	kept := time.Minute + 2*share*m.took
+	if before := m.made[study.GetCreateIndex()]; before != nil {
+		m.took -= before.took
 	}
 	m.made[study.GetCreateIndex()] = made
+	m.took += made.took
+	for index, old := range m.made {
+		if made.at.Sub(old.at) > kept {
+			delete(m.made, index)
+			m.took -= old.took
+		}
+	}
 }
 
 // For forecasts a study that need not exist. The tally describes its runs.

@@ -130,3 +130,69 @@ func TestListsDoNotWaitLong(t *testing.T) {
 		<-maker.making
 	})
 }
+
+// A list doesn't wait for forecasts that would hardly be made in time.
+func TestListsDoNotWaitInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStore(t, "slow", "first", "second")
+		maker := NewMaker(slog.New(slog.DiscardHandler))
+		list := func() (waited time.Duration) {
+			t.Helper()
+			response, err := store.Snapshot().ListStudies(&trellisv1.ListStudiesRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			maker.OnAll(store.Snapshot(), response.Studies)
+			return time.Since(began)
+		}
+		slow, err := store.Snapshot().Study(nil, "slow")
+		if err != nil {
+			t.Fatal(err)
+		}
+		forecast := func(took time.Duration) {
+			maker.keep(slow, &made{at: time.Now(), took: took, state: slow.State, runs: slow.Progress.Runs})
+		}
+		maker.making <- struct{}{} // The other two forecasts take long.
+		forecast(listPatience/2 + 1)
+		if waited := list(); waited != 0 {
+			t.Errorf("waited %v for two forecasts that take longer together", waited)
+		}
+		// They still are being made.
+		forecast(listPatience / 4)
+		if waited := list(); waited != listPatience {
+			t.Errorf("waited %v for two and two forecasts that may be made in time", waited)
+		}
+		forecast(listPatience/4 + 1)
+		if waited := list(); waited != 0 {
+			t.Errorf("waited %v for two forecasts after two of another list", waited)
+		}
+		<-maker.making
+		synctest.Wait()
+		if waited := list(); waited != 0 || maker.due != 0 {
+			t.Errorf("waited %v, and %d forecasts are due", waited, maker.due)
+		}
+	})
+}
+
+// A forecast is kept as long as others can be used: a long list, of which the last ones are made late, has all in the end.
+func TestForecastsAreKeptUntilAllAreMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		maker := NewMaker(slog.New(slog.DiscardHandler))
+		keep := func(index uint64, took time.Duration) {
+			maker.keep(&trellisv1.Study{CreateIndex: index}, &made{at: time.Now(), took: took})
+		}
+		keep(1, time.Millisecond)
+		keep(2, 10*time.Second)
+		time.Sleep(maker.life())
+		keep(3, 0)
+		if len(maker.made) != 3 {
+			t.Errorf("%d forecasts are kept, want all 3", len(maker.made))
+		}
+		time.Sleep(2*maker.life() + time.Hour)
+		keep(3, 0)
+		if len(maker.made) != 1 || maker.took != 0 {
+			t.Errorf("%d forecasts are kept that took %v, want the last one", len(maker.made), maker.took)
+		}
+	})
+}

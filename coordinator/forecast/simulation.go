@@ -112,12 +112,22 @@ func (s *simulation) play() play {
 
 // playCount returns how often the study is simulated: less often if a simulation is long, because chance averages out
 // over many runs.
-func (s *simulation) playCount() int {
-	runs := len(s.rest) + len(s.study.held)
+func (s *simulation) playCount(in Input) int {
+	return max(fewestPlays, min(plays, playedRuns/s.runsOf(in)))
+}
+
+// alternativeCount returns how many of the simulations are repeated with other numbers of slots.
+func (s *simulation) alternativeCount(in Input) int {
+	return max(fewestAlternativePlays, min(alternativePlays, playedRuns/10/s.runsOf(in)))
+}
+
+// runsOf returns how many runs one simulation places on slots or samples, at least one.
+func (s *simulation) runsOf(in Input) int {
+	runs := len(s.rest) + len(s.study.held) + len(in.Held)
 	for _, count := range s.bulk {
 		runs += min(count, s.samples)
 	}
-	return max(fewestPlays, min(plays, playedRuns/max(1, runs)))
+	return max(1, runs)
 }
 
 func (s *simulation) seconds(number int, epochs float64) float64 {
