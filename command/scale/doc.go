@@ -6,6 +6,7 @@
 //	go run ./command/scale latency -slots 1000        # how long a freed slot waits for its next run
 //	go run ./command/scale curves                     # all of that but latency, for several sizes
 //	go run ./command/scale queries -trials 100000     # answers about a study while it is trained, and after
+//	go run ./command/scale watchers -watchers 200     # people who look at a study while it is trained
 //	go run ./command/scale peers -python python3      # what other tools do, where they are installed
 //
 // With -into FILE, curves and peers keep their figures as JSON, beside what the file has. The figure and the tables of

@@ -32,6 +32,7 @@ var measurements = map[string]func(ctx context.Context, lab *lab, args []string)
 	"latency":    latency,
 	"curves":     curves,
 	"queries":    queries,
+	"watchers":   watchers,
 	"peers":      peers,
 	"figure":     picture,
 	"table":      table,
