@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import importlib.util
 import io
+import json
 import subprocess
 import sys
+import urllib.request
 from typing import Any
 from unittest import mock
 
@@ -126,6 +128,27 @@ class Studies(live.Case):
             self.assertEqual(next(responses).events[0].method, "CreateStudy")
         self.assertEqual(len(self.client.cluster().nodes), 1)
         self.client.whoami()
+
+    def test_paper_reports(self) -> None:
+        self.assertEqual(self.client.paper_reports(), ())
+        study = self.client.submit(live.spec("paper"))
+        given: dict[str, Any] = {"name": "r", "title": "A paper", "summary": "It says.", "state": "PAPER_STATE_RUNNING"}
+        given["stages"] = [{"study": study.name, "create_index": str(study.create_index)}]
+        body = json.dumps({"report": given}).encode()
+        headers = {"Content-Type": "application/json"}
+        urllib.request.urlopen(urllib.request.Request(live.ADDRESS + "/api/v1/reports", body, headers)).close()
+        (listed,) = self.client.paper_reports()
+        self.assertEqual((listed.name, listed.state, listed.summary), ("r", "running", ""))
+        whole = self.client.paper_report(listed.name)
+        self.assertEqual((whole.report and whole.report.summary, whole.studies[0].name), ("It says.", "paper"))
+
+        async def asynchronously() -> Any:
+            async with trellis.AsyncClient(live.ADDRESS) as client:
+                return await client.paper_reports(), await client.paper_report("r")
+
+        self.assertEqual(asyncio.run(asynchronously()), ((listed,), whole))
+        with self.assertRaisesRegex(trellis.APIError, 'report "none" not found'):
+            self.client.paper_report("none")
 
     def test_programs(self) -> None:
         files = self.root / "program"

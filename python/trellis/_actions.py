@@ -337,6 +337,12 @@ def delete(transport: Transport, cancel: Cancel, study: str) -> None:
     transport.call(Request("DELETE", path("studies", study)), cancel)
 
 
+def paper_reports(transport: Transport, cancel: Cancel) -> Sequence[api.PaperReport]:
+    return api.ListPaperReportsResponse.from_json(
+        transport.call(Request("GET", path("reports"), repeatable=True), cancel)
+    ).reports
+
+
 def models(transport: Transport, cancel: Cancel) -> Sequence[api.Model]:
     return api.ListModelsResponse.from_json(
         transport.call(Request("GET", path("models"), repeatable=True), cancel)

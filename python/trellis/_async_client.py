@@ -332,6 +332,14 @@ class AsyncClient(AsyncioClient):
         """
         return self._stream(_actions.watch_events(since_number))
 
+    async def paper_reports(self) -> Sequence[api.PaperReport]:
+        """Return the reports of `trellis reproduce`, without what is in them."""
+        return await self._run(_actions.paper_reports)
+
+    async def paper_report(self, report: str) -> api.GetPaperReportResponse:
+        """Return a report of `trellis reproduce`, with those of its studies that exist."""
+        return await self._call(_get("reports", report), api.GetPaperReportResponse)
+
     async def cluster(self) -> api.GetClusterResponse:
         """Return the nodes of the cluster."""
         return await self._call(_get("cluster"), api.GetClusterResponse)

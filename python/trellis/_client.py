@@ -329,6 +329,14 @@ class Client(SyncClient):
         """
         return self._stream(_actions.watch_events(since_number))
 
+    def paper_reports(self) -> Sequence[api.PaperReport]:
+        """Return the reports of `trellis reproduce`, without what is in them."""
+        return self._run(_actions.paper_reports)
+
+    def paper_report(self, report: str) -> api.GetPaperReportResponse:
+        """Return a report of `trellis reproduce`, with those of its studies that exist."""
+        return self._call(_get("reports", report), api.GetPaperReportResponse)
+
     def cluster(self) -> api.GetClusterResponse:
         """Return the nodes of the cluster."""
         return self._call(_get("cluster"), api.GetClusterResponse)
