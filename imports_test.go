@@ -70,7 +70,7 @@ var mayImport = map[string]string{
 	"command/studies":                      "command/answer command/cli command/client command/describe command/exit command/output command/progress command/spec proto/trellis/v1 results/grid results/lifecycle",
 	"coordinator":                          "coordinator/access coordinator/api coordinator/artifact coordinator/connection coordinator/digest coordinator/forecast coordinator/lead coordinator/quota coordinator/replication coordinator/web coordinator/webhook proto/trellis/v1 results results/grid results/lifecycle results/paper results/spelling results/trajectory",
 	"coordinator/access":                   "proto/trellis/v1",
-	"coordinator/api":                      "coordinator/access coordinator/artifact coordinator/forecast coordinator/planning coordinator/quota coordinator/replication coordinator/webhook proto/trellis/v1 results results/catalog results/chart results/grid results/hook results/insight results/lattice results/lifecycle results/objective results/paper results/resources results/trajectory",
+	"coordinator/api":                      "coordinator/access coordinator/artifact coordinator/forecast coordinator/planning coordinator/quota coordinator/replication coordinator/webhook proto/trellis/v1 results results/catalog results/chart results/grid results/hook results/insight results/lattice results/lifecycle results/listing results/objective results/paper results/resources results/trajectory",
 	"coordinator/artifact":                 "proto/trellis/v1",
 	"coordinator/artifact/artifacttest":    "coordinator/artifact proto/trellis/v1",
 	"coordinator/connection":               "coordinator/quota",

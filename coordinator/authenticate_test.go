@@ -213,6 +213,12 @@ func TestEventsSayWhoChangedWhat(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 2 {
+				// What has the state already is no change.
+				if _, err := h.studies.ResumeStudy(ctx, &trellisv1.ResumeStudyRequest{Study: "s"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 {
 				// What is refused is no change.
 				h.studies.DeleteStudy(ctx, &trellisv1.DeleteStudyRequest{Study: "s"})
 			}

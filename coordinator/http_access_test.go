@@ -317,6 +317,36 @@ func TestLongHeadersOverHTTP(t *testing.T) {
 	}
 }
 
+// A wrong filter or order is named among the errors, as a wrong field of a spec is.
+func TestWrongFiltersOverHTTP(t *testing.T) {
+	t.Parallel()
+	listener := listenHTTP(t)
+	startSecured(t, nil, Config{HTTP: listener})
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	base := "http://" + listener.Addr().String() + "/api/v1/studies"
+	spec, err := protojson.Marshal(&trellisv1.CreateStudyRequest{Spec: syntheticSpec("seen", []uint32{4}, []uint32{2})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, text := send(t, client, http.MethodPost, base, string(spec)); got != http.StatusOK {
+		t.Fatalf("%d %s", got, text)
+	}
+	for query, want := range map[string]string{
+		"filter=latentdim+%3D%3D+4":       `unknown field "latentdim": did you mean "latent_dim"?`,
+		"filter=state+%3D%3D+%27faild%27": `unknown state "faild": did you mean "failed"?`,
+		"order_by=latentdim":              `unknown field "latentdim": did you mean "latent_dim"?`,
+	} {
+		field, _, _ := strings.Cut(query, "=")
+		got, text := send(t, client, http.MethodGet, base+"/seen/trials?"+query, "")
+		var p problem
+		if err := json.Unmarshal([]byte(text), &p); err != nil || got != http.StatusBadRequest || len(p.Errors) != 1 ||
+			p.Errors[0].Field != field || p.Errors[0].Detail != want || p.Detail != field+": "+want {
+			t.Errorf("%s: %d %s", query, got, text)
+		}
+	}
+}
+
 // Calls over HTTP count with those over gRPC: a caller has one share of each limit. Beyond it, clients are told when to come
 // back.
 func TestLimitsOverHTTP(t *testing.T) {

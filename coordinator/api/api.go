@@ -30,6 +30,8 @@ type Log interface {
 	// Propose appends a command and returns the state machine's answer. If the answer is an error, it returns it as
 	// err.
 	Propose(ctx context.Context, command *trellisv1.Command) (answer any, err error)
+	// Verify returns an error unless this node still leads, and its store has all that was acknowledged before the call.
+	Verify(ctx context.Context) error
 }
 
 // DataSets provides the data sets that the coordinator serves to workers.

@@ -16,6 +16,7 @@ import (
 	"trellis/coordinator/replication"
 	"trellis/results"
 	"trellis/results/grid"
+	"trellis/results/listing"
 )
 
 // statusCodes maps errors of lower packages to codes of the API.
@@ -63,6 +64,19 @@ func busy(err error) error {
 	return answer.Err()
 }
 
+// withField tells a client which field of its request is wrong, and what of it.
+func withField(text string, wrong *listing.FieldError) error {
+	answer, err := status.New(codes.InvalidArgument, text).WithDetails(&errdetails.BadRequest{
+		FieldViolations: []*errdetails.BadRequest_FieldViolation{{
+			Field: wrong.Field, Description: plain(wrong.Unwrap(), results.ErrInvalid),
+		}},
+	})
+	if err != nil {
+		return status.Error(codes.InvalidArgument, text)
+	}
+	return answer.Err()
+}
+
 // plain returns the text of an error for people, without the name of its kind, which its code already says.
 func plain(err, kind error) string {
 	switch kind {
@@ -92,6 +106,9 @@ func Status(err error) error {
 			return status.Error(codes.InvalidArgument, text)
 		}
 		return answer.Err()
+	}
+	if wrong, is := errors.AsType[*listing.FieldError](err); is {
+		return withField(plain(err, results.ErrInvalid), wrong)
 	}
 	if errors.Is(err, replication.ErrBusy) {
 		return busy(err)

@@ -138,8 +138,22 @@ func (s studyService) CancelStudy(
 	return &trellisv1.CancelStudyResponse{Study: study}, nil
 }
 
-// move changes a study's state. Its attempts end with the change; the workers are told by their sessions.
+// move changes a study's state. Its attempts end with the change; the workers are told by their sessions. A study that has the
+// state already is not changed: that is no event.
 func (s studyService) move(ctx context.Context, name string, state trellisv1.StudyState) (*trellisv1.Study, error) {
+	has := func() bool {
+		study, err := s.store.Snapshot().Study(nil, name)
+		return err == nil && study.GetState() == state
+	}
+	if has() {
+		// The state of a leader that was replaced without knowing it may be that of before.
+		if err := s.log.Verify(ctx); err != nil {
+			return nil, Status(err)
+		}
+		if has() {
+			return s.get(ctx, name)
+		}
+	}
 	_, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_SetStudyState{
 		SetStudyState: &trellisv1.SetStudyStateCommand{Study: name, State: state},
 	}})

@@ -237,7 +237,7 @@ func NewOrder(orderBy string, fields []Field) (func(*trellisv1.Trial) Key, error
 		}
 		names[i] = field.Name
 	}
-	return nil, fmt.Errorf("order_by: %s: %w", spelling.Unknown("field", name, names), ErrInvalid)
+	return nil, &FieldError{fieldOrderBy, fmt.Errorf("%s: %w", spelling.Unknown("field", name, names), ErrInvalid)}
 }
 
 // FieldsOn returns the fields of a study's trials, which have these parameters.

@@ -61,7 +61,7 @@ func languageOf(all []Field) condition.Language {
 // refused is the error of a filter that can't be compiled.
 func refused(err error) error {
 	if wrong, ok := errors.AsType[*condition.Mistake](err); ok {
-		return fmt.Errorf("filter: %w: %w", wrong, ErrInvalid)
+		return &FieldError{fieldFilter, fmt.Errorf("%w: %w", wrong, ErrInvalid)}
 	}
 	if errors.Is(err, ErrInvalid) {
 		return err
@@ -73,7 +73,7 @@ func filterOf(its *condition.Condition, all []Field) Filter {
 	return func(trial *trellisv1.Trial) (bool, error) {
 		met, _, err := its.Meets(fieldsOf{trial, all})
 		if err != nil {
-			return false, fmt.Errorf("filter: %w for trial %d: %w", err, trial.Index, ErrInvalid)
+			return false, &FieldError{fieldFilter, fmt.Errorf("%w for trial %d: %w", err, trial.Index, ErrInvalid)}
 		}
 		return met, nil
 	}

@@ -18,7 +18,7 @@ var comparedState = regexp.MustCompile(`\bstate\s*[=!]=\s*['"]([^'"]*)['"]`)
 func checkStates(expression string) error {
 	for _, match := range comparedState.FindAllStringSubmatch(expression, -1) {
 		if states := trialStates(); !slices.Contains(states, match[1]) {
-			return fmt.Errorf("filter: %s: %w", spelling.Unknown("state", match[1], states), ErrInvalid)
+			return &FieldError{fieldFilter, fmt.Errorf("%s: %w", spelling.Unknown("state", match[1], states), ErrInvalid)}
 		}
 	}
 	return nil
