@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"math"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -27,6 +28,31 @@ func TestReport(t *testing.T) {
 		if _, err := h.trials.GetReport(h.Context(),
 			&trellisv1.GetReportRequest{Study: "none"}); status.Code(err) != codes.NotFound {
 			t.Errorf("report on a study that there is none of: %v", err)
+		}
+	})
+}
+
+// Who trained a run that ended early trained its epochs, and none after them.
+func TestARunThatEndsEarlyHasNoEpochAfterItsLast(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		h.create(syntheticSpec("s", []uint32{4}, []uint32{5}))
+		w := h.connect("w", 1)
+		a := w.assignment()
+		w.report(a, 1)
+		w.reportLoss(a, 2, math.NaN())
+		w.outcome(&trellisv1.Outcome{
+			Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+			Result: &trellisv1.Outcome_Success_{Success: &trellisv1.Outcome_Success{
+				StopReason: trellisv1.StopReason_STOP_REASON_DIVERGED, Epochs: 2,
+			}},
+		})
+		w.acknowledged(a.GetAttempt(), 2, true)
+		response, err := h.trials.GetRun(h.Context(), &trellisv1.GetRunRequest{Study: "s", Run: a.GetRun()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if run := response.GetRun(); run.GetEpochs() != 2 || len(run.GetTrainings()) != 1 || run.GetTrainings()[0].GetUntil() != 2 {
+			t.Errorf("run %v", run)
 		}
 	})
 }

@@ -2,12 +2,14 @@ package api
 
 import (
 	"context"
+	"slices"
 
 	"trellis/coordinator/artifact"
 	"trellis/coordinator/forecast"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/results/insight"
+	"trellis/results/trajectory"
 )
 
 // trialService responds from a snapshot of the store.
@@ -77,8 +79,20 @@ func (s trialService) GetRun(ctx context.Context, request *trellisv1.GetRunReque
 	if err != nil {
 		return nil, Status(err)
 	}
-	return &trellisv1.GetRunResponse{Run: run, Config: grid.RunConfigFor(study, run, s.numerics,
+	return &trellisv1.GetRunResponse{Run: withinEpochs(run), Config: grid.RunConfigFor(study, run, s.numerics,
 		run.GetParameters().GetMaxEpochs())}, nil
+}
+
+// withinEpochs returns a run whose attempts have trained none but its epochs. Stored, one that has seen the run end early has
+// vouched for the epoch after the last, which is that there is none.
+func withinEpochs(run *trellisv1.Run) *trellisv1.Run {
+	beyond := func(t *trellisv1.Training) bool { return t.GetUntil() > run.GetEpochs() }
+	if !slices.ContainsFunc(run.GetTrainings(), beyond) {
+		return run
+	}
+	run = shallow(run)
+	run.Trainings = trajectory.TrainingsUpTo(run.GetTrainings(), run.GetEpochs())
+	return run
 }
 
 // GetReport returns the study's report, which accounts for every point of its grid.
