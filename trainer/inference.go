@@ -37,6 +37,13 @@ func (i *Inference) Encode(ctx context.Context, images []float32) (codes []float
 	return codes, i.wrap("encode", err)
 }
 
+// LogVariance returns the logarithms of the variances of the images' distributions, whose means Encode returns. It returns
+// ErrNoPart if the model encodes images as points. Its other errors are those of Encode.
+func (i *Inference) LogVariance(ctx context.Context, images []float32) ([]float32, error) {
+	logVariances, err := i.network.LogVariance(ctx, images)
+	return logVariances, i.wrap("encode", err)
+}
+
 // Decode returns the images that the codes stand for. It returns ErrNoPart if the model has no decoder. Its other
 // errors are those of Encode.
 func (i *Inference) Decode(ctx context.Context, codes []float32) (images []float32, err error) {
@@ -89,10 +96,11 @@ func Corrupt(images []float32, sigma float64, seed uint32) []float32 {
 	return corrupted
 }
 
-// Step is one operation of a network, and Path a part of it: see network.Step.
+// Step is one operation of a network, Path a part of it, and Paths are all of its parts: see network.Step.
 type (
-	Step = network.Step
-	Path = network.Path
+	Step  = network.Step
+	Path  = network.Path
+	Paths = network.Paths
 )
 
 // Kinds of steps.
@@ -106,11 +114,10 @@ const (
 	LogSoftmax  = network.LogSoftmax
 )
 
-// Paths returns the network as steps: from images to codes, from codes to images, and from images to the logarithms of
-// the classes' probabilities. A part that the model lacks is nil.
-func (i *Inference) Paths() (encoder, decoder, classifier Path, err error) {
-	encoder, decoder, classifier, err = i.network.Paths()
-	return encoder, decoder, classifier, i.wrap("describe the network", err)
+// Paths returns the parts of the network as steps.
+func (i *Inference) Paths() (Paths, error) {
+	paths, err := i.network.Paths()
+	return paths, i.wrap("describe the network", err)
 }
 
 // Input returns the channels, the height and the width of the images that the network takes.

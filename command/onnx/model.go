@@ -16,6 +16,7 @@ import (
 const (
 	Images           = "images"
 	Code             = "code"
+	LogVariance      = "log_variance"
 	Reconstruction   = "reconstruction"
 	LogProbabilities = "log_probabilities"
 )
@@ -50,20 +51,24 @@ func Write(w io.Writer, inference *trainer.Inference, metadata map[string]string
 
 // graphOf is the network from its images to all that it makes of them.
 func graphOf(inference *trainer.Inference) (*onnxv1.Graph, error) {
-	encoder, decoder, classifier, err := inference.Paths()
+	paths, err := inference.Paths()
 	if err != nil {
 		return nil, err
 	}
 	b := &builder{graph: new(onnxv1.Graph), results: map[string]string{}}
 	b.graph.Input = []*onnxv1.ValueInfo{valueInfo(Images, inference.Input(), "pixels from 0 (black) to 1 (white)")}
-	if encoder != nil {
-		b.output(encoder, Images, Code, "what the encoder makes of each image")
-		if decoder != nil {
-			b.output(decoder, Code, Reconstruction, "the images that the decoder makes of the codes")
+	if paths.Encoder != nil {
+		b.output(paths.Encoder, Images, Code, "what the encoder makes of each image")
+		if paths.Decoder != nil {
+			b.output(paths.Decoder, Code, Reconstruction, "the images that the decoder makes of the codes")
 		}
 	}
-	if classifier != nil {
-		b.output(classifier, Images, LogProbabilities, "natural logarithms of the classes' probabilities")
+	if paths.LogVariance != nil {
+		b.output(paths.LogVariance, Images, LogVariance,
+			"natural logarithms of the variances of each image's distribution, whose means are its code")
+	}
+	if paths.Classifier != nil {
+		b.output(paths.Classifier, Images, LogProbabilities, "natural logarithms of the classes' probabilities")
 	}
 	return b.graph, nil
 }

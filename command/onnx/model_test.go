@@ -87,7 +87,7 @@ func TestWrite(t *testing.T) {
 	}{
 		{trainer.ConvAutoencoder, autoencoder},
 		{trainer.DenoisingAutoencoder, autoencoder},
-		{trainer.VariationalAutoencoder, autoencoder},
+		{trainer.VariationalAutoencoder, variational},
 		{trainer.Classifier, classifier},
 	} {
 		t.Run(test.model, func(t *testing.T) {
@@ -144,6 +144,12 @@ var (
 		Code: encode,
 		Reconstruction: func(ctx context.Context, i *trainer.Inference, images []float32) ([]float32, error) {
 			return i.Reconstruct(ctx, images)
+		},
+	}
+	variational = map[string]func(context.Context, *trainer.Inference, []float32) ([]float32, error){
+		Code: encode, Reconstruction: autoencoder[Reconstruction],
+		LogVariance: func(ctx context.Context, i *trainer.Inference, images []float32) ([]float32, error) {
+			return i.LogVariance(ctx, images)
 		},
 	}
 	classifier = map[string]func(context.Context, *trainer.Inference, []float32) ([]float32, error){

@@ -39,7 +39,10 @@ func TestModelsInTheirTools(t *testing.T) {
 			name + ".onnx": network.Bytes(), name + ".safetensors": weights.Bytes(), "images": floats(pixels),
 		}
 		outputs := autoencoder
-		if name == trainer.Classifier {
+		switch name {
+		case trainer.VariationalAutoencoder:
+			outputs = variational
+		case trainer.Classifier:
 			outputs = classifier
 		}
 		for output, get := range outputs {

@@ -46,7 +46,7 @@ type Network struct {
 	// forward and backward are the floating point operations that an image's passes take.
 	forward, backward int
 
-	encoder, decoder, classifier part
+	encoder, logVariance, decoder, classifier part
 }
 
 // Plan is what is known of a network before it is built.

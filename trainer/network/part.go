@@ -15,6 +15,8 @@ import (
 type parts struct {
 	// code is what images are encoded as.
 	code *gorgonia.Node
+	// logVariance are the logarithms of the variances of the distribution whose mean is code.
+	logVariance *gorgonia.Node
 	// decoded is what is decoded, to image. It may be another node than code, of the same shape.
 	decoded, image *gorgonia.Node
 	// classes are the logarithms of the classes' probabilities.
@@ -23,6 +25,9 @@ type parts struct {
 
 // Code says which node is an image's code, (latent dimension, lane).
 func (b *Builder) Code(code *gorgonia.Node) { b.parts.code = code }
+
+// LogVariance says which node has the logarithms of the variances of an image's distribution, whose means are its code.
+func (b *Builder) LogVariance(logVariance *gorgonia.Node) { b.parts.logVariance = logVariance }
 
 // Decoder says which nodes are what is decoded and what comes of it.
 func (b *Builder) Decoder(code, image *gorgonia.Node) { b.parts.decoded, b.parts.image = code, image }
@@ -40,6 +45,11 @@ type part struct {
 // same order. It returns ErrNoPart if the network has no encoder, ErrSize if the images are not whole, or ctx's error.
 func (n *Network) Encode(ctx context.Context, images []float32) ([]float32, error) {
 	return n.runPart(ctx, &n.encoder, n.nodes.input, n.nodes.parts.code, images)
+}
+
+// LogVariance returns the logarithms of the variances of the images' distributions, as Encode does their means.
+func (n *Network) LogVariance(ctx context.Context, images []float32) ([]float32, error) {
+	return n.runPart(ctx, &n.logVariance, n.nodes.input, n.nodes.parts.logVariance, images)
 }
 
 // Decode returns the images that codes stand for, as Encode takes them.

@@ -43,26 +43,36 @@ type Step struct {
 // Path is a part of a network.
 type Path []Step
 
-// Paths returns the parts of the network as steps: from images to codes, from codes to images, and from images to the
-// logarithms of the classes' probabilities. A part that the network lacks is nil. The weights alias the network's.
-func (n *Network) Paths() (encoder, decoder, classifier Path, err error) {
+// Paths are the parts of a network. Those that it lacks are nil.
+type Paths struct {
+	// Encoder leads from images to codes, and Decoder from codes to images.
+	Encoder, Decoder Path
+	// LogVariance leads from images to the logarithms of the variances of the distributions whose means are the codes.
+	LogVariance Path
+	// Classifier leads from images to the logarithms of the classes' probabilities.
+	Classifier Path
+}
+
+// Paths returns the parts of the network as steps. The weights alias the network's.
+func (n *Network) Paths() (paths Paths, err error) {
 	parts := n.nodes.parts
 	for _, part := range []struct {
 		path     *Path
 		from, to *gorgonia.Node
 	}{
-		{&encoder, n.nodes.input, parts.code},
-		{&decoder, parts.decoded, parts.image},
-		{&classifier, n.nodes.input, parts.classes},
+		{&paths.Encoder, n.nodes.input, parts.code},
+		{&paths.LogVariance, n.nodes.input, parts.logVariance},
+		{&paths.Decoder, parts.decoded, parts.image},
+		{&paths.Classifier, n.nodes.input, parts.classes},
 	} {
 		if part.from == nil || part.to == nil {
 			continue
 		}
 		if *part.path, err = n.path(part.from, part.to); err != nil {
-			return nil, nil, nil, err
+			return Paths{}, err
 		}
 	}
-	return encoder, decoder, classifier, nil
+	return paths, nil
 }
 
 // path follows the graph back from one node to another: an operation's first input is what it is applied to.

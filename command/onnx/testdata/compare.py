@@ -12,18 +12,20 @@ import onnx
 import onnxruntime
 import safetensors.numpy
 
-TOLERANCE = 1e-6
+# Trellis adds up the 6,272 products behind each value of log_variance one after another, in 32 bits: it is up to 1.3e-6 from what 64
+# bits give, and onnxruntime 0.2e-6.
+TOLERANCE, LONG_SUM = 1e-6, 2e-6
 
 folder, page = map(pathlib.Path, sys.argv[1:])
 images = numpy.fromfile(folder / "images", numpy.float32).reshape(-1, 1, 28, 28)
 
 
-def check(what, got, want):
+def check(what, got, want, tolerance=TOLERANCE):
     want = want.reshape(got.shape)
     worst = numpy.max(numpy.abs(got - want) / numpy.maximum(1, numpy.abs(want)))
     print(f"{what}: {got.shape}, differs by {worst:.1e}")
-    if not worst <= TOLERANCE:
-        sys.exit(f"{what} differs by {worst}, want {TOLERANCE} at most")
+    if not worst <= tolerance:
+        sys.exit(f"{what} differs by {worst}, want {tolerance} at most")
 
 
 def wanted(model, output):
@@ -43,7 +45,8 @@ for model in models:
         sys.exit(f"{model} has metadata {metadata}")
     outputs = [output.name for output in session.get_outputs()]
     for name, got in zip(outputs, session.run(None, {"images": images})):
-        check(f"onnxruntime, {model}, {name}", got, wanted(model, name))
+        tolerance = LONG_SUM if name == "log_variance" else TOLERANCE
+        check(f"onnxruntime, {model}, {name}", got, wanted(model, name), tolerance)
     alone = session.run(None, {"images": images[:1]})
     check(f"onnxruntime, {model}, one image", alone[0], wanted(model, outputs[0])[: alone[0].size])
 
@@ -52,7 +55,7 @@ for model in models:
     for name in set(weights) & set(tensors):
         if not numpy.array_equal(weights[name], tensors[name]):
             sys.exit(f"{model}: {name} differs between the formats")
-    if not (model == "variational-autoencoder" or set(weights) <= set(tensors)):
+    if not set(weights) <= set(tensors):
         sys.exit(f"{model}: {set(weights) - set(tensors)} are in safetensors alone")
 
 try:

@@ -55,6 +55,7 @@ func (Definition) Layers(b *network.Builder, latentDim int, values model.Values)
 	mean := b.Linear("encoder.mu", h, latentDim, kernel.None)
 	logVariance := b.Linear("encoder.lv", h, latentDim, kernel.None)
 	b.Code(mean)
+	b.LogVariance(logVariance)
 
 	z := b.Sample(mean, logVariance, b.Draws(latentDim))
 	b.Assert(z, latentDim)
