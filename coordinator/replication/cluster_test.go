@@ -517,7 +517,7 @@ func TestNodeRefusesASnapshotThatItCanNotRestore(t *testing.T) {
 // TestThreeNodesOnDisk is what raft-wal has a part in: logs that are replaced by snapshots, cut off, and restored.
 func TestThreeNodesOnDisk(t *testing.T) {
 	t.Parallel()
-	onDisk(t, 3, Config{TrailingEntries: 10, HeartbeatTimeout: 200 * time.Millisecond}, func(c *cluster) {
+	onDisk(t, 3, Config{TrailingEntries: 10}, func(c *cluster) {
 		leader := c.leader(c.members...)
 		propose(c, leader.log, "first")
 		backup := backupOf(c, leader.log)

@@ -258,6 +258,7 @@ with trellis.Client({live.ADDRESS!r}) as client:
     except trellis.NotFoundError:
         pass
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = 60  # The machine may be busy.
     async with trellis.AsyncClient({live.ADDRESS!r}) as client:
         async for update in client.watch("leaks"):
             break
