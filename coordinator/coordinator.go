@@ -293,7 +293,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	}
 	c.stopping, c.stop = context.WithCancelCause(context.Background())
 	c.view.Store(&view{ctx: context.Background()})
-	c.metrics = newMetrics(config.Registerer, store)
+	c.metrics = newMetrics(config.Registerer, store, c)
 	c.commands = &commands{}
 	leading := lead.Config{
 		Numerics: config.Numerics, Lease: config.Lease, HangTimeout: config.HangTimeout, Store: store, Log: c.commands,

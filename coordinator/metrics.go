@@ -3,7 +3,10 @@ package coordinator
 import (
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"trellis/coordinator/api"
+	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/lifecycle"
 )
@@ -15,10 +18,10 @@ type metrics struct {
 }
 
 // newMetrics registers the metrics, if registerer is not nil.
-func newMetrics(registerer prometheus.Registerer, store *results.Store) *metrics {
+func newMetrics(registerer prometheus.Registerer, store *results.Store, c *Coordinator) *metrics {
 	m := &metrics{server: grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())}
 	if registerer != nil {
-		registerer.MustRegister(m.server, storeCollector{store})
+		registerer.MustRegister(m.server, storeCollector{store}, nodeCollector{c})
 	}
 	return m
 }
@@ -58,7 +61,8 @@ func (c storeCollector) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	var epochs uint64
-	studyStates, runStates, workerStates := map[string]uint64{}, map[string]uint64{}, map[string]uint64{}
+	studyStates, workerStates := counts(trellisv1.StudyState(0).Descriptor()), counts(trellisv1.WorkerState(0).Descriptor())
+	runStates := map[string]uint64{}
 	for _, study := range studies {
 		progress := study.GetProgress()
 		epochs += progress.GetEpochs()
@@ -69,6 +73,9 @@ func (c storeCollector) Collect(out chan<- prometheus.Metric) {
 		runStates["canceled"] += progress.GetRunsCanceled()
 		runStates["pending"] += progress.GetRuns() - progress.GetRunsRunning() - progress.GetRunsSucceeded() -
 			progress.GetRunsFailed() - progress.GetRunsCanceled()
+	}
+	for _, state := range []string{"pending", "running", "succeeded", "failed", "canceled"} {
+		runStates[state] += 0 // Also if there are no studies.
 	}
 	for _, worker := range workers {
 		workerStates[lifecycle.Name(worker.GetState())]++
@@ -82,4 +89,60 @@ func (c storeCollector) Collect(out chan<- prometheus.Metric) {
 	gauges(runsMetric, runStates)
 	gauges(workersMetric, workerStates)
 	out <- prometheus.MustNewConstMetric(epochsMetric, prometheus.GaugeValue, float64(epochs))
+}
+
+// counts has 0 for each state, so that rules and graphs don't have to know what it means that one is missing.
+func counts(states protoreflect.EnumDescriptor) map[string]uint64 {
+	none := map[string]uint64{}
+	for i := 1; i < states.Values().Len(); i++ {
+		none[lifecycle.Name(stateName(states.Values().Get(i).Name()))] = 0
+	}
+	return none
+}
+
+// stateName is the name of a state in the API.
+type stateName string
+
+func (n stateName) String() string { return string(n) }
+
+var (
+	leadsMetric = prometheus.NewDesc("trellis_node_leads", "Whether this node is the leader: 0 or 1.", nil, nil)
+	readyMetric = prometheus.NewDesc("trellis_node_ready", "Whether this node can answer: 0 or 1.", nil, nil)
+	freeMetric  = prometheus.NewDesc("trellis_node_disk_free_bytes", "What is free on the disk of the data directory.", nil, nil)
+	// reserveMetric is what MinFreeDisk or its default says.
+	reserveMetric = prometheus.NewDesc("trellis_node_disk_reserve_bytes",
+		"What must be free on the disk of the data directory for new studies.", nil, nil)
+)
+
+// nodeCollector reads what this node alone knows.
+type nodeCollector struct {
+	node *Coordinator
+}
+
+// Describe implements prometheus.Collector.
+func (c nodeCollector) Describe(descs chan<- *prometheus.Desc) {
+	descs <- leadsMetric
+	descs <- readyMetric
+	descs <- freeMetric
+	descs <- reserveMetric
+}
+
+// Collect implements prometheus.Collector.
+func (c nodeCollector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(desc *prometheus.Desc, value float64) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value)
+	}
+	truth := map[bool]float64{true: 1}
+	gauge(leadsMetric, truth[c.node.leader.Leads()])
+	gauge(readyMetric, truth[c.node.Ready()])
+	if c.node.config.Data == "" {
+		return
+	}
+	free, reserve, err := api.DiskSpace(c.node.config.Data, c.node.config.MinFreeDisk)
+	if err != nil {
+		out <- prometheus.NewInvalidMetric(freeMetric, err)
+		return
+	}
+	gauge(freeMetric, float64(free))
+	gauge(reserveMetric, float64(reserve))
 }

@@ -31,5 +31,13 @@ func TestMetricStates(t *testing.T) {
 				t.Errorf("%s is %v of %v, want 1", want, got[want], got)
 			}
 		}
+		// Also those that nothing is in.
+		for _, state := range []string{
+			"trellis_studies paused", "trellis_studies canceled", "trellis_workers lost", "trellis_runs failed", "trellis_runs canceled",
+		} {
+			if value, found := got[state]; !found || value != 0 {
+				t.Errorf("%s is %v, and there: %v", state, value, found)
+			}
+		}
 	})
 }

@@ -21,30 +21,30 @@ type metrics struct {
 func newMetrics(registerer prometheus.Registerer, slots int) (*metrics, error) {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: "trellis", Subsystem: "worker", Name: name, Help: help,
+			Name: name, Help: help,
 		})
 	}
 	gauge := func(name, help string) prometheus.Gauge {
 		return prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: "trellis", Subsystem: "worker", Name: name, Help: help,
+			Name: name, Help: help,
 		})
 	}
 	m := &metrics{
-		epochs: counter("epochs_total", "Epochs trained."),
-		images: counter("images_total", "Images trained on, counting repetitions."),
-		sessions: counter("sessions_total", "Sessions that the coordinator has welcomed. All but the first are "+
+		epochs: counter("trellis_worker_epochs_total", "Epochs trained."),
+		images: counter("trellis_worker_images_total", "Images trained on, counting repetitions."),
+		sessions: counter("trellis_worker_sessions_total", "Sessions that the coordinator has welcomed. All but the first are "+
 			"reconnects."),
-		busy: gauge("slots_busy", "Slots in which a run is being trained."),
+		busy: gauge("trellis_worker_slots_busy", "Slots in which a run is being trained."),
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: "trellis", Subsystem: "worker", Name: "runs_total",
+			Name: "trellis_worker_runs_total",
 			Help: "Runs that have ended here, by outcome: success, failure, or return for those that were interrupted.",
 		}, []string{"outcome"}),
 		checkpoints: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: "trellis", Subsystem: "worker", Name: "checkpoints_total",
+			Name: "trellis_worker_checkpoints_total",
 			Help: "Checkpoints to upload, by result: uploaded, or failure for those that were given up.",
 		}, []string{"result"}),
 	}
-	all := gauge("slots", "Slots of the worker.")
+	all := gauge("trellis_worker_slots", "Slots of the worker.")
 	all.Set(float64(slots))
 	if registerer == nil {
 		return m, nil

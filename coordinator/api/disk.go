@@ -65,6 +65,13 @@ func (d disk) check() error {
 		float64(free)/1e9, d.folder, float64(d.reserve(size))/1e9)
 }
 
+// DiskSpace returns how many bytes of the disk of a data directory are free, and with how few a node refuses new studies.
+func DiskSpace(folder string, minFree uint64) (free, reserve uint64, err error) {
+	d := disk{folder: folder, minFree: minFree}
+	free, size, err := d.space()
+	return free, d.reserve(size), err
+}
+
 // DiskLow says whether a node with the data directory would refuse new studies, since fewer than minFree bytes of its disk
 // are free. 0: as many as by default.
 func DiskLow(folder string, minFree uint64) bool {
