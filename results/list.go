@@ -70,7 +70,15 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 			page, filter, after = listing.NewTop(page.Size), "", before[:]
 		}
 	}
+	var trials []*trellisv1.Trial
+	var more bool
 	switch {
+	case !condition.IsEmpty(filter) && offset > 0 && s.keepsOrder(study, c):
+		var indexes []uint32
+		if indexes, err = s.inOrder(study, c, query, in, request); err == nil {
+			trials, more = pageOf(indexes, offset, page.Size)
+			response.Total = uint64(len(indexes))
+		}
 	case !condition.IsEmpty(filter):
 		query.Page, query.Order, query.After = page, in, after
 		err = s.addByFilter(study, c, query)
@@ -85,7 +93,9 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	if err != nil {
 		return nil, err
 	}
-	trials, more := page.Trials()
+	if trials == nil {
+		trials, more = page.Trials()
+	}
 	left := listing.Room(listing.MaxPageBytes)
 	listed := map[string]bool{}
 	for _, trial := range trials {

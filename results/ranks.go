@@ -14,9 +14,11 @@ import (
 	"trellis/results/catalog"
 	"trellis/results/columns"
 	"trellis/results/kept"
+	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/pruning"
 	"trellis/results/ranking"
+	"trellis/results/selection"
 	"trellis/results/trajectory"
 )
 
@@ -194,6 +196,40 @@ func (s *Snapshot) rankedBefore(study string, offset uint64) (before listing.Key
 		return before, before.Compare(listing.LastFinite) < 0, s.Err()
 	}
 	return before, false, s.Err()
+}
+
+// keepsOrder says whether the order of a study's trials is worth keeping: it stays as it is, and takes little memory.
+func (s *Snapshot) keepsOrder(study *trellisv1.Study, c *catalog.Catalog) bool {
+	return study.State != lifecycle.StudyRunning && c.Indices() <= kept.LargestAnswer/4
+}
+
+// inOrder returns the indexes of all trials that meet a query, in its order. They are kept: so a jump to any place of a listing takes
+// as long as one to its beginning.
+func (s *Snapshot) inOrder(
+	study *trellisv1.Study, c *catalog.Catalog, query *selection.Query, order listing.Order,
+	request *trellisv1.ListTrialsRequest,
+) ([]uint32, error) {
+	type question struct{ orderBy, filter string }
+	return kept.Answer(s.answers.Answers(), study.CreateIndex, study.ModifyIndex, question{request.GetOrderBy(), request.GetFilter()},
+		func(indexes []uint32) int { return 4 * cap(indexes) }, s.Done(), s.Err, func() ([]uint32, error) {
+			all := listing.NewAll()
+			query.Page, query.Order = all, order
+			if err := s.addByFilter(study, c, query); err != nil {
+				return nil, err
+			}
+			return all.Indexes(), s.Err()
+		})
+}
+
+// pageOf returns the trials of a page, which have nothing but their indexes, and whether there are more.
+func pageOf(indexes []uint32, offset uint64, size int) (trials []*trellisv1.Trial, more bool) {
+	from := min(offset, uint64(len(indexes)))
+	to := min(from+uint64(size), uint64(len(indexes)))
+	trials = make([]*trellisv1.Trial, 0, size)
+	for _, index := range indexes[from:to] {
+		trials = append(trials, &trellisv1.Trial{Index: uint64(index)})
+	}
+	return trials, to < uint64(len(indexes))
 }
 
 // FirstRanked returns the key of the trial that ranks first. ok is false if none has a result.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
@@ -87,6 +88,29 @@ func (s *Snapshot) Kept(study *trellisv1.Study) *kept.Kept {
 // Lasting keeps what follows a study as it changes.
 func (s *Snapshot) Lasting(study *trellisv1.Study) *kept.Kept {
 	return s.answers.Lasting(study.CreateIndex)
+}
+
+// Answered returns what compute answers to a request about a study. It must depend on nothing but the request and the study as it
+// is now: the answer is kept, and nobody may change it.
+func Answered[Request, Response proto.Message](
+	s *Snapshot, study string, request Request, compute func(*Snapshot, Request) (Response, error),
+) (response Response, err error) {
+	row, err := s.Study(nil, study)
+	if err != nil {
+		return response, err
+	}
+	type question struct {
+		of   protoreflect.FullName
+		asks string
+	}
+	asks, err := proto.MarshalOptions{Deterministic: true}.Marshal(request)
+	if err != nil {
+		return response, fmt.Errorf("write a request: %w", err)
+	}
+	of := question{request.ProtoReflect().Descriptor().FullName(), string(asks)}
+	return kept.Answer(s.answers.Answers(), row.CreateIndex, row.ModifyIndex, of,
+		func(response Response) int { return len(asks) + 2*proto.Size(response) },
+		s.Done(), s.Err, func() (Response, error) { return compute(s, request) })
 }
 
 // Times says when commands were proposed, as far as is known: since the node started, and the last one before.

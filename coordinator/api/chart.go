@@ -4,10 +4,11 @@ import (
 	"context"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 	"trellis/results/chart"
 )
 
-// chartService responds from a snapshot of the store.
+// chartService responds from a snapshot of the store. What was answered about a study as it is now is kept.
 type chartService struct {
 	trellisv1.UnimplementedChartServiceServer
 	store Snapshots
@@ -17,7 +18,7 @@ type chartService struct {
 func (s chartService) GetCurves(
 	ctx context.Context, request *trellisv1.GetCurvesRequest,
 ) (*trellisv1.GetCurvesResponse, error) {
-	response, err := chart.Curves(s.store.Snapshot().Within(ctx), request)
+	response, err := results.Answered(s.store.Snapshot().Within(ctx), request.GetStudy(), request, chart.Curves)
 	return response, Status(err)
 }
 
@@ -25,7 +26,7 @@ func (s chartService) GetCurves(
 func (s chartService) GetPoints(
 	ctx context.Context, request *trellisv1.GetPointsRequest,
 ) (*trellisv1.GetPointsResponse, error) {
-	response, err := chart.Points(s.store.Snapshot().Within(ctx), request)
+	response, err := results.Answered(s.store.Snapshot().Within(ctx), request.GetStudy(), request, chart.Points)
 	return response, Status(err)
 }
 
@@ -33,7 +34,7 @@ func (s chartService) GetPoints(
 func (s chartService) GetHeatMap(
 	ctx context.Context, request *trellisv1.GetHeatMapRequest,
 ) (*trellisv1.GetHeatMapResponse, error) {
-	response, err := chart.HeatMap(s.store.Snapshot().Within(ctx), request)
+	response, err := results.Answered(s.store.Snapshot().Within(ctx), request.GetStudy(), request, chart.HeatMap)
 	return response, Status(err)
 }
 
@@ -41,7 +42,7 @@ func (s chartService) GetHeatMap(
 func (s chartService) GetDistribution(
 	ctx context.Context, request *trellisv1.GetDistributionRequest,
 ) (*trellisv1.GetDistributionResponse, error) {
-	response, err := chart.Distribution(s.store.Snapshot().Within(ctx), request)
+	response, err := results.Answered(s.store.Snapshot().Within(ctx), request.GetStudy(), request, chart.Distribution)
 	return response, Status(err)
 }
 
@@ -49,7 +50,7 @@ func (s chartService) GetDistribution(
 func (s chartService) GetHistory(
 	ctx context.Context, request *trellisv1.GetHistoryRequest,
 ) (*trellisv1.GetHistoryResponse, error) {
-	response, err := chart.History(s.store.Snapshot().Within(ctx), request)
+	response, err := results.Answered(s.store.Snapshot().Within(ctx), request.GetStudy(), request, chart.History)
 	return response, Status(err)
 }
 
@@ -57,7 +58,7 @@ func (s chartService) GetHistory(
 func (s chartService) GetCoverage(
 	ctx context.Context, request *trellisv1.GetCoverageRequest,
 ) (*trellisv1.GetCoverageResponse, error) {
-	response, err := chart.Coverage(s.store.Snapshot().Within(ctx), request)
+	response, err := results.Answered(s.store.Snapshot().Within(ctx), request.GetStudy(), request, chart.Coverage)
 	return response, Status(err)
 }
 
@@ -65,6 +66,11 @@ func (s chartService) GetCoverage(
 func (s chartService) GetTimeLine(
 	ctx context.Context, request *trellisv1.GetTimeLineRequest,
 ) (*trellisv1.GetTimeLineResponse, error) {
-	response, err := chart.TimeLine(s.store.Snapshot().Within(ctx), request)
+	snapshot := s.store.Snapshot().Within(ctx)
+	if request.To == nil { // It ends with the last command, whatever that was about.
+		response, err := chart.TimeLine(snapshot, request)
+		return response, Status(err)
+	}
+	response, err := results.Answered(snapshot, request.GetStudy(), request, chart.TimeLine)
 	return response, Status(err)
 }

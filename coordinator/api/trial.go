@@ -7,6 +7,7 @@ import (
 	"trellis/coordinator/artifact"
 	"trellis/coordinator/forecast"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 	"trellis/results/grid"
 	"trellis/results/insight"
 	"trellis/results/trajectory"
@@ -24,11 +25,19 @@ type trialService struct {
 	stopping  context.Context
 }
 
+// maxKeptPage is how many trials pages have at most that are kept: a screen has fewer.
+const maxKeptPage = 100
+
 // ListTrials returns a page of the study's trials.
 func (s trialService) ListTrials(
 	ctx context.Context, request *trellisv1.ListTrialsRequest,
 ) (*trellisv1.ListTrialsResponse, error) {
-	response, err := s.store.Snapshot().Within(ctx).ListTrials(request)
+	snapshot := s.store.Snapshot().Within(ctx)
+	if request.GetPageToken() != "" || request.GetPageSize() > maxKeptPage || request.GetLosses() || request.GetRuns() {
+		response, err := snapshot.ListTrials(request) // It is asked for by programs, which read all pages once.
+		return response, Status(err)
+	}
+	response, err := results.Answered(snapshot, request.GetStudy(), request, (*results.Snapshot).ListTrials)
 	return response, Status(err)
 }
 
@@ -110,7 +119,7 @@ func (s trialService) GetReport(
 func (s trialService) GetImportance(
 	ctx context.Context, request *trellisv1.GetImportanceRequest,
 ) (*trellisv1.GetImportanceResponse, error) {
-	response, err := insight.Importance(s.store.Snapshot().Within(ctx), request)
+	response, err := results.Answered(s.store.Snapshot().Within(ctx), request.GetStudy(), request, insight.Importance)
 	return response, Status(err)
 }
 

@@ -9,7 +9,8 @@ const maxStudies = 16
 type Studies struct {
 	mu sync.Mutex
 	// all are the studies, those that were asked about last at the end.
-	all []*study
+	all     []*study
+	answers Answers
 }
 
 // study is what is kept of a study: of its current version, and of all.

@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -11,6 +12,19 @@ func NewTopAfter(skip uint64, size int) *Top {
 	t := NewTop(size)
 	t.skip = min(skip, math.MaxInt32)
 	return t
+}
+
+// NewAll returns an empty list that keeps the places of all trials that are added, for Indexes.
+func NewAll() *Top { return &Top{Size: math.MaxInt32, skip: 1, bound: end} }
+
+// Indexes returns the indexes of all trials that were added to what NewAll has returned, in order. They must be below 1<<32.
+func (t *Top) Indexes() []uint32 {
+	slices.SortFunc(t.all, comparePlaces)
+	indexes := make([]uint32, len(t.all))
+	for i, at := range t.all {
+		indexes[i] = uint32(at.Index)
+	}
+	return indexes
 }
 
 // Wanted is how many trials in order are enough to know the page, and whether there are more.
@@ -34,13 +48,10 @@ func (t *Top) page() ([]Place, bool) {
 }
 
 func comparePlaces(a, b Place) int {
-	switch {
-	case b.After(a):
-		return -1
-	case a.After(b):
-		return 1
+	if a.Number != b.Number { // So it is mostly.
+		return cmp.Compare(a.Number, b.Number)
 	}
-	return 0
+	return cmp.Or(cmp.Compare(a.Ties, b.Ties), cmp.Compare(a.Index, b.Index))
 }
 
 // partition puts places such that the first n come before all others, in no order among themselves.

@@ -17,7 +17,7 @@ func TestJump(t *testing.T) {
 		noise := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		numbers := rapid.Uint64Range(1, 1000).Draw(t, "numbers")
 		all := make([]Place, n)
-		page := NewTopAfter(uint64(skip), size)
+		page, whole := NewTopAfter(uint64(skip), size), NewAll()
 		for i := range all {
 			all[i] = Place{Number: noise.Uint64N(numbers), Ties: noise.Uint64N(3), Index: uint64(i)}
 		}
@@ -25,6 +25,9 @@ func TestJump(t *testing.T) {
 			slices.SortFunc(all, comparePlaces)
 		}
 		for i, at := range all {
+			if whole.Bound().After(at) {
+				whole.Offer(at)
+			}
 			if i%2 == 0 {
 				page.Offer(at)
 			} else {
@@ -41,6 +44,9 @@ func TestJump(t *testing.T) {
 			if trial.Index != want[i].Index {
 				t.Fatalf("trial %d is %d, want %d", i, trial.Index, want[i].Index)
 			}
+		}
+		if !slices.EqualFunc(whole.Indexes(), all, func(index uint32, at Place) bool { return uint64(index) == at.Index }) {
+			t.Fatal("all trials are not in order")
 		}
 	})
 }
