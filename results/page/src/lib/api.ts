@@ -126,13 +126,13 @@ async function latest<T>(url: string, signal: AbortSignal): Promise<T> {
   return value
 }
 
-/** prepare asks for what will probably be wanted, once. */
-export function prepare(path: string, query?: Query): Promise<unknown> {
+/** prepare asks for what will probably be wanted, once. The signal ends that when something else is wanted. */
+export function prepare(path: string, query?: Query, signal?: AbortSignal): Promise<unknown> {
   const url = address(path, query)
   const begun = underWay.get(url)
   if (begun) return begun
   if (answers.has(url)) return Promise.resolve()
-  const asked = fresh(url).catch(() => undefined).finally(() => underWay.delete(url))
+  const asked = fresh(url, signal).catch(() => undefined).finally(() => underWay.delete(url))
   underWay.set(url, asked)
   return asked
 }

@@ -86,7 +86,10 @@ export const tabs: Tab[] = [
   { name: 'Trials', path: 'trials', selects: true, code: code.trials, asks: (study, query) => [questions.trials(study, query)] },
 ]
 
-/** prepareTab loads a view's code and answers before it is shown, if they can be had. query is that of the address that leads to it. */
-export async function prepareTab(tab: Tab, study: Study, query: URLSearchParams): Promise<void> {
-  await Promise.all([tab.code?.().catch(() => {}), ...tab.asks(study, query).map((question) => prepare(...question))])
+/**
+ * prepareTab loads a view's code and answers before it is shown, if they can be had. query is that of the address that leads to it. The
+ * signal ends it.
+ */
+export async function prepareTab(tab: Tab, study: Study, query: URLSearchParams, signal?: AbortSignal): Promise<void> {
+  await Promise.all([tab.code?.().catch(() => {}), ...tab.asks(study, query).map(([path, asks]) => prepare(path, asks, signal))])
 }

@@ -14,11 +14,14 @@ export class Density {
     this.#canvas.height = height
   }
 
-  /** sized is an empty density of a size: the one before, if it has the same. */
-  static sized(before: Density | undefined, width: number, height: number): Density {
-    if (before?.width !== width || before.height !== height) return new Density(width, height)
-    before.counts.fill(0)
-    return before
+  static #last: Density | undefined
+
+  /** sized is an empty density of a size. There is one at a time: it takes 12 bytes for each pixel. */
+  static sized(width: number, height: number): Density {
+    const last = Density.#last
+    if (last?.width !== width || last.height !== height) return (Density.#last = new Density(width, height))
+    last.counts.fill(0)
+    return last
   }
 
   /** line adds a line of a thickness from one place to another, of which the second is not to the left. */

@@ -12,14 +12,41 @@ export function bytes(text: string | undefined): ArrayBuffer {
   return data.buffer
 }
 
+// Canvases that were drawn on. Browsers keep the pixels of one that is gone until they collect garbage, and they see little of it:
+// the pixels are not in their heap.
+const drawn = new Set<HTMLCanvasElement>()
+
+function release(): void {
+  for (const canvas of drawn) {
+    if (canvas.isConnected) continue
+    canvas.width = canvas.height = 0
+    drawn.delete(canvas)
+  }
+}
+
+/** later does what is not seen first: one after the other, once the next frame has been painted. What it returns ends that. */
+export function later(tasks: (() => void)[]): () => void {
+  let ended = false
+  const next = () => {
+    if (ended) return
+    tasks.shift()?.()
+    if (tasks.length > 0) setTimeout(next)
+  }
+  requestAnimationFrame(() => setTimeout(next))
+  return () => { ended = true }
+}
+
 /** fit sizes a canvas for the screen's pixels, clears it, and returns its context in CSS pixels. */
 export function fit(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D {
+  release()
+  drawn.add(canvas)
   const ratio = devicePixelRatio || 1
-  canvas.width = Math.round(width * ratio)
-  canvas.height = Math.round(height * ratio)
+  const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)]
+  const context = canvas.getContext('2d')!
+  if (canvas.width === wide && canvas.height === high && 'reset' in context) context.reset() // It keeps its memory.
+  else [canvas.width, canvas.height] = [wide, high]
   canvas.style.width = width + 'px'
   canvas.style.height = height + 'px'
-  const context = canvas.getContext('2d')!
   context.setTransform(ratio, 0, 0, ratio, 0, 0)
   context.clearRect(0, 0, width, height)
   return context
