@@ -138,6 +138,7 @@ func (l *lab) followTenths(
 		}
 		return s, progress.GetTrials(), nil
 	}
+	machine := newYardstick(readNumbers) // That takes a second.
 	first, all, err := look()
 	if err != nil {
 		return err
@@ -145,13 +146,18 @@ func (l *lab) followTenths(
 	if _, err := l.studies.ResumeStudy(ctx, &trellisv1.ResumeStudyRequest{Study: study}); err != nil {
 		return err
 	}
-	fmt.Fprintln(l.out, "tenth  trials/s  reports/s  µs a trial: coordinator  workers  MB now  most")
+	fmt.Fprintln(l.out, "tenth  trials/s  reports/s  µs a trial: coordinator  workers  MB now  most  "+
+		"µs of fixed work: sorting  reading")
 	line := func(name string, from, to stretch) {
 		figures.measure(from, to)
 		figures.MemoryBytes, figures.PeakBytes = coordinator.memory()
-		fmt.Fprintf(l.out, "%5s  %8.0f  %9.0f  %23.0f  %7.0f  %6d  %4d\n", name, figures.TrialsPerSecond,
+		fmt.Fprintf(l.out, "%5s  %8.0f  %9.0f  %23.0f  %7.0f  %6d  %4d", name, figures.TrialsPerSecond,
 			figures.ReportsPerSecond, figures.CoordinatorMicroseconds, figures.WorkersMicroseconds,
 			figures.MemoryBytes>>20, figures.PeakBytes>>20)
+		if sorting, reading := machine.tell(); sorting > 0 {
+			fmt.Fprintf(l.out, "  %25.0f  %7.0f", sorting, reading)
+		}
+		fmt.Fprintln(l.out)
 	}
 	last, tenth := first, uint64(1)
 	for last.trials < all {
@@ -159,6 +165,7 @@ func (l *lab) followTenths(
 		if err := pause(ctx, min(100*time.Millisecond, max(5*time.Millisecond, time.Since(first.at)/50))); err != nil {
 			return err
 		}
+		machine.work()
 		now, _, err := look()
 		if err != nil {
 			return err
