@@ -145,8 +145,12 @@ var onPage = []struct {
 	path  string
 	every time.Duration
 }{
-	{"", time.Second}, {"/best", 2 * time.Second}, {"/importance", 6 * time.Second}, {"/report", 6 * time.Second},
-	{"/history?steps=500", 4 * time.Second}, {"/distribution?bins=60&scale=SCALE_LINEAR", 4 * time.Second},
+	{"", time.Second},
+	{"/best", 2 * time.Second},
+	{"/importance", 6 * time.Second},
+	{"/report", 6 * time.Second},
+	{"/history?steps=500", 4 * time.Second},
+	{"/distribution?bins=60&scale=SCALE_LINEAR", 4 * time.Second},
 }
 
 // lookAtPage asks what an open page asks until ctx is done, as a browser does: compressed, and if it has changed.
