@@ -28,6 +28,27 @@ func CheckFlags(files access.Files) error {
 	return cli.RefuseKey("authority", files.Authority)
 }
 
+// certifiedAddress is the address that others are told, given the one to listen on and what became of it: the host of the first
+// was a name perhaps, and the certificate may be for that name alone.
+func certifiedAddress(files access.Files, listen, address string) string {
+	if !files.Given() {
+		return address
+	}
+	certificate, err := cli.ReadCertificate(files.Certificate, files.Key)
+	if err != nil {
+		return address // checkCertificate says so.
+	}
+	name, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return address
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || certificate.VerifyHostname(host) == nil || certificate.VerifyHostname(name) != nil {
+		return address
+	}
+	return net.JoinHostPort(name, port)
+}
+
 // checkCertificate says what is wrong with the certificate of a coordinator that others reach at an address, and what
 // would be right.
 func checkCertificate(files access.Files, advertised string) error {

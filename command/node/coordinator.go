@@ -49,7 +49,7 @@ func Open(ctx context.Context, config coordinator.Config, place Place) (*Coordin
 		return nil, err
 	}
 	if config.Advertise == "" {
-		config.Advertise = reachableAddress(listener)
+		config.Advertise = certifiedAddress(config.TLS, place.Listen, reachableAddress(listener))
 	}
 	opened := &Coordinator{Address: listener.Addr().String(), Advertise: config.Advertise, dataSets: dataSets}
 	if err := opened.open(ctx, config, place, listener); err != nil {
