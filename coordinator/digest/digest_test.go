@@ -2,7 +2,10 @@ package digest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,6 +79,54 @@ func TestDigestsOfLargeStudies(t *testing.T) {
 		cancel("large")
 		if !has("large") || has("small") {
 			t.Fatal("the digest of the large study is not computed, or that of the small one is")
+		}
+		stop()
+		<-ended
+	})
+}
+
+// After an error it waits longer and longer, and no longer than it has to once there is none.
+func TestErrorsAreRetriedLessAndLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var looks []time.Duration
+		start, failing := time.Now(), true
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			repeat(ctx, func() error {
+				mu.Lock()
+				defer mu.Unlock()
+				looks = append(looks, time.Since(start)-delay)
+				if failing {
+					return errors.New("damaged")
+				}
+				return nil
+			}, slog.New(slog.DiscardHandler))
+		}()
+		// after returns when it has looked, after some time.
+		after := func(pause time.Duration) []time.Duration {
+			time.Sleep(pause)
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(looks)
+		}
+		want := []time.Duration{0, 2 * time.Second, 6 * time.Second, 14 * time.Second, 30 * time.Second}
+		if got := after(delay + 40*time.Second); !slices.Equal(got, want) {
+			t.Errorf("it looked after %v, want %v", got, want)
+		}
+		got := after(2 * time.Hour)
+		if wait := got[len(got)-1] - got[len(got)-2]; wait != longest {
+			t.Errorf("after two hours it waits %v, want %v", wait, longest)
+		}
+		mu.Lock()
+		failing = false
+		mu.Unlock()
+		before := len(after(longest))
+		if more := len(after(10*interval)) - before; more != 10 {
+			t.Errorf("it looked %d times in %v after the error has gone, want 10", more, 10*interval)
 		}
 		stop()
 		<-ended
