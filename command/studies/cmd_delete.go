@@ -19,21 +19,31 @@ func DeleteCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete STUDY",
 		Short: "Delete a study and all its results",
-		Long: `Permanently delete a study and all its results. A study that is running is canceled first.
+		Long: `Permanently delete a study and all its results. A study that is running is canceled first. With --report, delete a report
+of trellis reproduce instead: its studies stay.
 
 On a terminal, delete asks for confirmation first. Elsewhere it needs --yes.`,
 		Example: `  trellis delete old
-  trellis delete --yes old`,
+  trellis delete --yes old
+  trellis delete --report paper`,
 		Args: cli.Operands("STUDY"),
 	}
 	options := cli.ClientFlags(cmd, client.DefaultWait)
 	confirm := cli.ConfirmFlag(cmd, env)
+	report := cmd.Flags().Bool("report", false, "delete the report of this name, not a study")
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := confirm.Check(false, "delete permanently removes a study and all its results"); err != nil {
+		what := "a study and all its results"
+		if *report {
+			what = "a report"
+		}
+		if err := confirm.Check(false, "delete permanently removes "+what); err != nil {
 			return err
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			if *report {
+				return deleteReport(ctx, env, c, args[0], confirm)
+			}
 			return deleteStudy(ctx, env, c, args[0], confirm)
 		})
 	}
@@ -56,5 +66,24 @@ func deleteStudy(ctx context.Context, env *cli.Environment, c *client.Client, na
 		return err
 	}
 	_, err = fmt.Fprintf(env.Out, "Study %s deleted.\n", name)
+	return err
+}
+
+// deleteReport deletes a report on a paper, after asking.
+func deleteReport(ctx context.Context, env *cli.Environment, c *client.Client, name string, confirm *cli.Confirmation) error {
+	response, err := client.Call(ctx, client.CallTimeout, c.GetPaperReport, &trellisv1.GetPaperReportRequest{Report: name})
+	if err != nil {
+		return err
+	}
+	question := fmt.Sprintf("Report %s is %q. Delete it permanently?", name, response.GetReport().GetTitle())
+	if err := confirm.Ask(ctx, question); err != nil {
+		return err
+	}
+	if _, err := client.Call(ctx, client.CallTimeout, c.DeletePaperReport, &trellisv1.DeletePaperReportRequest{
+		Report: name,
+	}); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(env.Out, "Report %s deleted.\n", name)
 	return err
 }
