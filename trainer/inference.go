@@ -37,8 +37,8 @@ func (i *Inference) Encode(ctx context.Context, images []float32) (codes []float
 	return codes, i.wrap("encode", err)
 }
 
-// LogVariance returns the logarithms of the variances of the images' distributions, whose means Encode returns. It returns
-// ErrNoPart if the model encodes images as points. Its other errors are those of Encode.
+// LogVariance returns the logarithms of the variances of the images' distributions, whose means Encode returns. It
+// returns ErrNoPart if the model encodes images as points. Its other errors are those of Encode.
 func (i *Inference) LogVariance(ctx context.Context, images []float32) ([]float32, error) {
 	logVariances, err := i.network.LogVariance(ctx, images)
 	return logVariances, i.wrap("encode", err)
