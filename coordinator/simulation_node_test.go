@@ -125,7 +125,7 @@ type hangingLog struct {
 
 func (l hangingLog) Verify(ctx context.Context) error {
 	if l.node.hangs.Load() {
-		return errors.New("the disk hangs")
+		return fmt.Errorf("the disk hangs: %w", replication.ErrFailed)
 	}
 	return l.Log.Verify(ctx)
 }
