@@ -163,7 +163,7 @@ func lookAtPage(ctx context.Context, client *http.Client, base string, its *coun
 		all.Go(func() {
 			for tag := ""; ctx.Err() == nil; {
 				answer, err := ask(ctx, client, base+one.path, http.Header{
-					"If-None-Match": {tag}, "Accept": {"application/json"}, "Accept-Encoding": {"gzip"},
+					"If-None-Match": {tag}, "Accept": {"application/json"}, "Accept-Encoding": {"gzip"}, "Cache-Control": {"max-age=1"},
 				})
 				if err != nil {
 					cancel(err)

@@ -60,12 +60,51 @@ func (s *Server) open(ctx context.Context, r *http.Request, route Route) (grpc.C
 
 // unary serves a call with one request and one response.
 func (s *Server) unary(w http.ResponseWriter, r *http.Request, route Route, path map[string]string) {
+	if question, most := s.question(r); most > 0 {
+		s.share(w, r, route, path, question, most)
+		return
+	}
+	s.answer(w, r, route, path)
+}
+
+// answer is unary for an answer that is nobody else's.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, route Route, path map[string]string) {
 	response := route.response.New().Interface()
 	if err := s.call(w, r, route, path, response); err != nil {
 		failEarly(w, r, err)
 		return
 	}
 	s.respond(w, r, response)
+}
+
+// share is unary for an answer that may be somebody else's, and others' after that.
+func (s *Server) share(
+	w http.ResponseWriter, r *http.Request, route Route, path map[string]string, question string, most time.Duration,
+) {
+	one, own := s.shared.share(question, most)
+	if !own {
+		if one.await(r.Context()) {
+			one.write(w, r)
+			return
+		}
+		s.answer(w, r, route, path) // Who asked has failed, perhaps by its own fault.
+		return
+	}
+	// Others don't wait for this client to take the answer, nor if this panics.
+	defer s.shared.settle(question, one, nil)
+	response := route.response.New().Interface()
+	if err := s.call(w, r, route, path, response); err != nil {
+		failEarly(w, r, err)
+		return
+	}
+	defer s.taken(r, response)
+	body, err := encode(response)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	s.shared.settle(question, one, body)
+	one.write(w, r)
 }
 
 // call makes a call, and fills in its response. The server is asked before the request is read: it may refuse the call, or
@@ -169,15 +208,23 @@ func refusal(stream grpc.ClientStream, received chan error, wrong error) error {
 	return wrong
 }
 
+// encode returns a response's body.
+func encode(response proto.Message) ([]byte, error) {
+	body, err := marshal(response)
+	if err != nil {
+		return nil, newProblem(http.StatusInternalServerError, "write the response as JSON: "+err.Error())
+	}
+	return append(body, '\n'), nil
+}
+
 // respond answers with a message as JSON. If the client has the same already, it is told so.
 func (s *Server) respond(w http.ResponseWriter, r *http.Request, response proto.Message) {
 	defer s.taken(r, response)
-	body, err := marshal(response)
+	body, err := encode(response)
 	if err != nil {
-		refuse(w, http.StatusInternalServerError, "write the response as JSON: %v", err)
+		fail(w, err)
 		return
 	}
-	body = append(body, '\n')
 	header := w.Header()
 	header.Set("Content-Type", jsonType)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -190,9 +237,17 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, response proto.
 
 // tagged answers with a body, unless the client has the same already.
 func tagged(w http.ResponseWriter, r *http.Request, body []byte) {
+	writeTagged(w, r, tagOf(body), body)
+}
+
+// tagOf is the entity tag of a body: a weak one, because it is the same with and without compression.
+func tagOf(body []byte) string {
 	sum := sha256.Sum256(body)
-	// A weak one, because it is the same with and without compression.
-	tag := `W/"` + hex.EncodeToString(sum[:12]) + `"`
+	return `W/"` + hex.EncodeToString(sum[:12]) + `"`
+}
+
+// writeTagged answers with a body, compressed or not, unless the client has what the tag is of already.
+func writeTagged(w http.ResponseWriter, r *http.Request, tag string, body []byte) {
 	w.Header().Set("Etag", tag)
 	w.Header().Set("Cache-Control", "private, no-cache")
 	if matches(r.Header.Get("If-None-Match"), tag) {

@@ -77,6 +77,7 @@ type fake struct {
 
 	create   func(*trellisv1.CreateStudyRequest) error
 	study    *trellisv1.Study
+	get      func() (*trellisv1.Study, error)
 	watch    func(*trellisv1.WatchStudyRequest, grpc.ServerStreamingServer[trellisv1.WatchStudyResponse]) error
 	events   func(*trellisv1.WatchEventsRequest, grpc.ServerStreamingServer[trellisv1.WatchEventsResponse]) error
 	output   []*trellisv1.GetOutputResponse
@@ -99,6 +100,10 @@ func (f *fake) CreateStudy(
 }
 
 func (f *fake) GetStudy(context.Context, *trellisv1.GetStudyRequest) (*trellisv1.GetStudyResponse, error) {
+	if f.get != nil {
+		study, err := f.get()
+		return &trellisv1.GetStudyResponse{Study: study}, err
+	}
 	if f.study == nil {
 		return nil, status.Error(codes.NotFound, "there is none")
 	}

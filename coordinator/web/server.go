@@ -56,6 +56,7 @@ type Server struct {
 	calls  *runtime.ServeMux
 	// decode has as many items as large bodies are being decoded.
 	decode chan struct{}
+	shared shared
 	server *http.Server
 }
 

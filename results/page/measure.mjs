@@ -145,7 +145,7 @@ const heading = (title) =>
 const has = (selector, pattern) => `[...document.querySelectorAll('${selector}')].some((one) => ${pattern}.test(one.getAttribute('aria-label') ?? one.textContent))`
 const shows = {
   Overview: `document.querySelector('.answer .value strong')?.textContent`,
-  all: `document.querySelector('.answer .value strong')?.textContent && document.querySelector('.u-over') && document.querySelector('.bars li') && document.querySelector('.digest')`,
+  all: `document.querySelector('.answer .value strong')?.textContent && document.querySelector('.u-over') && document.querySelector('.track') && document.querySelector('.digest')`,
   Curves: has('figcaption', '/curves; the best one/'),
   Parameters: `${has('canvas', '/^Parallel/')} && ${has('canvas', '/^Heat map/')}`,
   Coverage: has('canvas', '/^Map of the grid: \\d/'),

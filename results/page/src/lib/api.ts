@@ -99,21 +99,27 @@ export function forget(): void {
   taken = 0
 }
 
-/** ask is get, and keeps the answer. One that has not changed is the same object, and costs nothing to read. */
-export async function ask<T>(path: string, query?: Query, signal?: AbortSignal): Promise<T> {
+/**
+ * ask is get, and keeps the answer. One that has not changed is the same object, and costs nothing to read. again: only time has
+ * passed, and the answer may be one that somebody else has got within the last second.
+ */
+export async function ask<T>(path: string, query?: Query, signal?: AbortSignal, again = false): Promise<T> {
   const url = address(path, query)
   const begun = underWay.get(url)
   if (begun) {
     const value = await begun
     if (value !== undefined) return value as T
   }
-  return fresh<T>(url, signal)
+  return fresh<T>(url, signal, again)
 }
 
-const fresh = <T>(url: string, signal?: AbortSignal): Promise<T> => limited((signal) => latest<T>(url, signal), signal)
+const fresh = <T>(url: string, signal?: AbortSignal, again = false): Promise<T> =>
+  limited((signal) => latest<T>(url, signal, again), signal)
 
-async function latest<T>(url: string, signal: AbortSignal): Promise<T> {
-  const response = await fetch(url, { headers: { accept: 'application/json' }, signal })
+async function latest<T>(url: string, signal: AbortSignal, again: boolean): Promise<T> {
+  const headers: Record<string, string> = { accept: 'application/json' }
+  if (again) headers['cache-control'] = 'max-age=1'
+  const response = await fetch(url, { headers, signal })
   const before = answers.get(url)
   const tag = response.headers.get('etag') ?? ''
   if (before && response.ok && tag !== '' && tag === before.tag) {

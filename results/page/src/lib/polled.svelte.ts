@@ -23,10 +23,10 @@ export function asked<A extends object, T = A>(
 ): Polled<T> {
   const [path, query] = JSON.parse(question) as Question
   const last = kept<A>(path, query)
-  const load = async (signal: AbortSignal) => {
+  const load = async (signal: AbortSignal, again: boolean) => {
     if (!when()) return undefined as T
     try {
-      return once(await ask<A>(path, query, signal), decode)
+      return once(await ask<A>(path, query, signal, again), decode)
     } catch (error) {
       if (tolerated && error instanceof Problem && [400, 409, 412].includes(error.status)) return undefined as T
       throw error
@@ -45,14 +45,14 @@ export class Polled<T> {
   #timer: ReturnType<typeof setTimeout> | undefined
   #abort: AbortController | undefined
   #closed = false
-  #load: (signal: AbortSignal) => Promise<T>
+  #load: (signal: AbortSignal, again: boolean) => Promise<T>
   #interval: (value: T | undefined) => number
 
   /**
    * interval says in milliseconds how long to wait before the next time; 0: there is none, but after a failure. first is what to
    * show until then.
    */
-  constructor(load: (signal: AbortSignal) => Promise<T>, interval: (value: T | undefined) => number, first?: T) {
+  constructor(load: (signal: AbortSignal, again: boolean) => Promise<T>, interval: (value: T | undefined) => number, first?: T) {
     this.#load = load
     if (first !== undefined) {
       this.value = first
@@ -63,14 +63,17 @@ export class Polled<T> {
     void this.now()
   }
 
-  /** now asks at once. */
-  async now(): Promise<void> {
+  /** now asks at once, for the latest. */
+  now(): Promise<void> { return this.#ask(false) }
+
+  // again: time has passed, and nothing else. The answer may be one that somebody else has just got.
+  async #ask(again: boolean): Promise<void> {
     if (this.#closed) return
     clearTimeout(this.#timer)
     this.#abort?.abort()
     const abort = (this.#abort = new AbortController())
     try {
-      const value = await this.#load(abort.signal)
+      const value = await this.#load(abort.signal, again)
       if (abort.signal.aborted) return
       this.value = value
       this.error = undefined
@@ -79,7 +82,7 @@ export class Polled<T> {
       this.error = error as Error
     }
     this.loading = false
-    if (this.#wait > 0 && !document.hidden) this.#timer = setTimeout(() => void this.now(), this.#wait)
+    if (this.#wait > 0 && !document.hidden) this.#timer = setTimeout(() => void this.#ask(true), this.#wait)
   }
 
   get #wait(): number {

@@ -134,7 +134,12 @@ export function axes(
   }
   context.textBaseline = 'top'
   context.textAlign = 'center'
-  for (const tick of x?.ticks ?? []) context.fillText(significant(tick, 4), x!(tick), frame.bottom + 6)
+  // The last one ends where the drawing does, at the latest.
+  const width = context.canvas.width / context.getTransform().a
+  for (const tick of x?.ticks ?? []) {
+    const text = significant(tick, 4)
+    context.fillText(text, Math.min(x!(tick), width - context.measureText(text).width / 2 - 1), frame.bottom + 6)
+  }
   if (xLabel) context.fillText(xLabel, (frame.left + frame.right) / 2, frame.bottom + 24)
 }
 
