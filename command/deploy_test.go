@@ -1,10 +1,14 @@
 package command
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -130,5 +134,84 @@ func TestUnits(t *testing.T) {
 		if args[1] != name || settings["KillSignal"][0] != "SIGTERM" || len(settings["TimeoutStopSec"]) != 1 {
 			t.Errorf("%s: %q, %q, %q", name, args, settings["KillSignal"], settings["TimeoutStopSec"])
 		}
+	}
+}
+
+// A worker of a Slurm array puts its own job back into the queue when it has handed its runs back, and no other job, and not after
+// scancel.
+func TestSlurmScript(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("bash is not installed")
+	}
+	for _, test := range []struct {
+		name, array, state string
+		// ends is what the worker exits with by itself; 0 in the script below is that it waits for SIGTERM.
+		ends, want int
+		asks       string
+	}{
+		{"no more work", "", "RUNNING", 100, 0, ""},
+		{"drained", "", "RUNNING", 0, 137, "show job 14,requeue 14,"},
+		{"drained in an array", "12", "RUNNING", 0, 137, "show job 12_3,requeue 12_3,"},
+		{"canceled", "12", "COMPLETING", 0, 75, "show job 12_3,"},
+		{"refused", "", "RUNNING", 7, 7, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			folder := t.TempDir()
+			write := func(name, text string) {
+				if err := os.WriteFile(filepath.Join(folder, name), []byte("#!"+bash+"\n"+text), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write("trellis", `trap 'exit 75' TERM
+echo started >started
+[ $ENDS = 100 ] && exit 0
+[ $ENDS != 0 ] && exit $ENDS
+while :; do sleep 0.05; done
+`)
+			// What it is asked to requeue, Slurm kills.
+			write("scontrol", `printf '%s,' "$*" >>asked
+echo "JobId=$2 JobState=$STATE"
+[ $1 != requeue ] || kill -KILL $PPID
+`)
+			script, err := filepath.Abs("../deploy/slurm/worker.sh")
+			if err != nil {
+				t.Fatal(err)
+			}
+			command := exec.Command(bash, script, "--coordinator", "host:7070")
+			command.Dir = folder
+			command.Env = append(os.Environ(), "PATH="+folder+":"+os.Getenv("PATH"), "SLURM_JOB_ID=14", "STATE="+test.state,
+				fmt.Sprint("ENDS=", test.ends))
+			if test.array != "" {
+				command.Env = append(command.Env, "SLURM_ARRAY_JOB_ID="+test.array, "SLURM_ARRAY_TASK_ID=3")
+			}
+			if err := command.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { command.Process.Kill() })
+			late := time.After(patience)
+			for _, err := os.Stat(filepath.Join(folder, "started")); err != nil; _, err = os.Stat(filepath.Join(folder, "started")) {
+				select {
+				case <-late:
+					t.Fatal("it has started no worker")
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+			if test.ends == 0 {
+				if err := command.Process.Signal(syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_ = command.Wait()
+			code := command.ProcessState.ExitCode()
+			if code == -1 {
+				code = 137
+			}
+			asked, _ := os.ReadFile(filepath.Join(folder, "asked")) // It asks nothing if nothing is to be done.
+			if code != test.want || string(asked) != test.asks {
+				t.Errorf("exit code %d after %q, want %d after %q", code, asked, test.want, test.asks)
+			}
+		})
 	}
 }

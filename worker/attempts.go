@@ -31,21 +31,24 @@ func (w *Worker) startDrain() {
 	}
 }
 
-// lookAtIdleness lets the time begin, or begin anew, after which the worker leaves because it has nothing to do.
+// lookAtIdleness lets the time begin after which the worker leaves because it has nothing to do, and begin anew when it gets or
+// loses its coordinator: one that has just come may have something to do, and one that has just gone may come back.
 func (w *Worker) lookAtIdleness() {
-	switch {
-	case w.config.ExitWhenIdle == 0 || w.draining || len(w.attempts) > 0:
+	if w.config.ExitWhenIdle == 0 || w.draining || len(w.attempts) > 0 {
 		w.idle = nil
-	case w.idle == nil:
-		w.idle = time.After(w.config.ExitWhenIdle)
+		return
+	}
+	if w.idle == nil || w.idleWithout == w.session.welcomed {
+		w.idle, w.idleWithout = time.After(w.config.ExitWhenIdle), !w.session.welcomed
 	}
 }
 
 // leave ends a worker that has nothing to do.
 func (w *Worker) leave() {
-	w.log.Info("leaving: no runs for the time of exit-when-idle", "idle", w.config.ExitWhenIdle)
+	w.log.Info("leaving: no runs for the time of exit-when-idle", "idle", w.config.ExitWhenIdle,
+		"coordinator", !w.idleWithout)
 	w.idled = true
-	if !w.session.welcomed {
+	if w.idleWithout {
 		w.more = ErrCutOff
 	}
 	w.startDrain()
@@ -66,7 +69,7 @@ func (w *Worker) uploadShare() time.Duration {
 }
 
 // hurry returns a context that is done when a program that was told to end at the beginning of a drain is to be killed, so that
-// there is time to upload its last checkpoint: twice what such an upload has taken so far. Call settled when it has ended.
+// there is time to upload its last checkpoint: twice what such an upload has taken so far, and a tenth of Config.DrainTimeout. Call settled when it has ended.
 func (w *Worker) hurry(a *attempt) (ctx context.Context, settled func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	if w.config.DrainTimeout == 0 {
@@ -79,8 +82,8 @@ func (w *Worker) hurry(a *attempt) (ctx context.Context, settled func()) {
 		case <-over.Done():
 			return
 		}
-		share := w.drainShare()
-		if sleep(over, max(share/4, share-2*time.Duration(a.uploads.longest.Load()))) == nil {
+		share, upload := w.drainShare(), max(2*time.Duration(a.uploads.longest.Load()), w.config.DrainTimeout/10)
+		if sleep(over, max(share/4, share-upload)) == nil {
 			cancel()
 		}
 	})

@@ -200,8 +200,10 @@ func (u *uploads) send(ctx context.Context, next encoded) {
 	assignment, steps := u.attempt.assignment, &u.attempt.steps
 	log := u.worker.log.With("study", assignment.GetStudy(), "run", assignment.GetRun(),
 		"attempt", assignment.GetAttempt(), "epoch", next.checkpoint.GetEpoch())
-	began := time.Now()
+	began, connected := time.Now(), false
 	err := retry(ctx, func() (err error) {
+		// How long it takes is that of the last try, unless that has waited for a connection first.
+		began, connected = time.Now(), u.worker.connected.Load()
 		steps.Add(1)
 		moved := func() {
 			steps.Add(1)
@@ -218,7 +220,9 @@ func (u *uploads) send(ctx context.Context, next encoded) {
 	})
 	switch {
 	case err == nil:
-		u.longest.Store(max(u.longest.Load(), int64(time.Since(began))))
+		if connected {
+			u.longest.Store(max(u.longest.Load(), int64(time.Since(began))))
+		}
 		u.worker.metrics.checkpoints.WithLabelValues("uploaded").Inc()
 		u.report(next, "")
 	case ctx.Err() == nil:
@@ -251,7 +255,7 @@ func (u *uploads) finish() {
 			return
 		case <-drain:
 			timer.Stop()
-			timeout, least, drain = u.worker.uploadShare(), math.MaxInt64, nil
+			timeout, least, drain = max(u.worker.uploadShare(), time.Second), math.MaxInt64, nil
 			continue
 		case <-timer.C:
 		}

@@ -26,11 +26,14 @@ import (
 var (
 	// ErrRefused means that the coordinator refuses this worker, and would refuse every retry.
 	ErrRefused = errors.New("the coordinator refuses this worker")
-	// ErrNotHandedBack means that a drain has ended before the coordinator has acknowledged it, which was away for longer than a
-	// lease or did not answer within Config.DrainTimeout. The coordinator gives the runs to others by itself.
+	// ErrNotHandedBack means that a drain has ended without the coordinator, which was away for longer than a lease.
+	// The coordinator gives the runs to others by itself.
 	ErrNotHandedBack = errors.New("the coordinator was not there to take the runs back")
-	// ErrCutOff means that the worker has left after Config.ExitWhenIdle without a run, and had no coordinator by then: nobody
-	// could say whether there was something to do.
+	// ErrDrainTimeout means that a drain has taken longer than Config.DrainTimeout. The coordinator gives the runs that it does
+	// not know to be handed back to others when their lease ends.
+	ErrDrainTimeout = errors.New("the time to hand runs back is over")
+	// ErrCutOff means that the worker has left after Config.ExitWhenIdle without a run and without a coordinator: nobody could say
+	// whether there was something to do.
 	ErrCutOff = errors.New("no coordinator could say whether there is something to do")
 	// ErrHandedBack means that the worker was leaving for want of runs when it was given one, which goes to another worker.
 	ErrHandedBack = errors.New("a run came while the worker was leaving")
@@ -124,8 +127,10 @@ type Worker struct {
 	giveUp <-chan time.Time
 	// timeUp fires when a drain has taken as long as it may.
 	timeUp <-chan time.Time
-	// idle fires when the worker has held no run for as long as it may. It is nil while it holds one.
-	idle <-chan time.Time
+	// idle fires when the worker has held no run for as long as it may, and had a coordinator meanwhile, or with idleWithout none.
+	// It is nil while it holds a run.
+	idle        <-chan time.Time
+	idleWithout bool
 	// idled says that it leaves because of that, and more is what there was to do after all.
 	idled bool
 	more  error
@@ -182,8 +187,8 @@ func (w *Worker) Drain() {
 // not there, and reconnects to one that was lost.
 //
 // Run returns nil after a drain. It returns nil after Config.ExitWhenIdle without a run too, but ErrCutOff or ErrHandedBack if
-// that was not for want of runs. It returns ErrNotHandedBack after a drain that the coordinator missed, and ctx's cause when ctx
-// is done. It returns ErrUnfit if this worker can't train, either at the start or later. It returns an error that wraps
+// that was not for want of runs. It returns ErrNotHandedBack after a drain that the coordinator missed, ErrDrainTimeout after one that
+// took too long, and ctx's cause when ctx is done. It returns ErrUnfit if this worker can't train, either at the start or later. It returns an error that wraps
 // ErrRefused if the coordinator refuses this worker: another version of the protocol or the arithmetic, an invalid
 // configuration, or no permission. It returns a dial.Mistake if no connection to the coordinator can be made secure. No training continues after Run has returned. Call Run only once.
 func (w *Worker) Run(ctx context.Context) error {
@@ -308,8 +313,8 @@ func (w *Worker) loop() error {
 		case <-w.idle:
 			w.leave()
 		case <-w.timeUp:
-			return fmt.Errorf("return %d runs to coordinator at %s within %v: %w", len(w.attempts), w.config.Coordinator,
-				w.config.DrainTimeout, ErrNotHandedBack)
+			return fmt.Errorf("return %d runs to coordinator at %s: %w: %v", len(w.attempts), w.config.Coordinator,
+				ErrDrainTimeout, w.config.DrainTimeout)
 		case <-w.giveUp:
 			if w.session.left {
 				return nil

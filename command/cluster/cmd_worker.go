@@ -36,8 +36,8 @@ func WorkerCommand(env *cli.Environment) *cobra.Command {
 		Long: `Start a worker, which trains runs for a coordinator until it is stopped.
 
 SIGTERM or Ctrl-C drains the worker: it hands its runs back with their last checkpoints and exits with code 75, which
-tells a scheduler to start it again. A second signal ends it immediately, SIGTERM after two seconds. Where a scheduler kills a worker some time
-after SIGTERM, --drain-timeout tells the worker how much time there is.
+tells a scheduler to start it again. A second signal ends it immediately; a second SIGTERM within two seconds is ignored.
+Where a scheduler kills a worker some time after SIGTERM, --drain-timeout tells the worker how much time there is.
 
 With --exit-when-idle, the worker exits with code 0 when it has had no run for that time, or with code 5 if it has had no
 coordinator either.
@@ -156,7 +156,7 @@ func work(parent context.Context, env *cli.Environment, config worker.Config, op
 	switch {
 	case err == nil && told:
 		return exit.ErrAgain
-	case errors.Is(err, worker.ErrNotHandedBack) || errors.Is(err, worker.ErrHandedBack):
+	case errors.Is(err, worker.ErrNotHandedBack), errors.Is(err, worker.ErrDrainTimeout), errors.Is(err, worker.ErrHandedBack):
 		return fmt.Errorf("%w: %w", err, exit.ErrAgain)
 	case errors.Is(err, worker.ErrCutOff):
 		return fmt.Errorf("the worker has had no run for %v and leaves: %w at %s", config.ExitWhenIdle, exit.ErrUnavailable,

@@ -37,7 +37,7 @@ const Help = `Every command exits with one of these codes:
        was canceled, or all its trials diverged
     7  the coordinator does not accept the token or certificate, or there is none, or its role is
        not allowed to do this
-   75  a worker was told to end, and has handed its runs back: start it again to go on
+   75  a worker was told to end before its work was done: start it again to continue
   130  interrupted, for example by Ctrl-C
 `
 
@@ -47,7 +47,7 @@ var (
 	// ErrUnavailable means that the coordinator could not be reached in time.
 	ErrUnavailable = errors.New("no coordinator")
 	// ErrAgain means that a worker was told to end before there was nothing more to do.
-	ErrAgain = errors.New("the worker has left before its work was done: start it again to go on")
+	ErrAgain = errors.New("drained: start the worker again to continue")
 	// ErrIncomplete means that a study has ended without results for all its trials.
 	ErrIncomplete = errors.New("study incomplete")
 )

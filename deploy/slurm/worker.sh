@@ -1,10 +1,12 @@
 #!/bin/bash
-# A Trellis worker as a batch job of Slurm, any number of them as an array. It takes the cores, the memory and the GPUs of its job:
+# A Trellis worker as a batch job of Slurm, any number of them as an array. It takes the cores, the memory and the GPUs of its job.
+# The files of the command line are on a file system that all nodes see:
 #
-#     sbatch --array=1-50 --cpus-per-task=4 --time=4:00:00 deploy/slurm/worker.sh --coordinator HOST:7070 --token-file worker.token
+#     sbatch --array=1-50 --cpus-per-task=4 --time=4:00:00 deploy/slurm/worker.sh \
+#         --coordinator HOST:7070 --authority authority.crt --token-file worker.token
 #
-# A minute before its time is up, or when it is preempted, the worker hands its runs back with their checkpoints, and the job goes
-# back into the queue. It completes when there has been no run for ten minutes.
+# One to two minutes before its time is up, or when it is preempted, the worker hands its runs back with their checkpoints, and the
+# job goes back into the queue. It completes when there has been no run for ten minutes.
 #
 #SBATCH --job-name=trellis-worker
 #SBATCH --requeue
@@ -12,21 +14,37 @@
 #SBATCH --signal=B:TERM@60
 set -u
 
-"${TRELLIS:-trellis}" worker --exit-when-idle "${TRELLIS_EXIT_WHEN_IDLE:-10m}" --drain-timeout "${TRELLIS_DRAIN_TIMEOUT:-50s}" "$@" &
+# One job of an array has the number of the array, which stands for all of its jobs.
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+job=${job:-$SLURM_JOB_ID}
+
+worker=
+trap '[ -z "$worker" ] || kill -TERM "$worker" 2>/dev/null' TERM INT
+# Slurm kills a job KillWait after SIGTERM, by default 30 seconds.
+"${TRELLIS:-trellis}" worker --exit-when-idle "${TRELLIS_EXIT_WHEN_IDLE:-10m}" \
+	--drain-timeout "${TRELLIS_DRAIN_TIMEOUT:-25s}" "$@" &
 worker=$!
-trap 'kill -TERM $worker 2>/dev/null' TERM INT
-# A signal ends the first wait, not the worker.
-wait $worker
-code=$?
-while kill -0 $worker 2>/dev/null; do
-	wait $worker
-	code=$?
-done
+# A signal ends the waiting, not the worker.
+while wait "$worker"; code=$?; kill -0 "$worker" 2>/dev/null; do :; done
+if [ $code -gt 128 ]; then # Of the signal or of the worker.
+	wait "$worker"
+	last=$?
+	[ $last = 127 ] || code=$last
+fi
 
 # 75: start me again. A job that was canceled, or that Slurm has requeued itself, is no longer running.
-if [ $code = 75 ] && scontrol show job "$SLURM_JOB_ID" | grep -q 'JobState=RUNNING'; then
-	echo "The worker has handed its runs back: job $SLURM_JOB_ID goes back into the queue."
-	# Slurm ends this script now, and starts the job again in two minutes at the earliest.
-	scontrol requeue "$SLURM_JOB_ID" && sleep 60
+if [ $code = 75 ]; then
+	for try in 1 2 3 4 5; do
+		state=$(scontrol show job "$job") && break
+		sleep $try
+	done
+	if grep -q 'JobState=RUNNING' <<<"$state"; then
+		echo "The worker has handed its runs back: job $job goes back into the queue."
+		for try in 1 2 3 4 5; do
+			# Slurm ends this script then, and starts the job again in two minutes at the earliest.
+			scontrol requeue "$job" && sleep 60
+			sleep $try
+		done
+	fi
 fi
 exit $code

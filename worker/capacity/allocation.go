@@ -2,6 +2,7 @@ package capacity
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,8 @@ type Allocation struct {
 	// CPUs is how many cores there are, and Memory how many bytes.
 	CPUs   int
 	Memory uint64
-	// GPUs are nil if nothing is said of them. They are those that CUDA shows to the process, with or without a scheduler.
+	// GPUs are nil if nothing is said of them. They are those that CUDA shows to the process, with or without a scheduler, and
+	// none in a job of Slurm that has asked for none.
 	GPUs []*trellisv1.Gpu
 }
 
@@ -52,6 +54,10 @@ func Allocated(get func(string) (string, bool)) Allocation {
 		}
 	}
 	its.CPUs = int(min(cpus, math.MaxInt32))
+	_, some := get("SLURM_GPUS_ON_NODE")
+	if _, listed := get("SLURM_JOB_GPUS"); its.GPUs == nil && !some && !listed {
+		its.GPUs = []*trellisv1.Gpu{} // The job has asked for none, and those of the node are others'.
+	}
 	const mebibyte = 1 << 20
 	switch perNode, perCPU := number("SLURM_MEM_PER_NODE"), number("SLURM_MEM_PER_CPU"); {
 	case perNode > 0:
@@ -78,7 +84,8 @@ func visibleGPUs(list string) []*trellisv1.Gpu {
 	found := []*trellisv1.Gpu{}
 	for id := range strings.SplitSeq(list, ",") {
 		id = strings.TrimSpace(id)
-		if !uuidPattern.MatchString(id) && !numberPattern.MatchString(id) || len(found) == maxGPUs {
+		if !uuidPattern.MatchString(id) && !numberPattern.MatchString(id) || len(found) == maxGPUs ||
+			slices.ContainsFunc(found, func(gpu *trellisv1.Gpu) bool { return gpu.GetId() == id }) {
 			break
 		}
 		found = append(found, &trellisv1.Gpu{Id: id})

@@ -19,7 +19,7 @@ func TestAllocated(t *testing.T) {
 		{
 			name:      "a batch script",
 			variables: "SLURM_JOB_ID=12 SLURM_CPUS_ON_NODE=8 SLURM_CPUS_PER_TASK=2 SLURM_MEM_PER_NODE=4096",
-			job:       "12", cpus: 8, memory: 4 << 30, noneSaid: true,
+			job:       "12", cpus: 8, memory: 4 << 30,
 		},
 		{
 			name: "a task of an array with GPUs",
@@ -36,7 +36,17 @@ func TestAllocated(t *testing.T) {
 		{
 			name:      "with cores for each task",
 			variables: "SLURM_JOB_ID=12 SLURM_CPUS_ON_NODE=9 SLURM_CPUS_PER_TASK=3 SLURM_STEP_TASKS_PER_NODE=2 SLURM_MEM_PER_CPU=100",
-			job:       "12", cpus: 3, memory: 300 << 20, noneSaid: true,
+			job:       "12", cpus: 3, memory: 300 << 20,
+		},
+		{
+			name:      "with GPUs that CUDA is not told of",
+			variables: "SLURM_JOB_ID=12 SLURM_GPUS_ON_NODE=2",
+			job:       "12", noneSaid: true,
+		},
+		{
+			name:      "part of a GPU, one twice",
+			variables: "CUDA_VISIBLE_DEVICES=MIG-GPU-8f-2a/1/0,1,1,2",
+			gpus:      []string{"MIG-GPU-8f-2a/1/0", "1"},
 		},
 		{
 			name:      "all the memory of the node, and what is no number",

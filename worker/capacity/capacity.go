@@ -151,7 +151,7 @@ func parseInformation(content []byte, number int) *trellisv1.Gpu {
 }
 
 var (
-	uuidPattern   = regexp.MustCompile(`^(GPU|MIG)-[0-9a-fA-F-]{1,100}$`)
+	uuidPattern   = regexp.MustCompile(`^((GPU|MIG)-[0-9a-fA-F-]{1,100}|MIG-GPU-[0-9a-fA-F-]{1,90}/[0-9]{1,3}/[0-9]{1,3})$`)
 	numberPattern = regexp.MustCompile(`^[0-9]{1,4}$`)
 	// toolPattern matches a line of nvidia-smi -L.
 	toolPattern = regexp.MustCompile(`^GPU (\d+): (.*?) \(UUID: ([^)]+)\)`)
