@@ -270,6 +270,38 @@ test('what a view has shown is shown again at once', async (t) => {
   }
 })
 
+test('what is prepared waits while somebody goes elsewhere, and is prepared afterwards', async (t) => {
+  const page = await open(t, '/')
+  const curves = { asked: 0, canceled: 0, answered: 0 }
+  const ofCurves = (request) => new URL(request.url()).pathname.endsWith('/curves')
+  page.on('request', (request) => { if (ofCurves(request)) curves.asked++ })
+  page.on('requestfailed', (request) => { if (ofCurves(request)) curves.canceled++ })
+  page.on('requestfinished', (request) => { if (ofCurves(request)) curves.answered++ })
+  const is = async (want) => {
+    for (let tries = 0; JSON.stringify(curves) !== JSON.stringify(want) && tries < 100; tries++) await page.waitForTimeout(50)
+    assert.deepEqual(curves, want)
+  }
+  // The first is never answered, the second later.
+  let release
+  const released = new Promise((resolve) => { release = resolve })
+  await page.route('**/curves*', async (route) => { await released; await route.continue() }, { times: 1 })
+  await page.route('**/curves*', () => {}, { times: 1 })
+  await page.getByRole('link', { name: 'small' }).click()
+  await is({ asked: 1, canceled: 0, answered: 0 })
+  // A pointer on its way would prepare what it passes.
+  await page.getByRole('link', { name: 'Trials', exact: true }).evaluate((link) => link.click())
+  await page.getByText(/^24 trials/).waitFor()
+  await is({ asked: 2, canceled: 1, answered: 0 })
+  // Whoever goes to the view that is being prepared waits for what was asked already.
+  await page.getByRole('link', { name: 'Curves', exact: true }).click()
+  await page.locator('[aria-current=page]').getByText('Curves').waitFor()
+  await page.waitForTimeout(500)
+  assert.deepEqual(curves, { asked: 2, canceled: 1, answered: 0 })
+  release()
+  await page.getByText(/^12 curves; the best one/).waitFor()
+  await is({ asked: 2, canceled: 1, answered: 1 })
+})
+
 test('a contour is drawn between measured points only', async (t) => {
   const page = await open(t, '/studies/small/parameters')
   const contour = page.getByRole('img', { name: /^Contour of validation loss over latent dim and learning rate/ })
