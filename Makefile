@@ -71,9 +71,11 @@ python:
 race: export GORACE := atexit_sleep_ms=0
 race: STARTS := \bgo (func|[A-Za-z.]+\()|\.Go\(|t\.Parallel\(|synctest\.|httptest\.|\.Serve(Until)?\(
 race:
-	GOFLAGS="$$($(GO) env GOFLAGS) -gcflags=compress/flate=-race=false" $(GO) test -race -short -parallel 4 \
-		$$($(GO) list -f '{{.Dir}}' ./... | while read -r folder; do \
-			if grep -qE '$(STARTS)' "$$folder"/*.go; then echo "$$folder"; fi; done)
+	set -e -o pipefail; \
+		folders="$$($(GO) list -f '{{.Dir}}' ./... | while read -r folder; do \
+			if grep -qE '$(STARTS)' "$$folder"/*.go; then echo "$$folder"; fi; done)"; \
+		test -n "$$folders" || { echo "found no packages to race"; exit 1; }; \
+		GOFLAGS="$$($(GO) env GOFLAGS) -gcflags=compress/flate=-race=false" $(GO) test -race -short -parallel 4 $$folders
 
 # What tests don't see: formatting, lint, the messages' rules, generated code that is not current.
 check: $(BUILD)/buf
