@@ -26,6 +26,13 @@ func TestDeleteReport(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
+	complete := []string{"__complete", "delete", "--coordinator", address}
+	if got := mustTrellis(t, append(complete, "--report", "")...); !strings.HasPrefix(got, "paper\n") {
+		t.Errorf("reports are completed with %q", got)
+	}
+	if got := mustTrellis(t, append(complete, "")...); strings.Contains(got, "paper") {
+		t.Errorf("studies are completed with %q", got)
+	}
 	mustTrellis(t, "submit", "--coordinator", address, writeSpec(t, `
 name: paper
 model: synthetic

@@ -36,6 +36,18 @@ func CompleteStudies(options *ClientOptions) cobra.CompletionFunc {
 	})
 }
 
+// CompleteReports lets the shell complete the names of the coordinator's reports on papers.
+func CompleteReports(options *ClientOptions) cobra.CompletionFunc {
+	return completeFrom(options, func(ctx context.Context, c *client.Client) ([]string, error) {
+		answer, err := client.Call(ctx, client.CallTimeout, c.ListPaperReports, &trellisv1.ListPaperReportsRequest{})
+		var names []string
+		for _, report := range answer.GetReports() {
+			names = append(names, report.GetName())
+		}
+		return names, err
+	})
+}
+
 // CompleteNodes lets the shell complete the addresses of the cluster's nodes.
 func CompleteNodes(options *ClientOptions) cobra.CompletionFunc {
 	return completeFrom(options, func(ctx context.Context, c *client.Client) ([]string, error) {

@@ -30,8 +30,14 @@ On a terminal, delete asks for confirmation first. Elsewhere it needs --yes.`,
 	}
 	options := cli.ClientFlags(cmd, client.DefaultWait)
 	confirm := cli.ConfirmFlag(cmd, env)
-	report := cmd.Flags().Bool("report", false, "delete the report of this name, not a study")
-	cmd.ValidArgsFunction = cli.CompleteStudies(options)
+	report := cmd.Flags().Bool("report", false, "delete the report named STUDY instead of a study")
+	completeStudy, completeReport := cli.CompleteStudies(options), cli.CompleteReports(options)
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		if *report {
+			return completeReport(cmd, args, typed)
+		}
+		return completeStudy(cmd, args, typed)
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		what := "a study and all its results"
 		if *report {
