@@ -208,7 +208,7 @@ func reproduceStages(
 	report.lookUp(ctx)
 	report.put(ctx)
 	if page := pageOf(ctx, c, options.name, options.place.Path); page != "" && !report.warned {
-		fmt.Fprintf(env.Err, "Web page: %s, with the report as it comes\n", page)
+		fmt.Fprintf(env.Err, "Web page: %s, with %s\n", page, report.shown())
 	}
 	studies, err := runStages(ctx, env, c, r, report, options)
 	if err == nil && r.GetAnalysis() != nil {

@@ -107,6 +107,14 @@ func (r *reproductionReport) keeps() bool {
 	return true
 }
 
+// shown says what the web page has until this report is complete.
+func (r *reproductionReport) shown() string {
+	if r.keeps() {
+		return "the complete report from before until this one is complete or has begun a study anew"
+	}
+	return "the report as it comes"
+}
+
 // begun notes that a stage's study is there.
 func (r *reproductionReport) begun(ctx context.Context, study *trellisv1.Study) {
 	if stage := r.stage(study); stage.GetCreateIndex() != study.GetCreateIndex() {

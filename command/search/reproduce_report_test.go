@@ -1,6 +1,7 @@
 package search
 
 import (
+	"strings"
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -30,6 +31,9 @@ func TestACompleteReportStays(t *testing.T) {
 		}}
 		if got := r.keeps(); got != test.want {
 			t.Errorf("%s: %t, want %t", test.name, got, test.want)
+		}
+		if got := r.shown(); strings.Contains(got, "from before") != test.want {
+			t.Errorf("%s: the page has %s", test.name, got)
 		}
 	}
 }
