@@ -247,8 +247,13 @@ func responses(content object) object {
 }
 
 // tooLong is said by Go's HTTP server, before it knows what is asked for.
-var tooLong = object{}.with("description", "The path, the query and the headers have more than 32 KiB together.").
-	with("content", content("text/plain", object{}.with("type", "string")))
+// In HTTP/2 it says so as HTML.
+var tooLong = object{}.
+	with("description", "The path, the query and the headers have more than about 32 KiB together. The body is not "+
+		"problem details.").
+	with("content", append(content("text/plain", text), content("text/html", text)...))
+
+var text = object{}.with("type", "string")
 
 var problemResponse = object{}.with("description", "What is wrong, and what would be right.").
 	with("content", content("application/problem+json", reference("Problem")))
