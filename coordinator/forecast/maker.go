@@ -14,9 +14,12 @@ import (
 const (
 	// Life is the minimum time for which a forecast is reused.
 	Life = 2 * time.Second
-	// share says that a forecast is reused for this many times as long as it took to make, so that all forecasts
-	// together take at most a twentieth of a core's time.
+	// share says that a forecast is reused for this many times as long as it took to make, and those of a list for as
+	// many times as long as all of them took, so that either takes at most a twentieth of a core's time.
 	share = 20
+	// oldest is how old the forecasts that lists show may be. They are renewed at half of this at the latest, even if
+	// they take more of a core's time then, so that there are others in time.
+	oldest = 10 * time.Minute
 	// outdated is how old a forecast must be at least so that a list of studies waits for another.
 	outdated = 10 * time.Second
 	// listPatience is how long one list of studies waits for forecasts. After that, the remaining studies get earlier
@@ -42,14 +45,16 @@ type Maker struct {
 	// made are the forecasts, by the studies' create_index, and learned what other studies say.
 	made    map[uint64]*made
 	learned map[uint64]*learned
-	// took is how long it took to make them.
-	took time.Duration
-	// due is how many forecasts the list before still lacks.
-	due int
+	// forgot is when those of other studies than are there were last dropped.
+	forgot time.Time
+	// due is how many forecasts the list before still lacks, and complete is closed once it has them.
+	due      int
+	complete <-chan struct{}
 }
 
 // made is a forecast, with the time at which it was made and the version of the study that it is for.
 type made struct {
+	study   string
 	outlook Outlook
 	at      time.Time
 	took    time.Duration
@@ -89,6 +94,7 @@ func with(study *trellisv1.Study, outlook Outlook) *trellisv1.Study {
 // made anew after the list, which waits only for those that it lacks, and not long. It doesn't wait if they are so many that
 // they would not be made in time.
 func (m *Maker) OnAll(snapshot *results.Snapshot, studies []*trellisv1.Study) {
+	m.forget(snapshot)
 	life := m.life()
 	var missing, old []*trellisv1.Study
 	for _, study := range studies {
@@ -106,7 +112,7 @@ func (m *Maker) OnAll(snapshot *results.Snapshot, studies []*trellisv1.Study) {
 	if len(missing)+len(old) > 0 {
 		hopeful := m.inTime(len(missing))
 		made := m.renewAll(snapshot.Within(context.Background()), missing, old)
-		if hopeful {
+		if hopeful && made != nil {
 			patience := time.NewTimer(listPatience)
 			defer patience.Stop()
 			select {
@@ -128,21 +134,41 @@ func (m *Maker) OnAll(snapshot *results.Snapshot, studies []*trellisv1.Study) {
 func (m *Maker) inTime(missing int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	usual := m.took / time.Duration(max(1, len(m.made)))
+	took, count := m.running()
+	usual := took / time.Duration(max(1, count))
 	return time.Duration(m.due+missing)*usual <= listPatience
 }
 
-// renewAll makes the forecasts of a list of studies in the background, unless those of another list are being made. What it
-// returns is closed once there are those that were missing.
+// running returns how many forecasts there are of running studies, which lists show, and how long it took to make them.
+// The caller holds mu.
+func (m *Maker) running() (took time.Duration, count int) {
+	for _, one := range m.made {
+		if one.state == trellisv1.StudyState_STUDY_STATE_RUNNING {
+			took += one.took
+			count++
+		}
+	}
+	return took, count
+}
+
+// renewAll makes the forecasts of a list of studies in the background, unless those of another list are being made. What
+// it returns is closed once there are those that were missing, of this list or of the other. It is nil if none of them is
+// being made: the other list lacks none, and only renews its own.
 func (m *Maker) renewAll(snapshot *results.Snapshot, missing, old []*trellisv1.Study) <-chan struct{} {
 	made := make(chan struct{})
 	if len(missing) == 0 {
 		close(made)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	select {
 	case m.listed <- struct{}{}:
+		m.due, m.complete = len(missing), made
 	default:
-		return made
+		if m.due == 0 {
+			return nil
+		}
+		return m.complete
 	}
 	go func() {
 		defer func() { <-m.listed }()
@@ -178,7 +204,7 @@ func (m *Maker) setDue(due int) {
 // of returns a study's forecast. While another caller is making a new one, or if that takes long, it returns the previous one.
 func (m *Maker) of(snapshot *results.Snapshot, study *trellisv1.Study) (Outlook, bool) {
 	latest, known := m.latest(study)
-	if known && m.good(latest, study) {
+	if known && latest.good(study) {
 		return latest.outlook, true
 	}
 	select {
@@ -237,23 +263,43 @@ func (old *made) fits(study *trellisv1.Study) bool {
 	return old.state == study.GetState() && old.runs == study.GetProgress().GetRuns()
 }
 
-// good says whether a forecast can still be used.
-func (m *Maker) good(old *made, study *trellisv1.Study) bool {
-	return old.fits(study) && time.Since(old.at) < m.life()
+// good says whether a forecast can still be used for its study alone, whatever those of other studies took.
+func (old *made) good(study *trellisv1.Study) bool {
+	return old.fits(study) && time.Since(old.at) < max(Life, share*old.took)
 }
 
-// life is for how long forecasts are reused.
+// life is for how long the forecasts of a list are reused.
 func (m *Maker) life() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return max(Life, share*m.took)
+	took, _ := m.running()
+	return min(max(Life, share*took), oldest/2)
+}
+
+// forget drops the forecasts of studies that have been deleted or are in another state by now, since what they took says
+// how long those of others are reused, and those that are too old to be shown. It looks once in Life at most.
+func (m *Maker) forget(snapshot *results.Snapshot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if now.Sub(m.forgot) < Life {
+		return
+	}
+	m.forgot = now
+	for index, one := range m.made {
+		study, err := snapshot.Study(nil, one.study)
+		if err != nil || study.GetCreateIndex() != index || study.GetState() != one.state || now.Sub(one.at) > oldest {
+			delete(m.made, index)
+		}
+	}
 }
 
 // renew makes a study's forecast, unless there is one that can still be used. The caller holds making.
 func (m *Maker) renew(snapshot *results.Snapshot, study *trellisv1.Study) (Outlook, bool) {
-	if latest, known := m.latest(study); known && m.good(latest, study) {
+	if latest, known := m.latest(study); known && latest.good(study) {
 		return latest.outlook, true
 	}
+	m.forget(snapshot)
 	began := time.Now()
 	tally, err := studyTally(snapshot, study)
 	if err == nil {
@@ -264,8 +310,8 @@ func (m *Maker) renew(snapshot *results.Snapshot, study *trellisv1.Study) (Outlo
 				return Outlook{}, false
 			}
 			m.keep(study, &made{
-				outlook: outlook, at: time.Now(), took: time.Since(began), state: study.GetState(),
-				runs: study.GetProgress().GetRuns(),
+				study: study.GetName(), outlook: outlook, at: time.Now(), took: time.Since(began),
+				state: study.GetState(), runs: study.GetProgress().GetRuns(),
 			})
 			return outlook, true
 		}
@@ -282,16 +328,12 @@ func (m *Maker) renew(snapshot *results.Snapshot, study *trellisv1.Study) (Outlo
 func (m *Maker) keep(study *trellisv1.Study, made *made) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	kept := time.Minute + 2*share*m.took
-	if before := m.made[study.GetCreateIndex()]; before != nil {
-		m.took -= before.took
-	}
+	took, _ := m.running()
+	kept := min(time.Minute+2*share*took, oldest)
 	m.made[study.GetCreateIndex()] = made
-	m.took += made.took
 	for index, old := range m.made {
 		if made.at.Sub(old.at) > kept {
 			delete(m.made, index)
-			m.took -= old.took
 		}
 	}
 }

@@ -151,7 +151,9 @@ func TestListsDoNotWaitInVain(t *testing.T) {
 			t.Fatal(err)
 		}
 		forecast := func(took time.Duration) {
-			maker.keep(slow, &made{at: time.Now(), took: took, state: slow.State, runs: slow.Progress.Runs})
+			maker.keep(slow, &made{
+				study: slow.Name, at: time.Now(), took: took, state: slow.State, runs: slow.Progress.Runs,
+			})
 		}
 		maker.making <- struct{}{} // The other two forecasts take long.
 		forecast(listPatience/2 + 1)
@@ -175,24 +177,153 @@ func TestListsDoNotWaitInVain(t *testing.T) {
 	})
 }
 
-// A forecast is kept as long as others can be used: a long list, of which the last ones are made late, has all in the end.
+// A forecast is kept as long as others can be used: a long list, of which the last ones are made late, has all in the
+// end. But none is shown that is older than oldest, whatever they take together.
 func TestForecastsAreKeptUntilAllAreMade(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		took     time.Duration
+		late     time.Duration
+		tooLate  time.Duration
+		leftover int
+	}{
+		{"short", 10 * time.Second, 200 * time.Second, 2*200*time.Second + time.Minute, 1},
+		{"long", time.Hour, oldest / 2, oldest, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				maker := NewMaker(slog.New(slog.DiscardHandler))
+				keep := func(index uint64, took time.Duration) {
+					maker.keep(&trellisv1.Study{CreateIndex: index}, &made{
+						at: time.Now(), took: took, state: trellisv1.StudyState_STUDY_STATE_RUNNING,
+					})
+				}
+				keep(1, time.Millisecond)
+				keep(2, test.took-time.Millisecond)
+				if life := maker.life(); life != test.late {
+					t.Errorf("forecasts are reused for %v, want %v", life, test.late)
+				}
+				time.Sleep(test.late)
+				keep(3, 0)
+				if len(maker.made) != 3 {
+					t.Errorf("%d forecasts are kept, want all 3", len(maker.made))
+				}
+				time.Sleep(test.tooLate - test.late)
+				keep(3, 0)
+				if len(maker.made) != 3 {
+					t.Errorf("%d forecasts are kept after %v, want all 3", len(maker.made), test.tooLate)
+				}
+				time.Sleep(time.Nanosecond)
+				keep(3, 0)
+				if len(maker.made) != 1 {
+					t.Errorf("%d forecasts are kept, want the last one", len(maker.made))
+				}
+			})
+		})
+	}
+}
+
+// What it took to forecast a study counts no longer than the study runs: others are forecast as often as if it had never
+// been. Until then it makes lists use forecasts for longer, but not a study that is asked for alone.
+func TestStudiesThatHaveEndedAreForgotten(t *testing.T) {
+	for _, end := range []string{"cancel", "pause", "delete"} {
+		t.Run(end, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newStore(t, "large", "small")
+				maker := NewMaker(slog.New(slog.DiscardHandler))
+				study := func(name string) *trellisv1.Study {
+					t.Helper()
+					study, err := store.Snapshot().Study(nil, name)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return study
+				}
+				list := func() {
+					t.Helper()
+					response, err := store.Snapshot().ListStudies(&trellisv1.ListStudiesRequest{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					maker.OnAll(store.Snapshot(), response.Studies)
+					synctest.Wait()
+				}
+				large := study("large")
+				maker.keep(large, &made{
+					study: large.Name, at: time.Now(), took: time.Hour, state: large.State, runs: large.Progress.Runs,
+				})
+				first := maker.On(store.Snapshot(), study("small")).GetForecast()
+				time.Sleep(Life)
+				list()
+				if got := maker.life(); got != oldest/2 {
+					t.Errorf("while it runs, lists use forecasts for %v, want %v", got, oldest/2)
+				}
+				if maker.On(store.Snapshot(), study("small")).GetForecast() == first {
+					t.Error("a study asked for alone has an old forecast, since another takes long")
+				}
+				var err error
+				switch end {
+				case "cancel":
+					err = store.SetStudyState(3, timestamppb.Now(), "large", trellisv1.StudyState_STUDY_STATE_CANCELED)
+				case "pause":
+					err = store.SetStudyState(3, timestamppb.Now(), "large", trellisv1.StudyState_STUDY_STATE_PAUSED)
+				case "delete":
+					if err = store.SetStudyState(3, timestamppb.Now(), "large",
+						trellisv1.StudyState_STUDY_STATE_CANCELED); err == nil {
+						err = store.DeleteStudy(4, "large")
+					}
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(Life)
+				list()
+				if got := maker.life(); got != Life {
+					t.Errorf("lists use forecasts for %v, want %v", got, Life)
+				}
+			})
+		})
+	}
+}
+
+// A list does not wait for forecasts that are not being made: those of another list are renewed, which lacks none.
+func TestListsDoNotWaitForOthersRenewals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		store := newStore(t, "first", "second")
 		maker := NewMaker(slog.New(slog.DiscardHandler))
-		keep := func(index uint64, took time.Duration) {
-			maker.keep(&trellisv1.Study{CreateIndex: index}, &made{at: time.Now(), took: took})
+		snapshot := store.Snapshot()
+		stored, err := snapshot.Studies(nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-		keep(1, time.Millisecond)
-		keep(2, 10*time.Second)
-		time.Sleep(maker.life())
-		keep(3, 0)
-		if len(maker.made) != 3 {
-			t.Errorf("%d forecasts are kept, want all 3", len(maker.made))
+		first, second := stored[0], stored[1]
+		list := func(study *trellisv1.Study) (waited time.Duration) {
+			began := time.Now()
+			maker.OnAll(snapshot, []*trellisv1.Study{study})
+			return time.Since(began)
 		}
-		time.Sleep(2*maker.life() + time.Hour)
-		keep(3, 0)
-		if len(maker.made) != 1 || maker.took != 0 {
-			t.Errorf("%d forecasts are kept that took %v, want the last one", len(maker.made), maker.took)
+		list(first)
+		synctest.Wait()
+		time.Sleep(Life)
+		maker.making <- struct{}{} // Its renewal takes long.
+		if waited := list(first); waited != 0 {
+			t.Errorf("waited %v for a forecast that there is", waited)
 		}
+		if waited := list(second); waited != 0 {
+			t.Errorf("waited %v for a forecast that is not being made", waited)
+		}
+		<-maker.making
+		time.Sleep(time.Second)
+		maker.making <- struct{}{}
+		go list(second)
+		synctest.Wait()
+		go func() {
+			time.Sleep(listPatience / 2)
+			<-maker.making
+		}()
+		if waited := list(second); waited != listPatience/2 {
+			t.Errorf("waited %v for a forecast that another list has made after %v", waited, listPatience/2)
+		}
+		time.Sleep(time.Second)
 	})
 }
