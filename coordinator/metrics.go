@@ -139,8 +139,7 @@ func (c nodeCollector) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	free, reserve, err := api.DiskSpace(c.node.config.Data, c.node.config.MinFreeDisk)
-	if err != nil {
-		out <- prometheus.NewInvalidMetric(freeMetric, err)
+	if err != nil { // An invalid metric would hide all others. The disk may well be what they are needed for.
 		return
 	}
 	gauge(freeMetric, float64(free))

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,6 +38,35 @@ func TestMetricStates(t *testing.T) {
 		} {
 			if value, found := got[state]; !found || value != 0 {
 				t.Errorf("%s is %v, and there: %v", state, value, found)
+			}
+		}
+	})
+}
+
+// Where the disk can't be looked at, the other metrics are still there.
+func TestMetricsWithoutADisk(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		names := func(data string) map[string]bool {
+			node := &Coordinator{config: Config{Data: data}, leader: h.Coordinator.leader}
+			node.view.Store(h.Coordinator.view.Load())
+			registry := prometheus.NewRegistry()
+			registry.MustRegister(nodeCollector{node})
+			families, err := registry.Gather()
+			if err != nil {
+				t.Errorf("with the data directory %s: %v", data, err)
+			}
+			names := map[string]bool{}
+			for _, family := range families {
+				names[family.GetName()] = true
+			}
+			return names
+		}
+		folder := t.TempDir()
+		for data, disk := range map[string]bool{folder: true, filepath.Join(folder, "missing"): false} {
+			got := names(data)
+			if !got["trellis_node_leads"] || !got["trellis_node_ready"] || got["trellis_node_disk_free_bytes"] != disk ||
+				got["trellis_node_disk_reserve_bytes"] != disk {
+				t.Errorf("with the data directory %s: %v", data, got)
 			}
 		}
 	})
