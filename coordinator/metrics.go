@@ -27,7 +27,8 @@ func newMetrics(registerer prometheus.Registerer, store *results.Store, c *Coord
 }
 
 var (
-	runsMetric    = prometheus.NewDesc("trellis_runs", "Runs of all studies, by state.", []string{"state"}, nil)
+	runsMetric = prometheus.NewDesc("trellis_runs",
+		"Runs of all studies, by state. Paused are those that wait in studies that are paused.", []string{"state"}, nil)
 	workersMetric = prometheus.NewDesc("trellis_workers", "Workers, by state.", []string{"state"}, nil)
 	studiesMetric = prometheus.NewDesc("trellis_studies", "Studies, by state.", []string{"state"}, nil)
 	epochsMetric  = prometheus.NewDesc("trellis_epochs", "Epochs reported, of all studies that have not been deleted.",
@@ -71,10 +72,14 @@ func (c storeCollector) Collect(out chan<- prometheus.Metric) {
 		runStates["succeeded"] += progress.GetRunsSucceeded()
 		runStates["failed"] += progress.GetRunsFailed()
 		runStates["canceled"] += progress.GetRunsCanceled()
-		runStates["pending"] += progress.GetRuns() - progress.GetRunsRunning() - progress.GetRunsSucceeded() -
+		waiting := "pending"
+		if study.GetState() == lifecycle.StudyPaused { // No worker is given them, however many there are.
+			waiting = "paused"
+		}
+		runStates[waiting] += progress.GetRuns() - progress.GetRunsRunning() - progress.GetRunsSucceeded() -
 			progress.GetRunsFailed() - progress.GetRunsCanceled()
 	}
-	for _, state := range []string{"pending", "running", "succeeded", "failed", "canceled"} {
+	for _, state := range []string{"pending", "paused", "running", "succeeded", "failed", "canceled"} {
 		runStates[state] += 0 // Also if there are no studies.
 	}
 	for _, worker := range workers {
