@@ -120,14 +120,16 @@ func TestMetrics(t *testing.T) {
 		h.connect(4)
 		synctest.Wait()
 		want := map[string]float64{
-			"trellis_worker_epochs_total":       6,
-			"trellis_worker_images_total":       30, // the synthetic model has none
-			"trellis_worker_runs_total failure": 1,
-			"trellis_worker_runs_total return":  1,
-			"trellis_worker_runs_total success": 2,
-			"trellis_worker_sessions_total":     2,
-			"trellis_worker_slots":              2,
-			"trellis_worker_slots_busy":         1,
+			"trellis_worker_checkpoints_total failure":  0, // from the beginning, so that alerts see the first
+			"trellis_worker_checkpoints_total uploaded": 0,
+			"trellis_worker_epochs_total":               6,
+			"trellis_worker_images_total":               30, // the synthetic model has none
+			"trellis_worker_runs_total failure":         1,
+			"trellis_worker_runs_total return":          1,
+			"trellis_worker_runs_total success":         2,
+			"trellis_worker_sessions_total":             2,
+			"trellis_worker_slots":                      2,
+			"trellis_worker_slots_busy":                 1,
 		}
 		if got := gather(t, registry); !maps.Equal(got, want) {
 			t.Errorf("got %v\nwant %v", got, want)

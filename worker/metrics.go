@@ -44,6 +44,9 @@ func newMetrics(registerer prometheus.Registerer, slots int) (*metrics, error) {
 			Help: "Checkpoints to upload, by result: uploaded, or failure for those that were given up.",
 		}, []string{"result"}),
 	}
+	for _, result := range []string{"uploaded", "failure"} {
+		m.checkpoints.WithLabelValues(result) // An increase from nothing to 1 is none for Prometheus.
+	}
 	all := gauge("trellis_worker_slots", "Slots of the worker.")
 	all.Set(float64(slots))
 	if registerer == nil {

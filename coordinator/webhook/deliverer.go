@@ -66,6 +66,9 @@ func NewDeliverer(
 			Name: "trellis_hook_attempts_total", Help: "Attempts to deliver an event to a web hook, by whether it was accepted.",
 		}, []string{"accepted"}),
 	}
+	for _, accepted := range []string{"true", "false"} {
+		d.sent.WithLabelValues(accepted) // An increase from nothing to 1 is none for Prometheus.
+	}
 	if registerer != nil {
 		registerer.MustRegister(d.sent)
 	}

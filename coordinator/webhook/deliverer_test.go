@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -460,5 +461,25 @@ func TestPauses(t *testing.T) {
 		if len(seen) < 50 {
 			t.Errorf("after %d attempts, pauses are among %d", before, len(seen))
 		}
+	}
+}
+
+// Both counters are there before the first attempt: alerts see it as an increase.
+func TestAttemptsAreCountedFromZero(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	NewDeliverer(nil, nil, nil, slog.New(slog.DiscardHandler), registry)
+	families, err := registry.Gather()
+	if err != nil || len(families) != 1 {
+		t.Fatalf("%d metrics, error %v", len(families), err)
+	}
+	var accepted []string
+	for _, one := range families[0].GetMetric() {
+		if one.GetCounter().GetValue() != 0 {
+			t.Errorf("it begins with %v", one)
+		}
+		accepted = append(accepted, one.GetLabel()[0].GetValue())
+	}
+	if slices.Sort(accepted); !slices.Equal(accepted, []string{"false", "true"}) {
+		t.Errorf("accepted is %q", accepted)
 	}
 }
