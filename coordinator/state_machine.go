@@ -102,8 +102,7 @@ func (m stateMachine) change(
 		return m.store.Record(index, now, rules, change.Record.GetEntries())
 	case *trellisv1.Command_RecordAndGrant:
 		both := change.RecordAndGrant
-		refused := m.store.Record(index, now, rules, both.GetRecord().GetEntries())
-		return append(refused, m.store.Grant(index, now, both.GetGrant().GetGrants())...)
+		return m.store.RecordAndGrant(index, now, rules, both.GetRecord().GetEntries(), both.GetGrant().GetGrants())
 	case *trellisv1.Command_SetWorker:
 		return m.store.SetWorker(index, now, rules, change.SetWorker.GetWorker())
 	case *trellisv1.Command_ExtendStudy:

@@ -49,7 +49,10 @@ func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
 	if now != nil {
 		tables.times.Note(index, now.AsTime())
 	}
-	r := reader{txn: tables.db.Txn(true)}
+	return newChange(reader{txn: tables.db.Txn(true)}, index, now)
+}
+
+func newChange(r reader, index uint64, now *timestamppb.Timestamp) *change {
 	return &change{
 		reader:   r,
 		index:    index,
@@ -67,10 +70,44 @@ func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
 	}
 }
 
+// RecordAndGrant is Record and then Grant, in one transaction. They have one index: nobody may see a state that has it without the
+// grants. Versions of studies are told from each other by it, and who watches a study asks for what has changed after it.
+//
+// The store is corrupt if one of them fails as a whole. Then each is done alone: so the other stands.
+func (s *Store) RecordAndGrant(
+	index uint64, now *timestamppb.Timestamp, rules trajectory.Rules, entries []*trellisv1.RecordCommand_Entry,
+	grants []*trellisv1.Grant,
+) []error {
+	records := s.begin(index, now)
+	defer records.abort()
+	records.rules = rules
+	refused := records.recordAll(entries)
+	err := records.settle()
+	if err == nil {
+		its := newChange(records.reader, index, now)
+		refused = append(refused, its.grantAll(grants)...)
+		err = its.commit()
+	}
+	if err != nil {
+		records.abort()
+		return append(s.Record(index, now, rules, entries), s.Grant(index, now, grants)...)
+	}
+	return refused
+}
+
 // abort drops the change, unless it has been committed.
 func (c *change) abort() { c.txn.Abort() }
 
 func (c *change) commit() error {
+	if err := c.settle(); err != nil {
+		return err
+	}
+	c.txn.Commit()
+	return nil
+}
+
+// settle writes the change to its transaction, where the next change finds it.
+func (c *change) settle() error {
 	if err := c.follow(); err != nil {
 		return err
 	}
@@ -109,11 +146,7 @@ func (c *change) commit() error {
 			return err
 		}
 	}
-	if err := c.announce(); err != nil {
-		return err
-	}
-	c.txn.Commit()
-	return nil
+	return c.announce()
 }
 
 // keepBooks applies the changes of a section's runs to their study's progress, to the workers' counts of held runs, and

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"math"
 	"runtime"
+	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // TestGrantTooMany: more grants than attempt numbers are refused, all of them, and nothing changes.
@@ -37,6 +40,80 @@ func TestGrantTooMany(t *testing.T) {
 	}
 	if len(attempts) != MaxGrants || attempts[AttemptNumber(index+1, 0)] {
 		t.Errorf("%d numbers for %d attempts", len(attempts), MaxGrants)
+	}
+}
+
+// TestRecordAndGrantIsOneState: a study has one state for each index, whoever looks while a command both records and grants. Else what
+// was answered in between would be kept, and who watches the study would not hear of the grants.
+func TestRecordAndGrantIsOneState(t *testing.T) {
+	const commands, grants = 20, 500
+	store := newStore(t)
+	index := createLarge(t, store, "s", 1+commands*grants, commands)
+	attempt := grant1(t, store, index, "s", largeRunID(0), "worker")
+	stop := make(chan struct{})
+	var looks sync.WaitGroup
+	looks.Go(func() {
+		training := map[uint64]uint64{}
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			study, err := store.Snapshot().Study(nil, "s")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			its := study.Progress.RunsRunning
+			if before, seen := training[study.ModifyIndex]; seen && before != its {
+				t.Errorf("%d runs are trained at index %d, and then %d", before, study.ModifyIndex, its)
+			}
+			training[study.ModifyIndex] = its
+		}
+	})
+	for epoch := range uint32(commands) {
+		index++
+		var next []*trellisv1.Grant
+		for i := range grants {
+			next = append(next, &trellisv1.Grant{Study: "s", Run: largeRunID(1 + int(epoch)*grants + i), Worker: "worker"})
+		}
+		entries := []*trellisv1.RecordCommand_Entry{
+			columnEntry("s", largeRunID(0), attempt, epoch+1, []float64{1}, []float64{1}, nil),
+		}
+		for _, err := range store.RecordAndGrant(index, at(index), trajectory.LatestRules, entries, next) {
+			ok(t, err)
+		}
+	}
+	close(stop)
+	looks.Wait()
+}
+
+// TestRecordAndGrantWhenOneFails: in a corrupt store, where nothing can be recorded of the runs of a worker that is gone, others get
+// theirs.
+func TestRecordAndGrantWhenOneFails(t *testing.T) {
+	store := newStore(t)
+	index := createLarge(t, store, "s", 2, 1)
+	ok(t, store.SetWorker(index, at(index), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "other", State: lifecycle.WorkerReady, Slots: 1}))
+	attempt := grant1(t, store, index+1, "s", largeRunID(0), "worker")
+	gone, err := store.Snapshot().Worker(nil, "worker")
+	ok(t, err)
+	txn := store.tables.Load().db.Txn(true)
+	ok(t, remove(txn, tableWorkers, gone))
+	txn.Commit()
+	refused := store.RecordAndGrant(index+2, at(index+2), trajectory.LatestRules,
+		[]*trellisv1.RecordCommand_Entry{failureEntry("s", largeRunID(0), attempt, trellisv1.FailureClass_FAILURE_CLASS_TRAINER, "x")},
+		[]*trellisv1.Grant{{Study: "s", Run: largeRunID(1), Worker: "other"}})
+	if len(refused) != 2 || !errors.Is(refused[0], ErrNotFound) || refused[1] != nil {
+		t.Errorf("refused: %v", refused)
+	}
+	for i, worker := range []string{"worker", "other"} {
+		run, err := store.Snapshot().Run(nil, "s", largeRunID(i))
+		ok(t, err)
+		if run.Worker != worker {
+			t.Errorf("run %d is trained by %q, want %q", i, run.Worker, worker)
+		}
 	}
 }
 

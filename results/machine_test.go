@@ -206,11 +206,7 @@ func (m *storeMachine) grant(t *rapid.T) {
 }
 
 func (m *storeMachine) grantAll(t *rapid.T, grants []*trellisv1.Grant) {
-	want := make([]error, len(grants))
-	for i, grant := range grants {
-		want[i] = m.model.grant(m.index, i, grant)
-	}
-	m.model.follow(m.index)
+	want := m.granted(grants)
 	got, replica := m.store.Grant(m.index, at(m.index), grants), m.replica.Grant(m.index, at(m.index), grants)
 	for i, grant := range grants {
 		m.agree(t, fmt.Sprintf("grant %d: %v", i, grant), got[i], replica[i], want[i])
@@ -218,10 +214,59 @@ func (m *storeMachine) grantAll(t *rapid.T, grants []*trellisv1.Grant) {
 	}
 }
 
+// granted grants in the model.
+func (m *storeMachine) granted(grants []*trellisv1.Grant) (want []error) {
+	for i, grant := range grants {
+		want = append(want, m.model.grant(m.index, i, grant))
+	}
+	m.model.follow(m.index)
+	return want
+}
+
 // grantNext leases the runs that are next to workers that have slots free.
 func (m *storeMachine) grantNext(t *rapid.T) {
 	m.index++
-	var grants []*trellisv1.Grant
+	grants := m.nextGrants()
+	if len(grants) == 0 {
+		t.Skip()
+	}
+	m.grantAll(t, grants)
+}
+
+// recordAndGrant records the next epochs or the end of an attempt, and leases the runs that are next. The replica does one after the
+// other.
+func (m *storeMachine) recordAndGrant(t *rapid.T) {
+	run := m.drawHeld(t)
+	m.index++
+	var entry *trellisv1.RecordCommand_Entry
+	switch rapid.IntRange(0, 2).Draw(t, "entry") {
+	case 0:
+		entry = m.drawReports(t, run, run.attempt, uint32(len(run.train)+1))
+	case 1:
+		entry = drawSuccess(t, run, run.attempt, uint32(len(run.train)))
+	default:
+		entry = failureEntry(run.study, run.Id, run.attempt, trellisv1.FailureClass_FAILURE_CLASS_WORKER, "broken")
+	}
+	entries := []*trellisv1.RecordCommand_Entry{entry}
+	rules := drawRules(t)
+	m.model.rules = rules
+	want := m.recorded(entries)
+	grants := m.nextGrants()
+	want = append(want, m.granted(grants)...)
+	got := m.store.RecordAndGrant(m.index, at(m.index), rules, entries, grants)
+	replica := m.replica.Record(m.index, at(m.index), rules, entries)
+	replica = append(replica, m.replica.Grant(m.index, at(m.index), grants)...)
+	for i := range want {
+		m.agree(t, fmt.Sprintf("%d of %v and %v", i, entries, grants), got[i], replica[i], want[i])
+	}
+	scribble(entry)
+	for _, grant := range grants {
+		scribble(grant)
+	}
+}
+
+// nextGrants returns grants of the runs that are next to workers that have slots free.
+func (m *storeMachine) nextGrants() (grants []*trellisv1.Grant) {
 	next := m.model.next()
 	for _, name := range []string{"w", "w1", "x"} {
 		worker := m.model.workers[name]
@@ -231,10 +276,7 @@ func (m *storeMachine) grantNext(t *rapid.T) {
 			next = next[1:]
 		}
 	}
-	if len(grants) == 0 {
-		t.Skip()
-	}
-	m.grantAll(t, grants)
+	return grants
 }
 
 // reportNext reports the next epochs of a run that is held.
@@ -469,6 +511,17 @@ func (m *storeMachine) put(t *rapid.T, entries []*trellisv1.RecordCommand_Entry)
 	m.index++
 	rules := drawRules(t)
 	m.model.rules = rules
+	want := m.recorded(entries)
+	got := m.store.Record(m.index, at(m.index), rules, entries)
+	replica := m.replica.Record(m.index, at(m.index), rules, entries)
+	for i := range entries {
+		m.agree(t, fmt.Sprintf("entry %d: %v", i, entries[i]), got[i], replica[i], want[i])
+		scribble(entries[i])
+	}
+}
+
+// recorded records in the model.
+func (m *storeMachine) recorded(entries []*trellisv1.RecordCommand_Entry) []error {
 	want := make([]error, len(entries))
 	for i, entry := range entries {
 		switch entry := entry.Entry.(type) {
@@ -481,12 +534,7 @@ func (m *storeMachine) put(t *rapid.T, entries []*trellisv1.RecordCommand_Entry)
 		}
 	}
 	m.model.follow(m.index)
-	got := m.store.Record(m.index, at(m.index), rules, entries)
-	replica := m.replica.Record(m.index, at(m.index), rules, entries)
-	for i := range entries {
-		m.agree(t, fmt.Sprintf("entry %d: %v", i, entries[i]), got[i], replica[i], want[i])
-		scribble(entries[i])
-	}
+	return want
 }
 
 // restore replaces the replica's state by what the store writes, or begins a new replica with it.

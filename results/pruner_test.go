@@ -38,6 +38,7 @@ func TestPruningModel(t *testing.T) {
 			"success": m.succeedNext,
 			"lose":    m.loseHolder,
 			"restore": m.restore,
+			"refill":  m.recordAndGrant,
 		})
 		for _, run := range m.model.allRuns() {
 			if run.state == lifecycle.RunPruned {

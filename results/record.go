@@ -48,14 +48,19 @@ func (s *Store) Record(
 	c := s.begin(index, now)
 	defer c.abort()
 	c.rules = rules
-	refused := make([]error, len(entries))
-	for i, entry := range entries {
-		refused[i] = c.record(entry)
-	}
+	refused := c.recordAll(entries)
 	if err := c.commit(); err != nil {
 		for i := range refused {
 			refused[i] = errors.Join(refused[i], err)
 		}
+	}
+	return refused
+}
+
+func (c *change) recordAll(entries []*trellisv1.RecordCommand_Entry) []error {
+	refused := make([]error, len(entries))
+	for i, entry := range entries {
+		refused[i] = c.record(entry)
 	}
 	return refused
 }

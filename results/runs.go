@@ -32,6 +32,16 @@ func AttemptNumber(index uint64, place int) uint64 { return index*MaxGrants + ui
 func (s *Store) Grant(index uint64, now *timestamppb.Timestamp, grants []*trellisv1.Grant) []error {
 	c := s.begin(index, now)
 	defer c.abort()
+	refused := c.grantAll(grants)
+	if err := c.commit(); err != nil {
+		for i := range refused {
+			refused[i] = errors.Join(refused[i], err)
+		}
+	}
+	return refused
+}
+
+func (c *change) grantAll(grants []*trellisv1.Grant) []error {
 	refused := make([]error, len(grants))
 	for i, grant := range grants {
 		if len(grants) > MaxGrants {
@@ -39,14 +49,9 @@ func (s *Store) Grant(index uint64, now *timestamppb.Timestamp, grants []*trelli
 				ErrInvalid)
 			continue
 		}
-		if err := c.grant(grant, AttemptNumber(index, i)); err != nil {
+		if err := c.grant(grant, AttemptNumber(c.index, i)); err != nil {
 			refused[i] = fmt.Errorf("grant run %s of study %q to worker %q: %w",
 				grant.GetRun(), grant.GetStudy(), grant.GetWorker(), err)
-		}
-	}
-	if err := c.commit(); err != nil {
-		for i := range refused {
-			refused[i] = errors.Join(refused[i], err)
 		}
 	}
 	return refused

@@ -59,6 +59,7 @@ func testModel(t *testing.T, done *int) {
 			"extend":  m.extend,
 			"retry":   m.retry,
 			"fail":    m.failNext,
+			"refill":  m.recordAndGrant,
 		})
 		*done += int(m.index - firstIndex)
 		for i, snapshot := range m.snapshots {

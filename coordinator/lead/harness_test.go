@@ -78,8 +78,8 @@ func (l *testLog) apply(index uint64, now *timestamppb.Timestamp, command *trell
 		return l.store.Record(index, now, trajectory.LatestRules, change.Record.GetEntries())
 	case *trellisv1.Command_RecordAndGrant:
 		both := change.RecordAndGrant
-		refused := l.store.Record(index, now, trajectory.LatestRules, both.GetRecord().GetEntries())
-		return append(refused, l.store.Grant(index, now, both.GetGrant().GetGrants())...)
+		return l.store.RecordAndGrant(
+			index, now, trajectory.LatestRules, both.GetRecord().GetEntries(), both.GetGrant().GetGrants())
 	}
 	return fmt.Errorf("no test proposes %v", command)
 }
