@@ -72,10 +72,11 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	}
 	var trials []*trellisv1.Trial
 	var more bool
+	of := orderOf{request.GetOrderBy(), request.GetFilter()}
 	switch {
-	case !condition.IsEmpty(filter) && offset > 0 && s.keepsOrder(study, c):
+	case !condition.IsEmpty(filter) && offset > 0 && s.keepsOrder(study, c, of):
 		var indexes []uint32
-		if indexes, err = s.inOrder(study, c, query, in, request); err == nil {
+		if indexes, err = s.inOrder(study, c, query, in, of); err == nil {
 			trials, more = pageOf(indexes, offset, page.Size)
 			response.Total = uint64(len(indexes))
 		}

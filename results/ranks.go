@@ -198,20 +198,23 @@ func (s *Snapshot) rankedBefore(study string, offset uint64) (before listing.Key
 	return before, false, s.Err()
 }
 
+// orderOf is what the order of a study's trials is kept for.
+type orderOf struct{ by, filter string }
+
+func (o orderOf) bytes() int { return len(o.by) + len(o.filter) }
+
 // keepsOrder says whether the order of a study's trials is worth keeping: it stays as it is, and takes little memory.
-func (s *Snapshot) keepsOrder(study *trellisv1.Study, c *catalog.Catalog) bool {
-	return study.State != lifecycle.StudyRunning && c.Indices() <= kept.LargestAnswer/4
+func (s *Snapshot) keepsOrder(study *trellisv1.Study, c *catalog.Catalog, of orderOf) bool {
+	return study.State != lifecycle.StudyRunning && c.Indices() <= uint64(max(0, kept.LargestAnswer-of.bytes()))/4
 }
 
 // inOrder returns the indexes of all trials that meet a query, in its order. They are kept: so a jump to any place of a listing takes
 // as long as one to its beginning.
 func (s *Snapshot) inOrder(
-	study *trellisv1.Study, c *catalog.Catalog, query *selection.Query, order listing.Order,
-	request *trellisv1.ListTrialsRequest,
+	study *trellisv1.Study, c *catalog.Catalog, query *selection.Query, order listing.Order, of orderOf,
 ) ([]uint32, error) {
-	type question struct{ orderBy, filter string }
-	return kept.Answer(s.answers.Answers(), study.CreateIndex, study.ModifyIndex, question{request.GetOrderBy(), request.GetFilter()},
-		func(indexes []uint32) int { return 4 * cap(indexes) }, s.Done(), s.Err, func() ([]uint32, error) {
+	return kept.Answer(s.answers.Answers(), study.CreateIndex, study.ModifyIndex, of,
+		func(indexes []uint32) int { return of.bytes() + 4*cap(indexes) }, s.Done(), s.Err, func() ([]uint32, error) {
 			all := listing.NewAll()
 			query.Page, query.Order = all, order
 			if err := s.addByFilter(study, c, query); err != nil {

@@ -90,6 +90,9 @@ func (s *Snapshot) Lasting(study *trellisv1.Study) *kept.Kept {
 	return s.answers.Lasting(study.CreateIndex)
 }
 
+// messageBytes is about how many bytes of memory a message of small ones takes for each byte that it is written in.
+const messageBytes = 4
+
 // Answered returns what compute answers to a request about a study. It must depend on nothing but the request and the study as it
 // is now: the answer is kept, and nobody may change it.
 func Answered[Request, Response proto.Message](
@@ -109,7 +112,7 @@ func Answered[Request, Response proto.Message](
 	}
 	of := question{request.ProtoReflect().Descriptor().FullName(), string(asks)}
 	return kept.Answer(s.answers.Answers(), row.CreateIndex, row.ModifyIndex, of,
-		func(response Response) int { return len(asks) + 2*proto.Size(response) },
+		func(response Response) int { return len(asks) + messageBytes*proto.Size(response) },
 		s.Done(), s.Err, func() (Response, error) { return compute(s, request) })
 }
 

@@ -12,6 +12,10 @@ const maxAnswerBytes = 64 << 20
 // LargestAnswer is how many bytes an answer has at most that is kept.
 const LargestAnswer = maxAnswerBytes / 4
 
+// answerOverhead is what an answer takes beside its value and what it answers: its places in a map and in a list, and what they
+// point to.
+const answerOverhead = 512
+
 // Answers keeps what was answered about the current versions of studies. Unlike results beside one value, they may be large, and
 // anybody may ask for others: so they are bounded in bytes. It is safe for concurrent use.
 type Answers struct {
@@ -51,7 +55,7 @@ func (s *Studies) Answers() *Answers {
 
 // Answer returns what compute returns, which depends on nothing but a version of a study and on of, which must be comparable. While
 // one caller computes it, others wait. They stop waiting when done is closed, and return what stopped does then. What has failed is
-// not kept. bytes is about how much memory a value takes.
+// not kept. bytes is about how much memory a value and of take.
 func Answer[V any](
 	a *Answers, created, version uint64, of any, bytes func(V) int, done <-chan struct{}, stopped func() error,
 	compute func() (V, error),
@@ -132,6 +136,7 @@ func (a *Answers) keep(its *answer) {
 	if a.by == nil {
 		a.by = map[question]*list.Element{}
 	}
+	its.bytes += answerOverhead
 	a.by[its.question] = a.order.PushFront(its)
 	for a.bytes += its.bytes; a.bytes > maxAnswerBytes; {
 		a.drop(a.order.Back())

@@ -11,7 +11,7 @@ import (
 func TestAnswers(t *testing.T) {
 	const one = maxAnswerBytes / 8
 	var s Studies
-	size := one
+	size := one - answerOverhead
 	ask := func(created, version uint64, of any) (fresh bool) {
 		value, err := Answer(s.Answers(), created, version, of, func(uint64) int { return size }, nil, nil,
 			func() (uint64, error) {
@@ -91,5 +91,22 @@ func TestAnswersWait(t *testing.T) {
 	all.Wait()
 	if computed.Load() != 1 {
 		t.Errorf("computed %d times", computed.Load())
+	}
+}
+
+// Answers take memory also if they and what they answer are empty: so as many as anybody likes to ask for are not kept.
+func TestAnswersOfNothing(t *testing.T) {
+	const asked = 2 * maxAnswerBytes / answerOverhead
+	var a Answers
+	for of := range asked {
+		_, err := Answer(&a, 1, 1, of, func(struct{}) int { return 0 }, nil, nil, func() (struct{}, error) {
+			return struct{}{}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(a.by); n != asked/2 || n != a.order.Len() || a.bytes != maxAnswerBytes {
+		t.Errorf("%d answers are kept, in %d bytes", n, a.bytes)
 	}
 }
