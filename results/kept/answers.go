@@ -24,7 +24,15 @@ type Answers struct {
 	order list.List // Of *answer, the one that was asked for last in front.
 	bytes int
 	// computing is what somebody computes at the moment.
-	computing map[asked]*computing
+	computing map[asked]*awaited
+}
+
+// awaited is an answer that somebody computes. done is closed when that has ended. Then value is the answer, if ok: those who wait
+// take it also if it is not kept.
+type awaited struct {
+	done  chan struct{}
+	value any
+	ok    bool
 }
 
 // question is what is asked about a study, which its create_index tells from others.
@@ -74,6 +82,9 @@ func Answer[V any](
 		}
 		select {
 		case <-others.done:
+			if others.ok {
+				return others.value.(V), nil
+			}
 		case <-done:
 			return value, stopped()
 		}
@@ -92,7 +103,7 @@ func Answer[V any](
 }
 
 // begin returns what is kept, or who computes it. If there is neither, the caller computes it.
-func (a *Answers) begin(key asked) (others *computing, value any, ok bool) {
+func (a *Answers) begin(key asked) (others *awaited, value any, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if found := a.by[key.question]; found != nil {
@@ -103,9 +114,9 @@ func (a *Answers) begin(key asked) (others *computing, value any, ok bool) {
 	}
 	if others = a.computing[key]; others == nil {
 		if a.computing == nil {
-			a.computing = map[asked]*computing{}
+			a.computing = map[asked]*awaited{}
 		}
-		a.computing[key] = &computing{make(chan struct{})}
+		a.computing[key] = &awaited{done: make(chan struct{})}
 	}
 	return others, nil, false
 }
@@ -114,10 +125,12 @@ func (a *Answers) begin(key asked) (others *computing, value any, ok bool) {
 func (a *Answers) end(key asked, with *answer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	its := a.computing[key]
 	if with != nil {
+		its.value, its.ok = with.value, true
 		a.keep(with)
 	}
-	close(a.computing[key].done)
+	close(its.done)
 	delete(a.computing, key)
 }
 

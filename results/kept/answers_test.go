@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 )
 
 // Answers are those about the newest version of a study, each computed once, within so many bytes.
@@ -108,5 +109,49 @@ func TestAnswersOfNothing(t *testing.T) {
 	}
 	if n := len(a.by); n != asked/2 || n != a.order.Len() || a.bytes != maxAnswerBytes {
 		t.Errorf("%d answers are kept, in %d bytes", n, a.bytes)
+	}
+}
+
+// Who waits for an answer gets it, whether it is kept or not.
+func TestAnswersThatAreNotKept(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		size int
+		// newer says that somebody asks about a newer version meanwhile.
+		newer bool
+	}{{"large", LargestAnswer + 1, false}, {"old", 1, true}} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var a Answers
+				var computed atomic.Int32
+				var all sync.WaitGroup
+				stop := make(chan struct{})
+				size := func(uint64) int { return test.size }
+				for range 8 {
+					all.Go(func() {
+						value, err := Answer(&a, 1, 5, "q", size, nil, nil, func() (uint64, error) {
+							computed.Add(1)
+							<-stop
+							return 5, nil
+						})
+						if value != 5 || err != nil {
+							t.Errorf("%d, %v", value, err)
+						}
+					})
+				}
+				synctest.Wait()
+				if test.newer {
+					value, err := Answer(&a, 1, 6, "q", size, nil, nil, func() (uint64, error) { return 6, nil })
+					if value != 6 || err != nil {
+						t.Errorf("of the newer version: %d, %v", value, err)
+					}
+				}
+				close(stop)
+				all.Wait()
+				if computed.Load() != 1 {
+					t.Errorf("computed %d times", computed.Load())
+				}
+			})
+		})
 	}
 }
