@@ -1,6 +1,7 @@
 package results
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -58,5 +59,27 @@ func TestAnswered(t *testing.T) {
 	_, err := Answered(d.store.Snapshot(), "other", ask, (*Snapshot).ListTrials)
 	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("a study that is not there: %v", err)
+	}
+}
+
+// TestAnsweredInPart: an answer whose scan has ended early is not kept, also if who computes it does not say so.
+func TestAnsweredInPart(t *testing.T) {
+	run, trials := testRun("run", 4, 0, 2, 3)
+	d := newDrill(t, []*trellisv1.Run{run}, trials)
+	ask := &trellisv1.ListTrialsRequest{Study: "s"}
+	ctx, cancel := context.WithCancel(t.Context())
+	answer := func(total uint64) func(*Snapshot, *trellisv1.ListTrialsRequest) (*trellisv1.ListTrialsResponse, error) {
+		return func(*Snapshot, *trellisv1.ListTrialsRequest) (*trellisv1.ListTrialsResponse, error) {
+			cancel()
+			return &trellisv1.ListTrialsResponse{Total: total}, nil
+		}
+	}
+	if _, err := Answered(d.store.Snapshot().Within(ctx), "s", ask, answer(1)); !errors.Is(err, context.Canceled) {
+		t.Errorf("an answer that nobody waits for: %v", err)
+	}
+	whole, err := Answered(d.store.Snapshot(), "s", ask, answer(2))
+	ok(t, err)
+	if whole.Total != 2 {
+		t.Error("a part of an answer was kept")
 	}
 }

@@ -113,7 +113,10 @@ func Answered[Request, Response proto.Message](
 	of := question{request.ProtoReflect().Descriptor().FullName(), string(asks)}
 	return kept.Answer(s.answers.Answers(), row.CreateIndex, row.ModifyIndex, of,
 		func(response Response) int { return len(asks) + messageBytes*proto.Size(response) },
-		s.Done(), s.Err, func() (Response, error) { return compute(s, request) })
+		s.Done(), s.Err, func() (Response, error) {
+			response, err := compute(s, request)
+			return response, cmp.Or(err, s.Err()) // If a scan has ended early, it is part of the answer.
+		})
 }
 
 // Times says when commands were proposed, as far as is known: since the node started, and the last one before.
