@@ -103,7 +103,7 @@ func TestRecordAndGrantWhenOneFails(t *testing.T) {
 	ok(t, remove(txn, tableWorkers, gone))
 	txn.Commit()
 	refused := store.RecordAndGrant(index+2, at(index+2), trajectory.LatestRules,
-		[]*trellisv1.RecordCommand_Entry{failureEntry("s", largeRunID(0), attempt, trellisv1.FailureClass_FAILURE_CLASS_TRAINER, "x")},
+		[]*trellisv1.RecordCommand_Entry{returnEntry("s", largeRunID(0), attempt)},
 		[]*trellisv1.Grant{{Study: "s", Run: largeRunID(1), Worker: "other"}})
 	if len(refused) != 2 || !errors.Is(refused[0], ErrNotFound) || refused[1] != nil {
 		t.Errorf("refused: %v", refused)
