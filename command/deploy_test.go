@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -179,7 +180,10 @@ echo "JobId=$2 JobState=$STATE"
 			if err != nil {
 				t.Fatal(err)
 			}
-			command := exec.Command(bash, script, "--coordinator", "host:7070")
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			command := exec.CommandContext(ctx, bash, script, "--coordinator", "host:7070")
+			command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 			command.Dir = folder
 			command.Env = append(os.Environ(), "PATH="+folder+":"+os.Getenv("PATH"), "SLURM_JOB_ID=14", "STATE="+test.state,
 				fmt.Sprint("ENDS=", test.ends))
@@ -189,7 +193,7 @@ echo "JobId=$2 JobState=$STATE"
 			if err := command.Start(); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { command.Process.Kill() })
+			defer func() { _ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }() // The worker too, if it is left.
 			late := time.After(patience)
 			for _, err := os.Stat(filepath.Join(folder, "started")); err != nil; _, err = os.Stat(filepath.Join(folder, "started")) {
 				select {
@@ -204,6 +208,9 @@ echo "JobId=$2 JobState=$STATE"
 				}
 			}
 			_ = command.Wait()
+			if ctx.Err() != nil {
+				t.Fatal("the script has not ended")
+			}
 			code := command.ProcessState.ExitCode()
 			if code == -1 {
 				code = 137

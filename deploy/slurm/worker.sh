@@ -19,11 +19,13 @@ job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
 job=${job:-$SLURM_JOB_ID}
 
 worker=
-trap '[ -z "$worker" ] || kill -TERM "$worker" 2>/dev/null' TERM INT
+told=
+trap 'told=yes; [ -z "$worker" ] || kill -TERM "$worker" 2>/dev/null' TERM INT
 # Slurm kills a job KillWait after SIGTERM, by default 30 seconds.
 "${TRELLIS:-trellis}" worker --exit-when-idle "${TRELLIS_EXIT_WHEN_IDLE:-10m}" \
 	--drain-timeout "${TRELLIS_DRAIN_TIMEOUT:-25s}" "$@" &
 worker=$!
+[ -z "$told" ] || kill -TERM "$worker" 2>/dev/null # It came before there was a number to send it to.
 # A signal ends the waiting, not the worker.
 while wait "$worker"; code=$?; kill -0 "$worker" 2>/dev/null; do :; done
 if [ $code -gt 128 ]; then # Of the signal or of the worker.
