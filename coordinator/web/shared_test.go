@@ -177,8 +177,10 @@ func TestSharedAnswersAreBounded(t *testing.T) {
 			}
 			return own
 		}
-		if !put("large", maxShared+1) || !put("large", maxShared+1) {
-			t.Error("it is kept")
+		for range 2 {
+			if !put("large", maxShared+1) {
+				t.Error("it is kept")
+			}
 		}
 		for i := range 2 * allShared / maxShared {
 			put(fmt.Sprint(i), maxShared-10_000)
