@@ -93,7 +93,8 @@ func (c *change) raiseBudget(study *trellisv1.Study, extension Extension) (trial
 	return trials, c.shareTouched(now, from, extension.SharesInParts)
 }
 
-// passOver gives the points of a study's grid new indices that no trial has, as listing them does where the study has them all.
+// passOver gives the points of a study's grid new indices that no trial has, as listing them does where the study has
+// them all.
 func passOver(study *trellisv1.Study) error {
 	g, err := grid.New(study.Spec)
 	if err != nil {
@@ -105,8 +106,8 @@ func passOver(study *trellisv1.Study) error {
 	return nil
 }
 
-// growBase gives a study the catalog now, which has more runs that follow from the specs than the catalog before, or more
-// trials of these.
+// growBase gives a study the catalog now, which has more runs that follow from the specs than the catalog before, or
+// more trials of these.
 func (c *change) growBase(study *trellisv1.Study, before, now *catalog.Catalog) error {
 	longer, err := c.lengthenedIn(before, now)
 	if err != nil {

@@ -139,7 +139,8 @@ func (m *storeMachine) setStudy(t *rapid.T) {
 	m.index++
 	name := studyNames.Draw(t, "study")
 	state := rapid.SampledFrom([]trellisv1.StudyState{
-		lifecycle.StudyRunning, lifecycle.StudyRunning, lifecycle.StudyPaused, lifecycle.StudyCanceled, lifecycle.StudyCompleted,
+		lifecycle.StudyRunning, lifecycle.StudyRunning, lifecycle.StudyPaused, lifecycle.StudyCanceled,
+		lifecycle.StudyCompleted,
 	}).Draw(t, "state")
 	err := m.store.SetStudyState(m.index, at(m.index), name, state)
 	replicaErr := m.replica.SetStudyState(m.index, at(m.index), name, state)
@@ -161,7 +162,8 @@ func (m *storeMachine) setWorker(t *rapid.T) {
 	m.apply(t, &trellisv1.Worker{
 		Name: workerNames.Draw(t, "worker"),
 		State: rapid.SampledFrom([]trellisv1.WorkerState{
-			lifecycle.WorkerReady, lifecycle.WorkerReady, lifecycle.WorkerReady, lifecycle.WorkerDraining, lifecycle.WorkerLost, lifecycle.WorkerGone, lifecycle.WorkerUnknown,
+			lifecycle.WorkerReady, lifecycle.WorkerReady, lifecycle.WorkerReady, lifecycle.WorkerDraining,
+			lifecycle.WorkerLost, lifecycle.WorkerGone, lifecycle.WorkerUnknown,
 		}).Draw(t, "state"),
 		Slots:   rapid.Uint32Range(0, 3).Draw(t, "slots"),
 		Machine: rapid.SampledFrom([]string{"", "", "host", "other"}).Draw(t, "machine"),
@@ -233,8 +235,8 @@ func (m *storeMachine) grantNext(t *rapid.T) {
 	m.grantAll(t, grants)
 }
 
-// recordAndGrant records the next epochs or the end of an attempt, and leases the runs that are next. The replica does one after the
-// other.
+// recordAndGrant records the next epochs or the end of an attempt, and leases the runs that are next. The replica does
+// one after the other.
 func (m *storeMachine) recordAndGrant(t *rapid.T) {
 	run := m.drawHeld(t)
 	m.index++
@@ -370,7 +372,9 @@ func (m *storeMachine) told(run *modelRun, epoch int, drawn epochLosses) epochLo
 }
 
 // drawReports draws a column of losses that are the same for an epoch of a run, except now and then.
-func (m *storeMachine) drawReports(t *rapid.T, run *modelRun, attempt uint64, epoch uint32) *trellisv1.RecordCommand_Entry {
+func (m *storeMachine) drawReports(
+	t *rapid.T, run *modelRun, attempt uint64, epoch uint32,
+) *trellisv1.RecordCommand_Entry {
 	var train, validation []float64
 	var epochs []epochLosses
 	test, testMetrics := map[uint32]float64{}, map[uint32]*trellisv1.Metrics{}
@@ -413,7 +417,9 @@ func (m *storeMachine) drawReports(t *rapid.T, run *modelRun, attempt uint64, ep
 	return entry
 }
 
-func (m *storeMachine) drawCheckpoint(t *rapid.T, run *modelRun, attempt uint64, epoch uint32) *trellisv1.RecordCommand_Entry {
+func (m *storeMachine) drawCheckpoint(
+	t *rapid.T, run *modelRun, attempt uint64, epoch uint32,
+) *trellisv1.RecordCommand_Entry {
 	digit := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f", "A", ""}).Draw(t, "digit")
 	return checkpointEntry(run.study, run.Id, attempt, epoch, digest(digit))
 }
@@ -480,7 +486,8 @@ func spoil(t *rapid.T, run *modelRun, reports *trellisv1.Reports) {
 		reports.Metrics["train_accuracy"] = &trellisv1.Series{Values: append(column().Values, 1)}
 	case 7:
 		name := rapid.SampledFrom([]string{
-			"", "accuracy", "validation_Accuracy", "validation_acc1", "validation_f\u00fcnf", "train_" + strings.Repeat("a", 59),
+			"", "accuracy", "validation_Accuracy", "validation_acc1", "validation_f\u00fcnf",
+			"train_" + strings.Repeat("a", 59),
 		}).Draw(t, "name")
 		reports.Metrics[name] = column()
 	case 8:
@@ -499,8 +506,8 @@ func spoil(t *rapid.T, run *modelRun, reports *trellisv1.Reports) {
 	}
 }
 
-// drawRules draws the rules of a command: those of before runs were trained again, which the model knows. For the others,
-// see TestFaultyWorkers.
+// drawRules draws the rules of a command: those of before runs were trained again, which the model knows. For the
+// others, see TestFaultyWorkers.
 func drawRules(t *rapid.T) trajectory.Rules {
 	return rapid.SampledFrom([]trajectory.Rules{
 		trajectory.CountMachines, trajectory.CountMachines, trajectory.CountMachines, trajectory.CountAttempts,

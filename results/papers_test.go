@@ -19,8 +19,10 @@ func newPaper(name, digest string) *trellisv1.PaperReport {
 		Name: name, Title: "A paper", State: trellisv1.PaperState_PAPER_STATE_RUNNING,
 		Stages: []*trellisv1.PaperStage{{Study: "s", Model: "synthetic"}},
 		Sections: []*trellisv1.PaperSection{{
-			Title:   "Section",
-			Figures: []*trellisv1.PaperFigure{{Number: 1, Picture: &trellisv1.PaperPicture{Sha256: digest, Size: 9}}, {Number: 2}},
+			Title: "Section",
+			Figures: []*trellisv1.PaperFigure{
+				{Number: 1, Picture: &trellisv1.PaperPicture{Sha256: digest, Size: 9}}, {Number: 2},
+			},
 			Results: []*trellisv1.PaperResult{{What: "loss", Paper: "1", Pending: true}},
 		}},
 	}
@@ -28,8 +30,8 @@ func newPaper(name, digest string) *trellisv1.PaperReport {
 
 func digestOf(letter string) string { return strings.Repeat(letter, 64) }
 
-// A report takes the place of the one before it, which keeps its creator and the time when it was created. Its pictures are kept
-// as long as it has them.
+// A report takes the place of the one before it, which keeps its creator and the time when it was created. Its pictures
+// are kept as long as it has them.
 func TestPapers(t *testing.T) {
 	store := newStore(t)
 	hash := mustHash(t, store.Snapshot())
@@ -152,7 +154,8 @@ func TestInvalidPapers(t *testing.T) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 		data := forged(payload(tablePapers, p), endMark(1))
-		if err := store.Restore(bytes.NewReader(data)); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), want) {
+		err = store.Restore(bytes.NewReader(data))
+		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), want) {
 			t.Errorf("restored: %v, want %q", err, want)
 		}
 	}

@@ -29,7 +29,8 @@ const (
 // servesWithin is how long a coordinator may take from its start until it takes changes.
 var servesWithin = unlessRaced(5 * time.Second)
 
-// unlessRaced is how long something may take. The race detector makes processes many times slower: with it, only what hangs fails.
+// unlessRaced is how long something may take. The race detector makes processes many times slower: with it, only what
+// hangs fails.
 func unlessRaced(limit time.Duration) time.Duration {
 	if raced {
 		return patience

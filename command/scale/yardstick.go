@@ -13,8 +13,8 @@ const (
 	readNumbers, reads = 16 << 20, 1000
 )
 
-// yardstick is work that is always the same. It takes longer when the machine becomes slower: a virtual one shares its cores,
-// caches and memory with strangers. What is measured becomes slower then, too, and nothing else would say why.
+// yardstick is work that is always the same. It takes longer when the machine becomes slower: a virtual one shares its
+// cores, caches and memory with strangers. What is measured becomes slower then, too, and nothing else would say why.
 type yardstick struct {
 	numbers, sorted []uint64
 	// next has for each of its places where to read then, so that all are read once.
@@ -54,8 +54,8 @@ func (y *yardstick) work() {
 	y.sorting, y.reading = append(y.sorting, between.Sub(start)), append(y.reading, time.Since(between))
 }
 
-// tell returns how long each part of the work took in microseconds since it was told last: a lower quartile, as the work is
-// interrupted again and again on a busy machine.
+// tell returns how long each part of the work took in microseconds since it was told last: a lower quartile, as the
+// work is interrupted again and again on a busy machine.
 func (y *yardstick) tell() (sorting, reading float64) {
 	quartile := func(times *[]time.Duration) float64 {
 		if len(*times) == 0 {
