@@ -27,14 +27,6 @@ type Answers struct {
 	computing map[asked]*awaited
 }
 
-// awaited is an answer that somebody computes. done is closed when that has ended. Then value is the answer, if ok: those who wait
-// take it also if it is not kept.
-type awaited struct {
-	done  chan struct{}
-	value any
-	ok    bool
-}
-
 // question is what is asked about a study, which its create_index tells from others.
 type question struct {
 	created uint64
@@ -72,38 +64,17 @@ func Answer[V any](
 		return compute()
 	}
 	key := asked{question{created, of}, version}
-	for {
-		others, found, ok := a.begin(key)
+	return once(func() (*awaited, any, bool) { return a.look(key) }, func(value V, ok bool) {
+		var its *answer
 		if ok {
-			return found.(V), nil
+			its = &answer{key, value, bytes(value)}
 		}
-		if others == nil {
-			break
-		}
-		select {
-		case <-others.done:
-			if others.ok {
-				return others.value.(V), nil
-			}
-		case <-done:
-			return value, stopped()
-		}
-	}
-	ok := false
-	defer func() {
-		if ok {
-			a.end(key, &answer{key, value, bytes(value)})
-		} else {
-			a.end(key, nil)
-		}
-	}()
-	value, err = compute()
-	ok = err == nil
-	return value, err
+		a.end(key, its)
+	}, done, stopped, compute)
 }
 
-// begin returns what is kept, or who computes it. If there is neither, the caller computes it.
-func (a *Answers) begin(key asked) (others *awaited, value any, ok bool) {
+// look returns what is kept, or who computes it. If there is neither, the caller computes it.
+func (a *Answers) look(key asked) (others *awaited, value any, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if found := a.by[key.question]; found != nil {
@@ -112,26 +83,19 @@ func (a *Answers) begin(key asked) (others *awaited, value any, ok bool) {
 			return nil, its.value, true
 		}
 	}
-	if others = a.computing[key]; others == nil {
-		if a.computing == nil {
-			a.computing = map[asked]*awaited{}
-		}
-		a.computing[key] = &awaited{done: make(chan struct{})}
-	}
-	return others, nil, false
+	return begin(&a.computing, key), nil, false
 }
 
-// end says that computing has ended, with an answer or without one.
+// end says that computing has ended, with an answer or without one. Those who wait take it also if it is not kept.
 func (a *Answers) end(key asked, with *answer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	its := a.computing[key]
-	if with != nil {
-		its.value, its.ok = with.value, true
-		a.keep(with)
+	if with == nil {
+		end(a.computing, key, nil, false)
+		return
 	}
-	close(its.done)
-	delete(a.computing, key)
+	end(a.computing, key, with.value, true)
+	a.keep(with)
 }
 
 // keep keeps an answer, unless there is one about a newer version, or it would take the room of many others.

@@ -13,7 +13,7 @@ type Kept struct {
 	mu  sync.Mutex
 	all []result
 	// computing is what somebody computes at the moment: see Once.
-	computing map[any]*computing
+	computing map[any]*awaited
 }
 
 type result struct{ of, value any }
@@ -53,6 +53,11 @@ func (k *Kept) Has(of any) bool {
 func (k *Kept) find(of any) (any, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.found(of)
+}
+
+// found is find. k.mu is held.
+func (k *Kept) found(of any) (any, bool) {
 	for _, its := range k.all {
 		if its.of == of {
 			return its.value, true

@@ -62,9 +62,6 @@ func (s *Studies) find(created uint64) *study {
 	return its
 }
 
-// computing is a result that somebody is computing. done is closed when that has ended.
-type computing struct{ done chan struct{} }
-
 // Once is Of for what takes long and may fail: while one caller computes it, others wait. They stop waiting when done is
 // closed, and return what stopped does then. What has failed is not kept: the next caller tries again.
 func Once[V any](
@@ -73,54 +70,22 @@ func Once[V any](
 	if k == nil {
 		return compute()
 	}
-	for {
-		others, found, ok := k.begin(of)
+	return once(func() (*awaited, any, bool) { return k.look(of) }, func(value V, ok bool) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
 		if ok {
-			return found.(V), nil
+			k.keep(result{of, value})
 		}
-		if others == nil {
-			break
-		}
-		select {
-		case <-others.done:
-		case <-done:
-			return value, stopped()
-		}
-	}
-	defer func() {
-		if err != nil {
-			k.end(of, nil)
-		}
-	}()
-	if value, err = compute(); err == nil {
-		k.end(of, &result{of, value})
-	}
-	return value, err
+		end(k.computing, of, value, ok)
+	}, done, stopped, compute)
 }
 
-// begin returns what is kept, or who computes it. If there is neither, the caller computes it.
-func (k *Kept) begin(of any) (others *computing, value any, ok bool) {
-	if value, ok = k.find(of); ok {
+// look returns what is kept, or who computes it. If there is neither, the caller computes it.
+func (k *Kept) look(of any) (others *awaited, value any, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if value, ok = k.found(of); ok {
 		return nil, value, true
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if others = k.computing[of]; others == nil {
-		if k.computing == nil {
-			k.computing = map[any]*computing{}
-		}
-		k.computing[of] = &computing{make(chan struct{})}
-	}
-	return others, nil, false
-}
-
-// end says that computing has ended, with a result or without one.
-func (k *Kept) end(of any, with *result) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if with != nil {
-		k.keep(*with)
-	}
-	close(k.computing[of].done)
-	delete(k.computing, of)
+	return begin(&k.computing, of), nil, false
 }

@@ -1,10 +1,13 @@
 package kept
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // What is kept of a study is that of its newest version, and what is lasting stays.
@@ -69,4 +72,25 @@ func TestOnce(t *testing.T) {
 	if computed.Load() != 1 {
 		t.Errorf("computed %d times", computed.Load())
 	}
+}
+
+// A panic while a result is computed, which the server survives, leaves nobody waiting.
+func TestOnceSurvivesPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var k Kept
+		go func() {
+			defer func() { _ = recover() }()
+			_, _ = Once(&k, 1, nil, nil, func() (int, error) {
+				time.Sleep(time.Second)
+				panic("broken")
+			})
+		}()
+		synctest.Wait()
+		late, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		value, err := Once(&k, 1, late.Done(), late.Err, func() (int, error) { return 7, nil })
+		if value != 7 || err != nil {
+			t.Errorf("%d, %v", value, err)
+		}
+	})
 }
