@@ -80,6 +80,18 @@ func TestAForecastIsOfTheStudyAsItIs(t *testing.T) {
 	})
 }
 
+// listed is a list of all studies with their forecasts, and how long it has waited for these.
+func listed(t *testing.T, store *results.Store, maker *Maker) (studies []*trellisv1.Study, waited time.Duration) {
+	t.Helper()
+	response, err := store.Snapshot().ListStudies(&trellisv1.ListStudiesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	maker.OnAll(store.Snapshot(), response.Studies)
+	return response.Studies, time.Since(began)
+}
+
 // A list waits for forecasts that it lacks, also if they are being made, but not for long. It doesn't wait for those that it has
 // but that can't be used any more: the next list has others.
 func TestListsDoNotWaitLong(t *testing.T) {
@@ -88,15 +100,9 @@ func TestListsDoNotWaitLong(t *testing.T) {
 		maker := NewMaker(slog.New(slog.DiscardHandler))
 		list := func() (forecasts []*trellisv1.Forecast, waited time.Duration) {
 			t.Helper()
-			response, err := store.Snapshot().ListStudies(&trellisv1.ListStudiesRequest{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			began := time.Now()
-			maker.OnAll(store.Snapshot(), response.Studies)
-			waited = time.Since(began)
+			studies, waited := listed(t, store, maker)
 			synctest.Wait()
-			for _, study := range response.Studies {
+			for _, study := range studies {
 				forecasts = append(forecasts, study.Forecast)
 			}
 			return forecasts, waited
@@ -138,13 +144,8 @@ func TestListsDoNotWaitInVain(t *testing.T) {
 		maker := NewMaker(slog.New(slog.DiscardHandler))
 		list := func() (waited time.Duration) {
 			t.Helper()
-			response, err := store.Snapshot().ListStudies(&trellisv1.ListStudiesRequest{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			began := time.Now()
-			maker.OnAll(store.Snapshot(), response.Studies)
-			return time.Since(began)
+			_, waited = listed(t, store, maker)
+			return waited
 		}
 		slow, err := store.Snapshot().Study(nil, "slow")
 		if err != nil {
