@@ -232,6 +232,25 @@ grid: {latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 2}
 	}
 }
 
+// In a job of Slurm a worker takes what the job has been given, and its name says which job that is.
+func TestWorkerInASlurmJob(t *testing.T) {
+	_, address := startCoordinator(t)
+	for name, value := range map[string]string{
+		"SLURM_JOB_ID": "77", "SLURM_CPUS_ON_NODE": "1", "SLURM_MEM_PER_NODE": "100", "CUDA_VISIBLE_DEVICES": "3",
+	} {
+		t.Setenv(name, value)
+	}
+	start(t, `msg=connected worker=\S+-77-\w+ `, "worker", "--coordinator", address)
+	start(t, `msg=connected worker=own-\w+ `, "worker", "--coordinator", address, "--name", "own", "--memory", "1GiB",
+		"--gpus", "0")
+	got := mustTrellis(t, "workers", "--coordinator", address, "-o", "csv")
+	for _, want := range []string{`-77-\w+,ready,1,.*,1,104857600,.*3`, `own-\w+,ready,1,.*,1,1073741824,`} {
+		if !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("workers are\n%s\nwithout %s", got, want)
+		}
+	}
+}
+
 // A second signal ends a worker that cannot hand its runs back.
 func TestSecondSignalEndsAWorker(t *testing.T) {
 	coordinator, address := startCoordinator(t)

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -107,6 +108,25 @@ func TestMetricsWithoutADisk(t *testing.T) {
 				got["trellis_node_disk_reserve_bytes"] != disk {
 				t.Errorf("with the data directory %s: %v", data, got)
 			}
+		}
+	})
+}
+
+// A node says that it leads and can answer once that is so.
+func TestNodeMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	serve(t, Config{Registerer: registry}, func(h *harness) {
+		time.Sleep(2 * followInterval)
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]float64{}
+		for _, family := range families {
+			got[family.GetName()] = family.GetMetric()[0].GetGauge().GetValue()
+		}
+		if got["trellis_node_leads"] != 1 || got["trellis_node_ready"] != 1 {
+			t.Errorf("leads: %v, ready: %v, want 1 and 1", got["trellis_node_leads"], got["trellis_node_ready"])
 		}
 	})
 }

@@ -254,6 +254,34 @@ func TestDrainTimeout(t *testing.T) {
 	})
 }
 
+// A program may end when a drain has no time left for its checkpoint. Without a coordinator the drain then waits for its end, and
+// does not spin: by the clock of these tests, it would spin forever.
+func TestNoTimeForACheckpoint(t *testing.T) {
+	limited := func(_ *harness, c *Config) { c.DrainTimeout = 20 * time.Second }
+	inBubble(t, limited, func(h *harness) {
+		p := h.session()
+		p.welcomeWithCheckpoints(time.Hour)
+		synctest.Wait()
+		ctx, give := context.WithCancel(context.Background()) // The bubble's.
+		defer give()
+		a := newAttempt(ctx, synthetic(1, "run", 1), position{})
+		a.uploads.open(h.worker, a)
+		h.leave()
+		synctest.Wait()
+		if err := a.uploads.enqueue(a.ctx, encoded{checkpoint: &trellisv1.Checkpoint{Epoch: 1}, content: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+		h.worker.Drain()
+		time.Sleep(19 * time.Second)
+		start := time.Now()
+		time.AfterFunc(5*time.Second, a.end)
+		a.uploads.finish()
+		if took := time.Since(start); took != 5*time.Second {
+			t.Errorf("it waited %v, want 5s", took)
+		}
+	})
+}
+
 // Programs are killed in time for the upload of their last checkpoints, as far as it is known how long that takes.
 func TestProgramsEndInTimeForTheirCheckpoints(t *testing.T) {
 	for _, test := range []struct{ limit, longest, want time.Duration }{

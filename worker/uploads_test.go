@@ -376,6 +376,9 @@ func TestUploadsOfLargeCheckpoints(t *testing.T) {
 				if len(a.checkpoints) != 1 || a.checkpoints[0].GetMissing() != test.missing {
 					t.Errorf("got %v, want missing %q", a.checkpoints, test.missing)
 				}
+				if longest := time.Duration(a.uploads.longest.Load()); (longest >= all) != (test.missing == "") || longest > took {
+					t.Errorf("the longest upload took %v, want that of one that has ended: %v", longest, took)
+				}
 			})
 		})
 	}

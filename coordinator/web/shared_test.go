@@ -46,7 +46,8 @@ func TestSharedAnswers(t *testing.T) {
 		same, err := io.ReadAll(unpacked)
 		again.Body.Close()
 		if err != nil || string(same) != string(body) || again.Header.Get("Etag") != first.Header.Get("Etag") ||
-			again.Header.Get("Content-Type") != jsonType || again.Header.Get("Age") != "0" {
+			again.Header.Get("Content-Encoding") != "gzip" || again.Header.Get("Content-Type") != jsonType ||
+			again.Header.Get("Age") != "0" {
 			t.Errorf("%v, %v, other than the first, with %v: %.40q", err, again.Header, first.Header, same)
 		}
 		if got, text := h.send("GET", path, "", append(content, "If-None-Match", first.Header.Get("Etag"))...); got != 304 || text != "" {
@@ -161,6 +162,24 @@ func TestSharedAnswersAreAwaited(t *testing.T) {
 			})
 		})
 	}
+}
+
+// How old an answer is counts from when it was asked for, however long it took.
+func TestSlowAnswersAreSharedForNoLonger(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		var asked atomic.Int64
+		h.get = func() (*trellisv1.Study, error) {
+			asked.Add(1)
+			time.Sleep(3 * time.Second)
+			return &trellisv1.Study{Name: "x"}, nil
+		}
+		for range 2 {
+			h.send("GET", "/api/v1/studies/x", "", "Cache-Control", "max-age=60")
+		}
+		if asked.Load() != 2 {
+			t.Errorf("the coordinator was asked %d times, want 2", asked.Load())
+		}
+	})
 }
 
 // What is shared is bounded in bytes, and goes when it is too old.
