@@ -99,12 +99,18 @@ func (c *cluster) await(what string, condition func() bool) {
 // start starts a node, which goes on from where it was if it has been stopped.
 func (c *cluster) start(address string, config Config) *node {
 	c.Helper()
+	name, _, _ := strings.Cut(address, ":")
+	return c.startAs(address, "id-"+name, config)
+}
+
+// startAs starts a node that has the id if it is new.
+func (c *cluster) startAs(address, id string, config Config) *node {
+	c.Helper()
 	n := &node{address: address, served: make(chan error, 1)}
 	if before := c.nodes[address]; before != nil {
 		n.memory, n.data = before.memory, before.data
 	} else {
-		name, _, _ := strings.Cut(address, ":")
-		n.memory, n.data = replication.NewMemory("id-"+name), c.TempDir()
+		n.memory, n.data = replication.NewMemory(id), c.TempDir()
 	}
 	endpoint, err := c.network.Listen(address)
 	if err != nil {

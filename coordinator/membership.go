@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -39,7 +40,7 @@ func (c *Coordinator) becomeMember(ctx context.Context) {
 		wait := pause
 		if len(c.config.Join) == 0 {
 			wait = joinRetry
-		} else if err := c.askToBeAdded(ctx, id); err != nil {
+		} else if err := c.join(ctx, id); err != nil {
 			c.logger.Warn("could not join the cluster; will retry", "error", err, "after", wait)
 			pause = min(2*pause, joinRetryMax)
 		} else {
@@ -60,10 +61,52 @@ func (c *Coordinator) isMember() bool {
 	return err == nil && len(nodes) > 0
 }
 
-// askToBeAdded asks the nodes one after the other to add this one, until one of them has had the leader do so.
+// join has this node added to the cluster. The node that --join names first forms the cluster instead if there is none: if
+// all other nodes answer that they are in none. Where one can't be asked, it waits: a node that has lost its data must not
+// form a second cluster while the other nodes are down.
+func (c *Coordinator) join(ctx context.Context, id string) error {
+	if c.config.Join[0] != c.address {
+		return c.askToBeAdded(ctx, id)
+	}
+	for _, address := range c.others() {
+		members, err := c.membersAt(ctx, address)
+		if err != nil {
+			return fmt.Errorf("this node forms the cluster once all others answer that they are in none: %s: %s", address,
+				status.Convert(err).Message())
+		}
+		if members > 0 {
+			return c.askToBeAdded(ctx, id)
+		}
+	}
+	if err := c.replicated.Form(ctx); err != nil {
+		return fmt.Errorf("form the cluster: %w", err)
+	}
+	c.logger.Info("this coordinator has formed the cluster, which the others now join", "id", id, "address", c.address)
+	return nil
+}
+
+// others are the nodes that --join names, without this one.
+func (c *Coordinator) others() []string {
+	return slices.DeleteFunc(slices.Clone(c.config.Join), func(address string) bool { return address == c.address })
+}
+
+// membersAt asks a node how many members its cluster has: none while it is in no cluster.
+func (c *Coordinator) membersAt(ctx context.Context, address string) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	conn, done, err := c.peers.connect(address)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	answer, err := trellisv1.NewClusterServiceClient(conn).GetCluster(ctx, &trellisv1.GetClusterRequest{})
+	return len(answer.GetNodes()), err
+}
+
+// askToBeAdded asks the other nodes one after the other to add this one, until one of them has had the leader do so.
 func (c *Coordinator) askToBeAdded(ctx context.Context, id string) error {
 	var failures error
-	for _, address := range c.config.Join {
+	for _, address := range c.others() {
 		err := c.askNode(ctx, address, &trellisv1.AddNodeRequest{Id: id, Address: c.address})
 		if err == nil {
 			c.logger.Info("the cluster has added this coordinator", "through", address, "id", id, "address", c.address)

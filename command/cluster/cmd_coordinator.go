@@ -48,8 +48,9 @@ Acknowledged data is on disk in the data directory. The coordinator can be kille
 same directory, it continues where it stopped. Ctrl-C or SIGTERM stops it; workers wait until it is back.
 
 Several coordinators can replicate one log and tolerate the loss of a minority: three tolerate the loss of one. Start
-the first as usual and the others with --join, each with a data directory of its own. Then give workers and other
-commands the addresses of all nodes, separated by commas. See: trellis cluster --help
+the first as usual and the others with --join, each with a data directory of its own. Or start all with the same --join,
+which names all of them: the one that is named first forms the cluster once all others answer and have no data. Then give
+workers and other commands the addresses of all nodes, separated by commas. See: trellis cluster --help
 
 With --certificate and --authority, all connections are encrypted, and everybody needs a certificate or a token: see
 trellis certificates --help. Other machines can connect only then, or with --insecure.`,

@@ -116,6 +116,13 @@ func (l *Log) AddNode(ctx context.Context, id, address string) error {
 	})
 }
 
+// Form makes this node, which has waited to be added to a cluster, a cluster of one.
+func (l *Log) Form(ctx context.Context) error {
+	return l.ask(ctx, func() error {
+		return l.raft.BootstrapCluster(only(l.id, l.config.Address)).Error()
+	})
+}
+
 // RemoveNode removes a node, which may be the leader itself. It only works on the leader.
 func (l *Log) RemoveNode(ctx context.Context, idOrAddress string) error {
 	server, err := l.find(idOrAddress)

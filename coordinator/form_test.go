@@ -1,0 +1,80 @@
+package coordinator
+
+import (
+	"testing"
+	"time"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// awaitMembers waits until all of the nodes are ready and have that many members.
+func (c *cluster) awaitMembers(members int, addresses ...string) {
+	c.Helper()
+	c.await("all nodes are ready and members", func() bool {
+		for _, address := range addresses {
+			n := c.nodes[address]
+			if !n.view.Load().ready || len(n.cluster().GetNodes()) != members {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Nodes that are started with the same list form one cluster: the first in it, once all others are there.
+func TestNodesWithOneListFormACluster(t *testing.T) {
+	simulate(t, func(c *cluster) {
+		all := Config{Join: []string{"one:1", "two:1", "three:1"}}
+		c.start("three:1", all)
+		c.start("one:1", all)
+		time.Sleep(time.Minute) // The clock is synctest's.
+		for _, n := range c.nodes {
+			if members := n.cluster().GetNodes(); len(members) != 0 {
+				t.Fatalf("%s has formed a cluster without the node that has not answered: %v", n.address, members)
+			}
+		}
+		c.start("two:1", all)
+		c.awaitMembers(3, "one:1", "two:1", "three:1")
+		if !c.nodes["one:1"].leader.Leads() {
+			t.Error("the first of the list does not lead the cluster that it has formed")
+		}
+	})
+}
+
+// The first of the list comes back without its data. It must not form a second cluster, even if the others are down.
+func TestTheFirstNodeThatLosesItsDataJoins(t *testing.T) {
+	simulate(t, func(c *cluster) {
+		all := Config{Join: []string{"one:1", "two:1", "three:1"}}
+		for _, address := range all.Join {
+			c.start(address, all)
+		}
+		c.awaitMembers(3, all.Join...)
+		c.nodes["one:1"].create(syntheticSpec("kept", []uint32{4}, []uint32{3}))
+		for _, address := range all.Join {
+			c.nodes[address].stop()
+		}
+		delete(c.nodes, "one:1")
+		lost := c.startAs("one:1", "another", all)
+		time.Sleep(time.Minute)
+		if members := lost.cluster().GetNodes(); len(members) != 0 {
+			t.Fatalf("a node without its data has formed a second cluster: %v", members)
+		}
+		lost.stop()
+		two := c.start("two:1", all)
+		c.start("three:1", all)
+		c.await("the others have removed the node that was there before", func() bool {
+			_, err := two.manager.RemoveNode(c.ctx, &trellisv1.RemoveNodeRequest{Node: "id-one"})
+			return err == nil
+		})
+		lost = c.start("one:1", all)
+		c.awaitMembers(3, all.Join...)
+		for _, n := range lost.cluster().GetNodes() {
+			if n.GetAddress() == "one:1" && n.GetId() != "another" {
+				t.Errorf("the cluster has the node %v, want another", n)
+			}
+		}
+		if name := lost.study("kept").GetSpec().GetName(); name != "kept" {
+			t.Errorf("the node that lost its data has the study %q, want kept", name)
+		}
+	})
+}
