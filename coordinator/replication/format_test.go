@@ -2,7 +2,9 @@ package replication
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +21,7 @@ var formatCommands = []string{"one", "two", "three", "four", "five", "six", "sev
 // those in testdata: -update writes it.
 func TestOldFormats(t *testing.T) {
 	if *update {
-		writeFormat(t, filepath.Join("testdata", "format1"))
+		writeFormat(t, filepath.Join("testdata", fmt.Sprint("format", formatVersion)))
 	}
 	directories, err := filepath.Glob(filepath.Join("testdata", "format*"))
 	if err != nil || len(directories) < formatVersion {
@@ -35,6 +37,11 @@ func TestOldFormats(t *testing.T) {
 			lead(t, log)
 			if got := log.Status().ID; got != "oldnode" {
 				t.Errorf("the node is %q", got)
+			}
+			var written identity
+			if err := json.Unmarshal(readFile(t, filepath.Join(dir, nodeName)), &written); err != nil ||
+				written.Format != formatVersion {
+				t.Errorf("an older version would open it: it has format %d, error %v", written.Format, err)
 			}
 			propose(t, log, "eight")
 			if got := state.commands(); !slices.Equal(got, append(formatCommands[:7:7], "eight")) {
@@ -55,8 +62,8 @@ func TestOldFormats(t *testing.T) {
 func writeFormat(t *testing.T, target string) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, nodeName), []byte(`{"format":1,"id":"oldnode"}`+"\n"),
-		0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, nodeName), fmt.Appendf(nil, "{\"format\":%d,\"id\":\"oldnode\"}\n",
+		formatVersion), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	log := open(t, Config{Dir: dir, Bootstrap: true, TrailingEntries: 1}, &book{})
@@ -87,5 +94,38 @@ func writeFormat(t *testing.T, target string) {
 	}
 	if err := os.WriteFile(filepath.Join(target, "backup"), backup, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestDamagedState: a snapshot is refused if its state, or the checksum of that, is not what was written. Raft knows only the
+// size of the state of the current format, and the checksum of that of format 1.
+func TestDamagedState(t *testing.T) {
+	for format := 1; format <= formatVersion; format++ {
+		for _, name := range []string{stateName, checksumName} {
+			source := os.DirFS(filepath.Join("testdata", fmt.Sprint("format", format), "node"))
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, source); err != nil {
+				t.Fatal(err)
+			}
+			files, err := filepath.Glob(filepath.Join(dir, snapshotsName, "*", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, file := range files {
+				content := readFile(t, file)
+				content[len(content)/2] ^= 1
+				if err := os.WriteFile(file, content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				openFails(t, Config{Dir: dir}, ErrDamaged, "restore a backup", "CRC")
+				if err := os.Remove(file); err != nil {
+					t.Fatal(err)
+				}
+				openFails(t, Config{Dir: dir}, ErrDamaged, "restore a backup")
+			}
+			if want := format > 1 || name == stateName; (len(files) > 0) != want {
+				t.Errorf("format %d has %s: %v", format, name, !want)
+			}
+		}
 	}
 }

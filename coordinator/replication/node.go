@@ -22,7 +22,7 @@ const (
 	logName         = "log"
 	snapshotsName   = "snapshots"
 	temporarySuffix = ".tmp"
-	formatVersion   = 1
+	formatVersion   = 2
 )
 
 // identity is the content of the file node.json.
@@ -103,6 +103,11 @@ func (d *directory) identify() error {
 			"%d: start the newer version", d.path, ErrNewerVersion, d.Format, formatVersion)
 	case d.Format < 1 || d.ID == "":
 		return fmt.Errorf("%s is %w: it has no format or no id", path, ErrDamaged)
+	case d.Format < formatVersion:
+		// What is written from now on has the format of this version.
+		changed := d.identity
+		changed.Format = formatVersion
+		return d.write(changed)
 	}
 	return nil
 }

@@ -49,8 +49,8 @@ func TestNewerOrDamagedDirectoryIsRefused(t *testing.T) {
 		}
 	}
 	id := readFile(t, filepath.Join(dir, nodeName))
-	write(`{"format": 2, "id": "x"}`)
-	openFails(t, Config{Dir: dir}, ErrNewerVersion, "format 2", "up to 1")
+	write(`{"format": 3, "id": "x"}`)
+	openFails(t, Config{Dir: dir}, ErrNewerVersion, "format 3", "up to 2")
 	write(`{"format": 1`)
 	openFails(t, Config{Dir: dir}, ErrDamaged, nodeName)
 	write(`{}`)
