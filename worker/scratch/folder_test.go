@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
+	"time"
 )
 
 // makerVariable makes this binary a process that makes a folder and waits to be killed.
@@ -22,7 +24,10 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		fmt.Println(folder.Path())
-		select {}
+		for {
+			time.Sleep(time.Hour)
+			runtime.KeepAlive(folder) // Once it is garbage, its lock is released.
+		}
 	}
 	os.Exit(m.Run())
 }
