@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,8 @@ type node struct {
 	address string
 	memory  *replication.Memory
 	data    string
+	// slow is how long each write to the node's disk takes, in nanoseconds.
+	slow    *atomic.Int64
 	served  chan error
 	health  grpc_health_v1.HealthClient
 	manager trellisv1.ClusterServiceClient
@@ -108,9 +111,13 @@ func (c *cluster) startAs(address, id string, config Config) *node {
 	c.Helper()
 	n := &node{address: address, served: make(chan error, 1)}
 	if before := c.nodes[address]; before != nil {
-		n.memory, n.data = before.memory, before.data
+		n.memory, n.data, n.slow = before.memory, before.data, before.slow
 	} else {
-		n.memory, n.data = replication.NewMemory(id), c.TempDir()
+		n.memory, n.data, n.slow = replication.NewMemory(id), c.TempDir(), &atomic.Int64{}
+		n.memory.Write = func() error {
+			<-time.After(time.Duration(n.slow.Load())) // The clock is synctest's.
+			return nil
+		}
 	}
 	endpoint, err := c.network.Listen(address)
 	if err != nil {

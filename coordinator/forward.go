@@ -152,6 +152,9 @@ func (c *Coordinator) whoAnswers(where route) (leader, refusal string) {
 	}
 	view := c.view.Load()
 	switch {
+	case where == readyNode && c.leader.Leads() && view.uncertain:
+		return "", fmt.Sprintf("this coordinator, %s, leads, but its disk does not answer: another may have been elected "+
+			"meanwhile", c.address)
 	case where == anyNode, c.leader.Leads():
 		return "", ""
 	case !view.known:

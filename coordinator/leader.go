@@ -88,6 +88,9 @@ type view struct {
 	// ready says that the node can serve calls: it leads, or it follows a leader and has what was recorded when it
 	// started.
 	ready bool
+	// uncertain says that the node leads, or that it has been replaced and does not know it: its disk does not answer.
+	// Until it does, the node's store may be that of before.
+	uncertain bool
 	// ctx is done when the leader has changed.
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -112,9 +115,10 @@ func (c *Coordinator) follow(ctx context.Context, services *services) {
 		leader, known := c.log.Leader()
 		leads := c.leader.Leads()
 		caughtUp = caughtUp || leads || known && c.caughtUp(&target)
-		next := &view{leader: leader, known: known, ready: leads || known && caughtUp && leader != c.address}
+		next := &view{leader: leader, known: known, uncertain: leads && c.replicated != nil && c.replicated.Uncertain()}
+		next.ready = leads && !next.uncertain || known && caughtUp && leader != c.address
 		if next.leader != current.leader || next.known != current.known || next.ready != current.ready ||
-			current.cancel == nil {
+			next.uncertain != current.uncertain || current.cancel == nil {
 			if next.leader == current.leader && next.known == current.known && current.cancel != nil {
 				next.ctx, next.cancel = current.ctx, current.cancel
 			} else {

@@ -215,7 +215,7 @@ func (c *simulatedClient) ask(
 ) error {
 	ctx, cancel := context.WithTimeout(c.s.ctx, clientTimeout)
 	defer cancel()
-	leads := c.term(node)
+	leads, writing := c.term(node), c.s.nodes[node].mayBeReplaced()
 	from, began := c.s.history.now(), time.Since(c.s.began)
 	answer, err := do(ctx, c.conns[node])
 	output := studyOutput{code: status.Code(err), state: answer.GetState()}
@@ -235,7 +235,7 @@ func (c *simulatedClient) ask(
 		c.s.journal.existed(c.s.nodes[node].address, answer)
 	}
 	if call == callGet {
-		if output.unknown || leads == nil || c.term(node) != leads {
+		if output.unknown || leads == nil || c.term(node) != leads || writing || c.s.nodes[node].mayBeReplaced() {
 			return err
 		}
 		c.s.leaderReads.Add(1)

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -78,6 +80,73 @@ func TestANodeStopsThoughItCantReachTheOthers(t *testing.T) {
 		a.stop()
 		if took := time.Since(began); took > 3*time.Second {
 			t.Errorf("stopping took %v", took)
+		}
+	})
+}
+
+// Raft does not look whether a majority still listens while it waits for the disk. A leader that may have been replaced
+// meanwhile does not answer as if it led.
+func TestALeaderWhoseDiskDoesNotAnswer(t *testing.T) {
+	simulateThree(t, func(c *cluster, leader, a, b *node) {
+		leader.create(syntheticSpec("s", []uint32{4}, []uint32{2}))
+		leader.slow.Store(int64(8 * time.Second))
+		written := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(leader.Context(), time.Minute)
+			defer cancel()
+			_, err := leader.studies.CreateStudy(ctx,
+				&trellisv1.CreateStudyRequest{Spec: syntheticSpec("other", []uint32{4}, []uint32{2})})
+			written <- err
+		}()
+		synctest.Wait()
+		c.network.Partition([]string{leader.address}, []string{a.address, b.address})
+		next := c.leader(a, b)
+		<-time.After(replication.DefaultHeartbeatTimeout + followInterval) // The clock is synctest's.
+		if _, err := next.studies.PauseStudy(next.Context(), &trellisv1.PauseStudyRequest{Study: "s"}); err != nil {
+			t.Fatal(err)
+		}
+		if !leader.leader.Leads() {
+			t.Fatal("the leader noticed: the test shows nothing")
+		}
+		if response, err := leader.studies.GetStudy(leader.Context(),
+			&trellisv1.GetStudyRequest{Study: "s"}); status.Code(err) != codes.Unavailable {
+			t.Errorf("a leader that was replaced while its disk did not answer said %v, %v", response.GetStudy(), err)
+		}
+		if ready := leader.is(readyService); ready != grpc_health_v1.HealthCheckResponse_NOT_SERVING {
+			t.Errorf("its health is %v", ready)
+		}
+		leader.slow.Store(0)
+		if err := <-written; status.Code(err) != codes.Unavailable {
+			t.Errorf("what it could not give the others ended with %v", err)
+		}
+		c.network.Heal()
+		c.await("it follows", func() bool { return leader.view.Load().ready && !leader.leader.Leads() })
+		c.await("it has what happened meanwhile", func() bool {
+			response, err := leader.studies.GetStudy(leader.Context(), &trellisv1.GetStudyRequest{Study: "s"})
+			return err == nil && response.GetStudy().GetState() == trellisv1.StudyState_STUDY_STATE_PAUSED
+		})
+	})
+}
+
+// Nobody replaces a coordinator that is alone: it answers while its disk does not.
+func TestACoordinatorAloneWhoseDiskDoesNotAnswer(t *testing.T) {
+	simulate(t, func(c *cluster) {
+		alone := c.start("one:1", Config{})
+		c.await("it leads", func() bool { return alone.leader.Leads() })
+		alone.create(syntheticSpec("s", []uint32{4}, []uint32{2}))
+		alone.slow.Store(int64(8 * time.Second))
+		paused := make(chan error, 1)
+		go func() {
+			_, err := alone.studies.PauseStudy(alone.Context(), &trellisv1.PauseStudyRequest{Study: "s"})
+			paused <- err
+		}()
+		<-time.After(5 * time.Second) // The clock is synctest's.
+		if _, err := alone.studies.GetStudy(alone.Context(), &trellisv1.GetStudyRequest{Study: "s"}); err != nil {
+			t.Errorf("asked while the disk does not answer: %v", err)
+		}
+		alone.slow.Store(0)
+		if err := <-paused; err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -27,6 +27,9 @@ type simulatedNode struct {
 	// slow is how long each write takes, in nanoseconds, and hangs says that it may be more than a node puts up with.
 	slow  atomic.Int64
 	hangs atomic.Bool
+	// writing is how many writes the disk is at, and wrote when it began with the last of them.
+	writing atomic.Int64
+	wrote   atomic.Pointer[time.Time]
 	// life is nil while the node is down.
 	life atomic.Pointer[nodeLife]
 }
@@ -130,12 +133,22 @@ func (l hangingLog) Verify(ctx context.Context) error {
 	return l.Log.Verify(ctx)
 }
 
+// mayBeReplaced says whether a leader may have been replaced without knowing it: raft does not look while it writes. Once that
+// takes longer than an election, the node must know that it does not know.
+func (n *simulatedNode) mayBeReplaced() bool {
+	return n.writing.Load() > 0 && time.Since(*n.wrote.Load()) <= replication.DefaultHeartbeatTimeout+followInterval
+}
+
 // beforeWrite makes the disk as slow as it is. What a process that has ended would still write is not written.
 func (n *simulatedNode) beforeWrite(life *nodeLife) error {
 	if life.crashed.Load() {
 		return nil // It is the copy on which the node starts again.
 	}
-	for began := time.Now(); time.Since(began) < time.Duration(n.slow.Load()) && !life.crashed.Load() &&
+	now := time.Now()
+	n.wrote.Store(&now)
+	n.writing.Add(1)
+	defer n.writing.Add(-1)
+	for began := now; time.Since(began) < time.Duration(n.slow.Load()) && !life.crashed.Load() &&
 		!life.ended.Load(); {
 		time.Sleep(50 * time.Millisecond) // The clock is synctest's.
 	}

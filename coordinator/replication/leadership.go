@@ -20,6 +20,11 @@ func (l *Log) Leader() (address string, known bool) {
 	return string(leader), leader != ""
 }
 
+// Uncertain says whether this node may have been replaced as the leader without knowing it. Raft checks that a majority
+// still listens, but not while it waits for the disk: once that takes longer than an election, another node may lead.
+// Verify would wait too.
+func (l *Log) Uncertain() bool { return l.store.waiting() > l.config.HeartbeatTimeout && !l.Alone() }
+
 // lead waits until this node is elected, catches up, and tells the owner.
 func (l *Log) lead() {
 	stop := func() {}
