@@ -304,7 +304,7 @@ func (c *change) failAudit(h handle, class trellisv1.FailureClass, message strin
 	if err != nil {
 		return err
 	}
-	ready, err := c.readyWorkers()
+	ready, err := c.readyWorkersFor(run.Study)
 	if err != nil {
 		return err
 	}

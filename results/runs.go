@@ -145,7 +145,7 @@ func (c *change) failAttempt(h handle, class trellisv1.FailureClass, message str
 	if err != nil {
 		return err
 	}
-	ready, err := c.readyWorkers()
+	ready, err := c.readyWorkersFor(run.Study)
 	if err != nil {
 		return err
 	}

@@ -274,8 +274,8 @@ const (
 	indexRunning = "running"
 	// indexAttempt has the leases by attempt.
 	indexAttempt = "attempt"
-	// indexFree has the READY workers with free slots, by name.
-	indexFree = "free"
+	// indexReady has the READY workers by kind, those with free slots first, and by name.
+	indexReady = "ready"
 	// indexEnded has the LOST and GONE workers, by modify_index.
 	indexEnded = "ended"
 )

@@ -439,3 +439,8 @@ func copyProgress(p *trellisv1.Progress) *trellisv1.Progress {
 		RunsAudited: p.RunsAudited, AuditsDue: p.AuditsDue, RunsDisputed: p.RunsDisputed,
 	}
 }
+
+// RunningStudies returns the RUNNING studies, oldest first.
+func (s *Snapshot) RunningStudies() ([]*trellisv1.Study, error) {
+	return all[*trellisv1.Study](s.reader, nil, tableStudies, indexRunning, nil)
+}

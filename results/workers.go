@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,6 +16,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
+	"trellis/results/resources"
 	"trellis/results/trajectory"
 )
 
@@ -29,11 +31,15 @@ const tableWorkers = "workers"
 func workersSchema() *memdb.TableSchema {
 	return tableSchema(tableWorkers,
 		index(indexID, workerKey),
-		index(indexFree, func(w *trellisv1.Worker) key {
-			if w.State != lifecycle.WorkerReady || w.Runs >= w.Slots {
+		index(indexReady, func(w *trellisv1.Worker) key {
+			if w.State != lifecycle.WorkerReady {
 				return nil
 			}
-			return workerKey(w)
+			kind, free := kindOf(w), byte(0)
+			if w.Runs >= w.Slots {
+				free = 1
+			}
+			return append(newKey(len(kind)+len(w.Name)+3).text(kind), free).text(w.Name)
 		}),
 		index(indexEnded, func(w *trellisv1.Worker) key {
 			if w.State != lifecycle.WorkerLost && w.State != lifecycle.WorkerGone {
@@ -46,8 +52,23 @@ func workersSchema() *memdb.TableSchema {
 
 func workerKey(w *trellisv1.Worker) key { return textKey(w.Name) }
 
+// kindOf is the same text for workers that serve the same studies: of their labels, and of the study that they are there for.
+// It is empty for most.
+func kindOf(w *trellisv1.Worker) string {
+	if len(w.Labels) == 0 && w.Study == "" {
+		return ""
+	}
+	var kind strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(w.Labels)) {
+		kind.WriteString(name + "=" + w.Labels[name] + "\n")
+	}
+	kind.WriteString(w.Study)
+	return strings.ReplaceAll(kind.String(), "\x00", "")
+}
+
 // SetWorker registers a worker or changes its state. READY and DRAINING register a worker that is unknown or LOST. A
-// worker that registers, or reports again that it is READY, sets its slots, version, processor, machine, capacity and lease. A
+// worker that registers, or reports again that it is READY, sets its slots, version, processor, machine, capacity, labels,
+// study and lease. A
 // DRAINING worker keeps the runs that it holds. A worker that has a key registers with the same key and principal only; others
 // fail with ErrNotOwner. LOST returns them to the queue and charges them to their budgets as WORKER_LOST,
 // judged by the given rules.
@@ -133,13 +154,13 @@ func (c *change) addWorker(worker *trellisv1.Worker) error {
 func (c *change) describeWorker(worker, description *trellisv1.Worker) (*trellisv1.Worker, error) {
 	slots, version, processor := description.GetSlots(), description.GetVersion(), description.GetProcessor()
 	machine, lease := description.GetMachine(), description.GetLeaseMilliseconds()
-	capacity := description.GetCapacity()
+	capacity, labels, study := description.GetCapacity(), description.GetLabels(), description.GetStudy()
 	if slots == 0 {
 		return nil, fmt.Errorf("invalid number of slots: must be at least 1: %w", ErrInvalid)
 	}
 	if worker.Slots == slots && worker.Version == version && worker.Processor == processor && worker.Machine == machine &&
 		bytes.Equal(worker.Key, description.GetKey()) && worker.LeaseMilliseconds == lease &&
-		proto.Equal(worker.Capacity, capacity) {
+		proto.Equal(worker.Capacity, capacity) && maps.Equal(worker.Labels, labels) && worker.Study == study {
 		return worker, nil
 	}
 	worker = c.workers.edit(worker)
@@ -147,6 +168,7 @@ func (c *change) describeWorker(worker, description *trellisv1.Worker) (*trellis
 	worker.Machine = strings.Clone(machine)
 	worker.Key, worker.Principal = bytes.Clone(description.GetKey()), proto.CloneOf(description.GetPrincipal())
 	worker.LeaseMilliseconds, worker.Capacity = lease, proto.CloneOf(capacity)
+	worker.Labels, worker.Study = maps.Clone(labels), strings.Clone(study)
 	return worker, nil
 }
 
@@ -233,9 +255,78 @@ func (c *change) readyWorkers() (iter.Seq[*trellisv1.Worker], error) {
 	}, nil
 }
 
-// FreeWorkers returns the READY workers with free slots, by name. The watch set fires when the result may have changed.
+// readyWorkersFor are those that may be given runs of a study.
+func (c *change) readyWorkersFor(study string) (iter.Seq[*trellisv1.Worker], error) {
+	its, err := c.studies.get(textKey(study))
+	if err != nil {
+		return nil, err
+	}
+	ready, err := c.readyWorkers()
+	if err != nil {
+		return nil, err
+	}
+	need := resources.Of(its.Spec)
+	return func(yield func(*trellisv1.Worker) bool) {
+		for worker := range ready {
+			if need.Serves(worker) && !yield(worker) {
+				return
+			}
+		}
+	}, nil
+}
+
+// FreeWorkers returns the READY workers with free slots, by kind and name. The watch set fires when the result may have
+// changed.
 func (s *Snapshot) FreeWorkers(ws memdb.WatchSet) ([]*trellisv1.Worker, error) {
-	return all[*trellisv1.Worker](s.reader, ws, tableWorkers, indexFree, nil)
+	ready, err := all[*trellisv1.Worker](s.reader, ws, tableWorkers, indexReady, nil)
+	return slices.DeleteFunc(ready, func(w *trellisv1.Worker) bool { return w.Runs >= w.Slots }), err
+}
+
+// KindsOfWorkers returns one READY worker of each kind. Those of a kind have the same labels, and are there for the same study
+// alone, or for all. It looks at no others.
+func (s *Snapshot) KindsOfWorkers() (kinds []*trellisv1.Worker, err error) {
+	from := key{}
+	for {
+		rows, err := scanFrom[*trellisv1.Worker](s.reader, tableWorkers, indexReady, from)
+		if err != nil {
+			return nil, err
+		}
+		var one *trellisv1.Worker
+		for one = range rows {
+			break
+		}
+		if one == nil {
+			return kinds, nil
+		}
+		kinds = append(kinds, one)
+		from = append(textKey(kindOf(one)), 2) // Beyond all workers of the kind.
+	}
+}
+
+// FreeWorkersLike returns the READY workers with free slots that are of a worker's kind, by name.
+func (s *Snapshot) FreeWorkersLike(worker *trellisv1.Worker) ([]*trellisv1.Worker, error) {
+	return all[*trellisv1.Worker](s.reader, nil, tableWorkers, indexReady, append(textKey(kindOf(worker)), 0))
+}
+
+// AwaitedWorker says what the runs of a study would wait for, even if all workers were idle: nil if one of those that are
+// READY could train them.
+func (s *Snapshot) AwaitedWorker(spec *trellisv1.StudySpec) (*trellisv1.WaitingFor, error) {
+	workers, err := s.KindsOfWorkers() // All that matters to models.
+	if err == nil && spec.GetProgram() != nil {
+		workers, err = s.ReadyWorkers()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if reason := resources.Missing(resources.Of(spec), workers); reason != 0 {
+		return &trellisv1.WaitingFor{Reason: reason}, nil
+	}
+	return nil, nil
+}
+
+// SameKind says whether two workers serve the same studies.
+func SameKind(a, b *trellisv1.Worker) bool {
+	return a.Study == b.Study && maps.Equal(a.Labels, b.Labels)
 }
 
 // ListWorkers returns a page of the workers, by name. It fails with ErrInvalid if the page token is invalid.
@@ -265,6 +356,6 @@ func copyWorker(w *trellisv1.Worker) *trellisv1.Worker {
 		Name: w.Name, State: w.State, Slots: w.Slots, Runs: w.Runs, Version: w.Version, Processor: w.Processor,
 		CreateTime: w.CreateTime, UpdateTime: w.UpdateTime, ModifyIndex: w.ModifyIndex, Machine: w.Machine,
 		Avoided: w.Avoided, Key: w.Key, Principal: w.Principal, Wrong: w.Wrong,
-		LeaseMilliseconds: w.LeaseMilliseconds, Capacity: w.Capacity,
+		LeaseMilliseconds: w.LeaseMilliseconds, Capacity: w.Capacity, Labels: w.Labels, Study: w.Study,
 	}
 }

@@ -3,6 +3,7 @@ package results
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -191,5 +192,49 @@ func TestAWorkerKeepsItsKey(t *testing.T) {
 	ok(t, err)
 	if worker.Slots != 1 || string(worker.Key) != "own" || worker.Principal.GetName() != "farm" {
 		t.Errorf("the worker is %v", worker)
+	}
+}
+
+// Workers are found by their kind, however many others there are.
+func TestKindsOfWorkers(t *testing.T) {
+	store, index := newStore(t), uint64(0)
+	set := func(name string, labels map[string]string, study string, state trellisv1.WorkerState) {
+		index++
+		ok(t, store.SetWorker(index, at(index), trajectory.LatestRules, &trellisv1.Worker{
+			Name: name, State: state, Slots: 1, Labels: labels, Study: study,
+		}))
+	}
+	a100, zone := map[string]string{"gpu": "a100"}, map[string]string{"gpu": "a100", "zone": "b"}
+	for _, name := range []string{"p2", "p1"} {
+		set(name, nil, "", lifecycle.WorkerReady)
+	}
+	set("g2", a100, "", lifecycle.WorkerReady)
+	set("g1", a100, "", lifecycle.WorkerReady)
+	set("z", zone, "", lifecycle.WorkerReady)
+	set("own", a100, "s", lifecycle.WorkerReady)
+	set("away", map[string]string{"gone": "yes"}, "", lifecycle.WorkerDraining)
+	snapshot := store.Snapshot()
+	kinds, err := snapshot.KindsOfWorkers()
+	ok(t, err)
+	got := map[string]string{}
+	for _, kind := range kinds {
+		free, err := snapshot.FreeWorkersLike(kind)
+		ok(t, err)
+		for _, worker := range free {
+			got[kind.Name] += " " + worker.Name
+			if !SameKind(worker, kind) {
+				t.Errorf("%s is not of the kind of %s", worker.Name, kind.Name)
+			}
+		}
+	}
+	if want := map[string]string{"p1": " p1 p2", "g1": " g1 g2", "z": " z", "own": " own"}; !maps.Equal(got, want) {
+		t.Errorf("found %v, want %v", got, want)
+	}
+	// What a worker was started with is what counts when it comes again.
+	set("g1", nil, "", lifecycle.WorkerReady)
+	free, err := store.Snapshot().FreeWorkersLike(&trellisv1.Worker{})
+	ok(t, err)
+	if len(free) != 3 {
+		t.Errorf("%d plain workers, want 3", len(free))
 	}
 }

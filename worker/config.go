@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -33,6 +36,7 @@ const (
 	maxSlots      = 1024
 	maxCPUs       = 1 << 20
 	maxNameLength = 200
+	maxLabels     = 64
 )
 
 // Config configures a worker. The zero value of every field is its default.
@@ -57,6 +61,11 @@ type Config struct {
 	CPUs   float64
 	Memory uint64
 	GPUs   []*trellisv1.Gpu
+	// Labels are what specs can ask for, at most 64: names and values of 1 to 63 letters, digits and . _ - / (in values also
+	// @ : +). Names start and end with a letter or digit.
+	Labels map[string]string
+	// Study is the only one whose runs the worker takes. Default: it takes those of all.
+	Study string
 	// ExitWhenIdle is how long the worker stays without a run. 0 is as long as it is not drained.
 	ExitWhenIdle time.Duration
 	// DrainTimeout is how long a drain may take, with everything: the end of programs, the upload of checkpoints and the
@@ -94,6 +103,11 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("invalid name %q: must be UTF-8 text of at most %d bytes", c.Name,
 			maxNameLength))
 	}
+	errs = append(errs, validLabels(c.Labels))
+	if c.Study != "" && !studyName.MatchString(c.Study) {
+		errs = append(errs, fmt.Errorf("invalid study %q: must have 1 to 63 lower-case letters, digits and hyphens, and start "+
+			"and end with a letter or digit", c.Study))
+	}
 	if c.CPUs < 0 || c.CPUs > maxCPUs || c.CPUs != c.CPUs {
 		errs = append(errs, fmt.Errorf("invalid cpus %v: must be between 0 and %d", c.CPUs, maxCPUs))
 	}
@@ -107,6 +121,31 @@ func (c Config) Validate() error {
 	}
 	if err := c.Credentials.Validate(); err != nil {
 		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// What the coordinator takes.
+var (
+	labelName  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$`)
+	labelValue = regexp.MustCompile(`^[A-Za-z0-9._/@:+-]{1,63}$`)
+	studyName  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+)
+
+func validLabels(labels map[string]string) error {
+	if len(labels) > maxLabels {
+		return fmt.Errorf("%d labels: at most %d are allowed", len(labels), maxLabels)
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		if !labelName.MatchString(name) {
+			errs = append(errs, fmt.Errorf("invalid name %q of a label: must have 1 to 63 letters, digits and . _ - /, and start "+
+				"and end with a letter or digit", name))
+		}
+		if value := labels[name]; !labelValue.MatchString(value) {
+			errs = append(errs, fmt.Errorf("invalid value %q of the label %s: must have 1 to 63 letters, digits and . _ - / @ : +",
+				value, name))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -24,6 +24,8 @@ func (w *Worker) open() {
 		Machine:   machine(),
 		Key:       w.key,
 		Capacity:  w.capacity,
+		Labels:    w.config.Labels,
+		Study:     w.config.Study,
 	}
 	for _, a := range w.attempts {
 		a.resend()

@@ -42,6 +42,9 @@ Where a scheduler kills a worker some time after SIGTERM, --drain-timeout tells 
 With --exit-when-idle, the worker exits with code 0 when it has had no run for that time, or with code 5 if it has had no
 coordinator either.
 
+With --study, it takes runs of that study alone, and with --exit-when-idle it leaves when that has no more for it. Labels are
+for studies that only some workers can train: workers: {gpu: a100} in a spec asks for workers with --label gpu=a100.
+
 If the coordinator cannot be reached, the worker keeps trying. It continues to train its runs for most of a lease, and
 then pauses them until it has a coordinator again.
 

@@ -64,6 +64,8 @@ var workerColumns = []output.Column[*trellisv1.Worker]{
 		Plain: func(w *trellisv1.Worker) string { return strings.Join(gpuIDs(w), " ") },
 		Short: func(w *trellisv1.Worker) string { return strconv.Itoa(len(w.GetCapacity().GetGpus())) },
 	},
+	output.Both("labels", labelsOf),
+	output.Both("study", (*trellisv1.Worker).GetStudy),
 	{Name: "avoided", Plain: avoidedPlainly, Short: avoidedShortly},
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"trellis/command/configuration"
+	"trellis/command/describe"
 	"trellis/command/exit"
 	"trellis/command/output"
 	"trellis/command/spec"
@@ -24,6 +25,9 @@ func resourceFlags(cmd *cobra.Command, config *worker.Config) (read func() error
 		"process may use)")
 	gpus := flags.String("gpus", "", "number of `GPUs` that runs share, or device= and their numbers or UUIDs, for example "+
 		"device=0,2 (default those of CUDA_VISIBLE_DEVICES, or those that NVIDIA's driver has)")
+	flags.StringToStringVar(&config.Labels, "label", nil, "`NAME=VALUE` that the workers: of a spec can ask for, for example "+
+		"gpu=a100; can be repeated")
+	flags.StringVar(&config.Study, "study", "", "take runs of this `study` alone (default those of all studies)")
 	flags.StringVar(&config.Root, "machine-root", "/", "`folder` in which /proc and /sys are looked for")
 	_ = flags.MarkHidden("machine-root") // For tests and containers. It fails only if there is no such flag.
 	return func() error {
@@ -70,6 +74,9 @@ func workerMemory(worker *trellisv1.Worker) string {
 	}
 	return output.ShortBytes(worker.GetCapacity().GetMemory())
 }
+
+// labelsOf are a worker's labels in one line.
+func labelsOf(worker *trellisv1.Worker) string { return describe.Labels(worker.GetLabels()) }
 
 // gpuIDs are the ids of a worker's GPUs.
 func gpuIDs(worker *trellisv1.Worker) (ids []string) {

@@ -2,6 +2,9 @@ package describe
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
@@ -33,6 +36,13 @@ func WaitingFor(study *trellisv1.Study) string {
 	case trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE:
 		return fmt.Sprintf("a worker that has what a run needs: %s. See trellis workers for what there is",
 			Resources(study.GetSpec()))
+	case trellisv1.WaitingReason_WAITING_REASON_LABELS_MISSING:
+		labels := study.GetSpec().GetWorkers()
+		if len(labels) == 0 {
+			return "a worker: those that are connected are for other studies alone (--study). Start one without that: trellis worker"
+		}
+		return fmt.Sprintf("a worker with the labels %s: start one with trellis worker%s. See trellis workers for what there is",
+			Labels(labels), labelFlags(labels))
 	case trellisv1.WaitingReason_WAITING_REASON_ANOTHER_MACHINE:
 		return fmt.Sprintf("a worker on another machine: workers reported different losses for the same epoch, and a third "+
 			"training must decide. Start a worker on another machine, or drop the epochs and train them again: trellis "+
@@ -57,4 +67,21 @@ func waitingWord(study *trellisv1.Study) string {
 		return ""
 	}
 	return output.EnumWord(study.GetWaitingFor().GetReason())
+}
+
+// Labels are labels in one line, by name.
+func Labels(labels map[string]string) string {
+	parts := make([]string, 0, len(labels))
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		parts = append(parts, name+"="+labels[name])
+	}
+	return strings.Join(parts, " ")
+}
+
+// labelFlags are the flags of a worker that has the labels.
+func labelFlags(labels map[string]string) (flags string) {
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		flags += " --label " + name + "=" + labels[name]
+	}
+	return flags
 }

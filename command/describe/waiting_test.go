@@ -31,8 +31,14 @@ func TestWaitingFor(t *testing.T) {
 			"its pretrained weights: the coordinator can't use those of trial 3 of study paper: no such artifact. Start the " +
 				"coordinator with the artifacts (--artifacts) that have them, or cancel the study", "weights_missing",
 		},
+		{
+			&trellisv1.WaitingFor{Reason: trellisv1.WaitingReason_WAITING_REASON_LABELS_MISSING},
+			"a worker with the labels gpu=a100 zone=b: start one with trellis worker --label gpu=a100 --label zone=b. See " +
+				"trellis workers for what there is", "labels_missing",
+		},
 	} {
 		study := &trellisv1.Study{
+			Spec:    &trellisv1.StudySpec{Workers: map[string]string{"zone": "b", "gpu": "a100"}},
 			DataSet: &trellisv1.DataSet{Name: "digits"}, WaitingFor: test.why,
 			Pretrained: &trellisv1.Source{Study: "paper", Trial: 3},
 		}

@@ -180,6 +180,10 @@ func runStudies(
 
 // fits returns an error if no worker of this machine has what a run of a study needs: no other will come.
 func fits(ctx context.Context, c *client.Client, wanted *trellisv1.StudySpec, workers int) error {
+	if labels := wanted.GetWorkers(); len(labels) > 0 {
+		return exit.Usagef("study %s can't be trained here: it asks for workers with the labels %s, and those of this command have "+
+			"none: leave out workers, or submit it to a coordinator with such workers", wanted.GetName(), describe.Labels(labels))
+	}
 	if wanted.GetResources() == nil {
 		return nil
 	}

@@ -234,9 +234,12 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 			row("files", "%s", programs.Describe(program.GetFiles()))
 		}
 		row("each run needs", "%s", describe.Resources(spec))
-		if plan.GetWaitingFor() != nil {
-			row("waits for", "%s", describe.WaitingFor(&trellisv1.Study{Spec: spec, WaitingFor: plan.GetWaitingFor()}))
-		}
+	}
+	if labels := spec.GetWorkers(); len(labels) > 0 {
+		row("workers with", "%s", describe.Labels(labels))
+	}
+	if plan.GetWaitingFor() != nil {
+		row("waits for", "%s", describe.WaitingFor(&trellisv1.Study{Spec: spec, WaitingFor: plan.GetWaitingFor()}))
 	}
 	if plan.GetForecast().GetEpochs().GetHigh() > 0 {
 		describe.PlannedTime(row, spec, plan.GetForecast(), "", at)

@@ -31,6 +31,7 @@ func writeStudy(
 		row("program", describe.Command(study.GetSpec().GetProgram()))
 		row("each run needs", describe.Resources(study.GetSpec()))
 	}
+	row("workers with", describe.Labels(study.GetSpec().GetWorkers()))
 	row("data", study.GetSpec().GetData())
 	row("created", output.ShortTime(study.GetCreateTime()))
 	if study.GetCreator() != nil {

@@ -5,8 +5,6 @@ import (
 
 	"trellis/coordinator/planning"
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results"
-	"trellis/results/resources"
 )
 
 // PlanStudy says what a study would cost, without creating it.
@@ -37,7 +35,7 @@ func (s studyService) PlanStudy(
 		return nil, Status(err)
 	}
 	response.Split, response.LeftOut = study.GetSpec().GetSplit(), leftOut
-	if response.WaitingFor, err = waitsFor(snapshot, study.GetSpec()); err != nil {
+	if response.WaitingFor, err = snapshot.AwaitedWorker(study.GetSpec()); err != nil {
 		return nil, Status(err)
 	}
 	if response.Forecast, err = s.forecasts.For(snapshot, study, tally); err != nil {
@@ -52,16 +50,4 @@ func studyOf(command *trellisv1.CreateStudyCommand) *trellisv1.Study {
 		Name: command.GetSpec().GetName(), Spec: command.GetSpec(), DataSet: command.GetDataSet(),
 		Numerics: command.GetNumerics(), Fresh: command.GetFresh(), Pretrained: command.GetPretrained(),
 	}
-}
-
-// waitsFor says what the runs of a study would wait for, whatever else is being trained.
-func waitsFor(snapshot *results.Snapshot, spec *trellisv1.StudySpec) (*trellisv1.WaitingFor, error) {
-	ready, err := snapshot.ReadyWorkers()
-	if err != nil {
-		return nil, err
-	}
-	if reason := resources.Missing(resources.Of(spec), ready); reason != 0 {
-		return &trellisv1.WaitingFor{Reason: reason}, nil
-	}
-	return nil, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/resources"
 )
 
 const (
@@ -132,8 +133,9 @@ func (m *Maker) slots(snapshot *results.Snapshot, studies []*trellisv1.Study, st
 	if err != nil {
 		return err
 	}
+	need := resources.Of(study.GetSpec())
 	for _, worker := range workers {
-		if worker.GetState() != trellisv1.WorkerState_WORKER_STATE_READY {
+		if worker.GetState() != trellisv1.WorkerState_WORKER_STATE_READY || !need.Serves(worker) {
 			continue
 		}
 		in.Workers = append(in.Workers, Worker{Name: worker.GetName(), Slots: int(worker.GetSlots())})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/resources"
 	"trellis/results/trajectory"
 )
 
@@ -106,7 +108,7 @@ func (d *dispatcher) plan(
 	if runs, err = snapshot.NextRuns(nil, 1); err != nil || len(runs) == 0 {
 		return nil, nil, err
 	}
-	free, err := snapshot.FreeWorkers(nil)
+	free, err := wanted(snapshot)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -119,16 +121,46 @@ func (d *dispatcher) plan(
 			free = append(free, worker) // It is not free yet.
 		}
 	}
-	slots := d.freeSlots(free, ending)
-	if len(slots) == 0 {
+	shelves := d.freeSlots(free, ending)
+	if len(shelves) == 0 {
 		return nil, nil, nil
 	}
-	return d.pair(snapshot, slots, rules)
+	return d.pair(snapshot, shelves, rules)
 }
 
-// pair chooses runs for slots, which are named by their workers.
+// wanted returns the workers with free slots of the kinds that serve a study with runs that wait: any number of others may be
+// idle.
+func wanted(snapshot *results.Snapshot) (free []*trellisv1.Worker, err error) {
+	kinds, err := snapshot.KindsOfWorkers()
+	if err != nil {
+		return nil, err
+	}
+	waiting, err := snapshot.RunningStudies()
+	if err != nil {
+		return nil, err
+	}
+	var needs []resources.Need
+	for _, study := range waiting {
+		if p := study.GetProgress(); trajectory.OpenRuns(p) > p.GetRunsRunning() || p.GetAuditsDue() > 0 {
+			needs = append(needs, resources.Of(study.GetSpec()))
+		}
+	}
+	for _, kind := range kinds {
+		if !slices.ContainsFunc(needs, func(need resources.Need) bool { return need.Serves(kind) }) {
+			continue
+		}
+		its, err := snapshot.FreeWorkersLike(kind)
+		if err != nil {
+			return nil, err
+		}
+		free = append(free, its...)
+	}
+	return free, nil
+}
+
+// pair chooses runs for slots.
 func (d *dispatcher) pair(
-	snapshot *results.Snapshot, slots []*trellisv1.Worker, choice func(*pairing) results.Choice,
+	snapshot *results.Snapshot, shelves []*shelf, choice func(*pairing) results.Choice,
 ) (runs []*trellisv1.Run, workers []string, err error) {
 	var unknown error
 	ready := sync.OnceValue(func() (ready []*trellisv1.Worker) {
@@ -136,22 +168,43 @@ func (d *dispatcher) pair(
 		return ready
 	})
 	pairs := &pairing{
-		failing: d.failing, data: d.data, chosen: d.chosen.runs, now: time.Now(), slots: slots, ready: ready,
+		failing: d.failing, data: d.data, chosen: d.chosen.runs, now: time.Now(), shelves: shelves, ready: ready,
 		packing: newPacking(snapshot, ready),
 	}
-	runs, err = snapshot.ChooseRuns(len(slots), choice(pairs))
+	runs, err = snapshot.ChooseRuns(min(pairs.left(), results.MaxGrants), choice(pairs))
 	if err = errors.Join(err, unknown, pairs.packing.err); err != nil {
 		return nil, nil, err
 	}
 	return runs, pairs.workers, nil
 }
 
-// freeSlots has the worker of each free slot that a run may be granted to, in the order in which they are to be filled:
-// those of the worker with the most free slots first, so that runs spread over the workers.
+// freeSlots has the free slots that a run may be granted to, by kind of worker, and of a kind in the order in which they are to
+// be filled: those of the worker with the most free slots first, so that runs spread over the workers.
 //
 // Workers that are quiet are passed over: their connections may be dead without anybody having noticed, and a run that
 // went from one to the next would be taken for what brings them down.
-func (d *dispatcher) freeSlots(workers []*trellisv1.Worker, ending map[string]uint32) (slots []*trellisv1.Worker) {
+func (d *dispatcher) freeSlots(workers []*trellisv1.Worker, ending map[string]uint32) (shelves []*shelf) {
+	var kinds [][]*trellisv1.Worker
+	last := -1
+	for _, worker := range workers {
+		if last < 0 || !results.SameKind(kinds[last][0], worker) {
+			last = slices.IndexFunc(kinds, func(its []*trellisv1.Worker) bool { return results.SameKind(its[0], worker) })
+		}
+		if last < 0 {
+			last, kinds = len(kinds), append(kinds, nil)
+		}
+		kinds[last] = append(kinds[last], worker)
+	}
+	for _, its := range kinds {
+		if slots := d.slotsOf(its, ending); len(slots) > 0 {
+			shelves = append(shelves, &shelf{its[0], slots})
+		}
+	}
+	return shelves
+}
+
+// slotsOf has the worker of each free slot of workers of a kind.
+func (d *dispatcher) slotsOf(workers []*trellisv1.Worker, ending map[string]uint32) (slots []*trellisv1.Worker) {
 	var free []*trellisv1.Worker
 	var counts []uint32
 	most := uint32(0)

@@ -5,6 +5,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/resources"
 	"trellis/results/trajectory"
 )
 
@@ -24,6 +25,7 @@ func awaitsMachine(snapshot *results.Snapshot, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	ready = resources.Serving(study.GetSpec(), ready)
 	waiting, err := snapshot.WaitingRuns(name)
 	if err != nil {
 		return false, err

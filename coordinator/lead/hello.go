@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"maps"
 
 	"trellis/coordinator/access"
 	trellisv1 "trellis/proto/trellis/v1"
@@ -22,6 +23,7 @@ func workerOf(hello *trellisv1.Hello, principal access.Principal) *trellisv1.Wor
 		Name: hello.GetWorker(), State: trellisv1.WorkerState_WORKER_STATE_READY, Slots: hello.GetSlots(),
 		Version: hello.GetVersion(), Processor: hello.GetProcessor(), Machine: hello.GetMachine(),
 		Principal: principal.Message(), Capacity: hello.GetCapacity(),
+		Labels: hello.GetLabels(), Study: hello.GetStudy(),
 	}
 	if hello.GetDraining() {
 		worker.State = trellisv1.WorkerState_WORKER_STATE_DRAINING
@@ -88,7 +90,8 @@ func (h *host) register(ctx context.Context, session *session, worker *trellisv1
 		known.GetMachine() == worker.GetMachine() && bytes.Equal(known.GetKey(), worker.GetKey()) &&
 		proto.Equal(known.GetPrincipal(), worker.GetPrincipal()) &&
 		known.GetLeaseMilliseconds() == worker.GetLeaseMilliseconds() &&
-		proto.Equal(known.GetCapacity(), worker.GetCapacity()) {
+		proto.Equal(known.GetCapacity(), worker.GetCapacity()) &&
+		maps.Equal(known.GetLabels(), worker.GetLabels()) && known.GetStudy() == worker.GetStudy() {
 		// There is nothing to write, which would fail on a node that does not lead any more and has not noticed: it
 		// must not tell the worker which of its attempts stand.
 		return h.log.Verify(ctx)

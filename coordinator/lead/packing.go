@@ -98,7 +98,10 @@ func (p *packing) fits(worker *trellisv1.Worker, study string) bool {
 		return false
 	}
 	need := p.need(study)
-	return !need.Program || p.room(worker).Fits(need)
+	if !need.Program {
+		return need.Serves(worker)
+	}
+	return p.room(worker).Fits(need)
 }
 
 // take notes that a worker gets a run of a study.
@@ -143,15 +146,12 @@ func (p *packing) reserve(study string, avoids func(*trellisv1.Worker) bool) {
 // awaitsWorker says what a study's runs wait for if no worker that is READY could take them, even if it were idle.
 func awaitsWorker(snapshot *results.Snapshot, name string) *trellisv1.WaitingFor {
 	study, err := snapshot.Study(nil, name)
-	if err != nil || study.GetSpec().GetProgram() == nil {
-		return nil
-	}
-	ready, err := snapshot.ReadyWorkers()
 	if err != nil {
 		return nil
 	}
-	if reason := resources.Missing(resources.Of(study.GetSpec()), ready); reason != 0 {
-		return &trellisv1.WaitingFor{Reason: reason}
+	why, err := snapshot.AwaitedWorker(study.GetSpec())
+	if err != nil {
+		return nil
 	}
-	return nil
+	return why
 }

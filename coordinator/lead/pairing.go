@@ -1,6 +1,7 @@
 package lead
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -21,9 +22,48 @@ type pairing struct {
 	now   time.Time
 	// packing knows what workers have left besides slots. Nil: enough.
 	packing *packing
-	// slots are those that are left, as the worker of each, and workers has those that runs have taken, in their order.
-	slots   []*trellisv1.Worker
+	// shelves have the slots that are left, and workers has those that runs have taken, in their order.
+	shelves []*shelf
 	workers []string
+	// serving has the shelves whose workers serve a study, as far as anybody has asked.
+	serving map[string][]*shelf
+}
+
+// shelf has the free slots of workers of one kind, as the worker of each, in the order in which they are to be filled.
+type shelf struct {
+	kind  *trellisv1.Worker
+	slots []*trellisv1.Worker
+}
+
+// servingShelves has the shelves for a study: first of workers that are there for it alone, then of those with the fewest
+// labels, which others can do without best.
+func (p *pairing) servingShelves(study string) []*shelf {
+	serving, known := p.serving[study]
+	if known {
+		return serving
+	}
+	for _, shelf := range p.shelves {
+		if p.packing == nil || p.packing.need(study).Serves(shelf.kind) {
+			serving = append(serving, shelf)
+		}
+	}
+	slices.SortStableFunc(serving, func(a, b *shelf) int {
+		return cmp.Or(cmp.Compare(b.kind.GetStudy(), a.kind.GetStudy()),
+			cmp.Compare(len(a.kind.GetLabels()), len(b.kind.GetLabels())))
+	})
+	if p.serving == nil {
+		p.serving = map[string][]*shelf{}
+	}
+	p.serving[study] = serving
+	return serving
+}
+
+// left counts the slots that are left.
+func (p *pairing) left() (slots int) {
+	for _, shelf := range p.shelves {
+		slots += len(shelf.slots)
+	}
+	return slots
 }
 
 // absences says which studies wait for what their runs need.
@@ -39,14 +79,16 @@ func (p *pairing) Study(study string) bool {
 		return false
 	}
 	allowed := false
-	for _, worker := range p.slots {
-		if p.avoids(worker, study) {
-			continue
+	for _, shelf := range p.servingShelves(study) {
+		for _, worker := range shelf.slots {
+			if p.avoids(worker, study) {
+				continue
+			}
+			if p.packing.fits(worker, study) {
+				return true
+			}
+			allowed = true
 		}
-		if p.packing.fits(worker, study) {
-			return true
-		}
-		allowed = true
 	}
 	if allowed {
 		p.packing.reserve(study, func(worker *trellisv1.Worker) bool { return p.avoids(worker, study) })
@@ -59,7 +101,7 @@ func (p *pairing) Study(study string) bool {
 func (p *pairing) avoids(worker *trellisv1.Worker, study string) bool {
 	return p.failing.avoids(worker.GetName(), study, p.now) ||
 		worker.GetWrong() != nil && slices.ContainsFunc(p.ready(), func(other *trellisv1.Worker) bool {
-			return other.GetWrong() == nil && !p.failing.avoids(other.GetName(), study, p.now)
+			return other.GetWrong() == nil && !p.failing.avoids(other.GetName(), study, p.now) && p.serves(other, study)
 		})
 }
 
@@ -69,20 +111,27 @@ func (p *pairing) Run(run *trellisv1.Run) bool {
 		return false
 	}
 	spent := p.spent(run)
-	for i, worker := range p.slots {
-		if spent(worker) || p.avoids(worker, run.GetStudy()) || !p.packing.fits(worker, run.GetStudy()) {
-			continue
+	for _, shelf := range p.servingShelves(run.GetStudy()) {
+		for i, worker := range shelf.slots {
+			if spent(worker) || p.avoids(worker, run.GetStudy()) || !p.packing.fits(worker, run.GetStudy()) {
+				continue
+			}
+			p.packing.take(worker, run.GetStudy())
+			p.workers = append(p.workers, worker.GetName())
+			if i == 0 {
+				shelf.slots = shelf.slots[1:]
+			} else {
+				shelf.slots = slices.Delete(shelf.slots, i, i+1)
+			}
+			return true
 		}
-		p.packing.take(worker, run.GetStudy())
-		p.workers = append(p.workers, worker.GetName())
-		if i == 0 {
-			p.slots = p.slots[1:]
-		} else {
-			p.slots = slices.Delete(p.slots, i, i+1)
-		}
-		return true
 	}
 	return false
+}
+
+// serves says whether a worker may be given runs of a study at all.
+func (p *pairing) serves(worker *trellisv1.Worker, study string) bool {
+	return p.packing == nil || p.packing.need(study).Serves(worker)
 }
 
 // spent says for which workers a run is to wait for another: those on whose machines it has failed, as long as a machine
@@ -132,7 +181,7 @@ func (p *pairing) firstWithout(
 ) func(*trellisv1.Worker) bool {
 	for _, on := range conditions {
 		if slices.ContainsFunc(p.ready(), func(worker *trellisv1.Worker) bool {
-			return !on(worker) && !p.avoids(worker, study)
+			return !on(worker) && !p.avoids(worker, study) && p.serves(worker, study)
 		}) {
 			return on
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/resources"
 )
 
 // Which worker gets a run that has failed: one of another machine first, then another worker of the same.
@@ -81,14 +82,14 @@ func TestPairing(t *testing.T) {
 				Study: "s", Result: &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{Class: unfit}},
 			})
 			p := &pairing{
-				failing: failing, now: time.Now(), slots: slices.Clone(test.slots),
+				failing: failing, now: time.Now(), shelves: oneShelf(test.slots),
 				ready: func() []*trellisv1.Worker { return test.ready },
 			}
 			got := ""
 			if p.Run(&trellisv1.Run{Study: "s", Id: "r", Failures: test.failures}) {
 				got = p.workers[0]
 			}
-			if left := len(test.slots) - len(p.slots); got != test.want || left != len(p.workers) {
+			if left := len(test.slots) - p.left(); got != test.want || left != len(p.workers) {
 				t.Errorf("the run goes to %q, want %q; %d slots are taken", got, test.want, left)
 			}
 		})
@@ -145,7 +146,7 @@ func TestPairingOfWhatIsCompared(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &pairing{
-				failing: newFailing(slog.New(slog.DiscardHandler)), now: time.Now(), slots: slices.Clone(test.ready),
+				failing: newFailing(slog.New(slog.DiscardHandler)), now: time.Now(), shelves: oneShelf(test.ready),
 				ready: func() []*trellisv1.Worker { return test.ready },
 			}
 			got := ""
@@ -156,5 +157,69 @@ func TestPairingOfWhatIsCompared(t *testing.T) {
 				t.Errorf("the run goes to %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// oneShelf has slots of workers of one kind.
+func oneShelf(slots []*trellisv1.Worker) []*shelf {
+	return []*shelf{{kind: slots[0], slots: slices.Clone(slots)}}
+}
+
+// A run goes to a worker that has the labels, and leaves those that others need to them as long as it can.
+func TestPairingByLabels(t *testing.T) {
+	plain, gpu := &trellisv1.Worker{Name: "plain"}, &trellisv1.Worker{Name: "gpu", Labels: map[string]string{"gpu": "a100"}}
+	own, other := &trellisv1.Worker{Name: "own", Study: "s"}, &trellisv1.Worker{Name: "other", Study: "t"}
+	for name, test := range map[string]struct {
+		labels map[string]string
+		slots  []*trellisv1.Worker
+		want   []string
+	}{
+		"its own, then those without labels": {nil, []*trellisv1.Worker{other, gpu, plain, own}, []string{"own", "plain", "gpu"}},
+		"with the label":                     {gpu.Labels, []*trellisv1.Worker{plain, own, gpu, gpu}, []string{"gpu", "gpu"}},
+		"none":                               {map[string]string{"gpu": "h100"}, []*trellisv1.Worker{plain, own, gpu}, nil},
+	} {
+		packs := newPacking(nil, nil)
+		packs.needs["s"] = resources.Of(&trellisv1.StudySpec{Name: "s", Workers: test.labels})
+		d := &dispatcher{chosen: newChosen(), sessions: everybody{}, leases: everybody{}}
+		for _, worker := range test.slots {
+			worker.Slots = 1
+		}
+		ready := func() []*trellisv1.Worker { return test.slots }
+		p := &pairing{
+			failing: newFailing(slog.New(slog.DiscardHandler)), data: noAbsences{}, now: time.Now(), packing: packs, ready: ready,
+			shelves: d.freeSlots(test.slots, nil),
+		}
+		for p.Study("s") && p.Run(&trellisv1.Run{Study: "s"}) {
+		}
+		if !slices.Equal(p.workers, test.want) {
+			t.Errorf("%s: runs go to %q, want %q", name, p.workers, test.want)
+		}
+		if p.Run(&trellisv1.Run{Study: "s"}) {
+			t.Errorf("%s: a run goes to %q", name, p.workers)
+		}
+	}
+}
+
+// everybody is connected and has just been heard.
+type everybody struct{}
+
+func (everybody) connected(string) bool        { return true }
+func (everybody) quiet(*trellisv1.Worker) bool { return false }
+func (everybody) begin(string)                 {}
+
+// A failed run does not wait for a machine whose workers can't serve its study.
+func TestPairingDoesNotWaitForOthers(t *testing.T) {
+	gpu := &trellisv1.Worker{Name: "gpu", Machine: "a", Labels: map[string]string{"gpu": "a100"}}
+	plain := &trellisv1.Worker{Name: "plain", Machine: "b"}
+	packs := newPacking(nil, nil)
+	packs.needs["s"] = resources.Of(&trellisv1.StudySpec{Name: "s", Workers: gpu.Labels})
+	p := &pairing{
+		failing: newFailing(slog.New(slog.DiscardHandler)), data: noAbsences{}, now: time.Now(), packing: packs,
+		ready:   func() []*trellisv1.Worker { return []*trellisv1.Worker{gpu, plain} },
+		shelves: oneShelf([]*trellisv1.Worker{gpu}),
+	}
+	failed := &trellisv1.Failure{Worker: "gpu", Machine: "a", Class: trellisv1.FailureClass_FAILURE_CLASS_TRAINER}
+	if !p.Run(&trellisv1.Run{Study: "s", Failures: []*trellisv1.Failure{failed}}) {
+		t.Error("it waits for the other machine")
 	}
 }

@@ -400,7 +400,8 @@ TrialState = Annotated[
 # Which of them is right can only be decided by a worker on another machine, and none is READY. FILES_MISSING: The
 # coordinator can't provide the program's files: it no longer has them, or they are damaged. NO_PROGRAMS: No worker that
 # is READY runs programs. TOO_LARGE: No worker that is READY has what a run needs, even if it is idle: see
-# StudySpec.resources.
+# StudySpec.resources. LABELS_MISSING: No worker that is READY has the labels of StudySpec.workers, or all are there for
+# other studies alone.
 WaitingReason = Annotated[
     Literal[
         "data_missing",
@@ -410,6 +411,7 @@ WaitingReason = Annotated[
         "files_missing",
         "no_programs",
         "too_large",
+        "labels_missing",
     ],
     Prefix("WAITING_REASON_"),
 ]
@@ -2957,6 +2959,10 @@ class StudySpec(Message):
     # How much of the grid is trained, in its order. A budget can be raised later. Default: all of it.
     budget: Budget | None = None
 
+    # Labels that a worker must have to be given runs of the study: {gpu: a100}. Has no influence on results. Default:
+    # any worker.
+    workers: Mapping[str, str] = NOTHING
+
 
 class SuccessiveHalving(Message):
     """SuccessiveHalving is ASHA (Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, algorithm
@@ -3288,6 +3294,12 @@ class Worker(Message):
 
     # Unset in workers of old: they have their slots, and run no programs.
     capacity: Capacity | None = None
+
+    # What it was started with, for specs to ask for: see StudySpec.workers.
+    labels: Mapping[str, str] = NOTHING
+
+    # The only study whose runs it takes. Empty: it takes those of all.
+    study: str = ""
 
 
 class WrongLosses(Message):

@@ -165,7 +165,7 @@ func trainedAgain(trainings []*trellisv1.Training, machine string) int {
 // program needs workers that run programs and have room for it, and whoever was wrong before is not asked.
 func Able(spec *trellisv1.StudySpec, ready []*trellisv1.Worker) []*trellisv1.Worker {
 	if spec.GetProgram() == nil {
-		return ready
+		return resources.Serving(spec, ready)
 	}
 	need := resources.Of(spec)
 	var able []*trellisv1.Worker

@@ -15,23 +15,58 @@ type Need struct {
 	CPUs   float64
 	Memory uint64
 	GPUs   uint32
+	// Labels are those that the worker must have, and Study is whose run it is.
+	Labels map[string]string
+	Study  string
 }
 
 // Of returns what the runs of a study need. A model needs one core, and a program too, unless its spec says otherwise.
 func Of(spec *trellisv1.StudySpec) Need {
 	if spec.GetProgram() == nil {
-		return Need{CPUs: 1}
+		return Need{CPUs: 1, Labels: spec.GetWorkers(), Study: spec.GetName()}
 	}
 	its := spec.GetResources()
-	need := Need{Program: true, CPUs: its.GetCpus(), Memory: its.GetMemory(), GPUs: its.GetGpus()}
+	need := Need{
+		Program: true, CPUs: its.GetCpus(), Memory: its.GetMemory(), GPUs: its.GetGpus(), Labels: spec.GetWorkers(),
+		Study: spec.GetName(),
+	}
 	if need.CPUs == 0 {
 		need.CPUs = 1
 	}
 	return need
 }
 
+// Serves says whether a worker may be given such runs at all: it has the labels, and is not there for another study alone.
+func (n Need) Serves(worker *trellisv1.Worker) bool {
+	return n.serves(worker.GetLabels(), worker.GetStudy())
+}
+
+func (n Need) serves(labels map[string]string, study string) bool {
+	if study != "" && study != n.Study {
+		return false
+	}
+	for name, value := range n.Labels {
+		if its, there := labels[name]; !there || its != value {
+			return false
+		}
+	}
+	return true
+}
+
+// Serving returns the workers that may be given runs of a study. They are the given ones if nothing sets these apart.
+func Serving(spec *trellisv1.StudySpec, workers []*trellisv1.Worker) []*trellisv1.Worker {
+	need := Of(spec)
+	no := func(worker *trellisv1.Worker) bool { return !need.Serves(worker) }
+	if !slices.ContainsFunc(workers, no) {
+		return workers
+	}
+	return slices.DeleteFunc(slices.Clone(workers), no)
+}
+
 // Room is what a worker has left.
 type Room struct {
+	labels   map[string]string
+	study    string
 	programs bool
 	cpus     float64
 	memory   uint64
@@ -44,7 +79,7 @@ func RoomOf(worker *trellisv1.Worker) Room {
 	capacity := worker.GetCapacity()
 	room := Room{
 		programs: capacity.GetPrograms(), cpus: capacity.GetCpus(), memory: capacity.GetMemory(),
-		gpus: uint32(len(capacity.GetGpus())),
+		gpus: uint32(len(capacity.GetGpus())), labels: worker.GetLabels(), study: worker.GetStudy(),
 	}
 	if room.cpus == 0 {
 		room.cpus = float64(worker.GetSlots())
@@ -61,6 +96,9 @@ const slack = 1e-9
 // Fits says whether there is room for a run. A model needs its slot alone: slots are by default as many as cores, and
 // whoever gives more wants more models at a time.
 func (r *Room) Fits(need Need) bool {
+	if !need.serves(r.labels, r.study) {
+		return false
+	}
 	if !need.Program {
 		return true
 	}
@@ -74,9 +112,16 @@ func (r *Room) Take(need Need) {
 	r.gpus -= min(r.gpus, need.GPUs)
 }
 
-// Missing says what runs would wait for even if all workers were idle: nothing if one of them has what they need, and
-// nothing if there are no workers.
+// Missing says what runs would wait for even if all workers were idle: nothing if one of them has what they need. If there
+// are no workers, it is nothing, or labels.
 func Missing(need Need, workers []*trellisv1.Worker) trellisv1.WaitingReason {
+	some := len(workers) > 0
+	if slices.ContainsFunc(workers, func(w *trellisv1.Worker) bool { return !need.Serves(w) }) {
+		workers = slices.DeleteFunc(slices.Clone(workers), func(w *trellisv1.Worker) bool { return !need.Serves(w) })
+	}
+	if len(workers) == 0 && (some || len(need.Labels) > 0) {
+		return trellisv1.WaitingReason_WAITING_REASON_LABELS_MISSING
+	}
 	if len(workers) == 0 || !need.Program {
 		return trellisv1.WaitingReason_WAITING_REASON_UNSPECIFIED
 	}

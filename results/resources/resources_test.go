@@ -1,6 +1,8 @@
 package resources
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -63,5 +65,53 @@ func TestModelsTakeCoresFromPrograms(t *testing.T) {
 func TestNothingIsMissingWithoutWorkers(t *testing.T) {
 	if missing := Missing(Of(&trellisv1.StudySpec{Program: &trellisv1.Program{}}), nil); missing != 0 {
 		t.Errorf("missing is %v", missing)
+	}
+}
+
+// Which workers may be given runs of a study at all.
+func TestServing(t *testing.T) {
+	plain := &trellisv1.Worker{Name: "plain"}
+	a100 := &trellisv1.Worker{Name: "a100", Labels: map[string]string{"gpu": "a100", "zone": "b"}}
+	own := &trellisv1.Worker{Name: "own", Study: "s"}
+	others := &trellisv1.Worker{Name: "others", Study: "t", Labels: map[string]string{"gpu": "a100"}}
+	const missing = trellisv1.WaitingReason_WAITING_REASON_LABELS_MISSING
+	for name, test := range map[string]struct {
+		labels  map[string]string
+		workers []*trellisv1.Worker
+		want    string
+		missing trellisv1.WaitingReason
+	}{
+		"any":                           {nil, []*trellisv1.Worker{plain, a100, own}, "plain a100 own", 0},
+		"not those of others":           {nil, []*trellisv1.Worker{others, plain}, "plain", 0},
+		"with a label":                  {map[string]string{"gpu": "a100"}, []*trellisv1.Worker{plain, a100, own, others}, "a100", 0},
+		"with another value":            {map[string]string{"gpu": "h100"}, []*trellisv1.Worker{plain, a100}, "", missing},
+		"all of the labels":             {map[string]string{"gpu": "a100", "disk": "x"}, []*trellisv1.Worker{a100}, "", missing},
+		"only those of others":          {nil, []*trellisv1.Worker{others}, "", missing},
+		"no workers":                    {nil, nil, "", 0},
+		"no workers, and labels wanted": {map[string]string{"gpu": "a100"}, nil, "", missing},
+	} {
+		spec := &trellisv1.StudySpec{Name: "s", Workers: test.labels}
+		var names []string
+		for _, worker := range Serving(spec, test.workers) {
+			names = append(names, worker.GetName())
+			if room := RoomOf(worker); !room.Fits(Of(spec)) {
+				t.Errorf("%s: no room on %s", name, worker.GetName())
+			}
+		}
+		if got := strings.Join(names, " "); got != test.want {
+			t.Errorf("%s: %s, want %s", name, got, test.want)
+		}
+		if got := Missing(Of(spec), test.workers); got != test.missing {
+			t.Errorf("%s: missing %v, want %v", name, got, test.missing)
+		}
+		program := &trellisv1.StudySpec{Name: "s", Workers: test.labels, Program: &trellisv1.Program{}}
+		for _, worker := range test.workers {
+			room := RoomOf(&trellisv1.Worker{
+				Slots: 1, Labels: worker.GetLabels(), Study: worker.GetStudy(), Capacity: &trellisv1.Capacity{Programs: true},
+			})
+			if fits := room.Fits(Of(program)); fits != slices.Contains(names, worker.GetName()) {
+				t.Errorf("%s: a program fits %s: %v", name, worker.GetName(), fits)
+			}
+		}
 	}
 }

@@ -3566,7 +3566,11 @@ type Hello struct {
 	// name's attempts.
 	Key []byte `protobuf:"bytes,10,opt,name=key,proto3" json:"key,omitempty"`
 	// Unset: it has its slots, and runs no programs.
-	Capacity      *Capacity `protobuf:"bytes,11,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	Capacity *Capacity `protobuf:"bytes,11,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	// For specs to ask for: see StudySpec.workers.
+	Labels map[string]string `protobuf:"bytes,12,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The only study whose runs it takes. Empty: it takes those of all.
+	Study         string `protobuf:"bytes,13,opt,name=study,proto3" json:"study,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3676,6 +3680,20 @@ func (x *Hello) GetCapacity() *Capacity {
 		return x.Capacity
 	}
 	return nil
+}
+
+func (x *Hello) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Hello) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
 }
 
 // Heartbeat says that the process is alive, and how far each attempt has come. These are two signals, because a process
@@ -7225,7 +7243,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x05batch\x18\t \x01(\v2\x1b.trellis.v1.SessionRequestsH\x00R\x05batchB\x10\n" +
 	"\amessage\x12\x05\xbaH\x02\b\x01\"V\n" +
 	"\x0fSessionRequests\x12C\n" +
-	"\brequests\x18\x01 \x03(\v2\x1a.trellis.v1.SessionRequestB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80 R\brequests\"\x85\x03\n" +
+	"\brequests\x18\x01 \x03(\v2\x1a.trellis.v1.SessionRequestB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80 R\brequests\"\x9e\x05\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1a\n" +
 	"\bnumerics\x18\x02 \x01(\tR\bnumerics\x12\"\n" +
@@ -7240,7 +7258,12 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\amachine\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\amachine\x12\x19\n" +
 	"\x03key\x18\n" +
 	" \x01(\fB\a\xbaH\x04z\x02\x18@R\x03key\x120\n" +
-	"\bcapacity\x18\v \x01(\v2\x14.trellis.v1.CapacityR\bcapacity\"g\n" +
+	"\bcapacity\x18\v \x01(\v2\x14.trellis.v1.CapacityR\bcapacity\x12\x95\x01\n" +
+	"\x06labels\x18\f \x03(\v2\x1d.trellis.v1.Hello.LabelsEntryB^\xbaH[\x9a\x01X\x10@\"4r220^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$*\x1er\x1c2\x1a^[A-Za-z0-9._/@:+-]{1,63}$R\x06labels\x12D\n" +
+	"\x05study\x18\r \x01(\tB.\xbaH+r)2'^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$R\x05study\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"g\n" +
 	"\tHeartbeat\x12B\n" +
 	"\battempts\x18\x01 \x03(\v2\x1b.trellis.v1.AttemptProgressB\t\xbaH\x06\x92\x01\x03\x10\x80 R\battempts\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\"A\n" +
@@ -7536,7 +7559,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 128)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 129)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -7665,289 +7688,291 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	nil,                                // 124: trellis.v1.ExtendStudyRequest.AxesEntry
 	nil,                                // 125: trellis.v1.ExtendStudyRequest.OldAxesEntry
 	nil,                                // 126: trellis.v1.PlanExtensionRequest.AxesEntry
-	nil,                                // 127: trellis.v1.Assignment.HistoryEntry
-	(*Model)(nil),                      // 128: trellis.v1.Model
-	(*StudySpec)(nil),                  // 129: trellis.v1.StudySpec
-	(*Study)(nil),                      // 130: trellis.v1.Study
-	(*Run)(nil),                        // 131: trellis.v1.Run
-	(*Trial)(nil),                      // 132: trellis.v1.Trial
-	(*Axis)(nil),                       // 133: trellis.v1.Axis
-	(*Budget)(nil),                     // 134: trellis.v1.Budget
-	(*IntegerAxis)(nil),                // 135: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 136: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 137: trellis.v1.Forecast
-	(*Split)(nil),                      // 138: trellis.v1.Split
-	(*WaitingFor)(nil),                 // 139: trellis.v1.WaitingFor
-	(*Verdict)(nil),                    // 140: trellis.v1.Verdict
-	(*Configuration)(nil),              // 141: trellis.v1.Configuration
-	(*Objective)(nil),                  // 142: trellis.v1.Objective
-	(*Report)(nil),                     // 143: trellis.v1.Report
-	(*Importance)(nil),                 // 144: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 145: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 146: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 147: trellis.v1.DataSet
-	(*Worker)(nil),                     // 148: trellis.v1.Worker
-	(*Outcome)(nil),                    // 149: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 150: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 151: trellis.v1.Capacity
-	(*Reports)(nil),                    // 152: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 153: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 154: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 155: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 156: trellis.v1.Principal
-	(*Token)(nil),                      // 157: trellis.v1.Token
-	(Role)(0),                          // 158: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 159: google.protobuf.Timestamp
-	(*Event)(nil),                      // 160: trellis.v1.Event
-	(*Hook)(nil),                       // 161: trellis.v1.Hook
-	(*durationpb.Duration)(nil),        // 162: google.protobuf.Duration
-	(*Delivery)(nil),                   // 163: trellis.v1.Delivery
-	(*PaperReport)(nil),                // 164: trellis.v1.PaperReport
-	(*Metrics)(nil),                    // 165: trellis.v1.Metrics
-	(*Series)(nil),                     // 166: trellis.v1.Series
-	(*GetCurvesRequest)(nil),           // 167: trellis.v1.GetCurvesRequest
-	(*GetPointsRequest)(nil),           // 168: trellis.v1.GetPointsRequest
-	(*GetHeatMapRequest)(nil),          // 169: trellis.v1.GetHeatMapRequest
-	(*GetHistoryRequest)(nil),          // 170: trellis.v1.GetHistoryRequest
-	(*GetDistributionRequest)(nil),     // 171: trellis.v1.GetDistributionRequest
-	(*GetCoverageRequest)(nil),         // 172: trellis.v1.GetCoverageRequest
-	(*GetTimeLineRequest)(nil),         // 173: trellis.v1.GetTimeLineRequest
-	(*GetCurvesResponse)(nil),          // 174: trellis.v1.GetCurvesResponse
-	(*GetPointsResponse)(nil),          // 175: trellis.v1.GetPointsResponse
-	(*GetHeatMapResponse)(nil),         // 176: trellis.v1.GetHeatMapResponse
-	(*GetHistoryResponse)(nil),         // 177: trellis.v1.GetHistoryResponse
-	(*GetDistributionResponse)(nil),    // 178: trellis.v1.GetDistributionResponse
-	(*GetCoverageResponse)(nil),        // 179: trellis.v1.GetCoverageResponse
-	(*GetTimeLineResponse)(nil),        // 180: trellis.v1.GetTimeLineResponse
+	nil,                                // 127: trellis.v1.Hello.LabelsEntry
+	nil,                                // 128: trellis.v1.Assignment.HistoryEntry
+	(*Model)(nil),                      // 129: trellis.v1.Model
+	(*StudySpec)(nil),                  // 130: trellis.v1.StudySpec
+	(*Study)(nil),                      // 131: trellis.v1.Study
+	(*Run)(nil),                        // 132: trellis.v1.Run
+	(*Trial)(nil),                      // 133: trellis.v1.Trial
+	(*Axis)(nil),                       // 134: trellis.v1.Axis
+	(*Budget)(nil),                     // 135: trellis.v1.Budget
+	(*IntegerAxis)(nil),                // 136: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 137: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 138: trellis.v1.Forecast
+	(*Split)(nil),                      // 139: trellis.v1.Split
+	(*WaitingFor)(nil),                 // 140: trellis.v1.WaitingFor
+	(*Verdict)(nil),                    // 141: trellis.v1.Verdict
+	(*Configuration)(nil),              // 142: trellis.v1.Configuration
+	(*Objective)(nil),                  // 143: trellis.v1.Objective
+	(*Report)(nil),                     // 144: trellis.v1.Report
+	(*Importance)(nil),                 // 145: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 146: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 147: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 148: trellis.v1.DataSet
+	(*Worker)(nil),                     // 149: trellis.v1.Worker
+	(*Outcome)(nil),                    // 150: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 151: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 152: trellis.v1.Capacity
+	(*Reports)(nil),                    // 153: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 154: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 155: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 156: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 157: trellis.v1.Principal
+	(*Token)(nil),                      // 158: trellis.v1.Token
+	(Role)(0),                          // 159: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 160: google.protobuf.Timestamp
+	(*Event)(nil),                      // 161: trellis.v1.Event
+	(*Hook)(nil),                       // 162: trellis.v1.Hook
+	(*durationpb.Duration)(nil),        // 163: google.protobuf.Duration
+	(*Delivery)(nil),                   // 164: trellis.v1.Delivery
+	(*PaperReport)(nil),                // 165: trellis.v1.PaperReport
+	(*Metrics)(nil),                    // 166: trellis.v1.Metrics
+	(*Series)(nil),                     // 167: trellis.v1.Series
+	(*GetCurvesRequest)(nil),           // 168: trellis.v1.GetCurvesRequest
+	(*GetPointsRequest)(nil),           // 169: trellis.v1.GetPointsRequest
+	(*GetHeatMapRequest)(nil),          // 170: trellis.v1.GetHeatMapRequest
+	(*GetHistoryRequest)(nil),          // 171: trellis.v1.GetHistoryRequest
+	(*GetDistributionRequest)(nil),     // 172: trellis.v1.GetDistributionRequest
+	(*GetCoverageRequest)(nil),         // 173: trellis.v1.GetCoverageRequest
+	(*GetTimeLineRequest)(nil),         // 174: trellis.v1.GetTimeLineRequest
+	(*GetCurvesResponse)(nil),          // 175: trellis.v1.GetCurvesResponse
+	(*GetPointsResponse)(nil),          // 176: trellis.v1.GetPointsResponse
+	(*GetHeatMapResponse)(nil),         // 177: trellis.v1.GetHeatMapResponse
+	(*GetHistoryResponse)(nil),         // 178: trellis.v1.GetHistoryResponse
+	(*GetDistributionResponse)(nil),    // 179: trellis.v1.GetDistributionResponse
+	(*GetCoverageResponse)(nil),        // 180: trellis.v1.GetCoverageResponse
+	(*GetTimeLineResponse)(nil),        // 181: trellis.v1.GetTimeLineResponse
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	128, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	129, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	130, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	130, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	130, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	130, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	131, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	132, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	129, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	130, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	131, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	131, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	131, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	131, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	132, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	133, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
 	123, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	130, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	130, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	130, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	133, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
+	131, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	131, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	131, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	134, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
 	124, // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	134, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
-	135, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	136, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	136, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	135, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	135, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
-	135, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	135, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
+	136, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	137, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	137, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	136, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	136, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
+	136, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
 	125, // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
-	130, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	133, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
+	131, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	134, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
 	126, // 24: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
-	134, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
-	137, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
-	130, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	129, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	137, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	138, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	139, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	129, // 32: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
+	135, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
+	138, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
+	131, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	130, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	138, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	139, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	140, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	130, // 32: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
 	25,  // 33: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
 	29,  // 34: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
-	129, // 35: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
-	132, // 36: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	131, // 37: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
-	132, // 38: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
-	132, // 39: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	132, // 40: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	130, // 41: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	140, // 42: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	141, // 43: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	142, // 44: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	143, // 45: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	144, // 46: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	129, // 47: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	145, // 48: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	142, // 49: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	131, // 50: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	146, // 51: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	147, // 52: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	148, // 53: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	130, // 35: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
+	133, // 36: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	132, // 37: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
+	133, // 38: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
+	133, // 39: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	133, // 40: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	131, // 41: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	141, // 42: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	142, // 43: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	143, // 44: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	144, // 45: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	145, // 46: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	130, // 47: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	146, // 48: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	143, // 49: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	132, // 50: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	147, // 51: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	148, // 52: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	149, // 53: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
 	58,  // 54: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
 	59,  // 55: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
 	61,  // 56: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	149, // 57: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	150, // 57: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
 	62,  // 58: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
 	63,  // 59: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	150, // 60: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	151, // 60: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
 	67,  // 61: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
 	57,  // 62: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
 	56,  // 63: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	151, // 64: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	60,  // 65: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	152, // 66: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	69,  // 67: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	70,  // 68: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	71,  // 69: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	72,  // 70: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	68,  // 71: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	66,  // 72: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	65,  // 73: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
-	64,  // 74: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	146, // 75: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	153, // 76: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	127, // 77: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	154, // 78: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	155, // 79: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	156, // 80: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	157, // 81: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	158, // 82: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	159, // 83: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	157, // 84: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	157, // 85: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	157, // 86: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	160, // 87: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	160, // 88: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
-	161, // 89: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
-	161, // 90: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
-	162, // 91: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
-	163, // 92: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
-	164, // 93: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
-	164, // 94: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
-	130, // 95: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
-	164, // 96: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
-	165, // 97: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	133, // 98: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	136, // 99: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	133, // 100: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	166, // 101: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 102: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 103: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 104: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 105: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 106: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 107: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 108: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 109: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 110: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 111: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
-	22,  // 112: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	24,  // 113: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	26,  // 114: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
-	30,  // 115: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
-	0,   // 116: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	32,  // 117: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	34,  // 118: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
-	36,  // 119: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	46,  // 120: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	48,  // 121: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	38,  // 122: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	40,  // 123: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	42,  // 124: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	44,  // 125: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	167, // 126: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
-	168, // 127: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
-	169, // 128: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
-	170, // 129: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
-	171, // 130: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
-	172, // 131: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
-	173, // 132: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
-	50,  // 133: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	52,  // 134: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	54,  // 135: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	56,  // 136: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	73,  // 137: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	75,  // 138: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	77,  // 139: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	79,  // 140: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	81,  // 141: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	83,  // 142: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	85,  // 143: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	87,  // 144: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	89,  // 145: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	91,  // 146: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	93,  // 147: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	95,  // 148: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	97,  // 149: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	99,  // 150: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	101, // 151: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
-	103, // 152: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
-	105, // 153: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
-	107, // 154: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
-	109, // 155: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
-	111, // 156: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
-	113, // 157: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
-	115, // 158: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
-	117, // 159: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
-	119, // 160: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
-	121, // 161: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
-	3,   // 162: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 163: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 164: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 165: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 166: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 167: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 168: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 169: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 170: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 171: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
-	23,  // 172: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	25,  // 173: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	27,  // 174: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
-	31,  // 175: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
-	1,   // 176: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	33,  // 177: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	35,  // 178: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
-	37,  // 179: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	47,  // 180: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	49,  // 181: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	39,  // 182: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	41,  // 183: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	43,  // 184: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	45,  // 185: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	174, // 186: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
-	175, // 187: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
-	176, // 188: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
-	177, // 189: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
-	178, // 190: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
-	179, // 191: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
-	180, // 192: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
-	51,  // 193: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	53,  // 194: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	55,  // 195: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	64,  // 196: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	74,  // 197: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	76,  // 198: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	78,  // 199: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	80,  // 200: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	82,  // 201: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	84,  // 202: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	86,  // 203: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	88,  // 204: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	90,  // 205: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	92,  // 206: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	94,  // 207: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	96,  // 208: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	98,  // 209: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	100, // 210: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	102, // 211: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
-	104, // 212: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
-	106, // 213: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
-	108, // 214: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
-	110, // 215: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
-	112, // 216: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
-	114, // 217: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
-	116, // 218: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
-	118, // 219: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
-	120, // 220: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
-	122, // 221: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
-	162, // [162:222] is the sub-list for method output_type
-	102, // [102:162] is the sub-list for method input_type
-	102, // [102:102] is the sub-list for extension type_name
-	102, // [102:102] is the sub-list for extension extendee
-	0,   // [0:102] is the sub-list for field type_name
+	152, // 64: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	127, // 65: trellis.v1.Hello.labels:type_name -> trellis.v1.Hello.LabelsEntry
+	60,  // 66: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	153, // 67: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	69,  // 68: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	70,  // 69: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	71,  // 70: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	72,  // 71: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	68,  // 72: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	66,  // 73: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	65,  // 74: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
+	64,  // 75: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
+	147, // 76: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	154, // 77: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	128, // 78: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	155, // 79: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	156, // 80: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	157, // 81: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	158, // 82: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	159, // 83: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	160, // 84: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	158, // 85: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	158, // 86: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	158, // 87: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	161, // 88: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	161, // 89: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
+	162, // 90: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
+	162, // 91: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
+	163, // 92: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
+	164, // 93: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
+	165, // 94: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
+	165, // 95: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
+	131, // 96: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
+	165, // 97: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
+	166, // 98: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	134, // 99: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	137, // 100: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	134, // 101: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	167, // 102: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 103: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 104: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 105: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 106: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 107: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 108: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 109: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 110: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 111: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 112: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
+	22,  // 113: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	24,  // 114: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	26,  // 115: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
+	30,  // 116: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
+	0,   // 117: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	32,  // 118: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	34,  // 119: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
+	36,  // 120: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	46,  // 121: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	48,  // 122: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	38,  // 123: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	40,  // 124: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	42,  // 125: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	44,  // 126: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	168, // 127: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
+	169, // 128: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
+	170, // 129: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
+	171, // 130: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
+	172, // 131: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
+	173, // 132: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
+	174, // 133: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
+	50,  // 134: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	52,  // 135: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	54,  // 136: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	56,  // 137: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	73,  // 138: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	75,  // 139: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	77,  // 140: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	79,  // 141: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	81,  // 142: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	83,  // 143: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	85,  // 144: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	87,  // 145: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	89,  // 146: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	91,  // 147: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	93,  // 148: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	95,  // 149: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	97,  // 150: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	99,  // 151: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	101, // 152: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
+	103, // 153: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
+	105, // 154: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
+	107, // 155: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
+	109, // 156: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
+	111, // 157: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
+	113, // 158: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
+	115, // 159: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
+	117, // 160: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
+	119, // 161: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
+	121, // 162: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
+	3,   // 163: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 164: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 165: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 166: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 167: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 168: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 169: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 170: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 171: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 172: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
+	23,  // 173: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	25,  // 174: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	27,  // 175: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
+	31,  // 176: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
+	1,   // 177: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	33,  // 178: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	35,  // 179: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
+	37,  // 180: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	47,  // 181: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	49,  // 182: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	39,  // 183: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	41,  // 184: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	43,  // 185: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	45,  // 186: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	175, // 187: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
+	176, // 188: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
+	177, // 189: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
+	178, // 190: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
+	179, // 191: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
+	180, // 192: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
+	181, // 193: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
+	51,  // 194: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	53,  // 195: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	55,  // 196: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	64,  // 197: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	74,  // 198: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	76,  // 199: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	78,  // 200: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	80,  // 201: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	82,  // 202: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	84,  // 203: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	86,  // 204: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	88,  // 205: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	90,  // 206: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	92,  // 207: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	94,  // 208: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	96,  // 209: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	98,  // 210: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	100, // 211: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	102, // 212: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
+	104, // 213: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
+	106, // 214: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
+	108, // 215: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
+	110, // 216: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
+	112, // 217: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
+	114, // 218: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
+	116, // 219: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
+	118, // 220: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
+	120, // 221: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
+	122, // 222: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
+	163, // [163:223] is the sub-list for method output_type
+	103, // [103:163] is the sub-list for method input_type
+	103, // [103:103] is the sub-list for extension type_name
+	103, // [103:103] is the sub-list for extension extendee
+	0,   // [0:103] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -7994,7 +8019,7 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   128,
+			NumMessages:   129,
 			NumExtensions: 0,
 			NumServices:   10,
 		},

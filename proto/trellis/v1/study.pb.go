@@ -216,6 +216,8 @@ const (
 	WaitingReason_WAITING_REASON_NO_PROGRAMS WaitingReason = 6
 	// No worker that is READY has what a run needs, even if it is idle: see StudySpec.resources.
 	WaitingReason_WAITING_REASON_TOO_LARGE WaitingReason = 7
+	// No worker that is READY has the labels of StudySpec.workers, or all are there for other studies alone.
+	WaitingReason_WAITING_REASON_LABELS_MISSING WaitingReason = 8
 )
 
 // Enum value maps for WaitingReason.
@@ -229,6 +231,7 @@ var (
 		5: "WAITING_REASON_FILES_MISSING",
 		6: "WAITING_REASON_NO_PROGRAMS",
 		7: "WAITING_REASON_TOO_LARGE",
+		8: "WAITING_REASON_LABELS_MISSING",
 	}
 	WaitingReason_value = map[string]int32{
 		"WAITING_REASON_UNSPECIFIED":     0,
@@ -239,6 +242,7 @@ var (
 		"WAITING_REASON_FILES_MISSING":   5,
 		"WAITING_REASON_NO_PROGRAMS":     6,
 		"WAITING_REASON_TOO_LARGE":       7,
+		"WAITING_REASON_LABELS_MISSING":  8,
 	}
 )
 
@@ -316,6 +320,9 @@ type StudySpec struct {
 	Order Order `protobuf:"varint,20,opt,name=order,proto3,enum=trellis.v1.Order" json:"order,omitempty"`
 	// How much of the grid is trained, in its order. A budget can be raised later. Default: all of it.
 	Budget *Budget `protobuf:"bytes,21,opt,name=budget,proto3" json:"budget,omitempty"`
+	// Labels that a worker must have to be given runs of the study: {gpu: a100}. Has no influence on results. Default: any
+	// worker.
+	Workers map[string]string `protobuf:"bytes,22,rep,name=workers,proto3" json:"workers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Read from old data only, where they are converted.
 	//
 	// Deprecated: Marked as deprecated in trellis/v1/study.proto.
@@ -485,6 +492,13 @@ func (x *StudySpec) GetOrder() Order {
 func (x *StudySpec) GetBudget() *Budget {
 	if x != nil {
 		return x.Budget
+	}
+	return nil
+}
+
+func (x *StudySpec) GetWorkers() map[string]string {
+	if x != nil {
+		return x.Workers
 	}
 	return nil
 }
@@ -3185,7 +3199,7 @@ type Forecast_Alternative struct {
 
 func (x *Forecast_Alternative) Reset() {
 	*x = Forecast_Alternative{}
-	mi := &file_trellis_v1_study_proto_msgTypes[35]
+	mi := &file_trellis_v1_study_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3197,7 +3211,7 @@ func (x *Forecast_Alternative) String() string {
 func (*Forecast_Alternative) ProtoMessage() {}
 
 func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[35]
+	mi := &file_trellis_v1_study_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3244,7 +3258,7 @@ type ForecastBasis_Probe struct {
 
 func (x *ForecastBasis_Probe) Reset() {
 	*x = ForecastBasis_Probe{}
-	mi := &file_trellis_v1_study_proto_msgTypes[36]
+	mi := &file_trellis_v1_study_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3256,7 +3270,7 @@ func (x *ForecastBasis_Probe) String() string {
 func (*ForecastBasis_Probe) ProtoMessage() {}
 
 func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[36]
+	mi := &file_trellis_v1_study_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3319,7 +3333,7 @@ var File_trellis_v1_study_proto protoreflect.FileDescriptor
 const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"\x16trellis/v1/study.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/trial.proto\"\xed\f\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/trial.proto\"\xc7\x10\n" +
 	"\tStudySpec\x12\xcd\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\xb8\x01\xbaH\xb4\x01\xba\x01\xad\x01\n" +
 	"\n" +
@@ -3345,13 +3359,19 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x05where\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x05where\x12@\n" +
 	"\x05fixed\x18\x12 \x03(\v2 .trellis.v1.StudySpec.FixedEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\x05fixed\x121\n" +
 	"\x05order\x18\x14 \x01(\x0e2\x11.trellis.v1.OrderB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05order\x12*\n" +
-	"\x06budget\x18\x15 \x01(\v2\x12.trellis.v1.BudgetR\x06budget\x128\n" +
+	"\x06budget\x18\x15 \x01(\v2\x12.trellis.v1.BudgetR\x06budget\x12\x9b\x03\n" +
+	"\aworkers\x18\x16 \x03(\v2\".trellis.v1.StudySpec.WorkersEntryB\xdc\x02\xbaH\xd8\x02\x9a\x01\xd4\x02\x10@\"\xc2\x01\xba\x01\xbe\x01\n" +
+	"\x12study.workers.name\x12fa label's name must have 1 to 63 letters, digits and . _ - /, and start and end with a letter or digit\x1a@this.matches('^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$')*\x8a\x01\xba\x01\x86\x01\n" +
+	"\x13study.workers.value\x12Ca label's value must have 1 to 63 letters, digits and . _ - / @ : +\x1a*this.matches('^[A-Za-z0-9._/@:+-]{1,63}$')R\aworkers\x128\n" +
 	"\told_seeds\x18\x05 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\boldSeeds\x12A\n" +
 	"\x0eold_batch_size\x18\x06 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\foldBatchSize\x1aK\n" +
 	"\n" +
 	"FixedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.trellis.v1.ValueR\x05value:\x028\x01:\xa6\x02\xbaH\xa2\x02\x1a\xa6\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.trellis.v1.ValueR\x05value:\x028\x01\x1a:\n" +
+	"\fWorkersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\xa6\x02\xbaH\xa2\x02\x1a\xa6\x01\n" +
 	"\n" +
 	"study.data\x12Amissing 'data': the data set to train on, for example data: mnist\x1aUthis.data != '' || this.model == 'synthetic' || this.model == '' || has(this.program)\x1aw\n" +
 	"\x0fstudy.synthetic\x121'synthetic' is only allowed with model: synthetic\x1a1!has(this.synthetic) || this.model == 'synthetic'\"\xf2\x01\n" +
@@ -3648,7 +3668,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x13STUDY_STATE_RUNNING\x10\x01\x12\x16\n" +
 	"\x12STUDY_STATE_PAUSED\x10\x02\x12\x19\n" +
 	"\x15STUDY_STATE_COMPLETED\x10\x03\x12\x18\n" +
-	"\x14STUDY_STATE_CANCELED\x10\x04*\x99\x02\n" +
+	"\x14STUDY_STATE_CANCELED\x10\x04*\xbc\x02\n" +
 	"\rWaitingReason\x12\x1e\n" +
 	"\x1aWAITING_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bWAITING_REASON_DATA_MISSING\x10\x01\x12\x1f\n" +
@@ -3657,7 +3677,8 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x1eWAITING_REASON_ANOTHER_MACHINE\x10\x04\x12 \n" +
 	"\x1cWAITING_REASON_FILES_MISSING\x10\x05\x12\x1e\n" +
 	"\x1aWAITING_REASON_NO_PROGRAMS\x10\x06\x12\x1c\n" +
-	"\x18WAITING_REASON_TOO_LARGE\x10\aB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x18WAITING_REASON_TOO_LARGE\x10\a\x12!\n" +
+	"\x1dWAITING_REASON_LABELS_MISSING\x10\bB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_study_proto_rawDescOnce sync.Once
@@ -3672,7 +3693,7 @@ func file_trellis_v1_study_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_trellis_v1_study_proto_goTypes = []any{
 	(Order)(0),                    // 0: trellis.v1.Order
 	(Kind)(0),                     // 1: trellis.v1.Kind
@@ -3711,22 +3732,23 @@ var file_trellis_v1_study_proto_goTypes = []any{
 	(*ForecastBasis)(nil),         // 34: trellis.v1.ForecastBasis
 	(*Progress)(nil),              // 35: trellis.v1.Progress
 	nil,                           // 36: trellis.v1.StudySpec.FixedEntry
-	nil,                           // 37: trellis.v1.Grid.AxesEntry
-	nil,                           // 38: trellis.v1.Grid.OldAxesEntry
-	(*Forecast_Alternative)(nil),  // 39: trellis.v1.Forecast.Alternative
-	(*ForecastBasis_Probe)(nil),   // 40: trellis.v1.ForecastBasis.Probe
-	(*Program)(nil),               // 41: trellis.v1.Program
-	(*Objective)(nil),             // 42: trellis.v1.Objective
-	(*Resources)(nil),             // 43: trellis.v1.Resources
-	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
-	(*Value)(nil),                 // 45: trellis.v1.Value
-	(Direction)(0),                // 46: trellis.v1.Direction
-	(*Parameters)(nil),            // 47: trellis.v1.Parameters
-	(*DataSet)(nil),               // 48: trellis.v1.DataSet
-	(*timestamppb.Timestamp)(nil), // 49: google.protobuf.Timestamp
-	(*Principal)(nil),             // 50: trellis.v1.Principal
-	(*Refutation)(nil),            // 51: trellis.v1.Refutation
-	(TrialState)(0),               // 52: trellis.v1.TrialState
+	nil,                           // 37: trellis.v1.StudySpec.WorkersEntry
+	nil,                           // 38: trellis.v1.Grid.AxesEntry
+	nil,                           // 39: trellis.v1.Grid.OldAxesEntry
+	(*Forecast_Alternative)(nil),  // 40: trellis.v1.Forecast.Alternative
+	(*ForecastBasis_Probe)(nil),   // 41: trellis.v1.ForecastBasis.Probe
+	(*Program)(nil),               // 42: trellis.v1.Program
+	(*Objective)(nil),             // 43: trellis.v1.Objective
+	(*Resources)(nil),             // 44: trellis.v1.Resources
+	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
+	(*Value)(nil),                 // 46: trellis.v1.Value
+	(Direction)(0),                // 47: trellis.v1.Direction
+	(*Parameters)(nil),            // 48: trellis.v1.Parameters
+	(*DataSet)(nil),               // 49: trellis.v1.DataSet
+	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
+	(*Principal)(nil),             // 51: trellis.v1.Principal
+	(*Refutation)(nil),            // 52: trellis.v1.Refutation
+	(TrialState)(0),               // 53: trellis.v1.TrialState
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
 	6,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
@@ -3737,79 +3759,80 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	20, // 5: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
 	21, // 6: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
 	10, // 7: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
-	41, // 8: trellis.v1.StudySpec.program:type_name -> trellis.v1.Program
-	42, // 9: trellis.v1.StudySpec.objective:type_name -> trellis.v1.Objective
-	43, // 10: trellis.v1.StudySpec.resources:type_name -> trellis.v1.Resources
+	42, // 8: trellis.v1.StudySpec.program:type_name -> trellis.v1.Program
+	43, // 9: trellis.v1.StudySpec.objective:type_name -> trellis.v1.Objective
+	44, // 10: trellis.v1.StudySpec.resources:type_name -> trellis.v1.Resources
 	36, // 11: trellis.v1.StudySpec.fixed:type_name -> trellis.v1.StudySpec.FixedEntry
 	0,  // 12: trellis.v1.StudySpec.order:type_name -> trellis.v1.Order
 	5,  // 13: trellis.v1.StudySpec.budget:type_name -> trellis.v1.Budget
-	13, // 14: trellis.v1.StudySpec.old_seeds:type_name -> trellis.v1.IntegerAxis
-	13, // 15: trellis.v1.StudySpec.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	44, // 16: trellis.v1.Budget.time:type_name -> google.protobuf.Duration
-	37, // 17: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
-	13, // 18: trellis.v1.Grid.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	14, // 19: trellis.v1.Grid.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	14, // 20: trellis.v1.Grid.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	13, // 21: trellis.v1.Grid.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	38, // 22: trellis.v1.Grid.old_axes:type_name -> trellis.v1.Grid.OldAxesEntry
-	8,  // 23: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
-	9,  // 24: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
-	1,  // 25: trellis.v1.ModelAxis.kind:type_name -> trellis.v1.Kind
-	45, // 26: trellis.v1.ModelAxis.default:type_name -> trellis.v1.Value
-	46, // 27: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
-	47, // 28: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
-	15, // 29: trellis.v1.Axis.linear:type_name -> trellis.v1.Range
-	15, // 30: trellis.v1.Axis.log2:type_name -> trellis.v1.Range
-	15, // 31: trellis.v1.Axis.log10:type_name -> trellis.v1.Range
-	16, // 32: trellis.v1.Axis.step:type_name -> trellis.v1.Step
-	15, // 33: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
-	15, // 34: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
-	15, // 35: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
-	15, // 36: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
-	15, // 37: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
-	15, // 38: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	46, // 39: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
-	44, // 40: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
-	22, // 41: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
-	23, // 42: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
-	4,  // 43: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
-	2,  // 44: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	48, // 45: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	49, // 46: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	49, // 47: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	35, // 48: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
-	4,  // 49: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
-	33, // 50: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
-	11, // 51: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
-	31, // 52: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
-	50, // 53: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
-	28, // 54: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
-	51, // 55: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
-	27, // 56: trellis.v1.Study.untouched:type_name -> trellis.v1.Untouched
-	25, // 57: trellis.v1.Study.extensions:type_name -> trellis.v1.GridExtension
-	26, // 58: trellis.v1.Study.sharing:type_name -> trellis.v1.Sharing
-	52, // 59: trellis.v1.Untouched.state:type_name -> trellis.v1.TrialState
-	29, // 60: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
-	30, // 61: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
-	4,  // 62: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
-	5,  // 63: trellis.v1.SpecDifference.budget:type_name -> trellis.v1.Budget
-	12, // 64: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
-	13, // 65: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
-	14, // 66: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
-	3,  // 67: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	32, // 68: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	32, // 69: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	39, // 70: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	34, // 71: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	40, // 72: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	45, // 73: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
-	12, // 74: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
-	14, // 75: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	76, // [76:76] is the sub-list for method output_type
-	76, // [76:76] is the sub-list for method input_type
-	76, // [76:76] is the sub-list for extension type_name
-	76, // [76:76] is the sub-list for extension extendee
-	0,  // [0:76] is the sub-list for field type_name
+	37, // 14: trellis.v1.StudySpec.workers:type_name -> trellis.v1.StudySpec.WorkersEntry
+	13, // 15: trellis.v1.StudySpec.old_seeds:type_name -> trellis.v1.IntegerAxis
+	13, // 16: trellis.v1.StudySpec.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	45, // 17: trellis.v1.Budget.time:type_name -> google.protobuf.Duration
+	38, // 18: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
+	13, // 19: trellis.v1.Grid.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	14, // 20: trellis.v1.Grid.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	14, // 21: trellis.v1.Grid.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	13, // 22: trellis.v1.Grid.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	39, // 23: trellis.v1.Grid.old_axes:type_name -> trellis.v1.Grid.OldAxesEntry
+	8,  // 24: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
+	9,  // 25: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
+	1,  // 26: trellis.v1.ModelAxis.kind:type_name -> trellis.v1.Kind
+	46, // 27: trellis.v1.ModelAxis.default:type_name -> trellis.v1.Value
+	47, // 28: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
+	48, // 29: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
+	15, // 30: trellis.v1.Axis.linear:type_name -> trellis.v1.Range
+	15, // 31: trellis.v1.Axis.log2:type_name -> trellis.v1.Range
+	15, // 32: trellis.v1.Axis.log10:type_name -> trellis.v1.Range
+	16, // 33: trellis.v1.Axis.step:type_name -> trellis.v1.Step
+	15, // 34: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
+	15, // 35: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
+	15, // 36: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
+	15, // 37: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
+	15, // 38: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
+	15, // 39: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
+	47, // 40: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
+	45, // 41: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	22, // 42: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
+	23, // 43: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
+	4,  // 44: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
+	2,  // 45: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
+	49, // 46: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	50, // 47: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	50, // 48: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	35, // 49: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	4,  // 50: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
+	33, // 51: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
+	11, // 52: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
+	31, // 53: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
+	51, // 54: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
+	28, // 55: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
+	52, // 56: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
+	27, // 57: trellis.v1.Study.untouched:type_name -> trellis.v1.Untouched
+	25, // 58: trellis.v1.Study.extensions:type_name -> trellis.v1.GridExtension
+	26, // 59: trellis.v1.Study.sharing:type_name -> trellis.v1.Sharing
+	53, // 60: trellis.v1.Untouched.state:type_name -> trellis.v1.TrialState
+	29, // 61: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	30, // 62: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	4,  // 63: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
+	5,  // 64: trellis.v1.SpecDifference.budget:type_name -> trellis.v1.Budget
+	12, // 65: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
+	13, // 66: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
+	14, // 67: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
+	3,  // 68: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	32, // 69: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	32, // 70: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	40, // 71: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	34, // 72: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	41, // 73: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	46, // 74: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
+	12, // 75: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
+	14, // 76: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	77, // [77:77] is the sub-list for method output_type
+	77, // [77:77] is the sub-list for method input_type
+	77, // [77:77] is the sub-list for extension type_name
+	77, // [77:77] is the sub-list for extension extendee
+	0,  // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
@@ -3832,7 +3855,7 @@ func file_trellis_v1_study_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_study_proto_rawDesc), len(file_trellis_v1_study_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -177,7 +177,11 @@ type Worker struct {
 	// one, since the worker believes in it until it says hello again. 0 in workers of old.
 	LeaseMilliseconds uint32 `protobuf:"varint,15,opt,name=lease_milliseconds,json=leaseMilliseconds,proto3" json:"lease_milliseconds,omitempty"`
 	// Unset in workers of old: they have their slots, and run no programs.
-	Capacity      *Capacity `protobuf:"bytes,16,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	Capacity *Capacity `protobuf:"bytes,16,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	// What it was started with, for specs to ask for: see StudySpec.workers.
+	Labels map[string]string `protobuf:"bytes,17,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The only study whose runs it takes. Empty: it takes those of all.
+	Study         string `protobuf:"bytes,18,opt,name=study,proto3" json:"study,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -322,6 +326,20 @@ func (x *Worker) GetCapacity() *Capacity {
 		return x.Capacity
 	}
 	return nil
+}
+
+func (x *Worker) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Worker) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
 }
 
 // Capacity is what a worker has for runs.
@@ -595,7 +613,7 @@ var File_trellis_v1_worker_proto protoreflect.FileDescriptor
 const file_trellis_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"\x17trellis/v1/worker.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\"\xf9\x04\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\"\x82\x06\n" +
 	"\x06Worker\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.trellis.v1.WorkerStateR\x05state\x12\x14\n" +
@@ -615,7 +633,12 @@ const file_trellis_v1_worker_proto_rawDesc = "" +
 	"\tprincipal\x18\r \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12-\n" +
 	"\x05wrong\x18\x0e \x01(\v2\x17.trellis.v1.WrongLossesR\x05wrong\x12-\n" +
 	"\x12lease_milliseconds\x18\x0f \x01(\rR\x11leaseMilliseconds\x120\n" +
-	"\bcapacity\x18\x10 \x01(\v2\x14.trellis.v1.CapacityR\bcapacityB\x06\n" +
+	"\bcapacity\x18\x10 \x01(\v2\x14.trellis.v1.CapacityR\bcapacity\x126\n" +
+	"\x06labels\x18\x11 \x03(\v2\x1e.trellis.v1.Worker.LabelsEntryR\x06labels\x12\x14\n" +
+	"\x05study\x18\x12 \x01(\tR\x05study\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x06\n" +
 	"\x04_key\"\x82\x01\n" +
 	"\bCapacity\x12\x12\n" +
 	"\x04cpus\x18\x01 \x01(\x01R\x04cpus\x12\x16\n" +
@@ -661,7 +684,7 @@ func file_trellis_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_trellis_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_trellis_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_trellis_v1_worker_proto_goTypes = []any{
 	(WorkerState)(0),              // 0: trellis.v1.WorkerState
 	(AvoidanceReason)(0),          // 1: trellis.v1.AvoidanceReason
@@ -670,25 +693,27 @@ var file_trellis_v1_worker_proto_goTypes = []any{
 	(*Gpu)(nil),                   // 4: trellis.v1.Gpu
 	(*WrongLosses)(nil),           // 5: trellis.v1.WrongLosses
 	(*Avoidance)(nil),             // 6: trellis.v1.Avoidance
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*Principal)(nil),             // 8: trellis.v1.Principal
+	nil,                           // 7: trellis.v1.Worker.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*Principal)(nil),             // 9: trellis.v1.Principal
 }
 var file_trellis_v1_worker_proto_depIdxs = []int32{
 	0,  // 0: trellis.v1.Worker.state:type_name -> trellis.v1.WorkerState
-	7,  // 1: trellis.v1.Worker.create_time:type_name -> google.protobuf.Timestamp
-	7,  // 2: trellis.v1.Worker.update_time:type_name -> google.protobuf.Timestamp
+	8,  // 1: trellis.v1.Worker.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 2: trellis.v1.Worker.update_time:type_name -> google.protobuf.Timestamp
 	6,  // 3: trellis.v1.Worker.avoided:type_name -> trellis.v1.Avoidance
-	8,  // 4: trellis.v1.Worker.principal:type_name -> trellis.v1.Principal
+	9,  // 4: trellis.v1.Worker.principal:type_name -> trellis.v1.Principal
 	5,  // 5: trellis.v1.Worker.wrong:type_name -> trellis.v1.WrongLosses
 	3,  // 6: trellis.v1.Worker.capacity:type_name -> trellis.v1.Capacity
-	4,  // 7: trellis.v1.Capacity.gpus:type_name -> trellis.v1.Gpu
-	1,  // 8: trellis.v1.Avoidance.reason:type_name -> trellis.v1.AvoidanceReason
-	7,  // 9: trellis.v1.Avoidance.until:type_name -> google.protobuf.Timestamp
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	7,  // 7: trellis.v1.Worker.labels:type_name -> trellis.v1.Worker.LabelsEntry
+	4,  // 8: trellis.v1.Capacity.gpus:type_name -> trellis.v1.Gpu
+	1,  // 9: trellis.v1.Avoidance.reason:type_name -> trellis.v1.AvoidanceReason
+	8,  // 10: trellis.v1.Avoidance.until:type_name -> google.protobuf.Timestamp
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_worker_proto_init() }
@@ -704,7 +729,7 @@ func file_trellis_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_worker_proto_rawDesc), len(file_trellis_v1_worker_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -16,7 +16,7 @@ export interface Objective { metric?: string; direction?: string; of?: unknown }
 export interface StudySpec {
   name?: string; data?: string; model?: string; grid?: Grid[]; seeds?: Axis; objective?: Objective; order?: string
   budget?: { trials?: Count; epochs?: Count; time?: string }; where?: string
-  program?: { command?: string[] }; resources?: { cpus?: number; memory?: Count; gpus?: number; time?: string }; [other: string]: unknown
+  program?: { command?: string[] }; resources?: { cpus?: number; memory?: Count; gpus?: number; time?: string }; workers?: Record<string, string>; [other: string]: unknown
 }
 export interface Progress {
   trials?: Count; trials_running?: Count; trials_succeeded?: Count; trials_failed?: Count; trials_canceled?: Count
@@ -95,6 +95,7 @@ export interface Worker {
   name: string; state: string; slots?: number; runs?: number; version?: string; processor?: string; create_time?: string
   update_time?: string; machine?: string; avoided?: { reason?: string; study?: string; message?: string }[]
   capacity?: { cpus?: number; memory?: Count; gpus?: { id?: string; model?: string }[]; programs?: boolean }
+  labels?: Record<string, string>; study?: string
 }
 export interface Event {
   index?: Count; time?: string; principal?: { name?: string; role?: string }; address?: string; method?: string

@@ -27,6 +27,11 @@ export function missing(spec: StudySpec, why: WaitingFor, study = ''): string {
       return 'a worker that runs programs: start one with trellis worker --programs'
     case 'WAITING_REASON_TOO_LARGE':
       return `a worker that has what a run needs: ${needs(spec)}. See Workers for what there is`
+    case 'WAITING_REASON_LABELS_MISSING': {
+      const labels = Object.entries(spec.workers ?? {}).sort().map(([name, value]) => `${name}=${value}`)
+      if (labels.length === 0) return 'a worker: those that are connected are for other studies alone (--study). Start one without that: trellis worker'
+      return `a worker with the labels ${labels.join(' ')}: start one with trellis worker ${labels.map(label => `--label ${label}`).join(' ')}`
+    }
     case 'WAITING_REASON_ANOTHER_MACHINE':
       return 'a worker on another machine: workers reported different losses for the same epoch, and a third training must decide. ' +
         `Start a worker on another machine, or drop the epochs and train them again: trellis retry ${study}`
