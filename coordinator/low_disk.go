@@ -17,6 +17,12 @@ const (
 	diskMargin = 0.02
 )
 
+// DiskSpace returns how many bytes of the disk of a data directory are free, and with how few a node refuses new studies. minFree
+// is as in Config.
+func DiskSpace(data string, minFree uint64) (free, reserve uint64, err error) {
+	return api.DiskSpace(data, minFree)
+}
+
 // yieldWhenDiskIsLow makes another node the leader while this one leads and would refuse new studies for lack of disk, if
 // another would take them.
 func (c *Coordinator) yieldWhenDiskIsLow(ctx context.Context) {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"trellis/coordinator/access"
 	"trellis/coordinator/replication"
@@ -76,7 +77,7 @@ type Node interface {
 func (s clusterService) GetCluster(
 	context.Context, *trellisv1.GetClusterRequest,
 ) (*trellisv1.GetClusterResponse, error) {
-	own := &trellisv1.NodeStatus{Address: s.address, Version: s.version, Web: s.link}
+	own := &trellisv1.NodeStatus{Address: s.address, Version: s.version, Web: s.link, Time: timestamppb.Now()}
 	response := &trellisv1.GetClusterResponse{Status: own}
 	if s.node.Replicated() == nil {
 		own.Role = trellisv1.NodeRole_NODE_ROLE_LEADER

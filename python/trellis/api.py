@@ -1915,6 +1915,9 @@ class NodeStatus(Message):
     # Empty: nowhere.
     web: str = ""
 
+    # Its clock when it answered.
+    time: datetime | None = None
+
 
 class Objective(Message):
     """Objective is what trials are ranked by: one number for each trial, computed from a metric's values in its

@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -164,7 +165,9 @@ type NodeStatus struct {
 	// What it must keep, in bytes.
 	DiskReserve uint64 `protobuf:"varint,14,opt,name=disk_reserve,json=diskReserve,proto3" json:"disk_reserve,omitempty"`
 	// Where it serves the web page and the API over HTTP, as far as it knows how others reach it: https://host:8080. Empty: nowhere.
-	Web           string `protobuf:"bytes,15,opt,name=web,proto3" json:"web,omitempty"`
+	Web string `protobuf:"bytes,15,opt,name=web,proto3" json:"web,omitempty"`
+	// Its clock when it answered.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -304,16 +307,23 @@ func (x *NodeStatus) GetWeb() string {
 	return ""
 }
 
+func (x *NodeStatus) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 var File_trellis_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/cluster.proto\x12\n" +
-	"trellis.v1\x1a\x1egoogle/protobuf/duration.proto\"H\n" +
+	"trellis.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"H\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x16\n" +
-	"\x06leader\x18\x03 \x01(\bR\x06leader\"\xe6\x03\n" +
+	"\x06leader\x18\x03 \x01(\bR\x06leader\"\x96\x04\n" +
 	"\n" +
 	"NodeStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
@@ -332,7 +342,8 @@ const file_trellis_v1_cluster_proto_rawDesc = "" +
 	"\tdisk_size\x18\f \x01(\x04R\bdiskSize\x12\x19\n" +
 	"\bdisk_low\x18\r \x01(\bR\adiskLow\x12!\n" +
 	"\fdisk_reserve\x18\x0e \x01(\x04R\vdiskReserve\x12\x10\n" +
-	"\x03web\x18\x0f \x01(\tR\x03web*l\n" +
+	"\x03web\x18\x0f \x01(\tR\x03web\x12.\n" +
+	"\x04time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\x04time*l\n" +
 	"\bNodeRole\x12\x19\n" +
 	"\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10NODE_ROLE_LEADER\x10\x01\x12\x16\n" +
@@ -354,19 +365,21 @@ func file_trellis_v1_cluster_proto_rawDescGZIP() []byte {
 var file_trellis_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_trellis_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_trellis_v1_cluster_proto_goTypes = []any{
-	(NodeRole)(0),               // 0: trellis.v1.NodeRole
-	(*Node)(nil),                // 1: trellis.v1.Node
-	(*NodeStatus)(nil),          // 2: trellis.v1.NodeStatus
-	(*durationpb.Duration)(nil), // 3: google.protobuf.Duration
+	(NodeRole)(0),                 // 0: trellis.v1.NodeRole
+	(*Node)(nil),                  // 1: trellis.v1.Node
+	(*NodeStatus)(nil),            // 2: trellis.v1.NodeStatus
+	(*durationpb.Duration)(nil),   // 3: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
 var file_trellis_v1_cluster_proto_depIdxs = []int32{
 	0, // 0: trellis.v1.NodeStatus.role:type_name -> trellis.v1.NodeRole
 	3, // 1: trellis.v1.NodeStatus.since_contact:type_name -> google.protobuf.Duration
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	4, // 2: trellis.v1.NodeStatus.time:type_name -> google.protobuf.Timestamp
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_cluster_proto_init() }
