@@ -39,7 +39,7 @@ var rooms = map[string][]string{
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
-	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/exit command/export command/hooks command/search command/studies trainer worker/supervisor",
+	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/doctor command/exit command/export command/hooks command/search command/studies trainer worker/supervisor",
 	"command/answer":                       "command/cli command/client command/describe command/exit command/model command/output command/spec proto/trellis/v1 results/grid results/lattice results/lifecycle results/pruning",
 	"command/certificates":                 "command/cli command/exit coordinator/access proto/trellis/v1",
 	"command/chaos":                        "",
@@ -49,6 +49,7 @@ var mayImport = map[string]string{
 	"command/configuration":                "command/exit command/output command/source results/spelling",
 	"command/credentials":                  "command/cli command/client command/configuration command/describe command/exit command/output coordinator/access proto/trellis/v1",
 	"command/describe":                     "command/output proto/trellis/v1 results/grid results/objective results/pruning",
+	"command/doctor":                       "command/cli command/client command/configuration command/exit command/node command/output coordinator proto/trellis/v1 trainer/kernel worker/capacity worker/dial",
 	"command/exit":                         "",
 	"command/export":                       "command/cli command/client command/exit command/model command/output proto/trellis/v1 results/export results/export/mlflow results/export/tensorboard results/grid results/listing trainer",
 	"command/fake":                         "proto/trellis/v1",
@@ -157,6 +158,7 @@ var testsMayImport = map[string]string{
 	"command/client":          "command/fake results/grid",
 	"command/cluster":         "command/fake command/golden coordinator/access",
 	"command/describe":        "command/fake command/golden",
+	"command/doctor":          "command/fake command/golden coordinator/access",
 	"command/node":            "results/grid",
 	"command/onnx":            "trainer/dataset",
 	"command/output":          "command/fake command/golden proto/trellis/v1",

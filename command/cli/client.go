@@ -42,6 +42,9 @@ func AddressFlag(cmd *cobra.Command, address *string) {
 		"coordinator `address`, or a comma-separated list of node addresses")
 }
 
+// Wait is how long to wait for a coordinator that is not there. 0 waits forever.
+func (o *ClientOptions) Wait() time.Duration { return o.wait }
+
 // NewClient returns a client of the coordinator that the flags name.
 func (o *ClientOptions) NewClient(notices io.Writer) (*client.Client, error) {
 	if o.Credentials.Insecure && (o.Credentials.Authority != "" || o.Credentials.Certificate != "") {

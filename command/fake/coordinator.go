@@ -4,8 +4,11 @@ import (
 	"context"
 	"net"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -16,6 +19,7 @@ type Coordinator struct {
 	trellisv1.UnimplementedTrialServiceServer
 	trellisv1.UnimplementedArtifactServiceServer
 	trellisv1.UnimplementedClusterServiceServer
+	trellisv1.UnimplementedWorkerServiceServer
 	OnWatch    func(*trellisv1.WatchStudyRequest, trellisv1.StudyService_WatchStudyServer) error
 	OnCreate   func(context.Context) error
 	OnList     func() error
@@ -32,6 +36,10 @@ type Coordinator struct {
 	Study *trellisv1.Study
 	// Studies is what ListStudies answers, unless there is list.
 	Studies []*trellisv1.Study
+	// Workers is what ListWorkers answers.
+	Workers []*trellisv1.Worker
+	// Ahead is how far the clock is ahead that GetCluster answers with.
+	Ahead time.Duration
 	// Cluster is what GetCluster answers, after it has failed with the errors in refusals, one after the other.
 	Cluster  *trellisv1.GetClusterResponse
 	Refusals []error
@@ -79,11 +87,21 @@ func (f *Coordinator) GetCluster(
 	context.Context, *trellisv1.GetClusterRequest,
 ) (*trellisv1.GetClusterResponse, error) {
 	if len(f.Refusals) == 0 {
-		return f.Cluster, nil
+		answer := proto.CloneOf(f.Cluster)
+		if answer.GetStatus() != nil {
+			answer.Status.Time = timestamppb.New(time.Now().Add(f.Ahead))
+		}
+		return answer, nil
 	}
 	err := f.Refusals[0]
 	f.Refusals = f.Refusals[1:]
 	return &trellisv1.GetClusterResponse{Nodes: []*trellisv1.Node{{Id: "leaderless"}}}, err
+}
+
+func (f *Coordinator) ListWorkers(
+	context.Context, *trellisv1.ListWorkersRequest,
+) (*trellisv1.ListWorkersResponse, error) {
+	return &trellisv1.ListWorkersResponse{Workers: f.Workers}, nil
 }
 
 func (f *Coordinator) AddNode(
@@ -136,6 +154,7 @@ func (f *Coordinator) ServeUntil(t *testing.T) (address string, stop func()) {
 	trellisv1.RegisterTrialServiceServer(server, f)
 	trellisv1.RegisterArtifactServiceServer(server, f)
 	trellisv1.RegisterClusterServiceServer(server, f)
+	trellisv1.RegisterWorkerServiceServer(server, f)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
