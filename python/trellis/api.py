@@ -700,6 +700,10 @@ class ChartAxis(Message):
     # The values are evenly spaced by ratios, as the spec gives them.
     logarithmic: bool = False
 
+    # How many levels the axis has, if it has more than values are returned. Value i of n is that of level i * levels /
+    # n, rounded down.
+    levels: int = 0
+
 
 class Checkpoint(Message):
     """Checkpoint is an artifact from which a run resumes bit for bit: weights, optimiser moments, best weights and

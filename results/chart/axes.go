@@ -36,9 +36,18 @@ func (a *axis) add(value *trellisv1.Value) uint32 {
 	return level
 }
 
-// message returns the axis as it is sent.
-func (a *axis) message() *trellisv1.ChartAxis {
-	return &trellisv1.ChartAxis{Name: a.name, Values: a.values, Logarithmic: a.logarithmic}
+// message returns the axis as it is sent. Of numbers, it has at most so many, evenly over the levels. 0: all.
+func (a *axis) message(most uint32) *trellisv1.ChartAxis {
+	message := &trellisv1.ChartAxis{Name: a.name, Values: a.values, Logarithmic: a.logarithmic}
+	levels := uint64(len(a.values))
+	if most == 0 || levels <= uint64(most) || !numeric(a.values) {
+		return message
+	}
+	message.Levels, message.Values = uint32(levels), make([]*trellisv1.Value, most)
+	for i := range message.Values {
+		message.Values[i] = a.values[uint64(i)*levels/uint64(most)]
+	}
+	return message
 }
 
 // axes are the parameters of a study's trials, with the seed.
@@ -99,12 +108,7 @@ func newAxes(snapshot *results.Snapshot, study *trellisv1.Study, c *catalog.Cata
 
 // addAxis adds a parameter with those of its values that are known.
 func (a *axes) addAxis(name string, values []*trellisv1.Value) {
-	numeric := true
-	for _, value := range values {
-		_, isNumber := value.Numeric()
-		numeric = numeric && isNumber
-	}
-	if numeric {
+	if numeric(values) {
 		values = slices.SortedFunc(slices.Values(values), grid.Compare)
 	}
 	its := &axis{name: name, levels: make(map[grid.ValueKey]uint32, len(values))}
@@ -112,6 +116,14 @@ func (a *axes) addAxis(name string, values []*trellisv1.Value) {
 		its.add(value)
 	}
 	a.all = append(a.all, its)
+}
+
+// numeric says whether all values are numbers.
+func numeric(values []*trellisv1.Value) bool {
+	return !slices.ContainsFunc(values, func(value *trellisv1.Value) bool {
+		_, isNumber := value.Numeric()
+		return !isNumber
+	})
 }
 
 // addProducts notes how levels follow from indexes.

@@ -57,7 +57,7 @@ func Coverage(snapshot *results.Snapshot, request *trellisv1.GetCoverageRequest)
 		if sides, err = s.sides(request.GetX(), request.GetY(), orDefault(request.GetCells(), defaultCells)); err != nil {
 			return nil, err
 		}
-		response.X, response.Y = sides[0].of.message(), sides[1].of.message()
+		response.X, response.Y = sides[0].of.message(0), sides[1].of.message(0)
 		err = m.overAxes(sides)
 	}
 	adds := []func() error{m.addRanked, m.addOpen, m.addShared}

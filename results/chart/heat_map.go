@@ -81,7 +81,7 @@ func HeatMap(snapshot *results.Snapshot, request *trellisv1.GetHeatMapRequest) (
 	if err != nil {
 		return nil, err
 	}
-	response := m.message()
+	response := m.message(request.GetAxisValues())
 	response.Basis = basis
 	return response, snapshot.Err()
 }
@@ -142,14 +142,14 @@ func (m *heat) add(cell int, index uint64, value float64, finite bool) {
 	}
 }
 
-func (m *heat) message() *trellisv1.GetHeatMapResponse {
+func (m *heat) message(axisValues uint32) *trellisv1.GetHeatMapResponse {
 	for cell, count := range m.counts {
 		if count == 0 {
 			m.values[cell] = math.NaN()
 		}
 	}
 	return &trellisv1.GetHeatMapResponse{
-		X: m.sides[0].of.message(), Y: m.sides[1].of.message(),
+		X: m.sides[0].of.message(axisValues), Y: m.sides[1].of.message(axisValues),
 		Columns: uint32(m.sides[0].cells), Rows: uint32(m.sides[1].cells),
 		Values: float64s(m.values), Counts: uint32s(m.counts), Diverged: uint32s(m.diverged), Best: m.best,
 	}

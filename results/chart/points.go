@@ -70,7 +70,7 @@ func Points(snapshot *results.Snapshot, request *trellisv1.GetPointsRequest) (*t
 		}
 	}
 	for at, axis := range s.axes.all {
-		response.Axes = append(response.Axes, axis.message())
+		response.Axes = append(response.Axes, axis.message(request.GetAxisValues()))
 		response.Levels = append(response.Levels, uint32s(levels[at]))
 	}
 	response.Objectives = float64s(objectives)

@@ -1,8 +1,10 @@
 package chart
 
 import (
+	"slices"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -45,6 +47,35 @@ func TestPoints(tb *testing.T) {
 				if value := valueOf(trial, axis.Name); written != value {
 					t.Fatalf("trial %d has %s %q, want %q", trial.Index, axis.Name, written, value)
 				}
+			}
+		}
+	})
+}
+
+// TestAxisValues: of a long axis of numbers, an answer has so many values, each of the level that it stands for.
+func TestAxisValues(tb *testing.T) {
+	rapid.Check(tb, func(t *rapid.T) {
+		d := draw(t, drawSpec(t))
+		most := rapid.Uint32Range(1, 4).Draw(t, "axis_values")
+		whole, err := Points(d.Snapshot(), &trellisv1.GetPointsRequest{Study: "s"})
+		ok(t, err)
+		points, err := Points(d.Snapshot(), &trellisv1.GetPointsRequest{Study: "s", AxisValues: most})
+		ok(t, err)
+		x, y := drawSides(t)
+		heatMap, err := HeatMap(d.Snapshot(), &trellisv1.GetHeatMapRequest{Study: "s", X: x, Y: y, AxisValues: most})
+		ok(t, err)
+		for _, got := range append(points.Axes, heatMap.X, heatMap.Y) {
+			at := slices.IndexFunc(whole.Axes, func(axis *trellisv1.ChartAxis) bool { return axis.Name == got.Name })
+			want := whole.Axes[at]
+			if n := uint32(len(want.Values)); n > most && got.Name != "optimizer" && got.Name != "amp" {
+				some := &trellisv1.ChartAxis{Name: want.Name, Logarithmic: want.Logarithmic, Levels: n}
+				for i := range most {
+					some.Values = append(some.Values, want.Values[i*n/most])
+				}
+				want = some
+			}
+			if !proto.Equal(got, want) {
+				t.Fatalf("at most %d values: got %v, want %v", most, got, want)
 			}
 		}
 	})

@@ -38,6 +38,11 @@ func Importance(
 	if err != nil {
 		return nil, fmt.Errorf("importance in study %s: %w", request.GetStudy(), err)
 	}
+	if request.GetWithoutValues() {
+		for _, axis := range found.GetAxes() {
+			axis.Values = nil
+		}
+	}
 	return &trellisv1.GetImportanceResponse{Importance: found}, nil
 }
 

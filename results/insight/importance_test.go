@@ -68,6 +68,24 @@ func importanceOf(t testing.TB, points ...trainedTrial) *trellisv1.Importance {
 	return response.GetImportance()
 }
 
+// TestImportanceWithoutValues: what single values do is left out if a request says so, and nothing else is.
+func TestImportanceWithoutValues(t *testing.T) {
+	store := newTrainedStore(t, nil, at1(4, 1e-3, 0, 0.4), at1(8, 1e-3, 0, 0.2))
+	whole, err := Importance(store.Snapshot(), &trellisv1.GetImportanceRequest{Study: "s"})
+	ok(t, err)
+	got, err := Importance(store.Snapshot(), &trellisv1.GetImportanceRequest{Study: "s", WithoutValues: true})
+	ok(t, err)
+	for _, axis := range whole.GetImportance().GetAxes() {
+		if len(axis.Values) == 0 {
+			t.Fatalf("%s has no values", axis.Axis)
+		}
+		axis.Values = nil
+	}
+	if !proto.Equal(got, whole) {
+		t.Errorf("got %v, want %v", got, whole)
+	}
+}
+
 // rounded takes the shares to thousandths.
 func rounded(message *trellisv1.Importance) *trellisv1.Importance {
 	round := func(share *float64) { *share = math.Round(*share*1000) / 1000 }

@@ -406,7 +406,9 @@ type ChartAxis struct {
 	// Numbers ascending, others as in the grid.
 	Values []*Value `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
 	// The values are evenly spaced by ratios, as the spec gives them.
-	Logarithmic   bool `protobuf:"varint,3,opt,name=logarithmic,proto3" json:"logarithmic,omitempty"`
+	Logarithmic bool `protobuf:"varint,3,opt,name=logarithmic,proto3" json:"logarithmic,omitempty"`
+	// How many levels the axis has, if it has more than values are returned. Value i of n is that of level i * levels / n, rounded down.
+	Levels        uint32 `protobuf:"varint,4,opt,name=levels,proto3" json:"levels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +462,13 @@ func (x *ChartAxis) GetLogarithmic() bool {
 		return x.Logarithmic
 	}
 	return false
+}
+
+func (x *ChartAxis) GetLevels() uint32 {
+	if x != nil {
+		return x.Levels
+	}
+	return 0
 }
 
 type GetCurvesRequest struct {
@@ -771,7 +780,9 @@ type GetPointsRequest struct {
 	Best *uint32 `protobuf:"varint,4,opt,name=best,proto3,oneof" json:"best,omitempty"`
 	// What to return of each trial beside its objective: test_loss, epochs, best_epoch, or the name of a metric, as in
 	// ListTrialsRequest.order_by. With any, at most 10000 points are returned.
-	Fields        []string `protobuf:"bytes,5,rep,name=fields,proto3" json:"fields,omitempty"`
+	Fields []string `protobuf:"bytes,5,rep,name=fields,proto3" json:"fields,omitempty"`
+	// The maximum number of values of an axis of numbers that are returned: as many as a screen can tell apart. Default: all.
+	AxisValues    uint32 `protobuf:"varint,6,opt,name=axis_values,json=axisValues,proto3" json:"axis_values,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -839,6 +850,13 @@ func (x *GetPointsRequest) GetFields() []string {
 		return x.Fields
 	}
 	return nil
+}
+
+func (x *GetPointsRequest) GetAxisValues() uint32 {
+	if x != nil {
+		return x.AxisValues
+	}
+	return 0
 }
 
 // GetPointsResponse has one entry for each trial in each column, the best first.
@@ -949,7 +967,10 @@ type GetHeatMapRequest struct {
 	// over parameters alone are exact at any size.
 	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	// The maximum number of columns and of rows. Neighboring values of longer axes are put together. Default: 100.
-	Cells         uint32 `protobuf:"varint,6,opt,name=cells,proto3" json:"cells,omitempty"`
+	Cells uint32 `protobuf:"varint,6,opt,name=cells,proto3" json:"cells,omitempty"`
+	// The maximum number of values of an axis of numbers that are returned. Twice as many as cells are those at the beginning
+	// and in the middle of each. Default: all.
+	AxisValues    uint32 `protobuf:"varint,7,opt,name=axis_values,json=axisValues,proto3" json:"axis_values,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1022,6 +1043,13 @@ func (x *GetHeatMapRequest) GetFilter() string {
 func (x *GetHeatMapRequest) GetCells() uint32 {
 	if x != nil {
 		return x.Cells
+	}
+	return 0
+}
+
+func (x *GetHeatMapRequest) GetAxisValues() uint32 {
+	if x != nil {
+		return x.AxisValues
 	}
 	return 0
 }
@@ -2235,11 +2263,12 @@ const file_trellis_v1_chart_proto_rawDesc = "" +
 	"\x04read\x18\x02 \x01(\x04R\x04read\x12\x14\n" +
 	"\x05total\x18\x03 \x01(\x04R\x05total\x12\x10\n" +
 	"\x03met\x18\x04 \x01(\x04R\x03met\x12\x14\n" +
-	"\x05exact\x18\x05 \x01(\bR\x05exact\"l\n" +
+	"\x05exact\x18\x05 \x01(\bR\x05exact\"\x84\x01\n" +
 	"\tChartAxis\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06values\x18\x02 \x03(\v2\x11.trellis.v1.ValueR\x06values\x12 \n" +
-	"\vlogarithmic\x18\x03 \x01(\bR\vlogarithmic\"\xdb\x04\n" +
+	"\vlogarithmic\x18\x03 \x01(\bR\vlogarithmic\x12\x16\n" +
+	"\x06levels\x18\x04 \x01(\rR\x06levels\"\xdb\x04\n" +
 	"\x10GetCurvesRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x1f\n" +
 	"\x06metric\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x06metric\x12 \n" +
@@ -2276,13 +2305,15 @@ const file_trellis_v1_chart_proto_rawDesc = "" +
 	"open_total\x18\f \x01(\x04R\topenTotal\x12\x10\n" +
 	"\x03low\x18\r \x01(\x01R\x03low\x12\x12\n" +
 	"\x04high\x18\x0e \x01(\x01R\x04high\x12\x16\n" +
-	"\x06levels\x18\x0f \x01(\fR\x06levels\"\xca\x01\n" +
+	"\x06levels\x18\x0f \x01(\fR\x06levels\"\xeb\x01\n" +
 	"\x10GetPointsRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12 \n" +
 	"\x06filter\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06filter\x12!\n" +
 	"\x06points\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x18І\x03R\x06points\x12\"\n" +
 	"\x04best\x18\x04 \x01(\rB\t\xbaH\x06*\x04\x18І\x03H\x00R\x04best\x88\x01\x01\x12&\n" +
-	"\x06fields\x18\x05 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\b\"\x04r\x02\x18dR\x06fieldsB\a\n" +
+	"\x06fields\x18\x05 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\b\"\x04r\x02\x18dR\x06fields\x12\x1f\n" +
+	"\vaxis_values\x18\x06 \x01(\rR\n" +
+	"axisValuesB\a\n" +
 	"\x05_best\"\xe5\x01\n" +
 	"\x11GetPointsResponse\x12'\n" +
 	"\x05basis\x18\x01 \x01(\v2\x11.trellis.v1.BasisR\x05basis\x12)\n" +
@@ -2293,14 +2324,16 @@ const file_trellis_v1_chart_proto_rawDesc = "" +
 	"objectives\x18\x05 \x01(\fR\n" +
 	"objectives\x12\x16\n" +
 	"\x06fields\x18\x06 \x03(\fR\x06fields\x12\x14\n" +
-	"\x05ranks\x18\a \x03(\x04R\x05ranks\"\x97\x02\n" +
+	"\x05ranks\x18\a \x03(\x04R\x05ranks\"\xb8\x02\n" +
 	"\x11GetHeatMapRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x14\n" +
 	"\x01x\x18\x02 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x01x\x12\x14\n" +
 	"\x01y\x18\x03 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x01y\x12.\n" +
 	"\x04fold\x18\x04 \x01(\x0e2\x10.trellis.v1.FoldB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04fold\x12 \n" +
 	"\x06filter\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06filter\x12\x1e\n" +
-	"\x05cells\x18\x06 \x01(\rB\b\xbaH\x05*\x03\x18\x90\x03R\x05cells:F\xbaHC\x1aA\n" +
+	"\x05cells\x18\x06 \x01(\rB\b\xbaH\x05*\x03\x18\x90\x03R\x05cells\x12\x1f\n" +
+	"\vaxis_values\x18\a \x01(\rR\n" +
+	"axisValues:F\xbaHC\x1aA\n" +
 	"\rheat_map.axes\x12\x1ex and y must be two parameters\x1a\x10this.x != this.y\"\x95\x02\n" +
 	"\x12GetHeatMapResponse\x12'\n" +
 	"\x05basis\x18\x01 \x01(\v2\x11.trellis.v1.BasisR\x05basis\x12#\n" +

@@ -2567,8 +2567,10 @@ func (x *GetReportResponse) GetReport() *Report {
 }
 
 type GetImportanceRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// Leave out AxisEffect.values, of which long axes have thousands.
+	WithoutValues bool `protobuf:"varint,2,opt,name=without_values,json=withoutValues,proto3" json:"without_values,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2608,6 +2610,13 @@ func (x *GetImportanceRequest) GetStudy() string {
 		return x.Study
 	}
 	return ""
+}
+
+func (x *GetImportanceRequest) GetWithoutValues() bool {
+	if x != nil {
+		return x.WithoutValues
+	}
+	return false
 }
 
 type GetImportanceResponse struct {
@@ -7184,9 +7193,10 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x10GetReportRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"?\n" +
 	"\x11GetReportResponse\x12*\n" +
-	"\x06report\x18\x01 \x01(\v2\x12.trellis.v1.ReportR\x06report\"4\n" +
+	"\x06report\x18\x01 \x01(\v2\x12.trellis.v1.ReportR\x06report\"[\n" +
 	"\x14GetImportanceRequest\x12\x1c\n" +
-	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"O\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12%\n" +
+	"\x0ewithout_values\x18\x02 \x01(\bR\rwithoutValues\"O\n" +
 	"\x15GetImportanceResponse\x126\n" +
 	"\n" +
 	"importance\x18\x01 \x01(\v2\x16.trellis.v1.ImportanceR\n" +
