@@ -58,6 +58,12 @@ export function among(field: string, values: Value[], all: Value[]): string[] {
   return [`${field} >= ${texts[0]}`, `${field} <= ${texts.at(-1)}`]
 }
 
+/** among levels of an axis from one value on, and below another if there is one. */
+export const from = (field: string, low: Value, below: Value | undefined, all: Value[]): string[] => {
+  const real = all.some((one) => one.number !== undefined)
+  return [`${field} >= ${literal(low, real)}`, ...(below ? [`${field} < ${literal(below, real)}`] : [])]
+}
+
 /** between are the conditions that a field has a number from one to another. */
 export function between(field: string, low: number, high: number): string[] {
   const real = (value: number) => (Number.isInteger(value) ? value.toFixed(1) : String(value))

@@ -1,7 +1,7 @@
 // What is said of studies in several views.
 
 import { significant } from './number'
-import type { Axis, Best, Parameters, Study, StudySpec, Trial, Value } from './types'
+import type { Axis, Best, ChartAxis, Parameters, Study, StudySpec, Trial, Value } from './types'
 
 /** word turns a name of an enum into a word: STUDY_STATE_RUNNING, running. */
 export function word(name: string | undefined, prefix: string): string {
@@ -53,6 +53,12 @@ export function axes(spec: StudySpec): { all: string[]; varied: string[] } {
   if (lengthOf(spec.seeds) > 1) varied.push('seed')
   return { all, varied }
 }
+
+/** levelsOf is how many levels an axis of a chart has. */
+export const levelsOf = (axis: ChartAxis): number => axis.levels ?? axis.values?.length ?? 1
+
+/** levelOf is the level of one of the values that an axis of a chart came with. */
+export const levelOf = (axis: ChartAxis, i: number): number => Math.floor((i * levelsOf(axis)) / (axis.values?.length ?? 1))
 
 /** label is a parameter's or metric's name for people. */
 export const label = (name: string): string => name.replaceAll('_', ' ')

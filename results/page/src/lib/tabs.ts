@@ -12,15 +12,21 @@ export const whereIn = (query: URLSearchParams): string => query.get('where') ??
 /** curveLevels is how many levels curves have: more than the plot has pixels on most screens. */
 export const curveLevels = 1000
 
+/** axisValues is how many values of an axis of numbers are asked for: more than it has pixels. */
+const axisValues = 400
+
+/** mapCells is how many columns and rows a heat map has at most. */
+const mapCells = 80
+
 /** ended is when a study was over, and a second more, or nothing. */
 const ended = (study: Study): string => (study.end_time ? new Date(Date.parse(study.end_time) + 1000).toISOString() : '')
 
 export const questions = {
   study: (name: string): Question => [of(name)],
   best: (study: Study | string): Question => [of(study, '/best')],
-  importance: (study: Study | string): Question => [of(study, '/importance')],
+  importance: (study: Study | string): Question => [of(study, '/importance'), { without_values: true }],
   report: (study: Study | string): Question => [of(study, '/report')],
-  curves(study: Study, query: URLSearchParams): Question {
+  curves(study: Study | string, query: URLSearchParams): Question {
     const count = Number(query.get('count') ?? 1000)
     const best = Math.round(count / 10)
     return [of(study, '/curves'), {
@@ -28,19 +34,19 @@ export const questions = {
       levels: curveLevels, logarithmic: (query.get('log') ?? '').includes('y') || undefined,
     }]
   },
-  points: (study: Study, query: URLSearchParams): Question => [of(study, '/points'), { filter: whereIn(query), points: 2000 }],
+  points: (study: Study | string, query: URLSearchParams): Question => [of(study, '/points'), { filter: whereIn(query), points: 2000, axis_values: axisValues }],
   heatMap(study: Study, query: URLSearchParams): Question {
     const { x, y, fold } = heatMapAxes(study, query)
-    return [of(study, '/heat-map'), { x, y, fold, filter: whereIn(query), cells: 80 }]
+    return [of(study, '/heat-map'), { x, y, fold, filter: whereIn(query), cells: mapCells, axis_values: 2 * mapCells }]
   },
-  coverage(study: Study, query: URLSearchParams): Question {
+  coverage(study: Study | string, query: URLSearchParams): Question {
     const [x, y] = [query.get('x') ?? '', query.get('y') ?? '']
     const filter = whereIn(query)
     return [of(study, '/coverage'), x !== '' && y !== '' && x !== y ? { x, y, cells: 60, filter } : { cells: 2400, filter }]
   },
   timeLine: (study: Study, query: URLSearchParams): Question =>
     [of(study, '/time-line'), { from: query.get('from') ?? '', to: query.get('to') ?? ended(study), bars: 2000 }],
-  trials: (study: Study, query: URLSearchParams, offset = 0): Question => [of(study, '/trials'), {
+  trials: (study: Study | string, query: URLSearchParams, offset = 0): Question => [of(study, '/trials'), {
     page_size: pageSize, order_by: query.get('order') ?? 'objective', filter: whereIn(query), offset: offset || undefined,
   }],
 }
@@ -63,6 +69,8 @@ export interface Tab {
   selects?: boolean
   code?: () => Promise<unknown>
   asks: (study: Study, query: URLSearchParams) => Question[]
+  /** early is what it asks for whatever the study is like. */
+  early?: (study: string, query: URLSearchParams) => Question[]
 }
 
 /** code loads the views that are not there from the beginning. */
@@ -76,15 +84,23 @@ export const code = {
 
 export const tabs: Tab[] = [
   { name: 'Overview', path: '', asks: (study) => (Number(study.progress?.trials_succeeded ?? 0) > 1 ? [questions.best(study), questions.importance(study), questions.report(study)] : [questions.report(study)]) },
-  { name: 'Curves', path: 'curves', selects: true, code: code.curves, asks: (study, query) => [questions.curves(study, query)] },
+  { name: 'Curves', path: 'curves', selects: true, code: code.curves, asks: (study, query) => [questions.curves(study, query)], early: (study, query) => [questions.curves(study, query)] },
   {
     name: 'Parameters', path: 'parameters', selects: true, code: code.parameters,
     asks: (study, query) => [questions.points(study, query), ...(axes(study.spec).varied.length > 1 ? [questions.heatMap(study, query)] : [])],
+    early: (study, query) => [questions.points(study, query)],
   },
-  { name: 'Coverage', path: 'coverage', selects: true, code: code.coverage, asks: (study, query) => [questions.coverage(study, query)] },
+  { name: 'Coverage', path: 'coverage', selects: true, code: code.coverage, asks: (study, query) => [questions.coverage(study, query)], early: (study, query) => [questions.coverage(study, query)] },
   { name: 'Time line', path: 'timeline', code: code.timeline, asks: (study, query) => [questions.timeLine(study, query)] },
-  { name: 'Trials', path: 'trials', selects: true, code: code.trials, asks: (study, query) => [questions.trials(study, query)] },
+  { name: 'Trials', path: 'trials', selects: true, code: code.trials, asks: (study, query) => [questions.trials(study, query)], early: (study, query) => [questions.trials(study, query)] },
 ]
+
+/** prepareEarly asks for the code and answers of the view that a link leads to, with the study itself. */
+export function prepareEarly(study: string, path: string, query: URLSearchParams): void {
+  const tab = tabs.find((one) => one.path === path)
+  void tab?.code?.().catch(() => {})
+  for (const [path, asks] of tab?.early?.(study, query) ?? []) void prepare(path, asks)
+}
 
 /**
  * prepareTab loads a view's code and answers before it is shown, if they can be had. query is that of the address that leads to it. The

@@ -118,7 +118,7 @@ export interface PaperReport {
 export interface Model { name: string; summary?: string; loss?: string }
 
 export interface Basis { modify_index?: Count; read?: Count; total?: Count; met?: Count; exact?: boolean }
-export interface ChartAxis { name: string; values?: Value[]; logarithmic?: boolean }
+export interface ChartAxis { name: string; values?: Value[]; logarithmic?: boolean; levels?: number }
 export interface Curves {
   basis?: Basis; metric?: string; metrics?: string[]; epochs_per_point?: number; trials?: string[]; epochs?: number[]; values?: string
   objectives?: string; states?: string; open_total?: Count; keep?: string; low?: number | string; high?: number | string; levels?: string

@@ -14,6 +14,8 @@ export interface LevelledCurves {
   /** How many levels there are, and which of them has what is out of range. */
   most: number
   beyond: number
+  /** The curves that have values out of range. */
+  cut: Set<number>
   low: number
   high: number
   /** How many points the longest curve has, and how many epochs a point stands for. */
@@ -35,36 +37,60 @@ export function curvesOf(answer: Curves, most: number): LevelledCurves {
   }
   const data = new Uint8Array(bytes(answer.levels))
   const levels = new Uint16Array(starts[trials.length]!)
-  let [at, curve, level] = [0, 0, 0]
-  for (let i = 0; i < levels.length; i++) {
-    // Differences, in groups of seven bits.
-    while (i === starts[curve]) { curve++; level = 0 }
-    let [value, shift, byte] = [0, 0, 0]
-    do {
-      byte = data[at++]!
-      value |= (byte & 127) << shift
-      shift += 7
-    } while (byte & 128)
-    level += (value >>> 1) ^ -(value & 1)
-    levels[i] = level
+  const beyond = high > low ? (answer.keep === 'KEEP_HIGHEST' ? 1 : most) : -1
+  const cut = new Set<number>()
+  let at = 0
+  for (let curve = 0; curve < trials.length; curve++) {
+    let [level, out] = [0, false]
+    for (let i = starts[curve]!; i < starts[curve + 1]!; i++) {
+      // Differences, in groups of seven bits: nearly all have one.
+      let value = data[at++]!
+      if (value > 127) {
+        value &= 127
+        for (let [shift, byte] = [7, 128]; byte > 127; shift += 7) {
+          byte = data[at++]!
+          value |= (byte & 127) << shift
+        }
+      }
+      level += (value >>> 1) ^ -(value & 1)
+      levels[i] = level
+      if (level === beyond) out = true
+    }
+    if (out) cut.add(curve)
   }
   return {
     answer, count: trials.length, levels, starts, trials, longest, each, most,
     objectives: new Float64Array(bytes(answer.objectives)), states: new Uint8Array(bytes(answer.states)),
-    beyond: high > low ? (answer.keep === 'KEEP_HIGHEST' ? 1 : most) : -1, low, high,
+    beyond, cut, low, high,
   }
 }
 
-/** cut are the curves that have values out of range. */
-export function cut(its: LevelledCurves): Set<number> {
-  const found = new Set<number>()
-  if (its.beyond < 0) return found
-  for (let curve = 0; curve < its.count; curve++) {
-    for (let i = its.starts[curve]!; i < its.starts[curve + 1]!; i++) {
-      if (its.levels[i] === its.beyond) { found.add(curve); break }
+/**
+ * ways tells of every two neighboring points of curves: the second one, both levels, and how many of the curves go this way. Of many
+ * curves, most go a way that others go too.
+ */
+export function ways(its: LevelledCurves, of: number[], each: (point: number, from: number, to: number, curves: number) => void): void {
+  const { starts, levels, most } = its
+  const counts = new Uint16Array((most + 1) ** 2)
+  const found = new Uint32Array(of.length)
+  for (let point = 1; point < its.longest; point++) {
+    let n = 0
+    for (let k = 0; k < of.length; k++) {
+      const curve = of[k]!
+      const i = starts[curve]! + point
+      if (i >= starts[curve + 1]!) continue
+      const from = levels[i - 1]!
+      const to = levels[i]!
+      if (from === 0 || to === 0) continue
+      const way = from * (most + 1) + to
+      if (counts[way]!++ === 0) found[n++] = way
+    }
+    for (let k = 0; k < n; k++) {
+      const way = found[k]!
+      each(point, Math.floor(way / (most + 1)), way % (most + 1), counts[way]!)
+      counts[way] = 0
     }
   }
-  return found
 }
 
 /** Box chooses curves: from one point to another, from one level to another. */

@@ -8,15 +8,15 @@ export class Density {
 
   /** width and height are in pixels of the screen. */
   constructor(readonly width: number, readonly height: number) {
-    this.counts = new Float32Array(width * height)
     this.#image = new ImageData(width, height)
+    this.counts = new Float32Array(this.#image.data.buffer) // A count has its pixel's place: neither is needed with the other.
     this.#canvas.width = width
     this.#canvas.height = height
   }
 
   static #last: Density | undefined
 
-  /** sized is an empty density of a size. There is one at a time: it takes 12 bytes for each pixel. */
+  /** sized is an empty density of a size. There is one at a time: it takes 8 bytes for each pixel. */
   static sized(width: number, height: number): Density {
     const last = Density.#last
     if (last?.width !== width || last.height !== height) return (Density.#last = new Density(width, height))
@@ -24,8 +24,14 @@ export class Density {
     return last
   }
 
-  /** line adds a line of a thickness from one place to another, of which the second is not to the left. */
-  line(x0: number, y0: number, x1: number, y1: number, thickness: number): void {
+  /** drop gives back what the last one takes. */
+  static drop(): void {
+    if (Density.#last) Density.#last.#canvas.width = 0
+    Density.#last = undefined
+  }
+
+  /** line adds lines of a thickness from one place to another, of which the second is not to the left. */
+  line(x0: number, y0: number, x1: number, y1: number, thickness: number, lines = 1): void {
     const { counts, width, height } = this
     const slope = x1 > x0 ? (y1 - y0) / (x1 - x0) : 0
     const half = thickness / 2
@@ -41,7 +47,7 @@ export class Density {
       if (top < 0) top = 0
       if (bottom > height) bottom = height
       if (top >= bottom) continue
-      const share = to - from
+      const share = (to - from) * lines
       let row = top | 0
       const end = Math.min(height - 1, bottom | 0)
       let at = row * width + column
@@ -63,9 +69,13 @@ export class Density {
     const pixels = new Uint32Array(image.data.buffer)
     const plain = (b << 16) | (g << 8) | r // Pixels are r, g, b, a in memory.
     const rate = Math.log(1 - Math.min(opacity, 0.999))
+    // From the last step on, what is behind can't be seen any more.
+    const steps = 4096
+    const each = Math.log(1 / 512) / rate / (steps - 1)
+    const shades = Uint32Array.from({ length: steps }, (_, i) => (Math.round(255 * (1 - Math.exp((i + 0.5) * each * rate))) << 24) | plain)
     for (let i = 0; i < pixels.length; i++) {
       const count = this.counts[i]!
-      pixels[i] = count === 0 ? 0 : ((Math.round(255 * (1 - Math.exp(count * rate))) << 24) | plain) >>> 0
+      if (count !== 0) pixels[i] = shades[Math.min(steps - 1, (count / each) | 0)]!
     }
     context.putImageData(image, 0, 0)
     return this.#canvas
