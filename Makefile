@@ -1,11 +1,13 @@
 # The habits: make demo, page, test, browser, pictures, python, race, check, check-http, check-export, bench, bench-peers, bench-scale,
-# bench-curves, bench-page, mutants, soak, generate, man, release.
+# bench-curves, bench-page, mutants, soak, generate, man, release, manifests.
 
 SHELL := bash
 GO ?= go
 PYTHON ?= python3
 SCHEMATHESIS ?= schemathesis
 HTTP_PORT ?= 18080
+HELM ?= helm
+NAMESPACE ?= trellis
 BUILD := .build
 PAGE := results/page
 PAGE_SOURCES := $(shell git ls-files $(PAGE)/src $(PAGE)/public '$(PAGE)/*.ts' '$(PAGE)/*.js' $(PAGE)/index.html 2>/dev/null)
@@ -162,6 +164,14 @@ $(BUILD)/export/installed: Makefile
 # networks that are cut (needs root and iproute2), a million trials, simulations, ten minutes of fuzzing for each target.
 soak:
 	$(GO) test -tags soak -timeout 6h ./...
+
+.PHONY: manifests
+
+# The Helm chart as plain manifests: make manifests VALUES=my-values.yaml NAMESPACE=trellis. Needs helm.
+manifests:
+	@mkdir -p $(BUILD)
+	@$(HELM) template trellis deploy/helm/trellis --namespace $(NAMESPACE) $(foreach file,$(VALUES),--values $(file)) >$(BUILD)/manifests.yaml
+	@echo $(BUILD)/manifests.yaml
 
 # Go code and the API's description from the .proto files, the Python client from that, assembly from the kernels' generator.
 generate: $(BUILD)/buf
