@@ -13,84 +13,106 @@ const (
 	PageSize = 128
 	// blockSize is the maximum number of pages of a block.
 	blockSize = 32
+	// lateShare is how many times more keys a list has in its pages than late, at least. Then there are a few late keys for
+	// each page that they belong to.
+	lateShare = 32
 )
 
 // List is keys in ascending order, none of them twice. The zero value is the empty list.
 type List struct {
-	// blocks are in order. None is empty.
-	blocks []*block
+	blocks parts[*block]
+	// size is how many keys are in the blocks.
+	size int
+	// late are the keys that have been added since, in lists that are in order. Each has at least twice as many as the next.
+	late [][]listing.Key
 }
 
 // block is a part of a list.
 type block struct {
-	// first is the first key of the first page.
-	first listing.Key
-	// pages are in order. None is empty.
-	pages [][]listing.Key
+	pages parts[page]
 }
+
+// page is a part of a block.
+type page []listing.Key
+
+func (b *block) first() *listing.Key { return b.pages.all[0].first() }
+func (b *block) empty() bool         { return len(b.pages.all) == 0 }
+func (p page) first() *listing.Key   { return &p[0] }
+func (p page) empty() bool           { return len(p) == 0 }
 
 // Of returns a list of keys that are in order.
 func Of(keys []listing.Key) List { return List{}.With(keys) }
 
 // Empty says whether the list has no keys.
-func (l List) Empty() bool { return len(l.blocks) == 0 }
+func (l List) Empty() bool { return l.size == 0 }
 
-// With returns the list with more keys, which are in order and not in it.
+// With returns the list with more keys, which are in order and not in it. It keeps them, so that they must not change.
 func (l List) With(added []listing.Key) List {
 	if len(added) == 0 {
 		return l
 	}
-	if l.Empty() {
-		return List{blocks(divided(added))}
+	late, n := l.late, len(added)
+	for len(late) > 0 && len(late[len(late)-1]) < 2*len(added) {
+		added, late = Merge(late[len(late)-1], added), late[:len(late)-1]
 	}
-	with, next := make([]*block, 0, len(l.blocks)+1), 0
-	for len(added) > 0 {
-		at := next + owner(len(l.blocks)-next, added[0], func(i int) *listing.Key { return &l.blocks[next+i].first })
-		with = append(with, l.blocks[next:at]...)
-		its := added
-		if next = at + 1; next < len(l.blocks) {
-			its = below(added, &l.blocks[next].first)
+	for _, its := range l.late {
+		n += len(its)
+	}
+	l.late = append(slices.Clip(late), added)
+	if n*lateShare > l.size {
+		return l.settled()
+	}
+	return l
+}
+
+// settled returns the list with all its keys in the blocks.
+func (l List) settled() List {
+	late := l.lateAfter(nil)
+	switch {
+	case len(late) == 0:
+		return l
+	case len(l.blocks.all) > 0:
+		return List{blocks: l.blocks.with(late, (*block).with), size: l.size + len(late)}
+	}
+	var pages parts[page]
+	divide(&pages, late)
+	settled := List{size: len(late)}
+	group(&settled.blocks, pages)
+	return settled
+}
+
+// lateAfter returns the late keys that come after a key, or all.
+func (l List) lateAfter(k *listing.Key) (late []listing.Key) {
+	for _, its := range slices.Backward(l.late) {
+		if k != nil {
+			its = its[sort.Search(len(its), func(n int) bool { return its[n].Compare(*k) > 0 }):]
 		}
-		with, added = append(with, l.blocks[at].with(its)...), added[len(its):]
-	}
-	return List{append(with, l.blocks[next:]...)}
-}
-
-// with returns the block with more keys, as several blocks if it would have too many pages.
-func (b *block) with(added []listing.Key) []*block {
-	pages, next := make([][]listing.Key, 0, len(b.pages)+1), 0
-	for len(added) > 0 {
-		at := next + owner(len(b.pages)-next, added[0], func(i int) *listing.Key { return &b.pages[next+i][0] })
-		pages = append(pages, b.pages[next:at]...)
-		its := added
-		if next = at + 1; next < len(b.pages) {
-			its = below(added, &b.pages[next][0])
+		if len(late) == 0 {
+			late = its
+		} else if len(its) > 0 {
+			late = Merge(its, late)
 		}
-		pages, added = append(pages, divided(Merge(b.pages[at], its))...), added[len(its):]
 	}
-	return blocks(append(pages, b.pages[next:]...))
+	return late
 }
 
-// owner returns which of n parts a key belongs to: the last one that does not begin after it, or else the first.
-func owner(n int, k listing.Key, first func(int) *listing.Key) int {
-	return max(0, sort.Search(n, func(i int) bool { return first(i).Compare(k) > 0 })-1)
+// with adds the block with more keys, as several blocks if it would have too many pages.
+func (b *block) with(added []listing.Key, to *parts[*block]) {
+	group(to, b.pages.with(added, page.with))
 }
 
-// below returns the keys that come before another.
-func below(keys []listing.Key, end *listing.Key) []listing.Key {
-	return keys[:sort.Search(len(keys), func(i int) bool { return keys[i].Compare(*end) >= 0 })]
-}
+// with adds the page with more keys, as several pages if it would have too many.
+func (p page) with(added []listing.Key, to *parts[page]) { divide(to, Merge(p, added)) }
 
 // few is how many times more keys one list must have than the other so that it is searched instead of read.
 const few = 8
 
 // Merge merges two lists of keys that are in order.
 func Merge(a, b []listing.Key) []listing.Key {
-	both := make([]listing.Key, 0, len(a)+len(b))
-	for len(a) > few*len(b) && len(b) > 0 {
-		its := below(a, &b[0])
-		both, a, b = append(append(both, its...), b[0]), a[len(its):], b[1:]
+	if len(a) > few*len(b) {
+		return inserted(a, b)
 	}
+	both := make([]listing.Key, 0, len(a)+len(b))
 	for len(a) > 0 && len(b) > 0 {
 		if a[0].Compare(b[0]) < 0 {
 			both, a = append(both, a[0]), a[1:]
@@ -101,88 +123,116 @@ func Merge(a, b []listing.Key) []listing.Key {
 	return append(append(both, a...), b...)
 }
 
-// divided returns the pages of keys. If they are several, each has an array of its own, so that those of the others can go.
-func divided(keys []listing.Key) [][]listing.Key {
-	parts := (len(keys) + PageSize - 1) / PageSize
-	if parts == 1 {
-		return [][]listing.Key{keys}
-	}
-	pages := make([][]listing.Key, parts)
-	for i := range pages {
-		pages[i] = slices.Clone(keys[i*len(keys)/parts : (i+1)*len(keys)/parts])
-	}
-	return pages
-}
-
-// blocks returns the blocks of pages, which are at least one.
-func blocks(pages [][]listing.Key) []*block {
-	parts := (len(pages) + blockSize - 1) / blockSize
-	all := make([]*block, parts)
-	for i := range all {
-		its := pages[i*len(pages)/parts : (i+1)*len(pages)/parts]
-		if parts > 1 {
-			its = slices.Clone(its)
-		}
-		all[i] = &block{first: its[0][0], pages: its}
+// inserted is Merge of many keys and a few. The many are searched after they have been copied: copying reads them from memory one
+// after the other, while searching them there would wait for one after the other.
+func inserted(many, added []listing.Key) []listing.Key {
+	all, rest := slices.Concat(many, added), len(many)
+	for i, k := range slices.Backward(added) {
+		place := sort.Search(rest, func(n int) bool { return all[n].Compare(k) > 0 })
+		copy(all[place+i+1:], all[place:rest])
+		all[place+i], rest = k, place
 	}
 	return all
 }
 
+// divide adds the pages of keys. If they are several, each has an array of its own, so that those of the others can go.
+func divide(to *parts[page], keys []listing.Key) {
+	count := (len(keys) + PageSize - 1) / PageSize
+	for i := range count {
+		its := keys[i*len(keys)/count : (i+1)*len(keys)/count]
+		if count > 1 {
+			its = slices.Clone(its)
+		}
+		to.add(its)
+	}
+}
+
+// group adds the blocks of pages. If they are several, each has arrays of its own.
+func group(to *parts[*block], pages parts[page]) {
+	n := len(pages.all)
+	count := (n + blockSize - 1) / blockSize
+	for i := range count {
+		its := pages.between(i*n/count, (i+1)*n/count)
+		if count > 1 {
+			its = its.clone()
+		}
+		to.add(&block{its})
+	}
+}
+
 // Without returns the list without a key, and whether the key was in it.
 func (l List) Without(k listing.Key) (List, bool) {
-	if l.Empty() {
+	settled := l.settled()
+	if settled.Empty() {
 		return l, false
 	}
-	at := owner(len(l.blocks), k, func(i int) *listing.Key { return &l.blocks[i].first })
-	its := l.blocks[at]
-	page := owner(len(its.pages), k, func(i int) *listing.Key { return &its.pages[i][0] })
-	place, found := slices.BinarySearchFunc(its.pages[page], k, listing.Key.Compare)
+	at := settled.blocks.owner(0, &k)
+	pages := settled.blocks.all[at].pages
+	number := pages.owner(0, &k)
+	place, found := slices.BinarySearchFunc(pages.all[number], k, listing.Key.Compare)
 	if !found {
 		return l, false
 	}
-	pages := slices.Clone(its.pages)
-	if left := slices.Delete(slices.Clone(its.pages[page]), place, place+1); len(left) > 0 {
-		pages[page] = left
-	} else {
-		pages = slices.Delete(pages, page, page+1)
-	}
-	all := slices.Clone(l.blocks)
-	if len(pages) > 0 {
-		all[at] = &block{first: pages[0][0], pages: pages}
-	} else {
-		all = slices.Delete(all, at, at+1)
-	}
-	return List{all}, true
+	pages = pages.replaced(number, slices.Delete(slices.Clone(pages.all[number]), place, place+1))
+	return List{blocks: settled.blocks.replaced(at, &block{pages}), size: settled.size - 1}, true
 }
 
-// Pages returns the keys, a page at a time, as they are stored. None is empty, and nobody may change them.
+// Pages returns the keys, some at a time, as they are stored. None of the slices is empty, and nobody may change them.
 func (l List) Pages() iter.Seq[[]listing.Key] {
 	return func(yield func([]listing.Key) bool) {
-		for _, its := range l.blocks {
-			for _, page := range its.pages {
-				if !yield(page) {
-					return
-				}
-			}
-		}
+		among(l.pagesAfter(nil), l.lateAfter(nil), yield)
 	}
 }
 
 // After returns the pages of the keys that come after another.
 func (l List) After(k listing.Key) iter.Seq[[]listing.Key] {
 	return func(yield func([]listing.Key) bool) {
-		if l.Empty() {
+		among(l.pagesAfter(&k), l.lateAfter(&k), yield)
+	}
+}
+
+// among yields pages with the late keys among them, none of which is copied.
+func among(pages iter.Seq[[]listing.Key], late []listing.Key, yield func([]listing.Key) bool) {
+	for page := range pages {
+		for len(late) > 0 && late[0].Compare(page[len(page)-1]) < 0 {
+			place := sort.Search(len(page), func(n int) bool { return page[n].Compare(late[0]) > 0 })
+			if place > 0 && !yield(page[:place]) {
+				return
+			}
+			page = page[place:]
+			count := 1
+			for count < len(late) && late[count].Compare(page[0]) < 0 {
+				count++
+			}
+			if !yield(late[:count]) {
+				return
+			}
+			late = late[count:]
+		}
+		if !yield(page) {
 			return
 		}
-		at := owner(len(l.blocks), k, func(i int) *listing.Key { return &l.blocks[i].first })
-		begun := owner(len(l.blocks[at].pages), k, func(i int) *listing.Key { return &l.blocks[at].pages[i][0] })
-		for i, its := range l.blocks[at:] {
-			for j, page := range its.pages {
+	}
+	if len(late) > 0 {
+		yield(late)
+	}
+}
+
+// pagesAfter returns the pages in the blocks of keys that come after another, or of all.
+func (l List) pagesAfter(k *listing.Key) iter.Seq[[]listing.Key] {
+	return func(yield func([]listing.Key) bool) {
+		at, begun := 0, 0
+		if k != nil && len(l.blocks.all) > 0 {
+			at = l.blocks.owner(0, k)
+			begun = l.blocks.all[at].pages.owner(0, k)
+		}
+		for i, its := range l.blocks.all[at:] {
+			for j, page := range its.pages.all {
 				if i == 0 && j < begun {
 					continue
 				}
-				if i == 0 && j == begun {
-					page = page[sort.Search(len(page), func(n int) bool { return page[n].Compare(k) > 0 }):]
+				if k != nil && i == 0 && j == begun {
+					page = page[sort.Search(len(page), func(n int) bool { return page[n].Compare(*k) > 0 }):]
 				}
 				if len(page) > 0 && !yield(page) {
 					return

@@ -15,9 +15,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// keyOf returns a key. Those of greater numbers come later.
+// keyOf returns a key. Those of greater numbers come later. A few share their field.
 func keyOf(n uint32) (k listing.Key) {
-	binary.BigEndian.PutUint32(k[4:], n)
+	binary.BigEndian.PutUint32(k[4:], n/16)
+	binary.BigEndian.PutUint32(k[8:], n%16)
 	binary.BigEndian.PutUint32(k[20:], ^n)
 	return k
 }
@@ -25,24 +26,53 @@ func keyOf(n uint32) (k listing.Key) {
 // check wants a list to have these keys, in pages of the right size.
 func check(t interface{ Fatalf(string, ...any) }, l List, want []uint32) {
 	var got []listing.Key
-	pages := 0
+	size := 0
 	for page := range l.Pages() {
-		if len(page) == 0 || len(page) > PageSize {
-			t.Fatalf("a page of %d keys", len(page))
+		if len(page) == 0 {
+			t.Fatalf("a page without keys")
 		}
 		got = append(got, page...)
-		pages++
 	}
 	if !slices.EqualFunc(got, want, func(k listing.Key, n uint32) bool { return k == keyOf(n) }) {
 		t.Fatalf("the list has %d keys, want %d: %v", len(got), len(want), want)
 	}
-	for i, its := range l.blocks {
-		if len(its.pages) == 0 || len(its.pages) > blockSize || its.first != its.pages[0][0] {
-			t.Fatalf("block %d has %d pages and begins with %x", i, len(its.pages), its.first)
+	begin(t, l.blocks)
+	for i, its := range l.blocks.all {
+		if n := len(its.pages.all); n == 0 || n > blockSize {
+			t.Fatalf("block %d has %d pages", i, n)
 		}
+		begin(t, its.pages)
+		for _, page := range its.pages.all {
+			if len(page) > PageSize {
+				t.Fatalf("a page of %d keys", len(page))
+			}
+			size += len(page)
+		}
+	}
+	late := 0
+	for i, its := range l.late {
+		late += len(its)
+		if i > 0 && len(l.late[i-1]) < 2*len(its) {
+			t.Fatalf("%d late keys come after %d", len(its), len(l.late[i-1]))
+		}
+	}
+	if l.size != size || late*lateShare > size || size+late != len(want) {
+		t.Fatalf("%d keys are in blocks, it says %d, and %d are late, of %d", size, l.size, late, len(want))
 	}
 	if l.Empty() != (len(want) == 0) {
 		t.Fatalf("a list of %d keys is empty: %v", len(want), l.Empty())
+	}
+}
+
+// begin wants parts to begin where it is noted.
+func begin[Part part](t interface{ Fatalf(string, ...any) }, p parts[Part]) {
+	if len(p.starts) != len(p.all) {
+		t.Fatalf("%d parts begin at %x", len(p.all), p.starts)
+	}
+	for i, its := range p.all {
+		if p.starts[i] != field(its.first()) {
+			t.Fatalf("part %d begins with %x, and not at %x", i, *its.first(), p.starts[i])
+		}
 	}
 }
 
@@ -56,8 +86,8 @@ func TestModel(t *testing.T) {
 		now := version{}
 		earlier := []version{now}
 		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-		for range rapid.IntRange(1, 6).Draw(t, "steps") {
-			count := rapid.SampledFrom([]int{0, 1, 3, 200, 5000}).Draw(t, "added")
+		for range rapid.IntRange(1, 10).Draw(t, "steps") {
+			count := rapid.SampledFrom([]int{0, 1, 3, 40, 200, 5000}).Draw(t, "added")
 			from := rapid.SampledFrom([]uint32{0, 1 << 20, 1 << 31}).Draw(t, "from")
 			within := rapid.SampledFrom([]uint32{1 << 14, 1 << 30}).Draw(t, "within")
 			added := map[uint32]bool{}
@@ -123,11 +153,12 @@ func TestNothingStaysSmall(t *testing.T) {
 			l = l.With([]listing.Key{keyOf(at(i))})
 		}
 		pages := 0
+		l = l.settled()
 		for range l.Pages() {
 			pages++
 		}
-		if most := 2*count/PageSize + 1; pages > most || len(l.blocks) > 2*pages/blockSize+1 {
-			t.Errorf("%s: %d pages in %d blocks", name, pages, len(l.blocks))
+		if most := 2*count/PageSize + 1; pages > most || len(l.blocks.all) > 2*pages/blockSize+1 {
+			t.Errorf("%s: %d pages in %d blocks", name, pages, len(l.blocks.all))
 		}
 		if !slices.IsSortedFunc(slices.Concat(slices.Collect(l.Pages())...), listing.Key.Compare) {
 			t.Errorf("%s: out of order", name)
