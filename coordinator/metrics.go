@@ -117,6 +117,8 @@ var (
 	// reserveMetric is what MinFreeDisk or its default says.
 	reserveMetric = prometheus.NewDesc("trellis_node_disk_reserve_bytes",
 		"What must be free on the disk of the data directory for new studies.", nil, nil)
+	indexMetric = prometheus.NewDesc("trellis_node_log_index", "Index of an entry of the log: of the last one that this node knows a "+
+		"majority to have, that its store includes, and that its newest snapshot has.", []string{"entry"}, nil)
 )
 
 // nodeCollector reads what this node alone knows.
@@ -130,6 +132,7 @@ func (c nodeCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- readyMetric
 	descs <- freeMetric
 	descs <- reserveMetric
+	descs <- indexMetric
 }
 
 // Collect implements prometheus.Collector.
@@ -142,6 +145,16 @@ func (c nodeCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(readyMetric, truth[c.node.Ready()])
 	if c.node.config.Data == "" {
 		return
+	}
+	select {
+	case <-c.node.logOpened: // Until then, nobody may look at the log.
+		now := c.node.replicated.Status()
+		for entry, index := range map[string]uint64{
+			"committed": now.CommitIndex, "applied": now.AppliedIndex, "snapshot": now.SnapshotIndex,
+		} {
+			out <- prometheus.MustNewConstMetric(indexMetric, prometheus.GaugeValue, float64(index), entry)
+		}
+	default:
 	}
 	free, reserve, err := api.DiskSpace(c.node.config.Data, c.node.config.MinFreeDisk)
 	if err != nil { // An invalid metric would hide all others. The disk may well be what they are needed for.
