@@ -41,12 +41,17 @@ func askClock(ctx context.Context, c *client.Client) (status *trellisv1.NodeStat
 // check judges what is certain of the difference.
 func (c clock) check(name string) finding {
 	f := finding{Check: name, State: fine}
+	within := max(c.within, time.Millisecond)
+	if c.ahead.Abs() <= within {
+		f.Found = "agrees with this machine's, give or take " + output.ShortDuration(within)
+		return f
+	}
 	word := "ahead of"
 	if c.ahead < 0 {
 		word = "behind"
 	}
 	f.Found = fmt.Sprintf("%s %s this machine's, give or take %s", output.ShortDuration(c.ahead.Abs()), word,
-		output.ShortDuration(c.within))
+		output.ShortDuration(within))
 	certain := c.ahead.Abs() - c.within
 	switch {
 	case certain > veryWrongClock:
