@@ -1,5 +1,5 @@
-# The habits: make demo, page, test, browser, pictures, python, race, check, check-http, check-export, bench, bench-peers, bench-scale,
-# bench-curves, bench-page, mutants, soak, generate, man, release, manifests.
+# The habits: make demo, page, test, browser, pictures, python, race, check, check-http, check-export, check-observability, bench,
+# bench-peers, bench-scale, bench-curves, bench-page, mutants, soak, generate, man, release, manifests.
 
 SHELL := bash
 GO ?= go
@@ -16,8 +16,8 @@ EXPORT_TOOLS := tensorboard==2.21.0 mlflow==3.17.2 onnx==1.23.2 onnxruntime==1.3
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: all trellis page browser pictures demo test python race check check-http check-export bench bench-peers bench-scale bench-curves \
-	bench-page mutants soak generate man release clean
+.PHONY: all trellis page browser pictures demo test python race check check-http check-export check-observability bench bench-peers \
+	bench-scale bench-curves bench-page mutants soak generate man release clean
 
 all: trellis
 
@@ -154,6 +154,11 @@ check-http: trellis
 # .build, 1.5 GB. With PyTorch in that Python too, weights are loaded into its modules. Three minutes.
 check-export: $(BUILD)/export/installed
 	TRELLIS_EXPORT_PYTHON=$(abspath $(BUILD)/export/bin/python) $(GO) test -count=1 -v -run InTheirTools ./command ./command/onnx
+
+# A Prometheus (apt-get install prometheus) that scrapes a coordinator and workers: every panel of the dashboards shows data, and
+# every alert fires whose cause can be made. As root, a disk runs short too. A minute.
+check-observability:
+	TRELLIS_OBSERVABILITY=1 $(GO) test -count=1 -v -run Observability ./command
 
 $(BUILD)/export/installed: Makefile
 	$(PYTHON) -m venv $(BUILD)/export

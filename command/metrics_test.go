@@ -43,7 +43,9 @@ func metricsInCode(t *testing.T) map[string]bool {
 // Every metric is documented, and the documentation and the alerts name no others.
 func TestMetricsAreDocumented(t *testing.T) {
 	names := metricsInCode(t)
-	for _, file := range []string{"../docs/metrics.md", "../deploy/prometheus/alerts.yaml"} {
+	for _, file := range []string{
+		"../docs/metrics.md", "../deploy/prometheus/alerts.yaml", "../deploy/grafana/search.json", "../deploy/grafana/cluster.json",
+	} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
