@@ -26,20 +26,21 @@ type goPackage struct {
 // module; main is the module's root. No room may import main, which Go enforces.
 var rooms = map[string][]string{
 	"main":        {"command"},
-	"command":     {"coordinator", "results", "worker", "trainer", "proto", "examples"},
+	"command":     {"coordinator", "results", "worker", "trainer", "proto", "examples", "deploy"},
 	"coordinator": {"results", "proto"},
 	"results":     {"proto"},
 	"worker":      {"trainer", "proto", "python"},
 	"trainer":     {},
 	"proto":       {},
 	"examples":    {},
+	"deploy":      {},
 	"python":      {},
 }
 
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
-	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/doctor command/exit command/export command/hooks command/search command/studies trainer worker/supervisor",
+	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/doctor command/exit command/export command/hooks command/launch command/search command/studies trainer worker/supervisor",
 	"command/answer":                       "command/cli command/client command/describe command/exit command/model command/output command/spec proto/trellis/v1 results/grid results/lattice results/lifecycle results/pruning",
 	"command/certificates":                 "command/cli command/exit coordinator/access proto/trellis/v1",
 	"command/chaos":                        "",
@@ -55,6 +56,7 @@ var mayImport = map[string]string{
 	"command/fake":                         "proto/trellis/v1",
 	"command/golden":                       "",
 	"command/hooks":                        "command/cli command/client command/describe command/exit command/output proto/trellis/v1",
+	"command/launch":                       "command/cli command/client command/exit command/output command/spec coordinator/access deploy/slurm proto/trellis/v1 results/resources results/trajectory worker/dial",
 	"command/manual":                       "command",
 	"command/model":                        "command/client command/onnx proto/trellis/v1 results/trajectory trainer worker",
 	"command/mutants":                      "",
@@ -84,6 +86,7 @@ var mayImport = map[string]string{
 	"coordinator/replication/memnet":       "",
 	"coordinator/web":                      "coordinator/connection proto/trellis/v1 results/spelling",
 	"coordinator/webhook":                  "proto/trellis/v1 results",
+	"deploy/slurm":                         "",
 	"examples":                             "",
 	"main":                                 "command",
 	"proto/onnx/v1":                        "",

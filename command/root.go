@@ -23,6 +23,7 @@ import (
 	_ "trellis/command/doctor"
 	_ "trellis/command/export"
 	_ "trellis/command/hooks"
+	_ "trellis/command/launch"
 	_ "trellis/command/search"
 	_ "trellis/command/studies"
 )

@@ -1,0 +1,281 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/exit"
+	"trellis/command/output"
+	"trellis/command/spec"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// maxWorkers is how many workers a launch may have: more than a coordinator has sessions for by default.
+const maxWorkers = 10_000
+
+var launchName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,49}$`)
+
+// launchOptions are the flags of trellis launch slurm.
+type launchOptions struct {
+	name                       string
+	count, max, slots, gpus    int
+	partition, memory, folder  string
+	workerToken, binary, study string
+	time                       cli.Lifetime
+	untilIdle, every           time.Duration
+	programs, dryRun           bool
+	labels                     map[string]string
+	sbatch, rest               []string
+}
+
+func slurmCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "slurm [-- WORKER-FLAG...]",
+		Short: "Start workers as jobs of Slurm",
+		Long: `Start workers as an array of jobs of Slurm, one worker a job. When a job is preempted or its time is almost up, the worker
+hands its runs back with their checkpoints, and the job goes back into the queue. A job completes when its worker has had no
+run for --until-idle.
+
+With --count, it submits so many workers and returns. With --max, it stays and keeps as many workers as runs wait for, up to
+--max: it submits jobs when runs wait, and cancels queued ones that are not needed any more; workers that run leave by
+themselves when they are idle. It ends when there has been nothing to do for --until-idle. It keeps no state but Slurm's queue:
+when it was interrupted, start it again.
+
+The coordinator must be reachable from Slurm's nodes. If it asks who its workers are, a token is created for them and written to a
+file that only you can read, in --folder, where the jobs' output is too: all nodes must see that folder, and this binary.
+Flags after -- go to trellis worker.`,
+		Example: `  trellis launch slurm --count 50 --slots 4 --partition gpu --gpus 1 --time 4h
+  trellis launch slurm --max 200 --until-idle 10m --slots 8 --time 1d
+  trellis launch slurm --count 2 --sbatch=--account=abc --dry-run`,
+	}
+	options, its := cli.ClientFlags(cmd, client.DefaultWait), &launchOptions{}
+	its.addFlags(cmd)
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if dash := cmd.ArgsLenAtDash(); len(args) > 0 && dash != 0 {
+			return fmt.Errorf("slurm takes no arguments but flags of the worker after --, got %q", args[0])
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		its.rest = args
+		if err := its.check(); err != nil {
+			return err
+		}
+		if err := checkReachable(options.Address); err != nil {
+			return err
+		}
+		folder, err := filepath.Abs(its.folder)
+		if err != nil {
+			return err
+		}
+		its.folder = folder
+		if its.dryRun {
+			batch, err := its.batch(options, its.tokenFile(options.Credentials.Authority != ""))
+			if err == nil {
+				_, err = fmt.Fprint(env.Out, batch.script(max(its.count, 1)))
+			}
+			return err
+		}
+		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			return its.launch(ctx, env, c, options, slurm{})
+		})
+	}
+	return cmd
+}
+
+func (o *launchOptions) addFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&o.name, "name", "workers", "`name` of the launch, for status, scale and stop")
+	flags.IntVar(&o.count, "count", 0, "number of workers to start")
+	flags.IntVar(&o.max, "max", 0, "start as many workers as runs wait for, at most this number")
+	flags.IntVar(&o.slots, "slots", 1, "runs that each worker trains at the same time, and cores of its job")
+	flags.StringVar(&o.partition, "partition", "", "`partition` of Slurm (default Slurm's)")
+	flags.IntVar(&o.gpus, "gpus", 0, "GPUs of each worker")
+	flags.StringVar(&o.memory, "memory", "", "`size` of each worker's memory, for example 16GiB (default Slurm's)")
+	flags.Var(&o.time, "time", "how long a job may take before it goes back into the queue, for example 4h or 2d (default Slurm's)")
+	flags.DurationVar(&o.untilIdle, "until-idle", 10*time.Minute, "how long a worker, and launch with --max, wait for another run")
+	flags.DurationVar(&o.every, "every", 15*time.Second, "time between two looks at the queue, with --max")
+	flags.StringToStringVar(&o.labels, "label", nil, "`NAME=VALUE` that the workers: of a spec can ask for; can be repeated")
+	flags.StringVar(&o.study, "study", "", "train runs of this `study` alone")
+	flags.BoolVar(&o.programs, "programs", false, "run programs too: whoever may submit studies runs any command as you")
+	flags.StringVar(&o.folder, "folder", "trellis-launch", "`folder` for the jobs' output and the token, which all nodes see")
+	flags.StringVar(&o.workerToken, "worker-token", "", "`file` with the workers' token (default one that is created, if needed)")
+	flags.StringVar(&o.binary, "binary", "", "`path` of trellis on the nodes (default this binary's)")
+	flags.StringArrayVar(&o.sbatch, "sbatch", nil, "one more `option` of sbatch, for example --sbatch=--account=abc; can be repeated")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "print the batch script and submit nothing")
+	for name, value := range map[string]*int{"count": &o.count, "max": &o.max, "slots": &o.slots} {
+		cli.AtLeast(flags, name, value, 1)
+	}
+	cli.AtLeast(flags, "gpus", &o.gpus, 0)
+	cli.AtLeast(flags, "until-idle", &o.untilIdle, time.Second)
+	cli.AtLeast(flags, "every", &o.every, time.Second)
+}
+
+// check refuses what can't be launched.
+func (o *launchOptions) check() error {
+	switch {
+	case (o.count == 0) == (o.max == 0):
+		return exit.Usagef("launch slurm needs one of --count, a fixed number of workers, and --max, as many as runs wait for")
+	case max(o.count, o.max) > maxWorkers:
+		return exit.Usagef("%d workers are too many: at most %d", max(o.count, o.max), maxWorkers)
+	case !launchName.MatchString(o.name):
+		return exit.Usagef("invalid argument %q for --name: must have 1 to 50 letters, digits and . _ -, and start with a letter "+
+			"or digit", o.name)
+	}
+	if o.memory != "" {
+		if _, ok := spec.ParseSize(o.memory); !ok {
+			return exit.Usagef("invalid argument %q for --memory: must be a size in bytes, for example 16GiB", o.memory)
+		}
+	}
+	for _, option := range o.sbatch {
+		if !strings.HasPrefix(option, "-") || strings.ContainsAny(option, "\n\r") {
+			return exit.Usagef("invalid argument %q for --sbatch: must be an option such as --account=abc", option)
+		}
+	}
+	return nil
+}
+
+// launch submits the workers.
+func (o *launchOptions) launch(
+	ctx context.Context, env *cli.Environment, c *client.Client, options *cli.ClientOptions, s scheduler,
+) error {
+	jobs, err := s.jobs(ctx, o.name)
+	if err != nil {
+		return err
+	}
+	if len(jobs) > 0 && o.count > 0 {
+		return exit.Usagef("launch %s has %s already: change their number with trellis launch scale %s COUNT, or choose another "+
+			"--name", o.name, output.Count(uint64(len(jobs)), "worker"), o.name)
+	}
+	if err := os.MkdirAll(o.folder, 0o700); err != nil {
+		return fmt.Errorf("make the folder for the workers' output: %w", err)
+	}
+	asked, err := hasAccessControl(ctx, c)
+	if err != nil {
+		return err
+	}
+	if asked && o.workerToken == "" {
+		if err := handOutToken(ctx, env, c, o.name, o.tokenFile(true)); err != nil {
+			return err
+		}
+	}
+	batch, err := o.batch(options, o.tokenFile(asked))
+	if err != nil {
+		return err
+	}
+	if o.max > 0 {
+		fleet := &fleet{
+			launch: o.name, jobs: s, batch: batch, kind: o.kind(), max: o.max, every: o.every, idle: o.untilIdle,
+		}
+		err := fleet.keep(ctx, env, c)
+		if errors.Is(err, exit.ErrInterrupted) {
+			fmt.Fprintf(env.Err, "Interrupted. Workers stay until they are idle. To go on, run the same command again; to stop them: "+
+				"trellis launch stop %s\n", o.name)
+		}
+		return err
+	}
+	id, err := s.submit(ctx, batch.script(o.count))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Err, "Submitted %s as job %s. Their output: %s\n", output.Count(uint64(o.count), "worker"), id, o.folder)
+	return nil
+}
+
+// kind is one of the workers, as a study sees it.
+func (o *launchOptions) kind() *trellisv1.Worker {
+	memory, _ := spec.ParseSize(o.memory)
+	return &trellisv1.Worker{
+		Slots: uint32(o.slots), Labels: o.labels, Study: o.study,
+		Capacity: &trellisv1.Capacity{
+			Cpus: float64(o.slots), Memory: memory, Gpus: make([]*trellisv1.Gpu, o.gpus), Programs: o.programs,
+		},
+	}
+}
+
+// tokenFile is the file of the workers' token, nothing if they need none.
+func (o *launchOptions) tokenFile(needed bool) string {
+	if o.workerToken != "" || !needed {
+		return o.workerToken
+	}
+	return filepath.Join(o.folder, o.name+".token")
+}
+
+// batch is the batch script of the workers.
+func (o *launchOptions) batch(options *cli.ClientOptions, token string) (b batch, err error) {
+	option := func(name, value string) {
+		if value != "" {
+			b.options = append(b.options, fmt.Sprintf("--%s=%s", name, sbatchWord(value)))
+		}
+	}
+	option("job-name", jobPrefix+o.name)
+	option("ntasks", "1")
+	option("cpus-per-task", strconv.Itoa(o.slots))
+	option("partition", o.partition)
+	if o.gpus > 0 {
+		option("gres", "gpu:"+strconv.Itoa(o.gpus))
+	}
+	if size, ok := spec.ParseSize(o.memory); ok {
+		option("mem", strconv.FormatUint((size+(1<<20)-1)>>20, 10)+"M")
+	}
+	if o.time > 0 {
+		option("time", timeLimit(time.Duration(o.time)))
+	}
+	option("output", filepath.Join(o.folder, o.name+"-%A_%a.log"))
+	b.options = append(b.options, o.sbatch...)
+
+	if o.binary == "" {
+		if o.binary, err = os.Executable(); err != nil {
+			return b, fmt.Errorf("find this binary: %w: name it with --binary", err)
+		}
+	}
+	b.variables = []string{"TRELLIS=" + o.binary, "TRELLIS_EXIT_WHEN_IDLE=" + o.untilIdle.String()}
+	b.args = []string{"--coordinator", options.Address, "--slots", strconv.Itoa(o.slots)}
+	for _, file := range []struct{ flag, path string }{
+		{"--authority", options.Credentials.Authority}, {"--token-file", token},
+	} {
+		if file.path == "" {
+			continue
+		}
+		path, err := filepath.Abs(file.path)
+		if err != nil {
+			return b, err
+		}
+		b.args = append(b.args, file.flag, path)
+	}
+	if options.Credentials.Insecure {
+		b.args = append(b.args, "--insecure")
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.labels)) {
+		b.args = append(b.args, "--label", name+"="+o.labels[name])
+	}
+	if o.study != "" {
+		b.args = append(b.args, "--study", o.study)
+	}
+	if o.programs {
+		b.args = append(b.args, "--programs")
+	}
+	b.args = append(b.args, o.rest...)
+	return b, nil
+}
+
+// sbatchWord is a value as sbatch reads it in a script.
+func sbatchWord(value string) string {
+	if plain.MatchString(value) {
+		return value
+	}
+	return `"` + value + `"`
+}
