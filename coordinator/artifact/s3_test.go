@@ -2,6 +2,8 @@ package artifact
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -26,6 +28,8 @@ type fakeS3 struct {
 	objects map[string]s3Object
 	// parts has the parts of uploads under way, by upload.
 	parts map[string]map[int][]byte
+	// trouble is what a request comes to instead, if it is not nil.
+	trouble http.HandlerFunc
 }
 
 type s3Object struct {
@@ -35,24 +39,40 @@ type s3Object struct {
 
 // serveS3 returns the URL of an empty bucket.
 func serveS3(t *testing.T) string {
+	location, _ := serveTroubledS3(t)
+	return location
+}
+
+// serveTroubledS3 returns the URL of an empty bucket, and how to change what becomes of requests; nil: what is asked for.
+func serveTroubledS3(t *testing.T) (location string, trouble func(http.HandlerFunc)) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "key")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
-	server := httptest.NewServer(&fakeS3{
-		bucket: "models", objects: map[string]s3Object{},
-		parts: map[string]map[int][]byte{},
-	})
+	fake := &fakeS3{bucket: "models", objects: map[string]s3Object{}, parts: map[string]map[int][]byte{}}
+	server := httptest.NewServer(fake)
 	t.Cleanup(func() {
 		// The driver keeps its connections: see net/http.Transport.
 		server.CloseClientConnections()
 		server.Close()
 	})
-	return "s3://models/trellis?region=us-east-1&use_path_style=true&endpoint=" + url.QueryEscape(server.URL)
+	return "s3://models/trellis?region=us-east-1&use_path_style=true&endpoint=" + url.QueryEscape(server.URL),
+		func(handle http.HandlerFunc) {
+			fake.mu.Lock()
+			defer fake.mu.Unlock()
+			fake.trouble = handle
+		}
 }
 
 func (s *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	trouble := s.trouble
+	s.mu.Unlock()
+	if trouble != nil {
+		trouble(w, r)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -197,5 +217,68 @@ func TestBucketThatIsNotThere(t *testing.T) {
 	_, err := Open(t.Context(), location)
 	if err == nil || !strings.Contains(err.Error(), `bucket "typo" not found`) {
 		t.Errorf("open a bucket that is not there: %v", err)
+	}
+}
+
+// Keys that the service refuses, and a service that goes away or stalls: the error says so, nothing half is there, and what was
+// there is afterwards.
+func TestBucketInTrouble(t *testing.T) {
+	location, trouble := serveTroubledS3(t)
+	store := openTest(t, location)
+	before := mustPut(t, store, []byte("before"))
+	put := func(ctx context.Context) (string, error) {
+		digest, _, err := store.Put(ctx, bytes.NewReader([]byte("meanwhile")), 100)
+		return digest, err
+	}
+	released := make(chan struct{})
+	for _, test := range []struct {
+		name   string
+		handle http.HandlerFunc
+		// patience is how long whoever asks waits. The SDK tries again for seconds.
+		patience time.Duration
+		want     string
+	}{
+		{"wrong keys", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, "<Error><Code>SignatureDoesNotMatch</Code><Message>Check your key.</Message></Error>")
+		}, time.Minute, "SignatureDoesNotMatch"},
+		{"gone away", func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, 300 * time.Millisecond, ""},
+		{"stalled", func(_ http.ResponseWriter, r *http.Request) {
+			select {
+			case <-r.Context().Done():
+			case <-released:
+			}
+		}, 300 * time.Millisecond, "deadline exceeded"},
+	} {
+		trouble(test.handle)
+		ctx, cancel := context.WithTimeout(t.Context(), test.patience)
+		if _, err := put(ctx); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: put: %v, want %q", test.name, err, test.want)
+		}
+		cancel()
+		ctx, cancel = context.WithTimeout(t.Context(), test.patience)
+		if _, err := Open(ctx, location); err == nil ||
+			!strings.Contains(err.Error(), "are region, endpoint and credentials right?") {
+			t.Errorf("%s: open: %v", test.name, err)
+		}
+		cancel()
+		trouble(nil)
+		if has, err := store.Has(t.Context(), before); err != nil || !has {
+			t.Errorf("%s: what was there before is there: %v, %v", test.name, has, err)
+		}
+		for found, err := range store.List(t.Context()) {
+			if err != nil || found.SHA256 != before {
+				t.Errorf("%s: left %v, %v", test.name, found, err)
+			}
+		}
+	}
+	close(released)
+	wantContent(t, store, []byte("before"))
+	digest, err := put(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if has, err := store.Has(t.Context(), digest); err != nil || !has {
+		t.Errorf("what was put after the trouble is there: %v, %v", has, err)
 	}
 }
