@@ -95,41 +95,67 @@ func TestFaultsOfACluster(t *testing.T) {
 		found       string
 		advice      string
 	}{
-		{"no leader", "cluster", func(first, _ *fake.Coordinator) { first.Cluster.Nodes[0].Leader = false },
-			fault, "none leads", "2 are needed"},
-		{"two nodes", "cluster", func(first, _ *fake.Coordinator) { first.Cluster.Nodes = first.Cluster.Nodes[:2] },
-			warning, "2 of 2 nodes", "add or remove a node"},
-		{"one is away", "cluster", func(first, _ *fake.Coordinator) { first.Cluster.Nodes[1].Address = "127.0.0.1:1" },
-			warning, "2 of 3 nodes", "the next node that is lost"},
-		{"one is away", "node 127.0.0.1:1", func(first, _ *fake.Coordinator) { first.Cluster.Nodes[1].Address = "127.0.0.1:1" },
-			fault, "can't be reached: no coordinator at 127.0.0.1:1: connection refused", "cluster remove 127.0.0.1:1"},
-		{"a stranger", "node B", func(first, _ *fake.Coordinator) { first.Cluster.Nodes[1].Id = "other" },
-			fault, "another node responds", ""},
-		{"in no cluster", "cluster", func(first, _ *fake.Coordinator) { first.Cluster.Nodes = nil },
-			warning, "in no cluster", "trellis cluster add"},
+		{
+			"no leader", "cluster", func(first, _ *fake.Coordinator) { first.Cluster.Nodes[0].Leader = false },
+			fault, "none leads", "2 are needed",
+		},
+		{
+			"two nodes", "cluster", func(first, _ *fake.Coordinator) { first.Cluster.Nodes = first.Cluster.Nodes[:2] },
+			warning, "2 of 2 nodes", "add or remove a node",
+		},
+		{
+			"one is away", "cluster", func(first, _ *fake.Coordinator) { first.Cluster.Nodes[1].Address = "127.0.0.1:1" },
+			warning, "2 of 3 nodes", "the next node that is lost",
+		},
+		{
+			"one is away", "node 127.0.0.1:1", func(first, _ *fake.Coordinator) { first.Cluster.Nodes[1].Address = "127.0.0.1:1" },
+			fault, "can't be reached: no coordinator at 127.0.0.1:1: connection refused", "cluster remove 127.0.0.1:1",
+		},
+		{
+			"a stranger", "node B", func(first, _ *fake.Coordinator) { first.Cluster.Nodes[1].Id = "other" },
+			fault, "another node responds", "",
+		},
+		{
+			"in no cluster", "cluster", func(first, _ *fake.Coordinator) { first.Cluster.Nodes = nil },
+			warning, "in no cluster", "trellis cluster add",
+		},
 		{"a candidate", "node B", func(_, second *fake.Coordinator) {
 			second.Cluster.Status.Role = trellisv1.NodeRole_NODE_ROLE_CANDIDATE
 		}, fault, "not in touch", "reaches the other nodes"},
 		{"no contact", "node B", func(_, second *fake.Coordinator) {
 			second.Cluster.Status.SinceContact = durationpb.New(time.Minute)
 		}, fault, "for 1m0s", "reaches the other nodes"},
-		{"behind", "node B", func(_, second *fake.Coordinator) { second.Cluster.Status.AppliedIndex = 3000 },
-			warning, "2000 entries behind", "too slow"},
+		{
+			"behind", "node B", func(_, second *fake.Coordinator) { second.Cluster.Status.AppliedIndex = 3000 },
+			warning, "2000 entries behind", "too slow",
+		},
 		{"low disk", "node B disk", func(_, second *fake.Coordinator) {
 			second.Cluster.Status.DiskFree, second.Cluster.Status.DiskLow = 15*gib, true
 		}, fault, "15 GiB of 200 GiB free", "refused"},
-		{"disk getting low", "node B disk", func(_, second *fake.Coordinator) { second.Cluster.Status.DiskFree = 20 * gib },
-			warning, "20 GiB", "before new studies"},
-		{"unreadable disk", "node B disk", func(_, second *fake.Coordinator) { second.Cluster.Status.DiskSize = 0 },
-			fault, "can't be read", "node's log"},
-		{"a fast clock", "node B clock", func(_, second *fake.Coordinator) { second.Ahead = time.Hour },
-			fault, " ahead of this machine's", "chrony"},
-		{"a slow clock", "node B clock", func(_, second *fake.Coordinator) { second.Ahead = -time.Hour },
-			fault, " behind this machine's", "chrony"},
-		{"an older node", "versions", func(_, second *fake.Coordinator) { second.Cluster.Status.Version = "v0" },
-			warning, "v0: node ", "upgrade the older ones"},
-		{"an older worker", "versions", func(first, _ *fake.Coordinator) { first.Workers[0].Version = "v0" },
-			warning, "v0: 1 worker", "upgrade the older ones"},
+		{
+			"disk getting low", "node B disk", func(_, second *fake.Coordinator) { second.Cluster.Status.DiskFree = 20 * gib },
+			warning, "20 GiB", "before new studies",
+		},
+		{
+			"unreadable disk", "node B disk", func(_, second *fake.Coordinator) { second.Cluster.Status.DiskSize = 0 },
+			fault, "can't be read", "node's log",
+		},
+		{
+			"a fast clock", "node B clock", func(_, second *fake.Coordinator) { second.Ahead = time.Hour },
+			fault, " ahead of this machine's", "chrony",
+		},
+		{
+			"a slow clock", "node B clock", func(_, second *fake.Coordinator) { second.Ahead = -time.Hour },
+			fault, " behind this machine's", "chrony",
+		},
+		{
+			"an older node", "versions", func(_, second *fake.Coordinator) { second.Cluster.Status.Version = "v0" },
+			warning, "v0: node ", "upgrade the older ones",
+		},
+		{
+			"an older worker", "versions", func(first, _ *fake.Coordinator) { first.Workers[0].Version = "v0" },
+			warning, "v0: 1 worker", "upgrade the older ones",
+		},
 		{"no workers", "workers", func(first, _ *fake.Coordinator) { first.Workers = nil }, warning, "there are none", "start one"},
 		{"a lost worker", "workers lost", func(first, _ *fake.Coordinator) {
 			first.Workers[0].State = trellisv1.WorkerState_WORKER_STATE_LOST

@@ -125,8 +125,10 @@ func TestFaultsOfAMachine(t *testing.T) {
 			m.programs, m.python = true, filepath.Join(t.TempDir(), "python3")
 			writeFile(t, m.python, "#!/bin/sh\necho 3 12 1\n")
 		}, fine, "Python 3.12.1", ""},
-		{"no such address", "--http", func(_ *testing.T, m *machine) { m.http = "203.0.113.1:80" },
-			fault, "is not an address of this machine", ":PORT for all"},
+		{
+			"no such address", "--http", func(_ *testing.T, m *machine) { m.http = "203.0.113.1:80" },
+			fault, "is not an address of this machine", ":PORT for all",
+		},
 		{"no address", "--metrics", func(_ *testing.T, m *machine) { m.metrics = "here" }, fault, "can't listen on here", "--metrics"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -18,6 +18,7 @@ func listenerOn(root string, port uint64) (name string, pid int) {
 		return "", 0
 	}
 	var sockets []string
+	//lint:ignore SA1019 Two files in /proc say it, and need no library for netlink.
 	for _, read := range []func() (procfs.NetTCP, error){files.NetTCP, files.NetTCP6} {
 		lines, err := read()
 		if err != nil {
