@@ -1,5 +1,5 @@
 # The habits: make demo, page, test, browser, pictures, python, race, check, check-http, check-export, check-observability, bench,
-# bench-peers, bench-scale, bench-curves, bench-page, mutants, soak, generate, man, release, manifests.
+# bench-peers, bench-scale, bench-curves, bench-page, mutants, soak, generate, man, release, manifests, cluster-slurm.
 
 SHELL := bash
 GO ?= go
@@ -164,6 +164,13 @@ $(BUILD)/export/installed: Makefile
 	$(PYTHON) -m venv $(BUILD)/export
 	$(BUILD)/export/bin/pip install --quiet --disable-pip-version-check $(EXPORT_TOOLS)
 	@touch $@
+
+.PHONY: cluster-slurm
+
+# Workers under Slurm: a Slurm of two nodes on this machine, a study through a time limit, a requeue, a preemption and an scancel, and
+# launch --max. Needs Debian and root, and installs Slurm where it is not. Ten minutes.
+cluster-slurm: trellis
+	deploy/slurm/cluster/show.sh ./trellis
 
 # Takes hours: whole trainings against the paper's figures, a thousand kills, a kill and an error at every write to the disk,
 # networks that are cut (needs root and iproute2), a million trials, simulations, ten minutes of fuzzing for each target.

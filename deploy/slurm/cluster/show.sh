@@ -1,0 +1,193 @@
+#!/bin/bash
+# Shows workers under Slurm: a study of 200 trials of real training over an array of them, with a time limit, a requeue,
+# a preemption and an scancel in the middle, and launch --max. It brings up a Slurm of two nodes on this machine (Debian,
+# as root), and ends it.
+#
+#     show.sh TRELLIS [FOLDER]
+#
+# It prints what it has checked, and ends at the first thing that is not so. A FOLDER keeps everything for a look.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+trellis=$(realpath "${1:?usage: show.sh TRELLIS [FOLDER]}")
+folder=${2:-$(mktemp -d)}
+given=${2:-}
+mkdir -p "$folder"
+folder=$(cd "$folder" && pwd)
+cd "$folder"
+interval=2 # Seconds between checkpoints.
+wanted=${SECONDS_OF_TRAINING:-180}
+began=$SECONDS
+
+say() { printf '%4ds  %s\n' $((SECONDS - began)) "$*"; }
+fail() { say "FAILED: $*"; exit 1; }
+# until WHAT SECONDS COMMAND...: waits until a command succeeds.
+until_() {
+	local what=$1 end=$((SECONDS + $2))
+	shift 2
+	until "$@" >/dev/null 2>&1; do
+		((SECONDS < end)) || fail "waited in vain until $what"
+		sleep 0.5
+	done
+}
+
+processes=()
+finish() {
+	local code=$?
+	trap - EXIT
+	for process in "${processes[@]}"; do kill "$process" 2>/dev/null || true; done
+	"$here/down.sh" "$folder/slurm" || true
+	wait
+	if [ $code != 0 ]; then
+		echo "Everything is in $folder."
+	elif [ -z "$given" ]; then
+		rm -rf "$folder"
+	fi
+	exit $code
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+"$here/up.sh" "$folder/slurm"
+. "$folder/slurm/environment"
+say "Slurm $(sinfo --version | cut -d' ' -f2) is up, with $(sinfo -h -N -p low | wc -l) nodes of 4 cores"
+
+# How large an epoch may be. The time of a start without training is taken off.
+export TRELLIS_WAIT=60s
+milliseconds() { date +%s%3N; }
+sed -e 's/TRAIN/3000/; s/name: array/name: pace/; s/latent_dim: .*/latent_dim: [4, 8]/' \
+	-e 's/learning_rate: .*/learning_rate: 1e-3/; s/weight_decay: .*/weight_decay: 0/; s/max_epochs: .*/max_epochs: 3/' \
+	"$here/study.yaml" >pace.yaml
+from=$(milliseconds)
+"$trellis" run -q --slots 2 --data pace pace.yaml >pace.log 2>&1 ||
+	{ cat pace.log; fail "no training on this machine"; }
+took=$(($(milliseconds) - from))
+train=$((wanted * 2 * 3 * 3200 * 1000 / took / 1000 - 200))
+train=$((train < 300 ? 300 : train > 30000 ? 30000 : train))
+sed "s/TRAIN/$train/" "$here/study.yaml" >study.yaml
+"$trellis" run -q --slots 2 --data undisturbed study.yaml >undisturbed.log 2>&1 ||
+	{ cat undisturbed.log; fail "the undisturbed run"; }
+digest() { sed -n 's/^Digest: //p' "$1"; }
+want=$(digest undisturbed.log)
+[ -n "$want" ] || fail "no digest of the undisturbed run"
+say "200 trials in 50 runs of $train images, undisturbed: digest ${want:0:16}"
+
+# A coordinator with TLS at an address that nodes reach, which asks who its workers are.
+host=$(hostname -I | tr ' ' '\n' | grep -m1 -E '^[0-9.]+$' | grep -v '^127\.') ||
+	fail "this machine has no address but loopback"
+port=${TRELLIS_PORT:-27070}
+"$trellis" certificates authority >/dev/null 2>&1
+"$trellis" certificates node "$host" >/dev/null 2>&1
+"$trellis" coordinator --listen "$host:$port" --data data --checkpoint-interval ${interval}s \
+	--authority certificates/authority.crt --certificate "certificates/node-$host.crt" >coordinator.log 2>&1 &
+processes+=($!)
+export TRELLIS_COORDINATOR=$host:$port TRELLIS_AUTHORITY=$folder/certificates/authority.crt
+export TRELLIS_CERTIFICATE=$folder/certificates/client-admin.crt
+"$trellis" submit study.yaml >/dev/null 2>&1
+
+progress() { "$trellis" study array -o json | sed -n "s/^ *\"$1\": \([0-9]*\),*$/\1/p" | head -1; }
+trained() { [ "$(progress epochs)" -ge "$1" ]; }
+launch() {
+	local name=$1
+	shift
+	${run:-} "$trellis" launch slurm --name "$name" --slots 1 --partition low --folder workers "$@" -- \
+		--cache-dir "$folder/cache"
+}
+if "$trellis" launch slurm --count 1 --coordinator localhost:7070 2>refused.log; then fail "took a loopback address"; fi
+launch show --count 5 --until-idle 20s 2>launch.log
+launch limited --count 1 --until-idle 20s --time 1m --sbatch=--signal=B:TERM@20 2>>launch.log
+[ "$(stat -c %a workers/show.token)" = 600 ] || fail "the token's file has mode $(stat -c %a workers/show.token)"
+until_ "two workers train" 120 trained 2
+say "6 workers, each with a token that was handed out in a file of mode 0600"
+
+jobs() { squeue -h -r --me -n "trellis-$1" -t "$2" -o %i; }
+restarts() { scontrol show job "$1" | sed -n 's/.*Restarts=\([0-9]*\).*/\1/p' | head -1; }
+state() { scontrol show job "$1" | sed -n 's/^ *JobState=\([A-Z_]*\).*/\1/p' | head -1; }
+# again NAME JOB: the job's worker has connected twice.
+again() { [ "$(restarts "$2")" -ge 1 ] && [ "$(grep -c msg=connected "workers/$1-$2.log")" -ge 2 ]; }
+# A requeued job starts again in two minutes, unless somebody has it start now.
+hurry() {
+	while sleep 1; do
+		for job in $(squeue -h -r --me -t PD -o '%i %r' 2>/dev/null | sed -n 's/ BeginTime$//p'); do
+			scontrol update JobId="$job" StartTime=now 2>/dev/null || true
+		done
+	done
+}
+hurry &
+processes+=($!)
+
+mapfile -t show < <(jobs show RUNNING)
+scontrol requeue "${show[0]}"
+until_ "the requeued job starts again" 120 again show "${show[0]}"
+say "job ${show[0]} was requeued with scontrol, and runs again"
+
+high=$(sbatch --parsable --partition high --nodes 1 --cpus-per-task 4 --output /dev/null --wrap 'sleep 10')
+preempted() { grep -q "Draining" workers/show-*.log && [ "$(state "$high")" = COMPLETED ]; }
+until_ "a job of another partition has preempted workers" 180 preempted
+say "job $high needed a whole node, preempted the workers there, and ended"
+
+mapfile -t show < <(jobs show RUNNING)
+gone=${show[0]}
+scancel "$gone"
+until_ "the canceled job has ended" 90 bash -c "scontrol show job $gone | grep -q JobState=CANCELLED"
+say "job $gone was canceled"
+
+limited=$(squeue -h -r --me -n trellis-limited -o %i | head -1)
+until_ "the job with a time limit of a minute starts again" 240 again limited "${limited:-none}"
+say "job $limited has reached its limit of a minute, handed its run back and started again"
+
+"$trellis" watch array >watch.log 2>&1 || { cat watch.log; fail "the study"; }
+say "the study is complete"
+until_ "all jobs have ended for want of work" 240 bash -c '[ -z "$(squeue -h --me)" ]'
+ended=0
+for job in $(scontrol show job -o | sed -n 's/^JobId=\([0-9]*\) .*JobName=trellis-.*/\1/p'); do
+	its=$(state "$job")
+	[ "$its" = COMPLETED ] || { [ "$its" = CANCELLED ] && [ $((ended++)) = 0 ]; } || fail "job $job has ended as $its"
+done
+say "all jobs have ended as COMPLETED, but the one that was canceled"
+
+[ "$(digest watch.log)" = "$want" ] || fail "the digest is $(digest watch.log), undisturbed it was $want"
+[ "$(progress trials_succeeded) $(progress runs_succeeded) $(progress runs_failed)" = "200 50 0" ] ||
+	fail "$(progress trials_succeeded) of 200 trials, $(progress runs_succeeded) of 50 runs"
+"$trellis" trials array -o csv >trials.csv
+[ "$(sed 1d trials.csv | cut -d, -f2 | sort -u | wc -l) $(sed 1d trials.csv | wc -l)" = "200 200" ] ||
+	fail "trials are not there once"
+say "every trial is there once, and the digest is that of the undisturbed run"
+
+# What is known when a run goes on, less what its checkpoint has, is trained twice.
+read -r resumed twice most < <(sed -n 's/.*msg="run goes on".*"after epoch"=\([0-9]*\) recorded=\([0-9]*\).*/\1 \2/p' \
+	coordinator.log |
+	awk '{ d = $2 - $1; n++; sum += d; if (d > most) most = d } END { print n + 0, sum + 0, most + 0 }')
+seconds=$("$trellis" study array -o json | sed -n 's/^ *"training_seconds": \([0-9.e+]*\),*$/\1/p' | head -1)
+allowed=$(awk -v s="$seconds" -v e="$(progress epochs)" -v i=$interval 'BEGIN { print int(i / (s / e)) + 1 }')
+[ "$resumed" -gt 0 ] || fail "no run went on on another worker"
+[ "$most" -le "$allowed" ] || fail "a run was trained twice for $most epochs, and $allowed take ${interval}s"
+say "$resumed times a run went on on another worker, and $twice epochs were trained twice, at most $most of a run" \
+	"(${interval}s between checkpoints are $allowed epochs)"
+
+# As many workers as runs wait for. The command is killed in between.
+sed -e "s/name: array/name: more/; s/latent_dim: .*/latent_dim: [12, 16]/; s/max_epochs: .*/max_epochs: 10/" \
+	study.yaml >more.yaml
+elastic() {
+	run=exec launch elastic --max 6 --until-idle 8s --every 1s >>elastic.log 2>&1 &
+	controller=$!
+	processes+=($controller)
+}
+count() { squeue -h -r --me -n trellis-elastic | wc -l; }
+elastic
+sleep 3
+[ "$(count)" = 0 ] || fail "there are $(count) workers, and nothing to do"
+"$trellis" submit more.yaml >/dev/null 2>&1
+until_ "there are workers" 60 bash -c '[ "$(squeue -h -r --me -n trellis-elastic | wc -l)" = 6 ]'
+kill -KILL $controller
+wait $controller 2>/dev/null || true
+elastic
+while kill -0 $controller 2>/dev/null; do
+	now=$(count)
+	[ "$now" -le 6 ] || fail "there are $now workers, more than --max"
+	sleep 1
+done
+wait $controller || fail "launch --max: $(tail -1 elastic.log)"
+[ "$(count)" = 0 ] || fail "there are workers left"
+"$trellis" studies -o csv | grep -q '^more,completed,' || fail "the study is not complete"
+say "launch --max had no workers, then 6, also after it was killed and started again, and none in the end"
+say "passed"
