@@ -13,9 +13,9 @@ const (
 	PageSize = 128
 	// blockSize is the maximum number of pages of a block.
 	blockSize = 32
-	// lateShare is how many times more keys a list has in its pages than late, at least. Then there are a few late keys for
-	// each page that they belong to.
-	lateShare = 32
+	// lateShare is how many times more keys a list has in its pages than late, at least. With more late ones, fewer pages are
+	// copied for each, but all at once: for a million keys, that takes 20 ms of processor time now, and 30 ms with half of it.
+	lateShare = 64
 )
 
 // List is keys in ascending order, none of them twice. The zero value is the empty list.
