@@ -111,16 +111,27 @@ function late(shown, what) {
   return Promise.race([shown, failed]).finally(() => clearTimeout(timer))
 }
 
-/** memoryOf returns the proportional memory of a tab's process in MB. */
+/** memoryOf returns the proportional memory of a tab's process in MB: of the process that is busy when the tab is. */
 async function memoryOf(page) {
   const session = await browser.newBrowserCDPSession()
-  const { processInfo } = await session.send('SystemInfo.getProcessInfo')
+  const renderers = async () => (await session.send('SystemInfo.getProcessInfo')).processInfo.filter((its) => its.type === 'renderer')
+  const before = new Map((await renderers()).map((its) => [its.id, its.cpuTime]))
+  await page.evaluate(() => { for (const end = performance.now() + 300; performance.now() < end;); })
+  const busy = (its) => its.cpuTime - (before.get(its.id) ?? 0)
+  const [its] = (await renderers()).sort((a, b) => busy(b) - busy(a))
   await session.detach()
-  const sizes = processInfo.filter((its) => its.type === 'renderer').map((its) => {
-    const match = /^Pss: +(\d+) kB/m.exec(readFileSync(`/proc/${its.id}/smaps_rollup`, 'utf8'))
-    return Number(match?.[1] ?? 0) / 1024
-  })
-  return Math.max(...sizes)
+  const match = /^Pss: +(\d+) kB/m.exec(readFileSync(`/proc/${its.id}/smaps_rollup`, 'utf8'))
+  return Number(match?.[1] ?? 0) / 1024
+}
+
+/** emptyMemory is what a tab takes that shows one line of text. */
+async function emptyMemory() {
+  const { context, page } = await fresh()
+  await page.goto('data:text/html,<p>Empty</p>')
+  await page.waitForTimeout(500)
+  const memory = await memoryOf(page)
+  await context.close()
+  return memory
 }
 
 /** fresh opens a tab without anything kept. */
@@ -227,7 +238,11 @@ async function measure(name, trials) {
     noted('heat map: another axis').push(await acted(page, () => page.getByLabel('Columns').selectOption(axis), has('canvas', `/^Heat map of .* over ${axis.replace('_', ' ')}/`), 'change'))
   }
   for (const [what, took] of rows) show(what, took.map((one) => one.first), took.map((one) => one.shown))
-  console.log(`\nMemory of the tab afterwards: ${(await memoryOf(page)).toFixed(0)} MB; over the wire in all: ${(wire.bytes / 1024).toFixed(0)} kB.`)
+  const memory = await memoryOf(page)
+  await (await context.newCDPSession(page)).send('HeapProfiler.collectGarbage')
+  await page.waitForTimeout(500)
+  console.log(`\nMemory of the tab afterwards: ${memory.toFixed(0)} MB, ${(await memoryOf(page)).toFixed(0)} MB once garbage is collected; ` +
+    `of an empty one: ${(await emptyMemory()).toFixed(0)} MB. Over the wire in all: ${(wire.bytes / 1024).toFixed(0)} kB.`)
   await context.close()
 }
 
