@@ -24,7 +24,10 @@ function release(): void {
   }
 }
 
-/** later does what is not seen first: one after the other, once the next frame has been painted. What it returns ends that. */
+/**
+ * later does what is not seen first: one after the other, from the frame after the next one on. What is begun in the next one itself
+ * delays its painting. What it returns ends that.
+ */
 export function later(tasks: (() => void)[]): () => void {
   let ended = false
   const next = () => {
@@ -32,7 +35,7 @@ export function later(tasks: (() => void)[]): () => void {
     tasks.shift()?.()
     if (tasks.length > 0) setTimeout(next)
   }
-  requestAnimationFrame(() => setTimeout(next))
+  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(next)))
   return () => { ended = true }
 }
 
