@@ -1,5 +1,6 @@
 # The habits: make demo, page, test, browser, pictures, python, race, check, check-http, check-export, check-observability, bench,
-# bench-peers, bench-scale, bench-curves, bench-page, mutants, soak, generate, man, release, manifests, cluster-slurm.
+# bench-peers, bench-scale, bench-curves, bench-page, mutants, soak, generate, man, release, manifests, cluster-slurm, image,
+# check-image.
 
 SHELL := bash
 GO ?= go
@@ -177,7 +178,15 @@ cluster-slurm: trellis
 soak:
 	$(GO) test -tags soak -timeout 6h ./...
 
-.PHONY: manifests
+.PHONY: image check-image manifests
+
+# The container image for amd64 and arm64 in .build/image/trellis.tar, without a registry. Needs buildah, podman or docker.
+image: page
+	@GO="$(GO)" deploy/image $(BUILD)/image
+
+# Builds the image twice and compares the digests, looks at its size, and runs it as the documentation does. Needs podman.
+check-image: page
+	@GO="$(GO)" deploy/check-image $(BUILD)/image
 
 # The Helm chart as plain manifests: make manifests VALUES=my-values.yaml NAMESPACE=trellis. Needs helm.
 manifests:
