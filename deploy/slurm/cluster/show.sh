@@ -104,12 +104,16 @@ restarts() { scontrol show job "$1" | sed -n 's/.*Restarts=\([0-9]*\).*/\1/p' | 
 state() { scontrol show job "$1" | sed -n 's/^ *JobState=\([A-Z_]*\).*/\1/p' | head -1; }
 # again NAME JOB: the job's worker has connected twice.
 again() { [ "$(restarts "$2")" -ge 1 ] && [ "$(grep -c msg=connected "workers/$1-$2.log")" -ge 2 ]; }
-# A requeued job starts again in two minutes, unless somebody has it start now.
+# A requeued job starts again in two minutes, unless somebody has it start now. That must not be at once: its node has
+# just revoked the job's credential, also for a start in the next seconds, and Slurm then calls the job FAILED.
 hurry() {
-	while sleep 1; do
-		for job in $(squeue -h -r --me -t PD -o '%i %r' 2>/dev/null | sed -n 's/ BeginTime$//p'); do
-			scontrol update JobId="$job" StartTime=now 2>/dev/null || true
+	local before='' now
+	while sleep 4; do
+		now=$(squeue -h -r --me -t PD -o '%i %r' 2>/dev/null | sed -n 's/ BeginTime$//p')
+		for job in $now; do
+			if grep -qx "$job" <<<"$before"; then scontrol update JobId="$job" StartTime=now 2>/dev/null || true; fi
 		done
+		before=$now
 	done
 }
 hurry &
