@@ -213,6 +213,13 @@ func TestKindsOfWorkers(t *testing.T) {
 	set("z", zone, "", lifecycle.WorkerReady)
 	set("own", a100, "s", lifecycle.WorkerReady)
 	set("away", map[string]string{"gone": "yes"}, "", lifecycle.WorkerDraining)
+	// A worker without a free slot comes after those of its kind that have one.
+	run, trials := testRun("a", 16, 0, 2)
+	index++
+	ok(t, store.CreateListed(index, at(index), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
+	set("busy", a100, "", lifecycle.WorkerReady)
+	index++
+	grant1(t, store, index, "s", "a", "busy")
 	snapshot := store.Snapshot()
 	kinds, err := snapshot.KindsOfWorkers()
 	ok(t, err)
