@@ -238,9 +238,12 @@ test('the table of trials goes to any place, by the scroll bar and by keys', asy
   await page.getByText(/rows 1 to/).waitFor()
   await inSight(0)
   // A page is scrolled by and by.
-  const still = table.evaluate((box) => new Promise((resolve) => box.addEventListener('scrollend', resolve, { once: true })))
   await page.keyboard.press('PageDown')
-  await still
+  await page.waitForFunction((box) => {
+    const before = box.before
+    box.before = box.scrollTop
+    return before > 0 && before === box.scrollTop
+  }, await table.elementHandle(), { polling: 100 })
   await page.getByText(/rows (1\d|2\d) to/).waitFor()
   await inSight(await firstSaid())
 })
