@@ -1,6 +1,6 @@
 # The habits: make demo, page, test, browser, pictures, python, race, check, check-http, check-export, check-observability, bench,
 # bench-peers, bench-scale, bench-curves, bench-page, mutants, soak, generate, man, release, manifests, cluster-slurm, image,
-# check-image, check-chart.
+# check-image, check-chart, cluster-kubernetes.
 
 SHELL := bash
 GO ?= go
@@ -178,7 +178,7 @@ cluster-slurm: trellis
 soak:
 	$(GO) test -tags soak -timeout 6h ./...
 
-.PHONY: image check-image manifests check-chart
+.PHONY: image check-image manifests check-chart cluster-kubernetes
 
 # The container image for amd64 and arm64 in .build/image/trellis.tar, without a registry. Needs buildah, podman or docker.
 image: page
@@ -197,6 +197,11 @@ manifests:
 # A Kubernetes API server checks all that the chart makes, with each option and restricted pods. Needs helm and kubectl.
 check-chart:
 	@GO="$(GO)" deploy/helm/check-chart
+
+# The chart on the cluster that kubectl reaches: pods are deleted, replaced and scaled while studies are trained. Needs helm, and the
+# image in that cluster: see the script.
+cluster-kubernetes: trellis
+	deploy/helm/cluster-kubernetes
 
 # Go code and the API's description from the .proto files, the Python client from that, assembly from the kernels' generator.
 generate: $(BUILD)/buf
