@@ -127,6 +127,7 @@ func TestHostileCoordinatorProcess(t *testing.T) {
 type target struct {
 	testing.TB
 	address string
+	data    string
 	command *exec.Cmd
 	stdin   io.WriteCloser
 	numbers chan int
@@ -165,7 +166,7 @@ func newTarget(t testing.TB, config hostileConfig) *target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &target{TB: t, said: &said{}, exited: make(chan struct{}), numbers: make(chan int, 1)}
+	h := &target{TB: t, data: config.Data, said: &said{}, exited: make(chan struct{}), numbers: make(chan int, 1)}
 	if config.TLS.Given() {
 		h.secure = clientTLS(t, config.Client)
 	}

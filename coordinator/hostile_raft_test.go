@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"io"
 	"math"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -47,9 +49,27 @@ func (h *target) dialNode(from string) (net.Conn, error) {
 	defer cancel()
 	conn, err := h.dial(ctx, from)
 	if err == nil {
-		_, err = io.WriteString(conn, nodePreface)
+		id := h.id()
+		_, err = io.WriteString(conn, nodePreface+string([]byte{byte(len(id))})+id)
 	}
 	return conn, err
+}
+
+// id is the target's, which other nodes say at the beginning of a connection.
+func (h *target) id() string {
+	var node struct{ ID string }
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		content, err := os.ReadFile(filepath.Join(h.data, "node.json"))
+		if err == nil {
+			err = json.Unmarshal(content, &node)
+		}
+		if err == nil {
+			return node.ID
+		}
+		if time.Since(began) > time.Minute { // It is still starting.
+			h.Fatal(err)
+		}
+	}
 }
 
 // raft runs one exchange with the target, as another node would have it.

@@ -20,9 +20,9 @@ const (
 	// clientPreface is the beginning of a connection that speaks HTTP/2, as gRPC does: the first line of the preface in
 	// RFC 9113, section 3.4.
 	clientPreface = "PRI * HTTP/2.0\r\n"
-	// nodePreface is the beginning of a connection that carries the log from node to node, in version 1 of that
+	// nodePreface is the beginning of a connection that carries the log from node to node, in version 2 of that
 	// protocol. It is as long as clientPreface, so that one read tells them apart.
-	nodePreface = "TRELLIS NODE 1\r\n"
+	nodePreface = "TRELLIS NODE 2\r\n"
 	// prefaceTimeout is how long a connection may take to say what it is.
 	prefaceTimeout = 10 * time.Second
 	// acceptRetry and acceptRetryMax bound the pause after a connection could not be accepted, for example because the

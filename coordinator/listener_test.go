@@ -103,7 +103,7 @@ func TestAPeerThatSaysNothingHoldsNobodyUp(t *testing.T) {
 
 func TestPeersThatSpeakSomethingElseAreLetGo(t *testing.T) {
 	for name, preface := range map[string]string{
-		"another version": "TRELLIS NODE 2\r\n", "HTTP/1": "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"another version": "TRELLIS NODE 1\r\n", "HTTP/1": "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
 		"TLS": "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and so on",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -127,7 +127,7 @@ func FuzzPeer(f *testing.F) {
 		network.conns <- conn
 		go func() { _, _ = io.Copy(io.Discard, here) }()
 		here.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = here.Write(data)
+		_, _ = here.Write(append([]byte("\x04node"), data...))
 		here.Close()
 		select {
 		case <-conn.closed:

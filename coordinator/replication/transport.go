@@ -64,6 +64,10 @@ type transport struct {
 	places, large chan struct{}
 	closing       sync.Once
 	closed        chan struct{}
+
+	// warned is when a warning of a connection that is meant for another node was written last.
+	warning sync.Mutex
+	warned  time.Time
 }
 
 var (
@@ -78,7 +82,7 @@ func newTransport(l *Log) *transport {
 		places: make(chan struct{}, maxPeerConnections), large: make(chan struct{}, maxLarge), closed: make(chan struct{}),
 	}
 	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: &outgoing{stream: l.stream, closed: make(chan struct{})}, MaxPool: 3, Timeout: networkTimeout,
+		Stream: &outgoing{stream: l.stream, idOf: t.idOf, closed: make(chan struct{})}, MaxPool: 3, Timeout: networkTimeout,
 		Logger: t.logger,
 		// Send one message to a node at a time, each with everything that has accumulated. With more, raft's
 		// replication to a node may stop forever when a message fails: the sender waits for a reader that is gone.
@@ -113,6 +117,10 @@ func (t *transport) serve(started *raft.Raft) {
 
 // receive takes messages from a connection until it is closed.
 func (t *transport) receive(conn net.Conn) {
+	if err := t.readGreeting(conn); err != nil {
+		conn.Close()
+		return
+	}
 	peer := newPeer(conn, maxRead)
 	peer.large = t.large
 	receiver := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
@@ -239,14 +247,23 @@ func (t *transport) Close() error {
 // outgoing is a stream on which only this node opens connections.
 type outgoing struct {
 	*stream
+	// idOf returns the id of the node that has an address.
+	idOf   func(raft.ServerAddress) (raft.ServerID, error)
 	once   sync.Once
 	closed chan struct{}
 }
 
 func (o *outgoing) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	id, err := o.idOf(address)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := o.stream.Dial(address, timeout)
 	if err != nil {
 		return nil, err
+	}
+	if err := greet(conn, id, timeout); err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
 	return newPeer(conn, maxAnswer), nil
 }
