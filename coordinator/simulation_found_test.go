@@ -116,10 +116,18 @@ func TestALeaderWhoseDiskDoesNotAnswer(t *testing.T) {
 			t.Errorf("its health is %v", ready)
 		}
 		leader.slow.Store(0)
+		// It hears of the next leader, whose term it can write, while it still waits for what it appends.
+		c.network.Heal()
+		for range 50 {
+			<-time.After(followInterval) // The clock is synctest's.
+			response, err := leader.studies.GetStudy(leader.Context(), &trellisv1.GetStudyRequest{Study: "s"})
+			if err == nil && response.GetStudy().GetState() != trellisv1.StudyState_STUDY_STATE_PAUSED {
+				t.Fatalf("a leader that has heard of its successor while its disk did not answer said %v", response.GetStudy().GetState())
+			}
+		}
 		if err := <-written; status.Code(err) != codes.Unavailable {
 			t.Errorf("what it could not give the others ended with %v", err)
 		}
-		c.network.Heal()
 		c.await("it follows", func() bool { return leader.view.Load().ready && !leader.leader.Leads() })
 		c.await("it has what happened meanwhile", func() bool {
 			response, err := leader.studies.GetStudy(leader.Context(), &trellisv1.GetStudyRequest{Study: "s"})

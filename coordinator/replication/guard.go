@@ -87,8 +87,9 @@ type guardedStore struct {
 	running atomic.Bool
 	ended   chan struct{}
 	ending  sync.Once
-	// began is when raft began the write that it waits for, nil if it waits for none.
-	began atomic.Pointer[time.Time]
+	// appending is when raft's main goroutine began to append what it waits for, nil if it waits for nothing. Other goroutines of
+	// raft write too: terms, at a heartbeat.
+	appending atomic.Pointer[time.Time]
 }
 
 var (
@@ -118,20 +119,15 @@ func (s *guardedStore) StoreLog(entry *raft.Log) error { return s.StoreLogs([]*r
 
 // StoreLogs appends entries.
 func (s *guardedStore) StoreLogs(entries []*raft.Log) error {
-	return s.held("append to the log in "+s.where, func() error { return s.store.StoreLogs(entries) })
-}
-
-// held runs a write that raft's main goroutine waits for.
-func (s *guardedStore) held(what string, write func() error) error {
 	now := time.Now()
-	s.began.Store(&now)
-	defer s.began.Store(nil)
-	return s.guard.write(what, write)
+	s.appending.Store(&now)
+	defer s.appending.Store(nil)
+	return s.guard.write("append to the log in "+s.where, func() error { return s.store.StoreLogs(entries) })
 }
 
-// waiting is for how long raft has waited for a write, 0 if it waits for none.
+// waiting is for how long raft's main goroutine has waited for what it appends, 0 if it does not.
 func (s *guardedStore) waiting() time.Duration {
-	if began := s.began.Load(); began != nil {
+	if began := s.appending.Load(); began != nil {
 		return time.Since(*began)
 	}
 	return 0
@@ -154,7 +150,7 @@ func (s *guardedStore) SetUint64(key []byte, value uint64) error {
 }
 
 func (s *guardedStore) set(key []byte, write func() error) error {
-	err := s.held(fmt.Sprintf("write %s in %s", key, s.where), write)
+	err := s.guard.write(fmt.Sprintf("write %s in %s", key, s.where), write)
 	if err != nil {
 		s.end()
 	}

@@ -20,10 +20,12 @@ func (l *Log) Leader() (address string, known bool) {
 	return string(leader), leader != ""
 }
 
-// Uncertain says whether this node may have been replaced as the leader without knowing it. Raft checks that a majority
-// still listens, but not while it waits for the disk: once that takes longer than an election, another node may lead.
-// Verify would wait too.
-func (l *Log) Uncertain() bool { return l.store.waiting() > l.config.HeartbeatTimeout && !l.Alone() }
+// Uncertain says whether this node, which Leadership says leads, may have been replaced. Raft checks that a majority still
+// listens, but not while it waits for the disk: once that takes longer than an election, another node may lead. If that one is
+// heard, raft ceases to lead, but says so only when the disk answers. Verify would wait too.
+func (l *Log) Uncertain() bool {
+	return (l.raft.State() != raft.Leader || l.store.waiting() > l.config.HeartbeatTimeout) && !l.Alone()
+}
 
 // lead waits until this node is elected, catches up, and tells the owner.
 func (l *Log) lead() {
