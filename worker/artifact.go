@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	// maxTries is the maximum number of tries of a call while the coordinator says that it can't serve it now. They
-	// take about 11 s, not counting the time without a connection.
-	maxTries = 10
+	// retryTime is how long a call is repeated while the coordinator says that it can't serve it now, or its store of
+	// artifacts stands still: whatever that is can be started again meanwhile. Time without a connection does not count.
+	retryTime = 3 * time.Minute
 	// maxPiece is how many bytes of an artifact go into one message. The coordinator accepts 1 MiB. Smaller pieces show
 	// sooner that a slow upload makes progress.
 	maxPiece = 256 << 10
@@ -31,7 +31,7 @@ const (
 )
 
 var (
-	// errStalled is not worth a retry: the connection is alive, otherwise the error would be another.
+	// errStalled means that the connection is alive, otherwise the error would be another.
 	errStalled = status.Errorf(codes.DeadlineExceeded, "no progress for %v", stallTimeout)
 	errDamaged = errors.New("it was damaged in transit")
 )
@@ -39,26 +39,33 @@ var (
 // retry repeats a call as long as that may help, at growing intervals. failed is called for the first failure, unless
 // it is the last.
 func retry(ctx context.Context, call func() error, failed func(error)) error {
+	var spent time.Duration
 	for try := 1; ; try++ {
+		began := time.Now()
 		err := call()
 		if err == nil {
 			return nil
 		}
 		switch status.Code(err) {
 		case codes.Unavailable, codes.ResourceExhausted:
+		case codes.DeadlineExceeded: // The coordinator, or its store of artifacts, stands still.
 		case codes.Unauthenticated: // Someone may be replacing the token.
 		default:
 			return err
 		}
-		if try == maxTries {
+		// What took longer has waited for a connection, or made progress.
+		spent += min(time.Since(began), stallTimeout)
+		if spent >= retryTime {
 			return fmt.Errorf("after %d tries: %w", try, err)
 		}
 		if try == 1 {
 			failed(err)
 		}
-		if err := sleep(ctx, retryDelay(try)); err != nil {
+		delay := retryDelay(try)
+		if err := sleep(ctx, delay); err != nil {
 			return err
 		}
+		spent += delay
 	}
 }
 

@@ -49,7 +49,7 @@ func (w *Worker) getPretrained(ctx context.Context, run *trellisv1.RunConfig, st
 	checkpoint, err := w.pretrained.get(ctx, pretrainedOf(run), steps)
 	switch status.Code(err) {
 	case codes.NotFound, codes.DataLoss, codes.FailedPrecondition, codes.Unavailable, codes.ResourceExhausted,
-		codes.Unauthenticated:
+		codes.DeadlineExceeded, codes.Unauthenticated:
 		err = fmt.Errorf("%w: %w", errNotServed, err)
 	}
 	if err != nil {

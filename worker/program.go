@@ -271,7 +271,7 @@ func (w *Worker) getFiles(
 	})
 	switch status.Code(err) {
 	case codes.NotFound, codes.DataLoss, codes.FailedPrecondition, codes.Unavailable, codes.ResourceExhausted,
-		codes.Unauthenticated:
+		codes.DeadlineExceeded, codes.Unauthenticated:
 		err = fmt.Errorf("%w: %w", errNotServed, err)
 	}
 	if err != nil {

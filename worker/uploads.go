@@ -20,7 +20,7 @@ const (
 	// lastUploadTimeout is how long an attempt's outcome waits for its checkpoints while there is a session, and again
 	// that long whenever minUploadSpeed bytes a second have been sent meanwhile: a checkpoint may have many GiB.
 	// drainUploadTimeout is how long it waits when the worker drains, if Config.DrainTimeout doesn't say.
-	lastUploadTimeout  = time.Minute
+	lastUploadTimeout  = retryTime + stallTimeout
 	minUploadSpeed     = 256 << 10
 	drainUploadTimeout = 10 * time.Second
 )
