@@ -18,11 +18,11 @@ import (
 	"gocloud.dev/gcerrors"
 )
 
-// openTimeout bounds how long opening a store waits for the bucket.
-const openTimeout = 30 * time.Second
-
 // bucket is a driver for the services that gocloud.dev/blob supports.
-type bucket struct{ *blob.Bucket }
+type bucket struct {
+	*blob.Bucket
+	silence time.Duration
+}
 
 func openBucket(ctx context.Context, location *url.URL) (driver, error) {
 	switch location.Scheme {
@@ -55,18 +55,19 @@ func openBucket(ctx context.Context, location *url.URL) (driver, error) {
 		text := strings.TrimPrefix(err.Error(), "open bucket "+location.String()+": ")
 		return nil, errors.New(strings.TrimPrefix(text, location.Scheme+"blob.OpenBucket: "))
 	}
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
-	switch there, err := opened.IsAccessible(ctx); {
+	asked := awaitAnswer(ctx, maxSilence)
+	defer asked.end()
+	switch there, err := opened.IsAccessible(asked); {
 	case err != nil:
-		err = fmt.Errorf("ask for the bucket (are region, endpoint and credentials right?): %w", err)
+		err = asked.reason(err)
+		err = fmt.Errorf("ask for the bucket: %w: %s", err, advice(err))
 		return nil, errors.Join(err, opened.Close())
 	case !there:
 		err = fmt.Errorf("bucket %q not found, or not accessible: create it first, and check the credentials",
 			location.Host)
 		return nil, errors.Join(err, opened.Close())
 	}
-	return bucket{opened}, nil
+	return bucket{opened, maxSilence}, nil
 }
 
 // withOption returns the URL with an option of its driver added, unless it is already there.
@@ -94,7 +95,8 @@ func (b bucket) put(ctx context.Context, content io.Reader, key func() string) (
 		_ = spool.Close()
 		_ = os.Remove(spool.Name())
 	}()
-	if _, err := io.Copy(spool, content); err != nil {
+	size, err := io.Copy(spool, content)
+	if err != nil {
 		err = fmt.Errorf("write it to a temporary file: %w", err)
 		return advise(err, "make room in "+os.TempDir()+", or set TMPDIR to another folder")
 	}
@@ -105,32 +107,41 @@ func (b bucket) put(ctx context.Context, content io.Reader, key func() string) (
 	artifact, _ := parseKey(name)
 	// What is read back from the disk is checked again on its way to the bucket.
 	checked := &verified{ReadCloser: io.NopCloser(spool), digest: artifact.SHA256, hash: sha256.New()}
-	return b.Upload(ctx, name, checked, &blob.WriterOptions{
+	asked := awaitAnswer(ctx, b.silence+time.Duration(size/slowest)*time.Second)
+	defer asked.end()
+	return asked.reason(b.Upload(asked, name, checked, &blob.WriterOptions{
 		ContentType: "application/octet-stream", DisableContentTypeDetection: true,
-	})
+	}))
 }
 
 func (b bucket) open(ctx context.Context, key string) (io.ReadCloser, error) {
-	reader, err := b.NewReader(ctx, key, nil)
+	asked := awaitAnswer(ctx, b.silence)
+	reader, err := b.NewReader(asked, key, nil)
+	asked.answered()
+	if err == nil {
+		return answer{reader, asked}, nil
+	}
+	defer asked.end()
 	if gcerrors.Code(err) == gcerrors.NotFound {
 		return nil, ErrNotFound
 	}
-	if err != nil {
-		return nil, err
-	}
-	return reader, nil
+	return nil, asked.reason(err)
 }
 
 func (b bucket) list(ctx context.Context, prefix string) iter.Seq2[Artifact, error] {
 	return func(yield func(Artifact, error) bool) {
 		objects := b.List(&blob.ListOptions{Prefix: prefix})
+		asked := awaitAnswer(ctx, b.silence)
+		defer asked.end()
 		for {
-			object, err := objects.Next(ctx)
+			asked.asked()
+			object, err := objects.Next(asked)
+			asked.answered()
 			if errors.Is(err, io.EOF) {
 				return
 			}
 			if err != nil {
-				yield(Artifact{}, err)
+				yield(Artifact{}, asked.reason(err))
 				return
 			}
 			artifact, ours := parseKey(object.Key)
@@ -146,8 +157,10 @@ func (b bucket) list(ctx context.Context, prefix string) iter.Seq2[Artifact, err
 }
 
 func (b bucket) remove(ctx context.Context, key string) error {
-	if err := b.Delete(ctx, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
-		return err
+	asked := awaitAnswer(ctx, b.silence)
+	defer asked.end()
+	if err := b.Delete(asked, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+		return asked.reason(err)
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ var stores = map[string]func(*testing.T) *Store{
 		if err != nil {
 			t.Fatal(err)
 		}
-		return closeAfter(t, &Store{bucket{files}})
+		return closeAfter(t, &Store{bucket{files, maxSilence}})
 	},
 	"s3": func(t *testing.T) *Store { return openTest(t, serveS3(t)) },
 }

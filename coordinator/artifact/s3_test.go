@@ -235,20 +235,20 @@ func TestBucketInTrouble(t *testing.T) {
 		name   string
 		handle http.HandlerFunc
 		// patience is how long whoever asks waits. The SDK tries again for seconds.
-		patience time.Duration
-		want     string
+		patience     time.Duration
+		want, advice string
 	}{
 		{"wrong keys", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusForbidden)
 			fmt.Fprint(w, "<Error><Code>SignatureDoesNotMatch</Code><Message>Check your key.</Message></Error>")
-		}, time.Minute, "SignatureDoesNotMatch"},
-		{"gone away", func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, 300 * time.Millisecond, ""},
+		}, time.Minute, "artifact: the bucket's service refuses: SignatureDoesNotMatch (Check your key)", "): check the keys"},
+		{"gone away", func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, 300 * time.Millisecond, "", ": check that it is running"},
 		{"stalled", func(_ http.ResponseWriter, r *http.Request) {
 			select {
 			case <-r.Context().Done():
 			case <-released:
 			}
-		}, 300 * time.Millisecond, "deadline exceeded"},
+		}, 300 * time.Millisecond, "deadline exceeded", ": check that it is running"},
 	} {
 		trouble(test.handle)
 		ctx, cancel := context.WithTimeout(t.Context(), test.patience)
@@ -257,9 +257,8 @@ func TestBucketInTrouble(t *testing.T) {
 		}
 		cancel()
 		ctx, cancel = context.WithTimeout(t.Context(), test.patience)
-		if _, err := Open(ctx, location); err == nil ||
-			!strings.Contains(err.Error(), "are region, endpoint and credentials right?") {
-			t.Errorf("%s: open: %v", test.name, err)
+		if _, err := Open(ctx, location); err == nil || !strings.Contains(err.Error(), test.advice) {
+			t.Errorf("%s: open: %v, want %q", test.name, err, test.advice)
 		}
 		cancel()
 		trouble(nil)
@@ -280,5 +279,74 @@ func TestBucketInTrouble(t *testing.T) {
 	}
 	if has, err := store.Has(t.Context(), digest); err != nil || !has {
 		t.Errorf("what was put after the trouble is there: %v, %v", has, err)
+	}
+}
+
+// Whoever has no keys is told how to give them.
+func TestBucketWithoutKeys(t *testing.T) {
+	location := serveS3(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	_, err := Open(t.Context(), location)
+	if err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("open the artifact store %q: ask for the bucket: found no keys "+
+		"for the bucket's service: check the keys (AWS_ACCESS_KEY_ID and ", location)) {
+		t.Errorf("open without keys: %v", err)
+	}
+}
+
+// Nobody waits for a service that does not answer, or stops in the middle of an object. One that was slow is asked again.
+func TestSilentBucket(t *testing.T) {
+	location, trouble := serveTroubledS3(t)
+	store := openTest(t, location)
+	digest := mustPut(t, store, []byte("content"))
+	found, err := store.copies(t.Context(), digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	driver := store.driver.(bucket)
+	driver.silence = 200 * time.Millisecond
+	impatient := &Store{driver}
+	released := make(chan struct{})
+	defer close(released)
+	silent := func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-released: // The server does not see that a request with a body has ended.
+		}
+	}
+	trouble(silent)
+	_, err = impatient.Has(t.Context(), digest)
+	wantSilent(t, "has", err)
+	wantSilent(t, "delete", impatient.Delete(t.Context(), found[0]))
+	_, err = driver.open(t.Context(), found[0].key())
+	wantSilent(t, "open", err)
+	_, _, err = impatient.Put(t.Context(), strings.NewReader("more"), 100)
+	wantSilent(t, "put", err)
+	trouble(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "7")
+		fmt.Fprint(w, "cont")
+		_ = http.NewResponseController(w).Flush()
+		silent(w, r)
+	})
+	// It has time enough to begin.
+	driver.silence = 2 * time.Second
+	content, err := driver.open(t.Context(), found[0].key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.ReadAll(content)
+	wantSilent(t, "read", err)
+	if err := content.Close(); err != nil {
+		t.Error(err)
+	}
+	trouble(nil)
+	wantContent(t, store, []byte("content"))
+}
+
+func wantSilent(t *testing.T, what string, err error) {
+	t.Helper()
+	var silent silentError
+	if !errors.As(err, &silent) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "does not answer for ") {
+		t.Errorf("%s: got error %v, want one that tells of the silence", what, err)
 	}
 }
