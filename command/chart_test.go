@@ -230,12 +230,19 @@ func helm(t *testing.T, args ...string) (output string, err error) {
 // manifest is what the tests look at of what the chart makes.
 type manifest struct {
 	Kind     string
-	Metadata struct{ Name string }
-	Spec     struct {
+	Metadata struct {
+		Name   string
+		Labels map[string]string
+	}
+	Spec struct {
 		Replicas *int
+		Strategy struct {
+			RollingUpdate map[string]int
+		}
 		Groups   []any
 		Template struct {
-			Spec struct {
+			Metadata struct{ Labels map[string]string }
+			Spec     struct {
 				EnableServiceLinks, AutomountServiceAccountToken *bool
 				Grace                                            int `json:"terminationGracePeriodSeconds"`
 				SecurityContext                                  map[string]any
@@ -289,6 +296,9 @@ func checkManifests(t *testing.T, text string) {
 		if made.Kind == "PrometheusRule" && len(made.Spec.Groups) == 0 {
 			t.Error("the PrometheusRule has no rules")
 		}
+		if surge, ok := made.Spec.Strategy.RollingUpdate["maxSurge"]; made.Kind == "Deployment" && (!ok || surge != 0) {
+			t.Errorf("%s can't be upgraded where its pods have all cores or GPUs of their machines", made.Metadata.Name)
+		}
 		pod := made.Spec.Template.Spec
 		for _, container := range pod.Containers {
 			count["container"]++
@@ -331,16 +341,21 @@ func checkManifests(t *testing.T, text string) {
 
 // What does not go together is refused, and the error says what would be right.
 func TestChartRefuses(t *testing.T) {
+	const token = "tls.secret=a,workers.tokenSecret=b"
 	for _, test := range []struct{ set, want string }{
 		{"", "set exactly one of tls.secret"},
 		{"insecure=true,tls.secret=a", "set exactly one of tls.secret"},
 		{"tls.secret=a", "workers need workers.tokenSecret or workers.certificateSecret"},
-		{"tls.secret=a,workers.tokenSecret=b,workers.certificateSecret=c", "set one of workers.tokenSecret and"},
+		{token + ",workers.certificateSecret=c", "set one of workers.tokenSecret and"},
 		{"insecure=true,coordinator.replicas=3", "three coordinators need one place for checkpoints"},
 		{"insecure=true,coordinator.replicas=2", "replicas"},
 		{"insecure=true,coordinator.artifacts.url=s3://a,coordinator.artifacts.claim=b", "set one of coordinator.artifacts.url"},
 		{"insecure=true,ingress.enabled=true,ingress.host=a.org", "ingress needs TLS and tokens"},
-		{"tls.secret=a,workers.tokenSecret=b,ingress.enabled=true", "ingress needs ingress.host"},
+		{token + ",ingress.enabled=true", "ingress needs ingress.host"},
+		{token + ",ingress.enabled=true,ingress.host=a.org", "keeps the ingress controller out: set networkPolicy.from"},
+		{"insecure=true,monitoring.podMonitors=true", "monitoring.podMonitors: the network policy keeps Prometheus out"},
+		{"insecure=true,monitoring.rules=true", "monitoring.rules: the network policy keeps Prometheus out"},
+		{"insecure=true,autoscaling.prometheus=http://a", "set networkPolicy.metricsFrom to its pods"},
 		{"insecure=true,workers.pools.spot.autoscaling.enabled=true", "workers.pools.spot: autoscaling needs slots"},
 		{
 			"insecure=true,workers.pools.spot.slots=1,workers.pools.spot.autoscaling.enabled=true",
@@ -350,6 +365,8 @@ func TestChartRefuses(t *testing.T) {
 		{"insecure=true,workers.pools.cpu.replica=3", "replica"},
 		{"insecure=true,workers.pools.CPU.replicas=3", "CPU"},
 		{"insecure=true,coordinator.storage.size=much", "size"},
+		{"insecure=true,workers.pools.cpu.labels.gpu=a b", "gpu"},
+		{"insecure=true,workers.pools.cpu.labels.g:=a", "g:"},
 	} {
 		t.Run(test.set, func(t *testing.T) {
 			t.Parallel()
@@ -358,5 +375,73 @@ func TestChartRefuses(t *testing.T) {
 				t.Errorf("%v: %s, want an error with %q", err, output, test.want)
 			}
 		})
+	}
+}
+
+// What may be set once nothing keeps it from working.
+func TestChartAccepts(t *testing.T) {
+	const open, ingress = "networkPolicy.enabled=false", "tls.secret=a,workers.tokenSecret=b,ingress.enabled=true,ingress.host=a.org"
+	for _, set := range []string{
+		"insecure=true,monitoring.podMonitors=true,monitoring.rules=true,autoscaling.prometheus=http://a," + open,
+		"insecure=true,monitoring.podMonitors=true,networkPolicy.metricsFrom[0].podSelector.matchLabels.a=b",
+		ingress + "," + open,
+		ingress + ",networkPolicy.from[0].podSelector.matchLabels.a=b",
+	} {
+		t.Run(set, func(t *testing.T) {
+			t.Parallel()
+			output, err := helm(t, "template", "trellis", chart, "--set", set)
+			if err != nil {
+				t.Fatalf("%v: %s", err, output)
+			}
+			checkManifests(t, output)
+		})
+	}
+}
+
+// A release of a name with which Kubernetes could not make a pod is refused.
+func TestChartNames(t *testing.T) {
+	for _, test := range []struct{ release, pool, want string }{
+		{"1", "2", ""},
+		{strings.Repeat("a", 32), strings.Repeat("p", 15), ""},
+		{strings.Repeat("a", 33), "p", "the release's name is too long"},
+		{"trellis" + strings.Repeat("a", 33), "p", ""},
+		{"trellis" + strings.Repeat("a", 34), "p", "the release's name is too long"},
+		{strings.Repeat("a", 32), strings.Repeat("p", 16), "workers.pools." + strings.Repeat("p", 16) + ": the name is too long"},
+	} {
+		t.Run(test.release+" "+test.pool, func(t *testing.T) {
+			t.Parallel()
+			output, err := helm(t, "template", test.release, chart, "--set", "insecure=true,workers.pools."+test.pool+".replicas=2")
+			switch {
+			case test.want == "" && err != nil:
+				t.Fatalf("%v: %s", err, output)
+			case test.want == "":
+				checkManifests(t, output)
+			case err == nil || !strings.Contains(output, test.want):
+				t.Errorf("%v: %s, want an error with %q", err, output, test.want)
+			}
+		})
+	}
+}
+
+// The values that the README shows are accepted.
+func TestChartReadme(t *testing.T) {
+	readme, err := os.ReadFile(chart + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(readme, -1)
+	if len(examples) == 0 {
+		t.Fatal("the README shows no values")
+	}
+	for _, example := range examples {
+		values := filepath.Join(t.TempDir(), "values.yaml")
+		if err := os.WriteFile(values, example[1], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		output, err := helm(t, "template", "trellis", chart, "--values", values)
+		if err != nil {
+			t.Fatalf("%v: %s\n%s", err, output, example[1])
+		}
+		checkManifests(t, output)
 	}
 }

@@ -4,7 +4,7 @@
 
 {{- define "trellis.selector" -}}
 app.kubernetes.io/name: trellis
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "trellis.labels" -}}
