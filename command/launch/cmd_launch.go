@@ -51,7 +51,7 @@ lists those that are connected.`,
 
 // writeStatus writes how many jobs each launch has.
 func writeStatus(ctx context.Context, env *cli.Environment, s scheduler) error {
-	jobs, err := s.jobs(ctx, "")
+	jobs, err := unended(ctx, s, "")
 	if err != nil {
 		return err
 	}
@@ -109,14 +109,20 @@ func scale(ctx context.Context, env *cli.Environment, s scheduler, name string, 
 		if err != nil {
 			return err
 		}
-		if script, err = resized(script, more); err != nil {
+		if _, err := resized(script, more); err != nil {
 			return fmt.Errorf("launch %s: %w", name, err)
 		}
-		id, err := s.submit(ctx, script)
+		arrays, err := submitAll(ctx, s, more, func(jobs int) string {
+			script, _ := resized(script, jobs) // It has the line.
+			return script
+		})
+		if len(arrays) > 0 {
+			fmt.Fprintf(env.Err, "Submitted %s as %s.\n", output.Count(uint64(jobsOf(arrays)), "more worker"),
+				numbers(arrays))
+		}
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(env.Err, "Submitted %s as job %s.\n", output.Count(uint64(more), "more worker"), id)
 	case more < 0:
 		if err := s.cancel(ctx, idsOf(live[:-more])); err != nil {
 			return err
@@ -144,13 +150,23 @@ their last checkpoints. Stop a trellis launch --max of that name first: it would
 		if err != nil {
 			return err
 		}
+		script, scriptErr := s.script(ctx, live[0].id)
 		if err := s.cancel(ctx, idsOf(live)); err != nil {
 			return err
 		}
 		fmt.Fprintf(env.Err, "Canceled %s.\n", output.Count(uint64(len(live)), "worker"))
+		if scriptErr == nil {
+			tellToken(env, script, args[0])
+		}
 		return nil
 	}
 	return cmd
+}
+
+// unended are the jobs of a launch, or of all, that have not ended.
+func unended(ctx context.Context, s scheduler, name string) ([]job, error) {
+	jobs, err := s.jobs(ctx, name)
+	return slices.DeleteFunc(jobs, func(j job) bool { return !j.phase.live() }), err
 }
 
 // liveJobs are a launch's jobs that are queued or running, those that have not started first. There is at least one.
@@ -159,7 +175,7 @@ func liveJobs(ctx context.Context, s scheduler, name string) ([]job, error) {
 	if err != nil {
 		return nil, err
 	}
-	jobs = slices.DeleteFunc(jobs, func(j job) bool { return j.phase == ending })
+	jobs = slices.DeleteFunc(jobs, func(j job) bool { return j.phase != queued && j.phase != running })
 	if len(jobs) == 0 {
 		return nil, fmt.Errorf("launch %s has no workers: see trellis launch status, or start some with trellis launch slurm", name)
 	}

@@ -51,8 +51,8 @@ run for --until-idle.
 
 With --count, it submits so many workers and returns. With --max, it stays and keeps as many workers as runs wait for, up to
 --max: it submits jobs when runs wait, and cancels queued ones that are not needed any more; workers that run leave by
-themselves when they are idle. It ends when there has been nothing to do for --until-idle. It keeps no state but Slurm's queue:
-when it was interrupted, start it again.
+themselves when they are idle. It ends when there has been nothing to do for --until-idle, or when jobs only fail. It keeps no
+state but Slurm's queue: when it was interrupted, start it again.
 
 The coordinator must be reachable from Slurm's nodes. If it asks who its workers are, a token is created for them and written to a
 file that only you can read, in --folder, where the jobs' output is too: all nodes must see that folder, and this binary.
@@ -82,6 +82,9 @@ Flags after -- go to trellis worker.`,
 			return err
 		}
 		its.folder = folder
+		if err := its.checkWords(); err != nil { // With the folders that it is in.
+			return err
+		}
 		if its.dryRun {
 			batch, err := its.batch(options, its.tokenFile(options.Credentials.Authority != ""))
 			if err == nil {
@@ -140,19 +143,14 @@ func (o *launchOptions) check() error {
 			return exit.Usagef("invalid argument %q for --memory: must be a size in bytes, for example 16GiB", o.memory)
 		}
 	}
-	for _, option := range o.sbatch {
-		if !strings.HasPrefix(option, "-") || strings.ContainsAny(option, "\n\r") {
-			return exit.Usagef("invalid argument %q for --sbatch: must be an option such as --account=abc", option)
-		}
-	}
-	return nil
+	return errors.Join(o.checkWords(), o.checkOptions(), o.checkRest())
 }
 
 // launch submits the workers.
 func (o *launchOptions) launch(
 	ctx context.Context, env *cli.Environment, c *client.Client, options *cli.ClientOptions, s scheduler,
 ) error {
-	jobs, err := s.jobs(ctx, o.name)
+	jobs, err := unended(ctx, s, o.name)
 	if err != nil {
 		return err
 	}
@@ -177,22 +175,34 @@ func (o *launchOptions) launch(
 		return err
 	}
 	if o.max > 0 {
-		fleet := &fleet{
-			launch: o.name, jobs: s, batch: batch, kind: o.kind(), max: o.max, every: o.every, idle: o.untilIdle,
+		if other := slices.IndexFunc(jobs, func(j job) bool { return j.options != batch.mark }); other >= 0 {
+			return exit.Usagef("launch %s has jobs that were submitted with other options, such as %s: choose another "+
+				"--name, repeat the options, or stop it first with trellis launch stop %s", o.name, jobs[other].id, o.name)
 		}
-		err := fleet.keep(ctx, env, c)
+		fleet := &fleet{
+			name: o.name, folder: o.folder, jobs: s, batch: batch, max: o.max, every: o.every, idle: o.untilIdle,
+			look: func(ctx context.Context) (demand, error) {
+				return look(ctx, c, s, o.name, batch.mark, o.kind())
+			},
+		}
+		if asked && o.workerToken == "" {
+			fleet.renew = func(ctx context.Context) error {
+				return handOutToken(ctx, env, c, o.name, o.tokenFile(true))
+			}
+		}
+		err := fleet.keep(ctx, env.Err)
 		if errors.Is(err, exit.ErrInterrupted) {
 			fmt.Fprintf(env.Err, "Interrupted. Workers stay until they are idle. To go on, run the same command again; to stop them: "+
 				"trellis launch stop %s\n", o.name)
 		}
 		return err
 	}
-	id, err := s.submit(ctx, batch.script(o.count))
-	if err != nil {
-		return err
+	arrays, err := submitAll(ctx, s, o.count, batch.script)
+	if len(arrays) > 0 {
+		fmt.Fprintf(env.Err, "Submitted %s as %s. Their output: %s\n", output.Count(uint64(jobsOf(arrays)), "worker"),
+			numbers(arrays), o.folder)
 	}
-	fmt.Fprintf(env.Err, "Submitted %s as job %s. Their output: %s\n", output.Count(uint64(o.count), "worker"), id, o.folder)
-	return nil
+	return err
 }
 
 // kind is one of the workers, as a study sees it.
@@ -234,8 +244,15 @@ func (o *launchOptions) batch(options *cli.ClientOptions, token string) (b batch
 	if o.time > 0 {
 		option("time", timeLimit(time.Duration(o.time)))
 	}
-	option("output", filepath.Join(o.folder, o.name+"-%A_%a.log"))
-	b.options = append(b.options, o.sbatch...)
+	// A % of the folder's own is written twice.
+	option("output", filepath.Join(strings.ReplaceAll(o.folder, "%", "%%"), o.name+"-%A_%a.log"))
+	for _, other := range o.sbatch {
+		name, value, has := strings.Cut(strings.TrimPrefix(other, "--"), "=")
+		if has {
+			other = "--" + name + "=" + sbatchWord(value)
+		}
+		b.options = append(b.options, other)
+	}
 
 	if o.binary == "" {
 		if o.binary, err = os.Executable(); err != nil {
@@ -269,10 +286,12 @@ func (o *launchOptions) batch(options *cli.ClientOptions, token string) (b batch
 		b.args = append(b.args, "--programs")
 	}
 	b.args = append(b.args, o.rest...)
+	b.mark = b.digest(o.max > 0)
+	option("comment", commentPrefix+b.mark)
 	return b, nil
 }
 
-// sbatchWord is a value as sbatch reads it in a script.
+// sbatchWord is a value as sbatch reads it in a script. See checkWords for what it must not have.
 func sbatchWord(value string) string {
 	if plain.MatchString(value) {
 		return value

@@ -38,9 +38,7 @@ func TestChange(t *testing.T) {
 
 // Which studies a launch has workers for, and how many.
 func TestNeed(t *testing.T) {
-	f := &fleet{kind: (&launchOptions{
-		slots: 4, gpus: 1, labels: map[string]string{"gpu": "a100"}, programs: true,
-	}).kind()}
+	kind := (&launchOptions{slots: 4, gpus: 1, labels: map[string]string{"gpu": "a100"}, programs: true}).kind()
 	study := func(spec *trellisv1.StudySpec) *trellisv1.Study {
 		return &trellisv1.Study{
 			State: trellisv1.StudyState_STUDY_STATE_RUNNING, Spec: spec,
@@ -70,7 +68,7 @@ func TestNeed(t *testing.T) {
 			study(&trellisv1.StudySpec{Program: &trellisv1.Program{}, Resources: &trellisv1.Resources{Gpus: 2}}), 0, false,
 		},
 	} {
-		if waiting, open := f.need(test.study); waiting != test.waiting || open != test.open {
+		if waiting, open := need(kind, test.study); waiting != test.waiting || open != test.open {
 			t.Errorf("%s: %v and %v, want %v and %v", name, waiting, open, test.waiting, test.open)
 		}
 	}

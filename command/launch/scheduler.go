@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"trellis/command/exit"
@@ -18,8 +19,10 @@ import (
 type scheduler interface {
 	// submit submits a batch script, and returns its number.
 	submit(ctx context.Context, script string) (id string, err error)
-	// jobs returns the jobs of a launch that have not ended, or of all launches of this user if name is empty. Each job of an
-	// array is one.
+	// largest is how many jobs an array may have.
+	largest(ctx context.Context) int
+	// jobs returns the jobs of a launch, or of all launches of this user if name is empty, also those that have just ended. Each
+	// job of an array is one.
 	jobs(ctx context.Context, name string) ([]job, error)
 	// script returns the batch script of a job.
 	script(ctx context.Context, id string) (string, error)
@@ -32,7 +35,15 @@ type job struct {
 	id string
 	// launch is the name of its launch.
 	launch string
-	phase  phase
+	// options tells launches of other options apart, which have the same name. See batch.digest.
+	options string
+	phase   phase
+}
+
+// array is the number of the job's array.
+func (j job) array() string {
+	number, _, _ := strings.Cut(j.id, "_")
+	return number
 }
 
 // phase is how far a job has come.
@@ -42,10 +53,18 @@ const (
 	queued phase = iota
 	running
 	ending
+	ended
+	failed
 )
+
+// live says whether a job has not ended.
+func (p phase) live() bool { return p < ended }
 
 // jobPrefix begins the names of jobs, so that they are known among others of the user. A name ends with that of the launch.
 const jobPrefix = "trellis-"
+
+// commentPrefix begins the comments of jobs. The digest of their options follows.
+const commentPrefix = "trellis-launch:"
 
 // slurm is Slurm, by its commands.
 type slurm struct{}
@@ -66,14 +85,38 @@ func (slurm) submit(ctx context.Context, script string) (string, error) {
 	return id, nil
 }
 
-// phases are the states in which a job is queued or running. One in any other has ended, or will.
+// defaultArray is the number of jobs of an array that Slurm allows if its configuration says nothing else.
+const defaultArray = 1000
+
+var maxArraySize = regexp.MustCompile(`(?m)^MaxArraySize\s*=\s*(\d+)`)
+
+func (slurm) largest(ctx context.Context) int {
+	configuration, err := run(ctx, "", "scontrol", "show", "config")
+	if err != nil {
+		return defaultArray
+	}
+	match := maxArraySize.FindStringSubmatch(configuration)
+	if match == nil {
+		return defaultArray
+	}
+	size, err := strconv.Atoi(match[1]) // The index of an array's last job is less than that.
+	if err != nil {
+		return defaultArray
+	}
+	return max(1, size-1)
+}
+
+// phases are the states of jobs that mean something else than that the job is about to end.
 var phases = map[string]phase{
 	"PENDING": queued, "REQUEUED": queued, "REQUEUE_FED": queued, "REQUEUE_HOLD": queued, "SPECIAL_EXIT": queued,
 	"RUNNING": running, "CONFIGURING": running, "SUSPENDED": running, "RESIZING": running, "SIGNALING": running,
+	"COMPLETED": ended, "CANCELLED": ended, "PREEMPTED": ended, "REVOKED": ended,
+	"FAILED": failed, "TIMEOUT": failed, "DEADLINE": failed, "OUT_OF_MEMORY": failed, "NODE_FAIL": failed, "BOOT_FAIL": failed,
+	"LAUNCH_FAILED": failed, "RECONFIG_FAIL": failed,
 }
 
 func (slurm) jobs(ctx context.Context, name string) (jobs []job, err error) {
-	args := []string{"squeue", "--noheader", "--array", "--me", "--format=%i|%T|%j"}
+	args := []string{"squeue", "--noheader", "--array", "--me", "--states=all", "--format=%i|%T|%j|%k"}
 	if name != "" {
 		args = append(args, "--name="+jobPrefix+name)
 	}
@@ -82,8 +125,8 @@ func (slurm) jobs(ctx context.Context, name string) (jobs []job, err error) {
 		return nil, err
 	}
 	for line := range strings.Lines(out) {
-		fields := strings.SplitN(strings.TrimSpace(line), "|", 3)
-		if len(fields) < 3 {
+		fields := strings.SplitN(strings.TrimSpace(line), "|", 4)
+		if len(fields) < 4 {
 			continue
 		}
 		launch, ours := strings.CutPrefix(fields[2], jobPrefix)
@@ -94,14 +137,14 @@ func (slurm) jobs(ctx context.Context, name string) (jobs []job, err error) {
 		if !live {
 			its = ending
 		}
-		jobs = append(jobs, job{id: fields[0], launch: launch, phase: its})
+		options, _ := strings.CutPrefix(fields[3], commentPrefix)
+		jobs = append(jobs, job{id: fields[0], launch: launch, options: options, phase: its})
 	}
 	return jobs, nil
 }
 
 func (slurm) script(ctx context.Context, id string) (string, error) {
-	number, _, _ := strings.Cut(id, "_")
-	return run(ctx, "", "scontrol", "write", "batch_script", number, "-")
+	return run(ctx, "", "scontrol", "write", "batch_script", job{id: id}.array(), "-")
 }
 
 // canceledAtOnce is how many jobs one command names.
@@ -116,14 +159,29 @@ func (slurm) cancel(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// run runs a command of Slurm. It gets none of our variables, which it would pass on to jobs: there may be a token in them.
+// inherited says whether Slurm's commands get a variable. They get none of ours, which they would pass on to jobs: there may be
+// a token in them. Of theirs, they get those alone that say where Slurm is: the others stand for options, or are those of a job
+// that launch itself runs in, and would change the name of jobs or where they go.
+func inherited(variable string) bool {
+	name, _, _ := strings.Cut(variable, "=")
+	switch name {
+	case "SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT":
+		return true
+	}
+	for _, prefix := range []string{"TRELLIS_", "SLURM_", "SBATCH_", "SQUEUE_", "SCANCEL_", "SCONTROL_"} {
+		if strings.HasPrefix(name, prefix) {
+			return false
+		}
+	}
+	return true
+}
+
+// run runs a command of Slurm.
 func run(ctx context.Context, stdin string, args ...string) (string, error) {
 	command := exec.CommandContext(ctx, args[0], args[1:]...)
 	var out, failed bytes.Buffer
 	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &out, &failed
-	command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
-		return strings.HasPrefix(variable, "TRELLIS_")
-	})
+	command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool { return !inherited(variable) })
 	err := command.Run()
 	switch {
 	case ctx.Err() != nil:

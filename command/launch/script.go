@@ -1,6 +1,8 @@
 package launch
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"strings"
@@ -17,6 +19,14 @@ type batch struct {
 	variables []string
 	// args are those of trellis worker.
 	args []string
+	// mark is the digest of all that.
+	mark string
+}
+
+// digest tells launches of other options apart.
+func (b batch) digest(elastic bool) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %t", b.options, b.variables, b.args, elastic))
+	return hex.EncodeToString(sum[:8])
 }
 
 // begins is the line of the worker's script before which nothing is done.

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -94,4 +96,23 @@ func explainRefusal(err error) error {
 	}
 	return fmt.Errorf("%w; ask an admin for a worker's token (trellis tokens create --role worker --name NAME --file FILE) and "+
 		"name its file with --worker-token", err)
+}
+
+var tokenFlag = regexp.MustCompile(`(?m)^set -- .*--token-file ([^'\s]+|'[^'\n]*')`)
+
+// tellToken says which token a launch has left, if it has created one. Its file is in the batch script.
+func tellToken(env *cli.Environment, script, launch string) {
+	match := tokenFlag.FindStringSubmatch(script)
+	if match == nil {
+		return
+	}
+	file := strings.Trim(match[1], "'")
+	if filepath.Base(file) != launch+".token" {
+		return
+	}
+	text, err := client.Credentials{TokenFile: file}.ReadToken()
+	if id, ok := access.SecretID(text); err == nil && ok {
+		fmt.Fprintf(env.Err, "Their token stays valid, for the next launch: %s. If there is none: trellis tokens revoke %s\n",
+			file, id)
+	}
 }

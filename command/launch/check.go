@@ -1,0 +1,74 @@
+package launch
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+
+	"trellis/command/exit"
+)
+
+// checkWords refuses values that would not be one word in a batch script's options.
+func (o *launchOptions) checkWords() error {
+	for _, word := range []struct{ flag, value string }{{"partition", o.partition}, {"folder", o.folder}} {
+		if !isWord(word.value) {
+			return exit.Usagef("invalid argument %q for --%s: must have no quotation marks, backslashes and control "+
+				"characters", word.value, word.flag)
+		}
+	}
+	return nil
+}
+
+func isWord(value string) bool {
+	return !strings.ContainsAny(value, `"\`) && !strings.ContainsFunc(value, unicode.IsControl)
+}
+
+// reserved are options of sbatch that launch sets itself, or with which it would lose sight of its jobs.
+var reserved = []string{
+	"job-name", "array", "clusters", "comment", "output", "error", "uid", "gid", "parsable", "quiet", "wait", "wrap",
+	"test-only", "help", "usage", "version",
+}
+
+var longOption = regexp.MustCompile(`^--([a-z][a-z-]*)(=.*)?$`)
+
+// checkOptions refuses options of sbatch that are not one long option, or that are reserved. Sbatch takes names that are
+// cut off too.
+func (o *launchOptions) checkOptions() error {
+	for _, option := range o.sbatch {
+		match := longOption.FindStringSubmatch(option)
+		if match == nil || !isWord(option) {
+			return exit.Usagef("invalid argument %q for --sbatch: must be a long option such as --account=abc, without "+
+				"quotation marks and backslashes", option)
+		}
+		for _, name := range reserved {
+			if strings.HasPrefix(name, match[1]) {
+				return exit.Usagef("invalid argument %q for --sbatch: launch slurm needs to set --%s itself", option, name)
+			}
+		}
+	}
+	return nil
+}
+
+// ours are the worker's flags that follow from those of launch, which would not know what they say.
+var ours = map[string]string{
+	"coordinator": "--coordinator", "authority": "--authority", "certificate": "--worker-token", "insecure": "--insecure",
+	"token-file": "--worker-token", "slots": "--slots", "cpus": "--slots", "memory": "--memory", "gpus": "--gpus",
+	"label": "--label", "programs": "--programs", "study": "--study", "exit-when-idle": "--until-idle", "name": "",
+}
+
+// checkRest refuses flags of the worker that launch sets.
+func (o *launchOptions) checkRest() error {
+	for _, arg := range o.rest {
+		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+		instead, known := ours[name]
+		switch {
+		case !strings.HasPrefix(arg, "--") || !known:
+		case instead == "":
+			return exit.Usagef("invalid flag --%s after --: workers are known by their names, which have the numbers of "+
+				"their jobs", name)
+		default:
+			return exit.Usagef("invalid flag --%s after --: say it with %s of launch slurm, before --", name, instead)
+		}
+	}
+	return nil
+}

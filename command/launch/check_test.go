@@ -1,0 +1,94 @@
+package launch
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"trellis/command/cli"
+	"trellis/command/exit"
+)
+
+// What would have launch lose sight of its jobs, or is more than one word of a batch script, is refused.
+func TestRefused(t *testing.T) {
+	for _, test := range []struct {
+		options launchOptions
+		want    string
+	}{
+		{launchOptions{sbatch: []string{"--job-name=mine"}}, "needs to set --job-name itself"},
+		{launchOptions{sbatch: []string{"--job-n=mine"}}, "needs to set --job-name itself"},
+		{launchOptions{sbatch: []string{"--array=1-9"}}, "needs to set --array itself"},
+		{launchOptions{sbatch: []string{"--cluster=other"}}, "needs to set --clusters itself"},
+		{launchOptions{sbatch: []string{"--output=x"}}, "needs to set --output itself"},
+		{launchOptions{sbatch: []string{"--wait"}}, "needs to set --wait itself"},
+		{launchOptions{sbatch: []string{"-Jmine"}}, "must be a long option"},
+		{launchOptions{sbatch: []string{"--account abc"}}, "must be a long option"},
+		{launchOptions{sbatch: []string{"--account=abc\necho"}}, "must be a long option"},
+		{launchOptions{sbatch: []string{`--mail-user="a b"`}}, "must be a long option"},
+		{launchOptions{partition: "gpu\necho INJECTED >&2"}, "for --partition: must have no quotation marks"},
+		{launchOptions{folder: `/tmp/a "b"`}, "for --folder: must have no quotation marks"},
+		{launchOptions{folder: `/tmp/a\b`}, "for --folder: must have no quotation marks"},
+		{launchOptions{rest: []string{"--slots=2"}}, "say it with --slots of launch slurm, before --"},
+		{launchOptions{rest: []string{"--cache-dir", "/c", "--label", "gpu=a100"}}, "say it with --label"},
+		{launchOptions{rest: []string{"--cpus", "2"}}, "say it with --slots"},
+		{launchOptions{rest: []string{"--name", "mine"}}, "workers are known by their names"},
+	} {
+		test.options.name, test.options.count = "workers", 1
+		if err := test.options.check(); !errors.Is(err, exit.ErrUsage) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%+v: %v, want %q", test.options, err, test.want)
+		}
+	}
+	good := launchOptions{
+		name: "workers", count: 1, partition: "gpu,low", folder: "/tmp/a b %u/c", binary: "/bin/trellis", slots: 1,
+		time:   cli.Lifetime(time.Hour),
+		sbatch: []string{"--account=abc", "--hold", "--mem=2G", "--exclude=a,b", "--constraint=a&b", "--cluster-constraint=x"},
+		rest:   []string{"--cache-dir", "name", "--drain-timeout=20s", "--metrics", ":0"},
+	}
+	if err := good.check(); err != nil {
+		t.Error(err)
+	}
+	batch, err := good.batch(&cli.ClientOptions{Address: "head:7070"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := batch.script(1)
+	for _, want := range []string{
+		`#SBATCH --output="/tmp/a b %%u/c/workers-%A_%a.log"` + "\n", `#SBATCH --constraint="a&b"` + "\n",
+		"#SBATCH --hold\n",
+		"#SBATCH --comment=trellis-launch:" + batch.mark + "\n",
+	} {
+		if !strings.Contains(script, want) {
+			t.Errorf("there is no %q:\n%s", want, script)
+		}
+	}
+}
+
+// A launch is told apart from others by all that its workers are, and by whether their number changes.
+func TestDigest(t *testing.T) {
+	seen := map[string]bool{}
+	for _, b := range []batch{
+		{}, {options: []string{"a"}}, {options: []string{"a b"}}, {options: []string{"a", "b"}},
+		{variables: []string{"a"}}, {args: []string{"a"}},
+	} {
+		for _, elastic := range []bool{false, true} {
+			if digest := b.digest(elastic); seen[digest] {
+				t.Errorf("%+v, %t: %s is that of another", b, elastic, digest)
+			} else {
+				seen[digest] = true
+			}
+		}
+	}
+}
+
+// Variables that stand for options of Slurm's commands get to none of them.
+func TestInherited(t *testing.T) {
+	for variable, want := range map[string]bool{
+		"PATH=/bin": true, "SLURM_CONF=/etc/x": true, "SLURM_JWT=x": true, "SBATCH_JOB_NAME=x": false,
+		"SLURM_CLUSTERS=x": false, "SQUEUE_STATES=x": false, "SCANCEL_NAME=x": false, "TRELLIS_TOKEN=x": false, "SLURM_JOB_ID=7": false,
+	} {
+		if inherited(variable) != want {
+			t.Errorf("%s: %t", variable, !want)
+		}
+	}
+}
