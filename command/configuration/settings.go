@@ -16,9 +16,9 @@ var oneTime = map[string]bool{
 	// How cobra writes a completion script.
 	"no-descriptions": true,
 	// Which study, trial or file is meant, and what it is written as.
-	"name": true, "role": true, "trial": true, "file": true, "folder": true, "filter": true, "format": true,
+	"name": true, "study": true, "role": true, "trial": true, "file": true, "folder": true, "filter": true, "format": true,
 	// What is done to it.
-	"dry-run": true, "expires": true, "force": true, "fresh": true, "pruned": true, "quick": true, "yes": true,
+	"dry-run": true, "older-than": true, "keep": true, "expires": true, "force": true, "fresh": true, "pruned": true, "quick": true, "yes": true,
 	// What extend adds.
 	"latent-dim": true, "learning-rate": true, "weight-decay": true, "max-epochs": true, "seeds": true, "batch-size": true,
 	"axis": true,
@@ -28,6 +28,10 @@ var oneTime = map[string]bool{
 func IsSetting(flag *pflag.Flag) bool {
 	// Some commands have formats of their own.
 	if flag.Name == "output" && flag.Value.Type() != "format" {
+		return false
+	}
+	// What a launch asks a scheduler for is no choice among the GPUs of a machine.
+	if flag.Name == "gpus" && flag.Value.Type() == "int" {
 		return false
 	}
 	return !oneTime[flag.Name] && !flag.Hidden && flag.Deprecated == ""
