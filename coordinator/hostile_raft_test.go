@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -154,13 +156,9 @@ func TestACoordinatorAloneSpeaksToNoNode(t *testing.T) {
 func TestAHostileNodeDamagesNothing(t *testing.T) {
 	config := hostileConfig{Data: t.TempDir(), Wait: true}
 	node := newTarget(t, config)
-	status, err := node.client("127.0.0.1").cluster.GetCluster(t.Context(), &trellisv1.GetClusterRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	members := raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{
 		{ID: "hostile", Address: hostileAddress},
-		{ID: raft.ServerID(status.GetStatus().GetId()), Address: raft.ServerAddress(node.address)},
+		{ID: raft.ServerID(node.id()), Address: raft.ServerAddress(node.address)},
 	}})
 	// The hostile node first becomes the leader of a cluster of two.
 	if response, err := node.send(1, 0, 0, 2,
@@ -243,7 +241,12 @@ func TestAHostileNodeDamagesNothing(t *testing.T) {
 	}
 	node.stop()
 	node = newTarget(t, config)
-	again, err := node.client("127.0.0.1").cluster.GetCluster(t.Context(), &trellisv1.GetClusterRequest{})
+	var again *trellisv1.GetClusterResponse
+	client := node.client("127.0.0.1").cluster
+	node.eventually("it has read its log", func() bool {
+		again, err = client.GetCluster(t.Context(), &trellisv1.GetClusterRequest{})
+		return status.Code(err) != codes.Unavailable
+	})
 	if err != nil || again.GetStatus().GetLastIndex() != 2 || len(again.GetNodes()) != 2 {
 		t.Errorf("after a restart: %v, %v", again, err)
 	}
