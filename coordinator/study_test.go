@@ -328,6 +328,24 @@ func TestADeletedStudyIsForgottenAndItsWorkersStop(t *testing.T) {
 	})
 }
 
+// Whoever has looked at a study can delete that one, and neither one that has changed nor another with its name.
+func TestDeleteAStudyThatHasNotChanged(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		before := h.create(syntheticSpec("s", []uint32{4}, []uint32{2}))
+		if _, err := h.studies.PauseStudy(h.Context(), &trellisv1.PauseStudyRequest{Study: "s"}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := h.studies.DeleteStudy(h.Context(), &trellisv1.DeleteStudyRequest{Study: "s", ModifyIndex: before.GetModifyIndex()})
+		if status.Code(err) != codes.Aborted {
+			t.Errorf("deleted a study that has changed: %v, want Aborted", err)
+		}
+		now := h.study("s").GetModifyIndex()
+		if _, err := h.studies.DeleteStudy(h.Context(), &trellisv1.DeleteStudyRequest{Study: "s", ModifyIndex: now}); err != nil {
+			t.Errorf("deleted a study that has not changed: %v", err)
+		}
+	})
+}
+
 func TestBestOfAStudyWithoutAnswersSaysSo(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		h.create(syntheticSpec("young", []uint32{4}, []uint32{2}))

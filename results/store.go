@@ -367,7 +367,7 @@ var (
 	// ErrIllegalMove means that the current state has no such transition, or that a condition is not met: a grant needs
 	// a RUNNING study and a READY worker with a free slot.
 	ErrIllegalMove = lifecycle.ErrIllegalMove
-	// ErrStudyChanged means that the study has been extended since the command was made. A new command may be accepted.
+	// ErrStudyChanged means that the study has changed since the command was made. A new command may be accepted.
 	ErrStudyChanged = errors.New("the study has changed in the meantime")
 	// ErrNoAnswer means that none of the study's trials has succeeded yet.
 	ErrNoAnswer = errors.New("no trial has succeeded yet")

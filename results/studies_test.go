@@ -102,7 +102,7 @@ func TestDeleteStudyLeavesNothing(t *testing.T) {
 	store := newListStore(t)
 	run, trials := testRun("a", 16, 0, 2)
 	ok(t, store.CreateListed(20, at(20), &trellisv1.Study{Name: "s2"}, []*trellisv1.Run{run}, trials))
-	ok(t, store.DeleteStudy(21, "s"))
+	ok(t, store.DeleteStudy(21, "s", 0))
 	for table, rows := range tableTexts(t, store.Snapshot()) {
 		for _, row := range rows {
 			if table != tableWorkers && !strings.Contains(row, "s2") {
@@ -118,6 +118,36 @@ func TestDeleteStudyLeavesNothing(t *testing.T) {
 	}
 	if _, err := store.Snapshot().Study(nil, "s2"); err != nil {
 		t.Errorf("a study whose name begins like the deleted one's is gone: %v", err)
+	}
+}
+
+// A study that has changed since somebody looked at it is not deleted, nor is another that has its name.
+func TestDeleteStudyUnchanged(t *testing.T) {
+	store := newStore(t)
+	create := func(index uint64) {
+		run, trials := testRun("a", 16, 0, 2)
+		ok(t, store.CreateListed(index, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
+	}
+	refused := func(index, unchanged uint64) {
+		t.Helper()
+		before := mustHash(t, store.Snapshot())
+		if err := store.DeleteStudy(index, "s", unchanged); !errors.Is(err, ErrStudyChanged) {
+			t.Errorf("deleted at %d: %v, want ErrStudyChanged", unchanged, err)
+		}
+		if mustHash(t, store.Snapshot()) != before {
+			t.Error("something of it is gone")
+		}
+	}
+	create(7)
+	ok(t, store.SetStudyState(8, at(8), "s", lifecycle.StudyPaused))
+	ok(t, store.SetStudyState(9, at(9), "s", lifecycle.StudyRunning))
+	refused(10, 8)
+	ok(t, store.DeleteStudy(11, "s", 9))
+	create(12)
+	refused(13, 9)
+	ok(t, store.DeleteStudy(14, "s", 12))
+	if err := store.DeleteStudy(15, "s", 12); !errors.Is(err, ErrNotFound) {
+		t.Errorf("deleted again: %v, want ErrNotFound", err)
 	}
 }
 
@@ -142,7 +172,7 @@ func TestListStudies(t *testing.T) {
 		request.PageToken = page.NextPageToken
 		if len(names) == 2 {
 			// The study that the next page would start with.
-			ok(t, store.DeleteStudy(300, "s7"))
+			ok(t, store.DeleteStudy(300, "s7", 0))
 		}
 	}
 	if fmt.Sprint(names) != "[s9 s8 s6 s5]" {

@@ -164,12 +164,12 @@ func (s studyService) move(ctx context.Context, name string, state trellisv1.Stu
 	return s.get(ctx, name)
 }
 
-// DeleteStudy deletes a study and its results.
+// DeleteStudy deletes a study and its results, or only if it has not changed.
 func (s studyService) DeleteStudy(
 	ctx context.Context, request *trellisv1.DeleteStudyRequest,
 ) (*trellisv1.DeleteStudyResponse, error) {
 	_, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_DeleteStudy{
-		DeleteStudy: &trellisv1.DeleteStudyCommand{Study: request.GetStudy()},
+		DeleteStudy: &trellisv1.DeleteStudyCommand{Study: request.GetStudy(), ModifyIndex: request.GetModifyIndex()},
 	}})
 	if err != nil {
 		return nil, Status(err)
