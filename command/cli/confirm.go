@@ -37,6 +37,9 @@ func (c *Confirmation) Check(taken bool, does string) error {
 	return nil
 }
 
+// Asks says whether Ask asks.
+func (c *Confirmation) Asks() bool { return !c.yes }
+
 // errDeclined means that the answer was no.
 var errDeclined = errors.New("canceled: nothing was changed")
 

@@ -2,7 +2,9 @@ package studies
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -40,7 +42,8 @@ and outputs that no other study needs are deleted within the hours after that. W
 Studies that run or are paused are never deleted.
 
 prune first lists the studies, and with --dry-run does nothing more. On a terminal it then asks for confirmation; elsewhere it
-needs --yes. With --output, the list is of the studies that were deleted.`,
+needs --yes. With --output, the list is of the studies that were deleted, and the one before the question is on standard error.
+A study that changes meanwhile stays.`,
 		Example: `  trellis prune --older-than 90d --dry-run
   trellis prune --older-than 90d --keep 20 --yes             # for example each night, from cron
   trellis prune --older-than 7d --state canceled`,
@@ -115,8 +118,13 @@ func prune(
 		trials += study.GetProgress().GetTrials()
 	}
 	what := fmt.Sprintf("%s of %d, with %s", output.Count(uint64(len(chosen)), "study"), len(all), output.Count(trials, "trial"))
-	if dryRun || format == output.Table {
-		if err := writeStudies(env, format, chosen); err != nil || len(chosen) == 0 {
+	list, out := format, env.Out
+	if !dryRun && format != output.Table {
+		// What is written in another format is what was deleted. This is a part of the question.
+		list, out = output.Table, env.Log
+	}
+	if dryRun || format == output.Table || len(chosen) > 0 && confirm.Asks() {
+		if err := writeStudies(out, list, chosen); err != nil || len(chosen) == 0 {
 			return err
 		}
 	}
@@ -129,29 +137,22 @@ func prune(
 			return err
 		}
 	}
-	var deleted []*trellisv1.Study
-	for _, study := range chosen {
-		gone, err := its.delete(ctx, c, study)
-		if err != nil {
-			return fmt.Errorf("delete study %s, after %s: %w", study.GetName(), output.Count(uint64(len(deleted)), "study"), err)
-		}
-		if gone {
-			deleted = append(deleted, study)
-		}
-	}
+	deleted, err := deleteAll(ctx, env, c, chosen)
+	var writeErr error
 	if format != output.Table {
-		return writeStudies(env, format, deleted)
+		writeErr = writeStudies(env.Out, format, deleted)
+	} else {
+		_, writeErr = fmt.Fprintf(env.Out, "Deleted %s.\n", output.Count(uint64(len(deleted)), "study"))
 	}
-	_, err = fmt.Fprintf(env.Out, "Deleted %s.\n", output.Count(uint64(len(deleted)), "study"))
-	return err
+	return errors.Join(err, writeErr)
 }
 
-func writeStudies(env *cli.Environment, format output.Format, studies []*trellisv1.Study) error {
+func writeStudies(out io.Writer, format output.Format, studies []*trellisv1.Study) error {
 	columns := describe.StudyColumns
 	if format == output.Table {
 		columns = append(slices.Clone(columns), endedColumn)
 	}
-	list := output.NewList(env.Out, format, "studies", columns)
+	list := output.NewList(out, format, "studies", columns)
 	for _, study := range studies {
 		if err := list.Add(study); err != nil {
 			return err
@@ -165,22 +166,24 @@ var endedColumn = output.Column[*trellisv1.Study]{
 	Name: "ended", Short: func(study *trellisv1.Study) string { return output.ShortTime(study.GetEndTime()) },
 }
 
-// delete deletes a study, unless somebody has extended it since, or deleted it and perhaps made another with its name.
-func (p policy) delete(ctx context.Context, c *client.Client, study *trellisv1.Study) (gone bool, err error) {
-	name := study.GetName()
-	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: name})
-	now := response.GetStudy()
-	switch {
-	case status.Code(err) == codes.NotFound:
-		return false, nil
-	case err != nil:
-		return false, err
-	case now.GetCreateIndex() != study.GetCreateIndex() || !p.wants(now, time.Now()):
-		return false, nil
+// deleteAll deletes studies, and returns those that are gone even if it fails. One that has changed since it was listed, or whose
+// name another study has by now, stays: it may run again.
+func deleteAll(
+	ctx context.Context, env *cli.Environment, c *client.Client, studies []*trellisv1.Study,
+) (deleted []*trellisv1.Study, err error) {
+	for _, study := range studies {
+		_, err := client.Call(ctx, client.CallTimeout, c.DeleteStudy, &trellisv1.DeleteStudyRequest{
+			Study: study.GetName(), ModifyIndex: study.GetModifyIndex(),
+		})
+		switch status.Code(err) {
+		case codes.OK, codes.NotFound:
+			// NOT_FOUND: the answer to an earlier attempt was lost, or somebody else has deleted it.
+			deleted = append(deleted, study)
+		case codes.Aborted:
+			fmt.Fprintf(env.Err, "Study %s has changed in the meantime: it stays.\n", study.GetName())
+		default:
+			return deleted, fmt.Errorf("delete study %s, after %s: %w", study.GetName(), output.Count(uint64(len(deleted)), "study"), err)
+		}
 	}
-	_, err = client.Call(ctx, client.CallTimeout, c.DeleteStudy, &trellisv1.DeleteStudyRequest{Study: name})
-	if status.Code(err) == codes.NotFound {
-		return false, nil
-	}
-	return err == nil, err
+	return deleted, nil
 }

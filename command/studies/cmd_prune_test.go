@@ -1,12 +1,23 @@
 package studies
 
 import (
+	"bytes"
+	"context"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -53,4 +64,119 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%s: %q is deleted, want %q", test.name, got, test.want)
 		}
 	}
+}
+
+// coordinator has studies that ended long ago, and answers the deletion of some of them with an error.
+type coordinator struct {
+	trellisv1.StudyServiceClient
+	studies []*trellisv1.Study
+	answers map[string]error
+	asked   []*trellisv1.DeleteStudyRequest
+}
+
+func (c *coordinator) ListStudies(
+	context.Context, *trellisv1.ListStudiesRequest, ...grpc.CallOption,
+) (*trellisv1.ListStudiesResponse, error) {
+	return &trellisv1.ListStudiesResponse{Studies: c.studies}, nil
+}
+
+func (c *coordinator) DeleteStudy(
+	_ context.Context, request *trellisv1.DeleteStudyRequest, _ ...grpc.CallOption,
+) (*trellisv1.DeleteStudyResponse, error) {
+	c.asked = append(c.asked, request)
+	return &trellisv1.DeleteStudyResponse{}, c.answers[request.GetStudy()]
+}
+
+// What prune writes of four studies: before it asks, and after it has deleted some of them.
+func TestPrune(t *testing.T) {
+	const table = "NAME"
+	lost := status.Error(codes.Unavailable, "the coordinator stops")
+	for _, test := range []struct {
+		name    string
+		format  output.Format
+		typed   string // At the question. Empty: --yes.
+		answers map[string]error
+		deleted []string
+		fails   string
+		// Are in what is written to standard output, and besides it.
+		out, log string
+	}{
+		{name: "all", format: output.Table, deleted: []string{"a", "b", "c", "d"}, out: "Deleted 4 studies."},
+		{name: "all in JSON", format: output.JSON, deleted: []string{"a", "b", "c", "d"}, out: `"name": "d"`},
+		{name: "asked", format: output.JSON, typed: "y\n", deleted: []string{"a", "b", "c", "d"}, out: `"name": "d"`, log: table},
+		{name: "refused", format: output.JSON, typed: "n\n", fails: "nothing was changed", log: table},
+		{
+			name: "asked in a table", format: output.Table, typed: "y\n", deleted: []string{"a", "b", "c", "d"}, out: table,
+			log: "Delete 4 studies",
+		},
+		{
+			name: "some have changed", format: output.CSV, deleted: []string{"a", "d"}, out: "a,",
+			answers: map[string]error{"b": status.Error(codes.Aborted, "changed"), "c": status.Error(codes.Aborted, "changed")},
+			log:     "Study b has changed in the meantime: it stays.\nStudy c has",
+		},
+		{
+			name: "one is gone", format: output.JSON, deleted: []string{"a", "b", "c", "d"}, out: `"name": "b"`,
+			answers: map[string]error{"b": status.Error(codes.NotFound, "no such study")},
+		},
+		{
+			name: "the third fails", format: output.JSON, deleted: []string{"a", "b"}, out: `"name": "b"`,
+			answers: map[string]error{"c": lost}, fails: "delete study c, after 2 studies: ",
+		},
+		{
+			name: "the third fails in a table", format: output.Table, deleted: []string{"a", "b"}, out: "Deleted 2 studies.",
+			answers: map[string]error{"c": lost}, fails: "delete study c, after 2 studies: ",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			fake := &coordinator{answers: test.answers}
+			for i, name := range []string{"a", "b", "c", "d"} {
+				fake.studies = append(fake.studies, &trellisv1.Study{
+					Name: name, State: trellisv1.StudyState_STUDY_STATE_COMPLETED, CreateTime: timestamppb.New(time.Unix(0, 0)),
+					EndTime: timestamppb.New(time.Unix(1, 0)), CreateIndex: uint64(10 + i), ModifyIndex: uint64(20 + i),
+				})
+			}
+			var out, log bytes.Buffer
+			env := &cli.Environment{In: strings.NewReader(test.typed), Out: &out, Err: &log, Log: &log}
+			cmd := &cobra.Command{}
+			confirm := cli.ConfirmFlag(cmd, env)
+			if test.typed == "" {
+				if err := cmd.Flags().Set("yes", "true"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := prune(t.Context(), env, &client.Client{StudyServiceClient: fake}, policy{olderThan: time.Hour, state: "any"},
+				test.format, false, confirm)
+			if (err != nil) != (test.fails != "") || err != nil && !strings.Contains(err.Error(), test.fails) {
+				t.Errorf("error %v, want %q", err, test.fails)
+			}
+			for _, request := range fake.asked {
+				at := slices.IndexFunc(fake.studies, func(s *trellisv1.Study) bool { return s.GetName() == request.GetStudy() })
+				if want := fake.studies[at].GetModifyIndex(); request.GetModifyIndex() != want {
+					t.Errorf("study %s is deleted at index %d, want %d", request.GetStudy(), request.GetModifyIndex(), want)
+				}
+			}
+			if !strings.Contains(out.String(), test.out) || !strings.Contains(log.String(), test.log) {
+				t.Errorf("wrote\n%s\nand\n%s\nwant %q and %q", &out, &log, test.out, test.log)
+			}
+			if test.log == "" && log.Len() > 0 {
+				t.Errorf("also wrote %q", &log)
+			}
+			if test.format == output.JSON {
+				if got := namesIn(&out); !slices.Equal(got, test.deleted) {
+					t.Errorf("wrote that %q are deleted, want %q", got, test.deleted)
+				}
+			}
+		})
+	}
+}
+
+// namesIn are the names in JSON.
+func namesIn(text io.Reader) (names []string) {
+	data, _ := io.ReadAll(text)
+	for line := range strings.Lines(string(data)) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), `"name": "`); ok {
+			names = append(names, strings.TrimRight(name, `",`))
+		}
+	}
+	return names
 }
