@@ -27,7 +27,7 @@ and what to do about it.
 
 Of the machine: the data directory, how much of its disk is free and how fast it writes, open files, cores, memory, and
 whether the addresses to listen on are free. With --programs, what programs in Python need. For a worker's machine, add
---no-data.
+--no-data. With --coordinator, the data directory and the addresses are checked only if they are named: the machine may be any.
 
 Of the cluster: whether each node can be reached, is in touch with the leader and has room on its disk, how its clock
 differs from this machine's, how long certificates are valid, and what is wrong with workers. To check a worker's clock, run
@@ -53,11 +53,12 @@ The exit code is 0 if there is no fault, warnings or not, and 1 if there is one.
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, stop := cli.Interruptible(cmd.Context())
 		defer stop()
-		if err := m.complete(*elsewhere); err != nil {
+		given := func(flag string) bool { return configuration.OriginOf(cmd, flag) > 0 }
+		if err := m.complete(*elsewhere, given); err != nil {
 			return err
 		}
 		findings := m.check(ctx)
-		if configuration.OriginOf(cmd, "coordinator") > 0 {
+		if given("coordinator") {
 			findings = append(findings, checkCluster(ctx, env, options)...)
 		}
 		if ctx.Err() != nil {
@@ -75,14 +76,15 @@ The exit code is 0 if there is no fault, warnings or not, and 1 if there is one.
 	return cmd
 }
 
-// complete fills in what is checked by default.
-func (m *machine) complete(elsewhere bool) (err error) {
-	switch {
-	case elsewhere && m.data != "":
+// complete fills in what is checked by default. given says whether a flag is set.
+func (m *machine) complete(elsewhere bool, given func(flag string) bool) (err error) {
+	if elsewhere && m.data != "" {
 		return exit.Usagef("--data cannot be combined with --no-data")
-	case elsewhere:
+	}
+	if elsewhere || given("coordinator") && !given("listen") {
 		m.listen = ""
-	case m.data == "":
+	}
+	if m.data == "" && !elsewhere && !given("coordinator") {
 		if m.data, err = node.DefaultDirectory(); err != nil {
 			return exit.Usagef("%w: choose a folder with --data, or check none with --no-data", err)
 		}

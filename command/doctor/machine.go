@@ -42,7 +42,8 @@ const (
 	// littleMemory and tooLittleMemory are in bytes. A coordinator takes 90 to 550 MB, and a worker on MNIST 200 MB and more
 	// for each slot.
 	littleMemory, tooLittleMemory = 1 << 30, 256 << 20
-	pythonTimeout                 = 10 * time.Second
+	// A process that Python starts may have its output, and outlive it.
+	pythonTimeout, pythonOutput = 10 * time.Second, time.Second
 )
 
 func thisMachine() *machine {
@@ -54,7 +55,7 @@ func thisMachine() *machine {
 func (m *machine) check(ctx context.Context) []finding {
 	var findings []finding
 	if m.data != "" {
-		findings = append(findings, m.checkData()...)
+		findings = append(findings, m.checkData(ctx)...)
 	}
 	findings = append(findings, checkFiles(), m.checkCores(), m.checkMemory(ctx))
 	for _, one := range []struct{ flag, address string }{
@@ -131,7 +132,9 @@ func (m *machine) checkPython(ctx context.Context) finding {
 	f := finding{Check: "python", State: warning}
 	ctx, cancel := context.WithTimeout(ctx, pythonTimeout)
 	defer cancel()
-	text, err := exec.CommandContext(ctx, m.python, "-c", "import sys; print(*sys.version_info[:3])").Output()
+	command := exec.CommandContext(ctx, m.python, "-c", "import sys; print(*sys.version_info[:3])")
+	command.WaitDelay = pythonOutput
+	text, err := command.Output()
 	if err != nil {
 		f.Found, f.Advice = fmt.Sprintf("%s does not run (%v)", m.python, err), "install Python 3.10 or newer, if programs use it"
 		return f

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"syscall"
 )
@@ -22,11 +23,14 @@ func (m *machine) checkAddress(ctx context.Context, flag, address string) findin
 	elsewhere := "choose another with --" + flag
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		name, pid := listenerOn(m.root, portOf(address))
+		name, arguments, pid := listenerOn(m.root, portOf(address))
 		switch {
-		case name == "trellis":
+		case serves(flag, name, arguments):
 			f.State, f.Found = fine, fmt.Sprintf("trellis (process %d) listens on %s", pid, address)
 		case name != "":
+			if name == "trellis" && len(arguments) > 1 {
+				name += " " + arguments[1]
+			}
 			f.Found = fmt.Sprintf("%s is taken by %s (process %d)", address, name, pid)
 			f.Advice = "stop that, or " + elsewhere
 		default:
@@ -41,6 +45,12 @@ func (m *machine) checkAddress(ctx context.Context, flag, address string) findin
 		f.Found, f.Advice = fmt.Sprintf("can't listen on %s (%v)", address, err), elsewhere
 	}
 	return f
+}
+
+// serves says whether a process is one that is to listen on the address of a flag: a coordinator, or a worker for its metrics.
+func serves(flag, name string, arguments []string) bool {
+	return name == "trellis" && (slices.Contains(arguments, "coordinator") ||
+		flag == "metrics" && slices.Contains(arguments, "worker"))
 }
 
 // portOf is the port of an address that was listened on.

@@ -11,11 +11,11 @@ import (
 // listening is the state of a socket in /proc/net/tcp.
 const listening = 10
 
-// listenerOn returns the name and number of the process that listens on a port, or no name if that can't be read.
-func listenerOn(root string, port uint64) (name string, pid int) {
+// listenerOn returns the name, command line and number of the process that listens on a port, or no name if that can't be read.
+func listenerOn(root string, port uint64) (name string, arguments []string, pid int) {
 	files, err := procfs.NewFS(filepath.Join(root, "proc"))
 	if err != nil {
-		return "", 0
+		return "", nil, 0
 	}
 	var sockets []string
 	//lint:ignore SA1019 Two files in /proc say it, and need no library for netlink.
@@ -32,7 +32,7 @@ func listenerOn(root string, port uint64) (name string, pid int) {
 	}
 	processes, err := files.AllProcs()
 	if err != nil {
-		return "", 0
+		return "", nil, 0
 	}
 	for _, process := range processes {
 		targets, err := process.FileDescriptorTargets()
@@ -43,11 +43,12 @@ func listenerOn(root string, port uint64) (name string, pid int) {
 			if slices.Contains(sockets, target) {
 				name, err := process.Comm()
 				if err != nil {
-					return "", 0
+					return "", nil, 0
 				}
-				return name, process.PID
+				arguments, _ := process.CmdLine() // It may have ended.
+				return name, arguments, process.PID
 			}
 		}
 	}
-	return "", 0
+	return "", nil, 0
 }

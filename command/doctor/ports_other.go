@@ -3,4 +3,4 @@
 package doctor
 
 // listenerOn can't tell who listens on a port.
-func listenerOn(string, uint64) (name string, pid int) { return "", 0 }
+func listenerOn(string, uint64) (name string, arguments []string, pid int) { return "", nil, 0 }
