@@ -118,10 +118,10 @@ func (l *Log) AddNode(ctx context.Context, id, address string) error {
 
 // Form makes this node, which has waited to be added to a cluster, a cluster of one.
 func (l *Log) Form(ctx context.Context) error {
-	return l.ask(ctx, func() error {
-		return l.raft.BootstrapCluster(only(l.id, l.config.Address)).Error()
-	})
+	return l.ask(ctx, l.form)
 }
+
+func (l *Log) form() error { return l.raft.BootstrapCluster(only(l.id, l.config.Address)).Error() }
 
 // RemoveNode removes a node, which may be the leader itself. It only works on the leader.
 func (l *Log) RemoveNode(ctx context.Context, idOrAddress string) error {

@@ -263,6 +263,51 @@ func TestVerifyEndsWithTheDisk(t *testing.T) {
 	})
 }
 
+// A node whose disk fails while it forms a cluster forms it when it is started again, or has formed it.
+func TestFormAfterAnyWriteError(t *testing.T) {
+	t.Parallel()
+	for _, inMemory := range []bool{false, true} {
+		writes := 0
+		for formed := false; !formed; writes++ {
+			f := &faults{err: syscall.ENOSPC}
+			config := Config{Dir: t.TempDir(), fault: f.fault, HeartbeatTimeout: 100 * time.Millisecond}
+			if inMemory {
+				config.Dir, config.fault, config.Memory = "", nil, NewMemory("id")
+				config.Memory.Write = func() error { return f.fault("write") }
+			}
+			log := open(t, config, &book{})
+			f.at = f.writes.Load() + int64(writes) + 1
+			err := log.Form(t.Context())
+			formed = err == nil
+			if !formed && !errors.Is(err, f.err) {
+				t.Errorf("write %d failed (%v): Form said %v", writes+1, f.what.Load(), err)
+			}
+			log.Close()
+			if formed {
+				break
+			}
+			config.fault, f.at = nil, 0
+			log = open(t, config, &book{})
+			nodes, err := log.Nodes()
+			if err == nil && len(nodes) == 0 {
+				if log.directory != nil && log.directory.Used {
+					t.Errorf("write %d failed (%v): the directory is said to have had entries", writes+1, f.what.Load())
+				}
+				err = log.Form(t.Context())
+			}
+			if err != nil {
+				t.Fatalf("write %d failed (%v): started again, Form said %v", writes+1, f.what.Load(), err)
+			}
+			lead(t, log)
+			propose(t, log, "after")
+			log.Close()
+		}
+		if writes < 2 {
+			t.Errorf("in memory %v: forming a cluster has only %d writes", inMemory, writes)
+		}
+	}
+}
+
 func TestMachineThatCanNotApplyFails(t *testing.T) {
 	for _, command := range []string{"unknown", "panic"} {
 		dir := t.TempDir()

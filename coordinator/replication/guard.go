@@ -149,6 +149,18 @@ func (s *guardedStore) SetUint64(key []byte, value uint64) error {
 	return s.set(key, func() error { return s.store.SetUint64(key, value) })
 }
 
+// GetUint64 reads the term or the vote's term. Term 1 without entries is what is left if a disk failed while the node formed
+// a cluster: raft writes the term before the first entry. It counts as no term, so that the node can form a cluster again.
+// Nothing is forgotten by this: the first leader of a cluster has term 2, so nobody has voted in term 1.
+func (s *guardedStore) GetUint64(key []byte) (uint64, error) {
+	value, err := s.store.GetUint64(key)
+	if err != nil || value != 1 || string(key) != "CurrentTerm" {
+		return value, err
+	}
+	last, err := s.store.LastIndex()
+	return min(last, value), err
+}
+
 func (s *guardedStore) set(key []byte, write func() error) error {
 	err := s.guard.write(fmt.Sprintf("write %s in %s", key, s.where), write)
 	if err != nil {

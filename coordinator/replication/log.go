@@ -143,7 +143,7 @@ func (l *Log) openStores() (*guardedSnapshots, error) {
 			ended: make(chan struct{}),
 		}
 		snapshots := &guardedSnapshots{SnapshotStore: memory.snapshots, guard: guard, stopping: l.stopping}
-		return snapshots, l.bootstrap(memoryStore{memory.entries, memory}, snapshots)
+		return snapshots, l.bootstrap(l.store, snapshots)
 	}
 	directory, err := openDirectory(l.config.Dir)
 	if err != nil {
@@ -177,7 +177,7 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 		}
 		l.store = &guardedStore{store: entries, guard: guard, where: path, ended: make(chan struct{})}
 		l.closeWAL = entries.Close
-		used, err = raft.HasExistingState(entries, entries, snapshots)
+		used, err = raft.HasExistingState(l.store, l.store, snapshots)
 		if err != nil {
 			return false, fmt.Errorf("check the log in %s: %w", path, err)
 		}

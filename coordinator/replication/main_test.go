@@ -16,6 +16,8 @@ func TestMain(m *testing.M) {
 		return
 	}
 	goleak.VerifyTestMain(m,
+		// Waits for raft, whose goroutine has ended because it could not write the term: until the process ends.
+		goleak.IgnoreAnyFunction("trellis/coordinator/replication.(*Log).form"),
 		// What makes watchTransfers necessary: a transfer that waits for a replication that has ended
 		// (hashicorp/raft#696).
 		goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*Raft).leadershipTransfer"),
