@@ -172,8 +172,12 @@ func (c *cluster) startAs(address, id string, config Config) *node {
 	return n
 }
 
+// dialThrough opens connections from an endpoint. As on every machine, localhost is the endpoint itself.
 func dialThrough(endpoint *memnet.Endpoint) dialer {
 	return func(ctx context.Context, address string) (net.Conn, error) {
+		if strings.HasPrefix(address, "localhost:") {
+			address = endpoint.Addr().String()
+		}
 		timeout := time.Minute
 		if deadline, ok := ctx.Deadline(); ok {
 			timeout = time.Until(deadline)

@@ -68,8 +68,8 @@ type Config struct {
 	// is in memory and, unless Artifacts is set, there are no artifacts and no checkpoints.
 	Data string
 	// Join has the addresses of a cluster's nodes. If the data directory is empty, the coordinator asks these nodes to
-	// add it to their cluster. The coordinator whose own address comes first forms the cluster once all others answer that
-	// they are in none: so all nodes of a new cluster can be started with the same list. Default: it becomes a cluster of one.
+	// add it to their cluster. If its own address is the lowest of them, it forms the cluster once all others answer that they
+	// are in none: so all nodes of a new cluster can be started with the same list. Default: it becomes a cluster of one.
 	Join []string
 	// Wait makes a coordinator with an empty data directory wait until someone adds it to a cluster.
 	Wait bool

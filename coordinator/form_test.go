@@ -1,6 +1,8 @@
 package coordinator
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,27 +23,57 @@ func (c *cluster) awaitMembers(members int, addresses ...string) {
 	})
 }
 
-// Nodes that are started with the same list form one cluster: the first in it, once all others are there.
+// Nodes that are started with the same list, in any order, form one cluster: the one with the lowest address does, once all
+// others are there.
 func TestNodesWithOneListFormACluster(t *testing.T) {
 	simulate(t, func(c *cluster) {
-		all := Config{Join: []string{"one:1", "two:1", "three:1"}}
-		c.start("three:1", all)
-		c.start("one:1", all)
+		c.start("three:1", Config{Join: []string{"three:1", "one:1", "two:1"}})
+		c.start("one:1", Config{Join: []string{"one:1", "two:1", "three:1"}})
 		time.Sleep(time.Minute) // The clock is synctest's.
 		for _, n := range c.nodes {
 			if members := n.cluster().GetNodes(); len(members) != 0 {
 				t.Fatalf("%s has formed a cluster without the node that has not answered: %v", n.address, members)
 			}
 		}
-		c.start("two:1", all)
+		c.start("two:1", Config{Join: []string{"two:1", "one:1", "three:1"}})
 		c.awaitMembers(3, "one:1", "two:1", "three:1")
 		if !c.nodes["one:1"].leader.Leads() {
-			t.Error("the first of the list does not lead the cluster that it has formed")
+			t.Error("the lowest address does not lead the cluster that it has formed")
 		}
 	})
 }
 
-// The first of the list comes back without its data. It must not form a second cluster, even if the others are down.
+// Nodes that are started together, each with itself first in its list, form one cluster.
+func TestNodesThatNameThemselvesFirstFormOneCluster(t *testing.T) {
+	simulate(t, func(c *cluster) {
+		c.start("one:1", Config{Join: []string{"one:1", "two:1", "three:1"}})
+		c.start("two:1", Config{Join: []string{"two:1", "one:1", "three:1"}})
+		c.start("three:1", Config{Join: []string{"three:1", "one:1", "two:1"}})
+		c.awaitMembers(3, "one:1", "two:1", "three:1")
+	})
+}
+
+// A node that --join names otherwise than it advertises itself says so, and forms no cluster.
+func TestANodeThatJoinNamesOtherwiseSaysSo(t *testing.T) {
+	simulate(t, func(c *cluster) {
+		said := &lockedBuffer{}
+		c.start("vm1:1", Config{
+			Join:   []string{"localhost:1", "vm2:1"},
+			Logger: slog.New(slog.NewTextHandler(said, nil)),
+		})
+		time.Sleep(time.Minute)
+		if members := c.nodes["vm1:1"].cluster().GetNodes(); len(members) != 0 {
+			t.Errorf("it has formed a cluster: %v", members)
+		}
+		for _, part := range []string{"localhost:1: this is the node itself", "know as vm1:1", "--advertise to localhost:1"} {
+			if !strings.Contains(said.String(), part) {
+				t.Errorf("it does not say %q: %s", part, said)
+			}
+		}
+	})
+}
+
+// The node with the lowest address comes back without its data. It must not form a second cluster, even if the others are down.
 func TestTheFirstNodeThatLosesItsDataJoins(t *testing.T) {
 	simulate(t, func(c *cluster) {
 		all := Config{Join: []string{"one:1", "two:1", "three:1"}}
@@ -75,6 +107,37 @@ func TestTheFirstNodeThatLosesItsDataJoins(t *testing.T) {
 		}
 		if name := lost.study("kept").GetSpec().GetName(); name != "kept" {
 			t.Errorf("the node that lost its data has the study %q, want kept", name)
+		}
+	})
+}
+
+// What two of three nodes have acknowledged survives when one of the two comes back without its data: it does not help the
+// third, which is behind, to lead.
+func TestANodeThatLosesItsDataDoesNotElectOneThatIsBehind(t *testing.T) {
+	simulate(t, func(c *cluster) {
+		all := Config{Join: []string{"one:1", "two:1", "three:1"}}
+		for _, address := range all.Join {
+			c.start(address, all)
+		}
+		c.awaitMembers(3, all.Join...)
+		c.nodes["three:1"].stop()
+		c.nodes["one:1"].create(syntheticSpec("kept", []uint32{4}, []uint32{3}))
+		c.nodes["one:1"].stop()
+		c.nodes["two:1"].stop()
+		delete(c.nodes, "one:1")
+		c.startAs("one:1", "another", all)
+		time.Sleep(time.Minute)
+		three := c.start("three:1", all)
+		time.Sleep(time.Minute)
+		if three.leader.Leads() {
+			t.Fatal("the node that is behind leads by the vote of one that has lost its data")
+		}
+		two := c.start("two:1", all)
+		c.await("the node with all data leads", func() bool { return two.leader.Leads() && three.view.Load().ready })
+		for _, n := range []*node{two, three} {
+			if name := n.study("kept").GetSpec().GetName(); name != "kept" {
+				t.Errorf("%s has the study %q, want kept", n.address, name)
+			}
 		}
 	})
 }

@@ -2,8 +2,10 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -41,7 +43,8 @@ func (c *Coordinator) becomeMember(ctx context.Context) {
 		if len(c.config.Join) == 0 {
 			wait = joinRetry
 		} else if err := c.join(ctx, id); err != nil {
-			c.logger.Warn("could not join the cluster; will retry", "error", err, "after", wait)
+			c.logger.Warn("could not join the cluster; will retry", "error", err, "address", c.address,
+				"after", wait)
 			pause = min(2*pause, joinRetryMax)
 		} else {
 			wait, pause = followInterval, joinRetry
@@ -61,22 +64,29 @@ func (c *Coordinator) isMember() bool {
 	return err == nil && len(nodes) > 0
 }
 
-// join has this node added to the cluster. The node that --join names first forms the cluster instead if there is none: if
-// all other nodes answer that they are in none. Where one can't be asked, it waits: a node that has lost its data must not
+// errNoCluster means that the node that was asked is in no cluster.
+var errNoCluster = errors.New("in no cluster")
+
+// join has this node added to the cluster of the nodes that --join names. If all of them are in none, the one with the lowest
+// address forms it, whatever the order of the list. Where one can't be asked, it waits: a node that has lost its data must not
 // form a second cluster while the other nodes are down.
 func (c *Coordinator) join(ctx context.Context, id string) error {
-	if c.config.Join[0] != c.address {
-		return c.askToBeAdded(ctx, id)
+	lowest := slices.Min(c.config.Join)
+	forms, reasons := lowest == c.address, []string(nil)
+	for _, address := range c.config.Join {
+		if address == c.address {
+			continue
+		}
+		err := c.joinThrough(ctx, address, id)
+		if err == nil {
+			c.logger.Info("the cluster has added this coordinator", "through", address, "id", id, "address", c.address)
+			return nil
+		}
+		forms = forms && errors.Is(err, errNoCluster)
+		reasons = append(reasons, address+": "+status.Convert(err).Message())
 	}
-	for _, address := range c.others() {
-		members, err := c.membersAt(ctx, address)
-		if err != nil {
-			return fmt.Errorf("this node forms the cluster once all others answer that they are in none: %s: %s", address,
-				status.Convert(err).Message())
-		}
-		if members > 0 {
-			return c.askToBeAdded(ctx, id)
-		}
+	if !forms {
+		return fmt.Errorf("%s (if all are in no cluster, the lowest address forms one: %s)", strings.Join(reasons, "; "), lowest)
 	}
 	if err := c.replicated.Form(ctx); err != nil {
 		return fmt.Errorf("form the cluster: %w", err)
@@ -85,44 +95,8 @@ func (c *Coordinator) join(ctx context.Context, id string) error {
 	return nil
 }
 
-// others are the nodes that --join names, without this one.
-func (c *Coordinator) others() []string {
-	return slices.DeleteFunc(slices.Clone(c.config.Join), func(address string) bool { return address == c.address })
-}
-
-// membersAt asks a node how many members its cluster has: none while it is in no cluster.
-func (c *Coordinator) membersAt(ctx context.Context, address string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
-	defer cancel()
-	conn, done, err := c.peers.connect(address)
-	if err != nil {
-		return 0, err
-	}
-	defer done()
-	answer, err := trellisv1.NewClusterServiceClient(conn).GetCluster(ctx, &trellisv1.GetClusterRequest{})
-	return len(answer.GetNodes()), err
-}
-
-// askToBeAdded asks the other nodes one after the other to add this one, until one of them has had the leader do so.
-func (c *Coordinator) askToBeAdded(ctx context.Context, id string) error {
-	var failures error
-	for _, address := range c.others() {
-		err := c.askNode(ctx, address, &trellisv1.AddNodeRequest{Id: id, Address: c.address})
-		if err == nil {
-			c.logger.Info("the cluster has added this coordinator", "through", address, "id", id, "address", c.address)
-			return nil
-		}
-		message := status.Convert(err).Message()
-		if failures == nil {
-			failures = fmt.Errorf("%s: %s", address, message)
-		} else {
-			failures = fmt.Errorf("%w; %s: %s", failures, address, message)
-		}
-	}
-	return failures
-}
-
-func (c *Coordinator) askNode(ctx context.Context, address string, request *trellisv1.AddNodeRequest) error {
+// joinThrough asks a node to have this one added to its cluster.
+func (c *Coordinator) joinThrough(ctx context.Context, address, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	conn, done, err := c.peers.connect(address)
@@ -130,6 +104,18 @@ func (c *Coordinator) askNode(ctx context.Context, address string, request *trel
 		return err
 	}
 	defer done()
-	_, err = trellisv1.NewClusterServiceClient(conn).AddNode(ctx, request)
+	client := trellisv1.NewClusterServiceClient(conn)
+	answer, err := client.GetCluster(ctx, &trellisv1.GetClusterRequest{})
+	switch {
+	case err != nil:
+		return err
+	case answer.GetStatus().GetId() == id:
+		// Whoever asks again by this name may reach another node, so this one does not form a cluster because of it.
+		return fmt.Errorf("this is the node itself, which the others know as %s: write that in --join of all nodes, or set "+
+			"--advertise to %s", c.address, address)
+	case len(answer.GetNodes()) == 0:
+		return errNoCluster
+	}
+	_, err = client.AddNode(ctx, &trellisv1.AddNodeRequest{Id: id, Address: c.address})
 	return err
 }

@@ -49,8 +49,9 @@ same directory, it continues where it stopped. Ctrl-C or SIGTERM stops it; worke
 
 Several coordinators can replicate one log and tolerate the loss of a minority: three tolerate the loss of one. Start
 the first as usual and the others with --join, each with a data directory of its own. Or start all with the same --join,
-which names all of them: the one that is named first forms the cluster once all others answer and have no data. Then give
-workers and other commands the addresses of all nodes, separated by commas. See: trellis cluster --help
+which names all of them as they advertise themselves: once all answer and have no data, the one whose address is first in
+the alphabet forms the cluster. Then give workers and other commands the addresses of all nodes, separated by commas.
+See: trellis cluster --help
 
 With --certificate and --authority, all connections are encrypted, and everybody needs a certificate or a token: see
 trellis certificates --help. Other machines can connect only then, or with --insecure.`,
