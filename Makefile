@@ -1,6 +1,6 @@
 # The habits: make demo, page, test, browser, pictures, python, race, check, check-http, check-export, check-observability, bench,
-# bench-peers, bench-scale, bench-curves, bench-page, mutants, soak, generate, man, release, manifests, cluster-slurm, image,
-# check-image, check-chart, cluster-kubernetes.
+# bench-peers, bench-scale, bench-curves, bench-page, mutants, soak, generate, man, release, manifests, cluster-slurm, cluster-s3,
+# image, check-image, check-chart, cluster-kubernetes.
 
 SHELL := bash
 GO ?= go
@@ -166,12 +166,17 @@ $(BUILD)/export/installed: Makefile
 	$(BUILD)/export/bin/pip install --quiet --disable-pip-version-check $(EXPORT_TOOLS)
 	@touch $@
 
-.PHONY: cluster-slurm
+.PHONY: cluster-slurm cluster-s3
 
 # Workers under Slurm: a Slurm of two nodes on this machine, a study through a time limit, a requeue, a preemption and an scancel, and
 # launch --max. Needs Debian and root, and installs Slurm where it is not. Ten minutes.
 cluster-slurm: trellis
 	deploy/slurm/cluster/show.sh ./trellis
+
+# Checkpoints in a bucket that refuses keys, stalls, and goes away for a minute. VERSITYGW names the service, versitygw, or it is in
+# PATH; otherwise Go builds it, in three minutes. Eight minutes.
+cluster-s3: trellis
+	@GO="$(GO)" deploy/s3/show.sh ./trellis
 
 # Takes hours: whole trainings against the paper's figures, a thousand kills, a kill and an error at every write to the disk,
 # networks that are cut (needs root and iproute2), a million trials, simulations, ten minutes of fuzzing for each target.
