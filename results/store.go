@@ -274,8 +274,10 @@ const (
 	indexRunning = "running"
 	// indexAttempt has the leases by attempt.
 	indexAttempt = "attempt"
-	// indexReady has the READY workers by kind, those with free slots first, and by name.
-	indexReady = "ready"
+	// indexReady has the READY workers by the study that they are there for alone, those with free slots first, and by name.
+	// indexLabeled has those that are there for all by each of their labels, and then in the same order.
+	indexReady   = "ready"
+	indexLabeled = "labeled"
 	// indexEnded has the LOST and GONE workers, by modify_index.
 	indexEnded = "ended"
 )

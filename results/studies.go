@@ -2,6 +2,7 @@ package results
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 
 	"github.com/hashicorp/go-memdb"
@@ -444,7 +445,7 @@ func copyProgress(p *trellisv1.Progress) *trellisv1.Progress {
 	}
 }
 
-// RunningStudies returns the RUNNING studies, oldest first.
-func (s *Snapshot) RunningStudies() ([]*trellisv1.Study, error) {
-	return all[*trellisv1.Study](s.reader, nil, tableStudies, indexRunning, nil)
+// RunningStudies returns the RUNNING studies, oldest first. They can be ranged over once.
+func (s *Snapshot) RunningStudies() (iter.Seq[*trellisv1.Study], error) {
+	return scan[*trellisv1.Study](s.reader, nil, tableStudies, indexRunning, nil)
 }

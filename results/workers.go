@@ -35,12 +35,9 @@ func workersSchema() *memdb.TableSchema {
 			if w.State != lifecycle.WorkerReady {
 				return nil
 			}
-			kind, free := kindOf(w), byte(0)
-			if w.Runs >= w.Slots {
-				free = 1
-			}
-			return append(newKey(len(kind)+len(w.Name)+3).text(kind), free).text(w.Name)
+			return readyKey(newKey(len(w.Study)+len(w.Name)+3).text(w.Study), w)
 		}),
+		&memdb.IndexSchema{Name: indexLabeled, AllowMissing: true, Unique: true, Indexer: labelIndexer{}},
 		index(indexEnded, func(w *trellisv1.Worker) key {
 			if w.State != lifecycle.WorkerLost && w.State != lifecycle.WorkerGone {
 				return nil
@@ -52,19 +49,37 @@ func workersSchema() *memdb.TableSchema {
 
 func workerKey(w *trellisv1.Worker) key { return textKey(w.Name) }
 
-// kindOf is the same text for workers that serve the same studies: of their labels, and of the study that they are there for.
-// It is empty for most.
-func kindOf(w *trellisv1.Worker) string {
-	if len(w.Labels) == 0 && w.Study == "" {
-		return ""
+// readyKey sorts READY workers that have the same before: those with free slots first, then by name.
+func readyKey(k key, w *trellisv1.Worker) key {
+	free := byte(0)
+	if w.Runs >= w.Slots {
+		free = 1
 	}
-	var kind strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(w.Labels)) {
-		kind.WriteString(name + "=" + w.Labels[name] + "\n")
-	}
-	kind.WriteString(w.Study)
-	return strings.ReplaceAll(kind.String(), "\x00", "")
+	return append(k, free).text(w.Name)
 }
+
+// labelIndexer has a key for each label of a READY worker that is there for all studies.
+type labelIndexer struct{ indexer[*trellisv1.Worker] }
+
+var _ memdb.MultiIndexer = labelIndexer{}
+
+func (labelIndexer) FromObject(raw any) (bool, [][]byte, error) {
+	w, ok := raw.(*trellisv1.Worker)
+	if !ok {
+		return false, nil, fmt.Errorf("a %T is in the wrong table", raw)
+	}
+	if w.State != lifecycle.WorkerReady || w.Study != "" || len(w.Labels) == 0 {
+		return false, nil, nil
+	}
+	keys := make([][]byte, 0, len(w.Labels))
+	for _, name := range slices.Sorted(maps.Keys(w.Labels)) {
+		keys = append(keys, readyKey(labelKey(name, w.Labels[name]), w))
+	}
+	return true, keys, nil
+}
+
+// labelKey is what the keys of workers with a label begin with.
+func labelKey(name, value string) key { return textKey(strings.ReplaceAll(name+"="+value, "\x00", "")) }
 
 // SetWorker registers a worker or changes its state. READY and DRAINING register a worker that is unknown or LOST. A
 // worker that registers, or reports again that it is READY, sets its slots, version, processor, machine, capacity, labels,
@@ -275,17 +290,58 @@ func (c *change) readyWorkersFor(study string) (iter.Seq[*trellisv1.Worker], err
 	}, nil
 }
 
-// FreeWorkers returns the READY workers with free slots, by kind and name. The watch set fires when the result may have
-// changed.
+// FreeWorkers returns the READY workers with free slots, by the study that they are there for alone, and by name. The watch set
+// fires when the result may have changed.
 func (s *Snapshot) FreeWorkers(ws memdb.WatchSet) ([]*trellisv1.Worker, error) {
 	ready, err := all[*trellisv1.Worker](s.reader, ws, tableWorkers, indexReady, nil)
 	return slices.DeleteFunc(ready, func(w *trellisv1.Worker) bool { return w.Runs >= w.Slots }), err
 }
 
-// KindsOfWorkers returns one READY worker of each kind. Those of a kind have the same labels, and are there for the same study
-// alone, or for all. It looks at no others.
-func (s *Snapshot) KindsOfWorkers() (kinds []*trellisv1.Worker, err error) {
-	from := key{}
+// FreeWorkersOf returns the READY workers with free slots that are there for a study alone, by name. Those of no study are
+// there for all.
+func (s *Snapshot) FreeWorkersOf(study string) ([]*trellisv1.Worker, error) {
+	return all[*trellisv1.Worker](s.reader, nil, tableWorkers, indexReady, append(textKey(study), 0))
+}
+
+// FreeWorkersWith returns the READY workers with free slots that are there for all studies and have labels, of which there must
+// be some, by name.
+func (s *Snapshot) FreeWorkersWith(labels map[string]string) ([]*trellisv1.Worker, error) {
+	with, err := s.withLabels(labels, 0)
+	if err != nil {
+		return nil, err
+	}
+	workers := slices.SortedFunc(with, func(a, b *trellisv1.Worker) int { return cmp.Compare(a.Name, b.Name) })
+	return slices.Compact(workers), nil
+}
+
+// withLabels returns the READY workers that are there for all studies and have labels, some of them several times. Their keys
+// begin with the label and the rest. It looks at as many of each label as the rarest of them has.
+func (s *Snapshot) withLabels(labels map[string]string, rest ...byte) (iter.Seq[*trellisv1.Worker], error) {
+	var having []memdb.ResultIterator
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		rows, err := s.txn.Get(tableWorkers, indexLabeled+"_prefix", append(labelKey(name, labels[name]), rest...))
+		if err != nil {
+			return nil, fmt.Errorf("scan %s by %s: %w", tableWorkers, indexLabeled, err)
+		}
+		having = append(having, rows)
+	}
+	need := resources.Need{Labels: labels}
+	return func(yield func(*trellisv1.Worker) bool) {
+		for i := 0; ; i++ {
+			raw := having[i%len(having)].Next()
+			if raw == nil {
+				return
+			}
+			if worker := raw.(*trellisv1.Worker); need.Serves(worker) && !yield(worker) {
+				return
+			}
+		}
+	}, nil
+}
+
+// OwnersOfWorkers returns the studies that READY workers with free slots are there for alone. It looks at one worker of each study.
+func (s *Snapshot) OwnersOfWorkers() (studies []string, err error) {
+	from := key{1} // Beyond the workers that are there for all.
 	for {
 		rows, err := scanFrom[*trellisv1.Worker](s.reader, tableWorkers, indexReady, from)
 		if err != nil {
@@ -296,37 +352,51 @@ func (s *Snapshot) KindsOfWorkers() (kinds []*trellisv1.Worker, err error) {
 			break
 		}
 		if one == nil {
-			return kinds, nil
+			return studies, nil
 		}
-		kinds = append(kinds, one)
-		from = append(textKey(kindOf(one)), 2) // Beyond all workers of the kind.
+		if one.Runs < one.Slots {
+			studies = append(studies, one.Study)
+		}
+		from = append(textKey(one.Study), 2) // Beyond all workers of the study.
 	}
 }
 
-// FreeWorkersLike returns the READY workers with free slots that are of a worker's kind, by name.
-func (s *Snapshot) FreeWorkersLike(worker *trellisv1.Worker) ([]*trellisv1.Worker, error) {
-	return all[*trellisv1.Worker](s.reader, nil, tableWorkers, indexReady, append(textKey(kindOf(worker)), 0))
-}
-
 // AwaitedWorker says what the runs of a study would wait for, even if all workers were idle: nil if one of those that are
-// READY could train them.
+// READY could train them. It looks only at workers with the study's labels, until it finds one.
 func (s *Snapshot) AwaitedWorker(spec *trellisv1.StudySpec) (*trellisv1.WaitingFor, error) {
-	workers, err := s.KindsOfWorkers() // All that matters to models.
-	if err == nil && spec.GetProgram() != nil {
-		workers, err = s.ReadyWorkers()
+	own, err := scan[*trellisv1.Worker](s.reader, nil, tableWorkers, indexReady, textKey(spec.GetName()))
+	if err != nil {
+		return nil, err
+	}
+	shared, err := scan[*trellisv1.Worker](s.reader, nil, tableWorkers, indexReady, textKey(""))
+	if labels := spec.GetWorkers(); err == nil && len(labels) > 0 {
+		shared, err = s.withLabels(labels)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if reason := resources.Missing(resources.Of(spec), workers); reason != 0 {
+	anyone, err := scan[*trellisv1.Worker](s.reader, nil, tableWorkers, indexReady, nil)
+	if err != nil {
+		return nil, err
+	}
+	reason := resources.Missing(resources.Of(spec), func(yield func(*trellisv1.Worker) bool) {
+		for _, workers := range []iter.Seq[*trellisv1.Worker]{own, shared} {
+			for worker := range workers {
+				if !yield(worker) {
+					return
+				}
+			}
+		}
+		// Whether there is any worker makes a difference.
+		for worker := range anyone {
+			yield(worker)
+			return
+		}
+	})
+	if reason != 0 {
 		return &trellisv1.WaitingFor{Reason: reason}, nil
 	}
 	return nil, nil
-}
-
-// SameKind says whether two workers serve the same studies.
-func SameKind(a, b *trellisv1.Worker) bool {
-	return a.Study == b.Study && maps.Equal(a.Labels, b.Labels)
 }
 
 // ListWorkers returns a page of the workers, by name. It fails with ErrInvalid if the page token is invalid.

@@ -3,14 +3,15 @@ package results
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/resources"
 	"trellis/results/trajectory"
 )
 
@@ -195,8 +196,8 @@ func TestAWorkerKeepsItsKey(t *testing.T) {
 	}
 }
 
-// Workers are found by their kind, however many others there are.
-func TestKindsOfWorkers(t *testing.T) {
+// Workers are found by their labels and by the study that they are there for alone.
+func TestFreeWorkersByLabels(t *testing.T) {
 	store, index := newStore(t), uint64(0)
 	set := func(name string, labels map[string]string, study string, state trellisv1.WorkerState) {
 		index++
@@ -220,28 +221,70 @@ func TestKindsOfWorkers(t *testing.T) {
 	set("busy", a100, "", lifecycle.WorkerReady)
 	index++
 	grant1(t, store, index, "s", "a", "busy")
-	snapshot := store.Snapshot()
-	kinds, err := snapshot.KindsOfWorkers()
-	ok(t, err)
-	got := map[string]string{}
-	for _, kind := range kinds {
-		free, err := snapshot.FreeWorkersLike(kind)
+	find := func(found []*trellisv1.Worker, err error) string {
 		ok(t, err)
-		for _, worker := range free {
-			got[kind.Name] += " " + worker.Name
-			if !SameKind(worker, kind) {
-				t.Errorf("%s is not of the kind of %s", worker.Name, kind.Name)
-			}
+		var names []string
+		for _, worker := range found {
+			names = append(names, worker.Name)
+		}
+		return strings.Join(names, " ")
+	}
+	snapshot := store.Snapshot()
+	for got, want := range map[string]string{
+		find(snapshot.FreeWorkersOf("")):                                            "g1 g2 p1 p2 z",
+		"own: " + find(snapshot.FreeWorkersOf("s")):                                 "own: own",
+		"none: " + find(snapshot.FreeWorkersOf("t")):                                "none: ",
+		"a100: " + find(snapshot.FreeWorkersWith(a100)):                             "a100: g1 g2 z",
+		"zone: " + find(snapshot.FreeWorkersWith(zone)):                             "zone: z",
+		"gone: " + find(snapshot.FreeWorkersWith(map[string]string{"gone": "yes"})): "gone: ",
+	} {
+		if got != want {
+			t.Errorf("found %q, want %q", got, want)
 		}
 	}
-	if want := map[string]string{"p1": " p1 p2", "g1": " g1 g2", "z": " z", "own": " own"}; !maps.Equal(got, want) {
-		t.Errorf("found %v, want %v", got, want)
+	owners, err := snapshot.OwnersOfWorkers()
+	ok(t, err)
+	if !slices.Equal(owners, []string{"s"}) {
+		t.Errorf("workers are there for %q alone", owners)
 	}
 	// What a worker was started with is what counts when it comes again.
 	set("g1", nil, "", lifecycle.WorkerReady)
-	free, err := store.Snapshot().FreeWorkersLike(&trellisv1.Worker{})
-	ok(t, err)
-	if len(free) != 3 {
-		t.Errorf("%d plain workers, want 3", len(free))
+	if got := find(store.Snapshot().FreeWorkersWith(a100)); got != "g2 z" {
+		t.Errorf("found %q afterwards", got)
+	}
+}
+
+// What a study waits for is the same whether one looks at all workers or only at those of its labels.
+func TestAwaitedWorker(t *testing.T) {
+	labels := []map[string]string{nil, {"a": "1"}, {"a": "1", "b": "1"}, {"a": "2"}, {"b": "1"}}
+	for mask := range 1 << len(labels) {
+		for _, owner := range []string{"", "s", "t"} {
+			store, index := newStore(t), uint64(0)
+			for i, its := range labels {
+				if mask>>i&1 == 0 {
+					continue
+				}
+				index++
+				ok(t, store.SetWorker(index, at(index), trajectory.LatestRules, &trellisv1.Worker{
+					Name: fmt.Sprint("w", i), State: lifecycle.WorkerReady, Slots: 1, Labels: its, Study: owner,
+					Capacity: &trellisv1.Capacity{Programs: i%2 == 0, Cpus: float64(i)},
+				}))
+			}
+			snapshot := store.Snapshot()
+			ready, err := snapshot.ReadyWorkers()
+			ok(t, err)
+			for _, asked := range labels {
+				for _, spec := range []*trellisv1.StudySpec{
+					{Name: "s", Workers: asked},
+					{Name: "s", Workers: asked, Program: &trellisv1.Program{}, Resources: &trellisv1.Resources{Cpus: 2}},
+				} {
+					got, err := snapshot.AwaitedWorker(spec)
+					ok(t, err)
+					if want := resources.Missing(resources.Of(spec), slices.Values(ready)); got.GetReason() != want {
+						t.Errorf("workers %b of %q, spec %v: waits for %v, want %v", mask, owner, spec, got, want)
+					}
+				}
+			}
+		}
 	}
 }

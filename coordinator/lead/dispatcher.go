@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -121,46 +122,71 @@ func (d *dispatcher) plan(
 			free = append(free, worker) // It is not free yet.
 		}
 	}
-	shelves := d.freeSlots(free, ending)
-	if len(shelves) == 0 {
+	offers := d.freeSlots(free, ending)
+	if len(offers) == 0 {
 		return nil, nil, nil
 	}
-	return d.pair(snapshot, shelves, rules)
+	return d.pair(snapshot, offers, rules)
 }
 
-// wanted returns the workers with free slots of the kinds that serve a study with runs that wait: any number of others may be
-// idle.
+// wanted returns the workers with free slots that serve a study with runs that wait: any number of others may be idle.
 func wanted(snapshot *results.Snapshot) (free []*trellisv1.Worker, err error) {
-	kinds, err := snapshot.KindsOfWorkers()
+	owners, err := snapshot.OwnersOfWorkers()
 	if err != nil {
 		return nil, err
 	}
-	waiting, err := snapshot.RunningStudies()
-	if err != nil {
-		return nil, err
-	}
-	var needs []resources.Need
-	for _, study := range waiting {
-		if p := study.GetProgress(); trajectory.OpenRuns(p) > p.GetRunsRunning() || p.GetAuditsDue() > 0 {
-			needs = append(needs, resources.Of(study.GetSpec()))
-		}
-	}
-	for _, kind := range kinds {
-		if !slices.ContainsFunc(needs, func(need resources.Need) bool { return need.Serves(kind) }) {
+	for _, name := range owners {
+		study, err := snapshot.Study(nil, name)
+		if errors.Is(err, results.ErrNotFound) || err == nil && !waits(study) {
 			continue
 		}
-		its, err := snapshot.FreeWorkersLike(kind)
+		own, unknown := snapshot.FreeWorkersOf(name)
+		if err = errors.Join(err, unknown); err != nil {
+			return nil, err
+		}
+		free = append(free, resources.Serving(study.GetSpec(), own)...)
+	}
+	running, err := snapshot.RunningStudies()
+	if err != nil {
+		return nil, err
+	}
+	asked, last := map[string]map[string]string{}, map[string]string(nil)
+	for study := range running {
+		labels := study.GetSpec().GetWorkers()
+		if !waits(study) || last != nil && maps.Equal(labels, last) {
+			continue
+		}
+		if len(labels) == 0 { // It is served by all that are there for all.
+			shared, err := snapshot.FreeWorkersOf("")
+			return append(free, shared...), err
+		}
+		asked[resources.Of(study.GetSpec()).Asks()], last = labels, labels
+	}
+	with := map[string]bool{}
+	for _, asks := range slices.Sorted(maps.Keys(asked)) {
+		shared, err := snapshot.FreeWorkersWith(asked[asks])
 		if err != nil {
 			return nil, err
 		}
-		free = append(free, its...)
+		for _, worker := range shared {
+			if !with[worker.GetName()] {
+				free, with[worker.GetName()] = append(free, worker), true
+			}
+		}
 	}
 	return free, nil
 }
 
+// waits says whether a study has runs that wait for a worker, as far as its progress says.
+func waits(study *trellisv1.Study) bool {
+	p := study.GetProgress()
+	return study.GetState() == trellisv1.StudyState_STUDY_STATE_RUNNING &&
+		(trajectory.OpenRuns(p) > p.GetRunsRunning() || p.GetAuditsDue() > 0)
+}
+
 // pair chooses runs for slots.
 func (d *dispatcher) pair(
-	snapshot *results.Snapshot, shelves []*shelf, choice func(*pairing) results.Choice,
+	snapshot *results.Snapshot, offers []*offer, choice func(*pairing) results.Choice,
 ) (runs []*trellisv1.Run, workers []string, err error) {
 	var unknown error
 	ready := sync.OnceValue(func() (ready []*trellisv1.Worker) {
@@ -168,7 +194,7 @@ func (d *dispatcher) pair(
 		return ready
 	})
 	pairs := &pairing{
-		failing: d.failing, data: d.data, chosen: d.chosen.runs, now: time.Now(), shelves: shelves, ready: ready,
+		failing: d.failing, data: d.data, chosen: d.chosen.runs, now: time.Now(), offers: offers, ready: ready,
 		packing: newPacking(snapshot, ready),
 	}
 	runs, err = snapshot.ChooseRuns(min(pairs.left(), results.MaxGrants), choice(pairs))
@@ -178,57 +204,20 @@ func (d *dispatcher) pair(
 	return runs, pairs.workers, nil
 }
 
-// freeSlots has the free slots that a run may be granted to, by kind of worker, and of a kind in the order in which they are to
-// be filled: those of the worker with the most free slots first, so that runs spread over the workers.
+// freeSlots has the free slots that a run may be granted to, as offers of workers.
 //
 // Workers that are quiet are passed over: their connections may be dead without anybody having noticed, and a run that
 // went from one to the next would be taken for what brings them down.
-func (d *dispatcher) freeSlots(workers []*trellisv1.Worker, ending map[string]uint32) (shelves []*shelf) {
-	var kinds [][]*trellisv1.Worker
-	last := -1
-	for _, worker := range workers {
-		if last < 0 || !results.SameKind(kinds[last][0], worker) {
-			last = slices.IndexFunc(kinds, func(its []*trellisv1.Worker) bool { return results.SameKind(its[0], worker) })
-		}
-		if last < 0 {
-			last, kinds = len(kinds), append(kinds, nil)
-		}
-		kinds[last] = append(kinds[last], worker)
-	}
-	for _, its := range kinds {
-		if slots := d.slotsOf(its, ending); len(slots) > 0 {
-			shelves = append(shelves, &shelf{its[0], slots})
-		}
-	}
-	return shelves
-}
-
-// slotsOf has the worker of each free slot of workers of a kind.
-func (d *dispatcher) slotsOf(workers []*trellisv1.Worker, ending map[string]uint32) (slots []*trellisv1.Worker) {
-	var free []*trellisv1.Worker
-	var counts []uint32
-	most := uint32(0)
+func (d *dispatcher) freeSlots(workers []*trellisv1.Worker, ending map[string]uint32) (offers []*offer) {
 	for _, worker := range workers {
 		name := worker.GetName()
 		taken := worker.GetRuns() - min(worker.GetRuns(), ending[name]) + d.chosen.slots[name]
 		if taken >= worker.GetSlots() || !d.sessions.connected(name) || d.leases.quiet(worker) {
 			continue
 		}
-		free, counts = append(free, worker), append(counts, worker.GetSlots()-taken)
-		most = max(most, worker.GetSlots()-taken)
+		offers = append(offers, &offer{worker, worker.GetSlots() - taken})
 	}
-	// Round by round, each takes one slot of every worker that has so many left.
-	for left := most; left > 0; left-- {
-		for i, worker := range free {
-			if counts[i] >= left {
-				slots = append(slots, worker)
-			}
-			if len(slots) == results.MaxGrants {
-				return slots
-			}
-		}
-	}
-	return slots
+	return offers
 }
 
 // grant leases the runs of a choice. The workers' sessions send the assignments when they see the leases in the store. It

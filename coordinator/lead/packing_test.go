@@ -43,7 +43,7 @@ func TestPackingKeepsAWorker(t *testing.T) {
 	}
 	p := &pairing{
 		failing: newFailing(slog.New(slog.DiscardHandler)), data: noAbsences{}, now: time.Now(), packing: packs,
-		ready: ready, shelves: oneShelf(append(slots, models)),
+		ready: ready, offers: offersOf(append(slots, models)),
 	}
 	for _, study := range []string{"huge", "large"} {
 		if p.Study(study) {

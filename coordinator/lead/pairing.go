@@ -1,7 +1,6 @@
 package lead
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -22,48 +21,11 @@ type pairing struct {
 	now   time.Time
 	// packing knows what workers have left besides slots. Nil: enough.
 	packing *packing
-	// shelves have the slots that are left, and workers has those that runs have taken, in their order.
-	shelves []*shelf
+	// offers have the slots that are left, and workers has those that runs have taken, in their order.
+	offers  []*offer
 	workers []string
-	// serving has the shelves whose workers serve a study, as far as anybody has asked.
-	serving map[string][]*shelf
-}
-
-// shelf has the free slots of workers of one kind, as the worker of each, in the order in which they are to be filled.
-type shelf struct {
-	kind  *trellisv1.Worker
-	slots []*trellisv1.Worker
-}
-
-// servingShelves has the shelves for a study: first of workers that are there for it alone, then of those with the fewest
-// labels, which others can do without best.
-func (p *pairing) servingShelves(study string) []*shelf {
-	serving, known := p.serving[study]
-	if known {
-		return serving
-	}
-	for _, shelf := range p.shelves {
-		if p.packing == nil || p.packing.need(study).Serves(shelf.kind) {
-			serving = append(serving, shelf)
-		}
-	}
-	slices.SortStableFunc(serving, func(a, b *shelf) int {
-		return cmp.Or(cmp.Compare(b.kind.GetStudy(), a.kind.GetStudy()),
-			cmp.Compare(len(a.kind.GetLabels()), len(b.kind.GetLabels())))
-	})
-	if p.serving == nil {
-		p.serving = map[string][]*shelf{}
-	}
-	p.serving[study] = serving
-	return serving
-}
-
-// left counts the slots that are left.
-func (p *pairing) left() (slots int) {
-	for _, shelf := range p.shelves {
-		slots += len(shelf.slots)
-	}
-	return slots
+	// lines has the slots for each study, as far as anybody has asked.
+	lines lines
 }
 
 // absences says which studies wait for what their runs need.
@@ -79,12 +41,12 @@ func (p *pairing) Study(study string) bool {
 		return false
 	}
 	allowed := false
-	for _, shelf := range p.servingShelves(study) {
-		for _, worker := range shelf.slots {
-			if p.avoids(worker, study) {
+	for _, line := range p.linesFor(study) {
+		for _, slot := range line.slots {
+			if slot.taken() || p.avoids(slot.worker, study) {
 				continue
 			}
-			if p.packing.fits(worker, study) {
+			if p.packing.fits(slot.worker, study) {
 				return true
 			}
 			allowed = true
@@ -111,17 +73,18 @@ func (p *pairing) Run(run *trellisv1.Run) bool {
 		return false
 	}
 	spent := p.spent(run)
-	for _, shelf := range p.servingShelves(run.GetStudy()) {
-		for i, worker := range shelf.slots {
-			if spent(worker) || p.avoids(worker, run.GetStudy()) || !p.packing.fits(worker, run.GetStudy()) {
+	for _, line := range p.linesFor(run.GetStudy()) {
+		line.trim()
+		for i, slot := range line.slots {
+			worker := slot.worker
+			if slot.taken() || spent(worker) || p.avoids(worker, run.GetStudy()) || !p.packing.fits(worker, run.GetStudy()) {
 				continue
 			}
 			p.packing.take(worker, run.GetStudy())
 			p.workers = append(p.workers, worker.GetName())
-			if i == 0 {
-				shelf.slots = shelf.slots[1:]
-			} else {
-				shelf.slots = slices.Delete(shelf.slots, i, i+1)
+			slot.left--
+			if i > 0 {
+				line.slots = slices.Delete(line.slots, i, i+1)
 			}
 			return true
 		}

@@ -2,6 +2,7 @@ package lead
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -82,7 +83,7 @@ func TestPairing(t *testing.T) {
 				Study: "s", Result: &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{Class: unfit}},
 			})
 			p := &pairing{
-				failing: failing, now: time.Now(), shelves: oneShelf(test.slots),
+				failing: failing, now: time.Now(), offers: offersOf(test.slots),
 				ready: func() []*trellisv1.Worker { return test.ready },
 			}
 			got := ""
@@ -146,7 +147,7 @@ func TestPairingOfWhatIsCompared(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &pairing{
-				failing: newFailing(slog.New(slog.DiscardHandler)), now: time.Now(), shelves: oneShelf(test.ready),
+				failing: newFailing(slog.New(slog.DiscardHandler)), now: time.Now(), offers: offersOf(test.ready),
 				ready: func() []*trellisv1.Worker { return test.ready },
 			}
 			got := ""
@@ -160,9 +161,16 @@ func TestPairingOfWhatIsCompared(t *testing.T) {
 	}
 }
 
-// oneShelf has slots of workers of one kind.
-func oneShelf(slots []*trellisv1.Worker) []*shelf {
-	return []*shelf{{kind: slots[0], slots: slices.Clone(slots)}}
+// offersOf has free slots of workers, each of which is named for each of its slots.
+func offersOf(slots []*trellisv1.Worker) (offers []*offer) {
+	for _, worker := range slots {
+		i := slices.IndexFunc(offers, func(o *offer) bool { return o.worker == worker })
+		if i < 0 {
+			i, offers = len(offers), append(offers, &offer{worker: worker})
+		}
+		offers[i].left++
+	}
+	return offers
 }
 
 // A run goes to a worker that has the labels, and leaves those that others need to them as long as it can.
@@ -187,7 +195,7 @@ func TestPairingByLabels(t *testing.T) {
 		ready := func() []*trellisv1.Worker { return test.slots }
 		p := &pairing{
 			failing: newFailing(slog.New(slog.DiscardHandler)), data: noAbsences{}, now: time.Now(), packing: packs, ready: ready,
-			shelves: d.freeSlots(test.slots, nil),
+			offers: d.freeSlots(test.slots, nil),
 		}
 		for p.Study("s") && p.Run(&trellisv1.Run{Study: "s"}) {
 		}
@@ -215,11 +223,52 @@ func TestPairingDoesNotWaitForOthers(t *testing.T) {
 	packs.needs["s"] = resources.Of(&trellisv1.StudySpec{Name: "s", Workers: gpu.Labels})
 	p := &pairing{
 		failing: newFailing(slog.New(slog.DiscardHandler)), data: noAbsences{}, now: time.Now(), packing: packs,
-		ready:   func() []*trellisv1.Worker { return []*trellisv1.Worker{gpu, plain} },
-		shelves: oneShelf([]*trellisv1.Worker{gpu}),
+		ready:  func() []*trellisv1.Worker { return []*trellisv1.Worker{gpu, plain} },
+		offers: offersOf([]*trellisv1.Worker{gpu}),
 	}
 	failed := &trellisv1.Failure{Worker: "gpu", Machine: "a", Class: trellisv1.FailureClass_FAILURE_CLASS_TRAINER}
 	if !p.Run(&trellisv1.Run{Study: "s", Failures: []*trellisv1.Failure{failed}}) {
 		t.Error("it waits for the other machine")
+	}
+}
+
+// Runs spread over workers although their labels differ, and although another study asks for one of these labels and has
+// taken slots of it.
+func TestRunsSpreadOverLabels(t *testing.T) {
+	var workers []*trellisv1.Worker
+	for _, zone := range []string{"0", "1", "2", "3"} {
+		workers = append(workers, &trellisv1.Worker{Name: "w" + zone, Slots: 8, Labels: map[string]string{"zone": zone}})
+	}
+	packs := newPacking(nil, nil)
+	packs.needs["all"] = resources.Of(&trellisv1.StudySpec{Name: "all"})
+	packs.needs["zone"] = resources.Of(&trellisv1.StudySpec{Name: "zone", Workers: map[string]string{"zone": "1"}})
+	d := &dispatcher{chosen: newChosen(), sessions: everybody{}, leases: everybody{}}
+	p := &pairing{
+		failing: newFailing(slog.New(slog.DiscardHandler)), data: noAbsences{}, now: time.Now(), packing: packs,
+		ready: func() []*trellisv1.Worker { return workers }, offers: d.freeSlots(workers, nil),
+	}
+	give := func(study string, runs int) {
+		for range runs {
+			if !p.Study(study) || !p.Run(&trellisv1.Run{Study: study}) {
+				t.Fatalf("no slot for a run of %s", study)
+			}
+		}
+	}
+	give("all", 1)
+	give("zone", 4)
+	give("all", 8)
+	counts := map[string]int{}
+	for _, name := range p.workers {
+		counts[name]++
+	}
+	if want := map[string]int{"w0": 3, "w1": 4, "w2": 3, "w3": 3}; !maps.Equal(counts, want) {
+		t.Errorf("workers got %v, want %v", counts, want)
+	}
+	give("zone", 4)
+	if p.Study("zone") || p.Run(&trellisv1.Run{Study: "zone"}) {
+		t.Errorf("a worker got more runs than it has slots: %q", p.workers)
+	}
+	if give("all", 32-17); p.left() != 0 || p.Study("all") {
+		t.Errorf("%d slots are left", p.left())
 	}
 }

@@ -1,8 +1,11 @@
 package resources
 
 import (
+	"iter"
+	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -51,6 +54,18 @@ func (n Need) serves(labels map[string]string, study string) bool {
 		}
 	}
 	return true
+}
+
+// Asks is the same text for the same labels. It is empty if there are none.
+func (n Need) Asks() string {
+	if len(n.Labels) == 0 {
+		return ""
+	}
+	var asks strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(n.Labels)) {
+		asks.WriteString(name + "\x00" + n.Labels[name] + "\x00")
+	}
+	return asks.String()
 }
 
 // Serving returns the workers that may be given runs of a study. They are the given ones if nothing sets these apart.
@@ -112,27 +127,27 @@ func (r *Room) Take(need Need) {
 	r.gpus -= min(r.gpus, need.GPUs)
 }
 
-// Missing says what runs would wait for even if all workers were idle: nothing if one of them has what they need. If there
-// are no workers, it is nothing, or labels.
-func Missing(need Need, workers []*trellisv1.Worker) trellisv1.WaitingReason {
-	some := len(workers) > 0
-	if slices.ContainsFunc(workers, func(w *trellisv1.Worker) bool { return !need.Serves(w) }) {
-		workers = slices.DeleteFunc(slices.Clone(workers), func(w *trellisv1.Worker) bool { return !need.Serves(w) })
+// Missing says what runs would wait for even if all READY workers were idle: nothing if one of them has what they need. If there
+// are no workers, it is nothing, or labels. It looks at no more workers than it has to.
+func Missing(need Need, ready iter.Seq[*trellisv1.Worker]) trellisv1.WaitingReason {
+	some, serves, programs := false, false, false
+	for worker := range ready {
+		if some = true; !need.Serves(worker) {
+			continue
+		}
+		room := RoomOf(worker)
+		if room.Fits(need) {
+			return trellisv1.WaitingReason_WAITING_REASON_UNSPECIFIED
+		}
+		serves, programs = true, programs || worker.GetCapacity().GetPrograms()
 	}
-	if len(workers) == 0 && (some || len(need.Labels) > 0) {
+	switch {
+	case !serves && (some || len(need.Labels) > 0):
 		return trellisv1.WaitingReason_WAITING_REASON_LABELS_MISSING
-	}
-	if len(workers) == 0 || !need.Program {
+	case !serves:
 		return trellisv1.WaitingReason_WAITING_REASON_UNSPECIFIED
-	}
-	if !slices.ContainsFunc(workers, func(w *trellisv1.Worker) bool { return w.GetCapacity().GetPrograms() }) {
+	case !programs:
 		return trellisv1.WaitingReason_WAITING_REASON_NO_PROGRAMS
 	}
-	if !slices.ContainsFunc(workers, func(w *trellisv1.Worker) bool {
-		room := RoomOf(w)
-		return room.Fits(need)
-	}) {
-		return trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE
-	}
-	return trellisv1.WaitingReason_WAITING_REASON_UNSPECIFIED
+	return trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE
 }

@@ -46,7 +46,7 @@ func TestRoom(t *testing.T) {
 			if fit != test.fit {
 				t.Errorf("%d runs fit, want %d", fit, test.fit)
 			}
-			if missing := Missing(test.need, []*trellisv1.Worker{worker(test.capacity)}); missing != test.missing {
+			if missing := Missing(test.need, slices.Values([]*trellisv1.Worker{worker(test.capacity)})); missing != test.missing {
 				t.Errorf("missing is %v, want %v", missing, test.missing)
 			}
 		})
@@ -63,7 +63,7 @@ func TestModelsTakeCoresFromPrograms(t *testing.T) {
 }
 
 func TestNothingIsMissingWithoutWorkers(t *testing.T) {
-	if missing := Missing(Of(&trellisv1.StudySpec{Program: &trellisv1.Program{}}), nil); missing != 0 {
+	if missing := Missing(Of(&trellisv1.StudySpec{Program: &trellisv1.Program{}}), slices.Values([]*trellisv1.Worker(nil))); missing != 0 {
 		t.Errorf("missing is %v", missing)
 	}
 }
@@ -101,7 +101,7 @@ func TestServing(t *testing.T) {
 		if got := strings.Join(names, " "); got != test.want {
 			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
-		if got := Missing(Of(spec), test.workers); got != test.missing {
+		if got := Missing(Of(spec), slices.Values(test.workers)); got != test.missing {
 			t.Errorf("%s: missing %v, want %v", name, got, test.missing)
 		}
 		program := &trellisv1.StudySpec{Name: "s", Workers: test.labels, Program: &trellisv1.Program{}}
