@@ -61,6 +61,8 @@ type collector struct {
 	verify func(context.Context) error
 	// idle has the time since when each copy has been superfluous in every round, by name.
 	idle map[string]time.Time
+	// compared says that this term has compared the store with what is referred to.
+	compared bool
 }
 
 // superfluous is a copy that nobody needs.
@@ -118,6 +120,14 @@ func (c *collector) round(ctx context.Context) error {
 
 // look returns the copies that nothing refers to, and those that have a younger copy.
 func (c *collector) look(ctx context.Context) ([]superfluous, error) {
+	var before map[string]bool
+	if !c.compared {
+		var err error
+		// What is referred to before the listing was put before it, and is listed.
+		if before, err = c.references(); err != nil {
+			return nil, fmt.Errorf("find what runs refer to: %w", err)
+		}
+	}
 	var all []artifact.Artifact
 	var bytes int64
 	youngest := map[string]artifact.Artifact{}
@@ -131,6 +141,7 @@ func (c *collector) look(ctx context.Context) ([]superfluous, error) {
 			youngest[copied.SHA256] = copied
 		}
 	}
+	c.compare(before, youngest)
 	c.metrics.kept.Set(float64(len(all)))
 	c.metrics.keptBytes.Set(float64(bytes))
 	referred, err := c.references()
@@ -145,6 +156,29 @@ func (c *collector) look(ctx context.Context) ([]superfluous, error) {
 		}
 	}
 	return found, nil
+}
+
+// compare warns, once in a term, of artifacts that are referred to but not in the store, for example of a coordinator that was
+// started with another store and without copying what the old one had.
+func (c *collector) compare(referred map[string]bool, stored map[string]artifact.Artifact) {
+	if c.compared {
+		return
+	}
+	c.compared = true
+	missing, example := 0, ""
+	for digest := range referred {
+		if _, there := stored[digest]; !there {
+			missing++
+			if example == "" || digest < example {
+				example = digest
+			}
+		}
+	}
+	if missing > 0 {
+		c.logger.Warn("checkpoints and weights that runs refer to are not in this node's store; unless another node has them, "+
+			"unfinished runs start over and their weights can't be read: copy them from the store that was used before",
+			"missing", missing, "referred", len(referred), "example", example)
+	}
 }
 
 // collect deletes copies, unless something now refers to them.

@@ -1,6 +1,7 @@
 package lead
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -250,6 +251,38 @@ func TestCollectorSurvivesErrors(t *testing.T) {
 		c.store.Fail("delete "+stuck, nil)
 		time.Sleep(collectInterval)
 		c.want(stuck, false)
+	})
+}
+
+// A store that lacks what runs refer to, since it is another one than before, is warned of once.
+func TestMissingArtifactsAreSaid(t *testing.T) {
+	testCollector(t, func(c *collectorTest) {
+		var said bytes.Buffer
+		c.logger = slog.New(slog.NewTextHandler(&said, nil))
+		c.references.set(c.upload("there"), true)
+		c.references.set(strings.Repeat("b", 64), true)
+		c.references.set(strings.Repeat("a", 64), true)
+		c.upload("nobody's")
+		c.start()
+		time.Sleep(artifact.Grace)
+		synctest.Wait()
+		if want := "missing=2 referred=3 example=" + strings.Repeat("a", 64); strings.Count(said.String(), want) != 1 {
+			t.Errorf("said %q, want %q once", said.String(), want)
+		}
+	})
+	testCollector(t, func(c *collectorTest) {
+		var said bytes.Buffer
+		c.logger = slog.New(slog.NewTextHandler(&said, nil))
+		c.references.set(c.upload("there"), true)
+		c.start()
+		time.Sleep(artifact.Grace)
+		// What is gone later is not what was never copied.
+		c.references.set(strings.Repeat("a", 64), true)
+		time.Sleep(artifact.Grace)
+		synctest.Wait()
+		if said.Len() > 0 {
+			t.Errorf("said %q of a store that has everything", said.String())
+		}
 	})
 }
 
