@@ -20,6 +20,8 @@ type farm struct {
 	size, room int
 	// became says in which phase a job is once it was submitted.
 	became func(id string) phase
+	// looked is called before each look.
+	looked func()
 	// blind shows no jobs.
 	blind     bool
 	submitted []int
@@ -53,6 +55,9 @@ func (f *farm) submit(_ context.Context, script string) (string, error) {
 
 // demand is what there is to do for so many workers, each of which is connected once it runs.
 func (f *farm) demand(workers float64) demand {
+	if f.looked != nil {
+		f.looked()
+	}
 	d := demand{waiting: workers, open: true}
 	if f.blind {
 		return d
@@ -138,6 +143,20 @@ func TestJobsFail(t *testing.T) {
 	}
 }
 
+// Jobs of one array that fail one after the other don't count each.
+func TestJobsFailInTurn(t *testing.T) {
+	f := &farm{size: 1000}
+	f.looked = func() {
+		if next := slices.IndexFunc(f.queue, func(j job) bool { return j.phase == queued }); next >= 0 {
+			f.queue[next].phase = failed
+		}
+	}
+	log, took, err := keepFor(t, f, 8, 24*time.Hour)
+	if err == nil || took < 5*time.Minute {
+		t.Errorf("%v after %s, submitted %v:\n%s", err, took, f.submitted, log)
+	}
+}
+
 // Where some nodes are well, it goes on, without flooding the others.
 func TestSomeJobsFail(t *testing.T) {
 	n := 0
@@ -149,7 +168,7 @@ func TestSomeJobsFail(t *testing.T) {
 	}}
 	log, _, err := keepFor(t, f, 8, 24*time.Hour)
 	running := len(slices.DeleteFunc(slices.Clone(f.queue), func(j job) bool { return j.phase != running }))
-	if !errors.Is(err, context.DeadlineExceeded) || running != 8 || f.total() > 30 {
+	if !errors.Is(err, context.DeadlineExceeded) || running != 8 || f.submitted[1] != 1 || f.total() > 30 {
 		t.Errorf("%v, %d run, submitted %v:\n%s", err, running, f.submitted, log)
 	}
 }
