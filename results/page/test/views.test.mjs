@@ -248,6 +248,27 @@ test('the table of trials goes to any place, by the scroll bar and by keys', asy
   await inSight(await firstSaid())
 })
 
+test('a link of the table that has the focus never becomes another trial\'s', async (t) => {
+  const page = await open(t, '/studies/large/trials?order=learning_rate')
+  const table = page.getByRole('region', { name: 'Trials' })
+  const focus = () => page.evaluate(() => [document.activeElement.tagName, document.activeElement.closest('a')?.textContent])
+  const link = page.locator('tr[aria-rowindex="4"] a')
+  await link.focus()
+  const before = await focus()
+  assert.equal(before[0], 'A')
+  // It is still there, and has the focus.
+  await table.evaluate((box) => { box.scrollTop = 150 })
+  await page.getByText(/rows 6 to/).waitFor()
+  assert.deepEqual(await focus(), before)
+  // Its row shows another trial. Keys still scroll the table.
+  await table.evaluate((box) => { box.scrollTop = 900 })
+  await page.getByText(/rows 31 to/).waitFor()
+  assert.deepEqual(await focus(), ['DIV', undefined])
+  await page.keyboard.press('Home')
+  await page.getByText(/rows 1 to/).waitFor()
+  assert.deepEqual(await focus(), ['DIV', undefined])
+})
+
 test('what a view has shown is shown again at once', async (t) => {
   const page = await open(t, '/studies/small/coverage')
   const map = page.getByRole('img', { name: 'Map of the grid: 24 succeeded' })
@@ -303,6 +324,20 @@ test('what is prepared waits while somebody goes elsewhere, and is prepared afte
   release()
   await page.getByText(/^12 curves; the best one/).waitFor()
   await is({ asked: 2, canceled: 1, answered: 1 })
+})
+
+test('who leaves the view that a link led to waits no longer for its answer', async (t) => {
+  const page = await open(t, '/')
+  let canceled = 0
+  page.on('requestfailed', (request) => { if (new URL(request.url()).pathname.endsWith('/curves')) canceled++ })
+  await page.route('**/api/**/curves*', () => {})
+  const asked = page.waitForRequest('**/api/**/curves*')
+  await page.goto(coordinator.page + '/studies/small/curves')
+  await asked
+  await page.getByRole('link', { name: 'Trials', exact: true }).evaluate((link) => link.click())
+  await page.getByText(/^24 trials/).waitFor()
+  for (let tries = 0; canceled === 0 && tries < 40; tries++) await page.waitForTimeout(50)
+  assert.equal(canceled, 1)
 })
 
 test('a contour is drawn between measured points only', async (t) => {

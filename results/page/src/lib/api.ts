@@ -107,11 +107,17 @@ export async function ask<T>(path: string, query?: Query, signal?: AbortSignal, 
   const url = address(path, query)
   const begun = underWay.get(url)
   if (begun) {
-    const value = await begun
+    const value = await (signal ? Promise.race([begun, aborted(signal)]) : begun)
     if (value !== undefined) return value as T
   }
   return fresh<T>(url, signal, again)
 }
+
+/** aborted fails when the signal is. */
+const aborted = (signal: AbortSignal) => new Promise<never>((_, fail) => {
+  if (signal.aborted) fail(signal.reason)
+  else signal.addEventListener('abort', () => fail(signal.reason), { once: true })
+})
 
 const fresh = <T>(url: string, signal?: AbortSignal, again = false): Promise<T> =>
   limited((signal) => latest<T>(url, signal, again), signal)

@@ -95,11 +95,11 @@ export const tabs: Tab[] = [
   { name: 'Trials', path: 'trials', selects: true, code: code.trials, asks: (study, query) => [questions.trials(study, query)], early: (study, query) => [questions.trials(study, query)] },
 ]
 
-/** prepareEarly asks for the code and answers of the view that a link leads to, with the study itself. */
-export function prepareEarly(study: string, path: string, query: URLSearchParams): void {
+/** prepareEarly asks for the code and answers of the view that a link leads to, with the study itself. The signal ends it. */
+export function prepareEarly(study: string, path: string, query: URLSearchParams, signal: AbortSignal): void {
   const tab = tabs.find((one) => one.path === path)
   void tab?.code?.().catch(() => {})
-  for (const [path, asks] of tab?.early?.(study, query) ?? []) void prepare(path, asks)
+  for (const [path, asks] of tab?.early?.(study, query) ?? []) void prepare(path, asks, signal)
 }
 
 /**
