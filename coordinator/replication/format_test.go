@@ -38,10 +38,8 @@ func TestOldFormats(t *testing.T) {
 			if got := log.Status().ID; got != "oldnode" {
 				t.Errorf("the node is %q", got)
 			}
-			var written identity
-			if err := json.Unmarshal(readFile(t, filepath.Join(dir, nodeName)), &written); err != nil ||
-				written.Format != formatVersion {
-				t.Errorf("an older version would open it: it has format %d, error %v", written.Format, err)
+			if got := formatOf(t, dir); got != formatVersion {
+				t.Errorf("an older version would open it: it has format %d", got)
 			}
 			propose(t, log, "eight")
 			if got := state.commands(); !slices.Equal(got, append(formatCommands[:7:7], "eight")) {
@@ -56,6 +54,16 @@ func TestOldFormats(t *testing.T) {
 			}
 		})
 	}
+}
+
+// formatOf is the format of a data directory.
+func formatOf(t *testing.T, dir string) int {
+	t.Helper()
+	var written identity
+	if err := json.Unmarshal(readFile(t, filepath.Join(dir, nodeName)), &written); err != nil {
+		t.Fatal(err)
+	}
+	return written.Format
 }
 
 // writeFormat writes a data directory and a backup of the current format.
@@ -122,6 +130,9 @@ func TestDamagedState(t *testing.T) {
 					t.Fatal(err)
 				}
 				openFails(t, Config{Dir: dir}, ErrDamaged, "restore a backup")
+				if got := formatOf(t, dir); got != format {
+					t.Errorf("a directory that could not be opened has format %d, and had %d", got, format)
+				}
 			}
 			if want := format > 1 || name == stateName; (len(files) > 0) != want {
 				t.Errorf("format %d has %s: %v", format, name, !want)

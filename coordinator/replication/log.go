@@ -316,7 +316,10 @@ func (l *Log) start(snapshots *guardedSnapshots) (err error) {
 	l.shutdown = sync.OnceValue(l.raft.Shutdown)
 	var parts []presence
 	if l.directory != nil {
-		if parts, err = l.directory.parts(); err != nil {
+		if err = l.directory.upgrade(); err == nil {
+			parts, err = l.directory.parts()
+		}
+		if err != nil {
 			return errors.Join(err, l.shutdown().Error())
 		}
 	}

@@ -103,11 +103,6 @@ func (d *directory) identify() error {
 			"%d: start the newer version", d.path, ErrNewerVersion, d.Format, formatVersion)
 	case d.Format < 1 || d.ID == "":
 		return fmt.Errorf("%s is %w: it has no format or no id", path, ErrDamaged)
-	case d.Format < formatVersion:
-		// What is written from now on has the format of this version.
-		changed := d.identity
-		changed.Format = formatVersion
-		return d.write(changed)
 	}
 	return nil
 }
@@ -124,6 +119,17 @@ func (d *directory) write(changed identity) error {
 	}
 	d.identity = changed
 	return nil
+}
+
+// upgrade notes that what is written from now on has the format of this version. It comes after everything has been read, so
+// that what this version can't open can still be opened by the older one, and before the first snapshot.
+func (d *directory) upgrade() error {
+	if d.Format == formatVersion {
+		return nil
+	}
+	changed := d.identity
+	changed.Format = formatVersion
+	return d.write(changed)
 }
 
 // noteUse notes that the directory's log has entries.
