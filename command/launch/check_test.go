@@ -68,8 +68,12 @@ func TestRefused(t *testing.T) {
 func TestDigest(t *testing.T) {
 	seen := map[string]bool{}
 	for _, b := range []batch{
-		{}, {options: []string{"a"}}, {options: []string{"a b"}}, {options: []string{"a", "b"}},
-		{variables: []string{"a"}}, {args: []string{"a"}},
+		{},
+		{options: []string{"a"}},
+		{options: []string{"a b"}},
+		{options: []string{"a", "b"}},
+		{variables: []string{"a"}},
+		{args: []string{"a"}},
 	} {
 		for _, elastic := range []bool{false, true} {
 			if digest := b.digest(elastic); seen[digest] {
