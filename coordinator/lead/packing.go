@@ -143,15 +143,23 @@ func (p *packing) reserve(study string, avoids func(*trellisv1.Worker) bool) {
 	}
 }
 
-// awaitsWorker says what a study's runs wait for if no worker that is READY could take them, even if it were idle.
+// awaitsWorker says what a study's runs that wait for a worker wait for if no worker that is READY could take them, even if it were
+// idle.
 func awaitsWorker(snapshot *results.Snapshot, name string) *trellisv1.WaitingFor {
 	study, err := snapshot.Study(nil, name)
-	if err != nil {
+	if err != nil || !waits(study) {
 		return nil
 	}
 	why, err := snapshot.AwaitedWorker(study.GetSpec())
+	if err != nil || why == nil {
+		return nil
+	}
+	runs, err := snapshot.WaitingRuns(name)
 	if err != nil {
 		return nil
 	}
-	return why
+	for range runs {
+		return why
+	}
+	return nil // All that is left is being trained: the worker may be DRAINING.
 }

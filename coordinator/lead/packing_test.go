@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/resources"
 )
@@ -71,4 +73,43 @@ func TestPackingKeepsAWorker(t *testing.T) {
 	if len(packs.reserved) != 1 || packs.reserved["a"] != "large" {
 		t.Errorf("kept are %v", packs.reserved)
 	}
+}
+
+// A study waits for labels only as long as it runs and has a run that waits: one whose last run is being trained by a worker that
+// drains waits for nothing.
+func TestAwaitsWorker(t *testing.T) {
+	leading(t, func(l *Leader, log *testLog) {
+		gpu := map[string]string{"gpu": "a100"}
+		log.createFrom(&trellisv1.StudySpec{
+			Name: "s", Model: "synthetic", Workers: gpu, Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+				"latent_dim": trellisv1.AxisOf[uint32](4), "max_epochs": trellisv1.AxisOf[uint32](1),
+			}}},
+		})
+		want := func(when string, reason trellisv1.WaitingReason) {
+			t.Helper()
+			if got := awaitsWorker(log.store.Snapshot(), "s").GetReason(); got != reason {
+				t.Errorf("%s, it waits for %v, want %v", when, got, reason)
+			}
+		}
+		want("without workers", trellisv1.WaitingReason_WAITING_REASON_LABELS_MISSING)
+		greeting := hello("w")
+		greeting.Labels = gpu
+		connect(log, l, greeting).assignment()
+		if err := setWorkerState(log.ctx, log.store, log, "w", trellisv1.WorkerState_WORKER_STATE_DRAINING); err != nil {
+			t.Fatal(err)
+		}
+		want("with a run on a worker that drains", 0)
+		if err := setWorkerState(log.ctx, log.store, log, "w", trellisv1.WorkerState_WORKER_STATE_GONE); err != nil {
+			t.Fatal(err)
+		}
+		want("with the run given back", trellisv1.WaitingReason_WAITING_REASON_LABELS_MISSING)
+		log.mu.Lock()
+		defer log.mu.Unlock()
+		log.index++
+		err := log.store.SetStudyState(log.index, timestamppb.Now(), "s", trellisv1.StudyState_STUDY_STATE_PAUSED)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want("paused", 0)
+	})
 }

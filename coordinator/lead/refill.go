@@ -89,8 +89,11 @@ type plainRuns struct {
 
 var _ results.Choice = (*plainRuns)(nil)
 
-// Study says whether any more runs of a study may be chosen.
+// Study says whether any more runs of a study may be chosen. One that none of the workers serves has no say.
 func (p *plainRuns) Study(study string) bool {
+	if len(p.linesFor(study)) == 0 {
+		return false
+	}
 	spec := p.packing.spec(study)
 	p.others = p.others || spec.GetPruning() != nil || spec.GetProgram() != nil
 	return !p.others && p.pairing.Study(study)

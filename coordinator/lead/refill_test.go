@@ -22,17 +22,29 @@ func successOf(a *trellisv1.Assignment, epochs uint32) *trellisv1.SessionRequest
 // A slot that becomes free gets its next run with the command that says so, if the choice of that run does not depend
 // on what the command records.
 func TestSlotsAreRefilledAtOnce(t *testing.T) {
+	halving := &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{
+		Asha: &trellisv1.SuccessiveHalving{MinEpochs: 1, ReductionFactor: 2},
+	}}
 	for name, test := range map[string]struct {
+		// older is what an older study asks of workers. If it is not nil, that study prunes, too.
+		older   map[string]string
 		pruning *trellisv1.Pruning
 		want    bool
 	}{
-		"models": {want: true},
-		"pruning": {pruning: &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{
-			Asha: &trellisv1.SuccessiveHalving{MinEpochs: 1, ReductionFactor: 2},
-		}}},
+		"models":                       {want: true},
+		"pruning":                      {pruning: halving},
+		"another one prunes elsewhere": {older: map[string]string{"gpu": "a100"}, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			leading(t, func(l *Leader, log *testLog) {
+				if test.older != nil {
+					log.createFrom(&trellisv1.StudySpec{
+						Name: "older", Model: "synthetic", Pruning: halving, Workers: test.older,
+						Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+							"latent_dim": trellisv1.AxisOf[uint32](16), "max_epochs": trellisv1.AxisOf[uint32](4),
+						}}},
+					})
+				}
 				log.createAt("first", 4, 1)
 				w := connect(log, l, hello("worker"))
 				a := w.assignment()
