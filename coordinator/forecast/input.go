@@ -46,8 +46,13 @@ func (m *Maker) input(snapshot *results.Snapshot, study *trellisv1.Study, tally 
 		}
 		in.Others = append(in.Others, other)
 	}
-	in.Ahead = m.ahead(snapshot, studies, study)
-	return in, m.slots(snapshot, studies, study, &in)
+	ready, err := snapshot.ReadyWorkers()
+	if err != nil {
+		return in, err
+	}
+	ready = resources.Serving(study.GetSpec(), ready)
+	in.Ahead = m.ahead(snapshot, studies, study, ready)
+	return in, m.slots(snapshot, studies, study, ready, &in)
 }
 
 // learned is what another study's runs say, and when it was found.
@@ -101,14 +106,17 @@ func latestLike(studies []*trellisv1.Study, study *trellisv1.Study) (like []*tre
 	return like[:min(len(like), likeStudies)]
 }
 
-// ahead returns the work that older running studies have in the queue. The oldest are forecast first, so that there is
+// ahead returns the work that older running studies have in the queue of those workers, if there are any. The oldest are forecast first, so that there is
 // no circle.
 func (m *Maker) ahead(
-	snapshot *results.Snapshot, studies []*trellisv1.Study, study *trellisv1.Study,
+	snapshot *results.Snapshot, studies []*trellisv1.Study, study *trellisv1.Study, workers []*trellisv1.Worker,
 ) (ahead []*trellisv1.Estimate) {
 	for _, older := range studies {
 		if older.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING ||
 			study.GetCreateIndex() > 0 && older.GetCreateIndex() >= study.GetCreateIndex() {
+			continue
+		}
+		if len(workers) > 0 && !slices.ContainsFunc(workers, resources.Of(older.GetSpec()).Serves) {
 			continue
 		}
 		if len(ahead) < aheadStudies {
@@ -124,20 +132,14 @@ func (m *Maker) ahead(
 }
 
 // slots collects the slots of workers that accept runs, and the runs of other studies that hold such slots.
-func (m *Maker) slots(snapshot *results.Snapshot, studies []*trellisv1.Study, study *trellisv1.Study, in *Input) error {
+func (m *Maker) slots(
+	snapshot *results.Snapshot, studies []*trellisv1.Study, study *trellisv1.Study, ready []*trellisv1.Worker, in *Input,
+) error {
 	paces := map[string]float64{}
 	for _, other := range studies {
 		paces[other.GetName()] = secondsPerEpoch(other)
 	}
-	workers, err := snapshot.Workers(nil)
-	if err != nil {
-		return err
-	}
-	need := resources.Of(study.GetSpec())
-	for _, worker := range workers {
-		if worker.GetState() != trellisv1.WorkerState_WORKER_STATE_READY || !need.Serves(worker) {
-			continue
-		}
+	for _, worker := range ready {
 		in.Workers = append(in.Workers, Worker{Name: worker.GetName(), Slots: int(worker.GetSlots())})
 		runs, err := snapshot.RunsHeldBy(nil, worker.GetName())
 		if err != nil {

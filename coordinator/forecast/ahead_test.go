@@ -1,0 +1,56 @@
+package forecast
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+	"trellis/results/grid"
+)
+
+// An older study is ahead only if it can use a worker of the study.
+func TestAheadAreOnlyThoseServed(t *testing.T) {
+	queued := func(labels map[string]string) time.Duration {
+		store, err := results.New()
+		check := func(err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		check(err)
+		for i, spec := range []*trellisv1.StudySpec{{Name: "older", Workers: labels}, {Name: "younger"}} {
+			spec.Model = "synthetic"
+			spec.Synthetic = &trellisv1.Synthetic{EpochTime: durationpb.New(3 * time.Second)}
+			spec.Grid = []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+				"latent_dim": trellisv1.AxisOf(uint32(4 + i)), "max_epochs": trellisv1.AxisOf[uint32](10),
+			}}}
+			check(store.CreateStudy(uint64(i+1), timestamppb.Now(),
+				&trellisv1.Study{Name: spec.GetName(), Spec: grid.WithDefaults(spec), Numerics: "test"}))
+		}
+		check(store.SetWorker(3, timestamppb.Now(), 0, &trellisv1.Worker{
+			Name: "w", State: trellisv1.WorkerState_WORKER_STATE_READY, Slots: 1,
+		}))
+		snapshot := store.Snapshot()
+		study, err := snapshot.Study(nil, "younger")
+		check(err)
+		maker := NewMaker(slog.New(slog.DiscardHandler))
+		in, err := maker.input(snapshot, study, NewTally(study.GetSpec()))
+		check(err)
+		sum := 0.0
+		for _, ahead := range in.Ahead {
+			sum += ahead.GetHigh()
+		}
+		return time.Duration(sum * float64(time.Second))
+	}
+	if got := queued(nil); got <= 0 {
+		t.Errorf("%v of a study with the same workers is ahead", got)
+	}
+	if got := queued(map[string]string{"gpu": "a100"}); got != 0 {
+		t.Errorf("%v of a study that waits for other workers is ahead", got)
+	}
+}
