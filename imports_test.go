@@ -155,7 +155,7 @@ var mayImport = map[string]string{
 
 // testsMayImport says what a package's tests see besides.
 var testsMayImport = map[string]string{
-	"command":                 "command/client command/fake command/golden command/node command/reproduction command/source command/spec examples proto/trellis/v1",
+	"command":                 "command/client command/fake command/golden command/node command/reproduction command/source command/spec examples proto/trellis/v1 worker",
 	"command/answer":          "command/fake command/golden",
 	"command/chaos":           "proto/trellis/v1 results/trajectory trainer trainer/dataset",
 	"command/client":          "command/fake results/grid",

@@ -29,7 +29,7 @@ model: conv-autoencoder
 grid: {latent_dim: 4, learning_rate: 1e-3, max_epochs: 1}
 split: {train: 256, validation: 128}
 `)
-	const missing = "could not be saved: after 10 tries: "
+	const missing = "could not be saved: after "
 	stdout, stderr, code := trellis(t, "submit", "--watch", "--coordinator", address, spec)
 	if code != exit.OK {
 		t.Fatalf("exit code %d: %s%s", code, stdout, stderr)

@@ -30,6 +30,9 @@ const (
 	stallTimeout = 30 * time.Second
 )
 
+// RetryTime is 3 minutes, as retryTime says. Tests of processes shorten it.
+var RetryTime time.Duration = retryTime
+
 var (
 	// errStalled means that the connection is alive, otherwise the error would be another.
 	errStalled = status.Errorf(codes.DeadlineExceeded, "no progress for %v", stallTimeout)
@@ -55,7 +58,7 @@ func retry(ctx context.Context, call func() error, failed func(error)) error {
 		}
 		// What took longer has waited for a connection, or made progress.
 		spent += min(time.Since(began), stallTimeout)
-		if spent >= retryTime {
+		if spent >= RetryTime {
 			return fmt.Errorf("after %d tries: %w", try, err)
 		}
 		if try == 1 {
