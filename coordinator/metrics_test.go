@@ -3,6 +3,7 @@ package coordinator
 import (
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,9 +61,9 @@ func TestRunsOfPausedStudies(t *testing.T) {
 	serve(t, Config{Registerer: registry}, func(h *harness) {
 		h.create(syntheticSpec("paused", []uint32{4, 8, 16}, []uint32{2}))
 		h.connect("one", 1)
-		h.study("paused") // One run is leased by now.
 		check := func(pending, paused float64) {
 			t.Helper()
+			synctest.Wait() // What the calls have led to has happened.
 			got := byState(t, registry)
 			if got["trellis_runs running"] != 1 || got["trellis_runs pending"] != pending ||
 				got["trellis_runs paused"] != paused {
