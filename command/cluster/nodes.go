@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -111,17 +110,8 @@ func writeNodes(out io.Writer, format output.Format, rows []nodeRow) error {
 		Nodes []nodeRow `json:"nodes" yaml:"nodes"`
 	}{rows}
 	switch format {
-	case output.JSON:
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(document)
-	case output.YAML:
-		data, err := output.EncodeYAML(document)
-		if err != nil {
-			return err
-		}
-		_, err = out.Write(data)
-		return err
+	case output.JSON, output.YAML:
+		return output.WriteDocument(out, format, document)
 	case output.CSV:
 		return writeNodesCSV(out, rows)
 	default:

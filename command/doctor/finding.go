@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -33,18 +32,8 @@ func writeFindings(out io.Writer, format output.Format, findings []finding) erro
 		Findings []finding `json:"findings" yaml:"findings"`
 	}{findings}
 	switch format {
-	case output.JSON:
-		encoder := json.NewEncoder(out)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(document)
-	case output.YAML:
-		data, err := output.EncodeYAML(document)
-		if err != nil {
-			return err
-		}
-		_, err = out.Write(data)
-		return err
+	case output.JSON, output.YAML:
+		return output.WriteDocument(out, format, document)
 	case output.CSV:
 		records := [][]string{{"check", "state", "found", "advice"}}
 		for _, f := range findings {

@@ -112,6 +112,22 @@ func BlockStyle(node *yaml.Node) {
 	}
 }
 
+// WriteDocument writes a document that is no message as JSON or YAML, by the tags of its fields.
+func WriteDocument(out io.Writer, format Format, document any) error {
+	if format == JSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(document)
+	}
+	data, err := EncodeYAML(document)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(data)
+	return err
+}
+
 // EncodeYAML writes a document, or a part of one, as YAML.
 func EncodeYAML(document any) ([]byte, error) {
 	var out bytes.Buffer
