@@ -9,32 +9,14 @@
 # a look. Ports are S3_PORT and COORDINATOR_PORT.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-trellis=$(realpath "${1:?usage: show.sh TRELLIS [FOLDER]}")
-folder=${2:-$(mktemp -d)}
-given=${2:-}
-mkdir -p "$folder"
-folder=$(cd "$folder" && pwd)
-cd "$folder"
-wanted=${SECONDS_OF_TRAINING:-180}
+. "$here/../showing.sh" "$@"
 s3_port=${S3_PORT:-27900}
 export TRELLIS_COORDINATOR=127.0.0.1:${COORDINATOR_PORT:-27071} TRELLIS_WAIT=60s
 export AWS_ACCESS_KEY_ID=show AWS_SECRET_ACCESS_KEY=show-secret AWS_EC2_METADATA_DISABLED=true
 export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
 unset AWS_PROFILE AWS_SESSION_TOKEN
 bucket="s3://trellis/checkpoints?endpoint=http://127.0.0.1:$s3_port&use_path_style=true&region=us-east-1"
-began=$SECONDS
 
-say() { printf '%4ds  %s\n' $((SECONDS - began)) "$*"; }
-fail() { say "FAILED: $*"; exit 1; }
-# until WHAT SECONDS COMMAND...: waits until a command succeeds.
-until_() {
-	local what=$1 end=$((SECONDS + $2))
-	shift 2
-	until "$@" >/dev/null 2>&1; do
-		((SECONDS < end)) || fail "waited in vain until $what"
-		sleep 0.5
-	done
-}
 # said FILE PATTERN: prints the message of a log that has the pattern.
 said() {
 	local line
@@ -53,15 +35,9 @@ finish() {
 	while [ -n "$(jobs -r)" ] && ((SECONDS < end)); do sleep 0.2; done
 	for process in $server $coordinator "${workers[@]}"; do kill -KILL "$process" 2>/dev/null || true; done
 	wait
-	if [ $code != 0 ]; then
-		echo "Everything is in $folder."
-	elif [ -z "$given" ]; then
-		rm -rf "$folder"
-	fi
-	exit $code
+	leave $code
 }
 trap finish EXIT
-trap 'exit 130' INT TERM
 
 versitygw=${VERSITYGW:-$(command -v versitygw || true)}
 if [ -z "$versitygw" ]; then
@@ -109,21 +85,10 @@ refused gone 'connection refused'
 serve
 
 # How large an epoch may be. The time of a start without training is taken off.
-milliseconds() { date +%s%3N; }
-sed -e 's/TRAIN/3000/; s/name: bucket/name: pace/; s/learning_rate: .*/learning_rate: 1e-3/' \
-	-e 's/weight_decay: .*/weight_decay: 0/; s/max_epochs: .*/max_epochs: 6/' "$here/study.yaml" >pace.yaml
-from=$(milliseconds)
-timeout 300 "$trellis" run -q --slots 2 --data pace pace.yaml >pace.log 2>&1 ||
-	{ cat pace.log; fail "no training on this machine"; }
-took=$(($(milliseconds) - from))
+pace "$here/study.yaml" -e 's/max_epochs: .*/max_epochs: 6/'
 train=$((wanted * 2 * 6 * 3200 * 1000 / took / (8 * 30) - 200))
 train=$((train < 1500 ? 1500 : train > 49000 ? 49000 : train))
-sed "s/TRAIN/$train/" "$here/study.yaml" >study.yaml
-timeout 1200 "$trellis" run -q --slots 2 --data undisturbed study.yaml >undisturbed.log 2>&1 ||
-	{ cat undisturbed.log; fail "the undisturbed run"; }
-digest() { sed -n 's/^Digest: //p' "$1"; }
-want=$(digest undisturbed.log)
-[ -n "$want" ] || fail "no digest of the undisturbed run"
+undisturb "$here/study.yaml" "$train"
 say "16 trials in 8 runs of $train images, undisturbed and with a folder: digest ${want:0:16}"
 
 coordinate() {

@@ -8,27 +8,8 @@
 # It prints what it has checked, and ends at the first thing that is not so. A FOLDER keeps everything for a look.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-trellis=$(realpath "${1:?usage: show.sh TRELLIS [FOLDER]}")
-folder=${2:-$(mktemp -d)}
-given=${2:-}
-mkdir -p "$folder"
-folder=$(cd "$folder" && pwd)
-cd "$folder"
+. "$here/../../showing.sh" "$@"
 interval=2 # Seconds between checkpoints.
-wanted=${SECONDS_OF_TRAINING:-180}
-began=$SECONDS
-
-say() { printf '%4ds  %s\n' $((SECONDS - began)) "$*"; }
-fail() { say "FAILED: $*"; exit 1; }
-# until WHAT SECONDS COMMAND...: waits until a command succeeds.
-until_() {
-	local what=$1 end=$((SECONDS + $2))
-	shift 2
-	until "$@" >/dev/null 2>&1; do
-		((SECONDS < end)) || fail "waited in vain until $what"
-		sleep 0.5
-	done
-}
 
 processes=()
 finish() {
@@ -37,15 +18,9 @@ finish() {
 	for process in "${processes[@]}"; do kill "$process" 2>/dev/null || true; done
 	"$here/down.sh" "$folder/slurm" || true
 	wait
-	if [ $code != 0 ]; then
-		echo "Everything is in $folder."
-	elif [ -z "$given" ]; then
-		rm -rf "$folder"
-	fi
-	exit $code
+	leave $code
 }
 trap finish EXIT
-trap 'exit 130' INT TERM
 
 "$here/up.sh" "$folder/slurm"
 . "$folder/slurm/environment"
@@ -53,28 +28,16 @@ say "Slurm $(sinfo --version | cut -d' ' -f2) is up, with $(sinfo -h -N -p low |
 
 # How large an epoch may be. The time of a start without training is taken off.
 export TRELLIS_WAIT=60s
-milliseconds() { date +%s%3N; }
-sed -e 's/TRAIN/3000/; s/name: array/name: pace/; s/latent_dim: .*/latent_dim: [4, 8]/' \
-	-e 's/learning_rate: .*/learning_rate: 1e-3/; s/weight_decay: .*/weight_decay: 0/; s/max_epochs: .*/max_epochs: 3/' \
-	"$here/study.yaml" >pace.yaml
-from=$(milliseconds)
-"$trellis" run -q --slots 2 --data pace pace.yaml >pace.log 2>&1 ||
-	{ cat pace.log; fail "no training on this machine"; }
-took=$(($(milliseconds) - from))
+pace "$here/study.yaml" -e 's/latent_dim: .*/latent_dim: [4, 8]/; s/max_epochs: .*/max_epochs: 3/'
 train=$((wanted * 2 * 3 * 3200 * 1000 / took / 1000 - 200))
 train=$((train < 300 ? 300 : train > 30000 ? 30000 : train))
-sed "s/TRAIN/$train/" "$here/study.yaml" >study.yaml
-"$trellis" run -q --slots 2 --data undisturbed study.yaml >undisturbed.log 2>&1 ||
-	{ cat undisturbed.log; fail "the undisturbed run"; }
-digest() { sed -n 's/^Digest: //p' "$1"; }
-want=$(digest undisturbed.log)
-[ -n "$want" ] || fail "no digest of the undisturbed run"
+undisturb "$here/study.yaml" "$train"
 say "200 trials in 50 runs of $train images, undisturbed: digest ${want:0:16}"
 
 # A coordinator with TLS at an address that nodes reach, which asks who its workers are.
 host=$(hostname -I | tr ' ' '\n' | grep -m1 -E '^[0-9.]+$' | grep -v '^127\.') ||
 	fail "this machine has no address but loopback"
-port=${TRELLIS_PORT:-27070}
+port=${COORDINATOR_PORT:-27070}
 "$trellis" certificates authority >/dev/null 2>&1
 "$trellis" certificates node "$host" >/dev/null 2>&1
 "$trellis" coordinator --listen "$host:$port" --data data --checkpoint-interval ${interval}s \
