@@ -136,6 +136,44 @@ func TestALeaderWhoseDiskDoesNotAnswer(t *testing.T) {
 	})
 }
 
+// A leader hears of its successor when it has waited for its disk for less time than an election takes.
+func TestALeaderThatHearsOfItsSuccessorWhileItWrites(t *testing.T) {
+	simulateThree(t, func(c *cluster, leader, a, b *node) {
+		leader.create(syntheticSpec("s", []uint32{4}, []uint32{2}))
+		c.network.Partition([]string{leader.address}, []string{a.address, b.address})
+		<-time.After(430 * time.Millisecond) // The clock is synctest's. The others have no leader soon, and it has not looked yet.
+		leader.slow.Store(int64(8 * time.Second))
+		began := time.Now()
+		written := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(leader.Context(), time.Minute)
+			defer cancel()
+			_, err := leader.studies.CreateStudy(ctx,
+				&trellisv1.CreateStudyRequest{Spec: syntheticSpec("other", []uint32{4}, []uint32{2})})
+			written <- err
+		}()
+		synctest.Wait()
+		leader.slow.Store(0)
+		next := c.leader(a, b)
+		if _, err := next.studies.PauseStudy(next.Context(), &trellisv1.PauseStudyRequest{Study: "s"}); err != nil {
+			t.Fatal(err)
+		}
+		c.network.Heal()
+		c.await("it hears of its successor", func() bool {
+			return leader.replicated.Status().Role != trellisv1.NodeRole_NODE_ROLE_LEADER
+		})
+		<-time.After(followInterval)
+		waited := time.Since(began)
+		response, err := leader.studies.GetStudy(leader.Context(), &trellisv1.GetStudyRequest{Study: "s"})
+		if err == nil && response.GetStudy().GetState() != trellisv1.StudyState_STUDY_STATE_PAUSED {
+			t.Errorf("it said %v after %v of writing", response.GetStudy().GetState(), waited)
+		}
+		if err := <-written; status.Code(err) != codes.Unavailable {
+			t.Errorf("what it could not give the others ended with %v", err)
+		}
+	})
+}
+
 // Nobody replaces a coordinator that is alone: it answers while its disk does not.
 func TestACoordinatorAloneWhoseDiskDoesNotAnswer(t *testing.T) {
 	simulate(t, func(c *cluster) {
