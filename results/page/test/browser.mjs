@@ -46,6 +46,8 @@ export async function show(browser, t, path, { at, width = 1280, colorScheme = '
 
 /** accessible checks a view with axe's rules, all or some, and that it is as wide as the window. */
 export async function accessible(page, path, rules) {
+  // A view has no heading until it has been loaded, and axe looks once.
+  await page.getByRole('heading', { level: 1 }).first().waitFor()
   // The page's policy admits no script from elsewhere: this one is given to the browser itself.
   await page.evaluate(axe)
   const { violations } = await page.evaluate((rules) => globalThis.axe.run(rules ? { runOnly: rules } : {}), rules)
