@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -33,10 +32,44 @@ func marshal(message proto.Message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var compact bytes.Buffer
-	compact.Grow(len(data) + 1)
-	err = json.Compact(&compact, data)
-	return compact.Bytes(), err
+	return compact(data), nil
+}
+
+// compact leaves out the spaces outside of strings, in place. It is json.Compact for JSON that is known to be right: most of a chart's
+// answer is a few long strings, which it need not look into.
+func compact(data []byte) []byte {
+	kept := data[:0]
+	for len(data) > 0 {
+		if data[0] != '"' {
+			if data[0] != ' ' {
+				kept = append(kept, data[0])
+			}
+			data = data[1:]
+			continue
+		}
+		end := 1 + stringEnd(data[1:])
+		kept = append(kept, data[:end]...)
+		data = data[end:]
+	}
+	return kept
+}
+
+// stringEnd is where a string ends, behind its quotation mark, of what follows the one before it.
+func stringEnd(data []byte) int {
+	for end := 0; ; {
+		mark := bytes.IndexByte(data[end:], '"')
+		if mark < 0 {
+			return len(data)
+		}
+		end += mark + 1
+		escaped := false
+		for i := end - 2; i >= 0 && data[i] == '\\'; i-- {
+			escaped = !escaped
+		}
+		if !escaped {
+			return end
+		}
+	}
 }
 
 // open opens a call on behalf of a request. From then on the server knows who calls, and counts and limits the call.
