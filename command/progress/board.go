@@ -9,6 +9,7 @@ import (
 	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
 
@@ -19,14 +20,21 @@ type board struct {
 	// forecast is the last that came, at the time forecastAt.
 	forecast   *trellisv1.Forecast
 	forecastAt time.Time
-	runs       map[string]*trellisv1.Run
-	// metrics are those after the runs' last epochs, by run.
+	// runs are all that were heard of, by id. Of those that have ended, they have what a later change is compared with: there may be
+	// a million of them.
+	runs map[string]*trellisv1.Run
+	// training are those of them that are being trained.
+	training map[string]*trellisv1.Run
+	// metrics are those after the last epochs of runs that have not ended, by run.
 	metrics map[string]map[string]float64
 	best    *trellisv1.Trial
 }
 
 func newBoard(now func() time.Time) *board {
-	return &board{now: now, runs: make(map[string]*trellisv1.Run), metrics: make(map[string]map[string]float64)}
+	return &board{
+		now: now, runs: make(map[string]*trellisv1.Run), training: make(map[string]*trellisv1.Run),
+		metrics: make(map[string]map[string]float64),
+	}
 }
 
 // apply takes in a response. changed, if not nil, is called for each run in it, with what was known of it before.
@@ -45,7 +53,24 @@ func (b *board) apply(response *trellisv1.WatchStudyResponse, changed func(befor
 		if changed != nil {
 			changed(b.runs[run.GetId()], run)
 		}
-		b.runs[run.GetId()] = run
+		b.keep(run)
+	}
+}
+
+// keep remembers a run as it is now.
+func (b *board) keep(run *trellisv1.Run) {
+	id := run.GetId()
+	b.runs[id] = run
+	delete(b.training, id)
+	switch {
+	case run.GetState() == trellisv1.RunState_RUN_STATE_LEASED:
+		b.training[id] = run
+	case lifecycle.RunEnded(run.GetState()):
+		delete(b.metrics, id)
+		b.runs[id] = &trellisv1.Run{
+			State: run.State, Epochs: run.Epochs, BestEpoch: run.BestEpoch, Metric: run.Metric, ValidationLoss: run.ValidationLoss,
+			Failures: run.Failures, MissingWeights: run.MissingWeights,
+		}
 	}
 }
 

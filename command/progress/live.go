@@ -1,7 +1,9 @@
 package progress
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -176,23 +178,9 @@ func (s *screen) render() string {
 
 // training returns the runs in training, those that stand first in the grid first.
 func (s *screen) training() []*trellisv1.Run {
-	var runs []*trellisv1.Run
-	for _, run := range s.board.runs {
-		if run.GetState() == trellisv1.RunState_RUN_STATE_LEASED {
-			runs = append(runs, run)
-		}
-	}
-	slices.SortFunc(runs, func(a, b *trellisv1.Run) int {
-		switch {
-		case a.GetFirstTrial() < b.GetFirstTrial():
-			return -1
-		case a.GetFirstTrial() > b.GetFirstTrial():
-			return 1
-		default:
-			return 0
-		}
+	return slices.SortedFunc(maps.Values(s.board.training), func(a, b *trellisv1.Run) int {
+		return cmp.Compare(a.GetFirstTrial(), b.GetFirstTrial())
 	})
-	return runs
 }
 
 // table draws as many runs as fit on the screen.

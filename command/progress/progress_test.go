@@ -204,6 +204,40 @@ func TestProgressLinesFromTheMiddle(t *testing.T) {
 	}
 }
 
+// A study of a million runs takes little memory of who watches it, and a run that is trained further is still compared with what it was.
+func TestEndedRunsAreKeptSmall(t *testing.T) {
+	study := &trellisv1.Study{
+		Name: "sample", State: trellisv1.StudyState_STUDY_STATE_RUNNING, Spec: &trellisv1.StudySpec{},
+		Progress: &trellisv1.Progress{Trials: 3, Runs: 2},
+	}
+	run := func(id string, state trellisv1.RunState, epochs uint32, milestones ...uint32) *trellisv1.Run {
+		return &trellisv1.Run{
+			Id: id, State: state, Epochs: epochs, Milestones: milestones, BestEpoch: epochs, ValidationLoss: 0.5,
+			BestValidationLoss: new(0.5), Parameters: &trellisv1.Parameters{MaxEpochs: 9},
+		}
+	}
+	const leased, succeeded = trellisv1.RunState_RUN_STATE_LEASED, trellisv1.RunState_RUN_STATE_SUCCEEDED
+	var out bytes.Buffer
+	view := newLineView(&out, func() time.Time { return fake.Now })
+	for _, runs := range [][]*trellisv1.Run{
+		{run("a", leased, 1, 3), run("b", leased, 1, 9)}, {run("a", succeeded, 3, 3), run("b", leased, 2, 9)},
+	} {
+		view.Update(&trellisv1.WatchStudyResponse{Study: study, Index: 1, Runs: runs})
+	}
+	if len(view.board.training) != 1 || view.board.runs["a"].Parameters != nil || view.board.runs["b"].Parameters == nil {
+		t.Errorf("kept of the runs: %v, in training: %v", view.board.runs, view.board.training)
+	}
+	out.Reset()
+	view.Update(&trellisv1.WatchStudyResponse{Study: study, Index: 2, Runs: []*trellisv1.Run{run("a", leased, 3, 3, 9)}})
+	if out.Len() > 0 {
+		t.Errorf("of a run that is to be trained further, what was known is told again:\n%s", &out)
+	}
+	view.Update(&trellisv1.WatchStudyResponse{Study: study, Index: 3, Runs: []*trellisv1.Run{run("a", succeeded, 9, 3, 9)}})
+	if n := strings.Count(out.String(), "trial succeeded"); n != 1 || !strings.Contains(out.String(), "maximum epochs 9)") {
+		t.Errorf("%d trials are told of, want that with 9 epochs alone:\n%s", n, &out)
+	}
+}
+
 // colors are the codes that set them.
 var colors = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
