@@ -193,6 +193,16 @@ func (s *searched) checkArtifacts(c *client, trials []*trellisv1.Trial) {
 	if epoch, err := os.ReadFile(filepath.Join(folder, "epoch")); err != nil || string(epoch) != "7\n" {
 		s.Errorf("the best checkpoint is of epoch %q, %v", epoch, err)
 	}
+	// MLflow is given the same.
+	exported := filepath.Join(s.dir, "mlflow")
+	s.command("export", "program", "--format", "mlflow", "--folder", exported, "--coordinator", c.address)
+	found, err := filepath.Glob(filepath.Join(exported, "*", "*", "artifacts", "checkpoint", "epoch"))
+	if err != nil || len(found) != 1 {
+		s.Fatalf("the export has the checkpoints %q, want one: %v", found, err)
+	}
+	if epoch, err := os.ReadFile(found[0]); err != nil || string(epoch) != "7\n" {
+		s.Errorf("the exported checkpoint is of epoch %q, %v", epoch, err)
+	}
 	said := s.command("logs", "program", strconv.FormatUint(best.GetIndex(), 10), "--coordinator", c.address)
 	if !strings.HasSuffix(said, "trained epoch 19\ntrained epoch 20\n") {
 		s.Errorf("the output is %q", said)

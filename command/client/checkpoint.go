@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -16,6 +18,8 @@ import (
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
+	"trellis/worker/archive"
+	"trellis/worker/scratch"
 )
 
 const (
@@ -106,4 +110,37 @@ func (c *Client) downloadTo(ctx context.Context, w io.Writer, digest string, siz
 		return fmt.Errorf("checkpoint %s is damaged: its %d bytes have digest %s", digest, arrived, sum)
 	}
 	return nil
+}
+
+// FetchCheckpoint downloads a checkpoint into a folder: a program's as the files that it consists of, a model's as one.
+func (c *Client) FetchCheckpoint(ctx context.Context, saved *trellisv1.Checkpoint, folder *os.Root) (err error) {
+	if !saved.GetProgram() {
+		file, err := folder.Create(fmt.Sprintf("epoch-%d.checkpoint", saved.GetEpoch()))
+		if err != nil {
+			return err
+		}
+		return errors.Join(c.DownloadFile(ctx, file, saved.GetSha256(), saved.GetSize()), file.Close())
+	}
+	temporary, err := scratch.Make(os.TempDir(), "trellis-checkpoint-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, temporary.Remove()) }()
+	packed, err := os.Create(filepath.Join(temporary.Path(), "checkpoint.tar.zst"))
+	if err != nil {
+		return err
+	}
+	defer packed.Close()
+	if err := c.DownloadFile(ctx, packed, saved.GetSha256(), saved.GetSize()); err != nil {
+		return err
+	}
+	if _, err := packed.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err = archive.Unpack(ctx, packed, folder,
+		archive.Limits{Files: archive.DefaultFiles, Bytes: archive.DefaultCheckpointBytes})
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("something else was written to the folder meanwhile: %w", err)
+	}
+	return err
 }

@@ -47,7 +47,7 @@ tensorboard has a folder of event files for each trial, which TensorBoard shows 
 
     tensorboard --logdir FOLDER
 
-mlflow is a file store of MLflow, with a run for each trial, and with the best trial's model:
+mlflow is a file store of MLflow, with a run for each trial, and with the best trial's model or checkpoint:
 
     mlflow ui --backend-store-uri FOLDER                                             # MLflow 2
     mlflow migrate-filestore --source FOLDER --target sqlite:///mlflow.db            # MLflow 3

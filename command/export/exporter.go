@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"trellis/command/cli"
@@ -17,6 +18,7 @@ import (
 	"trellis/results/export"
 	"trellis/results/export/mlflow"
 	"trellis/results/export/tensorboard"
+	"trellis/results/trajectory"
 	"trellis/trainer"
 )
 
@@ -98,8 +100,43 @@ func (e *exporter) mlflow(folder string, spool *export.Spool) error {
 			return err
 		}
 		config.Best = best.GetTrial()
+		if config.Checkpoint, err = e.checkpoint(best.GetTrial()); err != nil {
+			return err
+		}
 	}
 	return mlflow.Write(config)
+}
+
+// checkpoint returns what writes the checkpoint of a program's best trial into a folder, or nil if it has none or that can't be had.
+func (e *exporter) checkpoint(best *trellisv1.Trial) (func(folder string) error, error) {
+	program := e.study.GetSpec().GetProgram()
+	if program == nil {
+		return nil, nil
+	}
+	response, err := client.Call(e.ctx, client.CallTimeout, e.client.GetRun,
+		&trellisv1.GetRunRequest{Study: e.study.GetName(), Run: best.GetRun()})
+	if err != nil {
+		return nil, err
+	}
+	if len(response.GetRun().GetCheckpoints()) == 0 {
+		return nil, nil // Not all programs make them.
+	}
+	saved, err := trajectory.BestWeights(program, best, response.GetRun())
+	if err != nil {
+		fmt.Fprintf(e.env.Err, "The export is without the best trial's checkpoint: %s\n", exit.Text(err))
+		return nil, nil
+	}
+	return func(folder string) error {
+		root, err := os.OpenRoot(folder)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		if err := e.client.FetchCheckpoint(e.ctx, saved, root); err != nil {
+			return fmt.Errorf("get the checkpoint of the best trial: %w", err)
+		}
+		return nil
+	}, nil
 }
 
 // same sees to it that the study is still the one that was read.

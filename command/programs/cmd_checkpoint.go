@@ -2,12 +2,8 @@ package programs
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -21,8 +17,6 @@ import (
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/trajectory"
-	"trellis/worker/archive"
-	"trellis/worker/scratch"
 )
 
 func init() { cli.Register(cli.Answers, 85, CheckpointCommand) }
@@ -123,7 +117,7 @@ func getCheckpoint(
 		return err
 	}
 	defer root.Close()
-	if err := fetchCheckpoint(ctx, c, saved, root, folder); err != nil {
+	if err := c.FetchCheckpoint(ctx, saved, root); err != nil {
 		return fmt.Errorf("get the checkpoint of trial %d: %w", index, err)
 	}
 	fmt.Fprintf(env.Err, "Wrote %s (%s): the checkpoint of epoch %d of trial %d (%s).\n", folder,
@@ -145,39 +139,4 @@ func openEmptyFolder(path string) (*os.Root, error) {
 		return nil, exit.Usagef("the folder %s is not empty: choose another with --folder", path)
 	}
 	return os.OpenRoot(path)
-}
-
-// fetchCheckpoint downloads a checkpoint into a folder.
-func fetchCheckpoint(
-	ctx context.Context, c *client.Client, saved *trellisv1.Checkpoint, folder *os.Root, path string,
-) (err error) {
-	if !saved.GetProgram() {
-		file, err := os.Create(filepath.Join(path, fmt.Sprintf("epoch-%d.checkpoint", saved.GetEpoch())))
-		if err != nil {
-			return err
-		}
-		return errors.Join(c.DownloadFile(ctx, file, saved.GetSha256(), saved.GetSize()), file.Close())
-	}
-	temporary, err := scratch.Make(os.TempDir(), "trellis-checkpoint-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, temporary.Remove()) }()
-	packed, err := os.Create(filepath.Join(temporary.Path(), "checkpoint.tar.zst"))
-	if err != nil {
-		return err
-	}
-	defer packed.Close()
-	if err := c.DownloadFile(ctx, packed, saved.GetSha256(), saved.GetSize()); err != nil {
-		return err
-	}
-	if _, err := packed.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	_, err = archive.Unpack(ctx, packed, folder,
-		archive.Limits{Files: archive.DefaultFiles, Bytes: archive.DefaultCheckpointBytes})
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("something else was written to the folder meanwhile: %w", err)
-	}
-	return err
 }

@@ -43,6 +43,8 @@ type Config struct {
 	// Best is the best trial, nil if there is none. Its run is given the files, by their paths below the run's artifacts.
 	Best  *trellisv1.Trial
 	Files map[string][]byte
+	// Checkpoint, if not nil, writes the best trial's checkpoint into a folder, which is there.
+	Checkpoint func(folder string) error
 }
 
 // Write writes a store. Times in it are when the study was created, and the worker time of the epochs until then, of
@@ -200,7 +202,14 @@ func (w *writer) run(row export.Row) error {
 			return err
 		}
 	}
-	return nil
+	if w.Checkpoint == nil {
+		return nil
+	}
+	folder = filepath.Join(folder, "artifacts", "checkpoint")
+	if err := os.Mkdir(folder, 0o777); err != nil {
+		return err
+	}
+	return w.Checkpoint(folder)
 }
 
 func (w *writer) isBest(trial *trellisv1.Trial) bool {

@@ -82,6 +82,9 @@ func files(t *testing.T) map[string]string {
 	if err := Write(Config{
 		Folder: folder, Final: "/a folder/out", Study: study, Spool: spool, User: "ann", Best: &trellisv1.Trial{Index: 2},
 		Files: map[string][]byte{"model/MLmodel": []byte("x")},
+		Checkpoint: func(folder string) error {
+			return os.WriteFile(filepath.Join(folder, "weights"), []byte("y"), 0o666)
+		},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +162,7 @@ name: "s"
 		first + "tags/trellis.worker":                   "w",
 		first + "tags/trellis.best":                     "true",
 		first + "artifacts/model/MLmodel":               "x",
+		first + "artifacts/checkpoint/weights":          "y",
 
 		second + "meta.yaml":               meta("trial-10", RunID("s", 10), "4", "1000000"),
 		second + "params/max_epochs":       "2",
