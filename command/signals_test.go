@@ -224,8 +224,16 @@ grid: {latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 2}
 	if got := mustTrellis(t, "studies", "--coordinator", address, "-o", "csv"); !strings.Contains(got, "short,completed,") {
 		t.Errorf("it left before the end:\n%s", got)
 	}
+	// A worker for a study that has ended has nothing to do either, and one for a study that never was is probably mistyped.
+	if _, said, code := trellis(t, "worker", "--coordinator", address, "--study", "short"); code != exit.OK {
+		t.Errorf("for a study that has ended: exit code %d: %s", code, said)
+	}
+	_, said, code := trellis(t, "worker", "--coordinator", address, "--study", "shrot", "--exit-when-idle", "1s")
+	if code != exit.NotFound || !strings.Contains(said, "there is no study named shrot at "+address) {
+		t.Errorf("for a study that is unknown: exit code %d: %s", code, said)
+	}
 	coordinator.signal(t, syscall.SIGKILL)
-	_, said, code := trellis(t, "worker", "--coordinator", address, "--exit-when-idle", "1s")
+	_, said, code = trellis(t, "worker", "--coordinator", address, "--exit-when-idle", "1s")
 	if want := "trellis: the worker has had no run for 1s and leaves: no coordinator at " + address + "\n"; code != exit.Unavailable ||
 		!strings.HasSuffix(said, want) {
 		t.Errorf("exit code %d: %s", code, said)

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -43,13 +44,60 @@ func (w *Worker) lookAtIdleness() {
 	}
 }
 
+// own is what a worker knows of Config.Study.
+type own int
+
+const (
+	// ownUntold: no coordinator has said anything of it. Those of old don't.
+	ownUntold own = iota
+	// ownUnknown: there has been none of that name since the worker was started.
+	ownUnknown
+	ownOpen
+	ownEnded
+)
+
+// learnOfStudy hears how Config.Study stands. One that is unknown may be submitted later. One that the worker has known was
+// deleted: there is no more to do for it than for one that has ended.
+func (w *Worker) learnOfStudy(state trellisv1.StudyState) {
+	switch state {
+	case trellisv1.StudyState_STUDY_STATE_UNSPECIFIED:
+		if w.own == ownUntold {
+			w.own = ownUnknown
+			w.log.Warn("the coordinator has no study of that name: the worker waits until one is submitted, and takes no other "+
+				"runs; if the name is mistyped, start it again with another", "study", w.config.Study)
+		} else if w.own == ownOpen {
+			w.own = ownEnded
+		}
+	case trellisv1.StudyState_STUDY_STATE_COMPLETED, trellisv1.StudyState_STUDY_STATE_CANCELED:
+		w.own = ownEnded
+	default:
+		if w.own == ownUnknown {
+			w.log.Info("the study is there", "study", w.config.Study)
+		}
+		w.own = ownOpen
+	}
+}
+
+// lookAtStudy makes the worker leave if its only study has ended, once it has delivered what it holds.
+func (w *Worker) lookAtStudy() {
+	if w.own != ownEnded || w.draining || len(w.attempts) > 0 || !w.session.welcomed {
+		return
+	}
+	w.log.Info("leaving: the study has ended or was deleted, there is no more work", "study", w.config.Study)
+	w.idled = true
+	w.startDrain()
+}
+
 // leave ends a worker that has nothing to do.
 func (w *Worker) leave() {
 	w.log.Info("leaving: no runs for the time of exit-when-idle", "idle", w.config.ExitWhenIdle,
 		"coordinator", !w.idleWithout)
 	w.idled = true
-	if w.idleWithout {
+	switch {
+	case w.idleWithout:
 		w.more = ErrCutOff
+	case w.own == ownUnknown:
+		w.more = fmt.Errorf("%w: %s", ErrNoStudy, w.config.Study)
 	}
 	w.startDrain()
 }

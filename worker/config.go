@@ -64,7 +64,8 @@ type Config struct {
 	// Labels are what specs can ask for, at most 64: names and values of 1 to 63 letters, digits and . _ - / (in values also
 	// @ : +). Names start and end with a letter or digit.
 	Labels map[string]string
-	// Study is the only one whose runs the worker takes. Default: it takes those of all.
+	// Study is the only one whose runs the worker takes. The worker leaves when it has ended, and waits for one that is not there
+	// yet. Default: it takes those of all.
 	Study string
 	// ExitWhenIdle is how long the worker stays without a run. 0 is as long as it is not drained.
 	ExitWhenIdle time.Duration

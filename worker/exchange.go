@@ -61,6 +61,8 @@ func (w *Worker) handleResponse(response *trellisv1.SessionResponse) {
 		w.renew(m.Renewal)
 	case *trellisv1.SessionResponse_Output:
 		w.session.askForOutput(m.Output)
+	case *trellisv1.SessionResponse_OwnStudy:
+		w.learnOfStudy(m.OwnStudy.GetState())
 	case *trellisv1.SessionResponse_Acknowledgement:
 		if a := w.find(m.Acknowledgement.GetAttempt()); a != nil {
 			a.acknowledge(m.Acknowledgement.GetEpoch(), m.Acknowledgement.GetCheckpoint())

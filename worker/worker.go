@@ -35,6 +35,9 @@ var (
 	// ErrCutOff means that the worker has left after Config.ExitWhenIdle without a run and without a coordinator: nobody could say
 	// whether there was something to do.
 	ErrCutOff = errors.New("no coordinator could say whether there is something to do")
+	// ErrNoStudy means that the worker has left after Config.ExitWhenIdle, and that there was no study named Config.Study all that
+	// time.
+	ErrNoStudy = errors.New("the coordinator has no study of that name")
 	// ErrHandedBack means that the worker was leaving for want of runs when it was given one, which goes to another worker.
 	ErrHandedBack = errors.New("a run came while the worker was leaving")
 )
@@ -131,6 +134,8 @@ type Worker struct {
 	// It is nil while it holds a run.
 	idle        <-chan time.Time
 	idleWithout bool
+	// own is what the worker knows of Config.Study.
+	own own
 	// idled says that it leaves because of that, and more is what there was to do after all.
 	idled bool
 	more  error
@@ -187,7 +192,7 @@ func (w *Worker) Drain() {
 // not there, and reconnects to one that was lost.
 //
 // Run returns nil after a drain. It returns nil after Config.ExitWhenIdle without a run too, but ErrCutOff or ErrHandedBack if
-// that was not for want of runs. It returns ErrNotHandedBack after a drain that the coordinator missed, ErrDrainTimeout after one that
+// that was not for want of runs, or ErrNoStudy. It returns nil too when Config.Study has ended. It returns ErrNotHandedBack after a drain that the coordinator missed, ErrDrainTimeout after one that
 // took too long, and ctx's cause when ctx is done. It returns ErrUnfit if this worker can't train, either at the start or later. It returns an error that wraps
 // ErrRefused if the coordinator refuses this worker: another version of the protocol or the arithmetic, an invalid
 // configuration, or no permission. It returns a dial.Mistake if no connection to the coordinator can be made secure. No training continues after Run has returned. Call Run only once.
@@ -253,6 +258,7 @@ func (w *Worker) loop() error {
 	for {
 		w.lookAtClock()
 		w.lookAtLease()
+		w.lookAtStudy()
 		w.lookAtIdleness()
 		if w.draining && len(w.attempts) == 0 && !w.session.welcomed {
 			return nil

@@ -42,8 +42,11 @@ Where a scheduler kills a worker some time after SIGTERM, --drain-timeout tells 
 With --exit-when-idle, the worker exits with code 0 when it has had no run for that time, or with code 5 if it has had no
 coordinator either.
 
-With --study, it takes runs of that study alone, and with --exit-when-idle it leaves when that has no more for it. Labels are
-for studies that only some workers can train: workers: {gpu: a100} in a spec asks for workers with --label gpu=a100.
+With --study, it takes runs of that study alone, and exits with code 0 when that has ended. It may be started before the study
+is submitted: it says so and waits. With --exit-when-idle too, it also leaves when the study has no more for it, or with code 3 if
+it was never there.
+
+Labels are for studies that only some workers can train: workers: {gpu: a100} in a spec asks for workers with --label gpu=a100.
 
 If the coordinator cannot be reached, the worker keeps trying. It continues to train its runs for most of a lease, and
 then pauses them until it has a coordinator again.
@@ -161,6 +164,9 @@ func work(parent context.Context, env *cli.Environment, config worker.Config, op
 		return exit.ErrAgain
 	case errors.Is(err, worker.ErrNotHandedBack), errors.Is(err, worker.ErrDrainTimeout), errors.Is(err, worker.ErrHandedBack):
 		return fmt.Errorf("%w: %w", err, exit.ErrAgain)
+	case errors.Is(err, worker.ErrNoStudy):
+		return status.Errorf(codes.NotFound, "the worker has had no run for %v and leaves: there is no study named %s at %s; trellis "+
+			"studies lists those that there are", config.ExitWhenIdle, config.Study, config.Coordinator)
 	case errors.Is(err, worker.ErrCutOff):
 		return fmt.Errorf("the worker has had no run for %v and leaves: %w at %s", config.ExitWhenIdle, exit.ErrUnavailable,
 			config.Coordinator)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -42,9 +43,24 @@ func (h *host) send(
 		return err
 	}
 	session.recheck()
+	own := &ownStudy{name: hello.GetStudy()}
+	var look <-chan time.Time
+	if own.name != "" {
+		ticker := time.NewTicker(ownStudyInterval)
+		defer ticker.Stop()
+		look = ticker.C
+		if err := h.tellOwnStudy(own, stream); err != nil {
+			return err
+		}
+	}
 	for {
 		select {
 		case <-session.notice:
+		case <-look:
+			if err := h.tellOwnStudy(own, stream); err != nil {
+				return err
+			}
+			continue
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -52,6 +68,31 @@ func (h *host) send(
 			return err
 		}
 	}
+}
+
+// ownStudyInterval is how often is looked how the only study stands whose runs a worker takes.
+const ownStudyInterval = time.Second
+
+// ownStudy is what a worker was told of that study.
+type ownStudy struct {
+	name  string
+	told  bool
+	state trellisv1.StudyState
+}
+
+// tellOwnStudy tells the worker how its only study stands, unless it knows.
+func (h *host) tellOwnStudy(own *ownStudy, stream trellisv1.WorkerService_SessionServer) error {
+	study, err := h.store.Snapshot().Study(nil, own.name)
+	if err != nil && !errors.Is(err, results.ErrNotFound) {
+		return err
+	}
+	if study.GetState() == own.state {
+		return nil
+	}
+	own.told, own.state = true, study.GetState()
+	return stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_OwnStudy{
+		OwnStudy: &trellisv1.OwnStudy{State: own.state},
+	}})
 }
 
 // pass sends the news, and with them what the worker has not been told of the attempts that it holds: of those that it

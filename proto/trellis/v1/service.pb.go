@@ -3953,6 +3953,7 @@ type SessionResponse struct {
 	//	*SessionResponse_Renewal
 	//	*SessionResponse_Output
 	//	*SessionResponse_Batch
+	//	*SessionResponse_OwnStudy
 	Message       isSessionResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4058,6 +4059,15 @@ func (x *SessionResponse) GetBatch() *SessionResponses {
 	return nil
 }
 
+func (x *SessionResponse) GetOwnStudy() *OwnStudy {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_OwnStudy); ok {
+			return x.OwnStudy
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Message interface {
 	isSessionResponse_Message()
 }
@@ -4092,6 +4102,10 @@ type SessionResponse_Batch struct {
 	Batch *SessionResponses `protobuf:"bytes,7,opt,name=batch,proto3,oneof"`
 }
 
+type SessionResponse_OwnStudy struct {
+	OwnStudy *OwnStudy `protobuf:"bytes,8,opt,name=own_study,json=ownStudy,proto3,oneof"`
+}
+
 func (*SessionResponse_Welcome) isSessionResponse_Message() {}
 
 func (*SessionResponse_Assignment) isSessionResponse_Message() {}
@@ -4106,6 +4120,55 @@ func (*SessionResponse_Output) isSessionResponse_Message() {}
 
 func (*SessionResponse_Batch) isSessionResponse_Message() {}
 
+func (*SessionResponse_OwnStudy) isSessionResponse_Message() {}
+
+// OwnStudy says how the only study stands whose runs the worker takes (Hello.study): after the welcome, and once it has
+// changed.
+type OwnStudy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// STUDY_STATE_UNSPECIFIED: no study has that name.
+	State         StudyState `protobuf:"varint,1,opt,name=state,proto3,enum=trellis.v1.StudyState" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnStudy) Reset() {
+	*x = OwnStudy{}
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnStudy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnStudy) ProtoMessage() {}
+
+func (x *OwnStudy) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnStudy.ProtoReflect.Descriptor instead.
+func (*OwnStudy) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *OwnStudy) GetState() StudyState {
+	if x != nil {
+		return x.State
+	}
+	return StudyState_STUDY_STATE_UNSPECIFIED
+}
+
 // SessionResponses are handled one after the other, as if each had been sent by itself.
 type SessionResponses struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4116,7 +4179,7 @@ type SessionResponses struct {
 
 func (x *SessionResponses) Reset() {
 	*x = SessionResponses{}
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4128,7 +4191,7 @@ func (x *SessionResponses) String() string {
 func (*SessionResponses) ProtoMessage() {}
 
 func (x *SessionResponses) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4141,7 +4204,7 @@ func (x *SessionResponses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponses.ProtoReflect.Descriptor instead.
 func (*SessionResponses) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SessionResponses) GetResponses() []*SessionResponse {
@@ -4165,7 +4228,7 @@ type OutputRequest struct {
 
 func (x *OutputRequest) Reset() {
 	*x = OutputRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4177,7 +4240,7 @@ func (x *OutputRequest) String() string {
 func (*OutputRequest) ProtoMessage() {}
 
 func (x *OutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4190,7 +4253,7 @@ func (x *OutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputRequest.ProtoReflect.Descriptor instead.
 func (*OutputRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *OutputRequest) GetId() uint64 {
@@ -4231,7 +4294,7 @@ type OutputPiece struct {
 
 func (x *OutputPiece) Reset() {
 	*x = OutputPiece{}
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4243,7 +4306,7 @@ func (x *OutputPiece) String() string {
 func (*OutputPiece) ProtoMessage() {}
 
 func (x *OutputPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4256,7 +4319,7 @@ func (x *OutputPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputPiece.ProtoReflect.Descriptor instead.
 func (*OutputPiece) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *OutputPiece) GetId() uint64 {
@@ -4308,7 +4371,7 @@ type LeaseRenewal struct {
 
 func (x *LeaseRenewal) Reset() {
 	*x = LeaseRenewal{}
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4320,7 +4383,7 @@ func (x *LeaseRenewal) String() string {
 func (*LeaseRenewal) ProtoMessage() {}
 
 func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4333,7 +4396,7 @@ func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewal.ProtoReflect.Descriptor instead.
 func (*LeaseRenewal) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *LeaseRenewal) GetHeartbeat() uint64 {
@@ -4367,7 +4430,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4379,7 +4442,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4392,7 +4455,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Welcome) GetHeartbeatMilliseconds() uint32 {
@@ -4447,7 +4510,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4459,7 +4522,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4472,7 +4535,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Assignment) GetStudy() string {
@@ -4542,7 +4605,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4554,7 +4617,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4567,7 +4630,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Stop) GetAttempt() uint64 {
@@ -4600,7 +4663,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4612,7 +4675,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4625,7 +4688,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Acknowledgement) GetAttempt() uint64 {
@@ -4665,7 +4728,7 @@ type UploadArtifactRequest struct {
 
 func (x *UploadArtifactRequest) Reset() {
 	*x = UploadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4677,7 +4740,7 @@ func (x *UploadArtifactRequest) String() string {
 func (*UploadArtifactRequest) ProtoMessage() {}
 
 func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4690,7 +4753,7 @@ func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *UploadArtifactRequest) GetData() []byte {
@@ -4711,7 +4774,7 @@ type UploadArtifactResponse struct {
 
 func (x *UploadArtifactResponse) Reset() {
 	*x = UploadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4723,7 +4786,7 @@ func (x *UploadArtifactResponse) String() string {
 func (*UploadArtifactResponse) ProtoMessage() {}
 
 func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4736,7 +4799,7 @@ func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*UploadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *UploadArtifactResponse) GetSha256() string {
@@ -4762,7 +4825,7 @@ type HasArtifactRequest struct {
 
 func (x *HasArtifactRequest) Reset() {
 	*x = HasArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4774,7 +4837,7 @@ func (x *HasArtifactRequest) String() string {
 func (*HasArtifactRequest) ProtoMessage() {}
 
 func (x *HasArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4787,7 +4850,7 @@ func (x *HasArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasArtifactRequest.ProtoReflect.Descriptor instead.
 func (*HasArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *HasArtifactRequest) GetSha256() string {
@@ -4806,7 +4869,7 @@ type HasArtifactResponse struct {
 
 func (x *HasArtifactResponse) Reset() {
 	*x = HasArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4818,7 +4881,7 @@ func (x *HasArtifactResponse) String() string {
 func (*HasArtifactResponse) ProtoMessage() {}
 
 func (x *HasArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4831,7 +4894,7 @@ func (x *HasArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasArtifactResponse.ProtoReflect.Descriptor instead.
 func (*HasArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *HasArtifactResponse) GetFound() bool {
@@ -4850,7 +4913,7 @@ type DownloadArtifactRequest struct {
 
 func (x *DownloadArtifactRequest) Reset() {
 	*x = DownloadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4862,7 +4925,7 @@ func (x *DownloadArtifactRequest) String() string {
 func (*DownloadArtifactRequest) ProtoMessage() {}
 
 func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4875,7 +4938,7 @@ func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *DownloadArtifactRequest) GetSha256() string {
@@ -4894,7 +4957,7 @@ type DownloadArtifactResponse struct {
 
 func (x *DownloadArtifactResponse) Reset() {
 	*x = DownloadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4906,7 +4969,7 @@ func (x *DownloadArtifactResponse) String() string {
 func (*DownloadArtifactResponse) ProtoMessage() {}
 
 func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4919,7 +4982,7 @@ func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *DownloadArtifactResponse) GetData() []byte {
@@ -4937,7 +5000,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4949,7 +5012,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4962,7 +5025,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
 }
 
 type GetClusterResponse struct {
@@ -4975,7 +5038,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4987,7 +5050,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5000,7 +5063,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *GetClusterResponse) GetNodes() []*Node {
@@ -5028,7 +5091,7 @@ type AddNodeRequest struct {
 
 func (x *AddNodeRequest) Reset() {
 	*x = AddNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5040,7 +5103,7 @@ func (x *AddNodeRequest) String() string {
 func (*AddNodeRequest) ProtoMessage() {}
 
 func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5053,7 +5116,7 @@ func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeRequest.ProtoReflect.Descriptor instead.
 func (*AddNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *AddNodeRequest) GetId() string {
@@ -5078,7 +5141,7 @@ type AddNodeResponse struct {
 
 func (x *AddNodeResponse) Reset() {
 	*x = AddNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5090,7 +5153,7 @@ func (x *AddNodeResponse) String() string {
 func (*AddNodeResponse) ProtoMessage() {}
 
 func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5103,7 +5166,7 @@ func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeResponse.ProtoReflect.Descriptor instead.
 func (*AddNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{83}
 }
 
 type RemoveNodeRequest struct {
@@ -5116,7 +5179,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[83]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5128,7 +5191,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[83]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5141,7 +5204,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{83}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -5159,7 +5222,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[84]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5171,7 +5234,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[84]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5184,7 +5247,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{84}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{85}
 }
 
 type TransferLeadershipRequest struct {
@@ -5197,7 +5260,7 @@ type TransferLeadershipRequest struct {
 
 func (x *TransferLeadershipRequest) Reset() {
 	*x = TransferLeadershipRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[85]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5209,7 +5272,7 @@ func (x *TransferLeadershipRequest) String() string {
 func (*TransferLeadershipRequest) ProtoMessage() {}
 
 func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[85]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5222,7 +5285,7 @@ func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{85}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *TransferLeadershipRequest) GetNode() string {
@@ -5240,7 +5303,7 @@ type TransferLeadershipResponse struct {
 
 func (x *TransferLeadershipResponse) Reset() {
 	*x = TransferLeadershipResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[86]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5252,7 +5315,7 @@ func (x *TransferLeadershipResponse) String() string {
 func (*TransferLeadershipResponse) ProtoMessage() {}
 
 func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[86]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5265,7 +5328,7 @@ func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{86}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{87}
 }
 
 type BackupRequest struct {
@@ -5276,7 +5339,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[87]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5288,7 +5351,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[87]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5301,7 +5364,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{87}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{88}
 }
 
 type BackupResponse struct {
@@ -5313,7 +5376,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[88]
+	mi := &file_trellis_v1_service_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5325,7 +5388,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[88]
+	mi := &file_trellis_v1_service_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5338,7 +5401,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{88}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *BackupResponse) GetData() []byte {
@@ -5357,7 +5420,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[89]
+	mi := &file_trellis_v1_service_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5369,7 +5432,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[89]
+	mi := &file_trellis_v1_service_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5382,7 +5445,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{89}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *RestoreRequest) GetData() []byte {
@@ -5400,7 +5463,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[90]
+	mi := &file_trellis_v1_service_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5412,7 +5475,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[90]
+	mi := &file_trellis_v1_service_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5425,7 +5488,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{90}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{91}
 }
 
 type WhoAmIRequest struct {
@@ -5436,7 +5499,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[91]
+	mi := &file_trellis_v1_service_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5448,7 +5511,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[91]
+	mi := &file_trellis_v1_service_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5461,7 +5524,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{91}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{92}
 }
 
 type WhoAmIResponse struct {
@@ -5476,7 +5539,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[92]
+	mi := &file_trellis_v1_service_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5488,7 +5551,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[92]
+	mi := &file_trellis_v1_service_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5501,7 +5564,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{92}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *WhoAmIResponse) GetPrincipal() *Principal {
@@ -5532,7 +5595,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[93]
+	mi := &file_trellis_v1_service_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5544,7 +5607,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[93]
+	mi := &file_trellis_v1_service_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5557,7 +5620,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{93}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *CreateTokenRequest) GetRole() Role {
@@ -5592,7 +5655,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[94]
+	mi := &file_trellis_v1_service_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5604,7 +5667,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[94]
+	mi := &file_trellis_v1_service_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5617,7 +5680,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{94}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -5645,7 +5708,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[95]
+	mi := &file_trellis_v1_service_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5657,7 +5720,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[95]
+	mi := &file_trellis_v1_service_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5670,7 +5733,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{95}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *ListTokensRequest) GetPageSize() uint32 {
@@ -5698,7 +5761,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[96]
+	mi := &file_trellis_v1_service_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5710,7 +5773,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[96]
+	mi := &file_trellis_v1_service_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5723,7 +5786,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{96}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -5749,7 +5812,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[97]
+	mi := &file_trellis_v1_service_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5761,7 +5824,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[97]
+	mi := &file_trellis_v1_service_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5774,7 +5837,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{97}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -5794,7 +5857,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[98]
+	mi := &file_trellis_v1_service_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5806,7 +5869,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[98]
+	mi := &file_trellis_v1_service_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5819,7 +5882,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{98}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -5840,7 +5903,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[99]
+	mi := &file_trellis_v1_service_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5852,7 +5915,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[99]
+	mi := &file_trellis_v1_service_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5865,7 +5928,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{99}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *ListEventsRequest) GetPageSize() uint32 {
@@ -5893,7 +5956,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[100]
+	mi := &file_trellis_v1_service_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5905,7 +5968,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[100]
+	mi := &file_trellis_v1_service_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5918,7 +5981,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{100}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -5946,7 +6009,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[101]
+	mi := &file_trellis_v1_service_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5958,7 +6021,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[101]
+	mi := &file_trellis_v1_service_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5971,7 +6034,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{101}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *WatchEventsRequest) GetSinceNumber() uint64 {
@@ -5997,7 +6060,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[102]
+	mi := &file_trellis_v1_service_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6009,7 +6072,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[102]
+	mi := &file_trellis_v1_service_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6022,7 +6085,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{102}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -6065,7 +6128,7 @@ type CreateHookRequest struct {
 
 func (x *CreateHookRequest) Reset() {
 	*x = CreateHookRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[103]
+	mi := &file_trellis_v1_service_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6077,7 +6140,7 @@ func (x *CreateHookRequest) String() string {
 func (*CreateHookRequest) ProtoMessage() {}
 
 func (x *CreateHookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[103]
+	mi := &file_trellis_v1_service_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6090,7 +6153,7 @@ func (x *CreateHookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateHookRequest.ProtoReflect.Descriptor instead.
 func (*CreateHookRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{103}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *CreateHookRequest) GetName() string {
@@ -6154,7 +6217,7 @@ type CreateHookResponse struct {
 
 func (x *CreateHookResponse) Reset() {
 	*x = CreateHookResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[104]
+	mi := &file_trellis_v1_service_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6166,7 +6229,7 @@ func (x *CreateHookResponse) String() string {
 func (*CreateHookResponse) ProtoMessage() {}
 
 func (x *CreateHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[104]
+	mi := &file_trellis_v1_service_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6179,7 +6242,7 @@ func (x *CreateHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateHookResponse.ProtoReflect.Descriptor instead.
 func (*CreateHookResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{104}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *CreateHookResponse) GetHook() *Hook {
@@ -6204,7 +6267,7 @@ type ListHooksRequest struct {
 
 func (x *ListHooksRequest) Reset() {
 	*x = ListHooksRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[105]
+	mi := &file_trellis_v1_service_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6216,7 +6279,7 @@ func (x *ListHooksRequest) String() string {
 func (*ListHooksRequest) ProtoMessage() {}
 
 func (x *ListHooksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[105]
+	mi := &file_trellis_v1_service_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6229,7 +6292,7 @@ func (x *ListHooksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHooksRequest.ProtoReflect.Descriptor instead.
 func (*ListHooksRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{105}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{106}
 }
 
 type ListHooksResponse struct {
@@ -6242,7 +6305,7 @@ type ListHooksResponse struct {
 
 func (x *ListHooksResponse) Reset() {
 	*x = ListHooksResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[106]
+	mi := &file_trellis_v1_service_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6254,7 +6317,7 @@ func (x *ListHooksResponse) String() string {
 func (*ListHooksResponse) ProtoMessage() {}
 
 func (x *ListHooksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[106]
+	mi := &file_trellis_v1_service_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6267,7 +6330,7 @@ func (x *ListHooksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHooksResponse.ProtoReflect.Descriptor instead.
 func (*ListHooksResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{106}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *ListHooksResponse) GetHooks() []*Hook {
@@ -6286,7 +6349,7 @@ type DeleteHookRequest struct {
 
 func (x *DeleteHookRequest) Reset() {
 	*x = DeleteHookRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[107]
+	mi := &file_trellis_v1_service_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6298,7 +6361,7 @@ func (x *DeleteHookRequest) String() string {
 func (*DeleteHookRequest) ProtoMessage() {}
 
 func (x *DeleteHookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[107]
+	mi := &file_trellis_v1_service_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6311,7 +6374,7 @@ func (x *DeleteHookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteHookRequest.ProtoReflect.Descriptor instead.
 func (*DeleteHookRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{107}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *DeleteHookRequest) GetHook() string {
@@ -6329,7 +6392,7 @@ type DeleteHookResponse struct {
 
 func (x *DeleteHookResponse) Reset() {
 	*x = DeleteHookResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[108]
+	mi := &file_trellis_v1_service_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6341,7 +6404,7 @@ func (x *DeleteHookResponse) String() string {
 func (*DeleteHookResponse) ProtoMessage() {}
 
 func (x *DeleteHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[108]
+	mi := &file_trellis_v1_service_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6354,7 +6417,7 @@ func (x *DeleteHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteHookResponse.ProtoReflect.Descriptor instead.
 func (*DeleteHookResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{108}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{109}
 }
 
 type TestHookRequest struct {
@@ -6366,7 +6429,7 @@ type TestHookRequest struct {
 
 func (x *TestHookRequest) Reset() {
 	*x = TestHookRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[109]
+	mi := &file_trellis_v1_service_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6378,7 +6441,7 @@ func (x *TestHookRequest) String() string {
 func (*TestHookRequest) ProtoMessage() {}
 
 func (x *TestHookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[109]
+	mi := &file_trellis_v1_service_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6391,7 +6454,7 @@ func (x *TestHookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestHookRequest.ProtoReflect.Descriptor instead.
 func (*TestHookRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{109}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *TestHookRequest) GetHook() string {
@@ -6414,7 +6477,7 @@ type TestHookResponse struct {
 
 func (x *TestHookResponse) Reset() {
 	*x = TestHookResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[110]
+	mi := &file_trellis_v1_service_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6426,7 +6489,7 @@ func (x *TestHookResponse) String() string {
 func (*TestHookResponse) ProtoMessage() {}
 
 func (x *TestHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[110]
+	mi := &file_trellis_v1_service_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6439,7 +6502,7 @@ func (x *TestHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestHookResponse.ProtoReflect.Descriptor instead.
 func (*TestHookResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{110}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *TestHookResponse) GetStatus() uint32 {
@@ -6475,7 +6538,7 @@ type ListDeliveriesRequest struct {
 
 func (x *ListDeliveriesRequest) Reset() {
 	*x = ListDeliveriesRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[111]
+	mi := &file_trellis_v1_service_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6487,7 +6550,7 @@ func (x *ListDeliveriesRequest) String() string {
 func (*ListDeliveriesRequest) ProtoMessage() {}
 
 func (x *ListDeliveriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[111]
+	mi := &file_trellis_v1_service_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6500,7 +6563,7 @@ func (x *ListDeliveriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeliveriesRequest.ProtoReflect.Descriptor instead.
 func (*ListDeliveriesRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{111}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *ListDeliveriesRequest) GetHook() string {
@@ -6534,7 +6597,7 @@ type ListDeliveriesResponse struct {
 
 func (x *ListDeliveriesResponse) Reset() {
 	*x = ListDeliveriesResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[112]
+	mi := &file_trellis_v1_service_proto_msgTypes[113]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6546,7 +6609,7 @@ func (x *ListDeliveriesResponse) String() string {
 func (*ListDeliveriesResponse) ProtoMessage() {}
 
 func (x *ListDeliveriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[112]
+	mi := &file_trellis_v1_service_proto_msgTypes[113]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6559,7 +6622,7 @@ func (x *ListDeliveriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeliveriesResponse.ProtoReflect.Descriptor instead.
 func (*ListDeliveriesResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{112}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{113}
 }
 
 func (x *ListDeliveriesResponse) GetDeliveries() []*Delivery {
@@ -6585,7 +6648,7 @@ type PutPaperReportRequest struct {
 
 func (x *PutPaperReportRequest) Reset() {
 	*x = PutPaperReportRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[113]
+	mi := &file_trellis_v1_service_proto_msgTypes[114]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6597,7 +6660,7 @@ func (x *PutPaperReportRequest) String() string {
 func (*PutPaperReportRequest) ProtoMessage() {}
 
 func (x *PutPaperReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[113]
+	mi := &file_trellis_v1_service_proto_msgTypes[114]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6610,7 +6673,7 @@ func (x *PutPaperReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPaperReportRequest.ProtoReflect.Descriptor instead.
 func (*PutPaperReportRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{113}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{114}
 }
 
 func (x *PutPaperReportRequest) GetReport() *PaperReport {
@@ -6628,7 +6691,7 @@ type PutPaperReportResponse struct {
 
 func (x *PutPaperReportResponse) Reset() {
 	*x = PutPaperReportResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[114]
+	mi := &file_trellis_v1_service_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6640,7 +6703,7 @@ func (x *PutPaperReportResponse) String() string {
 func (*PutPaperReportResponse) ProtoMessage() {}
 
 func (x *PutPaperReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[114]
+	mi := &file_trellis_v1_service_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6653,7 +6716,7 @@ func (x *PutPaperReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPaperReportResponse.ProtoReflect.Descriptor instead.
 func (*PutPaperReportResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{114}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{115}
 }
 
 type GetPaperReportRequest struct {
@@ -6665,7 +6728,7 @@ type GetPaperReportRequest struct {
 
 func (x *GetPaperReportRequest) Reset() {
 	*x = GetPaperReportRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[115]
+	mi := &file_trellis_v1_service_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6677,7 +6740,7 @@ func (x *GetPaperReportRequest) String() string {
 func (*GetPaperReportRequest) ProtoMessage() {}
 
 func (x *GetPaperReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[115]
+	mi := &file_trellis_v1_service_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6690,7 +6753,7 @@ func (x *GetPaperReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaperReportRequest.ProtoReflect.Descriptor instead.
 func (*GetPaperReportRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{115}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{116}
 }
 
 func (x *GetPaperReportRequest) GetReport() string {
@@ -6711,7 +6774,7 @@ type GetPaperReportResponse struct {
 
 func (x *GetPaperReportResponse) Reset() {
 	*x = GetPaperReportResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[116]
+	mi := &file_trellis_v1_service_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6723,7 +6786,7 @@ func (x *GetPaperReportResponse) String() string {
 func (*GetPaperReportResponse) ProtoMessage() {}
 
 func (x *GetPaperReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[116]
+	mi := &file_trellis_v1_service_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6736,7 +6799,7 @@ func (x *GetPaperReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaperReportResponse.ProtoReflect.Descriptor instead.
 func (*GetPaperReportResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{116}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{117}
 }
 
 func (x *GetPaperReportResponse) GetReport() *PaperReport {
@@ -6761,7 +6824,7 @@ type ListPaperReportsRequest struct {
 
 func (x *ListPaperReportsRequest) Reset() {
 	*x = ListPaperReportsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[117]
+	mi := &file_trellis_v1_service_proto_msgTypes[118]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6773,7 +6836,7 @@ func (x *ListPaperReportsRequest) String() string {
 func (*ListPaperReportsRequest) ProtoMessage() {}
 
 func (x *ListPaperReportsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[117]
+	mi := &file_trellis_v1_service_proto_msgTypes[118]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6786,7 +6849,7 @@ func (x *ListPaperReportsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaperReportsRequest.ProtoReflect.Descriptor instead.
 func (*ListPaperReportsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{117}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{118}
 }
 
 type ListPaperReportsResponse struct {
@@ -6799,7 +6862,7 @@ type ListPaperReportsResponse struct {
 
 func (x *ListPaperReportsResponse) Reset() {
 	*x = ListPaperReportsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[118]
+	mi := &file_trellis_v1_service_proto_msgTypes[119]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6811,7 +6874,7 @@ func (x *ListPaperReportsResponse) String() string {
 func (*ListPaperReportsResponse) ProtoMessage() {}
 
 func (x *ListPaperReportsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[118]
+	mi := &file_trellis_v1_service_proto_msgTypes[119]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6824,7 +6887,7 @@ func (x *ListPaperReportsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaperReportsResponse.ProtoReflect.Descriptor instead.
 func (*ListPaperReportsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{118}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{119}
 }
 
 func (x *ListPaperReportsResponse) GetReports() []*PaperReport {
@@ -6843,7 +6906,7 @@ type DeletePaperReportRequest struct {
 
 func (x *DeletePaperReportRequest) Reset() {
 	*x = DeletePaperReportRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[119]
+	mi := &file_trellis_v1_service_proto_msgTypes[120]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6855,7 +6918,7 @@ func (x *DeletePaperReportRequest) String() string {
 func (*DeletePaperReportRequest) ProtoMessage() {}
 
 func (x *DeletePaperReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[119]
+	mi := &file_trellis_v1_service_proto_msgTypes[120]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6868,7 +6931,7 @@ func (x *DeletePaperReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePaperReportRequest.ProtoReflect.Descriptor instead.
 func (*DeletePaperReportRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{119}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{120}
 }
 
 func (x *DeletePaperReportRequest) GetReport() string {
@@ -6886,7 +6949,7 @@ type DeletePaperReportResponse struct {
 
 func (x *DeletePaperReportResponse) Reset() {
 	*x = DeletePaperReportResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[120]
+	mi := &file_trellis_v1_service_proto_msgTypes[121]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6898,7 +6961,7 @@ func (x *DeletePaperReportResponse) String() string {
 func (*DeletePaperReportResponse) ProtoMessage() {}
 
 func (x *DeletePaperReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[120]
+	mi := &file_trellis_v1_service_proto_msgTypes[121]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6911,7 +6974,7 @@ func (x *DeletePaperReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePaperReportResponse.ProtoReflect.Descriptor instead.
 func (*DeletePaperReportResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{120}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{121}
 }
 
 type DownloadPictureRequest struct {
@@ -6924,7 +6987,7 @@ type DownloadPictureRequest struct {
 
 func (x *DownloadPictureRequest) Reset() {
 	*x = DownloadPictureRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[121]
+	mi := &file_trellis_v1_service_proto_msgTypes[122]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6936,7 +6999,7 @@ func (x *DownloadPictureRequest) String() string {
 func (*DownloadPictureRequest) ProtoMessage() {}
 
 func (x *DownloadPictureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[121]
+	mi := &file_trellis_v1_service_proto_msgTypes[122]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6949,7 +7012,7 @@ func (x *DownloadPictureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadPictureRequest.ProtoReflect.Descriptor instead.
 func (*DownloadPictureRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{121}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{122}
 }
 
 func (x *DownloadPictureRequest) GetReport() string {
@@ -6975,7 +7038,7 @@ type DownloadPictureResponse struct {
 
 func (x *DownloadPictureResponse) Reset() {
 	*x = DownloadPictureResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[122]
+	mi := &file_trellis_v1_service_proto_msgTypes[123]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6987,7 +7050,7 @@ func (x *DownloadPictureResponse) String() string {
 func (*DownloadPictureResponse) ProtoMessage() {}
 
 func (x *DownloadPictureResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[122]
+	mi := &file_trellis_v1_service_proto_msgTypes[123]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7000,7 +7063,7 @@ func (x *DownloadPictureResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadPictureResponse.ProtoReflect.Descriptor instead.
 func (*DownloadPictureResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{122}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{123}
 }
 
 func (x *DownloadPictureResponse) GetData() []byte {
@@ -7294,7 +7357,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\vReportBatch\x12:\n" +
 	"\areports\x18\x01 \x03(\v2\x13.trellis.v1.ReportsB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80 R\areports\"\a\n" +
 	"\x05Drain\"\t\n" +
-	"\aGoodbye\"\x99\x03\n" +
+	"\aGoodbye\"\xce\x03\n" +
 	"\x0fSessionResponse\x12/\n" +
 	"\awelcome\x18\x01 \x01(\v2\x13.trellis.v1.WelcomeH\x00R\awelcome\x128\n" +
 	"\n" +
@@ -7304,8 +7367,11 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x0facknowledgement\x18\x04 \x01(\v2\x1b.trellis.v1.AcknowledgementH\x00R\x0facknowledgement\x124\n" +
 	"\arenewal\x18\x05 \x01(\v2\x18.trellis.v1.LeaseRenewalH\x00R\arenewal\x123\n" +
 	"\x06output\x18\x06 \x01(\v2\x19.trellis.v1.OutputRequestH\x00R\x06output\x124\n" +
-	"\x05batch\x18\a \x01(\v2\x1c.trellis.v1.SessionResponsesH\x00R\x05batchB\t\n" +
-	"\amessage\"M\n" +
+	"\x05batch\x18\a \x01(\v2\x1c.trellis.v1.SessionResponsesH\x00R\x05batch\x123\n" +
+	"\town_study\x18\b \x01(\v2\x14.trellis.v1.OwnStudyH\x00R\bownStudyB\t\n" +
+	"\amessage\"8\n" +
+	"\bOwnStudy\x12,\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x16.trellis.v1.StudyStateR\x05state\"M\n" +
 	"\x10SessionResponses\x129\n" +
 	"\tresponses\x18\x01 \x03(\v2\x1b.trellis.v1.SessionResponseR\tresponses\"Q\n" +
 	"\rOutputRequest\x12\x0e\n" +
@@ -7580,7 +7646,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 129)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 130)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -7647,353 +7713,357 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*Drain)(nil),                      // 62: trellis.v1.Drain
 	(*Goodbye)(nil),                    // 63: trellis.v1.Goodbye
 	(*SessionResponse)(nil),            // 64: trellis.v1.SessionResponse
-	(*SessionResponses)(nil),           // 65: trellis.v1.SessionResponses
-	(*OutputRequest)(nil),              // 66: trellis.v1.OutputRequest
-	(*OutputPiece)(nil),                // 67: trellis.v1.OutputPiece
-	(*LeaseRenewal)(nil),               // 68: trellis.v1.LeaseRenewal
-	(*Welcome)(nil),                    // 69: trellis.v1.Welcome
-	(*Assignment)(nil),                 // 70: trellis.v1.Assignment
-	(*Stop)(nil),                       // 71: trellis.v1.Stop
-	(*Acknowledgement)(nil),            // 72: trellis.v1.Acknowledgement
-	(*UploadArtifactRequest)(nil),      // 73: trellis.v1.UploadArtifactRequest
-	(*UploadArtifactResponse)(nil),     // 74: trellis.v1.UploadArtifactResponse
-	(*HasArtifactRequest)(nil),         // 75: trellis.v1.HasArtifactRequest
-	(*HasArtifactResponse)(nil),        // 76: trellis.v1.HasArtifactResponse
-	(*DownloadArtifactRequest)(nil),    // 77: trellis.v1.DownloadArtifactRequest
-	(*DownloadArtifactResponse)(nil),   // 78: trellis.v1.DownloadArtifactResponse
-	(*GetClusterRequest)(nil),          // 79: trellis.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),         // 80: trellis.v1.GetClusterResponse
-	(*AddNodeRequest)(nil),             // 81: trellis.v1.AddNodeRequest
-	(*AddNodeResponse)(nil),            // 82: trellis.v1.AddNodeResponse
-	(*RemoveNodeRequest)(nil),          // 83: trellis.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),         // 84: trellis.v1.RemoveNodeResponse
-	(*TransferLeadershipRequest)(nil),  // 85: trellis.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil), // 86: trellis.v1.TransferLeadershipResponse
-	(*BackupRequest)(nil),              // 87: trellis.v1.BackupRequest
-	(*BackupResponse)(nil),             // 88: trellis.v1.BackupResponse
-	(*RestoreRequest)(nil),             // 89: trellis.v1.RestoreRequest
-	(*RestoreResponse)(nil),            // 90: trellis.v1.RestoreResponse
-	(*WhoAmIRequest)(nil),              // 91: trellis.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),             // 92: trellis.v1.WhoAmIResponse
-	(*CreateTokenRequest)(nil),         // 93: trellis.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),        // 94: trellis.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),          // 95: trellis.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),         // 96: trellis.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),         // 97: trellis.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),        // 98: trellis.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),          // 99: trellis.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 100: trellis.v1.ListEventsResponse
-	(*WatchEventsRequest)(nil),         // 101: trellis.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),        // 102: trellis.v1.WatchEventsResponse
-	(*CreateHookRequest)(nil),          // 103: trellis.v1.CreateHookRequest
-	(*CreateHookResponse)(nil),         // 104: trellis.v1.CreateHookResponse
-	(*ListHooksRequest)(nil),           // 105: trellis.v1.ListHooksRequest
-	(*ListHooksResponse)(nil),          // 106: trellis.v1.ListHooksResponse
-	(*DeleteHookRequest)(nil),          // 107: trellis.v1.DeleteHookRequest
-	(*DeleteHookResponse)(nil),         // 108: trellis.v1.DeleteHookResponse
-	(*TestHookRequest)(nil),            // 109: trellis.v1.TestHookRequest
-	(*TestHookResponse)(nil),           // 110: trellis.v1.TestHookResponse
-	(*ListDeliveriesRequest)(nil),      // 111: trellis.v1.ListDeliveriesRequest
-	(*ListDeliveriesResponse)(nil),     // 112: trellis.v1.ListDeliveriesResponse
-	(*PutPaperReportRequest)(nil),      // 113: trellis.v1.PutPaperReportRequest
-	(*PutPaperReportResponse)(nil),     // 114: trellis.v1.PutPaperReportResponse
-	(*GetPaperReportRequest)(nil),      // 115: trellis.v1.GetPaperReportRequest
-	(*GetPaperReportResponse)(nil),     // 116: trellis.v1.GetPaperReportResponse
-	(*ListPaperReportsRequest)(nil),    // 117: trellis.v1.ListPaperReportsRequest
-	(*ListPaperReportsResponse)(nil),   // 118: trellis.v1.ListPaperReportsResponse
-	(*DeletePaperReportRequest)(nil),   // 119: trellis.v1.DeletePaperReportRequest
-	(*DeletePaperReportResponse)(nil),  // 120: trellis.v1.DeletePaperReportResponse
-	(*DownloadPictureRequest)(nil),     // 121: trellis.v1.DownloadPictureRequest
-	(*DownloadPictureResponse)(nil),    // 122: trellis.v1.DownloadPictureResponse
-	nil,                                // 123: trellis.v1.WatchStudyResponse.MetricsEntry
-	nil,                                // 124: trellis.v1.ExtendStudyRequest.AxesEntry
-	nil,                                // 125: trellis.v1.ExtendStudyRequest.OldAxesEntry
-	nil,                                // 126: trellis.v1.PlanExtensionRequest.AxesEntry
-	nil,                                // 127: trellis.v1.Hello.LabelsEntry
-	nil,                                // 128: trellis.v1.Assignment.HistoryEntry
-	(*Model)(nil),                      // 129: trellis.v1.Model
-	(*StudySpec)(nil),                  // 130: trellis.v1.StudySpec
-	(*Study)(nil),                      // 131: trellis.v1.Study
-	(*Run)(nil),                        // 132: trellis.v1.Run
-	(*Trial)(nil),                      // 133: trellis.v1.Trial
-	(*Axis)(nil),                       // 134: trellis.v1.Axis
-	(*Budget)(nil),                     // 135: trellis.v1.Budget
-	(*IntegerAxis)(nil),                // 136: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 137: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 138: trellis.v1.Forecast
-	(*Split)(nil),                      // 139: trellis.v1.Split
-	(*WaitingFor)(nil),                 // 140: trellis.v1.WaitingFor
-	(*Verdict)(nil),                    // 141: trellis.v1.Verdict
-	(*Configuration)(nil),              // 142: trellis.v1.Configuration
-	(*Objective)(nil),                  // 143: trellis.v1.Objective
-	(*Report)(nil),                     // 144: trellis.v1.Report
-	(*Importance)(nil),                 // 145: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 146: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 147: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 148: trellis.v1.DataSet
-	(*Worker)(nil),                     // 149: trellis.v1.Worker
-	(*Outcome)(nil),                    // 150: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 151: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 152: trellis.v1.Capacity
-	(*Reports)(nil),                    // 153: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 154: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 155: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 156: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 157: trellis.v1.Principal
-	(*Token)(nil),                      // 158: trellis.v1.Token
-	(Role)(0),                          // 159: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 160: google.protobuf.Timestamp
-	(*Event)(nil),                      // 161: trellis.v1.Event
-	(*Hook)(nil),                       // 162: trellis.v1.Hook
-	(*durationpb.Duration)(nil),        // 163: google.protobuf.Duration
-	(*Delivery)(nil),                   // 164: trellis.v1.Delivery
-	(*PaperReport)(nil),                // 165: trellis.v1.PaperReport
-	(*Metrics)(nil),                    // 166: trellis.v1.Metrics
-	(*Series)(nil),                     // 167: trellis.v1.Series
-	(*GetCurvesRequest)(nil),           // 168: trellis.v1.GetCurvesRequest
-	(*GetPointsRequest)(nil),           // 169: trellis.v1.GetPointsRequest
-	(*GetHeatMapRequest)(nil),          // 170: trellis.v1.GetHeatMapRequest
-	(*GetHistoryRequest)(nil),          // 171: trellis.v1.GetHistoryRequest
-	(*GetDistributionRequest)(nil),     // 172: trellis.v1.GetDistributionRequest
-	(*GetCoverageRequest)(nil),         // 173: trellis.v1.GetCoverageRequest
-	(*GetTimeLineRequest)(nil),         // 174: trellis.v1.GetTimeLineRequest
-	(*GetCurvesResponse)(nil),          // 175: trellis.v1.GetCurvesResponse
-	(*GetPointsResponse)(nil),          // 176: trellis.v1.GetPointsResponse
-	(*GetHeatMapResponse)(nil),         // 177: trellis.v1.GetHeatMapResponse
-	(*GetHistoryResponse)(nil),         // 178: trellis.v1.GetHistoryResponse
-	(*GetDistributionResponse)(nil),    // 179: trellis.v1.GetDistributionResponse
-	(*GetCoverageResponse)(nil),        // 180: trellis.v1.GetCoverageResponse
-	(*GetTimeLineResponse)(nil),        // 181: trellis.v1.GetTimeLineResponse
+	(*OwnStudy)(nil),                   // 65: trellis.v1.OwnStudy
+	(*SessionResponses)(nil),           // 66: trellis.v1.SessionResponses
+	(*OutputRequest)(nil),              // 67: trellis.v1.OutputRequest
+	(*OutputPiece)(nil),                // 68: trellis.v1.OutputPiece
+	(*LeaseRenewal)(nil),               // 69: trellis.v1.LeaseRenewal
+	(*Welcome)(nil),                    // 70: trellis.v1.Welcome
+	(*Assignment)(nil),                 // 71: trellis.v1.Assignment
+	(*Stop)(nil),                       // 72: trellis.v1.Stop
+	(*Acknowledgement)(nil),            // 73: trellis.v1.Acknowledgement
+	(*UploadArtifactRequest)(nil),      // 74: trellis.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),     // 75: trellis.v1.UploadArtifactResponse
+	(*HasArtifactRequest)(nil),         // 76: trellis.v1.HasArtifactRequest
+	(*HasArtifactResponse)(nil),        // 77: trellis.v1.HasArtifactResponse
+	(*DownloadArtifactRequest)(nil),    // 78: trellis.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil),   // 79: trellis.v1.DownloadArtifactResponse
+	(*GetClusterRequest)(nil),          // 80: trellis.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),         // 81: trellis.v1.GetClusterResponse
+	(*AddNodeRequest)(nil),             // 82: trellis.v1.AddNodeRequest
+	(*AddNodeResponse)(nil),            // 83: trellis.v1.AddNodeResponse
+	(*RemoveNodeRequest)(nil),          // 84: trellis.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),         // 85: trellis.v1.RemoveNodeResponse
+	(*TransferLeadershipRequest)(nil),  // 86: trellis.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 87: trellis.v1.TransferLeadershipResponse
+	(*BackupRequest)(nil),              // 88: trellis.v1.BackupRequest
+	(*BackupResponse)(nil),             // 89: trellis.v1.BackupResponse
+	(*RestoreRequest)(nil),             // 90: trellis.v1.RestoreRequest
+	(*RestoreResponse)(nil),            // 91: trellis.v1.RestoreResponse
+	(*WhoAmIRequest)(nil),              // 92: trellis.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),             // 93: trellis.v1.WhoAmIResponse
+	(*CreateTokenRequest)(nil),         // 94: trellis.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),        // 95: trellis.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),          // 96: trellis.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 97: trellis.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),         // 98: trellis.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),        // 99: trellis.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),          // 100: trellis.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 101: trellis.v1.ListEventsResponse
+	(*WatchEventsRequest)(nil),         // 102: trellis.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),        // 103: trellis.v1.WatchEventsResponse
+	(*CreateHookRequest)(nil),          // 104: trellis.v1.CreateHookRequest
+	(*CreateHookResponse)(nil),         // 105: trellis.v1.CreateHookResponse
+	(*ListHooksRequest)(nil),           // 106: trellis.v1.ListHooksRequest
+	(*ListHooksResponse)(nil),          // 107: trellis.v1.ListHooksResponse
+	(*DeleteHookRequest)(nil),          // 108: trellis.v1.DeleteHookRequest
+	(*DeleteHookResponse)(nil),         // 109: trellis.v1.DeleteHookResponse
+	(*TestHookRequest)(nil),            // 110: trellis.v1.TestHookRequest
+	(*TestHookResponse)(nil),           // 111: trellis.v1.TestHookResponse
+	(*ListDeliveriesRequest)(nil),      // 112: trellis.v1.ListDeliveriesRequest
+	(*ListDeliveriesResponse)(nil),     // 113: trellis.v1.ListDeliveriesResponse
+	(*PutPaperReportRequest)(nil),      // 114: trellis.v1.PutPaperReportRequest
+	(*PutPaperReportResponse)(nil),     // 115: trellis.v1.PutPaperReportResponse
+	(*GetPaperReportRequest)(nil),      // 116: trellis.v1.GetPaperReportRequest
+	(*GetPaperReportResponse)(nil),     // 117: trellis.v1.GetPaperReportResponse
+	(*ListPaperReportsRequest)(nil),    // 118: trellis.v1.ListPaperReportsRequest
+	(*ListPaperReportsResponse)(nil),   // 119: trellis.v1.ListPaperReportsResponse
+	(*DeletePaperReportRequest)(nil),   // 120: trellis.v1.DeletePaperReportRequest
+	(*DeletePaperReportResponse)(nil),  // 121: trellis.v1.DeletePaperReportResponse
+	(*DownloadPictureRequest)(nil),     // 122: trellis.v1.DownloadPictureRequest
+	(*DownloadPictureResponse)(nil),    // 123: trellis.v1.DownloadPictureResponse
+	nil,                                // 124: trellis.v1.WatchStudyResponse.MetricsEntry
+	nil,                                // 125: trellis.v1.ExtendStudyRequest.AxesEntry
+	nil,                                // 126: trellis.v1.ExtendStudyRequest.OldAxesEntry
+	nil,                                // 127: trellis.v1.PlanExtensionRequest.AxesEntry
+	nil,                                // 128: trellis.v1.Hello.LabelsEntry
+	nil,                                // 129: trellis.v1.Assignment.HistoryEntry
+	(*Model)(nil),                      // 130: trellis.v1.Model
+	(*StudySpec)(nil),                  // 131: trellis.v1.StudySpec
+	(*Study)(nil),                      // 132: trellis.v1.Study
+	(*Run)(nil),                        // 133: trellis.v1.Run
+	(*Trial)(nil),                      // 134: trellis.v1.Trial
+	(*Axis)(nil),                       // 135: trellis.v1.Axis
+	(*Budget)(nil),                     // 136: trellis.v1.Budget
+	(*IntegerAxis)(nil),                // 137: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 138: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 139: trellis.v1.Forecast
+	(*Split)(nil),                      // 140: trellis.v1.Split
+	(*WaitingFor)(nil),                 // 141: trellis.v1.WaitingFor
+	(*Verdict)(nil),                    // 142: trellis.v1.Verdict
+	(*Configuration)(nil),              // 143: trellis.v1.Configuration
+	(*Objective)(nil),                  // 144: trellis.v1.Objective
+	(*Report)(nil),                     // 145: trellis.v1.Report
+	(*Importance)(nil),                 // 146: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 147: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 148: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 149: trellis.v1.DataSet
+	(*Worker)(nil),                     // 150: trellis.v1.Worker
+	(*Outcome)(nil),                    // 151: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 152: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 153: trellis.v1.Capacity
+	(*Reports)(nil),                    // 154: trellis.v1.Reports
+	(StudyState)(0),                    // 155: trellis.v1.StudyState
+	(*Checkpoint)(nil),                 // 156: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 157: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 158: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 159: trellis.v1.Principal
+	(*Token)(nil),                      // 160: trellis.v1.Token
+	(Role)(0),                          // 161: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 162: google.protobuf.Timestamp
+	(*Event)(nil),                      // 163: trellis.v1.Event
+	(*Hook)(nil),                       // 164: trellis.v1.Hook
+	(*durationpb.Duration)(nil),        // 165: google.protobuf.Duration
+	(*Delivery)(nil),                   // 166: trellis.v1.Delivery
+	(*PaperReport)(nil),                // 167: trellis.v1.PaperReport
+	(*Metrics)(nil),                    // 168: trellis.v1.Metrics
+	(*Series)(nil),                     // 169: trellis.v1.Series
+	(*GetCurvesRequest)(nil),           // 170: trellis.v1.GetCurvesRequest
+	(*GetPointsRequest)(nil),           // 171: trellis.v1.GetPointsRequest
+	(*GetHeatMapRequest)(nil),          // 172: trellis.v1.GetHeatMapRequest
+	(*GetHistoryRequest)(nil),          // 173: trellis.v1.GetHistoryRequest
+	(*GetDistributionRequest)(nil),     // 174: trellis.v1.GetDistributionRequest
+	(*GetCoverageRequest)(nil),         // 175: trellis.v1.GetCoverageRequest
+	(*GetTimeLineRequest)(nil),         // 176: trellis.v1.GetTimeLineRequest
+	(*GetCurvesResponse)(nil),          // 177: trellis.v1.GetCurvesResponse
+	(*GetPointsResponse)(nil),          // 178: trellis.v1.GetPointsResponse
+	(*GetHeatMapResponse)(nil),         // 179: trellis.v1.GetHeatMapResponse
+	(*GetHistoryResponse)(nil),         // 180: trellis.v1.GetHistoryResponse
+	(*GetDistributionResponse)(nil),    // 181: trellis.v1.GetDistributionResponse
+	(*GetCoverageResponse)(nil),        // 182: trellis.v1.GetCoverageResponse
+	(*GetTimeLineResponse)(nil),        // 183: trellis.v1.GetTimeLineResponse
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	129, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	130, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	131, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	131, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	131, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	131, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	132, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	133, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	123, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	131, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	131, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	131, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	134, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
-	124, // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	135, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
-	136, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	137, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	137, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	136, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	136, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
-	136, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	125, // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
-	131, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	134, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
-	126, // 24: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
-	135, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
-	138, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
-	131, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	130, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	138, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	139, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	140, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	130, // 32: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
+	130, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	131, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	132, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	132, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	132, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	132, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	133, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	134, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	124, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
+	132, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	132, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	132, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	135, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
+	125, // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	136, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
+	137, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	138, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	138, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	137, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	137, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
+	137, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	126, // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
+	132, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	135, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
+	127, // 24: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
+	136, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
+	139, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
+	132, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	131, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	139, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	140, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	141, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	131, // 32: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
 	25,  // 33: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
 	29,  // 34: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
-	130, // 35: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
-	133, // 36: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	132, // 37: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
-	133, // 38: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
-	133, // 39: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	133, // 40: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	131, // 41: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	141, // 42: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	142, // 43: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	143, // 44: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	144, // 45: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	145, // 46: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	130, // 47: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	146, // 48: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	143, // 49: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	132, // 50: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	147, // 51: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	148, // 52: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	149, // 53: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	131, // 35: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
+	134, // 36: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	133, // 37: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
+	134, // 38: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
+	134, // 39: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	134, // 40: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	132, // 41: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	142, // 42: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	143, // 43: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	144, // 44: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	145, // 45: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	146, // 46: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	131, // 47: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	147, // 48: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	144, // 49: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	133, // 50: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	148, // 51: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	149, // 52: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	150, // 53: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
 	58,  // 54: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
 	59,  // 55: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
 	61,  // 56: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	150, // 57: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	151, // 57: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
 	62,  // 58: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
 	63,  // 59: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	151, // 60: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	67,  // 61: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
+	152, // 60: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	68,  // 61: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
 	57,  // 62: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
 	56,  // 63: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	152, // 64: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	127, // 65: trellis.v1.Hello.labels:type_name -> trellis.v1.Hello.LabelsEntry
+	153, // 64: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	128, // 65: trellis.v1.Hello.labels:type_name -> trellis.v1.Hello.LabelsEntry
 	60,  // 66: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	153, // 67: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	69,  // 68: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	70,  // 69: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	71,  // 70: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	72,  // 71: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	68,  // 72: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	66,  // 73: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	65,  // 74: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
-	64,  // 75: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	147, // 76: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	154, // 77: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	128, // 78: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	155, // 79: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	156, // 80: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	157, // 81: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	158, // 82: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	159, // 83: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	160, // 84: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	158, // 85: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	158, // 86: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	158, // 87: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	161, // 88: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	161, // 89: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
-	162, // 90: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
-	162, // 91: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
-	163, // 92: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
-	164, // 93: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
-	165, // 94: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
-	165, // 95: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
-	131, // 96: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
-	165, // 97: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
-	166, // 98: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	134, // 99: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	137, // 100: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	134, // 101: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	167, // 102: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 103: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 104: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 105: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 106: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 107: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 108: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 109: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 110: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 111: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 112: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
-	22,  // 113: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	24,  // 114: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	26,  // 115: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
-	30,  // 116: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
-	0,   // 117: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	32,  // 118: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	34,  // 119: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
-	36,  // 120: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	46,  // 121: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	48,  // 122: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	38,  // 123: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	40,  // 124: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	42,  // 125: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	44,  // 126: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	168, // 127: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
-	169, // 128: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
-	170, // 129: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
-	171, // 130: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
-	172, // 131: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
-	173, // 132: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
-	174, // 133: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
-	50,  // 134: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	52,  // 135: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	54,  // 136: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	56,  // 137: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	73,  // 138: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	75,  // 139: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	77,  // 140: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	79,  // 141: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	81,  // 142: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	83,  // 143: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	85,  // 144: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	87,  // 145: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	89,  // 146: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	91,  // 147: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	93,  // 148: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	95,  // 149: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	97,  // 150: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	99,  // 151: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	101, // 152: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
-	103, // 153: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
-	105, // 154: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
-	107, // 155: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
-	109, // 156: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
-	111, // 157: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
-	113, // 158: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
-	115, // 159: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
-	117, // 160: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
-	119, // 161: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
-	121, // 162: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
-	3,   // 163: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 164: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 165: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 166: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 167: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 168: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 169: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 170: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 171: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 172: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
-	23,  // 173: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	25,  // 174: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	27,  // 175: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
-	31,  // 176: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
-	1,   // 177: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	33,  // 178: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	35,  // 179: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
-	37,  // 180: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	47,  // 181: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	49,  // 182: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	39,  // 183: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	41,  // 184: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	43,  // 185: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	45,  // 186: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	175, // 187: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
-	176, // 188: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
-	177, // 189: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
-	178, // 190: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
-	179, // 191: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
-	180, // 192: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
-	181, // 193: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
-	51,  // 194: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	53,  // 195: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	55,  // 196: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	64,  // 197: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	74,  // 198: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	76,  // 199: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	78,  // 200: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	80,  // 201: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	82,  // 202: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	84,  // 203: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	86,  // 204: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	88,  // 205: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	90,  // 206: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	92,  // 207: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	94,  // 208: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	96,  // 209: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	98,  // 210: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	100, // 211: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	102, // 212: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
-	104, // 213: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
-	106, // 214: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
-	108, // 215: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
-	110, // 216: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
-	112, // 217: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
-	114, // 218: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
-	116, // 219: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
-	118, // 220: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
-	120, // 221: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
-	122, // 222: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
-	163, // [163:223] is the sub-list for method output_type
-	103, // [103:163] is the sub-list for method input_type
-	103, // [103:103] is the sub-list for extension type_name
-	103, // [103:103] is the sub-list for extension extendee
-	0,   // [0:103] is the sub-list for field type_name
+	154, // 67: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	70,  // 68: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	71,  // 69: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	72,  // 70: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	73,  // 71: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	69,  // 72: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	67,  // 73: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	66,  // 74: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
+	65,  // 75: trellis.v1.SessionResponse.own_study:type_name -> trellis.v1.OwnStudy
+	155, // 76: trellis.v1.OwnStudy.state:type_name -> trellis.v1.StudyState
+	64,  // 77: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
+	148, // 78: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	156, // 79: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	129, // 80: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	157, // 81: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	158, // 82: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	159, // 83: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	160, // 84: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	161, // 85: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	162, // 86: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	160, // 87: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	160, // 88: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	160, // 89: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	163, // 90: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	163, // 91: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
+	164, // 92: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
+	164, // 93: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
+	165, // 94: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
+	166, // 95: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
+	167, // 96: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
+	167, // 97: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
+	132, // 98: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
+	167, // 99: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
+	168, // 100: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	135, // 101: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	138, // 102: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	135, // 103: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	169, // 104: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 105: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 106: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 107: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 108: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 109: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 110: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 111: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 112: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 113: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 114: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
+	22,  // 115: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	24,  // 116: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	26,  // 117: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
+	30,  // 118: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
+	0,   // 119: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	32,  // 120: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	34,  // 121: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
+	36,  // 122: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	46,  // 123: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	48,  // 124: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	38,  // 125: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	40,  // 126: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	42,  // 127: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	44,  // 128: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	170, // 129: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
+	171, // 130: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
+	172, // 131: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
+	173, // 132: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
+	174, // 133: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
+	175, // 134: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
+	176, // 135: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
+	50,  // 136: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	52,  // 137: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	54,  // 138: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	56,  // 139: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	74,  // 140: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	76,  // 141: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	78,  // 142: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	80,  // 143: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	82,  // 144: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	84,  // 145: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	86,  // 146: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	88,  // 147: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	90,  // 148: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	92,  // 149: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	94,  // 150: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	96,  // 151: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	98,  // 152: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	100, // 153: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	102, // 154: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
+	104, // 155: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
+	106, // 156: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
+	108, // 157: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
+	110, // 158: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
+	112, // 159: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
+	114, // 160: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
+	116, // 161: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
+	118, // 162: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
+	120, // 163: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
+	122, // 164: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
+	3,   // 165: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 166: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 167: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 168: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 169: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 170: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 171: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 172: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 173: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 174: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
+	23,  // 175: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	25,  // 176: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	27,  // 177: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
+	31,  // 178: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
+	1,   // 179: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	33,  // 180: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	35,  // 181: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
+	37,  // 182: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	47,  // 183: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	49,  // 184: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	39,  // 185: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	41,  // 186: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	43,  // 187: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	45,  // 188: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	177, // 189: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
+	178, // 190: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
+	179, // 191: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
+	180, // 192: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
+	181, // 193: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
+	182, // 194: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
+	183, // 195: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
+	51,  // 196: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	53,  // 197: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	55,  // 198: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	64,  // 199: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	75,  // 200: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	77,  // 201: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	79,  // 202: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	81,  // 203: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	83,  // 204: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	85,  // 205: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	87,  // 206: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	89,  // 207: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	91,  // 208: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	93,  // 209: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	95,  // 210: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	97,  // 211: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	99,  // 212: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	101, // 213: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	103, // 214: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
+	105, // 215: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
+	107, // 216: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
+	109, // 217: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
+	111, // 218: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
+	113, // 219: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
+	115, // 220: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
+	117, // 221: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
+	119, // 222: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
+	121, // 223: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
+	123, // 224: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
+	165, // [165:225] is the sub-list for method output_type
+	105, // [105:165] is the sub-list for method input_type
+	105, // [105:105] is the sub-list for extension type_name
+	105, // [105:105] is the sub-list for extension extendee
+	0,   // [0:105] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -8032,15 +8102,16 @@ func file_trellis_v1_service_proto_init() {
 		(*SessionResponse_Renewal)(nil),
 		(*SessionResponse_Output)(nil),
 		(*SessionResponse_Batch)(nil),
+		(*SessionResponse_OwnStudy)(nil),
 	}
-	file_trellis_v1_service_proto_msgTypes[101].OneofWrappers = []any{}
+	file_trellis_v1_service_proto_msgTypes[102].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   129,
+			NumMessages:   130,
 			NumExtensions: 0,
 			NumServices:   10,
 		},
