@@ -16,6 +16,8 @@ func TestOwnStudy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// Under a fake clock heartbeats go on forever: what never comes is to be missed.
+		defer time.AfterFunc(time.Hour, h.disconnects[len(h.disconnects)-1]).Stop()
 		other := h.connect("other", 1)
 		want := func(state trellisv1.StudyState) {
 			t.Helper()

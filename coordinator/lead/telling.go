@@ -86,7 +86,7 @@ func (h *host) tellOwnStudy(own *ownStudy, stream trellisv1.WorkerService_Sessio
 	if err != nil && !errors.Is(err, results.ErrNotFound) {
 		return err
 	}
-	if study.GetState() == own.state {
+	if own.told && study.GetState() == own.state {
 		return nil
 	}
 	own.told, own.state = true, study.GetState()
