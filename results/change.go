@@ -1,8 +1,12 @@
 package results
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -117,6 +121,7 @@ func (c *change) settle() error {
 	if err := c.moveFrontiers(); err != nil {
 		return err
 	}
+	var moves leaseMoves
 	for _, section := range c.sections.inOrder {
 		if section.after == nil {
 			continue
@@ -124,9 +129,12 @@ func (c *change) settle() error {
 		if err := c.keepBooks(section); err != nil {
 			return err
 		}
-		if err := insertSection(c.txn, section.catalog, section.before, section.after); err != nil {
+		if err := insertSection(c.txn, section.catalog, section.before, section.after, &moves); err != nil {
 			return err
 		}
+	}
+	if err := moves.insert(c.txn); err != nil {
+		return err
 	}
 	if err := c.rank(); err != nil {
 		return err
@@ -215,5 +223,147 @@ func (c *change) holds(name string, runs int) error {
 	}
 	worker = c.workers.edit(worker)
 	worker.Runs = uint32(int(worker.Runs) + runs)
+	return nil
+}
+
+// lease is one run that a worker holds.
+type lease struct {
+	worker, study, run string
+	place              uint32
+	attempt            uint64
+}
+
+func leaseOf(run *trellisv1.Run, place uint32) *lease {
+	return &lease{run.Worker, run.Study, run.Id, place, run.Attempt}
+}
+
+// leases are those of one command that have not ended, by attempt, or those of one worker, by study and run. A command grants
+// and ends many: a row for each, in an index for each of both, cost as much as all that was recorded of short runs.
+type leases struct {
+	// of is the row's key.
+	of  key
+	its []*lease
+}
+
+// tableLeases has the leases that have not ended by the commands that have granted them, and tableHeld by their workers.
+const (
+	tableLeases = "leases"
+	tableHeld   = "held"
+)
+
+func leasesSchema() *memdb.TableSchema {
+	return tableSchema(tableLeases, index(indexID, func(l *leases) key { return l.of }))
+}
+
+func heldSchema() *memdb.TableSchema {
+	return tableSchema(tableHeld, index(indexID, func(l *leases) key { return l.of }))
+}
+
+// commandKey is the key in tableLeases of an attempt.
+func commandKey(attempt uint64) key { return numberKey(attempt / MaxGrants) }
+
+func byAttempt(a, b *lease) int { return cmp.Compare(a.attempt, b.attempt) }
+
+func byRun(a, b *lease) int {
+	return cmp.Or(strings.Compare(a.study, b.study), strings.Compare(a.run, b.run))
+}
+
+// lease returns the lease of an attempt, or nil if it has ended.
+func (r reader) lease(attempt uint64) (*lease, error) {
+	row, err := first[*leases](r, nil, tableLeases, indexID, commandKey(attempt))
+	if err != nil || row == nil {
+		return nil, err
+	}
+	at, found := slices.BinarySearchFunc(row.its, &lease{attempt: attempt}, byAttempt)
+	if !found {
+		return nil, nil
+	}
+	return row.its[at], nil
+}
+
+// heldBy returns the leases of a worker, by study and run.
+func (r reader) heldBy(ws memdb.WatchSet, worker string) ([]*lease, error) {
+	row, err := first[*leases](r, ws, tableHeld, indexID, textKey(worker))
+	if err != nil || row == nil {
+		return nil, err
+	}
+	return row.its, nil
+}
+
+// leaseMoves are leases that have ended or begun.
+type leaseMoves struct {
+	ended, begun []*lease
+}
+
+// note takes up what has become of a run. before is nil if it is new.
+func (m *leaseMoves) note(place uint32, before, after *trellisv1.Run) {
+	if before.GetWorker() == after.Worker && before.GetAttempt() == after.Attempt {
+		return
+	}
+	if before.GetWorker() != "" {
+		m.ended = append(m.ended, leaseOf(before, place))
+	}
+	if after.Worker != "" {
+		m.begun = append(m.begun, leaseOf(after, place))
+	}
+}
+
+// insert updates the tables of leases.
+func (m *leaseMoves) insert(txn *memdb.Txn) error {
+	err := m.insertBy(txn, tableLeases, func(l *lease) key { return commandKey(l.attempt) }, byAttempt)
+	if err != nil {
+		return err
+	}
+	return m.insertBy(txn, tableHeld, func(l *lease) key { return textKey(l.worker) }, byRun)
+}
+
+// insertBy updates a table of rows with a key, in each of which leases have an order.
+func (m *leaseMoves) insertBy(txn *memdb.Txn, table string, of func(*lease) key, order func(a, b *lease) int) error {
+	var changed []*leases
+	byKey := map[string]*leases{}
+	rowOf := func(l *lease) (*leases, error) {
+		k := of(l)
+		if row := byKey[string(k)]; row != nil {
+			return row, nil
+		}
+		stored, err := first[*leases](reader{txn: txn}, nil, table, indexID, k)
+		if err != nil {
+			return nil, err
+		}
+		row := &leases{of: k}
+		if stored != nil {
+			row.its = slices.Clone(stored.its)
+		}
+		byKey[string(k)], changed = row, append(changed, row)
+		return row, nil
+	}
+	for _, l := range m.ended {
+		row, err := rowOf(l)
+		if err != nil {
+			return err
+		}
+		at, found := slices.BinarySearchFunc(row.its, l, order)
+		if !found {
+			return fmt.Errorf("end attempt %d at run %s of study %q: not in table %s", l.attempt, l.run, l.study, table)
+		}
+		row.its = slices.Delete(row.its, at, at+1)
+	}
+	for _, l := range m.begun {
+		row, err := rowOf(l)
+		if err != nil {
+			return err
+		}
+		at, _ := slices.BinarySearchFunc(row.its, l, order)
+		row.its = slices.Insert(row.its, at, l)
+	}
+	for _, row := range changed {
+		write := insert
+		if len(row.its) == 0 {
+			write = remove
+		}
+		if err := write(txn, table, row); err != nil {
+			return err
+		}
+	}
 	return nil
 }

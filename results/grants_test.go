@@ -2,8 +2,10 @@ package results
 
 import (
 	"errors"
+	"maps"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 
@@ -163,5 +165,77 @@ func TestGrantedByPlace(t *testing.T) {
 	}
 	if run, err = snapshot.Granted(&trellisv1.Grant{Study: "s", Run: grant.Run}); err != nil || run.GetPlace() != place {
 		t.Errorf("without its place: %v, %v", run, err)
+	}
+}
+
+// TestLeases: leases are found by their attempts and by their workers for as long as they last, whatever else their commands
+// have granted and ended, and nothing is kept of those that have ended.
+func TestLeases(t *testing.T) {
+	const runs = 12
+	store := newStore(t)
+	index := createLarge(t, store, "s", runs, 1)
+	ok(t, store.SetWorker(index, at(index), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "other", State: lifecycle.WorkerReady, Slots: runs}))
+	workers := []string{"worker", "other"}
+	attempts := map[uint64]int{}
+	check := func() {
+		t.Helper()
+		snapshot, want := store.Snapshot(), map[string][]string{}
+		for run := range runs {
+			for attempt, of := range attempts {
+				if of == run {
+					want[workers[run%2]] = append(want[workers[run%2]], largeRunID(run))
+					lease, err := snapshot.lease(attempt)
+					if ok(t, err); lease == nil || lease.run != largeRunID(run) || lease.worker != workers[run%2] {
+						t.Errorf("the lease of attempt %d is %+v, want that of run %d", attempt, lease, run)
+					}
+				}
+			}
+		}
+		for _, worker := range workers {
+			held, err := snapshot.RunsHeldBy(nil, worker)
+			ok(t, err)
+			var got []string
+			for _, run := range held {
+				got = append(got, run.Id)
+			}
+			slices.Sort(want[worker])
+			if !slices.Equal(got, want[worker]) {
+				t.Errorf("%s holds %v, want %v", worker, got, want[worker])
+			}
+		}
+	}
+	// The first command grants half of the runs, and each of the others ends two and grants one.
+	var grants []*trellisv1.Grant
+	for run := range runs / 2 {
+		grants = append(grants, &trellisv1.Grant{Study: "s", Run: largeRunID(run), Worker: workers[run%2]})
+		attempts[AttemptNumber(index+1, run)] = run
+	}
+	index++
+	for _, err := range store.Grant(index, at(index), grants) {
+		ok(t, err)
+	}
+	check()
+	for next := runs / 2; len(attempts) > 0; next++ {
+		index++
+		var entries []*trellisv1.RecordCommand_Entry
+		for _, attempt := range slices.Sorted(maps.Keys(attempts))[:min(2, len(attempts))] {
+			entries = append(entries, returnEntry("s", largeRunID(attempts[attempt]), attempt))
+			delete(attempts, attempt)
+		}
+		grants = nil
+		if next < runs {
+			grants = []*trellisv1.Grant{{Study: "s", Run: largeRunID(next), Worker: workers[next%2]}}
+			attempts[AttemptNumber(index, 0)] = next
+		}
+		for _, err := range store.RecordAndGrant(index, at(index), trajectory.LatestRules, entries, grants) {
+			ok(t, err)
+		}
+		check()
+	}
+	for _, table := range []string{tableLeases, tableHeld} {
+		if rows, err := all[*leases](store.Snapshot().reader, nil, table, indexID, nil); err != nil || len(rows) > 0 {
+			t.Errorf("table %s has %d rows after all leases have ended, %v", table, len(rows), err)
+		}
 	}
 }

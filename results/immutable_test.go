@@ -270,7 +270,12 @@ func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[s
 					text = fmt.Sprint(row.Base.Runs(), row.Base.Created, row.Base.Terms != nil, row.Base.Untouched)
 				}
 				text += fmt.Sprintf("%+v", listed)
-			case *waiting, *lease, *relatives, *frontier:
+			case *leases:
+				text = string(row.of)
+				for _, lease := range row.its {
+					text += fmt.Sprintf(" %+v", *lease)
+				}
+			case *waiting, *relatives, *frontier:
 				text = fmt.Sprintf("%+v", row)
 			default:
 				t.Fatalf("rows of table %s, which are %T, need a text here", table, row)

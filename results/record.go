@@ -102,7 +102,7 @@ func epochsOf(reports *trellisv1.Reports) string {
 // leased returns the run with the id that the attempt may hold, or ErrNotFound. A run that follows from the spec is looked
 // for by the attempt: by its id would take long.
 func (c *change) leased(study, id string, attempt uint64) (handle, error) {
-	its, err := first[*lease](c.reader, nil, tableLeases, indexAttempt, attemptKey(attempt))
+	its, err := c.lease(attempt)
 	if err != nil {
 		return handle{}, err
 	}

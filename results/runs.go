@@ -204,12 +204,12 @@ func (s *Snapshot) Place(run *trellisv1.Run) (uint32, error) {
 // RunsHeldBy returns the runs that are leased to a worker. The watch set fires when the worker gets or loses a run, not
 // at every report.
 func (s *Snapshot) RunsHeldBy(ws memdb.WatchSet, worker string) ([]*trellisv1.Run, error) {
-	leases, err := scan[*lease](s.reader, ws, tableLeases, indexID, textKey(worker))
+	held, err := s.heldBy(ws, worker)
 	if err != nil {
 		return nil, err
 	}
 	var runs []*trellisv1.Run
-	for lease := range leases {
+	for _, lease := range held {
 		c, err := s.catalog(lease.study)
 		if err != nil {
 			return nil, err
@@ -264,19 +264,21 @@ func (s *Snapshot) LatestRuns(study string, index uint64, few, most int) (runs [
 	for _, run := range runs {
 		known[run.Id] = true
 	}
-	leases, err := scan[*lease](s.reader, nil, tableLeases, indexID, nil)
+	workers, err := scan[*leases](s.reader, nil, tableHeld, indexID, nil)
 	if err != nil {
 		return nil, false, err
 	}
-	for lease := range leases {
-		if lease.study != study || known[lease.run] {
-			continue
+	for held := range workers {
+		for _, lease := range held.its {
+			if lease.study != study || known[lease.run] {
+				continue
+			}
+			member, err := s.memberAt(nil, c, lease.place)
+			if err != nil {
+				return nil, false, err
+			}
+			runs = append(runs, member.Run)
 		}
-		member, err := s.memberAt(nil, c, lease.place)
-		if err != nil {
-			return nil, false, err
-		}
-		runs = append(runs, member.Run)
 	}
 	slices.SortStableFunc(runs, latest)
 	return runs, false, s.Err()

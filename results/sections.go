@@ -251,28 +251,9 @@ func waitingSchema() *memdb.TableSchema {
 	return tableSchema(tableWaiting, index(indexID, func(w *waiting) key { return sectionKey(w.study, w.number) }))
 }
 
-// lease is one run that a worker holds.
-type lease struct {
-	worker, study, run string
-	place              uint32
-	attempt            uint64
-}
-
-// tableLeases has the runs that workers hold, by worker.
-const tableLeases = "leases"
-
-func leasesSchema() *memdb.TableSchema {
-	return tableSchema(tableLeases,
-		index(indexID, func(l *lease) key {
-			return newKey(len(l.worker) + len(l.study) + len(l.run) + 3).text(l.worker).text(l.study).text(l.run)
-		}),
-		index(indexAttempt, func(l *lease) key { return attemptKey(l.attempt) }))
-}
-
-func attemptKey(attempt uint64) key { return newKey(8).number(attempt) }
-
-// insertSection stores a section and the rows derived from it. before is the section that it replaces, or nil.
-func insertSection(txn *memdb.Txn, c *catalog.Catalog, before, after *section) error {
+// insertSection stores a section and the rows derived from it. before is the section that it replaces, or nil. Leases that
+// have begun or ended are added to moves: who inserts sections inserts these once, after all of them.
+func insertSection(txn *memdb.Txn, c *catalog.Catalog, before, after *section, moves *leaseMoves) error {
 	row, err := after.seal(c)
 	if err != nil {
 		return err
@@ -300,9 +281,7 @@ func insertSection(txn *memdb.Txn, c *catalog.Catalog, before, after *section) e
 			}
 			old = before.members[slot].Run
 		}
-		if err := moveLease(txn, after.number*sectionSize+uint32(slot), old, member.Run); err != nil {
-			return err
-		}
+		moves.note(after.number*sectionSize+uint32(slot), old, member.Run)
 	}
 	return nil
 }
@@ -318,26 +297,6 @@ func moveWaiting(txn *memdb.Txn, table string, of *section, before, after uint64
 	default:
 		return insert(txn, table, now)
 	}
-}
-
-// moveLease updates the table of leases after a run has changed.
-func moveLease(txn *memdb.Txn, place uint32, before, after *trellisv1.Run) error {
-	if before.GetWorker() == after.Worker && before.GetAttempt() == after.Attempt {
-		return nil
-	}
-	if before.GetWorker() != "" {
-		if err := remove(txn, tableLeases, leaseOf(before, place)); err != nil {
-			return err
-		}
-	}
-	if after.Worker != "" {
-		return insert(txn, tableLeases, leaseOf(after, place))
-	}
-	return nil
-}
-
-func leaseOf(run *trellisv1.Run, place uint32) *lease {
-	return &lease{run.Worker, run.Study, run.Id, place, run.Attempt}
 }
 
 // sectionsOf returns a study's sections, or those of all studies if study is empty, in the order of places. They end

@@ -18,7 +18,7 @@ import (
 // schemas are those of all tables, each beside its name and what keeps its rows. Rows of studies, workers, tokens, events,
 // hooks, deliveries and papers are messages. The other tables have the parts of studies, and what is derived from them.
 var schemas = []func() *memdb.TableSchema{
-	studiesSchema, workersSchema, catalogsSchema, sectionsSchema, waitingSchema, dueSchema, leasesSchema, rankingSchema,
+	studiesSchema, workersSchema, catalogsSchema, sectionsSchema, waitingSchema, dueSchema, leasesSchema, heldSchema, rankingSchema,
 	relativesSchema, rungsSchema, frontiersSchema, tokensSchema, eventsSchema, hooksSchema, deliveriesSchema,
 	papersSchema,
 }

@@ -272,8 +272,6 @@ const (
 	// indexCreated has all studies, oldest first. indexRunning has the RUNNING studies, oldest first.
 	indexCreated = "created"
 	indexRunning = "running"
-	// indexAttempt has the leases by attempt.
-	indexAttempt = "attempt"
 	// indexReady has the READY workers by the study that they are there for alone, those with free slots first, and by name.
 	// indexLabeled has those that are there for all by each of their labels, and then in the same order.
 	indexReady   = "ready"

@@ -160,14 +160,15 @@ func insertMembers(
 	if err := insert(txn, tableCatalogs, its); err != nil {
 		return err
 	}
+	var moves leaseMoves
 	first, _ := its.ListedPlaces()
 	for _, section := range newSections(its, first/sectionSize, listed) {
-		if err := insertSection(txn, its, nil, section); err != nil {
+		if err := insertSection(txn, its, nil, section, &moves); err != nil {
 			return err
 		}
 	}
 	if its.Base == nil {
-		return nil
+		return moves.insert(txn)
 	}
 	at, stored := frontier{study: its.Study}, map[uint32]bool{}
 	for len(touched) > 0 {
@@ -177,10 +178,13 @@ func insertMembers(
 			s.members[slot] = touched[0].Trajectory
 			s.note(slot, touched[0].Trajectory)
 		}
-		if err := insertSection(txn, its, nil, s); err != nil {
+		if err := insertSection(txn, its, nil, s, &moves); err != nil {
 			return err
 		}
 		stored[s.number] = true
+	}
+	if err := moves.insert(txn); err != nil {
+		return err
 	}
 	for _, s := range sealed {
 		if err := insert(txn, tableSections, s); err != nil {
@@ -309,6 +313,7 @@ func (c *change) deleteStudy(name string, unchanged uint64) error {
 	if err != nil {
 		return err
 	}
+	var ended leaseMoves
 	for member := range members {
 		run := member.Run
 		if !auditing.Held(run) {
@@ -317,9 +322,10 @@ func (c *change) deleteStudy(name string, unchanged uint64) error {
 		if err := c.holds(run.Worker, -1); err != nil {
 			return err
 		}
-		if err := remove(c.txn, tableLeases, leaseOf(run, 0)); err != nil {
-			return err
-		}
+		ended.ended = append(ended.ended, leaseOf(run, 0))
+	}
+	if err := ended.insert(c.txn); err != nil {
+		return err
 	}
 	if err := c.forgetRelatives(name); err != nil {
 		return err

@@ -189,11 +189,11 @@ func (c *change) describeWorker(worker, description *trellisv1.Worker) (*trellis
 
 // takeRuns takes all runs from a worker that it holds.
 func (c *change) takeRuns(worker, event string) error {
-	held, err := scan[*lease](c.reader, nil, tableLeases, indexID, textKey(worker))
+	held, err := c.heldBy(nil, worker)
 	if err != nil {
 		return err
 	}
-	for lease := range held {
+	for _, lease := range held {
 		run, err := c.leased(lease.study, lease.run, lease.attempt)
 		if err != nil {
 			return err
