@@ -1,9 +1,46 @@
 // Chromium for tests, and what must hold in every view.
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import { chromium } from 'playwright-core'
 
 const axe = readFileSync(new URL('../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8')
+
+/** patience is how long a test waits for what it wants, in milliseconds: far longer than it takes where much else is going on. */
+export const patience = 180_000
+
+/** until asks again and again until there is an answer (not false, nothing or 0), and returns it. It fails with what, in the end. */
+export async function until(ask, what) {
+  for (const end = Date.now() + patience; ;) {
+    const answer = await ask()
+    if (answer) return answer
+    if (Date.now() > end) assert.fail(typeof what === 'function' ? await what() : what)
+    await pause(50)
+  }
+}
+
+/** untilEqual asks again and again until the answer is the one that is wanted. */
+export async function untilEqual(ask, wanted) {
+  let last
+  await until(async () => isDeepStrictEqual(last = await ask(), wanted), () => assert.deepEqual(last, wanted))
+}
+
+/** placeOf is where a canvas is, once it has been drawn on and two frames have it in the same place. */
+export async function placeOf(canvas) {
+  await canvas.evaluate((canvas) => new Promise((done) => {
+    let before = ''
+    const look = () => {
+      const { x, y, width, height } = canvas.getBoundingClientRect()
+      const now = [x, y, width, height, canvas.style.width === width + 'px'].join()
+      if (now === before && now.endsWith('true')) done()
+      else requestAnimationFrame(look)
+      before = now
+    }
+    look()
+  }))
+  return canvas.boundingBox()
+}
 
 export function launch() {
   const executablePath = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
@@ -21,15 +58,18 @@ export function launch() {
 export async function show(browser, t, path, { at, width = 1280, colorScheme = 'light', refused = true }) {
   // The authority of a test's own certificates is nobody's.
   const context = await browser.newContext({ viewport: { width, height: 800 }, colorScheme, ignoreHTTPSErrors: true })
+  context.setDefaultTimeout(patience)
   const page = await context.newPage()
   const wrong = []
   page.on('console', (message) => {
     if (message.text().startsWith('Failed to load resource')) return // See the responses.
+    if (message.text().startsWith('Canvas2D: Multiple readback')) return // The tests read what is drawn until it is there.
     if (['error', 'warning'].includes(message.type())) wrong.push(message.text())
   })
   page.on('response', (response) => {
     // The API refuses what can't be answered yet, and the page says so.
     const most = refused && response.url().startsWith(at + '/api/') ? 499 : 399
+    if (response.status() === 503) return // A coordinator whose disk is slow is not sure to lead, and the page asks again.
     if (response.status() > most) wrong.push(`${response.status()} ${response.url()}`)
   })
   page.on('pageerror', (error) => wrong.push(String(error)))
@@ -48,10 +88,11 @@ export async function show(browser, t, path, { at, width = 1280, colorScheme = '
 export async function accessible(page, path, rules) {
   // A view has no heading until it has been loaded, and axe looks once.
   await page.getByRole('heading', { level: 1 }).first().waitFor()
+  // What has just been made narrower is drawn anew with the next frames.
+  const wide = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+  await until(async () => (await wide()) <= 0, async () => `${path} is ${await wide()} pixels too wide`)
   // The page's policy admits no script from elsewhere: this one is given to the browser itself.
   await page.evaluate(axe)
   const { violations } = await page.evaluate((rules) => globalThis.axe.run(rules ? { runOnly: rules } : {}), rules)
   assert.deepEqual(violations.map((one) => `${path}: ${one.id}: ${one.nodes.map((node) => node.html).join(' ')}`), [])
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
-  assert.ok(wide <= 0, `${path} is ${wide} pixels too wide`)
 }

@@ -1,7 +1,7 @@
 // What charts say must be so: curves are not cut off unsaid, few trials are seen, the keyboard reaches what the mouse does.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { launch, show } from './browser.mjs'
+import { launch, placeOf, show, until } from './browser.mjs'
 import { serve } from './coordinator.mjs'
 
 // The best curve begins far above all others.
@@ -59,10 +59,11 @@ test('the best curve is shown whole, and how many are cut is said', async (t) =>
   await page.getByText(/^20 curves; the best one is highlighted\. 2 of them reach the top of what is shown/).waitFor()
   const canvas = page.getByRole('img', { name: '20 learning curves' })
   // It begins at the top left, which is 500 in this range.
-  for (let tries = 0; (await coloured(canvas, 'best', { left: 64, right: 70, top: 8, bottom: 20 })).length === 0; tries++) {
-    assert.ok(tries < 40, 'the beginning of the best curve is not in the frame')
-    await page.waitForTimeout(50)
-  }
+  const drawn = async (box) => (await coloured(canvas, 'best', box)).length
+  await until(() => drawn({ left: 64, right: 70, top: 8, bottom: 20 }), 'the beginning of the best curve is not in the frame')
+  // From its second epoch on, it is the lowest, and as thick as elsewhere.
+  const { height } = await canvas.boundingBox()
+  assert.ok(await drawn({ left: 500, right: 501, top: height - 60, bottom: height - 44 }) >= 2, 'the best curve is cut at the edge')
   await page.getByRole('heading', { name: 'The best by loss, one trial for each run' }).waitFor()
   // Keys go through the curves, the best first, and open one.
   await page.getByRole('button', { name: /^Curves/ }).focus()
@@ -91,8 +92,7 @@ test('a filter that is wrong leaves the choice of metrics, and draws nothing', a
 test('the few trials of a large grid are seen, read and opened, by mouse and keys', async (t) => {
   const page = await open(t, '/studies/sparse/coverage?x=latent_dim&y=learning_rate')
   const map = page.getByRole('img', { name: /^Map of the grid: .*12 succeeded/ })
-  await map.waitFor()
-  await page.waitForTimeout(100)
+  await placeOf(map)
   const found = await coloured(map, 'succeeded')
   assert.ok(found.length >= 12 * 20, `${found.length} pixels are of trials that succeeded`)
   const [x, y] = found[0]
@@ -118,6 +118,7 @@ test('the few trials of a large grid are seen, read and opened, by mouse and key
 
 test('the heat map is reached by keys', async (t) => {
   const page = await open(t, '/studies/sparse/parameters')
+  await page.getByRole('img', { name: /^Contour/ }).waitFor() // It has the same answer.
   const map = page.getByRole('img', { name: /^Heat map/ })
   await map.focus()
   await page.keyboard.press('ArrowUp')
@@ -130,9 +131,44 @@ test('the time line of a study that has ended ends with its last attempt', async
   const page = await open(t, '/studies/sparse/timeline')
   await page.getByText(/ bars, workers: 1/).waitFor()
   const canvas = page.getByRole('img', { name: /^Time line/ })
-  await page.waitForTimeout(100)
-  const [width, found] = [await canvas.evaluate((one) => one.clientWidth), await coloured(canvas, 'succeeded')]
-  assert.ok(Math.max(...found.map(([x]) => x)) > width - 12, 'the last attempt is not at the end')
+  const { width } = await placeOf(canvas)
+  assert.ok(Math.max(...(await coloured(canvas, 'succeeded')).map(([x]) => x)) > width - 12, 'the last attempt is not at the end')
+})
+
+test('of attempts that are drawn together, as much is failed as have', async (t) => {
+  const page = await open(t, '/')
+  // 2,000 attempts take long: this is what the API says of so many.
+  const [from, middle, to] = ['2026-11-29T10:00:00Z', '2026-11-29T10:00:50Z', '2026-11-29T10:01:40Z']
+  await page.route('**/time-line?*', (route) => route.fulfill({ json: {
+    workers: ['w'], workers_total: 1, from, to,
+    bars: [
+      { from, to: middle, attempt: '1', attempts: 8, failed: 2, seconds: 50 },
+      { from: middle, to, attempt: '9', attempts: 1, failed: 1, end: 'ATTEMPT_END_FAILED', seconds: 50 },
+    ],
+  } }))
+  await page.goto(coordinator.page + '/studies/sparse/timeline')
+  await page.getByText(/^2 bars, workers: 1/).waitFor()
+  const canvas = page.getByRole('img', { name: /^Time line/ })
+  const of = async (name) => (await coloured(canvas, name)).length
+  await until(() => of('succeeded'), 'nothing is drawn')
+  // A quarter of the first half, and all of the second one.
+  const [failed, succeeded] = [await of('failed'), await of('succeeded')]
+  assert.ok(failed / succeeded > 1.4 && failed / succeeded < 2, `${failed} pixels are of failed attempts, ${succeeded} of others`)
+})
+
+test('the studies are sorted by their best values', async (t) => {
+  const page = await open(t, '/')
+  const values = []
+  for (const name of ['steep', 'sparse']) values.push([name, (await api(`/studies/${name}/best`)).trial.objective])
+  const wanted = values.sort(([, a], [, b]) => a - b).map(([name]) => name)
+  const shown = (names) => page.waitForFunction((names) =>
+    [...document.querySelectorAll('tbody tr')].map((row) => row.cells[1].textContent.trim()).join() === names, names.join())
+  await page.getByRole('button', { name: 'Best' }).click()
+  await page.waitForURL(/order=best/)
+  await shown(wanted)
+  await page.getByRole('button', { name: 'Best' }).click()
+  await page.waitForURL(/order=-best/)
+  await shown(wanted.reverse())
 })
 
 test('a distribution has few bins for few trials, and the studies are sorted by progress', async (t) => {
@@ -143,5 +179,5 @@ test('a distribution has few bins for few trials, and the studies are sorted by 
   await page.waitForURL(/order=progress/)
   await page.getByRole('button', { name: 'Remaining' }).click()
   await page.waitForURL(/order=remaining/)
-  assert.equal(await page.getByRole('columnheader', { name: 'Remaining' }).getAttribute('aria-sort'), 'ascending')
+  await page.locator('th[aria-sort=ascending]').getByText('Remaining').waitFor()
 })
