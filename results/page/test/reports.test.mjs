@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { accessible, launch, show } from './browser.mjs'
+import { accessible, launch, patience, show, until, untilEqual } from './browser.mjs'
 import { serve } from './coordinator.mjs'
 
 // A paper whose studies take a second each.
@@ -39,7 +39,7 @@ const open = (t, path, options) => show(browser, t, path, { at: coordinator.page
 const drawn = (page) => page.locator('figure img').evaluateAll((images) =>
   images.filter((image) => { image.loading = 'eager'; return image.complete && image.naturalWidth > 0 }).length)
 
-test('a paper while it is being reproduced', { timeout: 180_000 }, async (t) => {
+test('a paper while it is being reproduced', async (t) => {
   const going = await coordinator.reproduce('tiny', paper)
   assert.equal(going.link, coordinator.page + '/reports/tiny')
   while ((await post('/studies/plain:pause')).status === 404) await new Promise((later) => setTimeout(later, 20))
@@ -48,8 +48,8 @@ test('a paper while it is being reproduced', { timeout: 180_000 }, async (t) => 
   await page.getByRole('listitem').filter({ hasText: 'plain conv-autoencoder' }).getByText('paused').waitFor()
   await page.getByText('waits for plain').first().waitFor()
   const dimension = page.getByRole('row', { name: /^encoded space dimension/ })
-  assert.equal(await dimension.innerText(), 'encoded space dimension\t16\tnot yet\t')
-  assert.equal(await page.getByText('not drawn yet').count(), 8)
+  await untilEqual(() => dimension.innerText(), 'encoded space dimension\t16\tnot yet\t')
+  await untilEqual(() => page.getByText('not drawn yet').count(), 8)
   assert.equal(await drawn(page), 0)
   await page.getByText(/^0 of \d+ numbers known/).waitFor()
   await accessible(page, 'the report that has just begun')
@@ -57,16 +57,13 @@ test('a paper while it is being reproduced', { timeout: 180_000 }, async (t) => 
   // It follows without being loaded anew.
   await page.evaluate(() => { globalThis.same = true })
   await post('/studies/plain:resume')
-  await page.getByRole('row', { name: /^encoded space dimension .*16 8 -8$/ }).waitFor({ timeout: 120_000 })
+  await page.getByRole('row', { name: /^encoded space dimension .*16 8 -8$/ }).waitFor()
   const { code, text } = await going.ended
   assert.equal(code, 0, text)
   await page.getByText(/^(\d+) of \1 numbers known/).waitFor()
   await page.getByText('completed', { exact: true }).nth(4).waitFor()
   assert.equal(await page.evaluate(() => globalThis.same), true)
-  for (let tries = 0; (await drawn(page)) < 8; tries++) {
-    assert.ok(tries < 100, 'the figures are not drawn')
-    await page.waitForTimeout(50)
-  }
+  await until(async () => (await drawn(page)) >= 8, 'the figures are not drawn')
   await page.getByRole('link', { name: 'noisy' }).waitFor()
 
   // The numbers are those of the file that the command has written.
@@ -77,6 +74,7 @@ test('a paper while it is being reproduced', { timeout: 180_000 }, async (t) => 
   })).filter((row) => row.length > 2)
   const shown = await page.locator('tbody tr').evaluateAll(cells)
   const file = await browser.newPage()
+  file.setDefaultTimeout(patience)
   await file.goto('file://' + join(going.output, 'report.html'))
   const written = (await file.locator('.results tbody tr').evaluateAll(cells)).map((row) => row.slice(0, 4)).filter((row) => row[1] !== '–')
   await file.close()
@@ -85,8 +83,8 @@ test('a paper while it is being reproduced', { timeout: 180_000 }, async (t) => 
 
   // It stays when its studies go.
   await api('/studies/drawn', { method: 'DELETE' })
-  await page.getByText('the study was deleted').waitFor({ timeout: 30_000 })
-  assert.equal(await page.getByRole('link', { name: 'drawn' }).count(), 0)
+  await page.getByText('the study was deleted').waitFor()
+  await page.getByRole('link', { name: 'drawn' }).waitFor({ state: 'detached' })
   await page.getByLabel('Show the command for each number').check()
   await page.getByText('trellis best plain --coordinator').first().waitFor()
   assert.match(page.url(), /commands=y/)
@@ -121,6 +119,7 @@ test('the reports, and what they may not do', async (t) => {
   assert.match(await page.title(), /^<script>/)
   // Nor can the picture alone.
   const picture = await browser.newPage()
+  picture.setDefaultTimeout(patience)
   const blocked = picture.waitForEvent('console', (message) => message.text().startsWith('Blocked script execution'))
   await picture.goto(`${coordinator.page}/api/v1/reports/evil/pictures/${sha256}`)
   await blocked

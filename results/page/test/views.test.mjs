@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { accessible, launch, show } from './browser.mjs'
+import { accessible, launch, placeOf, show, until, untilEqual } from './browser.mjs'
 import { run, serve, serveSecured } from './coordinator.mjs'
 
 const small = `
@@ -75,7 +75,7 @@ test('trials are sorted, filtered and linked', async (t) => {
   const first = () => page.locator('tbody tr:not(.space)').first().locator('td').first().innerText()
   const [best] = (await api('/studies/small/trials?page_size=1&order_by=objective')).trials
   await page.getByText('24 trials;').waitFor()
-  assert.equal(await first(), best.index ?? '0')
+  await untilEqual(first, best.index ?? '0')
   await page.getByRole('button', { name: 'latent dim' }).click()
   await page.waitForURL(/order=latent_dim/)
   await page.getByLabel('Filter', { exact: true }).fill('latent_dim == 16 && max_epochs == 10')
@@ -95,7 +95,7 @@ test('curves: metrics, a rectangle, the way to a trial', async (t) => {
   const page = await open(t, '/studies/small/curves?log=y')
   await page.getByText('12 curves; the best one').waitFor()
   const canvas = page.locator('canvas.overlay')
-  const box = await canvas.boundingBox()
+  const box = await placeOf(canvas)
   await page.mouse.move(box.x + box.width / 2, box.y + 20)
   await page.mouse.down()
   await page.mouse.move(box.x + box.width / 2 + 200, box.y + box.height - 60)
@@ -115,14 +115,15 @@ test('parameters: filter, heat map, slices', async (t) => {
   await page.getByLabel('Columns').selectOption('seed')
   await page.waitForURL(/x=seed/)
   const map = page.getByRole('img', { name: /^Heat map .* over seed and/ })
-  const box = await map.boundingBox()
+  await page.getByRole('img', { name: /^Contour .* over seed and/ }).waitFor() // It has the same answer.
+  const box = await placeOf(map)
   await map.hover({ position: { x: box.width - 60, y: 10 } })
   await page.getByText(/^seed 2, .* trials/).waitFor()
   await page.getByLabel('Filter', { exact: true }).fill('latent_dim == 16')
   await page.getByRole('button', { name: 'Apply' }).click()
   await page.getByRole('img', { name: /^Parallel coordinates of 8 trials/ }).waitFor()
   const parallel = page.getByRole('img', { name: /^Parallel/ })
-  const frame = await parallel.boundingBox()
+  const frame = await placeOf(parallel)
   await page.mouse.move(frame.x + frame.width - 80, frame.y + 50)
   await page.mouse.down()
   await page.mouse.move(frame.x + frame.width - 80, frame.y + 120)
@@ -134,7 +135,7 @@ test('parameters: filter, heat map, slices', async (t) => {
 test('what is selected in one view is selected in all, and is in the address', async (t) => {
   const page = await open(t, '/studies/small/parameters')
   const parallel = page.getByRole('img', { name: /^Parallel coordinates of 24 trials over latent dim/ })
-  const frame = await parallel.boundingBox()
+  const frame = await placeOf(parallel)
   // The upper half of the first axis has the highest two of three values.
   await page.mouse.move(frame.x + 40, frame.y + 40)
   await page.mouse.down()
@@ -149,9 +150,9 @@ test('what is selected in one view is selected in all, and is in the address', a
       Trials: page.getByText(new RegExp(`^${total} trials`)), Curves: page.getByText(`${runs} curves; the best one`),
       Coverage: page.getByRole('img', { name: `Map of the grid: ${total} succeeded` }),
     }
+    await page.waitForURL((url) => (url.searchParams.get('where') ?? '') === where)
     await says[view].waitFor()
-    assert.equal(new URL(page.url()).searchParams.get('where') ?? '', where, view)
-    assert.deepEqual(await chips.locator('code').allInnerTexts(), where ? where.split(' && ') : [], view)
+    await untilEqual(() => chips.locator('code').allInnerTexts(), where ? where.split(' && ') : [])
   }
   const where = 'latent_dim >= 8 && latent_dim <= 16'
   await page.waitForURL(/where=/)
@@ -171,25 +172,24 @@ test('what is selected in one view is selected in all, and is in the address', a
   // Curves that are chosen are selected by their trials.
   await page.getByRole('link', { name: 'Curves', exact: true }).click()
   await wanted('Curves', '')
-  const plot = await page.locator('canvas.overlay').boundingBox()
+  const plot = await placeOf(page.locator('canvas.overlay'))
   await page.mouse.move(plot.x + 65, plot.y + plot.height - 200)
   await page.mouse.down()
   await page.mouse.move(plot.x + plot.width - 20, plot.y + plot.height - 46)
   await page.mouse.up()
   await page.waitForURL(/box=/)
-  const said = await page.getByText(/of 12 curves chosen/).innerText()
+  const [chosen] = (await page.getByText(/of 12 curves chosen/).innerText()).split(' ')
   await page.reload()
-  await page.getByText(said.slice(0, said.indexOf(' of'))).first().waitFor()
-  assert.equal((await page.getByText(/of 12 curves chosen/).innerText()).split(' of')[0], said.split(' of')[0])
+  await page.getByText(`${chosen} of 12 curves chosen`).waitFor()
   await page.getByRole('button', { name: 'Select these in all views' }).click()
-  await page.getByText(`${said.split(' of')[0]} curves; the best one`).waitFor()
-  assert.match(new URL(page.url()).searchParams.get('where'), /^index in \[\d+(, \d+)*\]$/)
+  await page.getByText(`${chosen} curves; the best one`).waitFor()
+  await page.waitForURL((url) => /^index in \[\d+(, \d+)*\]$/.test(url.searchParams.get('where') ?? ''))
 })
 
 test('curves that are chosen are those that pass the rectangle', async (t) => {
   const page = await open(t, '/studies/small/curves?metric=train_loss')
   await page.getByText('12 curves; the best one').waitFor()
-  const plot = await page.locator('canvas.overlay').boundingBox()
+  const plot = await placeOf(page.locator('canvas.overlay'))
   await page.mouse.move(plot.x + plot.width * 0.92, plot.y + plot.height - 90)
   await page.mouse.down()
   await page.mouse.move(plot.x + plot.width - 13, plot.y + plot.height - 46)
@@ -210,13 +210,12 @@ test('the table of trials goes to any place, by the scroll bar and by keys', asy
   // The first row in sight is that of the API at its place.
   const inSight = async (place) => {
     const { trials } = await api(`/studies/large/trials?order_by=learning_rate&page_size=1&offset=${place}`)
-    const row = page.locator(`tr[aria-rowindex="${place + 2}"]`)
-    await row.locator('a').waitFor()
-    assert.equal(await row.locator('td').first().innerText(), trials[0].index ?? '0', `row ${place}`)
-    assert.ok(await row.evaluate((one) => {
-      const [its, box] = [one.getBoundingClientRect(), one.closest('.table').getBoundingClientRect()]
+    await until(() => page.evaluate(({ place, index }) => {
+      const row = document.querySelector(`tr[aria-rowindex="${place + 2}"]`)
+      if (row?.querySelector('a')?.textContent !== index) return false
+      const [its, box] = [row.getBoundingClientRect(), row.closest('.table').getBoundingClientRect()]
       return its.top >= box.top - its.height && its.bottom <= box.bottom + its.height
-    }), `row ${place} is not in sight`)
+    }, { place, index: trials[0].index ?? '0' }), `row ${place} is not in sight, or is not trial ${trials[0].index ?? 0}`)
   }
   const firstSaid = async () => Number(/rows ([\d,]+) to/.exec(await page.getByText(/ in sight$/).innerText())[1].replaceAll(',', '')) - 1
   await page.getByText(/^400,000 trials; rows 1 to/).waitFor()
@@ -239,13 +238,15 @@ test('the table of trials goes to any place, by the scroll bar and by keys', asy
   await inSight(0)
   // A page is scrolled by and by.
   await page.keyboard.press('PageDown')
-  await page.waitForFunction((box) => {
-    const before = box.before
-    box.before = box.scrollTop
-    return before > 0 && before === box.scrollTop
-  }, await table.elementHandle(), { polling: 100 })
   await page.getByText(/rows (1\d|2\d) to/).waitFor()
-  await inSight(await firstSaid())
+  // It may still be on its way then: the row that is said to be the first one is in sight in the end.
+  let place
+  await until(async () => {
+    const before = place
+    place = await firstSaid()
+    return place === before
+  })
+  await inSight(place)
 })
 
 test('a link of the table that has the focus never becomes another trial\'s', async (t) => {
@@ -284,9 +285,7 @@ test('what a view has shown is shown again at once', async (t) => {
   // Views that nobody has looked at were made ready meanwhile.
   await page.unroute('**/api/**')
   const other = await open(t, '/studies/small')
-  const asked = new Set()
-  other.on('requestfinished', (request) => asked.add(new URL(request.url()).pathname.split('/').at(-1)))
-  for (let i = 0; i < 100 && !asked.has('trials'); i++) await other.waitForTimeout(50)
+  await other.waitForFunction(() => performance.getEntriesByType('resource').some(({ name }) => new URL(name).pathname.endsWith('/trials')))
   await other.route('**/api/**', () => {})
   for (const [view, said] of [['Curves', /^12 curves; the best one/], ['Time line', / bars, workers/], ['Trials', /^24 trials/]]) {
     await other.getByRole('link', { name: view, exact: true }).click()
@@ -301,10 +300,7 @@ test('what is prepared waits while somebody goes elsewhere, and is prepared afte
   page.on('request', (request) => { if (ofCurves(request)) curves.asked++ })
   page.on('requestfailed', (request) => { if (ofCurves(request)) curves.canceled++ })
   page.on('requestfinished', (request) => { if (ofCurves(request)) curves.answered++ })
-  const is = async (want) => {
-    for (let tries = 0; JSON.stringify(curves) !== JSON.stringify(want) && tries < 100; tries++) await page.waitForTimeout(50)
-    assert.deepEqual(curves, want)
-  }
+  const is = (want) => untilEqual(() => curves, want)
   // The first is never answered, the second later.
   let release
   const released = new Promise((resolve) => { release = resolve })
@@ -336,13 +332,13 @@ test('who leaves the view that a link led to waits no longer for its answer', as
   await asked
   await page.getByRole('link', { name: 'Trials', exact: true }).evaluate((link) => link.click())
   await page.getByText(/^24 trials/).waitFor()
-  for (let tries = 0; canceled === 0 && tries < 40; tries++) await page.waitForTimeout(50)
-  assert.equal(canceled, 1)
+  await untilEqual(() => canceled, 1)
 })
 
 test('a contour is drawn between measured points only', async (t) => {
   const page = await open(t, '/studies/small/parameters')
   const contour = page.getByRole('img', { name: /^Contour of validation loss over latent dim and learning rate/ })
+  await placeOf(contour)
   await contour.hover({ position: { x: 80, y: 328 } })
   await page.getByText(/^latent dim 4, learning rate 0.001: .* 4 trials/).waitFor()
   /** drawn says which share of the points of a small square in the middle of two columns is drawn. */
@@ -355,10 +351,7 @@ test('a contour is drawn between measured points only', async (t) => {
   await page.getByRole('button', { name: 'Apply' }).click()
   await page.getByRole('img', { name: /^Parallel coordinates of 16 trials/ }).waitFor()
   await page.waitForFunction(() => document.querySelector('canvas[aria-label^=Contour]') !== null)
-  for (let tries = 0; (await drawn()) !== 0; tries++) {
-    assert.ok(tries < 50, 'a contour is drawn where nothing was measured')
-    await page.waitForTimeout(100)
-  }
+  await until(async () => (await drawn()) === 0, 'a contour is drawn where nothing was measured')
 })
 
 test('coverage and the time line', async (t) => {
@@ -372,7 +365,7 @@ test('coverage and the time line', async (t) => {
 })
 
 test('a run is followed while it is trained', async (t) => {
-  const { trials } = await api('/studies/long/trials?filter=' + encodeURIComponent('state == "running"'))
+  const trials = await until(async () => (await api('/studies/long/trials?filter=' + encodeURIComponent('state == "running"'))).trials)
   const page = await open(t, `/studies/long/trials/${trials[0].index ?? 0}`)
   const epochs = () => page.locator('dt', { hasText: /^epochs$/ }).locator('+ dd').innerText()
   await page.locator('.u-over').waitFor()
@@ -407,7 +400,7 @@ test('events appear as they happen, also those of the time without a connection'
   await page.getByRole('row', { name: /delete study missed/ }).waitFor()
   await page.getByRole('alert').waitFor({ state: 'detached' })
   await change('seen')
-  await page.getByRole('row', { name: /delete study seen/ }).waitFor({ timeout: 3000 })
+  await page.getByRole('row', { name: /delete study seen/ }).waitFor()
   assert.match(await page.getByRole('row').nth(1).innerText(), /delete study\s+seen/)
   assert.equal(await page.getByRole('row', { name: /create study (seen|missed)/ }).count(), 2)
 })
@@ -434,8 +427,7 @@ test('a study is paused, resumed, canceled and deleted, each after a question', 
 test('a spec is written, what is wrong is shown at its line, and it is submitted', async (t) => {
   const page = await open(t, '/submit')
   const spec = page.getByRole('textbox', { name: 'Spec' })
-  await page.waitForFunction(() => document.querySelector('textarea')?.value !== '')
-  assert.match(await spec.inputValue(), /^name: quick$/m)
+  await until(async () => /^name: quick$/m.test(await spec.inputValue()), 'there is no example')
   const broken = 'name: written\nmodle: synthetic\ngrid:\n  latent_dim: [4, many]\n  max_epochs: [3, 6]\n'
   // The command line says the same at the same places.
   const said = await coordinator.submit(broken, '--dry-run').then(() => '', (error) => error.message)
@@ -514,14 +506,16 @@ test('studies are chosen and compared', async (t) => {
     return String(Number((best.verdict.best.repetitions.length > 1 ? best.verdict.best.mean : best.trial.objective).toPrecision(6)))
   }
   await page.getByRole('heading', { name: 'Best so far' }).waitFor()
-  const values = await cells('best value')
-  for (const [i, study] of ['small', 'written'].entries()) assert.ok(values[i].startsWith(await value(study)), `${study}: ${values[i]}`)
-  assert.deepEqual(await page.getByRole('row', { name: /^seeds/ }).locator('td').allInnerTexts(), ['1, 2', '1'])
+  const wanted = [await value('small'), await value('written')]
+  let values
+  await until(async () => (values = await cells('best value')).length === 2 && values.every((one, i) => one.startsWith(wanted[i])),
+    () => `the best values are ${values}, not ${wanted}`)
+  await untilEqual(() => page.getByRole('row', { name: /^seeds/ }).locator('td').allInnerTexts(), ['1, 2', '1'])
   for (const name of [/^The best objective of small, written over trials/, /^How the objectives of small, written are spread/]) {
     const canvas = page.getByRole('img', { name })
     await canvas.waitFor()
     // Something is drawn in the colours of both studies.
-    assert.ok(await canvas.evaluate((one) => {
+    await until(() => canvas.evaluate((one) => {
       const { data } = one.getContext('2d').getImageData(0, 0, one.width, one.height)
       const seen = new Set()
       for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 250 && Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]) > 60) seen.add(data[i] > data[i + 2])
@@ -597,12 +591,25 @@ test('what does not exist is said', async (t) => {
 test('every view is accessible and fits: light and dark, at 1280 and 390 pixels', async (t) => {
   const { trial } = await api('/studies/small/best')
   const page = await open(t, '/')
-  for (const path of ['/', '/studies/small', '/studies/small/trials', `/studies/small/trials/${trial.index ?? 0}`,
-    '/studies/small/curves', '/studies/small/parameters', '/studies/small/coverage', '/studies/small/timeline', '/workers', '/events',
-    '/submit?like=small', '/studies/small/extend?max_epochs=30', '/compare?study=small&study=written']) {
+  const image = (name) => page.getByRole('img', { name })
+  // Each with what it shows last.
+  for (const [path, ...shown] of [
+    ['/', page.getByRole('row', { name: /small/ }).getByText(/^0\.\d+$/)],
+    ['/studies/small', page.getByRole('heading', { name: 'What matters' }), page.locator('.digest'), page.locator('.u-over').first(), image(/^How many trials/)],
+    ['/studies/small/trials', page.locator('tbody a').first()],
+    [`/studies/small/trials/${trial.index ?? 0}`, page.getByRole('heading', { name: 'Attempts' }), page.locator('.u-over').first()],
+    ['/studies/small/curves', page.getByText(/curves; the best one/), page.locator('ol a').first()],
+    ['/studies/small/parameters', image(/^Parallel/), image(/^Contour/)],
+    ['/studies/small/coverage', image(/^Map of the grid: \d/)],
+    ['/studies/small/timeline', page.getByText(/ bars, workers/)],
+    ['/workers', page.getByText(/^1 connected/)],
+    ['/events', page.getByRole('row', { name: /create study small/ })],
+    ['/submit?like=small', page.getByRole('button', { name: /^Submit small-/ })],
+    ['/studies/small/extend?max_epochs=30', page.getByText(/^\d+ more$/)],
+    ['/compare?study=small&study=written', image(/^The best objective of small, written/), image(/^How the objectives of small, written/)],
+  ]) {
     await page.goto(coordinator.page + path)
-    await page.waitForLoadState('networkidle', { timeout: 3000 }).catch(() => {}) // A stream never idles.
-    await page.getByRole('heading', { level: 1 }).waitFor()
+    for (const one of shown) await one.waitFor()
     await page.getByText('Loading', { exact: true }).waitFor({ state: 'detached' })
     for (const colorScheme of ['light', 'dark']) {
       await page.emulateMedia({ colorScheme })

@@ -1,7 +1,7 @@
 // What the page says of studies: as much as the command line, and nothing that misleads.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { accessible, launch, show } from './browser.mjs'
+import { accessible, launch, show, until } from './browser.mjs'
 import { run, serve } from './coordinator.mjs'
 
 const study = (name, grid, more = '', time = '1ms') => `name: ${name}\nmodel: synthetic\nsynthetic: {epoch_time: ${time}}\ngrid: ${grid}\n${more}`
@@ -40,7 +40,7 @@ test('a failed run says why once, with its lines, and its attempts have room', a
     const attempts = page.locator('section[aria-labelledby=attempts] li')
     await attempts.first().waitFor()
     assert.equal(await attempts.count(), 3)
-    for (const span of await attempts.locator('span').all()) assert.ok((await span.boundingBox()).height < 50, await span.innerText())
+    for (const span of await attempts.locator('span').all()) await until(async () => (await span.boundingBox())?.height < 50, () => span.innerText())
     await accessible(page, `a failed run at ${width} pixels`)
     await page.goto(coordinator.page + '/studies/broken')
     await page.getByRole('heading', { name: 'Failed runs' }).waitFor()
@@ -60,16 +60,16 @@ test('what others change is seen at once', async (t) => {
   assert.equal(await attempts.count(), 1)
   await page.locator('h2').getByText('running').waitFor()
   await cli('pause', 'changed')
-  await head.getByText('paused').waitFor({ timeout: 4000 })
-  assert.equal(await page.getByText(/ left$/).count(), 0)
+  await head.getByText('paused').waitFor()
+  await page.getByText(/ left$/).waitFor({ state: 'detached' })
   await cli('resume', 'changed')
-  await head.getByText('running').waitFor({ timeout: 4000 })
-  assert.equal(await head.getByRole('button', { name: 'Resume' }).count(), 0)
+  await head.getByText('running').waitFor()
+  await head.getByRole('button', { name: 'Resume' }).waitFor({ state: 'detached' })
   await cli('cancel', 'changed')
-  await head.getByText('canceled').waitFor({ timeout: 4000 })
+  await head.getByText('canceled').waitFor()
   await cli('delete', '--yes', 'changed')
-  await page.getByText('The study was deleted.').waitFor({ timeout: 4000 })
-  assert.equal(await page.getByRole('button', { name: 'Delete' }).count(), 0)
+  await page.getByText('The study was deleted.').waitFor()
+  await page.getByRole('button', { name: 'Delete' }).waitFor({ state: 'detached' })
 })
 
 test('the overview of a sample says so, and offers only what works', async (t) => {
@@ -78,10 +78,10 @@ test('the overview of a sample says so, and offers only what works', async (t) =
   const page = await open(t, '/studies/sampled')
   const best = await said('best', 'sampled')
   await page.getByText('The study is a sample: ').waitFor()
-  const answer = await words(page, '.answer')
+  let answer
   for (const pattern of [/With one seed, [^:]*: put seeds: \[1, 2, 3, 4, 5\] into the spec/, /\d+ trials were left out: .* --pruned/, /The study is a sample: [^.]*\. A better one may be among the others\./]) {
     const [sentence] = pattern.exec(best) ?? assert.fail(`${pattern} isn't in ${best}`)
-    assert.ok(answer.includes(sentence), `${sentence}\nisn't in\n${answer}`)
+    await until(async () => (answer = await words(page, '.answer')).includes(sentence), () => `${sentence}\nisn't in\n${answer}`)
   }
   assert.ok(!answer.includes('trellis extend'), answer)
   await page.getByRole('link', { name: 'Submit one with them' }).click()
@@ -118,7 +118,7 @@ test('epochs are counted as on the command line, and what a study waits for is s
   const page = await open(t, '/studies/second')
   const [, epochs] = /epochs (\d+ trained, \d+ from other studies)/.exec(await said('study', 'second'))
   await page.locator('.counts').getByText(epochs.replace(' trained', ' epochs trained')).waitFor()
-  assert.ok((await words(page, 'section[aria-labelledby=sources]')).includes(epochs.replace(' trained', ' epochs trained')))
+  await page.locator('section[aria-labelledby=sources]').getByText(epochs.replace(' trained', ' epochs trained')).first().waitFor()
   await coordinator.submit(`name: large\nprogram: {command: ["true"]}\nresources: {memory: 900TiB}\nobjective: {metric: loss, direction: minimize}\ngrid: {lr: 0.1}\n`)
   await page.goto(coordinator.page + '/studies/large')
   const [, why] = /waiting for (a worker that has what a run needs: [^.]*)\./.exec(await said('study', 'large'))
@@ -140,9 +140,9 @@ test('on a telephone, the current tab and what matters of lists are in sight', a
   await coordinator.submit(study('narrow', '{latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 2}'), '--watch')
   const page = await open(t, '/studies/narrow/trials', { width: 390 })
   const inside = async (locator) => {
-    await locator.waitFor()
-    const { x, width } = await locator.boundingBox()
-    assert.ok(x >= 0 && x + width <= 390, `${x} to ${x + width}`)
+    let place
+    await until(async () => (place = await locator.boundingBox()) && place.x >= 0 && place.x + place.width <= 390,
+      () => `${place?.x} to ${place?.x + place?.width}`)
   }
   await page.getByText('2 trials;').waitFor()
   await inside(page.locator('.tabs a[aria-current]'))
