@@ -31,8 +31,6 @@ type fleet struct {
 	processes []*process
 	// certificates is the folder of the certificates that processes use. It is empty if they connect without encryption.
 	certificates string
-	// slow has the starts of coordinators that took too long.
-	slow []time.Duration
 }
 
 func newFleet(t *testing.T) *fleet {
@@ -60,9 +58,6 @@ func (f *fleet) close() {
 				f.Errorf("%s: its log has %q", p.name, defect)
 			}
 		}
-	}
-	if len(f.slow) > 0 {
-		f.Errorf("coordinators served %s after their start, want %v at most", distribution(f.slow), servesWithin)
 	}
 	if !f.Failed() && os.Getenv("TRELLIS_CHAOS_KEEP") == "" {
 		if err := os.RemoveAll(f.dir); err != nil {
