@@ -394,7 +394,7 @@ func TestLimitsOverHTTP(t *testing.T) {
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		if got, _ := send(t, sam, http.MethodGet, base+"/api/v1/studies", ""); got == http.StatusOK {
 			break
-		} else if time.Since(began) > 10*time.Second {
+		} else if time.Since(began) > time.Minute {
 			t.Fatalf("a call when the watch has ended: %d", got)
 		}
 	}
@@ -468,7 +468,7 @@ func TestStrangersOverHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	if took := time.Since(began); response.StatusCode != http.StatusUnauthorized || took > 5*time.Second {
+	if took := time.Since(began); response.StatusCode != http.StatusUnauthorized || took > 25*time.Second { // A body may take 30.
 		t.Errorf("a stranger's body that never comes: %d after %v", response.StatusCode, took)
 	}
 }

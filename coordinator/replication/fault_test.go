@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// hangs is what no machine is too slow for: what takes longer never ends.
+const hangs = 30 * time.Second
+
 // faults fails or holds up one write of a node.
 type faults struct {
 	// at is the number of the write.
@@ -166,7 +169,7 @@ func checkFailing(t *testing.T, log *Log, f *faults, round int) (acknowledged ma
 	if err := log.Close(); !errors.Is(err, f.err) {
 		t.Errorf("after a failure Close returns %v", err)
 	}
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > hangs {
 		t.Errorf("after a failure Close took %v", took)
 	}
 	return acknowledged
@@ -192,14 +195,14 @@ func TestStallFails(t *testing.T) {
 			if !strings.Contains(err.Error(), "hangs") || !strings.Contains(err.Error(), dir) {
 				t.Errorf("the failure says %v", err)
 			}
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > hangs {
 				t.Errorf("it took %v to fail", took)
 			}
 			start = time.Now()
 			if err := log.Close(); err == nil {
 				t.Error("Close says that all is well")
 			}
-			if took := time.Since(start); took > 2*drainTimeout+time.Second {
+			if took := time.Since(start); took > hangs {
 				t.Errorf("Close took %v while the disk hung", took)
 			}
 			close(f.release)

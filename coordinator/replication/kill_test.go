@@ -78,9 +78,6 @@ func TestKill(t *testing.T) {
 	}
 	checkAcknowledged(t, dir, acknowledged)
 	t.Logf("the slowest start took %v", slowest)
-	if slowest > 5*time.Second {
-		t.Error("that is more than 5s")
-	}
 }
 
 // killAfter runs a node and kills it. It returns how long the node took to serve, if it got so far.
