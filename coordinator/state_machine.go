@@ -95,7 +95,8 @@ func (m stateMachine) change(
 	case *trellisv1.Command_SetStudyState:
 		return m.store.SetStudyState(index, now, change.SetStudyState.GetStudy(), change.SetStudyState.GetState())
 	case *trellisv1.Command_DeleteStudy:
-		return m.store.DeleteStudy(index, change.DeleteStudy.GetStudy(), change.DeleteStudy.GetModifyIndex())
+		deleted := change.DeleteStudy
+		return m.store.DeleteStudy(index, deleted.GetStudy(), deleted.GetModifyIndex(), deleted.GetCreateIndex())
 	case *trellisv1.Command_Grant:
 		return m.store.Grant(index, now, change.Grant.GetGrants())
 	case *trellisv1.Command_Record:

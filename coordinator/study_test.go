@@ -343,6 +343,18 @@ func TestDeleteAStudyThatHasNotChanged(t *testing.T) {
 		if _, err := h.studies.DeleteStudy(h.Context(), &trellisv1.DeleteStudyRequest{Study: "s", ModifyIndex: now}); err != nil {
 			t.Errorf("deleted a study that has not changed: %v", err)
 		}
+		after := h.create(syntheticSpec("s", []uint32{4}, []uint32{2}))
+		first := &trellisv1.DeleteStudyRequest{Study: "s", CreateIndex: before.GetCreateIndex()}
+		if _, err := h.studies.DeleteStudy(h.Context(), first); status.Code(err) != codes.Aborted {
+			t.Errorf("deleted another study of that name: %v, want Aborted", err)
+		}
+		if _, err := h.studies.PauseStudy(h.Context(), &trellisv1.PauseStudyRequest{Study: "s"}); err != nil {
+			t.Fatal(err)
+		}
+		second := &trellisv1.DeleteStudyRequest{Study: "s", CreateIndex: after.GetCreateIndex()}
+		if _, err := h.studies.DeleteStudy(h.Context(), second); err != nil {
+			t.Errorf("deleted the study that was created then, whatever has changed in it: %v", err)
+		}
 	})
 }
 

@@ -93,7 +93,7 @@ func TestExtendRefuses(t *testing.T) {
 				lifecycle.StudyCanceled)
 		}, ErrIllegalMove, `study "s" is canceled: only a completed, running or paused study can be extended or retried`},
 		"a study that is not there": {
-			func(s *Store, _ *Extension) error { return s.DeleteStudy(5, "s", 0) }, ErrNotFound,
+			func(s *Store, _ *Extension) error { return s.DeleteStudy(5, "s", 0, 0) }, ErrNotFound,
 			`study "s" not found`,
 		},
 		"nothing": {func(_ *Store, e *Extension) error {

@@ -444,7 +444,7 @@ func (p *pair) remove(t *rapid.T) {
 	if rapid.IntRange(0, 3).Draw(t, "rarely") > 0 {
 		t.Skip("not this time")
 	}
-	p.both("delete", func(s *Store) error { return s.DeleteStudy(p.index, name, 0) })
+	p.both("delete", func(s *Store) error { return s.DeleteStudy(p.index, name, 0, 0) })
 	delete(p.specs, name)
 }
 
@@ -776,7 +776,7 @@ func TestSmallRelative(t *testing.T) {
 		if study.State != lifecycle.StudyCompleted || study.Progress.EpochsShared != 1 {
 			t.Fatalf("the study has not learned its run: %v", study)
 		}
-		ok(t, store.DeleteStudy(index+1, "small", 0))
+		ok(t, store.DeleteStudy(index+1, "small", 0, 0))
 	}
 	t.Logf("took %v", took)
 	if took > 20*time.Millisecond && !raceDetector {

@@ -390,7 +390,7 @@ func TestPagesOfOneStudy(t *testing.T) {
 	if second, err = store.Snapshot().ListTrials(request); err != nil || second.ModifyIndex <= first.ModifyIndex {
 		t.Errorf("after a change: %d, was %d, error %v", second.GetModifyIndex(), first.ModifyIndex, err)
 	}
-	ok(t, store.DeleteStudy(22, "s", 0))
+	ok(t, store.DeleteStudy(22, "s", 0, 0))
 	if _, err := store.Snapshot().ListTrials(request); !errors.Is(err, ErrNotFound) {
 		t.Errorf("the study was deleted: %v", err)
 	}

@@ -154,8 +154,8 @@ func (m *storeMachine) deleteStudy(t *rapid.T) {
 	}
 	m.index++
 	name := studyNames.Draw(t, "study")
-	err := m.store.DeleteStudy(m.index, name, 0)
-	m.agree(t, "delete", err, m.replica.DeleteStudy(m.index, name, 0), m.model.deleteStudy(name))
+	err := m.store.DeleteStudy(m.index, name, 0, 0)
+	m.agree(t, "delete", err, m.replica.DeleteStudy(m.index, name, 0, 0), m.model.deleteStudy(name))
 }
 
 func (m *storeMachine) setWorker(t *rapid.T) {

@@ -214,7 +214,7 @@ func TestArtifactsOfSources(t *testing.T) {
 		}
 	}
 	want(true)
-	ok(t, store.DeleteStudy(6, "s", 0))
+	ok(t, store.DeleteStudy(6, "s", 0, 0))
 	want(true)
 	// It is kept by everything that becomes of the study.
 	ok(t, store.SetStudyState(7, at(7), "classes", lifecycle.StudyPaused))
@@ -225,7 +225,7 @@ func TestArtifactsOfSources(t *testing.T) {
 	study, err := store.Snapshot().Study(nil, "classes")
 	ok(t, err)
 	equal(t, "source", study.Pretrained, source)
-	ok(t, store.DeleteStudy(8, "classes", 0))
+	ok(t, store.DeleteStudy(8, "classes", 0, 0))
 	want(false)
 }
 

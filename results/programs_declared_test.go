@@ -295,7 +295,7 @@ func TestRefutedIsNotShared(t *testing.T) {
 			}
 		}
 	}
-	ok(t, d.store.DeleteStudy(d.next(), "before", 0))
+	ok(t, d.store.DeleteStudy(d.next(), "before", 0, 0))
 	for _, store := range []*Store{restoredFrom(t, d.store), d.store} {
 		ownStudy(t, store, d.next(), "after", d.spec, runs)
 		study, err := store.Snapshot().Study(nil, "after")

@@ -38,7 +38,7 @@ func BenchmarkCreateStudy(b *testing.B) {
 					if done := study.State == lifecycle.StudyCompleted; done != (other == "trained") {
 						b.Fatalf("the study is %v", study.State)
 					}
-					ok(b, store.DeleteStudy(index+1, "study", 0))
+					ok(b, store.DeleteStudy(index+1, "study", 0, 0))
 					index += 2
 					b.StartTimer()
 				}

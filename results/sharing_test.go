@@ -130,7 +130,7 @@ func TestTakenCheckpoints(t *testing.T) {
 			t.Errorf("a run with milestones %v has taken over checkpoints of %v, want %v", test.milestones, got,
 				test.want)
 		}
-		ok(t, store.DeleteStudy(index+1, "s", 0))
+		ok(t, store.DeleteStudy(index+1, "s", 0, 0))
 		index += 2
 	}
 }

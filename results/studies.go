@@ -291,22 +291,22 @@ func (c *change) cancelUntouched(study *trellisv1.Study, message string) error {
 }
 
 // DeleteStudy deletes a study with all its runs, trials and losses, and ends its attempts. If unchanged is not 0, it fails
-// with ErrStudyChanged unless that is the study's modify_index.
-func (s *Store) DeleteStudy(index uint64, name string, unchanged uint64) error {
+// with ErrStudyChanged unless that is the study's modify_index. The same goes for created and its create_index.
+func (s *Store) DeleteStudy(index uint64, name string, unchanged, created uint64) error {
 	c := s.begin(index, nil)
 	defer c.abort()
-	if err := c.deleteStudy(name, unchanged); err != nil {
+	if err := c.deleteStudy(name, unchanged, created); err != nil {
 		return refusal("delete", name, err)
 	}
 	return c.commit()
 }
 
-func (c *change) deleteStudy(name string, unchanged uint64) error {
+func (c *change) deleteStudy(name string, unchanged, created uint64) error {
 	study, err := c.studies.get(textKey(name))
 	if err != nil {
 		return err
 	}
-	if unchanged != 0 && study.ModifyIndex != unchanged {
+	if unchanged != 0 && study.ModifyIndex != unchanged || created != 0 && study.CreateIndex != created {
 		return ErrStudyChanged
 	}
 	members, err := c.touchedIn(name, func(s *section) bool { return s.sealed == nil })

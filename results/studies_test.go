@@ -102,7 +102,7 @@ func TestDeleteStudyLeavesNothing(t *testing.T) {
 	store := newListStore(t)
 	run, trials := testRun("a", 16, 0, 2)
 	ok(t, store.CreateListed(20, at(20), &trellisv1.Study{Name: "s2"}, []*trellisv1.Run{run}, trials))
-	ok(t, store.DeleteStudy(21, "s", 0))
+	ok(t, store.DeleteStudy(21, "s", 0, 0))
 	for table, rows := range tableTexts(t, store.Snapshot()) {
 		for _, row := range rows {
 			if table != tableWorkers && !strings.Contains(row, "s2") {
@@ -131,7 +131,7 @@ func TestDeleteStudyUnchanged(t *testing.T) {
 	refused := func(index, unchanged uint64) {
 		t.Helper()
 		before := mustHash(t, store.Snapshot())
-		if err := store.DeleteStudy(index, "s", unchanged); !errors.Is(err, ErrStudyChanged) {
+		if err := store.DeleteStudy(index, "s", unchanged, 0); !errors.Is(err, ErrStudyChanged) {
 			t.Errorf("deleted at %d: %v, want ErrStudyChanged", unchanged, err)
 		}
 		if mustHash(t, store.Snapshot()) != before {
@@ -142,11 +142,11 @@ func TestDeleteStudyUnchanged(t *testing.T) {
 	ok(t, store.SetStudyState(8, at(8), "s", lifecycle.StudyPaused))
 	ok(t, store.SetStudyState(9, at(9), "s", lifecycle.StudyRunning))
 	refused(10, 8)
-	ok(t, store.DeleteStudy(11, "s", 9))
+	ok(t, store.DeleteStudy(11, "s", 9, 0))
 	create(12)
 	refused(13, 9)
-	ok(t, store.DeleteStudy(14, "s", 12))
-	if err := store.DeleteStudy(15, "s", 12); !errors.Is(err, ErrNotFound) {
+	ok(t, store.DeleteStudy(14, "s", 12, 0))
+	if err := store.DeleteStudy(15, "s", 12, 0); !errors.Is(err, ErrNotFound) {
 		t.Errorf("deleted again: %v, want ErrNotFound", err)
 	}
 }
@@ -172,7 +172,7 @@ func TestListStudies(t *testing.T) {
 		request.PageToken = page.NextPageToken
 		if len(names) == 2 {
 			// The study that the next page would start with.
-			ok(t, store.DeleteStudy(300, "s7", 0))
+			ok(t, store.DeleteStudy(300, "s7", 0, 0))
 		}
 	}
 	if fmt.Sprint(names) != "[s9 s8 s6 s5]" {

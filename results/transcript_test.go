@@ -117,7 +117,7 @@ func (r *replayer) run(words []string) string {
 		err = r.store.SetStudyState(r.index, at(r.index), args[0],
 			trellisv1.StudyState(trellisv1.StudyState_value["STUDY_STATE_"+strings.ToUpper(args[1])]))
 	case "delete":
-		err = r.store.DeleteStudy(r.index, args[0], 0)
+		err = r.store.DeleteStudy(r.index, args[0], 0, 0)
 	case "worker":
 		err = r.store.SetWorker(r.index, at(r.index), r.rules, &trellisv1.Worker{
 			Name:  args[0],

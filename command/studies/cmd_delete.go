@@ -2,9 +2,12 @@ package studies
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"trellis/command/cli"
 	"trellis/command/client"
@@ -22,7 +25,8 @@ func DeleteCommand(env *cli.Environment) *cobra.Command {
 		Long: `Permanently delete a study and all its results. A study that is running is canceled first. With --report, delete a report
 of trellis reproduce instead: its studies stay.
 
-On a terminal, delete asks for confirmation first. Elsewhere it needs --yes.`,
+On a terminal, delete asks for confirmation first. Elsewhere it needs --yes. It deletes the study that it has looked at: one that
+was replaced by another with its name in the meantime stays, and one that had ended stays if it has changed.`,
 		Example: `  trellis delete old
   trellis delete --yes old
   trellis delete --report paper`,
@@ -68,11 +72,33 @@ func deleteStudy(ctx context.Context, env *cli.Environment, c *client.Client, na
 	if err := confirm.Ask(ctx, question); err != nil {
 		return err
 	}
-	if _, err := client.Call(ctx, client.CallTimeout, c.DeleteStudy, &trellisv1.DeleteStudyRequest{Study: name}); err != nil {
+	request := &trellisv1.DeleteStudyRequest{Study: name, CreateIndex: study.GetCreateIndex()}
+	if study.GetEndTime() != nil {
+		// It does not change by itself. One that is being trained does all the time.
+		request.ModifyIndex = study.GetModifyIndex()
+	}
+	if _, err := client.Call(ctx, client.CallTimeout, c.DeleteStudy, request); status.Code(err) == codes.Aborted {
+		return changed(ctx, c, study, err)
+	} else if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(env.Out, "Study %s deleted.\n", name)
 	return err
+}
+
+// changed says what has become of a study that is not what it was, for which it was to be deleted.
+func changed(ctx context.Context, c *client.Client, was *trellisv1.Study, cause error) error {
+	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: was.GetName()})
+	switch is := response.GetStudy(); {
+	case err != nil:
+		return errors.Join(cause, err)
+	case is.GetCreateIndex() != was.GetCreateIndex():
+		return fmt.Errorf("study %s was replaced in the meantime: another one of that name is %s: %s. It stays; to delete it, run "+
+			"trellis delete again", is.GetName(), describe.StudyState(is), describe.Progress(is))
+	default:
+		return fmt.Errorf("study %s has changed in the meantime: it is %s: %s. It stays; to delete it, run trellis delete again",
+			is.GetName(), describe.StudyState(is), describe.Progress(is))
+	}
 }
 
 // deleteReport deletes a report on a paper, after asking.

@@ -169,7 +169,9 @@ func (s studyService) DeleteStudy(
 	ctx context.Context, request *trellisv1.DeleteStudyRequest,
 ) (*trellisv1.DeleteStudyResponse, error) {
 	_, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_DeleteStudy{
-		DeleteStudy: &trellisv1.DeleteStudyCommand{Study: request.GetStudy(), ModifyIndex: request.GetModifyIndex()},
+		DeleteStudy: &trellisv1.DeleteStudyCommand{
+			Study: request.GetStudy(), ModifyIndex: request.GetModifyIndex(), CreateIndex: request.GetCreateIndex(),
+		},
 	}})
 	if err != nil {
 		return nil, Status(err)

@@ -146,7 +146,7 @@ func TestFailuresAreOfOneStudy(t *testing.T) {
 		}
 		look(longest)
 		failing = false
-		s.change(func(index uint64) error { return s.store.DeleteStudy(index, "damaged", 0) })
+		s.change(func(index uint64) error { return s.store.DeleteStudy(index, "damaged", 0, 0) })
 		s.create("damaged", 66_000)
 		s.cancel("damaged")
 		before = len(tries)

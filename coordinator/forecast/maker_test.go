@@ -271,7 +271,7 @@ func TestStudiesThatHaveEndedAreForgotten(t *testing.T) {
 				case "delete":
 					if err = store.SetStudyState(3, timestamppb.Now(), "large",
 						trellisv1.StudyState_STUDY_STATE_CANCELED); err == nil {
-						err = store.DeleteStudy(4, "large", 0)
+						err = store.DeleteStudy(4, "large", 0, 0)
 					}
 				}
 				if err != nil {

@@ -864,7 +864,9 @@ type DeleteStudyCommand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
 	// Its modify_index must be this, unless it is 0.
-	ModifyIndex   uint64 `protobuf:"varint,2,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	ModifyIndex uint64 `protobuf:"varint,2,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	// Its create_index must be this, unless it is 0.
+	CreateIndex   uint64 `protobuf:"varint,3,opt,name=create_index,json=createIndex,proto3" json:"create_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -909,6 +911,13 @@ func (x *DeleteStudyCommand) GetStudy() string {
 func (x *DeleteStudyCommand) GetModifyIndex() uint64 {
 	if x != nil {
 		return x.ModifyIndex
+	}
+	return 0
+}
+
+func (x *DeleteStudyCommand) GetCreateIndex() uint64 {
+	if x != nil {
+		return x.CreateIndex
 	}
 	return 0
 }
@@ -1820,10 +1829,11 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\x06pruned\x18\x02 \x01(\bR\x06pruned\"Z\n" +
 	"\x14SetStudyStateCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12,\n" +
-	"\x05state\x18\x02 \x01(\x0e2\x16.trellis.v1.StudyStateR\x05state\"M\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x16.trellis.v1.StudyStateR\x05state\"p\n" +
 	"\x12DeleteStudyCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12!\n" +
-	"\fmodify_index\x18\x02 \x01(\x04R\vmodifyIndex\"z\n" +
+	"\fmodify_index\x18\x02 \x01(\x04R\vmodifyIndex\x12!\n" +
+	"\fcreate_index\x18\x03 \x01(\x04R\vcreateIndex\"z\n" +
 	"\x15RecordAndGrantCommand\x121\n" +
 	"\x06record\x18\x01 \x01(\v2\x19.trellis.v1.RecordCommandR\x06record\x12.\n" +
 	"\x05grant\x18\x02 \x01(\v2\x18.trellis.v1.GrantCommandR\x05grant\"9\n" +

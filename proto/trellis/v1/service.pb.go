@@ -821,7 +821,10 @@ type DeleteStudyRequest struct {
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
 	// Delete the study only if this still is its modify_index. Fails with ABORTED if it has changed since then, or if
 	// another study has the name now. 0: delete it in any case.
-	ModifyIndex   uint64 `protobuf:"varint,2,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	ModifyIndex uint64 `protobuf:"varint,2,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	// Delete the study only if this is its create_index: that of one that is being trained stays while its modify_index does not.
+	// Fails with ABORTED if another study has the name now.
+	CreateIndex   uint64 `protobuf:"varint,3,opt,name=create_index,json=createIndex,proto3" json:"create_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -866,6 +869,13 @@ func (x *DeleteStudyRequest) GetStudy() string {
 func (x *DeleteStudyRequest) GetModifyIndex() uint64 {
 	if x != nil {
 		return x.ModifyIndex
+	}
+	return 0
+}
+
+func (x *DeleteStudyRequest) GetCreateIndex() uint64 {
+	if x != nil {
+		return x.CreateIndex
 	}
 	return 0
 }
@@ -7124,10 +7134,11 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x12CancelStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\">\n" +
 	"\x13CancelStudyResponse\x12'\n" +
-	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\"U\n" +
+	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\"x\n" +
 	"\x12DeleteStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12!\n" +
-	"\fmodify_index\x18\x02 \x01(\x04R\vmodifyIndex\"\x15\n" +
+	"\fmodify_index\x18\x02 \x01(\x04R\vmodifyIndex\x12!\n" +
+	"\fcreate_index\x18\x03 \x01(\x04R\vcreateIndex\"\x15\n" +
 	"\x13DeleteStudyResponse\"\xeb\x06\n" +
 	"\x12ExtendStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12&\n" +
