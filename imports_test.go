@@ -40,7 +40,7 @@ var rooms = map[string][]string{
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
-	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/doctor command/exit command/export command/hooks command/launch command/search command/studies trainer worker/supervisor",
+	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/data command/doctor command/exit command/export command/hooks command/launch command/search command/studies trainer worker/supervisor",
 	"command/answer":                       "command/cli command/client command/describe command/exit command/model command/output command/spec proto/trellis/v1 results/grid results/lattice results/lifecycle results/pruning",
 	"command/certificates":                 "command/cli command/exit coordinator/access proto/trellis/v1",
 	"command/chaos":                        "",
@@ -49,6 +49,7 @@ var mayImport = map[string]string{
 	"command/cluster":                      "command/cli command/client command/configuration command/describe command/exit command/node command/output command/spec coordinator proto/trellis/v1 trainer trainer/kernel worker worker/capacity worker/dial",
 	"command/configuration":                "command/exit command/output command/source results/spelling",
 	"command/credentials":                  "command/cli command/client command/configuration command/describe command/exit command/output coordinator/access proto/trellis/v1",
+	"command/data":                         "command/cli command/exit command/node command/output command/spec trainer/dataset trainer/dataset/source",
 	"command/describe":                     "command/output proto/trellis/v1 results/grid results/objective results/pruning",
 	"command/doctor":                       "command/cli command/client command/configuration command/exit command/node command/output coordinator proto/trellis/v1 trainer/kernel worker/capacity worker/dial",
 	"command/exit":                         "",
@@ -130,6 +131,7 @@ var mayImport = map[string]string{
 	"trainer":                              "trainer/adam trainer/dataset trainer/kernel trainer/model trainer/model/classifier trainer/model/convautoencoder trainer/model/denoisingautoencoder trainer/model/synthetic trainer/model/variationalautoencoder trainer/network trainer/stream",
 	"trainer/adam":                         "trainer/kernel",
 	"trainer/dataset":                      "",
+	"trainer/dataset/source":               "trainer/dataset",
 	"trainer/executor":                     "trainer/kernel trainer/operation",
 	"trainer/kernel":                       "",
 	"trainer/latent":                       "trainer/stream",

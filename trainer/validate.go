@@ -123,6 +123,10 @@ func (c *Config) checkData() (wrong []error) {
 		wrong = append(wrong, fmt.Errorf("images are %d x %d pixels, want %d x %d", height, width, network.Side,
 			network.Side))
 	}
+	if c.Data.Channels > 1 {
+		wrong = append(wrong, fmt.Errorf("images have %d channels, want 1", c.Data.Channels))
+		return wrong
+	}
 	for _, part := range c.parts() {
 		if part.Len() == 0 || len(part.Pixels) != part.Len()*height*width {
 			wrong = append(wrong, fmt.Errorf("%d %s images have %d bytes, want one image or more, one byte a pixel",

@@ -66,13 +66,10 @@ func (c *Cache) Fetch(ctx context.Context, digest string, files []File, download
 
 // check looks at what is asked for, which came over the network.
 func (c *Cache) check(digest string, files []File) error {
-	want := FileNames[:]
-	if len(files) == 2 {
-		want = []string{FileNames[0], FileNames[2]}
+	if len(files) != 2 && len(files) != len(FileNames) {
+		return invalidf("a data set has %d files, or 2 without labels, not %d", len(FileNames), len(files))
 	}
-	if len(files) != len(want) {
-		return invalidf("a data set has %d files, or 2 without labels, not %d", len(want), len(files))
-	}
+	want := fileNames(files[0].kind() == channelsKind, len(files) > 2)
 	for i, f := range files {
 		switch {
 		case f.Name != want[i]:

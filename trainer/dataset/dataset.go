@@ -4,7 +4,8 @@ import "fmt"
 
 // Images is a sequence of images and their labels.
 type Images struct {
-	// Pixels holds one image after another, each row by row: Len() x height x width bytes, 0 black to 255 white.
+	// Pixels holds one image after another, each channel by channel and row by row: Len() x channels x height x width
+	// bytes, 0 black to 255 white.
 	Pixels []byte
 	// Labels holds one byte per image. They are 0 if the data set has no labels: see Data.Unlabeled.
 	Labels []byte
@@ -13,7 +14,7 @@ type Images struct {
 // Len returns the number of images.
 func (i Images) Len() int { return len(i.Labels) }
 
-// slice returns the images from to, to excluded, each of which has size pixels. It aliases i, and can't grow into it.
+// slice returns the images from to, to excluded, each of which has size bytes. It aliases i, and can't grow into it.
 func (i Images) slice(from, to, size int) Images {
 	return Images{Pixels: i.Pixels[from*size : to*size : to*size], Labels: i.Labels[from:to:to]}
 }
@@ -24,6 +25,8 @@ type Data struct {
 	Digest string
 	// Height and Width are an image's, in pixels.
 	Height, Width int
+	// Channels of an image. 0: 1.
+	Channels int
 	// Unlabeled says that the data set has no labels.
 	Unlabeled   bool
 	Train, Test Images
@@ -35,6 +38,8 @@ type Split struct {
 	Digest string
 	// Height and Width are an image's, in pixels.
 	Height, Width int
+	// Channels of an image. 0: 1.
+	Channels int
 	// Unlabeled is the data set's.
 	Unlabeled               bool
 	Train, Validation, Test Images
@@ -49,10 +54,10 @@ func (d *Data) Split(train, validation int) (Split, error) {
 		return Split{}, fmt.Errorf("divide %q into %d training and %d validation images, of %d: %w",
 			d.Name, train, validation, have, ErrSplit)
 	}
-	size := d.Height * d.Width
+	size := max(1, d.Channels) * d.Height * d.Width
 	return Split{
 		Digest: d.Digest,
-		Height: d.Height, Width: d.Width, Unlabeled: d.Unlabeled,
+		Height: d.Height, Width: d.Width, Channels: d.Channels, Unlabeled: d.Unlabeled,
 		Train:      d.Train.slice(0, train, size),
 		Validation: d.Train.slice(have-validation, have, size),
 		Test:       d.Test.slice(0, d.Test.Len(), size),

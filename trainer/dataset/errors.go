@@ -25,5 +25,8 @@ func (e *invalidError) Error() string { return e.cause.Error() }
 
 func (e *invalidError) Unwrap() []error { return []error{ErrInvalid, e.cause} }
 
+// Invalidf returns an ErrInvalid that prints itself as the text, for packages that read other formats.
+func Invalidf(format string, args ...any) error { return invalidf(format, args...) }
+
 // invalidf returns an ErrInvalid that prints itself as the text.
 func invalidf(format string, args ...any) error { return &invalidError{fmt.Errorf(format, args...)} }

@@ -8,10 +8,12 @@ import (
 	"hash"
 	"io"
 	"os"
+	"slices"
+	"strings"
 )
 
 // FileNames are the names of a data set's files, in their fixed order. A data set without labels only has the files of
-// images.
+// images. Files of images with several channels have "idx4" in place of "idx3".
 var FileNames = [4]string{
 	"train-images-idx3-ubyte",
 	"train-labels-idx1-ubyte",
@@ -21,7 +23,7 @@ var FileNames = [4]string{
 
 // File is one IDX file of a data set.
 type File struct {
-	// Name is one of FileNames.
+	// Name is one of FileNames, with idx4 in place of idx3 where images have several channels.
 	Name string
 	// SHA256 of the uncompressed content, in lower-case hexadecimal.
 	SHA256 string
@@ -29,10 +31,47 @@ type File struct {
 	Size int64
 
 	place place
+	// blocks are the checksums of the content's blocks. Nil: they are not known. See blockReader.
+	blocks []uint32
+}
+
+// The part of a name that tells how many dimensions the file has.
+const oneChannel, severalChannels = "idx3", "idx4"
+
+// kind is what the file holds, by its name.
+func (f File) kind() kind {
+	switch {
+	case strings.Contains(f.Name, severalChannels):
+		return channelsKind
+	case strings.Contains(f.Name, oneChannel):
+		return imagesKind
+	}
+	return labelsKind
 }
 
 // isImages reports whether the file holds images; else it holds labels.
-func (f File) isImages() bool { return f.Name == FileNames[0] || f.Name == FileNames[2] }
+func (f File) isImages() bool { return f.kind() != labelsKind }
+
+// part is the file's place in FileNames.
+func (f File) part() int {
+	return slices.Index(FileNames[:], strings.Replace(f.Name, severalChannels, oneChannel, 1))
+}
+
+// fileNames are the names of the files of a data set, in their order.
+func fileNames(colored, labeled bool) []string {
+	names := FileNames[:]
+	if !labeled {
+		names = []string{FileNames[0], FileNames[2]}
+	}
+	if !colored {
+		return names
+	}
+	names = slices.Clone(names)
+	for i := range names {
+		names[i] = strings.Replace(names[i], oneChannel, severalChannels, 1)
+	}
+	return names
+}
 
 // place is the path of a file, which may be a symbolic link. Whether it is gzipped its content tells, not its name:
 // browsers decompress what they download, or don't, and keep the name.
@@ -90,6 +129,9 @@ func (f File) open() (io.ReadCloser, error) {
 	content, err := f.place.open()
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", f.place, err)
+	}
+	if f.blocks != nil {
+		content = openFile{newBlockReader(content, f), content}
 	}
 	return &verifiedReader{content: content, verifier: newVerifier(f), place: f.place}, nil
 }

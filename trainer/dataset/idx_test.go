@@ -16,43 +16,43 @@ func TestReadHeader(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		content []byte
-		images  bool
+		kind    kind
 		want    header
 		message string // Empty: no error.
 	}{
-		{"images", words(imagesMagic, 2, 3, 4), true, header{true, 2, 3, 4}, ""},
-		{"labels", words(labelsMagic, 7), false, header{false, 7, 0, 0}, ""},
-		{"most", words(imagesMagic, 0xffffffff, maxSide, maxSide), true, header{true, 0xffffffff, maxSide, maxSide}, ""},
-		{"empty", nil, true, header{}, "the file is empty"},
-		{"cut off", words(imagesMagic, 2, 3), true, header{}, "ends before its 16-byte"},
-		{"labels cut off", words(labelsMagic), false, header{}, "ends before its 8-byte"},
-		{"labels for images", words(labelsMagic, 7, 1, 1), true, header{}, "it holds labels (one dimension)"},
-		{"images for labels", words(imagesMagic, 7, 1, 1), false, header{}, "it holds images (three dimensions)"},
-		{"floats", words(0x0d03, 1, 1, 1), true, header{}, "it holds 32-bit floats: convert them to unsigned bytes, 0 for black"},
-		{"floats for labels", words(0x0e01, 1), false, header{}, "it holds 64-bit floats: convert them to unsigned bytes, one an image"},
-		{"color", words(0x0804, 1, 1, 1, 3), true, header{}, "it holds color images (four dimensions): convert them to gray"},
-		{"flat images", words(0x0802, 1, 784), true, header{}, "it holds rows of bytes (two dimensions): images have three"},
-		{"one-hot labels", words(0x0802, 7, 10), false, header{}, "as one-hot labels are"},
-		{"five dimensions", words(0x0805, 1, 1, 1, 1, 1), true, header{}, "it has 5 dimensions"},
-		{"little-endian", words(0x03080000, 0x02000000, 1, 1), true, header{}, "its numbers are little-endian"},
-		{"web page", []byte("<!DOCTYPE html>"), true, header{}, "it is a web page"},
-		{"answer of a store", []byte("\xef\xbb\xbf<?xml version='1.0'?>"), false, header{}, "it is a web page"},
-		{"Git LFS", []byte("version https://git-lfs.github.com/spec/v1"), false, header{}, "git lfs pull"},
-		{"NumPy", []byte("\x93NUMPY\x01\x00v\x00{'descr"), true, header{}, "it is a NumPy array"},
-		{"zip", []byte("PK\x03\x04\x14\x00"), true, header{}, "unpack it"},
-		{"gzip in gzip", []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00"), true, header{}, "gzipped twice"},
-		{"text", []byte("5,0,0,12,255,0,0"), false, header{}, `it is a text that begins with "5,0,0,12"`},
-		{"some bytes", []byte{1, 2, 3, 0xff, 9}, true, header{}, "it begins with 0x010203ff, want 0x00000803"},
-		{"a byte", []byte{1}, true, header{}, "it has 1 bytes"},
-		{"no images", words(imagesMagic, 0, 3, 4), true, header{}, "announces no images"},
-		{"no labels", words(labelsMagic, 0), false, header{}, "announces no labels"},
-		{"no height", words(imagesMagic, 2, 0, 4), true, header{}, "0 x 4 pixels"},
-		{"no width", words(imagesMagic, 2, 3, 0), true, header{}, "3 x 0 pixels"},
-		{"too high", words(imagesMagic, 2, maxSide+1, 4), true, header{}, "4097 x 4 pixels; a side has 1 to 4096"},
-		{"too wide", words(imagesMagic, 2, 3, 0xffffffff), true, header{}, "4294967295 pixels"},
+		{"images", words(imagesMagic, 2, 3, 4), imagesKind, header{imagesKind, 2, 1, 3, 4}, ""},
+		{"labels", words(labelsMagic, 7), labelsKind, header{labelsKind, 7, 0, 0, 0}, ""},
+		{"most", words(imagesMagic, 0xffffffff, MaxSide, MaxSide), imagesKind, header{imagesKind, 0xffffffff, 1, MaxSide, MaxSide}, ""},
+		{"empty", nil, imagesKind, header{}, "the file is empty"},
+		{"cut off", words(imagesMagic, 2, 3), imagesKind, header{}, "ends before its 16-byte"},
+		{"labels cut off", words(labelsMagic), labelsKind, header{}, "ends before its 8-byte"},
+		{"labels for images", words(labelsMagic, 7, 1, 1), imagesKind, header{}, "it holds labels (one dimension)"},
+		{"images for labels", words(imagesMagic, 7, 1, 1), labelsKind, header{}, "it holds images (three dimensions)"},
+		{"floats", words(0x0d03, 1, 1, 1), imagesKind, header{}, "it holds 32-bit floats: convert them to unsigned bytes, 0 for black"},
+		{"floats for labels", words(0x0e01, 1), labelsKind, header{}, "it holds 64-bit floats: convert them to unsigned bytes, one an image"},
+		{"color", words(0x0804, 1, 1, 1, 3), imagesKind, header{}, "it holds color images (four dimensions): convert them to gray"},
+		{"flat images", words(0x0802, 1, 784), imagesKind, header{}, "it holds rows of bytes (two dimensions): images have three"},
+		{"one-hot labels", words(0x0802, 7, 10), labelsKind, header{}, "as one-hot labels are"},
+		{"five dimensions", words(0x0805, 1, 1, 1, 1, 1), imagesKind, header{}, "it has 5 dimensions"},
+		{"little-endian", words(0x03080000, 0x02000000, 1, 1), imagesKind, header{}, "its numbers are little-endian"},
+		{"web page", []byte("<!DOCTYPE html>"), imagesKind, header{}, "it is a web page"},
+		{"answer of a store", []byte("\xef\xbb\xbf<?xml version='1.0'?>"), labelsKind, header{}, "it is a web page"},
+		{"Git LFS", []byte("version https://git-lfs.github.com/spec/v1"), labelsKind, header{}, "git lfs pull"},
+		{"NumPy", []byte("\x93NUMPY\x01\x00v\x00{'descr"), imagesKind, header{}, "it is a NumPy array"},
+		{"zip", []byte("PK\x03\x04\x14\x00"), imagesKind, header{}, "unpack it"},
+		{"gzip in gzip", []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00"), imagesKind, header{}, "gzipped twice"},
+		{"text", []byte("5,0,0,12,255,0,0"), labelsKind, header{}, `it is a text that begins with "5,0,0,12"`},
+		{"some bytes", []byte{1, 2, 3, 0xff, 9}, imagesKind, header{}, "it begins with 0x010203ff, want 0x00000803"},
+		{"a byte", []byte{1}, imagesKind, header{}, "it has 1 bytes"},
+		{"no images", words(imagesMagic, 0, 3, 4), imagesKind, header{}, "announces no images"},
+		{"no labels", words(labelsMagic, 0), labelsKind, header{}, "announces no labels"},
+		{"no height", words(imagesMagic, 2, 0, 4), imagesKind, header{}, "0 x 4 pixels"},
+		{"no width", words(imagesMagic, 2, 3, 0), imagesKind, header{}, "3 x 0 pixels"},
+		{"too high", words(imagesMagic, 2, MaxSide+1, 4), imagesKind, header{}, "4097 x 4 pixels; a side has 1 to 4096"},
+		{"too wide", words(imagesMagic, 2, 3, 0xffffffff), imagesKind, header{}, "4294967295 pixels"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := readHeader(bytes.NewReader(test.content), test.images)
+			got, err := readHeader(bytes.NewReader(test.content), test.kind)
 			if test.message == "" {
 				if err != nil || got != test.want {
 					t.Fatalf("got %+v, %v; want %+v", got, err, test.want)
@@ -65,13 +65,13 @@ func TestReadHeader(t *testing.T) {
 		})
 	}
 	failure := errors.New("disk on fire")
-	if _, err := readHeader(iotest.ErrReader(failure), true); !errors.Is(err, failure) || errors.Is(err, ErrInvalid) {
+	if _, err := readHeader(iotest.ErrReader(failure), imagesKind); !errors.Is(err, failure) || errors.Is(err, ErrInvalid) {
 		t.Errorf("a failed read gave %v; want that failure, and no word on the file", err)
 	}
 }
 
 func TestHeaderSizeDoesNotOverflow(t *testing.T) {
-	got := header{images: true, count: 0xffffffff, height: maxSide, width: maxSide}.size()
+	got := header{kind: imagesKind, count: 0xffffffff, channels: 1, height: MaxSide, width: MaxSide}.size()
 	if want := int64(0xffffffff)<<24 + 16; got != want {
 		t.Errorf("got %d, want %d", got, want)
 	}
@@ -98,7 +98,7 @@ func FuzzIDX(f *testing.F) {
 	f.Add(small[1], false)
 	f.Add(small[0][:20], true)
 	f.Add(append(small[1], 0), false)
-	f.Add(words(imagesMagic, 0xffffffff, maxSide, maxSide), true)
+	f.Add(words(imagesMagic, 0xffffffff, MaxSide, MaxSide), true)
 	for _, other := range [][]byte{
 		nil,
 		{1},
@@ -108,7 +108,7 @@ func FuzzIDX(f *testing.F) {
 		[]byte("PK\x03\x04\x14\x00"), []byte("5,0,0,12,255,0,0"),
 		{1, 2, 3, 0xff, 9},
 		gzipped(f, gzipped(f, small[0])),
-		words(imagesMagic, 0, 3, 4), words(imagesMagic, 2, 0, 4), words(imagesMagic, 2, 3, maxSide+1),
+		words(imagesMagic, 0, 3, 4), words(imagesMagic, 2, 0, 4), words(imagesMagic, 2, 3, MaxSide+1),
 	} {
 		f.Add(other, true)
 		f.Add(other, false)

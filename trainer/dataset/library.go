@@ -71,8 +71,14 @@ func (l *Library) findFolder(name string) (*Set, error) {
 	if !l.hasFolder(name) {
 		return nil, l.unknown()
 	}
-	files, err := locateNamed(folder)
+	manifest, files, err := locateImported(folder)
 	if err != nil {
+		return nil, err
+	}
+	if manifest != nil {
+		return l.verifyImported(name, manifest, files)
+	}
+	if files, err = locateNamed(folder); err != nil {
 		return nil, err
 	}
 	headers, err := readHeaders(files)
@@ -131,9 +137,24 @@ func (l *Library) unknown() error {
 // maxBroken is how many folders that can't be used an error names.
 const maxBroken = 10
 
+// verifyImported reads all of a data set that was imported.
+func (l *Library) verifyImported(name string, manifest *Manifest, files []File) (*Set, error) {
+	if err := checkTotal(files, cmp.Or(l.MaxBytes, DefaultMaxBytes)); err != nil {
+		return nil, err
+	}
+	set, err := verify(name, files)
+	if err != nil {
+		return nil, err
+	}
+	set.Imported = manifest
+	return set, nil
+}
+
 // Folder is a folder of a data set.
 type Folder struct {
 	Name string
+	// Imported is what was noted on import. Nil: the folder has IDX files that were put there.
+	Imported *Manifest
 	// Err says why its files can't be used. It is nil if nothing is wrong with their names, headers and lengths. The length
 	// of what is gzipped is not known before all of it is read.
 	Err error
@@ -153,17 +174,26 @@ func (l *Library) Available() ([]Folder, error) {
 		if entry.Name() == MNIST || !names.MatchString(entry.Name()) || !l.hasFolder(entry.Name()) {
 			continue
 		}
-		files, err := locateNamed(filepath.Join(l.Dir, entry.Name()))
-		if err == nil {
-			var headers []header
-			if headers, err = readHeaders(files); err == nil {
-				err = checkLengths(files, headers)
-			}
-		}
-		available = append(available, Folder{entry.Name(), err})
+		available = append(available, l.look(entry.Name()))
 	}
 	slices.SortFunc(available, func(a, b Folder) int { return cmp.Compare(a.Name, b.Name) })
 	return available, nil
+}
+
+// look looks at a folder's files, as far as it costs nothing.
+func (l *Library) look(name string) Folder {
+	folder := filepath.Join(l.Dir, name)
+	manifest, files, err := locateImported(folder)
+	if err == nil && manifest == nil {
+		files, err = locateNamed(folder)
+	}
+	if err == nil {
+		var headers []header
+		if headers, err = readHeaders(files); err == nil {
+			err = checkLengths(files, headers)
+		}
+	}
+	return Folder{name, manifest, err}
 }
 
 // namedFiles are files of which only the names are known.
@@ -177,24 +207,30 @@ func namedFiles(names ...string) []File {
 
 // locateNamed returns the files of the data set in a folder: all four, or without labels those of images.
 func locateNamed(folder string) ([]File, error) {
-	files, err := locate(folder, namedFiles(FileNames[:]...))
+	colored := false
+	if _, err := locateFile(folder, fileNames(false, false)[0]); errors.Is(err, fs.ErrNotExist) {
+		_, err := locateFile(folder, fileNames(true, false)[0])
+		colored = err == nil
+	}
+	all := fileNames(colored, true)
+	files, err := locate(folder, namedFiles(all...))
 	if !errors.Is(err, fs.ErrNotExist) {
 		return files, err
 	}
 	// A file that can't be used says more than one that is missing.
-	for _, name := range FileNames {
+	for _, name := range all {
 		if file, missing := locate(folder, namedFiles(name)); missing == nil {
 			if _, err := file[0].header(); err != nil {
 				return nil, err
 			}
 		}
 	}
-	images, missing := locate(folder, namedFiles(FileNames[0], FileNames[2]))
+	images, missing := locate(folder, namedFiles(fileNames(colored, false)...))
 	if missing != nil {
 		return nil, missing
 	}
-	_, noTrainLabels := locate(folder, namedFiles(FileNames[1]))
-	_, noTestLabels := locate(folder, namedFiles(FileNames[3]))
+	_, noTrainLabels := locate(folder, namedFiles(all[1]))
+	_, noTestLabels := locate(folder, namedFiles(all[3]))
 	if errors.Is(noTrainLabels, fs.ErrNotExist) && errors.Is(noTestLabels, fs.ErrNotExist) {
 		return images, nil
 	}

@@ -109,7 +109,7 @@ func (f fixture) checkData(t *testing.T, d *Data) {
 		t.Errorf("%d x %d pixels, %d and %d images; want 3 x 4, 12 and 5", d.Height, d.Width, d.Train.Len(), d.Test.Len())
 	}
 	for i, got := range [4][]byte{d.Train.Pixels, d.Train.Labels, d.Test.Pixels, d.Test.Labels} {
-		if want := f[i][header{images: i%2 == 0}.headerSize():]; !bytes.Equal(got, want) {
+		if want := f[i][kind((i+1)%2).size():]; !bytes.Equal(got, want) {
 			t.Errorf("%s: the content differs", FileNames[i])
 		}
 	}

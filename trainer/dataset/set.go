@@ -24,10 +24,14 @@ type Set struct {
 	// files of images.
 	Files []File
 	// Height and Width are an image's, in pixels.
-	Height, Width           int
+	Height, Width int
+	// Channels of an image: 1 if it is gray.
+	Channels                int
 	TrainImages, TestImages int
 	// Classes is one more than the largest label, or 0 if there are no labels.
 	Classes int
+	// Imported is what was noted when the data set was imported. Nil: it was not, but put there as IDX files.
+	Imported *Manifest
 }
 
 // Digest returns the digest of the data set that has these files.
@@ -40,6 +44,14 @@ func Digest(files []File) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Bytes is the size of all files together, uncompressed.
+func (s *Set) Bytes() (bytes int64) {
+	for _, f := range s.Files {
+		bytes += f.Size
+	}
+	return bytes
+}
+
 // newSet describes verified files by their headers and labels.
 func newSet(name string, files []File) (*Set, error) {
 	headers, err := readHeaders(files)
@@ -50,7 +62,7 @@ func newSet(name string, files []File) (*Set, error) {
 		Name:   name,
 		Digest: Digest(files),
 		Files:  files,
-		Height: headers[0].height, Width: headers[0].width,
+		Height: headers[0].height, Width: headers[0].width, Channels: headers[0].channels,
 		TrainImages: headers[0].count, TestImages: headers[len(files)/2].count,
 	}
 	for _, f := range files {
@@ -90,9 +102,14 @@ func readHeaders(files []File) ([]header, error) {
 		}
 	}
 	test := len(files) / 2
-	if a, b := headers[0], headers[test]; a.height != b.height || a.width != b.width {
+	a, b := headers[0], headers[test]
+	if a.height != b.height || a.width != b.width {
 		return nil, invalidf("images of %s have %d x %d pixels, those of %s have %d x %d",
 			files[0].place, a.height, a.width, files[test].place, b.height, b.width)
+	}
+	if a.channels != b.channels {
+		return nil, invalidf("images of %s have %d channels, those of %s have %d",
+			files[0].place, a.channels, files[test].place, b.channels)
 	}
 	return headers, nil
 }
@@ -103,7 +120,7 @@ func (f File) header() (header, error) {
 		return header{}, fmt.Errorf("open %s: %w", f.place, err)
 	}
 	defer content.Close()
-	h, err := readHeader(content, f.isImages())
+	h, err := readHeader(content, f.kind())
 	if err != nil {
 		return header{}, fmt.Errorf("read %s: %w", f.place, err)
 	}
@@ -147,17 +164,14 @@ func (s *Set) Look() string {
 
 // Load reads the data set into memory, and verifies it again.
 func (s *Set) Load() (*Data, error) {
-	d := &Data{Name: s.Name, Digest: s.Digest, Height: s.Height, Width: s.Width, Unlabeled: s.Classes == 0}
-	into := map[string]*[]byte{
-		FileNames[0]: &d.Train.Pixels, FileNames[1]: &d.Train.Labels,
-		FileNames[2]: &d.Test.Pixels, FileNames[3]: &d.Test.Labels,
-	}
+	d := &Data{Name: s.Name, Digest: s.Digest, Height: s.Height, Width: s.Width, Channels: s.Channels, Unlabeled: s.Classes == 0}
+	into := [len(FileNames)]*[]byte{&d.Train.Pixels, &d.Train.Labels, &d.Test.Pixels, &d.Test.Labels}
 	for _, f := range s.Files {
 		content, err := f.load()
 		if err != nil {
 			return nil, fmt.Errorf("load data set: %w", err)
 		}
-		*into[f.Name] = content
+		*into[f.part()] = content
 	}
 	if d.Unlabeled {
 		d.Train.Labels, d.Test.Labels = make([]byte, s.TrainImages), make([]byte, s.TestImages)
@@ -172,7 +186,7 @@ func (f File) load() (content []byte, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	h, err := readHeader(r, f.isImages())
+	h, err := readHeader(r, f.kind())
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", f.place, err)
 	}

@@ -1,0 +1,402 @@
+package source
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"trellis/trainer/dataset"
+)
+
+// picture is a file of one image.
+type picture struct {
+	// file is its path in the folder, with slashes.
+	file  string
+	class string
+	// height, width and gray are what its header says.
+	height, width int
+	gray          bool
+}
+
+// folder is a folder of pictures, in which each class has one.
+type folder struct {
+	root    string
+	options Options
+	source  *dataset.Source
+	// classes are the labels by name. Nil: there are none.
+	classes map[string]byte
+	// unfit are the first errors of pictures, of failed.
+	unfit  []error
+	failed int
+}
+
+// Names of the folders of parts.
+var partNames = map[string]string{
+	"train": train, "training": train, "val": validation, "valid": validation, "validation": validation, "test": test,
+	"testing": test,
+}
+
+// inOrder are the parts, in the order in which they are looked at.
+var inOrder = []string{train, validation, test}
+
+func openPictures(root string, options Options) (*dataset.Source, error) {
+	f := &folder{root: root, options: options, source: &dataset.Source{Format: dataset.Pictures}}
+	folders, err := f.parts()
+	if err != nil {
+		return nil, err
+	}
+	pictures := make(map[string][]picture)
+	for _, part := range inOrder {
+		if folders[part] == "" {
+			continue
+		}
+		if pictures[part], err = f.list(folders[part]); err != nil {
+			return nil, err
+		}
+	}
+	if err := f.inspect(pictures); err != nil {
+		return nil, err
+	}
+	if err := f.label(pictures); err != nil {
+		return nil, err
+	}
+	for _, part := range pictures {
+		shuffle(part)
+	}
+	// Those to validate come last, which is where a study takes them from.
+	f.source.Train = f.part(slices.Concat(pictures[train], pictures[validation]))
+	if pictures[test] != nil {
+		f.source.Test = f.part(pictures[test])
+	}
+	return f.source, nil
+}
+
+// parts returns the folders of the parts in the root, or the root itself as all there is to train.
+func (f *folder) parts() (map[string]string, error) {
+	entries, err := os.ReadDir(f.root)
+	if err != nil {
+		return nil, err
+	}
+	folders := make(map[string]string)
+	for _, entry := range entries {
+		part := partNames[strings.ToLower(entry.Name())]
+		if part == "" {
+			continue
+		}
+		if other := folders[part]; other != "" {
+			return nil, dataset.Invalidf("%s has the folders %s and %s: keep one", f.root, other, entry.Name())
+		}
+		folders[part] = entry.Name()
+	}
+	if folders[train] == "" {
+		return map[string]string{train: "."}, nil
+	}
+	for _, entry := range entries {
+		if partNames[strings.ToLower(entry.Name())] == "" {
+			f.source.LeftOut.Add(entry.Name(), f.reason(entry.Name()), nil)
+		}
+	}
+	return folders, nil
+}
+
+// reason is why something is left out that is not where images should be.
+func (f *folder) reason(name string) dataset.Reason {
+	switch {
+	case hidden(name):
+		return dataset.Hidden
+	case isPicture(name):
+		return dataset.NoClass
+	}
+	return dataset.NotAnImage
+}
+
+func hidden(name string) bool {
+	return strings.HasPrefix(name, ".") || slices.Contains([]string{"Thumbs.db", "desktop.ini", "__MACOSX"}, name)
+}
+
+func isPicture(name string) bool {
+	return slices.Contains([]string{".png", ".jpg", ".jpeg"}, strings.ToLower(path.Ext(name)))
+}
+
+// list returns the pictures in the folder of a part: those in the folders of classes, or without any those beside. Links are
+// followed to files, not to folders.
+func (f *folder) list(part string) (pictures []picture, err error) {
+	var beside []picture
+	err = fs.WalkDir(os.DirFS(f.root), part, func(file string, entry fs.DirEntry, err error) error {
+		switch name := entry.Name(); {
+		case err != nil:
+			return err
+		case file == part:
+			return nil
+		case hidden(name):
+			f.source.LeftOut.Add(file, dataset.Hidden, nil)
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case entry.IsDir():
+			return nil
+		case !isPicture(name):
+			f.source.LeftOut.Add(file, dataset.NotAnImage, nil)
+			return nil
+		}
+		within := strings.TrimPrefix(file, part+"/")
+		if part == "." {
+			within = file
+		}
+		class, _, inFolder := strings.Cut(within, "/")
+		if !inFolder {
+			beside = append(beside, picture{file: file})
+			return nil
+		}
+		pictures = append(pictures, picture{file: file, class: class})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the pictures of %s: %w", f.root, err)
+	}
+	if len(pictures) == 0 {
+		pictures, beside = beside, nil
+	}
+	for _, p := range beside {
+		f.source.LeftOut.Add(p.file, dataset.NoClass, nil)
+	}
+	if len(pictures) == 0 {
+		return nil, dataset.Invalidf("%s has no images: want a folder of PNG or JPEG files for each class, or IDX files, NumPy's "+
+			"arrays, or data_batch_1.bin and the like of CIFAR-10", filepath.Join(f.root, part))
+	}
+	return pictures, nil
+}
+
+// inspect reads the headers of all pictures, and leaves those that do not go with the others.
+func (f *folder) inspect(parts map[string][]picture) error {
+	sizes := make(map[[2]int]int)
+	total := 0
+	for _, part := range inOrder {
+		pictures := parts[part]
+		total += len(pictures)
+		for i := range pictures {
+			if err := f.readHeader(&pictures[i]); err != nil {
+				f.refuse(pictures[i].file, err)
+				pictures[i].height = 0
+				continue
+			}
+			sizes[[2]int{pictures[i].height, pictures[i].width}]++
+		}
+	}
+	var most [2]int
+	for size, count := range sizes {
+		if count > sizes[most] || count == sizes[most] && (size[0] > most[0] || size[0] == most[0] && size[1] > most[1]) {
+			most = size
+		}
+	}
+	gray := true
+	for _, part := range inOrder {
+		parts[part] = slices.DeleteFunc(parts[part], func(p picture) bool {
+			if p.height == 0 {
+				return true
+			}
+			if other := [2]int{p.height, p.width}; other != most {
+				f.refuse(p.file, dataset.Invalidf("it has %d x %d pixels, most have %d x %d", p.height, p.width, most[0], most[1]))
+				return true
+			}
+			gray = gray && p.gray
+			return false
+		})
+	}
+	if err := f.refused(total); err != nil {
+		return err
+	}
+	if len(parts[train]) == 0 {
+		return dataset.Invalidf("%s has no picture that can be imported", f.root)
+	}
+	f.source.Height, f.source.Width, f.source.Channels = most[0], most[1], f.options.Channels
+	if f.source.Channels == 0 {
+		if f.source.Channels = 3; gray {
+			f.source.Channels = 1
+		}
+	}
+	return nil
+}
+
+// refuse notes a picture that can't be imported.
+func (f *folder) refuse(file string, err error) {
+	if f.options.SkipUnfit {
+		f.source.LeftOut.Add(file, dataset.Unfit, err)
+		return
+	}
+	f.failed++
+	if len(f.unfit) < 10 {
+		f.unfit = append(f.unfit, fmt.Errorf("%s: %w", filepath.Join(f.root, filepath.FromSlash(file)), err))
+	}
+}
+
+// refused is the error of all pictures that were refused, of how many there are.
+func (f *folder) refused(total int) error {
+	if f.failed == 0 {
+		return nil
+	}
+	slices.SortFunc(f.unfit, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	if more := f.failed - len(f.unfit); more > 0 {
+		f.unfit = append(f.unfit, fmt.Errorf("and %d more", more))
+	}
+	return fmt.Errorf("%d of %d %w:\n%w", f.failed, total, ErrUnfit, errors.Join(f.unfit...))
+}
+
+func (f *folder) readHeader(p *picture) error {
+	file, err := f.open(p.file)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	config, format, err := image.DecodeConfig(file)
+	if err != nil {
+		return unreadable(err)
+	}
+	if p.gray, err = inspectModel(config.ColorModel, format); err != nil {
+		return err
+	}
+	p.height, p.width = config.Height, config.Width
+	if err := checkSides("it", p.height, p.width); err != nil {
+		return err
+	}
+	if config.ColorModel != color.NRGBAModel || f.options.Channels > 0 {
+		return nil
+	}
+	// Whether it is transparent, or gray, only its pixels tell.
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	decoded, _, err := image.Decode(file)
+	if err != nil {
+		return unreadable(err)
+	}
+	p.gray, err = isGray(decoded)
+	return err
+}
+
+// open opens a picture. Looking first keeps a pipe or a device from being opened, which could block forever.
+func (f *folder) open(name string) (*os.File, error) {
+	file := filepath.Join(f.root, filepath.FromSlash(name))
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, dataset.Invalidf("it is not a regular file")
+	}
+	return os.Open(file)
+}
+
+// label gives each class a label: in the order of their numbers if they are numbers, else of their names.
+func (f *folder) label(parts map[string][]picture) error {
+	classes := make(map[string]byte)
+	for part, pictures := range parts {
+		labeled := len(pictures) > 0 && pictures[0].class != ""
+		if len(pictures) > 0 && labeled != (parts[train][0].class != "") {
+			return dataset.Invalidf("in %s, the pictures for training and those of part %s are not both in folders of classes",
+				f.root, part)
+		}
+		for _, p := range pictures {
+			classes[p.class] = 0
+		}
+	}
+	if f.source.Labeled = parts[train][0].class != ""; !f.source.Labeled {
+		return nil
+	}
+	var names []string
+	numbers := true
+	for name := range classes {
+		names = append(names, name)
+		_, err := strconv.ParseUint(name, 10, 32)
+		numbers = numbers && err == nil
+	}
+	if len(names) > dataset.MaxClasses {
+		return dataset.Invalidf("%s has %d folders of classes, at most %d are told apart", f.root, len(names), dataset.MaxClasses)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		if numbers {
+			x, _ := strconv.ParseUint(a, 10, 32)
+			y, _ := strconv.ParseUint(b, 10, 32)
+			return cmp.Or(cmp.Compare(x, y), strings.Compare(a, b))
+		}
+		return strings.Compare(a, b)
+	})
+	for i, name := range names {
+		classes[name] = byte(i)
+	}
+	f.source.Classes, f.classes = names, classes
+	return nil
+}
+
+// shuffle orders pictures by the SHA-256 of their paths: the same way everywhere, and not class by class, so that the last
+// ones, which validate, are of all classes.
+func shuffle(pictures []picture) {
+	keys := make(map[string][sha256.Size]byte, len(pictures))
+	for _, p := range pictures {
+		keys[p.file] = sha256.Sum256([]byte(p.file))
+	}
+	slices.SortFunc(pictures, func(a, b picture) int {
+		x, y := keys[a.file], keys[b.file]
+		return bytes.Compare(x[:], y[:])
+	})
+}
+
+// part reads pictures in their order.
+func (f *folder) part(pictures []picture) dataset.Part {
+	return func(yield func([]byte, byte) error) error {
+		planes := make([]byte, f.source.Channels*f.source.Height*f.source.Width)
+		for _, p := range pictures {
+			if err := f.read(p, planes); err != nil {
+				f.refuse(p.file, err)
+				if err := f.refused(len(pictures)); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := yield(planes, f.classes[p.class]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func (f *folder) read(p picture, planes []byte) error {
+	file, err := f.open(p.file)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	// A header that has changed meanwhile would decode to anything.
+	config, format, err := image.DecodeConfig(file)
+	if err != nil {
+		return unreadable(err)
+	}
+	if config.Height != f.source.Height || config.Width != f.source.Width {
+		return dataset.Invalidf("it has changed meanwhile")
+	}
+	if _, err := inspectModel(config.ColorModel, format); err != nil {
+		return err
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	decoded, _, err := image.Decode(file)
+	if err != nil {
+		return unreadable(err)
+	}
+	return toPlanes(decoded, f.source.Channels, planes)
+}
