@@ -818,7 +818,7 @@ class CreateTokenResponse(Message):
 class DataFile(Message):
     """DataFile is one IDX file of a data set."""
 
-    # For example "train-images-idx3-ubyte".
+    # For example "train-images-idx3-ubyte", or with idx4 if images have several channels.
     name: str = ""
 
     # SHA-256 of the uncompressed content, in lower-case hexadecimal.
@@ -852,6 +852,9 @@ class DataSet(Message):
 
     # One more than the largest label. 0: it has no labels. Unset: not known, in studies that older versions created.
     classes: int | None = None
+
+    # Channels of an image: 1 if it is gray. 0: 1, in studies that older versions created.
+    channels: int = 0
 
 
 class DeleteHookResponse(Message):

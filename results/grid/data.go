@@ -8,6 +8,9 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// modelChannels is how many channels the images have that models take.
+const modelChannels = 1
+
 // ResolveSplit is like the function of that name, but also refuses a data set that the spec's model can't be trained
 // on: all runs of the study would fail on every worker. It does not check what is not known about a data set.
 func (models Models) ResolveSplit(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet) (*trellisv1.Split, error) {
@@ -18,6 +21,10 @@ func (models Models) ResolveSplit(spec *trellisv1.StudySpec, dataSet *trellisv1.
 		return nil, invalid("data.image_size", fmt.Sprintf(
 			"the images of the data set %q have %d x %d pixels, and the model %s takes %d x %d", name, dataSet.GetHeight(),
 			dataSet.GetWidth(), model.GetName(), height, width), "data")
+	case height > 0 && dataSet.GetChannels() > modelChannels:
+		return nil, invalid("data.image_channels", fmt.Sprintf(
+			"the images of the data set %q have %d channels, and the model %s takes gray images, which have one", name,
+			dataSet.GetChannels(), model.GetName()), "data")
 	case classes == 0 || dataSet == nil || dataSet.Classes == nil:
 	case dataSet.GetClasses() == 0:
 		return nil, invalid("data.labels", fmt.Sprintf(

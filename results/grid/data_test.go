@@ -47,6 +47,12 @@ func TestDataOfModel(t *testing.T) {
 			"data.image_size", `the images of the data set "tiny" have 14 x 56 pixels, and the model digits takes 28 x 28`,
 		},
 		{"of any size", "anything", of(32, 16, nil), "", ""},
+		{"gray", "images", &trellisv1.DataSet{Name: "tiny", Height: 28, Width: 28, TrainImages: 12, Channels: 1}, "", ""},
+		{
+			"colored", "images", &trellisv1.DataSet{Name: "tiny", Height: 28, Width: 28, TrainImages: 12, Channels: 3},
+			"data.image_channels",
+			`the images of the data set "tiny" have 3 channels, and the model images takes gray images, which have one`,
+		},
 	} {
 		split, err := models.ResolveSplit(&trellisv1.StudySpec{Model: test.model}, test.data)
 		if test.want == "" {

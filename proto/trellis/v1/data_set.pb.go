@@ -37,7 +37,9 @@ type DataSet struct {
 	TrainImages uint32 `protobuf:"varint,6,opt,name=train_images,json=trainImages,proto3" json:"train_images,omitempty"`
 	TestImages  uint32 `protobuf:"varint,7,opt,name=test_images,json=testImages,proto3" json:"test_images,omitempty"`
 	// One more than the largest label. 0: it has no labels. Unset: not known, in studies that older versions created.
-	Classes       *uint32 `protobuf:"varint,8,opt,name=classes,proto3,oneof" json:"classes,omitempty"`
+	Classes *uint32 `protobuf:"varint,8,opt,name=classes,proto3,oneof" json:"classes,omitempty"`
+	// Channels of an image: 1 if it is gray. 0: 1, in studies that older versions created.
+	Channels      uint32 `protobuf:"varint,9,opt,name=channels,proto3" json:"channels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -128,10 +130,17 @@ func (x *DataSet) GetClasses() uint32 {
 	return 0
 }
 
+func (x *DataSet) GetChannels() uint32 {
+	if x != nil {
+		return x.Channels
+	}
+	return 0
+}
+
 // DataFile is one IDX file of a data set.
 type DataFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// For example "train-images-idx3-ubyte".
+	// For example "train-images-idx3-ubyte", or with idx4 if images have several channels.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// SHA-256 of the uncompressed content, in lower-case hexadecimal.
 	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
@@ -197,7 +206,7 @@ var File_trellis_v1_data_set_proto protoreflect.FileDescriptor
 const file_trellis_v1_data_set_proto_rawDesc = "" +
 	"\n" +
 	"\x19trellis/v1/data_set.proto\x12\n" +
-	"trellis.v1\"\xfe\x01\n" +
+	"trellis.v1\"\x9a\x02\n" +
 	"\aDataSet\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12*\n" +
@@ -207,7 +216,8 @@ const file_trellis_v1_data_set_proto_rawDesc = "" +
 	"\ftrain_images\x18\x06 \x01(\rR\vtrainImages\x12\x1f\n" +
 	"\vtest_images\x18\a \x01(\rR\n" +
 	"testImages\x12\x1d\n" +
-	"\aclasses\x18\b \x01(\rH\x00R\aclasses\x88\x01\x01B\n" +
+	"\aclasses\x18\b \x01(\rH\x00R\aclasses\x88\x01\x01\x12\x1a\n" +
+	"\bchannels\x18\t \x01(\rR\bchannelsB\n" +
 	"\n" +
 	"\b_classes\"J\n" +
 	"\bDataFile\x12\x12\n" +
