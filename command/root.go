@@ -20,6 +20,7 @@ import (
 	_ "trellis/command/certificates"
 	_ "trellis/command/cluster"
 	_ "trellis/command/credentials"
+	_ "trellis/command/data"
 	_ "trellis/command/doctor"
 	_ "trellis/command/export"
 	_ "trellis/command/hooks"

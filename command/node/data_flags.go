@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +21,7 @@ type DataOptions struct {
 func DataFlags(cmd *cobra.Command) *DataOptions {
 	options := new(DataOptions)
 	cmd.Flags().StringVar(&options.dataSets, "data-sets", "",
-		"`folder` with a subfolder of IDX files for each data set in addition to mnist")
+		"`folder` with a subfolder for each data set in addition to mnist (default "+dataSetsFolder+" in the user's data folder)")
 	CacheDirFlag(cmd, &options.cacheDir)
 	cmd.Flags().Var(renamedFlag("renamed: use --data-sets for the folder of data sets; --data is the folder of "+
 		"studies"),
@@ -27,6 +29,27 @@ func DataFlags(cmd *cobra.Command) *DataOptions {
 		"renamed")
 	cmd.Flag("data-dir").Hidden = true
 	return options
+}
+
+// dataSetsFolder is beside the data directory of coordinators.
+const dataSetsFolder = "trellis-data-sets"
+
+// Library is where the flags say that data sets are. Its folder need not exist.
+func (o *DataOptions) Library() dataset.Library {
+	library := dataset.Library{Dir: o.dataSets, CacheDir: o.cacheDir}
+	if library.Dir == "" {
+		// A service may have no home. It then has mnist, and what --data-sets names.
+		if dir, err := DefaultDirectory(); err == nil {
+			library.Dir = filepath.Join(filepath.Dir(dir), dataSetsFolder)
+		}
+	}
+	if library.CacheDir == "" {
+		// Likewise, MNIST is then looked for in --data-sets and in the Go module cache.
+		if dir, err := os.UserCacheDir(); err == nil {
+			library.CacheDir = filepath.Join(dir, "trellis")
+		}
+	}
+	return library
 }
 
 // renamedFlag is a flag that is no more. Its value is the error for those who still give it.

@@ -53,7 +53,7 @@ const downloadPause = time.Minute
 // newDataSets returns the data sets of a library. Downloads end with ctx.
 func newDataSets(ctx context.Context, options *DataOptions) (*dataSets, error) {
 	d := &dataSets{
-		library: dataset.Library{Dir: options.dataSets, CacheDir: options.cacheDir},
+		library: options.Library(),
 		life:    ctx,
 		found:   make(map[string]*dataset.Set),
 		read:    make(map[string]reading),
@@ -65,12 +65,6 @@ func newDataSets(ctx context.Context, options *DataOptions) (*dataSets, error) {
 			return nil, exit.Usagef("--data-sets: %w", err)
 		} else if !info.IsDir() {
 			return nil, exit.Usagef("--data-sets %s is not a folder", options.dataSets)
-		}
-	}
-	if d.library.CacheDir == "" {
-		// A service may have no home. MNIST is then looked for in --data-sets and in the Go module cache.
-		if dir, err := os.UserCacheDir(); err == nil {
-			d.library.CacheDir = filepath.Join(dir, "trellis")
 		}
 	}
 	return d, nil
@@ -297,7 +291,7 @@ func (f *servedFile) Read(p []byte) (int, error) {
 func describeDataSet(set *dataset.Set) *trellisv1.DataSet {
 	described := &trellisv1.DataSet{
 		Name: set.Name, Digest: set.Digest, Height: uint32(set.Height), Width: uint32(set.Width),
-		TrainImages: uint32(set.TrainImages), TestImages: uint32(set.TestImages), Classes: new(uint32(set.Classes)),
+		TrainImages: uint32(set.TrainImages), TestImages: uint32(set.TestImages), Classes: new(uint32(set.Classes)), Channels: uint32(set.Channels),
 	}
 	for _, file := range set.Files {
 		described.Files = append(described.Files,

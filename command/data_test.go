@@ -1,0 +1,136 @@
+package command
+
+import (
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"trellis/command/exit"
+)
+
+// writePictures writes pictures of two classes.
+func writePictures(t *testing.T, dir string, width, height int, colored bool) {
+	t.Helper()
+	for i := range 40 {
+		path := filepath.Join(dir, []string{"cat", "dog"}[i%2], fmt.Sprintf("%d.png", i))
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		picture := image.NewNRGBA(image.Rect(0, 0, width, height))
+		gray := image.NewGray(picture.Rect)
+		for pixel := range width * height {
+			c := color.NRGBA{byte(i * pixel), byte(pixel), byte(i), 255}
+			picture.SetNRGBA(pixel%width, pixel/width, c)
+			gray.SetGray(pixel%width, pixel/width, color.Gray{c.R})
+		}
+		file, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if colored {
+			err = png.Encode(file, picture)
+		} else {
+			err = png.Encode(file, gray)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := file.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestData: what is imported while a coordinator runs is trained on by its workers; what no model takes is refused, with the
+// line of the spec; a bit that the disk changes is found.
+func TestData(t *testing.T) {
+	from, sets := t.TempDir(), t.TempDir()
+	writePictures(t, from+"/gray", 28, 28, false)
+	writePictures(t, from+"/colored", 28, 28, true)
+	writePictures(t, from+"/wide", 64, 48, false)
+	_, address := startCoordinator(t, "--data-sets", sets)
+	startWorker(t, address, "worker")
+	for _, name := range []string{"gray", "colored", "wide"} {
+		mustTrellis(t, "data", "import", name, from+"/"+name, "--data-sets", sets)
+	}
+	spec := func(data string) string {
+		return writeSpec(t, "name: "+data+"\nmodel: conv-autoencoder\ndata: "+data+
+			"\ngrid: {latent_dim: 4, learning_rate: 1e-3, max_epochs: 1}\nbatch_size: 20\n")
+	}
+	mustTrellis(t, "submit", "--watch", "--coordinator", address, spec("gray"))
+	for data, want := range map[string]string{
+		"colored": `spec.yaml:3:7: the images of the data set "colored" have 3 channels, and the model conv-autoencoder takes gray images`,
+		"wide":    `spec.yaml:3:7: the images of the data set "wide" have 48 x 64 pixels, and the model conv-autoencoder takes 28 x 28`,
+	} {
+		if _, stderr, code := trellis(t, "submit", "--coordinator", address, spec(data)); code != exit.Usage || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit code %d, %s; want %d and %s", data, code, stderr, exit.Usage, want)
+		}
+	}
+
+	var shown struct {
+		Digest      string
+		TrainImages int `json:"train_images"`
+		TestImages  int `json:"test_images"`
+		Channels    int
+		Classes     []struct{ Name string }
+	}
+	montage := filepath.Join(t.TempDir(), "montage.png")
+	if err := json.Unmarshal([]byte(mustTrellis(t, "data", "show", "colored", "--data-sets", sets, "--montage", montage, "-o", "json")), &shown); err != nil {
+		t.Fatal(err)
+	}
+	if shown.TrainImages != 36 || shown.TestImages != 4 || shown.Channels != 3 || len(shown.Classes) != 2 || shown.Classes[1].Name != "dog" {
+		t.Errorf("got %+v", shown)
+	}
+	checkMontage(t, montage)
+	if list := mustTrellis(t, "data", "list", "--data-sets", sets); !strings.Contains(list, shown.Digest[:12]) || !strings.Contains(list, "48 x 64") {
+		t.Errorf("the list lacks a data set: %s", list)
+	}
+
+	path := filepath.Join(sets, "gray", "train-images-idx3-ubyte")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)/2] ^= 1
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := trellis(t, "data", "show", "gray", "--data-sets", sets); code != exit.Usage || !strings.Contains(stderr, "is damaged on disk") {
+		t.Errorf("a changed bit gave exit code %d, %s", code, stderr)
+	}
+	if _, stderr, code := trellis(t, "data", "remove", "gray", "--data-sets", sets); code != exit.Usage || !strings.Contains(stderr, "add --yes") {
+		t.Errorf("without --yes, exit code %d, %s", code, stderr)
+	}
+	mustTrellis(t, "data", "remove", "gray", "--yes", "--data-sets", sets)
+	mustTrellis(t, "data", "import", "gray", from+"/gray", "--data-sets", sets)
+	if _, stderr, code := trellis(t, "data", "import", "gray", from+"/wide", "--data-sets", sets); code != exit.Usage || !strings.Contains(stderr, "remove it first") {
+		t.Errorf("a taken name gave exit code %d, %s", code, stderr)
+	}
+}
+
+// checkMontage looks at a picture of two rows of 12 images of 28 x 28 pixels, twice as large.
+func checkMontage(t *testing.T, path string) {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	picture, err := png.Decode(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := image.Rect(0, 0, 12*58+2, 2*58+2); picture.Bounds() != want {
+		t.Errorf("the montage has %v, want %v", picture.Bounds(), want)
+	}
+	// The second pixel of each image has 1 in its second channel: see writePictures.
+	if _, green, _, _ := picture.At(5, 3).RGBA(); green>>8 != 1 {
+		t.Errorf("the second pixel's green is %d, want 1", green>>8)
+	}
+}
