@@ -61,14 +61,15 @@ func NewBase(study *trellisv1.Study, its *lattice.Lattice) *Base {
 	}
 }
 
-// Run returns a new message of the run at a place, as it follows from the spec: see lattice.Lattice.Run.
+// Run returns the run at a place as it follows from the spec: see lattice.Lattice.Run. Nobody may change it.
 func (b *Base) Run(place uint32) *trellisv1.Run {
 	run := b.recent.run(place)
 	if run == nil {
 		run = b.Lattice.Run(place)
+		run.ModifyIndex = b.Created
 		b.recent.note(run)
 	}
-	return trajectory.CopyRun(run)
+	return run
 }
 
 // Trial is a listed trial: its index, the place of its run, and its max_epochs.
@@ -355,16 +356,19 @@ func (c *Catalog) Before(index uint64) (highest uint64, ok bool) {
 	return highest, ok
 }
 
-// Untouched returns the run of the base at a place as it is while nobody has given it anything.
+// Untouched returns the run of the base at a place as it is while nobody has given it anything. Nobody may change it.
 func (c *Catalog) Untouched(place uint32) *trajectory.Trajectory {
 	run := c.Base.Run(place)
-	run.Study, run.ModifyIndex = c.Study, c.Base.Created
-	if its, more := c.lengthened[place]; more {
-		run.Milestones = its.milestones
-		run.Parameters = trajectory.ParametersAt(run, its.milestones[len(its.milestones)-1])
-	}
-	if u := c.Base.Untouched; u != nil {
-		run.State, run.Error, run.ModifyIndex = trajectory.StateOfUntouched(u), u.Error, u.ModifyIndex
+	its, more := c.lengthened[place]
+	if u := c.Base.Untouched; more || u != nil {
+		run = trajectory.CopyRun(run)
+		if more {
+			run.Milestones = its.milestones
+			run.Parameters = trajectory.ParametersAt(run, its.milestones[len(its.milestones)-1])
+		}
+		if u != nil {
+			run.State, run.Error, run.ModifyIndex = trajectory.StateOfUntouched(u), u.Error, u.ModifyIndex
+		}
 	}
 	return &trajectory.Trajectory{Run: run, Terms: c.Base.Terms}
 }
@@ -388,9 +392,7 @@ func (c *Catalog) UntouchedWithoutID(place uint32) *trellisv1.Run {
 
 // Unsealed returns the run of the base at a place, which has been sealed: see trajectory.Complete.
 func (c *Catalog) Unsealed(place uint32, its *trajectory.Trajectory) *trajectory.Trajectory {
-	run := c.Base.Run(place)
-	run.Study = c.Study
-	return its.Complete(run, func(milestones []uint32) []uint64 {
+	return its.Complete(c.Base.Run(place), func(milestones []uint32) []uint64 {
 		all, its := c.MilestonesAt(place)
 		if len(all) == len(milestones) {
 			return its
