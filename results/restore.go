@@ -415,9 +415,11 @@ func (s *restoredStudy) startChecks() *sealedChecks {
 	for part := range cores {
 		checks.parts[part] = &trellisv1.Progress{}
 		checks.all.Go(func() {
+			var with sectionReader
 			for its := range checks.sections {
 				if checks.errs[part] == nil {
-					checks.keys[part], checks.errs[part] = s.checkSection(its, checks.parts[part], ranking, checks.keys[part])
+					checks.keys[part], checks.errs[part] = s.checkSection(&with, its, checks.parts[part], ranking,
+						checks.keys[part])
 				}
 			}
 			slices.SortFunc(checks.keys[part], listing.Key.Compare)

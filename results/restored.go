@@ -313,10 +313,16 @@ func (s *restoredStudy) checkSealed() (sum *trellisv1.Progress, keys [][]listing
 	return sum, s.checks.keys, nil
 }
 
+// sectionReader has what is used again for the next section.
+type sectionReader struct {
+	opened trajectory.Opened
+	points [sectionSize]trellisv1.Parameters
+}
+
 // checkSection checks the runs of a sealed section, adds them to the progress, and returns the keys with those of their trials
 // in the ranking. While the runs are at hand, it computes what answers need of them: later that would take as long again.
 func (s *restoredStudy) checkSection(
-	its *section, progress *trellisv1.Progress, ranking listing.Ranking, keys []listing.Key,
+	with *sectionReader, its *section, progress *trellisv1.Progress, ranking listing.Ranking, keys []listing.Key,
 ) ([]listing.Key, error) {
 	first := its.number * sectionSize
 	at, _ := slices.BinarySearchFunc(s.touched, first, func(m placedMember, place uint32) int {
@@ -328,10 +334,11 @@ func (s *restoredStudy) checkSection(
 	open := *its // What is computed of it is kept beside the section.
 	open.sealed, open.members = nil, make([]*trajectory.Trajectory, 0, its.size())
 	changed := uint64(0)
-	opened := trajectory.Opened{Sealed: its.sealed, Terms: s.terms}
+	with.opened.Sealed, with.opened.Terms = its.sealed, s.terms
 	for slot := range its.size() {
-		point, milestones, indexes := s.catalog.TrialsAt(first + uint32(slot))
-		sealed, err := opened.Unchecked(slot, milestones)
+		point := &with.points[slot]
+		milestones, indexes := s.catalog.ReadTrialsAt(first+uint32(slot), point)
+		sealed, err := with.opened.Unchecked(slot, milestones)
 		if err == nil {
 			err = checkSealedRun(sealed, point, indexes)
 		}
@@ -358,11 +365,12 @@ func (s *restoredStudy) checkSection(
 }
 
 // checkSealedRun returns an error if a sealed run contradicts itself or the spec, from which its point and its trials follow.
-// Then the run gets these, but not its id, which takes longest to compute.
+// Then the run gets these, but not its id, which takes longest to compute. The point becomes that of the run.
 func checkSealedRun(its *trajectory.Trajectory, point *trellisv1.Parameters, indexes []uint64) error {
 	run := its.Run
 	milestones := run.Milestones
-	run.Parameters = grid.WithMaxEpochs(point, milestones[len(milestones)-1])
+	point.MaxEpochs = milestones[len(milestones)-1]
+	run.Parameters = point
 	if err := consistency.CheckRun(run); err != nil {
 		return err
 	}

@@ -338,11 +338,18 @@ func (c *Catalog) UntouchedState() *trellisv1.Untouched {
 // TrialsAt returns the point of the run of the base at a place, and the milestones and indexes of its trials. That takes a
 // fraction of the time of Untouched, which computes the run's id.
 func (c *Catalog) TrialsAt(place uint32) (point *trellisv1.Parameters, milestones []uint32, indexes []uint64) {
-	point, milestones, indexes = c.Base.TrialsAt(place)
+	point = &trellisv1.Parameters{}
+	milestones, indexes = c.ReadTrialsAt(place, point)
+	return point, milestones, indexes
+}
+
+// ReadTrialsAt is TrialsAt with a point of the caller's, which it replaces. Who reads many needs no memory for each.
+func (c *Catalog) ReadTrialsAt(place uint32, point *trellisv1.Parameters) (milestones []uint32, indexes []uint64) {
+	milestones, indexes = c.Base.ReadTrialsAt(place, point)
 	if its, more := c.lengthened[place]; more {
 		milestones, indexes = its.milestones, its.indexes
 	}
-	return point, milestones, indexes
+	return milestones, indexes
 }
 
 // Before returns the highest index of a trial below an index. ok is false if there is none.

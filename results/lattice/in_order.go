@@ -108,8 +108,16 @@ func (l *Lattice) Disjoint() bool {
 // TrialsAt returns the first point of the run at a place, and the milestones and indexes of its trials. It does not
 // compute the run's id.
 func (l *Lattice) TrialsAt(place uint32) (point *trellisv1.Parameters, milestones []uint32, indexes []uint64) {
+	point = &trellisv1.Parameters{}
+	milestones, indexes = l.ReadTrialsAt(place, point)
+	return point, milestones, indexes
+}
+
+// ReadTrialsAt is TrialsAt with a point of the caller's, which it replaces: see grid.Grid.Read.
+func (l *Lattice) ReadTrialsAt(place uint32, point *trellisv1.Parameters) (milestones []uint32, indexes []uint64) {
 	milestones, indexes = l.Milestones(place)
-	return l.At(slices.Min(indexes)), milestones, indexes
+	l.readPoint(slices.Min(indexes), point)
+	return milestones, indexes
 }
 
 // ordered is a grid whose points are ordered by some of its axes.

@@ -66,12 +66,9 @@ func AppendDigested(data []byte, member *Trajectory) []byte {
 // Digester appends sealed runs, one after the other, as AppendDigested does. It keeps what runs have in common, and reads of
 // most runs nothing but what the digest depends on. It is not safe for concurrent use.
 type Digester struct {
-	frames      map[string]*frame
+	frames      frames
 	row, beside []float64
 }
-
-// maxDigesterFrames is how many frames are kept. Most sections of a study have the same.
-const maxDigesterFrames = 1 << 10
 
 // Append appends the run in a slot, which has the id.
 func (d *Digester) Append(data []byte, s *Sealed, slot int, id [16]byte, terms *Terms) ([]byte, error) {
@@ -79,7 +76,7 @@ func (d *Digester) Append(data []byte, s *Sealed, slot int, id [16]byte, terms *
 	if err != nil {
 		return nil, err
 	}
-	its, err := d.frame(s.frames[number])
+	its, err := d.frames.of(s.frames[number])
 	if err != nil {
 		return nil, err
 	}
@@ -117,22 +114,6 @@ func (d *Digester) Append(data []byte, s *Sealed, slot int, id [16]byte, terms *
 		data = appendLossBits(data, d.row)
 	}
 	return data, r.err
-}
-
-// frame returns a frame by what is written of it.
-func (d *Digester) frame(written string) (*frame, error) {
-	if its := d.frames[written]; its != nil {
-		return its, nil
-	}
-	its, err := readFrame(written)
-	if err != nil {
-		return nil, err
-	}
-	if d.frames == nil || len(d.frames) >= maxDigesterFrames {
-		d.frames = map[string]*frame{}
-	}
-	d.frames[written] = &its
-	return &its, nil
 }
 
 // appendUnsealed appends a run that has been unsealed, and has the id.

@@ -326,6 +326,28 @@ func readFrame(written string) (frame, error) {
 	return f, nil
 }
 
+// frames are those that have been read, by what is written of them. Most sections of a study have the same.
+type frames map[string]*frame
+
+// maxFrames is how many are kept.
+const maxFrames = 1 << 10
+
+// of returns a frame by what is written of it.
+func (f *frames) of(written string) (*frame, error) {
+	if its := (*f)[written]; its != nil {
+		return its, nil
+	}
+	its, err := readFrame(written)
+	if err != nil {
+		return nil, err
+	}
+	if *f == nil || len(*f) >= maxFrames {
+		*f = frames{}
+	}
+	(*f)[written] = &its
+	return &its, nil
+}
+
 // check returns an error unless a run with the frame may have so many epochs. Milestones are those that follow from the
 // spec, or nil if they have been compared before.
 func (f *frame) check(milestones []uint32, flags byte, epochs uint64) error {

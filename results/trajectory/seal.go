@@ -85,11 +85,11 @@ func (s *Sealed) run(slot int) (frame int, data []byte, err error) {
 	return int(number), data, nil
 }
 
-// Opened reads sealed runs one after the other. It keeps their frames.
+// Opened reads sealed runs one after the other. It keeps their frames, also for the Sealed that it is given next.
 type Opened struct {
 	*Sealed
 	Terms  *Terms
-	frames []frame
+	frames frames
 }
 
 // Run returns the run in a slot without what follows from the study's spec. It has no answers if these follow from the
@@ -103,14 +103,9 @@ func (o *Opened) Unchecked(slot int, milestones []uint32) (*Trajectory, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.frames == nil {
-		o.frames = make([]frame, len(o.Sealed.frames))
-	}
-	its := &o.frames[number]
-	if its.run == nil {
-		if *its, err = readFrame(o.Sealed.frames[number]); err != nil {
-			return nil, err
-		}
+	its, err := o.frames.of(o.Sealed.frames[number])
+	if err != nil {
+		return nil, err
 	}
 	return its.open(data, o.Terms, milestones)
 }
