@@ -50,8 +50,12 @@ const (
 	// Specs and points are different messages since: a Trellis that does not know these rules would misread them, and
 	// refuses them instead.
 	CountReturns
+	// MatchLabels are those of Trellis since workers have labels and studies of their own: which machines have not tried a run, and
+	// could, depends on them. Older logs have none, and are judged alike. A Trellis that does not know these rules knows no labels, and
+	// refuses the commands instead of judging otherwise.
+	MatchLabels
 	// LatestRules are those of new commands.
-	LatestRules = CountReturns
+	LatestRules = MatchLabels
 )
 
 // QuarantineWorkers is the number of workers of different machines after whose loss at the same epoch of a run the run
