@@ -2,7 +2,9 @@ package launch
 
 import (
 	"context"
+	"encoding/csv"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -39,38 +41,70 @@ func statusCommand(env *cli.Environment) *cobra.Command {
 		Short: "List launches and how many of their workers there are",
 		Long: `List your launches that have jobs in Slurm's queue, with how many workers are queued, running and ending. trellis workers
 lists those that are connected.`,
+		Example: `  trellis launch status
+  trellis launch status -o json`,
 		Args: cli.Operands(),
 	}
+	format := cli.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, stop := cli.Interruptible(cmd.Context())
 		defer stop()
-		return writeStatus(ctx, env, slurm{})
+		return writeStatus(ctx, env, slurm{}, *format)
 	}
 	return cmd
 }
 
+// count is how many jobs a launch has. Its field names are those of -o json, yaml and csv.
+type count struct {
+	Name    string `json:"name" yaml:"name"`
+	Queued  int    `json:"queued" yaml:"queued"`
+	Running int    `json:"running" yaml:"running"`
+	Ending  int    `json:"ending" yaml:"ending"`
+}
+
+// counted are the launches that have jobs, by name.
+func counted(jobs []job) []count {
+	launches := map[string][3]int{}
+	for _, job := range jobs {
+		phases := launches[job.launch]
+		phases[job.phase]++
+		launches[job.launch] = phases
+	}
+	counts := []count{} // Not null in JSON.
+	for _, name := range slices.Sorted(maps.Keys(launches)) {
+		phases := launches[name]
+		counts = append(counts, count{name, phases[queued], phases[running], phases[ending]})
+	}
+	return counts
+}
+
 // writeStatus writes how many jobs each launch has.
-func writeStatus(ctx context.Context, env *cli.Environment, s scheduler) error {
+func writeStatus(ctx context.Context, env *cli.Environment, s scheduler, format output.Format) error {
 	jobs, err := unended(ctx, s, "")
 	if err != nil {
 		return err
 	}
-	counts, names := map[string]*[3]int{}, []string(nil)
-	for _, job := range jobs {
-		if counts[job.launch] == nil {
-			counts[job.launch], names = new([3]int), append(names, job.launch)
+	counts := counted(jobs)
+	switch format {
+	case output.JSON, output.YAML:
+		return output.WriteDocument(env.Out, format, struct {
+			Launches []count `json:"launches" yaml:"launches"`
+		}{counts})
+	case output.CSV:
+		records := [][]string{{"name", "queued", "running", "ending"}}
+		for _, c := range counts {
+			records = append(records, []string{c.Name, strconv.Itoa(c.Queued), strconv.Itoa(c.Running), strconv.Itoa(c.Ending)})
 		}
-		counts[job.launch][job.phase]++
+		return csv.NewWriter(env.Out).WriteAll(records)
 	}
-	if names == nil {
+	if len(counts) == 0 {
 		_, err := fmt.Fprintln(env.Out, "There are no workers of a launch. Start some: trellis launch slurm --count 10")
 		return err
 	}
-	slices.Sort(names)
 	table := output.NewTable()
 	table.AppendHeader([]any{"NAME", "QUEUED", "RUNNING", "ENDING"})
-	for _, name := range names {
-		table.AppendRow([]any{name, counts[name][queued], counts[name][running], counts[name][ending]})
+	for _, c := range counts {
+		table.AppendRow([]any{c.Name, c.Queued, c.Running, c.Ending})
 	}
 	_, err = fmt.Fprintln(env.Out, table.Render())
 	return err
