@@ -26,6 +26,7 @@ import (
 	"trellis/command/golden"
 	"trellis/command/node"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/tracing"
 	"trellis/worker"
 	"trellis/worker/supervisor"
 )
@@ -34,6 +35,9 @@ import (
 // hastyVariable makes workers give up after seconds what they try for minutes.
 const hastyVariable = "HASTY_WORKERS"
 
+// patientVariable makes processes wait until their spans have been sent.
+const patientVariable = "PATIENT_TRACES"
+
 func TestMain(m *testing.M) {
 	if supervisor.Supervising() {
 		os.Exit(supervisor.Main())
@@ -41,6 +45,9 @@ func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){"trellis": func() {
 		if os.Getenv(hastyVariable) != "" {
 			worker.RetryTime = 11 * time.Second
+		}
+		if os.Getenv(patientVariable) != "" {
+			tracing.Patience = patience
 		}
 		os.Exit(Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}})

@@ -20,10 +20,12 @@ import (
 	"trellis/coordinator/lead"
 	"trellis/coordinator/quota"
 	"trellis/coordinator/replication"
+	"trellis/coordinator/spans"
 	"trellis/coordinator/web"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
+	"trellis/tracing"
 )
 
 // Defaults and limits of a coordinator.
@@ -61,6 +63,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer receives the coordinator's metrics. Default: none.
 	Registerer prometheus.Registerer
+	// Tracer traces calls and runs. Default: nothing is traced.
+	Tracer *tracing.Tracer
 	// Version is the binary's version, shown to other nodes and their operators.
 	Version string
 
@@ -220,6 +224,8 @@ type Coordinator struct {
 	view atomic.Pointer[view]
 	// leader runs the leader's loops while this node leads.
 	leader *lead.Leader
+	// spans trace studies and runs. They are nil if nothing is traced.
+	spans *spans.Spans
 	// authenticates says that each call needs a credential.
 	authenticates bool
 	// tokens ends the streams of tokens that have ended. denials logs who was refused.
@@ -281,7 +287,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 		}
 		dial = dialSecurely(dial, c.certificates)
 	}
-	c.peers, c.port = newPeers(dial), newPort(bounded, dial, config.Logger)
+	c.peers, c.port = newPeers(dial, config.Tracer.DialOptions()), newPort(bounded, dial, config.Logger)
 	c.port.admit = c.admitNode
 	if config.TLS.Given() || config.hooks.authenticate {
 		c.port.strangerTime = handshakeTimeout
@@ -296,10 +302,11 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	c.view.Store(&view{ctx: context.Background()})
 	c.metrics = newMetrics(config.Registerer, store, c)
 	c.commands = &commands{}
+	c.spans = spans.New(config.Tracer, store)
 	leading := lead.Config{
 		Numerics: config.Numerics, Lease: config.Lease, HangTimeout: config.HangTimeout, Store: store, Log: c.commands,
 		Queue: config.Limits.queue(), Artifacts: c.artifacts, DataSets: dataSets, Stopping: c.stopping, Version: config.Version,
-		Logger: config.Logger, Registerer: config.Registerer,
+		Logger: config.Logger, Registerer: config.Registerer, Spans: c.spans,
 	}
 	if config.Data != "" || config.Artifacts != "" {
 		leading.CheckpointInterval = config.CheckpointInterval

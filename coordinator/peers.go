@@ -32,6 +32,8 @@ var errPeersClosed = errors.New("this coordinator is shutting down")
 // The dialer encrypts them.
 type peers struct {
 	dial dialer
+	// options are added to those of each connection.
+	options []grpc.DialOption
 
 	mu     sync.Mutex
 	conns  map[string][]*peerConn
@@ -45,8 +47,8 @@ type peerConn struct {
 	idle *time.Timer
 }
 
-func newPeers(dial dialer) *peers {
-	return &peers{dial: dial, conns: map[string][]*peerConn{}}
+func newPeers(dial dialer, options []grpc.DialOption) *peers {
+	return &peers{dial: dial, options: options, conns: map[string][]*peerConn{}}
 }
 
 // connect returns a connection to the node for one call. It creates connections when they are first needed.
@@ -64,7 +66,7 @@ func (p *peers) connect(address string) (conn *grpc.ClientConn, done func(), err
 		}
 	}
 	if chosen == nil {
-		made, err := newPeerConn(address, p.dial)
+		made, err := newPeerConn(address, p.dial, p.options)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -107,7 +109,7 @@ func (p *peers) visit(address string) (conn *grpc.ClientConn, done func(), err e
 	if p.closed {
 		return nil, nil, errPeersClosed
 	}
-	conn, err = newPeerConn(address, p.dial)
+	conn, err = newPeerConn(address, p.dial, p.options)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -115,8 +117,8 @@ func (p *peers) visit(address string) (conn *grpc.ClientConn, done func(), err e
 }
 
 // newPeerConn returns a connection to a node. It connects at its first call.
-func newPeerConn(address string, dial dialer) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+address,
+func newPeerConn(address string, dial dialer, options []grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+address, append([]grpc.DialOption{
 		grpc.WithContextDialer(dial), grpc.WithNoProxy(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)),
@@ -127,7 +129,8 @@ func newPeerConn(address string, dial dialer) (*grpc.ClientConn, error) {
 				MaxDelay: peerRetryMax,
 			},
 			MinConnectTimeout: peerConnectTimeout,
-		}))
+		}),
+	}, options...)...)
 }
 
 // close closes all connections.

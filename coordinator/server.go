@@ -7,6 +7,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -21,11 +22,14 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"trellis/coordinator/access"
 	"trellis/coordinator/api"
 	"trellis/coordinator/forecast"
 	"trellis/coordinator/webhook"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/tracing"
 )
 
 // Limits of a connection.
@@ -76,7 +80,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	if c.certificates != nil {
 		transport = access.ServerCredentials()
 	}
-	server := grpc.NewServer(
+	server := grpc.NewServer(append(c.config.Tracer.ServerOptions(tracedAs),
 		grpc.Creds(transport),
 		grpc.MaxRecvMsgSize(c.config.Limits.maxRequest()),
 		grpc.ForceServerCodecV2(newBoundedCodec()),
@@ -121,7 +125,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 			newUploads(c.config.Limits, func() (map[string]bool, error) { return namedArtifacts(c.store) }).bound,
 			limits.admitStream,
 		),
-	)
+	)...)
 	api.Register(server, api.Config{
 		Numerics: c.config.Numerics, Models: c.config.Models, Address: c.address, Version: c.config.Version,
 		Link: c.config.Link,
@@ -129,7 +133,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		Specs: c.config.Specs, Limits: c.config.Limits.ofStudies(),
 		Store: c.store, Log: asked{c.commands}, DataSets: c.dataSets, Artifacts: c.artifacts,
 		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Outputs: c.leader, Memory: c.leader, Node: self{c},
-		Hooks: webhook.Sender{Version: c.config.Version}, Turns: limits.turns(), Stopping: c.stopping, Logger: c.logger,
+		Hooks: webhook.Sender{Version: c.config.Version}, Turns: limits.turns(), Spans: c.spans, Stopping: c.stopping, Logger: c.logger,
 	})
 	services := newServices(slices.Sorted(maps.Keys(server.GetServiceInfo())))
 	grpc_health_v1.RegisterHealthServer(server, services)
@@ -137,6 +141,33 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	c.metrics.server.InitializeMetrics(server)
 	return server, services, nil
 }
+
+// tracedAs says which calls of a method are traced. A session lives as long as its worker: what it carries is traced by
+// package spans.
+func tracedAs(method string) tracing.Traced {
+	switch {
+	case strings.HasPrefix(method, "/grpc."), method == trellisv1.WorkerService_Session_FullMethodName:
+		return tracing.Never
+	case asks[method]:
+		return tracing.WithinTraces
+	}
+	return tracing.Always
+}
+
+// asks has the methods without side effects.
+var asks = func() map[string]bool {
+	asks := map[string]bool{}
+	services := trellisv1.File_trellis_v1_service_proto.Services()
+	for i := range services.Len() {
+		methods := services.Get(i).Methods()
+		for j := range methods.Len() {
+			options, ok := methods.Get(j).Options().(*descriptorpb.MethodOptions)
+			asks[fmt.Sprintf("/%s/%s", services.Get(i).FullName(), methods.Get(j).Name())] = ok &&
+				options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
+		}
+	}
+	return asks
+}()
 
 // readyService is the name under which the health service says whether the node can serve calls. Each service's own
 // name says the same. The service without a name is SERVING while the process lives.

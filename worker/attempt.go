@@ -9,6 +9,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
 	"trellis/worker/program"
+	"trellis/worker/spans"
 )
 
 // maxMessage is how many bytes of an error's text are sent to the coordinator, which keeps the text forever.
@@ -25,6 +26,9 @@ type attempt struct {
 	uploads uploads
 	// output is what the attempt's program writes. It is nil before the program is started.
 	output atomic.Pointer[program.Output]
+
+	// span is the attempt's, nil if nothing is traced.
+	span *spans.Attempt
 
 	// Run owns the fields below.
 
@@ -152,6 +156,7 @@ func (a *attempt) nextOutcome() *trellisv1.SessionRequest {
 		return nil
 	}
 	a.outcomeSent = true
+	a.span.Sent(a.outcome)
 	return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Outcome{Outcome: a.outcome}}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/worker/spans"
 )
 
 // startDrain stops all training, once. The outcomes return the runs.
@@ -188,7 +189,7 @@ func (w *Worker) assign(assignment *trellisv1.Assignment) {
 		w.contact, w.session.heartbeatDue = time.Now(), true
 	}
 	if w.draining {
-		a := newAttempt(w.ctx, assignment, position{})
+		a := w.newAttempt(assignment, position{})
 		a.outcome = a.returned()
 		w.attempts = append(w.attempts, a)
 		if w.idled {
@@ -196,10 +197,18 @@ func (w *Worker) assign(assignment *trellisv1.Assignment) {
 		}
 		return
 	}
-	a := newAttempt(w.ctx, assignment, w.positions.take(assignment))
+	a := w.newAttempt(assignment, w.positions.take(assignment))
 	a.uploads.open(w, a)
 	w.attempts = append(w.attempts, a)
 	w.start(a)
+}
+
+// newAttempt returns a traced attempt.
+func (w *Worker) newAttempt(assignment *trellisv1.Assignment, from position) *attempt {
+	ctx, span := spans.Start(w.ctx, w.config.Tracer, w.name, assignment)
+	a := newAttempt(ctx, assignment, from)
+	a.span = span
+	return a
 }
 
 // start starts a goroutine that trains from the attempt's position.
@@ -235,5 +244,6 @@ func (w *Worker) forget(a *attempt) {
 		w.giveBack(a)
 	}
 	a.end()
+	a.span.Stopped()
 	w.attempts = slices.DeleteFunc(w.attempts, func(b *attempt) bool { return a == b })
 }

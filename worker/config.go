@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/tracing"
 	"trellis/trainer"
 	"trellis/worker/capacity"
 	"trellis/worker/dial"
@@ -82,6 +83,8 @@ type Config struct {
 	Credentials dial.Credentials
 	// DialOptions are added to the worker's own.
 	DialOptions []grpc.DialOption
+	// Tracer traces attempts and their calls. Default: nothing is traced.
+	Tracer *tracing.Tracer
 	// Registerer receives the worker's metrics. It must not have another worker's metrics with the same labels.
 	// Default: none.
 	Registerer prometheus.Registerer

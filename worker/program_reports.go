@@ -5,12 +5,14 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
 	"trellis/worker/program"
+	"trellis/worker/spans"
 )
 
 // programReports passes on what a program reports.
@@ -23,11 +25,23 @@ type programReports struct {
 	stopped bool
 	last    int
 	// ended is when the last epoch ended, or the program was started.
-	ended time.Time
+	ended    time.Time
+	training *spans.Training
 }
 
 // run runs the program. If the checkpoint to resume from can't be unpacked, it starts from epoch 1.
 func (r *programReports) run(ctx context.Context, config program.Config, log *slog.Logger) (program.Result, error) {
+	_, r.training = r.attempt.span.Train(ctx, config.FirstEpoch-1)
+	result, err := r.runFrom(ctx, config, log)
+	if errors.Is(err, errStoppedEarly) {
+		r.training.End(ctx, nil)
+	} else {
+		r.training.End(ctx, err)
+	}
+	return result, err
+}
+
+func (r *programReports) runFrom(ctx context.Context, config program.Config, log *slog.Logger) (program.Result, error) {
 	report := func(report program.Report) error { return r.report(r.attempt.ctx, report) }
 	result, err := program.Run(ctx, config, report)
 	var failed *program.Error
@@ -50,6 +64,7 @@ func (r *programReports) report(ctx context.Context, report program.Report) erro
 	if !report.Addition {
 		now := time.Now()
 		r.worker.metrics.epochs.Inc()
+		r.training.Epoch(report.Epoch, math.NaN())
 		r.checkpoints.best.observe(report.Epoch, report.Metrics)
 		r.worker.events.put(event{attempt: r.attempt, report: trainer.Report{
 			Epoch: report.Epoch, Metrics: report.Metrics, Elapsed: now.Sub(r.ended),

@@ -28,7 +28,7 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 	select {
 	case w.slots <- struct{}{}:
 		w.metrics.busy.Inc()
-		log := w.log.With("study", a.assignment.GetStudy(), "run", a.assignment.GetRun(), "attempt", a.number())
+		log := a.span.Logger(w.log).With("study", a.assignment.GetStudy(), "run", a.assignment.GetRun(), "attempt", a.number())
 		if a.assignment.GetConfig().GetProgram() != nil {
 			w.workProgram(ctx, a, log, func() {
 				<-w.slots
@@ -144,13 +144,17 @@ func (w *Worker) trainFrom(
 		return nil
 	}
 	images := float64(config.Data.Train.Len())
-	return w.config.train(ctx, config, func(report trainer.Report) error {
+	ctx, training := a.span.Train(ctx, position.epoch())
+	result, err := w.config.train(ctx, config, func(report trainer.Report) error {
+		training.Epoch(report.Epoch, report.ValidationLoss)
 		reports = append(reports, report)
 		w.metrics.epochs.Inc()
 		w.metrics.images.Add(images)
 		w.events.put(event{attempt: a, report: report})
 		return nil
 	})
+	training.End(ctx, err)
+	return result, err
 }
 
 // logLevel returns the level at which ordinary runs are logged. There may be thousands of synthetic runs a second.

@@ -11,6 +11,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
+	"trellis/worker/spans"
 )
 
 const (
@@ -198,8 +199,9 @@ func (u *uploads) start() {
 // send uploads a checkpoint and tells Run.
 func (u *uploads) send(ctx context.Context, next encoded) {
 	assignment, steps := u.attempt.assignment, &u.attempt.steps
-	log := u.worker.log.With("study", assignment.GetStudy(), "run", assignment.GetRun(),
+	log := u.attempt.span.Logger(u.worker.log).With("study", assignment.GetStudy(), "run", assignment.GetRun(),
 		"attempt", assignment.GetAttempt(), "epoch", next.checkpoint.GetEpoch())
+	ctx, span := u.attempt.span.Upload(ctx, next.checkpoint.GetEpoch())
 	began, connected := time.Now(), false
 	err := retry(ctx, func() (err error) {
 		// How long it takes is that of the last try, unless that has waited for a connection first.
@@ -218,6 +220,7 @@ func (u *uploads) send(ctx context.Context, next encoded) {
 	}, func(err error) {
 		log.Warn("could not upload a checkpoint; will retry", "error", reason(err))
 	})
+	spans.End(ctx, span, err)
 	switch {
 	case err == nil:
 		if connected {

@@ -201,7 +201,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retries, MinConnectTimeout: retries.MaxDelay}),
 		grpc.WithKeepaliveParams(connectionAlive),
 		grpc.WithUserAgent("trellis-worker/" + w.config.Version),
-	}, w.config.DialOptions...)
+	}, append(w.config.Tracer.DialOptions(), w.config.DialOptions...)...)
 	conn, err := dial.NewClient(w.config.Coordinator, dial.InTurn, w.config.Credentials, options...)
 	if err != nil {
 		return fmt.Errorf("connect to coordinator at %s: %w", w.config.Coordinator, err)
@@ -239,6 +239,9 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) finish(cancel context.CancelFunc) {
 	cancel()
 	w.goroutines.Wait()
+	for _, a := range w.attempts {
+		a.span.Stopped()
+	}
 	if w.session != nil {
 		<-w.session.done
 	}

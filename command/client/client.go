@@ -22,6 +22,7 @@ import (
 
 	"trellis/command/exit"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/tracing"
 	"trellis/worker/dial"
 )
 
@@ -92,6 +93,8 @@ type Client struct {
 	Address string
 	// Credentials are what it connects with.
 	Credentials Credentials
+	// Tracer traces what is submitted. Nil: nothing is traced.
+	Tracer *tracing.Tracer
 	// nodes is how many addresses these are.
 	nodes int
 	// notices is where the client says that it waits.

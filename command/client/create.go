@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -22,6 +24,19 @@ const (
 // Create submits a study, once the coordinator can take it. If the coordinator goes away before it has answered, the
 // study may be there or not: it is submitted again, and one that is there by then with the same spec is the one.
 func (c *Client) Create(ctx context.Context, request *trellisv1.CreateStudyRequest) (*trellisv1.Study, error) {
+	ctx, span := c.Tracer.Start(ctx, "submit")
+	defer span.End()
+	study, err := c.create(c.Tracer.Outgoing(ctx), request)
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("trellis.study.name", request.GetSpec().GetName()))
+		if err != nil {
+			span.SetStatus(otelcodes.Error, err.Error())
+		}
+	}
+	return study, err
+}
+
+func (c *Client) create(ctx context.Context, request *trellisv1.CreateStudyRequest) (*trellisv1.Study, error) {
 	wanted := request.GetSpec()
 	for try := 1; ; try++ {
 		study, err := c.createOnce(ctx, request)

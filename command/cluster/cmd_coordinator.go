@@ -106,6 +106,9 @@ trellis certificates --help. Other machines can connect only then, or with --ins
 		defer stop()
 		cli.CompleteKey(config.TLS.Certificate, &config.TLS.Key)
 		config.Logger = log.NewLogger(env.Log)
+		config.Tracer = env.StartTracing("trellis-coordinator", config.Logger)
+		defer config.Tracer.Stop()
+		config.Logger = config.Tracer.Logger(config.Logger)
 		if err := node.CheckFlags(config.TLS); err != nil {
 			return err
 		}

@@ -86,6 +86,8 @@ user or a container of its own. It gives each run the cores, the memory and the 
 			return err
 		}
 		config.Logger, config.Credentials.Insecure = log.NewLogger(env.Log), options.Insecure
+		config.Tracer = env.StartTracing("trellis-worker", config.Logger)
+		defer config.Tracer.Stop()
 		err = work(cmd.Context(), env, config, options)
 		if errors.Is(err, worker.ErrRefused) && status.Code(err) == codes.PermissionDenied {
 			return fmt.Errorf("%w; a worker needs a token or certificate with the role worker: trellis tokens create "+

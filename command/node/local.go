@@ -18,6 +18,7 @@ import (
 	"trellis/command/exit"
 	"trellis/command/spec"
 	"trellis/coordinator"
+	"trellis/tracing"
 	"trellis/trainer"
 	"trellis/worker"
 	"trellis/worker/scratch"
@@ -44,6 +45,8 @@ type Options struct {
 	// Programs says that programs are run. They need a folder for their files and output, also if studies are kept in
 	// memory only.
 	Programs bool
+	// Tracer traces all of it. Nil: nothing is traced.
+	Tracer *tracing.Tracer
 	// Version is that of this binary.
 	Version string
 }
@@ -110,6 +113,7 @@ func Run(
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
+	c.Tracer = options.Tracer
 	if err := c.Connect(local.Ctx, client.DefaultWait); err != nil {
 		return local.Why(err)
 	}
@@ -129,7 +133,7 @@ func start(parent context.Context, options Options) (*Local, error) {
 	}
 	opened, err := Open(parent, coordinator.Config{
 		Numerics: trainer.NumericsVersion, Version: options.Version, Logger: options.Logger, Data: options.Directory,
-		Lease: localLease, Models: spec.Models(), Artifacts: path,
+		Tracer: options.Tracer, Lease: localLease, Models: spec.Models(), Artifacts: path,
 	}, Place{Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Data: options.Data, DirectoryFlag: options.DirectoryFlag})
 	if err != nil {
 		return nil, errors.Join(err, artifacts.Remove())
@@ -155,6 +159,7 @@ func (l *Local) StartWorkers() error {
 			CacheDir:    l.dataSets.library.CacheDir,
 			Version:     l.options.Version,
 			Logger:      l.options.Logger,
+			Tracer:      l.options.Tracer,
 		})
 		if err != nil {
 			return err

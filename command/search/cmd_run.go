@@ -101,6 +101,9 @@ With --dry-run, nothing is trained: it shows what the studies would cost on this
 		}
 		options.format, options.open = *format, *open
 		options.Logger = log.NewLogger(env.Log)
+		options.Tracer = env.StartTracing("trellis", options.Logger)
+		defer options.Tracer.Stop()
+		options.Logger = options.Tracer.Logger(options.Logger)
 		options.inLines = cmd.Flags().Changed("log-level")
 		return runStudies(cmd.Context(), env, files, options)
 	}

@@ -96,7 +96,10 @@ moment.`,
 			submit.plan.format = *format
 			return file.Place(dryRun(cmd.Context(), env, options, request, submit.plan))
 		}
+		tracer := env.StartBriefTracing()
+		defer tracer.Stop()
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			c.Tracer = tracer
 			if err := planFirst(ctx, c, request, packed); err != nil {
 				return file.Place(err)
 			}

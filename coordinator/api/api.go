@@ -9,6 +9,7 @@ import (
 
 	"trellis/coordinator/artifact"
 	"trellis/coordinator/forecast"
+	"trellis/coordinator/spans"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
@@ -108,6 +109,8 @@ type Config struct {
 	Node      Node
 	// Hooks posts the test events of web hooks.
 	Hooks HookSender
+	// Spans trace the creation of studies.
+	Spans *spans.Spans
 	// Turns bound what is costly.
 	Turns Turns
 	// Stopping is done when the node stops. Streams that would last forever then end, with its cause as their error.
@@ -121,7 +124,7 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 		numerics: c.Numerics, models: c.Models, store: c.Store, log: c.Log, dataSets: c.DataSets,
 		artifacts: c.Artifacts,
 		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, limits: c.Limits, noPrograms: c.NoPrograms, specs: c.Specs, creating: make(chan struct{}, 1), turns: c.Turns,
-		memory: c.Memory, stopping: c.Stopping, logger: c.Logger,
+		memory: c.Memory, spans: c.Spans, stopping: c.Stopping, logger: c.Logger,
 	}
 	trellisv1.RegisterStudyServiceServer(server, studies)
 	trellisv1.RegisterTrialServiceServer(server, trialService{

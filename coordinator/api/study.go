@@ -6,6 +6,7 @@ import (
 
 	"trellis/coordinator/artifact"
 	"trellis/coordinator/forecast"
+	"trellis/coordinator/spans"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
@@ -32,6 +33,7 @@ type studyService struct {
 	// creating has an element while a study is being admitted, so that the limits on studies hold.
 	creating chan struct{}
 	turns    Turns
+	spans    *spans.Spans
 	stopping context.Context
 	logger   *slog.Logger
 }

@@ -53,10 +53,11 @@ func (s studyService) CreateStudy(
 		return nil, err
 	}
 	progress := study.GetProgress()
-	s.logger.Info("study created", "study", name, "trials", progress.GetTrials(), "runs", progress.GetRuns(),
+	s.spans.Created(ctx, study)
+	s.logger.InfoContext(ctx, "study created", "study", name, "trials", progress.GetTrials(), "runs", progress.GetRuns(),
 		"fresh", study.GetFresh())
 	if shared := progress.GetEpochsShared(); shared > 0 {
-		s.logger.Info("study shares results of other studies", "study", name, "epochs", shared,
+		s.logger.InfoContext(ctx, "study shares results of other studies", "study", name, "epochs", shared,
 			"seconds", progress.GetSecondsShared(), "trials succeeded", progress.GetTrialsSucceeded(), "runs ended",
 			progress.GetRunsSucceeded(),
 			"epochs left", progress.GetEpochsLeft())

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"trellis/coordinator/spans"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/resources"
@@ -36,6 +37,7 @@ type dispatcher struct {
 	// woken is rung when there may be runs and free slots.
 	woken  bell
 	chosen chosen
+	spans  *spans.Spans
 }
 
 // connections says which workers are connected.
@@ -99,7 +101,9 @@ func (d *dispatcher) choose(ending map[string]uint32, rules func(*pairing) resul
 	if len(runs) == 0 {
 		return nil
 	}
-	return d.chosen.add(runs, grantsOf(snapshot, runs, workers), ending)
+	choice := d.chosen.add(runs, grantsOf(snapshot, runs, workers), ending)
+	choice.made = d.spans.Now()
+	return choice
 }
 
 // plan pairs the runs that come next with the workers of slots. d.chosen.mu must be held.
@@ -265,6 +269,7 @@ func (d *dispatcher) count(choice *choice, refusals []error) (err error) {
 		}
 	}
 	d.grants.Add(float64(granted))
+	d.spans.Granted(choice.made, choice.runs, grants, refusals)
 	snapshot := d.store.Snapshot()
 	for name, count := range its {
 		if worker, err := snapshot.Worker(nil, name); err == nil && worker.GetRuns() <= count {

@@ -15,6 +15,7 @@ import (
 
 	"trellis/coordinator/access"
 	"trellis/coordinator/artifact"
+	"trellis/coordinator/spans"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
@@ -51,6 +52,7 @@ type host struct {
 	warnings                  *warnings
 	// registering has an element for each worker that is being registered.
 	registering chan struct{}
+	spans       *spans.Spans
 }
 
 // admitter says whether a checkpoint may be recorded: see artifact.Keeper.

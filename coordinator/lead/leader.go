@@ -13,6 +13,7 @@ import (
 
 	"trellis/coordinator/artifact"
 	"trellis/coordinator/quota"
+	"trellis/coordinator/spans"
 	"trellis/coordinator/webhook"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
@@ -71,6 +72,8 @@ type Config struct {
 	// Version is the binary's, by which receivers of web hooks know it.
 	Version string
 	Logger  *slog.Logger
+	// Spans trace runs. They may be nil.
+	Spans *spans.Spans
 	// Registerer receives the metrics, if it is not nil.
 	Registerer prometheus.Registerer
 }
@@ -110,7 +113,7 @@ func New(config Config) *Leader {
 	l.sharer = &sharer{store: config.Store, log: config.Log, logger: config.Logger, woken: newBell()}
 	l.dispatcher = &dispatcher{
 		store: config.Store, log: config.Log, sessions: l.sessions, failing: failing, grants: l.metrics.granted,
-		logger: config.Logger, woken: newBell(), chosen: newChosen(),
+		logger: config.Logger, woken: newBell(), chosen: newChosen(), spans: config.Spans,
 	}
 	l.failing, l.data = failing, newData(config, l.dispatcher.woken)
 	l.dispatcher.data = l.data
@@ -118,7 +121,7 @@ func New(config Config) *Leader {
 		log: config.Log, sessions: l.sessions, failing: failing, dispatcher: l.dispatcher,
 		awaited: []waker{l.dispatcher.woken, l.settler.woken}, metrics: l.metrics, logger: config.Logger,
 		queue: make(chan delivery, recordQueue), prompted: newBell(), held: quota.New(config.Queue),
-		warnings: &warnings{logger: config.Logger},
+		warnings: &warnings{logger: config.Logger}, spans: config.Spans,
 	}
 	l.deliverer = webhook.NewDeliverer(config.Store, config.Log, webhook.Sender{Version: config.Version}, config.Logger,
 		config.Registerer)
@@ -134,7 +137,7 @@ func New(config Config) *Leader {
 		store: config.Store,
 		log:   config.Log, artifacts: config.Artifacts, leases: l.leases, recorder: l.recorder, sessions: l.sessions,
 		dispatcher: l.dispatcher.woken, logger: config.Logger, warnings: l.recorder.warnings,
-		registering: make(chan struct{}, maxRegistering),
+		registering: make(chan struct{}, maxRegistering), spans: config.Spans,
 	}
 	return l
 }
@@ -198,6 +201,7 @@ func (l *Leader) Begin(ctx context.Context) (stop func(why error)) {
 	loops.Go(func() { l.settler.run(ctx) })
 	loops.Go(func() { l.timekeeper.run(ctx) })
 	loops.Go(func() { l.sharer.run(ctx) })
+	loops.Go(func() { l.config.Spans.Run(ctx) })
 	loops.Go(func() { l.deliverer.Run(ctx) })
 	collected := make(chan struct{})
 	go func() {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"trellis/coordinator/quota"
+	"trellis/coordinator/spans"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
@@ -55,7 +56,8 @@ type recorder struct {
 	prompted        bell
 	// held counts the bytes of entries from the moment that they are read until the log has them, by whose share they
 	// use: see shareOf. What sessions hold while they wait for room is counted by who reads their streams: see Reading.
-	held *quota.Quota
+	held  *quota.Quota
+	spans *spans.Spans
 }
 
 // rechecks makes all sessions compare the store with what their workers have been told, or tells one of a grant.
@@ -79,6 +81,8 @@ var (
 type received struct {
 	entry *trellisv1.RecordCommand_Entry
 	from  *session
+	// at is when it came, if runs are traced.
+	at time.Time
 }
 
 // delivery is entries that a session has read together. They are queued as one: commands need not be cut more often
@@ -90,6 +94,8 @@ type delivery struct {
 	bytes, size int64
 	// prompt says that not all of them are reports.
 	prompt bool
+	// at is when it came, if runs are traced.
+	at time.Time
 }
 
 // weigh returns about how many bytes an entry takes in memory, of which size are in the log.
@@ -113,7 +119,7 @@ func (r *recorder) put(ctx context.Context, from *session, entries ...*trellisv1
 	if len(entries) == 0 {
 		return nil
 	}
-	d := delivery{from: from, entries: entries}
+	d := delivery{from: from, entries: entries, at: r.spans.Now()}
 	for _, entry := range entries {
 		bytes, size := weigh(entry)
 		d.bytes += bytes
@@ -210,7 +216,7 @@ func (r *recorder) awaitMore(ctx context.Context, first delivery, last time.Time
 func entriesOf(deliveries []delivery) (batch []received) {
 	for _, d := range deliveries {
 		for _, entry := range d.entries {
-			batch = append(batch, received{entry: entry, from: d.from})
+			batch = append(batch, received{entry: entry, from: d.from, at: d.at})
 		}
 	}
 	return batch
@@ -260,6 +266,7 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 	for i, one := range batch {
 		entries[i] = one.entry
 	}
+	recording := r.spans.Record()
 	refusals, granted, err := r.propose(ctx, batch, &trellisv1.RecordCommand{Entries: entries})
 	if err != nil {
 		unavailable := status.Error(codes.Unavailable, err.Error())
@@ -273,6 +280,9 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 	var outcomes []*trellisv1.RecordCommand_Entry
 	for i, one := range batch {
 		r.answer(one, refusals[i])
+		if refusals[i] == nil {
+			recording.Recorded(one.entry.GetOutcome(), one.at)
+		}
 		ended = ended || one.entry.GetOutcome() != nil || errors.Is(refusals[i], results.ErrConflict)
 		if outcome := outcomeOfRefused(one, refusals[i]); outcome != nil {
 			ending, outcomes = append(ending, one), append(outcomes, outcome)
@@ -364,6 +374,7 @@ func outcomeOfRefused(one received, refusal error) *trellisv1.RecordCommand_Entr
 
 // endAttempts records the outcomes of attempts that the coordinator ends.
 func (r *recorder) endAttempts(ctx context.Context, ending []received, outcomes []*trellisv1.RecordCommand_Entry) {
+	recording := r.spans.Record()
 	_, err := r.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Record{
 		Record: &trellisv1.RecordCommand{Entries: outcomes},
 	}})
@@ -372,6 +383,7 @@ func (r *recorder) endAttempts(ctx context.Context, ending []received, outcomes 
 			one.from.end(status.Error(codes.Unavailable, err.Error()))
 			continue
 		}
+		recording.Recorded(outcomes[i].GetOutcome(), one.at)
 		if outcome := outcomes[i].GetOutcome(); outcome.GetFailure() != nil && one.from != nil {
 			r.failing.ended(one.from.name(), outcome)
 		}

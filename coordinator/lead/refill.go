@@ -2,6 +2,7 @@ package lead
 
 import (
 	"sync"
+	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
@@ -11,6 +12,8 @@ import (
 type choice struct {
 	runs   []*trellisv1.Run
 	grants []*trellisv1.Grant
+	// made is when it was, if runs are traced.
+	made time.Time
 	// done says that the log has answered.
 	done func()
 }

@@ -258,6 +258,7 @@ func (h *host) assign(
 	assignment := &trellisv1.Assignment{
 		Study: run.GetStudy(), Run: run.GetId(), Attempt: run.GetAttempt(), Config: config,
 		Checkpoint: trajectory.LastCheckpoint(run), Epochs: run.GetEpochs(),
+		Traceparent: h.spans.Traceparent(study, run.GetId()),
 	}
 	if program := config.GetProgram(); program.GetResumable() && assignment.Checkpoint != nil {
 		if assignment.History, err = historyOf(snapshot, run, config, assignment.Checkpoint.GetEpoch()); err != nil {

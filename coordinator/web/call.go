@@ -19,9 +19,10 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"trellis/coordinator/connection"
+	"trellis/tracing"
 )
 
-// authorizationKey is the only header that becomes metadata of a call. The server believes others of nodes alone, but a
+// authorizationKey is the only header that becomes metadata of a call, besides what names a trace. The server believes others of nodes alone, but a
 // request has no business with them.
 const authorizationKey = "authorization"
 
@@ -85,6 +86,7 @@ func (s *Server) open(ctx context.Context, r *http.Request, route Route) (grpc.C
 	for _, authorization := range s.authorizations(r) {
 		ctx = metadata.AppendToOutgoingContext(ctx, authorizationKey, authorization)
 	}
+	ctx = tracing.FromHTTP(ctx, r.Header)
 	// A stream makes unary calls too. It lets the server refuse the call before its request is sent.
 	return client.NewStream(ctx, &grpc.StreamDesc{
 		StreamName: string(route.descriptor.Name()), ServerStreams: true, ClientStreams: true,

@@ -4513,7 +4513,9 @@ type Assignment struct {
 	FromStart bool `protobuf:"varint,7,opt,name=from_start,json=fromStart,proto3" json:"from_start,omitempty"`
 	// For programs that resume: what is recorded of the metrics by which the run is ranked and stopped, up to the
 	// checkpoint's epoch. A model's checkpoint has what follows from it.
-	History       map[string]*Series `protobuf:"bytes,8,rep,name=history,proto3" json:"history,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	History map[string]*Series `protobuf:"bytes,8,rep,name=history,proto3" json:"history,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The W3C traceparent of the run, within whose trace the attempt is. Empty: the leader traces nothing.
+	Traceparent   string `protobuf:"bytes,9,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4602,6 +4604,13 @@ func (x *Assignment) GetHistory() map[string]*Series {
 		return x.History
 	}
 	return nil
+}
+
+func (x *Assignment) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 // Stop ends an attempt: its study was paused, canceled or deleted, or another worker now has the run.
@@ -7402,7 +7411,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x16heartbeat_milliseconds\x18\x01 \x01(\rR\x15heartbeatMilliseconds\x12-\n" +
 	"\x12lease_milliseconds\x18\x02 \x01(\rR\x11leaseMilliseconds\x12\x1a\n" +
 	"\battempts\x18\x03 \x03(\x04R\battempts\x127\n" +
-	"\x17checkpoint_milliseconds\x18\x04 \x01(\rR\x16checkpointMilliseconds\"\xfb\x02\n" +
+	"\x17checkpoint_milliseconds\x18\x04 \x01(\rR\x16checkpointMilliseconds\"\x9d\x03\n" +
 	"\n" +
 	"Assignment\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
@@ -7415,7 +7424,8 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x06epochs\x18\x06 \x01(\rR\x06epochs\x12\x1d\n" +
 	"\n" +
 	"from_start\x18\a \x01(\bR\tfromStart\x12=\n" +
-	"\ahistory\x18\b \x03(\v2#.trellis.v1.Assignment.HistoryEntryR\ahistory\x1aN\n" +
+	"\ahistory\x18\b \x03(\v2#.trellis.v1.Assignment.HistoryEntryR\ahistory\x12 \n" +
+	"\vtraceparent\x18\t \x01(\tR\vtraceparent\x1aN\n" +
 	"\fHistoryEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
 	"\x05value\x18\x02 \x01(\v2\x12.trellis.v1.SeriesR\x05value:\x028\x01\"8\n" +

@@ -1,0 +1,300 @@
+package tracing
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/stats"
+)
+
+// newTracer returns a tracer whose spans are recorded.
+func newTracer(t testing.TB, options ...sdktrace.TracerProviderOption) (*Tracer, *tracetest.SpanRecorder) {
+	t.Helper()
+	recorder := tracetest.NewSpanRecorder()
+	options = append(options, sdktrace.WithSpanProcessor(recorder), sdktrace.WithIDGenerator(generator{}))
+	provider := sdktrace.NewTracerProvider(options...)
+	return &Tracer{provider: provider, tracer: provider.Tracer("trellis")}, recorder
+}
+
+// The environment says whether there are traces, and by which protocol.
+func TestProtocolFrom(t *testing.T) {
+	const endpoint, exporter = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_EXPORTER"
+	type variables = map[string]string
+	for _, test := range []struct {
+		environment variables
+		want, wrong string
+	}{
+		{nil, "", ""},
+		{variables{"OTEL_SERVICE_NAME": "trellis"}, "", ""},
+		{variables{endpoint: "http://a:4317"}, grpcProtocol, ""},
+		{variables{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a:4317"}, grpcProtocol, ""},
+		{variables{exporter: "otlp"}, grpcProtocol, ""},
+		{variables{exporter: "none", endpoint: "http://a:4317"}, "", ""},
+		{variables{"OTEL_SDK_DISABLED": "TRUE", endpoint: "http://a:4317"}, "", ""},
+		{variables{endpoint: "http://a:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, httpProtocol, ""},
+		{variables{
+			endpoint: "http://a:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+			"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
+		}, grpcProtocol, ""},
+		{
+			variables{endpoint: "http://a:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+			"",
+			`OTEL_EXPORTER_OTLP_PROTOCOL is "http/json": must be grpc or http/protobuf`,
+		},
+		{
+			variables{exporter: "zipkin", endpoint: "http://a:4317"},
+			"",
+			`OTEL_TRACES_EXPORTER is "zipkin": must be otlp or none`,
+		},
+	} {
+		got, err := protocolFrom(func(name string) string { return test.environment[name] })
+		wrong := ""
+		if err != nil {
+			wrong = err.Error()
+		}
+		if got != test.want || wrong != test.wrong {
+			t.Errorf("%v: %q and %q, want %q and %q", test.environment, got, wrong, test.want, test.wrong)
+		}
+	}
+}
+
+// Without a tracer nothing is allocated, and no call is handled.
+func TestOff(t *testing.T) {
+	var tracer *Tracer
+	created := time.Unix(1, 0)
+	allocations := testing.AllocsPerRun(100, func() {
+		ctx, span := tracer.Start(t.Context(), "name")
+		_, later := tracer.StartAt(tracer.Outgoing(ctx), "name", created)
+		tracer.Root(ctx, IDs{}, "name", created).End()
+		later.End()
+		span.End()
+	})
+	if allocations > 0 {
+		t.Errorf("%v allocations", allocations)
+	}
+	logger := slog.New(slog.DiscardHandler)
+	if tracer.ServerOptions(nil) != nil || tracer.DialOptions() != nil || tracer.Logger(logger) != logger {
+		t.Error("calls and log lines are handled although nothing is traced")
+	}
+	tracer.Stop()
+}
+
+// Whoever knows a run knows its trace, and whether that is sampled, however often and wherever it is asked. Other runs,
+// and runs of another study of the name, have other traces.
+func TestIDs(t *testing.T) {
+	ratio := sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(0.25)))
+	one, _ := newTracer(t, ratio)
+	other, _ := newTracer(t, ratio)
+	seen, sampled := map[trace.TraceID]bool{}, 0
+	const runs = 4000
+	for i := range runs {
+		created := time.Unix(0, int64(i/2))
+		ids := RunIDs("study", created, strings.Repeat("r", i%2+1))
+		context := one.Root(t.Context(), ids, "run", created).SpanContext()
+		again := other.Root(trace.ContextWithSpanContext(t.Context(), StudyIDs("study", created).Context()), ids, "run",
+			created).SpanContext()
+		if !context.Equal(again) || !context.IsValid() {
+			t.Fatalf("a run's first span is %v and then %v", context, again)
+		}
+		if seen[context.TraceID()] = true; len(seen) != i+1 {
+			t.Fatalf("two runs have the trace %v", context.TraceID())
+		}
+		if context.IsSampled() {
+			sampled++
+		}
+	}
+	if sampled < runs/5 || sampled > runs/3 {
+		t.Errorf("%d of %d traces are sampled, want a quarter", sampled, runs)
+	}
+	// It is what other versions have, for the same log.
+	ids := RunIDs("paper", time.Unix(1764400000, 123), "d6457c913480794cd2c18bf25b0d9e1a").Context()
+	if got, want := Traceparent(ids), "00-6783480e486bebc977bcacdd1ed2264c-3565eced6cd03ad2-00"; got != want {
+		t.Errorf("the trace of a known run is %s, want %s", got, want)
+	}
+}
+
+// A traceparent names a span to another process. What is none is ignored.
+func TestTraceparent(t *testing.T) {
+	tracer, _ := newTracer(t)
+	_, parent := tracer.Start(t.Context(), "parent")
+	ctx, child := tracer.Start(Within(t.Context(), Traceparent(parent.SpanContext())), "child")
+	its := child.(sdktrace.ReadOnlySpan).Parent()
+	if its.SpanID() != parent.SpanContext().SpanID() || !its.IsRemote() ||
+		child.SpanContext().TraceID() != its.TraceID() {
+		t.Errorf("the parent is %v, want %v", its, parent.SpanContext())
+	}
+	outgoing, _ := metadata.FromOutgoingContext(tracer.Outgoing(ctx))
+	if got := outgoing.Get(traceparentKey); len(got) != 1 || got[0] != Traceparent(child.SpanContext()) {
+		t.Errorf("a call tells the server of %q", got)
+	}
+	for _, wrong := range []string{
+		"", "00-0-0-00", "\xff", strings.Repeat("0", 1<<16), "00-" + strings.Repeat("0", 32) + "-0000000000000001-01",
+	} {
+		if ctx := Within(t.Context(), wrong); trace.SpanContextFromContext(ctx).IsValid() {
+			t.Errorf("%.40q names a span", wrong)
+		}
+		ctx := FromHTTP(t.Context(), http.Header{"Traceparent": {wrong}})
+		if len(first(metadata.FromOutgoingContext(ctx))) > 0 {
+			t.Errorf("%.40q of a request becomes metadata", wrong)
+		}
+	}
+	ctx = FromHTTP(t.Context(), http.Header{"Traceparent": {Traceparent(parent.SpanContext())}})
+	got := first(metadata.FromOutgoingContext(ctx)).Get(traceparentKey)
+	if len(got) != 1 || got[0] != Traceparent(parent.SpanContext()) {
+		t.Errorf("a request's traceparent becomes %q", got)
+	}
+}
+
+func first(md metadata.MD, _ bool) metadata.MD { return md }
+
+// Calls that change something have spans, those that ask only within a trace, and the others none.
+func TestCalls(t *testing.T) {
+	tracer, recorder := newTracer(t)
+	kinds := map[string]Traced{"/s/Change": Always, "/s/Ask": WithinTraces, "/s/Live": Never}
+	server := tracer.serverHandler(func(method string) Traced { return kinds[method] })
+	call := func(ctx context.Context, handler stats.Handler, method string) {
+		ctx = handler.TagRPC(ctx, &stats.RPCTagInfo{FullMethodName: method})
+		handler.HandleRPC(ctx, &stats.End{})
+	}
+	within := metadata.NewIncomingContext(t.Context(), metadata.Pairs(traceparentKey,
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
+	for method := range kinds {
+		call(t.Context(), server, method)
+		call(within, server, method)
+	}
+	client := tracer.clientHandler()
+	call(t.Context(), client, "/s/Client")
+	ctx, span := tracer.Start(t.Context(), "outer")
+	call(ctx, client, "/s/Client")
+	span.End()
+	count := map[string]int{}
+	for _, ended := range recorder.Ended() {
+		count[ended.Name()]++
+	}
+	if len(count) != 4 || count["s/Change"] != 2 || count["s/Ask"] != 1 || count["s/Client"] != 1 {
+		t.Errorf("spans: %v", count)
+	}
+}
+
+// failing is an endpoint that fails as told.
+type failing struct {
+	sdktrace.SpanExporter
+	err error
+}
+
+func (f *failing) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return f.err }
+
+func (f *failing) Shutdown(context.Context) error { return nil }
+
+// It is said once that spans are lost, and once that no more are.
+func TestSaidOnce(t *testing.T) {
+	var log bytes.Buffer
+	endpoint := &failing{}
+	sender := newSender(endpoint, slog.New(slog.NewTextHandler(&log, nil)))
+	defer sender.giveUp()
+	spans := make([]sdktrace.ReadOnlySpan, 3)
+	for _, err := range []error{nil, errors.New("away"), errors.New("away"), nil, nil, errors.New("away again")} {
+		endpoint.err = err
+		if err := sender.ExportSpans(t.Context(), spans); err != nil {
+			t.Errorf("nobody looks at the error %v", err)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if len(lines) != 3 || !strings.Contains(lines[0], "error=away") || !strings.Contains(lines[1], `"spans lost"=6`) ||
+		!strings.Contains(lines[2], "away again") {
+		t.Errorf("the log says\n%s", log.String())
+	}
+}
+
+// hanging is an endpoint that answers when it must.
+type hanging struct{ sdktrace.SpanExporter }
+
+func (hanging) ExportSpans(ctx context.Context, _ []sdktrace.ReadOnlySpan) error {
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+func (hanging) Shutdown(context.Context) error { return nil }
+
+// Whoever ends spans never waits for the endpoint, and Stop does not wait for long.
+func TestHangingEndpoint(t *testing.T) {
+	before := Patience
+	Patience = time.Millisecond
+	defer func() { Patience = before }()
+	var log bytes.Buffer
+	sender := newSender(hanging{}, slog.New(slog.NewTextHandler(&log, nil)))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(sender))
+	tracer := &Tracer{provider: provider, tracer: provider.Tracer("trellis"), sender: sender}
+	for range 10 * sdktrace.DefaultMaxQueueSize { // Would never end if anything waited.
+		_, span := tracer.Start(t.Context(), "span")
+		span.End()
+	}
+	tracer.Stop()
+	tracer.Stop()
+}
+
+// Lines have the span of their context once, and those of a logger with a span have that one.
+func TestLogger(t *testing.T) {
+	tracer, _ := newTracer(t)
+	var log bytes.Buffer
+	logger := tracer.Logger(slog.New(slog.NewTextHandler(&log, nil)))
+	ctx, outer := tracer.Start(t.Context(), "outer")
+	_, inner := tracer.Start(ctx, "inner")
+	logger.InfoContext(t.Context(), "none")
+	logger.With("key", "value").InfoContext(ctx, "outer")
+	WithSpan(logger, inner.SpanContext()).WithGroup("group").InfoContext(ctx, "inner")
+	WithSpan(logger, trace.SpanContext{}).Info("none")
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	for i, want := range []trace.Span{nil, outer, inner, nil} {
+		ids := ""
+		if want != nil {
+			its := want.SpanContext()
+			ids = "trace_id=" + its.TraceID().String() + " span_id=" + its.SpanID().String()
+		}
+		count := strings.Count(lines[i], "trace_id")
+		if !strings.Contains(lines[i], ids) || count > 1 || count == 1 && want == nil {
+			t.Errorf("line %s, want %q once", lines[i], ids)
+		}
+	}
+}
+
+// What a span costs those who start it, and what it costs when nothing is traced.
+func BenchmarkSpan(b *testing.B) {
+	created := time.Unix(1764400000, 0)
+	benchmark := func(tracer *Tracer) func(*testing.B) {
+		return func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				ctx, span := tracer.Start(b.Context(), "attempt")
+				_, inner := tracer.Start(ctx, "train")
+				inner.End()
+				span.End()
+			}
+		}
+	}
+	sampling := func(sampler sdktrace.Sampler) *Tracer {
+		provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(&failing{}), sdktrace.WithSampler(sampler),
+			sdktrace.WithIDGenerator(generator{}))
+		b.Cleanup(func() { provider.Shutdown(context.Background()) })
+		return &Tracer{provider: provider, tracer: provider.Tracer("trellis")}
+	}
+	b.Run("off", benchmark(nil))
+	b.Run("not sampled", benchmark(sampling(sdktrace.NeverSample())))
+	b.Run("on", benchmark(sampling(sdktrace.AlwaysSample())))
+	b.Run("ids of a run", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			RunIDs("paper", created, "d6457c913480794cd2c18bf25b0d9e1a")
+		}
+	})
+}
