@@ -23,11 +23,17 @@ const (
 	// retryTime is how long a call is repeated while the coordinator says that it can't serve it now, or its store of
 	// artifacts stands still: whatever that is can be started again meanwhile. Time without a connection does not count.
 	retryTime = 3 * time.Minute
+	// repeatWarning is the shortest time between two warnings about one call: the log shows what is still wrong, and is
+	// not filled with it.
+	repeatWarning = 30 * time.Second
 	// maxPiece is how many bytes of an artifact go into one message. The coordinator accepts 1 MiB. Smaller pieces show
 	// sooner that a slow upload makes progress.
 	maxPiece = 256 << 10
 	// stallTimeout is how long an artifact's transfer may make no progress.
 	stallTimeout = 30 * time.Second
+	// storingPause is how often an upload counts as moving while the coordinator stores what it has, each time by a
+	// piece. That is twice minUploadSpeed: finish must not give it up because a tick is late.
+	storingPause = maxPiece * time.Second / (2 * minUploadSpeed)
 )
 
 // RetryTime is 3 minutes, as retryTime says. Tests of processes shorten it.
@@ -39,10 +45,11 @@ var (
 	errDamaged = errors.New("it was damaged in transit")
 )
 
-// retry repeats a call as long as that may help, at growing intervals. failed is called for the first failure, unless
-// it is the last.
+// retry repeats a call as long as that may help, at growing intervals. failed is called for the first failure, and again
+// at most every repeatWarning, unless it is the last.
 func retry(ctx context.Context, call func() error, failed func(error)) error {
 	var spent time.Duration
+	var told time.Time
 	for try := 1; ; try++ {
 		began := time.Now()
 		err := call()
@@ -56,12 +63,18 @@ func retry(ctx context.Context, call func() error, failed func(error)) error {
 		default:
 			return err
 		}
-		// What took longer has waited for a connection, or made progress.
-		spent += min(time.Since(began), stallTimeout)
+		// What took longer has waited for a connection, or made progress, unless it was not stored in time. There is
+		// always a second try.
+		longest := stallTimeout
+		if unstored := (*unstoredError)(nil); errors.As(err, &unstored) {
+			longest = max(stallTimeout, min(unstored.waited, RetryTime/2))
+		}
+		spent += min(time.Since(began), longest)
 		if spent >= RetryTime {
 			return fmt.Errorf("after %d tries: %w", try, err)
 		}
-		if try == 1 {
+		if try == 1 || time.Since(told) >= repeatWarning {
+			told = time.Now()
 			failed(err)
 		}
 		delay := retryDelay(try)
@@ -71,6 +84,14 @@ func retry(ctx context.Context, call func() error, failed func(error)) error {
 		spent += delay
 	}
 }
+
+// unstoredError means that the coordinator got the whole artifact, but its store took longer than it may.
+type unstoredError struct {
+	error
+	waited time.Duration
+}
+
+func (e *unstoredError) Unwrap() error { return e.error }
 
 // artifacts uploads and downloads artifacts. Its calls wait until there is a connection.
 type artifacts struct {
@@ -121,9 +142,16 @@ func (s artifacts) uploadFrom(ctx context.Context, content io.Reader, digest str
 			return fmt.Errorf("read what is to be uploaded: %w", err)
 		}
 	}
+	stored := watch.storing(size, moved)
+	began := time.Now()
 	response, err := stream.CloseAndRecv()
+	stored()
 	if err != nil {
-		return watch.cause(err)
+		err = watch.cause(err)
+		if status.Code(err) == codes.DeadlineExceeded {
+			return &unstoredError{err, time.Since(began)}
+		}
+		return err
 	}
 	moved()
 	if response.GetSha256() != digest || response.GetSize() != size {
@@ -199,6 +227,33 @@ func (s *stall) start() {
 }
 
 func (s *stall) moved() { s.timer.Reset(stallTimeout) }
+
+// storing says that everything has been sent. The coordinator may have written it to a file first, and send it to a bucket
+// only now, of which a worker sees nothing. It gives the bucket as long as the artifact takes at minUploadSpeed, and 20 s
+// more. So the transfer counts as moving for that time, and has stallTimeout after it. Otherwise the worker would send
+// everything again while it is being stored. Call stored when there is an answer.
+func (s *stall) storing(size uint64, moved func()) (stored func()) {
+	answered, ended := make(chan struct{}), make(chan struct{})
+	until := time.Now().Add(time.Duration(size/minUploadSpeed) * time.Second)
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(storingPause)
+		defer ticker.Stop()
+		for time.Now().Before(until) {
+			select {
+			case <-ticker.C:
+				s.moved()
+				moved()
+			case <-answered:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(answered)
+		<-ended
+	}
+}
 
 // cause returns why a call has failed.
 func (s *stall) cause(err error) error {

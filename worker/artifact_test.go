@@ -27,6 +27,8 @@ type artifactStore struct {
 	// wait for the stream's end.
 	uploading   func(call int, stream trellisv1.ArtifactService_UploadArtifactServer) error
 	downloading func(call int, stream trellisv1.ArtifactService_DownloadArtifactServer) error
+	// storing is how long it takes to store what has arrived, for example in a bucket.
+	storing time.Duration
 	// answer, if set, alters what an upload is answered.
 	answer func(*trellisv1.UploadArtifactResponse)
 
@@ -64,6 +66,9 @@ func (s *artifactStore) UploadArtifact(stream trellisv1.ArtifactService_UploadAr
 		s.mu.Lock()
 		s.largest = max(s.largest, len(request.GetData()))
 		s.mu.Unlock()
+	}
+	if err := sleep(stream.Context(), s.storing); err != nil {
+		return err
 	}
 	response := &trellisv1.UploadArtifactResponse{Sha256: s.put(content.Bytes()), Size: uint64(content.Len())}
 	if s.answer != nil {
@@ -203,5 +208,81 @@ func TestStalledTransfers(t *testing.T) {
 			t.Error("a slow upload was given up")
 		}
 		// It lacks the pieces that were taken away above.
+	})
+}
+
+// A coordinator that passes an artifact on to a bucket answers when the bucket has it. It may take as long as at the
+// lowest speed, and the artifact is not sent again meanwhile.
+func TestSlowBucket(t *testing.T) {
+	inBubble(t, nil, func(h *harness) {
+		h.connect()
+		store := h.coordinator.artifacts
+		content := bytes.Repeat([]byte("artifact"), 16*maxPiece/8)
+		const slowest = 16 * maxPiece / minUploadSpeed * time.Second
+		for _, test := range []struct {
+			storing, takes time.Duration
+			want           error
+			// moves is how often it must move at least: each piece once, and again while it is stored.
+			moves int
+		}{
+			{0, 0, nil, 16},
+			{slowest + stallTimeout - time.Second, slowest + stallTimeout - time.Second, nil, 32},
+			{time.Hour, slowest + stallTimeout, errStalled, 32},
+		} {
+			store.storing = test.storing
+			before, _ := store.calls()
+			moves, start := 0, time.Now()
+			_, err := h.worker.artifacts.upload(h.Context(), content, func() { moves++ })
+			took := time.Since(start)
+			if !errors.Is(err, test.want) || took > test.takes || took < test.takes-storingPause {
+				t.Errorf("stored in %v: got error %v after %v, want %v after %v", test.storing, err, took, test.want,
+					test.takes)
+			}
+			if after, _ := store.calls(); after != before+1 || moves < test.moves {
+				t.Errorf("stored in %v: %d uploads with %d moves, want 1 with %d at least", test.storing, after-before, moves,
+					test.moves)
+			}
+			synctest.Wait()
+		}
+	})
+}
+
+// A store that does not take an artifact for longer than retryTime gets a second try, and no third.
+func TestRetryAfterSlowStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, test := range []struct {
+			waited time.Duration
+			want   int
+		}{{time.Hour, 2}, {time.Second, int(retryTime / stallTimeout)}} {
+			tries := 0
+			err := retry(t.Context(), func() error {
+				tries++
+				time.Sleep(max(test.waited, stallTimeout))
+				return &unstoredError{errStalled, test.waited}
+			}, func(error) {})
+			if tries != test.want || !errors.Is(err, errStalled) {
+				t.Errorf("waited %v: got error %v after %d tries, want %d", test.waited, err, tries, test.want)
+			}
+		}
+	})
+}
+
+// What goes on failing is told again, but not at each try.
+func TestRetryTellsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []time.Time
+		start, tries := time.Now(), 0
+		err := retry(t.Context(), func() error {
+			tries++
+			return status.Error(codes.ResourceExhausted, "no space left")
+		}, func(error) { told = append(told, time.Now()) })
+		if status.Code(err) != codes.ResourceExhausted || len(told) < 3 || tries <= len(told) || !told[0].Equal(start) {
+			t.Fatalf("got error %v after %d tries, told at %v, want the first and some of the others", err, tries, told)
+		}
+		for i := range told[1:] {
+			if gap := told[i+1].Sub(told[i]); gap < repeatWarning || gap > 2*repeatWarning {
+				t.Errorf("told after %v, want about %v", gap, repeatWarning)
+			}
+		}
 	})
 }

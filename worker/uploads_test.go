@@ -291,9 +291,9 @@ func TestUploadErrors(t *testing.T) {
 				p.welcomeWithCheckpoints(time.Hour)
 				assignment := serveImages(h, network.Side, network.Side).networkAssignment(1, "run", 1)
 				assignment.Config.Milestones = nil // It is the end all the same.
-				p.assign(assignment)
 				start := time.Now()
 				began = start
+				p.assign(assignment)
 				got, _, outcome := p.exchange(1)
 				if got != test.want || outcome.GetSuccess() == nil {
 					t.Errorf("got %s and %v, want %s and success", got, outcome, test.want)
@@ -359,11 +359,18 @@ func TestCheckpointIsOwed(t *testing.T) {
 // A large checkpoint may take long, as long as it comes along. Otherwise it is given up, however much is left.
 func TestUploadsOfLargeCheckpoints(t *testing.T) {
 	for _, test := range []struct {
-		speed   float64
+		speed float64
+		// storing is how long the coordinator's bucket takes after that.
+		storing time.Duration
 		missing string
-	}{{2 * minUploadSpeed, ""}, {minUploadSpeed / 2, errLate.Error()}} {
+	}{
+		{2 * minUploadSpeed, 0, ""},
+		{minUploadSpeed / 2, 0, errLate.Error()},
+		{64 * minUploadSpeed, 90 << 20 / minUploadSpeed * time.Second, ""},
+	} {
 		t.Run(fmt.Sprint(test.speed), func(t *testing.T) {
 			inBubble(t, paced, func(h *harness) {
+				h.coordinator.artifacts.storing = test.storing
 				h.coordinator.artifacts.pause = time.Duration(maxPiece / test.speed * float64(time.Second))
 				p := h.session()
 				p.welcomeWithCheckpoints(time.Hour)
@@ -383,6 +390,7 @@ func TestUploadsOfLargeCheckpoints(t *testing.T) {
 				start := time.Now()
 				a.uploads.finish()
 				took, all := time.Since(start), time.Duration(float64(len(content))/test.speed*float64(time.Second))
+				all += test.storing
 				if whole := took >= all; whole != (test.missing == "") || !whole && took > lastUploadTimeout {
 					t.Errorf("it took %v of %v", took, all)
 				}
@@ -392,6 +400,9 @@ func TestUploadsOfLargeCheckpoints(t *testing.T) {
 				}
 				if longest := time.Duration(a.uploads.longest.Load()); (longest >= all) != (test.missing == "") || longest > took {
 					t.Errorf("the longest upload took %v, want that of one that has ended: %v", longest, took)
+				}
+				if uploads, _ := h.coordinator.artifacts.calls(); uploads != 1 {
+					t.Errorf("%d uploads, want 1", uploads)
 				}
 			})
 		})
