@@ -22,6 +22,8 @@ import (
 type bucket struct {
 	*blob.Bucket
 	silence time.Duration
+	// ahead is how many bytes of an upload may have been read that the service has not taken.
+	ahead int64
 }
 
 func openBucket(ctx context.Context, location *url.URL) (driver, error) {
@@ -67,7 +69,7 @@ func openBucket(ctx context.Context, location *url.URL) (driver, error) {
 			location.Host)
 		return nil, errors.Join(err, opened.Close())
 	}
-	return bucket{opened, maxSilence}, nil
+	return bucket{opened, maxSilence, readAhead}, nil
 }
 
 // withOption returns the URL with an option of its driver added, unless it is already there.
@@ -107,11 +109,29 @@ func (b bucket) put(ctx context.Context, content io.Reader, key func() string) (
 	artifact, _ := parseKey(name)
 	// What is read back from the disk is checked again on its way to the bucket.
 	checked := &verified{ReadCloser: io.NopCloser(spool), digest: artifact.SHA256, hash: sha256.New()}
-	asked := awaitAnswer(ctx, b.silence+time.Duration(size/slowest)*time.Second)
+	all := awaitAnswer(ctx, b.silence+takes(size))
+	defer all.end()
+	// A service that stops in the midst of a large artifact is noticed sooner: then no more of it is read.
+	asked := awaitAnswer(all, b.silence+takes(min(size, b.ahead)))
 	defer asked.end()
-	return asked.reason(b.Upload(asked, name, checked, &blob.WriterOptions{
+	return asked.reason(b.Upload(asked, name, sent{checked, asked}, &blob.WriterOptions{
 		ContentType: "application/octet-stream", DisableContentTypeDetection: true,
 	}))
+}
+
+// takes is how long the service takes for so many bytes at most.
+func takes(size int64) time.Duration { return time.Duration(size/slowest) * time.Second }
+
+// sent is what is being sent to the service. Each Read says that the service has taken what was read before, except for
+// what is read ahead.
+type sent struct {
+	io.Reader
+	to *answering
+}
+
+func (s sent) Read(p []byte) (int, error) {
+	s.to.asked()
+	return s.Reader.Read(p)
 }
 
 func (b bucket) open(ctx context.Context, key string) (io.ReadCloser, error) {

@@ -28,7 +28,7 @@ var stores = map[string]func(*testing.T) *Store{
 		if err != nil {
 			t.Fatal(err)
 		}
-		return closeAfter(t, &Store{bucket{files, maxSilence}})
+		return closeAfter(t, &Store{bucket{files, maxSilence, readAhead}})
 	},
 	"s3": func(t *testing.T) *Store { return openTest(t, serveS3(t)) },
 }

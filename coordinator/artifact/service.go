@@ -19,6 +19,10 @@ const maxSilence = 20 * time.Second
 // slowest is how many bytes a second the service takes at least.
 const slowest = 256 << 10
 
+// readAhead is how many bytes the services' libraries read at most before the service has taken them: S3's reads a part
+// of 8 MiB while 5 are on their way, and that of GCS 16 MiB.
+const readAhead = 6 * 8 << 20
+
 // silentError means that the service has not answered for so long.
 type silentError time.Duration
 
