@@ -168,8 +168,8 @@ $(BUILD)/export/installed: Makefile
 
 .PHONY: cluster-slurm cluster-s3
 
-# Workers under Slurm: a Slurm of two nodes on this machine, a study through a time limit, a requeue, a preemption and an scancel, and
-# launch --max. Needs Debian and root, and installs Slurm where it is not. Ten minutes.
+# A coordinator and workers under Slurm: two nodes on this machine, a study through moves of the coordinator, a time limit, a requeue,
+# a preemption and an scancel, and launch --max. Needs Debian and root, and installs Slurm where it is not. Ten minutes.
 cluster-slurm: trellis
 	deploy/slurm/cluster/show.sh ./trellis
 

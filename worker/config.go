@@ -43,7 +43,8 @@ const (
 // Config configures a worker. The zero value of every field is its default.
 type Config struct {
 	// Coordinator is the address of the coordinator: host:port, several of these separated by commas if it has several
-	// nodes, or a target that gRPC resolves, such as dns:///host:port. Default: DefaultCoordinator.
+	// nodes, a target that gRPC resolves, such as dns:///host:port, or file: with the path of a file that has host:port.
+	// Default: DefaultCoordinator.
 	Coordinator string
 	// Name is the first part of the worker's name, at most 200 bytes. A random suffix makes the name unique to the
 	// process. Default: the host's name.

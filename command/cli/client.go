@@ -39,7 +39,7 @@ func ClientFlags(cmd *cobra.Command, wait time.Duration) *ClientOptions {
 // AddressFlag adds --coordinator.
 func AddressFlag(cmd *cobra.Command, address *string) {
 	cmd.Flags().StringVar(address, "coordinator", client.DefaultAddress,
-		"coordinator `address`, or a comma-separated list of node addresses")
+		"coordinator `address`, a comma-separated list of node addresses, or file:/PATH of a file that has the address")
 }
 
 // Wait is how long to wait for a coordinator that is not there. 0 waits forever.

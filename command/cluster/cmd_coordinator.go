@@ -24,6 +24,8 @@ import (
 // coordinatorOptions are the flags of coordinator that Config does not have.
 type coordinatorOptions struct {
 	listen, http string
+	// addressFile is the file that says where the coordinator is, empty for none.
+	addressFile string
 	// open says that the page is to be opened in the browser.
 	open *bool
 
@@ -92,6 +94,9 @@ trellis certificates --help. Other machines can connect only then, or with --ins
 	flags.StringVar(&config.Advertise, "advertise", "",
 		"`address` at which nodes, workers and other commands reach this coordinator (default the listen address, with "+
 			"the machine's name if that is every interface)")
+	flags.StringVar(&options.addressFile, "address-file", "",
+		"`file` to write that address to while the coordinator runs: workers and commands find it there with "+
+			"--coordinator file:/PATH, also when it starts again elsewhere")
 	flags.StringVar(&config.Artifacts, "artifacts", "",
 		"folder or `URL` (s3://, or gs:// in a build with -tags gcs) for checkpoints (default artifacts in the "+
 			"data directory)")
@@ -165,6 +170,9 @@ func serve(
 		}
 		return nil
 	})
+	if options.addressFile != "" {
+		group.Go(func() error { return publish(ctx, c, options.addressFile) })
+	}
 	if registry != nil {
 		group.Go(func() error { return node.ServeMetrics(ctx, metricsListener, registry, c.Ready) })
 	}

@@ -38,6 +38,10 @@ func checkCertificates(ctx context.Context, c *client.Client) []finding {
 		return findings
 	}
 	for _, address := range nodes {
+		address, err := dial.Located(address)
+		if err != nil {
+			continue
+		}
 		certificate, err := shown(ctx, address)
 		if err != nil {
 			continue // That it can't be reached is said elsewhere.

@@ -16,6 +16,10 @@ func checkReachable(addresses string) error {
 		return exit.Usagef("--coordinator: %w", err)
 	}
 	for _, node := range nodes {
+		// A coordinator that is about to start has no address yet, and may well get another.
+		if located, err := dial.Located(node); err == nil {
+			node = located
+		}
 		host, port, err := net.SplitHostPort(node)
 		if err != nil {
 			host, port = strings.Trim(node, "[]"), "7070"

@@ -75,7 +75,7 @@ func TestNeed(t *testing.T) {
 }
 
 func TestReachable(t *testing.T) {
-	for _, address := range []string{"head:7070", "10.1.2.3:7070", "a:7070,b:7070", "[fd00::1]:7070", "dns:///head:7070"} {
+	for _, address := range []string{"head:7070", "10.1.2.3:7070", "a:7070,b:7070", "[fd00::1]:7070", "dns:///head:7070", "file:/no/address"} {
 		if err := checkReachable(address); err != nil {
 			t.Errorf("%s: %v", address, err)
 		}

@@ -1,4 +1,5 @@
-// Package slurm has the batch script that starts a worker as a job of Slurm, for trellis launch to submit.
+// Package slurm has the batch scripts that start a coordinator and workers as jobs of Slurm. trellis
+// launch submits that of the workers.
 package slurm
 
 import _ "embed"

@@ -26,9 +26,9 @@ func refusef(format string, args ...any) error { return addressError(fmt.Sprintf
 // defaultPort is the port in suggestions for an address without a port.
 const defaultPort = "7070"
 
-// resolvers are the schemes that gRPC resolves. With an unknown or misspelled scheme, gRPC would look the address up as
-// a host name again and again, as if the coordinator were away.
-var resolvers = []string{"dns", "passthrough", "unix", "unix-abstract"}
+// resolvers are the schemes that gRPC resolves, and fileScheme. With an unknown or misspelled scheme, gRPC would look the address
+// up as a host name again and again, as if the coordinator were away.
+var resolvers = []string{"dns", "passthrough", "unix", "unix-abstract", fileScheme}
 
 // Nodes splits a list of at least one address. Its error wraps ErrAddress, and says which address is wrong and what
 // would be right.
@@ -95,6 +95,9 @@ func wrongTarget(address string) string {
 		return "can't be parsed: use dns:///host:" + defaultPort
 	}
 	path := strings.TrimPrefix(target.Path, "/")
+	if target.Scheme == fileScheme {
+		return wrongFile(target)
+	}
 	if strings.HasPrefix(target.Scheme, "unix") {
 		if path == "" && target.Opaque == "" {
 			return "names no socket: use unix:///run/trellis"

@@ -137,6 +137,9 @@ type transport struct {
 func (t *transport) ClientHandshake(
 	ctx context.Context, name string, conn net.Conn,
 ) (net.Conn, credentials.AuthInfo, error) {
+	if located, ok := conn.(*locatedConn); ok {
+		name, conn = located.address, located.Conn
+	}
 	watched := &watchedConn{Conn: conn, name: name, attempts: t.attempts}
 	if !t.encrypts {
 		return t.TransportCredentials.ClientHandshake(ctx, name, watched)

@@ -43,11 +43,11 @@ func (c *Conn) Close() error {
 }
 
 // NewClient returns a connection to the coordinator, which connects when it is first needed. addresses has the
-// host:port of each node, separated by commas, or a single target that gRPC resolves, such as dns:///host:7070. options
-// are added to the package's own. The error wraps ErrAddress if the addresses are wrong, and says which and what would
-// be right; other errors are about the credentials.
+// host:port of each node, separated by commas, or a single target that gRPC resolves, such as dns:///host:7070, or file: with
+// the path of a file that has the host:port. options are added to the package's own. The error wraps ErrAddress if the
+// addresses are wrong, and says which and what would be right; other errors are about the credentials.
 //
-// Names are looked up at every dial. gRPC's own resolver would keep an old address for half a minute, and wait up to
+// Names are looked up, and files read, at every dial. gRPC's own resolver would keep an old address for half a minute, and wait up to
 // two minutes for a name that does not exist yet, as when a cluster starts.
 func NewClient(
 	addresses string, choice Choice, credentials Credentials, options ...grpc.DialOption,
@@ -80,8 +80,20 @@ func NewClient(
 	return &Conn{conn, transport}, nil
 }
 
-// Connect opens a connection to an address that gRPC has resolved: host:port, or unix: with the path of a socket.
+// Connect opens a connection to an address that gRPC has resolved: host:port, unix: with the path of a socket, or file: with that
+// of a file, which is read each time.
 func Connect(ctx context.Context, address string) (net.Conn, error) {
+	if fileOf(address) != "" {
+		located, err := Located(address)
+		if err != nil {
+			return nil, err
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", located)
+		if err != nil {
+			return nil, err
+		}
+		return &locatedConn{conn, located}, nil
+	}
 	network := "tcp"
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		// gRPC writes an absolute path after two slashes.
@@ -101,6 +113,9 @@ func targetOf(addresses string, choice Choice) (target string, options []grpc.Di
 	switch {
 	case err != nil:
 		return "", nil, err
+	case fileOf(nodes[0]) != "":
+		// Who answers is known by the name in the file. The call itself needs some name, and a path is none.
+		return "passthrough:///" + nodes[0], []grpc.DialOption{grpc.WithAuthority("coordinator")}, nil
 	case isTarget(nodes[0]):
 		return nodes[0], nil, nil
 	case len(nodes) == 1:

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Shows workers under Slurm: a study of 200 trials of real training over an array of them, with a time limit, a requeue,
-# a preemption and an scancel in the middle, and launch --max. It brings up a Slurm of two nodes on this machine (Debian,
+# Shows Trellis under Slurm: a study of 200 trials of real training over an array of workers, with a coordinator that is a job and
+# moves to another node, a time limit, a requeue, a preemption and an scancel in the middle, and launch --max. It brings up a Slurm of two nodes on this machine (Debian,
 # as root), and ends it.
 #
 #     show.sh TRELLIS [FOLDER]
@@ -34,17 +34,16 @@ train=$((train < 300 ? 300 : train > 30000 ? 30000 : train))
 undisturb "$here/study.yaml" "$train"
 say "200 trials in 50 runs of $train images, undisturbed: digest ${want:0:16}"
 
-# A coordinator with TLS at an address that nodes reach, which asks who its workers are.
-host=$(hostname -I | tr ' ' '\n' | grep -m1 -E '^[0-9.]+$' | grep -v '^127\.') ||
-	fail "this machine has no address but loopback"
-port=${COORDINATOR_PORT:-27070}
-"$trellis" certificates authority >/dev/null 2>&1
-"$trellis" certificates node "$host" >/dev/null 2>&1
-"$trellis" coordinator --listen "$host:$port" --data data --checkpoint-interval ${interval}s \
-	--authority certificates/authority.crt --certificate "certificates/node-$host.crt" >coordinator.log 2>&1 &
-processes+=($!)
-export TRELLIS_COORDINATOR=$host:$port TRELLIS_AUTHORITY=$folder/certificates/authority.crt
-export TRELLIS_CERTIFICATE=$folder/certificates/client-admin.crt
+# A coordinator with TLS, as a job, which asks who its workers are. Nothing preempts what is in partition high.
+shared=$folder/coordinator
+"$trellis" certificates authority --folder "$shared/certificates" >/dev/null 2>&1
+"$trellis" certificates node "$(hostname)" --folder "$shared/certificates" >/dev/null 2>&1
+coordinator=$(TRELLIS=$trellis sbatch --parsable --partition high --cpus-per-task 1 --output "$folder/coordinator.log" \
+	"$here/../coordinator.sh" "$shared" --checkpoint-interval ${interval}s)
+export TRELLIS_COORDINATOR=file:$shared/address TRELLIS_AUTHORITY=$shared/certificates/authority.crt
+export TRELLIS_CERTIFICATE=$shared/certificates/client-admin.crt
+until_ "the coordinator's job has written its address" 60 [ -s "$shared/address" ]
+say "job $coordinator is the coordinator, at $(cat "$shared/address")"
 "$trellis" submit study.yaml >/dev/null 2>&1
 
 progress() { "$trellis" study array -o json | sed -n "s/^ *\"$1\": \([0-9]*\),*$/\1/p" | head -1; }
@@ -65,8 +64,9 @@ say "6 workers, each with a token that was handed out in a file of mode 0600"
 jobs() { squeue -h -r --me -n "trellis-$1" -t "$2" -o %i; }
 restarts() { scontrol show job "$1" | sed -n 's/.*Restarts=\([0-9]*\).*/\1/p' | head -1; }
 state() { scontrol show job "$1" | sed -n 's/^ *JobState=\([A-Z_]*\).*/\1/p' | head -1; }
-# again NAME JOB: the job's worker has connected twice.
-again() { [ "$(restarts "$2")" -ge 1 ] && [ "$(grep -c msg=connected "workers/$1-$2.log")" -ge 2 ]; }
+connected() { grep -c msg=connected "workers/$1-$2.log" || true; }
+# again NAME JOB COUNT: the job's worker has been started again, and has connected more than so many times in all.
+again() { [ "$(restarts "$2")" -ge 1 ] && [ "$(connected "$1" "$2")" -gt "$3" ]; }
 # A requeued job starts again in two minutes, unless somebody has it start now. That must not be at once: its node has
 # just revoked the job's credential, also for a start in the next seconds, and Slurm then calls the job FAILED.
 hurry() {
@@ -82,9 +82,43 @@ hurry() {
 hurry &
 processes+=($!)
 
+# moved NODE ADDRESS: the coordinator runs on another node than that one, at another address.
+moved() {
+	[ "$(state "$coordinator")" = RUNNING ] && [ "$(squeue -h -j "$coordinator" -o %N)" != "$1" ] &&
+		[ -s "$shared/address" ] && [ "$(cat "$shared/address")" != "$2" ]
+}
+# returned: every worker that runs has connected more often than its log in the folder before had it.
+returned() {
+	local log
+	for job in $(jobs show RUNNING); do
+		log=workers/show-$job.log
+		[ "$(grep -c msg=connected "$log")" -gt "$(grep -c msg=connected "before/${log##*/}")" ] || return 1
+	done
+}
+# move HOW...: a command after which the coordinator's job goes back into the queue. It may not come back to its node.
+move() {
+	local node address
+	node=$(squeue -h -j "$coordinator" -o %N)
+	address=$(cat "$shared/address")
+	rm -rf before && cp -r workers before
+	"$@"
+	until_ "the coordinator's job is in the queue again" 60 bash -c "squeue -h -j $coordinator -t PD -o %i | grep -q ."
+	scontrol update JobId="$coordinator" ExcNodeList="$node"
+	until_ "the coordinator runs elsewhere" 120 moved "$node" "$address"
+	until_ "all workers have found it" 120 returned
+	say "the coordinator has moved from $node, $address, to $(squeue -h -j "$coordinator" -o %N), $(cat "$shared/address"), and" \
+		"its workers have found it ($*)"
+}
+until_ "all workers have connected" 120 bash -c '[ "$(grep -l msg=connected workers/show-*.log | wc -l)" = 5 ]'
+move scontrol requeue "$coordinator"
+move scancel --batch --signal=TERM "$coordinator" # As before its time is up.
+
+limited=$(squeue -h -r --me -n trellis-limited -o %i | head -1)
+before=$(connected limited "$limited")
 mapfile -t show < <(jobs show RUNNING)
+times=$(connected show "${show[0]}")
 scontrol requeue "${show[0]}"
-until_ "the requeued job starts again" 120 again show "${show[0]}"
+until_ "the requeued job starts again" 120 again show "${show[0]}" "$times"
 say "job ${show[0]} was requeued with scontrol, and runs again"
 
 high=$(sbatch --parsable --partition high --nodes 1 --cpus-per-task 4 --output /dev/null --wrap 'sleep 10')
@@ -98,13 +132,12 @@ scancel "$gone"
 until_ "the canceled job has ended" 90 bash -c "scontrol show job $gone | grep -q JobState=CANCELLED"
 say "job $gone was canceled"
 
-limited=$(squeue -h -r --me -n trellis-limited -o %i | head -1)
-until_ "the job with a time limit of a minute starts again" 240 again limited "${limited:-none}"
+until_ "the job with a time limit of a minute starts again" 240 again limited "$limited" "$before"
 say "job $limited has reached its limit of a minute, handed its run back and started again"
 
 "$trellis" watch array >watch.log 2>&1 || { cat watch.log; fail "the study"; }
 say "the study is complete"
-until_ "all jobs have ended for want of work" 240 bash -c '[ -z "$(squeue -h --me)" ]'
+until_ "all jobs have ended for want of work" 240 bash -c "[ \"\$(squeue -h --me -o %A)\" = $coordinator ]"
 ended=0
 for job in $(scontrol show job -o | sed -n 's/^JobId=\([0-9]*\) .*JobName=trellis-.*/\1/p'); do
 	its=$(state "$job")
@@ -156,5 +189,7 @@ done
 wait $controller || fail "launch --max: $(tail -1 elastic.log)"
 [ "$(count)" = 0 ] || fail "there are workers left"
 "$trellis" studies -o csv | grep -q '^more,completed,' || fail "the study is not complete"
+scancel "$coordinator"
+until_ "the coordinator has ended" 60 bash -c '[ -z "$(squeue -h --me)" ]'
 say "launch --max had no workers, then 6, also after it was killed and started again, and none in the end"
 say "passed"
