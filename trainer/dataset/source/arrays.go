@@ -227,14 +227,18 @@ type arrayImages struct {
 	last bool
 }
 
-// begin opens an array and reads its header. Its content has the length that it announces.
-func begin(file arrayFile) (npy, *bufio.Reader, io.Closer, error) {
+// begin opens an array and reads its header. Its type is one that fits, and its content has the length that it announces.
+func begin(file arrayFile, fits func(path string, a npy) error) (npy, *bufio.Reader, io.Closer, error) {
 	content, length, err := file.open()
 	if err != nil {
 		return npy{}, nil, nil, err
 	}
 	r := bufio.NewReaderSize(content, 1<<20)
 	a, err := readNPY(file.path(), r)
+	if err == nil {
+		// The type comes first: only of numbers is it known how long they are.
+		err = fits(file.path(), a)
+	}
 	if err == nil && a.length != length {
 		err = dataset.Invalidf("%s announces %d bytes, it has %d", file.path(), a.length, length)
 	}
@@ -244,20 +248,33 @@ func begin(file arrayFile) (npy, *bufio.Reader, io.Closer, error) {
 	return a, r, content, nil
 }
 
+// fitsImages says whether an array's type is that of images.
+func fitsImages(path string, a npy) error {
+	if a.kind != 'u' || a.size != 1 {
+		return dataset.Invalidf("%s is %s, want uint8: scale it to 0 (black) to 255 (white) and save x.astype(numpy.uint8)",
+			path, a.typeName())
+	}
+	return nil
+}
+
+// fitsLabels says whether an array's type is that of labels.
+func fitsLabels(path string, a npy) error {
+	if a.kind != 'u' && a.kind != 'i' || a.size > 8 || a.size&(a.size-1) != 0 {
+		return dataset.Invalidf("%s is %s, want integers from 0 to %d", path, a.typeName(), dataset.MaxClasses-1)
+	}
+	return nil
+}
+
 func openImages(file arrayFile) (*arrayImages, error) {
-	a, _, content, err := begin(file)
+	a, _, content, err := begin(file, fitsImages)
 	if err != nil {
 		return nil, err
 	}
 	if err := content.Close(); err != nil {
 		return nil, err
 	}
-	if a.kind != 'u' || a.size != 1 {
-		return nil, dataset.Invalidf("%s is %s, want uint8: scale it to 0 (black) to 255 (white) and save x.astype(numpy.uint8)",
-			file.path(), a.typeName())
-	}
 	s := a.shape
-	x := &arrayImages{file: file, count: s[0], channels: 1}
+	x := &arrayImages{file: file, channels: 1}
 	most := dataset.MaxChannels
 	switch {
 	case len(s) == 3:
@@ -270,6 +287,7 @@ func openImages(file arrayFile) (*arrayImages, error) {
 		return nil, dataset.Invalidf("%s has the shape %s: want (number, height, width), (number, height, width, channels) or "+
 			"(number, channels, height, width), with 1 to %d channels", file.path(), tuple(s), most)
 	}
+	x.count = s[0]
 	return x, checkSides(file.path(), x.height, x.width)
 }
 
@@ -284,7 +302,7 @@ func tuple(shape []int) string {
 
 // checkLabels says whether an array has a label for each image.
 func checkLabels(file arrayFile, images int) error {
-	a, _, content, err := begin(file)
+	a, _, content, err := begin(file, fitsLabels)
 	if err != nil {
 		return err
 	}
@@ -292,8 +310,6 @@ func checkLabels(file arrayFile, images int) error {
 		return err
 	}
 	switch {
-	case a.kind != 'u' && a.kind != 'i' || a.size > 8 || a.size&(a.size-1) != 0:
-		return dataset.Invalidf("%s is %s, want integers from 0 to %d", file.path(), a.typeName(), dataset.MaxClasses-1)
 	case len(a.shape) == 2 && a.shape[1] > 1:
 		return dataset.Invalidf("%s has the shape %s, as one-hot labels do: save y.argmax(axis=1)", file.path(), tuple(a.shape))
 	case len(a.shape) == 0 || a.elements != int64(a.shape[0]):
@@ -307,14 +323,14 @@ func checkLabels(file arrayFile, images int) error {
 // part reads the images, and their labels if there are any.
 func (x *arrayImages) part(y arrayFile) dataset.Part {
 	return func(yield func([]byte, byte) error) (err error) {
-		_, images, content, err := begin(x.file)
+		_, images, content, err := begin(x.file, fitsImages)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, content.Close()) }()
 		label, end := func(int) (byte, error) { return 0, nil }, func() error { return nil }
 		if y != nil {
-			a, labels, content, err := begin(y)
+			a, labels, content, err := begin(y, fitsLabels)
 			if err != nil {
 				return err
 			}

@@ -118,6 +118,11 @@ func TestUnfitArrays(t *testing.T) {
 		"x.npy announces 1000000128 bytes, it has 148":              {"x": array("|u1", "(1000, 1000, 1000)", count(20))},
 		"x.npy is empty: its shape is (0, 5, 6)":                    {"x": array("|u1", "(0, 5, 6)", nil)},
 		"x.npy has the shape (2, 30): want (number, height, width)": {"x": array("|u1", "(2, 30)", count(60))},
+		"x.npy has the shape (): want (number, height, width)":      {"x": array("|u1", "()", count(1))},
+		"y.npy has the shape (), want (number,)":                    {"x": x, "y": array("|u1", "()", count(1))},
+		"y.npy is text, want integers from 0 to 255":                {"x": x, "y": array("<U5", "(2,)", count(40))},
+		"x.npy is text, want uint8":                                 {"x": array("|S3", "(2,)", count(6))},
+		"x.npy is int32, want uint8":                                {"x": array("<i4", "(2, 5, 6)", count(60))},
 		"x.npy has the shape (2, 5, 6, 5)":                          {"x": array("|u1", "(2, 5, 6, 5)", count(300))},
 		"x.npy has images of 1 x 5000 pixels; a side has 1 to 4096": {"x": array("|u1", "(2, 1, 5000)", count(10000))},
 		"x.npy ends within its header":                              {"x": x[:40]},
@@ -173,6 +178,7 @@ func TestZipBomb(t *testing.T) {
 func FuzzArrays(f *testing.F) {
 	f.Add(array("|u1", "(2, 5, 6)", count(60)), array("<i2", "(2,)", []byte{1, 0, 2, 0}))
 	f.Add(array("|u1", "(1, 5, 6, 2)", count(60)), array("|i1", "(1, 1)", []byte{1}))
+	f.Add(array("|u1", "()", []byte{1}), array("|u1", "()", []byte{1}))
 	f.Add([]byte(npyMagic+"\x02\x00\xff\xff\xff\xff"), []byte("{"))
 	folder := f.TempDir()
 	f.Fuzz(func(t *testing.T, x, y []byte) {

@@ -48,6 +48,8 @@ func (a npy) typeName() string {
 		return word + strconv.Itoa(8*a.size)
 	case a.kind == 'b':
 		return "bool"
+	case a.kind == 'U' || a.kind == 'S':
+		return "text"
 	}
 	return "of type " + strconv.Quote(string(a.kind))
 }
