@@ -87,6 +87,10 @@ func (w *Worker) handleWelcome(welcome *trellisv1.Welcome) {
 	w.log.Info("connected", "coordinator", w.coordinator())
 	w.metrics.sessions.Inc()
 	w.session.welcomed = true
+	if w.own == ownEnded {
+		// It may have been extended meanwhile. The new session says how it stands.
+		w.own = ownOpen
+	}
 	w.connected.Store(true)
 	w.checkpointInterval.Store(int64(welcome.GetCheckpointMilliseconds()) * int64(time.Millisecond))
 	w.heartbeat = time.Tick(time.Duration(welcome.GetHeartbeatMilliseconds()) * time.Millisecond)

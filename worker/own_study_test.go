@@ -108,6 +108,38 @@ func TestOwnStudy(t *testing.T) {
 	}
 }
 
+// What an earlier session has said no longer counts: the study may have been extended, or deleted, while the worker was away.
+func TestOwnStudyOfEarlierSession(t *testing.T) {
+	for _, state := range []trellisv1.StudyState{
+		trellisv1.StudyState_STUDY_STATE_RUNNING, trellisv1.StudyState_STUDY_STATE_COMPLETED,
+		trellisv1.StudyState_STUDY_STATE_UNSPECIFIED,
+	} {
+		inBubble(t, func(_ *harness, c *Config) { c.Study = "mine" }, func(h *harness) {
+			p := h.connect()
+			p.assign(synthetic(1, "a", 2))
+			p.reports(1, 1, 2)
+			p.outcome(1)
+			p.ownStudy(trellisv1.StudyState_STUDY_STATE_COMPLETED)
+			p.quiet(time.Minute)
+			h.leave()
+			time.Sleep(testLease / 2)
+			h.comeBack()
+			// The attempt has ended: the worker holds nothing.
+			p = h.connect()
+			p.quiet(time.Minute)
+			if p.ownStudy(state); state == trellisv1.StudyState_STUDY_STATE_RUNNING {
+				p.quiet(time.Minute)
+				p.ownStudy(trellisv1.StudyState_STUDY_STATE_COMPLETED)
+			}
+			p.drain()
+			p.goodbye()
+			if err := h.returned(); err != nil {
+				t.Errorf("%v: Run returned %v", state, err)
+			}
+		})
+	}
+}
+
 func (p *peer) ownStudy(state trellisv1.StudyState) {
 	p.Helper()
 	p.send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_OwnStudy{
