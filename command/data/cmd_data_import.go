@@ -78,7 +78,9 @@ func runImport(
 	if library.Dir == "" {
 		return exit.Usagef("there is no folder for data sets: name one with --data-sets")
 	}
-	images, err := source.Open(wanted.path, wanted.options)
+	ctx, stop := cli.Interruptible(ctx)
+	defer stop()
+	images, err := source.Open(ctx, wanted.path, wanted.options)
 	if err != nil {
 		return hint(explain(err))
 	}

@@ -208,9 +208,13 @@ var formatWords = map[dataset.Format]string{
 }
 
 var reasonWords = map[dataset.Reason]func(uint64) string{
-	dataset.Hidden:       func(n uint64) string { return output.Count(n, "hidden file") },
-	dataset.NotAnImage:   func(n uint64) string { return output.Count(n, "file") + " not named .png, .jpg or .jpeg" },
-	dataset.NoClass:      func(n uint64) string { return output.Count(n, "picture") + " outside the folders of classes" },
+	dataset.Hidden:     func(n uint64) string { return output.Count(n, "hidden file") },
+	dataset.NotAnImage: func(n uint64) string { return output.Count(n, "file") + " not named .png, .jpg or .jpeg" },
+	dataset.NoClass:    func(n uint64) string { return output.Count(n, "picture") + " outside the folders of classes" },
+	dataset.OtherFolder: func(n uint64) string {
+		return output.Count(n, "folder") + " without pictures, beside those of the parts"
+	},
+	dataset.LinkedFolder: func(n uint64) string { return output.Count(n, "link") + " to folders within those of classes" },
 	dataset.Unfit:        func(n uint64) string { return output.Count(n, "picture") + " that can't be read or have another size" },
 	dataset.UnknownArray: func(n uint64) string { return output.Count(n, "array") + " of unknown names" },
 }

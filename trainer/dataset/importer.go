@@ -165,7 +165,7 @@ func (l *Library) convert(ctx context.Context, folder string, source *Source, te
 	case c.tally.parts[testPart].images == 0:
 		return nil, invalidf("it has no test images")
 	}
-	if err := c.finish(manifest); err != nil {
+	if err := c.finish(ctx, manifest); err != nil {
 		return nil, err
 	}
 	manifest.Statistics = c.tally.statistics(len(source.Classes))
@@ -240,7 +240,7 @@ func (c *conversion) add(part int, pixels []byte, label byte) error {
 }
 
 // finish completes the files and notes what they are, as read from the disk.
-func (c *conversion) finish(m *Manifest) error {
+func (c *conversion) finish(ctx context.Context, m *Manifest) error {
 	var files []File
 	for _, out := range c.files {
 		if err := out.buffer.Flush(); err != nil {
@@ -254,7 +254,7 @@ func (c *conversion) finish(m *Manifest) error {
 		}
 		f := File{Name: filepath.Base(out.file.Name()), Size: out.header.size()}
 		sum, blocks := sha256.New(), new(blockSums)
-		n, err := io.Copy(io.MultiWriter(sum, blocks), io.NewSectionReader(out.file, 0, math.MaxInt64))
+		n, err := io.Copy(io.MultiWriter(sum, blocks, whileWanted{ctx}), io.NewSectionReader(out.file, 0, math.MaxInt64))
 		if err != nil {
 			return err
 		}
@@ -272,6 +272,11 @@ func (c *conversion) finish(m *Manifest) error {
 	m.Digest = Digest(files)
 	return nil
 }
+
+// whileWanted fails to write once a context is done.
+type whileWanted struct{ ctx context.Context }
+
+func (w whileWanted) Write(b []byte) (int, error) { return len(b), context.Cause(w.ctx) }
 
 func (c *conversion) close() (err error) {
 	for _, out := range c.files {

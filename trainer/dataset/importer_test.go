@@ -202,6 +202,7 @@ func TestImportEnds(t *testing.T) {
 			return end
 		}
 	}
+	late, cancelLate := context.WithCancelCause(t.Context())
 	for _, test := range []struct {
 		name        string
 		ctx         context.Context
@@ -212,6 +213,11 @@ func TestImportEnds(t *testing.T) {
 		{"read", t.Context(), 0, some(3, failure), nil, failure},
 		{"test", t.Context(), 0, some(3, nil), some(1, failure), failure},
 		{"interrupted", ctx, 0, func(yield func([]byte, byte) error) error { cancel(failure); return some(3, nil)(yield) }, nil, failure},
+		{"interrupted-at-the-end", late, 0, some(3, nil), func(yield func([]byte, byte) error) error {
+			err := some(1, nil)(yield)
+			cancelLate(failure)
+			return err
+		}, failure},
 		{"none", t.Context(), 0, some(0, nil), nil, ErrInvalid},
 		{"no-test", t.Context(), 0, some(2, nil), some(0, nil), ErrInvalid},
 		{"too-few-to-put-aside", t.Context(), 0, some(2, nil), nil, ErrInvalid},

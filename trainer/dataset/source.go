@@ -36,6 +36,10 @@ const (
 	NotAnImage Reason = "not_an_image"
 	// NoClass is an image beside the folders of classes.
 	NoClass Reason = "no_class"
+	// OtherFolder is a folder without images beside those of the parts.
+	OtherFolder Reason = "other_folder"
+	// LinkedFolder is a link to a folder, where it is not that of a class.
+	LinkedFolder Reason = "linked_folder"
 	// Unfit is an image that can't be read, or that the others don't go with.
 	Unfit Reason = "unfit"
 	// UnknownArray is an array whose name says nothing.

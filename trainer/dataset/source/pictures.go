@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -32,6 +33,8 @@ type picture struct {
 
 // folder is a folder of pictures, in which each class has one.
 type folder struct {
+	// ctx ends looking at the pictures, of which there may be very many.
+	ctx     context.Context
 	root    string
 	options Options
 	source  *dataset.Source
@@ -51,8 +54,8 @@ var partNames = map[string]string{
 // inOrder are the parts, in the order in which they are looked at.
 var inOrder = []string{train, validation, test}
 
-func openPictures(root string, options Options) (*dataset.Source, error) {
-	f := &folder{root: root, options: options, source: &dataset.Source{Format: dataset.Pictures}}
+func openPictures(ctx context.Context, root string, options Options) (*dataset.Source, error) {
+	f := &folder{ctx: ctx, root: root, options: options, source: &dataset.Source{Format: dataset.Pictures}}
 	folders, err := f.parts()
 	if err != nil {
 		return nil, err
@@ -90,9 +93,11 @@ func (f *folder) parts() (map[string]string, error) {
 		return nil, err
 	}
 	folders := make(map[string]string)
+	var others []string
 	for _, entry := range entries {
 		part := partNames[strings.ToLower(entry.Name())]
-		if part == "" {
+		if part == "" || !f.isFolder(entry.Name()) {
+			others = append(others, entry.Name())
 			continue
 		}
 		if other := folders[part]; other != "" {
@@ -103,12 +108,63 @@ func (f *folder) parts() (map[string]string, error) {
 	if folders[train] == "" {
 		return map[string]string{train: "."}, nil
 	}
-	for _, entry := range entries {
-		if partNames[strings.ToLower(entry.Name())] == "" {
-			f.source.LeftOut.Add(entry.Name(), f.reason(entry.Name()), nil)
+	for _, name := range others {
+		if hidden(name) || !f.isFolder(name) {
+			f.source.LeftOut.Add(name, f.reason(name), nil)
+			continue
 		}
+		has, err := f.hasPictures(name)
+		if err != nil {
+			return nil, err
+		}
+		if has {
+			return nil, dataset.Invalidf("%s has the folder %s, and beside it %s with pictures: if all are classes, move them into a "+
+				"new folder named train; if %s has the pictures for training, move %s elsewhere",
+				f.root, folders[train], name, folders[train], name)
+		}
+		f.source.LeftOut.Add(name, dataset.OtherFolder, nil)
 	}
 	return folders, nil
+}
+
+// isFolder says whether something in the folder is one itself, or a link to one.
+func (f *folder) isFolder(name string) bool {
+	info, err := os.Stat(filepath.Join(f.root, filepath.FromSlash(name)))
+	return err == nil && info.IsDir()
+}
+
+// hasPictures says whether there is a picture anywhere in a folder.
+func (f *folder) hasPictures(name string) (has bool, err error) {
+	err = f.walk(name, func(file string, entry fs.DirEntry) error {
+		switch {
+		case hidden(entry.Name()) && entry.IsDir():
+			return fs.SkipDir
+		case !entry.IsDir() && !hidden(entry.Name()) && isPicture(entry.Name()):
+			has = true
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return has, err
+}
+
+// walk visits what is in a folder, which may be a link.
+func (f *folder) walk(name string, visit func(file string, entry fs.DirEntry) error) error {
+	err := fs.WalkDir(os.DirFS(f.root), name, func(file string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case f.ctx.Err() != nil:
+			return context.Cause(f.ctx)
+		case file == name:
+			return nil
+		}
+		return visit(file, entry)
+	})
+	if err != nil {
+		return fmt.Errorf("list the pictures of %s: %w", f.root, err)
+	}
+	return nil
 }
 
 // reason is why something is left out that is not where images should be.
@@ -131,41 +187,39 @@ func isPicture(name string) bool {
 }
 
 // list returns the pictures in the folder of a part: those in the folders of classes, or without any those beside. Links are
-// followed to files, not to folders.
+// followed to files, and to folders of classes; not to folders within these, which might lead back.
 func (f *folder) list(part string) (pictures []picture, err error) {
 	var beside []picture
-	err = fs.WalkDir(os.DirFS(f.root), part, func(file string, entry fs.DirEntry, err error) error {
-		switch name := entry.Name(); {
-		case err != nil:
-			return err
-		case file == part:
-			return nil
-		case hidden(name):
-			f.source.LeftOut.Add(file, dataset.Hidden, nil)
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case entry.IsDir():
-			return nil
-		case !isPicture(name):
-			f.source.LeftOut.Add(file, dataset.NotAnImage, nil)
-			return nil
-		}
+	var visit func(file string, entry fs.DirEntry) error
+	visit = func(file string, entry fs.DirEntry) error {
 		within := strings.TrimPrefix(file, part+"/")
 		if part == "." {
 			within = file
 		}
 		class, _, inFolder := strings.Cut(within, "/")
-		if !inFolder {
+		switch name := entry.Name(); {
+		case hidden(name):
+			f.source.LeftOut.Add(file, dataset.Hidden, nil)
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+		case entry.IsDir():
+		case entry.Type()&fs.ModeSymlink != 0 && f.isFolder(file):
+			if !inFolder {
+				return f.walk(file, visit)
+			}
+			f.source.LeftOut.Add(file, dataset.LinkedFolder, nil)
+		case !isPicture(name):
+			f.source.LeftOut.Add(file, dataset.NotAnImage, nil)
+		case inFolder:
+			pictures = append(pictures, picture{file: file, class: class})
+		default:
 			beside = append(beside, picture{file: file})
-			return nil
 		}
-		pictures = append(pictures, picture{file: file, class: class})
 		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list the pictures of %s: %w", f.root, err)
+	}
+	if err := f.walk(part, visit); err != nil {
+		return nil, err
 	}
 	if len(pictures) == 0 {
 		pictures, beside = beside, nil
@@ -188,6 +242,9 @@ func (f *folder) inspect(parts map[string][]picture) error {
 		pictures := parts[part]
 		total += len(pictures)
 		for i := range pictures {
+			if f.ctx.Err() != nil {
+				return context.Cause(f.ctx)
+			}
 			if err := f.readHeader(&pictures[i]); err != nil {
 				f.refuse(pictures[i].file, err)
 				pictures[i].height = 0

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,8 +26,8 @@ type Options struct {
 var ErrUnfit = errors.New("pictures can't be imported")
 
 // Open looks at a file or folder and returns the set of images in it, unread. It returns an error of ErrInvalid if it is
-// none, which says what would be right.
-func Open(path string, options Options) (*dataset.Source, error) {
+// none, which says what would be right, and the cause of a context that is done.
+func Open(ctx context.Context, path string, options Options) (*dataset.Source, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -37,7 +38,7 @@ func Open(path string, options Options) (*dataset.Source, error) {
 	} else if !info.Mode().IsRegular() {
 		return nil, dataset.Invalidf("%s is neither a folder nor a regular file", path)
 	}
-	source, err := open(path, options)
+	source, err := open(ctx, path, options)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +50,7 @@ func Open(path string, options Options) (*dataset.Source, error) {
 }
 
 // openFile opens a file that has all images.
-func openFile(path string, _ Options) (*dataset.Source, error) {
+func openFile(_ context.Context, path string, _ Options) (*dataset.Source, error) {
 	start, err := readStart(path)
 	if err != nil {
 		return nil, err
@@ -103,7 +104,7 @@ func readStart(path string) ([]byte, error) {
 }
 
 // openFolder opens a folder by what is in it.
-func openFolder(path string, options Options) (*dataset.Source, error) {
+func openFolder(ctx context.Context, path string, options Options) (*dataset.Source, error) {
 	if dataset.HasIDX(path) {
 		return dataset.OpenIDX(path)
 	}
@@ -126,7 +127,7 @@ func openFolder(path string, options Options) (*dataset.Source, error) {
 	case cifar:
 		return openCIFAR(path)
 	}
-	return openPictures(path, options)
+	return openPictures(ctx, path, options)
 }
 
 // exists says whether there is a file.

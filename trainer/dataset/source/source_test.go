@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"compress/zlib"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ type read struct {
 
 func readAll(t testing.TB, path string, options Options) (read, *dataset.Source, error) {
 	t.Helper()
-	s, err := Open(path, options)
+	s, err := Open(t.Context(), path, options)
 	if err != nil {
 		return read{}, nil, err
 	}
@@ -266,6 +267,74 @@ func TestShuffled(t *testing.T) {
 	}
 }
 
+// TestFolders: which folders are those of the parts and of classes, and which are left out.
+func TestFolders(t *testing.T) {
+	picture := encode(t, grayPicture(1), false)
+	for name, test := range map[string]struct {
+		files []string
+		// links lead from names to folders.
+		links map[string]string
+		want  string
+	}{
+		"a class named train": {
+			[]string{"car/a.png", "train/a.png"}, nil,
+			"has the folder train, and beside it car with pictures: if all are classes, move them into a new folder named train; " +
+				"if train has the pictures for training, move car elsewhere",
+		},
+		"a class named Training beside a linked one": {
+			[]string{"Training/a.png", "../cars/sub/a.png"}, map[string]string{"car": "../cars"}, "has the folder Training, and beside it car",
+		},
+		"a file named train": {[]string{"car/a.png", "train", "bus/a.png"}, nil, "[bus car] 2 map[not_an_image:1]"},
+		"a file named test":  {[]string{"train/car/a.png", "test"}, nil, "[car] 1 map[not_an_image:1]"},
+		"other folders": {
+			[]string{"train/car/a.png", "notes/a.txt", "notes/.thumbs/a.png", "notes/.b.png", ".git/a.png", "b.png"}, nil,
+			"[car] 1 map[hidden:1 no_class:1 other_folder:1]",
+		},
+		"a linked class": {
+			[]string{"car/a.png", "../trucks/deep/a.png"}, map[string]string{"truck": "../trucks"}, "[car truck] 2 map[]",
+		},
+		"a linked part and class": {
+			[]string{"../parts/car/a.png", "../trucks/a.png", "test/car/a.png"},
+			map[string]string{"train": "../parts", "../parts/truck": "../trucks"}, "[car truck] 3 map[]",
+		},
+		"links that lead back": {
+			[]string{"car/a.png"}, map[string]string{"car/sub": "..", "gone": "nowhere"}, "[car] 1 map[linked_folder:1 not_an_image:1]",
+		},
+	} {
+		folder := t.TempDir() + "/set"
+		for _, file := range test.files {
+			write(t, filepath.Join(folder, file), picture)
+		}
+		for link, target := range test.links {
+			if err := os.Symlink(filepath.Join(folder, target), filepath.Join(folder, link)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, s, err := readAll(t, folder, Options{})
+		if err != nil {
+			if !errors.Is(err, dataset.ErrInvalid) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%s: got %v, want %s", name, err, test.want)
+			}
+			continue
+		}
+		if got := fmt.Sprint(s.Classes, " ", len(got.TrainLabels)+len(got.TestLabels), " ", s.LeftOut.Counts); got != test.want {
+			t.Errorf("%s: got %s, want %s", name, got, test.want)
+		}
+	}
+}
+
+// TestInterrupted: looking at pictures, which can take long, ends with its context.
+func TestInterrupted(t *testing.T) {
+	folder, ctx := t.TempDir(), t.Context()
+	write(t, folder+"/a.png", encode(t, grayPicture(1), false))
+	interrupted := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(ctx)
+	cancel(interrupted)
+	if _, err := Open(ctx, folder, Options{}); !errors.Is(err, interrupted) {
+		t.Errorf("got %v, want %v", err, interrupted)
+	}
+}
+
 // TestUnfitPictures: those that can't be imported are all named, or left out and noted.
 func TestUnfitPictures(t *testing.T) {
 	folder := t.TempDir()
@@ -334,11 +403,11 @@ func TestOtherPaths(t *testing.T) {
 		if name == "not of one kind" {
 			write(t, filepath.Join(folder, "test/a.png"), test.content)
 		}
-		if _, err := Open(filepath.Join(folder, test.open), Options{}); !errors.Is(err, dataset.ErrInvalid) || !strings.Contains(err.Error(), test.want) {
+		if _, err := Open(t.Context(), filepath.Join(folder, test.open), Options{}); !errors.Is(err, dataset.ErrInvalid) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want ErrInvalid: %s", name, err, test.want)
 		}
 	}
-	if _, err := Open(t.TempDir()+"/nothing", Options{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Open(t.Context(), t.TempDir()+"/nothing", Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v, want ErrNotExist", err)
 	}
 }
