@@ -195,8 +195,11 @@ check-image: page
 
 # The Helm chart as plain manifests: make manifests VALUES=my-values.yaml NAMESPACE=trellis. Needs helm.
 manifests:
+	@command -v $(HELM) >/dev/null || { echo "make manifests needs helm: install it (https://helm.sh), or name it with HELM=/path/to/helm" >&2; exit 1; }
 	@mkdir -p $(BUILD)
-	@$(HELM) template trellis deploy/helm/trellis --namespace $(NAMESPACE) $(foreach file,$(VALUES),--values $(file)) >$(BUILD)/manifests.yaml
+	@$(HELM) template trellis deploy/helm/trellis --namespace $(NAMESPACE) $(foreach file,$(VALUES),--values $(file)) \
+		>$(BUILD)/manifests.yaml.new || { rm -f $(BUILD)/manifests.yaml.new; exit 1; }
+	@mv $(BUILD)/manifests.yaml.new $(BUILD)/manifests.yaml
 	@echo $(BUILD)/manifests.yaml
 
 # A Kubernetes API server checks all that the chart makes, with each option and restricted pods. Needs helm and kubectl.
