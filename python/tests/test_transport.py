@@ -416,6 +416,16 @@ class Addresses(Case):
         os.environ["TRELLIS_INSECURE"] = "true"
         self.assertEqual(self.locate("host:8080"), "http://host:8080")
 
+    def test_insecure_goes_before_variables(self) -> None:
+        path = self.token_file("trellis_1")
+        os.environ["TRELLIS_AUTHORITY"] = os.environ["TRELLIS_CERTIFICATE"] = path
+        os.environ["TRELLIS_TOKEN_FILE"] = path
+        self.assertEqual(self.locate("host:8080"), "https://host:8080")
+        self.assertEqual(self.locate("host:8080", insecure=True), "http://host:8080")
+        self.assertEqual(self.locate("host:8080", insecure=True, authority=path), "https://host:8080")
+        with self.assertRaisesRegex(trellis.Error, "is not encrypted, but TRELLIS_AUTHORITY says that it is"):
+            self.locate("http://host:8080")
+
     def test_a_token_is_not_sent_in_the_clear(self) -> None:
         with self.assertRaisesRegex(trellis.Error, "not sent to http://host:8080 without encryption"):
             self.locate("http://host:8080", token="trellis_1")

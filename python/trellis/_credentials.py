@@ -48,7 +48,8 @@ class Credentials:
         if (token is not None or token_file is not None) and certificate is not None:
             raise Error("a token and a certificate are given: each says who you are, so leave one of them out")
         given = token is not None or token_file is not None or certificate is not None
-        if not given:
+        plain = bool(insecure)  # Said by the caller, it goes before variables for connections with encryption.
+        if not given and not plain:
             token = environment.get("TRELLIS_TOKEN") or None
             if token is None:
                 token_file = environment.get("TRELLIS_TOKEN_FILE") or None
@@ -57,7 +58,13 @@ class Credentials:
                 key = key or environment.get("TRELLIS_KEY") or None
         if insecure is None:
             insecure = environment.get("TRELLIS_INSECURE", "").lower() in ("1", "t", "true")
-        self.authority = authority or environment.get("TRELLIS_AUTHORITY") or None
+        self.authority = authority or (not plain and environment.get("TRELLIS_AUTHORITY")) or None
+        # What has connections encrypted, by its name.
+        self._secured_by = []
+        if self.authority is not None:
+            self._secured_by.append("authority" if authority else "TRELLIS_AUTHORITY")
+        if certificate is not None:
+            self._secured_by.append("certificate" if given else "TRELLIS_CERTIFICATE")
         self.certificate = certificate
         self.key = key
         if certificate is not None and key is None and os.fspath(certificate).endswith(".crt"):
@@ -121,7 +128,8 @@ class Credentials:
         else:
             encrypted = parts.scheme == "https"
         if not encrypted and secured:
-            raise Error(f"{text} is not encrypted, but an authority or a certificate is given: use https://")
+            names = " and ".join(self._secured_by)
+            raise Error(f"{text} is not encrypted, but {names} says that it is: use https://, or give insecure=True alone")
         if not encrypted and self.token() is not None and not is_loopback(host):
             raise Error(
                 f"the token is not sent to {text} without encryption: whoever is on the way could use it. Use https://"
