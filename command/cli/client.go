@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"trellis/command/client"
-	"trellis/command/exit"
 )
 
 // ClientOptions are the flags of the commands that talk to a coordinator.
@@ -47,15 +46,19 @@ func (o *ClientOptions) Wait() time.Duration { return o.wait }
 
 // NewClient returns a client of the coordinator that the flags name.
 func (o *ClientOptions) NewClient(notices io.Writer) (*client.Client, error) {
-	if o.Credentials.Insecure && (o.Credentials.Authority != "" || o.Credentials.Certificate != "") {
-		return nil, exit.Usagef("--insecure cannot be combined with --authority and --certificate: these are for " +
-			"connections with encryption")
+	if err := o.ChooseEncryption(); err != nil {
+		return nil, err
 	}
 	var err error
 	if o.tokenFrom, err = CompleteCredentials(o.cmd, &o.Credentials); err != nil {
 		return nil, err
 	}
-	return client.New(o.Address, o.Credentials, notices)
+	c, err := client.New(o.Address, o.Credentials, notices)
+	if err != nil {
+		return nil, err
+	}
+	c.EncryptedBy = EncryptedBy(o.cmd)
+	return c, nil
 }
 
 // WithClient runs what a command does with a coordinator, interruptible by signals.

@@ -43,7 +43,8 @@ func CompleteKey(certificate string, key *string) {
 
 // CompleteCredentials fills in what the flags of CredentialFlags leave out: the key, and the token of TokenVariable. Of
 // a certificate and a token from different origins it leaves one: a flag wins over a variable, a variable over the
-// file. It returns where the token comes from, or nothing if none is used.
+// file. With --insecure on the command line, TokenVariable is left out: no token is sent without encryption. It returns
+// where the token comes from, or nothing if none is used.
 func CompleteCredentials(cmd *cobra.Command, credentials *client.Credentials) (tokenFrom string, err error) {
 	certificate := configuration.OriginOf(cmd, "certificate")
 	if certificate > configuration.OriginOf(cmd, "key") {
@@ -59,7 +60,8 @@ func CompleteCredentials(cmd *cobra.Command, credentials *client.Credentials) (t
 	case configuration.FromFile:
 		tokenFrom += ", as " + configuration.Path(cmd) + " says"
 	}
-	if text := os.Getenv(TokenVariable); text != "" && token <= configuration.FromVariable {
+	plain := credentials.Insecure && configuration.Given(cmd, "insecure")
+	if text := os.Getenv(TokenVariable); text != "" && token <= configuration.FromVariable && !plain {
 		credentials.Token, credentials.TokenFile = text, ""
 		token, tokenFrom = configuration.FromVariable, TokenVariable
 	}

@@ -93,6 +93,8 @@ type Client struct {
 	Address string
 	// Credentials are what it connects with.
 	Credentials Credentials
+	// EncryptedBy names what has the client use TLS, for messages: --authority, for example.
+	EncryptedBy string
 	// Tracer traces what is submitted. Nil: nothing is traced.
 	Tracer *tracing.Tracer
 	// nodes is how many addresses these are.
@@ -203,7 +205,7 @@ func (c *Client) Connect(ctx context.Context, wait time.Duration) error {
 // Reach connects within wait, or forever if wait is 0. If once, it gives up as soon as no address can be connected to.
 // The error is ErrUnavailable, or ErrUsage if the connection can't be made secure.
 func (c *Client) Reach(ctx context.Context, wait time.Duration, once bool) error {
-	return Explain(c.reach(ctx, wait, once))
+	return Explain(c.reach(ctx, wait, once), c.EncryptedBy)
 }
 
 // reach is Reach without the words for a mistake of a secure connection, which is a dial.Mistake.

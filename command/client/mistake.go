@@ -32,17 +32,18 @@ func CheckEncryption(ctx context.Context, addresses []string, files access.Files
 	}
 	switch mistake.Kind {
 	case dial.Encrypted:
-		return exit.Usagef("--join: %w, and --certificate to this coordinator's", Explain(mistake))
+		return exit.Usagef("--join: %w, and --certificate to this coordinator's", Explain(mistake, ""))
 	case dial.NotEncrypted:
-		return exit.Usagef("--join: %w", Explain(mistake))
+		return exit.Usagef("--join: %w", Explain(mistake, "--authority and --certificate"))
 	default:
 		return nil
 	}
 }
 
 // Explain returns what an error means to a person and what would be right, if it is the mistake of a secure connection.
-// Other errors it returns as they are.
-func Explain(err error) error {
+// Other errors it returns as they are. encryptedBy names what has the connection use TLS, such as --authority: empty if that is
+// because the coordinator is on another machine.
+func Explain(err error, encryptedBy string) error {
 	if errors.Is(err, dial.ErrPlainToken) {
 		return plainToken("the coordinator")
 	}
@@ -60,8 +61,11 @@ func Explain(err error) error {
 	}
 	switch mistake.Kind {
 	case dial.NotEncrypted:
-		return exit.Usagef("%s does not use TLS: to connect without encryption, use --insecure instead of --authority "+
-			"and --certificate", at)
+		insteadOf := ""
+		if encryptedBy != "" {
+			insteadOf = " instead of " + encryptedBy
+		}
+		return exit.Usagef("%s does not use TLS: to connect without encryption, use --insecure%s", at, insteadOf)
 	case dial.Encrypted:
 		return exit.Usagef("%s uses TLS: set --authority to the file with its authority's certificate", at)
 	case dial.UnknownAuthority:

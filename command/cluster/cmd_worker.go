@@ -88,7 +88,7 @@ user or a container of its own. It gives each run the cores, the memory and the 
 		config.Logger, config.Credentials.Insecure = log.NewLogger(env.Log), options.Insecure
 		config.Tracer = env.StartTracing("trellis-worker", config.Logger)
 		defer config.Tracer.Stop()
-		err = work(cmd.Context(), env, config, options)
+		err = work(cmd.Context(), env, config, options, cli.EncryptedBy(cmd))
 		if errors.Is(err, worker.ErrRefused) && status.Code(err) == codes.PermissionDenied {
 			return fmt.Errorf("%w; a worker needs a token or certificate with the role worker: trellis tokens create "+
 				"--role worker --name NAME", err)
@@ -121,7 +121,10 @@ func fitIn(its capacity.Allocation, config *worker.Config) {
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$`)
 
 // work runs a worker until ctx is done or a signal drains it.
-func work(parent context.Context, env *cli.Environment, config worker.Config, options *node.ServerOptions) error {
+// encryptedBy names what has it use TLS.
+func work(
+	parent context.Context, env *cli.Environment, config worker.Config, options *node.ServerOptions, encryptedBy string,
+) error {
 	if err := config.Validate(); err != nil {
 		return exit.Usagef("%w", err)
 	}
@@ -147,7 +150,7 @@ func work(parent context.Context, env *cli.Environment, config worker.Config, op
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer stop(nil)
-		return client.Explain(w.Run(groupCtx))
+		return client.Explain(w.Run(groupCtx), encryptedBy)
 	})
 	told := false
 	group.Go(func() error {

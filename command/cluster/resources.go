@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"trellis/command/cli"
 	"trellis/command/configuration"
 	"trellis/command/describe"
 	"trellis/command/exit"
@@ -25,12 +26,15 @@ func resourceFlags(cmd *cobra.Command, config *worker.Config) (read func() error
 		"process may use)")
 	gpus := flags.String("gpus", "", "number of `GPUs` that runs share, or device= and their numbers or UUIDs, for example "+
 		"device=0,2 (default those of CUDA_VISIBLE_DEVICES, or those that NVIDIA's driver has)")
-	flags.StringToStringVar(&config.Labels, "label", nil, "`NAME=VALUE` that the workers: of a spec can ask for, for example "+
+	cli.LabelFlag(flags, &config.Labels, "`NAME=VALUE` that the workers: of a spec can ask for, for example "+
 		"gpu=a100; can be repeated")
 	flags.StringVar(&config.Study, "study", "", "take runs of this `study` alone (default those of all studies)")
 	flags.StringVar(&config.Root, "machine-root", "/", "`folder` in which /proc and /sys are looked for")
 	_ = flags.MarkHidden("machine-root") // For tests and containers. It fails only if there is no such flag.
 	return func() error {
+		if err := cli.CheckStudyFlag(cmd, config.Study); err != nil {
+			return err
+		}
 		if configuration.Given(cmd, "cpus") && !(config.CPUs > 0) {
 			return exit.Usagef("invalid argument \"%v\" for --cpus: must be above 0", config.CPUs)
 		}

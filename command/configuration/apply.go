@@ -42,6 +42,18 @@ func OriginOf(cmd *cobra.Command, name string) Origin {
 	return FromFlag
 }
 
+// NameOf is what people know a flag's value by: the flag itself, or the variable or the setting that has set it.
+func NameOf(cmd *cobra.Command, name string) string {
+	switch OriginOf(cmd, name) {
+	case FromVariable:
+		return Variable(name)
+	case FromFile:
+		return name + " in " + Path(cmd)
+	default:
+		return "--" + name
+	}
+}
+
 // Given says whether a flag stands on the command line itself.
 func Given(cmd *cobra.Command, name string) bool { return OriginOf(cmd, name) == FromFlag }
 

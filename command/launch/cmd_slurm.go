@@ -71,7 +71,7 @@ Flags after -- go to trellis worker.`,
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		its.rest = args
-		if err := its.check(); err != nil {
+		if err := errors.Join(its.check(), cli.CheckStudyFlag(cmd, its.study)); err != nil {
 			return err
 		}
 		if err := checkReachable(options.Address); err != nil {
@@ -86,6 +86,9 @@ Flags after -- go to trellis worker.`,
 			return err
 		}
 		if its.dryRun {
+			if err := options.ChooseEncryption(); err != nil {
+				return err
+			}
 			batch, err := its.batch(options, its.tokenFile(options.Credentials.Authority != ""))
 			if err == nil {
 				_, err = fmt.Fprint(env.Out, batch.script(max(its.count, 1)))
@@ -111,7 +114,7 @@ func (o *launchOptions) addFlags(cmd *cobra.Command) {
 	flags.Var(&o.time, "time", "how long a job may take before it goes back into the queue, for example 4h or 2d (default Slurm's)")
 	flags.DurationVar(&o.untilIdle, "until-idle", 10*time.Minute, "how long a worker, and launch with --max, wait for another run")
 	flags.DurationVar(&o.every, "every", 15*time.Second, "time between two looks at the queue, with --max")
-	flags.StringToStringVar(&o.labels, "label", nil, "`NAME=VALUE` that the workers: of a spec can ask for; can be repeated")
+	cli.LabelFlag(flags, &o.labels, "`NAME=VALUE` that the workers: of a spec can ask for; can be repeated")
 	flags.StringVar(&o.study, "study", "", "train runs of this `study` alone")
 	flags.BoolVar(&o.programs, "programs", false, "run programs too: whoever may submit studies runs any command as you")
 	flags.StringVar(&o.folder, "folder", "trellis-launch", "`folder` for the jobs' output and the token, which all nodes see")
