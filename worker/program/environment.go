@@ -19,12 +19,12 @@ var threadVariables = []string{
 	"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
 }
 
-// environment returns the program's variables: those of the worker but its own (TRELLIS_...), then the spec's, then
-// those of the protocol.
+// environment returns the program's variables: those of the worker but its own, then the spec's, then those of the
+// protocol.
 func environment(c *Config, f *folder, inherited []string) []string {
 	variables := map[string]string{}
 	for _, variable := range inherited {
-		if name, value, ok := strings.Cut(variable, "="); ok && name != "" && !strings.HasPrefix(name, "TRELLIS_") {
+		if name, value, ok := strings.Cut(variable, "="); ok && name != "" && !isWorkers(name) {
 			variables[name] = value
 		}
 	}
@@ -79,6 +79,11 @@ func environment(c *Config, f *folder, inherited []string) []string {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// isWorkers says whether a variable is the worker's own. Those by which it sends traces may have a key in them.
+func isWorkers(name string) bool {
+	return strings.HasPrefix(name, "TRELLIS_") || strings.HasPrefix(name, "OTEL_EXPORTER_OTLP_") || name == "OTEL_SERVICE_NAME"
 }
 
 // arguments returns the command with its parameters put in.
