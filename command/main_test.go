@@ -58,6 +58,11 @@ type leakChecked struct{ m *testing.M }
 
 func (l leakChecked) Run() int {
 	// Nothing depends on the settings of whoever runs the tests. Those of scripts have no home.
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "OTEL_") {
+			os.Unsetenv(name)
+		}
+	}
 	os.Setenv(configuration.FileVariable, "")
 	os.Setenv(hastyVariable, "yes")
 	code := l.m.Run()

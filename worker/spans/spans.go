@@ -69,7 +69,7 @@ func (a *Attempt) Sent(outcome *trellisv1.Outcome) {
 	case *trellisv1.Outcome_Failure:
 		class := strings.ToLower(strings.TrimPrefix(result.Failure.GetClass().String(), "FAILURE_CLASS_"))
 		a.span.SetAttributes(outcomeKey.String("failure"), attribute.String("error.type", class))
-		a.span.SetStatus(codes.Error, result.Failure.GetMessage())
+		a.span.SetStatus(codes.Error, class) // Its message may have what a program has written.
 	case *trellisv1.Outcome_Return_:
 		a.span.SetAttributes(outcomeKey.String("return"))
 	}
@@ -159,7 +159,8 @@ func end(ctx context.Context, span trace.Span, err error) {
 	case err != nil && ctx.Err() != nil:
 		span.SetAttributes(attribute.Bool("trellis.interrupted", true))
 	case err != nil:
-		span.SetStatus(codes.Error, err.Error())
+		// The error may have what a program has written, which belongs to no trace: it is in the log.
+		span.SetStatus(codes.Error, "")
 	}
 	span.End()
 }

@@ -3,7 +3,10 @@ package spans
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"testing"
 
 	"go.opentelemetry.io/otel/codes"
@@ -13,6 +16,16 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/tracing"
 )
+
+// TestMain has nothing depend on the settings of whoever runs the tests.
+func TestMain(m *testing.M) {
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "OTEL_") {
+			os.Unsetenv(name)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -83,26 +96,31 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// A training that fails is an error, and one that is interrupted none.
+// A training that fails is an error, and one that is interrupted none. What a program has written, which may be in errors, is
+// sent nowhere.
 func TestEnds(t *testing.T) {
+	const secret = "password=1234"
 	spans := spansOf(t, func(tracer *tracing.Tracer) {
 		ctx, attempt := Start(t.Context(), tracer, "worker", assignment(3))
 		_, training := attempt.Train(ctx, 0)
-		training.End(ctx, errors.New("broken"))
+		training.End(ctx, errors.New("broken: "+secret))
 		interrupted, interrupt := context.WithCancel(ctx)
 		interrupt()
 		_, training = attempt.Train(interrupted, 2)
 		training.End(interrupted, errors.New("the worker drains"))
 		attempt.Sent(&trellisv1.Outcome{Result: &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{
-			Class: trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, Message: "too large",
+			Class: trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, Message: "too large: " + secret,
 		}}})
 	})
 	trainings, attempt := spans["train"], spans["attempt"][0]
 	if len(trainings) != 2 || trainings[0].Status.Code != codes.Error || trainings[1].Status.Code != codes.Unset {
 		t.Errorf("trainings: %+v", trainings)
 	}
-	if attempt.Status.Code != codes.Error || attempt.Status.Description != "too large" {
+	if attempt.Status.Code != codes.Error || attempt.Status.Description != "out_of_memory" {
 		t.Errorf("the attempt ends with %+v", attempt.Status)
+	}
+	if said := fmt.Sprint(spans); strings.Contains(said, secret) {
+		t.Errorf("the spans have what the program has written: %s", said)
 	}
 }
 
