@@ -181,6 +181,7 @@ var testsMayImport = map[string]string{
 	"coordinator/forecast":    "results/grid",
 	"coordinator/lead":        "coordinator/artifact/artifacttest coordinator/replication",
 	"coordinator/replication": "coordinator/replication/memnet",
+	"coordinator/spans":       "results/grid results/trajectory",
 	"coordinator/webhook":     "results/hook results/trajectory",
 	"results":                 "results/insight",
 	"results/insight":         "results/pruning",

@@ -143,12 +143,12 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 }
 
 // tracedAs says which calls of a method are traced. A session lives as long as its worker: what it carries is traced by
-// package spans.
+// package spans. A worker uploads any number of checkpoints, of which only some are traced.
 func tracedAs(method string) tracing.Traced {
 	switch {
 	case strings.HasPrefix(method, "/grpc."), method == trellisv1.WorkerService_Session_FullMethodName:
 		return tracing.Never
-	case asks[method]:
+	case asks[method], method == trellisv1.ArtifactService_UploadArtifact_FullMethodName:
 		return tracing.WithinTraces
 	}
 	return tracing.Always

@@ -192,6 +192,39 @@ func (s *Snapshot) Granted(grant *trellisv1.Grant) (*trellisv1.Run, error) {
 	return nil, fmt.Errorf("run %q of study %q: %w", grant.GetRun(), grant.GetStudy(), ErrNotFound)
 }
 
+// Lease returns the grant of the run that an attempt holds, or ErrNotFound.
+func (s *Snapshot) Lease(attempt uint64) (*trellisv1.Grant, error) {
+	its, err := s.lease(attempt)
+	if err == nil && its == nil {
+		err = fmt.Errorf("attempt %d holds no run: %w", attempt, ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return its.grant(), nil
+}
+
+// Leases returns the grants of the runs that are leased, or of about most of them.
+func (s *Snapshot) Leases(most int) (grants []*trellisv1.Grant, err error) {
+	rows, err := scan[*leases](s.reader, nil, tableLeases, indexID, nil)
+	if err != nil {
+		return nil, err
+	}
+	for row := range rows {
+		for _, its := range row.its {
+			grants = append(grants, its.grant())
+		}
+		if len(grants) >= most {
+			break
+		}
+	}
+	return grants, nil
+}
+
+func (l *lease) grant() *trellisv1.Grant {
+	return &trellisv1.Grant{Study: l.study, Run: l.run, Worker: l.worker, Place: new(l.place)}
+}
+
 // Place returns the place of a run in the order in which its study's runs are trained, or ErrNotFound if its study is gone.
 func (s *Snapshot) Place(run *trellisv1.Run) (uint32, error) {
 	c, err := s.catalog(run.GetStudy())

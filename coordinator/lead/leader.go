@@ -194,6 +194,7 @@ func (l *Leader) Changed() <-chan struct{} { return l.data.next() }
 // belongs to the term. The loops' and sessions' state in memory ends with the term.
 func (l *Leader) Begin(ctx context.Context) (stop func(why error)) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	l.config.Spans.Begin()
 	var loops sync.WaitGroup
 	loops.Go(func() { l.recorder.run(ctx) })
 	loops.Go(func() { l.leases.run(ctx) })

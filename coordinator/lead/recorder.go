@@ -266,7 +266,7 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 	for i, one := range batch {
 		entries[i] = one.entry
 	}
-	recording := r.spans.Record()
+	recording := r.spans.Record(entries)
 	refusals, granted, err := r.propose(ctx, batch, &trellisv1.RecordCommand{Entries: entries})
 	if err != nil {
 		unavailable := status.Error(codes.Unavailable, err.Error())
@@ -374,18 +374,27 @@ func outcomeOfRefused(one received, refusal error) *trellisv1.RecordCommand_Entr
 
 // endAttempts records the outcomes of attempts that the coordinator ends.
 func (r *recorder) endAttempts(ctx context.Context, ending []received, outcomes []*trellisv1.RecordCommand_Entry) {
-	recording := r.spans.Record()
-	_, err := r.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Record{
+	recording := r.spans.Record(outcomes)
+	answer, err := r.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Record{
 		Record: &trellisv1.RecordCommand{Entries: outcomes},
 	}})
+	refusals, ok := answer.([]error)
+	if err == nil && (!ok || len(refusals) != len(outcomes)) {
+		panic(fmt.Sprintf("lead: the state machine answered %d outcomes with %T", len(outcomes), answer))
+	}
 	for i, one := range ending {
 		if err != nil {
 			one.from.end(status.Error(codes.Unavailable, err.Error()))
 			continue
 		}
-		recording.Recorded(outcomes[i].GetOutcome(), one.at)
-		if outcome := outcomes[i].GetOutcome(); outcome.GetFailure() != nil && one.from != nil {
-			r.failing.ended(one.from.name(), outcome)
+		if outcome := outcomes[i].GetOutcome(); refusals[i] == nil {
+			recording.Recorded(outcome, one.at)
+			if outcome.GetFailure() != nil && one.from != nil {
+				r.failing.ended(one.from.name(), outcome)
+			}
+		} else {
+			// The attempt has ended otherwise meanwhile.
+			r.logger.Debug("refused to end an attempt", "attempt", outcome.GetAttempt(), "error", refusals[i])
 		}
 		one.from.acknowledge(one.entry)
 		one.from.recheck()

@@ -29,12 +29,14 @@ type Spans struct {
 	store  Snapshots
 
 	mu sync.Mutex
-	// open are the runs that were granted in this term and whose traces are sampled.
+	// open are the runs that have been leased in this term and whose traces are sampled.
 	open map[name]opened
 }
 
 // opened is a run whose end is looked for.
 type opened struct {
+	// grant says where it is. By its id alone, finding it would take long.
+	grant *trellisv1.Grant
 	// created is when its study was. seen is when it was first seen to have ended.
 	created, seen time.Time
 }
@@ -115,7 +117,7 @@ func (s *Spans) Granted(chosen time.Time, runs []*trellisv1.Run, grants []*trell
 			continue
 		}
 		if !ended(runs[i].GetState()) { // Otherwise, it is audited.
-			s.watch(name{grant.GetStudy(), grant.GetRun()}, created)
+			s.watch(grant, created)
 		}
 		_, span := s.tracer.StartAt(trace.ContextWithSpan(context.Background(), root), "grant", chosen)
 		span.SetAttributes(studyKey.String(grant.GetStudy()), runKey.String(grant.GetRun()), workerKey.String(grant.GetWorker()))
@@ -130,14 +132,25 @@ func (s *Spans) Granted(chosen time.Time, runs []*trellisv1.Run, grants []*trell
 type Recording struct {
 	spans  *Spans
 	before *results.Snapshot
+	// watched are the runs of its outcomes whose end is looked for.
+	watched map[name]bool
 }
 
 // Record begins to record: it remembers what was before. It returns nil if nothing is traced.
-func (s *Spans) Record() *Recording {
+func (s *Spans) Record(entries []*trellisv1.RecordCommand_Entry) *Recording {
 	if s == nil {
 		return nil
 	}
-	return &Recording{s, s.store.Snapshot()}
+	r := &Recording{s, s.store.Snapshot(), map[name]bool{}}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, entry := range entries {
+		its := name{entry.GetOutcome().GetStudy(), entry.GetOutcome().GetRun()}
+		if _, ok := s.open[its]; ok {
+			r.watched[its] = true
+		}
+	}
+	return r
 }
 
 // Recorded traces an outcome, nil for none, that the log has accepted by now, and the run if that has ended with it.
@@ -146,6 +159,10 @@ func (r *Recording) Recorded(outcome *trellisv1.Outcome, received time.Time) {
 		return
 	}
 	s, id := r.spans, outcome.GetRun()
+	lease, err := r.before.Lease(outcome.GetAttempt())
+	if err != nil || lease.GetStudy() != outcome.GetStudy() || lease.GetRun() != id {
+		return
+	}
 	study, err := r.before.Study(nil, outcome.GetStudy())
 	if err != nil {
 		return
@@ -162,22 +179,55 @@ func (r *Recording) Recorded(outcome *trellisv1.Outcome, received time.Time) {
 		span.SetAttributes(outcomeKey.String("success"), epochsKey.Int64(int64(result.Success.GetEpochs())),
 			attribute.String("trellis.run.stop_reason", word(result.Success.GetStopReason().String(), "STOP_REASON_")))
 	case *trellisv1.Outcome_Failure:
-		class := word(result.Failure.GetClass().String(), "FAILURE_CLASS_")
+		class := classOf(result.Failure.GetClass())
 		span.SetAttributes(outcomeKey.String("failure"), errorKey.String(class))
 		span.SetStatus(codes.Error, class)
 	default:
 		span.SetAttributes(outcomeKey.String("return"))
 	}
 	span.End()
-	run, err := r.before.Run(nil, study.GetName(), id)
+	run, err := r.before.Granted(lease)
 	if err != nil || ended(run.GetState()) { // It was audited.
 		return
 	}
-	if run, err = s.store.Snapshot().Run(nil, study.GetName(), id); err == nil && ended(run.GetState()) {
-		s.mu.Lock()
-		delete(s.open, name{study.GetName(), id})
-		s.mu.Unlock()
+	if run, err = s.store.Snapshot().Granted(lease); err != nil || !ended(run.GetState()) {
+		return
+	}
+	its := name{study.GetName(), id}
+	s.mu.Lock()
+	_, still := s.open[its]
+	delete(s.open, its)
+	s.mu.Unlock()
+	if still || !r.watched[its] { // Otherwise, sweep has ended it.
 		s.end(run, created, time.Now())
+	}
+}
+
+// Begin begins a term, before anything is granted in it: it looks for the runs that are leased from the term before.
+func (s *Spans) Begin() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	clear(s.open)
+	s.mu.Unlock()
+	snapshot := s.store.Snapshot()
+	grants, err := snapshot.Leases(maxOpen)
+	if err != nil {
+		return // They have no span "run" unless a worker reports their end.
+	}
+	for _, grant := range grants {
+		study, err := snapshot.Study(nil, grant.GetStudy())
+		if err != nil {
+			continue
+		}
+		created := study.GetCreateTime().AsTime()
+		if !s.root(grant.GetStudy(), created, grant.GetRun()).IsRecording() {
+			continue
+		}
+		if run, err := snapshot.Granted(grant); err == nil && !ended(run.GetState()) { // Otherwise, it is audited.
+			s.watch(grant, created)
+		}
 	}
 }
 
@@ -187,9 +237,6 @@ func (s *Spans) Run(ctx context.Context) {
 	if s == nil {
 		return
 	}
-	s.mu.Lock()
-	clear(s.open)
-	s.mu.Unlock()
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
 	for {
@@ -202,11 +249,11 @@ func (s *Spans) Run(ctx context.Context) {
 	}
 }
 
-func (s *Spans) watch(run name, created time.Time) {
+func (s *Spans) watch(grant *trellisv1.Grant, created time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.open) < maxOpen {
-		s.open[run] = opened{created: created}
+		s.open[name{grant.GetStudy(), grant.GetRun()}] = opened{grant: grant, created: created}
 	}
 }
 
@@ -220,15 +267,16 @@ func (s *Spans) sweep() {
 		run := &trellisv1.Run{Study: its.study, Id: its.run} // Its study was deleted.
 		study, err := snapshot.Study(nil, its.study)
 		if err == nil && study.GetCreateTime().AsTime().Equal(one.created) {
-			if run, err = snapshot.Run(nil, its.study, its.run); err != nil || !ended(run.GetState()) {
+			if run, err = snapshot.Granted(one.grant); err != nil || !ended(run.GetState()) {
 				continue
 			}
 		}
 		s.mu.Lock()
-		_, still := s.open[its]
+		// Meanwhile, it may have been granted again, or that of another study of the name.
+		still := s.open[its] == one
 		if still && one.seen.IsZero() {
-			s.open[its] = opened{one.created, now}
-		} else {
+			s.open[its] = opened{one.grant, one.created, now}
+		} else if still {
 			delete(s.open, its)
 		}
 		s.mu.Unlock()
@@ -249,7 +297,13 @@ func (s *Spans) end(run *trellisv1.Run, created, at time.Time) {
 	case trellisv1.RunState_RUN_STATE_UNSPECIFIED:
 		root.SetAttributes(stateKey.String("deleted"))
 	case trellisv1.RunState_RUN_STATE_FAILED:
-		root.SetStatus(codes.Error, run.GetError())
+		// What programs write belongs to no trace, and may be in the run's error.
+		class := ""
+		if failures := run.GetFailures(); len(failures) > 0 {
+			class = classOf(failures[len(failures)-1].GetClass())
+			root.SetAttributes(errorKey.String(class))
+		}
+		root.SetStatus(codes.Error, class)
 		fallthrough
 	default:
 		root.SetAttributes(stateKey.String(word(run.GetState().String(), "RUN_STATE_")))
@@ -261,6 +315,8 @@ func (s *Spans) end(run *trellisv1.Run, created, at time.Time) {
 func ended(state trellisv1.RunState) bool {
 	return state != trellisv1.RunState_RUN_STATE_PENDING && state != trellisv1.RunState_RUN_STATE_LEASED
 }
+
+func classOf(class trellisv1.FailureClass) string { return word(class.String(), "FAILURE_CLASS_") }
 
 // word returns the value of an enum as attributes have it.
 func word(value, prefix string) string { return strings.ToLower(strings.TrimPrefix(value, prefix)) }
