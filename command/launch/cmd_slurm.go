@@ -89,11 +89,7 @@ Flags after -- go to trellis worker.`,
 			if err := options.ChooseEncryption(); err != nil {
 				return err
 			}
-			batch, err := its.batch(options, its.tokenFile(options.Credentials.Authority != ""))
-			if err == nil {
-				_, err = fmt.Fprint(env.Out, batch.script(max(its.count, 1)))
-			}
-			return err
+			return its.show(env, options)
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
 			return its.launch(ctx, env, c, options, slurm{})
@@ -204,8 +200,32 @@ func (o *launchOptions) launch(
 	if len(arrays) > 0 {
 		fmt.Fprintf(env.Err, "Submitted %s as %s. Their output: %s\n", output.Count(uint64(jobsOf(arrays)), "worker"),
 			numbers(arrays), o.folder)
+	} else if asked && o.workerToken == "" {
+		tellTokenIn(env, o.tokenFile(true))
 	}
 	return err
+}
+
+// show writes the batch script, and says what it needs before it can be submitted.
+func (o *launchOptions) show(env *cli.Environment, options *cli.ClientOptions) error {
+	token := o.tokenFile(options.Credentials.Authority != "")
+	batch, err := o.batch(options, token)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprint(env.Out, batch.script(max(o.count, 1))); err != nil {
+		return err
+	}
+	before := "mkdir -p " + quoted(o.folder)
+	if token != "" && o.workerToken == "" {
+		before += fmt.Sprintf(" && trellis tokens create --role worker --name launch-%s --file %s", o.name, quoted(token))
+	}
+	fmt.Fprintf(env.Err, "Nothing was submitted, and the coordinator at %s was not asked. To submit this script yourself, first: %s\n",
+		options.Address, before)
+	if token == "" {
+		fmt.Fprintln(env.Err, "The script gives workers no token: if the coordinator asks who they are, add --authority.")
+	}
+	return nil
 }
 
 // kind is one of the workers, as a study sees it.

@@ -110,6 +110,11 @@ func tellToken(env *cli.Environment, script, launch string) {
 	if filepath.Base(file) != launch+".token" {
 		return
 	}
+	tellTokenIn(env, file)
+}
+
+// tellTokenIn says what becomes of the token in a file when no worker is left that uses it.
+func tellTokenIn(env *cli.Environment, file string) {
 	text, err := client.Credentials{TokenFile: file}.ReadToken()
 	if id, ok := access.SecretID(text); err == nil && ok {
 		fmt.Fprintf(env.Err, "Their token stays valid, for the next launch: %s. If there is none: trellis tokens revoke %s\n",
