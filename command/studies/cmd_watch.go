@@ -54,6 +54,7 @@ changed, and the best trial so far.`,
 // WatchStudy follows a study that lives on when we are interrupted, and writes its best and what it took to out when it
 // has ended. It returns ErrIncomplete if the study ends without results for all its trials.
 func WatchStudy(ctx context.Context, env *cli.Environment, c *client.Client, name string, out io.Writer) error {
+	TellNoWorker(ctx, env, c, name)
 	study, err := progress.Follow(ctx, env, c, name, false)
 	if errors.Is(err, exit.ErrInterrupted) {
 		fmt.Fprintf(env.Err, "Study %s keeps running. To follow it again: trellis watch %s%s\n", name, name,
@@ -66,6 +67,17 @@ func WatchStudy(ctx context.Context, env *cli.Environment, c *client.Client, nam
 		return err
 	}
 	return Outcome(study)
+}
+
+// TellNoWorker says that a study waits for a worker, if none is connected. What else it may wait for comes with a watch.
+func TellNoWorker(ctx context.Context, env *cli.Environment, c *client.Client, name string) {
+	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: name})
+	if err != nil {
+		return // Whoever follows the study hears of it too.
+	}
+	if waits := noWorker(response.GetStudy(), cli.Elsewhere(c.Address)); waits != "" {
+		fmt.Fprintf(env.Err, "Study %s waits for %s\n", name, waits)
+	}
 }
 
 // writeEnd writes what a study that has ended has found, and what that took.

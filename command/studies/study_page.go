@@ -138,9 +138,22 @@ func waitsFor(study *trellisv1.Study, elsewhere string) string {
 	case progress.GetAuditsDue() > 0 && progress.GetEpochsLeft() == 0 && forecast.GetSlots() > 0:
 		return "" // Runs are being audited.
 	case forecast.GetSlots() == 0:
-		return "a worker: trellis worker" + elsewhere
+		return aWorker + elsewhere
 	case forecast.GetBasis().GetAfterOthers():
 		return "older studies, which come first: trellis studies" + elsewhere
 	}
 	return "a free slot: trellis workers" + elsewhere
+}
+
+// aWorker is what a study without workers waits for.
+const aWorker = "a worker: trellis worker"
+
+// noWorker says that a study waits for a worker, with the command that would help, if it is certain that none is connected.
+func noWorker(study *trellisv1.Study, elsewhere string) string {
+	idle := study.GetState() == trellisv1.StudyState_STUDY_STATE_RUNNING && study.GetProgress().GetRunsRunning() == 0
+	forecast := study.GetForecast()
+	if !idle || study.GetWaitingFor() != nil || forecast == nil || forecast.GetSlots() > 0 {
+		return ""
+	}
+	return aWorker + elsewhere
 }
