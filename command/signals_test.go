@@ -295,4 +295,5 @@ func TestStoppedCoordinator(t *testing.T) {
 	if code := coordinator.signal(t, syscall.SIGTERM); code != exit.OK {
 		t.Errorf("exit code %d: %s", code, coordinator.said())
 	}
+	coordinator.await(t, `the coordinator has stopped`)
 }

@@ -24,7 +24,8 @@ func BackupCommand(env *cli.Environment) *cobra.Command {
 		Use:   "backup FILE",
 		Short: "Back up the coordinator's data",
 		Long: `Back up the coordinator's data to FILE, or to standard output if FILE is -. The backup is a consistent
-snapshot, and the coordinator keeps running. FILE is written completely or not at all.
+snapshot, and the coordinator keeps running. FILE is written completely or not at all;
+one that exists is replaced.
 
 A backup contains studies, trials, runs, losses, events, and tokens with their hashes but not their secrets: once it is
 restored, its tokens are valid again. To restore it, use trellis restore. It does not contain checkpoints, which are in

@@ -159,6 +159,7 @@ func serve(
 	if err != nil {
 		return err
 	}
+	told := ctx
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.Serve(ctx) })
 	if len(config.Join) > 0 {
@@ -176,7 +177,11 @@ func serve(
 	if registry != nil {
 		group.Go(func() error { return node.ServeMetrics(ctx, metricsListener, registry, c.Ready) })
 	}
-	return group.Wait()
+	err = group.Wait()
+	if told.Err() != nil {
+		config.Logger.Info("the coordinator has stopped")
+	}
+	return err
 }
 
 // setLimits sets what --limits names.

@@ -31,6 +31,9 @@ func RestoreCommand(env *cli.Environment) *cobra.Command {
 Data recorded after the backup is lost, and workers stop runs that are not in the backup. A backup that is damaged or
 from a newer version is refused and changes nothing. In a cluster, all nodes are restored.
 
+Web hooks are restored too, and are told of what happens from then on. In a drill, delete them first of all: trellis
+hooks delete NAME.
+
 On a terminal, restore asks for confirmation first. Elsewhere it needs --yes.`,
 		Example: `  trellis restore trellis-2026-11-28.backup
   trellis restore --yes trellis-2026-11-28.backup`,
@@ -77,8 +80,30 @@ func restore(
 	if err != nil {
 		return fmt.Errorf("the backup was restored, but its studies cannot be listed: %w", err)
 	}
-	_, err = fmt.Fprintf(env.Err, "Restored: the coordinator now has %s instead of %s.\n", after, before)
-	return err
+	if _, err := fmt.Fprintf(env.Err, "Restored: the coordinator now has %s instead of %s.\n", after, before); err != nil {
+		return err
+	}
+	tellHooks(ctx, env, c)
+	return nil
+}
+
+// tellHooks says which web hooks a backup has brought along: in a drill, they would raise false alarms.
+func tellHooks(ctx context.Context, env *cli.Environment, c *client.Client) {
+	response, err := client.Call(ctx, client.CallTimeout, c.ListHooks, &trellisv1.ListHooksRequest{})
+	if err != nil {
+		return // It is restored all the same.
+	}
+	var active []string
+	for _, hook := range response.GetHooks() {
+		if hook.GetDisableTime() == nil {
+			active = append(active, hook.GetName())
+		}
+	}
+	if len(active) == 0 {
+		return
+	}
+	fmt.Fprintf(env.Err, "Its web hooks are active and get events from here: %s. In a drill, delete each: trellis hooks delete %s%s\n",
+		output.Enumerate(active), active[0], cli.Elsewhere(c.Address))
 }
 
 // upload sends a backup.
