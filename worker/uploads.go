@@ -202,7 +202,7 @@ func (u *uploads) send(ctx context.Context, next encoded) {
 	log := u.attempt.span.Logger(u.worker.log).With("study", assignment.GetStudy(), "run", assignment.GetRun(),
 		"attempt", assignment.GetAttempt(), "epoch", next.checkpoint.GetEpoch())
 	ctx, span := u.attempt.span.Upload(ctx, next.checkpoint.GetEpoch())
-	began, connected := time.Now(), false
+	began, connected, try := time.Now(), false, ctx
 	err := retry(ctx, func() (err error) {
 		// How long it takes is that of the last try, unless that has waited for a connection first.
 		began, connected = time.Now(), u.worker.connected.Load()
@@ -212,12 +212,13 @@ func (u *uploads) send(ctx context.Context, next encoded) {
 			u.pieces.Add(1)
 		}
 		if next.file != "" {
-			return u.worker.artifacts.uploadFile(ctx, next.file, next.checkpoint.GetSha256(), next.checkpoint.GetSize(), moved)
+			return u.worker.artifacts.uploadFile(try, next.file, next.checkpoint.GetSha256(), next.checkpoint.GetSize(), moved)
 		}
 		next.checkpoint.Size = uint64(len(next.content))
-		next.checkpoint.Sha256, err = u.worker.artifacts.upload(ctx, next.content, moved)
+		next.checkpoint.Sha256, err = u.worker.artifacts.upload(try, next.content, moved)
 		return err
 	}, func(err error) {
+		try = spans.Untraced(ctx) // An outage may last for long: only the first try has a span.
 		log.Warn("could not upload a checkpoint; will retry", "error", reason(err))
 	})
 	spans.End(ctx, span, err)

@@ -139,12 +139,19 @@ func (a *Attempt) Upload(ctx context.Context, epoch uint32) (context.Context, tr
 		return ctx, nil
 	}
 	if a.uploads.Add(1) > maxUploads {
-		// Its calls belong to no span then.
-		return trace.ContextWithSpan(ctx, nil), nil
+		return Untraced(ctx), nil
 	}
 	ctx, span := a.tracer.Start(ctx, "upload checkpoint")
 	span.SetAttributes(attribute.Int64("trellis.epoch", int64(epoch)))
 	return ctx, span
+}
+
+// Untraced returns a context whose calls have no spans.
+func Untraced(ctx context.Context) context.Context {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return ctx
+	}
+	return trace.ContextWithSpan(ctx, nil)
 }
 
 // End ends the span of an upload, which may be nil, as Training.End does.
