@@ -1,14 +1,17 @@
 package tracing
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
@@ -53,6 +56,11 @@ func Start(config Config) (*Tracer, error) {
 	if err != nil || protocol == "" {
 		return nil, err
 	}
+	// What OpenTelemetry's library finds wrong in the environment is said as everything else is.
+	otel.SetLogger(logr.FromSlogHandler(config.Logger.Handler()))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		config.Logger.Warn("a mistake in the settings of traces", "error", err)
+	}))
 	exporter, err := otlptrace.New(context.Background(), newClient(protocol, config.Brief))
 	if err != nil {
 		return nil, fmt.Errorf("prepare to send traces: %w", err)
@@ -69,12 +77,10 @@ func New(exporter sdktrace.SpanExporter, config Config) *Tracer {
 	if err != nil {
 		config.Logger.Warn("could not describe this process in traces", "error", err)
 	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		config.Logger.Warn("a mistake in the settings of traces", "error", err)
-	}))
+	room, _ := strconv.Atoi(os.Getenv("OTEL_BSP_MAX_QUEUE_SIZE"))
 	t := &Tracer{sender: newSender(exporter, config.Logger)}
-	t.provider = sdktrace.NewTracerProvider(sdktrace.WithBatcher(t.sender), sdktrace.WithResource(described),
-		sdktrace.WithIDGenerator(generator{}))
+	t.provider = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(newQueue(t.sender, room)),
+		sdktrace.WithResource(described), sdktrace.WithIDGenerator(generator{}))
 	t.tracer = t.provider.Tracer("trellis", trace.WithInstrumentationVersion(config.Version))
 	return t
 }
@@ -105,7 +111,11 @@ func protocolFrom(environment func(string) string) (string, error) {
 	if strings.EqualFold(environment("OTEL_SDK_DISABLED"), "true") {
 		return "", nil
 	}
-	endpoint := cmp.Or(environment("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), environment("OTEL_EXPORTER_OTLP_ENDPOINT"))
+	variable := "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+	if environment(variable) == "" {
+		variable = "OTEL_EXPORTER_OTLP_ENDPOINT"
+	}
+	endpoint := environment(variable)
 	switch exporter := environment("OTEL_TRACES_EXPORTER"); exporter {
 	case "":
 		if endpoint == "" {
@@ -116,6 +126,10 @@ func protocolFrom(environment func(string) string) (string, error) {
 	case "otlp":
 	default:
 		return "", fmt.Errorf("OTEL_TRACES_EXPORTER is %q: must be otlp or none", exporter)
+	}
+	if its, err := url.Parse(endpoint); endpoint != "" &&
+		(err != nil || its.Host == "" || its.Scheme != "http" && its.Scheme != "https") {
+		return "", fmt.Errorf("%s is %q: must be a URL such as http://collector:4317", variable, endpoint)
 	}
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
 		switch protocol := environment(name); protocol {
@@ -166,5 +180,8 @@ func (t *Tracer) Stop() {
 		defer t.sender.giveUp()
 		// An endpoint that is away has been told of.
 		_ = t.provider.Shutdown(ctx)
+		if lost := t.sender.unsent(); lost > 0 {
+			t.sender.logger.Warn("not all traces were sent", "spans lost", lost)
+		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -14,8 +15,10 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/stats"
+	"google.golang.org/protobuf/proto"
 )
 
 // TestMain has nothing depend on the settings of whoever runs the tests.
@@ -61,6 +64,16 @@ func TestProtocolFrom(t *testing.T) {
 			variables{endpoint: "http://a:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
 			"",
 			`OTEL_EXPORTER_OTLP_PROTOCOL is "http/json": must be grpc or http/protobuf`,
+		},
+		{
+			variables{endpoint: "collector:4317"},
+			"",
+			`OTEL_EXPORTER_OTLP_ENDPOINT is "collector:4317": must be a URL such as http://collector:4317`,
+		},
+		{
+			variables{endpoint: "http://a:4317", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http:a"},
+			"",
+			`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is "http:a": must be a URL such as http://collector:4317`,
 		},
 		{
 			variables{exporter: "zipkin", endpoint: "http://a:4317"},
@@ -244,14 +257,85 @@ func TestHangingEndpoint(t *testing.T) {
 	defer func() { Patience = before }()
 	var log bytes.Buffer
 	sender := newSender(hanging{}, slog.New(slog.NewTextHandler(&log, nil)))
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(sender))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(newQueue(sender, 0)))
 	tracer := &Tracer{provider: provider, tracer: provider.Tracer("trellis"), sender: sender}
-	for range 10 * sdktrace.DefaultMaxQueueSize { // Would never end if anything waited.
+	const spans = 10 * sdktrace.DefaultMaxQueueSize
+	for range spans { // Would never end if anything waited.
 		_, span := tracer.Start(t.Context(), "span")
 		span.End()
 	}
 	tracer.Stop()
 	tracer.Stop()
+	if got := sender.unsent(); got != spans {
+		t.Errorf("%d spans are lost, want all %d", got, spans)
+	}
+}
+
+// stepping is an endpoint that answers when it is let.
+type stepping struct {
+	failing
+	let chan struct{}
+}
+
+func (s *stepping) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error {
+	<-s.let
+	return nil
+}
+
+// An endpoint that answers too slowly loses spans as well, and the log says so once, and at the end how many.
+func TestSlowEndpoint(t *testing.T) {
+	before := Patience
+	Patience = time.Hour
+	defer func() { Patience = before }()
+	t.Setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4")
+	var log bytes.Buffer
+	endpoint := &stepping{let: make(chan struct{})}
+	tracer := New(endpoint, Config{Service: "test", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	for range 10 { // None of them has been sent yet.
+		_, span := tracer.Start(t.Context(), "span")
+		span.End()
+	}
+	close(endpoint.let)
+	tracer.Stop()
+	if said := log.String(); strings.Count(said, "too slow") != 1 || strings.Count(said, `"spans lost"=6`) != 1 {
+		t.Errorf("the log says\n%s", said)
+	}
+}
+
+// Spans that the endpoint rejects are lost, and the others are not: traces can still be sent.
+func TestPartialSuccess(t *testing.T) {
+	before := Patience
+	Patience = time.Hour
+	defer func() { Patience = before }()
+	answer, err := proto.Marshal(&collector.ExportTraceServiceResponse{
+		PartialSuccess: &collector.ExportTracePartialSuccess{RejectedSpans: 2, ErrorMessage: "too old"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-protobuf")
+		w.Write(answer)
+	}))
+	defer endpoint.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.URL)
+	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", httpProtocol)
+	var log bytes.Buffer
+	tracer, err := Start(Config{
+		Service: "test", Logger: slog.New(slog.NewTextHandler(&log, nil)), Environment: os.Getenv,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		_, span := tracer.Start(t.Context(), "span")
+		span.End()
+	}
+	tracer.Stop()
+	if said := log.String(); strings.Count(said, "does not take all") != 1 || strings.Contains(said, "can't be sent") ||
+		!strings.Contains(said, `"spans lost"=2`) {
+		t.Errorf("the log says\n%s", said)
+	}
 }
 
 // Lines have the span of their context once, and those of a logger with a span have that one.
