@@ -41,7 +41,7 @@ var rooms = map[string][]string{
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
-	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/data command/doctor command/exit command/export command/hooks command/launch command/search command/studies trainer worker/supervisor",
+	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/data command/doctor command/exit command/export command/hooks command/launch command/output command/search command/studies trainer worker/supervisor",
 	"command/answer":                       "command/cli command/client command/describe command/exit command/model command/output command/spec proto/trellis/v1 results/grid results/lattice results/lifecycle results/pruning",
 	"command/certificates":                 "command/cli command/exit coordinator/access proto/trellis/v1",
 	"command/chaos":                        "",

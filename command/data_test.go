@@ -101,15 +101,20 @@ func TestData(t *testing.T) {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr, code := trellis(t, "data", "show", "gray", "--data-sets", sets); code != exit.Usage || !strings.Contains(stderr, "is damaged on disk") {
+	if _, stderr, code := trellis(t, "data", "show", "gray", "--data-sets", sets); code != exit.Error || !strings.Contains(stderr, "is damaged on disk") {
 		t.Errorf("a changed bit gave exit code %d, %s", code, stderr)
 	}
 	if _, stderr, code := trellis(t, "data", "remove", "gray", "--data-sets", sets); code != exit.Usage || !strings.Contains(stderr, "add --yes") {
 		t.Errorf("without --yes, exit code %d, %s", code, stderr)
 	}
 	mustTrellis(t, "data", "remove", "gray", "--yes", "--data-sets", sets)
+	for _, args := range [][]string{{"data", "show", "gray"}, {"data", "remove", "--yes", "gray"}} {
+		if _, stderr, code := trellis(t, append(args, "--data-sets", sets)...); code != exit.NotFound {
+			t.Errorf("%v without such a data set gave exit code %d, %s", args, code, stderr)
+		}
+	}
 	mustTrellis(t, "data", "import", "gray", from+"/gray", "--data-sets", sets)
-	if _, stderr, code := trellis(t, "data", "import", "gray", from+"/wide", "--data-sets", sets); code != exit.Usage || !strings.Contains(stderr, "remove it first") {
+	if _, stderr, code := trellis(t, "data", "import", "gray", from+"/nothing", "--data-sets", sets); code != exit.AlreadyExists || !strings.Contains(stderr, "remove it first") {
 		t.Errorf("a taken name gave exit code %d, %s", code, stderr)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"trellis/command/cli"
 	"trellis/command/configuration"
 	"trellis/command/exit"
+	"trellis/command/output"
 	"trellis/worker/supervisor"
 
 	// The rooms that have commands: see cli.Register.
@@ -68,7 +69,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		err = exit.Usagef("%w\nTry: %s --help", err, command.CommandPath())
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "trellis: %s\n", exit.Text(err))
+		fmt.Fprintf(output.Printable(stderr), "trellis: %s\n", exit.Text(err))
 	}
 	return exit.Code(err)
 }

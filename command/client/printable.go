@@ -2,14 +2,14 @@ package client
 
 import (
 	"context"
-	"strconv"
 	"strings"
-	"unicode"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"trellis/command/output"
 )
 
 // A coordinator passes on what workers say of themselves: their names, versions, processors, and why runs failed. None
@@ -59,7 +59,7 @@ func printableError(err error) error {
 	lines := strings.Split(answer.Message(), "\n")
 	changed := false
 	for i, line := range lines {
-		lines[i] = printable(line)
+		lines[i] = output.EscapeLine(line)
 		changed = changed || lines[i] != line
 	}
 	if !changed {
@@ -117,31 +117,9 @@ func escaped(field protoreflect.FieldDescriptor, value protoreflect.Value) (prot
 	case field.Message() != nil:
 		makePrintable(value.Message())
 	case field.Kind() == protoreflect.StringKind:
-		if text := printable(value.String()); text != value.String() {
+		if text := output.EscapeLine(value.String()); text != value.String() {
 			return protoreflect.ValueOfString(text), true
 		}
 	}
 	return value, false
-}
-
-// printable returns a text with its control characters escaped as in Go, for example "\n" and "\x1b". It also escapes
-// the ends of lines and the changes of direction of Unicode.
-func printable(text string) string {
-	if strings.IndexFunc(text, isControl) < 0 {
-		return text
-	}
-	var b strings.Builder
-	for _, r := range text {
-		if !isControl(r) {
-			b.WriteRune(r)
-			continue
-		}
-		quoted := strconv.QuoteRune(r)
-		b.WriteString(quoted[1 : len(quoted)-1])
-	}
-	return b.String()
-}
-
-func isControl(r rune) bool {
-	return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -25,8 +26,8 @@ func TestPrintable(t *testing.T) {
 		"gpu\u202eexe.\u2028\u2066":    `gpu\u202eexe.\u2028\u2066`,
 		"\x7f\x00":                     `\x7f\x00`,
 	} {
-		if got := printable(text); got != want {
-			t.Errorf("printable(%q) = %q, want %q", text, got, want)
+		if got := output.EscapeLine(text); got != want {
+			t.Errorf("EscapeLine(%q) = %q, want %q", text, got, want)
 		}
 	}
 }

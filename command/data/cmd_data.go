@@ -48,9 +48,9 @@ func completeNames(options *node.DataOptions) cobra.CompletionFunc {
 	}
 }
 
-// explain gives an error the exit code of what the person at the keyboard can mend.
+// explain gives an error of an import the exit code of what the person at the keyboard can mend.
 func explain(err error) error {
-	for _, mistake := range []error{dataset.ErrInvalid, dataset.ErrTooLarge, dataset.ErrUnknown, fs.ErrNotExist} {
+	for _, mistake := range []error{dataset.ErrInvalid, dataset.ErrTooLarge, fs.ErrNotExist} {
 		if errors.Is(err, mistake) {
 			return exit.Usagef("%w", err)
 		}

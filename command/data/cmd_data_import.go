@@ -78,6 +78,11 @@ func runImport(
 	if library.Dir == "" {
 		return exit.Usagef("there is no folder for data sets: name one with --data-sets")
 	}
+	library.Warn = func(err error) { fmt.Fprintf(output.Printable(env.Err), "trellis: %v\n", err) }
+	// Looking at a large folder takes long: the name comes first.
+	if err := library.CheckFree(wanted.name); err != nil {
+		return taken(err, wanted.name)
+	}
 	ctx, stop := cli.Interruptible(ctx)
 	defer stop()
 	images, err := source.Open(ctx, wanted.path, wanted.options)
@@ -85,11 +90,8 @@ func runImport(
 		return hint(explain(err))
 	}
 	manifest, err := library.Import(ctx, wanted.name, images, wanted.testEvery)
-	if errors.Is(err, dataset.ErrExists) {
-		return exit.Usagef("%w: choose another name, or remove it first: trellis data remove %s", err, wanted.name)
-	}
 	if err != nil {
-		return hint(explain(err))
+		return taken(err, wanted.name)
 	}
 	d := describeManifest(wanted.name, library.Dir, manifest)
 	if err := write(env.Out, format, d); err != nil {
@@ -99,6 +101,14 @@ func runImport(
 		fmt.Fprintf(env.Err, "trellis: %s\n", notice)
 	}
 	return nil
+}
+
+// taken says how to go on where the name is taken, or what hint says of other errors.
+func taken(err error, name string) error {
+	if errors.Is(err, dataset.ErrExists) {
+		return exit.Existsf("%w: choose another name, or remove it first: trellis data remove %s", err, name)
+	}
+	return hint(explain(err))
 }
 
 // hint says how to go on without pictures that can't be imported.

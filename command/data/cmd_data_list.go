@@ -103,12 +103,12 @@ func writeRows(out io.Writer, format output.Format, rows []row) error {
 	table.AppendHeader([]any{"name", "digest", "pixels", "channels", "classes", "training", "test", "bytes", "problem"})
 	for _, r := range rows {
 		if r.Digest == "" {
-			table.AppendRow([]any{r.Name, "", "", "", "", "", "", "", r.Problem})
+			table.AppendRow([]any{r.Name, "", "", "", "", "", "", "", output.EscapeLine(r.Problem)})
 			continue
 		}
 		table.AppendRow([]any{
 			r.Name, r.Digest[:shortDigest], fmt.Sprintf("%d x %d", r.Height, r.Width), r.Channels, classesOf(r.Classes),
-			grouped(r.TrainImages), grouped(r.TestImages), output.ShortBytes(uint64(r.Bytes)), r.Problem,
+			grouped(r.TrainImages), grouped(r.TestImages), output.ShortBytes(uint64(r.Bytes)), output.EscapeLine(r.Problem),
 		})
 	}
 	_, err := fmt.Fprintln(out, table.Render())

@@ -32,7 +32,7 @@ from the same content, under any name. A folder of IDX files that you put there 
 		}
 		switch err := library.Remove(args[0]); {
 		case errors.Is(err, dataset.ErrUnknown):
-			return exit.Usagef("there is no imported data set %s in %s: trellis data list shows which there are", args[0],
+			return exit.NotFoundf("there is no imported data set %s in %s: trellis data list shows which there are", args[0],
 				library.Dir)
 		case errors.Is(err, dataset.ErrNotImported):
 			return exit.Usagef("%w: delete the folder yourself if you don't need it", err)

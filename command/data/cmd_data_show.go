@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"trellis/command/cli"
+	"trellis/command/exit"
 	"trellis/command/node"
 	"trellis/command/output"
 	"trellis/trainer/dataset"
@@ -34,8 +35,11 @@ read and checked: what the disk has changed since it was imported is an error, w
 		if errors.Is(err, dataset.ErrNotDownloaded) {
 			set, err = library.Find(cmd.Context(), args[0])
 		}
+		if errors.Is(err, dataset.ErrUnknown) {
+			return exit.NotFoundf("%w", err)
+		}
 		if err != nil {
-			return explain(err)
+			return err
 		}
 		picture := newMontage(set)
 		see := picture.add
@@ -44,7 +48,7 @@ read and checked: what the disk has changed since it was imported is an error, w
 		}
 		statistics, err := set.Survey(cmd.Context(), see)
 		if err != nil {
-			return explain(err)
+			return err
 		}
 		if file != "" {
 			if _, err := output.WriteFile(file, 0o644, env.Out, func(out io.Writer) error {

@@ -133,7 +133,7 @@ func (c class) text() string {
 	if c.Name == "" || c.Name == strconv.Itoa(c.Label) {
 		return strconv.Itoa(c.Label)
 	}
-	return fmt.Sprintf("%d (%s)", c.Label, c.Name)
+	return fmt.Sprintf("%d (%s)", c.Label, output.EscapeLine(c.Name))
 }
 
 // write writes the document in one of the formats. CSV is the classes.
@@ -152,7 +152,7 @@ func write(out io.Writer, format output.Format, d *document) error {
 	return err
 }
 
-// text is the document for people.
+// text is the document for people. Names of classes and files come from elsewhere: they may not move a terminal's cursor.
 func (d *document) text() string {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
@@ -166,7 +166,7 @@ func (d *document) text() string {
 	}
 	aside := ""
 	if d.TestEvery > 0 {
-		aside = fmt.Sprintf(" (no test images were there: every %dth of each class)", d.TestEvery)
+		aside = fmt.Sprintf(" (no test images were there: one of every %d of each class)", d.TestEvery)
 	}
 	line("images", "%s to train, %s to test%s", grouped(d.TrainImages), grouped(d.TestImages), aside)
 	line("size", "%d x %d pixels, %s", d.Height, d.Width, output.Count(uint64(d.Channels), "channel"))
@@ -183,7 +183,7 @@ func (d *document) text() string {
 		if file.Error != "" {
 			text += ": " + file.Error
 		}
-		line("", "  %s", output.Shorten(text, 200))
+		line("", "  %s", output.Shorten(output.EscapeLine(text), 200))
 	}
 	table := output.NewTable()
 	table.AppendHeader([]any{"channel", "minimum", "maximum", "mean", "deviation"})
@@ -197,7 +197,7 @@ func (d *document) text() string {
 	table = output.NewTable()
 	table.AppendHeader([]any{"label", "name", "training", "test"})
 	for _, c := range d.Classes {
-		table.AppendRow([]any{c.Label, c.Name, grouped(c.Train), grouped(c.Test)})
+		table.AppendRow([]any{c.Label, output.EscapeLine(c.Name), grouped(c.Train), grouped(c.Test)})
 	}
 	fmt.Fprintf(&b, "\n%s\n", table.Render())
 	return b.String()

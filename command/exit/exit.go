@@ -30,8 +30,8 @@ const Help = `Every command exits with one of these codes:
     0  success
     1  any error not listed below
     2  the command line or a spec is invalid; nothing was changed
-    3  the study, trial or node was not found
-    4  a study with that name already exists
+    3  the study, trial, node or data set was not found
+    4  a study or data set with that name already exists
     5  there is no coordinator at the address, or it does not respond
     6  a study that was run or watched has ended without all its results: trials failed, it
        was canceled, or all its trials diverged
@@ -44,6 +44,10 @@ const Help = `Every command exits with one of these codes:
 var (
 	// ErrUsage marks errors of the person at the keyboard: the command line, or the content of a spec.
 	ErrUsage = errors.New("usage")
+	// ErrNotFound means that there is nothing of a name.
+	ErrNotFound = errors.New("not found")
+	// ErrExists means that a name is taken.
+	ErrExists = errors.New("already exists")
 	// ErrUnavailable means that the coordinator could not be reached in time.
 	ErrUnavailable = errors.New("no coordinator")
 	// ErrAgain means that a worker was told to end before there was nothing more to do.
@@ -52,16 +56,26 @@ var (
 	ErrIncomplete = errors.New("study incomplete")
 )
 
-// usageError is an ErrUsage that prints itself as its cause.
-type usageError struct{ cause error }
+// kindError is an error of a kind, which decides the exit code, that prints itself as its cause.
+type kindError struct{ kind, cause error }
 
-func (e *usageError) Error() string { return e.cause.Error() }
+func (e *kindError) Error() string { return e.cause.Error() }
 
-func (e *usageError) Unwrap() []error { return []error{ErrUsage, e.cause} }
+func (e *kindError) Unwrap() []error { return []error{e.kind, e.cause} }
 
 // Usagef returns an ErrUsage that prints itself as the text.
 func Usagef(format string, args ...any) error {
-	return &usageError{fmt.Errorf(format, args...)}
+	return &kindError{ErrUsage, fmt.Errorf(format, args...)}
+}
+
+// NotFoundf returns an ErrNotFound that prints itself as the text.
+func NotFoundf(format string, args ...any) error {
+	return &kindError{ErrNotFound, fmt.Errorf(format, args...)}
+}
+
+// Existsf returns an ErrExists that prints itself as the text.
+func Existsf(format string, args ...any) error {
+	return &kindError{ErrExists, fmt.Errorf(format, args...)}
 }
 
 // Code is what the process ends with after err.
@@ -71,6 +85,10 @@ func Code(err error) int {
 		return OK
 	case errors.Is(err, ErrUsage):
 		return Usage
+	case errors.Is(err, ErrNotFound):
+		return NotFound
+	case errors.Is(err, ErrExists):
+		return AlreadyExists
 	case errors.Is(err, ErrIncomplete):
 		return Incomplete
 	case errors.Is(err, ErrAgain):

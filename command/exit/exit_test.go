@@ -40,6 +40,8 @@ func TestCode(t *testing.T) {
 		{wire(codes.InvalidArgument), Usage},
 		{wire(codes.NotFound), NotFound},
 		{wire(codes.AlreadyExists), AlreadyExists},
+		{NotFoundf("find data set a"), NotFound},
+		{fmt.Errorf("import a: %w", Existsf("it is there")), AlreadyExists},
 		{fmt.Errorf("%w at 127.0.0.1:1", ErrUnavailable), Unavailable},
 		{wire(codes.Unauthenticated), Denied},
 		{wire(codes.PermissionDenied), Denied},

@@ -5,6 +5,9 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/term"
@@ -65,4 +68,26 @@ func escapeControls(text []byte) []byte {
 		r, _ := utf8.DecodeRune(found)
 		return fmt.Appendf(nil, `\x%02x`, r)
 	})
+}
+
+// EscapeLine returns a text with its control characters escaped as in Go, for example "\n" and "\x1b". It also escapes
+// the ends of lines and the changes of direction of Unicode.
+func EscapeLine(text string) string {
+	if strings.IndexFunc(text, isControl) < 0 {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if !isControl(r) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRune(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.String()
+}
+
+func isControl(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
 }

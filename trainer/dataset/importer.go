@@ -35,14 +35,14 @@ const DefaultTestEvery = 7
 // they are on disk. It holds one image in memory. If the source has no test images, every one of the number testEvery of each
 // class becomes one. It returns ErrExists if the name is taken, ErrTooLarge, or an error of the source.
 func (l *Library) Import(ctx context.Context, name string, source *Source, testEvery int) (_ *Manifest, err error) {
-	if err := l.checkFree(name); err != nil {
-		return nil, fmt.Errorf("import %s: %w", name, err)
+	if err := l.CheckFree(name); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(l.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("import %s: %w", name, err)
 	}
-	if err := l.sweepImports(time.Now()); err != nil {
-		return nil, fmt.Errorf("import %s: %w", name, err)
+	if err := l.sweepImports(time.Now(), os.RemoveAll); err != nil && l.Warn != nil {
+		l.Warn(fmt.Errorf("remove what an earlier import has left behind: %w", err))
 	}
 	folder := filepath.Join(l.Dir, importPrefix+rand.Text())
 	if err := os.Mkdir(folder, 0o755); err != nil {
@@ -72,7 +72,15 @@ func (l *Library) Import(ctx context.Context, name string, source *Source, testE
 	return manifest, syncPath(l.Dir)
 }
 
-// checkFree says whether a data set can have a name.
+// CheckFree says whether a data set can be imported under a name. It returns ErrExists if the name is taken, and ErrInvalid if no
+// data set can have it.
+func (l *Library) CheckFree(name string) error {
+	if err := l.checkFree(name); err != nil {
+		return fmt.Errorf("import %s: %w", name, err)
+	}
+	return nil
+}
+
 func (l *Library) checkFree(name string) error {
 	switch {
 	case !names.MatchString(name):
@@ -88,12 +96,9 @@ func (l *Library) checkFree(name string) error {
 	return nil
 }
 
-// sweepImports removes what imports that were killed have left behind.
-func (l *Library) sweepImports(now time.Time) error {
+// sweepImports removes what imports that were killed have left behind. What can't be removed stays.
+func (l *Library) sweepImports(now time.Time, remove func(path string) error) error {
 	entries, err := os.ReadDir(l.Dir)
-	if err != nil {
-		return err
-	}
 	for _, entry := range entries {
 		if !strings.HasPrefix(entry.Name(), importPrefix) {
 			continue
@@ -101,11 +106,9 @@ func (l *Library) sweepImports(now time.Time) error {
 		if info, err := entry.Info(); err != nil || now.Sub(info.ModTime()) < temporaryAge {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(l.Dir, entry.Name())); err != nil {
-			return err
-		}
+		err = errors.Join(err, remove(filepath.Join(l.Dir, entry.Name())))
 	}
-	return nil
+	return err
 }
 
 // Remove removes an imported data set. ErrUnknown if there is none; ErrNotImported if its owner has put it there.

@@ -288,25 +288,32 @@ func TestRemoveOnlyWhatWasImported(t *testing.T) {
 	}
 }
 
-// TestSweepImports: a folder of an import that was killed is removed a day later, and no other.
+// TestSweepImports: a folder of an import that was killed is removed a day later, and no other. One that can't be removed keeps no
+// other from it.
 func TestSweepImports(t *testing.T) {
 	l := &Library{Dir: t.TempDir()}
-	for _, name := range []string{importPrefix + "old", importPrefix + "new", "set"} {
+	old := []string{importPrefix + "Old", importPrefix + "old", "set"}
+	for _, name := range append(old, importPrefix+"new") {
 		writeFile(t, filepath.Join(l.Dir, name, "file"), []byte("x"))
 	}
 	now := time.Now()
-	if err := os.Chtimes(filepath.Join(l.Dir, importPrefix+"old"), now, now.Add(-2*temporaryAge)); err != nil {
-		t.Fatal(err)
+	for _, name := range old {
+		if err := os.Chtimes(filepath.Join(l.Dir, name), now, now.Add(-2*temporaryAge)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.Chtimes(filepath.Join(l.Dir, "set"), now, now.Add(-2*temporaryAge)); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.sweepImports(now); err != nil {
-		t.Fatal(err)
+	failure := errors.New("not yours")
+	if err := l.sweepImports(now, func(path string) error {
+		if filepath.Base(path) == importPrefix+"Old" {
+			return failure
+		}
+		return os.RemoveAll(path)
+	}); !errors.Is(err, failure) {
+		t.Errorf("got %v, want %v", err, failure)
 	}
 	entries, err := os.ReadDir(l.Dir)
-	if err != nil || len(entries) != 2 || entries[0].Name() != importPrefix+"new" {
-		t.Errorf("left are %v, %v; want new and set", entries, err)
+	if err != nil || len(entries) != 3 || entries[0].Name() != importPrefix+"Old" || entries[1].Name() != importPrefix+"new" {
+		t.Errorf("left are %v, %v; want Old, new and set", entries, err)
 	}
 }
 

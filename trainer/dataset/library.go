@@ -26,6 +26,8 @@ type Library struct {
 	Client *http.Client
 	// MaxBytes is the maximum size of a data set, uncompressed. 0: DefaultMaxBytes.
 	MaxBytes int64
+	// Warn hears of what does not keep an import from going on. Nil: nobody does.
+	Warn func(error)
 }
 
 // names of data sets are names of folders, never paths.
