@@ -50,9 +50,10 @@ const (
 	// Specs and points are different messages since: a Trellis that does not know these rules would misread them, and
 	// refuses them instead.
 	CountReturns
-	// MatchLabels are those of Trellis since workers have labels and studies of their own: which machines have not tried a run, and
-	// could, depends on them. Older logs have none, and are judged alike. A Trellis that does not know these rules knows no labels, and
-	// refuses the commands instead of judging otherwise.
+	// MatchLabels are those of Trellis since a study is deleted only if it is the one that was looked at:
+	// DeleteStudyCommand.create_index, which a node of the rules before would ignore, and delete what the others keep. Such a node
+	// refuses the commands instead. Failures are judged alike. The name is of labels of workers, which came at the time; the
+	// rules before knew these already.
 	MatchLabels
 	// LatestRules are those of new commands.
 	LatestRules = MatchLabels
