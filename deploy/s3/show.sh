@@ -114,6 +114,7 @@ timeout 60 "$trellis" model get bucket --file early.safetensors >/dev/null 2>&1 
 say "two workers train, there are $(objects) checkpoints in the bucket, and the best model so far can be had"
 
 kill -STOP "$server"
+stalled=$SECONDS
 before=$(progress epochs)
 code=0
 timeout 60 "$trellis" model get bucket --file stalled.safetensors >stalled.log 2>&1 || code=$?
@@ -124,9 +125,10 @@ sleep 25
 after=$(progress epochs)
 [ "$after" -gt "$before" ] || fail "training does not go on while the service stalls"
 kill -CONT "$server"
+stalled=$((SECONDS - stalled))
 held=$(objects)
 until_ "checkpoints come to the bucket again" 90 more_objects "$held"
-say "it stalled for 45s, in which $((after - before)) epochs were trained, and checkpoints come to the bucket again:"
+say "it stalled for ${stalled}s, in which $((after - before)) epochs were trained, and checkpoints come to the bucket again:"
 said <(cat first.log second.log) 'could not upload'
 
 # A run that is trained for a while has a checkpoint.
