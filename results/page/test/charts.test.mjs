@@ -171,6 +171,47 @@ test('the studies are sorted by their best values', async (t) => {
   await shown(wanted.reverse())
 })
 
+test('best values are asked for a few at a time, until there is an answer', async (t) => {
+  const page = await open(t, '/workers') // Nothing there asks for best values.
+  const names = ['steep', ...Array.from({ length: 12 }, (_, i) => `copy-${i}`)]
+  const { studies } = await api('/studies')
+  const copied = { studies: names.map((name) => ({ ...studies.find((study) => study.name === 'steep'), name })) }
+  await page.route(/\/api\/v1\/studies(\?|$)/, (route) => route.fulfill({ json: copied }))
+  const best = await api('/studies/steep/best')
+  const [waiting, asked] = [[], []]
+  await page.route('**/studies/*/best', (route) => {
+    asked.push(route.request().url())
+    waiting.push(route)
+  })
+  await page.goto(coordinator.page + '/?order=best')
+  await until(() => waiting.length === 4, 'four are not asked for')
+  // An answer lets the next be asked for, and no more.
+  await waiting.shift().fulfill({ json: best })
+  await until(() => waiting.length === 4, 'no other is asked for')
+  assert.equal(asked.length, 5)
+  // One that fails is asked for again, and has no value meanwhile.
+  const failing = waiting.shift()
+  await failing.abort('connectionreset')
+  const filled = () => page.locator('tbody tr').evaluateAll((rows) => rows.filter((row) => /\d/.test(row.cells[5].textContent)).length)
+  await until(async () => {
+    await Promise.all(waiting.splice(0).map((route) => route.fulfill({ json: best })))
+    return await filled() === names.length
+  }, 'a study lacks its best value')
+  assert.equal(asked.filter((url) => url === failing.request().url()).length, 2)
+  assert.equal(await page.locator('tbody').getByText('none').count(), 0)
+})
+
+test('what is asked for ends with the view', async (t) => {
+  const page = await open(t, '/workers') // Nothing there asks for best values.
+  const [begun, ended] = [[], []]
+  page.on('requestfailed', (request) => { if (request.url().endsWith('/best')) ended.push(request.url()) })
+  await page.route('**/studies/*/best', (route) => { begun.push(route.request().url()) })
+  await page.goto(coordinator.page + '/?order=best')
+  await until(() => begun.length >= 2, 'no best value is asked for')
+  await page.getByRole('link', { name: 'Workers' }).click()
+  await until(() => ended.length >= 2, 'the requests go on after the view')
+})
+
 test('a distribution has few bins for few trials, and the studies are sorted by progress', async (t) => {
   const page = await open(t, '/studies/sparse')
   await page.getByRole('img', { name: /^How many trials have which validation loss, in [4-8] bins/ }).waitFor()
