@@ -48,8 +48,10 @@ func TestAddressInAFile(t *testing.T) {
 		}
 	}
 	conn, err := NewClient("file:"+file, InTurn, Credentials{Authority: authority}, grpc.WithConnectParams(
-		grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: time.Millisecond, Multiplier: 1, MaxDelay: time.Millisecond},
-			MinConnectTimeout: time.Minute}))
+		grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: time.Millisecond, Multiplier: 1, MaxDelay: time.Millisecond},
+			MinConnectTimeout: time.Minute,
+		}))
 	if err != nil {
 		t.Fatal(err)
 	}
