@@ -277,7 +277,8 @@ func TestFolders(t *testing.T) {
 		want  string
 	}{
 		"a class named train": {
-			[]string{"car/a.png", "train/a.png"}, nil,
+			[]string{"car/a.png", "train/a.png"},
+			nil,
 			"has the folder train, and beside it car with pictures: if all are classes, move them into a new folder named train; " +
 				"if train has the pictures for training, move car elsewhere",
 		},
@@ -287,7 +288,8 @@ func TestFolders(t *testing.T) {
 		"a file named train": {[]string{"car/a.png", "train", "bus/a.png"}, nil, "[bus car] 2 map[not_an_image:1]"},
 		"a file named test":  {[]string{"train/car/a.png", "test"}, nil, "[car] 1 map[not_an_image:1]"},
 		"other folders": {
-			[]string{"train/car/a.png", "notes/a.txt", "notes/.thumbs/a.png", "notes/.b.png", ".git/a.png", "b.png"}, nil,
+			[]string{"train/car/a.png", "notes/a.txt", "notes/.thumbs/a.png", "notes/.b.png", ".git/a.png", "b.png"},
+			nil,
 			"[car] 1 map[hidden:1 no_class:1 other_folder:1]",
 		},
 		"a linked class": {
@@ -295,7 +297,8 @@ func TestFolders(t *testing.T) {
 		},
 		"a linked part and class": {
 			[]string{"../parts/car/a.png", "../trucks/a.png", "test/car/a.png"},
-			map[string]string{"train": "../parts", "../parts/truck": "../trucks"}, "[car truck] 3 map[]",
+			map[string]string{"train": "../parts", "../parts/truck": "../trucks"},
+			"[car truck] 3 map[]",
 		},
 		"links that lead back": {
 			[]string{"car/a.png"}, map[string]string{"car/sub": "..", "gone": "nowhere"}, "[car] 1 map[linked_folder:1 not_an_image:1]",
