@@ -138,24 +138,27 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// A worker of a Slurm array puts its own job back into the queue when it has handed its runs back, and no other job, and not after
-// scancel.
+// A worker of a Slurm array puts its own job back into the queue when it has handed its runs back, and a coordinator when it was told
+// to end, and no other job, and not after scancel.
 func TestSlurmScript(t *testing.T) {
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		t.Skip("bash is not installed")
 	}
 	for _, test := range []struct {
-		name, array, state string
-		// ends is what the worker exits with by itself; 0 in the script below is that it waits for SIGTERM.
+		name, script, array, state string
+		// ends is what trellis exits with by itself; 0 in the script below is that it waits for SIGTERM.
 		ends, want int
 		asks       string
 	}{
-		{"no more work", "", "RUNNING", 100, 0, ""},
-		{"drained", "", "RUNNING", 0, 137, "show job 14,requeue 14,"},
-		{"drained in an array", "12", "RUNNING", 0, 137, "show job 12_3,requeue 12_3,"},
-		{"canceled", "12", "COMPLETING", 0, 75, "show job 12_3,"},
-		{"refused", "", "RUNNING", 7, 7, ""},
+		{"no more work", "worker.sh", "", "RUNNING", 100, 0, ""},
+		{"drained", "worker.sh", "", "RUNNING", 0, 137, "show job 14,requeue 14,"},
+		{"drained in an array", "worker.sh", "12", "RUNNING", 0, 137, "show job 12_3,requeue 12_3,"},
+		{"canceled", "worker.sh", "12", "COMPLETING", 0, 75, "show job 12_3,"},
+		{"refused", "worker.sh", "", "RUNNING", 7, 7, ""},
+		{"coordinator ended in time", "coordinator.sh", "", "RUNNING", 0, 137, "show job 14,requeue 14,"},
+		{"coordinator canceled", "coordinator.sh", "", "COMPLETING", 0, 75, "show job 14,"},
+		{"coordinator refused", "coordinator.sh", "", "RUNNING", 7, 7, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -176,13 +179,13 @@ while :; do sleep 0.05; done
 echo "JobId=$2 JobState=$STATE"
 [ $1 != requeue ] || kill -KILL $PPID
 `)
-			script, err := filepath.Abs("../deploy/slurm/worker.sh")
+			script, err := filepath.Abs("../deploy/slurm/" + test.script)
 			if err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			command := exec.CommandContext(ctx, bash, script, "--coordinator", "host:7070")
+			command := exec.CommandContext(ctx, bash, script, folder, "--name", "node")
 			command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 			command.Dir = folder
 			command.Env = append(os.Environ(), "PATH="+folder+":"+os.Getenv("PATH"), "SLURM_JOB_ID=14", "STATE="+test.state,
@@ -193,12 +196,12 @@ echo "JobId=$2 JobState=$STATE"
 			if err := command.Start(); err != nil {
 				t.Fatal(err)
 			}
-			defer func() { _ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }() // The worker too, if it is left.
+			defer func() { _ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }() // trellis too, if it is left.
 			late := time.After(patience)
 			for _, err := os.Stat(filepath.Join(folder, "started")); err != nil; _, err = os.Stat(filepath.Join(folder, "started")) {
 				select {
 				case <-late:
-					t.Fatal("it has started no worker")
+					t.Fatal("it has not started trellis")
 				case <-time.After(20 * time.Millisecond):
 				}
 			}

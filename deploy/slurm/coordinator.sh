@@ -26,13 +26,20 @@ certificates=$folder/certificates
 if [ -e "$certificates/authority.crt" ]; then
 	set -- --authority "$certificates/authority.crt" --certificate "$certificates/node-$(hostname).crt" "$@"
 fi
+coordinator=
+told=
+trap 'told=yes; [ -z "$coordinator" ] || kill -TERM "$coordinator" 2>/dev/null' TERM INT
 # The port is any that is free: the node may have other users.
 "${TRELLIS:-trellis}" coordinator --listen :0 --data "$folder/data" --address-file "$folder/address" "$@" &
 coordinator=$!
-told=
-trap 'told=yes; kill -TERM "$coordinator" 2>/dev/null' TERM INT
+[ -z "$told" ] || kill -TERM "$coordinator" 2>/dev/null # It came before there was a number to send it to.
 # A signal ends the waiting, not the coordinator.
 while wait "$coordinator"; code=$?; kill -0 "$coordinator" 2>/dev/null; do :; done
+if [ $code -gt 128 ]; then # Of the signal or of the coordinator.
+	wait "$coordinator"
+	last=$?
+	[ $last = 127 ] || code=$last
+fi
 
 # A job that was canceled, or that Slurm has requeued itself, is no longer running.
 if [ "$told" ]; then
