@@ -74,8 +74,9 @@ func newChange(r reader, index uint64, now *timestamppb.Timestamp) *change {
 	}
 }
 
-// RecordAndGrant is Record and then Grant, in one transaction. They have one index: nobody may see a state that has it without the
-// grants. Versions of studies are told from each other by it, and who watches a study asks for what has changed after it.
+// RecordAndGrant is Record and then Grant, in one transaction. They have one index: nobody may see a state that has it
+// without the grants. Versions of studies are told from each other by it, and who watches a study asks for what has
+// changed after it.
 //
 // The store is corrupt if one of them fails as a whole. Then each is done alone: so the other stands.
 func (s *Store) RecordAndGrant(
@@ -237,15 +238,17 @@ func leaseOf(run *trellisv1.Run, place uint32) *lease {
 	return &lease{run.Worker, run.Study, run.Id, place, run.Attempt}
 }
 
-// leases are those of one command that have not ended, by attempt, or those of one worker, by study and run. A command grants
-// and ends many: a row for each, in an index for each of both, cost as much as all that was recorded of short runs.
+// leases are those of one command that have not ended, by attempt, or those of one worker, by study and run. A command
+// grants and ends many: a row for each, in an index for each of both, cost as much as all that was recorded of short
+// runs.
 type leases struct {
 	// of is the row's key.
 	of  key
 	its []*lease
 }
 
-// tableLeases has the leases that have not ended by the commands that have granted them, and tableHeld by their workers.
+// tableLeases has the leases that have not ended by the commands that have granted them, and tableHeld by their
+// workers.
 const (
 	tableLeases = "leases"
 	tableHeld   = "held"
@@ -288,6 +291,61 @@ func (r reader) heldBy(ws memdb.WatchSet, worker string) ([]*lease, error) {
 		return nil, err
 	}
 	return row.its, nil
+}
+
+// Lease returns the grant of the run that an attempt holds, or ErrNotFound.
+func (s *Snapshot) Lease(attempt uint64) (*trellisv1.Grant, error) {
+	its, err := s.lease(attempt)
+	if err == nil && its == nil {
+		err = fmt.Errorf("attempt %d holds no run: %w", attempt, ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return its.grant(), nil
+}
+
+// Leases returns the grants of the runs that are leased, or of about most of them.
+func (s *Snapshot) Leases(most int) (grants []*trellisv1.Grant, err error) {
+	rows, err := scan[*leases](s.reader, nil, tableLeases, indexID, nil)
+	if err != nil {
+		return nil, err
+	}
+	for row := range rows {
+		for _, its := range row.its {
+			grants = append(grants, its.grant())
+		}
+		if len(grants) >= most {
+			break
+		}
+	}
+	return grants, nil
+}
+
+func (l *lease) grant() *trellisv1.Grant {
+	return &trellisv1.Grant{Study: l.study, Run: l.run, Worker: l.worker, Place: new(l.place)}
+}
+
+// RunsHeldBy returns the runs that are leased to a worker. The watch set fires when the worker gets or loses a run, not
+// at every report.
+func (s *Snapshot) RunsHeldBy(ws memdb.WatchSet, worker string) ([]*trellisv1.Run, error) {
+	held, err := s.heldBy(ws, worker)
+	if err != nil {
+		return nil, err
+	}
+	var runs []*trellisv1.Run
+	for _, lease := range held {
+		c, err := s.catalog(lease.study)
+		if err != nil {
+			return nil, err
+		}
+		member, err := s.memberAt(nil, c, lease.place)
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, member.Run)
+	}
+	return runs, nil
 }
 
 // leaseMoves are leases that have ended or begun.

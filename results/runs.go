@@ -192,39 +192,6 @@ func (s *Snapshot) Granted(grant *trellisv1.Grant) (*trellisv1.Run, error) {
 	return nil, fmt.Errorf("run %q of study %q: %w", grant.GetRun(), grant.GetStudy(), ErrNotFound)
 }
 
-// Lease returns the grant of the run that an attempt holds, or ErrNotFound.
-func (s *Snapshot) Lease(attempt uint64) (*trellisv1.Grant, error) {
-	its, err := s.lease(attempt)
-	if err == nil && its == nil {
-		err = fmt.Errorf("attempt %d holds no run: %w", attempt, ErrNotFound)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return its.grant(), nil
-}
-
-// Leases returns the grants of the runs that are leased, or of about most of them.
-func (s *Snapshot) Leases(most int) (grants []*trellisv1.Grant, err error) {
-	rows, err := scan[*leases](s.reader, nil, tableLeases, indexID, nil)
-	if err != nil {
-		return nil, err
-	}
-	for row := range rows {
-		for _, its := range row.its {
-			grants = append(grants, its.grant())
-		}
-		if len(grants) >= most {
-			break
-		}
-	}
-	return grants, nil
-}
-
-func (l *lease) grant() *trellisv1.Grant {
-	return &trellisv1.Grant{Study: l.study, Run: l.run, Worker: l.worker, Place: new(l.place)}
-}
-
 // Place returns the place of a run in the order in which its study's runs are trained, or ErrNotFound if its study is gone.
 func (s *Snapshot) Place(run *trellisv1.Run) (uint32, error) {
 	c, err := s.catalog(run.GetStudy())
@@ -232,28 +199,6 @@ func (s *Snapshot) Place(run *trellisv1.Run) (uint32, error) {
 		return 0, err
 	}
 	return c.PlaceOf(run), nil
-}
-
-// RunsHeldBy returns the runs that are leased to a worker. The watch set fires when the worker gets or loses a run, not
-// at every report.
-func (s *Snapshot) RunsHeldBy(ws memdb.WatchSet, worker string) ([]*trellisv1.Run, error) {
-	held, err := s.heldBy(ws, worker)
-	if err != nil {
-		return nil, err
-	}
-	var runs []*trellisv1.Run
-	for _, lease := range held {
-		c, err := s.catalog(lease.study)
-		if err != nil {
-			return nil, err
-		}
-		member, err := s.memberAt(nil, c, lease.place)
-		if err != nil {
-			return nil, err
-		}
-		runs = append(runs, member.Run)
-	}
-	return runs, nil
 }
 
 // LatestRuns returns the runs that RunsChangedSince returns if they are no more than few. Otherwise all is false: it returns
