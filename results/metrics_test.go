@@ -16,7 +16,9 @@ import (
 )
 
 // accuracyEntry reports consecutive epochs with an accuracy each, and with test results of some.
-func accuracyEntry(study, run string, attempt uint64, epoch uint32, losses, accuracy []float64, tests map[uint32]float64) *trellisv1.RecordCommand_Entry {
+func accuracyEntry(
+	study, run string, attempt uint64, epoch uint32, losses, accuracy []float64, tests map[uint32]float64,
+) *trellisv1.RecordCommand_Entry {
 	entry := columnEntry(study, run, attempt, epoch, losses, losses, tests)
 	reports := entry.GetReports()
 	reports.Metrics = map[string]*trellisv1.Series{"validation_accuracy": {Values: accuracy}}
@@ -125,7 +127,9 @@ func TestMetricsRefused(t *testing.T) {
 			func(r *trellisv1.Reports) { r.Metrics["validation_accuracy"].Values = nil },
 			ErrInvalid,
 		},
-		"of no images": {func(r *trellisv1.Reports) { r.Metrics["accuracy"] = r.Metrics["validation_accuracy"] }, ErrInvalid},
+		"of no images": {
+			func(r *trellisv1.Reports) { r.Metrics["accuracy"] = r.Metrics["validation_accuracy"] }, ErrInvalid,
+		},
 		"capitals": {
 			func(r *trellisv1.Reports) { r.Metrics["train_A"] = r.Metrics["validation_accuracy"] },
 			ErrInvalid,
@@ -153,8 +157,10 @@ func TestMetricsRefused(t *testing.T) {
 			func(r *trellisv1.Reports) { r.Metrics["validation_accuracy"].Values[1] = 0.5 },
 			ErrConflict,
 		},
-		"none":     {func(r *trellisv1.Reports) { r.Metrics = nil }, ErrConflict},
-		"one more": {func(r *trellisv1.Reports) { r.Metrics["train_accuracy"] = r.Metrics["validation_accuracy"] }, ErrConflict},
+		"none": {func(r *trellisv1.Reports) { r.Metrics = nil }, ErrConflict},
+		"one more": {
+			func(r *trellisv1.Reports) { r.Metrics["train_accuracy"] = r.Metrics["validation_accuracy"] }, ErrConflict,
+		},
 		"another": {func(r *trellisv1.Reports) {
 			r.Metrics = map[string]*trellisv1.Series{"train_accuracy": {Values: []float64{1, 2}}}
 		}, ErrConflict},
@@ -260,7 +266,8 @@ func TestMetricsOrderAndFilter(t *testing.T) {
 		}
 	}
 	for filter, want := range map[string]string{
-		"accuracy > 0.5": "b", "accuracy == 0.25": "a", "!(accuracy > 0.5)": "ac", "test_accuracy < 0.75 && max_epochs > 0": "a",
+		"accuracy > 0.5": "b", "accuracy == 0.25": "a", "!(accuracy > 0.5)": "ac",
+		"test_accuracy < 0.75 && max_epochs > 0": "a",
 	} {
 		if got, err := list(&trellisv1.ListTrialsRequest{Filter: filter}); err != nil || got != want {
 			t.Errorf("filter %s: %s and error %v, want %s", filter, got, err, want)

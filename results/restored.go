@@ -296,8 +296,8 @@ func (r *restorer) sealed(row *trellisv1.SealedSection) error {
 	return nil
 }
 
-// checkSealed returns what all sealed runs count for, as touched runs of the study, once they have been checked, and the keys
-// of their trials in the ranking, as lists in order.
+// checkSealed returns what all sealed runs count for, as touched runs of the study, once they have been checked, and
+// the keys of their trials in the ranking, as lists in order.
 func (s *restoredStudy) checkSealed() (sum *trellisv1.Progress, keys [][]listing.Key, err error) {
 	sum = &trellisv1.Progress{}
 	if s.checks == nil {
@@ -319,8 +319,9 @@ type sectionReader struct {
 	points [sectionSize]trellisv1.Parameters
 }
 
-// checkSection checks the runs of a sealed section, adds them to the progress, and returns the keys with those of their trials
-// in the ranking. While the runs are at hand, it computes what answers need of them: later that would take as long again.
+// checkSection checks the runs of a sealed section, adds them to the progress, and returns the keys with those of their
+// trials in the ranking. While the runs are at hand, it computes what answers need of them: later that would take as
+// long again.
 func (s *restoredStudy) checkSection(
 	with *sectionReader, its *section, progress *trellisv1.Progress, ranking listing.Ranking, keys []listing.Key,
 ) ([]listing.Key, error) {
@@ -364,8 +365,8 @@ func (s *restoredStudy) checkSection(
 	return keys, nil
 }
 
-// checkSealedRun returns an error if a sealed run contradicts itself or the spec, from which its point and its trials follow.
-// Then the run gets these, but not its id, which takes longest to compute. The point becomes that of the run.
+// checkSealedRun returns an error if a sealed run contradicts itself or the spec, from which its point and its trials
+// follow. Then the run gets these, but not its id, which takes longest to compute. The point becomes that of the run.
 func checkSealedRun(its *trajectory.Trajectory, point *trellisv1.Parameters, indexes []uint64) error {
 	run := its.Run
 	milestones := run.Milestones
