@@ -45,18 +45,18 @@ func slurmCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "slurm [-- WORKER-FLAG...]",
 		Short: "Start workers as jobs of Slurm",
-		Long: `Start workers as an array of jobs of Slurm, one worker a job. When a job is preempted or its time is almost up, the worker
-hands its runs back with their checkpoints, and the job goes back into the queue. A job completes when its worker has had no
-run for --until-idle.
+		Long: `Start workers as an array of jobs of Slurm, one worker a job. When a job is preempted or its time is
+almost up, the worker hands its runs back with their checkpoints, and the job goes back into the queue. A job completes
+when its worker has had no run for --until-idle.
 
-With --count, it submits so many workers and returns. With --max, it stays and keeps as many workers as runs wait for, up to
---max: it submits jobs when runs wait, and cancels queued ones that are not needed any more; workers that run leave by
-themselves when they are idle. It ends when there has been nothing to do for --until-idle, or when jobs only fail. It keeps no
-state but Slurm's queue: when it was interrupted, start it again.
+With --count, it submits so many workers and returns. With --max, it stays and keeps as many workers as runs wait for,
+up to --max: it submits jobs when runs wait, and cancels queued ones that are not needed any more; workers that run
+leave by themselves when they are idle. It ends when there has been nothing to do for --until-idle, or when jobs only
+fail. It keeps no state but Slurm's queue: when it was interrupted, start it again.
 
-The coordinator must be reachable from Slurm's nodes. If it asks who its workers are, a token is created for them and written to a
-file that only you can read, in --folder, where the jobs' output is too: all nodes must see that folder, and this binary.
-Flags after -- go to trellis worker.`,
+The coordinator must be reachable from Slurm's nodes. If it asks who its workers are, a token is created for them and
+written to a file that only you can read, in --folder, where the jobs' output is too: all nodes must see that folder,
+and this binary. Flags after -- go to trellis worker.`,
 		Example: `  trellis launch slurm --count 50 --slots 4 --partition gpu --gpus 1 --time 4h
   trellis launch slurm --max 200 --until-idle 10m --slots 8 --time 1d
   trellis launch slurm --count 2 --sbatch=--account=abc --dry-run`,
@@ -107,16 +107,22 @@ func (o *launchOptions) addFlags(cmd *cobra.Command) {
 	flags.StringVar(&o.partition, "partition", "", "`partition` of Slurm (default Slurm's)")
 	flags.IntVar(&o.gpus, "gpus", 0, "GPUs of each worker")
 	flags.StringVar(&o.memory, "memory", "", "`size` of each worker's memory, for example 16GiB (default Slurm's)")
-	flags.Var(&o.time, "time", "how long a job may take before it goes back into the queue, for example 4h or 2d (default Slurm's)")
-	flags.DurationVar(&o.untilIdle, "until-idle", 10*time.Minute, "how long a worker, and launch with --max, wait for another run")
+	flags.Var(&o.time, "time",
+		"how long a job may take before it goes back into the queue, for example 4h or 2d (default Slurm's)")
+	flags.DurationVar(&o.untilIdle, "until-idle", 10*time.Minute,
+		"how long a worker, and launch with --max, wait for another run")
 	flags.DurationVar(&o.every, "every", 15*time.Second, "time between two looks at the queue, with --max")
 	cli.LabelFlag(flags, &o.labels, "`NAME=VALUE` that the workers: of a spec can ask for; can be repeated")
 	flags.StringVar(&o.study, "study", "", "train runs of this `study` alone")
-	flags.BoolVar(&o.programs, "programs", false, "run programs too: whoever may submit studies runs any command as you")
-	flags.StringVar(&o.folder, "folder", "trellis-launch", "`folder` for the jobs' output and the token, which all nodes see")
-	flags.StringVar(&o.workerToken, "worker-token", "", "`file` with the workers' token (default one that is created, if needed)")
+	flags.BoolVar(&o.programs, "programs", false,
+		"run programs too: whoever may submit studies runs any command as you")
+	flags.StringVar(&o.folder, "folder", "trellis-launch",
+		"`folder` for the jobs' output and the token, which all nodes see")
+	flags.StringVar(&o.workerToken, "worker-token", "",
+		"`file` with the workers' token (default one that is created, if needed)")
 	flags.StringVar(&o.binary, "binary", "", "`path` of trellis on the nodes (default this binary's)")
-	flags.StringArrayVar(&o.sbatch, "sbatch", nil, "one more `option` of sbatch, for example --sbatch=--account=abc; can be repeated")
+	flags.StringArrayVar(&o.sbatch, "sbatch", nil,
+		"one more `option` of sbatch, for example --sbatch=--account=abc; can be repeated")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print the batch script and submit nothing")
 	for name, value := range map[string]*int{"count": &o.count, "max": &o.max, "slots": &o.slots} {
 		cli.AtLeast(flags, name, value, 1)
@@ -130,12 +136,13 @@ func (o *launchOptions) addFlags(cmd *cobra.Command) {
 func (o *launchOptions) check() error {
 	switch {
 	case (o.count == 0) == (o.max == 0):
-		return exit.Usagef("launch slurm needs one of --count, a fixed number of workers, and --max, as many as runs wait for")
+		return exit.Usagef("launch slurm needs one of --count, a fixed number of workers, " +
+			"and --max, as many as runs wait for")
 	case max(o.count, o.max) > maxWorkers:
 		return exit.Usagef("%d workers are too many: at most %d", max(o.count, o.max), maxWorkers)
 	case !launchName.MatchString(o.name):
-		return exit.Usagef("invalid argument %q for --name: must have 1 to 50 letters, digits and . _ -, and start with a letter "+
-			"or digit", o.name)
+		return exit.Usagef("invalid argument %q for --name: must have 1 to 50 letters, digits and . _ -, "+
+			"and start with a letter or digit", o.name)
 	}
 	if o.memory != "" {
 		if _, ok := spec.ParseSize(o.memory); !ok {
@@ -154,8 +161,8 @@ func (o *launchOptions) launch(
 		return err
 	}
 	if len(jobs) > 0 && o.count > 0 {
-		return exit.Usagef("launch %s has %s already: change their number with trellis launch scale %s COUNT, or choose another "+
-			"--name", o.name, output.Count(uint64(len(jobs)), "worker"), o.name)
+		return exit.Usagef("launch %s has %s already: change their number with trellis launch scale %s COUNT, "+
+			"or choose another --name", o.name, output.Count(uint64(len(jobs)), "worker"), o.name)
 	}
 	if err := os.MkdirAll(o.folder, 0o700); err != nil {
 		return fmt.Errorf("make the folder for the workers' output: %w", err)
@@ -176,7 +183,8 @@ func (o *launchOptions) launch(
 	if o.max > 0 {
 		if other := slices.IndexFunc(jobs, func(j job) bool { return j.options != batch.mark }); other >= 0 {
 			return exit.Usagef("launch %s has jobs that were submitted with other options, such as %s: choose another "+
-				"--name, repeat the options, or stop it first with trellis launch stop %s", o.name, jobs[other].id, o.name)
+				"--name, repeat the options, or stop it first with trellis launch stop %s",
+				o.name, jobs[other].id, o.name)
 		}
 		fleet := &fleet{
 			name: o.name, folder: o.folder, jobs: s, batch: batch, max: o.max, every: o.every, idle: o.untilIdle,
@@ -191,8 +199,8 @@ func (o *launchOptions) launch(
 		}
 		err := fleet.keep(ctx, env.Err)
 		if errors.Is(err, exit.ErrInterrupted) {
-			fmt.Fprintf(env.Err, "Interrupted. Workers stay until they are idle. To go on, run the same command again; to stop them: "+
-				"trellis launch stop %s\n", o.name)
+			fmt.Fprintf(env.Err, "Interrupted. Workers stay until they are idle. To go on, run the same command "+
+				"again; to stop them: trellis launch stop %s\n", o.name)
 		}
 		return err
 	}
@@ -218,12 +226,14 @@ func (o *launchOptions) show(env *cli.Environment, options *cli.ClientOptions) e
 	}
 	before := "mkdir -p " + quoted(o.folder)
 	if token != "" && o.workerToken == "" {
-		before += fmt.Sprintf(" && trellis tokens create --role worker --name launch-%s --file %s", o.name, quoted(token))
+		before += fmt.Sprintf(" && trellis tokens create --role worker --name launch-%s --file %s",
+			o.name, quoted(token))
 	}
-	fmt.Fprintf(env.Err, "Nothing was submitted, and the coordinator at %s was not asked. To submit this script yourself, first: %s\n",
-		options.Address, before)
+	fmt.Fprintf(env.Err, "Nothing was submitted, and the coordinator at %s was not asked. "+
+		"To submit this script yourself, first: %s\n", options.Address, before)
 	if token == "" {
-		fmt.Fprintln(env.Err, "The script gives workers no token: if the coordinator asks who they are, add --authority.")
+		fmt.Fprintln(env.Err, "The script gives workers no token: "+
+			"if the coordinator asks who they are, add --authority.")
 	}
 	return nil
 }

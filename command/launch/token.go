@@ -47,7 +47,8 @@ func handOutToken(ctx context.Context, env *cli.Environment, c *client.Client, l
 		return nil
 	}
 	created, err := client.Call(ctx, client.CallTimeout, c.CreateToken, &trellisv1.CreateTokenRequest{
-		Role: trellisv1.Role_ROLE_WORKER, Name: "launch-" + launch, ExpireTime: timestamppb.New(time.Now().Add(tokenLifetime)),
+		Role: trellisv1.Role_ROLE_WORKER, Name: "launch-" + launch,
+		ExpireTime: timestamppb.New(time.Now().Add(tokenLifetime)),
 	})
 	if err != nil {
 		return explainRefusal(err)
@@ -63,8 +64,8 @@ func handOutToken(ctx context.Context, env *cli.Environment, c *client.Client, l
 			&trellisv1.RevokeTokenRequest{Id: created.GetToken().GetId()})
 		return errors.Join(err, revokeErr)
 	}
-	fmt.Fprintf(env.Err, "Created token %s for the workers, which is valid for %d days: %s.\n", created.GetToken().GetId(),
-		tokenLifetime/(24*time.Hour), file)
+	fmt.Fprintf(env.Err, "Created token %s for the workers, which is valid for %d days: %s.\n",
+		created.GetToken().GetId(), tokenLifetime/(24*time.Hour), file)
 	return nil
 }
 
@@ -94,8 +95,8 @@ func explainRefusal(err error) error {
 	if status.Code(err) != codes.PermissionDenied {
 		return err
 	}
-	return fmt.Errorf("%w; ask an admin for a worker's token (trellis tokens create --role worker --name NAME --file FILE) and "+
-		"name its file with --worker-token", err)
+	return fmt.Errorf("%w; ask an admin for a worker's token "+
+		"(trellis tokens create --role worker --name NAME --file FILE) and name its file with --worker-token", err)
 }
 
 var tokenFlag = regexp.MustCompile(`(?m)^set -- .*--token-file ([^'\s]+|'[^'\n]*')`)
@@ -117,7 +118,7 @@ func tellToken(env *cli.Environment, script, launch string) {
 func tellTokenIn(env *cli.Environment, file string) {
 	text, err := client.Credentials{TokenFile: file}.ReadToken()
 	if id, ok := access.SecretID(text); err == nil && ok {
-		fmt.Fprintf(env.Err, "Their token stays valid, for the next launch: %s. If there is none: trellis tokens revoke %s\n",
-			file, id)
+		fmt.Fprintf(env.Err, "Their token stays valid, for the next launch: %s. "+
+			"If there is none: trellis tokens revoke %s\n", file, id)
 	}
 }
