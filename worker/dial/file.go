@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// fileScheme is the scheme of an address that is in a file, as file:/shared/trellis/address: that of a coordinator which a
-// scheduler starts now on this machine and then on that one.
+// fileScheme is the scheme of an address that is in a file, as file:/shared/trellis/address: that of a coordinator
+// which a scheduler starts now on this machine and then on that one.
 const fileScheme = "file"
 
 // maxAddress bounds the size of a file with an address.
@@ -37,8 +37,8 @@ func fileOf(address string) string {
 	return "/" + strings.TrimLeft(path, "/")
 }
 
-// Located returns the host:port that is in the file of an address such as file:/shared/trellis/address, now. Other addresses are
-// returned as they are.
+// Located returns the host:port that is in the file of an address such as file:/shared/trellis/address, now. Other
+// addresses are returned as they are.
 func Located(address string) (string, error) {
 	path := fileOf(address)
 	if path == "" {
@@ -55,7 +55,8 @@ func Located(address string) (string, error) {
 	}
 	found := strings.TrimSpace(string(text))
 	if found == "" {
-		return "", fmt.Errorf("find the coordinator's address: %s is empty: a coordinator with --address-file %[1]s writes it", path)
+		return "", fmt.Errorf("find the coordinator's address: %s is empty: "+
+			"a coordinator with --address-file %[1]s writes it", path)
 	}
 	if problem := wrongHostPort(found); problem != "" {
 		return "", fmt.Errorf("find the coordinator's address: %s has %q, which %s", path, found, problem)

@@ -86,18 +86,19 @@ func TestBounds(t *testing.T) {
 	if len(spans["attempt"]) != 1 || len(spans["train"]) != 1 {
 		t.Fatalf("spans: %v", spans)
 	}
-	if got := trace.SpanContextFromContext(tracing.Within(t.Context(), parent)); spans["attempt"][0].Parent.SpanID() != got.SpanID() {
-		t.Errorf("the attempt is within %v, want %v", spans["attempt"][0].Parent, got)
+	want := trace.SpanContextFromContext(tracing.Within(t.Context(), parent))
+	if got := spans["attempt"][0].Parent; got.SpanID() != want.SpanID() {
+		t.Errorf("the attempt is within %v, want %v", got, want)
 	}
 	events := spans["train"][0].Events
-	if last := events[len(events)-1].Attributes[0].Value.AsInt64(); len(events) > maxEvents+1 || len(events) < maxEvents/2 ||
-		last != epochs {
+	last := events[len(events)-1].Attributes[0].Value.AsInt64()
+	if len(events) > maxEvents+1 || len(events) < maxEvents/2 || last != epochs {
 		t.Errorf("%d events, the last of epoch %d", len(events), last)
 	}
 }
 
-// A training that fails is an error, and one that is interrupted none. What a program has written, which may be in errors, is
-// sent nowhere.
+// A training that fails is an error, and one that is interrupted none. What a program has written, which may be in
+// errors, is sent nowhere.
 func TestEnds(t *testing.T) {
 	const secret = "password=1234"
 	spans := spansOf(t, func(tracer *tracing.Tracer) {
