@@ -3,12 +3,15 @@ package command
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -370,4 +373,84 @@ func TestTracesOffAndAway(t *testing.T) {
 			t.Errorf("the coordinator says %d times that traces can't be sent:\n%s", times, said)
 		}
 	})
+}
+
+// Over TLS, a coordinator follows the trace of a caller who may change something, and of nobody else: it would record and send
+// what strangers want.
+func TestTracesOfStrangers(t *testing.T) {
+	r := startCollector(t)
+	folder := t.TempDir()
+	mustTrellis(t, "certificates", "authority", "--folder", folder)
+	mustTrellis(t, "certificates", "node", "127.0.0.1", "--folder", folder)
+	authority := filepath.Join(folder, "authority.crt")
+	coordinator, address := startCoordinator(t, "--in-memory", "--http", "127.0.0.1:0", "--authority", authority,
+		"--certificate", filepath.Join(folder, "node-127.0.0.1.crt"))
+	page := coordinator.await(t, `^Web page: +(https://\S+)/ `)
+	trusted := x509.NewCertPool()
+	certificate, err := os.ReadFile(authority)
+	if err != nil || !trusted.AppendCertsFromPEM(certificate) {
+		t.Fatalf("read the authority: %v", err)
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}}
+	defer transport.CloseIdleConnections()
+	ask := func(method, path, secret, trace string, want int) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), method, page+"/api/v1/"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Traceparent", "00-"+trace+"-b7ad6b7169203331-01")
+		if secret != "" {
+			request.Header.Set("Authorization", "Bearer "+secret)
+		}
+		response, err := transport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want {
+			t.Fatalf("%s %s: %s, want %d", method, path, response.Status, want)
+		}
+	}
+	secrets := map[string]string{"": ""}
+	for _, role := range []string{"viewer", "submitter"} {
+		file := filepath.Join(folder, role+".token")
+		mustTrellis(t, "tokens", "create", "--coordinator", address, "--authority", authority,
+			"--certificate", filepath.Join(folder, "client-admin.crt"), "--role", role, "--name", role, "--file", file)
+		secret, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets[role] = strings.TrimSpace(string(secret))
+	}
+	traceOf := map[string]string{
+		"": "0af7651916cd43dd8448eb211c803191", "viewer": "0af7651916cd43dd8448eb211c803192",
+		"submitter": "0af7651916cd43dd8448eb211c803193",
+	}
+	for role, changes := range map[string]int{
+		"": http.StatusUnauthorized, "viewer": http.StatusForbidden, "submitter": http.StatusNotFound,
+	} {
+		asks := http.StatusOK
+		if role == "" {
+			asks = http.StatusUnauthorized
+		}
+		ask(http.MethodGet, "studies", secrets[role], traceOf[role], asks)
+		ask(http.MethodDelete, "studies/none", secrets[role], traceOf[role], changes)
+	}
+	coordinator.stop(t) // It sends the rest.
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	in := map[string]int{}
+	for _, span := range r.spans {
+		in[hex.EncodeToString(span.GetTraceId())]++
+	}
+	for role, trace := range traceOf {
+		want := 0
+		if role == "submitter" {
+			want = 2
+		}
+		if in[trace] != want {
+			t.Errorf("%d calls of the %q are in their trace, want %d", in[trace], role, want)
+		}
+	}
 }

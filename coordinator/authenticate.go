@@ -19,6 +19,7 @@ import (
 	"trellis/coordinator/connection"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/tracing"
 )
 
 // Metadata of calls. A caller sends its token as HTTP does. A node that forwards a call says for whom, and the
@@ -56,7 +57,7 @@ func (c *Coordinator) authenticateUnary(
 	if err != nil {
 		return nil, err
 	}
-	return handler(access.WithCall(ctx, call), request)
+	return handler(c.identified(ctx, call), request)
 }
 
 // authenticateStream is authenticateUnary for streams. A stream ends with its caller's token.
@@ -67,7 +68,7 @@ func (c *Coordinator) authenticateStream(
 	if err != nil {
 		return err
 	}
-	ctx := access.WithCall(stream.Context(), call)
+	ctx := c.identified(stream.Context(), call)
 	if call.Token != nil {
 		var done func()
 		ctx, done = c.tokens.use(ctx, call.Token)
@@ -78,6 +79,15 @@ func (c *Coordinator) authenticateStream(
 		return cause
 	}
 	return err
+}
+
+// tracers are the roles whose calls are traced where their callers are. Others would decide what a coordinator records and
+// sends.
+const tracers = submitters | admins | workers | nodes
+
+// identified returns the context of a call, now that it is known who calls.
+func (c *Coordinator) identified(ctx context.Context, call access.Call) context.Context {
+	return tracing.Begin(access.WithCall(ctx, call), !c.authenticates || tracers.has(call.Role))
 }
 
 // identifiedStream is a stream whose caller is known. It ends with its context.

@@ -3,6 +3,7 @@ package tracing
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/otel/metric/noop"
@@ -20,13 +21,13 @@ const (
 	// Always is for calls that change something.
 	Always Traced = iota
 	// WithinTraces is for calls that ask for something: they come by the hundred from whoever watches, and have a span
-	// only if the caller is traced.
+	// only if the caller is traced, and trusted.
 	WithinTraces
 	// Never is for streams that live as long as their client, and for questions whether a server lives.
 	Never
 )
 
-// ServerOptions give the calls of a server spans.
+// ServerOptions let the calls of a server have spans, from when Begin is told of them.
 func (t *Tracer) ServerOptions(of func(method string) Traced) []grpc.ServerOption {
 	if t == nil {
 		return nil
@@ -35,16 +36,93 @@ func (t *Tracer) ServerOptions(of func(method string) Traced) []grpc.ServerOptio
 }
 
 func (t *Tracer) serverHandler(of func(method string) Traced) stats.Handler {
-	return chosen{otelgrpc.NewServerHandler(t.callOptions()...), func(ctx context.Context, method string) bool {
-		switch of(method) {
-		case Always:
-			return true
-		case WithinTraces:
-			return len(metadata.ValueFromIncomingContext(ctx, traceparentKey)) > 0
-		default:
-			return false
+	return deferred{otelgrpc.NewServerHandler(t.callOptions()...), of}
+}
+
+// deferred handles calls from when it is known who calls: what a stranger says of traces must not cost anything.
+type deferred struct {
+	stats.Handler
+	of func(method string) Traced
+}
+
+type callKey struct{}
+
+// call is a server's call that may have a span.
+type call struct {
+	stats.Handler
+	info    *stats.RPCTagInfo
+	traced  Traced
+	arrived *stats.InHeader
+	// begun is the context with its span, nil before Begin.
+	begun atomic.Pointer[context.Context]
+}
+
+// TagRPC implements stats.Handler.
+func (d deferred) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
+	traced := d.of(info.FullMethodName)
+	if traced == Never {
+		return ctx
+	}
+	return context.WithValue(ctx, callKey{}, &call{Handler: d.Handler, info: info, traced: traced})
+}
+
+// HandleRPC implements stats.Handler.
+func (deferred) HandleRPC(ctx context.Context, its stats.RPCStats) {
+	c, ok := ctx.Value(callKey{}).(*call)
+	if !ok {
+		return
+	}
+	if begun := c.begun.Load(); begun != nil {
+		c.HandleRPC(*begun, its)
+		return
+	}
+	if header, ok := its.(*stats.InHeader); ok {
+		c.arrived = header // Before the call is served, so before Begin.
+	}
+}
+
+// Begin starts the span of a server's call, if it is to have one, and returns the context within it. Whoever calls must
+// be known by then: their trace is followed if they are trusted, and ignored otherwise.
+func Begin(ctx context.Context, trusted bool) context.Context {
+	c, ok := ctx.Value(callKey{}).(*call)
+	if !ok {
+		return ctx
+	}
+	if !trusted {
+		ctx = withoutTrace(ctx)
+	}
+	if c.traced == WithinTraces && len(metadata.ValueFromIncomingContext(ctx, traceparentKey)) == 0 {
+		return ctx
+	}
+	ctx = c.TagRPC(ctx, c.info)
+	if c.arrived != nil {
+		c.HandleRPC(ctx, c.arrived)
+	}
+	c.begun.Store(&ctx)
+	return ctx
+}
+
+// withoutTrace returns the context of a call whose caller has named no trace.
+func withoutTrace(ctx context.Context) context.Context {
+	sent, ok := metadata.FromIncomingContext(ctx)
+	if !ok {
+		return ctx
+	}
+	for _, key := range w3c.Fields() {
+		delete(sent, key) // It is a copy.
+	}
+	return metadata.NewIncomingContext(ctx, sent)
+}
+
+// spanOf returns the span that ctx is within. Whoever has handed a server's call on has a context from before its span.
+func spanOf(ctx context.Context) trace.SpanContext {
+	of := trace.SpanContextFromContext(ctx)
+	if c, ok := ctx.Value(callKey{}).(*call); ok && !of.IsValid() {
+		if begun := c.begun.Load(); begun != nil {
+			return trace.SpanContextFromContext(*begun)
 		}
-	}}
+	}
+	return of
 }
 
 // DialOptions give the calls of a client spans that are made within a span, and tell the server of it.

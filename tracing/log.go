@@ -41,7 +41,7 @@ var _ slog.Handler = handler{}
 
 // Handle implements slog.Handler.
 func (h handler) Handle(ctx context.Context, line slog.Record) error {
-	if of := trace.SpanContextFromContext(ctx); of.IsValid() && !h.given {
+	if of := spanOf(ctx); of.IsValid() && !h.given {
 		line.AddAttrs(slog.String(traceKey, of.TraceID().String()), slog.String(spanKey, of.SpanID().String()))
 	}
 	return h.Handler.Handle(ctx, line)

@@ -5,13 +5,16 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
@@ -181,31 +184,77 @@ func TestTraceparent(t *testing.T) {
 
 func first(md metadata.MD, _ bool) metadata.MD { return md }
 
-// Calls that change something have spans, those that ask only within a trace, and the others none.
+// Calls that change something have spans, those that ask only within a trace, and the others none. None has one before
+// it is known who calls, and whoever is not trusted is not followed.
 func TestCalls(t *testing.T) {
 	tracer, recorder := newTracer(t)
 	kinds := map[string]Traced{"/s/Change": Always, "/s/Ask": WithinTraces, "/s/Live": Never}
 	server := tracer.serverHandler(func(method string) Traced { return kinds[method] })
+	const caller = "0af7651916cd43dd8448eb211c80319c"
+	within := metadata.NewIncomingContext(t.Context(), metadata.Pairs(
+		traceparentKey, "00-"+caller+"-b7ad6b7169203331-01", "tracestate", "a=b"))
+	var log bytes.Buffer
+	logger := tracer.Logger(slog.New(slog.NewTextHandler(&log, nil)))
+	type known struct{ before, trusted, untrusted bool }
+	for method, want := range map[string]map[known]string{
+		"/s/Change": {{}: "", {trusted: true}: caller, {untrusted: true}: "own"},
+		"/s/Ask":    {{}: "", {trusted: true}: caller, {untrusted: true}: ""},
+		"/s/Live":   {{}: "", {trusted: true}: "", {untrusted: true}: ""},
+	} {
+		for who, want := range want {
+			recorder.Reset()
+			log.Reset()
+			outer := server.TagRPC(within, &stats.RPCTagInfo{FullMethodName: method})
+			local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7070}
+			server.HandleRPC(outer, &stats.InHeader{LocalAddr: local})
+			server.HandleRPC(outer, &stats.Begin{})
+			if who != (known{}) {
+				Begin(outer, who.trusted)
+			}
+			logger.InfoContext(outer, "finished")
+			server.HandleRPC(outer, &stats.End{})
+			server.HandleRPC(outer, &stats.OutTrailer{}) // As some transports do.
+			got, ended := "", recorder.Ended()
+			if len(ended) > 0 {
+				if got = ended[0].SpanContext().TraceID().String(); got != caller && !ended[0].Parent().IsValid() &&
+					ended[0].SpanContext().TraceState().Len() == 0 {
+					got = "own"
+				}
+				arrival := func(a attribute.KeyValue) bool { return a.Key == "server.port" }
+				if !slices.ContainsFunc(ended[0].Attributes(), arrival) {
+					t.Errorf("%s lacks where it arrived: %v", method, ended[0].Attributes())
+				}
+				if its := ended[0].SpanContext().SpanID().String(); !strings.Contains(log.String(), its) {
+					t.Errorf("the span %s is not in the log: %s", its, log.String())
+				}
+			}
+			if started := len(recorder.Started()); got != want || started != len(ended) || started > 1 {
+				t.Errorf("%s, %+v: a span in trace %q, want %q; %d started, %d ended", method, who, got, want, started,
+					len(ended))
+			}
+		}
+	}
+	recorder.Reset()
 	call := func(ctx context.Context, handler stats.Handler, method string) {
 		ctx = handler.TagRPC(ctx, &stats.RPCTagInfo{FullMethodName: method})
 		handler.HandleRPC(ctx, &stats.End{})
-	}
-	within := metadata.NewIncomingContext(t.Context(), metadata.Pairs(traceparentKey,
-		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
-	for method := range kinds {
-		call(t.Context(), server, method)
-		call(within, server, method)
 	}
 	client := tracer.clientHandler()
 	call(t.Context(), client, "/s/Client")
 	ctx, span := tracer.Start(t.Context(), "outer")
 	call(ctx, client, "/s/Client")
 	span.End()
+	// Without a trace, only what changes something has one.
+	for method := range kinds {
+		ctx := server.TagRPC(t.Context(), &stats.RPCTagInfo{FullMethodName: method})
+		Begin(ctx, true)
+		server.HandleRPC(ctx, &stats.End{})
+	}
 	count := map[string]int{}
 	for _, ended := range recorder.Ended() {
 		count[ended.Name()]++
 	}
-	if len(count) != 4 || count["s/Change"] != 2 || count["s/Ask"] != 1 || count["s/Client"] != 1 {
+	if len(count) != 3 || count["s/Change"] != 1 || count["s/Client"] != 1 {
 		t.Errorf("spans: %v", count)
 	}
 }
