@@ -28,7 +28,9 @@ func (c *Config) Validate() error {
 		}
 	}
 	for _, p := range hyperparameters {
-		check(p.valid == nil || p.valid(p.value(c)), "%s is %s, want %s", p.label, p.text(c), p.want)
+		if p.valid != nil && !p.valid(p.value(c)) {
+			check(false, "%s is %s, want %s", p.label, p.text(c), p.want)
+		}
 	}
 	check(c.MaxEpochs >= 1, "maximum of epochs is %d, want 1 or more", c.MaxEpochs)
 	for _, epoch := range c.Milestones {

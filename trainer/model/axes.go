@@ -40,6 +40,11 @@ var common = []Axis{
 func Axes(own ...Axis) []Axis { return slices.Concat(common, own) }
 
 // Own are the axes that only the model has.
-func (m *Model) Own() []Axis {
-	return slices.DeleteFunc(slices.Clone(m.Axes), func(axis Axis) bool { return axis.Common })
+func (m *Model) Own() (own []Axis) {
+	for _, axis := range m.Axes {
+		if !axis.Common {
+			own = append(own, axis)
+		}
+	}
+	return own
 }

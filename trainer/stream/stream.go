@@ -32,7 +32,7 @@ const (
 
 // Stream is a sequence of random numbers that its key alone determines.
 type Stream struct {
-	source *rand.ChaCha8
+	source rand.ChaCha8
 	// The half of a 64-bit draw that Uint32 has not handed out yet.
 	spare    uint32
 	hasSpare bool
@@ -40,11 +40,19 @@ type Stream struct {
 
 // New returns the stream for a purpose and epoch of the run with that seed.
 func New(seed uint32, purpose Purpose, epoch int) *Stream {
+	s := &Stream{}
+	s.Reset(seed, purpose, epoch)
+	return s
+}
+
+// Reset makes the stream what New returns, in the memory that it has.
+func (s *Stream) Reset(seed uint32, purpose Purpose, epoch int) {
 	key := [32]byte{16: 't', 'r', 'e', 'l', 'l', 'i', 's'}
 	binary.LittleEndian.PutUint32(key[0:], seed)
 	binary.LittleEndian.PutUint32(key[4:], uint32(purpose))
 	binary.LittleEndian.PutUint64(key[8:], uint64(epoch))
-	return &Stream{source: rand.NewChaCha8(key)}
+	s.source.Seed(key)
+	s.spare, s.hasSpare = 0, false
 }
 
 // Uint32 returns the next 32 bits, low half of a 64-bit draw first.

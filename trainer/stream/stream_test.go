@@ -29,6 +29,16 @@ func TestRecordedDraws(t *testing.T) {
 	}
 }
 
+// A stream that is used again draws what a new one does, also after half of a draw.
+func TestReset(t *testing.T) {
+	s := New(9, TrainingNoise, 4)
+	s.Uint32()
+	s.Reset(1, Weights, 0)
+	if got, want := []uint32{s.Uint32(), s.Uint32()}, []uint32{0x5557ea1a, 0x14157345}; !slices.Equal(got, want) {
+		t.Errorf("got %#x, want %#x", got, want)
+	}
+}
+
 func TestKeysAreDistinct(t *testing.T) {
 	type key struct {
 		seed    uint32

@@ -37,6 +37,7 @@ type run struct {
 	config model.Run
 	// Losses of the last epoch, and the lowest validation loss so far.
 	validation, best float64
+	noise            stream.Stream
 }
 
 // A long epoch counts as one step a second, so that a watchdog sees that it is alive.
@@ -97,9 +98,9 @@ func (r *run) losses(epoch int) (training, validation float64) {
 	floor := 0.010 + float64(0.004*bounded(l+1/l-2)) + float64(0.003*bounded(q+1/q-2)) +
 		float64(0.001*float64(decay*decay))
 	curve := floor + 0.08/(1+float64(float64(4*float64(epoch))*q)/(1+q))
-	noise := stream.New(r.config.Seed, stream.SyntheticLoss, epoch)
-	validation = float64(curve * (1 + float64(0.005*float64(noise.Symmetric()))))
-	training = float64(curve * (0.98 + float64(0.005*float64(noise.Symmetric()))))
+	r.noise.Reset(r.config.Seed, stream.SyntheticLoss, epoch)
+	validation = float64(curve * (1 + float64(0.005*float64(r.noise.Symmetric()))))
+	training = float64(curve * (0.98 + float64(0.005*float64(r.noise.Symmetric()))))
 	return training, validation
 }
 
