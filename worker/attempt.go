@@ -105,6 +105,10 @@ func (a *attempt) send(reports, bytes int) {
 // again, with the same losses.
 func (a *attempt) reported(report trainer.Report) {
 	if report.Epoch > a.epoch {
+		if cap(a.reports) == 0 {
+			left := int(a.assignment.GetConfig().GetParameters().GetMaxEpochs()) - a.epoch
+			a.reports = make([]trainer.Report, 0, max(1, min(left, fewReports)))
+		}
 		a.reports = append(a.reports, report)
 		a.epoch = report.Epoch
 	}

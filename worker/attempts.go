@@ -211,7 +211,7 @@ func (w *Worker) newAttempt(assignment *trellisv1.Assignment, from position) *at
 	return a
 }
 
-// start starts a goroutine that trains from the attempt's position.
+// start lets a goroutine train from the attempt's position.
 func (w *Worker) start(a *attempt) {
 	from := a.position
 	a.position, a.working = position{}, true
@@ -223,10 +223,12 @@ func (w *Worker) start(a *attempt) {
 	}
 	ctx, interrupt := context.WithCancelCause(a.ctx)
 	a.interrupt = interrupt
-	w.goroutines.Go(func() {
-		defer interrupt(nil)
-		w.work(ctx, a, from)
-	})
+	next := training{ctx: ctx, interrupt: interrupt, attempt: a, from: from}
+	select {
+	case w.trainings <- next:
+	default:
+		w.goroutines.Go(func() { w.keepTraining(next) })
+	}
 }
 
 func (w *Worker) find(number uint64) *attempt {

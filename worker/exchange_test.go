@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -123,5 +124,56 @@ func TestHeartbeatsThatAreNotConfirmedAreForgotten(t *testing.T) {
 	w.renew(&trellisv1.LeaseRenewal{Heartbeat: 1000})
 	if !w.contact.Equal(last) || len(w.session.heartbeats) > 0 {
 		t.Errorf("after the last one is confirmed: contact at %v, %d remembered", w.contact, len(w.session.heartbeats))
+	}
+}
+
+// What is counted here is what protobuf counts.
+func TestSizeOfReports(t *testing.T) {
+	loss := 0.5
+	for _, test := range []struct {
+		study, run string
+		attempt    uint64
+		reports    []trainer.Report
+	}{
+		{"study", "run", 1, []trainer.Report{{Epoch: 1}}},
+		{"", "", 0, []trainer.Report{{Epoch: 1, TrainLoss: 1}, {Epoch: 2, ValidationLoss: 2}}},
+		{strings.Repeat("s", 200), strings.Repeat("r", 64), 1 << 60, make([]trainer.Report, 20)},
+		{"study", "run", 300, []trainer.Report{{Epoch: 127, TestLoss: &loss}, {Epoch: 128, TestLoss: &loss}}},
+		{"study", "run", 300, []trainer.Report{{Epoch: 1, Metrics: map[string]float64{"train_accuracy": 1}}}},
+		{"study", "run", 300, []trainer.Report{{
+			Epoch: 1, TestLoss: &loss, TestMetrics: map[string]float64{"accuracy": 1},
+		}}},
+	} {
+		a := &attempt{assignment: &trellisv1.Assignment{Study: test.study, Run: test.run, Attempt: test.attempt}}
+		packed := a.pack(test.reports)
+		if got, want := sizeOf(packed), proto.Size(packed); got != want {
+			t.Errorf("%d bytes, want %d: %v", got, want, packed)
+		}
+	}
+}
+
+// Lines of an attempt say which it is about, with whatever is added to them.
+func TestAttemptHandler(t *testing.T) {
+	var written strings.Builder
+	plain := slog.NewTextHandler(&written, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	})
+	its := &attempt{assignment: &trellisv1.Assignment{Study: "s", Run: "r", Attempt: 7}}
+	log := slog.New(attemptHandler{plain, its})
+	log.Debug("not logged")
+	log.Info("plain", "epoch", 1)
+	log.With("a", 1).Info("with")
+	log.WithGroup("g").Info("group", "a", 1)
+	const want = `level=INFO msg=plain study=s run=r attempt=7 epoch=1
+level=INFO msg=with study=s run=r attempt=7 a=1
+level=INFO msg=group study=s run=r attempt=7 g.a=1
+`
+	if got := written.String(); got != want {
+		t.Errorf("logged\n%swant\n%s", got, want)
 	}
 }

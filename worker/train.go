@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -19,16 +20,34 @@ var (
 	errSuspended = errors.New("the coordinator can't be reached")
 )
 
-// work is the goroutine of an attempt's training. It waits for a slot, trains, and passes reports and the outcome to
-// Run. It starts from a position, or where the assignment says. When it has ended, the uploads of its checkpoints have
-// ended too, unless training is only suspended.
+// training is what a goroutine is to train next.
+type training struct {
+	ctx       context.Context
+	interrupt context.CancelCauseFunc
+	attempt   *attempt
+	from      position
+}
+
+// keepTraining trains, and then whatever comes next: the stack of a new goroutine has to grow, which takes longer than
+// a short run. So there are as many of them as there were attempts at the same time.
+func (w *Worker) keepTraining(next training) {
+	for more := true; more; next, more = <-w.trainings {
+		w.work(next.ctx, next.attempt, next.from)
+		next.interrupt(nil)
+		next = training{} // It would be kept while there is nothing to do.
+	}
+}
+
+// work trains an attempt. It waits for a slot, trains, and passes reports and the outcome to Run. It starts from a
+// position, or where the assignment says. When it has ended, the uploads of its checkpoints have ended too, unless
+// training is only suspended.
 func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 	last := event{attempt: a, position: from}
 	// A stopped attempt may keep its slot for another step while the next attempt is already here. So wait for a slot.
 	select {
 	case w.slots <- struct{}{}:
 		w.metrics.busy.Inc()
-		log := a.span.Logger(w.log).With("study", a.assignment.GetStudy(), "run", a.assignment.GetRun(), "attempt", a.number())
+		log := slog.New(attemptHandler{a.span.Logger(w.log).Handler(), a})
 		if a.assignment.GetConfig().GetProgram() != nil {
 			w.workProgram(ctx, a, log, func() {
 				<-w.slots
@@ -124,6 +143,9 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 	return result, err
 }
 
+// fewReports is for how many reports there is room from the beginning.
+const fewReports = 16
+
 // trainFrom trains the run from a position.
 func (w *Worker) trainFrom(
 	ctx context.Context, a *attempt, config trainer.Config, position *position, log *slog.Logger,
@@ -131,7 +153,7 @@ func (w *Worker) trainFrom(
 	log.Log(ctx, logLevel(a.assignment), "training", "from_epoch", position.epoch()+1)
 	a.uploads.begin(&config, time.Now())
 	config.Resume = position.checkpoint
-	reports := position.reports
+	reports := slices.Grow(slices.Clip(position.reports), max(0, min(config.MaxEpochs-position.epoch(), fewReports)))
 	config.Checkpoint = func(checkpoint *trainer.Checkpoint) error {
 		if err := a.uploads.offer(ctx, checkpoint); err != nil {
 			return err
@@ -149,13 +171,43 @@ func (w *Worker) trainFrom(
 		training.Epoch(report.Epoch, report.ValidationLoss)
 		reports = append(reports, report)
 		w.metrics.epochs.Inc()
-		w.metrics.images.Add(images)
+		if images > 0 {
+			w.metrics.images.Add(images)
+		}
 		w.events.put(event{attempt: a, report: report})
 		return nil
 	})
 	training.End(ctx, err)
 	return result, err
 }
+
+// attemptHandler adds to what is logged which attempt it is about. A Logger's With would format it for every run, and
+// most runs log nothing.
+type attemptHandler struct {
+	slog.Handler
+	attempt *attempt
+}
+
+func (h attemptHandler) with() slog.Handler {
+	its := h.attempt.assignment
+	return h.Handler.WithAttrs([]slog.Attr{
+		slog.String("study", its.GetStudy()), slog.String("run", its.GetRun()),
+		slog.Uint64("attempt", its.GetAttempt()),
+	})
+}
+
+// Handle implements slog.Handler.
+func (h attemptHandler) Handle(ctx context.Context, line slog.Record) error {
+	return h.with().Handle(ctx, line)
+}
+
+// WithAttrs implements slog.Handler.
+func (h attemptHandler) WithAttrs(attributes []slog.Attr) slog.Handler {
+	return h.with().WithAttrs(attributes)
+}
+
+// WithGroup implements slog.Handler.
+func (h attemptHandler) WithGroup(name string) slog.Handler { return h.with().WithGroup(name) }
 
 // logLevel returns the level at which ordinary runs are logged. There may be thousands of synthetic runs a second.
 func logLevel(assignment *trellisv1.Assignment) slog.Level {

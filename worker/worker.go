@@ -72,6 +72,8 @@ type Worker struct {
 	events *events
 	// goroutines counts the attempts' goroutines.
 	goroutines sync.WaitGroup
+	// trainings gives a training to a goroutine that has none, if there is one.
+	trainings  chan training
 	data       *shared[string, *dataset.Data]
 	pretrained *shared[pretrained, *trainer.Checkpoint]
 	artifacts  artifacts
@@ -162,6 +164,7 @@ func New(config Config) (*Worker, error) {
 		drain:     make(chan struct{}),
 		slots:     make(chan struct{}, config.Slots),
 		events:    newEvents(),
+		trainings: make(chan training),
 		cache:     dataset.NewCache(config.CacheDir),
 	}, nil
 }
@@ -238,6 +241,7 @@ func (w *Worker) Run(ctx context.Context) error {
 // finish ends all goroutines.
 func (w *Worker) finish(cancel context.CancelFunc) {
 	cancel()
+	close(w.trainings)
 	w.goroutines.Wait()
 	for _, a := range w.attempts {
 		a.span.Stopped()
