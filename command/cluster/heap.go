@@ -15,6 +15,10 @@ const (
 	// nothing, so that the collector has little to do. But a worker without images, whose heap is small, would spend
 	// half of its time collecting if it looked whenever a fifth was added.
 	workerRoom = 16 << 20
+	// smallWorker is how much a worker has in use at most that has room for more. Thousands of short runs a second, of
+	// the synthetic model, leave so much behind that the collector took a seventh of the worker's time with workerRoom.
+	smallWorker     = 16 << 20
+	smallWorkerRoom = 64 << 20
 	// coordinatorHeap is how large a coordinator's heap may grow while what is in use is at most half of it, in bytes; then
 	// the collector runs more and more often, and at last whenever a fifth was added. Small heaps don't need to be smaller,
 	// and collecting costs: a study of 400,000 trials was trained at 15,000 trials/s with twice of what was in use, and at
@@ -50,7 +54,12 @@ func (p pace) follow(before int) {
 }
 
 // workerPace and coordinatorPace have a few steps, so that GOGC seldom changes.
-func workerPace(live uint64) int { return step(live, workerRoom, 400, 200, 100, 50, 20) }
+func workerPace(live uint64) int {
+	if live <= smallWorker {
+		return step(live, smallWorkerRoom, 800, 600, 400)
+	}
+	return step(live, workerRoom, 50, 20)
+}
 
 func coordinatorPace(live uint64) int {
 	if 2*live <= coordinatorHeap {
