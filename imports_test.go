@@ -78,7 +78,7 @@ var mayImport = map[string]string{
 	"coordinator/api":                      "coordinator/access coordinator/artifact coordinator/forecast coordinator/planning coordinator/quota coordinator/replication coordinator/spans coordinator/webhook proto/trellis/v1 results results/catalog results/chart results/grid results/hook results/insight results/lattice results/lifecycle results/listing results/objective results/paper results/resources results/trajectory",
 	"coordinator/artifact":                 "proto/trellis/v1",
 	"coordinator/artifact/artifacttest":    "coordinator/artifact proto/trellis/v1",
-	"coordinator/connection":               "coordinator/quota",
+	"coordinator/connection":               "coordinator/quota proto/trellis/v1",
 	"coordinator/digest":                   "proto/trellis/v1 results results/grid results/insight results/lifecycle",
 	"coordinator/forecast":                 "proto/trellis/v1 results results/grid results/lattice results/lifecycle results/objective results/pruning results/resources",
 	"coordinator/lead":                     "coordinator/access coordinator/artifact coordinator/quota coordinator/spans coordinator/webhook proto/trellis/v1 results results/auditing results/grid results/insight results/lifecycle results/pruning results/resources results/trajectory",

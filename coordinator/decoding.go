@@ -12,6 +12,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"trellis/coordinator/connection"
 )
 
 // maxElements bounds the messages, texts and byte strings in a request's message. Each takes two bytes or more of the
@@ -24,6 +26,14 @@ const maxElements = 32_768
 type boundedCodec struct{ encoding.CodecV2 }
 
 func newBoundedCodec() boundedCodec { return boundedCodec{encoding.GetCodecV2(grpcproto.Name)} }
+
+// Marshal implements encoding.CodecV2.
+func (c boundedCodec) Marshal(message any) (mem.BufferSlice, error) {
+	if encoded, ok := message.(connection.Encoded); ok {
+		return encoded.Wire, nil
+	}
+	return c.CodecV2.Marshal(message)
+}
 
 // refusedMark stands among the unknown fields of a message that was refused. gRPC would call an error of a codec an
 // internal one, so the interceptors say what is wrong. No message from outside has the mark: there is no field 0.

@@ -1,17 +1,22 @@
 package coordinator
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/runtime/protoimpl"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -179,15 +184,36 @@ func TestNestedMessagesAreCleaned(t *testing.T) {
 	}
 }
 
-// What is not looked at further is nothing but the heartbeat of a worker that holds nothing.
-func TestPlainHeartbeats(t *testing.T) {
-	unknown := protoreflect.RawFields("\xf8\x07\x01") // Field 127.
-	of := func(heartbeat *trellisv1.Heartbeat) *trellisv1.SessionRequest {
+// What is not looked at further breaks no rule and has no unknown field.
+func TestPlainRequests(t *testing.T) {
+	beat := func(heartbeat *trellisv1.Heartbeat) *trellisv1.SessionRequest {
 		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: heartbeat}}
 	}
-	around, within := of(&trellisv1.Heartbeat{Number: 1}), of(&trellisv1.Heartbeat{Number: 1})
-	around.ProtoReflect().SetUnknown(unknown)
-	within.GetHeartbeat().ProtoReflect().SetUnknown(unknown)
+	of := func(reports ...*trellisv1.Reports) *trellisv1.SessionRequest {
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{
+			Reports: &trellisv1.ReportBatch{Reports: reports},
+		}}
+	}
+	ended := func(outcome *trellisv1.Outcome) *trellisv1.SessionRequest {
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Outcome{Outcome: outcome}}
+	}
+	success := func(reason trellisv1.StopReason) *trellisv1.Outcome {
+		return &trellisv1.Outcome{Attempt: 1, Result: &trellisv1.Outcome_Success_{
+			Success: &trellisv1.Outcome_Success{StopReason: reason},
+		}}
+	}
+	all := func(requests ...*trellisv1.SessionRequest) *trellisv1.SessionRequest {
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Batch{
+			Batch: &trellisv1.SessionRequests{Requests: requests},
+		}}
+	}
+	losses := &trellisv1.Reports{
+		Study: "s", Run: "r", Attempt: 1, FirstEpoch: 1, TrainLoss: []float64{1}, ValidationLoss: []float64{1},
+		Seconds: []float64{1}, TestLoss: map[uint32]float64{1: 1},
+	}
+	const longest = trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
+	written := success(longest)
+	written.Output = &trellisv1.Output{}
 	validator, err := protovalidate.New()
 	if err != nil {
 		t.Fatal(err)
@@ -196,25 +222,117 @@ func TestPlainHeartbeats(t *testing.T) {
 		request *trellisv1.SessionRequest
 		plain   bool
 	}{
-		"plain":                      {of(&trellisv1.Heartbeat{Number: 1}), true},
-		"with an attempt":            {of(&trellisv1.Heartbeat{Attempts: make([]*trellisv1.AttemptProgress, 1)}), false},
-		"with a field around it":     {around, false},
-		"with a field in it":         {within, false},
-		"nothing":                    {&trellisv1.SessionRequest{}, false},
-		"a heartbeat that is absent": {of(nil), false},
+		"nothing":     {&trellisv1.SessionRequest{}, false},
+		"a heartbeat": {beat(&trellisv1.Heartbeat{Number: 1}), true},
+		"one with an attempt": {
+			beat(&trellisv1.Heartbeat{Attempts: make([]*trellisv1.AttemptProgress, 1)}), false,
+		},
+		"a heartbeat that is absent": {beat(nil), false},
+		"losses":                     {of(losses, losses), true},
+		"no reports":                 {of(), false},
+		"reports that are absent":    {of(losses, nil), false},
+		"too many reports":           {of(make([]*trellisv1.Reports, 5000)...), false},
+		"metrics":                    {of(&trellisv1.Reports{Metrics: map[string]*trellisv1.Series{"m": {}}}), false},
+		"metrics of a test": {
+			of(losses, &trellisv1.Reports{TestMetrics: map[uint32]*trellisv1.Metrics{1: {}}}), false,
+		},
+		"a success":                   {ended(success(longest)), true},
+		"one for no reason":           {ended(success(0)), false},
+		"one for a reason of its own": {ended(success(99)), false},
+		"one with output":             {ended(written), false},
+		"a failure": {
+			ended(&trellisv1.Outcome{Result: &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{}}}), false,
+		},
+		"a batch":                     {all(of(losses), ended(success(longest))), true},
+		"an empty batch":              {all(), false},
+		"a batch of nothing":          {all(&trellisv1.SessionRequest{}), false},
+		"a batch of what is absent":   {all(nil), false},
+		"a batch of a batch":          {all(all(of(losses))), false},
+		"a batch with a bad success":  {all(of(losses), ended(success(0))), false},
+		"a batch of too many":         {all(make([]*trellisv1.SessionRequest, 5000)...), false},
+		"a drain, which is sent once": {&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Drain{}}, false},
 	} {
-		if got := isPlainHeartbeat(c.request); got != c.plain {
-			t.Errorf("%s is plain: %t", name, got)
+		if got := isPlain(c.request); got != c.plain {
+			t.Errorf("%s: plain is %t", name, got)
 		}
-		if err := validator.Validate(c.request); c.plain && err != nil {
+		if !c.plain {
+			continue
+		}
+		if err := validator.Validate(c.request); err != nil {
 			t.Errorf("%s breaks rules: %v", name, err)
 		}
-		if err := clean(c.request); err != nil || len(c.request.ProtoReflect().GetUnknown()) > 0 ||
-			len(c.request.GetHeartbeat().ProtoReflect().GetUnknown()) > 0 {
-			t.Errorf("%s: cleaned to %v: %v", name, c.request, err)
+		// Wherever there is an unknown field, it is no longer plain.
+		within := 0
+		eachMessage(c.request.ProtoReflect(), func(message protoreflect.Message) {
+			within++
+			message.SetUnknown(protoreflect.RawFields("\xf8\x07\x01")) // Field 127.
+			if isPlain(c.request) {
+				t.Errorf("%s is plain with an unknown field in its %s", name, message.Descriptor().Name())
+			}
+			if err := clean(c.request); err != nil || len(message.GetUnknown()) > 0 {
+				t.Errorf("%s: cleaned to %v: %v", name, c.request, err)
+			}
+		})
+		if within < 2 {
+			t.Errorf("%s has %d messages", name, within)
 		}
 	}
-	if isPlainHeartbeat(&trellisv1.Heartbeat{}) {
+	if isPlain(&trellisv1.Heartbeat{}) {
 		t.Error("a heartbeat that is no request is plain")
+	}
+}
+
+// eachMessage visits a message and all messages in its lists and single fields.
+func eachMessage(message protoreflect.Message, visit func(protoreflect.Message)) {
+	visit(message)
+	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		switch {
+		case field.Message() == nil || field.IsMap():
+		case field.IsList():
+			for i := range value.List().Len() {
+				eachMessage(value.List().Get(i).Message(), visit)
+			}
+		default:
+			eachMessage(value.Message(), visit)
+		}
+		return true
+	})
+}
+
+// The rules that isPlain knows are all that there are of the messages that it lets pass. Who changes one changes
+// isPlain.
+func TestPlainRequestsKnowAllRules(t *testing.T) {
+	want := map[protoreflect.FullName]string{
+		"trellis.v1.SessionRequest.message":      "required:true",
+		"trellis.v1.SessionRequests.requests":    "repeated:{min_items:1 max_items:4096}",
+		"trellis.v1.ReportBatch.reports":         "repeated:{min_items:1 max_items:4096}",
+		"trellis.v1.Outcome.Success.stop_reason": "enum:{defined_only:true not_in:0}",
+		"trellis.v1.Heartbeat.attempts":          "repeated:{max_items:4096}",
+	}
+	got := map[protoreflect.FullName]string{}
+	note := func(of protoreflect.Descriptor, rules *protoimpl.ExtensionInfo) {
+		if proto.HasExtension(of.Options(), rules) {
+			text := prototext.MarshalOptions{}.Format(proto.GetExtension(of.Options(), rules).(proto.Message))
+			got[of.FullName()] = strings.Join(strings.Fields(text), " ")
+		}
+	}
+	for _, message := range []proto.Message{
+		&trellisv1.SessionRequest{}, &trellisv1.SessionRequests{}, &trellisv1.ReportBatch{}, &trellisv1.Reports{},
+		&trellisv1.Outcome{}, &trellisv1.Outcome_Success{}, &trellisv1.Heartbeat{},
+	} {
+		its := message.ProtoReflect().Descriptor()
+		note(its, validate.E_Message)
+		for i := range its.Fields().Len() {
+			note(its.Fields().Get(i), validate.E_Field)
+		}
+		for i := range its.Oneofs().Len() {
+			note(its.Oneofs().Get(i), validate.E_Oneof)
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the rules are %v, want %v", got, want)
+	}
+	if reasons := len(trellisv1.StopReason_name) - 1; reasons != len(plainReasons) {
+		t.Errorf("there are %d reasons to stop, and %d are plain", reasons, len(plainReasons))
 	}
 }

@@ -8,10 +8,14 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	grpcproto "google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"trellis/coordinator/quota"
+	trellisv1 "trellis/proto/trellis/v1"
 )
 
 // Unread bounds the responses that clients have not read. gRPC keeps what a call has sent, and even what is left when
@@ -199,9 +203,26 @@ type countedStream struct {
 	forwarded bool
 }
 
-// SendMsg sends a message, which counts from the moment that it waits for the client.
+// Encoded is a message that was encoded before the codec gets it. A codec passes it on as it is.
+type Encoded struct{ Wire mem.BufferSlice }
+
+// codec encodes messages as gRPC does.
+var codec = encoding.GetCodecV2(grpcproto.Name)
+
+// SendMsg sends a message, which counts from the moment that it waits for the client. What a worker is told is encoded
+// at once, because to compute the size of an assignment takes as long. It is small, unlike other answers, which are not
+// encoded before there is room for them.
 func (s *countedStream) SendMsg(message any) error {
-	bytes := SizeOf(message)
+	var bytes int64
+	if its, ok := message.(*trellisv1.SessionResponse); ok {
+		wire, err := codec.Marshal(its)
+		if err != nil {
+			return status.Errorf(codes.Internal, "encode an answer: %v", err)
+		}
+		message, bytes = Encoded{wire}, messageHead+int64(wire.Len())
+	} else {
+		bytes = SizeOf(message)
+	}
 	if err := s.unread.sent(s.conn, bytes, s.forwarded); err != nil {
 		return err
 	}

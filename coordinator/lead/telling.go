@@ -135,6 +135,10 @@ func (h *host) pass(session *session, news news, stream trellisv1.WorkerService_
 const (
 	// outboxBytes is about how many bytes of responses are sent in one message.
 	outboxBytes = 128 << 10
+	// plainAssignment is about what an assignment takes that has no program and no history, besides its milestones,
+	// each of which takes milestoneBytes at most.
+	plainAssignment = 512
+	milestoneBytes  = 5
 	// smallResponse is what an acknowledgement or a stop order takes at most, but for a reason.
 	smallResponse = 64
 )
@@ -271,7 +275,15 @@ func (h *host) assign(
 	}
 	session.tell(run.GetAttempt())
 	message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Assignment{Assignment: assignment}}
-	return out.add(message, proto.Size(message))
+	return out.add(message, aboutSize(assignment))
+}
+
+// aboutSize returns about how many bytes an assignment takes. To compute its size takes as long as to encode it.
+func aboutSize(assignment *trellisv1.Assignment) int {
+	if config := assignment.GetConfig(); config.GetProgram() == nil && assignment.GetHistory() == nil {
+		return plainAssignment + milestoneBytes*len(config.GetMilestones())
+	}
+	return proto.Size(assignment)
 }
 
 // askedOf returns the epochs at which an attempt must report the test loss: those at which trials of any study end.
