@@ -1,6 +1,7 @@
 package results
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -51,6 +52,19 @@ var largeRunIDs = func() (ids []string) {
 	}
 	return ids
 }()
+
+// BenchmarkRestore measures the restore of a study of which 100,000 runs are trained.
+func BenchmarkRestore(b *testing.B) {
+	const runs = 100_000
+	var written bytes.Buffer
+	_, err := newHalfTrained(b, 2*runs).Snapshot().WriteTo(&written)
+	ok(b, err)
+	store := newStore(b)
+	for b.Loop() {
+		ok(b, store.Restore(bytes.NewReader(written.Bytes())))
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/runs, "ns/run")
+}
 
 // BenchmarkGrant measures grants in batches of 1000, each given back in a command of its own.
 func BenchmarkGrant(b *testing.B) {

@@ -336,12 +336,13 @@ func (s *restoredStudy) checkSection(
 	open.sealed, open.members = nil, make([]*trajectory.Trajectory, 0, its.size())
 	changed := uint64(0)
 	with.opened.Sealed, with.opened.Terms = its.sealed, s.terms
+	with.opened.Reuse()
 	for slot := range its.size() {
 		point := &with.points[slot]
 		milestones, indexes := s.catalog.ReadTrialsAt(first+uint32(slot), point)
 		sealed, err := with.opened.Unchecked(slot, milestones)
 		if err == nil {
-			err = checkSealedRun(sealed, point, indexes)
+			err = with.check(sealed, point, indexes)
 		}
 		if err == nil {
 			err = checkSpan(its.sealed, slot, sealed)
@@ -365,9 +366,9 @@ func (s *restoredStudy) checkSection(
 	return keys, nil
 }
 
-// checkSealedRun returns an error if a sealed run contradicts itself or the spec, from which its point and its trials
-// follow. Then the run gets these, but not its id, which takes longest to compute. The point becomes that of the run.
-func checkSealedRun(its *trajectory.Trajectory, point *trellisv1.Parameters, indexes []uint64) error {
+// check returns an error if a sealed run contradicts itself or the spec, from which its point and its trials follow. Then
+// the run gets these, but not its id, which takes longest to compute. The point becomes that of the run.
+func (with *sectionReader) check(its *trajectory.Trajectory, point *trellisv1.Parameters, indexes []uint64) error {
 	run := its.Run
 	milestones := run.Milestones
 	point.MaxEpochs = milestones[len(milestones)-1]
@@ -379,7 +380,7 @@ func checkSealedRun(its *trajectory.Trajectory, point *trellisv1.Parameters, ind
 		return err
 	}
 	if its.Answers == nil {
-		its.AnswerLate(indexes)
+		with.opened.AnswerLate(its, indexes)
 		return nil
 	}
 	for milestone, answer := range its.Answers {

@@ -50,8 +50,7 @@ func (g *Grid) Read(index uint64, point *trellisv1.Parameters) {
 	if clear(point.Values); point.Values == nil {
 		point.Values = map[string]*trellisv1.Value{}
 	}
-	read := g.point(g.productOf(index), index, point.Values)
-	point.MaxEpochs, point.Seed = read.MaxEpochs, read.Seed
+	g.read(g.productOf(index), index, point)
 }
 
 func (g *Grid) productOf(index uint64) int {
@@ -63,14 +62,15 @@ func (g *Grid) productOf(index uint64) int {
 
 // at returns the point with an index of product k.
 func (g *Grid) at(k int, index uint64) *trellisv1.Parameters {
-	return g.point(k, index, make(map[string]*trellisv1.Value, len(g.products[k].Dimensions)-2))
+	point := &trellisv1.Parameters{Values: make(map[string]*trellisv1.Value, len(g.products[k].Dimensions)-2)}
+	g.read(k, index, point)
+	return point
 }
 
-// point takes the index apart, least significant digit first, and puts the point's values into a map.
-func (g *Grid) point(k int, index uint64, values map[string]*trellisv1.Value) *trellisv1.Parameters {
+// read takes the index apart, least significant digit first, and puts the values into a point that has none.
+func (g *Grid) read(k int, index uint64, point *trellisv1.Parameters) {
 	p := &g.products[k]
 	rest := index - p.Offset
-	point := &trellisv1.Parameters{Values: values}
 	for i := len(p.Dimensions) - 1; i >= 0; i-- {
 		d := &p.Dimensions[i]
 		value := d.values[rest%d.size()]
@@ -80,11 +80,10 @@ func (g *Grid) point(k int, index uint64, values map[string]*trellisv1.Value) *t
 		case Seed:
 			point.Seed = uint32(numberOf(value))
 		default:
-			values[d.Name] = value
+			point.Values[d.Name] = value
 		}
 		rest /= d.size()
 	}
-	return point
 }
 
 // Index returns the lowest index of a point, if it is in the grid.
@@ -187,7 +186,8 @@ func (g *Grid) eachOf(k int, yield func(uint64, *trellisv1.Parameters) bool) (mo
 			values = make(map[string]*trellisv1.Value, len(p.Dimensions)-2)
 			shared[at%behind] = values
 		}
-		if !yield(index, g.point(k, index, values)) {
+		point := &trellisv1.Parameters{Values: values}
+		if g.read(k, index, point); !yield(index, point) {
 			return false
 		}
 	}

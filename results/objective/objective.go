@@ -136,8 +136,10 @@ func (v Values) At(epoch uint32) (value float64, known bool) {
 	if epoch == 0 || int(epoch) > len(v.Numbers) {
 		return 0, false
 	}
-	if _, missing := slices.BinarySearch(v.Missing, epoch-1); missing {
-		return 0, false
+	if len(v.Missing) > 0 {
+		if _, missing := slices.BinarySearch(v.Missing, epoch-1); missing {
+			return 0, false
+		}
 	}
 	return v.Numbers[epoch-1], true
 }

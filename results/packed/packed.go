@@ -92,10 +92,10 @@ func FloatsInto(to []float64, data []byte, n int, other []float64) (floats []flo
 	return floats, rest, ok
 }
 
-// sized returns a row of n floats, in the array of another if there is room.
-func sized(to []float64, n int) []float64 {
+// sized returns a row of n numbers, in the array of another if there is room.
+func sized[Number float32 | float64](to []Number, n int) []Number {
 	if cap(to) < n {
-		return make([]float64, n)
+		return make([]Number, n)
 	}
 	return to[:n]
 }
@@ -141,6 +141,11 @@ func AppendSeconds(data []byte, seconds []float32) []byte {
 
 // Seconds reads so many times that AppendSeconds has appended, as Floats does.
 func Seconds(data []byte, n int) (seconds []float32, rest []byte, ok bool) {
+	return SecondsInto(nil, data, n)
+}
+
+// SecondsInto is Seconds that reads into the array of a row, which is overwritten, if there is room.
+func SecondsInto(to []float32, data []byte, n int) (seconds []float32, rest []byte, ok bool) {
 	if n == 0 {
 		return nil, data, true
 	}
@@ -158,7 +163,7 @@ func Seconds(data []byte, n int) (seconds []float32, rest []byte, ok bool) {
 	if !r.has(n) {
 		return nil, nil, false
 	}
-	seconds = make([]float32, n)
+	seconds = sized(to, n)
 	for i := range seconds {
 		if kind == 0 {
 			seconds[i] = math.Float32frombits(lowest + uint32(r.next()))

@@ -86,7 +86,7 @@ func (d *Digester) Append(data []byte, s *Sealed, slot int, id [16]byte, terms *
 		return nil, err
 	}
 	if flags&(hasLengths|hasAnswers) != 0 || its.losses.Epochs > 0 {
-		t, err := its.open(sealed, terms, nil)
+		t, err := its.open(sealed, terms, nil, &memory{})
 		if err != nil {
 			return nil, err
 		}

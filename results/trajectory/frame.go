@@ -363,33 +363,34 @@ func (f *frame) check(milestones []uint32, flags byte, epochs uint64) error {
 }
 
 // open returns the run that has the frame and the data. As for milestones, see check.
-func (f *frame) open(data []byte, terms *Terms, milestones []uint32) (*Trajectory, error) {
-	r := reader{data: data}
+func (f *frame) open(data []byte, terms *Terms, milestones []uint32, in *memory) (*Trajectory, error) {
+	r := reader{data: data, memory: in}
 	flags, epochs := r.byte(), r.uvarint()
 	if err := f.check(milestones, flags, epochs); err != nil {
 		return nil, err
 	}
-	run := &trellisv1.Run{
-		Milestones: f.run.Milestones, State: f.run.State, StopReason: f.run.StopReason, Failures: f.run.Failures,
-		Error: f.run.Error, SharedFrom: f.run.SharedFrom, Spared: f.run.Spared,
-		Epochs: uint32(epochs), ModifyIndex: r.uvarint(),
-	}
+	run := next(&in.runs)
+	run.Milestones, run.State, run.StopReason, run.Failures = f.run.Milestones, f.run.State, f.run.StopReason, f.run.Failures
+	run.Error, run.SharedFrom, run.Spared = f.run.Error, f.run.SharedFrom, f.run.Spared
+	run.Epochs, run.ModifyIndex = uint32(epochs), r.uvarint()
 	if n := len(f.run.Trainings); n > 0 {
 		run.Trainings = make([]*trellisv1.Training, n)
-		for i, training := range f.run.Trainings {
-			run.Trainings[i] = &trellisv1.Training{
-				Attempt: attemptsFrom(run) - uint64(protowire.DecodeZigZag(r.uvarint())), Worker: training.Worker,
-				Machine: training.Machine, After: training.After, Until: training.Until - 1, MaxEpochs: training.MaxEpochs,
+		for i, of := range f.run.Trainings {
+			training := next(&in.trainings)
+			training.Attempt = attemptsFrom(run) - uint64(protowire.DecodeZigZag(r.uvarint()))
+			training.Worker, training.Machine = of.Worker, of.Machine
+			training.After, training.Until, training.MaxEpochs = of.After, of.Until-1, of.MaxEpochs
+			if of.Until == 0 {
+				training.Until = run.Epochs
 			}
-			if training.Until == 0 {
-				run.Trainings[i].Until = run.Epochs
-			}
+			run.Trainings[i] = training
 		}
 	}
 	if flags&secondsFollow == 0 {
 		run.TrainingSeconds = r.number()
 	}
-	t := &Trajectory{Run: run, Terms: terms, Losses: f.rows(&r, int(run.Epochs), flags)}
+	t := next(&in.trajectories)
+	t.Run, t.Terms, t.Losses = run, terms, f.rows(&r, int(run.Epochs), flags)
 	if flags&secondsFollow != 0 {
 		run.TrainingSeconds = sumOf(t.Losses.Seconds)
 	}
@@ -430,7 +431,7 @@ func (f *frame) open(data []byte, terms *Terms, milestones []uint32) (*Trajector
 
 // rows reads the losses of a run.
 func (f *frame) rows(r *reader, epochs int, flags byte) *trellisv1.Losses {
-	losses := &trellisv1.Losses{}
+	losses := next(&r.memory.losses)
 	length := func() int { return epochs }
 	if flags&hasLengths != 0 {
 		// No row is longer. The data bounds less: a bit of it may be a number.

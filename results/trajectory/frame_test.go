@@ -103,7 +103,7 @@ func sealable(t *rapid.T, terms *Terms) *Trajectory {
 	if has("audit") {
 		run.Audit = &trellisv1.Audit{State: trellisv1.AuditState_AUDIT_STATE_EQUAL, Worker: text.Draw(t, "auditor")}
 	}
-	its.AnswerLate(indexesOf(its))
+	its.answerLate(indexesOf(its), &memory{})
 	if has("other answer") {
 		its.Answers[0] = CopyTrial(its.Answers[0])
 		its.Answers[0].TestLoss = proto.Float64(0.5)
@@ -160,9 +160,15 @@ func TestSeal(tb *testing.T) {
 		opened := Opened{Sealed: sealed, Terms: terms}
 		for _, slot := range rapid.SliceOf(rapid.IntRange(0, len(runs)-1)).Draw(t, "slots") {
 			want := runs[slot]
+			if rapid.Bool().Draw(t, "reuse") {
+				opened.Reuse()
+			}
 			its, err := opened.Unchecked(slot, want.Run.Milestones)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if its.Answers == nil && rapid.Bool().Draw(t, "answer late") {
+				opened.AnswerLate(its, indexesOf(want))
 			}
 			its.Complete(&trellisv1.Run{}, func([]uint32) []uint64 { return indexesOf(want) })
 			its.Run.Parameters = nil

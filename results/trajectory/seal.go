@@ -90,7 +90,12 @@ type Opened struct {
 	*Sealed
 	Terms  *Terms
 	frames frames
+	memory memory
 }
+
+// Reuse has the memory of the runs that were read before used for the next ones, for those who keep nothing of them, also
+// not of their answers.
+func (o *Opened) Reuse() { o.memory.reuse() }
 
 // Run returns the run in a slot without what follows from the study's spec. It has no answers if these follow from the
 // run: see AnswerLate. It fails unless Seal may have written the run.
@@ -107,7 +112,7 @@ func (o *Opened) Unchecked(slot int, milestones []uint32) (*Trajectory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return its.open(data, o.Terms, milestones)
+	return its.open(data, o.Terms, milestones, &o.memory)
 }
 
 // UnsealRun is Opened.Run of one run.
@@ -120,7 +125,7 @@ func (s *Sealed) UnsealRun(slot int, terms *Terms) (*Trajectory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return its.open(data, terms, nil)
+	return its.open(data, terms, nil, &memory{})
 }
 
 // Complete gives a run that has been unsealed what follows from the study's spec. as is the run as it follows from there,
@@ -131,7 +136,7 @@ func (t *Trajectory) Complete(as *trellisv1.Run, indexes func(milestones []uint3
 	run.Parameters = ParametersAt(as, run.Milestones[len(run.Milestones)-1])
 	t.Losses.Study, t.Losses.Run = run.Study, run.Id
 	if t.Answers == nil {
-		t.AnswerLate(indexes(run.Milestones))
+		t.answerLate(indexes(run.Milestones), &memory{})
 		return t
 	}
 	for milestone, answer := range t.Answers {
@@ -140,19 +145,22 @@ func (t *Trajectory) Complete(as *trellisv1.Run, indexes func(milestones []uint3
 	return t
 }
 
-// AnswerLate gives a run that has succeeded, and has no answers, those that follow from it now. indexes are those of its
-// trials, by milestone.
-func (t *Trajectory) AnswerLate(indexes []uint64) {
+// AnswerLate gives a run that was read, has succeeded, and has no answers, those that follow from it now. indexes are those
+// of its trials, by milestone.
+func (o *Opened) AnswerLate(t *Trajectory, indexes []uint64) { t.answerLate(indexes, &o.memory) }
+
+func (t *Trajectory) answerLate(indexes []uint64, in *memory) {
 	t.Answers = make([]*trellisv1.Trial, 0, len(t.Run.Milestones))
 	for milestone, epochs := range t.Run.Milestones {
-		t.Answers = append(t.Answers, lateAnswer(t, epochs, indexes[milestone]))
+		t.Answers = append(t.Answers, lateAnswer(t, epochs, indexes[milestone], in))
 	}
 }
 
 // answersFollow says whether the results of a run's trials are those that follow from the run now.
 func (t *Trajectory) answersFollow(indexes []uint64) bool {
+	var none memory
 	for milestone, answer := range t.Answers {
-		if !sameAnswer(answer, lateAnswer(t, t.Run.Milestones[milestone], indexes[milestone])) {
+		if !sameAnswer(answer, lateAnswer(t, t.Run.Milestones[milestone], indexes[milestone], &none)) {
 			return false
 		}
 	}

@@ -45,8 +45,9 @@ func uvarint(data []byte) (number uint64, rest []byte, ok bool) {
 
 // reader reads what a run consists of. After an error, everything is empty.
 type reader struct {
-	data []byte
-	err  error
+	data   []byte
+	memory *memory
+	err    error
 }
 
 func (r *reader) fail() { r.data, r.err = nil, cmp.Or(r.err, errSealed) }
@@ -85,7 +86,9 @@ func (r *reader) number() float64 {
 	return math.Float64frombits(bits)
 }
 
-func (r *reader) floats(n int, beside []float64) []float64 { return r.floatsInto(nil, n, beside) }
+func (r *reader) floats(n int, beside []float64) []float64 {
+	return r.floatsInto(r.memory.floats.next(n), n, beside)
+}
 
 func (r *reader) floatsInto(to []float64, n int, beside []float64) []float64 {
 	floats, rest, ok := packed.FloatsInto(to, r.data, n, beside)
@@ -96,7 +99,7 @@ func (r *reader) floatsInto(to []float64, n int, beside []float64) []float64 {
 }
 
 func (r *reader) seconds(n int) []float32 {
-	seconds, rest, ok := packed.Seconds(r.data, n)
+	seconds, rest, ok := packed.SecondsInto(r.memory.seconds.next(n), r.data, n)
 	if r.data = rest; !ok {
 		r.fail()
 	}

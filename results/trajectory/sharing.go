@@ -132,17 +132,19 @@ func takeTests(taken *trellisv1.Losses, edited, twin *Trajectory) {
 		if _, has := taken.TestLoss[milestone]; has || milestone < first || milestone > known {
 			continue
 		}
-		if at, follows := twin.testedAt(milestone); follows {
+		if at, follows := twin.testedAt(milestone, twin.scoreAt(milestone)); follows {
 			tests.add(milestone, from.TestLoss[at], from.TestMetrics[at])
 		}
 	}
 }
 
-// testedAt is an epoch of which results on the test images were reported that are those of the given one too, since
-// both have the same best weights.
-func (t *Trajectory) testedAt(epoch uint32) (at uint32, follows bool) {
+// testedAt is an epoch of which results on the test images were reported that are those of the given one too, which has the
+// score best, since both have the same best weights.
+func (t *Trajectory) testedAt(epoch uint32, best objective.Score) (at uint32, follows bool) {
+	if len(t.Losses.GetTestLoss()) == 0 {
+		return 0, false
+	}
 	o, values := t.Terms.objective(), t.values()
-	best := objective.ScoreAt(o, values, epoch)
 	now := best
 	for at = max(1, best.Epoch); at <= t.Run.Epochs; at++ {
 		if at > epoch {

@@ -61,7 +61,7 @@ func (t *Trajectory) AnswerAgain(indexes []uint64) {
 			t.Answers, answered = append(t.Answers, answered[0]), answered[1:]
 			continue
 		}
-		t.Answers = append(t.Answers, lateAnswer(t, epochs, indexes[i]))
+		t.Answers = append(t.Answers, lateAnswer(t, epochs, indexes[i], &memory{}))
 	}
 }
 
@@ -120,10 +120,11 @@ func Unanswered(run *trellisv1.Run) trellisv1.TrialState { return unanswered[run
 
 // StateOfUntouched returns the state of runs that nobody has given anything to.
 func StateOfUntouched(untouched *trellisv1.Untouched) trellisv1.RunState {
-	for run, trial := range unanswered {
-		if trial == untouched.GetState() {
-			return run
-		}
+	switch untouched.GetState() {
+	case lifecycle.TrialFailed:
+		return lifecycle.RunFailed
+	case lifecycle.TrialCanceled:
+		return lifecycle.RunCanceled
 	}
 	return lifecycle.RunPending
 }
@@ -142,15 +143,16 @@ func objectiveOf(score objective.Score) *float64 {
 }
 
 // lateAnswer is the trial of a run with the given epochs as it would have been answered when the run had come so far.
-func lateAnswer(from *Trajectory, epochs uint32, index uint64) *trellisv1.Trial {
+func lateAnswer(from *Trajectory, epochs uint32, index uint64, in *memory) *trellisv1.Trial {
 	run := from.Run
-	trial := NewTrial(run, epochs, index)
+	trial := next(&in.trials)
+	trial.Study, trial.Index, trial.Parameters, trial.Run = run.Study, index, ParametersAt(run, epochs), run.Id
 	trial.State = lifecycle.TrialSucceeded
 	trial.Epochs = min(epochs, run.Epochs)
 	score := from.scoreAt(trial.Epochs)
 	trial.Objective, trial.BestEpoch = objectiveOf(score), score.Epoch
 	trial.Metrics = ValidationMetrics(from.Losses, score.Epoch)
-	if at, known := from.testedAt(trial.Epochs); known {
+	if at, known := from.testedAt(trial.Epochs, score); known {
 		takeTest(trial, from.Losses, at)
 	}
 	return trial
