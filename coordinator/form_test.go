@@ -1,7 +1,12 @@
 package coordinator
 
 import (
+	"flag"
+	"fmt"
 	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +55,132 @@ func TestNodesThatNameThemselvesFirstFormOneCluster(t *testing.T) {
 		c.start("two:1", Config{Join: []string{"two:1", "one:1", "three:1"}})
 		c.start("three:1", Config{Join: []string{"three:1", "one:1", "two:1"}})
 		c.awaitMembers(3, "one:1", "two:1", "three:1")
+	})
+}
+
+// Nodes whose lists differ say which node has which list, and what would be right. They form no cluster, until the lists are
+// the same.
+func TestNodesWithDifferentListsSaySo(t *testing.T) {
+	simulate(t, func(c *cluster) {
+		said := map[string]*lockedBuffer{}
+		lists := map[string][]string{
+			"one:1": {"one:1", "two:1"}, "two:1": {"three:1", "two:1", "one:1", "two:1"}, "three:1": {"two:1", "three:1"},
+		}
+		for address, list := range lists {
+			said[address] = &lockedBuffer{}
+			c.start(address, Config{Join: list, Logger: slog.New(slog.NewTextHandler(said[address], nil))})
+		}
+		time.Sleep(time.Minute)
+		for address, n := range c.nodes {
+			if members := n.cluster().GetNodes(); len(members) != 0 {
+				t.Errorf("%s is in the cluster %v", address, members)
+			}
+		}
+		for address, parts := range map[string][]string{
+			"one:1": {
+				"two:1: in no cluster, with --join=one:1,three:1,two:1", "this one has --join=one:1,two:1:",
+				"such as --join=one:1,three:1,two:1",
+			},
+			"two:1": {
+				"one:1: in no cluster, with --join=one:1,two:1;", "three:1: in no cluster, with --join=three:1,two:1;",
+				"this one has --join=one:1,three:1,two:1:",
+			},
+			"three:1": {"this one has --join=three:1,two:1:", "such as --join=one:1,three:1,two:1"},
+		} {
+			for _, part := range parts {
+				if !strings.Contains(said[address].String(), part) {
+					t.Errorf("%s does not say %q: %s", address, part, said[address])
+				}
+			}
+		}
+		for address, n := range c.nodes {
+			n.stop()
+			c.start(address, Config{Join: lists["two:1"]})
+		}
+		c.awaitMembers(3, "one:1", "two:1", "three:1")
+	})
+}
+
+// A node that does not say its list, as one that waits to be added or is of an older version, keeps others from forming a
+// cluster with it.
+func TestANodeWithoutAListIsNotCountedOn(t *testing.T) {
+	simulate(t, func(c *cluster) {
+		said := &lockedBuffer{}
+		one := c.start("one:1", Config{Join: []string{"one:1", "two:1"}, Logger: slog.New(slog.NewTextHandler(said, nil))})
+		c.start("two:1", Config{Wait: true})
+		time.Sleep(time.Minute)
+		if members := one.cluster().GetNodes(); len(members) != 0 {
+			t.Errorf("one is in the cluster %v", members)
+		}
+		if want := "two:1: in no cluster, and it does not say which --join it has"; !strings.Contains(said.String(), want) {
+			t.Errorf("it does not say %q: %s", want, said)
+		}
+	})
+}
+
+var formingSeed = flag.Uint64("forming.seed", 0, "the only seed of TestNodesNeverFormTwoClusters, if not 0")
+
+// Whatever the lists of nodes are, in which order they start, and how often: a cluster is formed only by a list that all of
+// its nodes have, and by one node.
+func TestNodesNeverFormTwoClusters(t *testing.T) {
+	seeds := []uint64{*formingSeed}
+	if *formingSeed == 0 {
+		seeds = []uint64{rand.Uint64(), rand.Uint64(), rand.Uint64()}
+	}
+	for _, seed := range seeds {
+		t.Run(fmt.Sprintf("forming.seed=%d", seed), func(t *testing.T) { formAtRandom(t, rand.New(rand.NewPCG(seed, 0))) })
+	}
+}
+
+// formAtRandom starts nodes with lists that may differ, and looks at what they form.
+func formAtRandom(t *testing.T, random *rand.Rand) {
+	all := []string{"five:1", "four:1", "one:1", "three:1", "two:1"}[random.IntN(3):]
+	lists := map[string][]string{}
+	wrong := random.Float64()
+	for _, address := range all {
+		list := slices.Clone(all)
+		random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		if random.Float64() < wrong {
+			list = list[:1+random.IntN(len(list))]
+		}
+		if random.Float64() < wrong/8 {
+			list = append(list, "nobody:1")
+		}
+		lists[address] = list
+	}
+	// Lists that all of their nodes have. Each may be a cluster that was meant to be.
+	closed := map[string]bool{}
+	for _, list := range lists {
+		if slices.ContainsFunc(list, func(other string) bool {
+			return !slices.Equal(slices.Sorted(slices.Values(lists[other])), slices.Sorted(slices.Values(list)))
+		}) {
+			continue
+		}
+		closed[strings.Join(slices.Sorted(slices.Values(list)), ",")] = true
+	}
+	t.Logf("lists: %v, of which can be clusters: %v", lists, slices.Sorted(maps.Keys(closed)))
+	simulate(t, func(c *cluster) {
+		said := &lockedBuffer{}
+		logger := slog.New(slog.NewTextHandler(said, nil))
+		start := func(address string) { c.start(address, Config{Join: lists[address], Logger: logger}) }
+		random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		for _, address := range all {
+			start(address)
+			time.Sleep(time.Duration(random.IntN(3)) * 10 * time.Second)
+			if random.IntN(3) == 0 { // What it has in memory is its disk.
+				c.nodes[address].stop()
+				time.Sleep(time.Duration(random.IntN(10)) * time.Second)
+				start(address)
+			}
+		}
+		time.Sleep(3 * time.Minute)
+		formed := strings.Count(said.String(), "has formed the cluster")
+		if formed > len(closed) || len(closed) > 0 && formed == 0 {
+			t.Errorf("%d clusters were formed, want 1 to %d:\n%s", formed, len(closed), said)
+		}
+		if len(closed) == 1 && len(strings.Split(slices.Collect(maps.Keys(closed))[0], ",")) == len(all) {
+			c.awaitMembers(len(all), all...)
+		}
 	})
 }
 

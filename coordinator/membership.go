@@ -64,15 +64,25 @@ func (c *Coordinator) isMember() bool {
 	return err == nil && len(nodes) > 0
 }
 
-// errNoCluster means that the node that was asked is in no cluster.
-var errNoCluster = errors.New("in no cluster")
+// noClusterError says that the node that was asked is in no cluster, and which nodes it was told to join.
+type noClusterError struct{ join []string }
+
+func (e noClusterError) Error() string {
+	if len(e.join) == 0 {
+		return "in no cluster, and it does not say which --join it has: it has none, or is of an older version"
+	}
+	return "in no cluster, with --join=" + strings.Join(e.join, ",")
+}
 
 // join has this node added to the cluster of the nodes that --join names. If all of them are in none, the one with the lowest
 // address forms it, whatever the order of the list. Where one can't be asked, it waits: a node that has lost its data must not
-// form a second cluster while the other nodes are down.
+// form a second cluster while the other nodes are down. Where one has another list, it waits too: two lists without a common
+// lowest address would be two clusters. As all members of a cluster that is formed have its list, no other list that has one
+// of them can be formed.
 func (c *Coordinator) join(ctx context.Context, id string) error {
-	lowest := slices.Min(c.config.Join)
-	forms, reasons := lowest == c.address, []string(nil)
+	own := slices.Compact(slices.Sorted(slices.Values(c.config.Join)))
+	forms, differ := own[0] == c.address, false
+	var reasons, named []string
 	for _, address := range c.config.Join {
 		if address == c.address {
 			continue
@@ -82,11 +92,22 @@ func (c *Coordinator) join(ctx context.Context, id string) error {
 			c.logger.Info("the cluster has added this coordinator", "through", address, "id", id, "address", c.address)
 			return nil
 		}
-		forms = forms && errors.Is(err, errNoCluster)
+		var without noClusterError
+		alone := errors.As(err, &without)
+		if alone && !slices.Equal(without.join, own) {
+			forms, differ = false, true
+		}
+		forms, named = forms && alone, append(named, without.join...)
 		reasons = append(reasons, address+": "+status.Convert(err).Message())
 	}
+	said := strings.Join(reasons, "; ")
+	if differ {
+		right := slices.Compact(slices.Sorted(slices.Values(append(named, own...))))
+		return fmt.Errorf("%s; this one has --join=%s: start all of them with the same list, such as --join=%s", said,
+			strings.Join(own, ","), strings.Join(right, ","))
+	}
 	if !forms {
-		return fmt.Errorf("%s (if all are in no cluster, the lowest address forms one: %s)", strings.Join(reasons, "; "), lowest)
+		return fmt.Errorf("%s (if all are in no cluster, the lowest address forms one: %s)", said, own[0])
 	}
 	if err := c.replicated.Form(ctx); err != nil {
 		return fmt.Errorf("form the cluster: %w", err)
@@ -114,7 +135,7 @@ func (c *Coordinator) joinThrough(ctx context.Context, address, id string) error
 		return fmt.Errorf("this is the node itself, which the others know as %s: write that in --join of all nodes, or set "+
 			"--advertise to %s", c.address, address)
 	case len(answer.GetNodes()) == 0:
-		return errNoCluster
+		return noClusterError{answer.GetJoin()}
 	}
 	_, err = client.AddNode(ctx, &trellisv1.AddNodeRequest{Id: id, Address: c.address})
 	return err

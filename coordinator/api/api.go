@@ -87,6 +87,8 @@ type Config struct {
 	Address, Version string
 	// Link is where people find what is served over HTTP: https://host:8080. It is empty if nothing is.
 	Link string
+	// Join has the addresses of the nodes whose cluster this node is to join or to form.
+	Join []string
 	// Data is the data directory. It is empty if the log is in memory.
 	Data string
 	// MinFreeDisk is how many bytes of the data directory's file system must be free for a new study. 0: a tenth of it, at
@@ -139,7 +141,7 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 		numerics: c.Numerics, store: c.Store, sessions: c.Sessions, memory: c.Memory, stopping: c.Stopping,
 	})
 	trellisv1.RegisterClusterServiceServer(server, clusterService{
-		address: c.Address, version: c.Version, link: c.Link, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, node: c.Node, log: c.Log, logger: c.Logger,
+		address: c.Address, version: c.Version, link: c.Link, join: c.Join, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, node: c.Node, log: c.Log, logger: c.Logger,
 	})
 	trellisv1.RegisterAccessServiceServer(server, accessService{
 		store: c.Store, log: c.Log, limit: c.Limits.Tokens, stopping: c.Stopping,

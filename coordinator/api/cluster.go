@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -43,10 +44,12 @@ type clusterService struct {
 	trellisv1.UnimplementedClusterServiceServer
 	// link is where people find what is served over HTTP.
 	address, version, link string
-	disk                   disk
-	node                   Node
-	log                    Log
-	logger                 *slog.Logger
+	// join has the nodes that this one is to join.
+	join   []string
+	disk   disk
+	node   Node
+	log    Log
+	logger *slog.Logger
 }
 
 // note leaves the event of a change that is not in the log. The change has been made: if it can't be noted, it is logged.
@@ -94,6 +97,9 @@ func (s clusterService) GetCluster(
 		response.Nodes = append(response.Nodes, &trellisv1.Node{
 			Id: node.ID, Address: node.Address, Leader: node.Leader,
 		})
+	}
+	if len(nodes) == 0 {
+		response.Join = slices.Compact(slices.Sorted(slices.Values(s.join)))
 	}
 	now := s.node.Replicated().Status()
 	own.Id, own.Role, own.Term = now.ID, now.Role, now.Term

@@ -1125,6 +1125,10 @@ class GetClusterResponse(Message):
 
     status: NodeStatus | None = None
 
+    # While this node is in no cluster: the addresses of the nodes that it was told to join, in order. Empty if it was
+    # told of none, and from older versions.
+    join: Sequence[str] = ()
+
 
 class GetCoverageResponse(Message):
     """GetCoverageResponse has one entry for each cell in each column of counts. Without x and y, cell c stands for

@@ -5048,9 +5048,12 @@ func (*GetClusterRequest) Descriptor() ([]byte, []int) {
 }
 
 type GetClusterResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Nodes         []*Node                `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	Status        *NodeStatus            `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Nodes  []*Node                `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Status *NodeStatus            `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	// While this node is in no cluster: the addresses of the nodes that it was told to join, in order. Empty if it was told of
+	// none, and from older versions.
+	Join          []string `protobuf:"bytes,3,rep,name=join,proto3" json:"join,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5095,6 +5098,13 @@ func (x *GetClusterResponse) GetNodes() []*Node {
 func (x *GetClusterResponse) GetStatus() *NodeStatus {
 	if x != nil {
 		return x.Status
+	}
+	return nil
+}
+
+func (x *GetClusterResponse) GetJoin() []string {
+	if x != nil {
+		return x.Join
 	}
 	return nil
 }
@@ -7452,10 +7462,11 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x06sha256\x18\x01 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06sha256\".\n" +
 	"\x18DownloadArtifactResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x13\n" +
-	"\x11GetClusterRequest\"l\n" +
+	"\x11GetClusterRequest\"\x80\x01\n" +
 	"\x12GetClusterResponse\x12&\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x10.trellis.v1.NodeR\x05nodes\x12.\n" +
-	"\x06status\x18\x02 \x01(\v2\x16.trellis.v1.NodeStatusR\x06status\"\x99\x01\n" +
+	"\x06status\x18\x02 \x01(\v2\x16.trellis.v1.NodeStatusR\x06status\x12\x12\n" +
+	"\x04join\x18\x03 \x03(\tR\x04join\"\x99\x01\n" +
 	"\x0eAddNodeRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12l\n" +
 	"\aaddress\x18\x02 \x01(\tBR\xbaHO\xba\x01L\n" +
