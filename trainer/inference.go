@@ -101,6 +101,8 @@ type (
 	Step  = network.Step
 	Path  = network.Path
 	Paths = network.Paths
+	// Image is the shape of an image: see network.Image.
+	Image = network.Image
 )
 
 // Kinds of steps.
@@ -120,5 +122,5 @@ func (i *Inference) Paths() (Paths, error) {
 	return paths, i.wrap("describe the network", err)
 }
 
-// Input returns the channels, the height and the width of the images that the network takes.
-func (i *Inference) Input() []int { return i.network.Input() }
+// Image is the shape of the images that the network takes.
+func (i *Inference) Image() Image { return i.network.Image() }

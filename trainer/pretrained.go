@@ -43,7 +43,7 @@ func (c *Config) pretrainedLayout(m Model) ([]network.Parameter, error) {
 			return nil, fmt.Errorf("model %q begins with weights of %q, which has none", m.Name, name)
 		}
 		plan, err := network.Layout(func(b *network.Builder) {
-			from.Layers(b, c.LatentDim, resolve(definition.Describe(), nil))
+			from.Layers(b, network.Digits, c.LatentDim, resolve(definition.Describe(), nil))
 		})
 		if err != nil {
 			return nil, err

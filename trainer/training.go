@@ -58,7 +58,7 @@ func newTraining(config *Config, definition model.Network) (*training, error) {
 // layers makes the network of a configuration, of which the latent dimension and the values on the model's own axes
 // matter.
 func (c *Config) layers(definition model.Network) func(*network.Builder) {
-	return func(b *network.Builder) { definition.Layers(b, c.LatentDim, c.values()) }
+	return func(b *network.Builder) { definition.Layers(b, network.Digits, c.LatentDim, c.values()) }
 }
 
 // examples are images with what is drawn for them in an epoch, which keys the draws; those of validation and test are

@@ -42,7 +42,7 @@ func (b *builder) apply(step trainer.Step, value, result string) string {
 		}
 		if step.Kind == trainer.Transposed {
 			node.OpType = "ConvTranspose"
-			node.Attribute = append(node.Attribute, integers("output_padding", w.OutputPadding, w.OutputPadding))
+			node.Attribute = append(node.Attribute, integers("output_padding", w.OutputPaddingHeight, w.OutputPaddingWidth))
 		}
 	case trainer.Linear:
 		node.OpType, node.Name = "Gemm", step.Layer

@@ -56,7 +56,10 @@ func graphOf(inference *trainer.Inference) (*onnxv1.Graph, error) {
 		return nil, err
 	}
 	b := &builder{graph: new(onnxv1.Graph), results: map[string]string{}}
-	b.graph.Input = []*onnxv1.ValueInfo{valueInfo(Images, inference.Input(), "pixels from 0 (black) to 1 (white)")}
+	image := inference.Image()
+	b.graph.Input = []*onnxv1.ValueInfo{
+		valueInfo(Images, []int{image.Channels, image.Height, image.Width}, "pixels from 0 (black) to 1 (white)"),
+	}
 	if paths.Encoder != nil {
 		b.output(paths.Encoder, Images, Code, "what the encoder makes of each image")
 		if paths.Decoder != nil {

@@ -16,26 +16,26 @@ type layer struct {
 
 // autoencoder is the paper's network (latent dimension 16).
 var autoencoder = []layer{
-	{Shape{1, 28, 28, 8, 3, 3, 2, 1, 0, false}, ReLU},
-	{Shape{8, 14, 14, 16, 3, 3, 2, 1, 0, false}, ReLU},
-	{Shape{16, 7, 7, 32, 3, 3, 2, 0, 0, false}, ReLU},
+	{Shape{1, 28, 28, 8, 3, 3, 2, 1, 0, 0, false}, ReLU},
+	{Shape{8, 14, 14, 16, 3, 3, 2, 1, 0, 0, false}, ReLU},
+	{Shape{16, 7, 7, 32, 3, 3, 2, 0, 0, 0, false}, ReLU},
 	{Linear(288, 64), ReLU},
 	{Linear(64, 16), None},
 	{Linear(16, 64), ReLU},
 	{Linear(64, 288), ReLU},
-	{Shape{32, 3, 3, 16, 3, 3, 2, 0, 0, true}, ReLU},
-	{Shape{16, 7, 7, 8, 3, 3, 2, 1, 1, true}, ReLU},
-	{Shape{8, 14, 14, 1, 3, 3, 2, 1, 1, true}, Sigmoid},
+	{Shape{32, 3, 3, 16, 3, 3, 2, 0, 0, 0, true}, ReLU},
+	{Shape{16, 7, 7, 8, 3, 3, 2, 1, 1, 1, true}, ReLU},
+	{Shape{8, 14, 14, 1, 3, 3, 2, 1, 1, 1, true}, Sigmoid},
 }
 
 // variational is the paper's variational network (latent dimension 16).
 var variational = []layer{
-	{Shape{1, 28, 28, 64, 4, 4, 2, 1, 0, false}, ReLU},
-	{Shape{64, 14, 14, 128, 4, 4, 2, 1, 0, false}, ReLU},
+	{Shape{1, 28, 28, 64, 4, 4, 2, 1, 0, 0, false}, ReLU},
+	{Shape{64, 14, 14, 128, 4, 4, 2, 1, 0, 0, false}, ReLU},
 	{Linear(6272, 16), None},
 	{Linear(16, 6272), ReLU},
-	{Shape{128, 7, 7, 64, 4, 4, 2, 1, 0, true}, ReLU},
-	{Shape{64, 14, 14, 1, 4, 4, 2, 1, 0, true}, Sigmoid},
+	{Shape{128, 7, 7, 64, 4, 4, 2, 1, 0, 0, true}, ReLU},
+	{Shape{64, 14, 14, 1, 4, 4, 2, 1, 0, 0, true}, Sigmoid},
 }
 
 // executed is the part of a shape's FLOPs that is done: taps on padding are skipped.

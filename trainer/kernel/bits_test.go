@@ -113,7 +113,7 @@ func TestBitsOfContract(t *testing.T) {
 		"deconv 64x14x14-1x28x28 k4x4 s2 p1":   0x7fdb35b9fbc4430a,
 	}
 	// The last takes more than one call of assembly per class.
-	large := layer{Shape{8, 20, 20, 2, 3, 3, 1, 1, 0, false}, None}
+	large := layer{Shape{8, 20, 20, 2, 3, 3, 1, 1, 0, 0, false}, None}
 	for _, l := range slices.Concat(autoencoder, variational[:1], variational[5:], []layer{large}) {
 		onEachPath(t, func(t *testing.T) {
 			digest := fnv.New64a()

@@ -132,7 +132,7 @@ func TestPropagatesNaN(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	good := Shape{8, 14, 14, 16, 3, 3, 2, 1, 0, false}
+	good := Shape{8, 14, 14, 16, 3, 3, 2, 1, 0, 0, false}
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -148,9 +148,9 @@ func TestValidate(t *testing.T) {
 		{"no kernel", func(s *Shape) { s.KernelWidth = 0 }, "kernel width is 0"},
 		{"stride 0", func(s *Shape) { s.Stride = 0 }, "stride is 0"},
 		{"negative padding", func(s *Shape) { s.Padding = -1 }, "padding is -1, want 0 to"},
-		{"output padding of a convolution", func(s *Shape) { s.OutputPadding = 1 }, "want 0 without Transposed"},
+		{"output padding of a convolution", func(s *Shape) { s.OutputPaddingWidth = 1 }, "want 0 without Transposed"},
 		{
-			"output padding of a stride", func(s *Shape) { s.Transposed, s.OutputPadding = true, 2 },
+			"output padding of a stride", func(s *Shape) { s.Transposed, s.OutputPaddingHeight = true, 2 },
 			"less than the stride 2",
 		},
 		{"kernel larger than the image", func(s *Shape) { s.KernelHeight = 17 }, "gives no output"},
@@ -189,10 +189,11 @@ func TestSizesAndFLOPs(t *testing.T) {
 		height, width int
 		name          string
 	}{
-		{Shape{1, 28, 28, 8, 3, 3, 2, 1, 0, false}, 14, 14, "conv 1x28x28-8x14x14 k3x3 s2 p1"},
-		{Shape{16, 7, 7, 32, 3, 3, 2, 0, 0, false}, 3, 3, "conv 16x7x7-32x3x3 k3x3 s2 p0"},
-		{Shape{16, 7, 7, 8, 3, 3, 2, 1, 1, true}, 14, 14, "deconv 16x7x7-8x14x14 k3x3 s2 p1 o1"},
-		{Shape{2, 5, 9, 3, 2, 4, 3, 0, 0, false}, 2, 2, "conv 2x5x9-3x2x2 k2x4 s3 p0"},
+		{Shape{1, 28, 28, 8, 3, 3, 2, 1, 0, 0, false}, 14, 14, "conv 1x28x28-8x14x14 k3x3 s2 p1"},
+		{Shape{16, 7, 7, 32, 3, 3, 2, 0, 0, 0, false}, 3, 3, "conv 16x7x7-32x3x3 k3x3 s2 p0"},
+		{Shape{16, 7, 7, 8, 3, 3, 2, 1, 1, 1, true}, 14, 14, "deconv 16x7x7-8x14x14 k3x3 s2 p1 o1"},
+		{Shape{16, 7, 7, 8, 3, 3, 2, 1, 1, 0, true}, 14, 13, "deconv 16x7x7-8x14x13 k3x3 s2 p1 o1x0"},
+		{Shape{2, 5, 9, 3, 2, 4, 3, 0, 0, 0, false}, 2, 2, "conv 2x5x9-3x2x2 k2x4 s3 p0"},
 		{Linear(288, 64), 1, 1, "linear 288-64"},
 	} {
 		if h, w := test.shape.OutHeight(), test.shape.OutWidth(); h != test.height || w != test.width {
@@ -205,7 +206,7 @@ func TestSizesAndFLOPs(t *testing.T) {
 }
 
 func TestWrongLengthsPanic(t *testing.T) {
-	s := Shape{2, 4, 4, 3, 3, 3, 1, 1, 0, false}
+	s := Shape{2, 4, 4, 3, 3, 3, 1, 1, 0, 0, false}
 	conv, err := NewConv(s)
 	if err != nil {
 		t.Fatal(err)
@@ -259,7 +260,7 @@ func TestWrongLengthsPanic(t *testing.T) {
 
 func TestNoAllocations(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
-		s := Shape{3, 6, 6, 9, 3, 3, 2, 1, 0, false}
+		s := Shape{3, 6, 6, 9, 3, 3, 2, 1, 0, 0, false}
 		conv, err := NewConv(s)
 		if err != nil {
 			t.Fatal(err)

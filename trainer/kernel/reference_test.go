@@ -79,7 +79,8 @@ func drawShape(t *rapid.T) Shape {
 			Transposed:   rapid.Bool().Draw(t, "transposed"),
 		}
 		if s.Transposed {
-			s.OutputPadding = rapid.IntRange(0, s.Stride-1).Draw(t, "output padding")
+			s.OutputPaddingHeight = rapid.IntRange(0, s.Stride-1).Draw(t, "output padding of rows")
+			s.OutputPaddingWidth = rapid.IntRange(0, s.Stride-1).Draw(t, "output padding of columns")
 		}
 		// The race detector makes the portable path slow.
 		if s.Validate() == nil && s.FLOPs() <= 60_000 {
@@ -245,8 +246,10 @@ func squareShapes() (shapes []Shape) {
 	for _, kernel := range [][2]int{{2, 2}, {2, 4}, {4, 2}, {4, 4}} {
 		for _, size := range [][2]int{{1, 1}, {1, 5}, {4, 3}, {9, 5}} {
 			for padding := range 4 {
-				for outputPadding := range 2 {
-					s := Shape{3, size[0], size[1], 2, kernel[0], kernel[1], 2, padding, outputPadding, true}
+				for outputPadding := range 4 {
+					s := Shape{
+						3, size[0], size[1], 2, kernel[0], kernel[1], 2, padding, outputPadding / 2, outputPadding % 2, true,
+					}
 					if s.Validate() == nil {
 						shapes = append(shapes, s)
 					}

@@ -10,15 +10,16 @@ import (
 var ErrShape = errors.New("invalid shape")
 
 // Shape is a convolution, a transposed convolution, or a linear layer (a 1 x 1 convolution of a 1 x 1 image), with the
-// meaning that PyTorch's Conv2d and ConvTranspose2d give these numbers. Stride, padding and output padding hold for
-// both axes; there is no dilation and there are no groups.
+// meaning that PyTorch's Conv2d and ConvTranspose2d give these numbers. Stride and padding hold for both axes; there is
+// no dilation and there are no groups.
 type Shape struct {
 	InChannels, InHeight, InWidth int
 	OutChannels                   int
 	KernelHeight, KernelWidth     int
 	Stride, Padding               int
-	// OutputPadding adds rows at the bottom and columns at the right of a transposed convolution's output.
-	OutputPadding int
+	// OutputPaddingHeight adds rows at the bottom of a transposed convolution's output, OutputPaddingWidth columns at its
+	// right.
+	OutputPaddingHeight, OutputPaddingWidth int
 	// Transposed weights are (in, out, kh, kw), the others (out, in, kh, kw).
 	Transposed bool
 }
@@ -29,14 +30,14 @@ func Linear(in, out int) Shape {
 }
 
 // OutHeight is the number of rows of an output image.
-func (s Shape) OutHeight() int { return s.outSize(s.InHeight, s.KernelHeight) }
+func (s Shape) OutHeight() int { return s.outSize(s.InHeight, s.KernelHeight, s.OutputPaddingHeight) }
 
 // OutWidth is the number of columns of an output image.
-func (s Shape) OutWidth() int { return s.outSize(s.InWidth, s.KernelWidth) }
+func (s Shape) OutWidth() int { return s.outSize(s.InWidth, s.KernelWidth, s.OutputPaddingWidth) }
 
-func (s Shape) outSize(in, kernel int) int {
+func (s Shape) outSize(in, kernel, outputPadding int) int {
 	if s.Transposed {
-		return (in-1)*s.Stride - 2*s.Padding + kernel + s.OutputPadding
+		return (in-1)*s.Stride - 2*s.Padding + kernel + outputPadding
 	}
 	if in+2*s.Padding < kernel {
 		return 0
@@ -74,8 +75,11 @@ func (s Shape) String() string {
 	}
 	text := fmt.Sprintf("%s %dx%dx%d-%dx%dx%d k%dx%d s%d p%d", name, s.InChannels, s.InHeight, s.InWidth,
 		s.OutChannels, s.OutHeight(), s.OutWidth(), s.KernelHeight, s.KernelWidth, s.Stride, s.Padding)
-	if s.OutputPadding > 0 {
-		text += fmt.Sprintf(" o%d", s.OutputPadding)
+	switch height, width := s.OutputPaddingHeight, s.OutputPaddingWidth; {
+	case height != width:
+		text += fmt.Sprintf(" o%dx%d", height, width)
+	case height > 0:
+		text += fmt.Sprintf(" o%d", height)
 	}
 	return text
 }
@@ -97,17 +101,19 @@ func (s Shape) Validate() error {
 		{"kernel width", s.KernelWidth, 1},
 		{"stride", s.Stride, 1},
 		{"padding", s.Padding, 0},
-		{"output padding", s.OutputPadding, 0},
+		{"output padding of rows", s.OutputPaddingHeight, 0},
+		{"output padding of columns", s.OutputPaddingWidth, 0},
 	} {
 		if field.value < field.lowest || field.value > maxSide {
 			return fmt.Errorf("%w: %s is %d, want %d to %d", ErrShape, field.name, field.value, field.lowest, maxSide)
 		}
 	}
-	if !s.Transposed && s.OutputPadding != 0 {
-		return fmt.Errorf("%w: output padding is %d, want 0 without Transposed", ErrShape, s.OutputPadding)
+	outputPadding := max(s.OutputPaddingHeight, s.OutputPaddingWidth)
+	if !s.Transposed && outputPadding != 0 {
+		return fmt.Errorf("%w: output padding is %d, want 0 without Transposed", ErrShape, outputPadding)
 	}
-	if s.Transposed && s.OutputPadding >= s.Stride {
-		return fmt.Errorf("%w: output padding is %d, want less than the stride %d", ErrShape, s.OutputPadding, s.Stride)
+	if s.Transposed && outputPadding >= s.Stride {
+		return fmt.Errorf("%w: output padding is %d, want less than the stride %d", ErrShape, outputPadding, s.Stride)
 	}
 	if s.OutHeight() < 1 || s.OutWidth() < 1 {
 		return fmt.Errorf("%w: a kernel of %d x %d gives no output for an input of %d x %d with padding %d", ErrShape,

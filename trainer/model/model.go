@@ -65,8 +65,8 @@ type Definition interface {
 // Network is a model that is a network, which Adam trains.
 type Network interface {
 	Definition
-	// Layers builds the network. The metrics that it names are those of its description, in the same order.
-	Layers(b *network.Builder, latentDim int, values Values)
+	// Layers builds the network for an input. The metrics that it names are those of its description, in the same order.
+	Layers(b *network.Builder, input network.Input, latentDim int, values Values)
 }
 
 // Formula is a model without a network.

@@ -16,7 +16,7 @@ import (
 // large, and sum most in other loops than the convolutional one's.
 func variationalShapes(b *Builder) {
 	w := Window{Kernel: 4, Stride: 2, Padding: 1}
-	x := b.Images(1, Side, Side)
+	x := b.Images(Digits.Image)
 	h := b.Convolution("encoder.c.0", x, 64, w, kernel.ReLU)
 	h = b.Convolution("encoder.c.2", h, 128, w, kernel.ReLU)
 	h = b.Reshape(h, 6272)

@@ -55,20 +55,51 @@ type layer struct {
 
 // Window is how a convolution's square kernel moves over an image. A transposed convolution's output padding adds rows
 // at the bottom and columns at the right.
-type Window struct{ Kernel, Stride, Padding, OutputPadding int }
+type Window struct{ Kernel, Stride, Padding, OutputPaddingHeight, OutputPaddingWidth int }
+
+// Back is the window of the transposed convolution that leads from what a convolution with the window makes of images
+// back to images of their size: strides may have left rows and columns over, which the output padding adds.
+func (w Window) Back(to Image) Window {
+	w.OutputPaddingHeight = (to.Height + 2*w.Padding - w.Kernel) % w.Stride
+	w.OutputPaddingWidth = (to.Width + 2*w.Padding - w.Kernel) % w.Stride
+	return w
+}
+
+// Image is the shape of an image: that of an activation before or after a convolution, without its lanes.
+type Image struct{ Channels, Height, Width int }
+
+// Size is the number of an image's values.
+func (i Image) Size() int { return i.Channels * i.Height * i.Width }
+
+// Convolved is what a convolution with so many filters makes of the image. Its sides are 0 if the window does not fit.
+func (i Image) Convolved(filters int, w Window) Image {
+	s := w.shape(i, filters)
+	return Image{filters, s.OutHeight(), s.OutWidth()}
+}
+
+// shape is that of a layer from such images to so many filters.
+func (w Window) shape(in Image, filters int) kernel.Shape {
+	return kernel.Shape{
+		InChannels: in.Channels, InHeight: in.Height, InWidth: in.Width,
+		OutChannels:  filters,
+		KernelHeight: w.Kernel, KernelWidth: w.Kernel,
+		Stride: w.Stride, Padding: w.Padding,
+		OutputPaddingHeight: w.OutputPaddingHeight, OutputPaddingWidth: w.OutputPaddingWidth,
+	}
+}
 
 // Images is the network's input: a tile of images, (channel, row, column, lane).
-func (b *Builder) Images(channels, height, width int) *gorgonia.Node {
-	b.input = b.tile("images", channels, height, width)
+func (b *Builder) Images(image Image) *gorgonia.Node {
+	b.input = b.tile("images", image.Channels, image.Height, image.Width)
 	b.share = gorgonia.NewVector(b.graph, tensor.Float32, gorgonia.WithShape(kernel.Lanes), gorgonia.WithName("share"))
 	return b.input
 }
 
 // NoisyImages is the network's input with normally distributed noise of that standard deviation added to every pixel,
 // drawn anew in each epoch of training; and the same images without it.
-func (b *Builder) NoisyImages(channels, height, width int, deviation float64) (noisy, clean *gorgonia.Node) {
-	noisy = b.Images(channels, height, width)
-	b.noise, b.clean = deviation, b.tile("clean images", channels, height, width)
+func (b *Builder) NoisyImages(image Image, deviation float64) (noisy, clean *gorgonia.Node) {
+	noisy = b.Images(image)
+	b.noise, b.clean = deviation, b.tile("clean images", image.Channels, image.Height, image.Width)
 	return noisy, b.clean
 }
 
@@ -123,14 +154,9 @@ func (b *Builder) windowed(
 	if b.err != nil {
 		return nil
 	}
-	in := x.Shape()
-	return b.layer(name, x, activation, kernel.Shape{
-		InChannels: in[0], InHeight: in[1], InWidth: in[2],
-		OutChannels:  filters,
-		KernelHeight: w.Kernel, KernelWidth: w.Kernel,
-		Stride: w.Stride, Padding: w.Padding, OutputPadding: w.OutputPadding,
-		Transposed: transposed,
-	})
+	shape := w.shape(imageOf(x), filters)
+	shape.Transposed = transposed
+	return b.layer(name, x, activation, shape)
 }
 
 // Linear is a fully connected layer from (feature, lane) to (out, lane).
@@ -183,6 +209,17 @@ func (b *Builder) LogSoftmax(x *gorgonia.Node) *gorgonia.Node {
 		return nil
 	}
 	return b.check(operation.LogSoftmax(x))
+}
+
+// imageOf is the shape of a node of images, (channel, row, column, lane).
+func imageOf(x *gorgonia.Node) Image {
+	shape := x.Shape()
+	return Image{shape[0], shape[1], shape[2]}
+}
+
+// AssertImage fails the build if a layer's output are images of another shape.
+func (b *Builder) AssertImage(x *gorgonia.Node, image Image) {
+	b.Assert(x, image.Channels, image.Height, image.Width)
 }
 
 // Assert fails the build if a layer's output has another shape per image.

@@ -68,7 +68,7 @@ func (byNumber) Of(image uint32) (right, down int) { return int(image%5) - 2, in
 // batch, and what is not moved stays.
 func TestTrainingMovesImages(t *testing.T) {
 	n, err := Build(func(b *Builder) {
-		x := b.Images(1, Side, Side)
+		x := b.Images(Digits.Image)
 		b.Shift(2)
 		x = b.Linear("l", b.Reshape(x, Side*Side), 10, kernel.None)
 		b.Minimize(b.NegativeLogLikelihood(b.LogSoftmax(x), b.Labels(10)))
@@ -106,7 +106,7 @@ func TestTrainingMovesImages(t *testing.T) {
 
 func TestShiftNeedsOneChannel(t *testing.T) {
 	for name, layers := range map[string]func(*Builder){
-		"three channels": func(b *Builder) { b.Images(3, Side, Side); b.Shift(1) },
+		"three channels": func(b *Builder) { b.Images(Image{3, Side, Side}); b.Shift(1) },
 		"no images":      func(b *Builder) { b.Shift(1) },
 	} {
 		b := &Builder{graph: gorgonia.NewGraph()}

@@ -78,20 +78,20 @@ func TestPartsRefuse(t *testing.T) {
 func TestBuildRefuses(t *testing.T) {
 	for name, layers := range map[string]func(b *Builder){
 		"nothing":     func(*Builder) {},
-		"no loss":     func(b *Builder) { b.ConvEncoder(b.Images(1, Side, Side), 3) },
-		"wrong shape": func(b *Builder) { b.Assert(b.Images(1, Side, Side), 2) },
+		"no loss":     func(b *Builder) { b.ConvEncoder(b.Images(Digits.Image), 3) },
+		"wrong shape": func(b *Builder) { b.Assert(b.Images(Digits.Image), 2) },
 		"all frozen": func(b *Builder) {
-			x := b.Images(1, Side, Side)
+			x := b.Images(Digits.Image)
 			b.Frozen(func() { b.ConvAutoencoder(x, x, 3) })
 		},
 		"frozen after trained": func(b *Builder) {
-			z := b.ConvEncoder(b.Images(1, Side, Side), 3)
-			b.Frozen(func() { z = b.ConvDecoder(z) })
+			z := b.ConvEncoder(b.Images(Digits.Image), 3)
+			b.Frozen(func() { z = b.ConvDecoder(z, Digits.Image) })
 			b.Minimize(b.MeanSquaredError(z, z))
 		},
 		"means over different numbers": func(b *Builder) {
-			x := b.Images(1, Side, Side)
-			y := b.ConvDecoder(b.ConvEncoder(x, 3))
+			x := b.Images(Digits.Image)
+			y := b.ConvDecoder(b.ConvEncoder(x, 3), Digits.Image)
 			var loss *gorgonia.Node = b.MeanSquaredError(y, x)
 			b.Minimize(b.WeightedSum(loss, b.SquaredError(y, x), 1))
 		},

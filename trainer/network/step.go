@@ -113,7 +113,10 @@ func (n *Network) steps(node *gorgonia.Node, inputs gorgonia.Nodes) (Path, error
 	step := Step{
 		Kind: Convolution, Layer: name, Shape: shape,
 		Weight: n.Parameters[weight], Bias: n.Parameters[weight+1],
-		Window: Window{Kernel: s.KernelHeight, Stride: s.Stride, Padding: s.Padding, OutputPadding: s.OutputPadding},
+		Window: Window{
+			Kernel: s.KernelHeight, Stride: s.Stride, Padding: s.Padding,
+			OutputPaddingHeight: s.OutputPaddingHeight, OutputPaddingWidth: s.OutputPaddingWidth,
+		},
 	}
 	switch {
 	case s == kernel.Linear(s.InChannels, s.OutChannels):
@@ -134,5 +137,5 @@ func (n *Network) steps(node *gorgonia.Node, inputs gorgonia.Nodes) (Path, error
 	return steps, nil
 }
 
-// Input returns the channels, the height and the width of the images that the network takes.
-func (n *Network) Input() []int { return slices.Clone(n.nodes.input.Shape()[:n.nodes.input.Dims()-1]) }
+// Image is the shape of the images that the network takes.
+func (n *Network) Image() Image { return imageOf(n.nodes.input) }

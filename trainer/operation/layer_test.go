@@ -24,7 +24,7 @@ var layers = map[string]kernel.Shape{
 	},
 	"transposed convolution": {
 		InChannels: 3, InHeight: 3, InWidth: 2, OutChannels: 5, KernelHeight: 3, KernelWidth: 3,
-		Stride: 2, Padding: 1, OutputPadding: 1, Transposed: true,
+		Stride: 2, Padding: 1, OutputPaddingHeight: 1, OutputPaddingWidth: 1, Transposed: true,
 	},
 	"transposed convolution to one channel": {
 		InChannels: 4, InHeight: 3, InWidth: 3, OutChannels: 1, KernelHeight: 4,

@@ -53,8 +53,8 @@ func (Definition) Describe() model.Model {
 }
 
 // Layers builds the network.
-func (Definition) Layers(b *network.Builder, latentDim int, values model.Values) {
-	x, labels := b.Images(1, network.Side, network.Side), b.Labels(Classes)
+func (Definition) Layers(b *network.Builder, input network.Input, latentDim int, values model.Values) {
+	x, labels := b.Images(input.Image), b.Labels(input.Classes)
 	b.Shift(int(values[Shift]))
 
 	encode := func() { x = b.ConvEncoder(x, latentDim) }
@@ -64,9 +64,9 @@ func (Definition) Layers(b *network.Builder, latentDim int, values model.Values)
 		encode()
 	}
 	h := b.Linear("head.0", x, 64, kernel.ReLU)
-	h = b.Linear("head.2", h, Classes, kernel.None)
+	h = b.Linear("head.2", h, input.Classes, kernel.None)
 	y := b.LogSoftmax(h)
-	b.Assert(y, Classes)
+	b.Assert(y, input.Classes)
 	b.Classes(y)
 
 	b.Minimize(b.NegativeLogLikelihood(y, labels))

@@ -26,7 +26,7 @@ func (Definition) Describe() model.Model {
 }
 
 // Layers builds the network.
-func (Definition) Layers(b *network.Builder, latentDim int, _ model.Values) {
-	x := b.Images(1, network.Side, network.Side)
+func (Definition) Layers(b *network.Builder, input network.Input, latentDim int, _ model.Values) {
+	x := b.Images(input.Image)
 	b.ConvAutoencoder(x, x, latentDim)
 }

@@ -35,7 +35,7 @@ func (Definition) Describe() model.Model {
 }
 
 // Layers builds the network.
-func (Definition) Layers(b *network.Builder, latentDim int, values model.Values) {
-	noisy, clean := b.NoisyImages(1, network.Side, network.Side, values[Noise])
+func (Definition) Layers(b *network.Builder, input network.Input, latentDim int, values model.Values) {
+	noisy, clean := b.NoisyImages(input.Image, values[Noise])
 	b.ConvAutoencoder(noisy, clean, latentDim)
 }

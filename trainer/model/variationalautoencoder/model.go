@@ -43,15 +43,18 @@ func (Definition) Describe() model.Model {
 }
 
 // Layers builds the network.
-func (Definition) Layers(b *network.Builder, latentDim int, values model.Values) {
+func (Definition) Layers(b *network.Builder, input network.Input, latentDim int, values model.Values) {
 	window := network.Window{Kernel: 4, Stride: 2, Padding: 1}
-	x := b.Images(1, network.Side, network.Side)
+	// Of the paper's images, (1, 28, 28), these are (64, 14, 14) and (128, 7, 7).
+	first := input.Convolved(64, window)
+	second := first.Convolved(128, window)
 
+	x := b.Images(input.Image)
 	h := b.Convolution("encoder.c1", x, 64, window, kernel.ReLU)
-	b.Assert(h, 64, 14, 14)
+	b.AssertImage(h, first)
 	h = b.Convolution("encoder.c2", h, 128, window, kernel.ReLU)
-	b.Assert(h, 128, 7, 7)
-	h = b.Reshape(h, 6272)
+	b.AssertImage(h, second)
+	h = b.Reshape(h, second.Size())
 	mean := b.Linear("encoder.mu", h, latentDim, kernel.None)
 	logVariance := b.Linear("encoder.lv", h, latentDim, kernel.None)
 	b.Code(mean)
@@ -60,12 +63,12 @@ func (Definition) Layers(b *network.Builder, latentDim int, values model.Values)
 	z := b.Sample(mean, logVariance, b.Draws(latentDim))
 	b.Assert(z, latentDim)
 
-	h = b.Linear("decoder.l", z, 6272, kernel.ReLU)
-	h = b.Reshape(h, 128, 7, 7)
-	h = b.Transposed("decoder.d1", h, 64, window, kernel.ReLU)
-	b.Assert(h, 64, 14, 14)
-	y := b.Transposed("decoder.d2", h, 1, window, kernel.Sigmoid)
-	b.Assert(y, 1, network.Side, network.Side)
+	h = b.Linear("decoder.l", z, second.Size(), kernel.ReLU)
+	h = b.Reshape(h, second.Channels, second.Height, second.Width)
+	h = b.Transposed("decoder.d1", h, 64, window.Back(first), kernel.ReLU)
+	b.AssertImage(h, first)
+	y := b.Transposed("decoder.d2", h, input.Channels, window.Back(input.Image), kernel.Sigmoid)
+	b.AssertImage(y, input.Image)
 	b.Decoder(z, y)
 
 	reconstruction, divergence := b.SquaredError(y, x), b.Divergence(mean, logVariance)
