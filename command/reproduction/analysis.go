@@ -25,8 +25,11 @@ const seed = 1
 // neighbours are those that a point is judged by.
 const neighbours = 5
 
-// classes is how many digits there are.
-const classes = 10
+// MaxClasses is how many classes an analysis tells apart: figure 5 and the tables have one digit for each. Networks have ten
+// if there are fewer.
+const MaxClasses = 10
+
+const classes = MaxClasses
 
 // Findings are the numbers that the analysis gives, beside those of the studies. What is not found yet is nil.
 type Findings struct {
@@ -160,7 +163,7 @@ func (a *Analyzer) draw(number uint32, f *figure.Figure, err error) error {
 }
 
 func (a *Analyzer) pictures(pixels []float32) figure.Images {
-	return figure.Images{Pixels: pixels, Height: a.Height, Width: a.Width}
+	return figure.Images{Pixels: pixels, Channels: a.Channels, Height: a.Height, Width: a.Width}
 }
 
 // reconstruct draws figure 2.

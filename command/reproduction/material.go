@@ -25,7 +25,7 @@ type Network interface {
 	Decode(ctx context.Context, codes []float32) ([]float32, error)
 	// Reconstruct returns what the network makes of images.
 	Reconstruct(ctx context.Context, images []float32) ([]float32, error)
-	// Classify returns the logarithms of ten probabilities for each image.
+	// Classify returns the logarithms of ten probabilities for each image. MaxClasses says why ten.
 	Classify(ctx context.Context, images []float32) ([]float32, error)
 }
 
@@ -43,9 +43,9 @@ type Material struct {
 	// classifier's try, as far as their stages list them.
 	Analysis          *trellisv1.Analysis
 	Noises, FineTunes []float64
-	// Test are the test images, of Height x Width pixels.
-	Test          dataset.Images
-	Height, Width int
+	// Test are the test images, of Height x Width pixels and so many channels. No channels: one.
+	Test                    dataset.Images
+	Channels, Height, Width int
 	// Autoencoder and Variational are the best trials of their studies.
 	Autoencoder, Variational Trained
 	// Theirs is the trial of the autoencoder's study that has the values which the paper found best; nil if there is
@@ -113,10 +113,9 @@ func WithDefaults(analysis *trellisv1.Analysis) *trellisv1.Analysis {
 // Check says what is missing of material that should be complete.
 func (m *Material) Check() error {
 	switch {
-	case m.Test.Len() == 0 || len(m.Test.Pixels) != m.Test.Len()*m.Height*m.Width:
+	case m.Test.Len() == 0 || len(m.Test.Pixels) != m.Test.Len()*m.size():
 		return fmt.Errorf("%w: %d test images of %d x %d pixels have %d bytes", ErrMaterial, m.Test.Len(), m.Height,
-			m.Width,
-			len(m.Test.Pixels))
+			m.Width, len(m.Test.Pixels))
 	case len(m.Denoising) == 0:
 		return fmt.Errorf("%w: no denoising trial has succeeded", ErrMaterial)
 	case m.Frozen == nil && m.FineTuned == nil:
@@ -125,9 +124,12 @@ func (m *Material) Check() error {
 	return nil
 }
 
+// size is the number of an image's values.
+func (m *Material) size() int { return max(1, m.Channels) * m.Height * m.Width }
+
 // images returns the values of test images from to, to excluded.
 func (m *Material) images(from, to int) []float32 {
-	size := m.Height * m.Width
+	size := m.size()
 	values := make([]float32, (to-from)*size)
 	for i, pixel := range m.Test.Pixels[from*size : to*size] {
 		values[i] = float32(pixel) / 255

@@ -46,7 +46,7 @@ func (a *Analyzer) generate(ctx context.Context) error {
 		return err
 	}
 	a.findings.Generated = &read
-	size := a.Height * a.Width
+	size := a.size()
 	f, err := figure.Generated(a.pictures(images[:examples*size]))
 	return a.draw(3, f, err)
 }
@@ -60,7 +60,7 @@ func (a *Analyzer) sample(ctx context.Context) error {
 		return err
 	}
 	a.findings.Sampled = &read
-	f, err := figure.Samples(a.pictures(images[:sampledImages*a.Height*a.Width]))
+	f, err := figure.Samples(a.pictures(images[:sampledImages*a.size()]))
 	return a.draw(6, f, err)
 }
 

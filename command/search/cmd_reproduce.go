@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -202,6 +203,10 @@ func reproduceStages(
 		var err error
 		if data, err = node.LoadDataSet(ctx, options.Data, dataOf(r, analysis.GetAutoencoder())); err != nil {
 			return fmt.Errorf("the analysis needs the test images on this machine: %w", err)
+		}
+		if most := max(slices.Max(data.Test.Labels), slices.Max(data.Train.Labels)); most >= reproduction.MaxClasses {
+			return exit.Usagef("the data set %q has labels up to %d: the analysis tells %d classes apart; leave the analysis out, "+
+				"or use a data set with labels up to %d", data.Name, most, reproduction.MaxClasses, reproduction.MaxClasses-1)
 		}
 	}
 	report := newReproductionReport(env, c, r, data, options)

@@ -70,7 +70,8 @@ func newReproductionReport(
 	}
 	if r.GetAnalysis() != nil {
 		m := reproduction.NewMaterial(r)
-		m.Test, m.Height, m.Width, m.Corrupt = data.Test, data.Height, data.Width, trainer.Corrupt
+		m.Test, m.Channels, m.Height, m.Width = data.Test, data.Channels, data.Height, data.Width
+		m.Corrupt = trainer.Corrupt
 		m.Command, m.Address = options.command, report.address
 		report.material, report.analyzer = m, reproduction.NewAnalyzer(m, report.note)
 	}

@@ -131,6 +131,9 @@ func checkSets(figure string, sets []Images, labels []string) error {
 			return err
 		}
 		switch {
+		case max(1, set.Channels) != max(1, first.Channels):
+			return fmt.Errorf("%s: %s images have %d channels, but %s images %d: they have to be equal",
+				figure, names[i], max(1, set.Channels), names[0], max(1, first.Channels))
 		case set.Height != first.Height || set.Width != first.Width:
 			return fmt.Errorf("%s: %s images have %dx%d pixels, but %s images %dx%d: they have to be equal",
 				figure, names[i], set.Height, set.Width, names[0], first.Height, first.Width)

@@ -4,6 +4,7 @@ import (
 	"image"
 	"image/color"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -175,5 +176,48 @@ func TestImageErrors(t *testing.T) {
 	}
 	if _, err := Samples(testImages(401, 1, 1)); err == nil || !strings.Contains(err.Error(), "at most 400") {
 		t.Errorf("401 samples: %v", err)
+	}
+}
+
+// Images of several channels are shown in their colors, and what is not such an image is refused.
+func TestColoredImages(t *testing.T) {
+	// Of the second image, the first pixel is (0.4, 0.6, 0.8) and the second (0.2, 0, 1).
+	images := Images{Channels: 3, Height: 1, Width: 2, Pixels: []float32{0, 0, 0, 0, 0, 0, 0.4, 0.2, 0.6, -1, 0.8, 2}}
+	if images.Len() != 2 {
+		t.Fatalf("there are %d images, want 2", images.Len())
+	}
+	for channels, want := range map[int][2]color.NRGBA{
+		2: {{102, 102, 102, 153}, {51, 51, 51, 0}},
+		3: {{102, 153, 204, 255}, {51, 0, 255, 255}},
+		4: {{102, 153, 204, 255}, {51, 0, 255, 51}},
+	} {
+		its := images
+		its.Channels = channels
+		if its.Pixels = images.Pixels[6:]; channels == 4 {
+			its.Pixels = append(slices.Clone(its.Pixels), 1, 0.2)
+		} else {
+			its.Pixels = its.Pixels[:2*channels]
+		}
+		picture := its.enlarged(0, 3)
+		if picture.Bounds() != image.Rect(0, 0, 6, 3) {
+			t.Errorf("%d channels: the picture has %v", channels, picture.Bounds())
+		}
+		for i, pixel := range want {
+			if got := picture.At(3*i+2, 2); got != pixel {
+				t.Errorf("%d channels: pixel %d is %v, want %v", channels, i, got, pixel)
+			}
+		}
+	}
+	if _, err := Reconstructions(images, images); err != nil {
+		t.Error(err)
+	}
+	for want, other := range map[string]Images{
+		"have 1 channels, but original images 3": {Channels: 1, Height: 1, Width: 2, Pixels: make([]float32, 4)},
+		"5 channels: 1 to 4 can be shown":        {Channels: 5, Height: 1, Width: 2, Pixels: make([]float32, 20)},
+		"7 values aren't a whole number":         {Channels: 3, Height: 1, Width: 2, Pixels: make([]float32, 7)},
+	} {
+		if _, err := Reconstructions(images, other); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
 	}
 }
