@@ -1,6 +1,8 @@
 package command
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"image"
@@ -8,6 +10,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,29 +50,67 @@ func writePictures(t *testing.T, dir string, width, height int, colored bool) {
 	}
 }
 
-// TestData: what is imported while a coordinator runs is trained on by its workers; what no model takes is refused, with the
-// line of the spec; a bit that the disk changes is found.
+// writeCIFAR writes images in CIFAR-10's binary files, each of the color that its class has.
+func writeCIFAR(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"data_batch_1.bin", "test_batch.bin"} {
+		var file []byte
+		for i := range 40 {
+			label := byte(i % 10)
+			file = append(file, label)
+			for _, value := range []byte{25 * label, 255 - 25*label, byte(i)} {
+				file = append(file, bytes.Repeat([]byte{value}, 32*32)...)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestData: what is imported while a coordinator runs is trained on by its workers, whatever its size and its channels; what
+// no model takes is refused, with the line of the spec; a bit that the disk changes is found.
 func TestData(t *testing.T) {
 	from, sets := t.TempDir(), t.TempDir()
 	writePictures(t, from+"/gray", 28, 28, false)
 	writePictures(t, from+"/colored", 28, 28, true)
 	writePictures(t, from+"/wide", 64, 48, false)
+	writePictures(t, from+"/tiny", 20, 8, false)
+	writeCIFAR(t, from+"/cifar")
 	_, address := startCoordinator(t, "--data-sets", sets)
 	startWorker(t, address, "worker")
-	for _, name := range []string{"gray", "colored", "wide"} {
+	for _, name := range []string{"gray", "colored", "wide", "tiny", "cifar"} {
 		mustTrellis(t, "data", "import", name, from+"/"+name, "--data-sets", sets)
 	}
-	spec := func(data string) string {
-		return writeSpec(t, "name: "+data+"\nmodel: conv-autoencoder\ndata: "+data+
-			"\ngrid: {latent_dim: 4, learning_rate: 1e-3, max_epochs: 1}\nbatch_size: 20\n")
+	spec := func(name, model, data, more string) string {
+		return writeSpec(t, "name: "+name+"\nmodel: "+model+"\ndata: "+data+
+			"\ngrid: {latent_dim: 4, learning_rate: 1e-3, max_epochs: 1}\nbatch_size: 20\n"+more)
 	}
-	mustTrellis(t, "submit", "--watch", "--coordinator", address, spec("gray"))
-	for data, want := range map[string]string{
-		"colored": `spec.yaml:3:7: the images of the data set "colored" have 3 channels, and the model conv-autoencoder takes gray images`,
-		"wide":    `spec.yaml:3:7: the images of the data set "wide" have 48 x 64 pixels, and the model conv-autoencoder takes 28 x 28`,
+	for _, name := range []string{"gray", "colored", "wide", "cifar"} {
+		mustTrellis(t, "submit", "--watch", "--coordinator", address, spec(name, "conv-autoencoder", name, ""))
+	}
+	const pretrained = "pretrained: {study: cifar}\n"
+	mustTrellis(t, "submit", "--watch", "--coordinator", address, spec("classes", "classifier", "cifar", pretrained))
+	checkModel(t, address, "wide", "decoder.c.4.weight", []int{8, 1, 3, 3})
+	checkModel(t, address, "wide", "encoder.l.0.weight", []int{64, 32 * 5 * 7})
+	checkModel(t, address, "cifar", "encoder.c.0.weight", []int{8, 3, 3, 3})
+	checkModel(t, address, "classes", "head.2.weight", []int{10, 64})
+	for _, test := range []struct{ spec, want string }{
+		{
+			spec("a", "conv-autoencoder", "tiny", ""),
+			`spec.yaml:3:7: the images of the data set "tiny" have 8 x 20 pixels, and the model conv-autoencoder takes 9 to 256 a side`,
+		},
+		{
+			spec("b", "classifier", "wide", pretrained),
+			`spec.yaml:6:13: the weights are of a network for images of 32 x 32 pixels and 3 channels, and the data set "wide" has ` +
+				`images of 48 x 64 pixels and 1 channel: name a study on such images`,
+		},
 	} {
-		if _, stderr, code := trellis(t, "submit", "--coordinator", address, spec(data)); code != exit.Usage || !strings.Contains(stderr, want) {
-			t.Errorf("%s: exit code %d, %s; want %d and %s", data, code, stderr, exit.Usage, want)
+		if _, stderr, code := trellis(t, "submit", "--coordinator", address, test.spec); code != exit.Usage || !strings.Contains(stderr, test.want) {
+			t.Errorf("exit code %d, %s; want %d and %s", code, stderr, exit.Usage, test.want)
 		}
 	}
 
@@ -117,6 +158,25 @@ func TestData(t *testing.T) {
 	if _, stderr, code := trellis(t, "data", "import", "gray", from+"/nothing", "--data-sets", sets); code != exit.AlreadyExists || !strings.Contains(stderr, "remove it first") {
 		t.Errorf("a taken name gave exit code %d, %s", code, stderr)
 	}
+}
+
+// checkModel reads a study's best model, as safetensors and as ONNX, for the shape of a tensor of the former.
+func checkModel(t *testing.T, address, study, tensor string, shape []int) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "model.safetensors")
+	mustTrellis(t, "model", "get", study, "--coordinator", address, "--file", path)
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var header map[string]struct{ Shape []int }
+	if err := json.Unmarshal(file[8:][:binary.LittleEndian.Uint64(file)], &header); err != nil {
+		t.Fatal(err)
+	}
+	if got := header[tensor].Shape; !slices.Equal(got, shape) {
+		t.Errorf("%s of study %s has the shape %v, want %v", tensor, study, got, shape)
+	}
+	mustTrellis(t, "model", "get", study, "--coordinator", address, "--format", "onnx", "--file", path+".onnx")
 }
 
 // checkMontage looks at a picture of two rows of 12 images of 28 x 28 pixels, twice as large.

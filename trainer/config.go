@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"trellis/trainer/dataset"
+	"trellis/trainer/network"
 )
 
 // NumericsVersion is the version of the trainer's arithmetic: the same version gives the same bits for the same Config
@@ -42,7 +43,9 @@ type Config struct {
 	EarlyStopping EarlyStopping
 	// Objective chooses the best epoch. It does not influence the losses.
 	Objective Objective
-	// Data is what to train on: images of 28 x 28 pixels. The synthetic model ignores it. Train only reads it, so runs
+	// Input is what the network takes. The zero value is the paper's: gray images of 28 x 28 pixels, of ten classes.
+	Input Input
+	// Data is what to train on: images such as Input says. The synthetic model ignores it. Train only reads it, so runs
 	// may share it.
 	Data dataset.Split
 	// EpochTime is how long the synthetic model waits per epoch.
@@ -55,6 +58,14 @@ type Config struct {
 	Checkpoint func(*Checkpoint) error
 	// Steps, if not nil, counts optimiser steps and validation passes, for a watchdog.
 	Steps *atomic.Uint64
+}
+
+// input is what the network takes.
+func (c *Config) input() Input {
+	if c.Input == (Input{}) {
+		return network.Digits
+	}
+	return c.Input
 }
 
 // hyperparameter is a number of Config that every model has.

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+
+	"trellis/trainer/network"
 )
 
 // identity is a hash of all that determines a run's losses: Config but for how far to go, when to report, and the
@@ -19,6 +21,12 @@ func (c *Config) identity() [sha256.Size]byte {
 	if c.Model != Synthetic {
 		fmt.Fprintf(h, " data %q %d x %d, %d + %d images", c.Data.Digest, c.Data.Height, c.Data.Width,
 			c.Data.Train.Len(), c.Data.Validation.Len())
+	}
+	if input := c.input(); input.Channels != network.Digits.Channels {
+		fmt.Fprintf(h, " channels %d", input.Channels)
+	}
+	if input := c.input(); c.describe().Classes > 0 && input.Classes != network.Digits.Classes {
+		fmt.Fprintf(h, " classes %d", input.Classes)
 	}
 	for _, p := range hyperparameters {
 		if value := p.value(c); p.later && value != p.without {

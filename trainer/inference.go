@@ -12,15 +12,16 @@ import (
 // ErrNoPart means that a model does not have the requested part: an encoder, a decoder or classes.
 var ErrNoPart = network.ErrNoPart
 
-// Inference applies a trained network. Images are float32 values from 0 (black) to 1 (white), row by row, one image
-// after another. Codes and classes are also image by image. It is not safe for concurrent use.
+// Inference applies a trained network. Images are float32 values from 0 (black) to 1 (white), channel by channel and
+// row by row, one image after another. Codes and classes are also image by image. It is not safe for concurrent use.
 type Inference struct {
 	model   string
 	network *network.Network
 }
 
-// NewInference returns the network of a run with the best weights of its checkpoint. It only uses the model, the latent
-// dimension and the values on the model's own axes of the configuration. Its errors are those of WriteModel.
+// NewInference returns the network of a run with the best weights of its checkpoint. It only uses the model, the
+// input, the latent dimension and the values on the model's own axes of the configuration. Its errors are those of
+// WriteModel.
 func NewInference(config Config, checkpoint *Checkpoint) (*Inference, error) {
 	n, err := withBestWeights(&config, checkpoint)
 	if err != nil {
@@ -61,8 +62,8 @@ func (i *Inference) Reconstruct(ctx context.Context, images []float32) ([]float3
 	return i.Decode(ctx, codes)
 }
 
-// Classify returns the natural logarithms of the classes' probabilities, ten for each image. It returns ErrNoPart if
-// the model has no classes. Its other errors are those of Encode.
+// Classify returns the natural logarithms of the classes' probabilities, one for each class and image. It returns
+// ErrNoPart if the model has no classes. Its other errors are those of Encode.
 func (i *Inference) Classify(ctx context.Context, images []float32) (logProbabilities []float32, err error) {
 	logProbabilities, err = i.network.Classify(ctx, images)
 	return logProbabilities, i.wrap("classify", err)
@@ -75,10 +76,10 @@ func (i *Inference) wrap(what string, err error) error {
 	return nil
 }
 
-// Corrupt adds noise to images: normally distributed with standard deviation sigma, and not clamped. If the images are
-// the first test images, it is the noise that the denoising model of a run with the seed sees on them.
-func Corrupt(images []float32, sigma float64, seed uint32) []float32 {
-	const size = network.Side * network.Side
+// Corrupt adds noise to images of so many values: normally distributed with standard deviation sigma, and not clamped.
+// If the images are the first test images, it is the noise that the denoising model of a run with the seed sees on
+// them.
+func Corrupt(images []float32, size int, sigma float64, seed uint32) []float32 {
 	normals := stream.NewNormals(seed, stream.TestNoise, 0)
 	noise := make([]float32, size*kernel.Lanes)
 	corrupted := make([]float32, len(images))
@@ -101,8 +102,9 @@ type (
 	Step  = network.Step
 	Path  = network.Path
 	Paths = network.Paths
-	// Image is the shape of an image: see network.Image.
+	// Image is the shape of an image, and Input what a network takes: see network.Image.
 	Image = network.Image
+	Input = network.Input
 )
 
 // Kinds of steps.

@@ -46,7 +46,7 @@ func TestInferenceReconstructs(t *testing.T) {
 		images := pixelsOf(config)
 		seen := images
 		if name == DenoisingAutoencoder {
-			seen = Corrupt(images, config.Values["noise"], config.Seed)
+			seen = Corrupt(images, 784, config.Values["noise"], config.Seed)
 		}
 		reconstructed, err := inference.Reconstruct(t.Context(), seen)
 		if err != nil || len(reconstructed) != len(images) {
@@ -166,7 +166,7 @@ func TestInferenceRefuses(t *testing.T) {
 
 func TestCorrupt(t *testing.T) {
 	images := make([]float32, 20*784)
-	noisy := Corrupt(images, 0.5, 7)
+	noisy := Corrupt(images, 784, 0.5, 7)
 	var squares float64
 	for _, value := range noisy {
 		squares += float64(value) * float64(value)
@@ -174,10 +174,10 @@ func TestCorrupt(t *testing.T) {
 	if deviation := math.Sqrt(squares / float64(len(noisy))); math.Abs(deviation-0.5) > 0.01 {
 		t.Errorf("the noise's deviation is %v, want 0.5", deviation)
 	}
-	if again := Corrupt(images[:17*784+3], 0.5, 7); !slices.Equal(again, noisy[:len(again)]) {
+	if again := Corrupt(images[:17*784+3], 784, 0.5, 7); !slices.Equal(again, noisy[:len(again)]) {
 		t.Error("fewer images have other noise")
 	}
-	if slices.Equal(Corrupt(images, 0.5, 8), noisy) {
+	if slices.Equal(Corrupt(images, 784, 0.5, 8), noisy) {
 		t.Error("another seed has the same noise")
 	}
 	if !slices.Equal(images, make([]float32, len(images))) {

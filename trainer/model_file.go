@@ -126,8 +126,8 @@ func withBestWeights(config *Config, checkpoint *Checkpoint) (*network.Network, 
 	return n, nil
 }
 
-// newNetwork builds the network of a configuration, of which only the model, the latent dimension and the values on the
-// model's own axes matter. Its weights are zero.
+// newNetwork builds the network of a configuration, of which only the model, the input, the latent dimension and the
+// values on the model's own axes matter. Its weights are zero.
 func newNetwork(config *Config) (*network.Network, error) {
 	definition, err := find(config.Model)
 	if err != nil {
@@ -140,6 +140,10 @@ func newNetwork(config *Config) (*network.Network, error) {
 	}
 	if wrong := config.checkValues(definition.Describe()); len(wrong) > 0 {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidConfig, errors.Join(wrong...))
+	}
+	m := definition.Describe()
+	if err := m.Check(config.input()); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
 	}
 	return network.Build(config.layers(trained))
 }

@@ -230,7 +230,7 @@ func TestModelsTakeWhatTheySay(t *testing.T) {
 		}
 		trained, ok := definition.(model.Network)
 		if !ok {
-			if described.Data || described.Height+described.Width+described.Classes > 0 {
+			if described.Data || described.MinSide+described.MaxSide+described.Classes > 0 {
 				t.Errorf("%s has no network, and takes data: %+v", described.Name, described)
 			}
 			continue
@@ -240,9 +240,20 @@ func TestModelsTakeWhatTheySay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if plan.Labels != described.Classes || described.Height != network.Side || described.Width != network.Side {
-			t.Errorf("%s takes images of %d x %d pixels and %d classes, its network %d x %d and %d", described.Name,
-				described.Height, described.Width, described.Classes, network.Side, network.Side, plan.Labels)
+		if plan.Labels != described.Classes {
+			t.Errorf("%s takes %d classes, its network %d", described.Name, described.Classes, plan.Labels)
+		}
+		input := network.Digits
+		for _, side := range []int{described.MinSide, described.MaxSide} {
+			input.Height, input.Width, input.Channels = side, described.MinSide, described.MaxChannels
+			if err := described.Check(input); err != nil {
+				t.Errorf("%s refuses what it says that it takes: %v", described.Name, err)
+			}
+			if _, err := network.Layout(func(b *network.Builder) {
+				trained.Layers(b, input, 2, resolve(described, config.Values))
+			}); err != nil {
+				t.Errorf("%s takes %+v: %v", described.Name, input, err)
+			}
 		}
 	}
 }

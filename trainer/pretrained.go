@@ -43,7 +43,7 @@ func (c *Config) pretrainedLayout(m Model) ([]network.Parameter, error) {
 			return nil, fmt.Errorf("model %q begins with weights of %q, which has none", m.Name, name)
 		}
 		plan, err := network.Layout(func(b *network.Builder) {
-			from.Layers(b, network.Digits, c.LatentDim, resolve(definition.Describe(), nil))
+			from.Layers(b, c.input(), c.LatentDim, resolve(definition.Describe(), nil))
 		})
 		if err != nil {
 			return nil, err
@@ -57,8 +57,7 @@ func (c *Config) pretrainedLayout(m Model) ([]network.Parameter, error) {
 		}
 	}
 	return nil, fmt.Errorf("the pretrained checkpoint has %d weights, want %d: those of %q with latent dimension %d",
-		got,
-		want, m.Pretrained, c.LatentDim)
+		got, want, m.Pretrained, c.LatentDim)
 }
 
 // takeOver gives the network the pretrained weights of all parameters that it has in common with the pretrained

@@ -24,7 +24,7 @@ var errMeasured = errors.New("measured")
 //
 // Like Train, it runs only on the calling goroutine, and several may run at the same time.
 func Probe(ctx context.Context, config Config, train, validation int, duration time.Duration) (time.Duration, error) {
-	config.Data = imagesOfNoise(train, validation)
+	config.Data = imagesOfNoise(config.input(), train, validation)
 	config.MaxEpochs = 1 << 20 // The clock ends it.
 	if config.Pretrained == nil {
 		var err error
@@ -53,18 +53,18 @@ func Probe(ctx context.Context, config Config, train, validation int, duration t
 	return elapsed / time.Duration(max(epochs, 1)), nil
 }
 
-// imagesOfNoise returns images of the size that networks take.
-func imagesOfNoise(train, validation int) dataset.Split {
+// imagesOfNoise returns images such as a network takes.
+func imagesOfNoise(input Input, train, validation int) dataset.Split {
 	random := rand.New(rand.NewPCG(1, 1))
 	images := func(n int) dataset.Images {
-		images := dataset.Images{Pixels: make([]byte, n*network.Side*network.Side), Labels: make([]byte, n)}
+		images := dataset.Images{Pixels: make([]byte, n*input.Size()), Labels: make([]byte, n)}
 		for i := range images.Pixels {
 			images.Pixels[i] = byte(random.Uint32())
 		}
 		return images
 	}
 	return dataset.Split{
-		Height: network.Side, Width: network.Side,
+		Height: input.Height, Width: input.Width, Channels: input.Channels,
 		Train: images(train), Validation: images(validation), Test: images(1),
 	}
 }
@@ -76,7 +76,7 @@ func (c *Config) randomPretrained() (*Checkpoint, error) {
 	if len(from) == 0 {
 		return nil, nil
 	}
-	base := Config{Model: from[0], LatentDim: c.LatentDim}
+	base := Config{Model: from[0], Input: c.Input, LatentDim: c.LatentDim}
 	definition, err := find(base.Model)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidConfig, err)

@@ -55,10 +55,10 @@ func newTraining(config *Config, definition model.Network) (*training, error) {
 	return t, nil
 }
 
-// layers makes the network of a configuration, of which the latent dimension and the values on the model's own axes
-// matter.
+// layers makes the network of a configuration, of which the input, the latent dimension and the values on the model's
+// own axes matter.
 func (c *Config) layers(definition model.Network) func(*network.Builder) {
-	return func(b *network.Builder) { definition.Layers(b, network.Digits, c.LatentDim, c.values()) }
+	return func(b *network.Builder) { definition.Layers(b, c.input(), c.LatentDim, c.values()) }
 }
 
 // examples are images with what is drawn for them in an epoch, which keys the draws; those of validation and test are

@@ -48,7 +48,7 @@ func (c *Config) Validate() error {
 		wrong = append(wrong, checkMetric(m, "objective", c.Objective.Metric)...)
 		wrong = append(wrong, checkMetric(m, "early stopping", c.EarlyStopping.Metric)...)
 		if m.Data {
-			wrong = append(wrong, c.checkData()...)
+			wrong = append(wrong, c.checkData(m)...)
 		}
 		if c.LatentDim >= 1 && c.LatentDim <= MaxLatentDim {
 			wrong = append(wrong, c.checkPretrained(m)...)
@@ -119,18 +119,22 @@ func describeRange(axis Axis) string {
 }
 
 // checkData says what is wrong with the images.
-func (c *Config) checkData() (wrong []error) {
-	height, width := c.Data.Height, c.Data.Width
-	if height != network.Side || width != network.Side {
-		wrong = append(wrong, fmt.Errorf("images are %d x %d pixels, want %d x %d", height, width, network.Side,
-			network.Side))
+func (c *Config) checkData(m Model) (wrong []error) {
+	input := c.input()
+	if err := m.Check(input); err != nil {
+		wrong = append(wrong, err)
 	}
-	if c.Data.Channels > 1 {
-		wrong = append(wrong, fmt.Errorf("images have %d channels, want 1", c.Data.Channels))
+	height, width, channels := c.Data.Height, c.Data.Width, max(1, c.Data.Channels)
+	if height != input.Height || width != input.Width {
+		wrong = append(wrong, fmt.Errorf("images are %d x %d pixels, want %d x %d", height, width, input.Height,
+			input.Width))
+	}
+	if channels != input.Channels {
+		wrong = append(wrong, fmt.Errorf("images have %d channels, want %d", channels, input.Channels))
 		return wrong
 	}
 	for _, part := range c.parts() {
-		if part.Len() == 0 || len(part.Pixels) != part.Len()*height*width {
+		if part.Len() == 0 || len(part.Pixels) != part.Len()*channels*height*width {
 			wrong = append(wrong, fmt.Errorf("%d %s images have %d bytes, want one image or more, one byte a pixel",
 				part.Len(), part.name, len(part.Pixels)))
 		}

@@ -280,6 +280,14 @@ func TrainerConfig(run *trellisv1.RunConfig) trainer.Config {
 			Latest: o.GetOf() != trellisv1.Objective_SUMMARY_UNSPECIFIED && o.GetOf() != trellisv1.Objective_SUMMARY_BEST,
 		}
 	}
+	if input := run.GetInput(); input != nil {
+		config.Input = trainer.Input{
+			Image: trainer.Image{
+				Channels: int(input.GetChannels()), Height: int(input.GetHeight()), Width: int(input.GetWidth()),
+			},
+			Classes: int(input.GetClasses()),
+		}
+	}
 	for name := range parameters.GetValues() {
 		config.Set(name, parameters.Numeric(name))
 	}

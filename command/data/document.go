@@ -115,16 +115,17 @@ func (d *document) notices() (notices []string) {
 		}
 	}
 	var other []string
-	var height, width uint32
+	var smallest, largest uint32
 	for _, model := range spec.Models() {
-		if model.GetHeight() == 0 || d.Channels == 1 && int(model.GetHeight()) == d.Height && int(model.GetWidth()) == d.Width {
+		low, high := model.GetMinSide(), model.GetMaxSide()
+		if !model.GetData() || min(d.Height, d.Width) >= int(low) && max(d.Height, d.Width) <= int(high) {
 			continue
 		}
-		other, height, width = append(other, model.GetName()), model.GetHeight(), model.GetWidth()
+		other, smallest, largest = append(other, model.GetName()), max(smallest, low), high
 	}
 	if other != nil {
-		notices = append(notices, fmt.Sprintf("the models %s take gray images of %d x %d pixels, and not these",
-			output.Enumerate(other), height, width))
+		notices = append(notices, fmt.Sprintf("images of %d x %d pixels can't be trained on by %s, which take %d to %d a side: "+
+			"scale them and import again", d.Height, d.Width, output.Enumerate(other), smallest, largest))
 	}
 	return notices
 }

@@ -58,7 +58,7 @@ func estimateHere(
 		}
 		return response, nil
 	}
-	pace, basis, err := measurePace(ctx, complete, its, data, slots)
+	pace, basis, err := measurePace(ctx, complete, its, imageSource{data: data}, slots)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func bound(runs, epochs, longest uint64, pace float64, slots int, basis *trellis
 // measurePace returns how many seconds an epoch takes here with a point in the middle of the grid, with so many runs
 // side by side, and how that was found.
 func measurePace(
-	ctx context.Context, spec *trellisv1.StudySpec, its *lattice.Lattice, data *node.DataOptions, slots int,
+	ctx context.Context, spec *trellisv1.StudySpec, its *lattice.Lattice, from imageSource, slots int,
 ) (pace float64, basis *trellisv1.ForecastBasis, err error) {
 	if spec.GetModel() == trainer.Synthetic {
 		return spec.GetSynthetic().GetEpochTime().AsDuration().Seconds(), &trellisv1.ForecastBasis{EpochTime: true}, nil
@@ -104,21 +104,21 @@ func measurePace(
 	if !ok {
 		middle, _ = its.From(0) // The condition leaves out the second half, or it is beyond the budget.
 	}
-	return measure(ctx, spec, its.At(middle), data, slots)
+	return measure(ctx, spec, its.At(middle), from, slots)
 }
 
 // measure trains one point of the grid on random images, on as many cores at once as the study would keep busy here. It
 // returns the seconds that an epoch takes, and how it found them.
 func measure(
-	ctx context.Context, spec *trellisv1.StudySpec, point *trellisv1.Parameters, data *node.DataOptions, slots int,
+	ctx context.Context, spec *trellisv1.StudySpec, point *trellisv1.Parameters, from imageSource, slots int,
 ) (pace float64, basis *trellisv1.ForecastBasis, err error) {
-	split, err := splitFor(ctx, spec, data)
+	split, input, err := from.find(ctx, spec)
 	if err != nil {
 		return 0, nil, err
 	}
 	images := min(probeImages, split.GetTrain())
 	validation := max(1, uint32(uint64(images)*uint64(split.GetValidation())/uint64(split.GetTrain())))
-	config := worker.TrainerConfig(&trellisv1.RunConfig{Model: spec.GetModel(), Parameters: point})
+	config := worker.TrainerConfig(&trellisv1.RunConfig{Model: spec.GetModel(), Parameters: point, Input: input})
 	cores := min(slots, runtime.GOMAXPROCS(0))
 	epochs := make([]time.Duration, cores)
 	group, ctx := errgroup.WithContext(ctx)
@@ -140,24 +140,33 @@ func measure(
 	}}, nil
 }
 
-// splitFor returns how many images an epoch takes. It needs the data set only if the spec does not say, but checks it,
-// as the coordinator does, wherever it is at hand. Without data, the spec's split is that of the coordinator's plan.
-func splitFor(ctx context.Context, wanted *trellisv1.StudySpec, data *node.DataOptions) (*trellisv1.Split, error) {
-	if data == nil {
-		return wanted.GetSplit(), nil
+// imageSource says where to find out which images an epoch takes: in a data set on this machine or, without data, in the
+// coordinator's plan, which has what networks are given and has given the spec its split.
+type imageSource struct {
+	data  *node.DataOptions
+	input *trellisv1.ModelInput
+}
+
+// find returns how many images an epoch takes, and what the network is given. It needs the data set only if the spec does
+// not say how many, but checks it, as the coordinator does, wherever it is at hand.
+func (s imageSource) find(
+	ctx context.Context, wanted *trellisv1.StudySpec,
+) (*trellisv1.Split, *trellisv1.ModelInput, error) {
+	if s.data == nil {
+		return wanted.GetSplit(), s.input, nil
 	}
-	dataSet, err := node.FindDataSet(ctx, data, wanted.GetData())
+	dataSet, err := node.FindDataSet(ctx, s.data, wanted.GetData())
 	switch split := wanted.GetSplit(); {
 	case errors.Is(err, exit.ErrUsage):
-		return nil, err
+		return nil, nil, err
 	case err != nil && split != nil:
-		return split, nil
+		return split, nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("cannot find out how many images an epoch has, because the spec has no split: %w", err)
+		return nil, nil, fmt.Errorf("cannot find out how many images an epoch has, because the spec has no split: %w", err)
 	}
 	split, err := spec.Models().ResolveSplit(wanted, dataSet)
 	if err != nil {
-		return nil, exit.Usagef("%w", err)
+		return nil, nil, exit.Usagef("%w", err)
 	}
-	return split, nil
+	return split, grid.InputOf(wanted, dataSet), nil
 }

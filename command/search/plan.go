@@ -125,12 +125,12 @@ func completePlan(
 	if f.GetSlots() > 0 {
 		slots = int(f.GetSlots())
 	}
-	data := plan.data
+	from := imageSource{data: plan.data}
 	if response.GetSplit() != nil {
 		// The coordinator has the data set. It need not be on this machine, or be the same here.
-		complete.Split, data = response.GetSplit(), nil
+		complete.Split, from = response.GetSplit(), imageSource{input: response.GetInput()}
 	}
-	pace, basis, err := measurePace(ctx, complete, its, data, slots)
+	pace, basis, err := measurePace(ctx, complete, its, from, slots)
 	if err != nil {
 		return nil, err
 	}

@@ -71,7 +71,9 @@ func newReproductionReport(
 	if r.GetAnalysis() != nil {
 		m := reproduction.NewMaterial(r)
 		m.Test, m.Channels, m.Height, m.Width = data.Test, data.Channels, data.Height, data.Width
-		m.Corrupt = trainer.Corrupt
+		m.Corrupt = func(images []float32, noise float64, seed uint32) []float32 {
+			return trainer.Corrupt(images, max(1, data.Channels)*data.Height*data.Width, noise, seed)
+		}
 		m.Command, m.Address = options.command, report.address
 		report.material, report.analyzer = m, reproduction.NewAnalyzer(m, report.note)
 	}

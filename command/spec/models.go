@@ -12,7 +12,8 @@ func Models() grid.Models {
 	for _, model := range trainer.Models() {
 		message := &trellisv1.Model{
 			Name: model.Name, Summary: model.Summary, Data: model.Data, Pretrained: model.Pretrained, Loss: model.Loss,
-			Height: uint32(model.Height), Width: uint32(model.Width), Classes: uint32(model.Classes),
+			MinSide: uint32(model.MinSide), MaxSide: uint32(model.MaxSide), MaxChannels: uint32(model.MaxChannels),
+			Classes: uint32(model.Classes),
 		}
 		for _, axis := range model.Axes {
 			message.Axes = append(message.Axes, axisMessage(axis))

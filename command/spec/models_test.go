@@ -24,8 +24,8 @@ func TestKnownModels(t *testing.T) {
 			got.GetLoss() != want.Loss ||
 			strings.Join(got.GetPretrained(), " ") != strings.Join(want.Pretrained, " ") ||
 			len(got.GetAxes()) != len(want.Axes) ||
-			len(got.GetMetrics()) != len(want.Metrics) || int(got.GetHeight()) != want.Height ||
-			int(got.GetWidth()) != want.Width || int(got.GetClasses()) != want.Classes {
+			len(got.GetMetrics()) != len(want.Metrics) || int(got.GetMinSide()) != want.MinSide ||
+			int(got.GetMaxSide()) != want.MaxSide || int(got.GetMaxChannels()) != want.MaxChannels || int(got.GetClasses()) != want.Classes {
 			t.Errorf("got %v, want %+v", got, want)
 			continue
 		}

@@ -118,6 +118,9 @@ func (s studyService) createCommand(
 	if spec.Split, err = s.models.ResolveSplit(spec, dataSet); err != nil {
 		return nil, 0, Status(err)
 	}
+	if err := grid.CheckSourceInput(spec, source, dataSet); err != nil {
+		return nil, 0, Status(err)
+	}
 	command.DataSet = dataSet
 	return command, leftOut, nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"trellis/coordinator/planning"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // PlanStudy says what a study would cost, without creating it.
@@ -35,6 +36,7 @@ func (s studyService) PlanStudy(
 		return nil, Status(err)
 	}
 	response.Split, response.LeftOut = study.GetSpec().GetSplit(), leftOut
+	response.Input = grid.InputOf(study.GetSpec(), study.GetDataSet())
 	if response.WaitingFor, err = snapshot.AwaitedWorker(study.GetSpec()); err != nil {
 		return nil, Status(err)
 	}

@@ -75,7 +75,7 @@ func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []s
 	}
 	return &trellisv1.Source{
 		Study: name, Trial: trial.GetIndex(), Run: run.GetId(), Model: model, Parameters: trial.GetParameters(),
-		Sha256: checkpoint.GetSha256(), Size: checkpoint.GetSize(),
+		Sha256: checkpoint.GetSha256(), Size: checkpoint.GetSize(), Input: grid.InputOf(study.GetSpec(), study.GetDataSet()),
 	}, nil
 }
 
@@ -109,6 +109,7 @@ func checkpointSource(
 	}
 	return &trellisv1.Source{
 		Run: run.GetId(), Model: model, Parameters: run.GetParameters(), Sha256: digest, Size: checkpoint.GetSize(),
+		Input: grid.InputOf(study.GetSpec(), study.GetDataSet()),
 	}, nil
 }
 

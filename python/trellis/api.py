@@ -115,6 +115,7 @@ __all__ = [
     "MissingWeights",
     "Model",
     "ModelAxis",
+    "ModelInput",
     "ModelMetric",
     "Moment",
     "Node",
@@ -1809,13 +1810,15 @@ class Model(Message):
     # What is reported for each epoch besides the losses: see Reports.metrics.
     metrics: Sequence[ModelMetric] = ()
 
-    # Size in pixels of the images that it takes. 0: any size.
-    height: int = 0
-
-    width: int = 0
-
-    # How many classes it distinguishes. Labels must be below this number. 0: it needs no labels.
+    # How many classes it distinguishes at least: as many as the data set has if those are more. 0: it needs no labels.
     classes: int = 0
+
+    # Bounds of the images that it takes: pixels of each side, and channels. 0: any.
+    min_side: int = 0
+
+    max_side: int = 0
+
+    max_channels: int = 0
 
 
 class ModelAxis(Message):
@@ -1844,6 +1847,20 @@ class ModelAxis(Message):
 
     # All models have it.
     common: bool = False
+
+
+class ModelInput(Message):
+    """ModelInput is what a model's network is given."""
+
+    # An image's channels and pixels.
+    channels: int = 0
+
+    height: int = 0
+
+    width: int = 0
+
+    # How many classes it distinguishes, if it does. Labels are below this number.
+    classes: int = 0
 
 
 class ModelMetric(Message):
@@ -2189,6 +2206,9 @@ class PlanStudyResponse(Message):
 
     # How many of epochs_shared would be trained again, because no checkpoint has them.
     epochs_again: int = 0
+
+    # What the networks would be given, as in RunConfig.
+    input: ModelInput | None = None
 
 
 class Pretrained(Message):
@@ -2715,6 +2735,10 @@ class RunConfig(Message):
     # max_epochs then, since the program may depend on it. No influence on the run's identity.
     last_epoch: int = 0
 
+    # What the model's network is given, which follows from the data set. Unset: gray images of 28 x 28 pixels and ten
+    # classes, as in runs from before there were others. No influence on the run's identity beside the data set's.
+    input: ModelInput | None = None
+
 
 class Series(Message):
     """Series is one number per epoch."""
@@ -2770,6 +2794,9 @@ class Source(Message):
     sha256: str = ""
 
     size: int = 0
+
+    # What the network was trained on. Unset: as in RunConfig, or nothing is known of its run.
+    input: ModelInput | None = None
 
 
 class SpecDifference(Message):

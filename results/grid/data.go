@@ -4,35 +4,48 @@ import (
 	"fmt"
 
 	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// modelChannels is how many channels the images have that models take.
-const modelChannels = 1
+// digits is what models were given when there was no other input, and what an unset input means.
+var digits = trellisv1.ModelInput{Channels: 1, Height: 28, Width: 28, Classes: 10}
+
+// InputOf returns what the network of a spec's model is given on a data set: nil for gray images of 28 x 28 pixels and up
+// to ten classes. A network has ten classes at least, as the paper's.
+func InputOf(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet) *trellisv1.ModelInput {
+	if !needsData(spec) || dataSet.GetHeight() == 0 {
+		return nil
+	}
+	input := &trellisv1.ModelInput{
+		Channels: max(1, dataSet.GetChannels()), Height: dataSet.GetHeight(), Width: dataSet.GetWidth(),
+		Classes: max(digits.Classes, dataSet.GetClasses()),
+	}
+	if proto.Equal(input, &digits) {
+		return nil
+	}
+	return input
+}
 
 // ResolveSplit is like the function of that name, but also refuses a data set that the spec's model can't be trained
 // on: all runs of the study would fail on every worker. It does not check what is not known about a data set.
 func (models Models) ResolveSplit(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet) (*trellisv1.Split, error) {
 	model, name := models.Find(spec.GetModel()), dataSet.GetName()
-	height, width, classes := model.GetHeight(), model.GetWidth(), model.GetClasses()
+	height, width, channels := dataSet.GetHeight(), dataSet.GetWidth(), dataSet.GetChannels()
+	smallest, largest := model.GetMinSide(), model.GetMaxSide()
 	switch {
-	case height > 0 && dataSet.GetHeight() > 0 && (dataSet.GetHeight() != height || dataSet.GetWidth() != width):
+	case largest > 0 && height > 0 && (min(height, width) < smallest || max(height, width) > largest):
 		return nil, invalid("data.image_size", fmt.Sprintf(
-			"the images of the data set %q have %d x %d pixels, and the model %s takes %d x %d", name, dataSet.GetHeight(),
-			dataSet.GetWidth(), model.GetName(), height, width), "data")
-	case height > 0 && dataSet.GetChannels() > modelChannels:
+			"the images of the data set %q have %d x %d pixels, and the model %s takes %d to %d a side", name, height, width,
+			model.GetName(), smallest, largest), "data")
+	case model.GetMaxChannels() > 0 && channels > model.GetMaxChannels():
 		return nil, invalid("data.image_channels", fmt.Sprintf(
-			"the images of the data set %q have %d channels, and the model %s takes gray images, which have one", name,
-			dataSet.GetChannels(), model.GetName()), "data")
-	case classes == 0 || dataSet == nil || dataSet.Classes == nil:
-	case dataSet.GetClasses() == 0:
+			"the images of the data set %q have %d channels, and the model %s takes 1 to %d", name, channels,
+			model.GetName(), model.GetMaxChannels()), "data")
+	case model.GetClasses() > 0 && dataSet.GetClasses() == 0 && dataSet != nil && dataSet.Classes != nil:
 		return nil, invalid("data.labels", fmt.Sprintf(
 			"the data set %q has no labels, and the model %s learns from them", name, model.GetName()), "data")
-	case dataSet.GetClasses() > classes:
-		return nil, invalid("data.labels", fmt.Sprintf(
-			"the data set %q has labels up to %d, and the model %s takes labels from 0 to %d", name, dataSet.GetClasses()-1,
-			model.GetName(), classes-1), "data")
 	}
 	return ResolveSplit(spec, dataSet)
 }

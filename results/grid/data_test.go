@@ -13,8 +13,8 @@ import (
 // What no worker could train is refused before it is tried, and the message says what the model takes.
 func TestDataOfModel(t *testing.T) {
 	models := Models{
-		{Name: "digits", Data: true, Height: 28, Width: 28, Classes: 10},
-		{Name: "images", Data: true, Height: 28, Width: 28},
+		{Name: "digits", Data: true, MinSide: 9, MaxSide: 256, MaxChannels: 4, Classes: 10},
+		{Name: "images", Data: true, MinSide: 8, MaxSide: 256, MaxChannels: 4},
 		{Name: "anything", Data: true},
 	}
 	of := func(height, width uint32, classes *uint32) *trellisv1.DataSet {
@@ -28,30 +28,28 @@ func TestDataOfModel(t *testing.T) {
 		{"right", "digits", of(28, 28, proto.Uint32(10)), "", ""},
 		{"fewer labels", "digits", of(28, 28, proto.Uint32(3)), "", ""},
 		{"not known", "digits", of(0, 0, nil), "", ""},
-		{
-			"one label too many", "digits", of(28, 28, proto.Uint32(11)),
-			"data.labels", `the data set "tiny" has labels up to 10, and the model digits takes labels from 0 to 9`,
-		},
+		{"more labels", "digits", of(28, 28, proto.Uint32(100)), "", ""},
 		{
 			"no labels", "digits", of(28, 28, proto.Uint32(0)),
 			"data.labels", `the data set "tiny" has no labels, and the model digits learns from them`,
 		},
 		{"labels are not needed", "images", of(28, 28, proto.Uint32(0)), "", ""},
 		{"labels do not matter", "images", of(28, 28, proto.Uint32(200)), "", ""},
+		{"not square", "digits", of(9, 256, proto.Uint32(10)), "", ""},
 		{
-			"larger", "images", of(32, 32, nil),
-			"data.image_size", `the images of the data set "tiny" have 32 x 32 pixels, and the model images takes 28 x 28`,
+			"too large", "images", of(32, 257, nil),
+			"data.image_size", `the images of the data set "tiny" have 32 x 257 pixels, and the model images takes 8 to 256 a side`,
 		},
 		{
-			"as many pixels", "digits", of(14, 56, proto.Uint32(10)),
-			"data.image_size", `the images of the data set "tiny" have 14 x 56 pixels, and the model digits takes 28 x 28`,
+			"too small", "digits", of(8, 56, proto.Uint32(10)),
+			"data.image_size", `the images of the data set "tiny" have 8 x 56 pixels, and the model digits takes 9 to 256 a side`,
 		},
 		{"of any size", "anything", of(32, 16, nil), "", ""},
 		{"gray", "images", &trellisv1.DataSet{Name: "tiny", Height: 28, Width: 28, TrainImages: 12, Channels: 1}, "", ""},
+		{"colored", "images", &trellisv1.DataSet{Name: "tiny", Height: 28, Width: 28, TrainImages: 12, Channels: 4}, "", ""},
 		{
-			"colored", "images", &trellisv1.DataSet{Name: "tiny", Height: 28, Width: 28, TrainImages: 12, Channels: 3},
-			"data.image_channels",
-			`the images of the data set "tiny" have 3 channels, and the model images takes gray images, which have one`,
+			"too many channels", "images", &trellisv1.DataSet{Name: "tiny", Height: 28, Width: 28, TrainImages: 12, Channels: 5},
+			"data.image_channels", `the images of the data set "tiny" have 5 channels, and the model images takes 1 to 4`,
 		},
 	} {
 		split, err := models.ResolveSplit(&trellisv1.StudySpec{Model: test.model}, test.data)
@@ -70,6 +68,78 @@ func TestDataOfModel(t *testing.T) {
 		if got.GetRuleId() != test.rule || got.GetMessage() != test.want ||
 			protovalidate.FieldPathString(got.GetField()) != "data" {
 			t.Errorf("%s: got %v, want %s: %s", test.name, got, test.rule, test.want)
+		}
+	}
+}
+
+// A run says what its network is given unless that is what it was given when there was nothing else: then the
+// configuration, and with it what older workers get, is as it was.
+func TestInputOf(t *testing.T) {
+	digits := &trellisv1.DataSet{Height: 28, Width: 28, Classes: proto.Uint32(10), Channels: 1}
+	with := func(change func(*trellisv1.DataSet)) *trellisv1.DataSet {
+		its := proto.CloneOf(digits)
+		change(its)
+		return its
+	}
+	for _, test := range []struct {
+		name, model string
+		data        *trellisv1.DataSet
+		want        *trellisv1.ModelInput
+	}{
+		{"digits", "digits", digits, nil},
+		{"channels not said", "digits", with(func(d *trellisv1.DataSet) { d.Channels = 0 }), nil},
+		{"classes not known", "digits", with(func(d *trellisv1.DataSet) { d.Classes = nil }), nil},
+		{"fewer classes", "digits", with(func(d *trellisv1.DataSet) { d.Classes = proto.Uint32(2) }), nil},
+		{"nothing known", "digits", &trellisv1.DataSet{}, nil},
+		{"no data", "synthetic", digits, nil},
+		{
+			"other images", "digits",
+			with(func(d *trellisv1.DataSet) { d.Channels, d.Height, d.Width, d.Classes = 3, 64, 48, proto.Uint32(100) }),
+			&trellisv1.ModelInput{Channels: 3, Height: 64, Width: 48, Classes: 100},
+		},
+		{
+			"two classes", "digits", with(func(d *trellisv1.DataSet) { d.Width, d.Classes = 27, proto.Uint32(2) }),
+			&trellisv1.ModelInput{Channels: 1, Height: 28, Width: 27, Classes: 10},
+		},
+	} {
+		spec := &trellisv1.StudySpec{Model: test.model}
+		if got := InputOf(spec, test.data); !proto.Equal(got, test.want) {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
+		}
+		study := &trellisv1.Study{Spec: spec, DataSet: test.data}
+		if got := RunConfigFor(study, &trellisv1.Run{}, "1", 1).GetInput(); !proto.Equal(got, test.want) {
+			t.Errorf("%s: a run gets %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+// Weights are of a network for images of one size.
+func TestSourceInput(t *testing.T) {
+	wide := &trellisv1.ModelInput{Channels: 1, Height: 28, Width: 32, Classes: 26}
+	for _, test := range []struct {
+		name   string
+		source *trellisv1.Source
+		width  uint32
+		want   string
+	}{
+		{"the same", &trellisv1.Source{Run: "r", Input: wide}, 32, ""},
+		{"as ever", &trellisv1.Source{Run: "r"}, 28, ""},
+		{"nothing known", &trellisv1.Source{}, 32, ""},
+		{
+			"other images", &trellisv1.Source{Run: "r"}, 32, `the weights are of a network for images of 28 x 28 pixels and 1 channel, ` +
+				`and the data set "tiny" has images of 28 x 32 pixels and 1 channel: name a study on such images`,
+		},
+		{
+			"digits", &trellisv1.Source{Run: "r", Input: wide}, 28, `the weights are of a network for images of 28 x 32 pixels and 1 channel, ` +
+				`and the data set "tiny" has images of 28 x 28 pixels and 1 channel: name a study on such images`,
+		},
+	} {
+		err := CheckSourceInput(&trellisv1.StudySpec{Model: "m"}, test.source, &trellisv1.DataSet{Name: "tiny", Height: 28, Width: test.width})
+		var invalid *protovalidate.ValidationError
+		switch {
+		case test.want == "" && err == nil:
+		case !errors.As(err, &invalid) || invalid.Violations[0].Proto.GetMessage() != test.want:
+			t.Errorf("%s: got %v, want %q", test.name, err, test.want)
 		}
 	}
 }

@@ -67,8 +67,8 @@ import (
 //	threads 4
 //	gpus 1
 //
-// Strings are quoted as in Go. A message that is not set has zeros. max_epochs, milestones, synthetic.epoch_time and
-// pretrained_size have no influence. Any change here gives every run a new identity, so results of older studies would
+// Strings are quoted as in Go. A message that is not set has zeros. max_epochs, milestones, synthetic.epoch_time,
+// pretrained_size and input, which follows from the data set, have no influence. Any change here gives every run a new identity, so results of older studies would
 // no longer be found. The number in the first line counts such changes.
 func RunID(config *trellisv1.RunConfig) string { return NewIdentity(config).ID(config.GetParameters()) }
 
@@ -247,6 +247,7 @@ func commonConfig(
 	}
 	if needsData(spec) {
 		config.DataSet = dataSet.GetDigest()
+		config.Input = InputOf(spec, dataSet)
 	}
 	return config
 }

@@ -109,6 +109,7 @@ func TestRunIDCovers(t *testing.T) {
 		{"early_stopping.direction", func(c *trellisv1.RunConfig) { c.EarlyStopping.Direction = 2 }, true},
 		{"objective", func(c *trellisv1.RunConfig) { c.Objective = &trellisv1.Objective{Metric: "x"} }, true},
 		{"resources", func(c *trellisv1.RunConfig) { c.Resources = &trellisv1.Resources{Gpus: 1} }, false},
+		{"input", func(c *trellisv1.RunConfig) { c.Input = &trellisv1.ModelInput{Height: 32} }, false},
 		{"last_epoch", func(c *trellisv1.RunConfig) { c.LastEpoch = 1 }, false},
 		{"program", func(c *trellisv1.RunConfig) { c.Program = &trellisv1.Program{} }, true},
 	} {
@@ -187,7 +188,7 @@ func TestRunIDCovers(t *testing.T) {
 		t.Error("a program whose reports depend on max_epochs has one id for two of them")
 	}
 	for message, fields := range map[proto.Message]int{
-		&trellisv1.RunConfig{}: 14, &trellisv1.Parameters{}: 8, &trellisv1.Split{}: 2, &trellisv1.EarlyStopping{}: 4,
+		&trellisv1.RunConfig{}: 15, &trellisv1.Parameters{}: 8, &trellisv1.Split{}: 2, &trellisv1.EarlyStopping{}: 4,
 		&trellisv1.Synthetic{}: 1, &trellisv1.Program{}: 8, &trellisv1.Objective{}: 4,
 	} {
 		if got := message.ProtoReflect().Descriptor().Fields().Len(); got != fields {

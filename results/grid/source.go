@@ -84,6 +84,34 @@ func (b *builder) checkPretrained(spec *trellisv1.StudySpec, allowed []string) {
 	}
 }
 
+// CheckSourceInput returns a *protovalidate.ValidationError if pretrained weights, of whose run something is known, are of a
+// network for other images than those of the data set, whatever their classes.
+func CheckSourceInput(spec *trellisv1.StudySpec, source *trellisv1.Source, dataSet *trellisv1.DataSet) error {
+	if source.GetRun() == "" || dataSet.GetHeight() == 0 {
+		return nil
+	}
+	theirs, its := source.GetInput(), InputOf(spec, dataSet)
+	if theirs == nil {
+		theirs = &digits
+	}
+	if its == nil {
+		its = &digits
+	}
+	if theirs.Channels == its.Channels && theirs.Height == its.Height && theirs.Width == its.Width {
+		return nil
+	}
+	images := func(input *trellisv1.ModelInput) string {
+		text := fmt.Sprintf("%d x %d pixels and %d channel", input.Height, input.Width, input.Channels)
+		if input.Channels != 1 {
+			text += "s"
+		}
+		return text
+	}
+	return invalid("pretrained.input", fmt.Sprintf(
+		"the weights are of a network for images of %s, and the data set %q has images of %s: name a study on such images",
+		images(theirs), dataSet.GetName(), images(its)), "pretrained")
+}
+
 // CheckSource returns a *protovalidate.ValidationError if pretrained weights are not of one of the models that are
 // allowed for the spec's model. whose describes the weights for the error: "study paper", or "the checkpoint <digest>,
 // of study paper,".

@@ -247,9 +247,8 @@ func squareShapes() (shapes []Shape) {
 		for _, size := range [][2]int{{1, 1}, {1, 5}, {4, 3}, {9, 5}} {
 			for padding := range 4 {
 				for outputPadding := range 4 {
-					s := Shape{
-						3, size[0], size[1], 2, kernel[0], kernel[1], 2, padding, outputPadding / 2, outputPadding % 2, true,
-					}
+					rows, columns := outputPadding/2, outputPadding%2
+					s := Shape{3, size[0], size[1], 2, kernel[0], kernel[1], 2, padding, rows, columns, true}
 					if s.Validate() == nil {
 						shapes = append(shapes, s)
 					}

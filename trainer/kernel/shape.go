@@ -17,8 +17,8 @@ type Shape struct {
 	OutChannels                   int
 	KernelHeight, KernelWidth     int
 	Stride, Padding               int
-	// OutputPaddingHeight adds rows at the bottom of a transposed convolution's output, OutputPaddingWidth columns at its
-	// right.
+	// OutputPaddingHeight adds rows at the bottom of a transposed convolution's output, OutputPaddingWidth columns at
+	// its right.
 	OutputPaddingHeight, OutputPaddingWidth int
 	// Transposed weights are (in, out, kh, kw), the others (out, in, kh, kw).
 	Transposed bool

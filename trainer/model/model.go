@@ -16,10 +16,12 @@ type Model struct {
 	Summary string
 	// Axes are all that it has: see the function Axes.
 	Axes []Axis
-	// Data says that it trains on a data set, of images of Height x Width pixels.
-	Data          bool
-	Height, Width int
-	// Classes is how many classes it tells apart: labels lie below. 0: it needs no labels.
+	// Data says that it trains on a data set, of images of MinSide to MaxSide pixels a side and up to MaxChannels
+	// channels.
+	Data                          bool
+	MinSide, MaxSide, MaxChannels int
+	// Classes is how many classes it tells apart at least; as many as its input has if those are more. 0: it needs no
+	// labels.
 	Classes int
 	// Pretrained are the models with whose best weights a run can begin, and then must begin. None: a run begins with
 	// random weights.
@@ -65,7 +67,8 @@ type Definition interface {
 // Network is a model that is a network, which Adam trains.
 type Network interface {
 	Definition
-	// Layers builds the network for an input. The metrics that it names are those of its description, in the same order.
+	// Layers builds the network for an input. The metrics that it names are those of its description, in the same
+	// order.
 	Layers(b *network.Builder, input network.Input, latentDim int, values Values)
 }
 

@@ -103,17 +103,8 @@ func (b *Builder) NoisyImages(image Image, deviation float64) (noisy, clean *gor
 	return noisy, b.clean
 }
 
-// Shift moves training images by up to so many pixels in each direction, anew in each epoch. Images is called before,
-// with one channel.
-func (b *Builder) Shift(reach int) {
-	switch {
-	case b.err != nil:
-	case b.input == nil || b.input.Shape()[0] != 1:
-		b.err = fmt.Errorf("images to move need one channel: %w", ErrNetwork)
-	default:
-		b.shift = reach
-	}
-}
+// Shift moves training images by up to so many pixels in each direction, anew in each epoch.
+func (b *Builder) Shift(reach int) { b.shift = reach }
 
 // Draws are count standard normal numbers for each image, drawn anew in each epoch of training: (number, lane).
 func (b *Builder) Draws(count int) *gorgonia.Node {

@@ -19,8 +19,8 @@ type Input struct {
 	Classes int
 }
 
-// NewConvAutoencoder builds the paper's convolutional autoencoder (section 2.1) for its images, with an encoded space of
-// latentDim dimensions. Its loss is the mean squared error between an image and its reconstruction, over all pixels.
+// NewConvAutoencoder builds the paper's convolutional autoencoder (section 2.1) for its images, with an encoded space
+// of latentDim dimensions. Its loss is the mean squared error between an image and its reconstruction, over all pixels.
 func NewConvAutoencoder(latentDim int) (*Network, error) {
 	return Build(func(b *Builder) { convAutoencoder(b, latentDim) })
 }
@@ -38,7 +38,7 @@ func (b *Builder) ConvAutoencoder(x, target *gorgonia.Node, latentDim int) {
 	b.Minimize(b.MeanSquaredError(y, target))
 }
 
-// The windows of the convolutional section, and the smallest side of an image of which all three leave something.
+// The windows of the convolutional section.
 var (
 	padded   = Window{Kernel: 3, Stride: 2, Padding: 1}
 	unpadded = Window{Kernel: 3, Stride: 2}

@@ -2,15 +2,15 @@ package network
 
 import "trellis/trainer/kernel"
 
-// mover makes moved images of a tile's, of one channel each.
+// mover makes moved images of a tile's.
 type mover struct {
-	height, width int
-	pixels        []byte
-	indices       [kernel.Lanes]uint32
+	Image
+	pixels  []byte
+	indices [kernel.Lanes]uint32
 }
 
-func newMover(height, width int) *mover {
-	m := &mover{height: height, width: width, pixels: make([]byte, kernel.Lanes*height*width)}
+func newMover(image Image) *mover {
+	m := &mover{Image: image, pixels: make([]byte, kernel.Lanes*image.Size())}
 	for i := range m.indices {
 		m.indices[i] = uint32(i)
 	}
@@ -20,20 +20,24 @@ func newMover(height, width int) *mover {
 // move returns the images of a tile as their offsets move them, and their indices there. Both change with the next
 // call.
 func (m *mover) move(examples *Examples, tile []uint32) (pixels []byte, indices []uint32) {
-	size := m.height * m.width
+	size := m.Size()
 	for lane, image := range tile {
 		right, down := examples.Offsets.Of(image)
-		m.shift(m.pixels[lane*size:][:size], examples.Pixels[int(image)*size:][:size], right, down)
+		to, from := m.pixels[lane*size:][:size], examples.Pixels[int(image)*size:][:size]
+		for plane := m.Height * m.Width; len(to) > 0; to, from = to[plane:], from[plane:] {
+			m.shift(to[:plane], from[:plane], right, down)
+		}
 	}
 	return m.pixels, m.indices[:len(tile)]
 }
 
-// shift writes an image moved to the right and down. What moves in from outside is black, what moves out is lost.
+// shift writes a channel of an image moved to the right and down. What moves in from outside is black, what moves out
+// is lost.
 func (m *mover) shift(dst, src []byte, right, down int) {
 	clear(dst)
-	width := m.width - max(right, -right)
-	for row := max(0, down); width > 0 && row < min(m.height, m.height+down); row++ {
-		to, from := row*m.width+max(0, right), (row-down)*m.width+max(0, -right)
+	width := m.Width - max(right, -right)
+	for row := max(0, down); width > 0 && row < min(m.Height, m.Height+down); row++ {
+		to, from := row*m.Width+max(0, right), (row-down)*m.Width+max(0, -right)
 		copy(dst[to:to+width], src[from:])
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"testing"
 
-	"gorgonia.org/gorgonia"
-
 	"trellis/trainer/kernel"
 )
 
@@ -52,7 +50,7 @@ func TestMoverShifts(t *testing.T) {
 		{1, -4, make([]byte, 12)},
 	} {
 		got := slices.Repeat([]byte{99}, 12)
-		newMover(3, 4).shift(got, image, test.right, test.down)
+		newMover(Image{1, 3, 4}).shift(got, image, test.right, test.down)
 		if !slices.Equal(got, test.want) {
 			t.Errorf("moved by %d and %d it is %v, want %v", test.right, test.down, got, test.want)
 		}
@@ -79,7 +77,7 @@ func TestTrainingMovesImages(t *testing.T) {
 	n.Initialize(1)
 	images := mnist(t)
 	const count, size = 40, Side * Side
-	moved, m := Examples{Labels: images.Labels}, newMover(Side, Side)
+	moved, m := Examples{Labels: images.Labels}, newMover(Digits.Image)
 	for image := range uint32(count) {
 		at := make([]byte, size)
 		right, down := byNumber{}.Of(image)
@@ -104,14 +102,23 @@ func TestTrainingMovesImages(t *testing.T) {
 	}
 }
 
-func TestShiftNeedsOneChannel(t *testing.T) {
-	for name, layers := range map[string]func(*Builder){
-		"three channels": func(b *Builder) { b.Images(Image{3, Side, Side}); b.Shift(1) },
-		"no images":      func(b *Builder) { b.Shift(1) },
-	} {
-		b := &Builder{graph: gorgonia.NewGraph()}
-		if layers(b); b.err == nil {
-			t.Errorf("%s: no error", name)
+// Each channel moves like an image of its own.
+func TestMoverMovesChannels(t *testing.T) {
+	image := Image{3, 2, 3}
+	examples := &Examples{Offsets: byNumber{}}
+	for i := range 30 * image.Size() {
+		examples.Pixels = append(examples.Pixels, byte(i+1))
+	}
+	got, indices := newMover(image).move(examples, []uint32{6, 29})
+	for lane, number := range []uint32{6, 29} {
+		right, down := examples.Offsets.Of(number)
+		plane := image.Height * image.Width
+		for channel := range image.Channels {
+			from, want := int(number)*image.Size()+channel*plane, make([]byte, plane)
+			newMover(Image{1, 2, 3}).shift(want, examples.Pixels[from:][:plane], right, down)
+			if its := got[int(indices[lane])*image.Size()+channel*plane:][:plane]; !slices.Equal(its, want) {
+				t.Errorf("channel %d of image %d is %v, want %v", channel, number, its, want)
+			}
 		}
 	}
 }

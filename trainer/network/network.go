@@ -90,8 +90,7 @@ func Build(layers func(*Builder)) (*Network, error) {
 	}
 	n := &Network{nodes: b, pixels: b.input.Shape().TotalSize() / kernel.Lanes, shared: b.shared, Labels: b.labelCount}
 	if n.Shift = b.shift; n.Shift > 0 {
-		shape := b.input.Shape()
-		n.moved = newMover(shape[1], shape[2])
+		n.moved = newMover(imageOf(b.input))
 	}
 	var nodes gorgonia.Nodes
 	total := 0

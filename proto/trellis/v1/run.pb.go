@@ -1288,7 +1288,10 @@ type RunConfig struct {
 	Objective *Objective `protobuf:"bytes,13,opt,name=objective,proto3" json:"objective,omitempty"`
 	// Where a program's attempt ends, if that is before max_epochs: at the end of a stage. Parameters have the run's own
 	// max_epochs then, since the program may depend on it. No influence on the run's identity.
-	LastEpoch     uint32 `protobuf:"varint,14,opt,name=last_epoch,json=lastEpoch,proto3" json:"last_epoch,omitempty"`
+	LastEpoch uint32 `protobuf:"varint,14,opt,name=last_epoch,json=lastEpoch,proto3" json:"last_epoch,omitempty"`
+	// What the model's network is given, which follows from the data set. Unset: gray images of 28 x 28 pixels and ten
+	// classes, as in runs from before there were others. No influence on the run's identity beside the data set's.
+	Input         *ModelInput `protobuf:"bytes,15,opt,name=input,proto3" json:"input,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1419,6 +1422,13 @@ func (x *RunConfig) GetLastEpoch() uint32 {
 		return x.LastEpoch
 	}
 	return 0
+}
+
+func (x *RunConfig) GetInput() *ModelInput {
+	if x != nil {
+		return x.Input
+	}
+	return nil
 }
 
 // Reports are the losses of consecutive epochs of one attempt, column by column. Each is identified by (run, attempt,
@@ -2295,7 +2305,7 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x06epochs\x18\x05 \x01(\rR\x06epochs\x12\x1d\n" +
 	"\n" +
 	"run_epochs\x18\x06 \x01(\rR\trunEpochs\x12\x18\n" +
-	"\amachine\x18\a \x01(\tR\amachine\"\xd1\x04\n" +
+	"\amachine\x18\a \x01(\tR\amachine\"\xff\x04\n" +
 	"\tRunConfig\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x126\n" +
 	"\n" +
@@ -2318,7 +2328,8 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\tresources\x18\f \x01(\v2\x15.trellis.v1.ResourcesR\tresources\x123\n" +
 	"\tobjective\x18\r \x01(\v2\x15.trellis.v1.ObjectiveR\tobjective\x12\x1d\n" +
 	"\n" +
-	"last_epoch\x18\x0e \x01(\rR\tlastEpoch\"\x8d\x05\n" +
+	"last_epoch\x18\x0e \x01(\rR\tlastEpoch\x12,\n" +
+	"\x05input\x18\x0f \x01(\v2\x16.trellis.v1.ModelInputR\x05input\"\x8d\x05\n" +
 	"\aReports\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
@@ -2489,7 +2500,8 @@ var file_trellis_v1_run_proto_goTypes = []any{
 	(*Program)(nil),          // 34: trellis.v1.Program
 	(*Resources)(nil),        // 35: trellis.v1.Resources
 	(*Objective)(nil),        // 36: trellis.v1.Objective
-	(*Series)(nil),           // 37: trellis.v1.Series
+	(*ModelInput)(nil),       // 37: trellis.v1.ModelInput
+	(*Series)(nil),           // 38: trellis.v1.Series
 }
 var file_trellis_v1_run_proto_depIdxs = []int32{
 	30, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
@@ -2518,28 +2530,29 @@ var file_trellis_v1_run_proto_depIdxs = []int32{
 	34, // 23: trellis.v1.RunConfig.program:type_name -> trellis.v1.Program
 	35, // 24: trellis.v1.RunConfig.resources:type_name -> trellis.v1.Resources
 	36, // 25: trellis.v1.RunConfig.objective:type_name -> trellis.v1.Objective
-	21, // 26: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
-	22, // 27: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
-	23, // 28: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
-	24, // 29: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
-	16, // 30: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
-	25, // 31: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
-	26, // 32: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
-	27, // 33: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
-	28, // 34: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
-	12, // 35: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
-	29, // 36: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
-	10, // 37: trellis.v1.Outcome.output:type_name -> trellis.v1.Output
-	37, // 38: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
-	15, // 39: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	37, // 40: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
-	15, // 41: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	1,  // 42: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
-	43, // [43:43] is the sub-list for method output_type
-	43, // [43:43] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	37, // 26: trellis.v1.RunConfig.input:type_name -> trellis.v1.ModelInput
+	21, // 27: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
+	22, // 28: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
+	23, // 29: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
+	24, // 30: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
+	16, // 31: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
+	25, // 32: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
+	26, // 33: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
+	27, // 34: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
+	28, // 35: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
+	12, // 36: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
+	29, // 37: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
+	10, // 38: trellis.v1.Outcome.output:type_name -> trellis.v1.Output
+	38, // 39: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
+	15, // 40: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	38, // 41: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
+	15, // 42: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	1,  // 43: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_run_proto_init() }

@@ -1483,7 +1483,9 @@ type PlanStudyResponse struct {
 	// How many points of the grids spec.where leaves out, counted with each seed.
 	LeftOut uint64 `protobuf:"varint,11,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
 	// How many of epochs_shared would be trained again, because no checkpoint has them.
-	EpochsAgain   uint64 `protobuf:"varint,12,opt,name=epochs_again,json=epochsAgain,proto3" json:"epochs_again,omitempty"`
+	EpochsAgain uint64 `protobuf:"varint,12,opt,name=epochs_again,json=epochsAgain,proto3" json:"epochs_again,omitempty"`
+	// What the networks would be given, as in RunConfig.
+	Input         *ModelInput `protobuf:"bytes,13,opt,name=input,proto3" json:"input,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1600,6 +1602,13 @@ func (x *PlanStudyResponse) GetEpochsAgain() uint64 {
 		return x.EpochsAgain
 	}
 	return 0
+}
+
+func (x *PlanStudyResponse) GetInput() *ModelInput {
+	if x != nil {
+		return x.Input
+	}
+	return nil
 }
 
 type ParseSpecRequest struct {
@@ -7210,7 +7219,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\"[\n" +
 	"\x10PlanStudyRequest\x121\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x12\x14\n" +
-	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\xb9\x03\n" +
+	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\xe7\x03\n" +
 	"\x11PlanStudyResponse\x12\x16\n" +
 	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12\x12\n" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\x12\x16\n" +
@@ -7226,7 +7235,8 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	" \x01(\v2\x16.trellis.v1.WaitingForR\n" +
 	"waitingFor\x12\x19\n" +
 	"\bleft_out\x18\v \x01(\x04R\aleftOut\x12!\n" +
-	"\fepochs_again\x18\f \x01(\x04R\vepochsAgain\"^\n" +
+	"\fepochs_again\x18\f \x01(\x04R\vepochsAgain\x12,\n" +
+	"\x05input\x18\r \x01(\v2\x16.trellis.v1.ModelInputR\x05input\"^\n" +
 	"\x10ParseSpecRequest\x12 \n" +
 	"\x04text\x18\x01 \x01(\tB\f\xbaH\t\xc8\x01\x01r\x04(\x80\x80@R\x04text\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\bR\x04plan\x12\x14\n" +
@@ -7822,48 +7832,49 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*Forecast)(nil),                   // 139: trellis.v1.Forecast
 	(*Split)(nil),                      // 140: trellis.v1.Split
 	(*WaitingFor)(nil),                 // 141: trellis.v1.WaitingFor
-	(*Verdict)(nil),                    // 142: trellis.v1.Verdict
-	(*Configuration)(nil),              // 143: trellis.v1.Configuration
-	(*Objective)(nil),                  // 144: trellis.v1.Objective
-	(*Report)(nil),                     // 145: trellis.v1.Report
-	(*Importance)(nil),                 // 146: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 147: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 148: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 149: trellis.v1.DataSet
-	(*Worker)(nil),                     // 150: trellis.v1.Worker
-	(*Outcome)(nil),                    // 151: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 152: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 153: trellis.v1.Capacity
-	(*Reports)(nil),                    // 154: trellis.v1.Reports
-	(StudyState)(0),                    // 155: trellis.v1.StudyState
-	(*Checkpoint)(nil),                 // 156: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 157: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 158: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 159: trellis.v1.Principal
-	(*Token)(nil),                      // 160: trellis.v1.Token
-	(Role)(0),                          // 161: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 162: google.protobuf.Timestamp
-	(*Event)(nil),                      // 163: trellis.v1.Event
-	(*Hook)(nil),                       // 164: trellis.v1.Hook
-	(*durationpb.Duration)(nil),        // 165: google.protobuf.Duration
-	(*Delivery)(nil),                   // 166: trellis.v1.Delivery
-	(*PaperReport)(nil),                // 167: trellis.v1.PaperReport
-	(*Metrics)(nil),                    // 168: trellis.v1.Metrics
-	(*Series)(nil),                     // 169: trellis.v1.Series
-	(*GetCurvesRequest)(nil),           // 170: trellis.v1.GetCurvesRequest
-	(*GetPointsRequest)(nil),           // 171: trellis.v1.GetPointsRequest
-	(*GetHeatMapRequest)(nil),          // 172: trellis.v1.GetHeatMapRequest
-	(*GetHistoryRequest)(nil),          // 173: trellis.v1.GetHistoryRequest
-	(*GetDistributionRequest)(nil),     // 174: trellis.v1.GetDistributionRequest
-	(*GetCoverageRequest)(nil),         // 175: trellis.v1.GetCoverageRequest
-	(*GetTimeLineRequest)(nil),         // 176: trellis.v1.GetTimeLineRequest
-	(*GetCurvesResponse)(nil),          // 177: trellis.v1.GetCurvesResponse
-	(*GetPointsResponse)(nil),          // 178: trellis.v1.GetPointsResponse
-	(*GetHeatMapResponse)(nil),         // 179: trellis.v1.GetHeatMapResponse
-	(*GetHistoryResponse)(nil),         // 180: trellis.v1.GetHistoryResponse
-	(*GetDistributionResponse)(nil),    // 181: trellis.v1.GetDistributionResponse
-	(*GetCoverageResponse)(nil),        // 182: trellis.v1.GetCoverageResponse
-	(*GetTimeLineResponse)(nil),        // 183: trellis.v1.GetTimeLineResponse
+	(*ModelInput)(nil),                 // 142: trellis.v1.ModelInput
+	(*Verdict)(nil),                    // 143: trellis.v1.Verdict
+	(*Configuration)(nil),              // 144: trellis.v1.Configuration
+	(*Objective)(nil),                  // 145: trellis.v1.Objective
+	(*Report)(nil),                     // 146: trellis.v1.Report
+	(*Importance)(nil),                 // 147: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 148: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 149: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 150: trellis.v1.DataSet
+	(*Worker)(nil),                     // 151: trellis.v1.Worker
+	(*Outcome)(nil),                    // 152: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 153: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 154: trellis.v1.Capacity
+	(*Reports)(nil),                    // 155: trellis.v1.Reports
+	(StudyState)(0),                    // 156: trellis.v1.StudyState
+	(*Checkpoint)(nil),                 // 157: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 158: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 159: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 160: trellis.v1.Principal
+	(*Token)(nil),                      // 161: trellis.v1.Token
+	(Role)(0),                          // 162: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 163: google.protobuf.Timestamp
+	(*Event)(nil),                      // 164: trellis.v1.Event
+	(*Hook)(nil),                       // 165: trellis.v1.Hook
+	(*durationpb.Duration)(nil),        // 166: google.protobuf.Duration
+	(*Delivery)(nil),                   // 167: trellis.v1.Delivery
+	(*PaperReport)(nil),                // 168: trellis.v1.PaperReport
+	(*Metrics)(nil),                    // 169: trellis.v1.Metrics
+	(*Series)(nil),                     // 170: trellis.v1.Series
+	(*GetCurvesRequest)(nil),           // 171: trellis.v1.GetCurvesRequest
+	(*GetPointsRequest)(nil),           // 172: trellis.v1.GetPointsRequest
+	(*GetHeatMapRequest)(nil),          // 173: trellis.v1.GetHeatMapRequest
+	(*GetHistoryRequest)(nil),          // 174: trellis.v1.GetHistoryRequest
+	(*GetDistributionRequest)(nil),     // 175: trellis.v1.GetDistributionRequest
+	(*GetCoverageRequest)(nil),         // 176: trellis.v1.GetCoverageRequest
+	(*GetTimeLineRequest)(nil),         // 177: trellis.v1.GetTimeLineRequest
+	(*GetCurvesResponse)(nil),          // 178: trellis.v1.GetCurvesResponse
+	(*GetPointsResponse)(nil),          // 179: trellis.v1.GetPointsResponse
+	(*GetHeatMapResponse)(nil),         // 180: trellis.v1.GetHeatMapResponse
+	(*GetHistoryResponse)(nil),         // 181: trellis.v1.GetHistoryResponse
+	(*GetDistributionResponse)(nil),    // 182: trellis.v1.GetDistributionResponse
+	(*GetCoverageResponse)(nil),        // 183: trellis.v1.GetCoverageResponse
+	(*GetTimeLineResponse)(nil),        // 184: trellis.v1.GetTimeLineResponse
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
 	130, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
@@ -7898,204 +7909,205 @@ var file_trellis_v1_service_proto_depIdxs = []int32{
 	139, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
 	140, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
 	141, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	131, // 32: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
-	25,  // 33: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
-	29,  // 34: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
-	131, // 35: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
-	134, // 36: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	133, // 37: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
-	134, // 38: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
-	134, // 39: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	134, // 40: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	132, // 41: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	142, // 42: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	143, // 43: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	144, // 44: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	145, // 45: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	146, // 46: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	131, // 47: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	147, // 48: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	144, // 49: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	133, // 50: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	148, // 51: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	149, // 52: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	150, // 53: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	58,  // 54: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	59,  // 55: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	61,  // 56: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	151, // 57: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	62,  // 58: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	63,  // 59: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	152, // 60: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	68,  // 61: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
-	57,  // 62: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
-	56,  // 63: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	153, // 64: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	128, // 65: trellis.v1.Hello.labels:type_name -> trellis.v1.Hello.LabelsEntry
-	60,  // 66: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	154, // 67: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	70,  // 68: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	71,  // 69: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	72,  // 70: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	73,  // 71: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	69,  // 72: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	67,  // 73: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	66,  // 74: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
-	65,  // 75: trellis.v1.SessionResponse.own_study:type_name -> trellis.v1.OwnStudy
-	155, // 76: trellis.v1.OwnStudy.state:type_name -> trellis.v1.StudyState
-	64,  // 77: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	148, // 78: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	156, // 79: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	129, // 80: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	157, // 81: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	158, // 82: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	159, // 83: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	160, // 84: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	161, // 85: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	162, // 86: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	160, // 87: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	160, // 88: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	160, // 89: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	163, // 90: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	163, // 91: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
-	164, // 92: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
-	164, // 93: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
-	165, // 94: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
-	166, // 95: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
-	167, // 96: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
-	167, // 97: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
-	132, // 98: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
-	167, // 99: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
-	168, // 100: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	135, // 101: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	138, // 102: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	135, // 103: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	169, // 104: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 105: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 106: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 107: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 108: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 109: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 110: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 111: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 112: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 113: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 114: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
-	22,  // 115: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	24,  // 116: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	26,  // 117: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
-	30,  // 118: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
-	0,   // 119: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	32,  // 120: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	34,  // 121: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
-	36,  // 122: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	46,  // 123: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	48,  // 124: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	38,  // 125: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	40,  // 126: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	42,  // 127: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	44,  // 128: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	170, // 129: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
-	171, // 130: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
-	172, // 131: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
-	173, // 132: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
-	174, // 133: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
-	175, // 134: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
-	176, // 135: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
-	50,  // 136: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	52,  // 137: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	54,  // 138: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	56,  // 139: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	74,  // 140: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	76,  // 141: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	78,  // 142: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	80,  // 143: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	82,  // 144: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	84,  // 145: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	86,  // 146: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	88,  // 147: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	90,  // 148: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	92,  // 149: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	94,  // 150: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	96,  // 151: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	98,  // 152: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	100, // 153: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	102, // 154: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
-	104, // 155: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
-	106, // 156: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
-	108, // 157: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
-	110, // 158: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
-	112, // 159: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
-	114, // 160: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
-	116, // 161: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
-	118, // 162: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
-	120, // 163: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
-	122, // 164: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
-	3,   // 165: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 166: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 167: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 168: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 169: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 170: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 171: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 172: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 173: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 174: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
-	23,  // 175: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	25,  // 176: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	27,  // 177: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
-	31,  // 178: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
-	1,   // 179: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	33,  // 180: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	35,  // 181: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
-	37,  // 182: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	47,  // 183: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	49,  // 184: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	39,  // 185: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	41,  // 186: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	43,  // 187: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	45,  // 188: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	177, // 189: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
-	178, // 190: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
-	179, // 191: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
-	180, // 192: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
-	181, // 193: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
-	182, // 194: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
-	183, // 195: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
-	51,  // 196: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	53,  // 197: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	55,  // 198: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	64,  // 199: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	75,  // 200: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	77,  // 201: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	79,  // 202: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	81,  // 203: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	83,  // 204: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	85,  // 205: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	87,  // 206: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	89,  // 207: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	91,  // 208: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	93,  // 209: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	95,  // 210: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	97,  // 211: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	99,  // 212: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	101, // 213: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	103, // 214: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
-	105, // 215: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
-	107, // 216: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
-	109, // 217: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
-	111, // 218: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
-	113, // 219: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
-	115, // 220: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
-	117, // 221: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
-	119, // 222: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
-	121, // 223: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
-	123, // 224: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
-	165, // [165:225] is the sub-list for method output_type
-	105, // [105:165] is the sub-list for method input_type
-	105, // [105:105] is the sub-list for extension type_name
-	105, // [105:105] is the sub-list for extension extendee
-	0,   // [0:105] is the sub-list for field type_name
+	142, // 32: trellis.v1.PlanStudyResponse.input:type_name -> trellis.v1.ModelInput
+	131, // 33: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
+	25,  // 34: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
+	29,  // 35: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
+	131, // 36: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
+	134, // 37: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	133, // 38: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
+	134, // 39: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
+	134, // 40: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	134, // 41: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	132, // 42: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	143, // 43: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	144, // 44: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	145, // 45: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	146, // 46: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	147, // 47: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	131, // 48: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	148, // 49: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	145, // 50: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	133, // 51: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	149, // 52: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	150, // 53: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	151, // 54: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	58,  // 55: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	59,  // 56: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	61,  // 57: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	152, // 58: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	62,  // 59: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	63,  // 60: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	153, // 61: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	68,  // 62: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
+	57,  // 63: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
+	56,  // 64: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
+	154, // 65: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	128, // 66: trellis.v1.Hello.labels:type_name -> trellis.v1.Hello.LabelsEntry
+	60,  // 67: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	155, // 68: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	70,  // 69: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	71,  // 70: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	72,  // 71: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	73,  // 72: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	69,  // 73: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	67,  // 74: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	66,  // 75: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
+	65,  // 76: trellis.v1.SessionResponse.own_study:type_name -> trellis.v1.OwnStudy
+	156, // 77: trellis.v1.OwnStudy.state:type_name -> trellis.v1.StudyState
+	64,  // 78: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
+	149, // 79: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	157, // 80: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	129, // 81: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	158, // 82: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	159, // 83: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	160, // 84: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	161, // 85: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	162, // 86: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	163, // 87: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	161, // 88: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	161, // 89: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	161, // 90: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	164, // 91: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	164, // 92: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
+	165, // 93: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
+	165, // 94: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
+	166, // 95: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
+	167, // 96: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
+	168, // 97: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
+	168, // 98: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
+	132, // 99: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
+	168, // 100: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
+	169, // 101: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	135, // 102: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	138, // 103: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	135, // 104: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	170, // 105: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 106: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 107: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 108: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 109: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 110: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 111: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 112: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 113: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 114: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 115: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
+	22,  // 116: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	24,  // 117: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	26,  // 118: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
+	30,  // 119: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
+	0,   // 120: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	32,  // 121: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	34,  // 122: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
+	36,  // 123: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	46,  // 124: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	48,  // 125: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	38,  // 126: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	40,  // 127: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	42,  // 128: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	44,  // 129: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	171, // 130: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
+	172, // 131: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
+	173, // 132: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
+	174, // 133: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
+	175, // 134: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
+	176, // 135: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
+	177, // 136: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
+	50,  // 137: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	52,  // 138: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	54,  // 139: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	56,  // 140: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	74,  // 141: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	76,  // 142: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	78,  // 143: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	80,  // 144: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	82,  // 145: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	84,  // 146: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	86,  // 147: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	88,  // 148: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	90,  // 149: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	92,  // 150: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	94,  // 151: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	96,  // 152: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	98,  // 153: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	100, // 154: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	102, // 155: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
+	104, // 156: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
+	106, // 157: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
+	108, // 158: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
+	110, // 159: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
+	112, // 160: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
+	114, // 161: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
+	116, // 162: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
+	118, // 163: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
+	120, // 164: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
+	122, // 165: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
+	3,   // 166: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 167: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 168: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 169: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 170: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 171: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 172: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 173: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 174: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 175: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
+	23,  // 176: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	25,  // 177: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	27,  // 178: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
+	31,  // 179: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
+	1,   // 180: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	33,  // 181: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	35,  // 182: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
+	37,  // 183: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	47,  // 184: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	49,  // 185: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	39,  // 186: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	41,  // 187: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	43,  // 188: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	45,  // 189: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	178, // 190: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
+	179, // 191: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
+	180, // 192: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
+	181, // 193: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
+	182, // 194: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
+	183, // 195: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
+	184, // 196: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
+	51,  // 197: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	53,  // 198: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	55,  // 199: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	64,  // 200: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	75,  // 201: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	77,  // 202: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	79,  // 203: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	81,  // 204: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	83,  // 205: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	85,  // 206: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	87,  // 207: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	89,  // 208: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	91,  // 209: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	93,  // 210: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	95,  // 211: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	97,  // 212: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	99,  // 213: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	101, // 214: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	103, // 215: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
+	105, // 216: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
+	107, // 217: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
+	109, // 218: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
+	111, // 219: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
+	113, // 220: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
+	115, // 221: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
+	117, // 222: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
+	119, // 223: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
+	121, // 224: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
+	123, // 225: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
+	166, // [166:226] is the sub-list for method output_type
+	106, // [106:166] is the sub-list for method input_type
+	106, // [106:106] is the sub-list for extension type_name
+	106, // [106:106] is the sub-list for extension extendee
+	0,   // [0:106] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }

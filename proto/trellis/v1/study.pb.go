@@ -702,11 +702,12 @@ type Model struct {
 	Loss string `protobuf:"bytes,6,opt,name=loss,proto3" json:"loss,omitempty"`
 	// What is reported for each epoch besides the losses: see Reports.metrics.
 	Metrics []*ModelMetric `protobuf:"bytes,7,rep,name=metrics,proto3" json:"metrics,omitempty"`
-	// Size in pixels of the images that it takes. 0: any size.
-	Height uint32 `protobuf:"varint,8,opt,name=height,proto3" json:"height,omitempty"`
-	Width  uint32 `protobuf:"varint,9,opt,name=width,proto3" json:"width,omitempty"`
-	// How many classes it distinguishes. Labels must be below this number. 0: it needs no labels.
-	Classes       uint32 `protobuf:"varint,10,opt,name=classes,proto3" json:"classes,omitempty"`
+	// How many classes it distinguishes at least: as many as the data set has if those are more. 0: it needs no labels.
+	Classes uint32 `protobuf:"varint,10,opt,name=classes,proto3" json:"classes,omitempty"`
+	// Bounds of the images that it takes: pixels of each side, and channels. 0: any.
+	MinSide       uint32 `protobuf:"varint,11,opt,name=min_side,json=minSide,proto3" json:"min_side,omitempty"`
+	MaxSide       uint32 `protobuf:"varint,12,opt,name=max_side,json=maxSide,proto3" json:"max_side,omitempty"`
+	MaxChannels   uint32 `protobuf:"varint,13,opt,name=max_channels,json=maxChannels,proto3" json:"max_channels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -790,21 +791,99 @@ func (x *Model) GetMetrics() []*ModelMetric {
 	return nil
 }
 
-func (x *Model) GetHeight() uint32 {
+func (x *Model) GetClasses() uint32 {
+	if x != nil {
+		return x.Classes
+	}
+	return 0
+}
+
+func (x *Model) GetMinSide() uint32 {
+	if x != nil {
+		return x.MinSide
+	}
+	return 0
+}
+
+func (x *Model) GetMaxSide() uint32 {
+	if x != nil {
+		return x.MaxSide
+	}
+	return 0
+}
+
+func (x *Model) GetMaxChannels() uint32 {
+	if x != nil {
+		return x.MaxChannels
+	}
+	return 0
+}
+
+// ModelInput is what a model's network is given.
+type ModelInput struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An image's channels and pixels.
+	Channels uint32 `protobuf:"varint,1,opt,name=channels,proto3" json:"channels,omitempty"`
+	Height   uint32 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	Width    uint32 `protobuf:"varint,3,opt,name=width,proto3" json:"width,omitempty"`
+	// How many classes it distinguishes, if it does. Labels are below this number.
+	Classes       uint32 `protobuf:"varint,4,opt,name=classes,proto3" json:"classes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelInput) Reset() {
+	*x = ModelInput{}
+	mi := &file_trellis_v1_study_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelInput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelInput) ProtoMessage() {}
+
+func (x *ModelInput) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelInput.ProtoReflect.Descriptor instead.
+func (*ModelInput) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ModelInput) GetChannels() uint32 {
+	if x != nil {
+		return x.Channels
+	}
+	return 0
+}
+
+func (x *ModelInput) GetHeight() uint32 {
 	if x != nil {
 		return x.Height
 	}
 	return 0
 }
 
-func (x *Model) GetWidth() uint32 {
+func (x *ModelInput) GetWidth() uint32 {
 	if x != nil {
 		return x.Width
 	}
 	return 0
 }
 
-func (x *Model) GetClasses() uint32 {
+func (x *ModelInput) GetClasses() uint32 {
 	if x != nil {
 		return x.Classes
 	}
@@ -835,7 +914,7 @@ type ModelAxis struct {
 
 func (x *ModelAxis) Reset() {
 	*x = ModelAxis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[4]
+	mi := &file_trellis_v1_study_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +926,7 @@ func (x *ModelAxis) String() string {
 func (*ModelAxis) ProtoMessage() {}
 
 func (x *ModelAxis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[4]
+	mi := &file_trellis_v1_study_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +939,7 @@ func (x *ModelAxis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelAxis.ProtoReflect.Descriptor instead.
 func (*ModelAxis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ModelAxis) GetName() string {
@@ -940,7 +1019,7 @@ type ModelMetric struct {
 
 func (x *ModelMetric) Reset() {
 	*x = ModelMetric{}
-	mi := &file_trellis_v1_study_proto_msgTypes[5]
+	mi := &file_trellis_v1_study_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1031,7 @@ func (x *ModelMetric) String() string {
 func (*ModelMetric) ProtoMessage() {}
 
 func (x *ModelMetric) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[5]
+	mi := &file_trellis_v1_study_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1044,7 @@ func (x *ModelMetric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelMetric.ProtoReflect.Descriptor instead.
 func (*ModelMetric) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ModelMetric) GetName() string {
@@ -1004,7 +1083,7 @@ type Pretrained struct {
 
 func (x *Pretrained) Reset() {
 	*x = Pretrained{}
-	mi := &file_trellis_v1_study_proto_msgTypes[6]
+	mi := &file_trellis_v1_study_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1095,7 @@ func (x *Pretrained) String() string {
 func (*Pretrained) ProtoMessage() {}
 
 func (x *Pretrained) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[6]
+	mi := &file_trellis_v1_study_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1108,7 @@ func (x *Pretrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pretrained.ProtoReflect.Descriptor instead.
 func (*Pretrained) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Pretrained) GetStudy() string {
@@ -1064,15 +1143,17 @@ type Source struct {
 	// Parameters of the trial, or of the run that saved the checkpoint. Unset if that run is not known.
 	Parameters *Parameters `protobuf:"bytes,5,opt,name=parameters,proto3" json:"parameters,omitempty"`
 	// Digest of the checkpoint whose best weights are used, and its size in bytes.
-	Sha256        string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	Size          uint64 `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`
+	Sha256 string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Size   uint64 `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`
+	// What the network was trained on. Unset: as in RunConfig, or nothing is known of its run.
+	Input         *ModelInput `protobuf:"bytes,8,opt,name=input,proto3" json:"input,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_trellis_v1_study_proto_msgTypes[7]
+	mi := &file_trellis_v1_study_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1084,7 +1165,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[7]
+	mi := &file_trellis_v1_study_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1097,7 +1178,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Source) GetStudy() string {
@@ -1149,6 +1230,13 @@ func (x *Source) GetSize() uint64 {
 	return 0
 }
 
+func (x *Source) GetInput() *ModelInput {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
 // Axis has the values that one parameter takes: a list of one kind, where numbers include integers, or a range.
 type Axis struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1169,7 +1257,7 @@ type Axis struct {
 
 func (x *Axis) Reset() {
 	*x = Axis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	mi := &file_trellis_v1_study_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1269,7 @@ func (x *Axis) String() string {
 func (*Axis) ProtoMessage() {}
 
 func (x *Axis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	mi := &file_trellis_v1_study_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1282,7 @@ func (x *Axis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Axis.ProtoReflect.Descriptor instead.
 func (*Axis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Axis) GetNumbers() []float64 {
@@ -1268,7 +1356,7 @@ type IntegerAxis struct {
 
 func (x *IntegerAxis) Reset() {
 	*x = IntegerAxis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	mi := &file_trellis_v1_study_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1368,7 @@ func (x *IntegerAxis) String() string {
 func (*IntegerAxis) ProtoMessage() {}
 
 func (x *IntegerAxis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	mi := &file_trellis_v1_study_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1381,7 @@ func (x *IntegerAxis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntegerAxis.ProtoReflect.Descriptor instead.
 func (*IntegerAxis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *IntegerAxis) GetValues() []uint32 {
@@ -1339,7 +1427,7 @@ type NumberAxis struct {
 
 func (x *NumberAxis) Reset() {
 	*x = NumberAxis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[10]
+	mi := &file_trellis_v1_study_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +1439,7 @@ func (x *NumberAxis) String() string {
 func (*NumberAxis) ProtoMessage() {}
 
 func (x *NumberAxis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[10]
+	mi := &file_trellis_v1_study_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +1452,7 @@ func (x *NumberAxis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumberAxis.ProtoReflect.Descriptor instead.
 func (*NumberAxis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{10}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NumberAxis) GetValues() []float64 {
@@ -1407,7 +1495,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	mi := &file_trellis_v1_study_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1507,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	mi := &file_trellis_v1_study_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1520,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{11}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Range) GetFrom() float64 {
@@ -1469,7 +1557,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_trellis_v1_study_proto_msgTypes[12]
+	mi := &file_trellis_v1_study_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1569,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[12]
+	mi := &file_trellis_v1_study_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1582,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{12}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Step) GetFrom() float64 {
@@ -1530,7 +1618,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_trellis_v1_study_proto_msgTypes[13]
+	mi := &file_trellis_v1_study_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1630,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[13]
+	mi := &file_trellis_v1_study_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1643,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{13}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Split) GetTrain() uint32 {
@@ -1587,7 +1675,7 @@ type EarlyStopping struct {
 
 func (x *EarlyStopping) Reset() {
 	*x = EarlyStopping{}
-	mi := &file_trellis_v1_study_proto_msgTypes[14]
+	mi := &file_trellis_v1_study_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +1687,7 @@ func (x *EarlyStopping) String() string {
 func (*EarlyStopping) ProtoMessage() {}
 
 func (x *EarlyStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[14]
+	mi := &file_trellis_v1_study_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +1700,7 @@ func (x *EarlyStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EarlyStopping.ProtoReflect.Descriptor instead.
 func (*EarlyStopping) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{14}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EarlyStopping) GetPatience() uint32 {
@@ -1654,7 +1742,7 @@ type Synthetic struct {
 
 func (x *Synthetic) Reset() {
 	*x = Synthetic{}
-	mi := &file_trellis_v1_study_proto_msgTypes[15]
+	mi := &file_trellis_v1_study_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1666,7 +1754,7 @@ func (x *Synthetic) String() string {
 func (*Synthetic) ProtoMessage() {}
 
 func (x *Synthetic) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[15]
+	mi := &file_trellis_v1_study_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1767,7 @@ func (x *Synthetic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synthetic.ProtoReflect.Descriptor instead.
 func (*Synthetic) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{15}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Synthetic) GetEpochTime() *durationpb.Duration {
@@ -1706,7 +1794,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_trellis_v1_study_proto_msgTypes[16]
+	mi := &file_trellis_v1_study_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1806,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[16]
+	mi := &file_trellis_v1_study_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1819,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{16}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Settle) GetConfidence() float64 {
@@ -1762,7 +1850,7 @@ type Pruning struct {
 
 func (x *Pruning) Reset() {
 	*x = Pruning{}
-	mi := &file_trellis_v1_study_proto_msgTypes[17]
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1862,7 @@ func (x *Pruning) String() string {
 func (*Pruning) ProtoMessage() {}
 
 func (x *Pruning) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[17]
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1875,7 @@ func (x *Pruning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruning.ProtoReflect.Descriptor instead.
 func (*Pruning) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{17}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Pruning) GetMethod() isPruning_Method {
@@ -1847,7 +1935,7 @@ type SuccessiveHalving struct {
 
 func (x *SuccessiveHalving) Reset() {
 	*x = SuccessiveHalving{}
-	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1859,7 +1947,7 @@ func (x *SuccessiveHalving) String() string {
 func (*SuccessiveHalving) ProtoMessage() {}
 
 func (x *SuccessiveHalving) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1872,7 +1960,7 @@ func (x *SuccessiveHalving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuccessiveHalving.ProtoReflect.Descriptor instead.
 func (*SuccessiveHalving) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{18}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SuccessiveHalving) GetMinEpochs() uint32 {
@@ -1906,7 +1994,7 @@ type MedianStopping struct {
 
 func (x *MedianStopping) Reset() {
 	*x = MedianStopping{}
-	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +2006,7 @@ func (x *MedianStopping) String() string {
 func (*MedianStopping) ProtoMessage() {}
 
 func (x *MedianStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2019,7 @@ func (x *MedianStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MedianStopping.ProtoReflect.Descriptor instead.
 func (*MedianStopping) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *MedianStopping) GetMinEpochs() uint32 {
@@ -2021,7 +2109,7 @@ type Study struct {
 
 func (x *Study) Reset() {
 	*x = Study{}
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2121,7 @@ func (x *Study) String() string {
 func (*Study) ProtoMessage() {}
 
 func (x *Study) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +2134,7 @@ func (x *Study) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Study.ProtoReflect.Descriptor instead.
 func (*Study) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Study) GetName() string {
@@ -2245,7 +2333,7 @@ type GridExtension struct {
 
 func (x *GridExtension) Reset() {
 	*x = GridExtension{}
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2257,7 +2345,7 @@ func (x *GridExtension) String() string {
 func (*GridExtension) ProtoMessage() {}
 
 func (x *GridExtension) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2270,7 +2358,7 @@ func (x *GridExtension) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GridExtension.ProtoReflect.Descriptor instead.
 func (*GridExtension) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GridExtension) GetFirstIndex() uint64 {
@@ -2298,7 +2386,7 @@ type Sharing struct {
 
 func (x *Sharing) Reset() {
 	*x = Sharing{}
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2398,7 @@ func (x *Sharing) String() string {
 func (*Sharing) ProtoMessage() {}
 
 func (x *Sharing) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2411,7 @@ func (x *Sharing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sharing.ProtoReflect.Descriptor instead.
 func (*Sharing) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{22}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Sharing) GetNextSection() uint32 {
@@ -2348,7 +2436,7 @@ type Untouched struct {
 
 func (x *Untouched) Reset() {
 	*x = Untouched{}
-	mi := &file_trellis_v1_study_proto_msgTypes[23]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2360,7 +2448,7 @@ func (x *Untouched) String() string {
 func (*Untouched) ProtoMessage() {}
 
 func (x *Untouched) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[23]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2373,7 +2461,7 @@ func (x *Untouched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Untouched.ProtoReflect.Descriptor instead.
 func (*Untouched) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{23}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Untouched) GetState() TrialState {
@@ -2408,7 +2496,7 @@ type SpecHistory struct {
 
 func (x *SpecHistory) Reset() {
 	*x = SpecHistory{}
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2420,7 +2508,7 @@ func (x *SpecHistory) String() string {
 func (*SpecHistory) ProtoMessage() {}
 
 func (x *SpecHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2433,7 +2521,7 @@ func (x *SpecHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecHistory.ProtoReflect.Descriptor instead.
 func (*SpecHistory) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{24}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SpecHistory) GetDifferences() []*SpecDifference {
@@ -2458,7 +2546,7 @@ type SpecDifference struct {
 
 func (x *SpecDifference) Reset() {
 	*x = SpecDifference{}
-	mi := &file_trellis_v1_study_proto_msgTypes[25]
+	mi := &file_trellis_v1_study_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2470,7 +2558,7 @@ func (x *SpecDifference) String() string {
 func (*SpecDifference) ProtoMessage() {}
 
 func (x *SpecDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[25]
+	mi := &file_trellis_v1_study_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2483,7 +2571,7 @@ func (x *SpecDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecDifference.ProtoReflect.Descriptor instead.
 func (*SpecDifference) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{25}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SpecDifference) GetAxes() []*AxisDifference {
@@ -2529,7 +2617,7 @@ type AxisDifference struct {
 
 func (x *AxisDifference) Reset() {
 	*x = AxisDifference{}
-	mi := &file_trellis_v1_study_proto_msgTypes[26]
+	mi := &file_trellis_v1_study_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2629,7 @@ func (x *AxisDifference) String() string {
 func (*AxisDifference) ProtoMessage() {}
 
 func (x *AxisDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[26]
+	mi := &file_trellis_v1_study_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2642,7 @@ func (x *AxisDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AxisDifference.ProtoReflect.Descriptor instead.
 func (*AxisDifference) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{26}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AxisDifference) GetGrid() uint32 {
@@ -2615,7 +2703,7 @@ type WaitingFor struct {
 
 func (x *WaitingFor) Reset() {
 	*x = WaitingFor{}
-	mi := &file_trellis_v1_study_proto_msgTypes[27]
+	mi := &file_trellis_v1_study_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2627,7 +2715,7 @@ func (x *WaitingFor) String() string {
 func (*WaitingFor) ProtoMessage() {}
 
 func (x *WaitingFor) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[27]
+	mi := &file_trellis_v1_study_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2640,7 +2728,7 @@ func (x *WaitingFor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitingFor.ProtoReflect.Descriptor instead.
 func (*WaitingFor) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{27}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WaitingFor) GetReason() WaitingReason {
@@ -2676,7 +2764,7 @@ type Estimate struct {
 
 func (x *Estimate) Reset() {
 	*x = Estimate{}
-	mi := &file_trellis_v1_study_proto_msgTypes[28]
+	mi := &file_trellis_v1_study_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2688,7 +2776,7 @@ func (x *Estimate) String() string {
 func (*Estimate) ProtoMessage() {}
 
 func (x *Estimate) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[28]
+	mi := &file_trellis_v1_study_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2701,7 +2789,7 @@ func (x *Estimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
 func (*Estimate) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{28}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Estimate) GetExpected() float64 {
@@ -2748,7 +2836,7 @@ type Forecast struct {
 
 func (x *Forecast) Reset() {
 	*x = Forecast{}
-	mi := &file_trellis_v1_study_proto_msgTypes[29]
+	mi := &file_trellis_v1_study_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2760,7 +2848,7 @@ func (x *Forecast) String() string {
 func (*Forecast) ProtoMessage() {}
 
 func (x *Forecast) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[29]
+	mi := &file_trellis_v1_study_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2773,7 +2861,7 @@ func (x *Forecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
 func (*Forecast) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{29}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Forecast) GetEpochs() *Estimate {
@@ -2855,7 +2943,7 @@ type ForecastBasis struct {
 
 func (x *ForecastBasis) Reset() {
 	*x = ForecastBasis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[30]
+	mi := &file_trellis_v1_study_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2867,7 +2955,7 @@ func (x *ForecastBasis) String() string {
 func (*ForecastBasis) ProtoMessage() {}
 
 func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[30]
+	mi := &file_trellis_v1_study_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2880,7 +2968,7 @@ func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis.ProtoReflect.Descriptor instead.
 func (*ForecastBasis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{30}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ForecastBasis) GetEpochs() uint64 {
@@ -3007,7 +3095,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_trellis_v1_study_proto_msgTypes[31]
+	mi := &file_trellis_v1_study_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3019,7 +3107,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[31]
+	mi := &file_trellis_v1_study_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3032,7 +3120,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{31}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Progress) GetTrials() uint64 {
@@ -3199,7 +3287,7 @@ type Forecast_Alternative struct {
 
 func (x *Forecast_Alternative) Reset() {
 	*x = Forecast_Alternative{}
-	mi := &file_trellis_v1_study_proto_msgTypes[36]
+	mi := &file_trellis_v1_study_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3211,7 +3299,7 @@ func (x *Forecast_Alternative) String() string {
 func (*Forecast_Alternative) ProtoMessage() {}
 
 func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[36]
+	mi := &file_trellis_v1_study_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3224,7 +3312,7 @@ func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast_Alternative.ProtoReflect.Descriptor instead.
 func (*Forecast_Alternative) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{29, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{30, 0}
 }
 
 func (x *Forecast_Alternative) GetSlots() uint32 {
@@ -3258,7 +3346,7 @@ type ForecastBasis_Probe struct {
 
 func (x *ForecastBasis_Probe) Reset() {
 	*x = ForecastBasis_Probe{}
-	mi := &file_trellis_v1_study_proto_msgTypes[37]
+	mi := &file_trellis_v1_study_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3270,7 +3358,7 @@ func (x *ForecastBasis_Probe) String() string {
 func (*ForecastBasis_Probe) ProtoMessage() {}
 
 func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[37]
+	mi := &file_trellis_v1_study_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3283,7 +3371,7 @@ func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis_Probe.ProtoReflect.Descriptor instead.
 func (*ForecastBasis_Probe) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{30, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{31, 0}
 }
 
 func (x *ForecastBasis_Probe) GetTrainings() uint32 {
@@ -3393,7 +3481,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x10.trellis.v1.AxisR\x05value:\x028\x01\x1aR\n" +
 	"\fOldAxesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisR\x05value:\x028\x01\"\xa3\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisR\x05value:\x028\x01\"\xe9\x02\n" +
 	"\x05Model\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12)\n" +
@@ -3403,11 +3491,19 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"pretrained\x18\x05 \x03(\tR\n" +
 	"pretrained\x12\x12\n" +
 	"\x04loss\x18\x06 \x01(\tR\x04loss\x121\n" +
-	"\ametrics\x18\a \x03(\v2\x17.trellis.v1.ModelMetricR\ametrics\x12\x16\n" +
-	"\x06height\x18\b \x01(\rR\x06height\x12\x14\n" +
-	"\x05width\x18\t \x01(\rR\x05width\x12\x18\n" +
+	"\ametrics\x18\a \x03(\v2\x17.trellis.v1.ModelMetricR\ametrics\x12\x18\n" +
 	"\aclasses\x18\n" +
-	" \x01(\rR\aclasses\"\xa7\x02\n" +
+	" \x01(\rR\aclasses\x12\x19\n" +
+	"\bmin_side\x18\v \x01(\rR\aminSide\x12\x19\n" +
+	"\bmax_side\x18\f \x01(\rR\amaxSide\x12!\n" +
+	"\fmax_channels\x18\r \x01(\rR\vmaxChannelsJ\x04\b\b\x10\tJ\x04\b\t\x10\n" +
+	"R\x06heightR\x05width\"p\n" +
+	"\n" +
+	"ModelInput\x12\x1a\n" +
+	"\bchannels\x18\x01 \x01(\rR\bchannels\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\rR\x06height\x12\x14\n" +
+	"\x05width\x18\x03 \x01(\rR\x05width\x12\x18\n" +
+	"\aclasses\x18\x04 \x01(\rR\aclasses\"\xa7\x02\n" +
 	"\tModelAxis\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12$\n" +
@@ -3432,7 +3528,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x15pretrained.checkpoint\x12>a checkpoint's digest must be 64 lower-case hexadecimal digits\x1a,this == '' || this.matches('^[0-9a-f]{64}$')R\n" +
 	"checkpoint:\xf5\x01\xbaH\xf1\x01\x1a\xee\x01\n" +
 	"\x13pretrained.one_form\x12~pretrained weights must come from a study or a checkpoint: {study: paper}, {study: paper, trial: 17} or {checkpoint: <digest>}\x1aW(this.study != '') != (this.checkpoint != '') && (!has(this.trial) || this.study != '')B\b\n" +
-	"\x06_trial\"\xc0\x01\n" +
+	"\x06_trial\"\xee\x01\n" +
 	"\x06Source\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x14\n" +
 	"\x05trial\x18\x02 \x01(\x04R\x05trial\x12\x10\n" +
@@ -3442,7 +3538,8 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"parameters\x18\x05 \x01(\v2\x16.trellis.v1.ParametersR\n" +
 	"parameters\x12\x16\n" +
 	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x12\x12\n" +
-	"\x04size\x18\a \x01(\x04R\x04size\"\xcd\x06\n" +
+	"\x04size\x18\a \x01(\x04R\x04size\x12,\n" +
+	"\x05input\x18\b \x01(\v2\x16.trellis.v1.ModelInputR\x05input\"\xcd\x06\n" +
 	"\x04Axis\x12#\n" +
 	"\anumbers\x18\x06 \x03(\x01B\t\xbaH\x06\x92\x01\x03\x10\x90NR\anumbers\x12%\n" +
 	"\bintegers\x18\a \x03(\x12B\t\xbaH\x06\x92\x01\x03\x10\x90NR\bintegers\x12\x1f\n" +
@@ -3693,7 +3790,7 @@ func file_trellis_v1_study_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_trellis_v1_study_proto_goTypes = []any{
 	(Order)(0),                    // 0: trellis.v1.Order
 	(Kind)(0),                     // 1: trellis.v1.Kind
@@ -3703,136 +3800,138 @@ var file_trellis_v1_study_proto_goTypes = []any{
 	(*Budget)(nil),                // 5: trellis.v1.Budget
 	(*Grid)(nil),                  // 6: trellis.v1.Grid
 	(*Model)(nil),                 // 7: trellis.v1.Model
-	(*ModelAxis)(nil),             // 8: trellis.v1.ModelAxis
-	(*ModelMetric)(nil),           // 9: trellis.v1.ModelMetric
-	(*Pretrained)(nil),            // 10: trellis.v1.Pretrained
-	(*Source)(nil),                // 11: trellis.v1.Source
-	(*Axis)(nil),                  // 12: trellis.v1.Axis
-	(*IntegerAxis)(nil),           // 13: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),            // 14: trellis.v1.NumberAxis
-	(*Range)(nil),                 // 15: trellis.v1.Range
-	(*Step)(nil),                  // 16: trellis.v1.Step
-	(*Split)(nil),                 // 17: trellis.v1.Split
-	(*EarlyStopping)(nil),         // 18: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),             // 19: trellis.v1.Synthetic
-	(*Settle)(nil),                // 20: trellis.v1.Settle
-	(*Pruning)(nil),               // 21: trellis.v1.Pruning
-	(*SuccessiveHalving)(nil),     // 22: trellis.v1.SuccessiveHalving
-	(*MedianStopping)(nil),        // 23: trellis.v1.MedianStopping
-	(*Study)(nil),                 // 24: trellis.v1.Study
-	(*GridExtension)(nil),         // 25: trellis.v1.GridExtension
-	(*Sharing)(nil),               // 26: trellis.v1.Sharing
-	(*Untouched)(nil),             // 27: trellis.v1.Untouched
-	(*SpecHistory)(nil),           // 28: trellis.v1.SpecHistory
-	(*SpecDifference)(nil),        // 29: trellis.v1.SpecDifference
-	(*AxisDifference)(nil),        // 30: trellis.v1.AxisDifference
-	(*WaitingFor)(nil),            // 31: trellis.v1.WaitingFor
-	(*Estimate)(nil),              // 32: trellis.v1.Estimate
-	(*Forecast)(nil),              // 33: trellis.v1.Forecast
-	(*ForecastBasis)(nil),         // 34: trellis.v1.ForecastBasis
-	(*Progress)(nil),              // 35: trellis.v1.Progress
-	nil,                           // 36: trellis.v1.StudySpec.FixedEntry
-	nil,                           // 37: trellis.v1.StudySpec.WorkersEntry
-	nil,                           // 38: trellis.v1.Grid.AxesEntry
-	nil,                           // 39: trellis.v1.Grid.OldAxesEntry
-	(*Forecast_Alternative)(nil),  // 40: trellis.v1.Forecast.Alternative
-	(*ForecastBasis_Probe)(nil),   // 41: trellis.v1.ForecastBasis.Probe
-	(*Program)(nil),               // 42: trellis.v1.Program
-	(*Objective)(nil),             // 43: trellis.v1.Objective
-	(*Resources)(nil),             // 44: trellis.v1.Resources
-	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
-	(*Value)(nil),                 // 46: trellis.v1.Value
-	(Direction)(0),                // 47: trellis.v1.Direction
-	(*Parameters)(nil),            // 48: trellis.v1.Parameters
-	(*DataSet)(nil),               // 49: trellis.v1.DataSet
-	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
-	(*Principal)(nil),             // 51: trellis.v1.Principal
-	(*Refutation)(nil),            // 52: trellis.v1.Refutation
-	(TrialState)(0),               // 53: trellis.v1.TrialState
+	(*ModelInput)(nil),            // 8: trellis.v1.ModelInput
+	(*ModelAxis)(nil),             // 9: trellis.v1.ModelAxis
+	(*ModelMetric)(nil),           // 10: trellis.v1.ModelMetric
+	(*Pretrained)(nil),            // 11: trellis.v1.Pretrained
+	(*Source)(nil),                // 12: trellis.v1.Source
+	(*Axis)(nil),                  // 13: trellis.v1.Axis
+	(*IntegerAxis)(nil),           // 14: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),            // 15: trellis.v1.NumberAxis
+	(*Range)(nil),                 // 16: trellis.v1.Range
+	(*Step)(nil),                  // 17: trellis.v1.Step
+	(*Split)(nil),                 // 18: trellis.v1.Split
+	(*EarlyStopping)(nil),         // 19: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),             // 20: trellis.v1.Synthetic
+	(*Settle)(nil),                // 21: trellis.v1.Settle
+	(*Pruning)(nil),               // 22: trellis.v1.Pruning
+	(*SuccessiveHalving)(nil),     // 23: trellis.v1.SuccessiveHalving
+	(*MedianStopping)(nil),        // 24: trellis.v1.MedianStopping
+	(*Study)(nil),                 // 25: trellis.v1.Study
+	(*GridExtension)(nil),         // 26: trellis.v1.GridExtension
+	(*Sharing)(nil),               // 27: trellis.v1.Sharing
+	(*Untouched)(nil),             // 28: trellis.v1.Untouched
+	(*SpecHistory)(nil),           // 29: trellis.v1.SpecHistory
+	(*SpecDifference)(nil),        // 30: trellis.v1.SpecDifference
+	(*AxisDifference)(nil),        // 31: trellis.v1.AxisDifference
+	(*WaitingFor)(nil),            // 32: trellis.v1.WaitingFor
+	(*Estimate)(nil),              // 33: trellis.v1.Estimate
+	(*Forecast)(nil),              // 34: trellis.v1.Forecast
+	(*ForecastBasis)(nil),         // 35: trellis.v1.ForecastBasis
+	(*Progress)(nil),              // 36: trellis.v1.Progress
+	nil,                           // 37: trellis.v1.StudySpec.FixedEntry
+	nil,                           // 38: trellis.v1.StudySpec.WorkersEntry
+	nil,                           // 39: trellis.v1.Grid.AxesEntry
+	nil,                           // 40: trellis.v1.Grid.OldAxesEntry
+	(*Forecast_Alternative)(nil),  // 41: trellis.v1.Forecast.Alternative
+	(*ForecastBasis_Probe)(nil),   // 42: trellis.v1.ForecastBasis.Probe
+	(*Program)(nil),               // 43: trellis.v1.Program
+	(*Objective)(nil),             // 44: trellis.v1.Objective
+	(*Resources)(nil),             // 45: trellis.v1.Resources
+	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
+	(*Value)(nil),                 // 47: trellis.v1.Value
+	(Direction)(0),                // 48: trellis.v1.Direction
+	(*Parameters)(nil),            // 49: trellis.v1.Parameters
+	(*DataSet)(nil),               // 50: trellis.v1.DataSet
+	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
+	(*Principal)(nil),             // 52: trellis.v1.Principal
+	(*Refutation)(nil),            // 53: trellis.v1.Refutation
+	(TrialState)(0),               // 54: trellis.v1.TrialState
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
 	6,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
-	12, // 1: trellis.v1.StudySpec.seeds:type_name -> trellis.v1.Axis
-	17, // 2: trellis.v1.StudySpec.split:type_name -> trellis.v1.Split
-	18, // 3: trellis.v1.StudySpec.early_stopping:type_name -> trellis.v1.EarlyStopping
-	19, // 4: trellis.v1.StudySpec.synthetic:type_name -> trellis.v1.Synthetic
-	20, // 5: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
-	21, // 6: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
-	10, // 7: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
-	42, // 8: trellis.v1.StudySpec.program:type_name -> trellis.v1.Program
-	43, // 9: trellis.v1.StudySpec.objective:type_name -> trellis.v1.Objective
-	44, // 10: trellis.v1.StudySpec.resources:type_name -> trellis.v1.Resources
-	36, // 11: trellis.v1.StudySpec.fixed:type_name -> trellis.v1.StudySpec.FixedEntry
+	13, // 1: trellis.v1.StudySpec.seeds:type_name -> trellis.v1.Axis
+	18, // 2: trellis.v1.StudySpec.split:type_name -> trellis.v1.Split
+	19, // 3: trellis.v1.StudySpec.early_stopping:type_name -> trellis.v1.EarlyStopping
+	20, // 4: trellis.v1.StudySpec.synthetic:type_name -> trellis.v1.Synthetic
+	21, // 5: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
+	22, // 6: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
+	11, // 7: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
+	43, // 8: trellis.v1.StudySpec.program:type_name -> trellis.v1.Program
+	44, // 9: trellis.v1.StudySpec.objective:type_name -> trellis.v1.Objective
+	45, // 10: trellis.v1.StudySpec.resources:type_name -> trellis.v1.Resources
+	37, // 11: trellis.v1.StudySpec.fixed:type_name -> trellis.v1.StudySpec.FixedEntry
 	0,  // 12: trellis.v1.StudySpec.order:type_name -> trellis.v1.Order
 	5,  // 13: trellis.v1.StudySpec.budget:type_name -> trellis.v1.Budget
-	37, // 14: trellis.v1.StudySpec.workers:type_name -> trellis.v1.StudySpec.WorkersEntry
-	13, // 15: trellis.v1.StudySpec.old_seeds:type_name -> trellis.v1.IntegerAxis
-	13, // 16: trellis.v1.StudySpec.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	45, // 17: trellis.v1.Budget.time:type_name -> google.protobuf.Duration
-	38, // 18: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
-	13, // 19: trellis.v1.Grid.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	14, // 20: trellis.v1.Grid.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	14, // 21: trellis.v1.Grid.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	13, // 22: trellis.v1.Grid.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	39, // 23: trellis.v1.Grid.old_axes:type_name -> trellis.v1.Grid.OldAxesEntry
-	8,  // 24: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
-	9,  // 25: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
+	38, // 14: trellis.v1.StudySpec.workers:type_name -> trellis.v1.StudySpec.WorkersEntry
+	14, // 15: trellis.v1.StudySpec.old_seeds:type_name -> trellis.v1.IntegerAxis
+	14, // 16: trellis.v1.StudySpec.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	46, // 17: trellis.v1.Budget.time:type_name -> google.protobuf.Duration
+	39, // 18: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
+	14, // 19: trellis.v1.Grid.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	15, // 20: trellis.v1.Grid.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	15, // 21: trellis.v1.Grid.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	14, // 22: trellis.v1.Grid.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	40, // 23: trellis.v1.Grid.old_axes:type_name -> trellis.v1.Grid.OldAxesEntry
+	9,  // 24: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
+	10, // 25: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
 	1,  // 26: trellis.v1.ModelAxis.kind:type_name -> trellis.v1.Kind
-	46, // 27: trellis.v1.ModelAxis.default:type_name -> trellis.v1.Value
-	47, // 28: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
-	48, // 29: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
-	15, // 30: trellis.v1.Axis.linear:type_name -> trellis.v1.Range
-	15, // 31: trellis.v1.Axis.log2:type_name -> trellis.v1.Range
-	15, // 32: trellis.v1.Axis.log10:type_name -> trellis.v1.Range
-	16, // 33: trellis.v1.Axis.step:type_name -> trellis.v1.Step
-	15, // 34: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
-	15, // 35: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
-	15, // 36: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
-	15, // 37: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
-	15, // 38: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
-	15, // 39: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	47, // 40: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
-	45, // 41: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
-	22, // 42: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
-	23, // 43: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
-	4,  // 44: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
-	2,  // 45: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	49, // 46: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	50, // 47: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	50, // 48: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	35, // 49: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
-	4,  // 50: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
-	33, // 51: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
-	11, // 52: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
-	31, // 53: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
-	51, // 54: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
-	28, // 55: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
-	52, // 56: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
-	27, // 57: trellis.v1.Study.untouched:type_name -> trellis.v1.Untouched
-	25, // 58: trellis.v1.Study.extensions:type_name -> trellis.v1.GridExtension
-	26, // 59: trellis.v1.Study.sharing:type_name -> trellis.v1.Sharing
-	53, // 60: trellis.v1.Untouched.state:type_name -> trellis.v1.TrialState
-	29, // 61: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
-	30, // 62: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
-	4,  // 63: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
-	5,  // 64: trellis.v1.SpecDifference.budget:type_name -> trellis.v1.Budget
-	12, // 65: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
-	13, // 66: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
-	14, // 67: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
-	3,  // 68: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	32, // 69: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	32, // 70: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	40, // 71: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	34, // 72: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	41, // 73: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	46, // 74: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
-	12, // 75: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
-	14, // 76: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	77, // [77:77] is the sub-list for method output_type
-	77, // [77:77] is the sub-list for method input_type
-	77, // [77:77] is the sub-list for extension type_name
-	77, // [77:77] is the sub-list for extension extendee
-	0,  // [0:77] is the sub-list for field type_name
+	47, // 27: trellis.v1.ModelAxis.default:type_name -> trellis.v1.Value
+	48, // 28: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
+	49, // 29: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
+	8,  // 30: trellis.v1.Source.input:type_name -> trellis.v1.ModelInput
+	16, // 31: trellis.v1.Axis.linear:type_name -> trellis.v1.Range
+	16, // 32: trellis.v1.Axis.log2:type_name -> trellis.v1.Range
+	16, // 33: trellis.v1.Axis.log10:type_name -> trellis.v1.Range
+	17, // 34: trellis.v1.Axis.step:type_name -> trellis.v1.Step
+	16, // 35: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
+	16, // 36: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
+	16, // 37: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
+	16, // 38: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
+	16, // 39: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
+	16, // 40: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
+	48, // 41: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
+	46, // 42: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	23, // 43: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
+	24, // 44: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
+	4,  // 45: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
+	2,  // 46: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
+	50, // 47: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	51, // 48: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	51, // 49: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	36, // 50: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	4,  // 51: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
+	34, // 52: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
+	12, // 53: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
+	32, // 54: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
+	52, // 55: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
+	29, // 56: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
+	53, // 57: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
+	28, // 58: trellis.v1.Study.untouched:type_name -> trellis.v1.Untouched
+	26, // 59: trellis.v1.Study.extensions:type_name -> trellis.v1.GridExtension
+	27, // 60: trellis.v1.Study.sharing:type_name -> trellis.v1.Sharing
+	54, // 61: trellis.v1.Untouched.state:type_name -> trellis.v1.TrialState
+	30, // 62: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	31, // 63: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	4,  // 64: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
+	5,  // 65: trellis.v1.SpecDifference.budget:type_name -> trellis.v1.Budget
+	13, // 66: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
+	14, // 67: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
+	15, // 68: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
+	3,  // 69: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	33, // 70: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	33, // 71: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	41, // 72: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	35, // 73: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	42, // 74: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	47, // 75: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
+	13, // 76: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
+	15, // 77: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	78, // [78:78] is the sub-list for method output_type
+	78, // [78:78] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
@@ -3844,8 +3943,8 @@ func file_trellis_v1_study_proto_init() {
 	file_trellis_v1_data_set_proto_init()
 	file_trellis_v1_program_proto_init()
 	file_trellis_v1_trial_proto_init()
-	file_trellis_v1_study_proto_msgTypes[6].OneofWrappers = []any{}
-	file_trellis_v1_study_proto_msgTypes[17].OneofWrappers = []any{
+	file_trellis_v1_study_proto_msgTypes[7].OneofWrappers = []any{}
+	file_trellis_v1_study_proto_msgTypes[18].OneofWrappers = []any{
 		(*Pruning_Asha)(nil),
 		(*Pruning_Median)(nil),
 	}
@@ -3855,7 +3954,7 @@ func file_trellis_v1_study_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_study_proto_rawDesc), len(file_trellis_v1_study_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   38,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -15,7 +15,7 @@ const (
 	Shift    = "shift"
 )
 
-// Classes is how many digits there are.
+// Classes is how many digits there are. Data sets with fewer classes leave some unused.
 const Classes = 10
 
 // Definition is the model.
@@ -28,7 +28,7 @@ func (Definition) Describe() model.Model {
 	var zero float64
 	return model.Model{
 		Name:    Name,
-		Summary: "classifier: tells digits apart by the codes of a pretrained encoder (paper, section 4)",
+		Summary: "classifier: tells classes of images apart by the codes of a pretrained encoder (paper, section 4)",
 		Axes: model.Axes(model.Axis{
 			Name:    FineTune,
 			Summary: "0: the encoder keeps its weights and only the layers on top are trained; 1: all are",
@@ -40,8 +40,8 @@ func (Definition) Describe() model.Model {
 				"Validation and test images stay",
 			Kind: model.Integer, Minimum: 0, Maximum: 4, Default: &zero,
 		}),
-		Data:   true,
-		Height: network.Side, Width: network.Side,
+		Data:    true,
+		MinSide: network.ConvMinSide, MaxSide: model.MaxSide, MaxChannels: model.MaxChannels,
 		Classes:    Classes,
 		Pretrained: []string{convautoencoder.Name, denoisingautoencoder.Name},
 		Loss:       "mean negative log-likelihood of the label",

@@ -20,7 +20,7 @@ func (Definition) Describe() model.Model {
 		Summary: "convolutional autoencoder: reconstructs images from a code (paper, section 2)",
 		Axes:    model.Axes(),
 		Data:    true,
-		Height:  network.Side, Width: network.Side,
+		MinSide: network.ConvMinSide, MaxSide: model.MaxSide, MaxChannels: model.MaxChannels,
 		Loss: "mean squared error per pixel",
 	}
 }

@@ -28,8 +28,8 @@ func (Definition) Describe() model.Model {
 				"of it is not clamped",
 			Kind: model.Number, Minimum: 0, ExclusiveMinimum: true, Maximum: 10,
 		}),
-		Data:   true,
-		Height: network.Side, Width: network.Side,
+		Data:    true,
+		MinSide: network.ConvMinSide, MaxSide: model.MaxSide, MaxChannels: model.MaxChannels,
 		Loss: "mean squared error per pixel, to the image without noise",
 	}
 }

@@ -12,6 +12,9 @@ const (
 	DivergenceWeight = "divergence_weight"
 )
 
+// minSide is the smallest side of its images. Two layers halve them, so that smaller ones would be possible.
+const minSide = 8
+
 // Definition is the model.
 type Definition struct{}
 
@@ -28,8 +31,8 @@ func (Definition) Describe() model.Model {
 			Summary: "weight of the Kullback-Leibler divergence in the loss that is trained on",
 			Kind:    model.Number, Minimum: 0, Maximum: 1000, Default: &one,
 		}),
-		Data:   true,
-		Height: network.Side, Width: network.Side,
+		Data:    true,
+		MinSide: minSide, MaxSide: model.MaxSide, MaxChannels: model.MaxChannels,
 		Loss: "squared error of an image plus divergence of its distribution; in training the latter is weighted, in " +
 			"validation and test its weight is 1, so that weights compare",
 		Metrics: []model.Metric{
