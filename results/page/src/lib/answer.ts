@@ -59,12 +59,15 @@ export function cautions(study: Study): string[] {
 
 export interface Step { text: string; link?: { name: string; to: string } }
 
-/** adviceOf says what would settle a verdict. Its link does what works: where a budget leaves out a part, no seeds can be added. */
-export function adviceOf(study: Study, advice: Advice | undefined): Step | undefined {
+/**
+ * adviceOf says what would settle a verdict. Its link does what works: where a budget leaves out a part, no seeds can be added, nor by
+ * those who may not extend it.
+ */
+export function adviceOf(study: Study, advice: Advice | undefined, mayExtend: boolean): Step | undefined {
   const add = advice?.add_seeds ?? []
   const needed = `${advice?.beyond ? 'more than' : 'about'} ${advice?.seeds_needed ?? 0} seeds`
   const seeds = (text: string): Step => {
-    if (!canceled(study) && !sampled(study.spec)) {
+    if (mayExtend && !canceled(study) && !sampled(study.spec)) {
       return {
         text: `${text}trellis extend ${study.name} --seeds ${add.join(',')}`,
         link: { name: 'Add them', to: href(address(study, 'extend'), { seeds: add.join(', ') }) },

@@ -1,8 +1,9 @@
 // Who looks at the page, and what they may do.
 
 import { forget, get, onUnknown, Problem } from './api'
+import type { Principal } from './types'
 
-interface WhoAmI { principal?: { name?: string; role?: string } }
+interface WhoAmI { principal?: Principal }
 
 let who = $state.raw<WhoAmI>()
 let asked = $state(false)
@@ -17,6 +18,10 @@ export const principal = {
   get role() { return who?.principal?.role?.replace('ROLE_', '').toLowerCase() },
   /** mayChange says whether actions are offered. What is allowed, the coordinator decides. */
   get mayChange() { return who !== undefined && this.role !== 'viewer' },
+  /** mayChangeOf says whether actions are offered on what somebody has created: a submitter may change only their own. */
+  mayChangeOf(creator: Principal | undefined) {
+    return this.mayChange && (this.role !== 'submitter' || (creator?.role === who?.principal?.role && creator?.name === this.name))
+  },
   /** changes counts how often somebody else was there at once: what was shown is to be asked for again. */
   get changes() { return changes },
 }

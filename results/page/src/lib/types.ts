@@ -43,10 +43,11 @@ export interface ExtensionPlan {
   trials?: Count; runs?: Count; runs_lengthened?: Count; runs_reopened?: Count
   epochs?: Count; epochs_before?: Count; epochs_again?: Count; forecast?: Forecast
 }
+export interface Principal { name?: string; role?: string }
 export interface Study {
   name: string; spec: StudySpec; state: string; create_time?: string; end_time?: string; progress?: Progress
   forecast?: Forecast; waiting_for?: WaitingFor; grid_trials?: Count; create_index?: Count; modify_index?: Count
-  creator?: { name?: string; role?: string }
+  creator?: Principal
 }
 export interface Trial {
   study: string; index?: Count; parameters?: Parameters; run?: string; state: string; objective?: number | string
@@ -112,7 +113,7 @@ export interface PaperResult {
 export interface PaperSection { title?: string; text?: string; figures?: PaperFigure[]; results?: PaperResult[] }
 export interface PaperReport {
   name: string; title: string; summary?: string; state?: string; stages?: PaperStage[]; sections?: PaperSection[]
-  environment?: { name: string; value?: string }[]; creator?: { name?: string; role?: string }; create_time?: string
+  environment?: { name: string; value?: string }[]; creator?: Principal; create_time?: string
   update_time?: string
 }
 export interface Model { name: string; summary?: string; loss?: string }
