@@ -78,12 +78,18 @@ export interface Scale {
   logarithmic: boolean
 }
 
-/** scale maps values to positions. A logarithmic one is for values above 0. */
+/**
+ * scale maps values to positions. A logarithmic one is for values above 0. A single value is in the middle, with half of it to each side:
+ * what is above 0 has no axis below.
+ */
 export function scale(from: number, to: number, start: number, end: number, logarithmic: boolean, count = 6): Scale {
   const at = logarithmic ? Math.log10 : (value: number) => value
   const back = logarithmic ? (value: number) => 10 ** value : (value: number) => value
   let [a, b] = [at(from), at(to)]
-  if (!(b > a)) [a, b] = [a - 0.5, b + 0.5]
+  if (!(b > a)) {
+    const around = logarithmic || a === 0 ? 0.5 : Math.abs(a) / 2
+    ;[a, b] = [a - around, a + around]
+  }
   const map = ((value: number) => start + ((at(value) - a) / (b - a)) * (end - start)) as Scale
   map.invert = (position) => back(a + ((position - start) / (end - start)) * (b - a))
   map.ticks = logarithmic ? logTicks(back(a), back(b), count) : linearTicks(a, b, count)
