@@ -322,6 +322,25 @@ test('what is prepared waits while somebody goes elsewhere, and is prepared afte
   await is({ asked: 2, canceled: 1, answered: 1 })
 })
 
+test('a view is asked for before the page is there, and others once it has its answers', async (t) => {
+  const page = await open(t, '/nowhere')
+  let [polls, release] = [0, () => {}]
+  const held = new Promise((done) => { release = done })
+  const prepared = []
+  page.on('request', (request) => {
+    if (request.url().endsWith('/studies/small')) polls++
+    if (/\/(curves|points|coverage)\?/.test(request.url())) prepared.push(request.url())
+  })
+  const begun = page.waitForRequest('**/api/v1/studies/small')
+  await page.route('**/assets/index-*.js', async (route) => { await begun; await route.continue() })
+  await page.route('**/importance?*', async (route) => { await held; await route.continue() })
+  await page.goto(coordinator.page + '/studies/small')
+  await until(() => polls >= 3, 'the study is not asked for again')
+  assert.deepEqual(prepared, [])
+  release()
+  await until(() => prepared.length >= 3, 'the other views are not prepared')
+})
+
 test('who leaves the view that a link led to waits no longer for its answer', async (t) => {
   const page = await open(t, '/')
   let canceled = 0

@@ -1,6 +1,8 @@
 // The API over HTTP: see /api. Who asks is known by the session, a cookie, where the coordinator asks for it.
 
 import { limited, seen } from './connection.svelte'
+import { begunEarly, dropEarly } from './early'
+import { addressOf, type Query } from './questions'
 
 /** Problem is an error of the API (RFC 9457). */
 export class Problem extends Error {
@@ -21,24 +23,12 @@ export const told = (error: unknown): string =>
   error instanceof Problem ? error.message : 'The coordinator does not respond.'
 
 /** signIn begins a session: the browser keeps the token in a cookie that scripts can't read. */
-export const signIn = (token: string) => call<unknown>('POST', address('/session'), { token })
+export const signIn = (token: string) => call<unknown>('POST', addressOf('/session'), { token })
 
 /** signOut ends it. The token stays valid. */
 export function signOut(): Promise<unknown> {
   forget()
-  return call<unknown>('DELETE', address('/session'), undefined)
-}
-
-export type Query = Record<string, string | number | boolean | string[] | undefined>
-
-function address(path: string, query: Query = {}): string {
-  const search = new URLSearchParams()
-  for (const [name, value] of Object.entries(query)) {
-    if (value === undefined || value === '') continue
-    for (const one of Array.isArray(value) ? value : [value]) search.append(name, String(one))
-  }
-  const text = search.toString()
-  return '/api/v1' + path + (text ? '?' + text : '')
+  return call<unknown>('DELETE', addressOf('/session'), undefined)
 }
 
 async function call<T>(method: string, url: string, body: unknown, signal?: AbortSignal): Promise<T> {
@@ -70,7 +60,7 @@ function read<T>(response: Response, text: string): T {
   return value as T
 }
 
-export const get = <T>(path: string, query?: Query, signal?: AbortSignal) => call<T>('GET', address(path, query), undefined, signal)
+export const get = <T>(path: string, query?: Query, signal?: AbortSignal) => want(call<T>('GET', addressOf(path, query), undefined, signal))
 
 // What was answered last, by address: a view shows it at once while it asks again. The oldest answers go first.
 interface Kept { tag: string; value: unknown; size: number }
@@ -78,6 +68,31 @@ const answers = new Map<string, Kept>()
 const room = 16 << 20
 let taken = 0
 const underWay = new Map<string, Promise<unknown>>()
+
+// How many answers a view waits for, and who waits until there are none.
+let wanted = 0
+let idlers: (() => void)[] = []
+
+/** want is what a view waits for. */
+export async function want<T>(answer: Promise<T>): Promise<T> {
+  wanted++
+  try {
+    return await answer
+  } finally {
+    if (--wanted === 0) {
+      for (const go of idlers) go()
+      idlers = []
+    }
+  }
+}
+
+/** idle: no view waits for an answer. */
+export const idle = (): boolean => wanted === 0
+
+/** answered is when that is so. */
+export async function answered(): Promise<void> {
+  while (wanted > 0) await new Promise<void>((go) => idlers.push(go))
+}
 
 function keep(url: string, answer: Kept): void {
   taken += answer.size - (answers.get(url)?.size ?? 0)
@@ -91,10 +106,11 @@ function keep(url: string, answer: Kept): void {
 }
 
 /** kept is what was answered last to the same question. */
-export const kept = <T>(path: string, query?: Query): T | undefined => answers.get(address(path, query))?.value as T | undefined
+export const kept = <T>(path: string, query?: Query): T | undefined => answers.get(addressOf(path, query))?.value as T | undefined
 
 /** forget drops what was answered: somebody else asks from now on. */
 export function forget(): void {
+  dropEarly()
   answers.clear()
   taken = 0
 }
@@ -103,8 +119,10 @@ export function forget(): void {
  * ask is get, and keeps the answer. One that has not changed is the same object, and costs nothing to read. again: only time has
  * passed, and the answer may be one that somebody else has got within the last second.
  */
-export async function ask<T>(path: string, query?: Query, signal?: AbortSignal, again = false): Promise<T> {
-  const url = address(path, query)
+export const ask = <T>(path: string, query?: Query, signal?: AbortSignal, again = false): Promise<T> => want(asked<T>(path, query, signal, again))
+
+async function asked<T>(path: string, query: Query | undefined, signal: AbortSignal | undefined, again: boolean): Promise<T> {
+  const url = addressOf(path, query)
   const begun = underWay.get(url)
   if (begun) {
     const value = await (signal ? Promise.race([begun, aborted(signal)]) : begun)
@@ -125,7 +143,7 @@ const fresh = <T>(url: string, signal?: AbortSignal, again = false): Promise<T> 
 async function latest<T>(url: string, signal: AbortSignal, again: boolean): Promise<T> {
   const headers: Record<string, string> = { accept: 'application/json' }
   if (again) headers['cache-control'] = 'max-age=1'
-  const response = await fetch(url, { headers, signal })
+  const response = await (begunEarly(url, signal) ?? fetch(url, { headers, signal }))
   const before = answers.get(url)
   const tag = response.headers.get('etag') ?? ''
   if (before && response.ok && tag !== '' && tag === before.tag) {
@@ -140,7 +158,7 @@ async function latest<T>(url: string, signal: AbortSignal, again: boolean): Prom
 
 /** prepare asks for what will probably be wanted, once. The signal ends that when something else is wanted. */
 export function prepare(path: string, query?: Query, signal?: AbortSignal): Promise<unknown> {
-  const url = address(path, query)
+  const url = addressOf(path, query)
   const begun = underWay.get(url)
   if (begun) return begun
   if (answers.has(url)) return Promise.resolve()
@@ -148,8 +166,8 @@ export function prepare(path: string, query?: Query, signal?: AbortSignal): Prom
   underWay.set(url, asked)
   return asked
 }
-export const post = <T>(path: string, body: unknown = {}, signal?: AbortSignal) => call<T>('POST', address(path), body, signal)
-export const remove = <T>(path: string) => call<T>('DELETE', address(path), undefined)
+export const post = <T>(path: string, body: unknown = {}, signal?: AbortSignal) => call<T>('POST', addressOf(path), body, signal)
+export const remove = <T>(path: string) => call<T>('DELETE', addressOf(path), undefined)
 
 /**
  * follow reads server-sent events until the signal aborts it, and connects again where the last one ended. broken is told why
@@ -169,7 +187,7 @@ export async function follow<T>(
       const headers: Record<string, string> = { accept: 'text/event-stream' }
       if (last) headers['last-event-id'] = last
       const response = await limited(
-        (signal) => fetch(address(path, query), { headers, signal }), AbortSignal.any([signal, own.signal]))
+        (signal) => fetch(addressOf(path, query), { headers, signal }), AbortSignal.any([signal, own.signal]))
       if (!response.ok || !response.body) {
         const value = await response.json().catch(() => ({}))
         if (response.status === 401) unknown()

@@ -1,6 +1,7 @@
 // Data that is asked for again and again while somebody looks at it.
 
-import { ask, kept, Problem, type Query } from './api'
+import { ask, kept, Problem } from './api'
+import type { Question } from './questions'
 
 /** passing says whether what is asked for after a failure may be answered. */
 export const passing = (error: unknown) => !(error instanceof Problem) || error.status >= 500 || error.status === 429
@@ -34,9 +35,6 @@ export function asked<A extends object, T = A>(
   }
   return new Polled<T>(load, interval, last && once(last, decode))
 }
-
-/** Question is the path and the query of a call. */
-export type Question = [path: string, query?: Query]
 
 export class Polled<T> {
   value = $state.raw<T>()
