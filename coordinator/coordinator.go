@@ -278,7 +278,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 		failed:    make(chan struct{}),
 		unread:    unread,
 
-		artifacts: artifact.NewKeeper(),
+		artifacts: artifact.NewKeeper(config.Logger),
 	}
 	dial := config.hooks.dial
 	if config.TLS.Given() {

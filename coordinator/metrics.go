@@ -117,6 +117,8 @@ var (
 	// reserveMetric is what MinFreeDisk or its default says.
 	reserveMetric = prometheus.NewDesc("trellis_node_disk_reserve_bytes",
 		"What must be free on the disk of the data directory for new studies.", nil, nil)
+	fullMetric = prometheus.NewDesc("trellis_artifacts_no_room_total",
+		"Artifacts that this node has refused because its store is full. Workers try again.", nil, nil)
 	indexMetric = prometheus.NewDesc("trellis_node_log_index", "Index of an entry of the log: of the last one that this node knows a "+
 		"majority to have, that its store includes, and that its newest snapshot has.", []string{"entry"}, nil)
 )
@@ -132,6 +134,7 @@ func (c nodeCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- readyMetric
 	descs <- freeMetric
 	descs <- reserveMetric
+	descs <- fullMetric
 	descs <- indexMetric
 }
 
@@ -143,6 +146,7 @@ func (c nodeCollector) Collect(out chan<- prometheus.Metric) {
 	truth := map[bool]float64{true: 1}
 	gauge(leadsMetric, truth[c.node.leader.Leads()])
 	gauge(readyMetric, truth[c.node.Ready()])
+	out <- prometheus.MustNewConstMetric(fullMetric, prometheus.CounterValue, float64(c.node.artifacts.Full()))
 	if c.node.config.Data == "" {
 		return
 	}

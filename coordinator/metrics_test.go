@@ -88,7 +88,7 @@ func TestRunsOfPausedStudies(t *testing.T) {
 func TestMetricsWithoutADisk(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		names := func(data string) map[string]bool {
-			node := &Coordinator{config: Config{Data: data}, leader: h.Coordinator.leader}
+			node := &Coordinator{config: Config{Data: data}, leader: h.Coordinator.leader, artifacts: h.artifacts}
 			node.view.Store(h.Coordinator.view.Load())
 			registry := prometheus.NewRegistry()
 			registry.MustRegister(nodeCollector{node})
@@ -105,7 +105,7 @@ func TestMetricsWithoutADisk(t *testing.T) {
 		folder := t.TempDir()
 		for data, disk := range map[string]bool{folder: true, filepath.Join(folder, "missing"): false} {
 			got := names(data)
-			if !got["trellis_node_leads"] || !got["trellis_node_ready"] || got["trellis_node_disk_free_bytes"] != disk ||
+			if !got["trellis_artifacts_no_room_total"] || !got["trellis_node_leads"] || !got["trellis_node_ready"] || got["trellis_node_disk_free_bytes"] != disk ||
 				got["trellis_node_disk_reserve_bytes"] != disk {
 				t.Errorf("with the data directory %s: %v", data, got)
 			}

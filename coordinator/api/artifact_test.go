@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -44,7 +45,7 @@ func serveArtifacts(t *testing.T, store artifact.Backing, test func(*artifactsTe
 		defer cancel()
 		stopping, stop := context.WithCancelCause(context.Background())
 		s := &artifactsTest{
-			T: t, artifacts: artifact.NewKeeper(), ctx: ctx,
+			T: t, artifacts: artifact.NewKeeper(slog.New(slog.DiscardHandler)), ctx: ctx,
 			stop: func() { stop(status.Error(codes.Unavailable, "the coordinator is shutting down")) },
 		}
 		defer s.stop()

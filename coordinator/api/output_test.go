@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -36,7 +37,7 @@ func (s *outputStream) Send(response *trellisv1.GetOutputResponse) error {
 
 // What the worker has sent is not sent again from the artifact, wherever the worker stopped.
 func TestOutputGoesOnFromTheArtifact(t *testing.T) {
-	keeper := artifact.NewKeeper()
+	keeper := artifact.NewKeeper(slog.New(slog.DiscardHandler))
 	keeper.Use(openArtifactFolder(t, t.TempDir()), nil)
 	// Of the 20 bytes a...t, the first 4 and the last 6 are kept.
 	var packed bytes.Buffer
@@ -107,7 +108,7 @@ func TestProgramsThatAreRefused(t *testing.T) {
 	wantCode(t, open.checkProgram(spec), codes.FailedPrecondition, "--insecure")
 	small := studyService{limits: Limits{FilesBytes: 99}}
 	wantCode(t, small.checkProgram(spec), codes.InvalidArgument, "files-bytes=99")
-	keeper := artifact.NewKeeper()
+	keeper := artifact.NewKeeper(slog.New(slog.DiscardHandler))
 	without := studyService{artifacts: keeper}
 	if err := without.keepFiles(t.Context(), spec.GetProgram()); !errors.Is(err, errNoArtifacts) {
 		t.Errorf("got %v", err)

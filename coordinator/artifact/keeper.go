@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -22,6 +23,9 @@ const (
 	// AdoptTimeout is how long it may take, including retries, to get an artifact that was uploaded to another leader.
 	AdoptTimeout = 20 * time.Second
 	adoptRetry   = time.Second
+	// fullInterval is the shortest time between two lines of the log that say that the store is full. Every worker tries
+	// again and again.
+	fullInterval = time.Minute
 )
 
 // Backing is where a keeper stores its artifacts. The package's documentation says what it must guarantee.
@@ -42,10 +46,15 @@ type Keeper struct {
 	// elsewhere gets an artifact from another node. It returns ErrNotFound if no node has it. It is nil if there are no
 	// other nodes.
 	elsewhere func(ctx context.Context, digest string) (io.ReadCloser, error)
+	logger    *slog.Logger
 
 	mu sync.Mutex
 	// taken has the artifacts that this node has put into the store within half the grace period, by digest.
 	taken map[string]takenArtifact
+	// full is how many artifacts found no room in the store, of which the log does not have the last unlogged. said is
+	// when it was last told.
+	full, unlogged uint64
+	said           time.Time
 }
 
 type takenArtifact struct {
@@ -54,8 +63,10 @@ type takenArtifact struct {
 	at time.Time
 }
 
-// NewKeeper returns a keeper without a store. Call Use to set one.
-func NewKeeper() *Keeper { return &Keeper{taken: map[string]takenArtifact{}} }
+// NewKeeper returns a keeper without a store. Call Use to set one. The logger learns when that is full.
+func NewKeeper(logger *slog.Logger) *Keeper {
+	return &Keeper{taken: map[string]takenArtifact{}, logger: logger}
+}
 
 // Use sets the keeper's store, and the peers that are asked for artifacts that the store does not have. peers may be
 // nil. Use must be called before all other methods.
@@ -89,13 +100,35 @@ func (k *Keeper) put(ctx context.Context, content io.Reader, most int64) (digest
 	}
 	began := time.Now()
 	digest, size, err = k.store.Put(ctx, content, most)
-	if err != nil {
-		return "", 0, err
-	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if err != nil {
+		if errors.Is(err, ErrNoSpace) {
+			k.noRoom(err)
+		}
+		return "", 0, err
+	}
 	k.taken[digest] = takenArtifact{size: size, at: began}
 	return digest, size, nil
+}
+
+// noRoom counts an artifact that found no room. It logs the first, and then no more than one in fullInterval. k.mu is
+// held.
+func (k *Keeper) noRoom(err error) {
+	k.full++
+	if now := time.Now(); now.Sub(k.said) >= fullInterval {
+		k.logger.Warn("an artifact was refused: the store is full", "error", err, "others", k.unlogged)
+		k.said, k.unlogged = now, 0
+		return
+	}
+	k.unlogged++
+}
+
+// Full returns how many artifacts found no room in the store.
+func (k *Keeper) Full() uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.full
 }
 
 // fresh returns the size of an artifact, if this node has put it within half the grace period.

@@ -1,9 +1,11 @@
 package artifact_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,7 +19,7 @@ import (
 
 // keeperOf is a node's artifacts in a store.
 func keeperOf(store artifact.Backing) *artifact.Keeper {
-	k := artifact.NewKeeper()
+	k := artifact.NewKeeper(slog.New(slog.DiscardHandler))
 	k.Use(store, nil)
 	return k
 }
@@ -66,7 +68,7 @@ func TestCheckpointsAreAdmittedIfTheirArtifactIsThere(t *testing.T) {
 		if !errors.Is(err, artifact.ErrDigest) {
 			t.Errorf("what is no digest: %v", err)
 		}
-		err = artifact.NewKeeper().Admit(context.Background(), &trellisv1.Checkpoint{})
+		err = artifact.NewKeeper(slog.New(slog.DiscardHandler)).Admit(context.Background(), &trellisv1.Checkpoint{})
 		if !errors.Is(err, artifact.ErrNoStore) {
 			t.Errorf("without a store: %v", err)
 		}
@@ -137,6 +139,41 @@ func TestAdoptingTriesAgain(t *testing.T) {
 		began = time.Now()
 		if err := admit("more", 4); !errors.Is(err, artifact.ErrNoSpace) || time.Since(began) > 0 {
 			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// The log says that the store is full when it is, and then once a minute at most, however often workers try.
+func TestAFullStoreIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, said := artifacttest.New(), &bytes.Buffer{}
+		k := artifact.NewKeeper(slog.New(slog.NewTextHandler(said, nil)))
+		k.Use(store, nil)
+		try := func(times int, pause time.Duration) {
+			for range times {
+				_, _, _ = k.Put(context.Background(), strings.NewReader("content"))
+				time.Sleep(pause) // The clock is synctest's.
+			}
+		}
+		store.Fail("put", syscall.EIO)
+		try(2, time.Second)
+		if said.Len() > 0 || k.Full() > 0 {
+			t.Errorf("what is not full is said to be: %d, %s", k.Full(), said)
+		}
+		store.Fail("put", artifact.ErrNoSpace)
+		try(1, time.Second)
+		if strings.Count(said.String(), "the store is full") != 1 || !strings.Contains(said.String(), "others=0") {
+			t.Errorf("the first is not said: %s", said)
+		}
+		try(119, time.Second)
+		lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+		if len(lines) != 2 || !strings.Contains(lines[1], "others=59") || k.Full() != 120 {
+			t.Errorf("after two minutes, and %d refusals, the log says\n%s", k.Full(), said)
+		}
+		store.Fail("put", nil)
+		try(1, time.Minute)
+		if k.Full() != 120 || strings.Count(said.String(), "\n") != 2 {
+			t.Errorf("there is room again, and %d are refused: %s", k.Full(), said)
 		}
 	})
 }

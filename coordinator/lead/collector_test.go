@@ -25,7 +25,7 @@ import (
 
 // testArtifacts is a node's artifacts in a store.
 func testArtifacts(store artifact.Backing) *artifact.Keeper {
-	keeper := artifact.NewKeeper()
+	keeper := artifact.NewKeeper(slog.New(slog.DiscardHandler))
 	keeper.Use(store, nil)
 	return keeper
 }

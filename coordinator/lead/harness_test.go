@@ -140,7 +140,7 @@ func leading(t *testing.T, test func(*Leader, *testLog)) {
 		log := &testLog{T: t, ctx: ctx, store: store}
 		l := New(Config{
 			Numerics: "test", Lease: testLease, HangTimeout: time.Minute, Store: store, Log: log,
-			Artifacts: artifact.NewKeeper(), Stopping: ctx, Logger: slog.New(slog.DiscardHandler),
+			Artifacts: artifact.NewKeeper(slog.New(slog.DiscardHandler)), Stopping: ctx, Logger: slog.New(slog.DiscardHandler),
 		})
 		log.wake = l.Notify
 		stop := l.Begin(ctx)
