@@ -1,7 +1,7 @@
 #!/bin/bash
 # Shows Trellis under Slurm: a study of 200 trials of real training over an array of workers, with a coordinator that is a job and
-# moves to another node, a time limit, a requeue, a preemption and an scancel in the middle, and launch --max. It brings up a Slurm of two nodes on this machine (Debian,
-# as root), and ends it.
+# moves to another node, a requeue, a preemption and an scancel in the middle; a program on the one node that has a GPU, in a job with
+# a time limit; and launch --max. It brings up a Slurm of two nodes on this machine (Debian, as root), and ends it.
 #
 #     show.sh TRELLIS [FOLDER]
 #
@@ -48,6 +48,10 @@ say "job $coordinator is the coordinator, at $(cat "$shared/address")"
 
 progress() { "$trellis" study array -o json | sed -n "s/^ *\"$1\": \([0-9]*\),*$/\1/p" | head -1; }
 trained() { [ "$(progress epochs)" -ge "$1" ]; }
+# underway: the study has not ended yet, so what has happened was in the middle of it.
+underway() {
+	[ "$(progress trials_succeeded)" -lt 200 ] || fail "the study has ended already: make it longer, SECONDS_OF_TRAINING=$((2 * wanted))"
+}
 launch() {
 	local name=$1
 	shift
@@ -55,11 +59,11 @@ launch() {
 		--cache-dir "$folder/cache"
 }
 if "$trellis" launch slurm --count 1 --coordinator localhost:7070 2>refused.log; then fail "took a loopback address"; fi
-launch show --count 5 --until-idle 20s 2>launch.log
-launch limited --count 1 --until-idle 20s --time 1m --sbatch=--signal=B:TERM@20 2>>launch.log
+# A worker between two runs must not leave while the coordinator moves.
+launch show --count 5 --until-idle 90s 2>launch.log
 [ "$(stat -c %a workers/show.token)" = 600 ] || fail "the token's file has mode $(stat -c %a workers/show.token)"
 until_ "two workers train" 120 trained 2
-say "6 workers, each with a token that was handed out in a file of mode 0600"
+say "5 workers, with a token that was handed out in a file of mode 0600"
 
 jobs() { squeue -h -r --me -n "trellis-$1" -t "$2" -o %i; }
 restarts() { scontrol show job "$1" | sed -n 's/.*Restarts=\([0-9]*\).*/\1/p' | head -1; }
@@ -109,35 +113,50 @@ move() {
 	say "the coordinator has moved from $node, $address, to $(squeue -h -j "$coordinator" -o %N), $(cat "$shared/address"), and" \
 		"its workers have found it ($*)"
 }
-until_ "all workers have connected" 120 bash -c '[ "$(grep -l msg=connected workers/show-*.log | wc -l)" = 5 ]'
-move scontrol requeue "$coordinator"
-move scancel --batch --signal=TERM "$coordinator" # As before its time is up.
 
-limited=$(squeue -h -r --me -n trellis-limited -o %i | head -1)
+until_ "all workers have connected" 120 bash -c '[ "$(grep -l msg=connected workers/show-*.log | wc -l)" = 5 ]'
+# The other kind of node, and workers that have what is there. The other ones can't train this study.
+"$trellis" submit "$here/gpu.yaml" >/dev/null 2>&1
+launch limited --partition gpu --gpus 1 --label gpu=a100 --programs --study gpu --count 1 --until-idle 90s \
+	--time 1m --sbatch=--signal=B:TERM@20 2>>launch.log
+until_ "the worker with a GPU trains" 120 bash -c 'grep -q "running a program.* gpus=\[0\]" workers/limited-*.log'
+limited=$(sed -n 's/^limited-\(.*\)\.log$/\1/p' <<<"$(ls workers)")
 before=$(connected limited "$limited")
+say "job $limited has the GPU of $(squeue -h -r -j "$limited" -o %N), and a run that needs one"
+
 mapfile -t show < <(jobs show RUNNING)
 times=$(connected show "${show[0]}")
 scontrol requeue "${show[0]}"
 until_ "the requeued job starts again" 120 again show "${show[0]}" "$times"
 say "job ${show[0]} was requeued with scontrol, and runs again"
+underway
 
-high=$(sbatch --parsable --partition high --nodes 1 --cpus-per-task 4 --output /dev/null --wrap 'sleep 10')
-preempted() { grep -q "Draining" workers/show-*.log && [ "$(state "$high")" = COMPLETED ]; }
+high=$(sbatch --parsable --partition high --exclude "$(squeue -h -j "$coordinator" -o %N)" --cpus-per-task 3 --output /dev/null \
+	--wrap 'sleep 10')
+preempted() {
+	grep -q "preemption grace time for JobId=.* to reclaim resources for JobId=$high$" slurm/log/slurmctld.log &&
+		[ "$(state "$high")" = COMPLETED ]
+}
 until_ "a job of another partition has preempted workers" 180 preempted
-say "job $high needed a whole node, preempted the workers there, and ended"
+say "job $high needed three cores of a node, preempted workers there, and ended"
+underway
 
 mapfile -t show < <(jobs show RUNNING)
 gone=${show[0]}
 scancel "$gone"
 until_ "the canceled job has ended" 90 bash -c "scontrol show job $gone | grep -q JobState=CANCELLED"
 say "job $gone was canceled"
+move scontrol requeue "$coordinator"
+move scancel --batch --signal=TERM "$coordinator" # As before its time is up.
 
-until_ "the job with a time limit of a minute starts again" 240 again limited "$limited" "$before"
+until_ "the job with a time limit of a minute starts again" 300 again limited "$limited" "$before"
 say "job $limited has reached its limit of a minute, handed its run back and started again"
 
 "$trellis" watch array >watch.log 2>&1 || { cat watch.log; fail "the study"; }
-say "the study is complete"
-until_ "all jobs have ended for want of work" 240 bash -c "[ \"\$(squeue -h --me -o %A)\" = $coordinator ]"
+timeout 600 "$trellis" watch gpu >gpu.log 2>&1 || { cat gpu.log; fail "the study that needs a GPU"; }
+grep -q 'running a program.* from_epoch=\([2-9]\|[1-9][0-9]\) ' "workers/limited-$limited.log" || fail "the program began again"
+say "both studies are complete, and the program went on from its checkpoint"
+until_ "all jobs have ended for want of work" 480 bash -c "[ \"\$(squeue -h --me -o %A)\" = $coordinator ]"
 ended=0
 for job in $(scontrol show job -o | sed -n 's/^JobId=\([0-9]*\) .*JobName=trellis-.*/\1/p'); do
 	its=$(state "$job")

@@ -4,7 +4,8 @@
 #
 #     up.sh FOLDER; . FOLDER/environment; sinfo; down.sh FOLDER
 #
-# Jobs of partition "high" preempt those of "low", which get a grace of 20 seconds and go back into the queue.
+# Jobs of partition "high" preempt those of "low", which get a grace of 20 seconds and go back into the queue. Partition "gpu" is one
+# node alone, with a GPU that is none: /dev/null stands for its device.
 set -euo pipefail
 mkdir -p "${1:?usage: up.sh FOLDER}"
 folder=$(cd "$1" && pwd)
@@ -38,6 +39,8 @@ SlurmdSpoolDir=$folder/spool/%n
 SlurmctldPidFile=$folder/run/slurmctld.pid
 SlurmdPidFile=$folder/run/%n.pid
 SlurmctldLogFile=$folder/log/slurmctld.log
+# That it preempts jobs, it says only so.
+SlurmctldDebug=debug
 SlurmdLogFile=$folder/log/%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -50,6 +53,7 @@ MpiDefault=none
 SwitchType=switch/none
 # The nodes have as many cores as it says here.
 SlurmdParameters=config_overrides
+GresTypes=gpu
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerType=sched/backfill
@@ -64,10 +68,12 @@ PreemptMode=REQUEUE
 # Without this, --signal is for time limits alone: a preempted job would hear of it when its grace is over.
 SlurmctldParameters=preempt_send_user_signal
 NodeName=first NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=4 State=UNKNOWN
-NodeName=second NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((port + 2)) CPUs=4 State=UNKNOWN
+NodeName=second NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((port + 2)) CPUs=4 Gres=gpu:1 State=UNKNOWN
 PartitionName=low Nodes=first,second Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
 PartitionName=high Nodes=first,second MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
+PartitionName=gpu Nodes=second MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
 END
+echo "NodeName=second Name=gpu File=/dev/null" >"$folder/gres.conf"
 echo "export SLURM_CONF=$folder/slurm.conf" >"$folder/environment"
 export SLURM_CONF=$folder/slurm.conf
 
