@@ -21,6 +21,8 @@ import (
 	"trellis/command/fake"
 )
 
+const alertRules = "../deploy/prometheus/alerts.yaml"
+
 // prometheus is a Prometheus that scrapes what a test starts.
 type prometheus struct{ address string }
 
@@ -32,7 +34,7 @@ func startPrometheus(t *testing.T, coordinator string, workers ...string) promet
 		t.Skip("Prometheus is not installed: apt-get install prometheus")
 	}
 	folder := t.TempDir()
-	rules, err := os.ReadFile("../deploy/prometheus/alerts.yaml")
+	rules, err := os.ReadFile(alertRules)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,6 +226,30 @@ func smallDisk(t *testing.T) (folder string, small bool) {
 	return folder, true
 }
 
+// fill writes a file of so many bytes to a small disk.
+func fill(t *testing.T, folder string, size int) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(folder, "big"), make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// alerts are the names of all alerts.
+func alerts(t *testing.T) (names []string) {
+	t.Helper()
+	rules, err := os.ReadFile(alertRules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, match := range regexp.MustCompile(`alert: (\w+)`).FindAllSubmatch(rules, -1) {
+		names = append(names, string(match[1]))
+	}
+	if len(names) < 10 {
+		t.Fatalf("found the alerts %v", names)
+	}
+	return names
+}
+
 // On a live cluster, every panel of the dashboards shows data, and what alerts are about makes them fire.
 func TestObservability(t *testing.T) {
 	if os.Getenv("TRELLIS_OBSERVABILITY") == "" {
@@ -235,7 +261,8 @@ func TestObservability(t *testing.T) {
 	defer receiver.Close()
 	metrics, trainer, runner := fake.FreeAddress(t), fake.FreeAddress(t), fake.FreeAddress(t)
 	data, small := smallDisk(t)
-	coordinator, address := startCoordinator(t, "--data", data, "--metrics", metrics, "--lease", "2s")
+	artifacts, _ := smallDisk(t)
+	coordinator, address := startCoordinator(t, "--data", data, "--artifacts", artifacts, "--metrics", metrics, "--lease", "2s")
 	p := startPrometheus(t, metrics, trainer, runner)
 	fired := map[string]bool{}
 	at := func(args ...string) []string { return append(args, "--coordinator", address) }
@@ -280,15 +307,26 @@ func TestObservability(t *testing.T) {
 		startWorker(t, address, "runner", append(args, "--programs")...)
 	}
 	p.awaitAlerts(t, fired, "TrellisRunsFailing")
+	if small {
+		fill(t, artifacts, 190<<20)
+		saving := writeSpec(t, "name: saving\nprogram: {command: [sh, -c, 'mkdir c && echo 1 >c/w && "+
+			`echo "{{\"epoch\": 1, \"acc\": 1, \"checkpoint\": \"c\"}}" >>"$TRELLIS_REPORTS"`+"']}\n"+
+			"objective: {metric: acc}\ngrid: {lr: {linear: {from: 1, to: 9, count: 9}}, max_epochs: 1}\n")
+		mustTrellis(t, at("submit", saving)...)
+		p.awaitAlerts(t, fired, "TrellisCheckpointsNotUploaded")
+	}
 	first.signal(t, syscall.SIGKILL)
 	p.awaitAlerts(t, fired, "TrellisWorkersLost")
 	if small {
-		if err := os.WriteFile(filepath.Join(data, "big"), make([]byte, 155<<20), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		fill(t, data, 155<<20)
 		p.awaitAlerts(t, fired, "TrellisDiskShort")
 	}
 	coordinator.signal(t, syscall.SIGKILL)
 	p.awaitAlerts(t, fired, "TrellisNoLeader", "TrellisNodeNotReady")
+	for _, alert := range alerts(t) {
+		if small && !fired[alert] {
+			t.Errorf("%s has not fired", alert)
+		}
+	}
 	t.Log("fired:", slices.Sorted(maps.Keys(fired)))
 }
