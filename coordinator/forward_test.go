@@ -123,6 +123,22 @@ func TestAFollowerAnswersReadsAndPassesChangesOn(t *testing.T) {
 	})
 }
 
+// Which workers are given no runs for now is in the leader's memory alone, and any node says it.
+func TestEveryNodeSaysWhichWorkersAreAvoided(t *testing.T) {
+	simulateThree(t, func(c *cluster, leader, a, b *node) {
+		a.attempts("bad", func(*trellisv1.Assignment) trellisv1.FailureClass {
+			return trellisv1.FailureClass_FAILURE_CLASS_TRAINER
+		})
+		b.create(syntheticSpec("failing", eight, []uint32{1}))
+		c.await("the leader avoids it", func() bool { return len(leader.worker("bad").GetAvoided()) > 0 })
+		for _, n := range c.nodes {
+			if avoided := n.worker("bad").GetAvoided(); len(avoided) != 1 || avoided[0].GetStudy() != "failing" {
+				t.Errorf("%s says that the worker is avoided: %v", n.address, avoided)
+			}
+		}
+	})
+}
+
 // A follower that has started again answers no reads before its store has what was recorded meanwhile.
 func TestAFollowerThatIsBehindAnswersNoReads(t *testing.T) {
 	simulateThree(t, func(c *cluster, leader, a, b *node) {

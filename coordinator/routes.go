@@ -116,7 +116,8 @@ var methods = []method{
 	{v1.DataSetService_GetDataSet_FullMethodName, leaderNode, workers, false},
 	{v1.DataSetService_DownloadDataFile_FullMethodName, leaderNode, workers, false},
 
-	{v1.WorkerService_ListWorkers_FullMethodName, readyNode, readers, false},
+	// Only the leader knows which workers it gives no runs for now.
+	{v1.WorkerService_ListWorkers_FullMethodName, leaderNode, readers, false},
 	{v1.WorkerService_Session_FullMethodName, leaderNode, workers, false},
 
 	// Submitters upload the files of programs.
