@@ -1,6 +1,6 @@
-# The habits: make demo, page, test, browser, pictures, python, race, check, check-http, check-export, check-observability, bench,
-# bench-peers, bench-scale, bench-curves, bench-page, mutants, soak, generate, man, release, manifests, cluster-slurm, cluster-s3,
-# image, check-image, check-chart, cluster-kubernetes.
+# The habits: make demo, page, test, browser, pictures, python, race, check, check-http, check-export, check-observability,
+# check-doctor, bench, bench-peers, bench-scale, bench-curves, bench-page, mutants, soak, generate, man, release, manifests,
+# cluster-slurm, cluster-s3, image, check-image, check-chart, cluster-kubernetes.
 
 SHELL := bash
 GO ?= go
@@ -17,8 +17,8 @@ EXPORT_TOOLS := tensorboard==2.21.0 mlflow==3.17.2 onnx==1.23.2 onnxruntime==1.3
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: all trellis page browser pictures demo test python race check check-http check-export check-observability bench bench-peers \
-	bench-scale bench-curves bench-page mutants soak generate man release clean
+.PHONY: all trellis page browser pictures demo test python race check check-http check-export check-observability check-doctor bench \
+	bench-peers bench-scale bench-curves bench-page mutants soak generate man release clean
 
 all: trellis
 
@@ -157,9 +157,15 @@ check-export: $(BUILD)/export/installed
 	TRELLIS_EXPORT_PYTHON=$(abspath $(BUILD)/export/bin/python) $(GO) test -count=1 -v -run InTheirTools ./command ./command/onnx
 
 # A Prometheus (apt-get install prometheus) that scrapes a coordinator and workers: every panel of the dashboards shows data, and
-# every alert fires whose cause can be made. As root, a disk runs short too. A minute.
+# alerts fire by what causes them: all of them as root, who can make disks that run short. A minute.
 check-observability:
 	TRELLIS_OBSERVABILITY=1 $(GO) test -count=1 -v -run Observability ./command
+
+# trellis doctor on a machine and a cluster whose faults are made. Needs Linux, root, and strace, qemu-user and faketime of Debian.
+# A minute.
+check-doctor: trellis
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X trellis/command.release=0.0.1" -o $(BUILD)/other .
+	OTHER=$(abspath $(BUILD)/other) command/doctor/testdata/show.sh ./trellis
 
 $(BUILD)/export/installed: Makefile
 	$(PYTHON) -m venv $(BUILD)/export
@@ -169,7 +175,7 @@ $(BUILD)/export/installed: Makefile
 .PHONY: cluster-slurm cluster-s3
 
 # A coordinator and workers under Slurm: two nodes on this machine, a study through moves of the coordinator, a time limit, a requeue,
-# a preemption and an scancel, and launch --max. Needs Debian and root, and installs Slurm where it is not. Ten minutes.
+# a preemption and an scancel, a node with a GPU, and launch --max. Needs Debian and root, and installs Slurm where it is not. Ten minutes.
 cluster-slurm: trellis
 	deploy/slurm/cluster/show.sh ./trellis
 
