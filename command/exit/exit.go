@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -116,13 +117,17 @@ func Code(err error) int {
 	}
 }
 
+// retries is what gRPC writes before the status of a call that it has repeated. How often does not tell people what is wrong.
+var retries = regexp.MustCompile(`max retries exhausted: failed after \d+ attempts: `)
+
 // Text is err as people read it: a gRPC status without its wrapping.
 func Text(err error) string {
 	text := err.Error()
 	var wire interface{ GRPCStatus() *status.Status }
 	if errors.As(err, &wire) {
 		plain := wire.GRPCStatus()
-		text = strings.Replace(text, fmt.Sprintf("rpc error: code = %s desc = ", plain.Code()), "", 1)
+		text = strings.ReplaceAll(text, fmt.Sprintf("rpc error: code = %s desc = ", plain.Code()), "")
+		text = retries.ReplaceAllString(text, "")
 		text = strings.TrimPrefix(text, "validation error: ")
 	}
 	return text

@@ -18,6 +18,10 @@ func TestErrorText(t *testing.T) {
 	}{
 		{plain, "study a: not found"},
 		{fmt.Errorf("cannot submit: %w", plain), "cannot submit: study a: not found"},
+		{
+			fmt.Errorf("can't be listed: %w", fmt.Errorf("max retries exhausted: failed after 5 attempts: %w", plain)),
+			"can't be listed: study a: not found",
+		},
 		{errors.New("no status"), "no status"},
 	} {
 		if got := Text(test.err); got != test.want {
