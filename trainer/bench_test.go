@@ -159,3 +159,16 @@ func BenchmarkTwoSlots(b *testing.B) {
 	b.ReportMetric(2*one.Seconds()/two.Seconds(), "ratio")
 	b.ReportMetric(2*bestOne.Seconds()/bestTwo.Seconds(), "best-ratio")
 }
+
+// A run of ten epochs that take no time: what Train does beside training.
+func BenchmarkShortRun(b *testing.B) {
+	config := Config{
+		Model: Synthetic, LatentDim: 16, LearningRate: 1e-3, WeightDecay: 1e-5, BatchSize: 256, Seed: 1, MaxEpochs: 10,
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Train(b.Context(), config, func(Report) error { return nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 
 	"trellis/trainer/network"
 )
@@ -14,23 +15,37 @@ import (
 // identity is a hash of all that determines a run's losses: Config but for how far to go, when to report, and the
 // callbacks. Checkpoints carry it, so that none continues another run. The configuration is valid.
 func (c *Config) identity() [sha256.Size]byte {
-	h := sha256.New()
-	fmt.Fprintf(h, "numerics %q model %q latent %d learning rate %x weight decay %x batch %d seed %d patience %d"+
-		" min delta %x", NumericsVersion, c.Model, c.LatentDim, c.LearningRate, c.WeightDecay, c.BatchSize, c.Seed,
-		c.EarlyStopping.Patience, c.EarlyStopping.MinDelta)
+	return sha256.Sum256(c.appendIdentity(make([]byte, 0, 512)))
+}
+
+// appendIdentity appends the text whose hash is the identity. What all runs have is written without fmt, whose
+// formatting takes as long as a short run.
+func (c *Config) appendIdentity(h []byte) []byte {
+	whole := func(label string, value int64) { h = strconv.AppendInt(append(h, label...), value, 10) }
+	broken := func(label string, value float64) { h = strconv.AppendFloat(append(h, label...), value, 'x', -1, 64) }
+	quoted := func(label, value string) { h = strconv.AppendQuote(append(h, label...), value) }
+	quoted("numerics ", NumericsVersion)
+	quoted(" model ", c.Model)
+	whole(" latent ", int64(c.LatentDim))
+	broken(" learning rate ", c.LearningRate)
+	broken(" weight decay ", c.WeightDecay)
+	whole(" batch ", int64(c.BatchSize))
+	whole(" seed ", int64(c.Seed))
+	whole(" patience ", int64(c.EarlyStopping.Patience))
+	broken(" min delta ", c.EarlyStopping.MinDelta)
 	if c.Model != Synthetic {
-		fmt.Fprintf(h, " data %q %d x %d, %d + %d images", c.Data.Digest, c.Data.Height, c.Data.Width,
+		h = fmt.Appendf(h, " data %q %d x %d, %d + %d images", c.Data.Digest, c.Data.Height, c.Data.Width,
 			c.Data.Train.Len(), c.Data.Validation.Len())
 	}
 	if input := c.input(); input.Channels != network.Digits.Channels {
-		fmt.Fprintf(h, " channels %d", input.Channels)
+		h = fmt.Appendf(h, " channels %d", input.Channels)
 	}
 	if input := c.input(); c.describe().Classes > 0 && input.Classes != network.Digits.Classes {
-		fmt.Fprintf(h, " classes %d", input.Classes)
+		h = fmt.Appendf(h, " classes %d", input.Classes)
 	}
 	for _, p := range hyperparameters {
 		if value := p.value(c); p.later && value != p.without {
-			fmt.Fprintf(h, " %s %x", p.name, value)
+			h = fmt.Appendf(h, " %s %x", p.name, value)
 		}
 	}
 	// What only some models have comes last, so that it changes nothing for the others.
@@ -39,18 +54,18 @@ func (c *Config) identity() [sha256.Size]byte {
 		if without, ok := later[name]; ok && values[name] == without {
 			continue
 		}
-		fmt.Fprintf(h, " %s %x", name, values[name])
+		h = fmt.Appendf(h, " %s %x", name, values[name])
 	}
 	if rule := c.EarlyStopping; rule.Metric != "" || rule.Maximize {
-		fmt.Fprintf(h, " patience metric %q %t", rule.Metric, rule.Maximize)
+		h = fmt.Appendf(h, " patience metric %q %t", rule.Metric, rule.Maximize)
 	}
 	if c.Objective != (Objective{}) {
-		fmt.Fprintf(h, " objective %q %t %t", c.Objective.Metric, c.Objective.Maximize, c.Objective.Latest)
+		h = fmt.Appendf(h, " objective %q %t %t", c.Objective.Metric, c.Objective.Maximize, c.Objective.Latest)
 	}
 	if c.Pretrained != nil {
-		fmt.Fprintf(h, " pretrained %x", weightsDigest(c.Pretrained.state.BestWeights))
+		h = fmt.Appendf(h, " pretrained %x", weightsDigest(c.Pretrained.state.BestWeights))
 	}
-	return [sha256.Size]byte(h.Sum(nil))
+	return h
 }
 
 // later are axes that came after runs without them had been trained, each with the value that leaves these as they are:

@@ -2,7 +2,11 @@ package trainer
 
 import (
 	"encoding/hex"
+	"fmt"
+	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // Recorded identities: those of the models without axes of their own, and of axes that were added later, never change,
@@ -51,4 +55,23 @@ func TestIdentityOfOwnAxes(t *testing.T) {
 			t.Errorf("%s: the same identity: %v, want %v", name, same, test.same)
 		}
 	}
+}
+
+// What is written without fmt is what fmt writes.
+func TestIdentityIsThatOfFmt(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := Config{
+			Model: Synthetic, LatentDim: rapid.Int().Draw(t, "latent"), LearningRate: rapid.Float64().Draw(t, "rate"),
+			WeightDecay: rapid.Float64().Draw(t, "decay"), BatchSize: rapid.Int().Draw(t, "batch"),
+			Seed: rapid.Uint32().Draw(t, "seed"), EarlyStopping: EarlyStopping{
+				Patience: rapid.Int().Draw(t, "patience"), MinDelta: rapid.Float64().Draw(t, "delta"),
+			},
+		}
+		want := fmt.Sprintf("numerics %q model %q latent %d learning rate %x weight decay %x batch %d seed %d"+
+			" patience %d min delta %x", NumericsVersion, c.Model, c.LatentDim, c.LearningRate,
+			c.WeightDecay, c.BatchSize, c.Seed, c.EarlyStopping.Patience, c.EarlyStopping.MinDelta)
+		if got := string(c.appendIdentity(nil)); !strings.HasPrefix(got, want) {
+			t.Errorf("%s, want %s", got, want)
+		}
+	})
 }

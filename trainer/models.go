@@ -89,7 +89,7 @@ func find(name string) (model.Definition, error) {
 
 // resolve returns the values of a model's own axes, with defaults for those that are not given.
 func resolve(m Model, given map[string]float64) model.Values {
-	values := make(model.Values, len(m.Axes))
+	values := make(model.Values)
 	for _, axis := range m.Own() {
 		if value, ok := given[axis.Name]; ok {
 			values[axis.Name] = value
