@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -191,7 +190,7 @@ func (w *Worker) nextBatch(most int) (batch *trellisv1.ReportBatch, bytes int) {
 	for _, a := range w.attempts {
 		for n := min(len(a.reports)-a.sent, room); n > 0; n /= 2 {
 			packed := a.pack(a.reports[a.sent : a.sent+n])
-			size := sizeOf(packed) + elementHeader
+			size := packed.EncodedSize() + elementHeader
 			if size > most-bytes && (n > 1 || len(batch.Reports) > 0 || unacknowledged > 0) {
 				continue
 			}
@@ -206,35 +205,6 @@ func (w *Worker) nextBatch(most int) (batch *trellisv1.ReportBatch, bytes int) {
 		}
 	}
 	return batch, bytes
-}
-
-// sizeOf is proto.Size of reports. Those of losses alone are counted here: proto.Size takes longer than to train a
-// short run.
-func sizeOf(reports *trellisv1.Reports) int {
-	if len(reports.GetMetrics()) > 0 || len(reports.GetTestMetrics()) > 0 || reports.GetEpochs() > 0 {
-		return proto.Size(reports)
-	}
-	const tag, double = 1, 8 // in bytes
-	size := 0
-	for _, text := range []string{reports.GetStudy(), reports.GetRun()} {
-		if text != "" {
-			size += tag + protowire.SizeBytes(len(text))
-		}
-	}
-	for _, number := range []uint64{reports.GetAttempt(), uint64(reports.GetFirstEpoch())} {
-		if number > 0 {
-			size += tag + protowire.SizeVarint(number)
-		}
-	}
-	for _, column := range [][]float64{reports.GetTrainLoss(), reports.GetValidationLoss(), reports.GetSeconds()} {
-		if len(column) > 0 {
-			size += tag + protowire.SizeBytes(double*len(column))
-		}
-	}
-	for epoch := range reports.GetTestLoss() {
-		size += tag + protowire.SizeBytes(tag+protowire.SizeVarint(uint64(epoch))+tag+double)
-	}
-	return size
 }
 
 // unacknowledged is how many bytes of reports have been sent in this session and not acknowledged.

@@ -127,31 +127,6 @@ func TestHeartbeatsThatAreNotConfirmedAreForgotten(t *testing.T) {
 	}
 }
 
-// What is counted here is what protobuf counts.
-func TestSizeOfReports(t *testing.T) {
-	loss := 0.5
-	for _, test := range []struct {
-		study, run string
-		attempt    uint64
-		reports    []trainer.Report
-	}{
-		{"study", "run", 1, []trainer.Report{{Epoch: 1}}},
-		{"", "", 0, []trainer.Report{{Epoch: 1, TrainLoss: 1}, {Epoch: 2, ValidationLoss: 2}}},
-		{strings.Repeat("s", 200), strings.Repeat("r", 64), 1 << 60, make([]trainer.Report, 20)},
-		{"study", "run", 300, []trainer.Report{{Epoch: 127, TestLoss: &loss}, {Epoch: 128, TestLoss: &loss}}},
-		{"study", "run", 300, []trainer.Report{{Epoch: 1, Metrics: map[string]float64{"train_accuracy": 1}}}},
-		{"study", "run", 300, []trainer.Report{{
-			Epoch: 1, TestLoss: &loss, TestMetrics: map[string]float64{"accuracy": 1},
-		}}},
-	} {
-		a := &attempt{assignment: &trellisv1.Assignment{Study: test.study, Run: test.run, Attempt: test.attempt}}
-		packed := a.pack(test.reports)
-		if got, want := sizeOf(packed), proto.Size(packed); got != want {
-			t.Errorf("%d bytes, want %d: %v", got, want, packed)
-		}
-	}
-}
-
 // Lines of an attempt say which it is about, with whatever is added to them.
 func TestAttemptHandler(t *testing.T) {
 	var written strings.Builder

@@ -134,11 +134,11 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 		}
 		fetched = position.checkpoint != nil
 	}
-	result, err = w.trainFrom(ctx, a, config, position, log)
+	result, err = w.trainFrom(ctx, a, &config, position, log)
 	if fetched && errors.Is(err, trainer.ErrCheckpointMismatch) {
 		w.logUnusable(log, a, err)
 		position.checkpoint = nil
-		result, err = w.trainFrom(ctx, a, config, position, log)
+		result, err = w.trainFrom(ctx, a, &config, position, log)
 	}
 	return result, err
 }
@@ -148,10 +148,10 @@ const fewReports = 16
 
 // trainFrom trains the run from a position.
 func (w *Worker) trainFrom(
-	ctx context.Context, a *attempt, config trainer.Config, position *position, log *slog.Logger,
+	ctx context.Context, a *attempt, config *trainer.Config, position *position, log *slog.Logger,
 ) (trainer.Result, error) {
 	log.Log(ctx, logLevel(a.assignment), "training", "from_epoch", position.epoch()+1)
-	a.uploads.begin(&config, time.Now())
+	a.uploads.begin(config, time.Now())
 	config.Resume = position.checkpoint
 	reports := slices.Grow(slices.Clip(position.reports), max(0, min(config.MaxEpochs-position.epoch(), fewReports)))
 	config.Checkpoint = func(checkpoint *trainer.Checkpoint) error {
@@ -167,7 +167,7 @@ func (w *Worker) trainFrom(
 	}
 	images := float64(config.Data.Train.Len())
 	ctx, training := a.span.Train(ctx, position.epoch())
-	result, err := w.config.train(ctx, config, func(report trainer.Report) error {
+	result, err := w.config.train(ctx, *config, func(report trainer.Report) error {
 		training.Epoch(report.Epoch, report.ValidationLoss)
 		reports = append(reports, report)
 		w.metrics.epochs.Inc()
