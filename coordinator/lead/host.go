@@ -11,7 +11,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"trellis/coordinator/access"
 	"trellis/coordinator/artifact"
@@ -224,7 +223,7 @@ const maxReports = 3 << 19
 // checkRequest refuses a request that is larger than any that workers send. A few sessions hold one each while they
 // wait for room in the recorder's queue.
 func checkRequest(request *trellisv1.SessionRequest) error {
-	bytes := int64(proto.Size(request))
+	bytes := int64(request.EncodedSize())
 	if bytes > trellisv1.MaxSessionRequest {
 		return status.Errorf(codes.InvalidArgument, "a worker sent a request of %d bytes: at most %d are accepted",
 			bytes, trellisv1.MaxSessionRequest)

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"trellis/coordinator/quota"
@@ -100,7 +101,12 @@ type delivery struct {
 
 // weigh returns about how many bytes an entry takes in memory, of which size are in the log.
 func weigh(entry *trellisv1.RecordCommand_Entry) (bytes, size int64) {
-	size = int64(proto.Size(entry))
+	const tag = 1 // in bytes
+	if reports := entry.GetReports(); reports != nil {
+		size = tag + int64(protowire.SizeBytes(reports.EncodedSize()))
+	} else {
+		size = int64(proto.Size(entry))
+	}
 	return entryBytes + size + valueBytes*valuesIn(entry.GetReports()), size
 }
 

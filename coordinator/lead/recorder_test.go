@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"trellis/coordinator/access"
 	"trellis/coordinator/quota"
@@ -413,4 +414,24 @@ func TestAcknowledgementsOfReportsWait(t *testing.T) {
 			t.Error("the worker is not told of many epochs")
 		}
 	})
+}
+
+// What an entry takes in the log is what protobuf says, however it is counted.
+func TestWeigh(t *testing.T) {
+	reports := &trellisv1.Reports{
+		Study: "s", Run: strings.Repeat("r", 200), Attempt: 300, FirstEpoch: 1, TrainLoss: make([]float64, 20),
+		TestLoss: map[uint32]float64{20: 1},
+	}
+	metrics := proto.CloneOf(reports)
+	metrics.Metrics = map[string]*trellisv1.Series{"m": {Values: []float64{1}}}
+	for values, entry := range []*trellisv1.RecordCommand_Entry{
+		returnEntry(&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reports}}),
+		{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reports}},
+		{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: metrics}},
+	} {
+		bytes, size := weigh(entry)
+		if want := int64(proto.Size(entry)); size != want || bytes != entryBytes+want+valueBytes*int64(values) {
+			t.Errorf("%d bytes in memory and %d in the log, want %d there: %v", bytes, size, want, entry)
+		}
+	}
 }
