@@ -126,6 +126,14 @@ test('the reports, and what they may not do', async (t) => {
   assert.equal(await picture.title(), '')
   await picture.close()
 
+  // One whose command was killed says that it is running, until somebody deletes it. So the page says how long ago that was.
+  assert.equal((await post('/reports', { report: { name: 'killed', title: 'Killed', state: 'PAPER_STATE_RUNNING' } })).status, 200)
+  const killed = await open(t, '/reports/killed')
+  await killed.getByText('running', { exact: true }).waitFor()
+  assert.equal(await killed.getByText('Nothing has been added since').count(), 0)
+  await killed.clock.setFixedTime(Date.now() + 11 * 60_000)
+  await killed.getByText('Nothing has been added since').waitFor()
+
   await page.getByRole('button', { name: 'Delete' }).click()
   await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
   await page.getByRole('heading', { level: 1, name: 'Reports' }).waitFor()
