@@ -1,6 +1,8 @@
 package coordinator
 
 import (
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -49,3 +51,60 @@ func TestOwnStudy(t *testing.T) {
 
 // ownStudyPatience is more than the time after which a worker hears of a change.
 const ownStudyPatience = 2 * time.Second
+
+// A worker that no study whose runs wait can have, for want of labels, is told what they ask for: once, and when that has
+// changed. Others are not told.
+func TestUnservedWorkersAreTold(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		hello := helloFrom("h100", 1)
+		hello.Labels = map[string]string{"gpu": "h100"}
+		worker, err := h.hello(hello)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Under a fake clock heartbeats go on forever: what never comes is to be missed.
+		defer time.AfterFunc(time.Hour, h.disconnects[len(h.disconnects)-1]).Stop()
+		asks := func(name string, latent uint32, labels map[string]string) {
+			spec := syntheticSpec(name, []uint32{latent}, []uint32{1})
+			spec.Workers = labels
+			h.create(spec)
+			time.Sleep(time.Minute) // The clock is synctest's.
+		}
+		told := func(want ...map[string]string) {
+			t.Helper()
+			message := worker.next()
+			unserved := message.GetUnserved()
+			if unserved == nil || len(unserved.GetAsked()) != len(want) {
+				t.Fatalf("the worker is told %v, want of %v", message, want)
+			}
+			for _, labels := range want {
+				if !slices.ContainsFunc(unserved.GetAsked(), func(got *trellisv1.Labels) bool {
+					return maps.Equal(got.GetLabels(), labels)
+				}) {
+					t.Errorf("the worker is told %v, want of %v", message, want)
+				}
+			}
+		}
+		a100, zone := map[string]string{"gpu": "a100"}, map[string]string{"gpu": "h100", "zone": "b"}
+		asks("one", 4, a100)
+		asks("again", 5, a100)
+		told(a100)
+		asks("two", 6, zone)
+		told(a100, zone)
+		asks("plain", 7, nil)
+		worker.train(worker.assignment())
+		time.Sleep(time.Minute)
+		// All is as it was told. Only what is left now is news.
+		for _, name := range []string{"one", "again"} {
+			if _, err := h.studies.CancelStudy(h.Context(), &trellisv1.CancelStudyRequest{Study: name}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		told(zone)
+		if _, err := h.studies.CancelStudy(h.Context(), &trellisv1.CancelStudyRequest{Study: "two"}); err != nil {
+			t.Fatal(err)
+		}
+		told()
+	})
+}

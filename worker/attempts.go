@@ -3,7 +3,9 @@ package worker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -77,6 +79,29 @@ func (w *Worker) learnOfStudy(state trellisv1.StudyState) {
 		}
 		w.own = ownOpen
 	}
+}
+
+// learnOfLabels says that no study whose runs wait can have this worker, which may be so for long: its labels may be
+// mistyped, here or in a spec.
+func (w *Worker) learnOfLabels(asked []*trellisv1.Labels) {
+	if len(asked) == 0 {
+		return
+	}
+	words := make([]string, len(asked))
+	for i, one := range asked {
+		words[i] = labelText(one.GetLabels())
+	}
+	w.log.Warn("the studies whose runs wait ask for workers with other labels: this worker gets none of their runs",
+		"asked for", strings.Join(words, "; "), "its labels", labelText(w.config.Labels))
+}
+
+// labelText is labels as --label takes them, in one order.
+func labelText(labels map[string]string) string {
+	pairs := make([]string, 0, len(labels))
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		pairs = append(pairs, name+"="+labels[name])
+	}
+	return strings.Join(pairs, ",")
 }
 
 // lookAtStudy makes the worker leave if its only study has ended, once it has delivered what it holds.

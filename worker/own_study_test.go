@@ -146,3 +146,27 @@ func (p *peer) ownStudy(state trellisv1.StudyState) {
 		OwnStudy: &trellisv1.OwnStudy{State: state},
 	}})
 }
+
+// A worker says which labels the studies ask for whose runs it can't have, each time that it is told, and goes on.
+func TestUnserved(t *testing.T) {
+	inBubble(t, func(_ *harness, c *Config) {
+		c.Labels = map[string]string{"zone": "a", "gpu": "h100"}
+	}, func(h *harness) {
+		p := h.connect()
+		unserved := func(asked ...*trellisv1.Labels) {
+			p.send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Unserved{
+				Unserved: &trellisv1.Unserved{Asked: asked},
+			}})
+		}
+		a100 := &trellisv1.Labels{Labels: map[string]string{"zone": "b", "gpu": "a100"}}
+		unserved(a100, &trellisv1.Labels{Labels: map[string]string{"gpu": "tpu"}})
+		unserved()
+		p.assign(synthetic(1, "a", 2))
+		p.reports(1, 1, 2)
+		p.outcome(1)
+		const want = `"asked for"="gpu=a100,zone=b; gpu=tpu" "its labels"="gpu=h100,zone=a"`
+		if said := h.logs.String(); strings.Count(said, "with other labels") != 1 || !strings.Contains(said, want) {
+			t.Errorf("it does not say once %s:\n%s", want, said)
+		}
+	})
+}

@@ -3,7 +3,9 @@ package lead
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -13,6 +15,7 @@ import (
 	"trellis/results/auditing"
 	"trellis/results/grid"
 	"trellis/results/pruning"
+	"trellis/results/resources"
 	"trellis/results/trajectory"
 )
 
@@ -43,6 +46,9 @@ func (h *host) send(
 		return err
 	}
 	session.recheck()
+	unserved := &unserved{worker: session.worker}
+	compare := time.NewTicker(askedInterval)
+	defer compare.Stop()
 	own := &ownStudy{name: hello.GetStudy()}
 	var look <-chan time.Time
 	if own.name != "" {
@@ -58,6 +64,11 @@ func (h *host) send(
 		case <-session.notice:
 		case <-look:
 			if err := h.tellOwnStudy(own, stream); err != nil {
+				return err
+			}
+			continue
+		case <-compare.C:
+			if err := h.tellUnserved(unserved, stream); err != nil {
 				return err
 			}
 			continue
@@ -92,6 +103,77 @@ func (h *host) tellOwnStudy(own *ownStudy, stream trellisv1.WorkerService_Sessio
 	own.told, own.state = true, study.GetState()
 	return stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_OwnStudy{
 		OwnStudy: &trellisv1.OwnStudy{State: own.state},
+	}})
+}
+
+// askedInterval is how often is looked which labels the studies ask for whose runs wait, and maxUnserved how many
+// different ones a worker is told.
+const (
+	askedInterval = 10 * time.Second
+	maxUnserved   = 8
+)
+
+// asked has what the studies ask for whose runs wait, each once, as it was within askedInterval: all sessions compare
+// themselves with it.
+type asked struct {
+	mu    sync.Mutex
+	at    time.Time
+	needs []resources.Need
+}
+
+// now returns what the studies ask for. It must not be changed.
+func (a *asked) now(snapshot *results.Snapshot) ([]resources.Need, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now := time.Now(); now.Sub(a.at) < askedInterval/2 {
+		return a.needs, nil
+	}
+	studies, err := snapshot.RunningStudies()
+	if err != nil {
+		return nil, err
+	}
+	a.at, a.needs = time.Now(), nil
+	seen := map[string]bool{}
+	for study := range studies {
+		need := resources.Of(study.GetSpec())
+		if asks := need.Asks(); waits(study) && !seen[asks] {
+			seen[asks] = true
+			a.needs = append(a.needs, need)
+		}
+	}
+	return a.needs, nil
+}
+
+// unserved is what a worker was told of labels that it lacks.
+type unserved struct {
+	worker string
+	told   []*trellisv1.Labels
+}
+
+// tellUnserved tells a worker without runs if nothing but labels keeps it from runs that wait, unless it knows.
+func (h *host) tellUnserved(unserved *unserved, stream trellisv1.WorkerService_SessionServer) error {
+	snapshot := h.store.Snapshot()
+	worker, err := snapshot.Worker(nil, unserved.worker)
+	if err != nil || worker.GetRuns() > 0 || worker.GetStudy() != "" {
+		return nil // Of its only study, it is told otherwise.
+	}
+	needs, err := h.asked.now(snapshot)
+	if err != nil {
+		return err
+	}
+	var lacks []*trellisv1.Labels
+	if !slices.ContainsFunc(needs, func(need resources.Need) bool { return need.Serves(worker) }) {
+		for _, need := range needs[:min(len(needs), maxUnserved)] {
+			lacks = append(lacks, &trellisv1.Labels{Labels: need.Labels})
+		}
+	}
+	same := func(a, b *trellisv1.Labels) bool { return maps.Equal(a.GetLabels(), b.GetLabels()) }
+	if slices.EqualFunc(lacks, unserved.told, same) {
+		return nil
+	}
+	unserved.told = lacks
+	return stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Unserved{
+		Unserved: &trellisv1.Unserved{Asked: lacks},
 	}})
 }
 

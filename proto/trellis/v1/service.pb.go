@@ -3973,6 +3973,7 @@ type SessionResponse struct {
 	//	*SessionResponse_Output
 	//	*SessionResponse_Batch
 	//	*SessionResponse_OwnStudy
+	//	*SessionResponse_Unserved
 	Message       isSessionResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4087,6 +4088,15 @@ func (x *SessionResponse) GetOwnStudy() *OwnStudy {
 	return nil
 }
 
+func (x *SessionResponse) GetUnserved() *Unserved {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_Unserved); ok {
+			return x.Unserved
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Message interface {
 	isSessionResponse_Message()
 }
@@ -4125,6 +4135,10 @@ type SessionResponse_OwnStudy struct {
 	OwnStudy *OwnStudy `protobuf:"bytes,8,opt,name=own_study,json=ownStudy,proto3,oneof"`
 }
 
+type SessionResponse_Unserved struct {
+	Unserved *Unserved `protobuf:"bytes,9,opt,name=unserved,proto3,oneof"`
+}
+
 func (*SessionResponse_Welcome) isSessionResponse_Message() {}
 
 func (*SessionResponse_Assignment) isSessionResponse_Message() {}
@@ -4141,6 +4155,100 @@ func (*SessionResponse_Batch) isSessionResponse_Message() {}
 
 func (*SessionResponse_OwnStudy) isSessionResponse_Message() {}
 
+func (*SessionResponse_Unserved) isSessionResponse_Message() {}
+
+// Unserved tells a worker without runs that all studies whose runs wait ask for labels that it does not have: once it is
+// so, and when it has changed.
+type Unserved struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the studies ask for, each once; not all if there are many. Empty: it is no longer so.
+	Asked         []*Labels `protobuf:"bytes,1,rep,name=asked,proto3" json:"asked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unserved) Reset() {
+	*x = Unserved{}
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unserved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unserved) ProtoMessage() {}
+
+func (x *Unserved) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unserved.ProtoReflect.Descriptor instead.
+func (*Unserved) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *Unserved) GetAsked() []*Labels {
+	if x != nil {
+		return x.Asked
+	}
+	return nil
+}
+
+// Labels are those that a study asks for.
+type Labels struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Labels        map[string]string      `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Labels) Reset() {
+	*x = Labels{}
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Labels) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Labels) ProtoMessage() {}
+
+func (x *Labels) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Labels.ProtoReflect.Descriptor instead.
+func (*Labels) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *Labels) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 // OwnStudy says how the only study stands whose runs the worker takes (Hello.study): after the welcome, and once it has
 // changed.
 type OwnStudy struct {
@@ -4153,7 +4261,7 @@ type OwnStudy struct {
 
 func (x *OwnStudy) Reset() {
 	*x = OwnStudy{}
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4165,7 +4273,7 @@ func (x *OwnStudy) String() string {
 func (*OwnStudy) ProtoMessage() {}
 
 func (x *OwnStudy) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4178,7 +4286,7 @@ func (x *OwnStudy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnStudy.ProtoReflect.Descriptor instead.
 func (*OwnStudy) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *OwnStudy) GetState() StudyState {
@@ -4198,7 +4306,7 @@ type SessionResponses struct {
 
 func (x *SessionResponses) Reset() {
 	*x = SessionResponses{}
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4210,7 +4318,7 @@ func (x *SessionResponses) String() string {
 func (*SessionResponses) ProtoMessage() {}
 
 func (x *SessionResponses) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4223,7 +4331,7 @@ func (x *SessionResponses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponses.ProtoReflect.Descriptor instead.
 func (*SessionResponses) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SessionResponses) GetResponses() []*SessionResponse {
@@ -4247,7 +4355,7 @@ type OutputRequest struct {
 
 func (x *OutputRequest) Reset() {
 	*x = OutputRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4259,7 +4367,7 @@ func (x *OutputRequest) String() string {
 func (*OutputRequest) ProtoMessage() {}
 
 func (x *OutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4272,7 +4380,7 @@ func (x *OutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputRequest.ProtoReflect.Descriptor instead.
 func (*OutputRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *OutputRequest) GetId() uint64 {
@@ -4313,7 +4421,7 @@ type OutputPiece struct {
 
 func (x *OutputPiece) Reset() {
 	*x = OutputPiece{}
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4325,7 +4433,7 @@ func (x *OutputPiece) String() string {
 func (*OutputPiece) ProtoMessage() {}
 
 func (x *OutputPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4338,7 +4446,7 @@ func (x *OutputPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputPiece.ProtoReflect.Descriptor instead.
 func (*OutputPiece) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *OutputPiece) GetId() uint64 {
@@ -4390,7 +4498,7 @@ type LeaseRenewal struct {
 
 func (x *LeaseRenewal) Reset() {
 	*x = LeaseRenewal{}
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4402,7 +4510,7 @@ func (x *LeaseRenewal) String() string {
 func (*LeaseRenewal) ProtoMessage() {}
 
 func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4415,7 +4523,7 @@ func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewal.ProtoReflect.Descriptor instead.
 func (*LeaseRenewal) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *LeaseRenewal) GetHeartbeat() uint64 {
@@ -4449,7 +4557,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4461,7 +4569,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4474,7 +4582,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Welcome) GetHeartbeatMilliseconds() uint32 {
@@ -4531,7 +4639,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4543,7 +4651,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4556,7 +4664,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Assignment) GetStudy() string {
@@ -4633,7 +4741,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4645,7 +4753,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4658,7 +4766,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Stop) GetAttempt() uint64 {
@@ -4691,7 +4799,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4703,7 +4811,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4716,7 +4824,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Acknowledgement) GetAttempt() uint64 {
@@ -4756,7 +4864,7 @@ type UploadArtifactRequest struct {
 
 func (x *UploadArtifactRequest) Reset() {
 	*x = UploadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4768,7 +4876,7 @@ func (x *UploadArtifactRequest) String() string {
 func (*UploadArtifactRequest) ProtoMessage() {}
 
 func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4781,7 +4889,7 @@ func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *UploadArtifactRequest) GetData() []byte {
@@ -4802,7 +4910,7 @@ type UploadArtifactResponse struct {
 
 func (x *UploadArtifactResponse) Reset() {
 	*x = UploadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4814,7 +4922,7 @@ func (x *UploadArtifactResponse) String() string {
 func (*UploadArtifactResponse) ProtoMessage() {}
 
 func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4827,7 +4935,7 @@ func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*UploadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *UploadArtifactResponse) GetSha256() string {
@@ -4853,7 +4961,7 @@ type HasArtifactRequest struct {
 
 func (x *HasArtifactRequest) Reset() {
 	*x = HasArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4865,7 +4973,7 @@ func (x *HasArtifactRequest) String() string {
 func (*HasArtifactRequest) ProtoMessage() {}
 
 func (x *HasArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4878,7 +4986,7 @@ func (x *HasArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasArtifactRequest.ProtoReflect.Descriptor instead.
 func (*HasArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *HasArtifactRequest) GetSha256() string {
@@ -4897,7 +5005,7 @@ type HasArtifactResponse struct {
 
 func (x *HasArtifactResponse) Reset() {
 	*x = HasArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4909,7 +5017,7 @@ func (x *HasArtifactResponse) String() string {
 func (*HasArtifactResponse) ProtoMessage() {}
 
 func (x *HasArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4922,7 +5030,7 @@ func (x *HasArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasArtifactResponse.ProtoReflect.Descriptor instead.
 func (*HasArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *HasArtifactResponse) GetFound() bool {
@@ -4941,7 +5049,7 @@ type DownloadArtifactRequest struct {
 
 func (x *DownloadArtifactRequest) Reset() {
 	*x = DownloadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4953,7 +5061,7 @@ func (x *DownloadArtifactRequest) String() string {
 func (*DownloadArtifactRequest) ProtoMessage() {}
 
 func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4966,7 +5074,7 @@ func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *DownloadArtifactRequest) GetSha256() string {
@@ -4985,7 +5093,7 @@ type DownloadArtifactResponse struct {
 
 func (x *DownloadArtifactResponse) Reset() {
 	*x = DownloadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4997,7 +5105,7 @@ func (x *DownloadArtifactResponse) String() string {
 func (*DownloadArtifactResponse) ProtoMessage() {}
 
 func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5010,7 +5118,7 @@ func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *DownloadArtifactResponse) GetData() []byte {
@@ -5028,7 +5136,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5040,7 +5148,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5053,7 +5161,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
 }
 
 type GetClusterResponse struct {
@@ -5069,7 +5177,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5081,7 +5189,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5094,7 +5202,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *GetClusterResponse) GetNodes() []*Node {
@@ -5129,7 +5237,7 @@ type AddNodeRequest struct {
 
 func (x *AddNodeRequest) Reset() {
 	*x = AddNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5141,7 +5249,7 @@ func (x *AddNodeRequest) String() string {
 func (*AddNodeRequest) ProtoMessage() {}
 
 func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5154,7 +5262,7 @@ func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeRequest.ProtoReflect.Descriptor instead.
 func (*AddNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *AddNodeRequest) GetId() string {
@@ -5179,7 +5287,7 @@ type AddNodeResponse struct {
 
 func (x *AddNodeResponse) Reset() {
 	*x = AddNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[83]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5191,7 +5299,7 @@ func (x *AddNodeResponse) String() string {
 func (*AddNodeResponse) ProtoMessage() {}
 
 func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[83]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5204,7 +5312,7 @@ func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeResponse.ProtoReflect.Descriptor instead.
 func (*AddNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{83}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{85}
 }
 
 type RemoveNodeRequest struct {
@@ -5217,7 +5325,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[84]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5229,7 +5337,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[84]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5242,7 +5350,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{84}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -5260,7 +5368,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[85]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5272,7 +5380,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[85]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5285,7 +5393,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{85}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{87}
 }
 
 type TransferLeadershipRequest struct {
@@ -5298,7 +5406,7 @@ type TransferLeadershipRequest struct {
 
 func (x *TransferLeadershipRequest) Reset() {
 	*x = TransferLeadershipRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[86]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5310,7 +5418,7 @@ func (x *TransferLeadershipRequest) String() string {
 func (*TransferLeadershipRequest) ProtoMessage() {}
 
 func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[86]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5323,7 +5431,7 @@ func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{86}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *TransferLeadershipRequest) GetNode() string {
@@ -5341,7 +5449,7 @@ type TransferLeadershipResponse struct {
 
 func (x *TransferLeadershipResponse) Reset() {
 	*x = TransferLeadershipResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[87]
+	mi := &file_trellis_v1_service_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5353,7 +5461,7 @@ func (x *TransferLeadershipResponse) String() string {
 func (*TransferLeadershipResponse) ProtoMessage() {}
 
 func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[87]
+	mi := &file_trellis_v1_service_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5366,7 +5474,7 @@ func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{87}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{89}
 }
 
 type BackupRequest struct {
@@ -5377,7 +5485,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[88]
+	mi := &file_trellis_v1_service_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5389,7 +5497,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[88]
+	mi := &file_trellis_v1_service_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5402,7 +5510,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{88}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{90}
 }
 
 type BackupResponse struct {
@@ -5414,7 +5522,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[89]
+	mi := &file_trellis_v1_service_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5426,7 +5534,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[89]
+	mi := &file_trellis_v1_service_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5439,7 +5547,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{89}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *BackupResponse) GetData() []byte {
@@ -5458,7 +5566,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[90]
+	mi := &file_trellis_v1_service_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5470,7 +5578,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[90]
+	mi := &file_trellis_v1_service_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5483,7 +5591,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{90}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *RestoreRequest) GetData() []byte {
@@ -5501,7 +5609,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[91]
+	mi := &file_trellis_v1_service_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5513,7 +5621,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[91]
+	mi := &file_trellis_v1_service_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5526,7 +5634,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{91}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{93}
 }
 
 type WhoAmIRequest struct {
@@ -5537,7 +5645,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[92]
+	mi := &file_trellis_v1_service_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5549,7 +5657,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[92]
+	mi := &file_trellis_v1_service_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5562,7 +5670,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{92}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{94}
 }
 
 type WhoAmIResponse struct {
@@ -5577,7 +5685,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[93]
+	mi := &file_trellis_v1_service_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5589,7 +5697,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[93]
+	mi := &file_trellis_v1_service_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5602,7 +5710,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{93}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *WhoAmIResponse) GetPrincipal() *Principal {
@@ -5633,7 +5741,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[94]
+	mi := &file_trellis_v1_service_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5645,7 +5753,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[94]
+	mi := &file_trellis_v1_service_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5658,7 +5766,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{94}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *CreateTokenRequest) GetRole() Role {
@@ -5693,7 +5801,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[95]
+	mi := &file_trellis_v1_service_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5705,7 +5813,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[95]
+	mi := &file_trellis_v1_service_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5718,7 +5826,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{95}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -5746,7 +5854,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[96]
+	mi := &file_trellis_v1_service_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5758,7 +5866,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[96]
+	mi := &file_trellis_v1_service_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5771,7 +5879,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{96}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *ListTokensRequest) GetPageSize() uint32 {
@@ -5799,7 +5907,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[97]
+	mi := &file_trellis_v1_service_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5811,7 +5919,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[97]
+	mi := &file_trellis_v1_service_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5824,7 +5932,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{97}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -5850,7 +5958,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[98]
+	mi := &file_trellis_v1_service_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5862,7 +5970,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[98]
+	mi := &file_trellis_v1_service_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5875,7 +5983,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{98}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -5895,7 +6003,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[99]
+	mi := &file_trellis_v1_service_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5907,7 +6015,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[99]
+	mi := &file_trellis_v1_service_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5920,7 +6028,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{99}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -5941,7 +6049,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[100]
+	mi := &file_trellis_v1_service_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5953,7 +6061,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[100]
+	mi := &file_trellis_v1_service_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5966,7 +6074,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{100}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *ListEventsRequest) GetPageSize() uint32 {
@@ -5994,7 +6102,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[101]
+	mi := &file_trellis_v1_service_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6006,7 +6114,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[101]
+	mi := &file_trellis_v1_service_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6019,7 +6127,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{101}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -6047,7 +6155,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[102]
+	mi := &file_trellis_v1_service_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6059,7 +6167,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[102]
+	mi := &file_trellis_v1_service_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6072,7 +6180,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{102}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *WatchEventsRequest) GetSinceNumber() uint64 {
@@ -6098,7 +6206,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[103]
+	mi := &file_trellis_v1_service_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6110,7 +6218,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[103]
+	mi := &file_trellis_v1_service_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6123,7 +6231,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{103}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -6166,7 +6274,7 @@ type CreateHookRequest struct {
 
 func (x *CreateHookRequest) Reset() {
 	*x = CreateHookRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[104]
+	mi := &file_trellis_v1_service_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6178,7 +6286,7 @@ func (x *CreateHookRequest) String() string {
 func (*CreateHookRequest) ProtoMessage() {}
 
 func (x *CreateHookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[104]
+	mi := &file_trellis_v1_service_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6191,7 +6299,7 @@ func (x *CreateHookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateHookRequest.ProtoReflect.Descriptor instead.
 func (*CreateHookRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{104}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *CreateHookRequest) GetName() string {
@@ -6255,7 +6363,7 @@ type CreateHookResponse struct {
 
 func (x *CreateHookResponse) Reset() {
 	*x = CreateHookResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[105]
+	mi := &file_trellis_v1_service_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6267,7 +6375,7 @@ func (x *CreateHookResponse) String() string {
 func (*CreateHookResponse) ProtoMessage() {}
 
 func (x *CreateHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[105]
+	mi := &file_trellis_v1_service_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6280,7 +6388,7 @@ func (x *CreateHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateHookResponse.ProtoReflect.Descriptor instead.
 func (*CreateHookResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{105}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *CreateHookResponse) GetHook() *Hook {
@@ -6305,7 +6413,7 @@ type ListHooksRequest struct {
 
 func (x *ListHooksRequest) Reset() {
 	*x = ListHooksRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[106]
+	mi := &file_trellis_v1_service_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6317,7 +6425,7 @@ func (x *ListHooksRequest) String() string {
 func (*ListHooksRequest) ProtoMessage() {}
 
 func (x *ListHooksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[106]
+	mi := &file_trellis_v1_service_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6330,7 +6438,7 @@ func (x *ListHooksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHooksRequest.ProtoReflect.Descriptor instead.
 func (*ListHooksRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{106}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{108}
 }
 
 type ListHooksResponse struct {
@@ -6343,7 +6451,7 @@ type ListHooksResponse struct {
 
 func (x *ListHooksResponse) Reset() {
 	*x = ListHooksResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[107]
+	mi := &file_trellis_v1_service_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6355,7 +6463,7 @@ func (x *ListHooksResponse) String() string {
 func (*ListHooksResponse) ProtoMessage() {}
 
 func (x *ListHooksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[107]
+	mi := &file_trellis_v1_service_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6368,7 +6476,7 @@ func (x *ListHooksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHooksResponse.ProtoReflect.Descriptor instead.
 func (*ListHooksResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{107}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *ListHooksResponse) GetHooks() []*Hook {
@@ -6387,7 +6495,7 @@ type DeleteHookRequest struct {
 
 func (x *DeleteHookRequest) Reset() {
 	*x = DeleteHookRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[108]
+	mi := &file_trellis_v1_service_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6399,7 +6507,7 @@ func (x *DeleteHookRequest) String() string {
 func (*DeleteHookRequest) ProtoMessage() {}
 
 func (x *DeleteHookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[108]
+	mi := &file_trellis_v1_service_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6412,7 +6520,7 @@ func (x *DeleteHookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteHookRequest.ProtoReflect.Descriptor instead.
 func (*DeleteHookRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{108}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *DeleteHookRequest) GetHook() string {
@@ -6430,7 +6538,7 @@ type DeleteHookResponse struct {
 
 func (x *DeleteHookResponse) Reset() {
 	*x = DeleteHookResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[109]
+	mi := &file_trellis_v1_service_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6442,7 +6550,7 @@ func (x *DeleteHookResponse) String() string {
 func (*DeleteHookResponse) ProtoMessage() {}
 
 func (x *DeleteHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[109]
+	mi := &file_trellis_v1_service_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6455,7 +6563,7 @@ func (x *DeleteHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteHookResponse.ProtoReflect.Descriptor instead.
 func (*DeleteHookResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{109}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{111}
 }
 
 type TestHookRequest struct {
@@ -6467,7 +6575,7 @@ type TestHookRequest struct {
 
 func (x *TestHookRequest) Reset() {
 	*x = TestHookRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[110]
+	mi := &file_trellis_v1_service_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6479,7 +6587,7 @@ func (x *TestHookRequest) String() string {
 func (*TestHookRequest) ProtoMessage() {}
 
 func (x *TestHookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[110]
+	mi := &file_trellis_v1_service_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6492,7 +6600,7 @@ func (x *TestHookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestHookRequest.ProtoReflect.Descriptor instead.
 func (*TestHookRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{110}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *TestHookRequest) GetHook() string {
@@ -6515,7 +6623,7 @@ type TestHookResponse struct {
 
 func (x *TestHookResponse) Reset() {
 	*x = TestHookResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[111]
+	mi := &file_trellis_v1_service_proto_msgTypes[113]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6527,7 +6635,7 @@ func (x *TestHookResponse) String() string {
 func (*TestHookResponse) ProtoMessage() {}
 
 func (x *TestHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[111]
+	mi := &file_trellis_v1_service_proto_msgTypes[113]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6540,7 +6648,7 @@ func (x *TestHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestHookResponse.ProtoReflect.Descriptor instead.
 func (*TestHookResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{111}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{113}
 }
 
 func (x *TestHookResponse) GetStatus() uint32 {
@@ -6576,7 +6684,7 @@ type ListDeliveriesRequest struct {
 
 func (x *ListDeliveriesRequest) Reset() {
 	*x = ListDeliveriesRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[112]
+	mi := &file_trellis_v1_service_proto_msgTypes[114]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6588,7 +6696,7 @@ func (x *ListDeliveriesRequest) String() string {
 func (*ListDeliveriesRequest) ProtoMessage() {}
 
 func (x *ListDeliveriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[112]
+	mi := &file_trellis_v1_service_proto_msgTypes[114]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6601,7 +6709,7 @@ func (x *ListDeliveriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeliveriesRequest.ProtoReflect.Descriptor instead.
 func (*ListDeliveriesRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{112}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{114}
 }
 
 func (x *ListDeliveriesRequest) GetHook() string {
@@ -6635,7 +6743,7 @@ type ListDeliveriesResponse struct {
 
 func (x *ListDeliveriesResponse) Reset() {
 	*x = ListDeliveriesResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[113]
+	mi := &file_trellis_v1_service_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6647,7 +6755,7 @@ func (x *ListDeliveriesResponse) String() string {
 func (*ListDeliveriesResponse) ProtoMessage() {}
 
 func (x *ListDeliveriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[113]
+	mi := &file_trellis_v1_service_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6660,7 +6768,7 @@ func (x *ListDeliveriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeliveriesResponse.ProtoReflect.Descriptor instead.
 func (*ListDeliveriesResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{113}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{115}
 }
 
 func (x *ListDeliveriesResponse) GetDeliveries() []*Delivery {
@@ -6686,7 +6794,7 @@ type PutPaperReportRequest struct {
 
 func (x *PutPaperReportRequest) Reset() {
 	*x = PutPaperReportRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[114]
+	mi := &file_trellis_v1_service_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6698,7 +6806,7 @@ func (x *PutPaperReportRequest) String() string {
 func (*PutPaperReportRequest) ProtoMessage() {}
 
 func (x *PutPaperReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[114]
+	mi := &file_trellis_v1_service_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6711,7 +6819,7 @@ func (x *PutPaperReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPaperReportRequest.ProtoReflect.Descriptor instead.
 func (*PutPaperReportRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{114}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{116}
 }
 
 func (x *PutPaperReportRequest) GetReport() *PaperReport {
@@ -6729,7 +6837,7 @@ type PutPaperReportResponse struct {
 
 func (x *PutPaperReportResponse) Reset() {
 	*x = PutPaperReportResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[115]
+	mi := &file_trellis_v1_service_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6741,7 +6849,7 @@ func (x *PutPaperReportResponse) String() string {
 func (*PutPaperReportResponse) ProtoMessage() {}
 
 func (x *PutPaperReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[115]
+	mi := &file_trellis_v1_service_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6754,7 +6862,7 @@ func (x *PutPaperReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPaperReportResponse.ProtoReflect.Descriptor instead.
 func (*PutPaperReportResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{115}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{117}
 }
 
 type GetPaperReportRequest struct {
@@ -6766,7 +6874,7 @@ type GetPaperReportRequest struct {
 
 func (x *GetPaperReportRequest) Reset() {
 	*x = GetPaperReportRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[116]
+	mi := &file_trellis_v1_service_proto_msgTypes[118]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6778,7 +6886,7 @@ func (x *GetPaperReportRequest) String() string {
 func (*GetPaperReportRequest) ProtoMessage() {}
 
 func (x *GetPaperReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[116]
+	mi := &file_trellis_v1_service_proto_msgTypes[118]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6791,7 +6899,7 @@ func (x *GetPaperReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaperReportRequest.ProtoReflect.Descriptor instead.
 func (*GetPaperReportRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{116}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{118}
 }
 
 func (x *GetPaperReportRequest) GetReport() string {
@@ -6812,7 +6920,7 @@ type GetPaperReportResponse struct {
 
 func (x *GetPaperReportResponse) Reset() {
 	*x = GetPaperReportResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[117]
+	mi := &file_trellis_v1_service_proto_msgTypes[119]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6824,7 +6932,7 @@ func (x *GetPaperReportResponse) String() string {
 func (*GetPaperReportResponse) ProtoMessage() {}
 
 func (x *GetPaperReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[117]
+	mi := &file_trellis_v1_service_proto_msgTypes[119]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6837,7 +6945,7 @@ func (x *GetPaperReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaperReportResponse.ProtoReflect.Descriptor instead.
 func (*GetPaperReportResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{117}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{119}
 }
 
 func (x *GetPaperReportResponse) GetReport() *PaperReport {
@@ -6862,7 +6970,7 @@ type ListPaperReportsRequest struct {
 
 func (x *ListPaperReportsRequest) Reset() {
 	*x = ListPaperReportsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[118]
+	mi := &file_trellis_v1_service_proto_msgTypes[120]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6874,7 +6982,7 @@ func (x *ListPaperReportsRequest) String() string {
 func (*ListPaperReportsRequest) ProtoMessage() {}
 
 func (x *ListPaperReportsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[118]
+	mi := &file_trellis_v1_service_proto_msgTypes[120]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6887,7 +6995,7 @@ func (x *ListPaperReportsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaperReportsRequest.ProtoReflect.Descriptor instead.
 func (*ListPaperReportsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{118}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{120}
 }
 
 type ListPaperReportsResponse struct {
@@ -6900,7 +7008,7 @@ type ListPaperReportsResponse struct {
 
 func (x *ListPaperReportsResponse) Reset() {
 	*x = ListPaperReportsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[119]
+	mi := &file_trellis_v1_service_proto_msgTypes[121]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6912,7 +7020,7 @@ func (x *ListPaperReportsResponse) String() string {
 func (*ListPaperReportsResponse) ProtoMessage() {}
 
 func (x *ListPaperReportsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[119]
+	mi := &file_trellis_v1_service_proto_msgTypes[121]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6925,7 +7033,7 @@ func (x *ListPaperReportsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaperReportsResponse.ProtoReflect.Descriptor instead.
 func (*ListPaperReportsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{119}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{121}
 }
 
 func (x *ListPaperReportsResponse) GetReports() []*PaperReport {
@@ -6944,7 +7052,7 @@ type DeletePaperReportRequest struct {
 
 func (x *DeletePaperReportRequest) Reset() {
 	*x = DeletePaperReportRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[120]
+	mi := &file_trellis_v1_service_proto_msgTypes[122]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6956,7 +7064,7 @@ func (x *DeletePaperReportRequest) String() string {
 func (*DeletePaperReportRequest) ProtoMessage() {}
 
 func (x *DeletePaperReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[120]
+	mi := &file_trellis_v1_service_proto_msgTypes[122]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6969,7 +7077,7 @@ func (x *DeletePaperReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePaperReportRequest.ProtoReflect.Descriptor instead.
 func (*DeletePaperReportRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{120}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{122}
 }
 
 func (x *DeletePaperReportRequest) GetReport() string {
@@ -6987,7 +7095,7 @@ type DeletePaperReportResponse struct {
 
 func (x *DeletePaperReportResponse) Reset() {
 	*x = DeletePaperReportResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[121]
+	mi := &file_trellis_v1_service_proto_msgTypes[123]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6999,7 +7107,7 @@ func (x *DeletePaperReportResponse) String() string {
 func (*DeletePaperReportResponse) ProtoMessage() {}
 
 func (x *DeletePaperReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[121]
+	mi := &file_trellis_v1_service_proto_msgTypes[123]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7012,7 +7120,7 @@ func (x *DeletePaperReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePaperReportResponse.ProtoReflect.Descriptor instead.
 func (*DeletePaperReportResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{121}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{123}
 }
 
 type DownloadPictureRequest struct {
@@ -7025,7 +7133,7 @@ type DownloadPictureRequest struct {
 
 func (x *DownloadPictureRequest) Reset() {
 	*x = DownloadPictureRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[122]
+	mi := &file_trellis_v1_service_proto_msgTypes[124]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7037,7 +7145,7 @@ func (x *DownloadPictureRequest) String() string {
 func (*DownloadPictureRequest) ProtoMessage() {}
 
 func (x *DownloadPictureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[122]
+	mi := &file_trellis_v1_service_proto_msgTypes[124]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7050,7 +7158,7 @@ func (x *DownloadPictureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadPictureRequest.ProtoReflect.Descriptor instead.
 func (*DownloadPictureRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{122}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{124}
 }
 
 func (x *DownloadPictureRequest) GetReport() string {
@@ -7076,7 +7184,7 @@ type DownloadPictureResponse struct {
 
 func (x *DownloadPictureResponse) Reset() {
 	*x = DownloadPictureResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[123]
+	mi := &file_trellis_v1_service_proto_msgTypes[125]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7088,7 +7196,7 @@ func (x *DownloadPictureResponse) String() string {
 func (*DownloadPictureResponse) ProtoMessage() {}
 
 func (x *DownloadPictureResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[123]
+	mi := &file_trellis_v1_service_proto_msgTypes[125]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7101,7 +7209,7 @@ func (x *DownloadPictureResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadPictureResponse.ProtoReflect.Descriptor instead.
 func (*DownloadPictureResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{123}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{125}
 }
 
 func (x *DownloadPictureResponse) GetData() []byte {
@@ -7397,7 +7505,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\vReportBatch\x12:\n" +
 	"\areports\x18\x01 \x03(\v2\x13.trellis.v1.ReportsB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80 R\areports\"\a\n" +
 	"\x05Drain\"\t\n" +
-	"\aGoodbye\"\xce\x03\n" +
+	"\aGoodbye\"\x82\x04\n" +
 	"\x0fSessionResponse\x12/\n" +
 	"\awelcome\x18\x01 \x01(\v2\x13.trellis.v1.WelcomeH\x00R\awelcome\x128\n" +
 	"\n" +
@@ -7408,8 +7516,16 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\arenewal\x18\x05 \x01(\v2\x18.trellis.v1.LeaseRenewalH\x00R\arenewal\x123\n" +
 	"\x06output\x18\x06 \x01(\v2\x19.trellis.v1.OutputRequestH\x00R\x06output\x124\n" +
 	"\x05batch\x18\a \x01(\v2\x1c.trellis.v1.SessionResponsesH\x00R\x05batch\x123\n" +
-	"\town_study\x18\b \x01(\v2\x14.trellis.v1.OwnStudyH\x00R\bownStudyB\t\n" +
-	"\amessage\"8\n" +
+	"\town_study\x18\b \x01(\v2\x14.trellis.v1.OwnStudyH\x00R\bownStudy\x122\n" +
+	"\bunserved\x18\t \x01(\v2\x14.trellis.v1.UnservedH\x00R\bunservedB\t\n" +
+	"\amessage\"4\n" +
+	"\bUnserved\x12(\n" +
+	"\x05asked\x18\x01 \x03(\v2\x12.trellis.v1.LabelsR\x05asked\"{\n" +
+	"\x06Labels\x126\n" +
+	"\x06labels\x18\x01 \x03(\v2\x1e.trellis.v1.Labels.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"8\n" +
 	"\bOwnStudy\x12,\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x16.trellis.v1.StudyStateR\x05state\"M\n" +
 	"\x10SessionResponses\x129\n" +
@@ -7688,7 +7804,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 130)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 133)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -7755,359 +7871,365 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*Drain)(nil),                      // 62: trellis.v1.Drain
 	(*Goodbye)(nil),                    // 63: trellis.v1.Goodbye
 	(*SessionResponse)(nil),            // 64: trellis.v1.SessionResponse
-	(*OwnStudy)(nil),                   // 65: trellis.v1.OwnStudy
-	(*SessionResponses)(nil),           // 66: trellis.v1.SessionResponses
-	(*OutputRequest)(nil),              // 67: trellis.v1.OutputRequest
-	(*OutputPiece)(nil),                // 68: trellis.v1.OutputPiece
-	(*LeaseRenewal)(nil),               // 69: trellis.v1.LeaseRenewal
-	(*Welcome)(nil),                    // 70: trellis.v1.Welcome
-	(*Assignment)(nil),                 // 71: trellis.v1.Assignment
-	(*Stop)(nil),                       // 72: trellis.v1.Stop
-	(*Acknowledgement)(nil),            // 73: trellis.v1.Acknowledgement
-	(*UploadArtifactRequest)(nil),      // 74: trellis.v1.UploadArtifactRequest
-	(*UploadArtifactResponse)(nil),     // 75: trellis.v1.UploadArtifactResponse
-	(*HasArtifactRequest)(nil),         // 76: trellis.v1.HasArtifactRequest
-	(*HasArtifactResponse)(nil),        // 77: trellis.v1.HasArtifactResponse
-	(*DownloadArtifactRequest)(nil),    // 78: trellis.v1.DownloadArtifactRequest
-	(*DownloadArtifactResponse)(nil),   // 79: trellis.v1.DownloadArtifactResponse
-	(*GetClusterRequest)(nil),          // 80: trellis.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),         // 81: trellis.v1.GetClusterResponse
-	(*AddNodeRequest)(nil),             // 82: trellis.v1.AddNodeRequest
-	(*AddNodeResponse)(nil),            // 83: trellis.v1.AddNodeResponse
-	(*RemoveNodeRequest)(nil),          // 84: trellis.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),         // 85: trellis.v1.RemoveNodeResponse
-	(*TransferLeadershipRequest)(nil),  // 86: trellis.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil), // 87: trellis.v1.TransferLeadershipResponse
-	(*BackupRequest)(nil),              // 88: trellis.v1.BackupRequest
-	(*BackupResponse)(nil),             // 89: trellis.v1.BackupResponse
-	(*RestoreRequest)(nil),             // 90: trellis.v1.RestoreRequest
-	(*RestoreResponse)(nil),            // 91: trellis.v1.RestoreResponse
-	(*WhoAmIRequest)(nil),              // 92: trellis.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),             // 93: trellis.v1.WhoAmIResponse
-	(*CreateTokenRequest)(nil),         // 94: trellis.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),        // 95: trellis.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),          // 96: trellis.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),         // 97: trellis.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),         // 98: trellis.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),        // 99: trellis.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),          // 100: trellis.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 101: trellis.v1.ListEventsResponse
-	(*WatchEventsRequest)(nil),         // 102: trellis.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),        // 103: trellis.v1.WatchEventsResponse
-	(*CreateHookRequest)(nil),          // 104: trellis.v1.CreateHookRequest
-	(*CreateHookResponse)(nil),         // 105: trellis.v1.CreateHookResponse
-	(*ListHooksRequest)(nil),           // 106: trellis.v1.ListHooksRequest
-	(*ListHooksResponse)(nil),          // 107: trellis.v1.ListHooksResponse
-	(*DeleteHookRequest)(nil),          // 108: trellis.v1.DeleteHookRequest
-	(*DeleteHookResponse)(nil),         // 109: trellis.v1.DeleteHookResponse
-	(*TestHookRequest)(nil),            // 110: trellis.v1.TestHookRequest
-	(*TestHookResponse)(nil),           // 111: trellis.v1.TestHookResponse
-	(*ListDeliveriesRequest)(nil),      // 112: trellis.v1.ListDeliveriesRequest
-	(*ListDeliveriesResponse)(nil),     // 113: trellis.v1.ListDeliveriesResponse
-	(*PutPaperReportRequest)(nil),      // 114: trellis.v1.PutPaperReportRequest
-	(*PutPaperReportResponse)(nil),     // 115: trellis.v1.PutPaperReportResponse
-	(*GetPaperReportRequest)(nil),      // 116: trellis.v1.GetPaperReportRequest
-	(*GetPaperReportResponse)(nil),     // 117: trellis.v1.GetPaperReportResponse
-	(*ListPaperReportsRequest)(nil),    // 118: trellis.v1.ListPaperReportsRequest
-	(*ListPaperReportsResponse)(nil),   // 119: trellis.v1.ListPaperReportsResponse
-	(*DeletePaperReportRequest)(nil),   // 120: trellis.v1.DeletePaperReportRequest
-	(*DeletePaperReportResponse)(nil),  // 121: trellis.v1.DeletePaperReportResponse
-	(*DownloadPictureRequest)(nil),     // 122: trellis.v1.DownloadPictureRequest
-	(*DownloadPictureResponse)(nil),    // 123: trellis.v1.DownloadPictureResponse
-	nil,                                // 124: trellis.v1.WatchStudyResponse.MetricsEntry
-	nil,                                // 125: trellis.v1.ExtendStudyRequest.AxesEntry
-	nil,                                // 126: trellis.v1.ExtendStudyRequest.OldAxesEntry
-	nil,                                // 127: trellis.v1.PlanExtensionRequest.AxesEntry
-	nil,                                // 128: trellis.v1.Hello.LabelsEntry
-	nil,                                // 129: trellis.v1.Assignment.HistoryEntry
-	(*Model)(nil),                      // 130: trellis.v1.Model
-	(*StudySpec)(nil),                  // 131: trellis.v1.StudySpec
-	(*Study)(nil),                      // 132: trellis.v1.Study
-	(*Run)(nil),                        // 133: trellis.v1.Run
-	(*Trial)(nil),                      // 134: trellis.v1.Trial
-	(*Axis)(nil),                       // 135: trellis.v1.Axis
-	(*Budget)(nil),                     // 136: trellis.v1.Budget
-	(*IntegerAxis)(nil),                // 137: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 138: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 139: trellis.v1.Forecast
-	(*Split)(nil),                      // 140: trellis.v1.Split
-	(*WaitingFor)(nil),                 // 141: trellis.v1.WaitingFor
-	(*ModelInput)(nil),                 // 142: trellis.v1.ModelInput
-	(*Verdict)(nil),                    // 143: trellis.v1.Verdict
-	(*Configuration)(nil),              // 144: trellis.v1.Configuration
-	(*Objective)(nil),                  // 145: trellis.v1.Objective
-	(*Report)(nil),                     // 146: trellis.v1.Report
-	(*Importance)(nil),                 // 147: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 148: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 149: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 150: trellis.v1.DataSet
-	(*Worker)(nil),                     // 151: trellis.v1.Worker
-	(*Outcome)(nil),                    // 152: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 153: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 154: trellis.v1.Capacity
-	(*Reports)(nil),                    // 155: trellis.v1.Reports
-	(StudyState)(0),                    // 156: trellis.v1.StudyState
-	(*Checkpoint)(nil),                 // 157: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 158: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 159: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 160: trellis.v1.Principal
-	(*Token)(nil),                      // 161: trellis.v1.Token
-	(Role)(0),                          // 162: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 163: google.protobuf.Timestamp
-	(*Event)(nil),                      // 164: trellis.v1.Event
-	(*Hook)(nil),                       // 165: trellis.v1.Hook
-	(*durationpb.Duration)(nil),        // 166: google.protobuf.Duration
-	(*Delivery)(nil),                   // 167: trellis.v1.Delivery
-	(*PaperReport)(nil),                // 168: trellis.v1.PaperReport
-	(*Metrics)(nil),                    // 169: trellis.v1.Metrics
-	(*Series)(nil),                     // 170: trellis.v1.Series
-	(*GetCurvesRequest)(nil),           // 171: trellis.v1.GetCurvesRequest
-	(*GetPointsRequest)(nil),           // 172: trellis.v1.GetPointsRequest
-	(*GetHeatMapRequest)(nil),          // 173: trellis.v1.GetHeatMapRequest
-	(*GetHistoryRequest)(nil),          // 174: trellis.v1.GetHistoryRequest
-	(*GetDistributionRequest)(nil),     // 175: trellis.v1.GetDistributionRequest
-	(*GetCoverageRequest)(nil),         // 176: trellis.v1.GetCoverageRequest
-	(*GetTimeLineRequest)(nil),         // 177: trellis.v1.GetTimeLineRequest
-	(*GetCurvesResponse)(nil),          // 178: trellis.v1.GetCurvesResponse
-	(*GetPointsResponse)(nil),          // 179: trellis.v1.GetPointsResponse
-	(*GetHeatMapResponse)(nil),         // 180: trellis.v1.GetHeatMapResponse
-	(*GetHistoryResponse)(nil),         // 181: trellis.v1.GetHistoryResponse
-	(*GetDistributionResponse)(nil),    // 182: trellis.v1.GetDistributionResponse
-	(*GetCoverageResponse)(nil),        // 183: trellis.v1.GetCoverageResponse
-	(*GetTimeLineResponse)(nil),        // 184: trellis.v1.GetTimeLineResponse
+	(*Unserved)(nil),                   // 65: trellis.v1.Unserved
+	(*Labels)(nil),                     // 66: trellis.v1.Labels
+	(*OwnStudy)(nil),                   // 67: trellis.v1.OwnStudy
+	(*SessionResponses)(nil),           // 68: trellis.v1.SessionResponses
+	(*OutputRequest)(nil),              // 69: trellis.v1.OutputRequest
+	(*OutputPiece)(nil),                // 70: trellis.v1.OutputPiece
+	(*LeaseRenewal)(nil),               // 71: trellis.v1.LeaseRenewal
+	(*Welcome)(nil),                    // 72: trellis.v1.Welcome
+	(*Assignment)(nil),                 // 73: trellis.v1.Assignment
+	(*Stop)(nil),                       // 74: trellis.v1.Stop
+	(*Acknowledgement)(nil),            // 75: trellis.v1.Acknowledgement
+	(*UploadArtifactRequest)(nil),      // 76: trellis.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),     // 77: trellis.v1.UploadArtifactResponse
+	(*HasArtifactRequest)(nil),         // 78: trellis.v1.HasArtifactRequest
+	(*HasArtifactResponse)(nil),        // 79: trellis.v1.HasArtifactResponse
+	(*DownloadArtifactRequest)(nil),    // 80: trellis.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil),   // 81: trellis.v1.DownloadArtifactResponse
+	(*GetClusterRequest)(nil),          // 82: trellis.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),         // 83: trellis.v1.GetClusterResponse
+	(*AddNodeRequest)(nil),             // 84: trellis.v1.AddNodeRequest
+	(*AddNodeResponse)(nil),            // 85: trellis.v1.AddNodeResponse
+	(*RemoveNodeRequest)(nil),          // 86: trellis.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),         // 87: trellis.v1.RemoveNodeResponse
+	(*TransferLeadershipRequest)(nil),  // 88: trellis.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 89: trellis.v1.TransferLeadershipResponse
+	(*BackupRequest)(nil),              // 90: trellis.v1.BackupRequest
+	(*BackupResponse)(nil),             // 91: trellis.v1.BackupResponse
+	(*RestoreRequest)(nil),             // 92: trellis.v1.RestoreRequest
+	(*RestoreResponse)(nil),            // 93: trellis.v1.RestoreResponse
+	(*WhoAmIRequest)(nil),              // 94: trellis.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),             // 95: trellis.v1.WhoAmIResponse
+	(*CreateTokenRequest)(nil),         // 96: trellis.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),        // 97: trellis.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),          // 98: trellis.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 99: trellis.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),         // 100: trellis.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),        // 101: trellis.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),          // 102: trellis.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 103: trellis.v1.ListEventsResponse
+	(*WatchEventsRequest)(nil),         // 104: trellis.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),        // 105: trellis.v1.WatchEventsResponse
+	(*CreateHookRequest)(nil),          // 106: trellis.v1.CreateHookRequest
+	(*CreateHookResponse)(nil),         // 107: trellis.v1.CreateHookResponse
+	(*ListHooksRequest)(nil),           // 108: trellis.v1.ListHooksRequest
+	(*ListHooksResponse)(nil),          // 109: trellis.v1.ListHooksResponse
+	(*DeleteHookRequest)(nil),          // 110: trellis.v1.DeleteHookRequest
+	(*DeleteHookResponse)(nil),         // 111: trellis.v1.DeleteHookResponse
+	(*TestHookRequest)(nil),            // 112: trellis.v1.TestHookRequest
+	(*TestHookResponse)(nil),           // 113: trellis.v1.TestHookResponse
+	(*ListDeliveriesRequest)(nil),      // 114: trellis.v1.ListDeliveriesRequest
+	(*ListDeliveriesResponse)(nil),     // 115: trellis.v1.ListDeliveriesResponse
+	(*PutPaperReportRequest)(nil),      // 116: trellis.v1.PutPaperReportRequest
+	(*PutPaperReportResponse)(nil),     // 117: trellis.v1.PutPaperReportResponse
+	(*GetPaperReportRequest)(nil),      // 118: trellis.v1.GetPaperReportRequest
+	(*GetPaperReportResponse)(nil),     // 119: trellis.v1.GetPaperReportResponse
+	(*ListPaperReportsRequest)(nil),    // 120: trellis.v1.ListPaperReportsRequest
+	(*ListPaperReportsResponse)(nil),   // 121: trellis.v1.ListPaperReportsResponse
+	(*DeletePaperReportRequest)(nil),   // 122: trellis.v1.DeletePaperReportRequest
+	(*DeletePaperReportResponse)(nil),  // 123: trellis.v1.DeletePaperReportResponse
+	(*DownloadPictureRequest)(nil),     // 124: trellis.v1.DownloadPictureRequest
+	(*DownloadPictureResponse)(nil),    // 125: trellis.v1.DownloadPictureResponse
+	nil,                                // 126: trellis.v1.WatchStudyResponse.MetricsEntry
+	nil,                                // 127: trellis.v1.ExtendStudyRequest.AxesEntry
+	nil,                                // 128: trellis.v1.ExtendStudyRequest.OldAxesEntry
+	nil,                                // 129: trellis.v1.PlanExtensionRequest.AxesEntry
+	nil,                                // 130: trellis.v1.Hello.LabelsEntry
+	nil,                                // 131: trellis.v1.Labels.LabelsEntry
+	nil,                                // 132: trellis.v1.Assignment.HistoryEntry
+	(*Model)(nil),                      // 133: trellis.v1.Model
+	(*StudySpec)(nil),                  // 134: trellis.v1.StudySpec
+	(*Study)(nil),                      // 135: trellis.v1.Study
+	(*Run)(nil),                        // 136: trellis.v1.Run
+	(*Trial)(nil),                      // 137: trellis.v1.Trial
+	(*Axis)(nil),                       // 138: trellis.v1.Axis
+	(*Budget)(nil),                     // 139: trellis.v1.Budget
+	(*IntegerAxis)(nil),                // 140: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 141: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 142: trellis.v1.Forecast
+	(*Split)(nil),                      // 143: trellis.v1.Split
+	(*WaitingFor)(nil),                 // 144: trellis.v1.WaitingFor
+	(*ModelInput)(nil),                 // 145: trellis.v1.ModelInput
+	(*Verdict)(nil),                    // 146: trellis.v1.Verdict
+	(*Configuration)(nil),              // 147: trellis.v1.Configuration
+	(*Objective)(nil),                  // 148: trellis.v1.Objective
+	(*Report)(nil),                     // 149: trellis.v1.Report
+	(*Importance)(nil),                 // 150: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 151: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 152: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 153: trellis.v1.DataSet
+	(*Worker)(nil),                     // 154: trellis.v1.Worker
+	(*Outcome)(nil),                    // 155: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 156: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 157: trellis.v1.Capacity
+	(*Reports)(nil),                    // 158: trellis.v1.Reports
+	(StudyState)(0),                    // 159: trellis.v1.StudyState
+	(*Checkpoint)(nil),                 // 160: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 161: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 162: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 163: trellis.v1.Principal
+	(*Token)(nil),                      // 164: trellis.v1.Token
+	(Role)(0),                          // 165: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 166: google.protobuf.Timestamp
+	(*Event)(nil),                      // 167: trellis.v1.Event
+	(*Hook)(nil),                       // 168: trellis.v1.Hook
+	(*durationpb.Duration)(nil),        // 169: google.protobuf.Duration
+	(*Delivery)(nil),                   // 170: trellis.v1.Delivery
+	(*PaperReport)(nil),                // 171: trellis.v1.PaperReport
+	(*Metrics)(nil),                    // 172: trellis.v1.Metrics
+	(*Series)(nil),                     // 173: trellis.v1.Series
+	(*GetCurvesRequest)(nil),           // 174: trellis.v1.GetCurvesRequest
+	(*GetPointsRequest)(nil),           // 175: trellis.v1.GetPointsRequest
+	(*GetHeatMapRequest)(nil),          // 176: trellis.v1.GetHeatMapRequest
+	(*GetHistoryRequest)(nil),          // 177: trellis.v1.GetHistoryRequest
+	(*GetDistributionRequest)(nil),     // 178: trellis.v1.GetDistributionRequest
+	(*GetCoverageRequest)(nil),         // 179: trellis.v1.GetCoverageRequest
+	(*GetTimeLineRequest)(nil),         // 180: trellis.v1.GetTimeLineRequest
+	(*GetCurvesResponse)(nil),          // 181: trellis.v1.GetCurvesResponse
+	(*GetPointsResponse)(nil),          // 182: trellis.v1.GetPointsResponse
+	(*GetHeatMapResponse)(nil),         // 183: trellis.v1.GetHeatMapResponse
+	(*GetHistoryResponse)(nil),         // 184: trellis.v1.GetHistoryResponse
+	(*GetDistributionResponse)(nil),    // 185: trellis.v1.GetDistributionResponse
+	(*GetCoverageResponse)(nil),        // 186: trellis.v1.GetCoverageResponse
+	(*GetTimeLineResponse)(nil),        // 187: trellis.v1.GetTimeLineResponse
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	130, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	131, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	132, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	132, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	132, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	132, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	133, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	134, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	124, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	132, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	132, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	132, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	135, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
-	125, // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	136, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
-	137, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	138, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	138, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	137, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	137, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
-	137, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	126, // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
-	132, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	135, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
-	127, // 24: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
-	136, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
-	139, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
-	132, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	131, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	139, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	140, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	141, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	142, // 32: trellis.v1.PlanStudyResponse.input:type_name -> trellis.v1.ModelInput
-	131, // 33: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
+	133, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	134, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	135, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	135, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	135, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	135, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	136, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	137, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	126, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
+	135, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	135, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	135, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	138, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
+	127, // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	139, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
+	140, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	141, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	141, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	140, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	140, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
+	140, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	128, // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
+	135, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	138, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
+	129, // 24: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
+	139, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
+	142, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
+	135, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	134, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	142, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	143, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	144, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	145, // 32: trellis.v1.PlanStudyResponse.input:type_name -> trellis.v1.ModelInput
+	134, // 33: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
 	25,  // 34: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
 	29,  // 35: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
-	131, // 36: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
-	134, // 37: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	133, // 38: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
-	134, // 39: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
-	134, // 40: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	134, // 41: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	132, // 42: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	143, // 43: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	144, // 44: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	145, // 45: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	146, // 46: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	147, // 47: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	131, // 48: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	148, // 49: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	145, // 50: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	133, // 51: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	149, // 52: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	150, // 53: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	151, // 54: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	134, // 36: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
+	137, // 37: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	136, // 38: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
+	137, // 39: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
+	137, // 40: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	137, // 41: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	135, // 42: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	146, // 43: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	147, // 44: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	148, // 45: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	149, // 46: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	150, // 47: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	134, // 48: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	151, // 49: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	148, // 50: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	136, // 51: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	152, // 52: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	153, // 53: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	154, // 54: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
 	58,  // 55: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
 	59,  // 56: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
 	61,  // 57: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	152, // 58: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	155, // 58: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
 	62,  // 59: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
 	63,  // 60: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	153, // 61: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	68,  // 62: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
+	156, // 61: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	70,  // 62: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
 	57,  // 63: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
 	56,  // 64: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	154, // 65: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	128, // 66: trellis.v1.Hello.labels:type_name -> trellis.v1.Hello.LabelsEntry
+	157, // 65: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	130, // 66: trellis.v1.Hello.labels:type_name -> trellis.v1.Hello.LabelsEntry
 	60,  // 67: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	155, // 68: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	70,  // 69: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	71,  // 70: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	72,  // 71: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	73,  // 72: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	69,  // 73: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	67,  // 74: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	66,  // 75: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
-	65,  // 76: trellis.v1.SessionResponse.own_study:type_name -> trellis.v1.OwnStudy
-	156, // 77: trellis.v1.OwnStudy.state:type_name -> trellis.v1.StudyState
-	64,  // 78: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	149, // 79: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	157, // 80: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	129, // 81: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	158, // 82: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	159, // 83: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	160, // 84: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	161, // 85: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	162, // 86: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	163, // 87: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	161, // 88: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	161, // 89: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	161, // 90: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	164, // 91: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	164, // 92: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
-	165, // 93: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
-	165, // 94: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
-	166, // 95: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
-	167, // 96: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
-	168, // 97: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
-	168, // 98: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
-	132, // 99: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
-	168, // 100: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
-	169, // 101: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	135, // 102: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	138, // 103: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	135, // 104: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	170, // 105: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 106: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 107: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 108: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 109: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 110: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 111: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 112: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 113: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 114: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 115: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
-	22,  // 116: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	24,  // 117: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	26,  // 118: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
-	30,  // 119: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
-	0,   // 120: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	32,  // 121: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	34,  // 122: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
-	36,  // 123: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	46,  // 124: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	48,  // 125: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	38,  // 126: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	40,  // 127: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	42,  // 128: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	44,  // 129: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	171, // 130: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
-	172, // 131: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
-	173, // 132: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
-	174, // 133: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
-	175, // 134: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
-	176, // 135: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
-	177, // 136: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
-	50,  // 137: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	52,  // 138: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	54,  // 139: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	56,  // 140: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	74,  // 141: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	76,  // 142: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	78,  // 143: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	80,  // 144: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	82,  // 145: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	84,  // 146: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	86,  // 147: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	88,  // 148: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	90,  // 149: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	92,  // 150: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	94,  // 151: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	96,  // 152: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	98,  // 153: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	100, // 154: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	102, // 155: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
-	104, // 156: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
-	106, // 157: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
-	108, // 158: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
-	110, // 159: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
-	112, // 160: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
-	114, // 161: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
-	116, // 162: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
-	118, // 163: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
-	120, // 164: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
-	122, // 165: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
-	3,   // 166: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 167: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 168: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 169: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 170: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 171: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 172: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 173: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 174: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 175: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
-	23,  // 176: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	25,  // 177: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	27,  // 178: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
-	31,  // 179: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
-	1,   // 180: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	33,  // 181: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	35,  // 182: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
-	37,  // 183: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	47,  // 184: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	49,  // 185: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	39,  // 186: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	41,  // 187: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	43,  // 188: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	45,  // 189: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	178, // 190: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
-	179, // 191: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
-	180, // 192: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
-	181, // 193: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
-	182, // 194: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
-	183, // 195: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
-	184, // 196: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
-	51,  // 197: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	53,  // 198: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	55,  // 199: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	64,  // 200: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	75,  // 201: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	77,  // 202: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	79,  // 203: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	81,  // 204: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	83,  // 205: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	85,  // 206: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	87,  // 207: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	89,  // 208: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	91,  // 209: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	93,  // 210: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	95,  // 211: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	97,  // 212: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	99,  // 213: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	101, // 214: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	103, // 215: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
-	105, // 216: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
-	107, // 217: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
-	109, // 218: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
-	111, // 219: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
-	113, // 220: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
-	115, // 221: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
-	117, // 222: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
-	119, // 223: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
-	121, // 224: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
-	123, // 225: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
-	166, // [166:226] is the sub-list for method output_type
-	106, // [106:166] is the sub-list for method input_type
-	106, // [106:106] is the sub-list for extension type_name
-	106, // [106:106] is the sub-list for extension extendee
-	0,   // [0:106] is the sub-list for field type_name
+	158, // 68: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	72,  // 69: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	73,  // 70: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	74,  // 71: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	75,  // 72: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	71,  // 73: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	69,  // 74: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	68,  // 75: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
+	67,  // 76: trellis.v1.SessionResponse.own_study:type_name -> trellis.v1.OwnStudy
+	65,  // 77: trellis.v1.SessionResponse.unserved:type_name -> trellis.v1.Unserved
+	66,  // 78: trellis.v1.Unserved.asked:type_name -> trellis.v1.Labels
+	131, // 79: trellis.v1.Labels.labels:type_name -> trellis.v1.Labels.LabelsEntry
+	159, // 80: trellis.v1.OwnStudy.state:type_name -> trellis.v1.StudyState
+	64,  // 81: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
+	152, // 82: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	160, // 83: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	132, // 84: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	161, // 85: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	162, // 86: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	163, // 87: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	164, // 88: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	165, // 89: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	166, // 90: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	164, // 91: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	164, // 92: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	164, // 93: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	167, // 94: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	167, // 95: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
+	168, // 96: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
+	168, // 97: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
+	169, // 98: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
+	170, // 99: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
+	171, // 100: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
+	171, // 101: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
+	135, // 102: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
+	171, // 103: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
+	172, // 104: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	138, // 105: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	141, // 106: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	138, // 107: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	173, // 108: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 109: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 110: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 111: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 112: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 113: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 114: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 115: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 116: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 117: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 118: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
+	22,  // 119: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	24,  // 120: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	26,  // 121: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
+	30,  // 122: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
+	0,   // 123: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	32,  // 124: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	34,  // 125: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
+	36,  // 126: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	46,  // 127: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	48,  // 128: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	38,  // 129: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	40,  // 130: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	42,  // 131: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	44,  // 132: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	174, // 133: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
+	175, // 134: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
+	176, // 135: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
+	177, // 136: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
+	178, // 137: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
+	179, // 138: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
+	180, // 139: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
+	50,  // 140: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	52,  // 141: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	54,  // 142: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	56,  // 143: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	76,  // 144: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	78,  // 145: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	80,  // 146: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	82,  // 147: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	84,  // 148: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	86,  // 149: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	88,  // 150: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	90,  // 151: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	92,  // 152: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	94,  // 153: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	96,  // 154: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	98,  // 155: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	100, // 156: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	102, // 157: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	104, // 158: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
+	106, // 159: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
+	108, // 160: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
+	110, // 161: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
+	112, // 162: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
+	114, // 163: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
+	116, // 164: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
+	118, // 165: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
+	120, // 166: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
+	122, // 167: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
+	124, // 168: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
+	3,   // 169: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 170: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 171: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 172: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 173: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 174: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 175: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 176: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 177: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 178: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
+	23,  // 179: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	25,  // 180: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	27,  // 181: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
+	31,  // 182: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
+	1,   // 183: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	33,  // 184: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	35,  // 185: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
+	37,  // 186: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	47,  // 187: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	49,  // 188: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	39,  // 189: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	41,  // 190: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	43,  // 191: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	45,  // 192: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	181, // 193: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
+	182, // 194: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
+	183, // 195: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
+	184, // 196: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
+	185, // 197: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
+	186, // 198: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
+	187, // 199: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
+	51,  // 200: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	53,  // 201: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	55,  // 202: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	64,  // 203: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	77,  // 204: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	79,  // 205: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	81,  // 206: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	83,  // 207: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	85,  // 208: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	87,  // 209: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	89,  // 210: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	91,  // 211: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	93,  // 212: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	95,  // 213: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	97,  // 214: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	99,  // 215: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	101, // 216: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	103, // 217: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	105, // 218: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
+	107, // 219: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
+	109, // 220: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
+	111, // 221: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
+	113, // 222: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
+	115, // 223: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
+	117, // 224: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
+	119, // 225: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
+	121, // 226: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
+	123, // 227: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
+	125, // 228: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
+	169, // [169:229] is the sub-list for method output_type
+	109, // [109:169] is the sub-list for method input_type
+	109, // [109:109] is the sub-list for extension type_name
+	109, // [109:109] is the sub-list for extension extendee
+	0,   // [0:109] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -8147,15 +8269,16 @@ func file_trellis_v1_service_proto_init() {
 		(*SessionResponse_Output)(nil),
 		(*SessionResponse_Batch)(nil),
 		(*SessionResponse_OwnStudy)(nil),
+		(*SessionResponse_Unserved)(nil),
 	}
-	file_trellis_v1_service_proto_msgTypes[102].OneofWrappers = []any{}
+	file_trellis_v1_service_proto_msgTypes[104].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   130,
+			NumMessages:   133,
 			NumExtensions: 0,
 			NumServices:   10,
 		},
