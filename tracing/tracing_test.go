@@ -195,7 +195,7 @@ func TestCalls(t *testing.T) {
 		traceparentKey, "00-"+caller+"-b7ad6b7169203331-01", "tracestate", "a=b"))
 	var log bytes.Buffer
 	logger := tracer.Logger(slog.New(slog.NewTextHandler(&log, nil)))
-	type known struct{ before, trusted, untrusted bool }
+	type known struct{ trusted, untrusted bool }
 	for method, want := range map[string]map[known]string{
 		"/s/Change": {{}: "", {trusted: true}: caller, {untrusted: true}: "own"},
 		"/s/Ask":    {{}: "", {trusted: true}: caller, {untrusted: true}: ""},
