@@ -23,7 +23,7 @@ const (
 	// the collector runs more and more often, and at last whenever a fifth was added. Small heaps don't need to be smaller,
 	// and collecting costs: a study of 400,000 trials was trained at 15,000 trials/s with twice of what was in use, and at
 	// 12,500 with a quarter or a half more (command/scale throughput -trials 400000, on the same quiet machine).
-	coordinatorHeap = 440 << 20
+	coordinatorHeap = 490 << 20
 	// coordinatorRoom is how much a coordinator's small heap may grow, by at most eight times of what is in use. While the
 	// collector runs, everything waits longer, and with 20 MB in use it ran a sixteenth of the time: a slot was free for
 	// 11 ms at the 99th percentile, and for 5 to 6 ms with six times of what was in use (command/scale latency).
