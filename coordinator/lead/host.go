@@ -52,7 +52,7 @@ type host struct {
 	// registering has an element for each worker that is being registered.
 	registering chan struct{}
 	spans       *spans.Spans
-	asked       asked
+	asked       *asked
 }
 
 // admitter says whether a checkpoint may be recorded: see artifact.Keeper.

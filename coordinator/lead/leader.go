@@ -138,6 +138,7 @@ func New(config Config) *Leader {
 		log:   config.Log, artifacts: config.Artifacts, leases: l.leases, recorder: l.recorder, sessions: l.sessions,
 		dispatcher: l.dispatcher.woken, logger: config.Logger, warnings: l.recorder.warnings,
 		registering: make(chan struct{}, maxRegistering), spans: config.Spans,
+		asked: newAsked(config.Store, config.Logger),
 	}
 	return l
 }
@@ -202,6 +203,7 @@ func (l *Leader) Begin(ctx context.Context) (stop func(why error)) {
 	loops.Go(func() { l.settler.run(ctx) })
 	loops.Go(func() { l.timekeeper.run(ctx) })
 	loops.Go(func() { l.sharer.run(ctx) })
+	loops.Go(func() { l.host.asked.run(ctx) })
 	loops.Go(func() { l.config.Spans.Run(ctx) })
 	loops.Go(func() { l.deliverer.Run(ctx) })
 	collected := make(chan struct{})

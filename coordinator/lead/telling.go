@@ -3,6 +3,7 @@ package lead
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -47,8 +48,6 @@ func (h *host) send(
 	}
 	session.recheck()
 	unserved := &unserved{worker: session.worker}
-	compare := time.NewTicker(askedInterval)
-	defer compare.Stop()
 	own := &ownStudy{name: hello.GetStudy()}
 	var look <-chan time.Time
 	if own.name != "" {
@@ -60,15 +59,18 @@ func (h *host) send(
 		}
 	}
 	for {
-		select {
-		case <-session.notice:
-		case <-look:
-			if err := h.tellOwnStudy(own, stream); err != nil {
+		needs, changed := h.asked.now()
+		if len(needs) > 0 || len(unserved.told) > 0 {
+			if err := h.tellUnserved(unserved, needs, stream); err != nil {
 				return err
 			}
+		}
+		select {
+		case <-session.notice:
+		case <-changed:
 			continue
-		case <-compare.C:
-			if err := h.tellUnserved(unserved, stream); err != nil {
+		case <-look:
+			if err := h.tellOwnStudy(own, stream); err != nil {
 				return err
 			}
 			continue
@@ -113,35 +115,73 @@ const (
 	maxUnserved   = 8
 )
 
-// asked has what the studies ask for whose runs wait, each once, as it was within askedInterval: all sessions compare
-// themselves with it.
+// asked has what the studies ask for whose runs wait, each once. It has nothing if one of them asks for nothing. One of the
+// leader's loops looks, and sessions wait for a change: any number of workers may be idle.
 type asked struct {
+	store  Snapshots
+	logger *slog.Logger
+
 	mu    sync.Mutex
-	at    time.Time
 	needs []resources.Need
+	// changed is closed when the needs are replaced.
+	changed chan struct{}
 }
 
-// now returns what the studies ask for. It must not be changed.
-func (a *asked) now(snapshot *results.Snapshot) ([]resources.Need, error) {
+func newAsked(store Snapshots, logger *slog.Logger) *asked {
+	return &asked{store: store, logger: logger, changed: make(chan struct{})}
+}
+
+func (a *asked) run(ctx context.Context) {
+	ticker := time.NewTicker(askedInterval)
+	defer ticker.Stop()
+	for {
+		if err := a.look(); err != nil {
+			a.logger.Warn("could not find which labels the studies ask for; will retry", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// now returns what the studies ask for, which must not be changed, and a channel that is closed once that is something else.
+func (a *asked) now() (needs []resources.Need, changed <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if now := time.Now(); now.Sub(a.at) < askedInterval/2 {
-		return a.needs, nil
-	}
-	studies, err := snapshot.RunningStudies()
+	return a.needs, a.changed
+}
+
+// look finds what the studies ask for.
+func (a *asked) look() error {
+	studies, err := a.store.Snapshot().RunningStudies()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	a.at, a.needs = time.Now(), nil
+	var needs []resources.Need
 	seen := map[string]bool{}
 	for study := range studies {
 		need := resources.Of(study.GetSpec())
-		if asks := need.Asks(); waits(study) && !seen[asks] {
-			seen[asks] = true
-			a.needs = append(a.needs, need)
+		asks := need.Asks()
+		if !waits(study) || seen[asks] {
+			continue
 		}
+		if asks == "" {
+			needs = nil
+			break
+		}
+		seen[asks] = true
+		needs = append(needs, need)
 	}
-	return a.needs, nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !slices.EqualFunc(needs, a.needs, func(x, y resources.Need) bool { return x.Asks() == y.Asks() }) {
+		a.needs = needs
+		close(a.changed)
+		a.changed = make(chan struct{})
+	}
+	return nil
 }
 
 // unserved is what a worker was told of labels that it lacks.
@@ -151,15 +191,12 @@ type unserved struct {
 }
 
 // tellUnserved tells a worker without runs if nothing but labels keeps it from runs that wait, unless it knows.
-func (h *host) tellUnserved(unserved *unserved, stream trellisv1.WorkerService_SessionServer) error {
-	snapshot := h.store.Snapshot()
-	worker, err := snapshot.Worker(nil, unserved.worker)
+func (h *host) tellUnserved(
+	unserved *unserved, needs []resources.Need, stream trellisv1.WorkerService_SessionServer,
+) error {
+	worker, err := h.store.Snapshot().Worker(nil, unserved.worker)
 	if err != nil || worker.GetRuns() > 0 || worker.GetStudy() != "" {
 		return nil // Of its only study, it is told otherwise.
-	}
-	needs, err := h.asked.now(snapshot)
-	if err != nil {
-		return err
 	}
 	var lacks []*trellisv1.Labels
 	if !slices.ContainsFunc(needs, func(need resources.Need) bool { return need.Serves(worker) }) {
