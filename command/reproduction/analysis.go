@@ -214,12 +214,26 @@ func (a *Analyzer) classify(ctx context.Context) (err error) {
 // pass is how many images go through a network at once, to bound memory.
 const pass = 1000
 
+// classify returns the logarithms of the probabilities of all classes for so many images. A network with other classes is an
+// error: its answers would be taken for those of other images.
+func classify(ctx context.Context, network Network, images []float32, n int) ([]float32, error) {
+	logarithms, err := network.Classify(ctx, images)
+	if err != nil {
+		return nil, err
+	}
+	if len(logarithms) != n*classes {
+		return nil, fmt.Errorf("%w: the classifier gives %d log-probabilities for %d images, want %d for each", ErrMaterial,
+			len(logarithms), n, classes)
+	}
+	return logarithms, nil
+}
+
 func (a *Analyzer) read(ctx context.Context, network Network) (*Reading, error) {
 	reading := new(Reading)
 	right := 0
 	for from := 0; from < a.Test.Len(); from += pass {
 		to := min(from+pass, a.Test.Len())
-		logarithms, err := network.Classify(ctx, a.images(from, to))
+		logarithms, err := classify(ctx, network, a.images(from, to), to-from)
 		if err != nil {
 			return nil, err
 		}

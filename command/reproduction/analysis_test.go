@@ -172,6 +172,27 @@ func TestAnalyze(t *testing.T) {
 	}
 }
 
+// elevenths is a classifier with one class more than the analysis tells apart.
+type elevenths struct{ painted }
+
+func (elevenths) Classify(_ context.Context, images []float32) ([]float32, error) {
+	return make([]float32, len(images)/(side*side)*(classes+1)), nil
+}
+
+// The answers of a classifier with other classes are not cut into rows of ten.
+func TestAnalyzeRefusesOtherClasses(t *testing.T) {
+	m := material(1200)
+	m.Frozen.Network = elevenths{}
+	_, err := Analyze(t.Context(), m, func(string, ...any) {})
+	if !errors.Is(err, ErrMaterial) || !strings.Contains(err.Error(), "want 10 for each") {
+		t.Errorf("got %v, want %v for ten classes", err, ErrMaterial)
+	}
+	a := NewAnalyzer(m, func(string, ...any) {})
+	if read, err := a.read(t.Context(), elevenths{}); !errors.Is(err, ErrMaterial) {
+		t.Errorf("read %v: %v", read, err)
+	}
+}
+
 // The test loss of noise is told with the full budget, and with each smaller one that the study has.
 func TestDenoisingBudgets(t *testing.T) {
 	m := material(100)

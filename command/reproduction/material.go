@@ -124,6 +124,12 @@ func (m *Material) Check() error {
 	return nil
 }
 
+// Uses says whether the analysis is made from that study.
+func (m *Material) Uses(study string) bool {
+	a := m.Analysis
+	return slices.Contains([]string{a.GetAutoencoder(), a.GetDenoising(), a.GetClassifier(), a.GetVariational()}, study)
+}
+
 // size is the number of an image's values.
 func (m *Material) size() int { return max(1, m.Channels) * m.Height * m.Width }
 

@@ -78,7 +78,7 @@ func (a *Analyzer) fromGaussian(
 	if images, err = from.Network.Decode(ctx, codes); err != nil {
 		return nil, Sampling{}, err
 	}
-	logarithms, err := a.reader().Network.Classify(ctx, images)
+	logarithms, err := classify(ctx, a.reader().Network, images, int(a.Analysis.GetSamples()))
 	if err != nil {
 		return nil, Sampling{}, err
 	}

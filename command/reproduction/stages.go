@@ -51,14 +51,14 @@ func newPlaceholder() *trellisv1.Parameters {
 }
 
 // Validate checks a reproduction: the rules that its messages state, every study by validateStudy, and that studies are
-// named once, depend on earlier ones, and are what the analysis takes them for. What is wrong comes as a
+// named once, depend on earlier ones, and are what the analysis takes them for, on one data set. What is wrong comes as a
 // *protovalidate.ValidationError, with the path of each field.
 func Validate(models grid.Models, r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec) error) error {
 	found := new(protovalidate.ValidationError)
 	if err := validateMessages(r, found); err != nil {
 		return err
 	}
-	trained := map[string]string{}
+	trained, stages := map[string]string{}, map[string]int{}
 	for i, stage := range r.GetStages() {
 		for _, name := range DependsOn(stage) {
 			if _, earlier := trained[name]; !earlier {
@@ -81,7 +81,7 @@ func Validate(models grid.Models, r *trellisv1.Reproduction, validateStudy func(
 				fmt.Sprintf("two stages have a study %q: each study needs its own name", name),
 				"stages", i, "study", "name"))
 		}
-		trained[name] = stage.GetStudy().GetModel()
+		trained[name], stages[name] = stage.GetStudy().GetModel(), i
 	}
 	if analysis := r.GetAnalysis(); analysis != nil {
 		if full := WithDefaults(analysis); float64(full.GetImages()) <= 3*full.GetPerplexity() {
@@ -111,6 +111,16 @@ func Validate(models grid.Models, r *trellisv1.Reproduction, validateStudy func(
 					fmt.Sprintf("study %s has the model %s, but must "+
 						"have %s", role.study, model, role.model), "analysis",
 					role.field))
+			}
+			data := func(study string) string { return r.GetStages()[stages[study]].GetStudy().GetData() }
+			if _, known := trained[analysis.GetAutoencoder()]; !known || !there {
+				continue
+			}
+			if want := data(analysis.GetAutoencoder()); data(role.study) != want {
+				found.Violations = append(found.Violations, violation("analysis.data", fmt.Sprintf(
+					"the studies of the analysis need the same data set: study %s has %q, study %s has %q",
+					role.study, data(role.study), analysis.GetAutoencoder(), want),
+					"stages", stages[role.study], "study", "data"))
 			}
 		}
 	}

@@ -103,6 +103,10 @@ func TestValidate(t *testing.T) {
 			replace(`"variational": "drawn"`, `"variational": "plain"`), "analysis.variational",
 			"study plain has the model conv-autoencoder, but must have variational-autoencoder",
 		},
+		"another data set": {
+			replace(`"name": "read",`, `"name": "read", "data": "letters",`), "stages[3].study.data",
+			`the studies of the analysis need the same data set: study read has "letters", study plain has ""`,
+		},
 		"perplexity too high for the images": {
 			replace(`"variational": "drawn"`, `"variational": "drawn", "images": 200, "perplexity": 100`), "analysis.perplexity",
 			"200 images, perplexity 100",

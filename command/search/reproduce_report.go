@@ -35,6 +35,8 @@ type reproductionReport struct {
 	// material and analyzer are nil if the reproduction has no analysis.
 	material *reproduction.Material
 	analyzer *reproduction.Analyzer
+	// digest is that of the data set whose test images the analysis looks at.
+	digest string
 	// address is how others ask for its studies: flags, or empty.
 	address string
 	// pictures are those that the coordinator has, by figure.
@@ -75,7 +77,7 @@ func newReproductionReport(
 			return trainer.Corrupt(images, max(1, data.Channels)*data.Height*data.Width, noise, seed)
 		}
 		m.Command, m.Address = options.command, report.address
-		report.material, report.analyzer = m, reproduction.NewAnalyzer(m, report.note)
+		report.digest, report.material, report.analyzer = data.Digest, m, reproduction.NewAnalyzer(m, report.note)
 	}
 	return report
 }
@@ -124,6 +126,18 @@ func (r *reproductionReport) begun(ctx context.Context, study *trellisv1.Study) 
 		stage.CreateIndex = study.GetCreateIndex()
 		r.put(ctx)
 	}
+}
+
+// checkData checks that a study of the analysis is trained on the data set whose test images are here: the cluster may have
+// another of that name, and so may a study that has been there already.
+func (r *reproductionReport) checkData(study *trellisv1.Study) error {
+	its := study.GetDataSet()
+	if r.material == nil || its.GetDigest() == r.digest || !r.material.Uses(study.GetName()) {
+		return nil
+	}
+	return fmt.Errorf("study %s is trained on a data set %q with the digest %s, but the one of that name on this machine has the "+
+		"digest %s: the analysis needs the same test images; put the study's data set here, see --data-sets, or give the study "+
+		"another name", study.GetName(), its.GetName(), its.GetDigest(), r.digest)
 }
 
 func (r *reproductionReport) stage(study *trellisv1.Study) *trellisv1.PaperStage {

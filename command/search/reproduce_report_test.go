@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"trellis/command/reproduction"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -35,5 +36,32 @@ func TestACompleteReportStays(t *testing.T) {
 		if got := r.shown(); strings.Contains(got, "from before") != test.want {
 			t.Errorf("%s: the page has %s", test.name, got)
 		}
+	}
+}
+
+// A study of the analysis must be trained on the data set whose test images are here; what the analysis does not look at may
+// have its own.
+func TestTheAnalysisNeedsTheStudysDataSet(t *testing.T) {
+	r := &reproductionReport{digest: "here", material: reproduction.NewMaterial(&trellisv1.Reproduction{
+		Analysis: &trellisv1.Analysis{Autoencoder: "plain", Denoising: "noisy", Classifier: "read", Variational: "drawn"},
+	})}
+	study := func(name, digest string) *trellisv1.Study {
+		return &trellisv1.Study{Name: name, DataSet: &trellisv1.DataSet{Name: "mnist", Digest: digest}}
+	}
+	for _, name := range []string{"plain", "noisy", "read", "drawn"} {
+		if err := r.checkData(study(name, "here")); err != nil {
+			t.Error(err)
+		}
+		err := r.checkData(study(name, "there"))
+		if err == nil || !strings.Contains(err.Error(), "study "+name+` is trained on a data set "mnist" with the digest there`) {
+			t.Errorf("%s on another data set: %v", name, err)
+		}
+	}
+	if err := r.checkData(study("another", "there")); err != nil {
+		t.Error(err)
+	}
+	r.material = nil
+	if err := r.checkData(study("plain", "there")); err != nil {
+		t.Errorf("without an analysis: %v", err)
 	}
 }

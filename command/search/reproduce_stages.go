@@ -75,6 +75,9 @@ func runStages(
 			return nil, err
 		}
 		report.begun(ctx, study)
+		if err := report.checkData(study); err != nil {
+			return nil, err
+		}
 	}
 	for _, stage := range r.GetStages() {
 		if err := await(stage.GetStudy().GetName()); err != nil {
