@@ -1,7 +1,7 @@
 // Measures the page in Chromium on studies of several sizes: make bench-page. Prints tables of how long views and interactions take
-// until the first frame after what a person did, and until the data is painted; what comes over the wire; and the memory of the tab. In
-// the end it says what is asked of the page and what came out. It does not fail where that is missed: other work on the machine
-// makes times longer.
+// until the first frame after what a person did, and until the data is painted; what comes over the wire; what the browser takes of the
+// processor for a view; and the memory of the tab. In the end it says what is asked of the page and what came out. It does not fail where
+// that is missed: other work on the machine makes times longer.
 //
 //   node measure.mjs [TRIALS ...]                             starts a coordinator and a worker, and trains the studies
 //   PAGE=http://127.0.0.1:8080 node measure.mjs [TRIALS ...]  measures one that has the studies already
@@ -18,6 +18,7 @@ const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync),
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
 })
+const system = await browser.newBrowserCDPSession()
 
 /** specOf has a hundred configurations for each weight decay. */
 const specOf = (name, trials, epochs) => `
@@ -84,20 +85,32 @@ function inside() {
   globalThis.seen = () => `${document.querySelector('tbody')?.innerText}${[...document.querySelectorAll('p')].find((one) => / in sight$/.test(one.textContent.trim()))?.textContent}`
 }
 
-/** first measures a view's first load in a new tab, with nothing kept, from the beginning of the navigation on. */
+/** opened measures a view's first load in a new tab, with nothing kept, from the beginning of the navigation on. */
 async function opened(what, path, shown) {
   const times = []
+  const taken = []
   let bytes = 0
   for (let i = 0; i < repetitions; i++) {
     const { context, page, wire } = await fresh()
     await page.addInitScript((text) => globalThis.armed(text, 'navigation'), shown)
+    const before = await processorTimes()
     await page.goto(coordinator.page + path, { waitUntil: 'commit' })
     times.push((await late(page.evaluate(() => globalThis.taken()), shown)).shown)
+    taken.push([...await processorTimes()].reduce((sum, [id, time]) => sum + time - (before.get(id) ?? 0), 0))
     bytes = wire.bytes
     await context.close()
   }
-  show(what, times, times, `${(bytes / 1024).toFixed(0)} kB`)
+  show(what, times, times, `${(bytes / 1024).toFixed(0)} kB`, `${median(taken).toFixed(0)} ms`)
   return median(times)
+}
+
+/**
+ * processorTimes are what the browser's processes have taken of the processor so far, in ms, by process. Other work on the machine makes
+ * them grow less than the time until something is shown: they help to tell whether it was the page.
+ */
+async function processorTimes() {
+  const { processInfo } = await system.send('SystemInfo.getProcessInfo')
+  return new Map(processInfo.map((its) => [its.id, its.cpuTime * 1000]))
 }
 
 /** acted measures from what a person does until it is painted. only is the kind of event that it begins with. */
@@ -154,11 +167,11 @@ async function fresh() {
 const wanted = []
 const want = (asked, is, most, unit, what) => wanted.push({ asked, is, most, unit, what })
 
-const show = (what, first, shown, more = '') => console.log(
-  `| ${what} | ${[median(first), Math.max(...first), median(shown), Math.max(...shown)].map((time) => time.toFixed(0) + ' ms').join(' | ')} | ${more} |`)
+const show = (what, first, shown, wire = '', processor = '') => console.log(
+  `| ${what} | ${[median(first), Math.max(...first), median(shown), Math.max(...shown)].map((time) => time.toFixed(0) + ' ms').join(' | ')} | ${wire} | ${processor} |`)
 
 const heading = (title) =>
-  console.log(`\n${title}\n\n| what | first paint, median | longest | data shown, median | longest | over the wire |\n|---|---|---|---|---|---|`)
+  console.log(`\n${title}\n\n| what | first paint, median | longest | data shown, median | longest | over the wire | processor time of the browser, median |\n|---|---|---|---|---|---|---|`)
 
 // What each view shows once it has its data.
 const has = (selector, pattern) => `[...document.querySelectorAll('${selector}')].some((one) => ${pattern}.test(one.getAttribute('aria-label') ?? one.textContent))`
