@@ -1,7 +1,9 @@
 package trajectory
 
 import (
+	"fmt"
 	"math"
+	"runtime"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -231,6 +233,34 @@ func TestSealedForged(tb *testing.T) {
 		}
 		_, _ = sealed.Span(0)
 	})
+}
+
+// TestSealedWithoutData: what a row says that it has, but has not, gets no memory.
+func TestSealedWithoutData(t *testing.T) {
+	const epochs, metrics = 10_000, 5000
+	its := &Trajectory{
+		Run:    &trellisv1.Run{Milestones: []uint32{epochs}, State: lifecycle.RunSucceeded, Epochs: epochs},
+		Losses: &trellisv1.Losses{Metrics: map[string]*trellisv1.Series{}},
+	}
+	for i := range metrics {
+		its.Losses.Metrics[fmt.Sprint("m", i)] = &trellisv1.Series{}
+	}
+	frame, err := writeFrame(its)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := append(protowire.AppendVarint([]byte{0, secondsFollow}, epochs), 7) // modify_index
+	opened := Opened{Sealed: &Sealed{[]string{frame}, data, []uint32{uint32(len(data))}}, Terms: &Terms{}}
+	opened.Reuse()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := opened.Unchecked(0, []uint32{epochs}); err == nil {
+		t.Error("it is read")
+	}
+	runtime.ReadMemStats(&after)
+	if bytes := after.TotalAlloc - before.TotalAlloc; bytes > 16<<20 {
+		t.Errorf("it took %d bytes", bytes)
+	}
 }
 
 // TestSealedContradicts: a run that contradicts itself or the spec is refused before its rows are read, which may be

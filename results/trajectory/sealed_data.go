@@ -87,8 +87,15 @@ func (r *reader) number() float64 {
 }
 
 func (r *reader) floats(n int, beside []float64) []float64 {
-	return r.floatsInto(r.memory.floats.next(n), n, beside)
+	var to []float64
+	if r.mayHave(n) {
+		to = r.memory.floats.next(n)
+	}
+	return r.floatsInto(to, n, beside)
 }
+
+// mayHave says whether so many numbers may follow, each of which takes a bit at least. What can't be there gets no memory.
+func (r *reader) mayHave(n int) bool { return n <= 8*len(r.data) }
 
 func (r *reader) floatsInto(to []float64, n int, beside []float64) []float64 {
 	floats, rest, ok := packed.FloatsInto(to, r.data, n, beside)
@@ -99,7 +106,11 @@ func (r *reader) floatsInto(to []float64, n int, beside []float64) []float64 {
 }
 
 func (r *reader) seconds(n int) []float32 {
-	seconds, rest, ok := packed.SecondsInto(r.memory.seconds.next(n), r.data, n)
+	var to []float32
+	if r.mayHave(n) {
+		to = r.memory.seconds.next(n)
+	}
+	seconds, rest, ok := packed.SecondsInto(to, r.data, n)
 	if r.data = rest; !ok {
 		r.fail()
 	}
