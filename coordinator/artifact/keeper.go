@@ -100,28 +100,37 @@ func (k *Keeper) put(ctx context.Context, content io.Reader, most int64) (digest
 	}
 	began := time.Now()
 	digest, size, err = k.store.Put(ctx, content, most)
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	if errors.Is(err, ErrNoSpace) {
+		k.noRoom(err)
+	}
 	if err != nil {
-		if errors.Is(err, ErrNoSpace) {
-			k.noRoom(err)
-		}
 		return "", 0, err
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.taken[digest] = takenArtifact{size: size, at: began}
 	return digest, size, nil
 }
 
-// noRoom counts an artifact that found no room. It logs the first, and then no more than one in fullInterval. k.mu is
-// held.
+// noRoom counts an artifact that found no room. It logs the first, and then no more than one in fullInterval.
 func (k *Keeper) noRoom(err error) {
-	k.full++
-	if now := time.Now(); now.Sub(k.said) >= fullInterval {
-		k.logger.Warn("an artifact was refused: the store is full", "error", err, "others", k.unlogged)
-		k.said, k.unlogged = now, 0
-		return
+	if others, says := k.countFull(); says {
+		k.logger.Warn("an artifact was refused: the store is full", "error", err, "others", others)
 	}
-	k.unlogged++
+}
+
+// countFull counts an artifact that found no room, and says whether it is to be logged, with how many others.
+func (k *Keeper) countFull() (others uint64, says bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.full++
+	now := time.Now()
+	if now.Sub(k.said) < fullInterval {
+		k.unlogged++
+		return 0, false
+	}
+	others, k.unlogged, k.said = k.unlogged, 0, now
+	return others, true
 }
 
 // Full returns how many artifacts found no room in the store.
