@@ -175,8 +175,24 @@ func formAtRandom(t *testing.T, random *rand.Rand) {
 		}
 		time.Sleep(3 * time.Minute)
 		formed := strings.Count(said.String(), "has formed the cluster")
-		if formed > len(closed) || len(closed) > 0 && formed == 0 {
-			t.Errorf("%d clusters were formed, want 1 to %d:\n%s", formed, len(closed), said)
+		if formed != len(closed) {
+			t.Errorf("%d clusters were formed, want %d:\n%s", formed, len(closed), said)
+		}
+		// Each is that of a list, and nobody is in two.
+		in := map[string]string{}
+		for list := range closed {
+			first, _, _ := strings.Cut(list, ",")
+			for _, member := range c.nodes[first].cluster().GetNodes() {
+				if other, twice := in[member.GetAddress()]; twice {
+					t.Errorf("%s is in the clusters of %s and of %s", member.GetAddress(), other, list)
+				}
+				in[member.GetAddress()] = list
+			}
+			for _, address := range strings.Split(list, ",") {
+				if in[address] != list {
+					t.Errorf("%s is not in the cluster of %s", address, list)
+				}
+			}
 		}
 		if len(closed) == 1 && len(strings.Split(slices.Collect(maps.Keys(closed))[0], ",")) == len(all) {
 			c.awaitMembers(len(all), all...)

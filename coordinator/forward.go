@@ -55,7 +55,8 @@ func (c *Coordinator) routeUnary(
 		}
 	}
 	response, err := handler(ctx, request)
-	if err == nil && len(metadata.ValueFromIncomingContext(ctx, api.ForwardedBy)) > 0 {
+	forwarded := len(metadata.ValueFromIncomingContext(ctx, api.ForwardedBy)) > 0
+	if err == nil && forwarded && routeOf(info.FullMethod) == leaderNode {
 		index := strconv.FormatUint(c.machine.applied.get(), 10)
 		if err := grpc.SetTrailer(ctx, metadata.Pairs(appliedIndexKey, index)); err != nil {
 			return nil, fmt.Errorf("tell what the store includes: %w", err)
@@ -152,7 +153,7 @@ func (c *Coordinator) whoAnswers(where route) (leader, refusal string) {
 	}
 	view := c.view.Load()
 	switch {
-	case where == readyNode && c.leader.Leads() && view.uncertain:
+	case (where == readyNode || where == leaderStore) && c.leader.Leads() && view.uncertain:
 		return "", fmt.Sprintf("this coordinator, %s, leads, but its disk does not answer: another may have been elected "+
 			"meanwhile", c.address)
 	case where == anyNode, c.leader.Leads():

@@ -102,7 +102,7 @@ func (c *Coordinator) join(ctx context.Context, id string) error {
 	}
 	said := strings.Join(reasons, "; ")
 	if differ {
-		right := slices.Compact(slices.Sorted(slices.Values(append(named, own...))))
+		right := slices.Compact(slices.Sorted(slices.Values(slices.Concat(named, own, []string{c.address}))))
 		return fmt.Errorf("%s; this one has --join=%s: start all of them with the same list, such as --join=%s", said,
 			strings.Join(own, ","), strings.Join(right, ","))
 	}

@@ -26,6 +26,8 @@ const (
 	// leaderNode: the leader serves the call, because it changes something or must see all changes. Other nodes forward
 	// the call to the leader.
 	leaderNode
+	// leaderStore: leaderNode for what changes nothing. A leader that may have been replaced does not serve it.
+	leaderStore
 )
 
 // roles is a set of roles. Its bits are numbered by trellisv1.Role.
@@ -117,7 +119,7 @@ var methods = []method{
 	{v1.DataSetService_DownloadDataFile_FullMethodName, leaderNode, workers, false},
 
 	// Only the leader knows which workers it gives no runs for now.
-	{v1.WorkerService_ListWorkers_FullMethodName, leaderNode, readers, false},
+	{v1.WorkerService_ListWorkers_FullMethodName, leaderStore, readers, false},
 	{v1.WorkerService_Session_FullMethodName, leaderNode, workers, false},
 
 	// Submitters upload the files of programs.
@@ -134,20 +136,20 @@ var methods = []method{
 	{v1.ClusterService_RemoveNode_FullMethodName, leaderNode, admins, false},
 	{v1.ClusterService_TransferLeadership_FullMethodName, leaderNode, admins, false},
 	// A backup has all that has been acknowledged.
-	{v1.ClusterService_Backup_FullMethodName, leaderNode, admins, false},
+	{v1.ClusterService_Backup_FullMethodName, leaderStore, admins, false},
 	{v1.ClusterService_Restore_FullMethodName, leaderNode, admins, false},
 
 	{v1.AccessService_WhoAmI_FullMethodName, anyNode, known, false},
 	{v1.AccessService_CreateToken_FullMethodName, leaderNode, admins, false},
-	{v1.AccessService_ListTokens_FullMethodName, leaderNode, admins, false},
+	{v1.AccessService_ListTokens_FullMethodName, leaderStore, admins, false},
 	{v1.AccessService_RevokeToken_FullMethodName, leaderNode, admins, false},
-	{v1.AccessService_ListEvents_FullMethodName, leaderNode, readers, false},
+	{v1.AccessService_ListEvents_FullMethodName, leaderStore, readers, false},
 	// Another node may not know of the event that a watch continues after.
-	{v1.AccessService_WatchEvents_FullMethodName, leaderNode, readers, false},
+	{v1.AccessService_WatchEvents_FullMethodName, leaderStore, readers, false},
 
 	// URLs of hooks are often secrets, so that who reads studies must not see them.
 	{v1.HookService_CreateHook_FullMethodName, leaderNode, admins, false},
-	{v1.HookService_ListHooks_FullMethodName, leaderNode, admins, false},
+	{v1.HookService_ListHooks_FullMethodName, leaderStore, admins, false},
 	{v1.HookService_DeleteHook_FullMethodName, leaderNode, admins, false},
 	{v1.HookService_TestHook_FullMethodName, leaderNode, admins, false},
 	{v1.HookService_ListDeliveries_FullMethodName, leaderNode, admins, false},

@@ -155,6 +155,8 @@ func TestALeaderThatHearsOfItsSuccessorWhileItWrites(t *testing.T) {
 		synctest.Wait()
 		leader.slow.Store(0)
 		next := c.leader(a, b)
+		next.connect("w", 1)
+		c.await("a worker is there", func() bool { return next.worker("w") != nil })
 		if _, err := next.studies.PauseStudy(next.Context(), &trellisv1.PauseStudyRequest{Study: "s"}); err != nil {
 			t.Fatal(err)
 		}
@@ -167,6 +169,10 @@ func TestALeaderThatHearsOfItsSuccessorWhileItWrites(t *testing.T) {
 		response, err := leader.studies.GetStudy(leader.Context(), &trellisv1.GetStudyRequest{Study: "s"})
 		if err == nil && response.GetStudy().GetState() != trellisv1.StudyState_STUDY_STATE_PAUSED {
 			t.Errorf("it said %v after %v of writing", response.GetStudy().GetState(), waited)
+		}
+		workers, err := leader.workers.ListWorkers(leader.Context(), &trellisv1.ListWorkersRequest{})
+		if err == nil && len(workers.GetWorkers()) != 1 {
+			t.Errorf("it listed %d workers after %v of writing", len(workers.GetWorkers()), waited)
 		}
 		if err := <-written; status.Code(err) != codes.Unavailable {
 			t.Errorf("what it could not give the others ended with %v", err)

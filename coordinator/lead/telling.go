@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -174,6 +175,8 @@ func (a *asked) look() error {
 		seen[asks] = true
 		needs = append(needs, need)
 	}
+	// Which study of several asks for something does not matter.
+	slices.SortFunc(needs, func(x, y resources.Need) int { return strings.Compare(x.Asks(), y.Asks()) })
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !slices.EqualFunc(needs, a.needs, func(x, y resources.Need) bool { return x.Asks() == y.Asks() }) {

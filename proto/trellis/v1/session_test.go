@@ -42,6 +42,14 @@ func TestEncodedSize(t *testing.T) {
 		&SessionRequest{Message: &SessionRequest_Heartbeat{Heartbeat: &Heartbeat{Number: 5}}},
 		&SessionRequest{Message: &SessionRequest_Outcome{Outcome: &Outcome{Run: "r", Attempt: 300}}},
 	)
+	for _, message := range []struct {
+		of    proto.Message
+		known int
+	}{{&Reports{}, 11}, {&ReportBatch{}, 1}, {&SessionRequests{}, 1}, {&SessionRequest{}, 9}} {
+		if its := message.of.ProtoReflect().Descriptor(); its.Fields().Len() != message.known {
+			t.Errorf("%s has %d fields, of which %d are counted", its.Name(), its.Fields().Len(), message.known)
+		}
+	}
 	batch := &SessionRequest{Message: &SessionRequest_Batch{Batch: &SessionRequests{Requests: requests}}}
 	marked := proto.CloneOf(batch)
 	marked.GetBatch().ProtoReflect().SetUnknown([]byte("\xf8\x07\x01"))
