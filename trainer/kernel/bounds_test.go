@@ -143,7 +143,7 @@ func TestValidate(t *testing.T) {
 	}{
 		{"no input channels", func(s *Shape) { s.InChannels = 0 }, "input channels is 0, want 1 to"},
 		{"negative height", func(s *Shape) { s.InHeight = -1 }, "input height is -1"},
-		{"huge width", func(s *Shape) { s.InWidth = 1 << 20 }, "input width is 1048576"},
+		{"huge width", func(s *Shape) { s.InWidth = 1<<20 + 1 }, "input width is 1048577"},
 		{"no output channels", func(s *Shape) { s.OutChannels = 0 }, "output channels is 0"},
 		{"no kernel", func(s *Shape) { s.KernelWidth = 0 }, "kernel width is 0"},
 		{"stride 0", func(s *Shape) { s.Stride = 0 }, "stride is 0"},
@@ -158,6 +158,11 @@ func TestValidate(t *testing.T) {
 		{
 			"too many values", func(s *Shape) { s.InChannels, s.InHeight, s.InWidth = 1<<14, 1<<14, 1<<14 },
 			"the input would have more than",
+		},
+		{
+			"more values than an int64 counts",
+			func(s *Shape) { *s = Shape{1, 1, 1 << 20, 1 << 20, 64, 1, 1 << 20, 0, 0, 0, true} },
+			"the output would have more than",
 		},
 		{
 			"too many weights", func(s *Shape) { s.InChannels, s.OutChannels = 1<<15, 1<<15 },

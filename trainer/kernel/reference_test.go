@@ -135,60 +135,70 @@ func TestSetWeightsReplacesWeightsAndBias(t *testing.T) {
 
 func TestConvAgreesWithDefinition(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
-		rapid.Check(t, func(t *rapid.T) {
-			s, r := drawShape(t), drawRand(t)
-			conv, err := NewConv(s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			weights, bias := random(r, s.Weights()), random(r, s.OutChannels)
-			conv.SetWeights(weights, bias)
+		rapid.Check(t, func(t *rapid.T) { agreesWithDefinition(t, drawShape(t), drawRand(t)) })
+	})
+}
 
-			const tiles = 2
-			dw, db := newSums(s.Weights()), newSums(s.OutChannels)
-			for range tiles {
-				x, dy := random(r, s.InSize()), random(r, s.OutSize())
-				y, dx := newSums(s.OutSize()), newSums(s.InSize())
-				plane := s.OutHeight() * s.OutWidth() * Lanes
-				for i := range y.value {
-					y.add(i, float64(bias[i/plane]))
-					db.add(i/plane, float64(dy[i]))
-				}
-				eachTap(s, func(iy, ix, iw int) {
-					for lane := range Lanes {
-						at, from := iy*Lanes+lane, ix*Lanes+lane
-						y.add(at, float64(weights[iw])*float64(x[from]))
-						dx.add(from, float64(weights[iw])*float64(dy[at]))
-						dw.add(iw, float64(dy[at])*float64(x[from]))
-					}
-				})
-				gotY, gotDX := random(r, s.OutSize()), random(r, s.InSize())
-				conv.Forward(gotY, x, None)
-				y.compare(t, "y", gotY)
-				conv.BackwardInput(gotDX, dy)
-				dx.compare(t, "dx", gotDX)
-				conv.BackwardWeights(dy, x)
+// Linear layers next to the codes of large images have hundreds of thousands of features.
+func TestWideLayersAgreeWithDefinition(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		for _, s := range []Shape{Linear(40_003, 2), Linear(2, 40_003)} {
+			agreesWithDefinition(t, s, rand.New(rand.NewPCG(1, 2)))
+		}
+	})
+}
 
-				for i, value := range y.value {
-					y.value[i] = max(0, value)
-				}
-				conv.Forward(gotY, x, ReLU)
-				y.compare(t, "relu(y)", gotY)
-			}
-			gotDW, gotDB := random(r, s.Weights()), random(r, s.OutChannels)
-			conv.Gradient(gotDW, gotDB)
-			dw.compare(t, "dw", gotDW)
-			db.compare(t, "db", gotDB)
+func agreesWithDefinition(t rapid.TB, s Shape, r *rand.Rand) {
+	conv, err := NewConv(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	weights, bias := random(r, s.Weights()), random(r, s.OutChannels)
+	conv.SetWeights(weights, bias)
 
-			conv.ZeroGrad()
-			conv.Gradient(gotDW, gotDB)
-			for i, value := range slices.Concat(gotDW, gotDB) {
-				if value != 0 {
-					t.Fatalf("gradient %d is %g after ZeroGrad", i, value)
-				}
+	const tiles = 2
+	dw, db := newSums(s.Weights()), newSums(s.OutChannels)
+	for range tiles {
+		x, dy := random(r, s.InSize()), random(r, s.OutSize())
+		y, dx := newSums(s.OutSize()), newSums(s.InSize())
+		plane := s.OutHeight() * s.OutWidth() * Lanes
+		for i := range y.value {
+			y.add(i, float64(bias[i/plane]))
+			db.add(i/plane, float64(dy[i]))
+		}
+		eachTap(s, func(iy, ix, iw int) {
+			for lane := range Lanes {
+				at, from := iy*Lanes+lane, ix*Lanes+lane
+				y.add(at, float64(weights[iw])*float64(x[from]))
+				dx.add(from, float64(weights[iw])*float64(dy[at]))
+				dw.add(iw, float64(dy[at])*float64(x[from]))
 			}
 		})
-	})
+		gotY, gotDX := random(r, s.OutSize()), random(r, s.InSize())
+		conv.Forward(gotY, x, None)
+		y.compare(t, "y", gotY)
+		conv.BackwardInput(gotDX, dy)
+		dx.compare(t, "dx", gotDX)
+		conv.BackwardWeights(dy, x)
+
+		for i, value := range y.value {
+			y.value[i] = max(0, value)
+		}
+		conv.Forward(gotY, x, ReLU)
+		y.compare(t, "relu(y)", gotY)
+	}
+	gotDW, gotDB := random(r, s.Weights()), random(r, s.OutChannels)
+	conv.Gradient(gotDW, gotDB)
+	dw.compare(t, "dw", gotDW)
+	db.compare(t, "db", gotDB)
+
+	conv.ZeroGrad()
+	conv.Gradient(gotDW, gotDB)
+	for i, value := range slices.Concat(gotDW, gotDB) {
+		if value != 0 {
+			t.Fatalf("gradient %d is %g after ZeroGrad", i, value)
+		}
+	}
 }
 
 // TestSquaresKeepTheirBits: the outputs of a single channel are those that the channel has beside another, where there

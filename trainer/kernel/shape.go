@@ -84,8 +84,9 @@ func (s Shape) String() string {
 	return text
 }
 
-// maxSide bounds every number of a shape, so that products of four fit an int64 before they are checked.
-const maxSide = 1 << 15
+// maxSide bounds every number of a shape, so that an output's sides fit an int64 before they are checked. A linear
+// layer behind a convolution has as many channels as that has values.
+const maxSide = 1 << 20
 
 // Validate says what is wrong with the shape; the error wraps ErrShape.
 func (s Shape) Validate() error {
@@ -128,12 +129,13 @@ func (s Shape) Validate() error {
 		{"output", [4]int{s.OutChannels, s.OutHeight(), s.OutWidth(), Lanes}},
 		{"weights", [4]int{s.InChannels, s.OutChannels, s.KernelHeight, s.KernelWidth}},
 	} {
+		const most = math.MaxInt32 / Lanes
 		product := 1
 		for _, factor := range size.factors {
-			product *= factor
-			if product > math.MaxInt32/Lanes {
-				return fmt.Errorf("%w: the %s would have more than %d values", ErrShape, size.name, math.MaxInt32/Lanes)
+			if factor > most/product {
+				return fmt.Errorf("%w: the %s would have more than %d values", ErrShape, size.name, most)
 			}
+			product *= factor
 		}
 	}
 	return nil
