@@ -20,6 +20,12 @@ const side = 28
 // trained returns a model's configuration, and its checkpoint after two epochs on a few images.
 func trained(t *testing.T, model string, latentDim int) (trainer.Config, *trainer.Checkpoint) {
 	t.Helper()
+	return trainedOn(t, model, latentDim, trainer.Image{Channels: 1, Height: side, Width: side})
+}
+
+// trainedOn trains a model on images of a shape.
+func trainedOn(t *testing.T, model string, latentDim int, shape trainer.Image) (trainer.Config, *trainer.Checkpoint) {
+	t.Helper()
 	train := func(config trainer.Config) (trainer.Config, *trainer.Checkpoint) {
 		var last *trainer.Checkpoint
 		config.Checkpoint = func(c *trainer.Checkpoint) error { last = c.Clone(); return nil }
@@ -29,7 +35,8 @@ func trained(t *testing.T, model string, latentDim int) (trainer.Config, *traine
 		return config, last
 	}
 	config := trainer.Config{
-		Model: model, LatentDim: latentDim, LearningRate: 5e-3, BatchSize: 32, Seed: 3, MaxEpochs: 2, Data: images(32),
+		Model: model, LatentDim: latentDim, LearningRate: 5e-3, BatchSize: 32, Seed: 3, MaxEpochs: 2,
+		Data: images(32, shape), Input: trainer.Input{Image: shape, Classes: 10},
 	}
 	switch model {
 	case trainer.DenoisingAutoencoder:
@@ -51,7 +58,7 @@ func inferenceOf(
 	if err != nil {
 		t.Fatal(err)
 	}
-	pixels := make([]float32, 5*side*side)
+	pixels := make([]float32, 5*config.Input.Size())
 	for i := range pixels {
 		pixels[i] = float32(config.Data.Test.Pixels[i]) / 255
 	}
@@ -59,22 +66,24 @@ func inferenceOf(
 }
 
 // images are made up: bright squares on dark ground, whose labels say where.
-func images(count int) dataset.Split {
+func images(count int, shape trainer.Image) dataset.Split {
 	set := func(count int) dataset.Images {
-		its := dataset.Images{Pixels: make([]uint8, count*side*side), Labels: make([]uint8, count)}
+		its := dataset.Images{Pixels: make([]uint8, 0, count*shape.Size()), Labels: make([]uint8, count)}
 		for i := range count {
 			its.Labels[i] = uint8(i % 10)
-			for p := range side * side {
-				its.Pixels[i*side*side+p] = uint8((i*31 + p*7) % 97)
-				if row, column := p/side, p%side; row/6 == i%4 && column/6 == i%5 {
-					its.Pixels[i*side*side+p] = uint8(200 + i%50)
+			for p := range shape.Size() {
+				pixel := uint8((i*31 + p*7) % 97)
+				if row, column := p/shape.Width, p%shape.Width; row/6 == i%4 && column/6 == i%5 {
+					pixel = uint8(200 + i%50)
 				}
+				its.Pixels = append(its.Pixels, pixel)
 			}
 		}
 		return its
 	}
 	return dataset.Split{
-		Digest: "made up", Height: side, Width: side, Train: set(count), Validation: set(16), Test: set(16),
+		Digest: "made up", Channels: shape.Channels, Height: shape.Height, Width: shape.Width,
+		Train: set(count), Validation: set(16), Test: set(16),
 	}
 }
 

@@ -3,6 +3,7 @@ package onnx
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
@@ -21,11 +22,22 @@ func TestModelsInTheirTools(t *testing.T) {
 	if python == "" {
 		t.Skipf("%s names no Python with onnxruntime: run make check-export", pythonVariable)
 	}
+	for _, shape := range []trainer.Image{
+		{Channels: 1, Height: side, Width: side}, {Channels: 3, Height: 21, Width: 34},
+	} {
+		t.Run(fmt.Sprintf("%dx%dx%d", shape.Channels, shape.Height, shape.Width), func(t *testing.T) {
+			compare(t, python, shape)
+		})
+	}
+}
+
+// compare compares the models of images of a shape.
+func compare(t *testing.T, python string, shape trainer.Image) {
 	folder := t.TempDir()
 	for _, name := range []string{
 		trainer.ConvAutoencoder, trainer.DenoisingAutoencoder, trainer.VariationalAutoencoder, trainer.Classifier,
 	} {
-		config, checkpoint := trained(t, name, 5)
+		config, checkpoint := trainedOn(t, name, 5, shape)
 		inference, pixels := inferenceOf(t, config, checkpoint)
 		var network, weights bytes.Buffer
 		origin := map[string]string{"study": "study"}
