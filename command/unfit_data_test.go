@@ -47,6 +47,7 @@ func TestUnfitData(t *testing.T) {
 	writeImages(t, filepath.Join(data, "letters"), 28, 26)
 	writeImages(t, filepath.Join(data, "bare"), 28, 0)
 	writeImages(t, filepath.Join(data, "small"), 8, 10)
+	writeImages(t, filepath.Join(data, "large"), 72, 0)
 	_, address := startCoordinator(t, "--data-sets", data)
 	startWorker(t, address, "worker")
 	spec := func(name, model, data, more string) string {
@@ -72,6 +73,12 @@ func TestUnfitData(t *testing.T) {
 			spec("d", "conv-autoencoder", "small", "split: {train: 20, validation: 10}\n"),
 			`spec.yaml:3:7: the images of the data set "small" have 8 x 8 pixels, and the model conv-autoencoder takes 9 to 256 a side`,
 		},
+		{
+			writeSpec(t, "name: e\nmodel: variational-autoencoder\ndata: large\n"+
+				"grid: {latent_dim: [2, 404, 405], learning_rate: 1e-3, max_epochs: 1}\n"),
+			`spec.yaml:4:29: latent_dim: 405 is too large for the images of the data set "large", which have 72 x 72 pixels: a layer ` +
+				"of the model variational-autoencoder would have 16,796,160 weights, and may have 16,777,216: 404 fits",
+		},
 	} {
 		for _, args := range [][]string{
 			{"submit", "--coordinator", address},
@@ -85,5 +92,10 @@ func TestUnfitData(t *testing.T) {
 				t.Errorf("%v: exit code %d, %s; want %d and %s", args[1:], code, stderr, exit.Usage, test.want)
 			}
 		}
+	}
+	mustTrellis(t, "submit", "--watch", "--coordinator", address, spec("wide", "variational-autoencoder", "large", ""))
+	_, stderr, code := trellis(t, "extend", "wide", "--latent-dim", "404,405", "--coordinator", address)
+	if code != exit.Usage || !strings.Contains(stderr, "latent_dim: 405 is too large for the images") {
+		t.Errorf("extend: exit code %d, %s", code, stderr)
 	}
 }

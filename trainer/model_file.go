@@ -145,5 +145,8 @@ func newNetwork(config *Config) (*network.Network, error) {
 	if err := m.Check(config.input()); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
 	}
+	if _, err := config.plan(trained); err != nil { // Before anything of its size is allocated.
+		return nil, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
+	}
 	return network.Build(config.layers(trained))
 }

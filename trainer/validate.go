@@ -54,7 +54,7 @@ func (c *Config) Validate() error {
 			wrong = append(wrong, c.checkPretrained(m)...)
 		}
 		if trained, ok := definition.(model.Network); ok && len(wrong) == 0 {
-			wrong = append(wrong, c.checkLabels(trained)...)
+			wrong = append(wrong, c.checkNetwork(trained)...)
 		}
 	}
 	if len(wrong) == 0 {
@@ -155,9 +155,47 @@ func (c *Config) parts() [3]namedImages {
 	return [3]namedImages{{"training", c.Data.Train}, {"validation", c.Data.Validation}, {"test", c.Data.Test}}
 }
 
-// checkLabels says which labels the network can't be trained on. All else is right.
-func (c *Config) checkLabels(definition model.Network) (wrong []error) {
+// Weights is how many weights the configuration's network has, 0 without one. The error wraps ErrInvalidConfig if there
+// is no network for the input and the values on the axes. It needs no data, and takes little memory.
+func (c *Config) Weights() (weights int, err error) {
+	definition, err := find(c.Model)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
+	}
+	trained, ok := definition.(model.Network)
+	if !ok {
+		return 0, nil
+	}
+	m := c.describe()
+	plan, err := c.plan(trained)
+	if err = errors.Join(m.Check(c.input()), err); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
+	}
+	for _, p := range plan.Parameters {
+		weights += p.Size()
+	}
+	return weights, nil
+}
+
+// plan is that of the network, whose layers are not too large.
+func (c *Config) plan(definition model.Network) (network.Plan, error) {
 	plan, err := network.Layout(c.layers(definition))
+	if err != nil {
+		return network.Plan{}, err
+	}
+	for _, p := range plan.Parameters {
+		if size := p.Size(); size > model.MaxWeights {
+			return network.Plan{}, fmt.Errorf("%s would have %d values, want up to %d: the latent dimension %d is "+
+				"too large for images of %d x %d pixels", p.Name, size, model.MaxWeights, c.LatentDim, c.input().Height,
+				c.input().Width)
+		}
+	}
+	return plan, nil
+}
+
+// checkNetwork says why there is no such network, or which labels it can't be trained on. All else is right.
+func (c *Config) checkNetwork(definition model.Network) (wrong []error) {
+	plan, err := c.plan(definition)
 	if err != nil {
 		return []error{err}
 	}

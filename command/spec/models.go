@@ -13,7 +13,8 @@ func Models() grid.Models {
 		message := &trellisv1.Model{
 			Name: model.Name, Summary: model.Summary, Data: model.Data, Pretrained: model.Pretrained, Loss: model.Loss,
 			MinSide: uint32(model.MinSide), MaxSide: uint32(model.MaxSide), MaxChannels: uint32(model.MaxChannels),
-			Classes: uint32(model.Classes),
+			Classes: uint32(model.Classes), MaxWeights: uint64(model.MaxWeights),
+			FeatureChannels: uint32(model.FeatureChannels), FeatureScale: uint32(model.FeatureScale),
 		}
 		for _, axis := range model.Axes {
 			message.Axes = append(message.Axes, axisMessage(axis))

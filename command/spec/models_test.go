@@ -25,7 +25,9 @@ func TestKnownModels(t *testing.T) {
 			strings.Join(got.GetPretrained(), " ") != strings.Join(want.Pretrained, " ") ||
 			len(got.GetAxes()) != len(want.Axes) ||
 			len(got.GetMetrics()) != len(want.Metrics) || int(got.GetMinSide()) != want.MinSide ||
-			int(got.GetMaxSide()) != want.MaxSide || int(got.GetMaxChannels()) != want.MaxChannels || int(got.GetClasses()) != want.Classes {
+			int(got.GetMaxSide()) != want.MaxSide || int(got.GetMaxChannels()) != want.MaxChannels || int(got.GetClasses()) != want.Classes ||
+			int(got.GetMaxWeights()) != want.MaxWeights || int(got.GetFeatureChannels()) != want.FeatureChannels ||
+			int(got.GetFeatureScale()) != want.FeatureScale {
 			t.Errorf("got %v, want %+v", got, want)
 			continue
 		}

@@ -110,6 +110,9 @@ func (s studyService) extendedSpec(
 	if _, err := grid.ResolveLatentDim(spec, study.GetPretrained()); err != nil {
 		return nil, err
 	}
+	if err := s.models.CheckWeights(spec, study.GetDataSet()); err != nil {
+		return nil, err
+	}
 	if proto.Equal(spec, grid.WithDefaults(study.GetSpec())) {
 		what := "all of these values"
 		if request.GetBudget() != nil {

@@ -1820,6 +1820,15 @@ class Model(Message):
 
     max_channels: int = 0
 
+    # How many weights a layer of it may have. A layer next to the codes has a weight for each latent dimension and each
+    # feature of an image: there are feature_channels for each square of feature_scale pixels a side, whole ones only.
+    # 0: its layers are never that large.
+    max_weights: int = 0
+
+    feature_channels: int = 0
+
+    feature_scale: int = 0
+
 
 class ModelAxis(Message):
     """ModelAxis is an axis of a model."""

@@ -2,6 +2,7 @@ package grid
 
 import (
 	"fmt"
+	"slices"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
@@ -47,7 +48,56 @@ func (models Models) ResolveSplit(spec *trellisv1.StudySpec, dataSet *trellisv1.
 		return nil, invalid("data.labels", fmt.Sprintf(
 			"the data set %q has no labels, and the model %s learns from them", name, model.GetName()), "data")
 	}
+	if err := models.CheckWeights(spec, dataSet); err != nil {
+		return nil, err
+	}
 	return ResolveSplit(spec, dataSet)
+}
+
+// CheckWeights returns a *protovalidate.ValidationError if a latent dimension makes a layer too large for images of the
+// data set's size. It looks at the values of that axis alone, not at the points.
+func (models Models) CheckWeights(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet) error {
+	model, images := models.Find(spec.GetModel()), dataSet.GetName()
+	scale := uint64(max(1, model.GetFeatureScale()))
+	features := uint64(model.GetFeatureChannels()) * (uint64(dataSet.GetHeight()) / scale) * (uint64(dataSet.GetWidth()) / scale)
+	if model.GetMaxWeights() == 0 || features == 0 {
+		return nil
+	}
+	most := model.GetMaxWeights() / features
+	b := builder{}
+	refuse := func(value float64, path []any) {
+		b.refuse("data.weights", fmt.Sprintf(
+			"latent_dim: %d is too large for the images of the data set %q, which have %d x %d pixels: a layer of the model %s "+
+				"would have %s weights, and may have %s: %d fits", uint64(value), images, dataSet.GetHeight(), dataSet.GetWidth(),
+			model.GetName(), grouped(uint64(value)*features), grouped(model.GetMaxWeights()), most), path...)
+	}
+	for i := range spec.GetGrid() {
+		for _, its := range axesOf(spec, i) {
+			if its.name == LatentDim {
+				b.firstAbove(float64(most), its, refuse)
+			}
+		}
+	}
+	return b.err()
+}
+
+// firstAbove refuses the first value of a valid axis of numbers that is larger than most.
+func (b *builder) firstAbove(most float64, its namedAxis, refuse func(value float64, path []any)) {
+	above := func(value *trellisv1.Value) bool { return numberOf(value) > most }
+	if list := its.axis.GetValues(); its.axis.Listed() > 0 {
+		if i := slices.IndexFunc(list, above); i >= 0 {
+			refuse(numberOf(list[i]), valuePath(its.path, listOf(its.axis), i))
+		}
+		return
+	}
+	field := "step"
+	if r, its, _ := rangeOf(its.axis); r != nil {
+		field = its
+	}
+	values := b.values(its.axis, its.path...).values
+	if i := slices.IndexFunc(values, above); i >= 0 {
+		refuse(numberOf(values[i]), append(slices.Clone(its.path), field))
+	}
 }
 
 // ResolveSplit returns how the spec divides the data set's training images. By default, the last sixth is for

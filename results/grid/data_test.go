@@ -2,6 +2,7 @@ package grid
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"buf.build/go/protovalidate"
@@ -68,6 +69,67 @@ func TestDataOfModel(t *testing.T) {
 		if got.GetRuleId() != test.rule || got.GetMessage() != test.want ||
 			protovalidate.FieldPathString(got.GetField()) != "data" {
 			t.Errorf("%s: got %v, want %s: %s", test.name, got, test.rule, test.want)
+		}
+	}
+}
+
+// A latent dimension that makes a layer too large for the images is refused where it stands, and the message says what fits.
+func TestWeightsOfModel(t *testing.T) {
+	models := Models{{
+		Name: "images", Data: true, MaxWeights: 1 << 24, FeatureChannels: 128, FeatureScale: 4,
+		Axes: []*trellisv1.ModelAxis{{Name: LatentDim, Kind: trellisv1.Kind_KIND_INTEGER, Minimum: 1, Maximum: 784, Common: true}},
+	}, {Name: "anything", Data: true}}
+	refused := func(value int, weights string) string {
+		return fmt.Sprintf(`latent_dim: %d is too large for the images of the data set "large", which have 256 x 257 pixels: a layer `+
+			`of the model images would have %s weights, and may have 16,777,216: 32 fits`, value, weights)
+	}
+	of := func(axis *trellisv1.Axis) *trellisv1.StudySpec {
+		return &trellisv1.StudySpec{
+			Model: "images", Grid: []*trellisv1.Grid{{}, {Axes: map[string]*trellisv1.Axis{LatentDim: axis}}},
+		}
+	}
+	fixed := of(nil)
+	fixed.Grid, fixed.Fixed = []*trellisv1.Grid{{}}, map[string]*trellisv1.Value{LatentDim: trellisv1.IntegerValue(33)}
+	anything := of(trellisv1.AxisOf(784))
+	anything.Model = "anything"
+	linear := func(from, to float64, count uint32) *trellisv1.Axis {
+		return &trellisv1.Axis{Linear: &trellisv1.Range{From: from, To: to, Count: count}}
+	}
+	log2 := &trellisv1.Axis{Log2: &trellisv1.Range{From: 1, To: 64, Count: 7}}
+	stepped := func(to float64) *trellisv1.Axis {
+		return &trellisv1.Axis{Step: &trellisv1.Step{From: 2, To: to, By: 30}}
+	}
+	for _, test := range []struct {
+		name       string
+		spec       *trellisv1.StudySpec
+		path, want string
+	}{
+		{"fits", of(trellisv1.AxisOf(1, 32)), "", ""},
+		{"without layers of that size", anything, "", ""},
+		{"in a list", of(trellisv1.AxisOf(2, 33, 784)), `grid[1].axes["latent_dim"].integers[1]`, refused(33, "17,301,504")},
+		{"a range that fits", of(linear(8, 32, 4)), "", ""},
+		{"a range", of(linear(8, 64, 8)), `grid[1].axes["latent_dim"].linear`, refused(40, "20,971,520")},
+		{"a logarithmic range", of(log2), `grid[1].axes["latent_dim"].log2`, refused(64, "33,554,432")},
+		{"steps whose end is no point", of(stepped(61)), "", ""},
+		{"steps", of(stepped(62)), `grid[1].axes["latent_dim"].step`, refused(62, "32,505,856")},
+		{"fixed", fixed, `fixed["latent_dim"]`, refused(33, "17,301,504")},
+	} {
+		data := &trellisv1.DataSet{Name: "large", Height: 256, Width: 257, TrainImages: 12}
+		_, err := models.ResolveSplit(test.spec, data)
+		if test.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			}
+			continue
+		}
+		var invalid *protovalidate.ValidationError
+		if !errors.As(err, &invalid) || len(invalid.Violations) != 1 {
+			t.Errorf("%s: got %v, want one violation", test.name, err)
+			continue
+		}
+		got := invalid.Violations[0].Proto
+		if path := protovalidate.FieldPathString(got.GetField()); got.GetMessage() != test.want || path != test.path {
+			t.Errorf("%s: got %s: %s, want %s: %s", test.name, path, got.GetMessage(), test.path, test.want)
 		}
 	}
 }

@@ -14,6 +14,10 @@ const (
 	MaxClasses  = 256
 )
 
+// MaxWeights is how many weights a layer may have: run and checkpoint have several copies of them. A network with three
+// layers of that size needs 2 GB to train, and its checkpoints have 0.8 GB.
+const MaxWeights = 1 << 24
+
 // Check says what is wrong with an input for the model, and what would be right.
 func (m *Model) Check(input network.Input) error {
 	if !m.Data {

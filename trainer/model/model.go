@@ -20,6 +20,10 @@ type Model struct {
 	// channels.
 	Data                          bool
 	MinSide, MaxSide, MaxChannels int
+	// MaxWeights is how many weights a layer may have. A layer next to the codes has one for each latent dimension and
+	// each feature of an image: there are FeatureChannels for each square of FeatureScale pixels a side, whole ones
+	// only. 0: its layers are never that large.
+	MaxWeights, FeatureChannels, FeatureScale int
 	// Classes is how many classes it tells apart at least; as many as its input has if those are more. 0: it needs no
 	// labels.
 	Classes int

@@ -67,11 +67,7 @@ func Layout(layers func(*Builder)) (Plan, error) {
 	}
 	plan := Plan{Labels: b.labelCount}
 	for _, layer := range b.layers {
-		count := operation.ParameterCount(layer.shape)
-		for _, p := range layer.parameters(make([]float32, count), make([]float32, count)) {
-			p.Values, p.Gradient = nil, nil
-			plan.Parameters = append(plan.Parameters, p)
-		}
+		plan.Parameters = append(plan.Parameters, layer.tensors()...)
 	}
 	return plan, nil
 }

@@ -31,6 +31,14 @@ func (p Parameter) Size() int {
 
 // parameters describes a layer's two parameters, which share its vector of values and that of gradients.
 func (l layer) parameters(values, gradient []float32) []Parameter {
+	its, n := l.tensors(), l.shape.Weights()
+	its[0].Values, its[0].Gradient = values[:n:n], gradient[:n:n]
+	its[1].Values, its[1].Gradient = values[n:], gradient[n:]
+	return its
+}
+
+// tensors describes a layer's two parameters without their memory.
+func (l layer) tensors() []Parameter {
 	s := l.shape
 	shape := []int{s.OutChannels, s.InChannels}
 	if s.Transposed {
@@ -41,10 +49,9 @@ func (l layer) parameters(values, gradient []float32) []Parameter {
 	}
 	// PyTorch counts a weight's second dimension as its inputs: those of a transposed convolution are its outputs.
 	fanIn := shape[1] * s.KernelHeight * s.KernelWidth
-	n := s.Weights()
 	return []Parameter{
-		{Name: l.name + ".weight", Shape: shape, Values: values[:n:n], Gradient: gradient[:n:n], fanIn: fanIn},
-		{Name: l.name + ".bias", Shape: []int{s.OutChannels}, Values: values[n:], Gradient: gradient[n:], fanIn: fanIn},
+		{Name: l.name + ".weight", Shape: shape, fanIn: fanIn},
+		{Name: l.name + ".bias", Shape: []int{s.OutChannels}, fanIn: fanIn},
 	}
 }
 

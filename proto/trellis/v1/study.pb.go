@@ -705,11 +705,17 @@ type Model struct {
 	// How many classes it distinguishes at least: as many as the data set has if those are more. 0: it needs no labels.
 	Classes uint32 `protobuf:"varint,10,opt,name=classes,proto3" json:"classes,omitempty"`
 	// Bounds of the images that it takes: pixels of each side, and channels. 0: any.
-	MinSide       uint32 `protobuf:"varint,11,opt,name=min_side,json=minSide,proto3" json:"min_side,omitempty"`
-	MaxSide       uint32 `protobuf:"varint,12,opt,name=max_side,json=maxSide,proto3" json:"max_side,omitempty"`
-	MaxChannels   uint32 `protobuf:"varint,13,opt,name=max_channels,json=maxChannels,proto3" json:"max_channels,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MinSide     uint32 `protobuf:"varint,11,opt,name=min_side,json=minSide,proto3" json:"min_side,omitempty"`
+	MaxSide     uint32 `protobuf:"varint,12,opt,name=max_side,json=maxSide,proto3" json:"max_side,omitempty"`
+	MaxChannels uint32 `protobuf:"varint,13,opt,name=max_channels,json=maxChannels,proto3" json:"max_channels,omitempty"`
+	// How many weights a layer of it may have. A layer next to the codes has a weight for each latent dimension and each
+	// feature of an image: there are feature_channels for each square of feature_scale pixels a side, whole ones only. 0:
+	// its layers are never that large.
+	MaxWeights      uint64 `protobuf:"varint,14,opt,name=max_weights,json=maxWeights,proto3" json:"max_weights,omitempty"`
+	FeatureChannels uint32 `protobuf:"varint,15,opt,name=feature_channels,json=featureChannels,proto3" json:"feature_channels,omitempty"`
+	FeatureScale    uint32 `protobuf:"varint,16,opt,name=feature_scale,json=featureScale,proto3" json:"feature_scale,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Model) Reset() {
@@ -815,6 +821,27 @@ func (x *Model) GetMaxSide() uint32 {
 func (x *Model) GetMaxChannels() uint32 {
 	if x != nil {
 		return x.MaxChannels
+	}
+	return 0
+}
+
+func (x *Model) GetMaxWeights() uint64 {
+	if x != nil {
+		return x.MaxWeights
+	}
+	return 0
+}
+
+func (x *Model) GetFeatureChannels() uint32 {
+	if x != nil {
+		return x.FeatureChannels
+	}
+	return 0
+}
+
+func (x *Model) GetFeatureScale() uint32 {
+	if x != nil {
+		return x.FeatureScale
 	}
 	return 0
 }
@@ -3481,7 +3508,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x10.trellis.v1.AxisR\x05value:\x028\x01\x1aR\n" +
 	"\fOldAxesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisR\x05value:\x028\x01\"\xe9\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisR\x05value:\x028\x01\"\xda\x03\n" +
 	"\x05Model\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12)\n" +
@@ -3496,7 +3523,11 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	" \x01(\rR\aclasses\x12\x19\n" +
 	"\bmin_side\x18\v \x01(\rR\aminSide\x12\x19\n" +
 	"\bmax_side\x18\f \x01(\rR\amaxSide\x12!\n" +
-	"\fmax_channels\x18\r \x01(\rR\vmaxChannelsJ\x04\b\b\x10\tJ\x04\b\t\x10\n" +
+	"\fmax_channels\x18\r \x01(\rR\vmaxChannels\x12\x1f\n" +
+	"\vmax_weights\x18\x0e \x01(\x04R\n" +
+	"maxWeights\x12)\n" +
+	"\x10feature_channels\x18\x0f \x01(\rR\x0ffeatureChannels\x12#\n" +
+	"\rfeature_scale\x18\x10 \x01(\rR\ffeatureScaleJ\x04\b\b\x10\tJ\x04\b\t\x10\n" +
 	"R\x06heightR\x05width\"p\n" +
 	"\n" +
 	"ModelInput\x12\x1a\n" +

@@ -33,6 +33,7 @@ func (Definition) Describe() model.Model {
 		}),
 		Data:    true,
 		MinSide: minSide, MaxSide: model.MaxSide, MaxChannels: model.MaxChannels,
+		MaxWeights: model.MaxWeights, FeatureChannels: 128, FeatureScale: 4,
 		Loss: "squared error of an image plus divergence of its distribution; in training the latter is weighted, in " +
 			"validation and test its weight is 1, so that weights compare",
 		Metrics: []model.Metric{
