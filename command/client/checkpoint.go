@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// maxCheckpoint bounds what is downloaded of a checkpoint, in bytes. The largest network's has 20 MiB.
+	// maxCheckpoint bounds what is downloaded of a checkpoint, in bytes. The largest network's has 780 MiB.
 	maxCheckpoint = 1 << 30
 	// downloadTries is how often a download begins again that has broken off.
 	downloadTries = 5
