@@ -235,6 +235,47 @@ func TestArtifactsOfSources(t *testing.T) {
 	want(false)
 }
 
+// TestArtifactsOfSealed: what sealed runs refer to is found, and those that refer to nothing are not read for it.
+func TestArtifactsOfSealed(t *testing.T) {
+	store := newStore(t)
+	ok(t, store.SetWorker(1, at(1), trajectory.LatestRules, &trellisv1.Worker{
+		Name: "w", State: lifecycle.WorkerReady, Slots: 2,
+	}))
+	ok(t, store.CreateStudy(2, at(2), &trellisv1.Study{Name: "s", Spec: sealedSpec(), Numerics: "1"}))
+	waiting, err := store.Snapshot().NextRuns(nil, 2)
+	ok(t, err)
+	for i, run := range waiting {
+		index, losses := 3+2*uint64(i), []float64{4, 3, 2, 1}
+		attempt := grant1(t, store, index, "s", run.Id, "w")
+		entries := []*trellisv1.RecordCommand_Entry{columnEntry("s", run.Id, attempt, 1, losses, losses, nil)}
+		if i == 1 {
+			entries = append(entries, checkpointEntry("s", run.Id, attempt, 4, digest("a")))
+		}
+		record(t, store, index+1, append(entries, stageEntry("s", run.Id, attempt, 4))...)
+	}
+	snapshot := store.Snapshot()
+	if sealed, err := snapshot.hasSealed("s"); err != nil || !sealed {
+		t.Fatalf("sealed: %t, %v", sealed, err)
+	}
+	artifacts, err := snapshot.Artifacts()
+	ok(t, err)
+	if len(artifacts) != 1 || !artifacts[digest("a")] {
+		t.Errorf("the artifacts are %v, want the checkpoint's alone", artifacts)
+	}
+	run, _, err := snapshot.SavedBy(digest("a"))
+	ok(t, err)
+	if run.Id != waiting[1].Id {
+		t.Errorf("the checkpoint is that of the run %s, want %s", run.Id, waiting[1].Id)
+	}
+	members, err := snapshot.withOwn()
+	ok(t, err)
+	for member := range members {
+		if member.Run.Id != waiting[1].Id {
+			t.Errorf("the run %s is read, which refers to nothing", member.Run.Id)
+		}
+	}
+}
+
 // TestMetricsOrderAndFilter: trials are ordered and filtered by what their model reports; those without it are last
 // either way round, and meet no condition on it.
 func TestMetricsOrderAndFilter(t *testing.T) {

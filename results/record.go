@@ -345,7 +345,7 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 // SavedBy returns a run that refers to the checkpoint with the digest, and the checkpoint. It returns ErrNotFound if
 // there is none: the run may have been deleted, or have continued and dropped the checkpoint. It looks at every run.
 func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint, error) {
-	members, err := s.touchedOf("")
+	members, err := s.withOwn()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -366,7 +366,7 @@ func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint
 // pretrained weights and the files of their programs, and of the pictures of reports on papers. All other artifacts may be
 // deleted, except those that were uploaded after this snapshot and are about to be referred to.
 func (s *Snapshot) Artifacts() (map[string]bool, error) {
-	members, err := s.touchedOf("")
+	members, err := s.withOwn()
 	if err != nil {
 		return nil, err
 	}

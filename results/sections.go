@@ -89,12 +89,31 @@ func (s *section) each(c *catalog.Catalog, yield func(uint32, *trajectory.Trajec
 
 // slots yields the runs of the section, nil where they are untouched. That is faster than asking for one after the other.
 func (s *section) slots(c *catalog.Catalog) iter.Seq2[int, *trajectory.Trajectory] {
+	return s.read(c, false)
+}
+
+// withOwn is slots of the runs that may have checkpoints or outputs: nearly no sealed run has any.
+func (s *section) withOwn(c *catalog.Catalog) iter.Seq2[int, *trajectory.Trajectory] {
+	return s.read(c, true)
+}
+
+// read yields the runs of the section, or of sealed ones only those that have something of their own.
+func (s *section) read(c *catalog.Catalog, own bool) iter.Seq2[int, *trajectory.Trajectory] {
 	if s.sealed == nil {
 		return slices.All(s.members)
 	}
 	return func(yield func(int, *trajectory.Trajectory) bool) {
 		opened := trajectory.Opened{Sealed: s.sealed, Terms: c.Base.Terms}
 		for slot := range s.sealed.Size() {
+			if own {
+				has, err := s.sealed.HasOwn(slot)
+				if err != nil {
+					s.fail(err)
+				}
+				if !has {
+					continue
+				}
+			}
 			its, err := opened.Run(slot)
 			if err != nil {
 				s.fail(err)
@@ -327,6 +346,18 @@ func (r reader) touchedOf(study string) (iter.Seq[*trajectory.Trajectory], error
 
 // touchedIn is touchedOf in some sections.
 func (r reader) touchedIn(study string, in func(*section) bool) (iter.Seq[*trajectory.Trajectory], error) {
+	return r.touchedBy(study, in, (*section).slots)
+}
+
+// withOwn returns the trajectories of all runs that may have checkpoints or outputs, without reading most others.
+func (r reader) withOwn() (iter.Seq[*trajectory.Trajectory], error) {
+	return r.touchedBy("", func(*section) bool { return true }, (*section).withOwn)
+}
+
+// touchedBy is touchedIn, of those that slots yields.
+func (r reader) touchedBy(
+	study string, in func(*section) bool, slots func(*section, *catalog.Catalog) iter.Seq2[int, *trajectory.Trajectory],
+) (iter.Seq[*trajectory.Trajectory], error) {
 	sections, err := r.sectionsOf(study)
 	if err != nil {
 		return nil, err
@@ -340,7 +371,7 @@ func (r reader) touchedIn(study string, in func(*section) bool) (iter.Seq[*traje
 			if !in(section) {
 				continue
 			}
-			for _, member := range section.slots(catalogs[section.study]) {
+			for _, member := range slots(section, catalogs[section.study]) {
 				if member != nil && !yield(member) {
 					return
 				}

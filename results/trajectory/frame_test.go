@@ -162,6 +162,13 @@ func TestSeal(tb *testing.T) {
 		opened := Opened{Sealed: sealed, Terms: terms}
 		for _, slot := range rapid.SliceOf(rapid.IntRange(0, len(runs)-1)).Draw(t, "slots") {
 			want := runs[slot]
+			has, err := sealed.HasOwn(slot)
+			if flags := want.flags(indexesOf(want)); err != nil || has != hasOwnFields(want.Run, flags) {
+				t.Fatalf("it has a message of its own: %t, %v", has, err)
+			}
+			if referring := len(want.Run.Checkpoints)+len(want.Run.Outputs) > 0; referring && !has {
+				t.Fatal("its checkpoints or outputs would be missed")
+			}
 			if rapid.Bool().Draw(t, "reuse") {
 				opened.Reuse()
 			}

@@ -85,6 +85,19 @@ func (s *Sealed) run(slot int) (frame int, data []byte, err error) {
 	return int(number), data, nil
 }
 
+// HasOwn says whether the run in a slot has anything that hardly any other has, such as checkpoints and outputs. It takes
+// a fraction of the time of reading the run.
+func (s *Sealed) HasOwn(slot int) (bool, error) {
+	_, data, err := s.run(slot)
+	if err != nil {
+		return false, err
+	}
+	if len(data) == 0 {
+		return false, errSealed
+	}
+	return data[0]&hasOwn != 0, nil
+}
+
 // Opened reads sealed runs one after the other. It keeps their frames, also for the Sealed that it is given next.
 type Opened struct {
 	*Sealed
