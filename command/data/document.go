@@ -109,10 +109,24 @@ func (d *document) notices() (notices []string) {
 	if slices.IndexFunc(d.Values, func(v values) bool { return v.Maximum > 1 }) < 0 {
 		notices = append(notices, "no value is above 1, so all images are almost black: scale them to 0 (black) to 255 (white)")
 	}
+	var untrained, untested []string
 	for _, c := range d.Classes {
-		if c.Train == 0 {
-			notices = append(notices, fmt.Sprintf("no training image has the label %s", c.text()))
+		switch {
+		case c.Train == 0:
+			untrained = append(untrained, c.text())
+		case c.Test == 0:
+			untested = append(untested, c.text())
 		}
+	}
+	if untrained != nil {
+		notices = append(notices, "no training image has the "+labels(untrained))
+	}
+	if untested != nil {
+		notice := "no test image has the " + labels(untested)
+		if d.TestEvery > 0 {
+			notice += fmt.Sprintf(": fewer than %d images each (--test-every)", d.TestEvery)
+		}
+		notices = append(notices, notice)
 	}
 	var other []string
 	var smallest, largest uint32
@@ -128,6 +142,18 @@ func (d *document) notices() (notices []string) {
 			"scale them and import again", d.Height, d.Width, output.Enumerate(other), smallest, largest))
 	}
 	return notices
+}
+
+// labels writes the first of many labels.
+func labels(texts []string) string {
+	word := "label "
+	if len(texts) > 1 {
+		word = "labels "
+	}
+	if more := len(texts) - 10; more > 0 {
+		texts = append(texts[:10:10], fmt.Sprintf("%d more", more))
+	}
+	return word + output.Enumerate(texts)
 }
 
 func (c class) text() string {
@@ -170,7 +196,7 @@ func (d *document) text() string {
 		aside = fmt.Sprintf(" (no test images were there: one of every %d of each class)", d.TestEvery)
 	}
 	line("images", "%s to train, %s to test%s", grouped(d.TrainImages), grouped(d.TestImages), aside)
-	line("size", "%d x %d pixels, %s", d.Height, d.Width, output.Count(uint64(d.Channels), "channel"))
+	line("size", "%d x %d pixels (high x wide), %s", d.Height, d.Width, output.Count(uint64(d.Channels), "channel"))
 	if d.Classes == nil {
 		line("classes", "no labels")
 	} else {

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,5 +21,24 @@ func TestTextIsPrintable(t *testing.T) {
 	}
 	if want := "(no test images were there: one of every 2 of each class)"; !strings.Contains(text, want) {
 		t.Errorf("%s lacks %s", text, want)
+	}
+}
+
+// TestClassesOfOnePart: classes that only one part has are named, as those of a mistyped folder.
+func TestClassesOfOnePart(t *testing.T) {
+	m := &dataset.Manifest{Height: 28, Width: 28, Channels: 1, Classes: []string{"a", "b", "c", "d"}}
+	m.Statistics.Train.Classes, m.Statistics.Test.Classes = []int{9, 9, 0, 9}, []int{1, 0, 3, 0}
+	m.Statistics.Channels = []dataset.ChannelStatistics{{Maximum: 255}}
+	want := []string{"no training image has the label 2 (c)", "no test image has the labels 1 (b) and 3 (d)"}
+	if got := describeManifest("pets", "sets", m).notices(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	m.TestEvery, m.Statistics.Test.Classes = 10, []int{1, 1, 1, 0}
+	want[1] = "no test image has the label 3 (d): fewer than 10 images each (--test-every)"
+	if got := describeManifest("pets", "sets", m).notices(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := labels(strings.Split("0123456789ab", "")), "labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

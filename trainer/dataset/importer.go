@@ -163,8 +163,8 @@ func (l *Library) convert(ctx context.Context, folder string, source *Source, te
 	case c.tally.parts[trainPart].images == 0:
 		return nil, invalidf("it has no training images")
 	case c.tally.parts[testPart].images == 0 && source.Test == nil:
-		return nil, invalidf("it has no test images, and too few to put aside one of %d of a class: name a smaller number",
-			testEvery)
+		return nil, invalidf("it has no test images, and no class has %d images, of which one is put aside: "+
+			"set --test-every to a smaller number", testEvery)
 	case c.tally.parts[testPart].images == 0:
 		return nil, invalidf("it has no test images")
 	}

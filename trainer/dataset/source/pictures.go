@@ -43,6 +43,9 @@ type folder struct {
 	// unfit are the first errors of pictures, of failed.
 	unfit  []error
 	failed int
+	// fit are the pictures that go together by their headers, by part, and total is how many there were.
+	fit   map[string][]picture
+	total int
 }
 
 // Names of the folders of parts.
@@ -78,6 +81,7 @@ func openPictures(ctx context.Context, root string, options Options) (*dataset.S
 	for _, part := range pictures {
 		shuffle(part)
 	}
+	f.fit = pictures
 	// Those to validate come last, which is where a study takes them from.
 	f.source.Train = f.part(slices.Concat(pictures[train], pictures[validation]))
 	if pictures[test] != nil {
@@ -237,10 +241,10 @@ func (f *folder) list(part string) (pictures []picture, err error) {
 // inspect reads the headers of all pictures, and leaves those that do not go with the others.
 func (f *folder) inspect(parts map[string][]picture) error {
 	sizes := make(map[[2]int]int)
-	total := 0
+	readable := 0
 	for _, part := range inOrder {
 		pictures := parts[part]
-		total += len(pictures)
+		f.total += len(pictures)
 		for i := range pictures {
 			if f.ctx.Err() != nil {
 				return context.Cause(f.ctx)
@@ -251,6 +255,7 @@ func (f *folder) inspect(parts map[string][]picture) error {
 				continue
 			}
 			sizes[[2]int{pictures[i].height, pictures[i].width}]++
+			readable++
 		}
 	}
 	var most [2]int
@@ -266,17 +271,15 @@ func (f *folder) inspect(parts map[string][]picture) error {
 				return true
 			}
 			if other := [2]int{p.height, p.width}; other != most {
-				f.refuse(p.file, dataset.Invalidf("it has %d x %d pixels, most have %d x %d", p.height, p.width, most[0], most[1]))
+				f.refuse(p.file, dataset.Invalidf("it has %d x %d pixels, %d of %d have %d x %d",
+					p.height, p.width, sizes[most], readable, most[0], most[1]))
 				return true
 			}
 			gray = gray && p.gray
 			return false
 		})
 	}
-	if err := f.refused(total); err != nil {
-		return err
-	}
-	if len(parts[train]) == 0 {
+	if f.failed == 0 && len(parts[train]) == 0 {
 		return dataset.Invalidf("%s has no picture that can be imported", f.root)
 	}
 	f.source.Height, f.source.Width, f.source.Channels = most[0], most[1], f.options.Channels
@@ -284,6 +287,10 @@ func (f *folder) inspect(parts map[string][]picture) error {
 		if f.source.Channels = 3; gray {
 			f.source.Channels = 1
 		}
+	}
+	if f.failed > 0 {
+		f.fit = parts
+		return f.refused(picture{})
 	}
 	return nil
 }
@@ -300,16 +307,35 @@ func (f *folder) refuse(file string, err error) {
 	}
 }
 
-// refused is the error of all pictures that were refused, of how many there are.
-func (f *folder) refused(total int) error {
-	if f.failed == 0 {
-		return nil
+// refused is the error of all pictures that can't be imported, once one can't: of those that were refused and of those whose
+// pixels, which it reads, can't be read. known is one of these that was refused already.
+func (f *folder) refused(known picture) error {
+	planes := make([]byte, f.source.Channels*f.source.Height*f.source.Width)
+	left := make(map[string]int)
+	for _, part := range inOrder {
+		for _, p := range f.fit[part] {
+			if f.ctx.Err() != nil {
+				return context.Cause(f.ctx)
+			}
+			if p.file == known.file {
+				continue
+			}
+			if err := f.read(p, planes); err != nil {
+				f.refuse(p.file, err)
+				continue
+			}
+			left[part]++
+		}
 	}
 	slices.SortFunc(f.unfit, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	if more := f.failed - len(f.unfit); more > 0 {
 		f.unfit = append(f.unfit, fmt.Errorf("and %d more", more))
 	}
-	return fmt.Errorf("%d of %d %w:\n%w", f.failed, total, ErrUnfit, errors.Join(f.unfit...))
+	if left[train]+left[validation] == 0 || f.fit[test] != nil && left[test] == 0 {
+		return fmt.Errorf("%d of %d pictures can't be imported, and no others are left to train or to test:\n%w",
+			f.failed, f.total, errors.Join(f.unfit...))
+	}
+	return fmt.Errorf("%d of %d %w:\n%w", f.failed, f.total, ErrUnfit, errors.Join(f.unfit...))
 }
 
 func (f *folder) readHeader(p *picture) error {
@@ -415,11 +441,15 @@ func shuffle(pictures []picture) {
 func (f *folder) part(pictures []picture) dataset.Part {
 	return func(yield func([]byte, byte) error) error {
 		planes := make([]byte, f.source.Channels*f.source.Height*f.source.Width)
+		refused := 0
 		for _, p := range pictures {
 			if err := f.read(p, planes); err != nil {
 				f.refuse(p.file, err)
-				if err := f.refused(len(pictures)); err != nil {
-					return err
+				if !f.options.SkipUnfit {
+					return f.refused(p)
+				}
+				if refused++; refused == len(pictures) {
+					return dataset.Invalidf("none of %d pictures can be imported, such as %s: %w", refused, p.file, err)
 				}
 				continue
 			}

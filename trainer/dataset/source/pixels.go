@@ -84,7 +84,7 @@ func eachPixel(picture image.Image, transparent bool, do func(color.NRGBA)) erro
 			c := at(x, y)
 			if c.A != 255 && !transparent {
 				return dataset.Invalidf("it is transparent: pixel (%d, %d) has alpha %d, want 255: lay it on a background, or import "+
-					"all with 4 channels", x-bounds.Min.X, y-bounds.Min.Y, c.A)
+					"all with --channels 4", x-bounds.Min.X, y-bounds.Min.Y, c.A)
 			}
 			do(c)
 		}

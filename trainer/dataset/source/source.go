@@ -22,7 +22,7 @@ type Options struct {
 	SkipUnfit bool
 }
 
-// ErrUnfit means that pictures can't be read, or do not go together. SkipUnfit leaves them out.
+// ErrUnfit means that pictures can't be read, or do not go together. SkipUnfit leaves them out: others are left.
 var ErrUnfit = errors.New("pictures can't be imported")
 
 // Open looks at a file or folder and returns the set of images in it, unread. It returns an error of ErrInvalid if it is
@@ -30,7 +30,10 @@ var ErrUnfit = errors.New("pictures can't be imported")
 func Open(ctx context.Context, path string, options Options) (*dataset.Source, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		if problem, ok := errors.AsType[*fs.PathError](err); ok {
+			err = problem.Err
+		}
+		return nil, fmt.Errorf("cannot read %s: %w", path, err)
 	}
 	open := openFile
 	if info.IsDir() {

@@ -353,11 +353,12 @@ func TestUnfitPictures(t *testing.T) {
 	}
 	want := map[string]string{
 		"a/16.png": "it has 16 bits a channel, want 8", "a/alpha.png": "it is transparent: pixel (0, 0) has alpha 7",
-		"b/head.png": "it is cut off", "b/text.jpg": "it is neither PNG nor JPEG", "b/wide.png": "it has 3 x 5 pixels, most have 3 x 4",
+		"b/head.png": "it is cut off", "b/text.jpg": "it is neither PNG nor JPEG", "b/wide.png": "it has 3 x 5 pixels, 4 of 5 have 3 x 4",
+		"b/cut.png": "it is damaged",
 	}
 	_, _, err := readAll(t, folder, Options{})
-	if !errors.Is(err, ErrUnfit) || !errors.Is(err, dataset.ErrInvalid) || !strings.HasPrefix(err.Error(), "5 of 9 pictures") {
-		t.Fatalf("got %v, want ErrUnfit for 5 of 9", err)
+	if !errors.Is(err, ErrUnfit) || !errors.Is(err, dataset.ErrInvalid) || !strings.HasPrefix(err.Error(), "6 of 9 pictures") {
+		t.Fatalf("got %v, want ErrUnfit for 6 of 9", err)
 	}
 	for file, what := range want {
 		if !strings.Contains(err.Error(), file+": "+what) {
@@ -371,6 +372,42 @@ func TestUnfitPictures(t *testing.T) {
 	counts := map[dataset.Reason]int{dataset.Unfit: 6, dataset.Hidden: 1, dataset.NotAnImage: 1, dataset.NoClass: 1}
 	if fmt.Sprint(s.LeftOut.Counts) != fmt.Sprint(counts) || len(s.LeftOut.Examples) != 9 {
 		t.Errorf("got %+v, want %v", s.LeftOut, counts)
+	}
+}
+
+// TestTransparentPictures: all are counted, whatever channels were asked for, and leaving them out is offered only where others
+// are left.
+func TestTransparentPictures(t *testing.T) {
+	opaque, transparent := encode(t, grayPicture(1), false), encode(t, filled(image.NewNRGBA(frame), color.NRGBA{1, 1, 1, 7}), false)
+	for name, test := range map[string]struct {
+		files map[string][]byte
+		want  string
+		left  bool
+	}{
+		"some": {map[string][]byte{"a/1.png": opaque, "a/2.png": transparent, "b/3.png": transparent}, "2 of 3 pictures", true},
+		"all":  {map[string][]byte{"a/1.png": transparent, "b/2.png": transparent}, "2 of 2 pictures", false},
+		"all to test": {
+			map[string][]byte{"train/a/1.png": opaque, "train/a/2.png": transparent, "test/a/3.png": transparent}, "2 of 3 pictures", false,
+		},
+	} {
+		folder := t.TempDir()
+		for file, content := range test.files {
+			write(t, filepath.Join(folder, file), content)
+		}
+		for _, channels := range []int{0, 1, 3} {
+			_, _, err := readAll(t, folder, Options{Channels: channels})
+			if !errors.Is(err, dataset.ErrInvalid) || errors.Is(err, ErrUnfit) != test.left {
+				t.Errorf("%s, %d channels: got %v, want ErrUnfit: %v", name, channels, err, test.left)
+			} else if !strings.HasPrefix(err.Error(), test.want) || !strings.Contains(err.Error(), "with --channels 4") {
+				t.Errorf("%s, %d channels: got %v, want %s, and --channels 4", name, channels, err, test.want)
+			}
+		}
+		if _, _, err := readAll(t, folder, Options{Channels: 4}); err != nil {
+			t.Errorf("%s, 4 channels: %v", name, err)
+		}
+		if _, _, err := readAll(t, folder, Options{Channels: 1, SkipUnfit: true}); (err == nil) != test.left {
+			t.Errorf("%s, without those: %v, others left: %v", name, err, test.left)
+		}
 	}
 }
 
@@ -410,7 +447,7 @@ func TestOtherPaths(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrInvalid: %s", name, err, test.want)
 		}
 	}
-	if _, err := Open(t.Context(), t.TempDir()+"/nothing", Options{}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v, want ErrNotExist", err)
+	if _, err := Open(t.Context(), t.TempDir()+"/nothing", Options{}); !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "cannot read ") {
+		t.Errorf("got %v, want ErrNotExist: cannot read", err)
 	}
 }
