@@ -150,15 +150,18 @@ func TestSlurmScript(t *testing.T) {
 		// ends is what trellis exits with by itself; 0 in the script below is that it waits for SIGTERM.
 		ends, want int
 		asks       string
+		killed     string // yes: scontrol is killed too.
 	}{
-		{"no more work", "worker.sh", "", "RUNNING", 100, 0, ""},
-		{"drained", "worker.sh", "", "RUNNING", 0, 137, "show job 14,requeue 14,"},
-		{"drained in an array", "worker.sh", "12", "RUNNING", 0, 137, "show job 12_3,requeue 12_3,"},
-		{"canceled", "worker.sh", "12", "COMPLETING", 0, 75, "show job 12_3,"},
-		{"refused", "worker.sh", "", "RUNNING", 7, 7, ""},
-		{"coordinator ended in time", "coordinator.sh", "", "RUNNING", 0, 137, "show job 14,requeue 14,"},
-		{"coordinator canceled", "coordinator.sh", "", "COMPLETING", 0, 75, "show job 14,"},
-		{"coordinator refused", "coordinator.sh", "", "RUNNING", 7, 7, ""},
+		{"no more work", "worker.sh", "", "RUNNING", 100, 0, "", ""},
+		{"drained", "worker.sh", "", "RUNNING", 0, 75, "show job 14,requeue 14,", ""},
+		{"drained in an array", "worker.sh", "12", "RUNNING", 0, 75, "show job 12_3,requeue 12_3,", ""},
+		{"drained, and scontrol killed", "worker.sh", "", "RUNNING", 0, 75, "show job 14,requeue 14,", "yes"},
+		{"canceled", "worker.sh", "12", "COMPLETING", 0, 75, "show job 12_3,", ""},
+		{"refused", "worker.sh", "", "RUNNING", 7, 7, "", ""},
+		{"coordinator ended in time", "coordinator.sh", "", "RUNNING", 0, 75, "show job 14,requeue 14,", ""},
+		{"coordinator ended in time, and scontrol killed", "coordinator.sh", "", "RUNNING", 0, 75, "show job 14,requeue 14,", "yes"},
+		{"coordinator canceled", "coordinator.sh", "", "COMPLETING", 0, 75, "show job 14,", ""},
+		{"coordinator refused", "coordinator.sh", "", "RUNNING", 7, 7, "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -174,10 +177,11 @@ echo started >started
 [ $ENDS != 0 ] && exit $ENDS
 while :; do sleep 0.05; done
 `)
-			// What it is asked to requeue, Slurm kills.
+			// Slurm sends SIGTERM to all processes of a job that it is asked to requeue, to scontrol too if that still runs.
 			write("scontrol", `printf '%s,' "$*" >>asked
 echo "JobId=$2 JobState=$STATE"
-[ $1 != requeue ] || kill -KILL $PPID
+[ $1 != requeue ] || kill -TERM $PPID
+[ $1$KILLED != requeueyes ] || kill -TERM $$
 `)
 			script, err := filepath.Abs("../deploy/slurm/" + test.script)
 			if err != nil {
@@ -189,7 +193,7 @@ echo "JobId=$2 JobState=$STATE"
 			command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 			command.Dir = folder
 			command.Env = append(os.Environ(), "PATH="+folder+":"+os.Getenv("PATH"), "SLURM_JOB_ID=14", "STATE="+test.state,
-				fmt.Sprint("ENDS=", test.ends))
+				fmt.Sprint("ENDS=", test.ends), "KILLED="+test.killed)
 			if test.array != "" {
 				command.Env = append(command.Env, "SLURM_ARRAY_JOB_ID="+test.array, "SLURM_ARRAY_TASK_ID=3")
 			}
@@ -215,9 +219,6 @@ echo "JobId=$2 JobState=$STATE"
 				t.Fatal("the script has not ended")
 			}
 			code := command.ProcessState.ExitCode()
-			if code == -1 {
-				code = 137
-			}
 			asked, _ := os.ReadFile(filepath.Join(folder, "asked")) // It asks nothing if nothing is to be done.
 			if code != test.want || string(asked) != test.asks {
 				t.Errorf("exit code %d after %q, want %d after %q", code, asked, test.want, test.asks)

@@ -49,9 +49,11 @@ if [ "$told" ]; then
 	done
 	if grep -q 'JobState=RUNNING' <<<"$state"; then
 		echo "The coordinator has ended: job $SLURM_JOB_ID goes back into the queue."
+		told=
 		for try in 1 2 3 4 5; do
-			# Slurm ends this script then, and starts the job again in two minutes at the earliest.
-			scontrol requeue "$SLURM_JOB_ID" && sleep 60
+			# Slurm sends SIGTERM to this script and to scontrol then, and starts the job again in two minutes at the earliest.
+			scontrol requeue "$SLURM_JOB_ID" && break
+			[ -z "$told" ] || break
 			sleep $try
 		done
 	fi

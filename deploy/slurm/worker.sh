@@ -42,9 +42,11 @@ if [ $code = 75 ]; then
 	done
 	if grep -q 'JobState=RUNNING' <<<"$state"; then
 		echo "The worker has handed its runs back: job $job goes back into the queue."
+		told=
 		for try in 1 2 3 4 5; do
-			# Slurm ends this script then, and starts the job again in two minutes at the earliest.
-			scontrol requeue "$job" && sleep 60
+			# Slurm sends SIGTERM to this script and to scontrol then, and starts the job again in two minutes at the earliest.
+			scontrol requeue "$job" && break
+			[ -z "$told" ] || break
 			sleep $try
 		done
 	fi
