@@ -6,6 +6,7 @@ import (
 	"unicode"
 
 	"trellis/command/exit"
+	"trellis/command/spec"
 )
 
 // checkWords refuses values that would not be one word in a batch script's options.
@@ -27,6 +28,18 @@ func isWord(value string) bool {
 var reserved = []string{
 	"job-name", "array", "clusters", "comment", "output", "error", "uid", "gid", "parsable", "quiet", "wait", "wrap",
 	"test-only", "help", "usage", "version",
+}
+
+// parseMemory reads a size with its unit, such as 16GiB or, as sbatch takes it, 16G. Numbers alone are bytes elsewhere, and
+// megabytes in Slurm.
+func parseMemory(text string) (bytes uint64, ok bool) {
+	if strings.HasSuffix(text, "B") {
+		return spec.ParseSize(text)
+	}
+	if strings.TrimRight(text, "KMGT") == text {
+		return 0, false
+	}
+	return spec.ParseSize(text + "iB")
 }
 
 var longOption = regexp.MustCompile(`^--([a-z][a-z-]*)(=.*)?$`)

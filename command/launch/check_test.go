@@ -41,7 +41,7 @@ func TestRefused(t *testing.T) {
 	}
 	good := launchOptions{
 		name: "workers", count: 1, partition: "gpu,low", folder: "/tmp/a b %u/c", binary: "/bin/trellis", slots: 1,
-		time:   cli.Lifetime(time.Hour),
+		time:   jobTime(time.Hour),
 		sbatch: []string{"--account=abc", "--hold", "--mem=2G", "--exclude=a,b", "--constraint=a&b", "--cluster-constraint=x"},
 		rest:   []string{"--cache-dir", "name", "--drain-timeout=20s", "--metrics", ":0"},
 	}
@@ -60,6 +60,36 @@ func TestRefused(t *testing.T) {
 	} {
 		if !strings.Contains(script, want) {
 			t.Errorf("there is no %q:\n%s", want, script)
+		}
+	}
+}
+
+// Times are taken as Slurm writes them too, but not such that a worker would have to end when it has just begun.
+func TestTime(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"4h": 4 * time.Hour, "2d": 48 * time.Hour, "5m": 5 * time.Minute,
+		"240": 4 * time.Hour, "6:30": 390 * time.Second, "04:00:00": 4 * time.Hour,
+		"0-4": 4 * time.Hour, "1-2:30": 26*time.Hour + 30*time.Minute, "2-02:01:30": 50*time.Hour + 90*time.Second,
+		"1m": 0, "90s": 0, "299s": 0, "4": 0, "4:59": 0, "0": 0, "": 0, "-": 0, "1-": 0, "-4": 0, "+9": 0, "1:2:3:4": 0,
+		"1-2:3:4:5": 0, "1-2-3": 0, "99999999": 0, "99999-0": 0, "99999999999999999999": 0, "x": 0,
+	} {
+		var got jobTime
+		if err := got.Set(text); (err == nil) != (want > 0) || err == nil && time.Duration(got) != want {
+			t.Errorf("--time %s: %v, %v, want %v", text, time.Duration(got), err, want)
+		}
+	}
+	if err := new(jobTime).Set("1m"); !strings.Contains(err.Error(), "must be at least 5 minutes: workers hand their runs back") {
+		t.Error(err)
+	}
+}
+
+func TestMemory(t *testing.T) {
+	for text, want := range map[string]uint64{
+		"16G": 16 << 30, "500M": 500 << 20, "16GiB": 16 << 30, "16GB": 16e9, "1.5T": 3 << 39,
+		"16000": 0, "": 0, "G": 0, "16g": 0, "16GG": 0, "16Gi": 0,
+	} {
+		if got, ok := parseMemory(text); got != want || ok != (want > 0) {
+			t.Errorf("%s: %d, %t, want %d", text, got, ok, want)
 		}
 	}
 }

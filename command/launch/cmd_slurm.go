@@ -19,7 +19,6 @@ import (
 	"trellis/command/client"
 	"trellis/command/exit"
 	"trellis/command/output"
-	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -34,7 +33,7 @@ type launchOptions struct {
 	count, max, slots, gpus    int
 	partition, memory, folder  string
 	workerToken, binary, study string
-	time                       cli.Lifetime
+	time                       jobTime
 	untilIdle, every           time.Duration
 	programs, dryRun           bool
 	labels                     map[string]string
@@ -106,9 +105,10 @@ func (o *launchOptions) addFlags(cmd *cobra.Command) {
 	flags.IntVar(&o.slots, "slots", 1, "runs that each worker trains at the same time, and cores of its job")
 	flags.StringVar(&o.partition, "partition", "", "`partition` of Slurm (default Slurm's)")
 	flags.IntVar(&o.gpus, "gpus", 0, "GPUs of each worker")
-	flags.StringVar(&o.memory, "memory", "", "`size` of each worker's memory, for example 16GiB (default Slurm's)")
+	flags.StringVar(&o.memory, "memory", "", "`size` of each worker's memory, for example 16GiB or 16G (default Slurm's)")
 	flags.Var(&o.time, "time",
-		"how long a job may take before it goes back into the queue, for example 4h or 2d (default Slurm's)")
+		"how long a job may take before it goes back into the queue, for example 4h, 2d or Slurm's 4:00:00; at least 5m "+
+			"(default Slurm's)")
 	flags.DurationVar(&o.untilIdle, "until-idle", 10*time.Minute,
 		"how long a worker, and launch with --max, wait for another run")
 	flags.DurationVar(&o.every, "every", 15*time.Second, "time between two looks at the queue, with --max")
@@ -145,8 +145,9 @@ func (o *launchOptions) check() error {
 			"and start with a letter or digit", o.name)
 	}
 	if o.memory != "" {
-		if _, ok := spec.ParseSize(o.memory); !ok {
-			return exit.Usagef("invalid argument %q for --memory: must be a size in bytes, for example 16GiB", o.memory)
+		if _, ok := parseMemory(o.memory); !ok {
+			return exit.Usagef("invalid argument %q for --memory: must be a size with its unit, for example 16GiB or 16G",
+				o.memory)
 		}
 	}
 	return errors.Join(o.checkWords(), o.checkOptions(), o.checkRest())
@@ -240,7 +241,7 @@ func (o *launchOptions) show(env *cli.Environment, options *cli.ClientOptions) e
 
 // kind is one of the workers, as a study sees it.
 func (o *launchOptions) kind() *trellisv1.Worker {
-	memory, _ := spec.ParseSize(o.memory)
+	memory, _ := parseMemory(o.memory)
 	return &trellisv1.Worker{
 		Slots: uint32(o.slots), Labels: o.labels, Study: o.study,
 		Capacity: &trellisv1.Capacity{
@@ -271,7 +272,7 @@ func (o *launchOptions) batch(options *cli.ClientOptions, token string) (b batch
 	if o.gpus > 0 {
 		option("gres", "gpu:"+strconv.Itoa(o.gpus))
 	}
-	if size, ok := spec.ParseSize(o.memory); ok {
+	if size, ok := parseMemory(o.memory); ok {
 		option("mem", strconv.FormatUint((size+(1<<20)-1)>>20, 10)+"M")
 	}
 	if o.time > 0 {
