@@ -15,16 +15,14 @@ import (
 // errMeasured ends a probe.
 var errMeasured = errors.New("measured")
 
-// Probe measures how long an epoch of a run takes on one core of this machine, with the given numbers of training and
-// validation images. It uses images of noise, because the pixels make no difference. It trains for about the given
-// duration, and at least two epochs. The first epoch warms caches and does not count, unless it alone took that long.
-// Data and MaxEpochs of the config are ignored.
+// Probe measures how long an epoch of a run takes on one core of this machine, on its Data: for example RandomImages,
+// because the pixels make no difference. It trains for about the given duration, and at least two epochs. The first epoch
+// warms caches and does not count, unless it alone took that long. MaxEpochs of the config is ignored.
 //
 // A model that needs pretrained weights starts from random ones if none are given: they make no difference either.
 //
-// Like Train, it runs only on the calling goroutine, and several may run at the same time.
-func Probe(ctx context.Context, config Config, train, validation int, duration time.Duration) (time.Duration, error) {
-	config.Data = imagesOfNoise(config.input(), train, validation)
+// Like Train, it runs only on the calling goroutine, and several may run at the same time, also on the same Data.
+func Probe(ctx context.Context, config Config, duration time.Duration) (time.Duration, error) {
 	config.MaxEpochs = 1 << 20 // The clock ends it.
 	if config.Pretrained == nil {
 		var err error
@@ -53,8 +51,9 @@ func Probe(ctx context.Context, config Config, train, validation int, duration t
 	return elapsed / time.Duration(max(epochs, 1)), nil
 }
 
-// imagesOfNoise returns images such as a network takes.
-func imagesOfNoise(input Input, train, validation int) dataset.Split {
+// RandomImages returns so many images of noise, such as the network of a config takes.
+func RandomImages(config Config, train, validation int) dataset.Split {
+	input := config.input()
 	random := rand.New(rand.NewPCG(1, 1))
 	images := func(n int) dataset.Images {
 		images := dataset.Images{Pixels: make([]byte, n*input.Size()), Labels: make([]byte, n)}

@@ -13,8 +13,9 @@ func TestProbe(t *testing.T) {
 	measure := func(train int) time.Duration {
 		t.Helper()
 		start := time.Now()
+		config.Data = RandomImages(config, train, 16)
 		const duration = 50 * time.Millisecond
-		epoch, err := Probe(t.Context(), config, train, 16, duration)
+		epoch, err := Probe(t.Context(), config, duration)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -26,13 +27,14 @@ func TestProbe(t *testing.T) {
 	if few, many := measure(64), measure(2048); many < 2*few {
 		t.Errorf("an epoch of 64 images takes %v, one of 2048 takes %v", few, many)
 	}
+	config.Data = RandomImages(config, 64, 16)
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Probe(canceled, config, 64, 16, time.Hour); !errors.Is(err, context.Canceled) {
+	if _, err := Probe(canceled, config, time.Hour); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	config.Model = "nosuch"
-	if _, err := Probe(t.Context(), config, 64, 16, time.Hour); !errors.Is(err, ErrInvalidConfig) {
+	if _, err := Probe(t.Context(), config, time.Hour); !errors.Is(err, ErrInvalidConfig) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -50,7 +52,8 @@ func TestProbeEveryNetwork(t *testing.T) {
 		for _, axis := range model.Own() {
 			config.Values[axis.Name] = axis.Maximum
 		}
-		if _, err := Probe(t.Context(), config, 16, 16, time.Millisecond); err != nil {
+		config.Data = RandomImages(config, 16, 16)
+		if _, err := Probe(t.Context(), config, time.Millisecond); err != nil {
 			t.Errorf("%s: %v", model.Name, err)
 		}
 	}

@@ -49,11 +49,16 @@ func paceBasis(spec *trellisv1.StudySpec, basis *trellisv1.ForecastBasis) string
 		if n := probe.GetTrainings(); n > 1 {
 			trainings = output.Count(uint64(n), "training") + " in parallel"
 		}
+		assumed := ""
+		if probe.GetInputAssumed() {
+			assumed = fmt.Sprintf("; assuming gray images of 28 x 28 pixels, because the data set %q is not on this machine",
+				spec.GetData())
+		}
 		return fmt.Sprintf(
 			"measured on this machine: %s for %s, latent dimension %d, batch size %d; an epoch has %d training and "+
-				"%d validation images",
+				"%d validation images%s",
 			trainings, output.ShortSeconds(probe.GetSeconds()), probe.GetLatentDim(), probe.GetBatchSize(),
-			probe.GetTrainImages(), probe.GetValidationImages())
+			probe.GetTrainImages(), probe.GetValidationImages(), assumed)
 	case own > 0 && others > 0:
 		return fmt.Sprintf("%s of this study and %d of %s",
 			output.Count(own, "measured epoch"), others, studies)

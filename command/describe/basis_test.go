@@ -63,6 +63,15 @@ func TestBasis(t *testing.T) {
 				"not counting seeds that settle may add",
 		},
 		{
+			&trellisv1.StudySpec{Data: "photos"},
+			&trellisv1.ForecastBasis{Probe: &trellisv1.ForecastBasis_Probe{
+				Trainings: 1, Seconds: 1, LatentDim: 8, BatchSize: 256, TrainImages: 50, ValidationImages: 10, InputAssumed: true,
+			}},
+			true,
+			"measured on this machine: one training at a time for 1s, latent dimension 8, batch size 256; an epoch has 50 training " +
+				"and 10 validation images; assuming gray images of 28 x 28 pixels, because the data set \"photos\" is not on this machine",
+		},
+		{
 			pruning, &trellisv1.ForecastBasis{
 				OwnCores: true, Probe: &trellisv1.ForecastBasis_Probe{
 					Trainings: 2, Seconds: 1, LatentDim: 8, BatchSize: 256, TrainImages: 50_000,

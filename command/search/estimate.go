@@ -24,6 +24,9 @@ const (
 	probeTime = time.Second
 	// probeImages is how many images an epoch of the measurement trains on at most.
 	probeImages = 2048
+	// probePixels is how many pixels its images have at most, with those of validation. Time and memory follow them: so many take
+	// about a second.
+	probePixels = 16 << 20
 )
 
 // assumedLatentDim is measured with where a spec leaves the latent dimension to its pretrained weights. Nobody here
@@ -113,18 +116,19 @@ func measure(
 	ctx context.Context, spec *trellisv1.StudySpec, point *trellisv1.Parameters, from imageSource, slots int,
 ) (pace float64, basis *trellisv1.ForecastBasis, err error) {
 	split, input, err := from.find(ctx, spec)
-	if err != nil {
+	assumed := errors.Is(err, errNotHere)
+	if err != nil && !assumed {
 		return 0, nil, err
 	}
-	images := min(probeImages, split.GetTrain())
-	validation := max(1, uint32(uint64(images)*uint64(split.GetValidation())/uint64(split.GetTrain())))
+	images, validation := probeSize(split, input)
 	config := worker.TrainerConfig(&trellisv1.RunConfig{Model: spec.GetModel(), Parameters: point, Input: input})
+	config.Data = trainer.RandomImages(config, images, validation)
 	cores := min(slots, runtime.GOMAXPROCS(0))
 	epochs := make([]time.Duration, cores)
 	group, ctx := errgroup.WithContext(ctx)
 	for core := range cores {
 		group.Go(func() (err error) {
-			epochs[core], err = trainer.Probe(ctx, config, int(images), int(validation), probeTime)
+			epochs[core], err = trainer.Probe(ctx, config, probeTime)
 			return err
 		})
 	}
@@ -137,7 +141,20 @@ func measure(
 	return pace, &trellisv1.ForecastBasis{Probe: &trellisv1.ForecastBasis_Probe{
 		Trainings: uint32(cores), Seconds: probeTime.Seconds(), LatentDim: uint32(config.LatentDim), BatchSize: uint32(config.BatchSize),
 		TrainImages: split.GetTrain(), ValidationImages: split.GetValidation(),
+		InputAssumed: assumed,
 	}}, nil
+}
+
+// probeSize is how many training and validation images to measure with: as many as an epoch has, or fewer in the same ratio.
+func probeSize(split *trellisv1.Split, input *trellisv1.ModelInput) (train, validation int) {
+	pixels := uint64(28 * 28)
+	if input != nil {
+		pixels = uint64(input.GetHeight()) * uint64(input.GetWidth())
+	}
+	all, most := uint64(split.GetTrain())+uint64(split.GetValidation()), probePixels/pixels
+	images := max(1, min(probeImages, uint64(split.GetTrain()), most*uint64(split.GetTrain())/all))
+	others := min(most, images*uint64(split.GetValidation())/uint64(split.GetTrain()))
+	return int(images), int(max(1, others))
 }
 
 // imageSource says where to find out which images an epoch takes: in a data set on this machine or, without data, in the
@@ -147,8 +164,12 @@ type imageSource struct {
 	input *trellisv1.ModelInput
 }
 
+// errNotHere means that nobody here knows the images of a data set.
+var errNotHere = errors.New("the data set is not on this machine")
+
 // find returns how many images an epoch takes, and what the network is given. It needs the data set only if the spec does
-// not say how many, but checks it, as the coordinator does, wherever it is at hand.
+// not say how many, but checks it, as the coordinator does, wherever it is at hand. Where it is not, it returns the split with
+// errNotHere.
 func (s imageSource) find(
 	ctx context.Context, wanted *trellisv1.StudySpec,
 ) (*trellisv1.Split, *trellisv1.ModelInput, error) {
@@ -160,7 +181,7 @@ func (s imageSource) find(
 	case errors.Is(err, exit.ErrUsage):
 		return nil, nil, err
 	case err != nil && split != nil:
-		return split, nil, nil
+		return split, nil, errNotHere
 	case err != nil:
 		return nil, nil, fmt.Errorf("cannot find out how many images an epoch has, because the spec has no split: %w", err)
 	}

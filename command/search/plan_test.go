@@ -128,7 +128,7 @@ func TestPlanNeedsNoDataHere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if probe := plan.GetForecast().GetBasis().GetProbe(); probe.GetTrainImages() != 32 {
+	if probe := plan.GetForecast().GetBasis().GetProbe(); probe.GetTrainImages() != 32 || probe.GetInputAssumed() {
 		t.Errorf("measured with %v", probe)
 	}
 }
@@ -145,7 +145,35 @@ func TestPlanMeasuresOnSlotsThatThereAre(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !plan.GetForecast().GetBasis().GetProbe().GetInputAssumed() {
+		t.Error("it does not say that it has assumed the size of the images")
+	}
 	if f := plan.GetForecast(); f.GetSlots() != 1 || f.GetBasis().GetProbe().GetTrainings() != 1 {
 		t.Errorf("planned for %d slots, %v", f.GetSlots(), f.GetBasis())
+	}
+}
+
+// What is measured on is bounded by its pixels: the largest images take no more memory and time than small ones.
+func TestProbeIsBounded(t *testing.T) {
+	side := func(n uint32) *trellisv1.ModelInput { return &trellisv1.ModelInput{Channels: 4, Height: n, Width: n} }
+	for _, test := range []struct {
+		name                      string
+		train, validation         uint32
+		input                     *trellisv1.ModelInput
+		wantTrain, wantValidation int
+	}{
+		{"digits", 50_000, 10_000, nil, 2048, 409},
+		{"few digits", 32, 16, nil, 32, 16},
+		{"few digits, many to validate", 100, 50_000, nil, 42, 21_000},
+		{"the largest images", 50_000, 10_000, side(256), 213, 42},
+		{"the largest images, one to train", 1, 10_000, side(256), 1, 256},
+		{"the largest images, one to validate", 10_000, 1, side(256), 255, 1},
+	} {
+		split := &trellisv1.Split{Train: test.train, Validation: test.validation}
+		train, validation := probeSize(split, test.input)
+		if train != test.wantTrain || validation != test.wantValidation {
+			t.Errorf("%s: measured with %d and %d images, want %d and %d", test.name, train, validation, test.wantTrain,
+				test.wantValidation)
+		}
 	}
 }

@@ -1096,6 +1096,9 @@ class ForecastBasisProbe(Message):
 
     validation_images: int = 0
 
+    # The data set is not known where it was measured: gray images of 28 x 28 pixels were assumed.
+    input_assumed: bool = False
+
 
 class FormatSpecResponse(Message):
     """FormatSpecResponse is what a call returns."""

@@ -3367,8 +3367,10 @@ type ForecastBasis_Probe struct {
 	// Images per epoch.
 	TrainImages      uint32 `protobuf:"varint,5,opt,name=train_images,json=trainImages,proto3" json:"train_images,omitempty"`
 	ValidationImages uint32 `protobuf:"varint,6,opt,name=validation_images,json=validationImages,proto3" json:"validation_images,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The data set is not known where it was measured: gray images of 28 x 28 pixels were assumed.
+	InputAssumed  bool `protobuf:"varint,7,opt,name=input_assumed,json=inputAssumed,proto3" json:"input_assumed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ForecastBasis_Probe) Reset() {
@@ -3441,6 +3443,13 @@ func (x *ForecastBasis_Probe) GetValidationImages() uint32 {
 		return x.ValidationImages
 	}
 	return 0
+}
+
+func (x *ForecastBasis_Probe) GetInputAssumed() bool {
+	if x != nil {
+		return x.InputAssumed
+	}
+	return false
 }
 
 var File_trellis_v1_study_proto protoreflect.FileDescriptor
@@ -3723,7 +3732,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x05basis\x18\b \x01(\v2\x19.trellis.v1.ForecastBasisR\x05basis\x1a=\n" +
 	"\vAlternative\x12\x14\n" +
 	"\x05slots\x18\x01 \x01(\rR\x05slots\x12\x18\n" +
-	"\aseconds\x18\x02 \x01(\x01R\asecondsJ\x04\b\x06\x10\a\"\xfa\x04\n" +
+	"\aseconds\x18\x02 \x01(\x01R\asecondsJ\x04\b\x06\x10\a\"\x9f\x05\n" +
 	"\rForecastBasis\x12\x16\n" +
 	"\x06epochs\x18\x01 \x01(\x04R\x06epochs\x12!\n" +
 	"\fother_epochs\x18\x02 \x01(\x04R\votherEpochs\x12#\n" +
@@ -3741,7 +3750,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\fafter_others\x18\n" +
 	" \x01(\bR\vafterOthers\x125\n" +
 	"\x05probe\x18\v \x01(\v2\x1f.trellis.v1.ForecastBasis.ProbeR\x05probe\x12\x1b\n" +
-	"\town_cores\x18\f \x01(\bR\bownCores\x1a\xcd\x01\n" +
+	"\town_cores\x18\f \x01(\bR\bownCores\x1a\xf2\x01\n" +
 	"\x05Probe\x12\x1c\n" +
 	"\ttrainings\x18\x01 \x01(\rR\ttrainings\x12\x18\n" +
 	"\aseconds\x18\x02 \x01(\x01R\aseconds\x12\x1d\n" +
@@ -3750,7 +3759,8 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"batch_size\x18\x04 \x01(\rR\tbatchSize\x12!\n" +
 	"\ftrain_images\x18\x05 \x01(\rR\vtrainImages\x12+\n" +
-	"\x11validation_images\x18\x06 \x01(\rR\x10validationImages\"\x8f\x06\n" +
+	"\x11validation_images\x18\x06 \x01(\rR\x10validationImages\x12#\n" +
+	"\rinput_assumed\x18\a \x01(\bR\finputAssumed\"\x8f\x06\n" +
 	"\bProgress\x12\x16\n" +
 	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12%\n" +
 	"\x0etrials_running\x18\x02 \x01(\x04R\rtrialsRunning\x12)\n" +
