@@ -63,8 +63,8 @@ func WriteModel(w io.Writer, config Config, checkpoint *Checkpoint, origin map[s
 // number writes a number with the fewest digits that tell it from others.
 func number(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
 
-// ModelMetadata is what the files of a trained network say besides its weights: its model, its parameters, how it was
-// trained and how good it is, and origin.
+// ModelMetadata is what the files of a trained network say besides its weights: its model, its input, its parameters,
+// how it was trained and how good it is, and origin.
 func ModelMetadata(config Config, checkpoint *Checkpoint, origin map[string]string) map[string]string {
 	summary := checkpoint.Summary()
 	metadata := map[string]string{
@@ -73,6 +73,12 @@ func ModelMetadata(config Config, checkpoint *Checkpoint, origin map[string]stri
 		"epoch":            strconv.Itoa(summary.BestEpoch),
 		"epochs":           strconv.Itoa(summary.Epoch),
 		"numerics_version": NumericsVersion,
+	}
+	input := config.input()
+	for name, value := range map[string]int{
+		"channels": input.Channels, "height": input.Height, "width": input.Width, "classes": input.Classes,
+	} {
+		metadata[name] = strconv.Itoa(value)
 	}
 	metadata[cmp.Or(config.Objective.Metric, validationLoss)] = number(summary.BestValue)
 	for _, p := range hyperparameters {

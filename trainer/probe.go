@@ -16,8 +16,8 @@ import (
 var errMeasured = errors.New("measured")
 
 // Probe measures how long an epoch of a run takes on one core of this machine, on its Data: for example RandomImages,
-// because the pixels make no difference. It trains for about the given duration, and at least two epochs. The first epoch
-// warms caches and does not count, unless it alone took that long. MaxEpochs of the config is ignored.
+// because the pixels make no difference. It trains for about the given duration, and at least two epochs. The first
+// epoch warms caches and does not count, unless it alone took that long. MaxEpochs of the config is ignored.
 //
 // A model that needs pretrained weights starts from random ones if none are given: they make no difference either.
 //

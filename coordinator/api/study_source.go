@@ -81,7 +81,8 @@ func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []s
 
 // checkpointSource returns the checkpoint that a spec names, which must be of one of the allowed models, and what is
 // known about it: the run that saved it. Nothing is known about a checkpoint that no study refers to any more: then the
-// worker checks whether it fits.
+// worker checks how many weights it has, and nothing else. Weights of another network with as many, for example of
+// images with the sides swapped, are taken for the right ones.
 func checkpointSource(
 	snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []string,
 ) (*trellisv1.Source, error) {
