@@ -13,6 +13,7 @@ import (
 
 	"trellis/command/cli"
 	"trellis/command/client"
+	"trellis/command/configuration"
 	"trellis/command/exit"
 	"trellis/command/node"
 	"trellis/command/spec"
@@ -115,7 +116,7 @@ trellis certificates --help. Other machines can connect only then, or with --ins
 		defer config.Tracer.Stop()
 		config.Logger = config.Tracer.Logger(config.Logger)
 		if err := node.CheckFlags(config.TLS); err != nil {
-			return err
+			return nameVariables(cmd, err)
 		}
 		if *options.open && options.http == "" {
 			return exit.Usagef("--open needs --http: without it, there is no web page")
@@ -135,6 +136,23 @@ trellis certificates --help. Other machines can connect only then, or with --ins
 		return serve(ctx, env, options, config)
 	}
 	return cmd
+}
+
+// nameVariables adds to what is wrong with the files of TLS which of them come from variables: those are often meant for
+// commands that connect to a coordinator.
+func nameVariables(cmd *cobra.Command, err error) error {
+	var set, unset []string
+	for _, flag := range []string{"authority", "certificate", "key"} {
+		if configuration.OriginOf(cmd, flag) == configuration.FromVariable {
+			name := configuration.Variable(flag)
+			set, unset = append(set, name+"="+cmd.Flag(flag).Value.String()), append(unset, "-u "+name)
+		}
+	}
+	if set == nil {
+		return err
+	}
+	return exit.Usagef("%w\nFrom the environment: %s. To start a coordinator without: env %s trellis coordinator ...",
+		err, strings.Join(set, " "), strings.Join(unset, " "))
 }
 
 // serve runs a coordinator until ctx is done.
@@ -223,6 +241,10 @@ func announce(ctx context.Context, env *cli.Environment, c *node.Coordinator, co
 	page := ""
 	if c.Link != "" {
 		page = fmt.Sprintf("Web page:         %s/ (API: %s/api)\n", c.Link, c.Link)
+		if c.LinkHosts != "" {
+			page += fmt.Sprintf("trellis: browsers will not trust this address: the certificate %s is for %s. Set --http to an "+
+				"address of the certificate\n", config.TLS.Certificate, c.LinkHosts)
+		}
 	}
 	fmt.Fprintf(env.Err, "The coordinator listens on %s.\n%s\n%sConnect workers:  trellis worker --coordinator %s\n"+
 		"Submit a study:   trellis submit --coordinator %s SPEC\n%s", c.Address, c.Directory.Describe(), waits, target,

@@ -10,7 +10,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// CheckFlags says which of --authority, --certificate and --key is missing, or a key where a certificate belongs.
+// CheckFlags says which of --authority, --certificate and --key is missing, or is not what belongs there.
 func CheckFlags(files access.Files) error {
 	switch {
 	case !files.Given():
@@ -25,7 +25,18 @@ func CheckFlags(files access.Files) error {
 		_, err := cli.ReadCertificate(files.Certificate, files.Key)
 		return err
 	}
-	return cli.RefuseKey("authority", files.Authority)
+	if err := cli.RefuseKey("authority", files.Authority); err != nil {
+		return err
+	}
+	certificate, err := cli.ReadCertificate(files.Certificate, files.Key)
+	if err != nil || len(certificate.URIs) == 0 { // Certificates of public authorities name nobody.
+		return err
+	}
+	if principal, err := access.FromCertificate(certificate); err != nil || principal.Role != trellisv1.Role_ROLE_NODE {
+		return exit.Usagef("%s is not a node's certificate, but that of %v: make one with trellis certificates node HOST",
+			files.Certificate, certificate.URIs[0])
+	}
+	return nil
 }
 
 // certifiedAddress is the address that others are told, given the one to listen on and what became of it: the host of the first
@@ -62,14 +73,6 @@ func checkCertificate(files access.Files, advertised string) error {
 	host, _, err := net.SplitHostPort(advertised)
 	if err != nil {
 		return exit.Usagef("--advertise: %w", err)
-	}
-	// Certificates of public authorities name nobody.
-	if len(certificate.URIs) > 0 {
-		principal, err := access.FromCertificate(certificate)
-		if err != nil || principal.Role != trellisv1.Role_ROLE_NODE {
-			return exit.Usagef("%s is not a node's certificate, but that of %v: make one with trellis certificates "+
-				"node %s", files.Certificate, certificate.URIs[0], host)
-		}
 	}
 	if certificate.VerifyHostname(host) != nil {
 		return exit.Usagef("others are told to reach this coordinator at %s, but its certificate %s is for %s: set "+

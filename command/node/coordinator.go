@@ -3,7 +3,10 @@ package node
 import (
 	"context"
 	"net"
+	"slices"
 
+	"trellis/command/cli"
+	"trellis/command/client"
 	"trellis/command/exit"
 	"trellis/coordinator"
 	"trellis/results/page"
@@ -25,7 +28,9 @@ type Coordinator struct {
 	// Address is where it listens, Advertise how others are to call it.
 	Address, Advertise string
 	// Link is where the page and the API over HTTP are, empty for nowhere: https://host:8080.
-	Link      string
+	Link string
+	// LinkHosts are the hosts that the certificate is for, if Link has none of them.
+	LinkHosts string
 	Directory Directory
 
 	dataSets *dataSets
@@ -76,7 +81,7 @@ func (c *Coordinator) open(
 			}
 		}()
 		config.Page, _ = page.Files()
-		c.Link = linkTo(config)
+		c.Link, c.LinkHosts = linkTo(ctx, config, place.HTTP)
 		config.Link = c.Link
 	}
 	if c.Directory, err = openDirectory(config.Data, place.DirectoryFlag); err != nil {
@@ -115,18 +120,37 @@ func (p Place) isOpen(ctx context.Context) (open bool, err error) {
 	return open, nil
 }
 
-// linkTo returns where people find the page of a coordinator. A certificate is for the host at which others reach it.
-func linkTo(config coordinator.Config) string {
+// linkTo returns where people find the page of a coordinator that was told to serve it at an address: by the host at which
+// others reach the coordinator, if the page is there too. If the certificate is not for the link's host, others are the hosts
+// that it is for.
+func linkTo(ctx context.Context, config coordinator.Config, told string) (link, others string) {
 	address := reachableAddress(config.HTTP)
 	if !config.TLS.Given() {
-		return "http://" + address
+		return "http://" + address, ""
 	}
-	if host, _, err := net.SplitHostPort(config.Advertise); err == nil {
-		if _, port, err := net.SplitHostPort(address); err == nil {
-			address = net.JoinHostPort(host, port)
-		}
+	address = certifiedAddress(config.TLS, told, address)
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "https://" + address, ""
 	}
-	return "https://" + address
+	if advertised, _, err := net.SplitHostPort(config.Advertise); err == nil && isAt(ctx, advertised, config.HTTP.Addr()) {
+		return "https://" + net.JoinHostPort(advertised, port), ""
+	}
+	certificate, err := cli.ReadCertificate(config.TLS.Certificate, config.TLS.Key)
+	if err == nil && certificate.VerifyHostname(host) != nil {
+		others = client.HostsOf(certificate)
+	}
+	return "https://" + address, others
+}
+
+// isAt says whether a host of this machine reaches an address at which something listens.
+func isAt(ctx context.Context, host string, listening net.Addr) bool {
+	at, ok := listening.(*net.TCPAddr)
+	if !ok || at.IP.IsUnspecified() {
+		return ok
+	}
+	found, err := net.DefaultResolver.LookupIPAddr(ctx, host)
+	return err == nil && slices.ContainsFunc(found, func(one net.IPAddr) bool { return one.IP.Equal(at.IP) })
 }
 
 // Ready says whether it can serve calls.
