@@ -6,12 +6,13 @@ interface Begun { response: Promise<Response>; end: AbortController }
 const begun = new Map<string, Begun>()
 
 function asks(): Question[] {
-  const [view, name, tab = '', more] = location.pathname.split('/').filter(Boolean)
+  const [view, name, tab = '', beyond] = location.pathname.split('/').filter(Boolean)
   if (view === undefined) return [questions.studies()]
-  if (view !== 'studies' || name === undefined || more !== undefined) return []
+  if (view !== 'studies' || name === undefined || beyond !== undefined) return []
   try {
     const study = decodeURIComponent(name)
-    return [questions.study(study), ...(early[tab]?.(study, new URLSearchParams(location.search)) ?? [])]
+    const more = Object.hasOwn(early, tab) ? early[tab]?.(study, new URLSearchParams(location.search)) : undefined
+    return [questions.study(study), ...(more ?? [])]
   } catch {
     return [] // It is no text.
   }
