@@ -5,6 +5,9 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
 	"trellis/command/exit"
 	"trellis/command/spec"
 )
@@ -28,6 +31,23 @@ func isWord(value string) bool {
 var reserved = []string{
 	"job-name", "array", "clusters", "comment", "output", "error", "uid", "gid", "parsable", "quiet", "wait", "wrap",
 	"test-only", "help", "usage", "version",
+}
+
+// saidTwice is an option of sbatch that a flag of launch, if it is given, stands for already.
+type saidTwice struct {
+	name, flag string
+	given      bool
+}
+
+func (o *launchOptions) twice() []saidTwice {
+	return []saidTwice{
+		{"partition", "partition", o.partition != ""},
+		{"time", "time", o.time > 0},
+		{"mem", "memory", o.memory != ""},
+		{"gres", "gpus", o.gpus > 0},
+		{"gpus-per-node", "gpus", o.gpus > 0},
+		{"gpus-per-task", "gpus", o.gpus > 0},
+	}
 }
 
 // parseMemory reads a size with its unit, such as 16GiB or, as sbatch takes it, 16G. Numbers alone are bytes elsewhere, and
@@ -58,6 +78,16 @@ func (o *launchOptions) checkOptions() error {
 				return exit.Usagef("invalid argument %q for --sbatch: launch slurm needs to set --%s itself", option, name)
 			}
 		}
+		for _, its := range o.twice() {
+			if its.given && strings.HasPrefix(its.name, match[1]) {
+				return exit.Usagef("--%s and --sbatch=%s both say what Slurm gives a worker: leave one out", its.flag, option)
+			}
+		}
+		if limit, ok := slurmTime(strings.TrimPrefix(match[2], "=")); ok && match[1] == "time" {
+			if err := checkTime(limit); err != nil {
+				return exit.Usagef("invalid argument %q for --sbatch: %w", option, err)
+			}
+		}
 	}
 	return nil
 }
@@ -82,6 +112,21 @@ func (o *launchOptions) checkRest() error {
 		default:
 			return exit.Usagef("invalid flag --%s after --: say it with %s of launch slurm, before --", name, instead)
 		}
+	}
+	return nil
+}
+
+// checkWorkerFlags refuses what the worker would refuse, rather than have each job fail.
+func checkWorkerFlags(cmd *cobra.Command, rest []string) error {
+	worker, _, err := cmd.Root().Find([]string{"worker"})
+	if err != nil {
+		return err
+	}
+	if err := worker.ParseFlags(rest); err != nil {
+		return exit.Usagef("after --: %w", cli.FlagError(worker, err))
+	}
+	if args := worker.Flags().Args(); len(args) > 0 {
+		return exit.Usagef("unexpected argument %q after --: must be flags of trellis worker", args[0])
 	}
 	return nil
 }

@@ -26,6 +26,12 @@ func TestRefused(t *testing.T) {
 		{launchOptions{sbatch: []string{"--account abc"}}, "must be a long option"},
 		{launchOptions{sbatch: []string{"--account=abc\necho"}}, "must be a long option"},
 		{launchOptions{sbatch: []string{`--mail-user="a b"`}}, "must be a long option"},
+		{launchOptions{gpus: 2, sbatch: []string{"--gres=gpu:a100:1"}}, "--gpus and --sbatch=--gres=gpu:a100:1 both say"},
+		{launchOptions{gpus: 2, sbatch: []string{"--gpus=1"}}, "--gpus and --sbatch=--gpus=1 both say"},
+		{launchOptions{memory: "1G", sbatch: []string{"--mem=2G"}}, "--memory and --sbatch=--mem=2G both say"},
+		{launchOptions{time: jobTime(time.Hour), sbatch: []string{"--time=60"}}, "--time and --sbatch=--time=60 both say"},
+		{launchOptions{partition: "a", sbatch: []string{"--partition=b"}}, "--partition and --sbatch=--partition=b both say"},
+		{launchOptions{sbatch: []string{"--time=1"}}, "must be at least 5 minutes"},
 		{launchOptions{partition: "gpu\necho INJECTED >&2"}, "for --partition: must have no quotation marks"},
 		{launchOptions{folder: `/tmp/a "b"`}, "for --folder: must have no quotation marks"},
 		{launchOptions{folder: `/tmp/a\b`}, "for --folder: must have no quotation marks"},
@@ -41,9 +47,12 @@ func TestRefused(t *testing.T) {
 	}
 	good := launchOptions{
 		name: "workers", count: 1, partition: "gpu,low", folder: "/tmp/a b %u/c", binary: "/bin/trellis", slots: 1,
-		time:   jobTime(time.Hour),
-		sbatch: []string{"--account=abc", "--hold", "--mem=2G", "--exclude=a,b", "--constraint=a&b", "--cluster-constraint=x"},
-		rest:   []string{"--cache-dir", "name", "--drain-timeout=20s", "--metrics", ":0"},
+		time: jobTime(time.Hour),
+		sbatch: []string{
+			"--account=abc", "--hold", "--mem=2G", "--gres=gpu:1", "--time-min=60",
+			"--exclude=a,b", "--constraint=a&b", "--cluster-constraint=x",
+		},
+		rest: []string{"--cache-dir", "name", "--drain-timeout=20s", "--metrics", ":0"},
 	}
 	if err := good.check(); err != nil {
 		t.Error(err)

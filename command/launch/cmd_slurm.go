@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"trellis/command/cli"
 	"trellis/command/client"
@@ -73,7 +75,7 @@ and this binary. Flags after -- go to trellis worker.`,
 		if err := errors.Join(its.check(), cli.CheckStudyFlag(cmd, its.study)); err != nil {
 			return err
 		}
-		if err := checkReachable(options.Address); err != nil {
+		if err := errors.Join(checkWorkerFlags(cmd, args), checkReachable(options.Address)); err != nil {
 			return err
 		}
 		folder, err := filepath.Abs(its.folder)
@@ -165,6 +167,9 @@ func (o *launchOptions) launch(
 		return exit.Usagef("launch %s has %s already: change their number with trellis launch scale %s COUNT, "+
 			"or choose another --name", o.name, output.Count(uint64(len(jobs)), "worker"), o.name)
 	}
+	if err := o.lookForStudy(ctx, env, c); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(o.folder, 0o700); err != nil {
 		return fmt.Errorf("make the folder for the workers' output: %w", err)
 	}
@@ -215,6 +220,20 @@ func (o *launchOptions) launch(
 	return err
 }
 
+// lookForStudy says so if the workers' study is not there. It may be submitted later.
+func (o *launchOptions) lookForStudy(ctx context.Context, env *cli.Environment, c *client.Client) error {
+	if o.study == "" {
+		return nil
+	}
+	_, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: o.study})
+	if status.Code(err) == codes.NotFound {
+		fmt.Fprintf(env.Err, "The coordinator has no study %s: the workers wait until one is submitted, and take no other "+
+			"runs. If the name is mistyped: trellis launch stop %s\n", o.study, o.name)
+		return nil
+	}
+	return err
+}
+
 // show writes the batch script, and says what it needs before it can be submitted.
 func (o *launchOptions) show(env *cli.Environment, options *cli.ClientOptions) error {
 	token := o.tokenFile(options.Credentials.Authority != "")
@@ -227,8 +246,8 @@ func (o *launchOptions) show(env *cli.Environment, options *cli.ClientOptions) e
 	}
 	before := "mkdir -p " + quoted(o.folder)
 	if token != "" && o.workerToken == "" {
-		before += fmt.Sprintf(" && trellis tokens create --role worker --name launch-%s --file %s",
-			o.name, quoted(token))
+		before += fmt.Sprintf(" && trellis tokens create%s --role worker --name launch-%s --file %s",
+			connectionFlags(options), o.name, quoted(token))
 	}
 	fmt.Fprintf(env.Err, "Nothing was submitted, and the coordinator at %s was not asked. "+
 		"To submit this script yourself, first: %s\n", options.Address, before)
@@ -237,6 +256,25 @@ func (o *launchOptions) show(env *cli.Environment, options *cli.ClientOptions) e
 			"if the coordinator asks who they are, add --authority.")
 	}
 	return nil
+}
+
+// connectionFlags are those with which another command reaches the same coordinator as the same user.
+func connectionFlags(options *cli.ClientOptions) string {
+	flags := " --coordinator " + quoted(options.Address)
+	for _, file := range []struct{ flag, path string }{
+		{"authority", options.Credentials.Authority},
+		{"certificate", options.Credentials.Certificate},
+		{"key", options.Credentials.Key},
+		{"token-file", options.Credentials.TokenFile},
+	} {
+		if file.path != "" {
+			flags += " --" + file.flag + " " + quoted(file.path)
+		}
+	}
+	if options.Credentials.Insecure {
+		flags += " --insecure"
+	}
+	return flags
 }
 
 // kind is one of the workers, as a study sees it.
