@@ -80,7 +80,8 @@ func (o *launchOptions) checkOptions() error {
 		}
 		for _, its := range o.twice() {
 			if its.given && strings.HasPrefix(its.name, match[1]) {
-				return exit.Usagef("--%s and --sbatch=%s both say what Slurm gives a worker: leave one out", its.flag, option)
+				return exit.Usagef("--%s and --sbatch=%s both say what Slurm gives a worker: leave one out",
+					its.flag, option)
 			}
 		}
 		if limit, ok := slurmTime(strings.TrimPrefix(match[2], "=")); ok && match[1] == "time" {

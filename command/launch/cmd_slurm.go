@@ -227,8 +227,8 @@ func (o *launchOptions) lookForStudy(ctx context.Context, env *cli.Environment, 
 	}
 	_, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: o.study})
 	if status.Code(err) == codes.NotFound {
-		fmt.Fprintf(env.Err, "The coordinator has no study %s: the workers wait until one is submitted, and take no other "+
-			"runs. If the name is mistyped: trellis launch stop %s\n", o.study, o.name)
+		fmt.Fprintf(env.Err, "The coordinator has no study %s: the workers wait until one is submitted, and take no "+
+			"other runs. If the name is mistyped: trellis launch stop %s\n", o.study, o.name)
 		return nil
 	}
 	return err
