@@ -222,3 +222,16 @@ test('a distribution has few bins for few trials, and the studies are sorted by 
   await page.waitForURL(/order=remaining/)
   await page.locator('th[aria-sort=ascending]').getByText('Remaining').waitFor()
 })
+
+test('quartiles are said where they differ as shown', async (t) => {
+  const page = await open(t, '/studies/sparse')
+  const said = page.getByText(/Half of the trials lie between/)
+  await said.waitFor()
+  await page.route(/\/distribution/, async (route) => {
+    const response = await route.fetch()
+    await route.fulfill({ response, json: { ...(await response.json()), quartiles: [0.1, 0.47058821, 0.47058823, 0.47058824, 0.9], diverged: '2' } })
+  })
+  await page.reload()
+  await page.getByText(/^2 trials diverged\.$/).waitFor()
+  assert.equal(await said.count(), 0)
+})
