@@ -3,6 +3,7 @@ package launch
 import (
 	"regexp"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
@@ -67,6 +68,11 @@ var longOption = regexp.MustCompile(`^--([a-z][a-z-]*)(=.*)?$`)
 // checkOptions refuses options of sbatch that are not one long option, or that are reserved. Sbatch takes names that are
 // cut off too.
 func (o *launchOptions) checkOptions() error {
+	if o.time > 0 {
+		if err := o.checkTime(time.Duration(o.time)); err != nil {
+			return exit.Usagef("--time %w", err)
+		}
+	}
 	for _, option := range o.sbatch {
 		match := longOption.FindStringSubmatch(option)
 		if match == nil || !isWord(option) {
@@ -85,7 +91,7 @@ func (o *launchOptions) checkOptions() error {
 			}
 		}
 		if limit, ok := slurmTime(strings.TrimPrefix(match[2], "=")); ok && match[1] == "time" {
-			if err := checkTime(limit); err != nil {
+			if err := o.checkTime(limit); err != nil {
 				return exit.Usagef("invalid argument %q for --sbatch: %w", option, err)
 			}
 		}

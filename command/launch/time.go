@@ -3,6 +3,7 @@ package launch
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,13 +31,17 @@ func (t *jobTime) Set(text string) error {
 		}
 		limit = time.Duration(other)
 	}
+	if limit <= 0 {
+		return errors.New("must be above 0")
+	}
 	*t = jobTime(limit)
-	return checkTime(limit)
+	return nil
 }
 
-// checkTime refuses times in which a worker gets nothing done.
-func checkTime(limit time.Duration) error {
-	if limit < shortestTime {
+// checkTime refuses times in which a worker gets nothing done. Who says when jobs are told to end knows how long they need.
+func (o *launchOptions) checkTime(limit time.Duration) error {
+	ownSignal := slices.ContainsFunc(o.sbatch, func(option string) bool { return strings.HasPrefix(option, "--signal=") })
+	if limit < shortestTime && !ownSignal {
 		return fmt.Errorf("must be at least %d minutes: workers hand their runs back up to two minutes before "+
 			"the end, and shorter jobs would go back into the queue again and again without training much",
 			shortestTime/time.Minute)
