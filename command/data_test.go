@@ -71,8 +71,8 @@ func writeCIFAR(t *testing.T, dir string) {
 	}
 }
 
-// TestData: what is imported while a coordinator runs is trained on by its workers, whatever its size and its channels; what
-// no model takes is refused, with the line of the spec; a bit that the disk changes is found.
+// TestData: what is imported while a coordinator runs is trained on by its workers, whatever its size and its channels;
+// what no model takes is refused, with the line of the spec; a bit that the disk changes is found.
 func TestData(t *testing.T) {
 	from, sets := t.TempDir(), t.TempDir()
 	writePictures(t, from+"/gray", 28, 28, false)

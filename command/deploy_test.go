@@ -177,7 +177,8 @@ echo started >started
 [ $ENDS != 0 ] && exit $ENDS
 while :; do sleep 0.05; done
 `)
-			// Slurm sends SIGTERM to all processes of a job that it is asked to requeue, to scontrol too if that still runs.
+			// Slurm sends SIGTERM to all processes of a job that it is asked to requeue, to scontrol too if that still
+			// runs.
 			write("scontrol", `printf '%s,' "$*" >>asked
 echo "JobId=$2 JobState=$STATE"
 [ $1 != requeue ] || kill -TERM $PPID

@@ -375,8 +375,8 @@ func TestTracesOffAndAway(t *testing.T) {
 	})
 }
 
-// Over TLS, a coordinator follows the trace of a caller who may change something, and of nobody else: it would record and send
-// what strangers want.
+// Over TLS, a coordinator follows the trace of a caller who may change something, and of nobody else: it would record
+// and send what strangers want.
 func TestTracesOfStrangers(t *testing.T) {
 	r := startCollector(t)
 	folder := t.TempDir()

@@ -138,8 +138,8 @@ trellis certificates --help. Other machines can connect only then, or with --ins
 	return cmd
 }
 
-// nameVariables adds to what is wrong with the files of TLS which of them come from variables: those are often meant for
-// commands that connect to a coordinator.
+// nameVariables adds to what is wrong with the files of TLS which of them come from variables: those are often meant
+// for commands that connect to a coordinator.
 func nameVariables(cmd *cobra.Command, err error) error {
 	var set, unset []string
 	for _, flag := range []string{"authority", "certificate", "key"} {

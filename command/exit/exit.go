@@ -117,7 +117,8 @@ func Code(err error) int {
 	}
 }
 
-// retries is what gRPC writes before the status of a call that it has repeated. How often does not tell people what is wrong.
+// retries is what gRPC writes before the status of a call that it has repeated. How often does not tell people what is
+// wrong.
 var retries = regexp.MustCompile(`max retries exhausted: failed after \d+ attempts: `)
 
 // Text is err as people read it: a gRPC status without its wrapping.

@@ -51,8 +51,8 @@ func (o *launchOptions) twice() []saidTwice {
 	}
 }
 
-// parseMemory reads a size with its unit, such as 16GiB or, as sbatch takes it, 16G. Numbers alone are bytes elsewhere, and
-// megabytes in Slurm.
+// parseMemory reads a size with its unit, such as 16GiB or, as sbatch takes it, 16G. Numbers alone are bytes elsewhere,
+// and megabytes in Slurm.
 func parseMemory(text string) (bytes uint64, ok bool) {
 	if strings.HasSuffix(text, "B") {
 		return spec.ParseSize(text)

@@ -38,9 +38,11 @@ func (t *jobTime) Set(text string) error {
 	return nil
 }
 
-// checkTime refuses times in which a worker gets nothing done. Who says when jobs are told to end knows how long they need.
+// checkTime refuses times in which a worker gets nothing done. Who says when jobs are told to end knows how long they
+// need.
 func (o *launchOptions) checkTime(limit time.Duration) error {
-	ownSignal := slices.ContainsFunc(o.sbatch, func(option string) bool { return strings.HasPrefix(option, "--signal=") })
+	isSignal := func(option string) bool { return strings.HasPrefix(option, "--signal=") }
+	ownSignal := slices.ContainsFunc(o.sbatch, isSignal)
 	if limit < shortestTime && !ownSignal {
 		return fmt.Errorf("must be at least %d minutes: workers hand their runs back up to two minutes before "+
 			"the end, and shorter jobs would go back into the queue again and again without training much",

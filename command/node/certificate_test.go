@@ -33,7 +33,8 @@ func TestCertifiedAddress(t *testing.T) {
 	}
 }
 
-// The link to the page has a host at which the page is, and says which hosts the certificate is for if that is none of them.
+// The link to the page has a host at which the page is, and says which hosts the certificate is for if that is none of
+// them.
 func TestLink(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

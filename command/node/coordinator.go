@@ -120,9 +120,9 @@ func (p Place) isOpen(ctx context.Context) (open bool, err error) {
 	return open, nil
 }
 
-// linkTo returns where people find the page of a coordinator that was told to serve it at an address: by the host at which
-// others reach the coordinator, if the page is there too. If the certificate is not for the link's host, others are the hosts
-// that it is for.
+// linkTo returns where people find the page of a coordinator that was told to serve it at an address: by the host at
+// which others reach the coordinator, if the page is there too. If the certificate is not for the link's host, others
+// are the hosts that it is for.
 func linkTo(ctx context.Context, config coordinator.Config, told string) (link, others string) {
 	address := reachableAddress(config.HTTP)
 	if !config.TLS.Given() {

@@ -42,7 +42,8 @@ func (b *builder) apply(step trainer.Step, value, result string) string {
 		}
 		if step.Kind == trainer.Transposed {
 			node.OpType = "ConvTranspose"
-			node.Attribute = append(node.Attribute, integers("output_padding", w.OutputPaddingHeight, w.OutputPaddingWidth))
+			node.Attribute = append(node.Attribute,
+				integers("output_padding", w.OutputPaddingHeight, w.OutputPaddingWidth))
 		}
 	case trainer.Linear:
 		node.OpType, node.Name = "Gemm", step.Layer

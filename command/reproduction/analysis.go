@@ -25,8 +25,8 @@ const seed = 1
 // neighbours are those that a point is judged by.
 const neighbours = 5
 
-// MaxClasses is how many classes an analysis tells apart: figure 5 and the tables have one digit for each. Networks have ten
-// if there are fewer.
+// MaxClasses is how many classes an analysis tells apart: figure 5 and the tables have one digit for each. Networks
+// have ten if there are fewer.
 const MaxClasses = 10
 
 const classes = MaxClasses
@@ -214,8 +214,8 @@ func (a *Analyzer) classify(ctx context.Context) (err error) {
 // pass is how many images go through a network at once, to bound memory.
 const pass = 1000
 
-// classify returns the logarithms of the probabilities of all classes for so many images. A network with other classes is an
-// error: its answers would be taken for those of other images.
+// classify returns the logarithms of the probabilities of all classes for so many images. A network with other classes
+// is an error: its answers would be taken for those of other images.
 func classify(ctx context.Context, network Network, images []float32, n int) ([]float32, error) {
 	logarithms, err := network.Classify(ctx, images)
 	if err != nil {

@@ -51,8 +51,8 @@ func newPlaceholder() *trellisv1.Parameters {
 }
 
 // Validate checks a reproduction: the rules that its messages state, every study by validateStudy, and that studies are
-// named once, depend on earlier ones, and are what the analysis takes them for, on one data set. What is wrong comes as a
-// *protovalidate.ValidationError, with the path of each field.
+// named once, depend on earlier ones, and are what the analysis takes them for, on one data set. What is wrong comes as
+// a *protovalidate.ValidationError, with the path of each field.
 func Validate(models grid.Models, r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec) error) error {
 	found := new(protovalidate.ValidationError)
 	if err := validateMessages(r, found); err != nil {

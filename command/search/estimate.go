@@ -24,8 +24,8 @@ const (
 	probeTime = time.Second
 	// probeImages is how many images an epoch of the measurement trains on at most.
 	probeImages = 2048
-	// probePixels is how many pixels its images have at most, with those of validation. Time and memory follow them: so many take
-	// about a second.
+	// probePixels is how many pixels its images have at most, with those of validation. Time and memory follow them: so
+	// many take about a second.
 	probePixels = 16 << 20
 )
 
@@ -145,7 +145,8 @@ func measure(
 	}}, nil
 }
 
-// probeSize is how many training and validation images to measure with: as many as an epoch has, or fewer in the same ratio.
+// probeSize is how many training and validation images to measure with: as many as an epoch has, or fewer in the same
+// ratio.
 func probeSize(split *trellisv1.Split, input *trellisv1.ModelInput) (train, validation int) {
 	pixels := uint64(28 * 28)
 	if input != nil {
@@ -157,8 +158,8 @@ func probeSize(split *trellisv1.Split, input *trellisv1.ModelInput) (train, vali
 	return int(images), int(max(1, others))
 }
 
-// imageSource says where to find out which images an epoch takes: in a data set on this machine or, without data, in the
-// coordinator's plan, which has what networks are given and has given the spec its split.
+// imageSource says where to find out which images an epoch takes: in a data set on this machine or, without data, in
+// the coordinator's plan, which has what networks are given and has given the spec its split.
 type imageSource struct {
 	data  *node.DataOptions
 	input *trellisv1.ModelInput
@@ -167,9 +168,9 @@ type imageSource struct {
 // errNotHere means that nobody here knows the images of a data set.
 var errNotHere = errors.New("the data set is not on this machine")
 
-// find returns how many images an epoch takes, and what the network is given. It needs the data set only if the spec does
-// not say how many, but checks it, as the coordinator does, wherever it is at hand. Where it is not, it returns the split with
-// errNotHere.
+// find returns how many images an epoch takes, and what the network is given. It needs the data set only if the spec
+// does not say how many, but checks it, as the coordinator does, wherever it is at hand. Where it is not, it returns
+// the split with errNotHere.
 func (s imageSource) find(
 	ctx context.Context, wanted *trellisv1.StudySpec,
 ) (*trellisv1.Split, *trellisv1.ModelInput, error) {

@@ -128,8 +128,8 @@ func (r *reproductionReport) begun(ctx context.Context, study *trellisv1.Study) 
 	}
 }
 
-// checkData checks that a study of the analysis is trained on the data set whose test images are here: the cluster may have
-// another of that name, and so may a study that has been there already.
+// checkData checks that a study of the analysis is trained on the data set whose test images are here: the cluster may
+// have another of that name, and so may a study that has been there already.
 func (r *reproductionReport) checkData(study *trellisv1.Study) error {
 	its := study.GetDataSet()
 	if r.material == nil || its.GetDigest() == r.digest || !r.material.Uses(study.GetName()) {

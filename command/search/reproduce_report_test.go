@@ -39,8 +39,8 @@ func TestACompleteReportStays(t *testing.T) {
 	}
 }
 
-// A study of the analysis must be trained on the data set whose test images are here; what the analysis does not look at may
-// have its own.
+// A study of the analysis must be trained on the data set whose test images are here; what the analysis does not look
+// at may have its own.
 func TestTheAnalysisNeedsTheStudysDataSet(t *testing.T) {
 	r := &reproductionReport{digest: "here", material: reproduction.NewMaterial(&trellisv1.Reproduction{
 		Analysis: &trellisv1.Analysis{Autoencoder: "plain", Denoising: "noisy", Classifier: "read", Variational: "drawn"},

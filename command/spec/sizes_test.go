@@ -12,8 +12,9 @@ import (
 	"trellis/trainer"
 )
 
-// What a coordinator accepts is what the trainer makes networks for, over all models, sizes of images and values of the axes. What
-// decides over large layers, the trainer reads off the network's own layers, and the coordinator off what the model says of itself.
+// What a coordinator accepts is what the trainer makes networks for, over all models, sizes of images and values of the
+// axes. What decides over large layers, the trainer reads off the network's own layers, and the coordinator off what
+// the model says of itself.
 func TestAcceptedIsTrained(t *testing.T) {
 	const cases = 2000
 	seed := rand.Uint64()
