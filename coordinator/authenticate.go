@@ -81,8 +81,8 @@ func (c *Coordinator) authenticateStream(
 	return err
 }
 
-// tracers are the roles whose calls are traced where their callers are. Others would decide what a coordinator records and
-// sends.
+// tracers are the roles whose calls are traced where their callers are. Others would decide what a coordinator records
+// and sends.
 const tracers = submitters | admins | workers | nodes
 
 // identified returns the context of a call, now that it is known who calls.

@@ -58,8 +58,8 @@ func TestNodesThatNameThemselvesFirstFormOneCluster(t *testing.T) {
 	})
 }
 
-// Nodes whose lists differ say which node has which list, and what would be right. They form no cluster, until the lists are
-// the same.
+// Nodes whose lists differ say which node has which list, and what would be right. They form no cluster, until the
+// lists are the same.
 func TestNodesWithDifferentListsSaySo(t *testing.T) {
 	simulate(t, func(c *cluster) {
 		said := map[string]*lockedBuffer{}
@@ -101,8 +101,8 @@ func TestNodesWithDifferentListsSaySo(t *testing.T) {
 	})
 }
 
-// A node that does not say its list, as one that waits to be added or is of an older version, keeps others from forming a
-// cluster with it.
+// A node that does not say its list, as one that waits to be added or is of an older version, keeps others from forming
+// a cluster with it.
 func TestANodeWithoutAListIsNotCountedOn(t *testing.T) {
 	simulate(t, func(c *cluster) {
 		said := &lockedBuffer{}
@@ -120,8 +120,8 @@ func TestANodeWithoutAListIsNotCountedOn(t *testing.T) {
 
 var formingSeed = flag.Uint64("forming.seed", 0, "the only seed of TestNodesNeverFormTwoClusters, if not 0")
 
-// Whatever the lists of nodes are, in which order they start, and how often: a cluster is formed only by a list that all of
-// its nodes have, and by one node.
+// Whatever the lists of nodes are, in which order they start, and how often: a cluster is formed only by a list that
+// all of its nodes have, and by one node.
 func TestNodesNeverFormTwoClusters(t *testing.T) {
 	seeds := []uint64{*formingSeed}
 	if *formingSeed == 0 {

@@ -52,8 +52,8 @@ func TestOwnStudy(t *testing.T) {
 // ownStudyPatience is more than the time after which a worker hears of a change.
 const ownStudyPatience = 2 * time.Second
 
-// A worker that no study whose runs wait can have, for want of labels, is told what they ask for: once, and when that has
-// changed. Others are not told.
+// A worker that no study whose runs wait can have, for want of labels, is told what they ask for: once, and when that
+// has changed. Others are not told.
 func TestUnservedWorkersAreTold(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		hello := helloFrom("h100", 1)

@@ -30,7 +30,8 @@ func TestTracedAs(t *testing.T) {
 	}
 }
 
-// traced calls a method with every credential, each in a trace of its own, and returns which traces have a span of the call.
+// traced calls a method with every credential, each in a trace of its own, and returns which traces have a span of the
+// call.
 func traced(h *harness, exporter *tracetest.InMemoryExporter, who map[string]context.Context) map[string]bool {
 	h.Helper()
 	callers := map[string]string{}

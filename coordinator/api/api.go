@@ -141,7 +141,8 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 		numerics: c.Numerics, store: c.Store, sessions: c.Sessions, memory: c.Memory, stopping: c.Stopping,
 	})
 	trellisv1.RegisterClusterServiceServer(server, clusterService{
-		address: c.Address, version: c.Version, link: c.Link, join: c.Join, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, node: c.Node, log: c.Log, logger: c.Logger,
+		address: c.Address, version: c.Version, link: c.Link, join: c.Join,
+		disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, node: c.Node, log: c.Log, logger: c.Logger,
 	})
 	trellisv1.RegisterAccessServiceServer(server, accessService{
 		store: c.Store, log: c.Log, limit: c.Limits.Tokens, stopping: c.Stopping,

@@ -75,7 +75,8 @@ func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []s
 	}
 	return &trellisv1.Source{
 		Study: name, Trial: trial.GetIndex(), Run: run.GetId(), Model: model, Parameters: trial.GetParameters(),
-		Sha256: checkpoint.GetSha256(), Size: checkpoint.GetSize(), Input: grid.InputOf(study.GetSpec(), study.GetDataSet()),
+		Sha256: checkpoint.GetSha256(), Size: checkpoint.GetSize(),
+		Input: grid.InputOf(study.GetSpec(), study.GetDataSet()),
 	}, nil
 }
 

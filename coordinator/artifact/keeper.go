@@ -23,8 +23,8 @@ const (
 	// AdoptTimeout is how long it may take, including retries, to get an artifact that was uploaded to another leader.
 	AdoptTimeout = 20 * time.Second
 	adoptRetry   = time.Second
-	// fullInterval is the shortest time between two lines of the log that say that the store is full. Every worker tries
-	// again and again.
+	// fullInterval is the shortest time between two lines of the log that say that the store is full. Every worker
+	// tries again and again.
 	fullInterval = time.Minute
 )
 

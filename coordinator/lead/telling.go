@@ -116,8 +116,8 @@ const (
 	maxUnserved   = 8
 )
 
-// asked has what the studies ask for whose runs wait, each once. It has nothing if one of them asks for nothing. One of the
-// leader's loops looks, and sessions wait for a change: any number of workers may be idle.
+// asked has what the studies ask for whose runs wait, each once. It has nothing if one of them asks for nothing. One of
+// the leader's loops looks, and sessions wait for a change: any number of workers may be idle.
 type asked struct {
 	store  Snapshots
 	logger *slog.Logger
@@ -147,7 +147,8 @@ func (a *asked) run(ctx context.Context) {
 	}
 }
 
-// now returns what the studies ask for, which must not be changed, and a channel that is closed once that is something else.
+// now returns what the studies ask for, which must not be changed, and a channel that is closed once that is something
+// else.
 func (a *asked) now() (needs []resources.Need, changed <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
