@@ -366,8 +366,8 @@ func (s *restoredStudy) checkSection(
 	return keys, nil
 }
 
-// check returns an error if a sealed run contradicts itself or the spec, from which its point and its trials follow. Then
-// the run gets these, but not its id, which takes longest to compute. The point becomes that of the run.
+// check returns an error if a sealed run contradicts itself or the spec, from which its point and its trials follow.
+// Then the run gets these, but not its id, which takes longest to compute. The point becomes that of the run.
 func (with *sectionReader) check(its *trajectory.Trajectory, point *trellisv1.Parameters, indexes []uint64) error {
 	run := its.Run
 	milestones := run.Milestones

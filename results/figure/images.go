@@ -7,8 +7,8 @@ import (
 	"math"
 )
 
-// Images are images of Height x Width pixels, one after the other, each channel by channel and row by row from the top. 0
-// is black and 1 is white; values outside, as noise brings them about, are shown as the nearer of the two.
+// Images are images of Height x Width pixels, one after the other, each channel by channel and row by row from the top.
+// 0 is black and 1 is white; values outside, as noise brings them about, are shown as the nearer of the two.
 type Images struct {
 	Pixels        []float32
 	Height, Width int

@@ -13,8 +13,8 @@ import (
 // digits is what models were given when there was no other input, and what an unset input means.
 var digits = trellisv1.ModelInput{Channels: 1, Height: 28, Width: 28, Classes: 10}
 
-// InputOf returns what the network of a spec's model is given on a data set: nil for gray images of 28 x 28 pixels and up
-// to ten classes. A network has ten classes at least, as the paper's.
+// InputOf returns what the network of a spec's model is given on a data set: nil for gray images of 28 x 28 pixels and
+// up to ten classes. A network has ten classes at least, as the paper's.
 func InputOf(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet) *trellisv1.ModelInput {
 	if !needsData(spec) || dataSet.GetHeight() == 0 {
 		return nil
@@ -59,7 +59,8 @@ func (models Models) ResolveSplit(spec *trellisv1.StudySpec, dataSet *trellisv1.
 func (models Models) CheckWeights(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet) error {
 	model, images := models.Find(spec.GetModel()), dataSet.GetName()
 	scale := uint64(max(1, model.GetFeatureScale()))
-	features := uint64(model.GetFeatureChannels()) * (uint64(dataSet.GetHeight()) / scale) * (uint64(dataSet.GetWidth()) / scale)
+	features := uint64(model.GetFeatureChannels()) * (uint64(dataSet.GetHeight()) / scale) *
+		(uint64(dataSet.GetWidth()) / scale)
 	if model.GetMaxWeights() == 0 || features == 0 {
 		return nil
 	}

@@ -73,7 +73,8 @@ func TestDataOfModel(t *testing.T) {
 	}
 }
 
-// A latent dimension that makes a layer too large for the images is refused where it stands, and the message says what fits.
+// A latent dimension that makes a layer too large for the images is refused where it stands, and the message says what
+// fits.
 func TestWeightsOfModel(t *testing.T) {
 	models := Models{{
 		Name: "images", Data: true, MaxWeights: 1 << 24, FeatureChannels: 128, FeatureScale: 4,

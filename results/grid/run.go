@@ -68,8 +68,8 @@ import (
 //	gpus 1
 //
 // Strings are quoted as in Go. A message that is not set has zeros. max_epochs, milestones, synthetic.epoch_time,
-// pretrained_size and input, which follows from the data set, have no influence. Any change here gives every run a new identity, so results of older studies would
-// no longer be found. The number in the first line counts such changes.
+// pretrained_size and input, which follows from the data set, have no influence. Any change here gives every run a new
+// identity, so results of older studies would no longer be found. The number in the first line counts such changes.
 func RunID(config *trellisv1.RunConfig) string { return NewIdentity(config).ID(config.GetParameters()) }
 
 // Identity has what the ids of runs that differ in their parameters alone have in common.

@@ -84,8 +84,8 @@ func (b *builder) checkPretrained(spec *trellisv1.StudySpec, allowed []string) {
 	}
 }
 
-// CheckSourceInput returns a *protovalidate.ValidationError if pretrained weights, of whose run something is known, are of a
-// network for other images than those of the data set, whatever their classes.
+// CheckSourceInput returns a *protovalidate.ValidationError if pretrained weights, of whose run something is known, are
+// of a network for other images than those of the data set, whatever their classes.
 func CheckSourceInput(spec *trellisv1.StudySpec, source *trellisv1.Source, dataSet *trellisv1.DataSet) error {
 	if source.GetRun() == "" || dataSet.GetHeight() == 0 {
 		return nil

@@ -370,8 +370,8 @@ func (f *frame) open(data []byte, terms *Terms, milestones []uint32, in *memory)
 		return nil, err
 	}
 	run := next(&in.runs)
-	run.Milestones, run.State, run.StopReason, run.Failures = f.run.Milestones, f.run.State, f.run.StopReason, f.run.Failures
-	run.Error, run.SharedFrom, run.Spared = f.run.Error, f.run.SharedFrom, f.run.Spared
+	run.Milestones, run.State, run.StopReason = f.run.Milestones, f.run.State, f.run.StopReason
+	run.Failures, run.Error, run.SharedFrom, run.Spared = f.run.Failures, f.run.Error, f.run.SharedFrom, f.run.Spared
 	run.Epochs, run.ModifyIndex = uint32(epochs), r.uvarint()
 	if n := len(f.run.Trainings); n > 0 {
 		run.Trainings = make([]*trellisv1.Training, n)

@@ -2,8 +2,9 @@ package trajectory
 
 import trellisv1 "trellis/proto/trellis/v1"
 
-// memory is what runs are read into. Who keeps nothing of a run once the next ones are read has it used again: getting memory
-// and finding out that it is free takes a third of the time of reading a run. The zero value is new memory for each.
+// memory is what runs are read into. Who keeps nothing of a run once the next ones are read has it used again: getting
+// memory and finding out that it is free takes a third of the time of reading a run. The zero value is new memory for
+// each.
 type memory struct {
 	trajectories pool[Trajectory]
 	runs         pool[trellisv1.Run]

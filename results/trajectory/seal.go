@@ -85,8 +85,8 @@ func (s *Sealed) run(slot int) (frame int, data []byte, err error) {
 	return int(number), data, nil
 }
 
-// HasOwn says whether the run in a slot has anything that hardly any other has, such as checkpoints and outputs. It takes
-// a fraction of the time of reading the run.
+// HasOwn says whether the run in a slot has anything that hardly any other has, such as checkpoints and outputs. It
+// takes a fraction of the time of reading the run.
 func (s *Sealed) HasOwn(slot int) (bool, error) {
 	_, data, err := s.run(slot)
 	if err != nil {
@@ -106,8 +106,8 @@ type Opened struct {
 	memory memory
 }
 
-// Reuse has the memory of the runs that were read before used for the next ones, for those who keep nothing of them, also
-// not of their answers.
+// Reuse has the memory of the runs that were read before used for the next ones, for those who keep nothing of them,
+// also not of their answers.
 func (o *Opened) Reuse() { o.memory.reuse() }
 
 // Run returns the run in a slot without what follows from the study's spec. It has no answers if these follow from the
@@ -158,8 +158,8 @@ func (t *Trajectory) Complete(as *trellisv1.Run, indexes func(milestones []uint3
 	return t
 }
 
-// AnswerLate gives a run that was read, has succeeded, and has no answers, those that follow from it now. indexes are those
-// of its trials, by milestone.
+// AnswerLate gives a run that was read, has succeeded, and has no answers, those that follow from it now. indexes are
+// those of its trials, by milestone.
 func (o *Opened) AnswerLate(t *Trajectory, indexes []uint64) { t.answerLate(indexes, &o.memory) }
 
 func (t *Trajectory) answerLate(indexes []uint64, in *memory) {

@@ -94,7 +94,8 @@ func (r *reader) floats(n int, beside []float64) []float64 {
 	return r.floatsInto(to, n, beside)
 }
 
-// mayHave says whether so many numbers may follow, each of which takes a bit at least. What can't be there gets no memory.
+// mayHave says whether so many numbers may follow, each of which takes a bit at least. What can't be there gets no
+// memory.
 func (r *reader) mayHave(n int) bool { return n <= 8*len(r.data) }
 
 func (r *reader) floatsInto(to []float64, n int, beside []float64) []float64 {

@@ -138,8 +138,8 @@ func takeTests(taken *trellisv1.Losses, edited, twin *Trajectory) {
 	}
 }
 
-// testedAt is an epoch of which results on the test images were reported that are those of the given one too, which has the
-// score best, since both have the same best weights.
+// testedAt is an epoch of which results on the test images were reported that are those of the given one too, which has
+// the score best, since both have the same best weights.
 func (t *Trajectory) testedAt(epoch uint32, best objective.Score) (at uint32, follows bool) {
 	if len(t.Losses.GetTestLoss()) == 0 {
 		return 0, false
