@@ -307,8 +307,8 @@ func (f *folder) refuse(file string, err error) {
 	}
 }
 
-// refused is the error of all pictures that can't be imported, once one can't: of those that were refused and of those whose
-// pixels, which it reads, can't be read. known is one of these that was refused already.
+// refused is the error of all pictures that can't be imported, once one can't: of those that were refused and of those
+// whose pixels, which it reads, can't be read. known is one of these that was refused already.
 func (f *folder) refused(known picture) error {
 	planes := make([]byte, f.source.Channels*f.source.Height*f.source.Width)
 	left := make(map[string]int)

@@ -375,8 +375,8 @@ func TestUnfitPictures(t *testing.T) {
 	}
 }
 
-// TestTransparentPictures: all are counted, whatever channels were asked for, and leaving them out is offered only where others
-// are left.
+// TestTransparentPictures: all are counted, whatever channels were asked for, and leaving them out is offered only
+// where others are left.
 func TestTransparentPictures(t *testing.T) {
 	opaque, transparent := encode(t, grayPicture(1), false), encode(t, filled(image.NewNRGBA(frame), color.NRGBA{1, 1, 1, 7}), false)
 	for name, test := range map[string]struct {
