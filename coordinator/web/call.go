@@ -194,8 +194,15 @@ func (s *Server) readRequest(
 		return its.request, its.err
 	case err := <-received:
 		received <- err
-		abandon(w)
-		<-read
+		// Most bodies are here at once. To abandon one costs the connection, and with it what a browser asks for meanwhile.
+		late := time.NewTimer(lateBodyTime)
+		defer late.Stop()
+		select {
+		case <-read:
+		case <-late.C:
+			abandon(w)
+			<-read
+		}
 		return nil, errRefused
 	case <-timer.C:
 		abandon(w)

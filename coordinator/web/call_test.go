@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -251,6 +252,31 @@ func TestSlowClients(t *testing.T) {
 		took = elapsed(func() { _, _ = io.ReadAll(idle) })
 		if took < idleTime || took > idleTime+time.Second {
 			t.Errorf("an idle connection ends after %v", took)
+		}
+	})
+}
+
+// A call that is refused before its body has come leaves the connection to others, unless the body takes long.
+func TestRefusedBeforeTheBody(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		for after, kept := range map[time.Duration]bool{0: true, lateBodyTime / 2: true, 2 * lateBodyTime: false} {
+			conn := h.pipes.dial()
+			// The fake has no hooks: it refuses the call at once.
+			fmt.Fprintf(conn, "POST /api/v1/hooks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"+
+				"Content-Length: 2\r\n\r\n")
+			go func() {
+				time.Sleep(after)
+				_, _ = conn.Write([]byte("{}")) // Nobody may read it any more.
+			}()
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if response.StatusCode != http.StatusNotImplemented || response.Close == kept {
+				t.Errorf("a body after %v: %s, and the connection ends: %t", after, response.Status, response.Close)
+			}
+			response.Body.Close()
+			conn.Close()
 		}
 	})
 }
