@@ -95,7 +95,7 @@ func (c *Coordinator) join(ctx context.Context, id string) error {
 		var without noClusterError
 		alone := errors.As(err, &without)
 		if alone && !slices.Equal(without.join, own) {
-			forms, differ = false, true
+			differ = true
 		}
 		forms, named = forms && alone, append(named, without.join...)
 		reasons = append(reasons, address+": "+status.Convert(err).Message())

@@ -94,13 +94,15 @@ func TestUnservedWorkersAreTold(t *testing.T) {
 		asks("plain", 7, nil)
 		worker.train(worker.assignment())
 		time.Sleep(time.Minute)
-		// All is as it was told. Only what is left now is news.
-		for _, name := range []string{"one", "again"} {
+		// All is as it was told, also when another study is the first that asks for it. Only what is left in the end is
+		// news.
+		asks("late", 8, a100)
+		for _, name := range []string{"one", "again", "late"} {
 			if _, err := h.studies.CancelStudy(h.Context(), &trellisv1.CancelStudyRequest{Study: name}); err != nil {
 				t.Fatal(err)
 			}
+			time.Sleep(time.Minute)
 		}
-		time.Sleep(time.Minute)
 		told(zone)
 		if _, err := h.studies.CancelStudy(h.Context(), &trellisv1.CancelStudyRequest{Study: "two"}); err != nil {
 			t.Fatal(err)
