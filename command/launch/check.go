@@ -57,16 +57,13 @@ func parseMemory(text string) (bytes uint64, ok bool) {
 	if strings.HasSuffix(text, "B") {
 		return spec.ParseSize(text)
 	}
-	if strings.TrimRight(text, "KMGT") == text {
-		return 0, false
-	}
 	return spec.ParseSize(text + "iB")
 }
 
 var longOption = regexp.MustCompile(`^--([a-z][a-z-]*)(=.*)?$`)
 
-// checkOptions refuses options of sbatch that are not one long option, or that are reserved. Sbatch takes names that are
-// cut off too.
+// checkOptions refuses options of sbatch that are not one long option, or that are reserved. Sbatch takes names that
+// are cut off too.
 func (o *launchOptions) checkOptions() error {
 	if o.time > 0 {
 		if err := o.checkTime(time.Duration(o.time)); err != nil {
