@@ -36,17 +36,24 @@ func TestPythonClient(t *testing.T) {
 // The Python client over TLS, with tokens and certificates.
 func TestPythonClientWithTokens(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
+	_, link, folder := startSecured(t, "vera", "sam")
+	testPython(t, "test_secured.py", "TRELLIS_TEST_HTTPS="+link, "TRELLIS_TEST_FOLDER="+folder)
+}
+
+// startSecured starts a coordinator with TLS and a page. In the folder are the authority's certificate and the tokens
+// of a viewer and a submitter of these names, by role.
+func startSecured(t *testing.T, viewer, submitter string) (coordinator *process, link, folder string) {
+	t.Helper()
+	folder = t.TempDir()
 	mustTrellis(t, "certificates", "authority", "--folder", folder)
 	mustTrellis(t, "certificates", "node", "127.0.0.1", "--folder", folder)
 	authority := filepath.Join(folder, "authority.crt")
 	coordinator, address := startCoordinator(t, "--in-memory", "--http", "127.0.0.1:0", "--authority", authority,
 		"--certificate", filepath.Join(folder, "node-127.0.0.1.crt"))
-	link := coordinator.await(t, `^Web page: +(https://\S+)/ `)
-	for _, who := range []struct{ role, name string }{{"viewer", "vera"}, {"submitter", "sam"}} {
+	for role, name := range map[string]string{"viewer": viewer, "submitter": submitter} {
 		mustTrellis(t, "tokens", "create", "--coordinator", address, "--authority", authority,
-			"--certificate", filepath.Join(folder, "client-admin.crt"), "--role", who.role, "--name", who.name,
-			"--file", filepath.Join(folder, who.role+".token"))
+			"--certificate", filepath.Join(folder, "client-admin.crt"), "--role", role, "--name", name,
+			"--file", filepath.Join(folder, role+".token"))
 	}
-	testPython(t, "test_secured.py", "TRELLIS_TEST_HTTPS="+link, "TRELLIS_TEST_FOLDER="+folder)
+	return coordinator, coordinator.await(t, `^Web page: +(https://\S+)/ `), folder
 }

@@ -379,15 +379,9 @@ func TestTracesOffAndAway(t *testing.T) {
 // and send what strangers want.
 func TestTracesOfStrangers(t *testing.T) {
 	r := startCollector(t)
-	folder := t.TempDir()
-	mustTrellis(t, "certificates", "authority", "--folder", folder)
-	mustTrellis(t, "certificates", "node", "127.0.0.1", "--folder", folder)
-	authority := filepath.Join(folder, "authority.crt")
-	coordinator, address := startCoordinator(t, "--in-memory", "--http", "127.0.0.1:0", "--authority", authority,
-		"--certificate", filepath.Join(folder, "node-127.0.0.1.crt"))
-	page := coordinator.await(t, `^Web page: +(https://\S+)/ `)
+	coordinator, page, folder := startSecured(t, "viewer", "submitter")
 	trusted := x509.NewCertPool()
-	certificate, err := os.ReadFile(authority)
+	certificate, err := os.ReadFile(filepath.Join(folder, "authority.crt"))
 	if err != nil || !trusted.AppendCertsFromPEM(certificate) {
 		t.Fatalf("read the authority: %v", err)
 	}
@@ -414,10 +408,7 @@ func TestTracesOfStrangers(t *testing.T) {
 	}
 	secrets := map[string]string{"": ""}
 	for _, role := range []string{"viewer", "submitter"} {
-		file := filepath.Join(folder, role+".token")
-		mustTrellis(t, "tokens", "create", "--coordinator", address, "--authority", authority,
-			"--certificate", filepath.Join(folder, "client-admin.crt"), "--role", role, "--name", role, "--file", file)
-		secret, err := os.ReadFile(file)
+		secret, err := os.ReadFile(filepath.Join(folder, role+".token"))
 		if err != nil {
 			t.Fatal(err)
 		}
