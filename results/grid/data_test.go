@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 
@@ -60,17 +61,22 @@ func TestDataOfModel(t *testing.T) {
 			}
 			continue
 		}
-		var invalid *protovalidate.ValidationError
-		if !errors.As(err, &invalid) || len(invalid.Violations) != 1 {
-			t.Errorf("%s: got %v, want one violation", test.name, err)
-			continue
-		}
-		got := invalid.Violations[0].Proto
+		got := onlyViolation(t, test.name, err)
 		if got.GetRuleId() != test.rule || got.GetMessage() != test.want ||
 			protovalidate.FieldPathString(got.GetField()) != "data" {
 			t.Errorf("%s: got %v, want %s: %s", test.name, got, test.rule, test.want)
 		}
 	}
+}
+
+// onlyViolation returns what is wrong with a spec by an error that must say one thing.
+func onlyViolation(t *testing.T, name string, err error) *validate.Violation {
+	t.Helper()
+	var invalid *protovalidate.ValidationError
+	if !errors.As(err, &invalid) || len(invalid.Violations) != 1 {
+		t.Fatalf("%s: got %v, want one violation", name, err)
+	}
+	return invalid.Violations[0].Proto
 }
 
 // A latent dimension that makes a layer too large for the images is refused where it stands, and the message says what
@@ -123,12 +129,7 @@ func TestWeightsOfModel(t *testing.T) {
 			}
 			continue
 		}
-		var invalid *protovalidate.ValidationError
-		if !errors.As(err, &invalid) || len(invalid.Violations) != 1 {
-			t.Errorf("%s: got %v, want one violation", test.name, err)
-			continue
-		}
-		got := invalid.Violations[0].Proto
+		got := onlyViolation(t, test.name, err)
 		if path := protovalidate.FieldPathString(got.GetField()); got.GetMessage() != test.want || path != test.path {
 			t.Errorf("%s: got %s: %s, want %s: %s", test.name, path, got.GetMessage(), test.path, test.want)
 		}
