@@ -23,8 +23,8 @@ func Command(env *cli.Environment) *cobra.Command {
 imported.
 
 These commands work on a folder of this machine, --data-sets. A coordinator with the same folder serves its data
-sets to workers, which need nothing. It finds new ones without a restart. If your coordinator runs on another machine, import
-there, or in a folder that both see. Each coordinator of a cluster needs the same data sets.`,
+sets to workers, which need nothing. It finds new ones without a restart. If your coordinator runs on another machine,
+import there, or in a folder that both see. Each coordinator of a cluster needs the same data sets.`,
 		Example: `  trellis data import fashion ~/Downloads/fashion
   trellis data show fashion --montage fashion.png
   trellis run fashion.yaml`,

@@ -138,7 +138,8 @@ func completePlan(
 		basis.OwnCores = true
 	}
 	left := uint64(math.Ceil(f.GetEpochs().GetHigh()))
-	response.Forecast = bound(response.GetRuns()-response.GetRunsShared(), left, min(left, uint64(its.Longest())), pace, slots, basis)
+	runs, longest := response.GetRuns()-response.GetRunsShared(), min(left, uint64(its.Longest()))
+	response.Forecast = bound(runs, left, longest, pace, slots, basis)
 	return response, nil
 }
 
@@ -224,10 +225,12 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 	if plan.GetEpochsShared() > 0 {
 		again := ""
 		if plan.GetEpochsAgain() > 0 {
-			again = fmt.Sprintf("; %s trained again: no checkpoint has them", output.Count(plan.GetEpochsAgain(), "epoch"))
+			again = fmt.Sprintf("; %s trained again: no checkpoint has them",
+				output.Count(plan.GetEpochsAgain(), "epoch"))
 		}
 		row("already trained", "%s, which took %s; %d of %s complete%s", output.Count(plan.GetEpochsShared(), "epoch"),
-			output.ShortSeconds(plan.GetSecondsShared()), plan.GetRunsShared(), output.Count(plan.GetRuns(), "run"), again)
+			output.ShortSeconds(plan.GetSecondsShared()), plan.GetRunsShared(), output.Count(plan.GetRuns(), "run"),
+			again)
 	}
 	if program := spec.GetProgram(); program != nil {
 		if program.GetFiles() != nil {
@@ -270,8 +273,8 @@ func describeTrials(spec *trellisv1.StudySpec, plan studyPlan) string {
 		output.Count(plan.GetTrials()+plan.GetLeftOut(), "point"))
 }
 
-// describePlannedAudit says how many runs a study trains again, and what that costs. Which ones follows from their ids, so
-// that a share is about that many.
+// describePlannedAudit says how many runs a study trains again, and what that costs. Which ones follows from their ids,
+// so that a share is about that many.
 func describePlannedAudit(share float64, runs, epochs uint64) string {
 	if share >= 1 {
 		return fmt.Sprintf("%s trained again: up to %s more", output.Count(runs, "run"), output.Count(epochs, "epoch"))
