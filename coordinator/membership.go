@@ -74,11 +74,11 @@ func (e noClusterError) Error() string {
 	return "in no cluster, with --join=" + strings.Join(e.join, ",")
 }
 
-// join has this node added to the cluster of the nodes that --join names. If all of them are in none, the one with the lowest
-// address forms it, whatever the order of the list. Where one can't be asked, it waits: a node that has lost its data must not
-// form a second cluster while the other nodes are down. Where one has another list, it waits too: two lists without a
-// common lowest address would be two clusters. As all members of a cluster that is formed have its list, no other list
-// that has one of them can be formed.
+// join has this node added to the cluster of the nodes that --join names. If all of them are in none, the one with the
+// lowest address forms it, whatever the order of the list. Where one can't be asked, it waits: a node that has lost its
+// data must not form a second cluster while the other nodes are down. Where one has another list, it waits too: two
+// lists without a common lowest address would be two clusters. As all members of a cluster that is formed have its
+// list, no other list that has one of them can be formed.
 func (c *Coordinator) join(ctx context.Context, id string) error {
 	own := slices.Compact(slices.Sorted(slices.Values(c.config.Join)))
 	forms, differ := own[0] == c.address, false

@@ -45,8 +45,8 @@ func TestMetricStates(t *testing.T) {
 		}
 		// Also those that nothing is in.
 		for _, state := range []string{
-			"trellis_studies paused", "trellis_studies canceled", "trellis_workers lost", "trellis_runs failed", "trellis_runs canceled",
-			"trellis_runs paused",
+			"trellis_studies paused", "trellis_studies canceled", "trellis_workers lost", "trellis_runs failed",
+			"trellis_runs canceled", "trellis_runs paused",
 		} {
 			if value, found := got[state]; !found || value != 0 {
 				t.Errorf("%s is %v, and there: %v", state, value, found)
@@ -105,8 +105,8 @@ func TestMetricsWithoutADisk(t *testing.T) {
 		folder := t.TempDir()
 		for data, disk := range map[string]bool{folder: true, filepath.Join(folder, "missing"): false} {
 			got := names(data)
-			if !got["trellis_artifacts_no_room_total"] || !got["trellis_node_leads"] || !got["trellis_node_ready"] || got["trellis_node_disk_free_bytes"] != disk ||
-				got["trellis_node_disk_reserve_bytes"] != disk {
+			if !got["trellis_artifacts_no_room_total"] || !got["trellis_node_leads"] || !got["trellis_node_ready"] ||
+				got["trellis_node_disk_free_bytes"] != disk || got["trellis_node_disk_reserve_bytes"] != disk {
 				t.Errorf("with the data directory %s: %v", data, got)
 			}
 		}

@@ -57,7 +57,9 @@ func (s studyService) ExtendStudy(
 }
 
 // proposeExtension proposes an extension of a study if there is room for it.
-func (s studyService) proposeExtension(ctx context.Context, study *trellisv1.Study, spec *trellisv1.StudySpec) (any, error) {
+func (s studyService) proposeExtension(
+	ctx context.Context, study *trellisv1.Study, spec *trellisv1.StudySpec,
+) (any, error) {
 	if err := s.limits.CheckSpec(spec); err != nil {
 		return nil, err
 	}
@@ -125,8 +127,8 @@ func (s studyService) extendedSpec(
 	}
 	budget, has := spec.GetBudget().GetTrials(), study.GetProgress().GetTrials()
 	if study.GetGridTrials() > 0 && budget > 0 && budget <= has && !grid.OnlyRaises(spec, study.GetSpec()) {
-		return nil, status.Errorf(codes.InvalidArgument, "adds nothing: the budget of %d trials is used up, so that the larger "+
-			"grid has no more trials: raise it too, for example with --budget trials=%d", budget, 2*has)
+		return nil, status.Errorf(codes.InvalidArgument, "adds nothing: the budget of %d trials is used up, so that the "+
+			"larger grid has no more trials: raise it too, for example with --budget trials=%d", budget, 2*has)
 	}
 	return spec, nil
 }
