@@ -71,7 +71,8 @@ func (s *section) member(c *catalog.Catalog, slot int) *trajectory.Trajectory {
 	return c.Unsealed(s.number*sectionSize+uint32(slot), its)
 }
 
-// fail ends the process because a sealed run can't be read: the store has sealed it, or has checked it when it was restored.
+// fail ends the process because a sealed run can't be read: the store has sealed it, or has checked it when it was
+// restored.
 func (s *section) fail(err error) {
 	panic(fmt.Sprintf("results: section %d of study %q: %v", s.number, s.study, err))
 }
@@ -87,7 +88,8 @@ func (s *section) each(c *catalog.Catalog, yield func(uint32, *trajectory.Trajec
 	return true
 }
 
-// slots yields the runs of the section, nil where they are untouched. That is faster than asking for one after the other.
+// slots yields the runs of the section, nil where they are untouched. That is faster than asking for one after the
+// other.
 func (s *section) slots(c *catalog.Catalog) iter.Seq2[int, *trajectory.Trajectory] {
 	return s.read(c, false)
 }
@@ -174,7 +176,8 @@ func (s *section) seal(c *catalog.Catalog) (*section, error) {
 const tableCatalogs = "catalogs"
 
 func catalogsSchema() *memdb.TableSchema {
-	return tableSchema(tableCatalogs, index(indexID, func(c *catalog.Catalog) key { return textKey(c.Study) }), meetings())
+	return tableSchema(tableCatalogs,
+		index(indexID, func(c *catalog.Catalog) key { return textKey(c.Study) }), meetings())
 }
 
 // newCatalog returns a catalog of listed runs whose ids can be parts of keys: see catalog.New.
@@ -270,8 +273,8 @@ func waitingSchema() *memdb.TableSchema {
 	return tableSchema(tableWaiting, index(indexID, func(w *waiting) key { return sectionKey(w.study, w.number) }))
 }
 
-// insertSection stores a section and the rows derived from it. before is the section that it replaces, or nil. Leases that
-// have begun or ended are added to moves: who inserts sections inserts these once, after all of them.
+// insertSection stores a section and the rows derived from it. before is the section that it replaces, or nil. Leases
+// that have begun or ended are added to moves: who inserts sections inserts these once, after all of them.
 func insertSection(txn *memdb.Txn, c *catalog.Catalog, before, after *section, moves *leaseMoves) error {
 	row, err := after.seal(c)
 	if err != nil {
