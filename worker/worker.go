@@ -29,25 +29,27 @@ var (
 	// ErrNotHandedBack means that a drain has ended without the coordinator, which was away for longer than a lease.
 	// The coordinator gives the runs to others by itself.
 	ErrNotHandedBack = errors.New("the coordinator was not there to take the runs back")
-	// ErrDrainTimeout means that a drain has taken longer than Config.DrainTimeout. The coordinator gives the runs that it does
-	// not know to be handed back to others when their lease ends.
+	// ErrDrainTimeout means that a drain has taken longer than Config.DrainTimeout. The coordinator gives the runs that
+	// it does not know to be handed back to others when their lease ends.
 	ErrDrainTimeout = errors.New("the time to hand runs back is over")
-	// ErrCutOff means that the worker has left after Config.ExitWhenIdle without a run and without a coordinator: nobody could say
-	// whether there was something to do.
+	// ErrCutOff means that the worker has left after Config.ExitWhenIdle without a run and without a coordinator:
+	// nobody could say whether there was something to do.
 	ErrCutOff = errors.New("no coordinator could say whether there is something to do")
-	// ErrNoStudy means that the worker has left after Config.ExitWhenIdle, and that there was no study named Config.Study all that
-	// time.
+	// ErrNoStudy means that the worker has left after Config.ExitWhenIdle, and that there was no study named
+	// Config.Study all that time.
 	ErrNoStudy = errors.New("the coordinator has no study of that name")
-	// ErrHandedBack means that the worker was leaving for want of runs when it was given one, which goes to another worker.
+	// ErrHandedBack means that the worker was leaving for want of runs when it was given one, which goes to another
+	// worker.
 	ErrHandedBack = errors.New("a run came while the worker was leaving")
 )
 
-// connectionAlive detects a dead connection within 70 s. Most end earlier: on Linux, once a heartbeat is not acknowledged
-// by the other end's kernel within the timeout, and where there are attempts, when lookAtLease finds that nobody answers.
+// connectionAlive detects a dead connection within 70 s. Most end earlier: on Linux, once a heartbeat is not
+// acknowledged by the other end's kernel within the timeout, and where there are attempts, when lookAtLease finds that
+// nobody answers.
 var connectionAlive = keepalive.ClientParameters{Time: time.Minute, Timeout: 10 * time.Second}
 
-// idleTicks is how many times less often a worker sends heartbeats that holds nothing: once in a lease, which is soon enough
-// for the coordinator to go on giving it runs.
+// idleTicks is how many times less often a worker sends heartbeats that holds nothing: once in a lease, which is soon
+// enough for the coordinator to go on giving it runs.
 const idleTicks = 5
 
 // Worker trains runs for a coordinator. See the package documentation.
@@ -85,8 +87,8 @@ type Worker struct {
 	gpus     *capacity.GPUs
 	// supervisors has the next program's supervisor ready, once a first has run.
 	supervisors supervisor.Spare
-	// attemptsMu guards folder, in which attempts have theirs, nil before it is needed, and former, those that programs have
-	// made useless.
+	// attemptsMu guards folder, in which attempts have theirs, nil before it is needed, and former, those that programs
+	// have made useless.
 	attemptsMu sync.Mutex
 	folder     *scratch.Folder
 	former     []*scratch.Folder
@@ -132,8 +134,8 @@ type Worker struct {
 	giveUp <-chan time.Time
 	// timeUp fires when a drain has taken as long as it may.
 	timeUp <-chan time.Time
-	// idle fires when the worker has held no run for as long as it may, and had a coordinator meanwhile, or with idleWithout none.
-	// It is nil while it holds a run.
+	// idle fires when the worker has held no run for as long as it may, and had a coordinator meanwhile, or with
+	// idleWithout none. It is nil while it holds a run.
 	idle        <-chan time.Time
 	idleWithout bool
 	// own is what the worker knows of Config.Study.
@@ -172,7 +174,8 @@ func New(config Config) (*Worker, error) {
 // Name returns the worker's name, which is unique to this Worker.
 func (w *Worker) Name() string { return w.name }
 
-// Ready says whether the worker has a session with its coordinator, and can be given runs. It may be called at any time.
+// Ready says whether the worker has a session with its coordinator, and can be given runs. It may be called at any
+// time.
 func (w *Worker) Ready() bool {
 	select {
 	case <-w.drain:
@@ -194,11 +197,13 @@ func (w *Worker) Drain() {
 // Run works for the coordinator until ctx is done or the worker is drained. It waits forever for a coordinator that is
 // not there, and reconnects to one that was lost.
 //
-// Run returns nil after a drain. It returns nil after Config.ExitWhenIdle without a run too, but ErrCutOff or ErrHandedBack if
-// that was not for want of runs, or ErrNoStudy. It returns nil too when Config.Study has ended. It returns ErrNotHandedBack after a drain that the coordinator missed, ErrDrainTimeout after one that
-// took too long, and ctx's cause when ctx is done. It returns ErrUnfit if this worker can't train, either at the start or later. It returns an error that wraps
-// ErrRefused if the coordinator refuses this worker: another version of the protocol or the arithmetic, an invalid
-// configuration, or no permission. It returns a dial.Mistake if no connection to the coordinator can be made secure. No training continues after Run has returned. Call Run only once.
+// Run returns nil after a drain. It returns nil after Config.ExitWhenIdle without a run too, but ErrCutOff or
+// ErrHandedBack if that was not for want of runs, or ErrNoStudy. It returns nil too when Config.Study has ended. It
+// returns ErrNotHandedBack after a drain that the coordinator missed, ErrDrainTimeout after one that took too long, and
+// ctx's cause when ctx is done. It returns ErrUnfit if this worker can't train, either at the start or later. It
+// returns an error that wraps ErrRefused if the coordinator refuses this worker: another version of the protocol or the
+// arithmetic, an invalid configuration, or no permission. It returns a dial.Mistake if no connection to the coordinator
+// can be made secure. No training continues after Run has returned. Call Run only once.
 func (w *Worker) Run(ctx context.Context) error {
 	options := append([]grpc.DialOption{
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retries, MinConnectTimeout: retries.MaxDelay}),
