@@ -51,13 +51,9 @@ func AppendFloats(data []byte, floats, other []float64) []byte {
 }
 
 // Floats reads so many floats that AppendFloats has appended beside the same other row, and returns what follows them. ok
-// is false if the data is no such row.
-func Floats(data []byte, n int, other []float64) (floats []float64, rest []byte, ok bool) {
-	return FloatsInto(nil, data, n, other)
-}
-
-// FloatsInto is Floats that reads into the array of a row, which is overwritten, if there is room.
-func FloatsInto(to []float64, data []byte, n int, other []float64) (floats []float64, rest []byte, ok bool) {
+// is false if the data is no such row. The floats are in the array of another row, which is overwritten, if there is
+// room.
+func Floats(to []float64, data []byte, n int, other []float64) (floats []float64, rest []byte, ok bool) {
 	if n == 0 {
 		return nil, data, true
 	}
@@ -140,12 +136,7 @@ func AppendSeconds(data []byte, seconds []float32) []byte {
 }
 
 // Seconds reads so many times that AppendSeconds has appended, as Floats does.
-func Seconds(data []byte, n int) (seconds []float32, rest []byte, ok bool) {
-	return SecondsInto(nil, data, n)
-}
-
-// SecondsInto is Seconds that reads into the array of a row, which is overwritten, if there is room.
-func SecondsInto(to []float32, data []byte, n int) (seconds []float32, rest []byte, ok bool) {
+func Seconds(to []float32, data []byte, n int) (seconds []float32, rest []byte, ok bool) {
 	if n == 0 {
 		return nil, data, true
 	}

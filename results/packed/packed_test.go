@@ -32,25 +32,25 @@ func TestRows(t *testing.T) {
 		middle := len(data)
 		data = AppendSeconds(data, times)
 		whole := append(slices.Clone(data), "tail"...)
-		got, rest, ok := Floats(whole[4:], len(few), other)
+		got, rest, ok := Floats(nil, whole[4:], len(few), other)
 		if !ok || !slices.EqualFunc(got, few, func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }) {
 			t.Fatalf("%v, %v, want %v", got, ok, few)
 		}
 		if !bytes.Equal(rest, whole[middle:]) {
 			t.Fatalf("%d bytes follow, want %d", len(rest), len(whole)-middle)
 		}
-		read, rest, ok := Seconds(rest, len(times))
+		read, rest, ok := Seconds(nil, rest, len(times))
 		if !ok || string(rest) != "tail" ||
 			!slices.EqualFunc(read, times, func(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) }) {
 			t.Fatalf("%v, %v, %q, want %v", read, ok, rest, times)
 		}
 		if cut := rapid.IntRange(4, middle).Draw(t, "cut"); cut < middle {
-			if _, _, ok := Floats(data[4:cut:cut], len(few), other); ok {
+			if _, _, ok := Floats(nil, data[4:cut:cut], len(few), other); ok {
 				t.Fatal("cut off floats are read")
 			}
 		}
 		if cut := rapid.IntRange(middle, len(data)).Draw(t, "cut seconds"); cut < len(data) {
-			if _, _, ok := Seconds(data[middle:cut:cut], len(times)); ok {
+			if _, _, ok := Seconds(nil, data[middle:cut:cut], len(times)); ok {
 				t.Fatal("cut off times are read")
 			}
 		}
@@ -63,10 +63,10 @@ func TestForged(t *testing.T) {
 		data := rapid.SliceOfN(rapid.Byte(), 0, 60).Draw(t, "data")
 		n := rapid.OneOf(rapid.IntRange(0, 100), rapid.Just(math.MaxInt)).Draw(t, "n")
 		other := make([]float64, rapid.IntRange(0, 100).Draw(t, "other"))
-		if got, _, ok := Floats(data, n, other); ok && len(got) > 8*len(data) {
+		if got, _, ok := Floats(nil, data, n, other); ok && len(got) > 8*len(data) {
 			t.Fatalf("%d floats in %d bytes", len(got), len(data))
 		}
-		if got, _, ok := Seconds(data, n); ok && len(got) > 8*len(data) {
+		if got, _, ok := Seconds(nil, data, n); ok && len(got) > 8*len(data) {
 			t.Fatalf("%d times in %d bytes", len(got), len(data))
 		}
 	})
@@ -86,12 +86,12 @@ func TestForms(t *testing.T) {
 		read func(row []byte) bool
 	}{
 		{"floats beside others", beside, likeOther, func(row []byte) bool {
-			_, _, ok := Floats(row, 3, floats)
+			_, _, ok := Floats(nil, row, 3, floats)
 			return ok
 		}},
-		{"floats", chained, 0, func(row []byte) bool { _, _, ok := Floats(row, 3, nil); return ok }},
-		{"short times", short, nanoseconds, func(row []byte) bool { _, _, ok := Seconds(row, 3); return ok }},
-		{"long times", long, 0, func(row []byte) bool { _, _, ok := Seconds(row, 3); return ok }},
+		{"floats", chained, 0, func(row []byte) bool { _, _, ok := Floats(nil, row, 3, nil); return ok }},
+		{"short times", short, nanoseconds, func(row []byte) bool { _, _, ok := Seconds(nil, row, 3); return ok }},
+		{"long times", long, 0, func(row []byte) bool { _, _, ok := Seconds(nil, row, 3); return ok }},
 	} {
 		if its.row[0]&^widthMask != its.kind || !its.read(its.row) {
 			t.Errorf("%s: % x is not read as they are", its.what, its.row)

@@ -99,7 +99,7 @@ func (r *reader) floats(n int, beside []float64) []float64 {
 func (r *reader) mayHave(n int) bool { return n <= 8*len(r.data) }
 
 func (r *reader) floatsInto(to []float64, n int, beside []float64) []float64 {
-	floats, rest, ok := packed.FloatsInto(to, r.data, n, beside)
+	floats, rest, ok := packed.Floats(to, r.data, n, beside)
 	if r.data = rest; !ok {
 		r.fail()
 	}
@@ -111,7 +111,7 @@ func (r *reader) seconds(n int) []float32 {
 	if r.mayHave(n) {
 		to = r.memory.seconds.next(n)
 	}
-	seconds, rest, ok := packed.SecondsInto(to, r.data, n)
+	seconds, rest, ok := packed.Seconds(to, r.data, n)
 	if r.data = rest; !ok {
 		r.fail()
 	}
