@@ -74,6 +74,24 @@ test('the best curve is shown whole, and how many are cut is said', async (t) =>
   await page.waitForURL(/trials\/\d+$/)
 })
 
+test('views are there without formatters of the browser, which take long, and the icon is asked for once', async (t) => {
+  const page = await open(t, '/nowhere')
+  await page.addInitScript(() => {
+    globalThis.made = []
+    for (const name of ['NumberFormat', 'DateTimeFormat']) {
+      Intl[name] = new Proxy(Intl[name], { construct: (its, given) => { globalThis.made.push(name); return new its(...given) } })
+    }
+  })
+  for (const [path, shown] of [['', '.u-over'], ['/curves', 'canvas.overlay'], ['/parameters', 'canvas'], ['/coverage', 'canvas'], ['/trials', 'tbody a']]) {
+    await page.goto(`${coordinator.page}/studies/steep${path}`)
+    await page.locator(shown).first().waitFor()
+    assert.deepEqual(await page.evaluate(() => globalThis.made), [], path)
+  }
+  const icons = () => page.evaluate(() => performance.getEntriesByType('resource').filter((one) => one.name.endsWith('/icon.svg')).map((one) => one.initiatorType))
+  await until(async () => (await icons()).length > 0, 'there is no icon')
+  assert.equal((await icons()).includes('img'), false)
+})
+
 test('a filter that is wrong leaves the choice of metrics, and draws nothing', async (t) => {
   const page = await open(t, '/studies/steep/curves?metric=other')
   await page.getByText(/^20 curves/).waitFor()

@@ -3,10 +3,8 @@
 /** integer is a whole number of the API, which JSON has as a string where it is of 64 bits. */
 export const integer = (value: string | number | undefined): number => Number(value ?? 0)
 
-const grouping = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
-
-/** grouped: 12,345. */
-export const grouped = (value: number): string => grouping.format(value)
+/** grouped: 12,345. Not by Intl: the first formatter of a tab takes 50 to 100 ms, before the page asks for anything. */
+export const grouped = (value: number): string => String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ',')
 
 /** significant: as many digits as tell values apart, without an exponent where that is short. */
 export function significant(value: number | undefined, digits = 5): string {

@@ -35,29 +35,9 @@ export function curvesOf(answer: Curves, most: number): LevelledCurves {
     starts[i + 1] = starts[i]! + points
     if (points > longest) longest = points
   }
-  const data = new Uint8Array(bytes(answer.levels))
   const levels = new Uint16Array(starts[trials.length]!)
   const beyond = high > low ? (answer.keep === 'KEEP_HIGHEST' ? 1 : most) : -1
-  const cut = new Set<number>()
-  let at = 0
-  for (let curve = 0; curve < trials.length; curve++) {
-    let [level, out] = [0, false]
-    for (let i = starts[curve]!; i < starts[curve + 1]!; i++) {
-      // Differences, in groups of seven bits: nearly all have one.
-      let value = data[at++]!
-      if (value > 127) {
-        value &= 127
-        for (let [shift, byte] = [7, 128]; byte > 127; shift += 7) {
-          byte = data[at++]!
-          value |= (byte & 127) << shift
-        }
-      }
-      level += (value >>> 1) ^ -(value & 1)
-      levels[i] = level
-      if (level === beyond) out = true
-    }
-    if (out) cut.add(curve)
-  }
+  const cut = read(new Uint8Array(bytes(answer.levels)), starts, levels, beyond)
   return {
     answer, count: trials.length, levels, starts, trials, longest, each, most,
     objectives: new Float64Array(bytes(answer.objectives)), states: new Uint8Array(bytes(answer.states)),
@@ -65,32 +45,78 @@ export function curvesOf(answer: Curves, most: number): LevelledCurves {
   }
 }
 
-/**
- * ways tells of every two neighboring points of curves: the second one, both levels, and how many of the curves go this way. Of many
- * curves, most go a way that others go too.
- */
-export function ways(its: LevelledCurves, of: number[], each: (point: number, from: number, to: number, curves: number) => void): void {
-  const { starts, levels, most } = its
-  const counts = new Uint16Array((most + 1) ** 2)
-  const found = new Uint32Array(of.length)
-  for (let point = 1; point < its.longest; point++) {
-    let n = 0
-    for (let k = 0; k < of.length; k++) {
-      const curve = of[k]!
-      const i = starts[curve]! + point
-      if (i >= starts[curve + 1]!) continue
-      const from = levels[i - 1]!
-      const to = levels[i]!
-      if (from === 0 || to === 0) continue
-      const way = from * (most + 1) + to
-      if (counts[way]!++ === 0) found[n++] = way
+/** read reads levels, and returns the curves that have one that is out of range. It is short: so the browser soon makes it fast. */
+function read(data: Uint8Array, starts: Uint32Array, levels: Uint16Array, beyond: number): Set<number> {
+  const cut = new Set<number>()
+  let at = 0
+  let i = 0
+  for (let curve = 0; curve + 1 < starts.length; curve++) {
+    const end = starts[curve + 1]!
+    let level = 0
+    let out = 0
+    for (; i < end; i++) {
+      // Differences, in groups of seven bits: nearly all have one.
+      let value = data[at++]!
+      if (value > 127) {
+        value &= 127
+        let byte = 128
+        for (let shift = 7; byte > 127; shift += 7) {
+          byte = data[at++]!
+          value |= (byte & 127) << shift
+        }
+      }
+      level += (value >>> 1) ^ -(value & 1)
+      levels[i] = level
+      if (level === beyond) out = 1
     }
-    for (let k = 0; k < n; k++) {
-      const way = found[k]!
-      each(point, Math.floor(way / (most + 1)), way % (most + 1), counts[way]!)
-      counts[way] = 0
-    }
+    if (out) cut.add(curve)
   }
+  return cut
+}
+
+/** Ways are those that curves go from a point to the next one: n of them, from which level to which, and how many curves go there. */
+export interface Ways { n: number; from: Uint16Array; to: Uint16Array; curves: Uint16Array }
+
+/** ways tells of the ways to each point, from the second one on. Of many curves, most go a way that others go too. */
+export function ways(its: LevelledCurves, of: number[], each: (point: number, ways: Ways) => void): void {
+  const { starts, levels, most } = its
+  const bits = 32 - Math.clz32(most)
+  const places = new Uint16Array((most + 1) << bits)
+  const at = Uint32Array.from(of, (curve) => starts[curve]!)
+  const ends = Uint32Array.from(of, (curve) => starts[curve + 1]!)
+  const before = Uint16Array.from(at, (i) => levels[i] ?? 0)
+  const found = { n: 0, from: new Uint16Array(of.length), to: new Uint16Array(of.length), curves: new Uint16Array(of.length) }
+  for (let point = 1; point < its.longest; point++) {
+    step(point, levels, bits, places, at, ends, before, found)
+    each(point, found)
+  }
+}
+
+function step(
+  point: number, levels: Uint16Array, bits: number, places: Uint16Array, starts: Uint32Array, ends: Uint32Array, before: Uint16Array, found: Ways,
+): void {
+  const { from, to, curves } = found
+  let n = 0
+  for (let k = 0; k < starts.length; k++) {
+    const i = starts[k]! + point
+    if (i >= ends[k]!) continue
+    const a = before[k]!
+    const b = levels[i]!
+    before[k] = b
+    if (a === 0 || b === 0) continue
+    const way = (a << bits) | b
+    const place = places[way]!
+    if (place > 0) {
+      curves[place - 1]!++
+      continue
+    }
+    from[n] = a
+    to[n] = b
+    curves[n] = 1
+    places[way] = ++n
+  }
+  for (let k = 0; k < n; k++) places[(from[k]! << bits) | to[k]!] = 0
+  found.n = n
 }
 
 /** Box chooses curves: from one point to another, from one level to another. */

@@ -1,6 +1,8 @@
 // Many lines at once: for each pixel, how many pass there. It takes a fraction of the time of as many strokes, and what lies upon
 // each other gets darker as if each were a stroke of its own.
 
+import type { Ways } from './curves'
+
 export class Density {
   readonly counts: Float32Array
   #canvas = document.createElement('canvas')
@@ -30,34 +32,40 @@ export class Density {
     Density.#last = undefined
   }
 
-  /** line adds lines of a thickness from one place to another, of which the second is not to the left. */
-  line(x0: number, y0: number, x1: number, y1: number, thickness: number, lines = 1): void {
+  /** lines adds lines of a thickness between two places, of which the second is not to the left. ys are the heights of levels. */
+  lines(x0: number, x1: number, ys: Float64Array, ways: Ways, thickness: number): void {
     const { counts, width, height } = this
-    const slope = x1 > x0 ? (y1 - y0) / (x1 - x0) : 0
+    const { n, from, to, curves } = ways
     const half = thickness / 2
+    const first = Math.max(0, Math.floor(x0))
     const last = Math.min(width - 1, Math.ceil(x1) - 1)
-    for (let column = Math.max(0, Math.floor(x0)); column <= last; column++) {
-      // The part of the line in the column, and how much of each pixel it covers there.
-      const from = column > x0 ? column : x0
-      const to = column + 1 < x1 ? column + 1 : x1
-      const a = y0 + (from - x0) * slope
-      const b = y0 + (to - x0) * slope
-      let top = (a < b ? a : b) - half
-      let bottom = (a < b ? b : a) + half
-      if (top < 0) top = 0
-      if (bottom > height) bottom = height
-      if (top >= bottom) continue
-      const share = (to - from) * lines
-      let row = top | 0
-      const end = Math.min(height - 1, bottom | 0)
-      let at = row * width + column
-      if (row === end) {
-        counts[at]! += (bottom - top) * share
-        continue
+    for (let k = 0; k < n; k++) {
+      const y0 = ys[from[k]!]!
+      const slope = x1 > x0 ? (ys[to[k]!]! - y0) / (x1 - x0) : 0
+      const lines = curves[k]!
+      for (let column = first; column <= last; column++) {
+        // The part of the line in the column, and how much of each pixel it covers there.
+        const left = column > x0 ? column : x0
+        const right = column + 1 < x1 ? column + 1 : x1
+        const a = y0 + (left - x0) * slope
+        const b = y0 + (right - x0) * slope
+        let top = (a < b ? a : b) - half
+        let bottom = (a < b ? b : a) + half
+        if (top < 0) top = 0
+        if (bottom > height) bottom = height
+        if (top >= bottom) continue
+        const share = (right - left) * lines
+        let row = top | 0
+        const end = bottom < height ? bottom | 0 : height - 1
+        let at = row * width + column
+        if (row === end) {
+          counts[at]! += (bottom - top) * share
+          continue
+        }
+        counts[at]! += (row + 1 - top) * share
+        for (row++, at += width; row < end; row++, at += width) counts[at]! += share
+        counts[at]! += (bottom - end) * share
       }
-      counts[at]! += (row + 1 - top) * share
-      for (row++, at += width; row < end; row++, at += width) counts[at]! += share
-      counts[at]! += (bottom - end) * share
     }
   }
 
