@@ -25,6 +25,7 @@ type training struct {
 	current []float32
 	// order is the training images' in an epoch; inOrder counts from 0 to the largest number of images.
 	order, inOrder []uint32
+	codes          codes
 }
 
 func newTraining(config *Config, definition model.Network) (*training, error) {
@@ -52,6 +53,7 @@ func newTraining(config *Config, definition model.Network) (*training, error) {
 	for i := range t.inOrder {
 		t.inOrder[i] = uint32(i)
 	}
+	t.codes = newCodes(config, n)
 	return t, nil
 }
 
@@ -84,6 +86,10 @@ func (t *training) trainingExamples(epoch int) network.Examples {
 func (t *training) TrainEpoch(ctx context.Context, epoch int) (network.Means, error) {
 	stream.New(t.config.Seed, stream.BatchOrder, epoch).Permutation(t.order)
 	examples := t.trainingExamples(epoch)
+	var err error
+	if examples.Codes, err = t.encode(ctx, &t.codes.training, examples.Pixels); err != nil {
+		return network.Means{}, err
+	}
 	means := network.Means{Metrics: make([]float64, len(t.network.Metrics))}
 	for batch := range slices.Chunk(t.order, t.config.BatchSize) {
 		loss, err := t.network.Train(ctx, examples, batch)
@@ -108,10 +114,17 @@ func (t *training) TrainEpoch(ctx context.Context, epoch int) (network.Means, er
 
 func (t *training) Validate(ctx context.Context) (network.Means, error) {
 	images := t.config.Data.Validation
-	return t.evaluate(ctx, t.examples(images, stream.ValidationNoise, stream.ValidationSample, 0), images.Len())
+	examples := t.examples(images, stream.ValidationNoise, stream.ValidationSample, 0)
+	return t.evaluate(ctx, examples, &t.codes.validation, images.Len())
 }
 
-func (t *training) evaluate(ctx context.Context, examples network.Examples, images int) (network.Means, error) {
+func (t *training) evaluate(
+	ctx context.Context, examples network.Examples, kept *keptCodes, images int,
+) (network.Means, error) {
+	var err error
+	if examples.Codes, err = t.encode(ctx, kept, examples.Pixels); err != nil {
+		return network.Means{}, err
+	}
 	score, err := t.network.Evaluate(ctx, examples, t.inOrder[:images])
 	if err != nil {
 		return network.Means{}, err
@@ -127,7 +140,8 @@ func (t *training) Test(ctx context.Context) (network.Means, error) {
 	copy(t.network.Weights, t.best)
 	defer copy(t.network.Weights, t.current)
 	images := t.config.Data.Test
-	return t.evaluate(ctx, t.examples(images, stream.TestNoise, stream.TestSample, 0), images.Len())
+	examples := t.examples(images, stream.TestNoise, stream.TestSample, 0)
+	return t.evaluate(ctx, examples, &t.codes.test, images.Len())
 }
 
 func (t *training) State() model.State {

@@ -104,6 +104,12 @@ func schedule(inputs, outputs gorgonia.Nodes) (gorgonia.Nodes, error) {
 	return order, nil
 }
 
+// Needs says whether a Machine between inputs and outputs, which can be compiled, reads a node.
+func Needs(inputs, outputs gorgonia.Nodes, node *gorgonia.Node) bool {
+	order, err := schedule(inputs, outputs)
+	return err == nil && slices.Contains(order, node)
+}
+
 // Inputs are the nodes that a node is computed from, in the order of its operation's arguments.
 func Inputs(node *gorgonia.Node) gorgonia.Nodes {
 	var inputs gorgonia.Nodes

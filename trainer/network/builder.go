@@ -33,8 +33,11 @@ type Builder struct {
 	loss, score *gorgonia.Node
 	metrics     []metric
 	layers      []layer
-	frozen      bool
-	parts       parts
+	// frozen says that layers are being added that are not trained, and codes is what these make of the images; nil if
+	// there are none.
+	frozen bool
+	codes  *gorgonia.Node
+	parts  parts
 }
 
 // metric is a scalar that is reported.
@@ -168,7 +171,11 @@ func (b *Builder) layer(
 	parameters := gorgonia.NewVector(b.graph, tensor.Float32,
 		gorgonia.WithShape(operation.ParameterCount(shape)), gorgonia.WithName(name))
 	b.layers = append(b.layers, layer{name, parameters, shape, b.frozen})
-	return b.check(operation.Layer(name, x, parameters, shape, activation))
+	y := b.check(operation.Layer(name, x, parameters, shape, activation))
+	if b.frozen {
+		b.codes = y
+	}
+	return y
 }
 
 // Frozen adds layers that are not trained: they keep the weights that they are given. They come before all others.

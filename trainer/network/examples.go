@@ -11,6 +11,9 @@ import (
 type Examples struct {
 	// Pixels holds one image after another, one byte a pixel.
 	Pixels []byte
+	// Codes is what the network's frozen layers make of the images, if that is known already: see Network.Codes. Nil:
+	// it is not.
+	Codes []float32
 	// Labels holds one byte per image. A network without labels ignores them.
 	Labels []byte
 	// Noise is what NoisyImages adds, and Draws are the Builder's. They may be nil for networks without.
@@ -67,6 +70,10 @@ func (n *Network) MetricValues() []float64 {
 
 func (n *Network) run(ctx context.Context, m *executor.Machine, examples *Examples, images []uint32) error {
 	share := 1 / (float32(len(images)) * float32(n.shared))
+	encode := n.frozen != nil && examples.Codes == nil
+	if encode {
+		n.frozen.Begin()
+	}
 	m.Begin()
 	for len(images) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -81,13 +88,39 @@ func (n *Network) run(ctx context.Context, m *executor.Machine, examples *Exampl
 				n.share[lane] = share
 			}
 		}
+		if encode {
+			n.frozen.Tile()
+		}
 		m.Tile()
+	}
+	if encode {
+		if err := n.frozen.End(); err != nil {
+			return err
+		}
 	}
 	return m.End()
 }
 
 // fill puts a tile of images into the machines' inputs.
 func (n *Network) fill(examples *Examples, tile []uint32) {
+	if examples.Codes != nil {
+		n.fillCodes(examples.Codes, tile)
+	} else {
+		n.fillImages(examples, tile)
+	}
+	if n.draws != nil {
+		examples.Draws.Tile(n.draws, tile)
+	}
+	if n.labels != nil {
+		clear(n.labels)
+		for lane, image := range tile {
+			n.labels[lane] = float32(examples.Labels[image])
+		}
+	}
+}
+
+// fillImages fills the input with a tile of images, and what is added to them.
+func (n *Network) fillImages(examples *Examples, tile []uint32) {
 	images, pixels, indices := n.input, examples.Pixels, tile
 	if n.clean != nil {
 		images = n.clean
@@ -99,14 +132,5 @@ func (n *Network) fill(examples *Examples, tile []uint32) {
 	if n.clean != nil {
 		examples.Noise.Tile(n.noise, tile)
 		kernel.AddScaled(n.input, n.clean, n.noise, float32(n.nodes.noise))
-	}
-	if n.draws != nil {
-		examples.Draws.Tile(n.draws, tile)
-	}
-	if n.labels != nil {
-		clear(n.labels)
-		for lane, image := range tile {
-			n.labels[lane] = float32(examples.Labels[image])
-		}
 	}
 }

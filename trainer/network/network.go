@@ -29,8 +29,12 @@ type Network struct {
 	nodes *Builder
 	// values are the trained layers' parameters as a gorgonia.Solver takes them.
 	values []gorgonia.ValueGrad
-	// training computes the loss, the metrics and all gradients, evaluation the score and the metrics alone.
-	training, evaluation *executor.Machine
+	// training computes the loss, the metrics and all gradients, evaluation the score and the metrics alone: of what
+	// frozen makes of the images, if there are frozen layers. It is nil if there are none.
+	frozen, training, evaluation *executor.Machine
+	// codes is what frozen makes of a tile's images; codesSuffice says that nothing but frozen needs these.
+	codes        []float32
+	codesSuffice bool
 	// The machines' memory: the tile's images and what goes with them, nil where the network has none of it; what each
 	// lane counts in the loss; and the results.
 	input, clean, labels, draws []float32
@@ -43,8 +47,9 @@ type Network struct {
 	moved *mover
 	// pixels is the number of values in an image, and shared how many of an image's values have one share.
 	pixels, shared int
-	// forward and backward are the floating point operations that an image's passes take.
-	forward, backward int
+	// forward and backward are the floating point operations that an image's passes take, and encoding those of the
+	// frozen layers.
+	forward, backward, encoding int
 
 	encoder, logVariance, decoder, classifier part
 }
@@ -96,6 +101,7 @@ func Build(layers func(*Builder)) (*Network, error) {
 		n.forward += flops
 		if layer.frozen {
 			n.Frozen += count
+			n.encoding += flops
 			continue
 		}
 		nodes = append(nodes, layer.node)
@@ -120,12 +126,22 @@ func Build(layers func(*Builder)) (*Network, error) {
 	for _, metric := range b.metrics {
 		metrics = append(metrics, metric.node)
 	}
-	if n.training, err = executor.New(append(append(gradients, b.loss), metrics...)...); err != nil {
+	var from gorgonia.Nodes
+	if b.codes != nil {
+		from = gorgonia.Nodes{b.codes}
+		if n.frozen, err = executor.New(from...); err != nil {
+			return nil, fmt.Errorf("compile frozen layers: %w", err)
+		}
+	}
+	trained := append(append(gradients, b.loss), metrics...)
+	if n.training, err = executor.Between(from, trained); err != nil {
 		return nil, fmt.Errorf("compile training: %w", err)
 	}
-	if n.evaluation, err = executor.New(append(gorgonia.Nodes{b.score}, metrics...)...); err != nil {
+	evaluated := append(gorgonia.Nodes{b.score}, metrics...)
+	if n.evaluation, err = executor.Between(from, evaluated); err != nil {
 		return nil, fmt.Errorf("compile evaluation: %w", err)
 	}
+	n.codesSuffice = b.codes != nil && b.clean == nil && !executor.Needs(from, append(trained, evaluated...), b.input)
 	return n, nil
 }
 
@@ -152,6 +168,7 @@ func (n *Network) bind(gradients gorgonia.Nodes) error {
 	}
 	n.input, n.clean, n.labels, n.draws = own(b.input), own(b.clean), own(b.labels), own(b.draws)
 	n.share, n.loss, n.score = own(b.share), own(b.loss), own(b.score)
+	n.codes = own(b.codes)
 	for _, metric := range b.metrics {
 		n.Metrics = append(n.Metrics, metric.name)
 		n.metrics = append(n.metrics, own(metric.node))
@@ -174,8 +191,14 @@ func (n *Network) bind(gradients gorgonia.Nodes) error {
 }
 
 // FLOPs is what Train and Evaluate cost per image: the layers' multiply-adds, each counted as two. As is usual, those
-// on padding are counted although they are skipped.
-func (n *Network) FLOPs() (train, evaluate int) { return n.forward + n.backward, n.forward }
+// on padding are counted although they are skipped. Frozen layers are not counted if codes stand for images.
+func (n *Network) FLOPs() (train, evaluate int) {
+	forward := n.forward
+	if n.CodeSize() > 0 && n.Shift == 0 {
+		forward -= n.encoding
+	}
+	return forward + n.backward, forward
+}
 
 // Step lets a solver update the weights that are trained by the gradients.
 func (n *Network) Step(solver gorgonia.Solver) error { return solver.Step(n.values) }
