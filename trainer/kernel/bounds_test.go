@@ -239,6 +239,8 @@ func TestWrongLengthsPanic(t *testing.T) {
 		"relu":          func() { ReLUBackward(in, in[1:], in) },
 		"part of tile":  func() { ReLUBackward(in[1:], in[1:], in[1:]) },
 		"sigmoid":       func() { SigmoidBackward(in[16:], in, in) },
+		"exponentials":  func() { ExpTile(in[16:], in) },
+		"part of exp":   func() { ExpTile(in[1:], in[1:]) },
 		"sum":           func() { AddScaled(in, in, in[16:], 1) },
 		"part of a sum": func() { AddScaled(in[1:], in[1:], in[1:], 1) },
 		"part normal":   func() { Normal(in[1:], new(NormalState)) },

@@ -44,6 +44,31 @@ func TestExpIsTheSigmoids(t *testing.T) {
 	})
 }
 
+// Tiles of exponentials have the same bits on each path, from the largest numbers to the smallest, subnormal results
+// included.
+func TestExpTileIsExp(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		inf, negative := float32(math.Inf(1)), float32(math.Copysign(0, -1))
+		x := []float32{
+			0, negative, inf, -inf, 1000, -1000, 88.7, 88.8, -87.4, -95, -103, -103.9, -104, 1e-30, -1e-45, 1,
+		}
+		for i := range 1000 * Lanes {
+			x = append(x, float32(i-500*Lanes)/70)
+		}
+		y := make([]float32, len(x))
+		ExpTile(y, x)
+		for i := range x {
+			if want := Exp(x[i]); math.Float32bits(y[i]) != math.Float32bits(want) {
+				t.Fatalf("exp(%v) is %v in a tile, %v alone", x[i], y[i], want)
+			}
+		}
+		x[3] = float32(math.NaN())
+		if ExpTile(x, x); x[3] == x[3] || x[0] != 1 {
+			t.Errorf("exp(NaN) is %v, exp(0) %v, want NaN and 1", x[3], x[0])
+		}
+	})
+}
+
 func TestLogAgreesWithDefinition(t *testing.T) {
 	for i := range 20000 {
 		x := math.Exp2(float64(i-10000) / 97)

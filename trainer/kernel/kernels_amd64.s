@@ -3043,6 +3043,117 @@ done_101:
 DATA word_99<>+0(SB)/4, $0x0000007f
 GLOBL word_99<>(SB), RODATA|NOPTR, $4
 
+// func expAVX512(y *float32, x *float32, count int)
+// Requires: AVX, AVX512F
+TEXT ·expAVX512(SB), NOSPLIT, $0-24
+	MOVQ         y+0(FP), AX
+	MOVQ         x+8(FP), CX
+	VBROADCASTSS word_84<>+0(SB), Z0
+	VBROADCASTSS word_85<>+0(SB), Z1
+	VBROADCASTSS word_86<>+0(SB), Z2
+	VBROADCASTSS word_87<>+0(SB), Z3
+	VBROADCASTSS word_88<>+0(SB), Z4
+	VBROADCASTSS word_89<>+0(SB), Z5
+	VBROADCASTSS word_90<>+0(SB), Z6
+	VBROADCASTSS word_91<>+0(SB), Z7
+	VBROADCASTSS word_92<>+0(SB), Z8
+	VBROADCASTSS word_93<>+0(SB), Z9
+	VBROADCASTSS word_94<>+0(SB), Z10
+	VBROADCASTSS word_95<>+0(SB), Z11
+	VBROADCASTSS word_96<>+0(SB), Z12
+	MOVQ         count+16(FP), DX
+	IMUL3Q       $0x40, DX, DX
+	XORQ         BX, BX
+
+vector_102:
+	CMPQ        BX, DX
+	JEQ         done_103
+	VMOVUPS     (CX)(BX*1), Z13
+	VMINPS      Z13, Z0, Z13
+	VMAXPS      Z13, Z1, Z13
+	VMOVAPS     Z3, Z14
+	VFMADD231PS Z2, Z13, Z14
+	VSUBPS      Z3, Z14, Z14
+	VFMADD231PS Z4, Z14, Z13
+	VFMADD231PS Z5, Z14, Z13
+	VMOVAPS     Z7, Z15
+	VFMADD213PS Z8, Z13, Z15
+	VFMADD213PS Z9, Z13, Z15
+	VFMADD213PS Z10, Z13, Z15
+	VFMADD213PS Z11, Z13, Z15
+	VFMADD213PS Z12, Z13, Z15
+	VMULPS      Z13, Z15, Z15
+	VFMADD213PS Z13, Z13, Z15
+	VADDPS      Z6, Z15, Z15
+	VSCALEFPS   Z14, Z15, Z15
+	VMOVUPS     Z15, (AX)(BX*1)
+	ADDQ        $0x40, BX
+	JMP         vector_102
+
+done_103:
+	VZEROUPPER
+	RET
+
+// func expAVX2(y *float32, x *float32, count int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·expAVX2(SB), NOSPLIT, $0-24
+	MOVQ         y+0(FP), AX
+	MOVQ         x+8(FP), CX
+	VBROADCASTSS word_84<>+0(SB), Y0
+	VBROADCASTSS word_85<>+0(SB), Y1
+	VBROADCASTSS word_86<>+0(SB), Y2
+	VBROADCASTSS word_87<>+0(SB), Y3
+	VBROADCASTSS word_88<>+0(SB), Y4
+	VBROADCASTSS word_89<>+0(SB), Y5
+	VBROADCASTSS word_90<>+0(SB), Y6
+	VBROADCASTSS word_99<>+0(SB), Y7
+	MOVQ         count+16(FP), DX
+	IMUL3Q       $0x20, DX, DX
+	XORQ         BX, BX
+
+vector_104:
+	CMPQ         BX, DX
+	JEQ          done_105
+	VMOVUPS      (CX)(BX*1), Y8
+	VMINPS       Y8, Y0, Y8
+	VMAXPS       Y8, Y1, Y8
+	VMOVAPS      Y3, Y9
+	VFMADD231PS  Y2, Y8, Y9
+	VSUBPS       Y3, Y9, Y10
+	VFMADD231PS  Y4, Y10, Y8
+	VFMADD231PS  Y5, Y10, Y8
+	VBROADCASTSS word_91<>+0(SB), Y10
+	VMOVAPS      Y10, Y10
+	VBROADCASTSS word_92<>+0(SB), Y11
+	VFMADD213PS  Y11, Y8, Y10
+	VBROADCASTSS word_93<>+0(SB), Y11
+	VFMADD213PS  Y11, Y8, Y10
+	VBROADCASTSS word_94<>+0(SB), Y11
+	VFMADD213PS  Y11, Y8, Y10
+	VBROADCASTSS word_95<>+0(SB), Y11
+	VFMADD213PS  Y11, Y8, Y10
+	VBROADCASTSS word_96<>+0(SB), Y11
+	VFMADD213PS  Y11, Y8, Y10
+	VMULPS       Y8, Y10, Y10
+	VFMADD213PS  Y8, Y8, Y10
+	VADDPS       Y6, Y10, Y10
+	VPSUBD       Y3, Y9, Y9
+	VPSRAD       $0x01, Y9, Y8
+	VPSUBD       Y8, Y9, Y9
+	VPADDD       Y7, Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y10, Y10
+	VPADDD       Y7, Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y9, Y10, Y10
+	VMOVUPS      Y10, (AX)(BX*1)
+	ADDQ         $0x20, BX
+	JMP          vector_104
+
+done_105:
+	VZEROUPPER
+	RET
+
 // func reluBackwardAVX2(dx *float32, dy *float32, y *float32, count int)
 // Requires: AVX
 TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
@@ -3054,16 +3165,16 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q $0x20, BX, BX
 	XORQ   SI, SI
 
-vector_102:
+vector_106:
 	CMPQ    SI, BX
-	JEQ     done_103
+	JEQ     done_107
 	VCMPPS  $0x09, (DX)(SI*1), Y0, Y1
 	VANDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x20, SI
-	JMP     vector_102
+	JMP     vector_106
 
-done_103:
+done_107:
 	VZEROUPPER
 	RET
 
@@ -3078,18 +3189,18 @@ TEXT ·sigmoidBackwardAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_104:
+vector_108:
 	CMPQ    SI, BX
-	JEQ     done_105
+	JEQ     done_109
 	VMOVUPS (DX)(SI*1), Y1
 	VSUBPS  Y1, Y0, Y2
 	VMULPS  Y2, Y1, Y2
 	VMULPS  (CX)(SI*1), Y2, Y2
 	VMOVUPS Y2, (AX)(SI*1)
 	ADDQ    $0x20, SI
-	JMP     vector_104
+	JMP     vector_108
 
-done_105:
+done_109:
 	VZEROUPPER
 	RET
 
@@ -3104,16 +3215,16 @@ TEXT ·addScaledAVX2(SB), NOSPLIT, $0-40
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_106:
+vector_110:
 	CMPQ    SI, BX
-	JEQ     done_107
+	JEQ     done_111
 	VMULPS  (DX)(SI*1), Y0, Y1
 	VADDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x20, SI
-	JMP     vector_106
+	JMP     vector_110
 
-done_107:
+done_111:
 	VZEROUPPER
 	RET
 
@@ -3124,7 +3235,7 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	MOVQ         state+8(FP), CX
 	MOVQ         table+16(FP), DX
 	MOVQ         count+24(FP), BX
-	VBROADCASTSS word_108<>+0(SB), Y0
+	VBROADCASTSS word_112<>+0(SB), Y0
 	VBROADCASTSS word_83<>+0(SB), Y1
 	VMOVDQU      (CX), Y2
 	VMOVDQU      64(CX), Y3
@@ -3135,9 +3246,9 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	VMOVDQU      160(CX), Y8
 	VMOVDQU      224(CX), Y9
 
-draw_109:
+draw_113:
 	TESTQ      BX, BX
-	JEQ        done_110
+	JEQ        done_114
 	VPADDD     Y2, Y5, Y10
 	VPSRLD     $0x19, Y10, Y11
 	VPSLLD     $0x07, Y10, Y10
@@ -3200,9 +3311,9 @@ draw_109:
 	VMOVDQU    Y12, 96(AX)
 	ADDQ       $0x00000080, AX
 	DECQ       BX
-	JMP        draw_109
+	JMP        draw_113
 
-done_110:
+done_114:
 	VMOVDQU Y2, (CX)
 	VMOVDQU Y3, 64(CX)
 	VMOVDQU Y4, 128(CX)
@@ -3214,8 +3325,8 @@ done_110:
 	VZEROUPPER
 	RET
 
-DATA word_108<>+0(SB)/4, $0x00007fff
-GLOBL word_108<>(SB), RODATA|NOPTR, $4
+DATA word_112<>+0(SB)/4, $0x00007fff
+GLOBL word_112<>(SB), RODATA|NOPTR, $4
 
 // func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
 // Requires: AVX, FMA3
@@ -3233,9 +3344,9 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
 
-vector_111:
+vector_115:
 	TESTQ        BX, BX
-	JEQ          done_112
+	JEQ          done_116
 	VMOVUPS      (CX), Y7
 	VSUBPS       (DX), Y7, Y7
 	VANDPS       Y5, Y7, Y7
@@ -3260,9 +3371,9 @@ vector_111:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         BX
-	JMP          vector_111
+	JMP          vector_115
 
-done_112:
+done_116:
 	MOVQ    sums+0(FP), AX
 	VMOVUPD Y1, (AX)
 	VMOVUPD Y2, 32(AX)
@@ -3289,9 +3400,9 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-72
 	IMUL3Q       $0x20, SI, SI
 	XORQ         DI, DI
 
-vector_113:
+vector_117:
 	CMPQ        DI, SI
-	JEQ         done_114
+	JEQ         done_118
 	VMOVUPS     (AX)(DI*1), Y7
 	VMOVUPS     (CX)(DI*1), Y8
 	VFMADD231PS Y0, Y7, Y8
@@ -3310,9 +3421,9 @@ vector_113:
 	VFMADD231PS Y6, Y9, Y7
 	VMOVUPS     Y7, (AX)(DI*1)
 	ADDQ        $0x20, DI
-	JMP         vector_113
+	JMP         vector_117
 
-done_114:
+done_118:
 	VZEROUPPER
 	RET
 
@@ -3323,10 +3434,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_115<>+0(SB), Y0
-	VBROADCASTSS word_116<>+0(SB), Y1
+	VBROADCASTSS word_119<>+0(SB), Y0
+	VBROADCASTSS word_120<>+0(SB), Y1
 
-block_117:
+block_121:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -3474,12 +3585,12 @@ block_117:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_117
+	JNE         block_121
 	VZEROUPPER
 	RET
 
-DATA word_115<>+0(SB)/4, $0x3b808081
-GLOBL word_115<>(SB), RODATA|NOPTR, $4
+DATA word_119<>+0(SB)/4, $0x3b808081
+GLOBL word_119<>(SB), RODATA|NOPTR, $4
 
-DATA word_116<>+0(SB)/4, $0xc37f0000
-GLOBL word_116<>(SB), RODATA|NOPTR, $4
+DATA word_120<>+0(SB)/4, $0xc37f0000
+GLOBL word_120<>(SB), RODATA|NOPTR, $4

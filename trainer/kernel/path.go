@@ -22,6 +22,7 @@ type path struct {
 	sumLanes       func(dst, src []float32)
 
 	sigmoid         func(y []float32)
+	exp             func(y, x []float32)
 	reluBackward    func(dx, dy, y []float32)
 	sigmoidBackward func(dx, dy, y []float32)
 	addScaled       func(dst, x, y []float32, scale float32)

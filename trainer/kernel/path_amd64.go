@@ -30,6 +30,7 @@ var (
 		sumPositions:    sumPositionsVector,
 		sumLanes:        sumLanesVector,
 		sigmoid:         func(y []float32) { sigmoidAVX2(&y[0], len(y)/8) },
+		exp:             func(y, x []float32) { expAVX2(&y[0], &x[0], len(x)/8) },
 		reluBackward:    reluBackwardVector,
 		sigmoidBackward: sigmoidBackwardVector,
 		addScaled:       addScaledVector,
@@ -50,6 +51,7 @@ func widen(p path) path {
 	p.outerByLane = avx512Layers.outerByLane
 	p.outerByChannel = avx512Layers.outerByChannel
 	p.sigmoid = func(y []float32) { sigmoidAVX512(&y[0], len(y)/16) }
+	p.exp = func(y, x []float32) { expAVX512(&y[0], &x[0], len(x)/16) }
 	p.peak = func(rounds int) int { peakAVX512(rounds); return rounds * 24 * 16 }
 	return p
 }

@@ -13,6 +13,7 @@ var portable = path{
 	sumPositions:    sumPositionsPortable,
 	sumLanes:        sumLanesPortable,
 	sigmoid:         sigmoidPortable,
+	exp:             expPortable,
 	reluBackward:    reluBackwardPortable,
 	sigmoidBackward: sigmoidBackwardPortable,
 	addScaled:       addScaledPortable,
@@ -163,6 +164,12 @@ func exp(x float32) float32 {
 	half := n >> 1
 	p = float32(p * math.Float32frombits(uint32(half+127)<<23))
 	return float32(p * math.Float32frombits(uint32(n-half+127)<<23))
+}
+
+func expPortable(y, x []float32) {
+	for i, value := range x {
+		y[i] = exp(value)
+	}
 }
 
 func reluBackwardPortable(dx, dy, y []float32) {

@@ -323,6 +323,16 @@ func sigmoidAVX512(y *float32, count int)
 //go:noescape
 func sigmoidAVX2(y *float32, count int)
 
+// expAVX512 computes y[i] = exp(x[i]) for count vectors.
+//
+//go:noescape
+func expAVX512(y *float32, x *float32, count int)
+
+// expAVX2 computes y[i] = exp(x[i]) for count vectors.
+//
+//go:noescape
+func expAVX2(y *float32, x *float32, count int)
+
 // reluBackwardAVX2 computes dx[i] = dy[i] unless y[i] <= 0, else 0, for count vectors of 8.
 //
 //go:noescape

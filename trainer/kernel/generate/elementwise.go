@@ -8,8 +8,8 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// The kernels of this file take little of a step's time. But for the sigmoid, whose time is the latency of its chain of
-// operations, they exist in AVX2 alone, which the AVX-512 path uses too.
+// The kernels of this file take little of a step's time. But for the sigmoid and the exponential, whose time is the
+// latency of their chain of operations, they exist in AVX2 alone, which the AVX-512 path uses too.
 
 // constant broadcasts a float32 into a register.
 func (w width) constant(value float32) VecVirtual {
@@ -65,74 +65,108 @@ func sigmoid(w width) {
 	function(name, "func(y *float32, count int)")
 	Doc(name + " computes y[i] = 1 / (1 + exp(-y[i])) for count vectors.")
 	y := argument("y")
-	var (
-		sign  = w.constant(float32(math.Copysign(0, -1)))
-		high  = w.constant(104)
-		low   = w.constant(-104)
-		log2e = w.constant(1.44269504)
-		round = w.constant(12582912)
-		ln2Hi = w.constant(-0.693359375)
-		ln2Lo = w.constant(2.12194440e-4)
-		one   = w.constant(1)
-		bias  = w.new()
-
-		coefficients = []float32{
-			1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
-		}
-		loaded []VecVirtual
-	)
-	coefficient := func(i int) Op { return loaded[i] }
-	if w.bytes == 64 {
-		// There are registers enough for the coefficients.
-		for _, value := range coefficients {
-			loaded = append(loaded, w.constant(value))
-		}
-	} else {
-		VBROADCASTSS(constantMem(127), bias)
-		coefficient = func(i int) Op {
-			register := w.new()
-			VBROADCASTSS(constantMem(math.Float32bits(coefficients[i])), register)
-			return register
-		}
-	}
+	sign := w.constant(float32(math.Copysign(0, -1)))
+	exponential := newExponential(w)
 	w.vectors(func(at GPVirtual) {
-		x, n, whole, p, half := w.new(), w.new(), w.new(), w.new(), w.new()
+		x := w.new()
 		if w.bytes == 64 {
 			VPXORD(indexed(y, at), sign, x)
 		} else {
 			VXORPS(indexed(y, at), sign, x)
 		}
-		// If one is a NaN, the result is x.
-		VMINPS(x, high, x)
-		VMAXPS(x, low, x)
-		VMOVAPS(round, n)
-		VFMADD231PS(log2e, x, n)
-		VSUBPS(round, n, whole)
-		VFMADD231PS(ln2Hi, whole, x)
-		VFMADD231PS(ln2Lo, whole, x)
-		VMOVAPS(coefficient(0), p)
-		for i := 1; i < len(coefficients); i++ {
-			VFMADD213PS(coefficient(i), x, p)
-		}
-		VMULPS(x, p, p)
-		VFMADD213PS(x, x, p)
-		VADDPS(one, p, p)
-		if w.bytes == 64 {
-			VSCALEFPS(whole, p, p)
-		} else {
-			VPSUBD(round, n, n)
-			VPSRAD(Imm(1), n, half)
-			VPSUBD(half, n, n)
-			for _, exponent := range []VecVirtual{half, n} {
-				VPADDD(bias, exponent, exponent)
-				VPSLLD(Imm(23), exponent, exponent)
-				VMULPS(exponent, p, p)
-			}
-		}
-		VADDPS(one, p, p)
-		VDIVPS(p, one, p)
+		p := exponential.of(x)
+		VADDPS(exponential.one, p, p)
+		VDIVPS(p, exponential.one, p)
 		VMOVUPS(p, indexed(y, at))
 	})
+}
+
+func exp(w width) {
+	name := "exp" + w.name
+	function(name, "func(y, x *float32, count int)")
+	Doc(name + " computes y[i] = exp(x[i]) for count vectors.")
+	y, from := argument("y"), argument("x")
+	exponential := newExponential(w)
+	w.vectors(func(at GPVirtual) {
+		x := w.new()
+		VMOVUPS(indexed(from, at), x)
+		VMOVUPS(exponential.of(x), indexed(y, at))
+	})
+}
+
+// exponential is what the exponentials of a kernel share.
+type exponential struct {
+	width
+	high, low, log2e, round, ln2Hi, ln2Lo, one, bias VecVirtual
+	coefficient                                      func(int) Op
+}
+
+// coefficients of the exponential's polynomial, the highest power's first.
+var coefficients = []float32{
+	1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
+}
+
+func newExponential(w width) exponential {
+	e := exponential{
+		width: w,
+		high:  w.constant(104),
+		low:   w.constant(-104),
+		log2e: w.constant(1.44269504),
+		round: w.constant(12582912),
+		ln2Hi: w.constant(-0.693359375),
+		ln2Lo: w.constant(2.12194440e-4),
+		one:   w.constant(1),
+		bias:  w.new(),
+	}
+	if w.bytes == 64 {
+		// There are registers enough for the coefficients.
+		var loaded []VecVirtual
+		for _, value := range coefficients {
+			loaded = append(loaded, w.constant(value))
+		}
+		e.coefficient = func(i int) Op { return loaded[i] }
+		return e
+	}
+	VBROADCASTSS(constantMem(127), e.bias)
+	e.coefficient = func(i int) Op {
+		register := w.new()
+		VBROADCASTSS(constantMem(math.Float32bits(coefficients[i])), register)
+		return register
+	}
+	return e
+}
+
+// of emits the exponential of x, which it overwrites.
+func (e *exponential) of(x VecVirtual) VecVirtual {
+	n, whole, p, half := e.new(), e.new(), e.new(), e.new()
+	// If one is a NaN, the result is x.
+	VMINPS(x, e.high, x)
+	VMAXPS(x, e.low, x)
+	VMOVAPS(e.round, n)
+	VFMADD231PS(e.log2e, x, n)
+	VSUBPS(e.round, n, whole)
+	VFMADD231PS(e.ln2Hi, whole, x)
+	VFMADD231PS(e.ln2Lo, whole, x)
+	VMOVAPS(e.coefficient(0), p)
+	for i := 1; i < len(coefficients); i++ {
+		VFMADD213PS(e.coefficient(i), x, p)
+	}
+	VMULPS(x, p, p)
+	VFMADD213PS(x, x, p)
+	VADDPS(e.one, p, p)
+	if e.bytes == 64 {
+		VSCALEFPS(whole, p, p)
+		return p
+	}
+	VPSUBD(e.round, n, n)
+	VPSRAD(Imm(1), n, half)
+	VPSUBD(half, n, n)
+	for _, exponent := range []VecVirtual{half, n} {
+		VPADDD(e.bias, exponent, exponent)
+		VPSLLD(Imm(23), exponent, exponent)
+		VMULPS(exponent, p, p)
+	}
+	return p
 }
 
 func reluBackward() {

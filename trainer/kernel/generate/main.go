@@ -176,6 +176,8 @@ func main() {
 	sumLanes()
 	sigmoid(avx512)
 	sigmoid(avx2)
+	exp(avx512)
+	exp(avx2)
 	reluBackward()
 	sigmoidBackward()
 	addScaled()
