@@ -27,24 +27,38 @@ func logSoftmax(shape tensor.Shape) *op {
 		output:     shape,
 		logSoftmax: true,
 		compile: func(y []float32, inputs ...[]float32) (Call, error) {
-			x := inputs[0]
+			x, exponentials := inputs[0], kernel.Values(len(y))
 			return Call{Tile: func() {
-				for lane := range kernel.Lanes {
-					// The largest score is subtracted first, so that no exponential overflows. A NaN passes: no
-					// comparison with it holds, and the sum has it.
-					largest := x[lane]
-					for i := lane; i < len(x); i += kernel.Lanes {
-						if x[i] > largest {
-							largest = x[i]
+				// The largest score is subtracted first, so that no exponential overflows. A NaN passes: no comparison
+				// with it holds, and the sum has it.
+				largest := [kernel.Lanes]float32(x)
+				for i := kernel.Lanes; i < len(x); i += kernel.Lanes {
+					for lane, value := range (*[kernel.Lanes]float32)(x[i:]) {
+						if value > largest[lane] {
+							largest[lane] = value
 						}
 					}
-					var sum float64
-					for i := lane; i < len(x); i += kernel.Lanes {
-						sum += float64(kernel.Exp(x[i] - largest))
+				}
+				for i := 0; i < len(x); i += kernel.Lanes {
+					to := (*[kernel.Lanes]float32)(y[i:])
+					for lane, value := range (*[kernel.Lanes]float32)(x[i:]) {
+						to[lane] = value - largest[lane]
 					}
-					logarithm := kernel.Log(sum)
-					for i := lane; i < len(x); i += kernel.Lanes {
-						y[i] = float32(float64(x[i]-largest) - logarithm)
+				}
+				kernel.ExpTile(exponentials, y)
+				var sums [kernel.Lanes]float64
+				for i := 0; i < len(x); i += kernel.Lanes {
+					for lane, value := range (*[kernel.Lanes]float32)(exponentials[i:]) {
+						sums[lane] += float64(value)
+					}
+				}
+				for lane, sum := range sums {
+					sums[lane] = kernel.Log(sum)
+				}
+				for i := 0; i < len(x); i += kernel.Lanes {
+					values := (*[kernel.Lanes]float32)(y[i:])
+					for lane, logarithm := range &sums {
+						values[lane] = float32(float64(values[lane]) - logarithm)
 					}
 				}
 			}}, nil
@@ -66,16 +80,21 @@ func logSoftmaxGradient(shape tensor.Shape) *op {
 		compile: func(dx []float32, inputs ...[]float32) (Call, error) {
 			y, dy := inputs[0], inputs[1]
 			return Call{Tile: func() {
-				for lane := range kernel.Lanes {
-					var sum float32
-					for i := lane; i < len(dy); i += kernel.Lanes {
-						sum += dy[i]
+				var sums [kernel.Lanes]float32
+				for i := 0; i < len(dy); i += kernel.Lanes {
+					for lane, value := range (*[kernel.Lanes]float32)(dy[i:]) {
+						sums[lane] += value
 					}
-					for i := lane; i < len(dy); i += kernel.Lanes {
-						dx[i] = 0
-						if sum != 0 { // It is zero in a lane without an image, where y may be anything.
-							dx[i] = dy[i] - float32(kernel.Exp(y[i])*sum)
+				}
+				kernel.ExpTile(dx, y)
+				for i := 0; i < len(dy); i += kernel.Lanes {
+					to, from := (*[kernel.Lanes]float32)(dx[i:]), (*[kernel.Lanes]float32)(dy[i:])
+					for lane, sum := range &sums {
+						if sum == 0 { // In a lane without an image, where y may be anything.
+							to[lane] = 0
+							continue
 						}
+						to[lane] = from[lane] - float32(to[lane]*sum)
 					}
 				}
 			}}, nil
