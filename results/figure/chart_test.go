@@ -214,11 +214,11 @@ func TestTicks(t *testing.T) {
 		low, high float64
 		want      string
 	}{
-		{-38, 57, "-25 0 25 50"},
-		{-2.7, 3.3, "-2.5 0 2.5"},
+		{-38, 57, "−25 0 25 50"},
+		{-2.7, 3.3, "−2.5 0 2.5"},
 		{0.1, 0.32, "0.1 0.2 0.3"},
-		{-51, 42, "-40 0 40"},
-		{1e-9, 4e-9, "1e-09 2e-09 3e-09 4e-09"},
+		{-51, 42, "−40 0 40"},
+		{1e-9, 4e-9, "1e−09 2e−09 3e−09 4e−09"},
 	} {
 		if got := labels(linearTicks{}.Ticks(c.low, c.high)); got != c.want {
 			t.Errorf("linear from %v to %v: %q, want %q", c.low, c.high, got, c.want)

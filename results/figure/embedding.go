@@ -8,9 +8,11 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	stdfont "golang.org/x/image/font"
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 )
@@ -22,13 +24,15 @@ const maxPanels = 3
 const (
 	panelWidth  = 714
 	panelHeight = 750
+	panelTitle  = 60 // Above a panel.
 	legendWidth = 130
 )
 
 // Panel is one scatter plot.
 type Panel struct {
 	Title string
-	// XLabel and YLabel name the axes: for a principal component, with the part of the variance that it explains.
+	// XLabel and YLabel name the axes: for a principal component, with the part of the variance that it explains. They
+	// are broken into lines where their axis is shorter.
 	XLabel, YLabel string
 	// Points are x, y, x, y and so on: two numbers for each of the images.
 	Points []float64
@@ -67,12 +71,15 @@ func Embedding(panels []Panel) (*Figure, error) {
 		return nil, fmt.Errorf("figure of embeddings: %d panels: there have to be from 1 to %d", len(panels), maxPanels)
 	}
 	f := &Figure{width: len(panels)*panelWidth + legendWidth, height: panelHeight}
+	for i := range panels {
+		if err := panels[i].check(string(rune('a' + i))); err != nil {
+			return nil, err
+		}
+	}
+	squares := f.squares(panels)
 	var names, scatters, charts []layer
 	for i := range panels {
 		p, letter := &panels[i], string(rune('a'+i))
-		if err := p.check(letter); err != nil {
-			return nil, err
-		}
 		title := p.Title
 		if len(panels) > 1 {
 			title = "(" + letter + ") " + title
@@ -85,14 +92,13 @@ func Embedding(panels []Panel) (*Figure, error) {
 		f.description += fmt.Sprintf("%s: a scatter plot of %d images by %s and %s, coloured by digit.",
 			title, len(p.Labels), p.XLabel, p.YLabel)
 
-		chart := newPlot(title, p.XLabel, p.YLabel)
-		chart.X.Padding, chart.Y.Padding = 0, 0
-		left := i * panelWidth
-		area := draw.Canvas{Rectangle: f.rectangle(left+18, margin, left+panelWidth-12, panelHeight-margin/2)}
-		data := p.fit(chart, area)
+		chart, area, data := squares[i].chart, squares[i].area, squares[i].data
 		scatter, at := p.scatter(chart, data, f.height)
 		charts = append(charts, layer{paint: func(c draw.Canvas) {
-			chart.Draw(draw.Canvas{Canvas: c.Canvas, Rectangle: area.Rectangle})
+			style := titleStyle()
+			style.XAlign, style.YAlign = draw.XCenter, draw.YTop
+			c.FillText(style, vg.Point{X: (data.Min.X + data.Max.X) / 2, Y: c.Max.Y - points(margin)}, title)
+			chart.Draw(draw.Canvas{Canvas: c.Canvas, Rectangle: area})
 		}})
 		scatters = append(scatters, layer{picture: scatter, at: at, smooth: true})
 		medians := p.medians()
@@ -131,9 +137,77 @@ func Embedding(panels []Panel) (*Figure, error) {
 	return f, nil
 }
 
-// fit chooses ranges of the axes that hold all points, with the same unit in both, and returns where on the page they
-// are.
-func (p *Panel) fit(chart *plot.Plot, area draw.Canvas) vg.Rectangle {
+// square is where a panel's axes and points are: area is that of both, data the points', a square.
+type square struct {
+	chart      *plot.Plot
+	area, data vg.Rectangle
+}
+
+// squares lays the panels out: their squares are of one size and stand on one line, and no label is longer than its
+// axis.
+func (f *Figure) squares(panels []Panel) []square {
+	all := make([]square, len(panels))
+	side := points(panelWidth)
+	for i := range panels {
+		all[i].chart = newPlot("", panels[i].XLabel, panels[i].YLabel)
+		all[i].chart.X.Padding, all[i].chart.Y.Padding = 0, 0
+		panels[i].fit(all[i].chart)
+	}
+	// Where a label is broken, its axis becomes shorter. So it may have to be broken again.
+	for range 3 {
+		bottom := vg.Length(0)
+		for i := range all {
+			left := i * panelWidth
+			s := &all[i]
+			s.area = f.rectangle(left+18, margin+panelTitle, left+panelWidth-12, panelHeight-margin/2)
+			x, y := &s.chart.X.Label, &s.chart.Y.Label
+			x.Text = broken(x.TextStyle, panels[i].XLabel, side)
+			y.Text = broken(y.TextStyle, panels[i].YLabel, side)
+			s.data = s.chart.DataCanvas(draw.Canvas{Rectangle: s.area}).Rectangle
+			bottom = max(bottom, s.data.Min.Y)
+		}
+		for i := range all {
+			side = min(side, all[i].data.Max.X-all[i].data.Min.X, all[i].area.Max.Y-bottom)
+		}
+		for i := range all {
+			s := &all[i]
+			want := vg.Rectangle{Min: vg.Point{X: s.data.Min.X, Y: bottom}}
+			want.Max = want.Min.Add(vg.Point{X: side, Y: side})
+			// What labels of ticks take beside the axes depends a little on the axes' lengths.
+			for range 5 {
+				s.area.Min.Y += want.Min.Y - s.data.Min.Y
+				s.area.Max = s.area.Max.Add(want.Max.Sub(s.data.Max))
+				s.area.Min.X += want.Min.X - s.data.Min.X
+				s.data = s.chart.DataCanvas(draw.Canvas{Rectangle: s.area}).Rectangle
+			}
+		}
+	}
+	return all
+}
+
+// broken breaks a text into lines that are no longer than length: at spaces, and words that are longer than that anywhere.
+func broken(style text.Style, label string, length vg.Length) string {
+	var lines []string
+	for word := range strings.FieldsSeq(label) {
+		last := len(lines) - 1
+		if last >= 0 && style.Width(lines[last]+" "+word) <= length {
+			lines[last] += " " + word
+			continue
+		}
+		line := ""
+		for _, letter := range word {
+			if line != "" && style.Width(line+string(letter)) > length {
+				lines, line = append(lines, line), ""
+			}
+			line += string(letter)
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// fit chooses ranges of the axes that hold all points. Both are equally long, so that distances can be compared.
+func (p *Panel) fit(chart *plot.Plot) {
 	var low, high [2]float64
 	for side := range 2 {
 		low[side], high[side] = math.Inf(1), math.Inf(-1)
@@ -149,17 +223,6 @@ func (p *Panel) fit(chart *plot.Plot, area draw.Canvas) vg.Rectangle {
 	middle := [2]float64{low[0]/2 + high[0]/2, low[1]/2 + high[1]/2}
 	chart.X.Min, chart.X.Max = middle[0]-half, middle[0]+half
 	chart.Y.Min, chart.Y.Max = middle[1]-half, middle[1]+half
-	data := chart.DataCanvas(area)
-	// The area is not quite a square.
-	size := data.Size()
-	if size.X < size.Y {
-		half *= float64(size.Y / size.X)
-		chart.Y.Min, chart.Y.Max = middle[1]-half, middle[1]+half
-	} else {
-		half *= float64(size.X / size.Y)
-		chart.X.Min, chart.X.Max = middle[0]-half, middle[0]+half
-	}
-	return chart.DataCanvas(area).Rectangle
 }
 
 // scatter returns the points as a picture, and where on a page of so many pixels it comes to stand.

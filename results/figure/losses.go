@@ -55,9 +55,7 @@ func Losses(training, validation []float64, best int) (*Figure, error) {
 	const title = "Training and validation loss"
 	chart := newPlot("", "Epoch", label)
 	chart.Add(grid())
-	legend := plot.NewLegend()
-	legend.TextStyle, legend.Padding = smallStyle(), 4
-	legend.Left, legend.Top = true, true
+	var legend legend
 	for _, c := range []struct {
 		name  string
 		xys   plotter.XYs
@@ -66,7 +64,7 @@ func Losses(training, validation []float64, best int) (*Figure, error) {
 	}{{"Training", trained, digits[5], nil}, {"Validation", validated, digits[6], []vg.Length{5, 2}}} {
 		line := &plotter.Line{XYs: c.xys, LineStyle: draw.LineStyle{Color: c.color, Width: 1.5, Dashes: c.dash}}
 		chart.Add(line)
-		legend.Add(c.name, line)
+		legend = append(legend, legendEntry{c.name, line})
 		if len(c.xys) <= fewEpochs {
 			// Few epochs are dots too: one alone has no line.
 			chart.Add(&plotter.Scatter{XYs: c.xys, GlyphStyle: draw.GlyphStyle{
@@ -79,8 +77,8 @@ func Losses(training, validation []float64, best int) (*Figure, error) {
 	if best > 0 {
 		mark := &bestEpoch{epoch: best, loss: validation[best-1]}
 		chart.Add(mark)
-		name := fmt.Sprintf("Best epoch: %d (%.5g)", best, mark.loss)
-		legend.Add(name, mark)
+		name := fmt.Sprintf("Best epoch: %d (%s)", best, minus(fmt.Sprintf("%.5g", mark.loss)))
+		legend = append(legend, legendEntry{name, mark})
 		description += fmt.Sprintf(" The best validation loss, %.5g, is that of epoch %d.", mark.loss, best)
 	}
 	// Few epochs keep clear of the axis; many begin at 0, where it has its first label.
@@ -106,13 +104,10 @@ func Losses(training, validation []float64, best int) (*Figure, error) {
 	f.layers = []layer{{paint: func(c draw.Canvas) {
 		paintTitle(c, title)
 		c.Max.Y -= titleHeight
-		area := draw.Crop(c, 8, -14, 8, 0)
+		area := draw.Crop(c, 8, -14, 8, -legendHeight)
 		chart.Draw(area)
-		// Losses fall, so that the upper right corner is free.
-		corner := chart.DataCanvas(area)
-		size := legend.Rectangle(corner).Size()
-		corner.Min.X, corner.Max.Y = corner.Max.X-size.X-10, corner.Max.Y-6
-		legend.Draw(corner)
+		data := chart.DataCanvas(area)
+		legend.paint(c, vg.Point{X: data.Center().X, Y: c.Max.Y - legendHeight/2})
 	}}}
 	return f, nil
 }

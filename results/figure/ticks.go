@@ -8,6 +8,9 @@ import (
 	"gonum.org/v1/plot"
 )
 
+// minus writes a number with a minus sign instead of a hyphen, in front and in its exponent.
+func minus(number string) string { return strings.ReplaceAll(number, "-", "\u2212") }
+
 // linearTicks are where the library sets them, labelled with no more digits than it takes to tell them apart.
 type linearTicks struct{}
 
@@ -18,6 +21,7 @@ func (linearTicks) Ticks(low, high float64) []plot.Tick {
 		if strings.Contains(tick.Label, ".") && !strings.ContainsAny(tick.Label, "eE") {
 			ticks[i].Label = strings.TrimRight(strings.TrimRight(tick.Label, "0"), ".")
 		}
+		ticks[i].Label = minus(ticks[i].Label)
 	}
 	return ticks
 }
@@ -38,7 +42,7 @@ func (wholeTicks) Ticks(low, high float64) []plot.Tick {
 	}
 	var ticks []plot.Tick
 	for value := int(math.Ceil(low/float64(step))) * step; float64(value) <= high; value += step {
-		ticks = append(ticks, plot.Tick{Value: float64(value), Label: strconv.Itoa(value)})
+		ticks = append(ticks, plot.Tick{Value: float64(value), Label: minus(strconv.Itoa(value))})
 	}
 	return ticks
 }
@@ -64,7 +68,7 @@ func (logTicks) Ticks(low, high float64) []plot.Tick {
 				tick := plot.Tick{Value: value}
 				for _, l := range labelled {
 					if l == rune('1'+digit) {
-						tick.Label = strconv.FormatFloat(value, 'g', -1, 64)
+						tick.Label = minus(strconv.FormatFloat(value, 'g', -1, 64))
 						labels++
 					}
 				}
