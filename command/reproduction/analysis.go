@@ -319,7 +319,7 @@ func (a *Analyzer) lookAt(ctx context.Context, trained *Trained, space *Space) (
 		return nil, err
 	}
 	component := func(i int) string {
-		return fmt.Sprintf("principal component %d (%.1f%% of the variance)", i+1, 100*space.Explained[i])
+		return fmt.Sprintf("Principal component %d (%.1f%%)", i+1, 100*space.Explained[i])
 	}
 	return []figure.Panel{
 		{Title: "PCA", XLabel: component(0), YLabel: component(1), Points: plane.Values, Labels: labels},

@@ -267,6 +267,19 @@ func TestAnalyzePieceByPiece(t *testing.T) {
 					t.Errorf("%v becomes %v", result, last)
 				}
 			}
+			for j, row := range section.GetTable().GetRows() {
+				last := want[i].Table.Rows[j]
+				if row.What != last.What || len(row.Values) != len(section.Table.Columns) {
+					t.Errorf("%v becomes %v", row, last)
+				}
+				for k, value := range row.Values {
+					if value == "" {
+						pending++
+					} else if known++; value != last.Values[k] {
+						t.Errorf("%v becomes %v", row, last)
+					}
+				}
+			}
 		}
 		return known, pending
 	}

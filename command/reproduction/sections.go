@@ -17,11 +17,13 @@ var captions = map[uint32]string{
 	2: "Three test images and their reconstructions by the convolutional autoencoder.",
 	3: "Three images decoded by the convolutional autoencoder from Gaussian codes with the distribution of the test " +
 		"images' codes.",
-	4: "Three test images, the same images with noise, and their reconstructions by the denoising autoencoder.",
+	4: "Three test images, the same images with %s, and their reconstructions by the denoising autoencoder.",
 	5: "Predictions of the classifier with the frozen encoder for the test images.",
 	6: "Images decoded by the variational autoencoder from standard normal codes.",
-	7: "Codes of the test images from the convolutional autoencoder: PCA and t-SNE.",
-	8: "Codes of the test images from the variational autoencoder: PCA and t-SNE.",
+	7: "Codes of %s from the convolutional autoencoder: PCA, with the share of the variance that each " +
+		"principal component explains, and t-SNE.",
+	8: "Codes of %s from the variational autoencoder: PCA, with the share of the variance that each " +
+		"principal component explains, and t-SNE.",
 	9: "Losses of the convolutional autoencoder with the best parameters.",
 }
 
@@ -32,20 +34,47 @@ func Sections(m *Material, found *Findings) []*trellisv1.PaperSection {
 		{Title: "Convolutional autoencoder (section 2)", Results: gridResults(m)},
 		{Title: "Denoising autoencoder (section 3)", Results: denoisingResults(m)},
 		{Title: "Classification (section 4)", Results: classifierResults(m, found)},
-		{Title: "Variational autoencoder (section 5)", Results: variationalResults(m, found)},
-		{Title: "Latent-space analysis (section 6)", Results: spaceResults(m, found)},
+		{Title: "Variational autoencoder (section 5)", Results: variationalResults(m), Table: samplesTable(m, found)},
+		{Title: "Latent-space analysis (section 6)", Table: spacesTable(m, found)},
 		{Title: "Appendix"},
 	}
 	for i, numbers := range [][]uint32{{2, 3}, {4}, {5}, {6}, {7, 8}, {9}} {
 		for _, number := range numbers {
 			figure := &trellisv1.PaperFigure{Number: number, Caption: captions[number]}
-			if number == 5 && found.Frozen == nil && found.FineTuned != nil {
+			switch {
+			case number == 4:
+				figure.Caption = fmt.Sprintf(figure.Caption, m.shownNoise())
+			case number == 5 && found.Frozen == nil && found.FineTuned != nil:
 				figure.Caption = "Predictions of the fine-tuned classifier for the test images."
+			case number == 7 || number == 8:
+				figure.Caption = fmt.Sprintf(figure.Caption, m.projected())
 			}
 			sections[i].Figures = append(sections[i].Figures, figure)
 		}
 	}
 	return sections
+}
+
+// shownNoise is the noise of figure 4: the strongest.
+func (m *Material) shownNoise() string {
+	noise := 0.0
+	switch {
+	case len(m.Denoising) > 0:
+		noise = m.Denoising[len(m.Denoising)-1].Trial.GetParameters().Numeric(trainer.Noise)
+	case len(m.Noises) > 0:
+		noise = m.Noises[len(m.Noises)-1]
+	default:
+		return "Gaussian noise"
+	}
+	return "Gaussian noise of sigma " + number(noise)
+}
+
+// projected are the images whose codes figures 7 and 8 show.
+func (m *Material) projected() string {
+	if images := int(m.Analysis.GetImages()); images < m.Test.Len() {
+		return fmt.Sprintf("the first %d test images", images)
+	}
+	return "the test images"
 }
 
 func number(x float64) string { return strconv.FormatFloat(x, 'g', 4, 64) }
@@ -177,7 +206,7 @@ func denoisingResults(m *Material) []*trellisv1.PaperResult {
 			}
 			result := compared(fmt.Sprintf("%s, within %d epochs", what(noise), budget), theirs, trial.GetTestLoss(),
 				command(noise, fmt.Sprintf(" && max_epochs == %d", budget)))
-			result.Note = besidePyTorch(noise)
+			result.Note = besidePyTorch(noise, budget)
 			results = append(results, result)
 		}
 	}
@@ -185,15 +214,18 @@ func denoisingResults(m *Material) []*trellisv1.PaperResult {
 }
 
 // pyTorch has the test losses of one run of PyTorch 1.13 each, by the noise: 16 latent dimensions, learning rate 1e-3,
-// weight decay 1e-5, batches of 256 images, 15 epochs.
+// weight decay 1e-5, batches of 256 images, pyTorchEpochs.
 var pyTorch = map[float64]float64{0.3: 0.01747, 0.5: 0.02016}
 
-func besidePyTorch(noise float64) string {
+// pyTorchEpochs is how long PyTorch trained: trials with other max_epochs are not compared with it.
+const pyTorchEpochs = 15
+
+func besidePyTorch(noise float64, maxEpochs uint32) string {
 	loss, ok := pyTorch[noise]
-	if !ok {
+	if !ok || maxEpochs != pyTorchEpochs {
 		return ""
 	}
-	return fmt.Sprintf("One PyTorch run with the paper's parameters has %s after 15 epochs.", number(loss))
+	return fmt.Sprintf("One PyTorch run with the paper's parameters has %s after %d epochs.", number(loss), pyTorchEpochs)
 }
 
 func classifierResults(m *Material, found *Findings) []*trellisv1.PaperResult {
@@ -249,7 +281,7 @@ func confusions(reading *Reading, command string) *trellisv1.PaperResult {
 	}
 }
 
-func variationalResults(m *Material, found *Findings) []*trellisv1.PaperResult {
+func variationalResults(m *Material) []*trellisv1.PaperResult {
 	trial := m.Variational.Trial
 	best := m.asks("best %s", m.Analysis.GetVariational())
 	losses := []*trellisv1.PaperResult{
@@ -259,23 +291,34 @@ func variationalResults(m *Material, found *Findings) []*trellisv1.PaperResult {
 	if trial == nil {
 		pending(losses...)
 	}
-	readings := func(name string, its *Sampling) (confidence, score *trellisv1.PaperResult) {
-		known := its != nil
-		if !known {
-			its = &Sampling{}
+	return losses
+}
+
+// samplesTable compares how the classifier reads what both autoencoders draw.
+func samplesTable(m *Material, found *Findings) *trellisv1.PaperTable {
+	row := func(what, note string, value func(*Sampling) float64) *trellisv1.PaperRow {
+		return &trellisv1.PaperRow{
+			What: what, Note: note, Values: []string{known(found.Generated, value), known(found.Sampled, value)},
 		}
-		confidence = alone("mean top probability of samples"+name, its.Confidence, m.Command)
-		score = alone("inception score of samples, 1 to 10"+name, its.Score, m.Command)
-		if !known {
-			pending(confidence, score)
-		}
-		return confidence, score
 	}
-	sampled, sampledScore := readings("", found.Sampled)
-	plain, plainScore := readings(", plain autoencoder", found.Generated)
-	sampled.Note = "Predicted by our classifier, which was trained on real digits only."
-	sampledScore.Note = "From the same classifier. High if each sample is clearly one digit and all digits occur."
-	return append(losses, sampled, plain, sampledScore, plainScore)
+	return &trellisv1.PaperTable{
+		Columns: []string{"Convolutional", "Variational"}, Command: m.Command,
+		Rows: []*trellisv1.PaperRow{
+			row("mean top probability of samples", "Predicted by our classifier, which was trained on real digits only.",
+				func(its *Sampling) float64 { return its.Confidence }),
+			row("inception score of samples, 1 to 10",
+				"From the same classifier. High if each sample is clearly one digit and all digits occur.",
+				func(its *Sampling) float64 { return its.Score }),
+		},
+	}
+}
+
+// known is a number of something that is found, or empty.
+func known[T any](found *T, value func(*T) float64) string {
+	if found == nil {
+		return ""
+	}
+	return number(value(found))
 }
 
 func metric(metrics map[string]float64, name string) float64 {
@@ -285,33 +328,52 @@ func metric(metrics map[string]float64, name string) float64 {
 	return math.NaN()
 }
 
-func spaceResults(m *Material, found *Findings) []*trellisv1.PaperResult {
-	var results []*trellisv1.PaperResult
-	for _, s := range []struct {
+// spacesTable compares the latent spaces of both autoencoders, and what their projections keep.
+func spacesTable(m *Material, found *Findings) *trellisv1.PaperTable {
+	table := &trellisv1.PaperTable{Columns: []string{"Convolutional", "Variational"}, Command: m.Command}
+	add := func(what, note string, value func(*Space) float64) {
+		table.Rows = append(table.Rows, &trellisv1.PaperRow{
+			What: what, Note: note, Values: []string{known(found.Plain, value), known(found.Variational, value)},
+		})
+	}
+	add("variance explained by two principal components", "",
+		func(s *Space) float64 { return s.Explained[0] + s.Explained[1] })
+	points := []struct {
 		name string
-		*Space
-	}{{"plain", found.Plain}, {"variational", found.Variational}} {
-		known := s.Space != nil
-		if !known {
-			s.Space = &Space{}
-		}
-		add := func(what string, value float64) {
-			results = append(results, alone(s.name+": "+what, value, m.Command))
-			if !known {
-				pending(results[len(results)-1])
+		of   func(*Space) Quality
+	}{
+		{"codes", func(s *Space) Quality { return s.Codes }},
+		{"PCA", func(s *Space) Quality { return s.PCA }},
+		{"t-SNE", func(s *Space) Quality { return s.TSNE }},
+		{"t-SNE in three dimensions", func(s *Space) Quality { return s.TSNE3 }},
+	}
+	for _, measure := range []struct {
+		name, note string
+		of         func(Quality) float64
+		// relative measures compare points with the codes, which have 1 themselves.
+		relative bool
+	}{
+		{
+			"5-nearest-neighbor accuracy", "The share of images whose five nearest others mostly show the same digit.",
+			func(q Quality) float64 { return q.Accuracy }, false,
+		},
+		{
+			"silhouette by digit", "From −1 to 1: high if digits are compact and apart.",
+			func(q Quality) float64 { return q.Silhouette }, false,
+		},
+		{
+			"trustworthiness", "From 0 to 1: high if neighbors in the projection are neighbors among the codes.",
+			func(q Quality) float64 { return q.Trustworthiness }, true,
+		},
+	} {
+		note := measure.note
+		for i, p := range points {
+			if i == 0 && measure.relative {
+				continue
 			}
-		}
-		add("variance explained by two principal components", s.Explained[0]+s.Explained[1])
-		for _, p := range []struct {
-			name string
-			Quality
-		}{{"codes", s.Codes}, {"PCA", s.PCA}, {"t-SNE", s.TSNE}, {"t-SNE, three dimensions", s.TSNE3}} {
-			add("5-nearest-neighbor accuracy, "+p.name, p.Accuracy)
-			add("silhouette by digit, "+p.name, p.Silhouette)
-			if p.name != "codes" {
-				add("trustworthiness, "+p.name, p.Trustworthiness)
-			}
+			add(measure.name+", "+p.name, note, func(s *Space) float64 { return measure.of(p.of(s)) })
+			note = "" // Once is enough.
 		}
 	}
-	return results
+	return table
 }

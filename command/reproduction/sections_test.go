@@ -67,13 +67,16 @@ func TestSectionsNameTheirCommands(t *testing.T) {
 		for _, result := range section.Results {
 			commands[result.What] = result.Command
 		}
+		for _, row := range section.GetTable().GetRows() {
+			commands[row.What] = section.GetTable().GetCommand()
+		}
 	}
 	for what, want := range map[string]string{
 		"encoded space dimension": "trellis best plain --coordinator host:7070",
 		"test loss with noise of sigma 0.3333": "trellis trials noisy --filter 'noise == 0.3333333333333333' " +
 			"--coordinator host:7070",
-		"most frequent errors":        "trellis reproduce --quick",
-		"plain: trustworthiness, PCA": "trellis reproduce --quick",
+		"most frequent errors": "trellis reproduce --quick",
+		"trustworthiness, PCA": "trellis reproduce --quick",
 	} {
 		if commands[what] != want {
 			t.Errorf("%s: command %q, want %q", what, commands[what], want)
@@ -125,6 +128,60 @@ func TestTestLossThatIsNotKnown(t *testing.T) {
 	for _, result := range []*trellisv1.PaperResult{grid, denoising} {
 		if result.Ours != "not known" || result.Difference != "" || result.Note == "" {
 			t.Errorf("without a loss: %+v", result)
+		}
+	}
+}
+
+// The captions say what was drawn: how strong the noise is, and how many images' codes there are.
+func TestCaptions(t *testing.T) {
+	captions := func(m *Material) map[uint32]string {
+		all := map[uint32]string{}
+		for _, section := range Sections(m, &Findings{}) {
+			for _, figure := range section.Figures {
+				all[figure.Number] = figure.Caption
+				if strings.Contains(figure.Caption, "%") {
+					t.Errorf("caption %q", figure.Caption)
+				}
+			}
+		}
+		return all
+	}
+	m := material(20)
+	want := "with Gaussian noise of sigma " + number(m.Denoising[len(m.Denoising)-1].Trial.GetParameters().Numeric("noise"))
+	if got := captions(m)[4]; !strings.Contains(got, want) {
+		t.Errorf("caption %q, want %q", got, want)
+	}
+	m.Denoising, m.Noises = nil, []float64{0.1, 0.75}
+	if got := captions(m)[4]; !strings.Contains(got, "with Gaussian noise of sigma 0.75, and") {
+		t.Errorf("before it is drawn, caption %q", got)
+	}
+	m.Noises = nil
+	if got := captions(m)[4]; !strings.Contains(got, "with Gaussian noise, and") {
+		t.Errorf("before its strength is known, caption %q", got)
+	}
+	m.Analysis = proto.CloneOf(m.Analysis)
+	for images, want := range map[int]string{m.Test.Len(): "Codes of the test images from", 7: "Codes of the first 7 test images from"} {
+		m.Analysis.Images = uint32(images)
+		if got := captions(m); !strings.HasPrefix(got[7], want) || !strings.HasPrefix(got[8], want) {
+			t.Errorf("captions %q and %q, want %q", got[7], got[8], want)
+		}
+	}
+}
+
+// PyTorch trained for 15 epochs: it stands beside trials of as many, not of others.
+func TestPyTorchStandsBesideAsManyEpochs(t *testing.T) {
+	m := material(20)
+	parameters := func(noise float64, maxEpochs uint32) *trellisv1.Parameters {
+		return &trellisv1.Parameters{MaxEpochs: maxEpochs, Values: trellisv1.ValuesOf(map[string]any{"noise": noise})}
+	}
+	m.Denoising = []Trained{{Trial: &trellisv1.Trial{TestLoss: new(0.1), Parameters: parameters(0.3, 150)}}}
+	for _, epochs := range []uint32{2, 15} {
+		m.DenoisingBudgets = append(m.DenoisingBudgets,
+			&trellisv1.Trial{TestLoss: new(0.2), Parameters: parameters(0.3, epochs)})
+	}
+	for _, result := range denoisingResults(m) {
+		if got, want := strings.Contains(result.Note, "PyTorch"), strings.Contains(result.What, "within 15"); got != want {
+			t.Errorf("%s has the note %q", result.What, result.Note)
 		}
 	}
 }

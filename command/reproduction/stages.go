@@ -41,14 +41,11 @@ func DependsOn(stage *trellisv1.Stage) []string {
 	return studies
 }
 
-// placeholder stands for the best trial of a study that has not been trained.
-var placeholder = newPlaceholder()
-
-func newPlaceholder() *trellisv1.Parameters {
-	return &trellisv1.Parameters{MaxEpochs: 10_000, Values: trellisv1.ValuesOf(map[string]any{
-		grid.LatentDim: 16, grid.LearningRate: 1e-3, grid.WeightDecay: 0.0, grid.BatchSize: 256,
-	})}
-}
+// valid are parameters that every study takes. A stage is checked with them before the study that it takes its values
+// from has been trained.
+var valid = &trellisv1.Parameters{MaxEpochs: 10_000, Values: trellisv1.ValuesOf(map[string]any{
+	grid.LatentDim: 16, grid.LearningRate: 1e-3, grid.WeightDecay: 0.0, grid.BatchSize: 256,
+})}
 
 // Validate checks a reproduction: the rules that its messages state, every study by validateStudy, and that studies are
 // named once, depend on earlier ones, and are what the analysis takes them for, on one data set. What is wrong comes as
@@ -70,7 +67,7 @@ func Validate(models grid.Models, r *trellisv1.Reproduction, validateStudy func(
 		}
 		var best *trellisv1.Parameters
 		if stage.GetBestOf() != "" {
-			best = placeholder
+			best = valid
 		}
 		if err := collectStudy(validateStudy(Complete(models, stage, best)), i, found); err != nil {
 			return err

@@ -63,19 +63,41 @@ func writeReproduced(env *cli.Environment, folder, name string, write func(io.Wr
 	return err
 }
 
-// writeResultLines writes the paper's numbers beside ours.
+// writeResultLines writes the paper's numbers beside ours, and those of ours that are compared with each other.
 func writeResultLines(out io.Writer, sections []*trellisv1.PaperSection) error {
 	for _, section := range sections {
-		if len(section.Results) == 0 {
-			continue
+		var lists []table.Writer
+		if len(section.Results) > 0 {
+			list := output.NewTable()
+			list.AppendHeader(table.Row{"result", "paper", "ours", "difference"})
+			for _, result := range section.Results {
+				list.AppendRow(table.Row{result.What, result.Paper, result.Ours, result.Difference})
+			}
+			lists = append(lists, list)
 		}
-		list := output.NewTable()
-		list.AppendHeader(table.Row{"result", "paper", "ours", "difference"})
-		for _, result := range section.Results {
-			list.AppendRow(table.Row{result.What, result.Paper, result.Ours, result.Difference})
+		if its := section.GetTable(); its != nil {
+			list := output.NewTable()
+			row := func(what string, values []string) (row table.Row) {
+				row = table.Row{what}
+				for _, value := range values {
+					row = append(row, value)
+				}
+				return row
+			}
+			list.AppendHeader(row("result", its.Columns))
+			for _, r := range its.Rows {
+				list.AppendRow(row(r.What, r.Values))
+			}
+			lists = append(lists, list)
 		}
-		if _, err := fmt.Fprintf(out, "\n%s\n\n%s\n", section.Title, list.Render()); err != nil {
-			return err
+		for i, list := range lists {
+			title := section.Title + "\n\n"
+			if i > 0 {
+				title = ""
+			}
+			if _, err := fmt.Fprintf(out, "\n%s%s\n", title, list.Render()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -131,9 +131,11 @@ __all__ = [
     "PaperPicture",
     "PaperReport",
     "PaperResult",
+    "PaperRow",
     "PaperSection",
     "PaperStage",
     "PaperState",
+    "PaperTable",
     "Parameters",
     "ParseSpecResponse",
     "PauseStudyResponse",
@@ -2092,6 +2094,18 @@ class PaperResult(Message):
     pending: bool = False
 
 
+class PaperRow(Message):
+    """PaperRow has a value for each column of its table."""
+
+    what: str = ""
+
+    # Empty where it is not known yet.
+    values: Sequence[str] = ()
+
+    # What one must know to compare the values.
+    note: str = ""
+
+
 class PaperSection(Message):
     """PaperSection is a section of the paper."""
 
@@ -2102,6 +2116,9 @@ class PaperSection(Message):
     figures: Sequence[PaperFigure] = ()
 
     results: Sequence[PaperResult] = ()
+
+    # Numbers of ours that are compared with each other, since the paper has none.
+    table: PaperTable | None = None
 
 
 class PaperStage(Message):
@@ -2138,6 +2155,18 @@ class PaperStage(Message):
     digest: str = ""
 
     # The command that shows its report.
+    command: str = ""
+
+
+class PaperTable(Message):
+    """PaperTable is numbers of ours by rows and columns."""
+
+    # What the columns are of.
+    columns: Sequence[str] = ()
+
+    rows: Sequence[PaperRow] = ()
+
+    # The command that computes the numbers.
     command: str = ""
 
 

@@ -79,6 +79,19 @@ func Check(r *trellisv1.PaperReport) error {
 			}
 			numbers[figure.GetNumber()] = true
 		}
+		if err := checkTable(section.GetTable()); err != nil {
+			return fmt.Errorf("section %q: %w", section.GetTitle(), err)
+		}
+	}
+	return nil
+}
+
+func checkTable(table *trellisv1.PaperTable) error {
+	for _, row := range table.GetRows() {
+		if len(row.GetValues()) != len(table.GetColumns()) {
+			return fmt.Errorf("table row %q has %d values: must have one for each of the %d columns", row.GetWhat(),
+				len(row.GetValues()), len(table.GetColumns()))
+		}
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,6 +45,9 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"width":      Picture.width,
 	"long":       func(text string) bool { return len(text) > longestNumber },
 	"next":       func(i int) int { return i + 1 },
+	"parts":      parts,
+	"minus":      minus,
+	"compared":   compared,
 }).Parse(pageText))
 
 // Write writes the page in UTF-8. If a figure can't be shown, it writes nothing and returns an error that names the
@@ -71,6 +76,38 @@ func (r *Report) Write(w io.Writer) error {
 // longestNumber is the length in bytes of the longest text that is not broken in a column of numbers. Numbers are
 // shorter.
 const longestNumber = 14
+
+// compared says whether the paper has one of the numbers. Else it has no column.
+func compared(results []*trellisv1.PaperResult) bool {
+	return slices.ContainsFunc(results, func(r *trellisv1.PaperResult) bool { return r.GetPaper() != "" })
+}
+
+// part is a part of a text. A browser must not break one that is whole.
+type part struct {
+	Text  string
+	Whole bool
+}
+
+// unbroken matches what a browser would break at a hyphen though nobody would: t-SNE, 5-nearest, --data.
+var unbroken = regexp.MustCompile(`\b\w-\w+|\B--?\w[\w-]*`)
+
+func parts(text string) []part {
+	var all []part
+	from := 0
+	for _, at := range unbroken.FindAllStringIndex(text, -1) {
+		all = append(all, part{Text: text[from:at[0]]}, part{Text: text[at[0]:at[1]], Whole: true})
+		from = at[1]
+	}
+	return append(all, part{Text: text[from:]})
+}
+
+// minus writes a number with minus signs. Other texts stay as they are.
+func minus(number string) string {
+	if _, err := strconv.ParseFloat(number, 64); err != nil {
+		return number
+	}
+	return strings.ReplaceAll(number, "-", "\u2212")
+}
 
 func paragraphs(text string) []string {
 	var all []string

@@ -93,7 +93,7 @@ func TestReportOrder(t *testing.T) {
 		`id="section-1"`, "First section", "<p>Some text.</p>",
 		`id="figure-2"`, "data:image/svg&#43;xml;base64,PD94bWwg", `alt="Figure 2: A caption"`, "<b>Figure 2.</b> A caption",
 		`id="figure-3"`, "data:image/png;base64,iVBORw0KGgo",
-		`>What<`, `>Paper<`, `>Ours<`, `>Difference<`, `>Command<`,
+		`>Result<`, `>Paper<`, `>Ours<`, `>Difference<`, `>Command<`,
 		"Accuracy<small>on test images</small>", `data-label="Paper">0.9513`, `data-label="Ours">0.9700`, `data-label="Difference">&#43;0.0187`,
 		"<span>trellis</span> <span>reproduce</span> <span>--stage</span> <span>classifier</span>",
 		"Loss", `data-label="Paper">–`, `data-label="Ours">0.0085`, `data-label="Difference">–`, `data-label="Command">–`,
@@ -207,7 +207,7 @@ func TestReportTable(t *testing.T) {
 	text := write(t, r)
 	for want, times := range map[string]int{
 		`<td role="cell" class="number sentence" data-label="Paper">3 for 8`: 1, `class="number sentence`: 1,
-		`<td role="cell" class="number ours" data-label="Ours">1e-05`: 1,
+		`<td role="cell" class="number ours" data-label="Ours">1e−05`: 1,
 		`role="table"`: 1, `role="columnheader"`: 5, `role="rowheader"`: 3, `role="cell"`: 12,
 	} {
 		if n := strings.Count(text, want); n != times {
@@ -216,6 +216,60 @@ func TestReportTable(t *testing.T) {
 	}
 	if regexp.MustCompile(`class="[^"]*\blong\b`).MatchString(text[:strings.Index(text, `id="stages"`)]) {
 		t.Error("cells share a class with what is no cell")
+	}
+}
+
+// Where the paper has no number, there is no column for it. A table of ours has its own columns and its command once.
+func TestReportWithoutThePapersNumbers(t *testing.T) {
+	r := testReport(t)
+	r.Sections[0].Results = r.Sections[0].Results[1:]
+	r.Sections[1].Table = &trellisv1.PaperTable{
+		Columns: []string{"Plain", "Variational"}, Command: "trellis reproduce --quick",
+		Rows: []*trellisv1.PaperRow{
+			{What: "silhouette, t-SNE", Values: []string{"-0.25", "1e-05"}, Note: "From -1 to 1"}, {What: "another", Values: []string{"", "1"}},
+		},
+	}
+	text := write(t, r)
+	for want, times := range map[string]int{
+		">Paper<": 0, ">Difference<": 0, `data-label="Paper"`: 0, ">Ours<": 1, ">Plain<": 1, ">Variational<": 1,
+		`data-label="Plain">−0.25<`: 1, `data-label="Variational">1e−05<`: 1, `data-label="Plain">–<`: 1,
+		`silhouette, <span class="whole">t-SNE</span>`: 1, `role="columnheader"`: 6, "<span>--quick</span>": 1,
+	} {
+		if n := strings.Count(text, want); n != times {
+			t.Errorf("%s is there %d times, want %d", want, n, times)
+		}
+	}
+	r.Sections[1].Table.Rows[0].Values = []string{"1"}
+	if err := Check(r.PaperReport); err == nil || !strings.Contains(err.Error(), `table row "silhouette, t-SNE" has 1 values`) {
+		t.Errorf("a row with too few values: %v", err)
+	}
+}
+
+// What nobody would part at a hyphen stays whole, and what follows or precedes it is lost nowhere.
+func TestParts(t *testing.T) {
+	for text, want := range map[string]string{
+		"PCA and t-SNE": "PCA and [t-SNE]", "5-nearest-neighbor accuracy": "[5-nearest]-neighbor accuracy",
+		"trellis coordinator --data q0/data, -o json": "trellis coordinator [--data] q0/data, [-o] json",
+		"Kullback-Leibler": "Kullback-Leibler", "t-SNE": "[t-SNE]", "1 - 2": "1 - 2", "": "",
+	} {
+		var got strings.Builder
+		for _, part := range parts(text) {
+			if part.Whole {
+				got.WriteString("[" + part.Text + "]")
+				continue
+			}
+			got.WriteString(part.Text)
+		}
+		if got.String() != want {
+			t.Errorf("%q becomes %q, want %q", text, &got, want)
+		}
+	}
+	for number, want := range map[string]string{
+		"-0.5": "−0.5", "1e-05": "1e−05", "-2e-05": "−2e−05", "+0.1": "+0.1", "none": "none", "3 for 8 (49); 9-4": "3 for 8 (49); 9-4",
+	} {
+		if got := minus(number); got != want {
+			t.Errorf("%s becomes %s, want %s", number, got, want)
+		}
 	}
 }
 

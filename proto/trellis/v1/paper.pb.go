@@ -344,11 +344,13 @@ func (x *PaperStage) GetCommand() string {
 
 // PaperSection is a section of the paper.
 type PaperSection struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Title         string                 `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
-	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
-	Figures       []*PaperFigure         `protobuf:"bytes,3,rep,name=figures,proto3" json:"figures,omitempty"`
-	Results       []*PaperResult         `protobuf:"bytes,4,rep,name=results,proto3" json:"results,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Title   string                 `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
+	Text    string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	Figures []*PaperFigure         `protobuf:"bytes,3,rep,name=figures,proto3" json:"figures,omitempty"`
+	Results []*PaperResult         `protobuf:"bytes,4,rep,name=results,proto3" json:"results,omitempty"`
+	// Numbers of ours that are compared with each other, since the paper has none.
+	Table         *PaperTable `protobuf:"bytes,5,opt,name=table,proto3" json:"table,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -411,6 +413,139 @@ func (x *PaperSection) GetResults() []*PaperResult {
 	return nil
 }
 
+func (x *PaperSection) GetTable() *PaperTable {
+	if x != nil {
+		return x.Table
+	}
+	return nil
+}
+
+// PaperTable is numbers of ours by rows and columns.
+type PaperTable struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the columns are of.
+	Columns []string    `protobuf:"bytes,1,rep,name=columns,proto3" json:"columns,omitempty"`
+	Rows    []*PaperRow `protobuf:"bytes,2,rep,name=rows,proto3" json:"rows,omitempty"`
+	// The command that computes the numbers.
+	Command       string `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PaperTable) Reset() {
+	*x = PaperTable{}
+	mi := &file_trellis_v1_paper_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaperTable) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaperTable) ProtoMessage() {}
+
+func (x *PaperTable) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_paper_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaperTable.ProtoReflect.Descriptor instead.
+func (*PaperTable) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_paper_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PaperTable) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *PaperTable) GetRows() []*PaperRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *PaperTable) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+// PaperRow has a value for each column of its table.
+type PaperRow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	What  string                 `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	// Empty where it is not known yet.
+	Values []string `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
+	// What one must know to compare the values.
+	Note          string `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PaperRow) Reset() {
+	*x = PaperRow{}
+	mi := &file_trellis_v1_paper_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaperRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaperRow) ProtoMessage() {}
+
+func (x *PaperRow) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_paper_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaperRow.ProtoReflect.Descriptor instead.
+func (*PaperRow) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_paper_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PaperRow) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *PaperRow) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *PaperRow) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
 // PaperResult compares one number with the paper's.
 type PaperResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -431,7 +566,7 @@ type PaperResult struct {
 
 func (x *PaperResult) Reset() {
 	*x = PaperResult{}
-	mi := &file_trellis_v1_paper_proto_msgTypes[3]
+	mi := &file_trellis_v1_paper_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -443,7 +578,7 @@ func (x *PaperResult) String() string {
 func (*PaperResult) ProtoMessage() {}
 
 func (x *PaperResult) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_paper_proto_msgTypes[3]
+	mi := &file_trellis_v1_paper_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -456,7 +591,7 @@ func (x *PaperResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaperResult.ProtoReflect.Descriptor instead.
 func (*PaperResult) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_paper_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_paper_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PaperResult) GetWhat() string {
@@ -522,7 +657,7 @@ type PaperFigure struct {
 
 func (x *PaperFigure) Reset() {
 	*x = PaperFigure{}
-	mi := &file_trellis_v1_paper_proto_msgTypes[4]
+	mi := &file_trellis_v1_paper_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -534,7 +669,7 @@ func (x *PaperFigure) String() string {
 func (*PaperFigure) ProtoMessage() {}
 
 func (x *PaperFigure) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_paper_proto_msgTypes[4]
+	mi := &file_trellis_v1_paper_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -547,7 +682,7 @@ func (x *PaperFigure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaperFigure.ProtoReflect.Descriptor instead.
 func (*PaperFigure) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_paper_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_paper_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PaperFigure) GetNumber() uint32 {
@@ -584,7 +719,7 @@ type PaperPicture struct {
 
 func (x *PaperPicture) Reset() {
 	*x = PaperPicture{}
-	mi := &file_trellis_v1_paper_proto_msgTypes[5]
+	mi := &file_trellis_v1_paper_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +731,7 @@ func (x *PaperPicture) String() string {
 func (*PaperPicture) ProtoMessage() {}
 
 func (x *PaperPicture) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_paper_proto_msgTypes[5]
+	mi := &file_trellis_v1_paper_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +744,7 @@ func (x *PaperPicture) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaperPicture.ProtoReflect.Descriptor instead.
 func (*PaperPicture) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_paper_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_paper_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PaperPicture) GetSha256() string {
@@ -636,7 +771,7 @@ type PaperFact struct {
 
 func (x *PaperFact) Reset() {
 	*x = PaperFact{}
-	mi := &file_trellis_v1_paper_proto_msgTypes[6]
+	mi := &file_trellis_v1_paper_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +783,7 @@ func (x *PaperFact) String() string {
 func (*PaperFact) ProtoMessage() {}
 
 func (x *PaperFact) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_paper_proto_msgTypes[6]
+	mi := &file_trellis_v1_paper_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +796,7 @@ func (x *PaperFact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaperFact.ProtoReflect.Descriptor instead.
 func (*PaperFact) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_paper_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_paper_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PaperFact) GetName() string {
@@ -712,12 +847,22 @@ const file_trellis_v1_paper_proto_rawDesc = "" +
 	"\x04best\x18\n" +
 	" \x01(\tR\x04best\x12\x16\n" +
 	"\x06digest\x18\v \x01(\tR\x06digest\x12\x18\n" +
-	"\acommand\x18\f \x01(\tR\acommand\"\x9e\x01\n" +
+	"\acommand\x18\f \x01(\tR\acommand\"\xcc\x01\n" +
 	"\fPaperSection\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x121\n" +
 	"\afigures\x18\x03 \x03(\v2\x17.trellis.v1.PaperFigureR\afigures\x121\n" +
-	"\aresults\x18\x04 \x03(\v2\x17.trellis.v1.PaperResultR\aresults\"\xb3\x01\n" +
+	"\aresults\x18\x04 \x03(\v2\x17.trellis.v1.PaperResultR\aresults\x12,\n" +
+	"\x05table\x18\x05 \x01(\v2\x16.trellis.v1.PaperTableR\x05table\"j\n" +
+	"\n" +
+	"PaperTable\x12\x18\n" +
+	"\acolumns\x18\x01 \x03(\tR\acolumns\x12(\n" +
+	"\x04rows\x18\x02 \x03(\v2\x14.trellis.v1.PaperRowR\x04rows\x12\x18\n" +
+	"\acommand\x18\x03 \x01(\tR\acommand\"J\n" +
+	"\bPaperRow\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x16\n" +
+	"\x06values\x18\x02 \x03(\tR\x06values\x12\x12\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"\xb3\x01\n" +
 	"\vPaperResult\x12\x12\n" +
 	"\x04what\x18\x01 \x01(\tR\x04what\x12\x14\n" +
 	"\x05paper\x18\x02 \x01(\tR\x05paper\x12\x12\n" +
@@ -758,35 +903,39 @@ func file_trellis_v1_paper_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_paper_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_paper_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_trellis_v1_paper_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_trellis_v1_paper_proto_goTypes = []any{
 	(PaperState)(0),               // 0: trellis.v1.PaperState
 	(*PaperReport)(nil),           // 1: trellis.v1.PaperReport
 	(*PaperStage)(nil),            // 2: trellis.v1.PaperStage
 	(*PaperSection)(nil),          // 3: trellis.v1.PaperSection
-	(*PaperResult)(nil),           // 4: trellis.v1.PaperResult
-	(*PaperFigure)(nil),           // 5: trellis.v1.PaperFigure
-	(*PaperPicture)(nil),          // 6: trellis.v1.PaperPicture
-	(*PaperFact)(nil),             // 7: trellis.v1.PaperFact
-	(*Principal)(nil),             // 8: trellis.v1.Principal
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*PaperTable)(nil),            // 4: trellis.v1.PaperTable
+	(*PaperRow)(nil),              // 5: trellis.v1.PaperRow
+	(*PaperResult)(nil),           // 6: trellis.v1.PaperResult
+	(*PaperFigure)(nil),           // 7: trellis.v1.PaperFigure
+	(*PaperPicture)(nil),          // 8: trellis.v1.PaperPicture
+	(*PaperFact)(nil),             // 9: trellis.v1.PaperFact
+	(*Principal)(nil),             // 10: trellis.v1.Principal
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_trellis_v1_paper_proto_depIdxs = []int32{
 	0,  // 0: trellis.v1.PaperReport.state:type_name -> trellis.v1.PaperState
 	2,  // 1: trellis.v1.PaperReport.stages:type_name -> trellis.v1.PaperStage
 	3,  // 2: trellis.v1.PaperReport.sections:type_name -> trellis.v1.PaperSection
-	7,  // 3: trellis.v1.PaperReport.environment:type_name -> trellis.v1.PaperFact
-	8,  // 4: trellis.v1.PaperReport.creator:type_name -> trellis.v1.Principal
-	9,  // 5: trellis.v1.PaperReport.create_time:type_name -> google.protobuf.Timestamp
-	9,  // 6: trellis.v1.PaperReport.update_time:type_name -> google.protobuf.Timestamp
-	5,  // 7: trellis.v1.PaperSection.figures:type_name -> trellis.v1.PaperFigure
-	4,  // 8: trellis.v1.PaperSection.results:type_name -> trellis.v1.PaperResult
-	6,  // 9: trellis.v1.PaperFigure.picture:type_name -> trellis.v1.PaperPicture
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	9,  // 3: trellis.v1.PaperReport.environment:type_name -> trellis.v1.PaperFact
+	10, // 4: trellis.v1.PaperReport.creator:type_name -> trellis.v1.Principal
+	11, // 5: trellis.v1.PaperReport.create_time:type_name -> google.protobuf.Timestamp
+	11, // 6: trellis.v1.PaperReport.update_time:type_name -> google.protobuf.Timestamp
+	7,  // 7: trellis.v1.PaperSection.figures:type_name -> trellis.v1.PaperFigure
+	6,  // 8: trellis.v1.PaperSection.results:type_name -> trellis.v1.PaperResult
+	4,  // 9: trellis.v1.PaperSection.table:type_name -> trellis.v1.PaperTable
+	5,  // 10: trellis.v1.PaperTable.rows:type_name -> trellis.v1.PaperRow
+	8,  // 11: trellis.v1.PaperFigure.picture:type_name -> trellis.v1.PaperPicture
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_paper_proto_init() }
@@ -801,7 +950,7 @@ func file_trellis_v1_paper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_paper_proto_rawDesc), len(file_trellis_v1_paper_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -21,6 +21,9 @@ function shortExponent(value: number, digits: number): string {
   return Number(mantissa) + 'e' + Number(exponent)
 }
 
+/** minus writes a number that is text already with minus signs. */
+export const minus = (number: string): string => (number === '' || Number.isNaN(Number(number)) ? number : number.replaceAll('-', '−'))
+
 /** count: 1 trial, 12,345 trials. */
 export const count = (n: number, thing: string, things = thing + 's'): string => `${grouped(n)} ${n === 1 ? thing : things}`
 

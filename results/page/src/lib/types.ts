@@ -110,7 +110,8 @@ export interface PaperFigure { number: number; caption?: string; picture?: { sha
 export interface PaperResult {
   what: string; paper?: string; ours?: string; difference?: string; command?: string; note?: string; pending?: boolean
 }
-export interface PaperSection { title?: string; text?: string; figures?: PaperFigure[]; results?: PaperResult[] }
+export interface PaperTable { columns?: string[]; rows?: { what: string; values?: string[]; note?: string }[]; command?: string }
+export interface PaperSection { title?: string; text?: string; figures?: PaperFigure[]; results?: PaperResult[]; table?: PaperTable }
 export interface PaperReport {
   name: string; title: string; summary?: string; state?: string; stages?: PaperStage[]; sections?: PaperSection[]
   environment?: { name: string; value?: string }[]; creator?: Principal; create_time?: string
