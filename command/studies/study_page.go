@@ -67,14 +67,15 @@ func writeStudy(
 // trialsOf counts a study's trials by their states.
 func trialsOf(study *trellisv1.Study) string {
 	p := study.GetProgress()
-	return counts(p.GetTrials(), p.GetTrialsSucceeded(), p.GetTrialsDiverged(), p.GetTrialsRunning(), p.GetTrialsFailed(),
+	return counts("succeeded", p.GetTrials(), p.GetTrialsSucceeded(), p.GetTrialsDiverged(), p.GetTrialsRunning(), p.GetTrialsFailed(),
 		p.GetTrialsPruned(), p.GetTrialsCanceled())
 }
 
 // runsOf counts a study's runs by their states.
 func runsOf(study *trellisv1.Study) string {
 	p := study.GetProgress()
-	text := counts(p.GetRuns(), p.GetRunsSucceeded(), 0, p.GetRunsRunning(), p.GetRunsFailed(), p.GetRunsPruned(),
+	// A run that diverged has ended like others. Whether it gave an answer is said of its trials.
+	text := counts("complete", p.GetRuns(), p.GetRunsSucceeded(), 0, p.GetRunsRunning(), p.GetRunsFailed(), p.GetRunsPruned(),
 		p.GetRunsCanceled())
 	for _, part := range []struct {
 		number uint64
@@ -91,9 +92,9 @@ func runsOf(study *trellisv1.Study) string {
 	return text
 }
 
-// counts writes how many of all are in which state. The others are pending.
-func counts(all, succeeded, diverged, running, failed, pruned, canceled uint64) string {
-	text := fmt.Sprintf("%d of %d succeeded", succeeded, all)
+// counts writes how many of all are in which state, with a word for having succeeded. The others are pending.
+func counts(word string, all, succeeded, diverged, running, failed, pruned, canceled uint64) string {
+	text := fmt.Sprintf("%d of %d %s", succeeded, all, word)
 	for _, part := range []struct {
 		number uint64
 		state  string
