@@ -196,7 +196,7 @@ func TestGoldenOutput(t *testing.T) {
 	}
 	measured := func(format output.Format, out *bytes.Buffer) error {
 		best := sampleBest()
-		best.Trial = fake.MeasuredTrials()[1]
+		best.Trial = fake.MeasuredTrials()[2]
 		if format == output.CSV {
 			return output.WriteOne(out, format, best.GetTrial(), withMetrics(TrialColumns(commonNames), metricsOf(best.GetTrial())))
 		}

@@ -56,7 +56,7 @@ func sampleVerdict(contenders uint64, settled bool, advice *trellisv1.Advice) *t
 		verdict.Contenders = append(verdict.Contenders, sampleConfiguration(rank, 3))
 	}
 	return &trellisv1.GetBestTrialResponse{
-		Trial: fake.Trials()[0], RunnerUp: fake.Trials()[1], Study: study,
+		Trial: fake.Trials()[0], RunnerUp: sampleRunnerUp(), Study: study,
 		Verdict: verdict,
 	}
 }
@@ -154,8 +154,15 @@ func sampleImportance() *trellisv1.Importance {
 }
 
 func sampleBest() *trellisv1.GetBestTrialResponse {
-	trials := fake.Trials()
-	return &trellisv1.GetBestTrialResponse{Trial: trials[0], RunnerUp: trials[1], Study: fake.Study()}
+	return &trellisv1.GetBestTrialResponse{Trial: fake.Trials()[0], RunnerUp: sampleRunnerUp(), Study: fake.Study()}
+}
+
+// sampleRunnerUp is one of the samples that has not diverged: what has is never next to the best.
+func sampleRunnerUp() *trellisv1.Trial {
+	trial := fake.Trials()[1]
+	trial.State, trial.BestEpoch = trellisv1.TrialState_TRIAL_STATE_SUCCEEDED, 1
+	trial.Objective, trial.TestLoss, trial.ValidationLoss = new(0.25), new(0.5), []float64{0.25}
+	return trial
 }
 
 // connect returns a client of the coordinator at an address.

@@ -2,6 +2,7 @@ package answer
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,7 +76,15 @@ func TrialColumns(names []string) []output.Column[trial] {
 		output.Both("state", trialState),
 	}, describe.ParameterColumns(append(names[:len(names):len(names)], grid.Seed), (*trellisv1.Trial).GetParameters), []output.Column[trial]{
 		loss("objective", func(t trial) *float64 { return t.Objective }),
-		output.Both("best_epoch", integer((*trellisv1.Trial).GetBestEpoch)),
+		{
+			Name: "best_epoch", Plain: integer((*trellisv1.Trial).GetBestEpoch),
+			Short: func(t trial) string {
+				if hasNoAnswer(t) {
+					return ""
+				}
+				return integer((*trellisv1.Trial).GetBestEpoch)(t)
+			},
+		},
 		output.Both("epochs", integer((*trellisv1.Trial).GetEpochs)),
 		loss("test_loss", func(t trial) *float64 { return t.TestLoss }).Yielding(output.Yield{Spare: 1}),
 		{Name: "run", Plain: (*trellisv1.Trial).GetRun},
@@ -92,6 +101,9 @@ var lossColumns = []output.Column[trial]{
 	losses("validation_loss", (*trellisv1.Trial).GetValidationLoss),
 }
 
+// hasNoAnswer says that a trial has diverged. A table leaves out what is no number then: NaN at epoch 0 reads as one.
+func hasNoAnswer(t trial) bool { return t.GetState() == trellisv1.TrialState_TRIAL_STATE_DIVERGED }
+
 func trialState(t trial) string { return output.EnumWord(t.GetState()) }
 
 func integer[T uint32 | uint64](get func(trial) T) func(trial) string {
@@ -102,7 +114,13 @@ func loss(name string, get func(trial) *float64) output.Column[trial] {
 	return output.Column[trial]{
 		Name:  name,
 		Plain: func(t trial) string { return output.Optional(get(t), output.PlainNumber) },
-		Short: func(t trial) string { return output.Optional(get(t), output.ShortLoss) },
+		Short: func(t trial) string {
+			value := get(t)
+			if hasNoAnswer(t) && value != nil && (math.IsNaN(*value) || math.IsInf(*value, 0)) {
+				return ""
+			}
+			return output.Optional(value, output.ShortLoss)
+		},
 	}
 }
 

@@ -32,7 +32,7 @@ func Models() []*trellisv1.Model {
 	}
 }
 
-// Trials has what is hard to write: a NaN, a zero, a value that is not set, a loss of no round number, a text
+// Trials has what is hard to write: one that has diverged, a zero, a value that is not set, a loss of no round number, a text
 // with every separator.
 func Trials() []*trellisv1.Trial {
 	return []*trellisv1.Trial{
@@ -50,7 +50,7 @@ func Trials() []*trellisv1.Trial {
 		{
 			Study: "sample", Index: 1, Run: "fedcba9876543210fedcba9876543210",
 			Parameters:     &trellisv1.Parameters{MaxEpochs: 2, Seed: 1, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 784, "learning_rate": 0.00031622776601683794, "weight_decay": 1e-5, "batch_size": 256})},
-			State:          trellisv1.TrialState_TRIAL_STATE_SUCCEEDED,
+			State:          trellisv1.TrialState_TRIAL_STATE_DIVERGED,
 			Objective:      proto.Float64(math.NaN()),
 			TestLoss:       proto.Float64(math.NaN()),
 			Epochs:         1,
