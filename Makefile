@@ -16,6 +16,8 @@ EXPORT_TOOLS := tensorboard==2.21.0 mlflow==3.17.2 onnx==1.23.2 onnxruntime==1.3
 	pyarrow==25.0.1 standardwebhooks==1.1.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
+# How many packages are tested at a time: one more than there are processors, since the longest tests wait much of the time.
+PACKAGES := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 .PHONY: all trellis page browser pictures demo test python race check check-http check-export check-observability check-doctor bench \
 	bench-peers bench-scale bench-curves bench-page mutants soak generate man release clean
@@ -58,7 +60,7 @@ test:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "tests need Python 3.10 or newer: install it, or name it, make test PYTHON=python3.12"; exit 1; }
 	$(GO) vet ./...
-	$(GO) test -parallel 4 ./...
+	$(GO) test -p $(PACKAGES) -parallel 4 ./...
 	cd python && $(PYTHON) -B -m unittest discover -s tests
 
 # The Python package as a wheel in .build, for editors, type checkers and programs run by hand. Workers bring the package.
@@ -70,7 +72,8 @@ python:
 
 # Raced processes don't wait a second before they exit: tests start hundreds. The race detector watches everything but the
 # decompression of data sets, which has no goroutines and would take most of the time. For the same reason it does not run the
-# tests of packages that start no goroutine in code or tests: it could find nothing there.
+# tests of packages that start no goroutine in code or tests: it could find nothing there. -short leaves out such tests of
+# the other packages, and those of quantities.
 race: export GORACE := atexit_sleep_ms=0
 race: STARTS := \bgo (func|[A-Za-z.]+\()|\.Go\(|t\.Parallel\(|synctest\.|httptest\.|\.Serve(Until)?\(
 race:
@@ -78,7 +81,8 @@ race:
 		folders="$$($(GO) list -f '{{.Dir}}' ./... | while read -r folder; do \
 			if grep -qE '$(STARTS)' "$$folder"/*.go; then echo "$$folder"; fi; done)"; \
 		test -n "$$folders" || { echo "found no packages to race"; exit 1; }; \
-		GOFLAGS="$$($(GO) env GOFLAGS) -gcflags=compress/flate=-race=false" $(GO) test -race -short -parallel 4 $$folders
+		GOFLAGS="$$($(GO) env GOFLAGS) -gcflags=compress/flate=-race=false" \
+			$(GO) test -race -short -p $(PACKAGES) -parallel 4 $$folders
 
 # What tests don't see: formatting, lint, the messages' rules, generated code that is not current.
 check: $(BUILD)/buf

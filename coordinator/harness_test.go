@@ -532,3 +532,12 @@ func wantCode(t *testing.T, err error, code codes.Code, text string) {
 		t.Errorf("error %v, want %v with %q", err, code, text)
 	}
 }
+
+// skipShort leaves a test to make test: make race runs with -short, and would find nothing in a test of how many
+// bytes are held.
+func skipShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("is about quantities")
+	}
+}

@@ -254,6 +254,7 @@ func TestAHostileNodeDamagesNothing(t *testing.T) {
 
 // A message without end is cut off, and the node's memory stays bounded.
 func TestAMessageWithoutEndIsCutOff(t *testing.T) {
+	skipShort(t)
 	node := newTarget(t, hostileConfig{Data: t.TempDir(), Wait: true})
 	conn, err := node.dialNode("127.0.0.1")
 	if err != nil {

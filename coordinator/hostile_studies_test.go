@@ -41,6 +41,7 @@ func pad[Message proto.Message](message Message, bytes int) Message {
 
 // A large study that is extended again and again can be persisted, and the coordinator starts again with it.
 func TestAStudyExtendedAgainAndAgainCanBeStored(t *testing.T) {
+	skipShort(t)
 	data := t.TempDir()
 	target := newTarget(t, hostileConfig{Data: data})
 	client := target.client("127.0.0.2")

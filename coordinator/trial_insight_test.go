@@ -22,6 +22,7 @@ import (
 // TestSuggestedStudiesAreValid: whatever a study was and whatever it found, what is suggested after it passes the
 // rules, is no larger, and has the best configuration again. So does what is suggested after that.
 func TestSuggestedStudiesAreValid(t *testing.T) {
+	skipShort(t)
 	suggested := 0
 	rapid.Check(t, func(t *rapid.T) {
 		spec := drawSpec(t)

@@ -179,3 +179,12 @@ func equal(t testing.TB, what string, got, want proto.Message) {
 		t.Errorf("%s:\n got %v\nwant %v", what, got, want)
 	}
 }
+
+// skipShort leaves a test to make test: make race runs with -short, and would find nothing in a test that starts no
+// goroutine.
+func skipShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts no goroutine")
+	}
+}

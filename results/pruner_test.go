@@ -19,6 +19,7 @@ import (
 // TestPruningModel checks the store against the model where mostly stages end: with a replica that is restored now and
 // then, with lost workers, and with studies that are paused.
 func TestPruningModel(t *testing.T) {
+	skipShort(t)
 	pruned := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newStoreMachine(t)
@@ -236,6 +237,7 @@ func drawCurves(t *rapid.T) (curves []curve) {
 // TestPruningProperties: whatever the runs give, and however often their worker is lost or the store restored, the
 // study ends, the best of every rung have gone on, and what is answered is what it would be without pruning.
 func TestPruningProperties(t *testing.T) {
+	skipShort(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		curves := drawCurves(rt)
 		slots := rapid.Uint32Range(1, 4).Draw(rt, "slots")

@@ -20,7 +20,7 @@ import (
 func TestModel(t *testing.T) {
 	commands := modelCommands
 	if testing.Short() || raceDetector {
-		commands = min(commands, 2000)
+		commands = min(commands, 500)
 	}
 	done := 0
 	for round := 0; done < commands && !t.Failed(); round++ {

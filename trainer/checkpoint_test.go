@@ -74,6 +74,7 @@ func TestResume(t *testing.T) {
 // A run that was interrupted after an epoch and goes on, on whichever path of the kernels, has the bits of one that was
 // not: losses, weights and moments.
 func TestResumeOnEachPath(t *testing.T) {
+	skipShort(t)
 	inUse := kernel.Path()
 	defer kernel.SetPath(inUse)
 	config := small(t)
@@ -91,9 +92,6 @@ func TestResumeOnEachPath(t *testing.T) {
 			t.Fatal(err)
 		}
 		for epoch := range want {
-			if testing.Short() && path == "portable" && epoch != 1 {
-				continue // It takes seconds with the race detector.
-			}
 			checkpoints, config.Resume = nil, nil
 			if epoch > 0 {
 				config.Resume = new(Checkpoint)

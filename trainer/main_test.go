@@ -127,3 +127,12 @@ var smallPretrained = sync.OnceValue(func() *Checkpoint {
 	}
 	return last
 })
+
+// skipShort leaves a test to make test: make race runs with -short, and would find nothing in a test that starts no
+// goroutine.
+func skipShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts no goroutine")
+	}
+}

@@ -20,12 +20,12 @@ type stepBits struct{ loss, metrics, weights, first, second uint64 }
 // last tile. If a recorded figure changes, so must NumericsVersion. Package network has the same for the convolutional
 // autoencoder.
 func TestTenStepsBits(t *testing.T) {
+	skipShort(t)
 	batches := []int{3, 16, 1, 17, 2, 33, 15, 16, 5, 37}
 	for _, test := range []struct {
 		name   string
 		config Config
-		// portable is after how many steps the portable path stops, with -short after a fifth of them: a large step
-		// takes it seconds.
+		// portable is after how many steps the portable path stops: a large step takes it seconds.
 		portable int
 		// want are the first step's bits and the last one's.
 		want [2]stepBits
@@ -70,9 +70,6 @@ func TestTenStepsBits(t *testing.T) {
 				sizes := batches
 				if path == "portable" {
 					sizes = batches[:test.portable]
-					if testing.Short() {
-						sizes = sizes[:test.portable/5]
-					}
 				}
 				got := trainingBits(t, path, test.config, sizes)
 				if want == nil {
@@ -98,6 +95,7 @@ func TestTenStepsBits(t *testing.T) {
 // Noise and samples of validation and of test are drawn apart: the same images have another loss as test images than as
 // those of validation. Both have the bits that were recorded, on each path.
 func TestEvaluationBits(t *testing.T) {
+	skipShort(t)
 	for _, test := range []struct {
 		model string
 		// validation and test are the bits of the same images' losses before any training.

@@ -32,6 +32,7 @@ type sizesCase struct {
 
 // Losses of three steps and gradients of the first are PyTorch's for images of other sizes, channels and classes.
 func TestSizesReference(t *testing.T) {
+	skipShort(t)
 	data, err := os.ReadFile("testdata/sizes.json")
 	if err != nil {
 		t.Fatal(err)
@@ -45,11 +46,6 @@ func TestSizesReference(t *testing.T) {
 	}
 	for _, want := range reference.Cases {
 		name := fmt.Sprintf("%s %dx%dx%d", want.Model, want.Channels, want.Height, want.Width)
-		// Large ones take the race detector tens of seconds.
-		large := want.Height*want.Width > 2000 || want.Height*want.Width > 600 && want.Model == VariationalAutoencoder
-		if testing.Short() && large {
-			continue
-		}
 		t.Run(name, func(t *testing.T) { compareSizes(t, want) })
 	}
 }
@@ -161,17 +157,15 @@ func pretrainedFor(t *testing.T, config *Config) *Checkpoint {
 
 // Training has the same bits on each path for images of any size, number of channels and number of classes.
 func TestSizesBits(t *testing.T) {
+	skipShort(t)
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 1))
 	t.Logf("seed %d", seed)
 	between := func(from, to int) int { return from + random.IntN(to-from+1) }
 	for _, name := range networks {
 		side, batch := 28, 20
-		switch {
-		case name == VariationalAutoencoder:
+		if name == VariationalAutoencoder {
 			side, batch = 10, 5 // The portable path takes seconds for larger ones.
-		case testing.Short():
-			side, batch = 14, 5
 		}
 		config := Config{
 			Model: name, LatentDim: between(1, 20), LearningRate: 1e-3, WeightDecay: 1e-5, BatchSize: between(3, batch),

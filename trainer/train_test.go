@@ -20,6 +20,7 @@ import (
 // Recorded losses: any change of a bit fails here, on whichever path of the kernels. Then NumericsVersion must be
 // raised.
 func TestRecordedBits(t *testing.T) {
+	skipShort(t)
 	inUse := kernel.Path()
 	defer kernel.SetPath(inUse)
 	for _, path := range kernel.Paths() {

@@ -88,9 +88,13 @@ func TestDamagedBackupIsRefused(t *testing.T) {
 	propose(t, log, "last")
 	want := state.commands()
 	var damaged [][]byte
+	ends, middle := 200, 200
+	if testing.Short() {
+		ends, middle = 50, 20
+	}
 	for i := range len(whole) {
 		// All of both ends, and some of the middle.
-		if i > 200 && i < len(whole)-50 && random.IntN(len(whole)/200) > 0 {
+		if i > ends && i < len(whole)-50 && random.IntN(len(whole)/middle) > 0 {
 			continue
 		}
 		flipped := bytes.Clone(whole)

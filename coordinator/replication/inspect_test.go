@@ -147,11 +147,15 @@ func TestLargeBatchesArriveInParts(t *testing.T) {
 		away := c.others(leader)[0]
 		c.kill(away)
 		large := strings.Repeat("x", maxMessage/3)
-		for range 7 {
+		commands := 7
+		if testing.Short() {
+			commands = 4
+		}
+		for range commands {
 			propose(c, leader.log, large)
 		}
 		c.start(away, false)
-		if got := c.converge(); len(got) != 7 {
+		if got := c.converge(); len(got) != commands {
 			t.Errorf("the nodes have %d commands", len(got))
 		}
 	})

@@ -118,7 +118,7 @@ func TestTornBatch(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	befores := 8
 	if testing.Short() {
-		befores = 3
+		befores = 1
 	}
 	for before := range befores {
 		// The torn batch begins with another entry each time.

@@ -12,6 +12,7 @@ import (
 
 // TestExpandAgainstNaive groups the points of plain loops by hand.
 func TestExpandAgainstNaive(t *testing.T) {
+	skipShort(t)
 	rapid.Check(t, func(t *rapid.T) {
 		spec := drawSpec(t)
 		before := proto.CloneOf(spec)

@@ -204,6 +204,7 @@ func TestExtendsNothingElse(t *testing.T) {
 // TestExpandExtension against the expansion of the whole: the same trials and runs, under shifted indices, and then the
 // points.
 func TestExpandExtension(t *testing.T) {
+	skipShort(t)
 	rapid.Check(t, func(t *rapid.T) {
 		spec, indices := drawSpec(t), rapid.Uint64Range(1, 1000).Draw(t, "indices")
 		merged, err := testModels.Merge(spec, drawRequest(t, spec))

@@ -223,6 +223,7 @@ func TestWhereIsRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %s", where, err, want)
 		}
 	}
+	skipShort(t)
 	// Each point costs a few hundred.
 	spec := millionSpec("seed >= 0 && (" + strings.Repeat("a + b * c == 3 || ", 30) + "a + b + c + d + seed > 0)")
 	if _, err := LeftOut(t.Context(), spec); err == nil || !strings.Contains(err.Error(), "takes too long") {
@@ -356,6 +357,7 @@ func TestLeftOutCounts(t *testing.T) {
 
 // A budget admits any number of points that can be counted, and nothing that is asked of the spec looks at all of them.
 func TestBudgetOfHugeGrid(t *testing.T) {
+	skipShort(t)
 	spec := hugeSpec()
 	spec.Where = "latent_dim > 50 || learning_rate > 1e-3"
 	spec.Grid[0].Axes["latent_dim"] = &trellisv1.Axis{Linear: newRange(1, 100, 100)}
