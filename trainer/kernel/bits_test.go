@@ -111,10 +111,17 @@ func TestBitsOfContract(t *testing.T) {
 		"deconv 8x14x14-1x28x28 k3x3 s2 p1 o1": 0xadf96c17e0cac95c,
 		"conv 1x28x28-64x14x14 k4x4 s2 p1":     0x7848a01b0a095918,
 		"deconv 64x14x14-1x28x28 k4x4 s2 p1":   0x7fdb35b9fbc4430a,
+
+		"conv 40x21x14-9x11x8 k3x2 s2 p1":         0x1e252a639376c670,
+		"deconv 9x11x14-40x21x27 k2x3 s2 p1 o1x0": 0xb04bb39559bd1629,
 	}
-	// The last takes more than one call of assembly per class.
-	large := layer{Shape{8, 20, 20, 2, 3, 3, 1, 1, 0, 0, false}, None}
-	for _, l := range slices.Concat(autoencoder, variational[:1], variational[5:], []layer{large}) {
+	// Of these, the first takes more than one call of assembly per class, and the others are done in bands.
+	large := []layer{
+		{Shape{8, 20, 20, 2, 3, 3, 1, 1, 0, 0, false}, None},
+		{Shape{40, 21, 14, 9, 3, 2, 2, 1, 0, 0, false}, ReLU},
+		{Shape{9, 11, 14, 40, 2, 3, 2, 1, 1, 0, true}, ReLU},
+	}
+	for _, l := range slices.Concat(autoencoder, variational[:1], variational[5:], large) {
 		onEachPath(t, func(t *testing.T) {
 			digest := fnv.New64a()
 			results := convOutputs(t, l.Shape, 1, "normal", l.activation)

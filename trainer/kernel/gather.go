@@ -1,8 +1,12 @@
 package kernel
 
+// bandBytes is how much of the input a band of output rows may read, so that all blocks of output channels, and all
+// classes, find it in a second-level cache of 512 KiB.
+const bandBytes = 384 << 10
+
 // Positions of a single output channel are done 8 or 4 at once. Their number is filled up to a multiple of 4 by
 // repeating the last, which is computed several times over. As each tap of a position is used for one product only,
-// the classes take turns every singleRows rows, so that they find a large input in the second-level cache.
+// a band is small.
 const (
 	singleStep = 4
 	singleRows = 14
@@ -175,10 +179,7 @@ func newGather(vector, in, out int, rows, columns axis) *gather {
 			taps[r*len(columnLines)+c] = list
 		}
 	}
-	band := rows.out
-	if out == 1 {
-		band = singleRows
-	}
+	band := bandRows(in, out, rows, columns)
 	squares := out == 1 && rows.pairs() && columns.pairs()
 	for top := 0; top < rows.out; top += band {
 		classes := make([]class, 2*len(taps)) // The second half are squares.
@@ -225,6 +226,32 @@ func newGather(vector, in, out int, rows, columns axis) *gather {
 		}
 	}
 	return g
+}
+
+// bandRows is how many rows of output a band has. The classes take turns, band by band.
+func bandRows(in, out int, rows, columns axis) int {
+	if out == 1 {
+		return singleRows
+	}
+	most := bandBytes / (4 * Lanes * in * columns.in) // Rows of input.
+	if most >= rows.in || most < rows.reach(1) {
+		// Nothing is to be gained, or nothing to be had: then the weights are read once only.
+		return rows.out
+	}
+	band := 1
+	for rows.reach(band+1) <= most {
+		band++
+	}
+	bands := (rows.out + band - 1) / band
+	return (rows.out + bands - 1) / bands
+}
+
+// reach is how many input indices so many neighboring output indices meet at most.
+func (a axis) reach(count int) int {
+	if a.transposed {
+		return (count+a.kernel-2)/a.stride + 1
+	}
+	return (count-1)*a.stride + a.kernel
 }
 
 // width is the number of output channels in a block.

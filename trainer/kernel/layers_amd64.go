@@ -188,22 +188,29 @@ func (l *layers) outerByLane(o *outer, chosen, other []float32) {
 	}
 }
 
-// outerByChannel adds a tile, of which one side is in o.transposed, to o block by block.
+// outerByChannel adds a tile, of which one side is in o.transposed, to o block by block. Steps of a phase, which read
+// the same values of the other side, are done together, so that these and the block's chosen channels stay in the
+// second-level cache.
 func (l *layers) outerByChannel(o *outer, other []float32) {
 	plane := o.other.plane()
-	for i := range o.steps {
-		k, pairs := o.steps[i].kernel, o.steps[i].pairs
-		first, count := &pairs[0].chosen, len(pairs)
+	for from, to := 0, 0; from < len(o.steps); from = to {
+		for to < len(o.steps) && o.steps[to].phase == o.steps[from].phase {
+			to++
+		}
 		for a := 0; a < o.chosen.padded; {
 			size, _ := blocks((o.chosen.padded - a) / l.vector)
-			for b := 0; b < o.other.channels; {
-				call, channels := l.channelSingle[size], 1
-				if o.other.channels-b >= l.channelOther {
-					call, channels = l.channelWide[size], l.channelOther
+			for i := from; i < to; i++ {
+				k, pairs := o.steps[i].kernel, o.steps[i].pairs
+				first, count := &pairs[0].chosen, len(pairs)
+				for b := 0; b < o.other.channels; {
+					call, channels := l.channelSingle[size], 1
+					if o.other.channels-b >= l.channelOther {
+						call, channels = l.channelWide[size], l.channelOther
+					}
+					call(&o.totals[(k*o.other.channels+b)*o.chosen.padded+a], &o.transposed[a], &other[b*plane],
+						first, count, o.chosen.padded*4, plane*4)
+					b += channels
 				}
-				call(&o.totals[(k*o.other.channels+b)*o.chosen.padded+a], &o.transposed[a], &other[b*plane],
-					first, count, o.chosen.padded*4, plane*4)
-				b += channels
 			}
 			a += size * l.vector
 		}

@@ -49,7 +49,9 @@ func (s side) plane() int { return s.positions * Lanes }
 // more than 1, of those that follow in its row. For the n-th of these the other position is n columns to the right.
 type step struct {
 	kernel, columns int
-	pairs           []pair
+	// phase is the same for steps that meet the same positions of the image that the stride is for.
+	phase int
+	pairs []pair
 }
 
 // pair is a position of the chosen tile and one of the other tile, as offsets of values within a channel; if not
@@ -118,8 +120,8 @@ func (o *outer) plan(s Shape, scale, parts int) {
 			}
 		}
 	}
-	list := func(k, columns, from, to int) {
-		st := step{kernel: k, columns: columns}
+	list := func(k, width, from, to int) {
+		st := step{kernel: k, columns: width, phase: k/columns.kernel%s.Stride*s.Stride + k%columns.kernel%s.Stride}
 		for chosen := from; chosen < min(to, o.chosen.positions); chosen++ {
 			if other := meets[k][chosen]; other > 0 {
 				st.pairs = append(st.pairs, pair{chosen: int32(chosen * scale), other: int32((other - 1) * Lanes)})
@@ -151,6 +153,9 @@ func (o *outer) plan(s Shape, scale, parts int) {
 		for k := range o.kernel {
 			list(k, 1, from, to)
 		}
+	}
+	if !o.byLane {
+		slices.SortStableFunc(o.steps, func(a, b step) int { return a.phase - b.phase })
 	}
 }
 

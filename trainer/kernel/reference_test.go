@@ -268,3 +268,51 @@ func squareShapes() (shapes []Shape) {
 	}
 	return shapes
 }
+
+// An input that is too large for a second-level cache is read in bands, each small enough for one. Each output belongs
+// to a position of one class.
+func TestBands(t *testing.T) {
+	for _, test := range []struct {
+		shape             Shape
+		forward, backward int // Rows in a band.
+	}{
+		{Shape{64, 14, 14, 128, 4, 4, 2, 1, 0, 0, false}, 2, 7},
+		{Shape{128, 7, 7, 64, 4, 4, 2, 1, 0, 0, true}, 7, 2},
+		{Shape{32, 40, 24, 32, 3, 3, 1, 1, 0, 0, false}, 6, 6},
+		{Shape{40, 21, 14, 9, 3, 2, 2, 1, 0, 0, false}, 4, 21},
+		{Shape{9, 11, 14, 40, 2, 3, 2, 1, 1, 0, true}, 21, 2},
+		// All fits, or there is one output channel, or not even one row of input fits.
+		{Shape{16, 7, 7, 32, 3, 3, 2, 0, 0, 0, false}, 3, 7},
+		{Shape{64, 14, 14, 1, 4, 4, 2, 1, 0, 0, true}, singleRows, 14},
+		{Shape{64, 9, 128, 64, 4, 4, 1, 1, 0, 0, false}, 8, 9},
+	} {
+		rows, columns := test.shape.axes()
+		s := test.shape
+		for _, pass := range []struct {
+			name          string
+			in, out, want int
+			rows, columns axis
+		}{
+			{"forward", s.InChannels, s.OutChannels, test.forward, rows, columns},
+			{"backward", s.OutChannels, s.InChannels, test.backward, rows.adjoint(), columns.adjoint()},
+		} {
+			if got := bandRows(pass.in, pass.out, pass.rows, pass.columns); got != pass.want {
+				t.Errorf("%s, %s: %d rows in a band, want %d", s, pass.name, got, pass.want)
+			}
+			if pass.out == 1 {
+				continue
+			}
+			seen := make([]int, pass.rows.out*pass.columns.out)
+			for _, c := range newGather(Lanes, pass.in, pass.out, pass.rows, pass.columns).classes {
+				for _, p := range c.positions {
+					seen[p.y/Lanes]++
+				}
+			}
+			for position, count := range seen {
+				if count != 1 {
+					t.Fatalf("%s, %s: position %d is in %d classes, want 1", s, pass.name, position, count)
+				}
+			}
+		}
+	}
+}
