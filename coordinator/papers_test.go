@@ -12,9 +12,12 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"trellis/coordinator/access"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/paper"
 )
 
 const evilSVG = `<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"><script>alert(2)</script></svg>`
@@ -229,4 +232,75 @@ func TestPapersOfOthers(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A report that is running and is not written anew as often as promised is lost, until it is written again. One that is written as it is
+// leaves no event.
+func TestLostPapers(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		papers, access := trellisv1.NewPaperServiceClient(h.conn), trellisv1.NewAccessServiceClient(h.conn)
+		put := func(name string, state trellisv1.PaperState, renewal time.Duration) {
+			h.Helper()
+			request := paperWith(name, nil)
+			request.Report.State = state
+			if renewal > 0 {
+				request.Report.Renewal = durationpb.New(renewal)
+			}
+			if _, err := papers.PutPaperReport(h.Context(), request); err != nil {
+				h.Fatal(err)
+			}
+		}
+		want := func(wanted ...string) {
+			h.Helper()
+			listed, err := papers.ListPaperReports(h.Context(), &trellisv1.ListPaperReportsRequest{})
+			if err != nil {
+				h.Fatal(err)
+			}
+			for i, report := range listed.GetReports() {
+				one, err := papers.GetPaperReport(h.Context(), &trellisv1.GetPaperReportRequest{Report: report.GetName()})
+				state := "PAPER_STATE_" + wanted[i]
+				if err != nil || report.GetState().String() != state || one.GetReport().GetState().String() != state {
+					h.Errorf("report %s is %v, %v, %v, want %s", report.GetName(), report.GetState(), one.GetReport(), err, state)
+				}
+			}
+		}
+		running := trellisv1.PaperState_PAPER_STATE_RUNNING
+		put("a", running, time.Minute)
+		put("b", running, 0)
+		put("c", trellisv1.PaperState_PAPER_STATE_STOPPED, time.Minute)
+		put("d", running, time.Hour)
+		time.Sleep(119 * time.Second)
+		want("RUNNING", "RUNNING", "STOPPED", "RUNNING")
+		put("a", running, time.Minute)
+		time.Sleep(119 * time.Second)
+		want("RUNNING", "RUNNING", "STOPPED", "RUNNING")
+		time.Sleep(2 * time.Second)
+		want("LOST", "RUNNING", "STOPPED", "RUNNING")
+		put("a", running, time.Minute)
+		want("RUNNING", "RUNNING", "STOPPED", "RUNNING")
+
+		put("a", running, 2*time.Minute)
+		events, err := access.ListEvents(h.Context(), &trellisv1.ListEventsRequest{})
+		if err != nil {
+			h.Fatal(err)
+		}
+		var subjects string
+		for _, event := range events.GetEvents() {
+			subjects += event.GetSubject()
+		}
+		if subjects != "adcba" {
+			h.Errorf("there are events of %s, want adcba: each report when it was new, and one that was changed", subjects)
+		}
+	})
+}
+
+// When a coordinator has been away, those who write reports get the time to do so.
+func TestPapersAfterARestart(t *testing.T) {
+	report := &trellisv1.PaperReport{
+		State: trellisv1.PaperState_PAPER_STATE_RUNNING, Renewal: durationpb.New(time.Minute), UpdateTime: timestamppb.New(time.Unix(0, 0)),
+	}
+	started := time.Unix(1000, 0)
+	if paper.Lost(report, started, started.Add(2*time.Minute)) || !paper.Lost(report, started, started.Add(2*time.Minute+1)) {
+		t.Error("it must be lost after twice the time that it promised")
+	}
 }

@@ -76,8 +76,9 @@ func (m stateMachine) apply(index uint64, data []byte) any {
 	if err := m.allow(command); err != nil {
 		return err
 	}
+	renews := m.renews(command)
 	answer := m.change(index, now, rules, command)
-	if _, refused := answer.(error); refused || command.GetMethod() == "" {
+	if _, refused := answer.(error); refused || renews || command.GetMethod() == "" {
 		return answer
 	}
 	if err := m.store.AddEvent(index, now, eventOf(command)); err != nil {
@@ -223,6 +224,21 @@ func eventOf(command *trellisv1.Command) *trellisv1.Event {
 	return &trellisv1.Event{
 		Principal: command.GetPrincipal(), Address: command.GetAddress(), Method: command.GetMethod(), Subject: subject,
 	}
+}
+
+// renews says that a command writes a report as it is already: whoever writes it is still there. Nobody wants an event each time.
+func (m stateMachine) renews(command *trellisv1.Command) bool {
+	given := command.GetPutPaperReport().GetReport()
+	if given == nil {
+		return false
+	}
+	before, err := m.store.Snapshot().Paper(given.GetName())
+	if err != nil {
+		return false
+	}
+	given = proto.CloneOf(given)
+	given.Creator, given.CreateTime, given.UpdateTime = before.GetCreator(), before.GetCreateTime(), before.GetUpdateTime()
+	return proto.Equal(before, given)
 }
 
 // putPaper stores a report on a paper. Who writes it first is its creator.

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/paper"
@@ -126,6 +128,9 @@ func TestTheLargestPaper(t *testing.T) {
 func TestInvalidPapers(t *testing.T) {
 	for want, change := range map[string]func(*trellisv1.PaperReport){
 		"invalid name":         func(p *trellisv1.PaperReport) { p.Name = "a/b" },
+		"invalid state lost":   func(p *trellisv1.PaperReport) { p.State = trellisv1.PaperState_PAPER_STATE_LOST },
+		"invalid renewal 1ms:": func(p *trellisv1.PaperReport) { p.Renewal = durationpb.New(time.Millisecond) },
+		"invalid renewal 25h":  func(p *trellisv1.PaperReport) { p.Renewal = durationpb.New(25 * time.Hour) },
 		"missing title":        func(p *trellisv1.PaperReport) { p.Title = " " },
 		"at most 200":          func(p *trellisv1.PaperReport) { p.Title = strings.Repeat("x", 201) },
 		"must have at most 26": func(p *trellisv1.PaperReport) { p.Summary = strings.Repeat("x", paper.MaxBytes) },

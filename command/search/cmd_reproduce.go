@@ -215,10 +215,12 @@ func reproduceStages(
 	if page := pageOf(ctx, c, options.name, options.place.Path); page != "" && !report.warned {
 		fmt.Fprintf(env.Err, "Web page: %s, with %s\n", page, report.shown())
 	}
+	stop := report.renew(ctx)
 	studies, err := runStages(ctx, env, c, r, report, options)
 	if err == nil && r.GetAnalysis() != nil {
 		err = writeReproduction(ctx, env, report, studies, options)
 	}
+	stop()
 	report.end(ctx, err)
 	return err
 }

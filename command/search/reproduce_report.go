@@ -12,10 +12,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"trellis/command/cli"
 	"trellis/command/client"
@@ -47,7 +50,14 @@ type reproductionReport struct {
 	finished map[string]uint64
 	// warned says that the user knows that the coordinator did not get it.
 	warned bool
+	// sending is held while it is sent. sent is what was sent last, nil if nothing was.
+	sending sync.Mutex
+	sent    *trellisv1.PutPaperReportRequest
 }
+
+// renewal is how often the coordinator gets the report at least: without it, the report is lost. It is sent twice as often, as a call may
+// fail.
+const renewal = 2 * time.Minute
 
 // newReproductionReport returns the report of a reproduction none of whose stages has begun.
 func newReproductionReport(
@@ -58,7 +68,7 @@ func newReproductionReport(
 			Name: options.name, Title: r.GetTitle(), State: trellisv1.PaperState_PAPER_STATE_RUNNING,
 			Summary: "The paper's figures and numbers next to ours: what was trained, with which command, and how much " +
 				"they differ.",
-			Environment: environment(env.Version),
+			Environment: environment(env.Version), Renewal: durationpb.New(renewal),
 		},
 		env: env, client: c, pictures: map[uint32]*trellisv1.PaperPicture{}, added: map[string]bool{},
 	}
@@ -240,12 +250,46 @@ func (r *reproductionReport) put(ctx context.Context) {
 }
 
 func (r *reproductionReport) send(ctx context.Context) error {
+	r.sending.Lock()
+	defer r.sending.Unlock()
 	if err := r.upload(ctx); err != nil {
 		return err
 	}
-	_, err := client.Call(ctx, client.CallTimeout, r.client.PutPaperReport,
-		&trellisv1.PutPaperReportRequest{Report: r.PaperReport})
+	r.sent = &trellisv1.PutPaperReportRequest{Report: proto.CloneOf(r.PaperReport)}
+	_, err := client.Call(ctx, client.CallTimeout, r.client.PutPaperReport, r.sent)
 	return err
+}
+
+// renew sends what was sent last again and again, until stop is called: so the coordinator knows that somebody is still here.
+func (r *reproductionReport) renew(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticks := time.NewTicker(renewal / 2)
+		defer ticks.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticks.C:
+				r.sendAgain(ctx)
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// sendAgain sends what was sent last. That the coordinator does not get it is told of what is new.
+func (r *reproductionReport) sendAgain(ctx context.Context) {
+	r.sending.Lock()
+	defer r.sending.Unlock()
+	if r.sent != nil {
+		_, _ = client.Call(ctx, client.CallTimeout, r.client.PutPaperReport, r.sent)
+	}
 }
 
 // upload uploads the pictures that the coordinator does not have, and names them in the report.

@@ -1,9 +1,21 @@
 package search
 
 import (
+	"context"
+	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"trellis/command/cli"
+	"trellis/command/client"
 	"trellis/command/reproduction"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -63,5 +75,53 @@ func TestTheAnalysisNeedsTheStudysDataSet(t *testing.T) {
 	r.material = nil
 	if err := r.checkData(study("plain", "there")); err != nil {
 		t.Errorf("without an analysis: %v", err)
+	}
+}
+
+// A report that goes on is sent again and again, as it was sent last, in less than the time that it promises. What was never sent is
+// not, and nothing is sent once it has ended.
+func TestAReportIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reports := &keptReports{}
+		r := &reproductionReport{
+			env: &cli.Environment{Err: io.Discard}, client: &client.Client{PaperServiceClient: reports},
+			PaperReport: &trellisv1.PaperReport{Title: "first", Renewal: durationpb.New(renewal)},
+		}
+		stop := r.renew(t.Context())
+		time.Sleep(renewal)
+		reports.want(t, 0, "")
+		r.put(t.Context())
+		r.PaperReport.Title = "second"
+		time.Sleep(renewal + time.Second)
+		reports.want(t, 3, "first")
+		reports.err = status.Error(codes.Unavailable, "away")
+		r.put(t.Context())
+		reports.err = nil
+		time.Sleep(renewal)
+		reports.want(t, 6, "second")
+		stop()
+		time.Sleep(5 * renewal)
+		reports.want(t, 6, "second")
+	})
+}
+
+// keptReports keeps what it is sent.
+type keptReports struct {
+	trellisv1.PaperServiceClient
+	sent []*trellisv1.PaperReport
+	err  error
+}
+
+func (k *keptReports) PutPaperReport(
+	_ context.Context, request *trellisv1.PutPaperReportRequest, _ ...grpc.CallOption,
+) (*trellisv1.PutPaperReportResponse, error) {
+	k.sent = append(k.sent, proto.CloneOf(request.GetReport()))
+	return &trellisv1.PutPaperReportResponse{}, k.err
+}
+
+func (k *keptReports) want(t *testing.T, count int, title string) {
+	t.Helper()
+	if len(k.sent) != count || count > 0 && k.sent[count-1].GetTitle() != title {
+		t.Errorf("%d reports were sent, want %d, and the last one %q: %v", len(k.sent), count, title, k.sent)
 	}
 }

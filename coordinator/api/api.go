@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -152,6 +153,6 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 		artifacts: c.Artifacts, memory: c.Memory, stopping: c.Stopping,
 	})
 	trellisv1.RegisterPaperServiceServer(server, paperService{
-		store: c.Store, log: c.Log, artifacts: c.Artifacts, studies: studies,
+		store: c.Store, log: c.Log, artifacts: c.Artifacts, studies: studies, started: time.Now(),
 	})
 }

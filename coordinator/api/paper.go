@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,6 +23,18 @@ type paperService struct {
 	log       Log
 	artifacts *artifact.Keeper
 	studies   studyService
+	// started is when this node started: before, nobody could write a report.
+	started time.Time
+}
+
+// presented returns a stored report with its state as it is now.
+func (s paperService) presented(report *trellisv1.PaperReport) *trellisv1.PaperReport {
+	if !paper.Lost(report, s.started, time.Now()) {
+		return report
+	}
+	report = shallow(report)
+	report.State = trellisv1.PaperState_PAPER_STATE_LOST
+	return report
 }
 
 // PutPaperReport stores a report, when its pictures are certain to exist as long as it has them.
@@ -97,7 +110,7 @@ func (s paperService) GetPaperReport(
 		}
 		found = append(found, study)
 	}
-	return &trellisv1.GetPaperReportResponse{Report: report, Studies: s.studies.listed(snapshot, found)}, nil
+	return &trellisv1.GetPaperReportResponse{Report: s.presented(report), Studies: s.studies.listed(snapshot, found)}, nil
 }
 
 // ListPaperReports returns all reports, without what is in them.
@@ -110,7 +123,7 @@ func (s paperService) ListPaperReports(
 	}
 	response := &trellisv1.ListPaperReportsResponse{}
 	for _, report := range reports {
-		listed := shallow(report)
+		listed := shallow(s.presented(report))
 		listed.Summary, listed.Sections, listed.Environment, listed.Stages = "", nil, nil, nil
 		for _, stage := range report.GetStages() {
 			listed.Stages = append(listed.Stages, &trellisv1.PaperStage{Study: stage.GetStudy(), State: stage.GetState()})

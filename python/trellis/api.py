@@ -340,8 +340,9 @@ Order = Annotated[Literal["longest", "random", "as_written"], Prefix("ORDER_")]
 
 # PaperState says whether somebody is reproducing a paper. RUNNING: Its studies are being trained, or what they have
 # given is being analyzed. COMPLETED: It has everything. STOPPED: It was interrupted, or failed. It goes on when it is
-# started again.
-PaperState = Annotated[Literal["running", "completed", "stopped"], Prefix("PAPER_STATE_")]
+# started again. LOST: The coordinator says so of a report that is running and has not been written anew as often as
+# promised, twice: whoever wrote it was probably killed. It goes on when it is started again.
+PaperState = Annotated[Literal["running", "completed", "stopped", "lost"], Prefix("PAPER_STATE_")]
 
 # PointState is what has become of a point of the grid. TRAINED: It has its result, and was trained for this study, if
 # only in part. SHARED: It has its result, and all of it comes from other studies. NOT_VISITED: The budget does not
@@ -2070,6 +2071,10 @@ class PaperReport(Message):
     create_time: datetime | None = None
 
     update_time: datetime | None = None
+
+    # How often it is written anew at least while it is running, from 1 s to 1 day: whoever writes it promises that.
+    # Unset: there is no promise, and it is never lost.
+    renewal: Seconds | None = None
 
 
 class PaperResult(Message):

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -28,6 +30,8 @@ const (
 	// MaxPictureBytes is the size of a picture, and MaxPicturesBytes that of all pictures of a report.
 	MaxPictureBytes  = 8 << 20
 	MaxPicturesBytes = 64 << 20
+	// MinRenewal and MaxRenewal say how often a report may promise to be written anew.
+	MinRenewal, MaxRenewal = time.Second, 24 * time.Hour
 )
 
 var (
@@ -56,6 +60,10 @@ func Check(r *trellisv1.PaperReport) error {
 		return fmt.Errorf("invalid title: must have at most %d characters", MaxTitle)
 	case size > MaxBytes:
 		return fmt.Errorf("it has %d bytes without its pictures: must have at most %d", size, MaxBytes)
+	case r.GetState() == trellisv1.PaperState_PAPER_STATE_LOST:
+		return errors.New("invalid state lost, which the coordinator finds itself: must be running, completed or stopped")
+	case r.Renewal != nil && !validRenewal(r.Renewal):
+		return fmt.Errorf("invalid renewal %s: must be from %s to %s", r.Renewal.AsDuration(), MinRenewal, MaxRenewal)
 	case len(r.GetStages()) > MaxStages:
 		return fmt.Errorf("it has %d stages: must have at most %d", len(r.GetStages()), MaxStages)
 	}
@@ -94,6 +102,25 @@ func checkTable(table *trellisv1.PaperTable) error {
 		}
 	}
 	return nil
+}
+
+func validRenewal(its *durationpb.Duration) bool {
+	return its.CheckValid() == nil && its.AsDuration() >= MinRenewal && its.AsDuration() <= MaxRenewal
+}
+
+// missed is how many times a report must not have been written anew for it to be lost: one may be late.
+const missed = 2
+
+// Lost says of a report that is running whether it was not written anew as often as promised. since is when somebody could have written
+// it first, as the coordinator was there.
+func Lost(r *trellisv1.PaperReport, since, now time.Time) bool {
+	if r.GetState() != trellisv1.PaperState_PAPER_STATE_RUNNING || r.Renewal == nil {
+		return false
+	}
+	if last := r.GetUpdateTime().AsTime(); last.After(since) {
+		since = last
+	}
+	return now.Sub(since) > missed*r.Renewal.AsDuration()
 }
 
 func checkFigure(figure *trellisv1.PaperFigure, others map[uint32]bool) error {

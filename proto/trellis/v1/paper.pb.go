@@ -9,6 +9,7 @@ package trellisv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -33,6 +34,9 @@ const (
 	PaperState_PAPER_STATE_COMPLETED PaperState = 2
 	// It was interrupted, or failed. It goes on when it is started again.
 	PaperState_PAPER_STATE_STOPPED PaperState = 3
+	// The coordinator says so of a report that is running and has not been written anew as often as promised, twice: whoever wrote it was
+	// probably killed. It goes on when it is started again.
+	PaperState_PAPER_STATE_LOST PaperState = 4
 )
 
 // Enum value maps for PaperState.
@@ -42,12 +46,14 @@ var (
 		1: "PAPER_STATE_RUNNING",
 		2: "PAPER_STATE_COMPLETED",
 		3: "PAPER_STATE_STOPPED",
+		4: "PAPER_STATE_LOST",
 	}
 	PaperState_value = map[string]int32{
 		"PAPER_STATE_UNSPECIFIED": 0,
 		"PAPER_STATE_RUNNING":     1,
 		"PAPER_STATE_COMPLETED":   2,
 		"PAPER_STATE_STOPPED":     3,
+		"PAPER_STATE_LOST":        4,
 	}
 )
 
@@ -94,9 +100,12 @@ type PaperReport struct {
 	// What the numbers were computed with: versions, machine.
 	Environment []*PaperFact `protobuf:"bytes,7,rep,name=environment,proto3" json:"environment,omitempty"`
 	// The coordinator sets these. Who wrote it first, if the coordinator asks who calls, and when it was written first and last.
-	Creator       *Principal             `protobuf:"bytes,8,opt,name=creator,proto3" json:"creator,omitempty"`
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	Creator    *Principal             `protobuf:"bytes,8,opt,name=creator,proto3" json:"creator,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// How often it is written anew at least while it is running, from 1 s to 1 day: whoever writes it promises that. Unset: there is no
+	// promise, and it is never lost.
+	Renewal       *durationpb.Duration `protobuf:"bytes,11,opt,name=renewal,proto3" json:"renewal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -197,6 +206,13 @@ func (x *PaperReport) GetCreateTime() *timestamppb.Timestamp {
 func (x *PaperReport) GetUpdateTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *PaperReport) GetRenewal() *durationpb.Duration {
+	if x != nil {
+		return x.Renewal
 	}
 	return nil
 }
@@ -818,7 +834,7 @@ var File_trellis_v1_paper_proto protoreflect.FileDescriptor
 const file_trellis_v1_paper_proto_rawDesc = "" +
 	"\n" +
 	"\x16trellis/v1/paper.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\"\xc9\x03\n" +
+	"trellis.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\"\xfe\x03\n" +
 	"\vPaperReport\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x18\n" +
@@ -832,7 +848,8 @@ const file_trellis_v1_paper_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"\xab\x02\n" +
+	"updateTime\x123\n" +
+	"\arenewal\x18\v \x01(\v2\x19.google.protobuf.DurationR\arenewal\"\xab\x02\n" +
 	"\n" +
 	"PaperStage\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x14\n" +
@@ -882,13 +899,14 @@ const file_trellis_v1_paper_proto_rawDesc = "" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\"5\n" +
 	"\tPaperFact\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value*v\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value*\x8c\x01\n" +
 	"\n" +
 	"PaperState\x12\x1b\n" +
 	"\x17PAPER_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13PAPER_STATE_RUNNING\x10\x01\x12\x19\n" +
 	"\x15PAPER_STATE_COMPLETED\x10\x02\x12\x17\n" +
-	"\x13PAPER_STATE_STOPPED\x10\x03B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x13PAPER_STATE_STOPPED\x10\x03\x12\x14\n" +
+	"\x10PAPER_STATE_LOST\x10\x04B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_paper_proto_rawDescOnce sync.Once
@@ -917,6 +935,7 @@ var file_trellis_v1_paper_proto_goTypes = []any{
 	(*PaperFact)(nil),             // 9: trellis.v1.PaperFact
 	(*Principal)(nil),             // 10: trellis.v1.Principal
 	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
 }
 var file_trellis_v1_paper_proto_depIdxs = []int32{
 	0,  // 0: trellis.v1.PaperReport.state:type_name -> trellis.v1.PaperState
@@ -926,16 +945,17 @@ var file_trellis_v1_paper_proto_depIdxs = []int32{
 	10, // 4: trellis.v1.PaperReport.creator:type_name -> trellis.v1.Principal
 	11, // 5: trellis.v1.PaperReport.create_time:type_name -> google.protobuf.Timestamp
 	11, // 6: trellis.v1.PaperReport.update_time:type_name -> google.protobuf.Timestamp
-	7,  // 7: trellis.v1.PaperSection.figures:type_name -> trellis.v1.PaperFigure
-	6,  // 8: trellis.v1.PaperSection.results:type_name -> trellis.v1.PaperResult
-	4,  // 9: trellis.v1.PaperSection.table:type_name -> trellis.v1.PaperTable
-	5,  // 10: trellis.v1.PaperTable.rows:type_name -> trellis.v1.PaperRow
-	8,  // 11: trellis.v1.PaperFigure.picture:type_name -> trellis.v1.PaperPicture
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	12, // 7: trellis.v1.PaperReport.renewal:type_name -> google.protobuf.Duration
+	7,  // 8: trellis.v1.PaperSection.figures:type_name -> trellis.v1.PaperFigure
+	6,  // 9: trellis.v1.PaperSection.results:type_name -> trellis.v1.PaperResult
+	4,  // 10: trellis.v1.PaperSection.table:type_name -> trellis.v1.PaperTable
+	5,  // 11: trellis.v1.PaperTable.rows:type_name -> trellis.v1.PaperRow
+	8,  // 12: trellis.v1.PaperFigure.picture:type_name -> trellis.v1.PaperPicture
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_paper_proto_init() }

@@ -95,6 +95,7 @@ test('a paper while it is being reproduced', async (t) => {
 test('the reports, and what they may not do', async (t) => {
   const empty = await open(t, '/')
   await empty.getByRole('heading', { level: 1, name: 'Studies' }).waitFor()
+  assert.equal((await post('/reports', { report: { name: 'cut', title: 'Cut off', state: 'PAPER_STATE_RUNNING', renewal: '1s' } })).status, 200)
   const evil = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40" onload="top.document.title=1"><script>document.title=2</script><rect width="40" height="40"/></svg>'
   const sha256 = createHash('sha256').update(evil).digest('hex')
   const uploaded = await api('/artifacts', { method: 'POST', headers: { 'content-type': 'application/octet-stream' }, body: evil })
@@ -126,7 +127,14 @@ test('the reports, and what they may not do', async (t) => {
   assert.equal(await picture.title(), '')
   await picture.close()
 
-  // One whose command was killed says that it is running, until somebody deletes it. So the page says how long ago that was.
+  // One whose command was killed is lost, once it was not written anew as promised.
+  await page.goto(coordinator.page + '/reports')
+  await page.getByRole('row', { name: /^Cut off/ }).getByText('lost', { exact: true }).waitFor()
+  await page.getByRole('link', { name: 'Cut off' }).click()
+  await page.getByText(/^Nobody has written to the report since .*: the reproduction was probably killed/).waitFor()
+  await accessible(page, 'the report that is lost')
+  await page.goto(coordinator.page + '/reports/evil')
+  // One that promises nothing says that it is running, until somebody deletes it. So the page says how long ago that was.
   assert.equal((await post('/reports', { report: { name: 'killed', title: 'Killed', state: 'PAPER_STATE_RUNNING' } })).status, 200)
   const killed = await open(t, '/reports/killed')
   await killed.getByText('running', { exact: true }).waitFor()

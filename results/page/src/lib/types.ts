@@ -115,7 +115,7 @@ export interface PaperSection { title?: string; text?: string; figures?: PaperFi
 export interface PaperReport {
   name: string; title: string; summary?: string; state?: string; stages?: PaperStage[]; sections?: PaperSection[]
   environment?: { name: string; value?: string }[]; creator?: Principal; create_time?: string
-  update_time?: string
+  update_time?: string; renewal?: string
 }
 export interface Model { name: string; summary?: string; loss?: string }
 
