@@ -94,6 +94,13 @@ func TestData(t *testing.T) {
 	}
 	const pretrained = "pretrained: {study: cifar}\n"
 	mustTrellis(t, "submit", "--watch", "--coordinator", address, spec("classes", "classifier", "cifar", pretrained))
+	const shape = "where: loss == 'mse'\nfixed: {filters: 5, depth: 2, kernel: 5, hidden: 20}\n"
+	mustTrellis(t, "submit", "--watch", "--coordinator", address, strings.Replace(
+		spec("shaped", "conv-autoencoder", "gray", shape), "max_epochs: 1", "max_epochs: 1, loss: [bce, mse]", 1))
+	mustTrellis(t, "submit", "--watch", "--coordinator", address, writeSpec(t, "name: reads\nmodel: classifier\ndata: gray\n"+
+		"pretrained: {study: shaped}\ngrid: {learning_rate: 1e-3, max_epochs: 1}\n"))
+	checkModel(t, address, "shaped", "decoder.c.0.weight", []int{10, 5, 5, 5})
+	checkModel(t, address, "reads", "encoder.l.2.weight", []int{4, 20})
 	checkModel(t, address, "wide", "decoder.c.4.weight", []int{8, 1, 3, 3})
 	checkModel(t, address, "wide", "encoder.l.0.weight", []int{64, 32 * 5 * 7})
 	checkModel(t, address, "cifar", "encoder.c.0.weight", []int{8, 3, 3, 3})
@@ -101,7 +108,20 @@ func TestData(t *testing.T) {
 	for _, test := range []struct{ spec, want string }{
 		{
 			spec("a", "conv-autoencoder", "tiny", ""),
-			`spec.yaml:3:7: the images of the data set "tiny" have 8 x 20 pixels, and the model conv-autoencoder takes 9 to 256 a side`,
+			`spec.yaml:4:7: depth: 3 does not fit the images of the data set "tiny", which have 8 x 20 pixels, with latent_dim 4, ` +
+				`filters 8, hidden 64, kernel 3: images are too small: 8 x 20 pixels, want 9 or more a side for 3 convolutions with ` +
+				`kernels of 3 x 3: 2 fits`,
+		},
+		{
+			writeSpec(t, "name: deep\nmodel: conv-autoencoder\ndata: gray\ngrid:\n  latent_dim: 4\n  learning_rate: 1e-3\n"+
+				"  max_epochs: 1\n  depth: [2, 3, 5]\n"),
+			`spec.yaml:8:17: depth: 5 does not fit`,
+		},
+		{
+			writeSpec(t, "name: other\nmodel: classifier\ndata: gray\npretrained: {study: shaped}\ngrid:\n  learning_rate: 1e-3\n"+
+				"  max_epochs: 1\n  depth: 3\n"),
+			`spec.yaml:8:10: the weights of trial 0 of study shaped have depth 2 and fit no other, such as 3: leave depth out, or ` +
+				`name a trial with that`,
 		},
 		{
 			spec("b", "classifier", "wide", pretrained),

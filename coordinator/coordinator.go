@@ -52,6 +52,8 @@ type Config struct {
 	Numerics string
 	// Models are the models that workers can train. Specs with other models are refused. Required.
 	Models []*trellisv1.Model
+	// Sizer says how large their networks are. Nil: nobody checks whether there are any, and plans don't say.
+	Sizer grid.Sizer
 	// Specs reads and writes specs as people write them. Default: specs are messages only.
 	Specs Specs
 	// Lease is how long a worker may be silent before its runs go to others. Default: DefaultLease.

@@ -127,7 +127,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		),
 	)...)
 	api.Register(server, api.Config{
-		Numerics: c.config.Numerics, Models: c.config.Models, Address: c.address, Version: c.config.Version,
+		Numerics: c.config.Numerics, Models: c.config.Models, Sizer: c.config.Sizer, Address: c.address, Version: c.config.Version,
 		Link: c.config.Link, Join: c.config.Join,
 		Data: c.config.Data, MinFreeDisk: c.config.MinFreeDisk, NoPrograms: c.config.NoPrograms,
 		Specs: c.config.Specs, Limits: c.config.Limits.ofStudies(),

@@ -28,7 +28,8 @@ type Config struct {
 	BatchSize int
 	// Seed keys the initial weights, the batch order, and all noise.
 	Seed uint32
-	// Values has the values on the axes that only the model has, by name. An axis with a default may be left out.
+	// Values has the values on the axes that only the model has, by name; of texts, the places in Axis.Texts. An axis
+	// with a default may be left out.
 	Values map[string]float64
 	// Pretrained is the checkpoint whose best weights the run starts from. It must be of a model that Model.Pretrained
 	// lists, with the same latent dimension. It is nil for models that take none. Train only reads it, so runs may
@@ -126,6 +127,13 @@ func (c *Config) Set(axis string, value float64) {
 		c.Values = map[string]float64{}
 	}
 	c.Values[axis] = value
+}
+
+// SetText gives the run a text on an axis of its model, which is known.
+func (c *Config) SetText(axis, text string) {
+	m := c.describe()
+	its := m.Axis(axis)
+	c.Set(axis, its.Value(text))
 }
 
 // text is the run's value of the parameter, with the digits that tell it from others.

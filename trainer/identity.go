@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"trellis/trainer/model/classifier"
 	"trellis/trainer/network"
 )
 
@@ -49,9 +50,13 @@ func (c *Config) appendIdentity(h []byte) []byte {
 		}
 	}
 	// What only some models have comes last, so that it changes nothing for the others.
-	values := c.values()
+	m, values := c.describe(), c.values()
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		if without, ok := later[name]; ok && values[name] == without {
+		if without, ok := later[m.Name][name]; ok && values[name] == without {
+			continue
+		}
+		if axis := m.Axis(name); axis.Kind == Text {
+			h = fmt.Appendf(h, " %s %q", name, valueText(axis, values[name]))
 			continue
 		}
 		h = fmt.Appendf(h, " %s %x", name, values[name])
@@ -68,9 +73,14 @@ func (c *Config) appendIdentity(h []byte) []byte {
 	return h
 }
 
-// later are axes that came after runs without them had been trained, each with the value that leaves these as they are:
-// it has no part in the identity, so that their checkpoints are still theirs.
-var later = map[string]float64{"shift": 0}
+// later are axes that came after runs without them had been trained, by model, each with the value that leaves these
+// as they are: it has no part in the identity, so that their checkpoints are still theirs.
+var later = map[string]map[string]float64{
+	ConvAutoencoder:        {Filters: 8, Depth: 3, Kernel: 3, Hidden: 64, Loss: 0},
+	DenoisingAutoencoder:   {Filters: 8, Depth: 3, Kernel: 3, Hidden: 64, Loss: 0},
+	VariationalAutoencoder: {Filters: 64, Depth: 2, Kernel: 4},
+	Classifier:             {Filters: 8, Depth: 3, Kernel: 3, Hidden: 64, classifier.Shift: 0},
+}
 
 // weightsDigest is a hash of weights as a checkpoint has them.
 func weightsDigest(weights []float32) [sha256.Size]byte {

@@ -20,7 +20,14 @@ func TestIdentityIsRecorded(t *testing.T) {
 		"conv-autoencoder": {data, "099bdec8b01aee0e9fd82b05d797c587bf6e0c236803ab7ddae7a9cb090fce5d"},
 		// It was recorded before classifiers had a shift.
 		"classifier": {smallModel(t, Classifier), "7469925373479c25f28f76e4e8b4a4f3b6d21bc75b880b0e420b7e0e41261a63"},
-		"synthetic":  {syntheticConfig(), "39d4389d07663406b0d91a00182f3f56bdc2cbe965b0e228ebe2ca12159c667c"},
+		// These were recorded before networks had a shape.
+		"denoising-autoencoder": {
+			smallModel(t, DenoisingAutoencoder), "b8b15b8a6d70affdde1ed0a15741a8d28cc171f7370e830314558f15b13f2250",
+		},
+		"variational-autoencoder": {
+			smallModel(t, VariationalAutoencoder), "fb5094567b8d0b049fd3c37183957cba2fc995aa04ccfd8075a4e38b74fe18e3",
+		},
+		"synthetic": {syntheticConfig(), "39d4389d07663406b0d91a00182f3f56bdc2cbe965b0e228ebe2ca12159c667c"},
 	} {
 		if got := test.config.identity(); hex.EncodeToString(got[:]) != test.want {
 			t.Errorf("%s: got %x, want %s", name, got, test.want)
@@ -40,8 +47,19 @@ func TestIdentityOfOwnAxes(t *testing.T) {
 		"noise": {
 			DenoisingAutoencoder, func(c *Config) { c.Values = map[string]float64{"noise": 0.4} }, false,
 		},
-		"weight":          {VariationalAutoencoder, func(c *Config) { c.Values = nil }, false},
-		"fine-tuning":     {Classifier, func(c *Config) { c.Values = map[string]float64{"fine_tune": 1} }, false},
+		"weight":      {VariationalAutoencoder, func(c *Config) { c.Values = nil }, false},
+		"fine-tuning": {Classifier, func(c *Config) { c.Values = map[string]float64{"fine_tune": 1} }, false},
+		"filters":     {ConvAutoencoder, func(c *Config) { c.Values = map[string]float64{"filters": 9} }, false},
+		"paper's shape": {
+			ConvAutoencoder,
+			func(c *Config) {
+				c.Values = map[string]float64{"filters": 8, "depth": 3, "kernel": 3, "hidden": 64, "loss": 0}
+			}, true,
+		},
+		"filters of another model": {
+			VariationalAutoencoder, func(c *Config) { c.Values["filters"] = 8 }, false,
+		},
+		"loss":            {DenoisingAutoencoder, func(c *Config) { c.SetText("loss", "bce") }, false},
 		"shift":           {Classifier, func(c *Config) { c.Values = map[string]float64{"shift": 1} }, false},
 		"no shift":        {Classifier, func(c *Config) { c.Values = map[string]float64{"shift": 0} }, true},
 		"default":         {Classifier, func(c *Config) { c.Values = map[string]float64{"fine_tune": 0} }, true},

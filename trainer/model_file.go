@@ -84,8 +84,9 @@ func ModelMetadata(config Config, checkpoint *Checkpoint, origin map[string]stri
 	for _, p := range hyperparameters {
 		metadata[p.name] = p.text(&config)
 	}
+	m := config.describe()
 	for name, value := range config.values() {
-		metadata[name] = number(value)
+		metadata[name] = valueText(m.Axis(name), value)
 	}
 	maps.Copy(metadata, origin)
 	return metadata

@@ -118,6 +118,7 @@ func TestWriteModel(t *testing.T) {
 		"format": "pt", "model": ConvAutoencoder, "latent_dim": "6", "learning_rate": "0.03", "weight_decay": "1e-05",
 		"batch_size": "50", "seed": "7", "parameters": "49799", "epochs": "5", "numerics_version": NumericsVersion,
 		"channels": "1", "height": "28", "width": "28", "classes": "10",
+		"filters": "8", "depth": "3", "kernel": "3", "hidden": "64", "loss": "mse",
 		"study": "s", "trial": "3",
 	}
 	if !maps.Equal(read.metadata, wantMetadata) {

@@ -38,6 +38,15 @@ const (
 	FineTune = classifier.FineTune
 )
 
+// Names of axes of a network's shape, and of what an autoencoder is trained on.
+const (
+	Filters = model.Filters
+	Depth   = model.Depth
+	Kernel  = model.Kernel
+	Hidden  = model.Hidden
+	Loss    = model.Loss
+)
+
 // Model describes a model, Axis one of its axes, and Metric one of the metrics that it reports
 // besides its losses.
 type (
@@ -50,6 +59,13 @@ type (
 const (
 	Number  = model.Number
 	Integer = model.Integer
+	Text    = model.Text
+)
+
+// What a value of an axis does to the size of a network: see model.Effect.
+const (
+	SizeSame  = model.Same
+	SizeGrows = model.Grows
 )
 
 // Models describes all models.

@@ -185,7 +185,7 @@ func TestModelsAreDescribed(t *testing.T) {
 		}
 		seen[m.Name] = true
 		for _, axis := range m.Axes {
-			if axis.Summary == "" || axis.Minimum >= axis.Maximum ||
+			if axis.Summary == "" || (axis.Kind == Text) != (axis.Minimum >= axis.Maximum) ||
 				axis.Default != nil && !inRange(axis, *axis.Default) {
 				t.Errorf("model %s has axis %+v", m.Name, axis)
 			}
@@ -249,9 +249,9 @@ func TestModelsTakeWhatTheySay(t *testing.T) {
 			if err := described.Check(input); err != nil {
 				t.Errorf("%s refuses what it says that it takes: %v", described.Name, err)
 			}
-			if _, err := network.Layout(func(b *network.Builder) {
-				trained.Layers(b, input, 2, resolve(described, config.Values))
-			}); err != nil {
+			values := resolve(described, config.Values)
+			values[Depth] = 2
+			if _, err := network.Layout(func(b *network.Builder) { trained.Layers(b, input, 2, values) }); err != nil {
 				t.Errorf("%s takes %+v: %v", described.Name, input, err)
 			}
 		}

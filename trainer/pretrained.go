@@ -43,7 +43,7 @@ func (c *Config) pretrainedLayout(m Model) ([]network.Parameter, error) {
 			return nil, fmt.Errorf("model %q begins with weights of %q, which has none", m.Name, name)
 		}
 		plan, err := network.Layout(func(b *network.Builder) {
-			from.Layers(b, c.input(), c.LatentDim, resolve(definition.Describe(), nil))
+			from.Layers(b, c.input(), c.LatentDim, resolve(definition.Describe(), c.encoder()))
 		})
 		if err != nil {
 			return nil, err
@@ -56,8 +56,30 @@ func (c *Config) pretrainedLayout(m Model) ([]network.Parameter, error) {
 			return plan.Parameters, nil
 		}
 	}
-	return nil, fmt.Errorf("the pretrained checkpoint has %d weights, want %d: those of %q with latent dimension %d",
-		got, want, m.Pretrained, c.LatentDim)
+	return nil, fmt.Errorf("the pretrained checkpoint has %d weights, want %d: those of %q with latent dimension %d%s",
+		got, want, m.Pretrained, c.LatentDim, c.encoderText())
+}
+
+// encoder are the values that shape the encoder, which a pretrained network has too.
+func (c *Config) encoder() map[string]float64 {
+	m, values := c.describe(), c.values()
+	for name := range values {
+		if !m.Axis(name).Encoder {
+			delete(values, name)
+		}
+	}
+	return values
+}
+
+// encoderText writes those that are not the defaults.
+func (c *Config) encoderText() (text string) {
+	m, values := c.describe(), c.encoder()
+	for _, axis := range m.Own() {
+		if value, ok := values[axis.Name]; ok && value != *axis.Default {
+			text += fmt.Sprintf(", %s %s", axis.Name, number(value))
+		}
+	}
+	return text
 }
 
 // takeOver gives the network the pretrained weights of all parameters that it has in common with the pretrained

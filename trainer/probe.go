@@ -75,7 +75,7 @@ func (c *Config) randomPretrained() (*Checkpoint, error) {
 	if len(from) == 0 {
 		return nil, nil
 	}
-	base := Config{Model: from[0], Input: c.Input, LatentDim: c.LatentDim}
+	base := Config{Model: from[0], Input: c.Input, LatentDim: c.LatentDim, Values: c.encoder()}
 	definition, err := find(base.Model)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidConfig, err)

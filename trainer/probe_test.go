@@ -50,8 +50,11 @@ func TestProbeEveryNetwork(t *testing.T) {
 			Values: map[string]float64{},
 		}
 		for _, axis := range model.Own() {
-			config.Values[axis.Name] = axis.Maximum
+			if axis.Size == SizeSame {
+				config.Values[axis.Name] = max(axis.Maximum, float64(len(axis.Texts)-1))
+			}
 		}
+		config.Values[Filters], config.Values[Kernel] = 5, 5
 		config.Data = RandomImages(config, 16, 16)
 		if _, err := Probe(t.Context(), config, time.Millisecond); err != nil {
 			t.Errorf("%s: %v", model.Name, err)

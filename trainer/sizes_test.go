@@ -22,7 +22,10 @@ type sizesCase struct {
 	Model                                            string
 	Channels, Height, Width, Classes, Latent, Images int
 	Losses                                           []float64
-	Params                                           []struct {
+	// Those of shapes.json have a shape too.
+	Filters, Depth, Kernel, Hidden, Weights int
+	Loss                                    string
+	Params                                  []struct {
 		Name           string
 		Shape          []int
 		Norm, Sum, Dot float64
@@ -30,10 +33,10 @@ type sizesCase struct {
 	}
 }
 
-// Losses of three steps and gradients of the first are PyTorch's for images of other sizes, channels and classes.
-func TestSizesReference(t *testing.T) {
-	skipShort(t)
-	data, err := os.ReadFile("testdata/sizes.json")
+// sizesCases are those of a file, which has so many.
+func sizesCases(t *testing.T, file string, count int) []sizesCase {
+	t.Helper()
+	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,10 +44,26 @@ func TestSizesReference(t *testing.T) {
 	if err := json.Unmarshal(data, &reference); err != nil {
 		t.Fatal(err)
 	}
-	if len(reference.Cases) != 24 {
-		t.Fatalf("there are %d cases, want 24", len(reference.Cases))
+	if len(reference.Cases) != count {
+		t.Fatalf("there are %d cases, want %d", len(reference.Cases), count)
 	}
-	for _, want := range reference.Cases {
+	return reference.Cases
+}
+
+// Numbers of weights, losses of three steps and gradients of the first are PyTorch's for networks of other shapes.
+func TestShapesReference(t *testing.T) {
+	skipShort(t)
+	for _, want := range sizesCases(t, "testdata/shapes.json", 20) {
+		name := fmt.Sprintf("%s %dx%dx%d, %d filters, depth %d, kernel %d, hidden %d %s", want.Model, want.Channels,
+			want.Height, want.Width, want.Filters, want.Depth, want.Kernel, want.Hidden, want.Loss)
+		t.Run(name, func(t *testing.T) { compareSizes(t, want) })
+	}
+}
+
+// Losses of three steps and gradients of the first are PyTorch's for images of other sizes, channels and classes.
+func TestSizesReference(t *testing.T) {
+	skipShort(t)
+	for _, want := range sizesCases(t, "testdata/sizes.json", 24) {
 		name := fmt.Sprintf("%s %dx%dx%d", want.Model, want.Channels, want.Height, want.Width)
 		t.Run(name, func(t *testing.T) { compareSizes(t, want) })
 	}
@@ -56,11 +75,28 @@ func compareSizes(t *testing.T, want sizesCase) {
 		Input: sized(want.Channels, want.Height, want.Width, want.Classes),
 	}
 	if want.Model == DenoisingAutoencoder {
-		config.Values = map[string]float64{"noise": 0.3}
+		config.Set(Noise, 0.3)
+	}
+	if want.Depth > 0 {
+		config.Set(Filters, float64(want.Filters))
+		config.Set(Depth, float64(want.Depth))
+		config.Set(Kernel, float64(want.Kernel))
+	}
+	if want.Hidden > 0 {
+		config.Set(Hidden, float64(want.Hidden))
+	}
+	if want.Loss != "" {
+		config.SetText(Loss, want.Loss)
 	}
 	n, err := newNetwork(&config)
 	if err != nil {
 		t.Fatal(err)
+	}
+	size, err := config.Size()
+	if train, evaluate := n.FLOPs(); err != nil || size.Weights != len(n.Weights) || size.Train != train ||
+		size.Evaluate != evaluate || want.Weights > 0 && want.Weights != size.Weights {
+		t.Errorf("the size is %+v (error %v), want %d weights, and %d and %d operations", size, err, want.Weights,
+			train, evaluate)
 	}
 	frozen := slices.IndexFunc(n.Parameters, func(p network.Parameter) bool { return p.Name == want.Params[0].Name })
 	trained := n.Parameters[frozen:]
@@ -155,7 +191,8 @@ func pretrainedFor(t *testing.T, config *Config) *Checkpoint {
 	return checkpoint
 }
 
-// Training has the same bits on each path for images of any size, number of channels and number of classes.
+// Training has the same bits on each path for images of any size, number of channels and number of classes, and for
+// networks of any shape.
 func TestSizesBits(t *testing.T) {
 	skipShort(t)
 	seed := rand.Uint64()
@@ -173,10 +210,23 @@ func TestSizesBits(t *testing.T) {
 			Input: sized(between(1, 4), between(9, side), between(9, side), between(2, 40)),
 		}
 		switch name {
+		case ConvAutoencoder:
+			config.Set(Loss, float64(between(0, 1)))
 		case DenoisingAutoencoder:
-			config.Values = map[string]float64{"noise": 0.3}
+			config.Set(Noise, 0.3)
+			config.Set(Loss, float64(between(0, 1)))
 		case Classifier:
 			config.Values = map[string]float64{"fine_tune": float64(between(0, 1)), "shift": float64(between(0, 4))}
+		}
+		for drawn := false; !drawn; { // Images are too small for some.
+			config.Set(Filters, float64(between(1, 20)))
+			config.Set(Depth, float64(between(2, 4)))
+			config.Set(Kernel, float64(between(3, 5)))
+			if name != VariationalAutoencoder {
+				config.Set(Hidden, float64(between(1, 80)))
+			}
+			size, err := config.Size()
+			drawn = err == nil && size.Weights < 200_000
 		}
 		config.Data = noiseData(config.Input, between(2, batch+1), between(1, 5), between(1, batch-3), seed)
 		config.Pretrained = pretrainedFor(t, &config)
@@ -196,7 +246,7 @@ func TestSizesBits(t *testing.T) {
 			}
 			if fmt.Sprint(got[0].TrainLoss, got[0].ValidationLoss, *got[0].TestLoss, got[0].Metrics) !=
 				fmt.Sprint(want[0].TrainLoss, want[0].ValidationLoss, *want[0].TestLoss, want[0].Metrics) {
-				t.Errorf("seed %d, %s for %+v: path %s reports %+v, path %s %+v", seed, name, config.Input, path,
+				t.Errorf("seed %d, %s for %+v: path %s reports %+v, path %s %+v", seed, name, config.Values, path,
 					got[0], kernel.Paths()[0], want[0])
 			}
 			for parameter, values := range result.Weights {
@@ -249,8 +299,8 @@ func TestModelsRefuseInputs(t *testing.T) {
 		want  string
 	}{
 		{ConvAutoencoder, sized(3, 9, 256, 10), ""},
-		{ConvAutoencoder, sized(1, 8, 20, 10), "images are 8 x 20 pixels, want 9 to 256 a side"},
-		{ConvAutoencoder, sized(1, 20, 257, 10), "images are 20 x 257 pixels, want 9 to 256 a side"},
+		{ConvAutoencoder, sized(1, 7, 20, 10), "images are 7 x 20 pixels, want 8 to 256 a side"},
+		{ConvAutoencoder, sized(1, 20, 257, 10), "images are 20 x 257 pixels, want 8 to 256 a side"},
 		{VariationalAutoencoder, sized(4, 8, 8, 0), ""},
 		{VariationalAutoencoder, sized(5, 8, 7, 0), "images are 8 x 7 pixels, want 8 to 256 a side"},
 		{DenoisingAutoencoder, sized(5, 28, 28, 10), "images have 5 channels, want 1 to 4"},

@@ -6,8 +6,10 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"trellis/trainer/dataset"
+	"trellis/trainer/kernel"
 	"trellis/trainer/model"
 	"trellis/trainer/network"
 )
@@ -74,7 +76,8 @@ func (c *Config) checkValues(m Model) (wrong []error) {
 			wrong = append(wrong, fmt.Errorf("%s is missing: model %q needs %v", axis.Name, m.Name,
 				describeRange(axis)))
 		case given && !inRange(axis, value):
-			wrong = append(wrong, fmt.Errorf("%s is %v, want %v", axis.Name, value, describeRange(axis)))
+			wrong = append(wrong, fmt.Errorf("%s is %v, want %v", axis.Name, valueText(axis, value),
+				describeRange(axis)))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Values)) {
@@ -106,11 +109,28 @@ func checkMetric(m Model, what, name string) []error {
 }
 
 func inRange(axis Axis, value float64) bool {
+	if axis.Kind == Text {
+		return value == math.Trunc(value) && 0 <= value && value < float64(len(axis.Texts))
+	}
 	return value >= axis.Minimum && value <= axis.Maximum && !(axis.ExclusiveMinimum && value == axis.Minimum) &&
 		(axis.Kind != Integer || value == math.Trunc(value))
 }
 
+// valueText writes a value on an axis.
+func valueText(axis Axis, value float64) string {
+	switch {
+	case axis.Kind != Text:
+		return number(value)
+	case !inRange(axis, value):
+		return "another text"
+	}
+	return axis.Texts[int(value)]
+}
+
 func describeRange(axis Axis) string {
+	if axis.Kind == Text {
+		return strings.Join(axis.Texts, " or ")
+	}
 	kind, from := "a number", "from"
 	if axis.Kind == Integer {
 		kind = "a whole number"
@@ -155,39 +175,18 @@ func (c *Config) parts() [3]namedImages {
 	return [3]namedImages{{"training", c.Data.Train}, {"validation", c.Data.Validation}, {"test", c.Data.Test}}
 }
 
-// Weights is how many weights the configuration's network has, 0 without one. The error wraps ErrInvalidConfig if there
-// is no network for the input and the values on the axes. It needs no data, and takes little memory.
-func (c *Config) Weights() (weights int, err error) {
-	definition, err := find(c.Model)
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
-	}
-	trained, ok := definition.(model.Network)
-	if !ok {
-		return 0, nil
-	}
-	m := c.describe()
-	plan, err := c.plan(trained)
-	if err = errors.Join(m.Check(c.input()), err); err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
-	}
-	for _, p := range plan.Parameters {
-		weights += p.Size()
-	}
-	return weights, nil
-}
-
 // plan is that of the network, whose layers are not too large.
 func (c *Config) plan(definition model.Network) (network.Plan, error) {
 	plan, err := network.Layout(c.layers(definition))
-	if err != nil {
+	if errors.Is(err, kernel.ErrShape) {
+		return network.Plan{}, fmt.Errorf("%w: %w", ErrTooLarge, err)
+	} else if err != nil {
 		return network.Plan{}, err
 	}
 	for _, p := range plan.Parameters {
 		if size := p.Size(); size > model.MaxWeights {
-			return network.Plan{}, fmt.Errorf("%s would have %d values, want up to %d: the latent dimension %d is "+
-				"too large for images of %d x %d pixels", p.Name, size, model.MaxWeights, c.LatentDim, c.input().Height,
-				c.input().Width)
+			return network.Plan{}, fmt.Errorf("%w: %s would have %d values, want up to %d", ErrTooLarge, p.Name, size,
+				model.MaxWeights)
 		}
 	}
 	return plan, nil

@@ -49,8 +49,19 @@ func TestValidate(t *testing.T) {
 		},
 		"value of no axis": {
 			func(c *Config) { c.Values = map[string]float64{"noise": 1} },
-			`noise is given: model "conv-autoencoder" has no axes of its own`,
+			`noise is given: model "conv-autoencoder" has the axes ["filters" "depth" "kernel" "hidden" "loss"]`,
 		},
+		"too deep": {
+			func(c *Config) { c.Values = map[string]float64{"depth": 5, "kernel": 4} },
+			"images are too small: 28 x 28 pixels, want 64 or more a side for 5 convolutions with kernels of 4 x 4",
+		},
+		"too many filters": {
+			func(c *Config) {
+				c.Values = map[string]float64{"filters": 256, "kernel": 5, "depth": 2, "hidden": 4096}
+			},
+			"network is too large: encoder.l.0.weight would have 52428800 values, want up to 16777216",
+		},
+		"another loss": {func(c *Config) { c.SetText("loss", "mae") }, "loss is another text, want mse or bce"},
 		"weights that nobody takes": {
 			func(c *Config) { c.Pretrained = smallPretrained() },
 			`pretrained weights are given: model "conv-autoencoder" begins with random ones`,
@@ -66,7 +77,8 @@ func TestValidate(t *testing.T) {
 		"noise NaN":      {noise(math.NaN()), "noise is NaN, want"},
 		"misspelt axis": {
 			func(c *Config) { c.Model, c.Values = DenoisingAutoencoder, map[string]float64{"noise": 1, "nosie": 1} },
-			`nosie is given: model "denoising-autoencoder" has the axes ["noise"]`,
+			`nosie is given: model "denoising-autoencoder" has the axes ` +
+				`["filters" "depth" "kernel" "hidden" "loss" "noise"]`,
 		},
 		"variational": {func(c *Config) { c.Model = VariationalAutoencoder }, ""},
 		"negative weight": {

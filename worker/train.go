@@ -288,8 +288,12 @@ func TrainerConfig(run *trellisv1.RunConfig) trainer.Config {
 			Classes: int(input.GetClasses()),
 		}
 	}
-	for name := range parameters.GetValues() {
-		config.Set(name, parameters.Numeric(name))
+	for name, value := range parameters.GetValues() {
+		if text, is := value.GetKind().(*trellisv1.Value_Text); is {
+			config.SetText(name, text.Text)
+		} else {
+			config.Set(name, parameters.Numeric(name))
+		}
 	}
 	for _, epoch := range run.GetMilestones() {
 		config.Milestones = append(config.Milestones, int(epoch))

@@ -70,7 +70,9 @@ trellis certificates --help. Other machines can connect only then, or with --ins
 		server: node.MetricsFlags(cmd, "allow connections from other machines without encryption: whoever reaches the "+
 			"port may do everything. With --certificate, this concerns --metrics only"),
 	}
-	config := coordinator.Config{Numerics: trainer.NumericsVersion, Models: spec.Models(), Version: env.Version}
+	config := coordinator.Config{
+		Numerics: trainer.NumericsVersion, Models: spec.Models(), Sizer: node.Size, Version: env.Version,
+	}
 	log := cli.LogFlags(cmd, "info")
 	flags := cmd.Flags()
 	flags.StringVar(&options.listen, "listen", client.DefaultAddress, "`address` to listen on")
@@ -221,8 +223,8 @@ func setLimits(limits *coordinator.Limits, flags []string) error {
 	return nil
 }
 
-// announce says where the coordinator is and what it has, once it has opened its log and answers. It returns false if that
-// never happens.
+// announce says where the coordinator is and what it has, once it has opened its log and answers. It returns false if
+// that never happens.
 func announce(ctx context.Context, env *cli.Environment, c *node.Coordinator, config coordinator.Config) bool {
 	members, err := c.AwaitOpen(ctx)
 	if err != nil {

@@ -133,7 +133,7 @@ func start(parent context.Context, options Options) (*Local, error) {
 	}
 	opened, err := Open(parent, coordinator.Config{
 		Numerics: trainer.NumericsVersion, Version: options.Version, Logger: options.Logger, Data: options.Directory,
-		Tracer: options.Tracer, Lease: localLease, Models: spec.Models(), Artifacts: path,
+		Tracer: options.Tracer, Lease: localLease, Models: spec.Models(), Sizer: Size, Artifacts: path,
 	}, Place{Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Data: options.Data, DirectoryFlag: options.DirectoryFlag})
 	if err != nil {
 		return nil, errors.Join(err, artifacts.Remove())

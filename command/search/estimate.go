@@ -61,7 +61,7 @@ func estimateHere(
 		}
 		return response, nil
 	}
-	pace, basis, err := measurePace(ctx, complete, its, imageSource{data: data}, slots)
+	pace, basis, err := measurePace(ctx, complete, its, imageSource{data: data, sizes: response}, slots)
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +69,10 @@ func estimateHere(
 	return response, nil
 }
 
-// bound is a forecast without an interval, and thus without a confidence: the most that so many epochs take at a pace,
-// in seconds per epoch. A slot that becomes free gets the next run, so all slots are busy until the last run begins:
-// R. L. Graham, Bounds on Multiprocessing Timing Anomalies, 1969, theorem 1. Nor does it take more than as many of the longest
-// run, one after the other, as a slot gets runs.
+// bound is a forecast without an interval, and thus without a confidence: the most that so many epochs take at a
+// pace, in seconds per epoch. A slot that becomes free gets the next run, so all slots are busy until the last run
+// begins: R. L. Graham, Bounds on Multiprocessing Timing Anomalies, 1969, theorem 1. Nor does it take more than as
+// many of the longest run, one after the other, as a slot gets runs.
 func bound(runs, epochs, longest uint64, pace float64, slots int, basis *trellisv1.ForecastBasis) *trellisv1.Forecast {
 	seconds := func(slots int) float64 {
 		graham := (float64(epochs) + float64(longest)*float64(slots-1)) / float64(slots)
@@ -163,6 +163,8 @@ func probeSize(split *trellisv1.Split, input *trellisv1.ModelInput) (train, vali
 type imageSource struct {
 	data  *node.DataOptions
 	input *trellisv1.ModelInput
+	// sizes, if set, gets how large the networks are, if the data set is at hand.
+	sizes *trellisv1.PlanStudyResponse
 }
 
 // errNotHere means that nobody here knows the images of a data set.
@@ -189,6 +191,13 @@ func (s imageSource) find(
 	split, err := spec.Models().ResolveSplit(wanted, dataSet)
 	if err != nil {
 		return nil, nil, exit.Usagef("%w", err)
+	}
+	smallest, largest, err := spec.Models().Sizes(node.Size, wanted, dataSet)
+	if err != nil {
+		return nil, nil, exit.Usagef("%w", err)
+	}
+	if s.sizes != nil {
+		s.sizes.Smallest, s.sizes.Largest = smallest, largest
 	}
 	return split, grid.InputOf(wanted, dataSet), nil
 }

@@ -185,7 +185,24 @@ func planColumns(name string) []output.Column[studyPlan] {
 		{Name: "seconds_low", Plain: seconds((*trellisv1.Estimate).GetLow)},
 		{Name: "seconds_high", Plain: seconds((*trellisv1.Estimate).GetHigh)},
 		{Name: "left_out", Plain: number(studyPlan.GetLeftOut)},
+		sizeColumn("weights_low", studyPlan.GetSmallest, (*trellisv1.ModelSize).GetWeights),
+		sizeColumn("weights_high", studyPlan.GetLargest, (*trellisv1.ModelSize).GetWeights),
+		sizeColumn("epoch_operations_low", studyPlan.GetSmallest, (*trellisv1.ModelSize).GetOperations),
+		sizeColumn("epoch_operations_high", studyPlan.GetLargest, (*trellisv1.ModelSize).GetOperations),
+		sizeColumn("memory", studyPlan.GetLargest, (*trellisv1.ModelSize).GetMemory),
 	}
+}
+
+// sizeColumn has a figure of the networks' sizes; nothing if there are none.
+func sizeColumn[T uint64 | float64](
+	name string, of func(studyPlan) *trellisv1.ModelSize, figure func(*trellisv1.ModelSize) T,
+) output.Column[studyPlan] {
+	return output.Column[studyPlan]{Name: name, Plain: func(p studyPlan) string {
+		if of(p) == nil {
+			return ""
+		}
+		return output.PlainNumber(float64(figure(of(p))))
+	}}
 }
 
 // writePlan writes what a study would cost, if it began at the time at.
@@ -232,6 +249,9 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 			output.ShortSeconds(plan.GetSecondsShared()), plan.GetRunsShared(), output.Count(plan.GetRuns(), "run"),
 			again)
 	}
+	if plan.GetLargest() != nil {
+		row("networks", "%s", describeSizes(plan.GetSmallest(), plan.GetLargest()))
+	}
 	if program := spec.GetProgram(); program != nil {
 		if program.GetFiles() != nil {
 			row("files", "%s", programs.Describe(program.GetFiles()))
@@ -271,6 +291,22 @@ func describeTrials(spec *trellisv1.StudySpec, plan studyPlan) string {
 	}
 	return fmt.Sprintf("%d; where leaves out %d of %s", plan.GetTrials(), plan.GetLeftOut(),
 		output.Count(plan.GetTrials()+plan.GetLeftOut(), "point"))
+}
+
+// describeSizes says how large networks are, from the smallest to the largest, what an epoch costs, and what a run
+// needs.
+func describeSizes(smallest, largest *trellisv1.ModelSize) string {
+	weights, operations := output.Grouped(largest.GetWeights()), largest.GetOperations()
+	gigas := func(operations float64) string { return output.ShortNumber(operations / 1e9) }
+	cost := gigas(operations)
+	if smallest.GetWeights() != largest.GetWeights() {
+		weights = output.Grouped(smallest.GetWeights()) + " to " + weights
+	}
+	if low := gigas(smallest.GetOperations()); low != cost {
+		cost = low + " to " + cost
+	}
+	return fmt.Sprintf("%s weights; %s GFLOP an epoch; up to %s of memory a run, without its data", weights, cost,
+		output.ShortBytes(largest.GetMemory()))
 }
 
 // describePlannedAudit says how many runs a study trains again, and what that costs. Which ones follows from their ids,

@@ -29,6 +29,8 @@ func TestGoldenPlans(t *testing.T) {
 			Trials: 108, Runs: 36, Epochs: 5400, EpochsAlone: 10800, RunsShared: 12, EpochsShared: 1700,
 			SecondsShared: 860, EpochsAgain: 20,
 			Forecast: fake.Forecast(),
+			Smallest: &trellisv1.ModelSize{Weights: 17_657, Operations: 22.6e9, Memory: 9 << 20},
+			Largest:  &trellisv1.ModelSize{Weights: 164_177, Operations: 586e9, Memory: 20 << 20},
 		}, fake.Now)
 	}
 	nothing := func(format output.Format, out *bytes.Buffer) error {

@@ -10,7 +10,7 @@ import (
 
 // Differences is differences, for the spec of a study that may have been extended since.
 func Differences(spec *trellisv1.StudySpec, study *trellisv1.Study) []string {
-	if resolved, err := grid.ResolveLatentDim(spec, study.GetPretrained()); err == nil {
+	if resolved, err := Models().ResolveEncoder(spec, study.GetPretrained()); err == nil {
 		spec = resolved
 	}
 	for _, earlier := range grid.EarlierSpecs(study) {
@@ -26,6 +26,10 @@ func Differences(spec *trellisv1.StudySpec, study *trellisv1.Study) []string {
 func differences(spec, admitted *trellisv1.StudySpec) []string {
 	wanted := spec.GetOrder()
 	spec = Models().WithDefaults(spec)
+	// A study from before an axis has no value on it, and was trained with the default.
+	complete := Models().WithDefaults(admitted).GetGrid()
+	admitted = proto.CloneOf(admitted)
+	admitted.Grid = complete
 	if spec.GetSplit() == nil {
 		spec.Split = admitted.GetSplit()
 	}

@@ -84,3 +84,22 @@ func TestDifferencesFromASource(t *testing.T) {
 		}
 	}
 }
+
+// A study that was created before there were the axes of a shape equals one with their defaults, and no other.
+func TestDifferencesFromAnOlderStudy(t *testing.T) {
+	spec := &trellisv1.StudySpec{Name: "old", Model: "conv-autoencoder", Grid: []*trellisv1.Grid{{
+		Axes: map[string]*trellisv1.Axis{"latent_dim": trellisv1.AxisOf(4), "max_epochs": trellisv1.AxisOf(2)},
+	}}}
+	old := Models().WithDefaults(spec)
+	for _, name := range []string{"filters", "depth", "kernel", "hidden", "loss"} {
+		delete(old.Grid[0].Axes, name)
+	}
+	study := &trellisv1.Study{Spec: old}
+	if got := Differences(spec, study); len(got) > 0 {
+		t.Errorf("the same spec differs in %q", got)
+	}
+	spec.Grid[0].Axes["filters"] = trellisv1.AxisOf(9)
+	if got := strings.Join(Differences(spec, study), " "); got != "grid" {
+		t.Errorf("other filters differ in %q, want the grid", got)
+	}
+}

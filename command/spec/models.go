@@ -13,8 +13,7 @@ func Models() grid.Models {
 		message := &trellisv1.Model{
 			Name: model.Name, Summary: model.Summary, Data: model.Data, Pretrained: model.Pretrained, Loss: model.Loss,
 			MinSide: uint32(model.MinSide), MaxSide: uint32(model.MaxSide), MaxChannels: uint32(model.MaxChannels),
-			Classes: uint32(model.Classes), MaxWeights: uint64(model.MaxWeights),
-			FeatureChannels: uint32(model.FeatureChannels), FeatureScale: uint32(model.FeatureScale),
+			Classes: uint32(model.Classes),
 		}
 		for _, axis := range model.Axes {
 			message.Axes = append(message.Axes, axisMessage(axis))
@@ -36,12 +35,18 @@ func axisMessage(axis trainer.Axis) *trellisv1.ModelAxis {
 	message := &trellisv1.ModelAxis{
 		Name: axis.Name, Summary: axis.Summary, Kind: trellisv1.Kind_KIND_NUMBER, Minimum: axis.Minimum,
 		Maximum: axis.Maximum, ExclusiveMinimum: axis.ExclusiveMinimum, Common: axis.Common,
+		Encoder: axis.Encoder, Sizes: axis.Size != trainer.SizeSame, Grows: axis.Size == trainer.SizeGrows,
 	}
-	if axis.Kind == trainer.Integer {
+	switch axis.Kind {
+	case trainer.Integer:
 		message.Kind = trellisv1.Kind_KIND_INTEGER
+	case trainer.Text:
+		message.Kind, message.Texts = trellisv1.Kind_KIND_TEXT, axis.Texts
 	}
 	switch {
 	case axis.Default == nil:
+	case axis.Kind == trainer.Text:
+		message.Default = trellisv1.TextValue(axis.Texts[int(*axis.Default)])
 	case axis.Kind == trainer.Integer:
 		message.Default = trellisv1.IntegerValue(int64(*axis.Default))
 	default:

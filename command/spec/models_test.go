@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,22 +26,25 @@ func TestKnownModels(t *testing.T) {
 			strings.Join(got.GetPretrained(), " ") != strings.Join(want.Pretrained, " ") ||
 			len(got.GetAxes()) != len(want.Axes) ||
 			len(got.GetMetrics()) != len(want.Metrics) || int(got.GetMinSide()) != want.MinSide ||
-			int(got.GetMaxSide()) != want.MaxSide || int(got.GetMaxChannels()) != want.MaxChannels || int(got.GetClasses()) != want.Classes ||
-			int(got.GetMaxWeights()) != want.MaxWeights || int(got.GetFeatureChannels()) != want.FeatureChannels ||
-			int(got.GetFeatureScale()) != want.FeatureScale {
+			int(got.GetMaxSide()) != want.MaxSide || int(got.GetMaxChannels()) != want.MaxChannels || int(got.GetClasses()) != want.Classes {
 			t.Errorf("got %v, want %+v", got, want)
 			continue
 		}
 		for j, axis := range want.Axes {
 			kind := trellisv1.Kind_KIND_NUMBER
-			if axis.Kind == trainer.Integer {
+			switch axis.Kind {
+			case trainer.Integer:
 				kind = trellisv1.Kind_KIND_INTEGER
+			case trainer.Text:
+				kind = trellisv1.Kind_KIND_TEXT
 			}
 			got := got.GetAxes()[j]
 			if got.GetName() != axis.Name || got.GetSummary() != axis.Summary || got.GetMinimum() != axis.Minimum ||
 				got.GetMaximum() != axis.Maximum || got.GetExclusiveMinimum() != axis.ExclusiveMinimum ||
 				got.GetKind() != kind || got.GetCommon() != axis.Common || (got.Default == nil) != (axis.Default == nil) ||
-				axis.Default != nil && got.GetDefault().Written() != strconv.FormatFloat(*axis.Default, 'g', -1, 64) {
+				got.GetEncoder() != axis.Encoder || got.GetSizes() != (axis.Size != trainer.SizeSame) ||
+				got.GetGrows() != (axis.Size == trainer.SizeGrows) || !slices.Equal(got.GetTexts(), axis.Texts) ||
+				axis.Default != nil && got.GetDefault().Written() != written(axis) {
 				t.Errorf("got %v, want %+v", got, axis)
 			}
 		}
@@ -50,4 +54,12 @@ func TestKnownModels(t *testing.T) {
 			}
 		}
 	}
+}
+
+// written is an axis's default as specs have it.
+func written(axis trainer.Axis) string {
+	if axis.Kind == trainer.Text {
+		return axis.Texts[int(*axis.Default)]
+	}
+	return strconv.FormatFloat(*axis.Default, 'g', -1, 64)
 }

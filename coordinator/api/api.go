@@ -84,6 +84,8 @@ type Config struct {
 	Numerics string
 	// Models are the models that workers can train.
 	Models grid.Models
+	// Sizer says how large the models' networks are. Nil: nobody checks whether there are any, and plans don't say.
+	Sizer grid.Sizer
 	// Address is the host:port at which others reach this node. Version is the binary's version.
 	Address, Version string
 	// Link is where people find what is served over HTTP: https://host:8080. It is empty if nothing is.
@@ -124,7 +126,7 @@ type Config struct {
 // Register registers all services.
 func Register(server grpc.ServiceRegistrar, c Config) {
 	studies := studyService{
-		numerics: c.Numerics, models: c.Models, store: c.Store, log: c.Log, dataSets: c.DataSets,
+		numerics: c.Numerics, models: c.Models, sizer: c.Sizer, store: c.Store, log: c.Log, dataSets: c.DataSets,
 		artifacts: c.Artifacts,
 		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, limits: c.Limits, noPrograms: c.NoPrograms, specs: c.Specs, creating: make(chan struct{}, 1), turns: c.Turns,
 		memory: c.Memory, spans: c.Spans, stopping: c.Stopping, logger: c.Logger,

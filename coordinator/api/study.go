@@ -18,6 +18,7 @@ type studyService struct {
 	trellisv1.UnimplementedStudyServiceServer
 	numerics  string
 	models    grid.Models
+	sizer     grid.Sizer
 	store     Snapshots
 	log       Log
 	dataSets  DataSets

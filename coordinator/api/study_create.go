@@ -98,10 +98,11 @@ func (s studyService) createCommand(
 	if err := s.disk.check(); err != nil {
 		return nil, 0, err
 	}
-	spec, source, err := s.resolvePretrained(ctx, s.models.WithDefaults(spec))
+	spec, source, err := s.resolvePretrained(ctx, spec)
 	if err != nil {
 		return nil, 0, err
 	}
+	spec = s.models.WithDefaults(spec)
 	if leftOut, err = grid.LeftOut(ctx, spec); err != nil {
 		return nil, 0, Status(err)
 	}
@@ -116,6 +117,9 @@ func (s studyService) createCommand(
 		return nil, 0, Status(grid.Refuse("data.unknown", err.Error(), "data"))
 	}
 	if spec.Split, err = s.models.ResolveSplit(spec, dataSet); err != nil {
+		return nil, 0, Status(err)
+	}
+	if _, _, err := s.models.Sizes(s.sizer, spec, dataSet); err != nil {
 		return nil, 0, Status(err)
 	}
 	if err := grid.CheckSourceInput(spec, source, dataSet); err != nil {

@@ -108,11 +108,11 @@ func (s studyService) extendedSpec(
 	if err != nil {
 		return nil, err
 	}
-	// Weights fit one latent dimension.
-	if _, err := grid.ResolveLatentDim(spec, study.GetPretrained()); err != nil {
+	// Weights fit one latent dimension, and one encoder.
+	if _, err := s.models.ResolveEncoder(spec, study.GetPretrained()); err != nil {
 		return nil, err
 	}
-	if err := s.models.CheckWeights(spec, study.GetDataSet()); err != nil {
+	if _, _, err := s.models.Sizes(s.sizer, spec, study.GetDataSet()); err != nil {
 		return nil, err
 	}
 	if proto.Equal(spec, grid.WithDefaults(study.GetSpec())) {

@@ -37,6 +37,10 @@ func (s studyService) PlanStudy(
 	}
 	response.Split, response.LeftOut = study.GetSpec().GetSplit(), leftOut
 	response.Input = grid.InputOf(study.GetSpec(), study.GetDataSet())
+	response.Smallest, response.Largest, err = s.models.Sizes(s.sizer, study.GetSpec(), study.GetDataSet())
+	if err != nil {
+		return nil, Status(err)
+	}
 	if response.WaitingFor, err = snapshot.AwaitedWorker(study.GetSpec()); err != nil {
 		return nil, Status(err)
 	}

@@ -41,7 +41,7 @@ func (s studyService) resolvePretrained(
 	if err != nil {
 		return nil, nil, err
 	}
-	spec, err = grid.ResolveLatentDim(spec, source)
+	spec, err = s.models.ResolveEncoder(spec, source)
 	return spec, source, Status(err)
 }
 

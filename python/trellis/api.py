@@ -117,6 +117,7 @@ __all__ = [
     "ModelAxis",
     "ModelInput",
     "ModelMetric",
+    "ModelSize",
     "Moment",
     "Node",
     "NodeRole",
@@ -1826,15 +1827,6 @@ class Model(Message):
 
     max_channels: int = 0
 
-    # How many weights a layer of it may have. A layer next to the codes has a weight for each latent dimension and each
-    # feature of an image: there are feature_channels for each square of feature_scale pixels a side, whole ones only.
-    # 0: its layers are never that large.
-    max_weights: int = 0
-
-    feature_channels: int = 0
-
-    feature_scale: int = 0
-
 
 class ModelAxis(Message):
     """ModelAxis is an axis of a model."""
@@ -1863,6 +1855,14 @@ class ModelAxis(Message):
     # All models have it.
     common: bool = False
 
+    # It shapes the encoder: pretrained weights fit their own value alone, which is the default then.
+    encoder: bool = False
+
+    # The size of the network depends on it. If it grows, no layer is smaller with a larger value.
+    sizes: bool = False
+
+    grows: bool = False
+
 
 class ModelInput(Message):
     """ModelInput is what a model's network is given."""
@@ -1888,6 +1888,18 @@ class ModelMetric(Message):
 
     # Which values are better: the default direction of an objective that names it. Unset: lower ones.
     direction: Direction | None = None
+
+
+class ModelSize(Message):
+    """ModelSize is how large a model's network is with the values of a point."""
+
+    weights: int = 0
+
+    # Floating point operations of an epoch, with validation.
+    operations: float = 0.0
+
+    # About how many bytes a run takes besides its data, with its checkpoint.
+    memory: int = 0
 
 
 class Moment(Message):
@@ -2255,6 +2267,12 @@ class PlanStudyResponse(Message):
 
     # What the networks would be given, as in RunConfig.
     input: ModelInput | None = None
+
+    # How large the networks of the grids are: the least and the most of each figure. Unset for a program, and for a
+    # model without a network.
+    smallest: ModelSize | None = None
+
+    largest: ModelSize | None = None
 
 
 class Pretrained(Message):

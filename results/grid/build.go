@@ -44,7 +44,7 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 	}
 	g := &Grid{
 		names: Names(spec), kinds: map[string]trellisv1.Kind{},
-		program: spec.GetProgram() != nil, apart: runsApart(spec.GetProgram()),
+		model: spec.GetModel(), program: spec.GetProgram() != nil, apart: runsApart(spec.GetProgram()),
 	}
 	ids := identifier{}
 	seeds := ids.dimension(Seed, b.values(spec.GetSeeds(), Seeds))
@@ -220,7 +220,9 @@ func (b *builder) checkSize(spec *trellisv1.StudySpec) {
 		for _, its := range axesOf(spec, i) {
 			n := valueCount(its.axis)
 			here.times(n)
-			factors = append(factors, grouped(n)+" "+its.name)
+			if n != 1 {
+				factors = append(factors, grouped(n)+" "+its.name)
+			}
 		}
 		if here.n > most {
 			b.refuse("grid.size", fmt.Sprintf("this grid has %s points (%s); a study has at most %s%s",
@@ -236,8 +238,8 @@ func (b *builder) checkSize(spec *trellisv1.StudySpec) {
 	}
 }
 
-// limited says whether a budget keeps the number of trials within MaxTrials, whatever the grid is: a run has at least as
-// many epochs as trials.
+// limited says whether a budget keeps the number of trials within MaxTrials, whatever the grid is: a run has at least
+// as many epochs as trials.
 func limited(budget *trellisv1.Budget) bool {
 	within := func(n uint64) bool { return 0 < n && n <= MaxTrials }
 	return within(budget.GetTrials()) || within(budget.GetEpochs())

@@ -79,26 +79,45 @@ func onlyViolation(t *testing.T, name string, err error) *validate.Violation {
 	return invalid.Violations[0].Proto
 }
 
-// A latent dimension that makes a layer too large for the images is refused where it stands, and the message says what
-// fits.
-func TestWeightsOfModel(t *testing.T) {
-	models := Models{{
-		Name: "images", Data: true, MaxWeights: 1 << 24, FeatureChannels: 128, FeatureScale: 4,
-		Axes: []*trellisv1.ModelAxis{{Name: LatentDim, Kind: trellisv1.Kind_KIND_INTEGER, Minimum: 1, Maximum: 784, Common: true}},
-	}, {Name: "anything", Data: true}}
+// sizedModel is a model of which a layer has so many weights: 2^19 for each latent dimension, doubled with each depth
+// above 2. Images are too small for a depth of 4.
+var sizedModel = &trellisv1.Model{
+	Name: "images", Data: true,
+	Axes: []*trellisv1.ModelAxis{
+		{Name: LatentDim, Kind: trellisv1.Kind_KIND_INTEGER, Minimum: 1, Maximum: 784, Sizes: true, Grows: true},
+		{
+			Name: "depth", Kind: trellisv1.Kind_KIND_INTEGER, Minimum: 2, Maximum: 4, Sizes: true,
+			Default: trellisv1.IntegerValue(2),
+		},
+	},
+}
+
+func sizeOf(_ string, _ *trellisv1.ModelInput, point *trellisv1.Parameters) (Size, error) {
+	weights := uint64(point.Numeric(LatentDim)) << 19 << int(point.Numeric("depth")-2)
+	switch {
+	case point.Numeric("depth") == 4:
+		return Size{}, errors.New("too small")
+	case weights > 1<<24:
+		return Size{}, fmt.Errorf("%d weights", weights)
+	}
+	return Size{Weights: weights, Train: 3, Evaluate: 1, Memory: 5}, nil
+}
+
+// What has no network is refused where it stands, and the message says which point it is, and what fits.
+func TestSizes(t *testing.T) {
+	models := Models{sizedModel}
+	const images = `the images of the data set "large", which have 256 x 257 pixels`
 	refused := func(value int, weights string) string {
-		return fmt.Sprintf(`latent_dim: %d is too large for the images of the data set "large", which have 256 x 257 pixels: a layer `+
-			`of the model images would have %s weights, and may have 16,777,216: 32 fits`, value, weights)
+		return fmt.Sprintf("latent_dim: %d does not fit %s, with depth 2: %s weights: 32 fits", value, images, weights)
 	}
 	of := func(axis *trellisv1.Axis) *trellisv1.StudySpec {
-		return &trellisv1.StudySpec{
-			Model: "images", Grid: []*trellisv1.Grid{{}, {Axes: map[string]*trellisv1.Axis{LatentDim: axis}}},
-		}
+		return &trellisv1.StudySpec{Model: "images", Grid: []*trellisv1.Grid{
+			{Axes: map[string]*trellisv1.Axis{LatentDim: trellisv1.AxisOf(1)}},
+			{Axes: map[string]*trellisv1.Axis{LatentDim: axis}},
+		}}
 	}
 	fixed := of(nil)
 	fixed.Grid, fixed.Fixed = []*trellisv1.Grid{{}}, map[string]*trellisv1.Value{LatentDim: trellisv1.IntegerValue(33)}
-	anything := of(trellisv1.AxisOf(784))
-	anything.Model = "anything"
 	linear := func(from, to float64, count uint32) *trellisv1.Axis {
 		return &trellisv1.Axis{Linear: &trellisv1.Range{From: from, To: to, Count: count}}
 	}
@@ -106,33 +125,80 @@ func TestWeightsOfModel(t *testing.T) {
 	stepped := func(to float64) *trellisv1.Axis {
 		return &trellisv1.Axis{Step: &trellisv1.Step{From: 2, To: to, By: 30}}
 	}
+	deep := func(where string, depths ...int) *trellisv1.StudySpec {
+		spec := of(trellisv1.AxisOf(8, 20))
+		spec.Grid[1].Axes["depth"], spec.Where = trellisv1.AxisOf(depths...), where
+		return spec
+	}
+	const depth = `grid[1].axes["depth"].integers[1]`
 	for _, test := range []struct {
 		name       string
 		spec       *trellisv1.StudySpec
 		path, want string
+		// largest is in units of 2^19 weights.
+		largest uint64
 	}{
-		{"fits", of(trellisv1.AxisOf(1, 32)), "", ""},
-		{"without layers of that size", anything, "", ""},
-		{"in a list", of(trellisv1.AxisOf(2, 33, 784)), `grid[1].axes["latent_dim"].integers[1]`, refused(33, "17,301,504")},
-		{"a range that fits", of(linear(8, 32, 4)), "", ""},
-		{"a range", of(linear(8, 64, 8)), `grid[1].axes["latent_dim"].linear`, refused(40, "20,971,520")},
-		{"a logarithmic range", of(log2), `grid[1].axes["latent_dim"].log2`, refused(64, "33,554,432")},
-		{"steps whose end is no point", of(stepped(61)), "", ""},
-		{"steps", of(stepped(62)), `grid[1].axes["latent_dim"].step`, refused(62, "32,505,856")},
-		{"fixed", fixed, `fixed["latent_dim"]`, refused(33, "17,301,504")},
+		{"fits", of(trellisv1.AxisOf(1, 32)), "", "", 32},
+		{"in a list", of(trellisv1.AxisOf(2, 33, 784)), `grid[1].axes["latent_dim"].integers[1]`, refused(33, "17301504"), 0},
+		{"a range that fits", of(linear(8, 32, 4)), "", "", 32},
+		{"a range", of(linear(8, 64, 8)), `grid[1].axes["latent_dim"].linear`, refused(40, "20971520"), 0},
+		{"a logarithmic range", of(log2), `grid[1].axes["latent_dim"].log2`, refused(64, "33554432"), 0},
+		{"steps whose end is no point", of(stepped(61)), "", "", 32},
+		{"steps", of(stepped(62)), `grid[1].axes["latent_dim"].step`, refused(62, "32505856"), 0},
+		{"fixed", fixed, `fixed["latent_dim"]`, refused(33, "17301504"), 0},
+		{
+			"too deep", deep("", 2, 4), depth,
+			"depth: 4 does not fit " + images + ", with latent_dim 20: too small: 2 fits", 0,
+		},
+		{
+			"together too large", deep("", 2, 3), `grid[1].axes["latent_dim"].integers[1]`,
+			"latent_dim: 20 does not fit " + images + ", with depth 3: 20971520 weights: 16 fits", 0,
+		},
+		{"left out", deep("depth < 3 || latent_dim < 9", 2, 3), "", "", 20},
+		{"left out by one axis", deep("depth != 4", 2, 4), "", "", 20},
+		{
+			"not left out", deep("depth < 3 || latent_dim > 9", 2, 3), `grid[1].axes["latent_dim"].integers[1]`,
+			"latent_dim: 20 does not fit " + images + ", with depth 3: 20971520 weights: 16 fits", 0,
+		},
 	} {
 		data := &trellisv1.DataSet{Name: "large", Height: 256, Width: 257, TrainImages: 12}
-		_, err := models.ResolveSplit(test.spec, data)
-		if test.want == "" {
-			if err != nil {
-				t.Errorf("%s: %v", test.name, err)
+		for _, grid := range test.spec.Grid {
+			put(grid, MaxEpochs, trellisv1.AxisOf(5))
+		}
+		smallest, largest, err := models.Sizes(sizeOf, models.WithDefaults(test.spec), data)
+		if test.want != "" {
+			got := onlyViolation(t, test.name, err)
+			if path := protovalidate.FieldPathString(got.GetField()); got.GetMessage() != test.want || path != test.path {
+				t.Errorf("%s: got %s: %s, want %s: %s", test.name, path, got.GetMessage(), test.path, test.want)
 			}
-			continue
+		} else if err != nil || smallest.GetWeights() != 1<<19 || largest.GetWeights() != test.largest<<19 ||
+			largest.GetOperations() != 10*3+2 || largest.GetMemory() != 5 {
+			t.Errorf("%s: got %v, %v and %v", test.name, smallest, largest, err)
 		}
-		got := onlyViolation(t, test.name, err)
-		if path := protovalidate.FieldPathString(got.GetField()); got.GetMessage() != test.want || path != test.path {
-			t.Errorf("%s: got %s: %s, want %s: %s", test.name, path, got.GetMessage(), test.path, test.want)
-		}
+	}
+}
+
+// A grid of 10^11 points takes as many looks at sizes as its axes that make a difference have extremes.
+func TestSizesOfALargeGridAreFew(t *testing.T) {
+	looks := 0
+	counting := func(model string, input *trellisv1.ModelInput, point *trellisv1.Parameters) (Size, error) {
+		looks++
+		return sizeOf(model, input, point)
+	}
+	numbers := func(n uint32) *trellisv1.Axis {
+		return &trellisv1.Axis{Linear: &trellisv1.Range{From: 1, To: float64(n), Count: n}}
+	}
+	spec := &trellisv1.StudySpec{
+		Model: "images", Where: "latent_dim < 20 || learning_rate > 7", Budget: &trellisv1.Budget{Trials: 10},
+		Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			LatentDim: numbers(32), "depth": trellisv1.AxisOf(2), LearningRate: numbers(1000),
+			WeightDecay: numbers(10_000), MaxEpochs: numbers(1000),
+		}}},
+	}
+	data := &trellisv1.DataSet{Height: 32, Width: 32, TrainImages: 12}
+	_, largest, err := Models{sizedModel}.Sizes(counting, spec, data)
+	if err != nil || largest.GetWeights() != 1<<24 || looks > 3 {
+		t.Errorf("%d looks, %v, %v", looks, largest, err)
 	}
 }
 

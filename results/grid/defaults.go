@@ -12,9 +12,9 @@ import (
 // synthetic is the model that needs no data.
 const synthetic = "synthetic"
 
-// WithDefaults returns a copy of the spec with a seed and the numbers that its pruning leaves out, if it leaves them out,
-// and the axis max_epochs of a program. What the model fills in is not among them: see Models.WithDefaults. The split
-// depends on the data set: see ResolveSplit.
+// WithDefaults returns a copy of the spec with a seed and the numbers that its pruning leaves out, if it leaves them
+// out, and the axis max_epochs of a program. What the model fills in is not among them: see Models.WithDefaults. The
+// split depends on the data set: see ResolveSplit.
 func WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 	spec = proto.CloneOf(spec)
 	if spec.GetSeeds() == nil {
@@ -44,8 +44,9 @@ func put(grid *trellisv1.Grid, name string, axis *trellisv1.Axis) {
 	grid.Axes[name] = axis
 }
 
-// WithDefaults is like the function of that name, but also fills in the axes of the spec's model that have a default, and
-// makes the values of all its axes those of their kinds, and it gives a study that prunes, or has a budget, an order.
+// WithDefaults is like the function of that name, but also fills in the axes of the spec's model that have a default,
+// and makes the values of all its axes those of their kinds, and it gives a study that prunes, or has a budget, an
+// order.
 func (models Models) WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 	spec = WithDefaults(spec)
 	models.fillObjective(spec)
@@ -60,16 +61,17 @@ func (models Models) WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpe
 	return spec
 }
 
-// fillOrder gives a spec that prunes, or has a budget, a random order: neighbors in a grid are alike, so that the first runs in
-// its own order would say little of the others. It is part of what a new study gets, and not of WithDefaults: studies that prune
-// have been created without an order.
+// fillOrder gives a spec that prunes, or has a budget, a random order: neighbors in a grid are alike, so that the
+// first runs in its own order would say little of the others. It is part of what a new study gets, and not of
+// WithDefaults: studies that prune have been created without an order.
 func fillOrder(spec *trellisv1.StudySpec) {
 	if spec.GetOrder() == trellisv1.Order_ORDER_UNSPECIFIED && (spec.GetPruning() != nil || spec.GetBudget() != nil) {
 		spec.Order = trellisv1.Order_ORDER_RANDOM
 	}
 }
 
-// ofKinds makes the values of a spec's axes those of the kinds that the model declares, where they are the same numbers.
+// ofKinds makes the values of a spec's axes those of the kinds that the model declares, where they are the same
+// numbers.
 func ofKinds(model *trellisv1.Model, spec *trellisv1.StudySpec) {
 	axisOfKind(trellisv1.Kind_KIND_INTEGER, spec.GetSeeds())
 	for _, grid := range spec.GetGrid() {
@@ -113,13 +115,13 @@ func ofKind(kind trellisv1.Kind, value *trellisv1.Value) {
 	}
 }
 
-// WithPoint returns a copy of the spec with the values of a point on the axes that it leaves out and that all models have,
-// and max_epochs.
+// WithPoint returns a copy of the spec with the values of a point on the axes that it leaves out and that all models
+// have, or that shape an encoder that several have, and max_epochs.
 func (models Models) WithPoint(spec *trellisv1.StudySpec, point *trellisv1.Parameters) *trellisv1.StudySpec {
 	spec = proto.CloneOf(spec)
 	fill(spec, MaxEpochs, Value(point, MaxEpochs))
 	for _, axis := range models.Find(spec.GetModel()).GetAxes() {
-		if value := point.GetValues()[axis.GetName()]; axis.GetCommon() && value != nil {
+		if value := point.GetValues()[axis.GetName()]; (axis.GetCommon() || axis.GetEncoder()) && value != nil {
 			fill(spec, axis.GetName(), proto.CloneOf(value))
 		}
 	}

@@ -7,18 +7,20 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Grid is the union of a study's grids, each with every seed, without the points that its condition leaves out: a set of
-// numbered points. Points that are left out keep their numbers. It is immutable and safe for concurrent use.
+// Grid is the union of a study's grids, each with every seed, without the points that its condition leaves out: a set
+// of numbered points. Points that are left out keep their numbers. It is immutable and safe for concurrent use.
 type Grid struct {
 	products []Product
 	// size is the number of indices: those of all products.
 	size uint64
-	// names are those of the parameters of all points, in the order of the digits, but for the seed. kinds are the kinds
-	// of their values.
+	// names are those of the parameters of all points, in the order of the digits, but for the seed. kinds are the
+	// kinds of their values.
 	names []string
 	kinds map[string]trellisv1.Kind
 	// where is nil if all points are wanted.
 	where *where
+	// model is the spec's; "" for a program.
+	model string
 	// program says that points are a program's, not a model's, and apart that those which differ only in max_epochs are
 	// runs of their own.
 	program, apart bool
@@ -114,7 +116,8 @@ func (g *Grid) index(k int, parameters *trellisv1.Parameters) (uint64, bool) {
 	return p.Offset + index, true
 }
 
-// First says whether the point of this index, which is below Size, is in the grid and no earlier grid of the union has it.
+// First says whether the point of this index, which is below Size, is in the grid and no earlier grid of the union
+// has it.
 func (g *Grid) First(index uint64) bool {
 	k := g.productOf(index)
 	return g.first(k, index) && (g.where == nil || g.Meets(g.at(k, index)))
@@ -141,8 +144,8 @@ func (g *Grid) first(k int, index uint64) bool {
 	return true
 }
 
-// All returns the distinct points with their lowest indices, in the order of these. Points that differ only in max_epochs
-// and the seed share their values, which nobody may change.
+// All returns the distinct points with their lowest indices, in the order of these. Points that differ only in
+// max_epochs and the seed share their values, which nobody may change.
 func (g *Grid) All() iter.Seq2[uint64, *trellisv1.Parameters] {
 	return func(yield func(uint64, *trellisv1.Parameters) bool) {
 		for k := range g.products {

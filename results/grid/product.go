@@ -253,11 +253,14 @@ func (g *Grid) idsOf(k int, name string) []uint32 {
 
 // unsaid returns the key of the value of a parameter that is the same run as no value, if there is one.
 func (g *Grid) unsaid(name string) (ValueKey, bool) {
-	x, ok := later[name]
+	key, ok := unsaidIn(g.model, name)
 	if g.program || !ok && place(name) == place("") || name == MaxEpochs || name == Seed {
 		return ValueKey{}, false
 	}
-	return KeyOf(trellisv1.NumberValue(x)), true
+	if !ok {
+		key = numberKey(0)
+	}
+	return key, true
 }
 
 // keyInRun is keyIn for comparing runs: it is that of no value if RunID leaves the value out.
@@ -388,8 +391,8 @@ type Telling struct {
 	Large, Lacking bool
 }
 
-// Telling returns which values parameters have, if they are no more than most. Another grid that MayMeet says of has one of
-// the values of each parameter that is not Lacking here, unless one of the two is Large.
+// Telling returns which values parameters have, if they are no more than most. Another grid that MayMeet says of has
+// one of the values of each parameter that is not Lacking here, unless one of the two is Large.
 func (g *Grid) Telling(most int) map[string]Telling {
 	telling := map[string]Telling{}
 	for _, name := range append([]string{Seed}, g.names...) {

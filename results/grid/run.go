@@ -35,7 +35,8 @@ import (
 //	value "optimizer" "adam"
 //	value "amp" true
 //
-// shift = 0 has no line, because runs from before that axis have none. All parameters of a program have such lines, also
+// Axes that came after runs without them had been trained have no line where they have the value that these had, as
+// shift = 0 of a classifier, or the paper's filters: see later. All parameters of a program have such lines, also
 // those of the names above, which are 0 there: what a program is not given is not 0.
 //
 // A run that starts from pretrained weights has another line, with the digest of their checkpoint:
@@ -76,13 +77,17 @@ func RunID(config *trellisv1.RunConfig) string { return NewIdentity(config).ID(c
 type Identity struct {
 	// head and tail are the text before and after the lines of parameters, and end that after the line of max_epochs.
 	head, tail, end []byte
+	// model is its name; "" for a program.
+	model string
 	// program says that there is one, and apart that max_epochs has a line.
 	program, apart bool
 }
 
 // NewIdentity returns the identity of the runs of a config, whatever its parameters are.
 func NewIdentity(config *trellisv1.RunConfig) *Identity {
-	i := &Identity{program: config.GetProgram() != nil, apart: runsApart(config.GetProgram())}
+	i := &Identity{
+		model: config.GetModel(), program: config.GetProgram() != nil, apart: runsApart(config.GetProgram()),
+	}
 	i.head = fmt.Appendf(nil, `trellis run 1
 model %q
 data_set %q
@@ -122,7 +127,7 @@ func (i *Identity) ID(p *trellisv1.Parameters) string {
 	text = realLine(text, "weight_decay ", real(old, WeightDecay))
 	text = wholeLine(text, "seed ", p.GetSeed())
 	text = wholeLine(text, "batch_size ", whole(old, BatchSize))
-	text = append(valueLines(text, p, old), i.tail...)
+	text = append(valueLines(text, i.model, p, old), i.tail...)
 	if i.apart {
 		text = wholeLine(text, "max_epochs ", p.GetMaxEpochs())
 	}
@@ -139,8 +144,8 @@ func realLine(text []byte, start string, x float64) []byte {
 	return append(strconv.AppendFloat(append(text, start...), x, 'x', -1, 64), '\n')
 }
 
-// programLines writes what determines a program's reports besides its parameters and max_epochs, as RunID has it. Whether it resumes, and
-// how long it may take to end, have no influence.
+// programLines writes what determines a program's reports besides its parameters and max_epochs, as RunID has it.
+// Whether it resumes, and how long it may take to end, have no influence.
 func programLines(program *trellisv1.Program) []byte {
 	var text []byte
 	for _, part := range program.GetCommand() {
@@ -168,13 +173,41 @@ func resourceLines(program *trellisv1.Program, resources *trellisv1.Resources) [
 	return text
 }
 
-// later are axes that came after runs without them had been trained, each with the value that is the same as no such
-// axis. It belongs to the text above, not to the models: a study's trials must not depend on which models a coordinator
-// knows.
-var later = map[string]float64{"shift": 0}
+// later are axes that came after runs without them had been trained, by model, each with the value that is the same
+// as no such axis. It belongs to the text above, not to the models: a study's trials must not depend on which models
+// a coordinator knows. It also holds for other models if it is under "".
+var later = map[string]map[string]ValueKey{
+	"":                        {"shift": numberKey(0)},
+	"conv-autoencoder":        laterShape(map[string]ValueKey{"loss": textKey("mse")}),
+	"denoising-autoencoder":   laterShape(map[string]ValueKey{"loss": textKey("mse")}),
+	"variational-autoencoder": {"filters": numberKey(64), "depth": numberKey(2), "kernel": numberKey(4)},
+	"classifier":              laterShape(nil),
+}
+
+// laterShape adds the axes of the autoencoder's shape to others.
+func laterShape(others map[string]ValueKey) map[string]ValueKey {
+	all := map[string]ValueKey{
+		"filters": numberKey(8), "depth": numberKey(3), "kernel": numberKey(3), "hidden": numberKey(64),
+	}
+	maps.Copy(all, others)
+	return all
+}
+
+func numberKey(x float64) ValueKey { return KeyOf(trellisv1.NumberValue(x)) }
+
+func textKey(text string) ValueKey { return KeyOf(trellisv1.TextValue(text)) }
+
+// unsaidIn returns the key of the value of a model's parameter that has no line, if there is one.
+func unsaidIn(model, name string) (ValueKey, bool) {
+	if key, ok := later[model][name]; ok {
+		return key, true
+	}
+	key, ok := later[""][name]
+	return key, ok
+}
 
 // valueLines appends parameters as RunID has them, but for those that old has in lines by themselves.
-func valueLines(text []byte, p, old *trellisv1.Parameters) []byte {
+func valueLines(text []byte, model string, p, old *trellisv1.Parameters) []byte {
 	var room [16]string
 	names := slices.AppendSeq(room[:0], maps.Keys(p.GetValues()))
 	slices.Sort(names)
@@ -182,7 +215,7 @@ func valueLines(text []byte, p, old *trellisv1.Parameters) []byte {
 		value := p.GetValues()[name]
 		x, numeric := value.Numeric()
 		alone := old != nil && numeric && place(name) != place("")
-		if without, ok := later[name]; alone || ok && old != nil && x == without {
+		if without, ok := unsaidIn(model, name); alone || ok && old != nil && KeyOf(value) == without {
 			continue
 		}
 		text = strconv.AppendQuote(append(text, "value "...), name)

@@ -35,38 +35,68 @@ func knownLatentDim(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 	return WithLatentDim(spec, 1)
 }
 
-// ResolveLatentDim returns a valid spec with the latent dimension of the trial or run that its pretrained weights come
-// from, if that is known. Weights only fit their own latent dimension: if a grid has another, the error is a
-// *protovalidate.ValidationError that names it.
-func ResolveLatentDim(spec *trellisv1.StudySpec, source *trellisv1.Source) (*trellisv1.StudySpec, error) {
+// ResolveEncoder returns a valid spec with the latent dimension, and the values of the other axes that shape an
+// encoder, of the trial or run that its pretrained weights come from, if that is known. Weights only fit their own:
+// if a grid has others, the error is a *protovalidate.ValidationError that names them.
+func (models Models) ResolveEncoder(
+	spec *trellisv1.StudySpec, source *trellisv1.Source,
+) (*trellisv1.StudySpec, error) {
 	if source.GetParameters() == nil {
 		return spec, nil
 	}
-	its := whole(source.GetParameters(), LatentDim)
-	weights, right := fmt.Sprintf("the weights of trial %d of study %s have", source.GetTrial(), source.GetStudy()),
-		"leave latent_dim out, or name a trial of that dimension"
-	if source.GetStudy() == "" {
-		weights, right = fmt.Sprintf("the weights of the checkpoint %s have", source.GetSha256()),
-			fmt.Sprintf("latent_dim: %d, or name a checkpoint of that dimension", its)
-	}
+	spec = proto.CloneOf(spec)
 	b := builder{}
-	for i, grid := range spec.GetGrid() {
-		if leavesLatentDimOut(grid) {
-			continue
+	axes := []*trellisv1.ModelAxis{{Name: LatentDim}}
+	for _, axis := range models.Find(spec.GetModel()).GetAxes() {
+		if axis.GetEncoder() {
+			axes = append(axes, axis)
 		}
-		for _, latentDim := range b.values(grid.GetAxes()[LatentDim], axisPath(i, LatentDim)...).values {
-			if numberOf(latentDim) == float64(its) {
-				continue
-			}
-			b.refuse("pretrained.latent_dim", fmt.Sprintf("%s the latent dimension %d and fit no other, such as %d: %s",
-				weights, its, uint32(numberOf(latentDim)), right), axisPath(i, LatentDim)...)
-			break
+	}
+	for _, axis := range axes {
+		its := source.GetParameters().GetValues()[axis.GetName()]
+		if its == nil {
+			its = axis.GetDefault() // It was trained before there was the axis.
+		}
+		for i := range spec.GetGrid() {
+			b.resolve(spec, i, axis, its, source)
 		}
 	}
 	if err := b.err(); err != nil {
 		return nil, err
 	}
-	return WithLatentDim(spec, its), nil
+	return spec, nil
+}
+
+// resolve gives a grid the value of an axis that its pretrained weights have, or refuses another.
+func (b *builder) resolve(
+	spec *trellisv1.StudySpec, i int, of *trellisv1.ModelAxis, its *trellisv1.Value, source *trellisv1.Source,
+) {
+	name, axes := of.GetName(), axesOf(spec, i)
+	at := slices.IndexFunc(axes, func(axis namedAxis) bool { return axis.name == name })
+	if at < 0 {
+		if of.Default == nil || KeyOf(its) != KeyOf(of.GetDefault()) {
+			put(spec.GetGrid()[i], name, trellisv1.ListOf(its))
+		}
+		return
+	}
+	for _, value := range (&builder{}).values(axes[at].axis).values {
+		if KeyOf(value) == KeyOf(its) {
+			continue
+		}
+		what, that := name+" "+inWords(its), "with that"
+		if name == LatentDim {
+			what, that = "the latent dimension "+inWords(its), "of that dimension"
+		}
+		weights := fmt.Sprintf("the weights of trial %d of study %s have", source.GetTrial(), source.GetStudy())
+		right := fmt.Sprintf("leave %s out, or name a trial %s", name, that)
+		if source.GetStudy() == "" {
+			weights = fmt.Sprintf("the weights of the checkpoint %s have", source.GetSha256())
+			right = fmt.Sprintf("%s: %s, or name a checkpoint %s", name, inWords(its), that)
+		}
+		b.refuse("pretrained."+name, fmt.Sprintf("%s %s and fit no other, such as %s: %s", weights, what, inWords(value),
+			right), axes[at].path...)
+		return
+	}
 }
 
 // checkPretrained refuses pretrained weights that are missing, or that the model does not begin with. It begins with

@@ -8,6 +8,20 @@ type Kind int
 const (
 	Number Kind = iota + 1
 	Integer
+	// Text is one of the axis's Texts, as a value its place among them.
+	Text
+)
+
+// Effect is what a value of an axis does to the size of a model's network.
+type Effect int
+
+const (
+	// Same: it makes no difference.
+	Same Effect = iota
+	// Grows: with a larger value no layer is smaller, and images that are too small stay so.
+	Grows
+	// Varies: it depends.
+	Varies
 )
 
 // Maximum values of common axes. They bound memory use; smaller values may not make sense either.
@@ -20,7 +34,7 @@ const (
 var common = []Axis{
 	{
 		Name: "latent_dim", Summary: "size of the encoded space", Kind: Integer,
-		Minimum: 1, Maximum: MaxLatentDim, Common: true,
+		Minimum: 1, Maximum: MaxLatentDim, Common: true, Size: Grows,
 	},
 	{
 		Name: "learning_rate", Summary: "Adam's step size", Kind: Number,
@@ -47,4 +61,14 @@ func (m *Model) Own() (own []Axis) {
 		}
 	}
 	return own
+}
+
+// Axis is that of a name; one without a name if there is none.
+func (m *Model) Axis(name string) Axis {
+	for _, axis := range m.Axes {
+		if axis.Name == name {
+			return axis
+		}
+	}
+	return Axis{}
 }

@@ -7,8 +7,10 @@ import (
 	"trellis/trainer/network"
 )
 
-// The largest images that models take: what a step needs grows with them. Labels are bytes.
+// The images that models take: what a step needs grows with them. How many convolutions fit is for the network's
+// shape. Labels are bytes.
 const (
+	MinSide     = 8
 	MaxSide     = 256
 	MaxChannels = 4
 	MaxClasses  = 256

@@ -2,6 +2,8 @@ package model
 
 import (
 	"context"
+	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,10 +22,6 @@ type Model struct {
 	// channels.
 	Data                          bool
 	MinSide, MaxSide, MaxChannels int
-	// MaxWeights is how many weights a layer may have. A layer next to the codes has one for each latent dimension and
-	// each feature of an image: there are FeatureChannels for each square of FeatureScale pixels a side, whole ones
-	// only. 0: its layers are never that large.
-	MaxWeights, FeatureChannels, FeatureScale int
 	// Classes is how many classes it tells apart at least; as many as its input has if those are more. 0: it needs no
 	// labels.
 	Classes int
@@ -47,8 +45,22 @@ type Axis struct {
 	ExclusiveMinimum bool
 	// Default is the value of whoever gives none; nil if one must be given.
 	Default *float64
+	// Texts are the values of an axis of texts.
+	Texts []string
 	// Common says that all models have it.
 	Common bool
+	// Encoder says that it shapes the encoder, so that pretrained weights only fit their own value.
+	Encoder bool
+	// Size is what it does to the size of the network.
+	Size Effect
+}
+
+// Value returns a text's place among the axis's texts, and NaN for other texts.
+func (a *Axis) Value(text string) float64 {
+	if i := slices.Index(a.Texts, text); i >= 0 {
+		return float64(i)
+	}
+	return math.NaN()
 }
 
 // Metric is a number that a model reports beside its losses: a mean over images.

@@ -1,6 +1,9 @@
 package network
 
 import (
+	"fmt"
+	"slices"
+
 	"gorgonia.org/gorgonia"
 
 	"trellis/trainer/kernel"
@@ -19,6 +22,16 @@ type Input struct {
 	Classes int
 }
 
+// Shape is what a convolutional autoencoder's layers depend on, besides its images and the latent dimension.
+type Shape struct {
+	Convolutions
+	// Hidden is the size of the linear layer between the convolutions and the codes, and of the one behind the codes.
+	Hidden int
+}
+
+// PaperShape is that of the paper's convolutional autoencoder.
+var PaperShape = Shape{Convolutions{Filters: 8, Depth: 3, Kernel: 3, Unpadded: true}, 64}
+
 // NewConvAutoencoder builds the paper's convolutional autoencoder (section 2.1) for its images, with an encoded space
 // of latentDim dimensions. Its loss is the mean squared error between an image and its reconstruction, over all pixels.
 func NewConvAutoencoder(latentDim int) (*Network, error) {
@@ -27,48 +40,21 @@ func NewConvAutoencoder(latentDim int) (*Network, error) {
 
 func convAutoencoder(b *Builder, latentDim int) {
 	x := b.Images(Digits.Image)
-	b.ConvAutoencoder(x, x, latentDim)
+	b.Minimize(b.MeanSquaredError(b.ConvAutoencoder(x, latentDim, PaperShape), x))
 }
 
-// ConvAutoencoder is the paper's convolutional autoencoder, whose loss is the mean squared error between what it makes
-// of x and the target, over all pixels.
-func (b *Builder) ConvAutoencoder(x, target *gorgonia.Node, latentDim int) {
-	z := b.ConvEncoder(x, latentDim)
-	y := b.ConvDecoder(z, imageOf(x))
-	b.Minimize(b.MeanSquaredError(y, target))
-}
-
-// The windows of the convolutional section.
-var (
-	padded   = Window{Kernel: 3, Stride: 2, Padding: 1}
-	unpadded = Window{Kernel: 3, Stride: 2}
-)
-
-// ConvMinSide is the smallest side of an image of which the convolutional section leaves something.
-const ConvMinSide = 9
-
-// convolved are the images that the layers of the convolutional section make of an image: of the paper's, (1, 28, 28),
-// they are (8, 14, 14), (16, 7, 7) and (32, 3, 3).
-func convolved(image Image) (first, second, third Image) {
-	first = image.Convolved(8, padded)
-	second = first.Convolved(16, padded)
-	return first, second, second.Convolved(32, unpadded)
+// ConvAutoencoder is the paper's convolutional autoencoder. It returns what that makes of x.
+func (b *Builder) ConvAutoencoder(x *gorgonia.Node, latentDim int, shape Shape) *gorgonia.Node {
+	z := b.ConvEncoder(x, latentDim, shape)
+	return b.ConvDecoder(z, imageOf(x), shape)
 }
 
 // ConvEncoder is the autoencoder's first half: a convolutional section, then a linear section, from (channel, row,
 // column, lane) to (latentDim, lane).
-func (b *Builder) ConvEncoder(x *gorgonia.Node, latentDim int) *gorgonia.Node {
-	first, second, third := convolved(imageOf(x))
-
-	h := b.Convolution("encoder.c.0", x, 8, padded, kernel.ReLU)
-	b.AssertImage(h, first)
-	h = b.Convolution("encoder.c.2", h, 16, padded, kernel.ReLU)
-	b.AssertImage(h, second)
-	h = b.Convolution("encoder.c.4", h, 32, unpadded, kernel.ReLU)
-	b.AssertImage(h, third)
-	h = b.Reshape(h, third.Size())
-	h = b.Linear("encoder.l.0", h, 64, kernel.ReLU)
-	b.Assert(h, 64)
+func (b *Builder) ConvEncoder(x *gorgonia.Node, latentDim int, shape Shape) *gorgonia.Node {
+	h := b.Convolve(x, shape.Convolutions, func(i int) string { return fmt.Sprintf("encoder.c.%d", 2*i) })
+	h = b.Linear("encoder.l.0", h, shape.Hidden, kernel.ReLU)
+	b.Assert(h, shape.Hidden)
 	z := b.Linear("encoder.l.2", h, latentDim, kernel.None)
 	b.Assert(z, latentDim)
 	b.Code(z)
@@ -76,19 +62,109 @@ func (b *Builder) ConvEncoder(x *gorgonia.Node, latentDim int) *gorgonia.Node {
 }
 
 // ConvDecoder is its second half: the encoder backwards, to an image.
-func (b *Builder) ConvDecoder(z *gorgonia.Node, image Image) *gorgonia.Node {
-	first, second, third := convolved(image)
-
-	h := b.Linear("decoder.l.0", z, 64, kernel.ReLU)
-	b.Assert(h, 64)
-	h = b.Linear("decoder.l.2", h, third.Size(), kernel.ReLU)
-	h = b.Reshape(h, third.Channels, third.Height, third.Width)
-	h = b.Transposed("decoder.c.0", h, 16, unpadded.Back(second), kernel.ReLU)
-	b.AssertImage(h, second)
-	h = b.Transposed("decoder.c.2", h, 8, padded.Back(first), kernel.ReLU)
-	b.AssertImage(h, first)
-	y := b.Transposed("decoder.c.4", h, image.Channels, padded.Back(image), kernel.Sigmoid)
-	b.AssertImage(y, image)
+func (b *Builder) ConvDecoder(z *gorgonia.Node, image Image, shape Shape) *gorgonia.Node {
+	h := b.Linear("decoder.l.0", z, shape.Hidden, kernel.ReLU)
+	b.Assert(h, shape.Hidden)
+	h = b.Linear("decoder.l.2", h, b.Convolved(image, shape.Convolutions).Size(), kernel.ReLU)
+	y := b.Deconvolve(h, image, shape.Convolutions, func(i int) string { return fmt.Sprintf("decoder.c.%d", 2*i) })
 	b.Decoder(z, y)
 	return y
+}
+
+// Convolutions are a network's convolutional section: Depth convolutions with stride 2 and a square kernel, of which
+// the first has Filters filters, and each further one twice as many as the one before. All are padded by half of the
+// kernel, so that they halve an image; Unpadded says that the last one is not.
+type Convolutions struct {
+	Filters, Depth, Kernel int
+	Unpadded               bool
+}
+
+// stage is an image, and what a convolution with a window makes of it.
+type stage struct {
+	before, after Image
+	window        Window
+}
+
+// stages are what the convolutions make of an image, one after the other: of the paper's, (1, 28, 28), those of its
+// autoencoder make (8, 14, 14), (16, 7, 7) and (32, 3, 3). The error wraps ErrImage if one of them leaves nothing.
+func (c Convolutions) stages(image Image) ([]stage, error) {
+	stages := make([]stage, c.Depth)
+	for i, before := 0, image; i < c.Depth; i++ {
+		window := Window{Kernel: c.Kernel, Stride: 2, Padding: (c.Kernel - 1) / 2}
+		if c.Unpadded && i == c.Depth-1 {
+			window.Padding = 0
+		}
+		after := before.Convolved(c.Filters<<i, window)
+		if min(after.Height, after.Width) < 1 {
+			return nil, fmt.Errorf("%w: %d x %d pixels, want %d or more a side for %d convolutions with kernels of "+
+				"%d x %[6]d", ErrImage, image.Height, image.Width, c.minSide(), c.Depth, c.Kernel)
+		}
+		stages[i] = stage{before, after, window}
+		before = after
+	}
+	return stages, nil
+}
+
+// minSide is the smallest side of images of which the convolutions leave something.
+func (c Convolutions) minSide() int {
+	side := 1
+	for i := range c.Depth {
+		window := Window{Kernel: c.Kernel, Stride: 2, Padding: (c.Kernel - 1) / 2}
+		if c.Unpadded && i == 0 {
+			window.Padding = 0
+		}
+		// The smallest side of which the convolution makes one of so many pixels, from the last convolution to the
+		// first.
+		side = max(1, (side-1)*window.Stride+window.Kernel-2*window.Padding)
+	}
+	return side
+}
+
+// stages are those of the convolutions. There are none after an error.
+func (b *Builder) stages(image Image, c Convolutions) []stage {
+	if b.err != nil {
+		return nil
+	}
+	stages, err := c.stages(image)
+	b.err = err
+	return stages
+}
+
+// Convolved is what convolutions make of an image in the end.
+func (b *Builder) Convolved(image Image, c Convolutions) (last Image) {
+	for _, stage := range b.stages(image, c) {
+		last = stage.after
+	}
+	return last
+}
+
+// Convolve adds convolutions, each with a ReLU, and makes one vector of what they make of each image. name names them,
+// from 0.
+func (b *Builder) Convolve(x *gorgonia.Node, c Convolutions, name func(int) string) *gorgonia.Node {
+	if b.err != nil {
+		return nil
+	}
+	image := imageOf(x)
+	for i, stage := range b.stages(image, c) {
+		x = b.Convolution(name(i), x, stage.after.Channels, stage.window, kernel.ReLU)
+		b.AssertImage(x, stage.after)
+	}
+	return b.Reshape(x, b.Convolved(image, c).Size())
+}
+
+// Deconvolve adds the way back from the vectors that Convolve makes of images: transposed convolutions, each with a
+// ReLU, but for the last, whose sigmoid gives pixels between 0 and 1.
+func (b *Builder) Deconvolve(x *gorgonia.Node, to Image, c Convolutions, name func(int) string) *gorgonia.Node {
+	stages := b.stages(to, c)
+	top := b.Convolved(to, c)
+	x = b.Reshape(x, top.Channels, top.Height, top.Width)
+	for i, stage := range slices.Backward(stages) {
+		activation := kernel.ReLU
+		if i == 0 {
+			activation = kernel.Sigmoid
+		}
+		x = b.Transposed(name(len(stages)-1-i), x, stage.before.Channels, stage.window.Back(stage.before), activation)
+		b.AssertImage(x, stage.before)
+	}
+	return x
 }

@@ -17,6 +17,26 @@ func (b *Builder) MeanSquaredError(output, target *gorgonia.Node) *gorgonia.Node
 	return b.check(operation.SquaredError(output, target, b.share))
 }
 
+// CrossEntropy is the binary cross-entropy of the target given the output, as a mean over a batch's images and all
+// their values, which are between 0 and 1.
+func (b *Builder) CrossEntropy(output, target *gorgonia.Node) *gorgonia.Node {
+	if b.err != nil || !b.shares(output.Shape().TotalSize()/kernel.Lanes) {
+		return nil
+	}
+	return b.check(operation.CrossEntropy(output, target, b.share))
+}
+
+// Reconstruction makes the mean squared error between output and target the loss, or only the score if what is
+// trained on is their cross-entropy.
+func (b *Builder) Reconstruction(output, target *gorgonia.Node, crossEntropy bool) {
+	squares := b.MeanSquaredError(output, target)
+	b.Minimize(squares)
+	if crossEntropy {
+		b.Minimize(b.CrossEntropy(output, target))
+		b.Score(squares)
+	}
+}
+
 // SquaredError is the sum of (output - target)^2 over an image's values, as a mean over a batch's images.
 func (b *Builder) SquaredError(output, target *gorgonia.Node) *gorgonia.Node {
 	if b.err != nil || !b.shares(1) {

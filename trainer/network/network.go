@@ -60,6 +60,10 @@ type Plan struct {
 	Parameters []Parameter
 	// Labels is as Network's.
 	Labels int
+	// Train and Evaluate are what FLOPs returns.
+	Train, Evaluate int
+	// Values is how many values an image's passes have: the image, and what each layer makes of it.
+	Values int
 }
 
 // Layout plans the network that layers make.
@@ -70,10 +74,16 @@ func Layout(layers func(*Builder)) (Plan, error) {
 	if layers(b); b.err != nil {
 		return Plan{}, b.err
 	}
-	plan := Plan{Labels: b.labelCount}
+	plan := Plan{Labels: b.labelCount, Values: b.input.Shape().TotalSize() / kernel.Lanes}
 	for _, layer := range b.layers {
 		plan.Parameters = append(plan.Parameters, layer.tensors()...)
+		plan.Values += layer.shape.OutSize() / kernel.Lanes
 	}
+	forward, backward, encoding := b.flops()
+	if b.codes != nil && b.clean == nil && b.shift == 0 { // Codes stand for images.
+		forward -= encoding
+	}
+	plan.Train, plan.Evaluate = forward+backward, forward
 	return plan, nil
 }
 
@@ -96,20 +106,15 @@ func Build(layers func(*Builder)) (*Network, error) {
 	var nodes gorgonia.Nodes
 	total := 0
 	for _, layer := range b.layers {
-		count, flops := operation.ParameterCount(layer.shape), layer.shape.FLOPs()
+		count := operation.ParameterCount(layer.shape)
 		total += count
-		n.forward += flops
 		if layer.frozen {
 			n.Frozen += count
-			n.encoding += flops
 			continue
 		}
 		nodes = append(nodes, layer.node)
-		n.backward += 2 * flops
-		if len(nodes) == 1 {
-			n.backward -= flops // Nobody needs the gradient of what the first trained layer is given.
-		}
 	}
+	n.forward, n.backward, n.encoding = b.flops()
 	if len(nodes) == 0 {
 		return nil, fmt.Errorf("%w: no layer is trained", ErrNetwork)
 	}
@@ -143,6 +148,24 @@ func Build(layers func(*Builder)) (*Network, error) {
 	}
 	n.codesSuffice = b.codes != nil && b.clean == nil && !executor.Needs(from, append(trained, evaluated...), b.input)
 	return n, nil
+}
+
+// flops are the floating point operations that an image's passes take, and encoding those of the frozen layers among
+// them.
+func (b *Builder) flops() (forward, backward, encoding int) {
+	for _, layer := range b.layers {
+		flops := layer.shape.FLOPs()
+		forward += flops
+		switch {
+		case layer.frozen:
+			encoding += flops
+		case backward == 0:
+			backward = flops // Nobody needs the gradient of what the first trained layer is given.
+		default:
+			backward += 2 * flops
+		}
+	}
+	return forward, backward, encoding
 }
 
 // bind gives the graph's inputs and outputs memory, gradients being those of the trained layers.

@@ -78,20 +78,20 @@ func TestPartsRefuse(t *testing.T) {
 func TestBuildRefuses(t *testing.T) {
 	for name, layers := range map[string]func(b *Builder){
 		"nothing":     func(*Builder) {},
-		"no loss":     func(b *Builder) { b.ConvEncoder(b.Images(Digits.Image), 3) },
+		"no loss":     func(b *Builder) { b.ConvEncoder(b.Images(Digits.Image), 3, PaperShape) },
 		"wrong shape": func(b *Builder) { b.Assert(b.Images(Digits.Image), 2) },
 		"all frozen": func(b *Builder) {
 			x := b.Images(Digits.Image)
-			b.Frozen(func() { b.ConvAutoencoder(x, x, 3) })
+			b.Frozen(func() { b.Minimize(b.MeanSquaredError(b.ConvAutoencoder(x, 3, PaperShape), x)) })
 		},
 		"frozen after trained": func(b *Builder) {
-			z := b.ConvEncoder(b.Images(Digits.Image), 3)
-			b.Frozen(func() { z = b.ConvDecoder(z, Digits.Image) })
+			z := b.ConvEncoder(b.Images(Digits.Image), 3, PaperShape)
+			b.Frozen(func() { z = b.ConvDecoder(z, Digits.Image, PaperShape) })
 			b.Minimize(b.MeanSquaredError(z, z))
 		},
 		"means over different numbers": func(b *Builder) {
 			x := b.Images(Digits.Image)
-			y := b.ConvDecoder(b.ConvEncoder(x, 3), Digits.Image)
+			y := b.ConvDecoder(b.ConvEncoder(x, 3, PaperShape), Digits.Image, PaperShape)
 			var loss *gorgonia.Node = b.MeanSquaredError(y, x)
 			b.Minimize(b.WeightedSum(loss, b.SquaredError(y, x), 1))
 		},

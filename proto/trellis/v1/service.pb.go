@@ -1485,7 +1485,11 @@ type PlanStudyResponse struct {
 	// How many of epochs_shared would be trained again, because no checkpoint has them.
 	EpochsAgain uint64 `protobuf:"varint,12,opt,name=epochs_again,json=epochsAgain,proto3" json:"epochs_again,omitempty"`
 	// What the networks would be given, as in RunConfig.
-	Input         *ModelInput `protobuf:"bytes,13,opt,name=input,proto3" json:"input,omitempty"`
+	Input *ModelInput `protobuf:"bytes,13,opt,name=input,proto3" json:"input,omitempty"`
+	// How large the networks of the grids are: the least and the most of each figure. Unset for a program, and for a model
+	// without a network.
+	Smallest      *ModelSize `protobuf:"bytes,14,opt,name=smallest,proto3" json:"smallest,omitempty"`
+	Largest       *ModelSize `protobuf:"bytes,15,opt,name=largest,proto3" json:"largest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1607,6 +1611,20 @@ func (x *PlanStudyResponse) GetEpochsAgain() uint64 {
 func (x *PlanStudyResponse) GetInput() *ModelInput {
 	if x != nil {
 		return x.Input
+	}
+	return nil
+}
+
+func (x *PlanStudyResponse) GetSmallest() *ModelSize {
+	if x != nil {
+		return x.Smallest
+	}
+	return nil
+}
+
+func (x *PlanStudyResponse) GetLargest() *ModelSize {
+	if x != nil {
+		return x.Largest
 	}
 	return nil
 }
@@ -7327,7 +7345,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\"[\n" +
 	"\x10PlanStudyRequest\x121\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x12\x14\n" +
-	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\xe7\x03\n" +
+	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\xcb\x04\n" +
 	"\x11PlanStudyResponse\x12\x16\n" +
 	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12\x12\n" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\x12\x16\n" +
@@ -7344,7 +7362,9 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"waitingFor\x12\x19\n" +
 	"\bleft_out\x18\v \x01(\x04R\aleftOut\x12!\n" +
 	"\fepochs_again\x18\f \x01(\x04R\vepochsAgain\x12,\n" +
-	"\x05input\x18\r \x01(\v2\x16.trellis.v1.ModelInputR\x05input\"^\n" +
+	"\x05input\x18\r \x01(\v2\x16.trellis.v1.ModelInputR\x05input\x121\n" +
+	"\bsmallest\x18\x0e \x01(\v2\x15.trellis.v1.ModelSizeR\bsmallest\x12/\n" +
+	"\alargest\x18\x0f \x01(\v2\x15.trellis.v1.ModelSizeR\alargest\"^\n" +
 	"\x10ParseSpecRequest\x12 \n" +
 	"\x04text\x18\x01 \x01(\tB\f\xbaH\t\xc8\x01\x01r\x04(\x80\x80@R\x04text\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\bR\x04plan\x12\x14\n" +
@@ -7952,48 +7972,49 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*Split)(nil),                      // 143: trellis.v1.Split
 	(*WaitingFor)(nil),                 // 144: trellis.v1.WaitingFor
 	(*ModelInput)(nil),                 // 145: trellis.v1.ModelInput
-	(*Verdict)(nil),                    // 146: trellis.v1.Verdict
-	(*Configuration)(nil),              // 147: trellis.v1.Configuration
-	(*Objective)(nil),                  // 148: trellis.v1.Objective
-	(*Report)(nil),                     // 149: trellis.v1.Report
-	(*Importance)(nil),                 // 150: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 151: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 152: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 153: trellis.v1.DataSet
-	(*Worker)(nil),                     // 154: trellis.v1.Worker
-	(*Outcome)(nil),                    // 155: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 156: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 157: trellis.v1.Capacity
-	(*Reports)(nil),                    // 158: trellis.v1.Reports
-	(StudyState)(0),                    // 159: trellis.v1.StudyState
-	(*Checkpoint)(nil),                 // 160: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 161: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 162: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 163: trellis.v1.Principal
-	(*Token)(nil),                      // 164: trellis.v1.Token
-	(Role)(0),                          // 165: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 166: google.protobuf.Timestamp
-	(*Event)(nil),                      // 167: trellis.v1.Event
-	(*Hook)(nil),                       // 168: trellis.v1.Hook
-	(*durationpb.Duration)(nil),        // 169: google.protobuf.Duration
-	(*Delivery)(nil),                   // 170: trellis.v1.Delivery
-	(*PaperReport)(nil),                // 171: trellis.v1.PaperReport
-	(*Metrics)(nil),                    // 172: trellis.v1.Metrics
-	(*Series)(nil),                     // 173: trellis.v1.Series
-	(*GetCurvesRequest)(nil),           // 174: trellis.v1.GetCurvesRequest
-	(*GetPointsRequest)(nil),           // 175: trellis.v1.GetPointsRequest
-	(*GetHeatMapRequest)(nil),          // 176: trellis.v1.GetHeatMapRequest
-	(*GetHistoryRequest)(nil),          // 177: trellis.v1.GetHistoryRequest
-	(*GetDistributionRequest)(nil),     // 178: trellis.v1.GetDistributionRequest
-	(*GetCoverageRequest)(nil),         // 179: trellis.v1.GetCoverageRequest
-	(*GetTimeLineRequest)(nil),         // 180: trellis.v1.GetTimeLineRequest
-	(*GetCurvesResponse)(nil),          // 181: trellis.v1.GetCurvesResponse
-	(*GetPointsResponse)(nil),          // 182: trellis.v1.GetPointsResponse
-	(*GetHeatMapResponse)(nil),         // 183: trellis.v1.GetHeatMapResponse
-	(*GetHistoryResponse)(nil),         // 184: trellis.v1.GetHistoryResponse
-	(*GetDistributionResponse)(nil),    // 185: trellis.v1.GetDistributionResponse
-	(*GetCoverageResponse)(nil),        // 186: trellis.v1.GetCoverageResponse
-	(*GetTimeLineResponse)(nil),        // 187: trellis.v1.GetTimeLineResponse
+	(*ModelSize)(nil),                  // 146: trellis.v1.ModelSize
+	(*Verdict)(nil),                    // 147: trellis.v1.Verdict
+	(*Configuration)(nil),              // 148: trellis.v1.Configuration
+	(*Objective)(nil),                  // 149: trellis.v1.Objective
+	(*Report)(nil),                     // 150: trellis.v1.Report
+	(*Importance)(nil),                 // 151: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 152: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 153: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 154: trellis.v1.DataSet
+	(*Worker)(nil),                     // 155: trellis.v1.Worker
+	(*Outcome)(nil),                    // 156: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 157: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 158: trellis.v1.Capacity
+	(*Reports)(nil),                    // 159: trellis.v1.Reports
+	(StudyState)(0),                    // 160: trellis.v1.StudyState
+	(*Checkpoint)(nil),                 // 161: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 162: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 163: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 164: trellis.v1.Principal
+	(*Token)(nil),                      // 165: trellis.v1.Token
+	(Role)(0),                          // 166: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 167: google.protobuf.Timestamp
+	(*Event)(nil),                      // 168: trellis.v1.Event
+	(*Hook)(nil),                       // 169: trellis.v1.Hook
+	(*durationpb.Duration)(nil),        // 170: google.protobuf.Duration
+	(*Delivery)(nil),                   // 171: trellis.v1.Delivery
+	(*PaperReport)(nil),                // 172: trellis.v1.PaperReport
+	(*Metrics)(nil),                    // 173: trellis.v1.Metrics
+	(*Series)(nil),                     // 174: trellis.v1.Series
+	(*GetCurvesRequest)(nil),           // 175: trellis.v1.GetCurvesRequest
+	(*GetPointsRequest)(nil),           // 176: trellis.v1.GetPointsRequest
+	(*GetHeatMapRequest)(nil),          // 177: trellis.v1.GetHeatMapRequest
+	(*GetHistoryRequest)(nil),          // 178: trellis.v1.GetHistoryRequest
+	(*GetDistributionRequest)(nil),     // 179: trellis.v1.GetDistributionRequest
+	(*GetCoverageRequest)(nil),         // 180: trellis.v1.GetCoverageRequest
+	(*GetTimeLineRequest)(nil),         // 181: trellis.v1.GetTimeLineRequest
+	(*GetCurvesResponse)(nil),          // 182: trellis.v1.GetCurvesResponse
+	(*GetPointsResponse)(nil),          // 183: trellis.v1.GetPointsResponse
+	(*GetHeatMapResponse)(nil),         // 184: trellis.v1.GetHeatMapResponse
+	(*GetHistoryResponse)(nil),         // 185: trellis.v1.GetHistoryResponse
+	(*GetDistributionResponse)(nil),    // 186: trellis.v1.GetDistributionResponse
+	(*GetCoverageResponse)(nil),        // 187: trellis.v1.GetCoverageResponse
+	(*GetTimeLineResponse)(nil),        // 188: trellis.v1.GetTimeLineResponse
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
 	133, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
@@ -8029,207 +8050,209 @@ var file_trellis_v1_service_proto_depIdxs = []int32{
 	143, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
 	144, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
 	145, // 32: trellis.v1.PlanStudyResponse.input:type_name -> trellis.v1.ModelInput
-	134, // 33: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
-	25,  // 34: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
-	29,  // 35: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
-	134, // 36: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
-	137, // 37: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	136, // 38: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
-	137, // 39: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
-	137, // 40: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	137, // 41: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	135, // 42: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	146, // 43: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	147, // 44: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	148, // 45: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	149, // 46: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	150, // 47: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	134, // 48: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	151, // 49: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	148, // 50: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	136, // 51: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	152, // 52: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	153, // 53: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	154, // 54: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	58,  // 55: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	59,  // 56: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	61,  // 57: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	155, // 58: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	62,  // 59: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	63,  // 60: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	156, // 61: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	70,  // 62: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
-	57,  // 63: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
-	56,  // 64: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	157, // 65: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	130, // 66: trellis.v1.Hello.labels:type_name -> trellis.v1.Hello.LabelsEntry
-	60,  // 67: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	158, // 68: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	72,  // 69: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	73,  // 70: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	74,  // 71: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	75,  // 72: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	71,  // 73: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	69,  // 74: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	68,  // 75: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
-	67,  // 76: trellis.v1.SessionResponse.own_study:type_name -> trellis.v1.OwnStudy
-	65,  // 77: trellis.v1.SessionResponse.unserved:type_name -> trellis.v1.Unserved
-	66,  // 78: trellis.v1.Unserved.asked:type_name -> trellis.v1.Labels
-	131, // 79: trellis.v1.Labels.labels:type_name -> trellis.v1.Labels.LabelsEntry
-	159, // 80: trellis.v1.OwnStudy.state:type_name -> trellis.v1.StudyState
-	64,  // 81: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	152, // 82: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	160, // 83: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	132, // 84: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	161, // 85: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	162, // 86: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	163, // 87: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	164, // 88: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	165, // 89: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	166, // 90: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	164, // 91: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	164, // 92: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	164, // 93: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	167, // 94: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	167, // 95: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
-	168, // 96: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
-	168, // 97: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
-	169, // 98: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
-	170, // 99: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
-	171, // 100: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
-	171, // 101: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
-	135, // 102: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
-	171, // 103: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
-	172, // 104: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	138, // 105: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	141, // 106: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	138, // 107: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	173, // 108: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 109: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 110: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 111: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 112: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 113: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 114: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 115: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 116: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 117: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 118: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
-	22,  // 119: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	24,  // 120: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	26,  // 121: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
-	30,  // 122: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
-	0,   // 123: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	32,  // 124: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	34,  // 125: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
-	36,  // 126: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	46,  // 127: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	48,  // 128: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	38,  // 129: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	40,  // 130: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	42,  // 131: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	44,  // 132: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	174, // 133: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
-	175, // 134: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
-	176, // 135: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
-	177, // 136: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
-	178, // 137: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
-	179, // 138: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
-	180, // 139: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
-	50,  // 140: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	52,  // 141: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	54,  // 142: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	56,  // 143: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	76,  // 144: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	78,  // 145: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	80,  // 146: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	82,  // 147: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	84,  // 148: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	86,  // 149: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	88,  // 150: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	90,  // 151: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	92,  // 152: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	94,  // 153: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	96,  // 154: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	98,  // 155: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	100, // 156: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	102, // 157: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	104, // 158: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
-	106, // 159: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
-	108, // 160: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
-	110, // 161: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
-	112, // 162: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
-	114, // 163: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
-	116, // 164: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
-	118, // 165: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
-	120, // 166: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
-	122, // 167: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
-	124, // 168: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
-	3,   // 169: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 170: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 171: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 172: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 173: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 174: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 175: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 176: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 177: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 178: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
-	23,  // 179: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	25,  // 180: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	27,  // 181: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
-	31,  // 182: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
-	1,   // 183: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	33,  // 184: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	35,  // 185: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
-	37,  // 186: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	47,  // 187: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	49,  // 188: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	39,  // 189: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	41,  // 190: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	43,  // 191: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	45,  // 192: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	181, // 193: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
-	182, // 194: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
-	183, // 195: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
-	184, // 196: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
-	185, // 197: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
-	186, // 198: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
-	187, // 199: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
-	51,  // 200: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	53,  // 201: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	55,  // 202: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	64,  // 203: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	77,  // 204: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	79,  // 205: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	81,  // 206: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	83,  // 207: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	85,  // 208: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	87,  // 209: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	89,  // 210: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	91,  // 211: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	93,  // 212: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	95,  // 213: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	97,  // 214: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	99,  // 215: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	101, // 216: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	103, // 217: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	105, // 218: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
-	107, // 219: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
-	109, // 220: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
-	111, // 221: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
-	113, // 222: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
-	115, // 223: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
-	117, // 224: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
-	119, // 225: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
-	121, // 226: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
-	123, // 227: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
-	125, // 228: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
-	169, // [169:229] is the sub-list for method output_type
-	109, // [109:169] is the sub-list for method input_type
-	109, // [109:109] is the sub-list for extension type_name
-	109, // [109:109] is the sub-list for extension extendee
-	0,   // [0:109] is the sub-list for field type_name
+	146, // 33: trellis.v1.PlanStudyResponse.smallest:type_name -> trellis.v1.ModelSize
+	146, // 34: trellis.v1.PlanStudyResponse.largest:type_name -> trellis.v1.ModelSize
+	134, // 35: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
+	25,  // 36: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
+	29,  // 37: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
+	134, // 38: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
+	137, // 39: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	136, // 40: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
+	137, // 41: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
+	137, // 42: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	137, // 43: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	135, // 44: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	147, // 45: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	148, // 46: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	149, // 47: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	150, // 48: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	151, // 49: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	134, // 50: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	152, // 51: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	149, // 52: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	136, // 53: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	153, // 54: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	154, // 55: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	155, // 56: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	58,  // 57: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	59,  // 58: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	61,  // 59: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	156, // 60: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	62,  // 61: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	63,  // 62: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	157, // 63: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	70,  // 64: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
+	57,  // 65: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
+	56,  // 66: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
+	158, // 67: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	130, // 68: trellis.v1.Hello.labels:type_name -> trellis.v1.Hello.LabelsEntry
+	60,  // 69: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	159, // 70: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	72,  // 71: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	73,  // 72: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	74,  // 73: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	75,  // 74: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	71,  // 75: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	69,  // 76: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	68,  // 77: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
+	67,  // 78: trellis.v1.SessionResponse.own_study:type_name -> trellis.v1.OwnStudy
+	65,  // 79: trellis.v1.SessionResponse.unserved:type_name -> trellis.v1.Unserved
+	66,  // 80: trellis.v1.Unserved.asked:type_name -> trellis.v1.Labels
+	131, // 81: trellis.v1.Labels.labels:type_name -> trellis.v1.Labels.LabelsEntry
+	160, // 82: trellis.v1.OwnStudy.state:type_name -> trellis.v1.StudyState
+	64,  // 83: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
+	153, // 84: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	161, // 85: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	132, // 86: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	162, // 87: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	163, // 88: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	164, // 89: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	165, // 90: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	166, // 91: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	167, // 92: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	165, // 93: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	165, // 94: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	165, // 95: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	168, // 96: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	168, // 97: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
+	169, // 98: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
+	169, // 99: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
+	170, // 100: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
+	171, // 101: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
+	172, // 102: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
+	172, // 103: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
+	135, // 104: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
+	172, // 105: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
+	173, // 106: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	138, // 107: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	141, // 108: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	138, // 109: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	174, // 110: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 111: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 112: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 113: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 114: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 115: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 116: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 117: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 118: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 119: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 120: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
+	22,  // 121: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	24,  // 122: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	26,  // 123: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
+	30,  // 124: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
+	0,   // 125: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	32,  // 126: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	34,  // 127: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
+	36,  // 128: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	46,  // 129: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	48,  // 130: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	38,  // 131: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	40,  // 132: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	42,  // 133: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	44,  // 134: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	175, // 135: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
+	176, // 136: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
+	177, // 137: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
+	178, // 138: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
+	179, // 139: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
+	180, // 140: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
+	181, // 141: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
+	50,  // 142: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	52,  // 143: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	54,  // 144: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	56,  // 145: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	76,  // 146: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	78,  // 147: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	80,  // 148: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	82,  // 149: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	84,  // 150: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	86,  // 151: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	88,  // 152: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	90,  // 153: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	92,  // 154: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	94,  // 155: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	96,  // 156: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	98,  // 157: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	100, // 158: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	102, // 159: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	104, // 160: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
+	106, // 161: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
+	108, // 162: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
+	110, // 163: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
+	112, // 164: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
+	114, // 165: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
+	116, // 166: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
+	118, // 167: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
+	120, // 168: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
+	122, // 169: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
+	124, // 170: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
+	3,   // 171: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 172: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 173: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 174: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 175: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 176: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 177: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 178: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 179: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 180: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
+	23,  // 181: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	25,  // 182: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	27,  // 183: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
+	31,  // 184: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
+	1,   // 185: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	33,  // 186: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	35,  // 187: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
+	37,  // 188: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	47,  // 189: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	49,  // 190: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	39,  // 191: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	41,  // 192: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	43,  // 193: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	45,  // 194: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	182, // 195: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
+	183, // 196: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
+	184, // 197: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
+	185, // 198: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
+	186, // 199: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
+	187, // 200: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
+	188, // 201: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
+	51,  // 202: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	53,  // 203: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	55,  // 204: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	64,  // 205: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	77,  // 206: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	79,  // 207: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	81,  // 208: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	83,  // 209: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	85,  // 210: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	87,  // 211: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	89,  // 212: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	91,  // 213: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	93,  // 214: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	95,  // 215: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	97,  // 216: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	99,  // 217: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	101, // 218: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	103, // 219: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	105, // 220: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
+	107, // 221: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
+	109, // 222: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
+	111, // 223: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
+	113, // 224: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
+	115, // 225: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
+	117, // 226: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
+	119, // 227: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
+	121, // 228: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
+	123, // 229: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
+	125, // 230: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
+	171, // [171:231] is the sub-list for method output_type
+	111, // [111:171] is the sub-list for method input_type
+	111, // [111:111] is the sub-list for extension type_name
+	111, // [111:111] is the sub-list for extension extendee
+	0,   // [0:111] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }

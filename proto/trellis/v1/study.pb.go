@@ -705,17 +705,11 @@ type Model struct {
 	// How many classes it distinguishes at least: as many as the data set has if those are more. 0: it needs no labels.
 	Classes uint32 `protobuf:"varint,10,opt,name=classes,proto3" json:"classes,omitempty"`
 	// Bounds of the images that it takes: pixels of each side, and channels. 0: any.
-	MinSide     uint32 `protobuf:"varint,11,opt,name=min_side,json=minSide,proto3" json:"min_side,omitempty"`
-	MaxSide     uint32 `protobuf:"varint,12,opt,name=max_side,json=maxSide,proto3" json:"max_side,omitempty"`
-	MaxChannels uint32 `protobuf:"varint,13,opt,name=max_channels,json=maxChannels,proto3" json:"max_channels,omitempty"`
-	// How many weights a layer of it may have. A layer next to the codes has a weight for each latent dimension and each
-	// feature of an image: there are feature_channels for each square of feature_scale pixels a side, whole ones only. 0:
-	// its layers are never that large.
-	MaxWeights      uint64 `protobuf:"varint,14,opt,name=max_weights,json=maxWeights,proto3" json:"max_weights,omitempty"`
-	FeatureChannels uint32 `protobuf:"varint,15,opt,name=feature_channels,json=featureChannels,proto3" json:"feature_channels,omitempty"`
-	FeatureScale    uint32 `protobuf:"varint,16,opt,name=feature_scale,json=featureScale,proto3" json:"feature_scale,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	MinSide       uint32 `protobuf:"varint,11,opt,name=min_side,json=minSide,proto3" json:"min_side,omitempty"`
+	MaxSide       uint32 `protobuf:"varint,12,opt,name=max_side,json=maxSide,proto3" json:"max_side,omitempty"`
+	MaxChannels   uint32 `protobuf:"varint,13,opt,name=max_channels,json=maxChannels,proto3" json:"max_channels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Model) Reset() {
@@ -825,23 +819,65 @@ func (x *Model) GetMaxChannels() uint32 {
 	return 0
 }
 
-func (x *Model) GetMaxWeights() uint64 {
+// ModelSize is how large a model's network is with the values of a point.
+type ModelSize struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Weights uint64                 `protobuf:"varint,1,opt,name=weights,proto3" json:"weights,omitempty"`
+	// Floating point operations of an epoch, with validation.
+	Operations float64 `protobuf:"fixed64,2,opt,name=operations,proto3" json:"operations,omitempty"`
+	// About how many bytes a run takes besides its data, with its checkpoint.
+	Memory        uint64 `protobuf:"varint,3,opt,name=memory,proto3" json:"memory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelSize) Reset() {
+	*x = ModelSize{}
+	mi := &file_trellis_v1_study_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelSize) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelSize) ProtoMessage() {}
+
+func (x *ModelSize) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[4]
 	if x != nil {
-		return x.MaxWeights
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelSize.ProtoReflect.Descriptor instead.
+func (*ModelSize) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ModelSize) GetWeights() uint64 {
+	if x != nil {
+		return x.Weights
 	}
 	return 0
 }
 
-func (x *Model) GetFeatureChannels() uint32 {
+func (x *ModelSize) GetOperations() float64 {
 	if x != nil {
-		return x.FeatureChannels
+		return x.Operations
 	}
 	return 0
 }
 
-func (x *Model) GetFeatureScale() uint32 {
+func (x *ModelSize) GetMemory() uint64 {
 	if x != nil {
-		return x.FeatureScale
+		return x.Memory
 	}
 	return 0
 }
@@ -861,7 +897,7 @@ type ModelInput struct {
 
 func (x *ModelInput) Reset() {
 	*x = ModelInput{}
-	mi := &file_trellis_v1_study_proto_msgTypes[4]
+	mi := &file_trellis_v1_study_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +909,7 @@ func (x *ModelInput) String() string {
 func (*ModelInput) ProtoMessage() {}
 
 func (x *ModelInput) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[4]
+	mi := &file_trellis_v1_study_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +922,7 @@ func (x *ModelInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelInput.ProtoReflect.Descriptor instead.
 func (*ModelInput) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ModelInput) GetChannels() uint32 {
@@ -934,14 +970,19 @@ type ModelAxis struct {
 	// The value if a spec gives none. Unset: a spec must give one.
 	Default *Value `protobuf:"bytes,10,opt,name=default,proto3" json:"default,omitempty"`
 	// All models have it.
-	Common        bool `protobuf:"varint,11,opt,name=common,proto3" json:"common,omitempty"`
+	Common bool `protobuf:"varint,11,opt,name=common,proto3" json:"common,omitempty"`
+	// It shapes the encoder: pretrained weights fit their own value alone, which is the default then.
+	Encoder bool `protobuf:"varint,12,opt,name=encoder,proto3" json:"encoder,omitempty"`
+	// The size of the network depends on it. If it grows, no layer is smaller with a larger value.
+	Sizes         bool `protobuf:"varint,13,opt,name=sizes,proto3" json:"sizes,omitempty"`
+	Grows         bool `protobuf:"varint,14,opt,name=grows,proto3" json:"grows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ModelAxis) Reset() {
 	*x = ModelAxis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[5]
+	mi := &file_trellis_v1_study_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +994,7 @@ func (x *ModelAxis) String() string {
 func (*ModelAxis) ProtoMessage() {}
 
 func (x *ModelAxis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[5]
+	mi := &file_trellis_v1_study_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1007,7 @@ func (x *ModelAxis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelAxis.ProtoReflect.Descriptor instead.
 func (*ModelAxis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ModelAxis) GetName() string {
@@ -1032,6 +1073,27 @@ func (x *ModelAxis) GetCommon() bool {
 	return false
 }
 
+func (x *ModelAxis) GetEncoder() bool {
+	if x != nil {
+		return x.Encoder
+	}
+	return false
+}
+
+func (x *ModelAxis) GetSizes() bool {
+	if x != nil {
+		return x.Sizes
+	}
+	return false
+}
+
+func (x *ModelAxis) GetGrows() bool {
+	if x != nil {
+		return x.Grows
+	}
+	return false
+}
+
 // ModelMetric is a number that a model reports besides its losses.
 type ModelMetric struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1046,7 +1108,7 @@ type ModelMetric struct {
 
 func (x *ModelMetric) Reset() {
 	*x = ModelMetric{}
-	mi := &file_trellis_v1_study_proto_msgTypes[6]
+	mi := &file_trellis_v1_study_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1120,7 @@ func (x *ModelMetric) String() string {
 func (*ModelMetric) ProtoMessage() {}
 
 func (x *ModelMetric) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[6]
+	mi := &file_trellis_v1_study_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1133,7 @@ func (x *ModelMetric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelMetric.ProtoReflect.Descriptor instead.
 func (*ModelMetric) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ModelMetric) GetName() string {
@@ -1110,7 +1172,7 @@ type Pretrained struct {
 
 func (x *Pretrained) Reset() {
 	*x = Pretrained{}
-	mi := &file_trellis_v1_study_proto_msgTypes[7]
+	mi := &file_trellis_v1_study_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1184,7 @@ func (x *Pretrained) String() string {
 func (*Pretrained) ProtoMessage() {}
 
 func (x *Pretrained) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[7]
+	mi := &file_trellis_v1_study_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1197,7 @@ func (x *Pretrained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pretrained.ProtoReflect.Descriptor instead.
 func (*Pretrained) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Pretrained) GetStudy() string {
@@ -1180,7 +1242,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	mi := &file_trellis_v1_study_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1254,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	mi := &file_trellis_v1_study_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1267,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Source) GetStudy() string {
@@ -1284,7 +1346,7 @@ type Axis struct {
 
 func (x *Axis) Reset() {
 	*x = Axis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	mi := &file_trellis_v1_study_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1296,7 +1358,7 @@ func (x *Axis) String() string {
 func (*Axis) ProtoMessage() {}
 
 func (x *Axis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	mi := &file_trellis_v1_study_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1309,7 +1371,7 @@ func (x *Axis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Axis.ProtoReflect.Descriptor instead.
 func (*Axis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Axis) GetNumbers() []float64 {
@@ -1383,7 +1445,7 @@ type IntegerAxis struct {
 
 func (x *IntegerAxis) Reset() {
 	*x = IntegerAxis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[10]
+	mi := &file_trellis_v1_study_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1457,7 @@ func (x *IntegerAxis) String() string {
 func (*IntegerAxis) ProtoMessage() {}
 
 func (x *IntegerAxis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[10]
+	mi := &file_trellis_v1_study_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1470,7 @@ func (x *IntegerAxis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntegerAxis.ProtoReflect.Descriptor instead.
 func (*IntegerAxis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{10}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *IntegerAxis) GetValues() []uint32 {
@@ -1454,7 +1516,7 @@ type NumberAxis struct {
 
 func (x *NumberAxis) Reset() {
 	*x = NumberAxis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	mi := &file_trellis_v1_study_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1528,7 @@ func (x *NumberAxis) String() string {
 func (*NumberAxis) ProtoMessage() {}
 
 func (x *NumberAxis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	mi := &file_trellis_v1_study_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1541,7 @@ func (x *NumberAxis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumberAxis.ProtoReflect.Descriptor instead.
 func (*NumberAxis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{11}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NumberAxis) GetValues() []float64 {
@@ -1522,7 +1584,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_trellis_v1_study_proto_msgTypes[12]
+	mi := &file_trellis_v1_study_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1596,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[12]
+	mi := &file_trellis_v1_study_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1609,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{12}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Range) GetFrom() float64 {
@@ -1584,7 +1646,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_trellis_v1_study_proto_msgTypes[13]
+	mi := &file_trellis_v1_study_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +1658,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[13]
+	mi := &file_trellis_v1_study_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +1671,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{13}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Step) GetFrom() float64 {
@@ -1645,7 +1707,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_trellis_v1_study_proto_msgTypes[14]
+	mi := &file_trellis_v1_study_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1719,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[14]
+	mi := &file_trellis_v1_study_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1732,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{14}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Split) GetTrain() uint32 {
@@ -1702,7 +1764,7 @@ type EarlyStopping struct {
 
 func (x *EarlyStopping) Reset() {
 	*x = EarlyStopping{}
-	mi := &file_trellis_v1_study_proto_msgTypes[15]
+	mi := &file_trellis_v1_study_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1714,7 +1776,7 @@ func (x *EarlyStopping) String() string {
 func (*EarlyStopping) ProtoMessage() {}
 
 func (x *EarlyStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[15]
+	mi := &file_trellis_v1_study_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1727,7 +1789,7 @@ func (x *EarlyStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EarlyStopping.ProtoReflect.Descriptor instead.
 func (*EarlyStopping) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{15}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EarlyStopping) GetPatience() uint32 {
@@ -1769,7 +1831,7 @@ type Synthetic struct {
 
 func (x *Synthetic) Reset() {
 	*x = Synthetic{}
-	mi := &file_trellis_v1_study_proto_msgTypes[16]
+	mi := &file_trellis_v1_study_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1781,7 +1843,7 @@ func (x *Synthetic) String() string {
 func (*Synthetic) ProtoMessage() {}
 
 func (x *Synthetic) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[16]
+	mi := &file_trellis_v1_study_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1794,7 +1856,7 @@ func (x *Synthetic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synthetic.ProtoReflect.Descriptor instead.
 func (*Synthetic) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{16}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Synthetic) GetEpochTime() *durationpb.Duration {
@@ -1821,7 +1883,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_trellis_v1_study_proto_msgTypes[17]
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +1895,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[17]
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +1908,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{17}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Settle) GetConfidence() float64 {
@@ -1877,7 +1939,7 @@ type Pruning struct {
 
 func (x *Pruning) Reset() {
 	*x = Pruning{}
-	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1889,7 +1951,7 @@ func (x *Pruning) String() string {
 func (*Pruning) ProtoMessage() {}
 
 func (x *Pruning) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1902,7 +1964,7 @@ func (x *Pruning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruning.ProtoReflect.Descriptor instead.
 func (*Pruning) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{18}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Pruning) GetMethod() isPruning_Method {
@@ -1962,7 +2024,7 @@ type SuccessiveHalving struct {
 
 func (x *SuccessiveHalving) Reset() {
 	*x = SuccessiveHalving{}
-	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2036,7 @@ func (x *SuccessiveHalving) String() string {
 func (*SuccessiveHalving) ProtoMessage() {}
 
 func (x *SuccessiveHalving) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2049,7 @@ func (x *SuccessiveHalving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuccessiveHalving.ProtoReflect.Descriptor instead.
 func (*SuccessiveHalving) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SuccessiveHalving) GetMinEpochs() uint32 {
@@ -2021,7 +2083,7 @@ type MedianStopping struct {
 
 func (x *MedianStopping) Reset() {
 	*x = MedianStopping{}
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2095,7 @@ func (x *MedianStopping) String() string {
 func (*MedianStopping) ProtoMessage() {}
 
 func (x *MedianStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +2108,7 @@ func (x *MedianStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MedianStopping.ProtoReflect.Descriptor instead.
 func (*MedianStopping) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MedianStopping) GetMinEpochs() uint32 {
@@ -2136,7 +2198,7 @@ type Study struct {
 
 func (x *Study) Reset() {
 	*x = Study{}
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2148,7 +2210,7 @@ func (x *Study) String() string {
 func (*Study) ProtoMessage() {}
 
 func (x *Study) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2161,7 +2223,7 @@ func (x *Study) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Study.ProtoReflect.Descriptor instead.
 func (*Study) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Study) GetName() string {
@@ -2360,7 +2422,7 @@ type GridExtension struct {
 
 func (x *GridExtension) Reset() {
 	*x = GridExtension{}
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2372,7 +2434,7 @@ func (x *GridExtension) String() string {
 func (*GridExtension) ProtoMessage() {}
 
 func (x *GridExtension) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2385,7 +2447,7 @@ func (x *GridExtension) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GridExtension.ProtoReflect.Descriptor instead.
 func (*GridExtension) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{22}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GridExtension) GetFirstIndex() uint64 {
@@ -2413,7 +2475,7 @@ type Sharing struct {
 
 func (x *Sharing) Reset() {
 	*x = Sharing{}
-	mi := &file_trellis_v1_study_proto_msgTypes[23]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2487,7 @@ func (x *Sharing) String() string {
 func (*Sharing) ProtoMessage() {}
 
 func (x *Sharing) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[23]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2500,7 @@ func (x *Sharing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sharing.ProtoReflect.Descriptor instead.
 func (*Sharing) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{23}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Sharing) GetNextSection() uint32 {
@@ -2463,7 +2525,7 @@ type Untouched struct {
 
 func (x *Untouched) Reset() {
 	*x = Untouched{}
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2475,7 +2537,7 @@ func (x *Untouched) String() string {
 func (*Untouched) ProtoMessage() {}
 
 func (x *Untouched) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2488,7 +2550,7 @@ func (x *Untouched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Untouched.ProtoReflect.Descriptor instead.
 func (*Untouched) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{24}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Untouched) GetState() TrialState {
@@ -2523,7 +2585,7 @@ type SpecHistory struct {
 
 func (x *SpecHistory) Reset() {
 	*x = SpecHistory{}
-	mi := &file_trellis_v1_study_proto_msgTypes[25]
+	mi := &file_trellis_v1_study_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2535,7 +2597,7 @@ func (x *SpecHistory) String() string {
 func (*SpecHistory) ProtoMessage() {}
 
 func (x *SpecHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[25]
+	mi := &file_trellis_v1_study_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2548,7 +2610,7 @@ func (x *SpecHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecHistory.ProtoReflect.Descriptor instead.
 func (*SpecHistory) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{25}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SpecHistory) GetDifferences() []*SpecDifference {
@@ -2573,7 +2635,7 @@ type SpecDifference struct {
 
 func (x *SpecDifference) Reset() {
 	*x = SpecDifference{}
-	mi := &file_trellis_v1_study_proto_msgTypes[26]
+	mi := &file_trellis_v1_study_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2585,7 +2647,7 @@ func (x *SpecDifference) String() string {
 func (*SpecDifference) ProtoMessage() {}
 
 func (x *SpecDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[26]
+	mi := &file_trellis_v1_study_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2598,7 +2660,7 @@ func (x *SpecDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecDifference.ProtoReflect.Descriptor instead.
 func (*SpecDifference) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{26}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SpecDifference) GetAxes() []*AxisDifference {
@@ -2644,7 +2706,7 @@ type AxisDifference struct {
 
 func (x *AxisDifference) Reset() {
 	*x = AxisDifference{}
-	mi := &file_trellis_v1_study_proto_msgTypes[27]
+	mi := &file_trellis_v1_study_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2656,7 +2718,7 @@ func (x *AxisDifference) String() string {
 func (*AxisDifference) ProtoMessage() {}
 
 func (x *AxisDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[27]
+	mi := &file_trellis_v1_study_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2669,7 +2731,7 @@ func (x *AxisDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AxisDifference.ProtoReflect.Descriptor instead.
 func (*AxisDifference) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{27}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AxisDifference) GetGrid() uint32 {
@@ -2730,7 +2792,7 @@ type WaitingFor struct {
 
 func (x *WaitingFor) Reset() {
 	*x = WaitingFor{}
-	mi := &file_trellis_v1_study_proto_msgTypes[28]
+	mi := &file_trellis_v1_study_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2742,7 +2804,7 @@ func (x *WaitingFor) String() string {
 func (*WaitingFor) ProtoMessage() {}
 
 func (x *WaitingFor) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[28]
+	mi := &file_trellis_v1_study_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2755,7 +2817,7 @@ func (x *WaitingFor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitingFor.ProtoReflect.Descriptor instead.
 func (*WaitingFor) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{28}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WaitingFor) GetReason() WaitingReason {
@@ -2791,7 +2853,7 @@ type Estimate struct {
 
 func (x *Estimate) Reset() {
 	*x = Estimate{}
-	mi := &file_trellis_v1_study_proto_msgTypes[29]
+	mi := &file_trellis_v1_study_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2803,7 +2865,7 @@ func (x *Estimate) String() string {
 func (*Estimate) ProtoMessage() {}
 
 func (x *Estimate) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[29]
+	mi := &file_trellis_v1_study_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2816,7 +2878,7 @@ func (x *Estimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
 func (*Estimate) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{29}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Estimate) GetExpected() float64 {
@@ -2863,7 +2925,7 @@ type Forecast struct {
 
 func (x *Forecast) Reset() {
 	*x = Forecast{}
-	mi := &file_trellis_v1_study_proto_msgTypes[30]
+	mi := &file_trellis_v1_study_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2875,7 +2937,7 @@ func (x *Forecast) String() string {
 func (*Forecast) ProtoMessage() {}
 
 func (x *Forecast) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[30]
+	mi := &file_trellis_v1_study_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2888,7 +2950,7 @@ func (x *Forecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
 func (*Forecast) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{30}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Forecast) GetEpochs() *Estimate {
@@ -2970,7 +3032,7 @@ type ForecastBasis struct {
 
 func (x *ForecastBasis) Reset() {
 	*x = ForecastBasis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[31]
+	mi := &file_trellis_v1_study_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2982,7 +3044,7 @@ func (x *ForecastBasis) String() string {
 func (*ForecastBasis) ProtoMessage() {}
 
 func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[31]
+	mi := &file_trellis_v1_study_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2995,7 +3057,7 @@ func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis.ProtoReflect.Descriptor instead.
 func (*ForecastBasis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{31}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ForecastBasis) GetEpochs() uint64 {
@@ -3122,7 +3184,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_trellis_v1_study_proto_msgTypes[32]
+	mi := &file_trellis_v1_study_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3134,7 +3196,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[32]
+	mi := &file_trellis_v1_study_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3147,7 +3209,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{32}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Progress) GetTrials() uint64 {
@@ -3314,7 +3376,7 @@ type Forecast_Alternative struct {
 
 func (x *Forecast_Alternative) Reset() {
 	*x = Forecast_Alternative{}
-	mi := &file_trellis_v1_study_proto_msgTypes[37]
+	mi := &file_trellis_v1_study_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3326,7 +3388,7 @@ func (x *Forecast_Alternative) String() string {
 func (*Forecast_Alternative) ProtoMessage() {}
 
 func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[37]
+	mi := &file_trellis_v1_study_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3339,7 +3401,7 @@ func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast_Alternative.ProtoReflect.Descriptor instead.
 func (*Forecast_Alternative) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{30, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{31, 0}
 }
 
 func (x *Forecast_Alternative) GetSlots() uint32 {
@@ -3375,7 +3437,7 @@ type ForecastBasis_Probe struct {
 
 func (x *ForecastBasis_Probe) Reset() {
 	*x = ForecastBasis_Probe{}
-	mi := &file_trellis_v1_study_proto_msgTypes[38]
+	mi := &file_trellis_v1_study_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3387,7 +3449,7 @@ func (x *ForecastBasis_Probe) String() string {
 func (*ForecastBasis_Probe) ProtoMessage() {}
 
 func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[38]
+	mi := &file_trellis_v1_study_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3400,7 +3462,7 @@ func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis_Probe.ProtoReflect.Descriptor instead.
 func (*ForecastBasis_Probe) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{31, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{32, 0}
 }
 
 func (x *ForecastBasis_Probe) GetTrainings() uint32 {
@@ -3517,7 +3579,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x10.trellis.v1.AxisR\x05value:\x028\x01\x1aR\n" +
 	"\fOldAxesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisR\x05value:\x028\x01\"\xda\x03\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisR\x05value:\x028\x01\"\xa9\x03\n" +
 	"\x05Model\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12)\n" +
@@ -3532,18 +3594,20 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	" \x01(\rR\aclasses\x12\x19\n" +
 	"\bmin_side\x18\v \x01(\rR\aminSide\x12\x19\n" +
 	"\bmax_side\x18\f \x01(\rR\amaxSide\x12!\n" +
-	"\fmax_channels\x18\r \x01(\rR\vmaxChannels\x12\x1f\n" +
-	"\vmax_weights\x18\x0e \x01(\x04R\n" +
-	"maxWeights\x12)\n" +
-	"\x10feature_channels\x18\x0f \x01(\rR\x0ffeatureChannels\x12#\n" +
-	"\rfeature_scale\x18\x10 \x01(\rR\ffeatureScaleJ\x04\b\b\x10\tJ\x04\b\t\x10\n" +
-	"R\x06heightR\x05width\"p\n" +
+	"\fmax_channels\x18\r \x01(\rR\vmaxChannelsJ\x04\b\b\x10\tJ\x04\b\t\x10\n" +
+	"J\x04\b\x0e\x10\x0fJ\x04\b\x0f\x10\x10J\x04\b\x10\x10\x11R\x06heightR\x05widthR\vmax_weightsR\x10feature_channelsR\rfeature_scale\"]\n" +
+	"\tModelSize\x12\x18\n" +
+	"\aweights\x18\x01 \x01(\x04R\aweights\x12\x1e\n" +
+	"\n" +
+	"operations\x18\x02 \x01(\x01R\n" +
+	"operations\x12\x16\n" +
+	"\x06memory\x18\x03 \x01(\x04R\x06memory\"p\n" +
 	"\n" +
 	"ModelInput\x12\x1a\n" +
 	"\bchannels\x18\x01 \x01(\rR\bchannels\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\rR\x06height\x12\x14\n" +
 	"\x05width\x18\x03 \x01(\rR\x05width\x12\x18\n" +
-	"\aclasses\x18\x04 \x01(\rR\aclasses\"\xa7\x02\n" +
+	"\aclasses\x18\x04 \x01(\rR\aclasses\"\xed\x02\n" +
 	"\tModelAxis\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12$\n" +
@@ -3554,7 +3618,10 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x05texts\x18\t \x03(\tR\x05texts\x12+\n" +
 	"\adefault\x18\n" +
 	" \x01(\v2\x11.trellis.v1.ValueR\adefault\x12\x16\n" +
-	"\x06common\x18\v \x01(\bR\x06commonJ\x04\b\x03\x10\x04J\x04\b\a\x10\b\"p\n" +
+	"\x06common\x18\v \x01(\bR\x06common\x12\x18\n" +
+	"\aencoder\x18\f \x01(\bR\aencoder\x12\x14\n" +
+	"\x05sizes\x18\r \x01(\bR\x05sizes\x12\x14\n" +
+	"\x05grows\x18\x0e \x01(\bR\x05growsJ\x04\b\x03\x10\x04J\x04\b\a\x10\b\"p\n" +
 	"\vModelMetric\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x123\n" +
@@ -3831,7 +3898,7 @@ func file_trellis_v1_study_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_trellis_v1_study_proto_goTypes = []any{
 	(Order)(0),                    // 0: trellis.v1.Order
 	(Kind)(0),                     // 1: trellis.v1.Kind
@@ -3841,133 +3908,134 @@ var file_trellis_v1_study_proto_goTypes = []any{
 	(*Budget)(nil),                // 5: trellis.v1.Budget
 	(*Grid)(nil),                  // 6: trellis.v1.Grid
 	(*Model)(nil),                 // 7: trellis.v1.Model
-	(*ModelInput)(nil),            // 8: trellis.v1.ModelInput
-	(*ModelAxis)(nil),             // 9: trellis.v1.ModelAxis
-	(*ModelMetric)(nil),           // 10: trellis.v1.ModelMetric
-	(*Pretrained)(nil),            // 11: trellis.v1.Pretrained
-	(*Source)(nil),                // 12: trellis.v1.Source
-	(*Axis)(nil),                  // 13: trellis.v1.Axis
-	(*IntegerAxis)(nil),           // 14: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),            // 15: trellis.v1.NumberAxis
-	(*Range)(nil),                 // 16: trellis.v1.Range
-	(*Step)(nil),                  // 17: trellis.v1.Step
-	(*Split)(nil),                 // 18: trellis.v1.Split
-	(*EarlyStopping)(nil),         // 19: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),             // 20: trellis.v1.Synthetic
-	(*Settle)(nil),                // 21: trellis.v1.Settle
-	(*Pruning)(nil),               // 22: trellis.v1.Pruning
-	(*SuccessiveHalving)(nil),     // 23: trellis.v1.SuccessiveHalving
-	(*MedianStopping)(nil),        // 24: trellis.v1.MedianStopping
-	(*Study)(nil),                 // 25: trellis.v1.Study
-	(*GridExtension)(nil),         // 26: trellis.v1.GridExtension
-	(*Sharing)(nil),               // 27: trellis.v1.Sharing
-	(*Untouched)(nil),             // 28: trellis.v1.Untouched
-	(*SpecHistory)(nil),           // 29: trellis.v1.SpecHistory
-	(*SpecDifference)(nil),        // 30: trellis.v1.SpecDifference
-	(*AxisDifference)(nil),        // 31: trellis.v1.AxisDifference
-	(*WaitingFor)(nil),            // 32: trellis.v1.WaitingFor
-	(*Estimate)(nil),              // 33: trellis.v1.Estimate
-	(*Forecast)(nil),              // 34: trellis.v1.Forecast
-	(*ForecastBasis)(nil),         // 35: trellis.v1.ForecastBasis
-	(*Progress)(nil),              // 36: trellis.v1.Progress
-	nil,                           // 37: trellis.v1.StudySpec.FixedEntry
-	nil,                           // 38: trellis.v1.StudySpec.WorkersEntry
-	nil,                           // 39: trellis.v1.Grid.AxesEntry
-	nil,                           // 40: trellis.v1.Grid.OldAxesEntry
-	(*Forecast_Alternative)(nil),  // 41: trellis.v1.Forecast.Alternative
-	(*ForecastBasis_Probe)(nil),   // 42: trellis.v1.ForecastBasis.Probe
-	(*Program)(nil),               // 43: trellis.v1.Program
-	(*Objective)(nil),             // 44: trellis.v1.Objective
-	(*Resources)(nil),             // 45: trellis.v1.Resources
-	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
-	(*Value)(nil),                 // 47: trellis.v1.Value
-	(Direction)(0),                // 48: trellis.v1.Direction
-	(*Parameters)(nil),            // 49: trellis.v1.Parameters
-	(*DataSet)(nil),               // 50: trellis.v1.DataSet
-	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
-	(*Principal)(nil),             // 52: trellis.v1.Principal
-	(*Refutation)(nil),            // 53: trellis.v1.Refutation
-	(TrialState)(0),               // 54: trellis.v1.TrialState
+	(*ModelSize)(nil),             // 8: trellis.v1.ModelSize
+	(*ModelInput)(nil),            // 9: trellis.v1.ModelInput
+	(*ModelAxis)(nil),             // 10: trellis.v1.ModelAxis
+	(*ModelMetric)(nil),           // 11: trellis.v1.ModelMetric
+	(*Pretrained)(nil),            // 12: trellis.v1.Pretrained
+	(*Source)(nil),                // 13: trellis.v1.Source
+	(*Axis)(nil),                  // 14: trellis.v1.Axis
+	(*IntegerAxis)(nil),           // 15: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),            // 16: trellis.v1.NumberAxis
+	(*Range)(nil),                 // 17: trellis.v1.Range
+	(*Step)(nil),                  // 18: trellis.v1.Step
+	(*Split)(nil),                 // 19: trellis.v1.Split
+	(*EarlyStopping)(nil),         // 20: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),             // 21: trellis.v1.Synthetic
+	(*Settle)(nil),                // 22: trellis.v1.Settle
+	(*Pruning)(nil),               // 23: trellis.v1.Pruning
+	(*SuccessiveHalving)(nil),     // 24: trellis.v1.SuccessiveHalving
+	(*MedianStopping)(nil),        // 25: trellis.v1.MedianStopping
+	(*Study)(nil),                 // 26: trellis.v1.Study
+	(*GridExtension)(nil),         // 27: trellis.v1.GridExtension
+	(*Sharing)(nil),               // 28: trellis.v1.Sharing
+	(*Untouched)(nil),             // 29: trellis.v1.Untouched
+	(*SpecHistory)(nil),           // 30: trellis.v1.SpecHistory
+	(*SpecDifference)(nil),        // 31: trellis.v1.SpecDifference
+	(*AxisDifference)(nil),        // 32: trellis.v1.AxisDifference
+	(*WaitingFor)(nil),            // 33: trellis.v1.WaitingFor
+	(*Estimate)(nil),              // 34: trellis.v1.Estimate
+	(*Forecast)(nil),              // 35: trellis.v1.Forecast
+	(*ForecastBasis)(nil),         // 36: trellis.v1.ForecastBasis
+	(*Progress)(nil),              // 37: trellis.v1.Progress
+	nil,                           // 38: trellis.v1.StudySpec.FixedEntry
+	nil,                           // 39: trellis.v1.StudySpec.WorkersEntry
+	nil,                           // 40: trellis.v1.Grid.AxesEntry
+	nil,                           // 41: trellis.v1.Grid.OldAxesEntry
+	(*Forecast_Alternative)(nil),  // 42: trellis.v1.Forecast.Alternative
+	(*ForecastBasis_Probe)(nil),   // 43: trellis.v1.ForecastBasis.Probe
+	(*Program)(nil),               // 44: trellis.v1.Program
+	(*Objective)(nil),             // 45: trellis.v1.Objective
+	(*Resources)(nil),             // 46: trellis.v1.Resources
+	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
+	(*Value)(nil),                 // 48: trellis.v1.Value
+	(Direction)(0),                // 49: trellis.v1.Direction
+	(*Parameters)(nil),            // 50: trellis.v1.Parameters
+	(*DataSet)(nil),               // 51: trellis.v1.DataSet
+	(*timestamppb.Timestamp)(nil), // 52: google.protobuf.Timestamp
+	(*Principal)(nil),             // 53: trellis.v1.Principal
+	(*Refutation)(nil),            // 54: trellis.v1.Refutation
+	(TrialState)(0),               // 55: trellis.v1.TrialState
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
 	6,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
-	13, // 1: trellis.v1.StudySpec.seeds:type_name -> trellis.v1.Axis
-	18, // 2: trellis.v1.StudySpec.split:type_name -> trellis.v1.Split
-	19, // 3: trellis.v1.StudySpec.early_stopping:type_name -> trellis.v1.EarlyStopping
-	20, // 4: trellis.v1.StudySpec.synthetic:type_name -> trellis.v1.Synthetic
-	21, // 5: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
-	22, // 6: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
-	11, // 7: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
-	43, // 8: trellis.v1.StudySpec.program:type_name -> trellis.v1.Program
-	44, // 9: trellis.v1.StudySpec.objective:type_name -> trellis.v1.Objective
-	45, // 10: trellis.v1.StudySpec.resources:type_name -> trellis.v1.Resources
-	37, // 11: trellis.v1.StudySpec.fixed:type_name -> trellis.v1.StudySpec.FixedEntry
+	14, // 1: trellis.v1.StudySpec.seeds:type_name -> trellis.v1.Axis
+	19, // 2: trellis.v1.StudySpec.split:type_name -> trellis.v1.Split
+	20, // 3: trellis.v1.StudySpec.early_stopping:type_name -> trellis.v1.EarlyStopping
+	21, // 4: trellis.v1.StudySpec.synthetic:type_name -> trellis.v1.Synthetic
+	22, // 5: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
+	23, // 6: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
+	12, // 7: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
+	44, // 8: trellis.v1.StudySpec.program:type_name -> trellis.v1.Program
+	45, // 9: trellis.v1.StudySpec.objective:type_name -> trellis.v1.Objective
+	46, // 10: trellis.v1.StudySpec.resources:type_name -> trellis.v1.Resources
+	38, // 11: trellis.v1.StudySpec.fixed:type_name -> trellis.v1.StudySpec.FixedEntry
 	0,  // 12: trellis.v1.StudySpec.order:type_name -> trellis.v1.Order
 	5,  // 13: trellis.v1.StudySpec.budget:type_name -> trellis.v1.Budget
-	38, // 14: trellis.v1.StudySpec.workers:type_name -> trellis.v1.StudySpec.WorkersEntry
-	14, // 15: trellis.v1.StudySpec.old_seeds:type_name -> trellis.v1.IntegerAxis
-	14, // 16: trellis.v1.StudySpec.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	46, // 17: trellis.v1.Budget.time:type_name -> google.protobuf.Duration
-	39, // 18: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
-	14, // 19: trellis.v1.Grid.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	15, // 20: trellis.v1.Grid.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	15, // 21: trellis.v1.Grid.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	14, // 22: trellis.v1.Grid.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	40, // 23: trellis.v1.Grid.old_axes:type_name -> trellis.v1.Grid.OldAxesEntry
-	9,  // 24: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
-	10, // 25: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
+	39, // 14: trellis.v1.StudySpec.workers:type_name -> trellis.v1.StudySpec.WorkersEntry
+	15, // 15: trellis.v1.StudySpec.old_seeds:type_name -> trellis.v1.IntegerAxis
+	15, // 16: trellis.v1.StudySpec.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	47, // 17: trellis.v1.Budget.time:type_name -> google.protobuf.Duration
+	40, // 18: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
+	15, // 19: trellis.v1.Grid.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	16, // 20: trellis.v1.Grid.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	16, // 21: trellis.v1.Grid.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	15, // 22: trellis.v1.Grid.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	41, // 23: trellis.v1.Grid.old_axes:type_name -> trellis.v1.Grid.OldAxesEntry
+	10, // 24: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
+	11, // 25: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
 	1,  // 26: trellis.v1.ModelAxis.kind:type_name -> trellis.v1.Kind
-	47, // 27: trellis.v1.ModelAxis.default:type_name -> trellis.v1.Value
-	48, // 28: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
-	49, // 29: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
-	8,  // 30: trellis.v1.Source.input:type_name -> trellis.v1.ModelInput
-	16, // 31: trellis.v1.Axis.linear:type_name -> trellis.v1.Range
-	16, // 32: trellis.v1.Axis.log2:type_name -> trellis.v1.Range
-	16, // 33: trellis.v1.Axis.log10:type_name -> trellis.v1.Range
-	17, // 34: trellis.v1.Axis.step:type_name -> trellis.v1.Step
-	16, // 35: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
-	16, // 36: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
-	16, // 37: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
-	16, // 38: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
-	16, // 39: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
-	16, // 40: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	48, // 41: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
-	46, // 42: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
-	23, // 43: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
-	24, // 44: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
+	48, // 27: trellis.v1.ModelAxis.default:type_name -> trellis.v1.Value
+	49, // 28: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
+	50, // 29: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
+	9,  // 30: trellis.v1.Source.input:type_name -> trellis.v1.ModelInput
+	17, // 31: trellis.v1.Axis.linear:type_name -> trellis.v1.Range
+	17, // 32: trellis.v1.Axis.log2:type_name -> trellis.v1.Range
+	17, // 33: trellis.v1.Axis.log10:type_name -> trellis.v1.Range
+	18, // 34: trellis.v1.Axis.step:type_name -> trellis.v1.Step
+	17, // 35: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
+	17, // 36: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
+	17, // 37: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
+	17, // 38: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
+	17, // 39: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
+	17, // 40: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
+	49, // 41: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
+	47, // 42: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	24, // 43: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
+	25, // 44: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
 	4,  // 45: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
 	2,  // 46: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	50, // 47: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	51, // 48: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	51, // 49: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	36, // 50: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	51, // 47: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	52, // 48: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	52, // 49: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	37, // 50: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
 	4,  // 51: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
-	34, // 52: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
-	12, // 53: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
-	32, // 54: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
-	52, // 55: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
-	29, // 56: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
-	53, // 57: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
-	28, // 58: trellis.v1.Study.untouched:type_name -> trellis.v1.Untouched
-	26, // 59: trellis.v1.Study.extensions:type_name -> trellis.v1.GridExtension
-	27, // 60: trellis.v1.Study.sharing:type_name -> trellis.v1.Sharing
-	54, // 61: trellis.v1.Untouched.state:type_name -> trellis.v1.TrialState
-	30, // 62: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
-	31, // 63: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	35, // 52: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
+	13, // 53: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
+	33, // 54: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
+	53, // 55: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
+	30, // 56: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
+	54, // 57: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
+	29, // 58: trellis.v1.Study.untouched:type_name -> trellis.v1.Untouched
+	27, // 59: trellis.v1.Study.extensions:type_name -> trellis.v1.GridExtension
+	28, // 60: trellis.v1.Study.sharing:type_name -> trellis.v1.Sharing
+	55, // 61: trellis.v1.Untouched.state:type_name -> trellis.v1.TrialState
+	31, // 62: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	32, // 63: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
 	4,  // 64: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
 	5,  // 65: trellis.v1.SpecDifference.budget:type_name -> trellis.v1.Budget
-	13, // 66: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
-	14, // 67: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
-	15, // 68: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
+	14, // 66: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
+	15, // 67: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
+	16, // 68: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
 	3,  // 69: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	33, // 70: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	33, // 71: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	41, // 72: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	35, // 73: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	42, // 74: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	47, // 75: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
-	13, // 76: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
-	15, // 77: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	34, // 70: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	34, // 71: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	42, // 72: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	36, // 73: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	43, // 74: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	48, // 75: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
+	14, // 76: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
+	16, // 77: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
 	78, // [78:78] is the sub-list for method output_type
 	78, // [78:78] is the sub-list for method input_type
 	78, // [78:78] is the sub-list for extension type_name
@@ -3984,8 +4052,8 @@ func file_trellis_v1_study_proto_init() {
 	file_trellis_v1_data_set_proto_init()
 	file_trellis_v1_program_proto_init()
 	file_trellis_v1_trial_proto_init()
-	file_trellis_v1_study_proto_msgTypes[7].OneofWrappers = []any{}
-	file_trellis_v1_study_proto_msgTypes[18].OneofWrappers = []any{
+	file_trellis_v1_study_proto_msgTypes[8].OneofWrappers = []any{}
+	file_trellis_v1_study_proto_msgTypes[19].OneofWrappers = []any{
 		(*Pruning_Asha)(nil),
 		(*Pruning_Median)(nil),
 	}
@@ -3995,7 +4063,7 @@ func file_trellis_v1_study_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_study_proto_rawDesc), len(file_trellis_v1_study_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

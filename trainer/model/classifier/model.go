@@ -29,7 +29,7 @@ func (Definition) Describe() model.Model {
 	return model.Model{
 		Name:    Name,
 		Summary: "classifier: tells classes of images apart by the codes of a pretrained encoder (paper, section 4)",
-		Axes: model.Axes(model.Axis{
+		Axes: model.Axes(append(model.ShapeAxes(), model.Axis{
 			Name:    FineTune,
 			Summary: "0: the encoder keeps its weights and only the layers on top are trained; 1: all are",
 			Kind:    model.Integer, Minimum: 0, Maximum: 1, Default: &zero,
@@ -39,9 +39,9 @@ func (Definition) Describe() model.Model {
 				"what comes in is black. " +
 				"Validation and test images stay",
 			Kind: model.Integer, Minimum: 0, Maximum: 4, Default: &zero,
-		}),
+		})...),
 		Data:    true,
-		MinSide: network.ConvMinSide, MaxSide: model.MaxSide, MaxChannels: model.MaxChannels,
+		MinSide: model.MinSide, MaxSide: model.MaxSide, MaxChannels: model.MaxChannels,
 		Classes:    Classes,
 		Pretrained: []string{convautoencoder.Name, denoisingautoencoder.Name},
 		Loss:       "mean negative log-likelihood of the label",
@@ -57,7 +57,7 @@ func (Definition) Layers(b *network.Builder, input network.Input, latentDim int,
 	x, labels := b.Images(input.Image), b.Labels(input.Classes)
 	b.Shift(int(values[Shift]))
 
-	encode := func() { x = b.ConvEncoder(x, latentDim) }
+	encode := func() { x = b.ConvEncoder(x, latentDim, model.ShapeOf(values)) }
 	if values[FineTune] == 0 {
 		b.Frozen(encode)
 	} else {

@@ -18,15 +18,16 @@ func (Definition) Describe() model.Model {
 	return model.Model{
 		Name:    Name,
 		Summary: "convolutional autoencoder: reconstructs images from a code (paper, section 2)",
-		Axes:    model.Axes(),
+		Axes:    model.Axes(append(model.ShapeAxes(), model.LossAxis())...),
 		Data:    true,
-		MinSide: network.ConvMinSide, MaxSide: model.MaxSide, MaxChannels: model.MaxChannels,
+		MinSide: model.MinSide, MaxSide: model.MaxSide, MaxChannels: model.MaxChannels,
 		Loss: "mean squared error per pixel",
 	}
 }
 
 // Layers builds the network.
-func (Definition) Layers(b *network.Builder, input network.Input, latentDim int, _ model.Values) {
+func (Definition) Layers(b *network.Builder, input network.Input, latentDim int, values model.Values) {
 	x := b.Images(input.Image)
-	b.ConvAutoencoder(x, x, latentDim)
+	y := b.ConvAutoencoder(x, latentDim, model.ShapeOf(values))
+	b.Reconstruction(y, x, values[model.Loss] == model.CrossEntropy)
 }

@@ -21,15 +21,14 @@ func (Definition) Describe() model.Model {
 	return model.Model{
 		Name:    Name,
 		Summary: "denoising autoencoder: reconstructs images from noisy ones (paper, section 3)",
-		Axes: model.Axes(model.Axis{
+		Axes: model.Axes(append(model.ShapeAxes(), model.LossAxis(), model.Axis{
 			Name: Noise,
 			Summary: "standard deviation of the gaussian noise on every pixel, where black is 0 and white is 1; " +
-				"what comes " +
-				"of it is not clamped",
+				"what comes of it is not clamped",
 			Kind: model.Number, Minimum: 0, ExclusiveMinimum: true, Maximum: 10,
-		}),
+		})...),
 		Data:    true,
-		MinSide: network.ConvMinSide, MaxSide: model.MaxSide, MaxChannels: model.MaxChannels,
+		MinSide: model.MinSide, MaxSide: model.MaxSide, MaxChannels: model.MaxChannels,
 		Loss: "mean squared error per pixel, to the image without noise",
 	}
 }
@@ -37,5 +36,6 @@ func (Definition) Describe() model.Model {
 // Layers builds the network.
 func (Definition) Layers(b *network.Builder, input network.Input, latentDim int, values model.Values) {
 	noisy, clean := b.NoisyImages(input.Image, values[Noise])
-	b.ConvAutoencoder(noisy, clean, latentDim)
+	y := b.ConvAutoencoder(noisy, latentDim, model.ShapeOf(values))
+	b.Reconstruction(y, clean, values[model.Loss] == model.CrossEntropy)
 }

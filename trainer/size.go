@@ -1,0 +1,56 @@
+package trainer
+
+import (
+	"errors"
+	"fmt"
+
+	"trellis/trainer/kernel"
+	"trellis/trainer/model"
+)
+
+// Size is how large a configuration's network is. It is zero without a network.
+type Size struct {
+	// Weights is how many the network has.
+	Weights int
+	// Train and Evaluate are the floating point operations that an image takes, forward and backward, and forward.
+	Train, Evaluate int
+	// Memory is about how many bytes a run takes, without its data, when its checkpoint is encoded.
+	Memory int
+}
+
+// Bytes of memory, as measured: runtime and program, those of a weight (with gradient, moments, best and current
+// weights, what the kernels pack of it, and its encoded checkpoint), and those of a tile's value (of activations and
+// gradients).
+const (
+	baseMemory   = 8 << 20
+	weightMemory = 40 + 16
+	valueMemory  = 4 * 4
+)
+
+// Size is that of the network. The error wraps ErrInvalidConfig if there is no network for the input and the values
+// on the axes; ErrTooLarge if a layer would be too large; and ErrImage if images are too small for the convolutions.
+// It needs no data, and takes little memory and time.
+func (c *Config) Size() (Size, error) {
+	definition, err := find(c.Model)
+	if err != nil {
+		return Size{}, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
+	}
+	trained, ok := definition.(model.Network)
+	if !ok {
+		return Size{}, nil
+	}
+	m := c.describe()
+	if err := errors.Join(append(c.checkValues(m), m.Check(c.input()))...); err != nil {
+		return Size{}, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
+	}
+	plan, err := c.plan(trained)
+	if err != nil {
+		return Size{}, err
+	}
+	size := Size{Train: plan.Train, Evaluate: plan.Evaluate}
+	for _, p := range plan.Parameters {
+		size.Weights += p.Size()
+	}
+	size.Memory = baseMemory + weightMemory*size.Weights + valueMemory*kernel.Lanes*plan.Values
+	return size, nil
+}
