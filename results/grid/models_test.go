@@ -102,8 +102,8 @@ func TestValidateModels(t *testing.T) {
 			},
 		},
 		{"too many points", "several", axesByName{"angle": {Linear: newRange(0, 100, 10_000)}}, nil, []string{
-			"grid[0]: this grid has 1,080,000 points (4 latent_dim x 3 learning_rate x 3 weight_decay x 10,000 angle x 1 width x " +
-				"3 max_epochs x 1 batch_size); a study has at most 1,000,000 without a budget such as {trials: 500}",
+			"grid[0]: this grid has 1,080,000 points (4 latent_dim x 3 learning_rate x 3 weight_decay x 10,000 angle x " +
+				"3 max_epochs); a study has at most 1,000,000 without a budget such as {trials: 500}",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -114,7 +114,7 @@ func TestValidateMessages(t *testing.T) {
 					hugeSpec())
 			},
 			[]string{"grid[0]: this grid has 1,000,000,000,000 points (500 latent_dim x 10,000 learning_rate x " +
-				"10,000 weight_decay x 20 max_epochs x 1 batch_size); a study has at most 1,000,000 without a budget such as {trials: 500}"},
+				"10,000 weight_decay x 20 max_epochs); a study has at most 1,000,000 without a budget such as {trials: 500}"},
 		},
 		{"a grid of 10^12 points with other errors", func(spec *trellisv1.StudySpec) {
 			proto.Reset(spec)
@@ -123,7 +123,7 @@ func TestValidateMessages(t *testing.T) {
 		}, []string{
 			`grid[0].axes["weight_decay"].linear: weight_decay takes numbers between 0 and 1000, not 2000`,
 			"grid[0]: this grid has 1,000,000,000,000 points (500 latent_dim x 10,000 learning_rate x " +
-				"10,000 weight_decay x 20 max_epochs x 1 batch_size); a study has at most 1,000,000 without a budget such as {trials: 500}",
+				"10,000 weight_decay x 20 max_epochs); a study has at most 1,000,000 without a budget such as {trials: 500}",
 		}},
 		{"a product that overflows", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0] = &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
@@ -137,7 +137,7 @@ func TestValidateMessages(t *testing.T) {
 			`grid[0].axes["learning_rate"].linear.count: a range must have between 2 and 10000 points`,
 			`grid[0].axes["weight_decay"].linear.count: a range must have between 2 and 10000 points`,
 			"grid[0]: this grid has more than 18,446,744,073,709,551,614 points (4,294,967,295 latent_dim x " +
-				"4,294,967,295 learning_rate x 4,294,967,295 weight_decay x 1 max_epochs x 1 batch_size); a study has at most 1,000,000 without a budget such as {trials: 500}",
+				"4,294,967,295 learning_rate x 4,294,967,295 weight_decay); a study has at most 1,000,000 without a budget such as {trials: 500}",
 		}},
 		{"too many grids' points", func(spec *trellisv1.StudySpec) {
 			proto.Reset(spec)
@@ -330,8 +330,8 @@ grid:
 		{
 			"a grid", strings.NewReplacer(", 1e-3", "", "32, count: 4", "403, count: 400", "50]}",
 				"50]}\n      weight_decay: {linear: {from: 0, to: 1, count: 10000}}").Replace(text),
-			`grid.yaml:5:5 grid[0]: this grid has 4,000,000 points (400 latent_dim x 1 learning_rate x 10,000 weight_decay x ` +
-				`1 max_epochs x 1 batch_size); a study has at most 1,000,000 without a budget such as {trials: 500} (grid.size)
+			`grid.yaml:5:5 grid[0]: this grid has 4,000,000 points (400 latent_dim x 10,000 weight_decay` +
+				`); a study has at most 1,000,000 without a budget such as {trials: 500} (grid.size)
    5 |   - axes:
    5 | ....^
 `,
