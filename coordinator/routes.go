@@ -86,6 +86,9 @@ var methods = []method{
 	{v1.StudyService_ResumeStudy_FullMethodName, leaderNode, changers, true},
 	{v1.StudyService_CancelStudy_FullMethodName, leaderNode, changers, true},
 	{v1.StudyService_DeleteStudy_FullMethodName, leaderNode, changers, true},
+	{v1.StudyService_DeleteCheckpoints_FullMethodName, leaderNode, changers, true},
+	// It says what the leader would delete.
+	{v1.StudyService_PlanCheckpointDeletion_FullMethodName, leaderStore, changers, false},
 	{v1.StudyService_ExtendStudy_FullMethodName, leaderNode, changers, true},
 	{v1.StudyService_RetryStudy_FullMethodName, leaderNode, changers, true},
 	// The leader decides which models are accepted. Nodes of other versions may have other models.

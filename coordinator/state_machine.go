@@ -33,7 +33,7 @@ var (
 )
 
 // Apply returns one error per entry for commands that record and grant, nil if the entry was accepted. For an extension or a
-// retry it returns the number of changes, or an error. For every other command it returns an error or nil. For a
+// retry it returns the number of changes, for a deletion of checkpoints where to go on, or an error. For every other command it returns an error or nil. For a
 // command that it does not understand it returns replication.Fatal: a replica that skipped it would no longer have the
 // same state as the others.
 func (m stateMachine) Apply(index uint64, data []byte) any {
@@ -78,7 +78,9 @@ func (m stateMachine) apply(index uint64, data []byte) any {
 	}
 	renews := m.renews(command)
 	answer := m.change(index, now, rules, command)
-	if _, refused := answer.(error); refused || renews || command.GetMethod() == "" {
+	// The parts of a deletion are one event.
+	part := command.GetDeleteCheckpoints().GetNextSection() > 0
+	if _, refused := answer.(error); refused || renews || part || command.GetMethod() == "" {
 		return answer
 	}
 	if err := m.store.AddEvent(index, now, eventOf(command)); err != nil {
@@ -108,14 +110,16 @@ func (m stateMachine) change(
 	case *trellisv1.Command_SetWorker:
 		return m.store.SetWorker(index, now, rules, change.SetWorker.GetWorker())
 	case *trellisv1.Command_ExtendStudy:
-		return counted(m.extendStudy(index, now, change.ExtendStudy))
+		return answered(m.extendStudy(index, now, change.ExtendStudy))
 	case *trellisv1.Command_RetryStudy:
-		return counted(m.store.RetryStudy(index, now, rules, change.RetryStudy.GetStudy(), change.RetryStudy.GetPruned()))
+		return answered(m.store.RetryStudy(index, now, rules, change.RetryStudy.GetStudy(), change.RetryStudy.GetPruned()))
 	case *trellisv1.Command_EndTimeBudget:
 		return m.store.EndTimeBudget(index, now, change.EndTimeBudget.GetStudy(), change.EndTimeBudget.GetCreateIndex())
 	case *trellisv1.Command_ShareRuns:
 		its := change.ShareRuns
 		return m.store.ShareRuns(index, now, its.GetStudy(), its.GetCreateIndex(), its.GetNextSection())
+	case *trellisv1.Command_DeleteCheckpoints:
+		return answered(m.store.DeleteCheckpoints(index, now, change.DeleteCheckpoints))
 	case *trellisv1.Command_CreateToken:
 		return m.store.CreateToken(index, now, change.CreateToken.GetToken())
 	case *trellisv1.Command_RevokeToken:
@@ -202,6 +206,8 @@ func studyOf(command *trellisv1.Command) string {
 		return change.EndTimeBudget.GetStudy()
 	case *trellisv1.Command_ShareRuns:
 		return change.ShareRuns.GetStudy()
+	case *trellisv1.Command_DeleteCheckpoints:
+		return change.DeleteCheckpoints.GetStudy()
 	}
 	return ""
 }
@@ -310,12 +316,12 @@ func (m stateMachine) extendStudy(
 	return m.store.ExtendStudy(index, now, command.GetStudy(), extension)
 }
 
-// counted is the answer to a command that counts its changes: the number, or the error.
-func counted(n uint64, err error) any {
+// answered is the answer to a command that says what it has changed, or its error.
+func answered[Answer any](answer Answer, err error) any {
 	if err != nil {
 		return err
 	}
-	return n
+	return answer
 }
 
 // appliedIndex is the log index of the last command that the store includes.

@@ -309,7 +309,7 @@ func TestSourcesThatAreRefused(t *testing.T) {
 			},
 			"not saved": {
 				classifierSpec("s", &trellisv1.Pretrained{Study: "unsaved"}), codes.FailedPrecondition,
-				"weights of trial 1 were saved",
+				"weights of trial 1 are kept",
 			},
 			"canceled": {
 				classifierSpec("s", &trellisv1.Pretrained{Study: "canceled", Trial: proto.Uint64(1)}),

@@ -12,7 +12,6 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/auditing"
 	"trellis/results/lifecycle"
-	"trellis/results/paper"
 	"trellis/results/trajectory"
 )
 
@@ -342,68 +341,77 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 	return nil
 }
 
-// SavedBy returns a run that refers to the checkpoint with the digest, and the checkpoint. It returns ErrNotFound if
-// there is none: the run may have been deleted, or have continued and dropped the checkpoint. It looks at every run.
-func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint, error) {
-	members, err := s.withOwn()
-	if err != nil {
-		return nil, nil, err
+// deletedAtOnce is how many runs lose their checkpoints in one command, about.
+var deletedAtOnce = 4096 // Tests set it to less.
+
+// DeletedCheckpoints says how far a deletion of checkpoints has come.
+type DeletedCheckpoints struct {
+	// There is More to delete, and it goes on with NextSection.
+	More        bool
+	NextSection uint32
+	// ModifyIndex is the study's since.
+	ModifyIndex uint64
+}
+
+// DeleteCheckpoints takes the checkpoints from the next runs of a study that has ended, but for those that are to keep theirs. Other
+// studies keep what they have of the same runs. Which weights could not be saved stays known. It fails with ErrNotFound, with
+// ErrStudyChanged if the study is another one or has changed, and with ErrIllegalMove if it has not ended.
+func (s *Store) DeleteCheckpoints(
+	index uint64, now *timestamppb.Timestamp, command *trellisv1.DeleteCheckpointsCommand,
+) (done DeletedCheckpoints, err error) {
+	c := s.begin(index, now)
+	defer c.abort()
+	if done, err = c.deleteCheckpoints(command); err != nil {
+		return done, refusal("delete the checkpoints of", command.GetStudy(), err)
 	}
-	for member := range members {
-		for _, checkpoint := range member.Run.Checkpoints {
-			if checkpoint.Sha256 == digest {
-				return member.Run, checkpoint, nil
+	return done, c.commit()
+}
+
+func (c *change) deleteCheckpoints(command *trellisv1.DeleteCheckpointsCommand) (done DeletedCheckpoints, err error) {
+	study, err := c.studies.get(textKey(command.GetStudy()))
+	if err != nil {
+		return done, err
+	}
+	switch {
+	case study.CreateIndex != command.GetCreateIndex() || study.ModifyIndex != command.GetModifyIndex():
+		return done, ErrStudyChanged
+	case !lifecycle.StudyEnded(study.State):
+		return done, fmt.Errorf("its runs go on from them, as it is %s: %w", lifecycle.Name(study.State), ErrIllegalMove)
+	}
+	its, err := c.sections.catalog(study.Name)
+	if err != nil {
+		return done, err
+	}
+	sections, err := c.sectionsOf(study.Name)
+	if err != nil {
+		return done, err
+	}
+	var places []uint32
+	for section := range sections {
+		if section.number < command.GetNextSection() {
+			continue
+		}
+		if len(places) >= deletedAtOnce {
+			done.More, done.NextSection = true, section.number
+			break
+		}
+		for slot, member := range section.withOwn(its) {
+			if member != nil && trajectory.MayDropCheckpoints(member.Run) && !slices.Contains(command.GetKeepRuns(), member.Run.Id) {
+				places = append(places, section.number*sectionSize+uint32(slot))
 			}
 		}
 	}
-	if err := s.Err(); err != nil {
-		return nil, nil, err
+	done.ModifyIndex = study.ModifyIndex
+	if len(places) == 0 {
+		return done, nil
 	}
-	return nil, nil, fmt.Errorf("run with the checkpoint %s: %w", digest, ErrNotFound)
-}
-
-// Artifacts returns the digests of all that studies refer to: checkpoints and output of their runs, the sources of their
-// pretrained weights and the files of their programs, and of the pictures of reports on papers. All other artifacts may be
-// deleted, except those that were uploaded after this snapshot and are about to be referred to.
-func (s *Snapshot) Artifacts() (map[string]bool, error) {
-	members, err := s.withOwn()
-	if err != nil {
-		return nil, err
-	}
-	digests := map[string]bool{}
-	for member := range members {
-		for _, checkpoint := range member.Run.Checkpoints {
-			digests[checkpoint.Sha256] = true
+	for _, place := range places {
+		run, err := c.sections.at(its, place)
+		if err != nil {
+			return done, err
 		}
-		for _, output := range member.Run.Outputs {
-			digests[output.Sha256] = true
-		}
+		run.edit().Run.Checkpoints = nil
 	}
-	if err := s.Err(); err != nil {
-		return nil, err
-	}
-	// A run that starts from pretrained weights needs them at every attempt, even if the study that they come from is
-	// gone.
-	studies, err := s.Studies(nil)
-	if err != nil {
-		return nil, err
-	}
-	for _, study := range studies {
-		if study.Pretrained != nil {
-			digests[study.Pretrained.Sha256] = true
-		}
-		if files := study.GetSpec().GetProgram().GetFiles(); files != nil {
-			digests[files.GetSha256()] = true
-		}
-	}
-	papers, err := s.Papers()
-	if err != nil {
-		return nil, err
-	}
-	for _, report := range papers {
-		for _, digest := range paper.Pictures(report) {
-			digests[digest] = true
-		}
-	}
-	return digests, nil
+	c.studies.edit(study).CheckpointsDeleteTime, done.ModifyIndex = c.now, c.index
+	return done, nil
 }

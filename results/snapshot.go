@@ -11,6 +11,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
+	"trellis/results/paper"
 	"trellis/results/snapshotfile"
 	"trellis/results/trajectory"
 )
@@ -226,4 +227,89 @@ func (r reader) listedTrials(c *catalog.Catalog) iter.Seq2[*trellisv1.Trial, err
 			}
 		}
 	}
+}
+
+// SavedBy returns a run that refers to the checkpoint with the digest, and the checkpoint. It returns ErrNotFound if
+// there is none: the run may have been deleted, or have continued and dropped the checkpoint. It looks at every run.
+func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint, error) {
+	members, err := s.withOwn()
+	if err != nil {
+		return nil, nil, err
+	}
+	for member := range members {
+		for _, checkpoint := range member.Run.Checkpoints {
+			if checkpoint.Sha256 == digest {
+				return member.Run, checkpoint, nil
+			}
+		}
+	}
+	if err := s.Err(); err != nil {
+		return nil, nil, err
+	}
+	return nil, nil, fmt.Errorf("run with the checkpoint %s: %w", digest, ErrNotFound)
+}
+
+// RunsWithCheckpoints returns the runs of a study that have checkpoints. Ask Err afterwards: see Within.
+func (s *Snapshot) RunsWithCheckpoints(study string) (iter.Seq[*trellisv1.Run], error) {
+	members, err := s.touchedBy(study, func(*section) bool { return true }, (*section).withOwn)
+	return func(yield func(*trellisv1.Run) bool) {
+		for member := range members {
+			if len(member.Run.Checkpoints) > 0 && !yield(member.Run) {
+				return
+			}
+		}
+	}, err
+}
+
+// Artifacts returns the digests of all that studies refer to: checkpoints and output of their runs, the sources of their
+// pretrained weights and the files of their programs, and of the pictures of reports on papers. All other artifacts may be
+// deleted, except those that were uploaded after this snapshot and are about to be referred to.
+func (s *Snapshot) Artifacts() (map[string]bool, error) {
+	return s.ArtifactsWithout(func(*trellisv1.Run) bool { return false })
+}
+
+// ArtifactsWithout returns what Artifacts would return without the checkpoints of some runs.
+func (s *Snapshot) ArtifactsWithout(checkpointsOf func(*trellisv1.Run) bool) (map[string]bool, error) {
+	members, err := s.withOwn()
+	if err != nil {
+		return nil, err
+	}
+	digests := map[string]bool{}
+	for member := range members {
+		if len(member.Run.Checkpoints) > 0 && !checkpointsOf(member.Run) {
+			for _, checkpoint := range member.Run.Checkpoints {
+				digests[checkpoint.Sha256] = true
+			}
+		}
+		for _, output := range member.Run.Outputs {
+			digests[output.Sha256] = true
+		}
+	}
+	if err := s.Err(); err != nil {
+		return nil, err
+	}
+	// A run that starts from pretrained weights needs them at every attempt, even if the study that they come from is
+	// gone.
+	studies, err := s.Studies(nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, study := range studies {
+		if study.Pretrained != nil {
+			digests[study.Pretrained.Sha256] = true
+		}
+		if files := study.GetSpec().GetProgram().GetFiles(); files != nil {
+			digests[files.GetSha256()] = true
+		}
+	}
+	papers, err := s.Papers()
+	if err != nil {
+		return nil, err
+	}
+	for _, report := range papers {
+		for _, digest := range paper.Pictures(report) {
+			digests[digest] = true
+		}
+	}
+	return digests, nil
 }

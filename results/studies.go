@@ -434,7 +434,7 @@ func CopyStudy(s *trellisv1.Study) *trellisv1.Study {
 		Forecast: s.Forecast, Pretrained: s.Pretrained, WaitingFor: s.WaitingFor, Suspects: s.Suspects,
 		SpecHistory: s.SpecHistory, Creator: s.Creator, Refuted: s.Refuted,
 		Indexed: s.Indexed, Untouched: s.Untouched, GridTrials: s.GridTrials, Extensions: s.Extensions,
-		Sharing: s.Sharing,
+		Sharing: s.Sharing, CheckpointsDeleteTime: s.CheckpointsDeleteTime,
 	}
 }
 

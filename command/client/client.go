@@ -56,6 +56,8 @@ const retryPolicy = `{"methodConfig": [{
 		{"service": "trellis.v1.StudyService", "method": "PauseStudy"},
 		{"service": "trellis.v1.StudyService", "method": "ResumeStudy"},
 		{"service": "trellis.v1.StudyService", "method": "PlanStudy"},
+		{"service": "trellis.v1.StudyService", "method": "DeleteCheckpoints"},
+		{"service": "trellis.v1.StudyService", "method": "PlanCheckpointDeletion"},
 		{"service": "trellis.v1.AccessService", "method": "WhoAmI"},
 		{"service": "trellis.v1.AccessService", "method": "ListTokens"},
 		{"service": "trellis.v1.AccessService", "method": "ListEvents"},

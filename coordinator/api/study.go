@@ -2,7 +2,11 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"trellis/coordinator/artifact"
 	"trellis/coordinator/forecast"
@@ -11,6 +15,7 @@ import (
 	"trellis/results"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
+	"trellis/results/retention"
 )
 
 // studyService changes studies through the log and reads them from the store.
@@ -181,4 +186,101 @@ func (s studyService) DeleteStudy(
 	}
 	s.logger.Info("study deleted", "study", request.GetStudy())
 	return &trellisv1.DeleteStudyResponse{}, nil
+}
+
+// DeleteCheckpoints deletes the checkpoints of a study that has ended, but for those of its best trial. It does so part by part: if
+// that is interrupted, another call deletes the rest.
+func (s studyService) DeleteCheckpoints(
+	ctx context.Context, request *trellisv1.DeleteCheckpointsRequest,
+) (*trellisv1.DeleteCheckpointsResponse, error) {
+	name := request.GetStudy()
+	// The studies of a leader that was replaced without knowing it may be those of before.
+	if err := s.log.Verify(ctx); err != nil {
+		return nil, Status(err)
+	}
+	snapshot := s.store.Snapshot().Within(ctx)
+	uses, err := s.planDeletion(ctx, snapshot, []string{name})
+	if err != nil {
+		return nil, err
+	}
+	study, err := snapshot.Study(nil, name)
+	if err != nil {
+		return nil, Status(err)
+	}
+	if created, index := request.GetCreateIndex(), request.GetModifyIndex(); created != 0 && created != study.GetCreateIndex() ||
+		index != 0 && index != study.GetModifyIndex() {
+		return nil, Status(fmt.Errorf("delete the checkpoints of study %q: %w", name, results.ErrStudyChanged))
+	}
+	deleted := &trellisv1.CheckpointUse{Study: name, ModifyIndex: study.GetModifyIndex()}
+	if len(uses) > 0 {
+		deleted = uses[0]
+		if err := s.deleteCheckpoints(ctx, study, deleted.GetKeptRun()); err != nil {
+			return nil, Status(err)
+		}
+		s.logger.Info("checkpoints of a study deleted", "study", name, "checkpoints", deleted.GetCheckpoints(),
+			"files", deleted.GetFiles(), "bytes", deleted.GetBytes())
+	}
+	if study, err = s.get(ctx, name); err != nil {
+		return nil, err
+	}
+	return &trellisv1.DeleteCheckpointsResponse{Study: study, Deleted: deleted}, nil
+}
+
+// deleteCheckpoints deletes the checkpoints of a study, but for those of a run, unless the study has changed.
+func (s studyService) deleteCheckpoints(ctx context.Context, study *trellisv1.Study, keep string) error {
+	var keepRuns []string
+	if keep != "" {
+		keepRuns = []string{keep}
+	}
+	done := results.DeletedCheckpoints{More: true, ModifyIndex: study.GetModifyIndex()}
+	for done.More {
+		answer, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_DeleteCheckpoints{
+			DeleteCheckpoints: &trellisv1.DeleteCheckpointsCommand{
+				Study: study.GetName(), CreateIndex: study.GetCreateIndex(), ModifyIndex: done.ModifyIndex,
+				NextSection: done.NextSection, KeepRuns: keepRuns,
+			},
+		}})
+		if err != nil {
+			return err
+		}
+		var ok bool
+		if done, ok = answer.(results.DeletedCheckpoints); !ok {
+			panic(fmt.Sprintf("api: the state machine answered a deletion of checkpoints with %T", answer))
+		}
+	}
+	return nil
+}
+
+// PlanCheckpointDeletion says what DeleteCheckpoints would delete of studies.
+func (s studyService) PlanCheckpointDeletion(
+	ctx context.Context, request *trellisv1.PlanCheckpointDeletionRequest,
+) (*trellisv1.PlanCheckpointDeletionResponse, error) {
+	uses, err := s.planDeletion(ctx, s.store.Snapshot().Within(ctx), request.GetStudies())
+	if err != nil {
+		return nil, err
+	}
+	return &trellisv1.PlanCheckpointDeletionResponse{Studies: uses}, nil
+}
+
+// planDeletion says what may be deleted of the checkpoints of studies, all of which must have ended.
+func (s studyService) planDeletion(
+	ctx context.Context, snapshot *results.Snapshot, names []string,
+) ([]*trellisv1.CheckpointUse, error) {
+	for _, name := range names {
+		study, err := snapshot.Study(nil, name)
+		if err != nil {
+			return nil, Status(err)
+		}
+		if !lifecycle.StudyEnded(study.GetState()) {
+			return nil, status.Errorf(codes.FailedPrecondition, "study %q is %s, and its runs go on from their checkpoints: wait until "+
+				"it has ended, or cancel it first", name, lifecycle.Name(study.GetState()))
+		}
+	}
+	release, err := s.turns.Read.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	uses, err := retention.Plan(snapshot, names)
+	return uses, Status(err)
 }

@@ -93,9 +93,14 @@ class Studies(live.Case):
         self.assertEqual(extended.trials, 24)
         with self.assertRaisesRegex(trellis.StateError, "nothing has failed|no failed|failed"):
             self.client.retry(study)
+        with self.assertRaisesRegex(trellis.StateError, "is running, and its runs go on from their checkpoints"):
+            self.client.delete_checkpoints(study)
         self.assertEqual(self.client.cancel(study).state, "canceled")
         with self.assertRaisesRegex(trellis.StateError, "only a running study can be paused"):
             self.client.pause(study)
+        # The synthetic model saves none.
+        self.assertEqual(list(self.client.plan_checkpoint_deletion([study, "changes"])), [])
+        self.assertEqual(self.client.delete_checkpoints(study).deleted.checkpoints, 0)
         self.client.delete(study)
         with self.assertRaisesRegex(trellis.NotFoundError, 'study "changes" not found'):
             self.client.study(study)

@@ -337,6 +337,15 @@ def delete(transport: Transport, cancel: Cancel, study: str) -> None:
     transport.call(Request("DELETE", path("studies", study)), cancel)
 
 
+def plan_checkpoint_deletion(
+    transport: Transport, cancel: Cancel, studies: Sequence[str]
+) -> Sequence[api.CheckpointUse]:
+    request = Request(
+        "POST", path("studies", verb="planCheckpointDeletion"), body={"studies": list(studies)}, repeatable=True
+    )
+    return api.PlanCheckpointDeletionResponse.from_json(transport.call(request, cancel)).studies
+
+
 def paper_reports(transport: Transport, cancel: Cancel) -> Sequence[api.PaperReport]:
     return api.ListPaperReportsResponse.from_json(
         transport.call(Request("GET", path("reports"), repeatable=True), cancel)

@@ -149,6 +149,14 @@ class AsyncClient(AsyncioClient):
         """Delete a study with its results."""
         return await self._run(_actions.delete, _name(study))
 
+    async def delete_checkpoints(self, study: Study) -> api.DeleteCheckpointsResponse:
+        """Delete the checkpoints of a study that has ended, all but those of its best trial. Its results stay."""
+        return await self._call(_change(study, "deleteCheckpoints", repeatable=True), api.DeleteCheckpointsResponse)
+
+    async def plan_checkpoint_deletion(self, studies: Sequence[Study]) -> Sequence[api.CheckpointUse]:
+        """Say what `delete_checkpoints` would delete of each of the studies, and how much room that frees."""
+        return await self._run(_actions.plan_checkpoint_deletion, [_name(study) for study in studies])
+
     # Answers.
 
     async def best(self, study: Study, *, confidence: float | None = None) -> Best:

@@ -146,6 +146,14 @@ class Client(SyncClient):
         """Delete a study with its results."""
         return self._run(_actions.delete, _name(study))
 
+    def delete_checkpoints(self, study: Study) -> api.DeleteCheckpointsResponse:
+        """Delete the checkpoints of a study that has ended, all but those of its best trial. Its results stay."""
+        return self._call(_change(study, "deleteCheckpoints", repeatable=True), api.DeleteCheckpointsResponse)
+
+    def plan_checkpoint_deletion(self, studies: Sequence[Study]) -> Sequence[api.CheckpointUse]:
+        """Say what `delete_checkpoints` would delete of each of the studies, and how much room that frees."""
+        return self._run(_actions.plan_checkpoint_deletion, [_name(study) for study in studies])
+
     # Answers.
 
     def best(self, study: Study, *, confidence: float | None = None) -> Best:

@@ -36,6 +36,7 @@ __all__ = [
     "Capacity",
     "ChartAxis",
     "Checkpoint",
+    "CheckpointUse",
     "Claim",
     "Configuration",
     "CreateHookResponse",
@@ -44,6 +45,7 @@ __all__ = [
     "DataFile",
     "DataSet",
     "Declaration",
+    "DeleteCheckpointsResponse",
     "DeleteHookResponse",
     "DeletePaperReportResponse",
     "DeleteStudyResponse",
@@ -140,6 +142,7 @@ __all__ = [
     "Parameters",
     "ParseSpecResponse",
     "PauseStudyResponse",
+    "PlanCheckpointDeletionResponse",
     "PlanExtensionResponse",
     "PlanStudyResponse",
     "PointState",
@@ -731,6 +734,29 @@ class Checkpoint(Message):
     program: bool = False
 
 
+class CheckpointUse(Message):
+    """CheckpointUse says how much room the checkpoints take that may be deleted of a study."""
+
+    study: str = ""
+
+    # That of the study as it was looked at.
+    modify_index: int = 0
+
+    # How many runs have such checkpoints, and how many they have. The files of some may be those of other runs too.
+    runs: int = 0
+
+    checkpoints: int = 0
+
+    # The files that nothing else refers to, once the checkpoints are deleted of this study and of those before it in
+    # the list, and their size: that much room is freed.
+    files: int = 0
+
+    bytes: int = 0
+
+    # The run that keeps its checkpoints: the best trial's. Empty: no trial has a result.
+    kept_run: str = ""
+
+
 class Claim(Message):
     """Claim is what one attempt has reported for an epoch."""
 
@@ -860,6 +886,15 @@ class DataSet(Message):
 
     # Channels of an image: 1 if it is gray. 0: 1, in studies that older versions created.
     channels: int = 0
+
+
+class DeleteCheckpointsResponse(Message):
+    """DeleteCheckpointsResponse is what a call returns."""
+
+    study: Study | None = None
+
+    # What was deleted. modify_index is that of before.
+    deleted: CheckpointUse | None = None
 
 
 class DeleteHookResponse(Message):
@@ -2203,6 +2238,13 @@ class PauseStudyResponse(Message):
     study: Study | None = None
 
 
+class PlanCheckpointDeletionResponse(Message):
+    """PlanCheckpointDeletionResponse is what a call returns."""
+
+    # In the order of the request, without those that have nothing to delete.
+    studies: Sequence[CheckpointUse] = ()
+
+
 class PlanExtensionResponse(Message):
     """PlanExtensionResponse is what a call returns."""
 
@@ -2992,6 +3034,9 @@ class Study(Message):
 
     # What other studies have trained of this one's runs is being copied, part by part. Unset: all of it has been.
     sharing: Sharing | None = None
+
+    # When checkpoints of its runs were last deleted while it stayed: see DeleteCheckpoints. Unset: never.
+    checkpoints_delete_time: datetime | None = None
 
 
 class StudySpec(Message):

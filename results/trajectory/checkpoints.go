@@ -77,6 +77,11 @@ func LastCheckpoint(run *trellisv1.Run) *trellisv1.Checkpoint {
 	return run.Checkpoints[len(run.Checkpoints)-1]
 }
 
+// MayDropCheckpoints says whether a run of a study that has ended has checkpoints that nobody is about to use.
+func MayDropCheckpoints(run *trellisv1.Run) bool {
+	return len(run.GetCheckpoints()) > 0 && run.GetWorker() == ""
+}
+
 // BestWeights returns the checkpoint of a trial's run whose best weights are the trial's. If there are several, it
 // returns the one at the trial's end, which is kept as long as the run, or else the latest. The error says why there is
 // none. program is what the run trains, or nil if it trains a model.
@@ -109,12 +114,14 @@ func BestWeights(
 		return nil, fmt.Errorf("trial %d is still training, and the weights of epoch %d, its best so far, have not been saved "+
 			"yet: try again later", index, best)
 	case run.GetSharedEpochs() >= best:
-		return nil, fmt.Errorf("no weights of trial %d are kept: epoch %d was trained for study %q, which saved none there: "+
-			"submit the study under another name with --fresh, which trains it anew", index, best, run.GetSharedFrom())
+		return nil, fmt.Errorf("no weights of trial %d are kept: epoch %d was trained for study %q, where none were saved or they "+
+			"were deleted: submit the study under another name with --fresh, which trains it anew", index, best, run.GetSharedFrom())
 	case len(run.GetCheckpoints()) == 0 && program != nil:
-		return nil, fmt.Errorf("trial %d has no checkpoint: its program has reported none", index)
+		return nil, fmt.Errorf("trial %d has no checkpoint: its program has reported none, or they were deleted", index)
 	case len(run.GetCheckpoints()) == 0:
-		return nil, fmt.Errorf("no weights of trial %d were saved: a coordinator that was started with --in-memory keeps none", index)
+		return nil, fmt.Errorf("no weights of trial %d are kept: they were deleted, as prune --checkpoints does with all but those of "+
+			"the best trial, or the coordinator keeps none, as with --in-memory: to train it anew, submit the study under another "+
+			"name with --fresh", index)
 	default:
 		return nil, fmt.Errorf("the weights of trial %d were not saved: its run has checkpoints, but none with the weights of "+
 			"epoch %d", index, best)

@@ -49,6 +49,7 @@ type Command struct {
 	//	*Command_RecordDeliveries
 	//	*Command_PutPaperReport
 	//	*Command_DeletePaperReport
+	//	*Command_DeleteCheckpoints
 	Change isCommand_Change `protobuf_oneof:"change"`
 	// The version of the rules by which failures are judged, and disagreements decided. A node that replays an old log
 	// applies each command by its own rules. Unset: those of Trellis 0.1.0.
@@ -277,6 +278,15 @@ func (x *Command) GetDeletePaperReport() *DeletePaperReportCommand {
 	return nil
 }
 
+func (x *Command) GetDeleteCheckpoints() *DeleteCheckpointsCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_DeleteCheckpoints); ok {
+			return x.DeleteCheckpoints
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRules() uint32 {
 	if x != nil {
 		return x.Rules
@@ -385,6 +395,10 @@ type Command_DeletePaperReport struct {
 	DeletePaperReport *DeletePaperReportCommand `protobuf:"bytes,24,opt,name=delete_paper_report,json=deletePaperReport,proto3,oneof"`
 }
 
+type Command_DeleteCheckpoints struct {
+	DeleteCheckpoints *DeleteCheckpointsCommand `protobuf:"bytes,25,opt,name=delete_checkpoints,json=deleteCheckpoints,proto3,oneof"`
+}
+
 func (*Command_CreateStudy) isCommand_Change() {}
 
 func (*Command_SetStudyState) isCommand_Change() {}
@@ -422,6 +436,8 @@ func (*Command_RecordDeliveries) isCommand_Change() {}
 func (*Command_PutPaperReport) isCommand_Change() {}
 
 func (*Command_DeletePaperReport) isCommand_Change() {}
+
+func (*Command_DeleteCheckpoints) isCommand_Change() {}
 
 // CreateStudyCommand expands the spec's grid into trials and runs, all PENDING.
 type CreateStudyCommand struct {
@@ -922,6 +938,88 @@ func (x *DeleteStudyCommand) GetCreateIndex() uint64 {
 	return 0
 }
 
+// DeleteCheckpointsCommand takes the checkpoints from runs of a study that has ended: from those of the next sections of 64 that
+// are not to keep theirs. What it may free is said in advance, so which runs these are is part of the command. The parts of one
+// deletion come one after the other. Only the first leaves an Event.
+type DeleteCheckpointsCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// Its create_index and its modify_index must be these: a study that has been extended meanwhile keeps its checkpoints.
+	CreateIndex uint64 `protobuf:"varint,2,opt,name=create_index,json=createIndex,proto3" json:"create_index,omitempty"`
+	ModifyIndex uint64 `protobuf:"varint,3,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	// The first section to look at. Sections are numbered by the places of their runs, from 0.
+	NextSection uint32 `protobuf:"varint,4,opt,name=next_section,json=nextSection,proto3" json:"next_section,omitempty"`
+	// Ids of the runs that keep their checkpoints.
+	KeepRuns      []string `protobuf:"bytes,5,rep,name=keep_runs,json=keepRuns,proto3" json:"keep_runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteCheckpointsCommand) Reset() {
+	*x = DeleteCheckpointsCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteCheckpointsCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteCheckpointsCommand) ProtoMessage() {}
+
+func (x *DeleteCheckpointsCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteCheckpointsCommand.ProtoReflect.Descriptor instead.
+func (*DeleteCheckpointsCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DeleteCheckpointsCommand) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *DeleteCheckpointsCommand) GetCreateIndex() uint64 {
+	if x != nil {
+		return x.CreateIndex
+	}
+	return 0
+}
+
+func (x *DeleteCheckpointsCommand) GetModifyIndex() uint64 {
+	if x != nil {
+		return x.ModifyIndex
+	}
+	return 0
+}
+
+func (x *DeleteCheckpointsCommand) GetNextSection() uint32 {
+	if x != nil {
+		return x.NextSection
+	}
+	return 0
+}
+
+func (x *DeleteCheckpointsCommand) GetKeepRuns() []string {
+	if x != nil {
+		return x.KeepRuns
+	}
+	return nil
+}
+
 // RecordAndGrantCommand records, and then leases runs to the slots that have become free with that. A slot need not wait for a
 // second write to the disk.
 type RecordAndGrantCommand struct {
@@ -934,7 +1032,7 @@ type RecordAndGrantCommand struct {
 
 func (x *RecordAndGrantCommand) Reset() {
 	*x = RecordAndGrantCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[8]
+	mi := &file_trellis_v1_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1044,7 @@ func (x *RecordAndGrantCommand) String() string {
 func (*RecordAndGrantCommand) ProtoMessage() {}
 
 func (x *RecordAndGrantCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[8]
+	mi := &file_trellis_v1_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1057,7 @@ func (x *RecordAndGrantCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordAndGrantCommand.ProtoReflect.Descriptor instead.
 func (*RecordAndGrantCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RecordAndGrantCommand) GetRecord() *RecordCommand {
@@ -989,7 +1087,7 @@ type GrantCommand struct {
 
 func (x *GrantCommand) Reset() {
 	*x = GrantCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[9]
+	mi := &file_trellis_v1_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1099,7 @@ func (x *GrantCommand) String() string {
 func (*GrantCommand) ProtoMessage() {}
 
 func (x *GrantCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[9]
+	mi := &file_trellis_v1_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1112,7 @@ func (x *GrantCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantCommand.ProtoReflect.Descriptor instead.
 func (*GrantCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GrantCommand) GetGrants() []*Grant {
@@ -1037,7 +1135,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_trellis_v1_command_proto_msgTypes[10]
+	mi := &file_trellis_v1_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1147,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[10]
+	mi := &file_trellis_v1_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1160,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Grant) GetStudy() string {
@@ -1104,7 +1202,7 @@ type RecordCommand struct {
 
 func (x *RecordCommand) Reset() {
 	*x = RecordCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[11]
+	mi := &file_trellis_v1_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1214,7 @@ func (x *RecordCommand) String() string {
 func (*RecordCommand) ProtoMessage() {}
 
 func (x *RecordCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[11]
+	mi := &file_trellis_v1_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1227,7 @@ func (x *RecordCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCommand.ProtoReflect.Descriptor instead.
 func (*RecordCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RecordCommand) GetEntries() []*RecordCommand_Entry {
@@ -1150,7 +1248,7 @@ type SetWorkerCommand struct {
 
 func (x *SetWorkerCommand) Reset() {
 	*x = SetWorkerCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[12]
+	mi := &file_trellis_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1260,7 @@ func (x *SetWorkerCommand) String() string {
 func (*SetWorkerCommand) ProtoMessage() {}
 
 func (x *SetWorkerCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[12]
+	mi := &file_trellis_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1273,7 @@ func (x *SetWorkerCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetWorkerCommand.ProtoReflect.Descriptor instead.
 func (*SetWorkerCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SetWorkerCommand) GetWorker() *Worker {
@@ -1196,7 +1294,7 @@ type CreateTokenCommand struct {
 
 func (x *CreateTokenCommand) Reset() {
 	*x = CreateTokenCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[13]
+	mi := &file_trellis_v1_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1306,7 @@ func (x *CreateTokenCommand) String() string {
 func (*CreateTokenCommand) ProtoMessage() {}
 
 func (x *CreateTokenCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[13]
+	mi := &file_trellis_v1_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1319,7 @@ func (x *CreateTokenCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenCommand.ProtoReflect.Descriptor instead.
 func (*CreateTokenCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateTokenCommand) GetToken() *Token {
@@ -1240,7 +1338,7 @@ type RevokeTokenCommand struct {
 
 func (x *RevokeTokenCommand) Reset() {
 	*x = RevokeTokenCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[14]
+	mi := &file_trellis_v1_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1252,7 +1350,7 @@ func (x *RevokeTokenCommand) String() string {
 func (*RevokeTokenCommand) ProtoMessage() {}
 
 func (x *RevokeTokenCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[14]
+	mi := &file_trellis_v1_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1265,7 +1363,7 @@ func (x *RevokeTokenCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenCommand.ProtoReflect.Descriptor instead.
 func (*RevokeTokenCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{14}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RevokeTokenCommand) GetId() string {
@@ -1287,7 +1385,7 @@ type NoteCommand struct {
 
 func (x *NoteCommand) Reset() {
 	*x = NoteCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[15]
+	mi := &file_trellis_v1_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1397,7 @@ func (x *NoteCommand) String() string {
 func (*NoteCommand) ProtoMessage() {}
 
 func (x *NoteCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[15]
+	mi := &file_trellis_v1_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1410,7 @@ func (x *NoteCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoteCommand.ProtoReflect.Descriptor instead.
 func (*NoteCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{15}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NoteCommand) GetSubject() string {
@@ -1333,7 +1431,7 @@ type CreateHookCommand struct {
 
 func (x *CreateHookCommand) Reset() {
 	*x = CreateHookCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[16]
+	mi := &file_trellis_v1_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1443,7 @@ func (x *CreateHookCommand) String() string {
 func (*CreateHookCommand) ProtoMessage() {}
 
 func (x *CreateHookCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[16]
+	mi := &file_trellis_v1_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1456,7 @@ func (x *CreateHookCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateHookCommand.ProtoReflect.Descriptor instead.
 func (*CreateHookCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{16}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateHookCommand) GetHook() *Hook {
@@ -1378,7 +1476,7 @@ type DeleteHookCommand struct {
 
 func (x *DeleteHookCommand) Reset() {
 	*x = DeleteHookCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[17]
+	mi := &file_trellis_v1_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1488,7 @@ func (x *DeleteHookCommand) String() string {
 func (*DeleteHookCommand) ProtoMessage() {}
 
 func (x *DeleteHookCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[17]
+	mi := &file_trellis_v1_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1501,7 @@ func (x *DeleteHookCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteHookCommand.ProtoReflect.Descriptor instead.
 func (*DeleteHookCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteHookCommand) GetName() string {
@@ -1424,7 +1522,7 @@ type RecordDeliveriesCommand struct {
 
 func (x *RecordDeliveriesCommand) Reset() {
 	*x = RecordDeliveriesCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[18]
+	mi := &file_trellis_v1_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1534,7 @@ func (x *RecordDeliveriesCommand) String() string {
 func (*RecordDeliveriesCommand) ProtoMessage() {}
 
 func (x *RecordDeliveriesCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[18]
+	mi := &file_trellis_v1_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1547,7 @@ func (x *RecordDeliveriesCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDeliveriesCommand.ProtoReflect.Descriptor instead.
 func (*RecordDeliveriesCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RecordDeliveriesCommand) GetAttempts() []*DeliveryAttempt {
@@ -1480,7 +1578,7 @@ type DeliveryAttempt struct {
 
 func (x *DeliveryAttempt) Reset() {
 	*x = DeliveryAttempt{}
-	mi := &file_trellis_v1_command_proto_msgTypes[19]
+	mi := &file_trellis_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1590,7 @@ func (x *DeliveryAttempt) String() string {
 func (*DeliveryAttempt) ProtoMessage() {}
 
 func (x *DeliveryAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[19]
+	mi := &file_trellis_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1603,7 @@ func (x *DeliveryAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliveryAttempt.ProtoReflect.Descriptor instead.
 func (*DeliveryAttempt) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeliveryAttempt) GetHook() string {
@@ -1582,7 +1680,7 @@ type PutPaperReportCommand struct {
 
 func (x *PutPaperReportCommand) Reset() {
 	*x = PutPaperReportCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[20]
+	mi := &file_trellis_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1692,7 @@ func (x *PutPaperReportCommand) String() string {
 func (*PutPaperReportCommand) ProtoMessage() {}
 
 func (x *PutPaperReportCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[20]
+	mi := &file_trellis_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1705,7 @@ func (x *PutPaperReportCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPaperReportCommand.ProtoReflect.Descriptor instead.
 func (*PutPaperReportCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutPaperReportCommand) GetReport() *PaperReport {
@@ -1626,7 +1724,7 @@ type DeletePaperReportCommand struct {
 
 func (x *DeletePaperReportCommand) Reset() {
 	*x = DeletePaperReportCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[21]
+	mi := &file_trellis_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1736,7 @@ func (x *DeletePaperReportCommand) String() string {
 func (*DeletePaperReportCommand) ProtoMessage() {}
 
 func (x *DeletePaperReportCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[21]
+	mi := &file_trellis_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1749,7 @@ func (x *DeletePaperReportCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePaperReportCommand.ProtoReflect.Descriptor instead.
 func (*DeletePaperReportCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{21}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeletePaperReportCommand) GetName() string {
@@ -1675,7 +1773,7 @@ type RecordCommand_Entry struct {
 
 func (x *RecordCommand_Entry) Reset() {
 	*x = RecordCommand_Entry{}
-	mi := &file_trellis_v1_command_proto_msgTypes[22]
+	mi := &file_trellis_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1785,7 @@ func (x *RecordCommand_Entry) String() string {
 func (*RecordCommand_Entry) ProtoMessage() {}
 
 func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[22]
+	mi := &file_trellis_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1798,7 @@ func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCommand_Entry.ProtoReflect.Descriptor instead.
 func (*RecordCommand_Entry) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{11, 0}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{12, 0}
 }
 
 func (x *RecordCommand_Entry) GetEntry() isRecordCommand_Entry_Entry {
@@ -1765,7 +1863,7 @@ var File_trellis_v1_command_proto protoreflect.FileDescriptor
 const file_trellis_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/command.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x15trellis/v1/hook.proto\x1a\x16trellis/v1/paper.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xd5\v\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x15trellis/v1/hook.proto\x1a\x16trellis/v1/paper.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xac\f\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12C\n" +
 	"\fcreate_study\x18\x02 \x01(\v2\x1e.trellis.v1.CreateStudyCommandH\x00R\vcreateStudy\x12J\n" +
@@ -1791,7 +1889,8 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"deleteHook\x12R\n" +
 	"\x11record_deliveries\x18\x16 \x01(\v2#.trellis.v1.RecordDeliveriesCommandH\x00R\x10recordDeliveries\x12M\n" +
 	"\x10put_paper_report\x18\x17 \x01(\v2!.trellis.v1.PutPaperReportCommandH\x00R\x0eputPaperReport\x12V\n" +
-	"\x13delete_paper_report\x18\x18 \x01(\v2$.trellis.v1.DeletePaperReportCommandH\x00R\x11deletePaperReport\x12\x14\n" +
+	"\x13delete_paper_report\x18\x18 \x01(\v2$.trellis.v1.DeletePaperReportCommandH\x00R\x11deletePaperReport\x12U\n" +
+	"\x12delete_checkpoints\x18\x19 \x01(\v2$.trellis.v1.DeleteCheckpointsCommandH\x00R\x11deleteCheckpoints\x12\x14\n" +
 	"\x05rules\x18\n" +
 	" \x01(\rR\x05rules\x123\n" +
 	"\tprincipal\x18\v \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12\x18\n" +
@@ -1833,7 +1932,13 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\x12DeleteStudyCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12!\n" +
 	"\fmodify_index\x18\x02 \x01(\x04R\vmodifyIndex\x12!\n" +
-	"\fcreate_index\x18\x03 \x01(\x04R\vcreateIndex\"z\n" +
+	"\fcreate_index\x18\x03 \x01(\x04R\vcreateIndex\"\xb6\x01\n" +
+	"\x18DeleteCheckpointsCommand\x12\x14\n" +
+	"\x05study\x18\x01 \x01(\tR\x05study\x12!\n" +
+	"\fcreate_index\x18\x02 \x01(\x04R\vcreateIndex\x12!\n" +
+	"\fmodify_index\x18\x03 \x01(\x04R\vmodifyIndex\x12!\n" +
+	"\fnext_section\x18\x04 \x01(\rR\vnextSection\x12\x1b\n" +
+	"\tkeep_runs\x18\x05 \x03(\tR\bkeepRuns\"z\n" +
 	"\x15RecordAndGrantCommand\x121\n" +
 	"\x06record\x18\x01 \x01(\v2\x19.trellis.v1.RecordCommandR\x06record\x12.\n" +
 	"\x05grant\x18\x02 \x01(\v2\x18.trellis.v1.GrantCommandR\x05grant\"9\n" +
@@ -1896,7 +2001,7 @@ func file_trellis_v1_command_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_command_proto_rawDescData
 }
 
-var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_trellis_v1_command_proto_goTypes = []any{
 	(*Command)(nil),                  // 0: trellis.v1.Command
 	(*CreateStudyCommand)(nil),       // 1: trellis.v1.CreateStudyCommand
@@ -1906,85 +2011,87 @@ var file_trellis_v1_command_proto_goTypes = []any{
 	(*RetryStudyCommand)(nil),        // 5: trellis.v1.RetryStudyCommand
 	(*SetStudyStateCommand)(nil),     // 6: trellis.v1.SetStudyStateCommand
 	(*DeleteStudyCommand)(nil),       // 7: trellis.v1.DeleteStudyCommand
-	(*RecordAndGrantCommand)(nil),    // 8: trellis.v1.RecordAndGrantCommand
-	(*GrantCommand)(nil),             // 9: trellis.v1.GrantCommand
-	(*Grant)(nil),                    // 10: trellis.v1.Grant
-	(*RecordCommand)(nil),            // 11: trellis.v1.RecordCommand
-	(*SetWorkerCommand)(nil),         // 12: trellis.v1.SetWorkerCommand
-	(*CreateTokenCommand)(nil),       // 13: trellis.v1.CreateTokenCommand
-	(*RevokeTokenCommand)(nil),       // 14: trellis.v1.RevokeTokenCommand
-	(*NoteCommand)(nil),              // 15: trellis.v1.NoteCommand
-	(*CreateHookCommand)(nil),        // 16: trellis.v1.CreateHookCommand
-	(*DeleteHookCommand)(nil),        // 17: trellis.v1.DeleteHookCommand
-	(*RecordDeliveriesCommand)(nil),  // 18: trellis.v1.RecordDeliveriesCommand
-	(*DeliveryAttempt)(nil),          // 19: trellis.v1.DeliveryAttempt
-	(*PutPaperReportCommand)(nil),    // 20: trellis.v1.PutPaperReportCommand
-	(*DeletePaperReportCommand)(nil), // 21: trellis.v1.DeletePaperReportCommand
-	(*RecordCommand_Entry)(nil),      // 22: trellis.v1.RecordCommand.Entry
-	(*timestamppb.Timestamp)(nil),    // 23: google.protobuf.Timestamp
-	(*Principal)(nil),                // 24: trellis.v1.Principal
-	(*StudySpec)(nil),                // 25: trellis.v1.StudySpec
-	(*DataSet)(nil),                  // 26: trellis.v1.DataSet
-	(*Source)(nil),                   // 27: trellis.v1.Source
-	(*Parameters)(nil),               // 28: trellis.v1.Parameters
-	(StudyState)(0),                  // 29: trellis.v1.StudyState
-	(*Worker)(nil),                   // 30: trellis.v1.Worker
-	(*Token)(nil),                    // 31: trellis.v1.Token
-	(*Hook)(nil),                     // 32: trellis.v1.Hook
-	(DeliveryState)(0),               // 33: trellis.v1.DeliveryState
-	(*PaperReport)(nil),              // 34: trellis.v1.PaperReport
-	(*Reports)(nil),                  // 35: trellis.v1.Reports
-	(*Outcome)(nil),                  // 36: trellis.v1.Outcome
-	(*CheckpointReport)(nil),         // 37: trellis.v1.CheckpointReport
+	(*DeleteCheckpointsCommand)(nil), // 8: trellis.v1.DeleteCheckpointsCommand
+	(*RecordAndGrantCommand)(nil),    // 9: trellis.v1.RecordAndGrantCommand
+	(*GrantCommand)(nil),             // 10: trellis.v1.GrantCommand
+	(*Grant)(nil),                    // 11: trellis.v1.Grant
+	(*RecordCommand)(nil),            // 12: trellis.v1.RecordCommand
+	(*SetWorkerCommand)(nil),         // 13: trellis.v1.SetWorkerCommand
+	(*CreateTokenCommand)(nil),       // 14: trellis.v1.CreateTokenCommand
+	(*RevokeTokenCommand)(nil),       // 15: trellis.v1.RevokeTokenCommand
+	(*NoteCommand)(nil),              // 16: trellis.v1.NoteCommand
+	(*CreateHookCommand)(nil),        // 17: trellis.v1.CreateHookCommand
+	(*DeleteHookCommand)(nil),        // 18: trellis.v1.DeleteHookCommand
+	(*RecordDeliveriesCommand)(nil),  // 19: trellis.v1.RecordDeliveriesCommand
+	(*DeliveryAttempt)(nil),          // 20: trellis.v1.DeliveryAttempt
+	(*PutPaperReportCommand)(nil),    // 21: trellis.v1.PutPaperReportCommand
+	(*DeletePaperReportCommand)(nil), // 22: trellis.v1.DeletePaperReportCommand
+	(*RecordCommand_Entry)(nil),      // 23: trellis.v1.RecordCommand.Entry
+	(*timestamppb.Timestamp)(nil),    // 24: google.protobuf.Timestamp
+	(*Principal)(nil),                // 25: trellis.v1.Principal
+	(*StudySpec)(nil),                // 26: trellis.v1.StudySpec
+	(*DataSet)(nil),                  // 27: trellis.v1.DataSet
+	(*Source)(nil),                   // 28: trellis.v1.Source
+	(*Parameters)(nil),               // 29: trellis.v1.Parameters
+	(StudyState)(0),                  // 30: trellis.v1.StudyState
+	(*Worker)(nil),                   // 31: trellis.v1.Worker
+	(*Token)(nil),                    // 32: trellis.v1.Token
+	(*Hook)(nil),                     // 33: trellis.v1.Hook
+	(DeliveryState)(0),               // 34: trellis.v1.DeliveryState
+	(*PaperReport)(nil),              // 35: trellis.v1.PaperReport
+	(*Reports)(nil),                  // 36: trellis.v1.Reports
+	(*Outcome)(nil),                  // 37: trellis.v1.Outcome
+	(*CheckpointReport)(nil),         // 38: trellis.v1.CheckpointReport
 }
 var file_trellis_v1_command_proto_depIdxs = []int32{
-	23, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
+	24, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: trellis.v1.Command.create_study:type_name -> trellis.v1.CreateStudyCommand
 	6,  // 2: trellis.v1.Command.set_study_state:type_name -> trellis.v1.SetStudyStateCommand
 	7,  // 3: trellis.v1.Command.delete_study:type_name -> trellis.v1.DeleteStudyCommand
-	9,  // 4: trellis.v1.Command.grant:type_name -> trellis.v1.GrantCommand
-	11, // 5: trellis.v1.Command.record:type_name -> trellis.v1.RecordCommand
-	12, // 6: trellis.v1.Command.set_worker:type_name -> trellis.v1.SetWorkerCommand
+	10, // 4: trellis.v1.Command.grant:type_name -> trellis.v1.GrantCommand
+	12, // 5: trellis.v1.Command.record:type_name -> trellis.v1.RecordCommand
+	13, // 6: trellis.v1.Command.set_worker:type_name -> trellis.v1.SetWorkerCommand
 	2,  // 7: trellis.v1.Command.extend_study:type_name -> trellis.v1.ExtendStudyCommand
 	5,  // 8: trellis.v1.Command.retry_study:type_name -> trellis.v1.RetryStudyCommand
-	13, // 9: trellis.v1.Command.create_token:type_name -> trellis.v1.CreateTokenCommand
-	14, // 10: trellis.v1.Command.revoke_token:type_name -> trellis.v1.RevokeTokenCommand
-	15, // 11: trellis.v1.Command.note:type_name -> trellis.v1.NoteCommand
-	8,  // 12: trellis.v1.Command.record_and_grant:type_name -> trellis.v1.RecordAndGrantCommand
+	14, // 9: trellis.v1.Command.create_token:type_name -> trellis.v1.CreateTokenCommand
+	15, // 10: trellis.v1.Command.revoke_token:type_name -> trellis.v1.RevokeTokenCommand
+	16, // 11: trellis.v1.Command.note:type_name -> trellis.v1.NoteCommand
+	9,  // 12: trellis.v1.Command.record_and_grant:type_name -> trellis.v1.RecordAndGrantCommand
 	4,  // 13: trellis.v1.Command.end_time_budget:type_name -> trellis.v1.EndTimeBudgetCommand
 	3,  // 14: trellis.v1.Command.share_runs:type_name -> trellis.v1.ShareRunsCommand
-	16, // 15: trellis.v1.Command.create_hook:type_name -> trellis.v1.CreateHookCommand
-	17, // 16: trellis.v1.Command.delete_hook:type_name -> trellis.v1.DeleteHookCommand
-	18, // 17: trellis.v1.Command.record_deliveries:type_name -> trellis.v1.RecordDeliveriesCommand
-	20, // 18: trellis.v1.Command.put_paper_report:type_name -> trellis.v1.PutPaperReportCommand
-	21, // 19: trellis.v1.Command.delete_paper_report:type_name -> trellis.v1.DeletePaperReportCommand
-	24, // 20: trellis.v1.Command.principal:type_name -> trellis.v1.Principal
-	25, // 21: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	26, // 22: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
-	27, // 23: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
-	25, // 24: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	28, // 25: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
-	29, // 26: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
-	11, // 27: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
-	9,  // 28: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
-	10, // 29: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
-	22, // 30: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
-	30, // 31: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
-	31, // 32: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
-	32, // 33: trellis.v1.CreateHookCommand.hook:type_name -> trellis.v1.Hook
-	19, // 34: trellis.v1.RecordDeliveriesCommand.attempts:type_name -> trellis.v1.DeliveryAttempt
-	33, // 35: trellis.v1.DeliveryAttempt.state:type_name -> trellis.v1.DeliveryState
-	23, // 36: trellis.v1.DeliveryAttempt.time:type_name -> google.protobuf.Timestamp
-	23, // 37: trellis.v1.DeliveryAttempt.retry_time:type_name -> google.protobuf.Timestamp
-	34, // 38: trellis.v1.PutPaperReportCommand.report:type_name -> trellis.v1.PaperReport
-	35, // 39: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
-	36, // 40: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
-	37, // 41: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	17, // 15: trellis.v1.Command.create_hook:type_name -> trellis.v1.CreateHookCommand
+	18, // 16: trellis.v1.Command.delete_hook:type_name -> trellis.v1.DeleteHookCommand
+	19, // 17: trellis.v1.Command.record_deliveries:type_name -> trellis.v1.RecordDeliveriesCommand
+	21, // 18: trellis.v1.Command.put_paper_report:type_name -> trellis.v1.PutPaperReportCommand
+	22, // 19: trellis.v1.Command.delete_paper_report:type_name -> trellis.v1.DeletePaperReportCommand
+	8,  // 20: trellis.v1.Command.delete_checkpoints:type_name -> trellis.v1.DeleteCheckpointsCommand
+	25, // 21: trellis.v1.Command.principal:type_name -> trellis.v1.Principal
+	26, // 22: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	27, // 23: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
+	28, // 24: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
+	26, // 25: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	29, // 26: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
+	30, // 27: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
+	12, // 28: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
+	10, // 29: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
+	11, // 30: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
+	23, // 31: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
+	31, // 32: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
+	32, // 33: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
+	33, // 34: trellis.v1.CreateHookCommand.hook:type_name -> trellis.v1.Hook
+	20, // 35: trellis.v1.RecordDeliveriesCommand.attempts:type_name -> trellis.v1.DeliveryAttempt
+	34, // 36: trellis.v1.DeliveryAttempt.state:type_name -> trellis.v1.DeliveryState
+	24, // 37: trellis.v1.DeliveryAttempt.time:type_name -> google.protobuf.Timestamp
+	24, // 38: trellis.v1.DeliveryAttempt.retry_time:type_name -> google.protobuf.Timestamp
+	35, // 39: trellis.v1.PutPaperReportCommand.report:type_name -> trellis.v1.PaperReport
+	36, // 40: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
+	37, // 41: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
+	38, // 42: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_command_proto_init() }
@@ -2020,9 +2127,10 @@ func file_trellis_v1_command_proto_init() {
 		(*Command_RecordDeliveries)(nil),
 		(*Command_PutPaperReport)(nil),
 		(*Command_DeletePaperReport)(nil),
+		(*Command_DeleteCheckpoints)(nil),
 	}
-	file_trellis_v1_command_proto_msgTypes[10].OneofWrappers = []any{}
-	file_trellis_v1_command_proto_msgTypes[22].OneofWrappers = []any{
+	file_trellis_v1_command_proto_msgTypes[11].OneofWrappers = []any{}
+	file_trellis_v1_command_proto_msgTypes[23].OneofWrappers = []any{
 		(*RecordCommand_Entry_Reports)(nil),
 		(*RecordCommand_Entry_Outcome)(nil),
 		(*RecordCommand_Entry_Checkpoint)(nil),
@@ -2033,7 +2141,7 @@ func file_trellis_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_command_proto_rawDesc), len(file_trellis_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -916,6 +916,308 @@ func (*DeleteStudyResponse) Descriptor() ([]byte, []int) {
 	return file_trellis_v1_service_proto_rawDescGZIP(), []int{17}
 }
 
+type DeleteCheckpointsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// Only if these are the study's modify_index and its create_index. 0: in any case. If not, the error is ABORTED.
+	ModifyIndex   uint64 `protobuf:"varint,2,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	CreateIndex   uint64 `protobuf:"varint,3,opt,name=create_index,json=createIndex,proto3" json:"create_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteCheckpointsRequest) Reset() {
+	*x = DeleteCheckpointsRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteCheckpointsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteCheckpointsRequest) ProtoMessage() {}
+
+func (x *DeleteCheckpointsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteCheckpointsRequest.ProtoReflect.Descriptor instead.
+func (*DeleteCheckpointsRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *DeleteCheckpointsRequest) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *DeleteCheckpointsRequest) GetModifyIndex() uint64 {
+	if x != nil {
+		return x.ModifyIndex
+	}
+	return 0
+}
+
+func (x *DeleteCheckpointsRequest) GetCreateIndex() uint64 {
+	if x != nil {
+		return x.CreateIndex
+	}
+	return 0
+}
+
+type DeleteCheckpointsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study *Study                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// What was deleted. modify_index is that of before.
+	Deleted       *CheckpointUse `protobuf:"bytes,2,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteCheckpointsResponse) Reset() {
+	*x = DeleteCheckpointsResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteCheckpointsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteCheckpointsResponse) ProtoMessage() {}
+
+func (x *DeleteCheckpointsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteCheckpointsResponse.ProtoReflect.Descriptor instead.
+func (*DeleteCheckpointsResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DeleteCheckpointsResponse) GetStudy() *Study {
+	if x != nil {
+		return x.Study
+	}
+	return nil
+}
+
+func (x *DeleteCheckpointsResponse) GetDeleted() *CheckpointUse {
+	if x != nil {
+		return x.Deleted
+	}
+	return nil
+}
+
+type PlanCheckpointDeletionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names of studies.
+	Studies       []string `protobuf:"bytes,1,rep,name=studies,proto3" json:"studies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanCheckpointDeletionRequest) Reset() {
+	*x = PlanCheckpointDeletionRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanCheckpointDeletionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanCheckpointDeletionRequest) ProtoMessage() {}
+
+func (x *PlanCheckpointDeletionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanCheckpointDeletionRequest.ProtoReflect.Descriptor instead.
+func (*PlanCheckpointDeletionRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PlanCheckpointDeletionRequest) GetStudies() []string {
+	if x != nil {
+		return x.Studies
+	}
+	return nil
+}
+
+type PlanCheckpointDeletionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the request, without those that have nothing to delete.
+	Studies       []*CheckpointUse `protobuf:"bytes,1,rep,name=studies,proto3" json:"studies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanCheckpointDeletionResponse) Reset() {
+	*x = PlanCheckpointDeletionResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanCheckpointDeletionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanCheckpointDeletionResponse) ProtoMessage() {}
+
+func (x *PlanCheckpointDeletionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanCheckpointDeletionResponse.ProtoReflect.Descriptor instead.
+func (*PlanCheckpointDeletionResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PlanCheckpointDeletionResponse) GetStudies() []*CheckpointUse {
+	if x != nil {
+		return x.Studies
+	}
+	return nil
+}
+
+// CheckpointUse says how much room the checkpoints take that may be deleted of a study.
+type CheckpointUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// That of the study as it was looked at.
+	ModifyIndex uint64 `protobuf:"varint,2,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	// How many runs have such checkpoints, and how many they have. The files of some may be those of other runs too.
+	Runs        uint64 `protobuf:"varint,3,opt,name=runs,proto3" json:"runs,omitempty"`
+	Checkpoints uint64 `protobuf:"varint,4,opt,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	// The files that nothing else refers to, once the checkpoints are deleted of this study and of those before it in the list, and
+	// their size: that much room is freed.
+	Files uint64 `protobuf:"varint,5,opt,name=files,proto3" json:"files,omitempty"`
+	Bytes uint64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// The run that keeps its checkpoints: the best trial's. Empty: no trial has a result.
+	KeptRun       string `protobuf:"bytes,7,opt,name=kept_run,json=keptRun,proto3" json:"kept_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointUse) Reset() {
+	*x = CheckpointUse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointUse) ProtoMessage() {}
+
+func (x *CheckpointUse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointUse.ProtoReflect.Descriptor instead.
+func (*CheckpointUse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CheckpointUse) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *CheckpointUse) GetModifyIndex() uint64 {
+	if x != nil {
+		return x.ModifyIndex
+	}
+	return 0
+}
+
+func (x *CheckpointUse) GetRuns() uint64 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
+func (x *CheckpointUse) GetCheckpoints() uint64 {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return 0
+}
+
+func (x *CheckpointUse) GetFiles() uint64 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *CheckpointUse) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *CheckpointUse) GetKeptRun() string {
+	if x != nil {
+		return x.KeptRun
+	}
+	return ""
+}
+
 // ExtendStudyRequest has the values to add to each axis, in every grid of the study. Values that an axis already has
 // are allowed.
 type ExtendStudyRequest struct {
@@ -949,7 +1251,7 @@ type ExtendStudyRequest struct {
 
 func (x *ExtendStudyRequest) Reset() {
 	*x = ExtendStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[18]
+	mi := &file_trellis_v1_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1263,7 @@ func (x *ExtendStudyRequest) String() string {
 func (*ExtendStudyRequest) ProtoMessage() {}
 
 func (x *ExtendStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[18]
+	mi := &file_trellis_v1_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1276,7 @@ func (x *ExtendStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendStudyRequest.ProtoReflect.Descriptor instead.
 func (*ExtendStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{18}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ExtendStudyRequest) GetStudy() string {
@@ -1079,7 +1381,7 @@ type ExtendStudyResponse struct {
 
 func (x *ExtendStudyResponse) Reset() {
 	*x = ExtendStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[19]
+	mi := &file_trellis_v1_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1393,7 @@ func (x *ExtendStudyResponse) String() string {
 func (*ExtendStudyResponse) ProtoMessage() {}
 
 func (x *ExtendStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[19]
+	mi := &file_trellis_v1_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1406,7 @@ func (x *ExtendStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendStudyResponse.ProtoReflect.Descriptor instead.
 func (*ExtendStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{19}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExtendStudyResponse) GetStudy() *Study {
@@ -1135,7 +1437,7 @@ type PlanExtensionRequest struct {
 
 func (x *PlanExtensionRequest) Reset() {
 	*x = PlanExtensionRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	mi := &file_trellis_v1_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1449,7 @@ func (x *PlanExtensionRequest) String() string {
 func (*PlanExtensionRequest) ProtoMessage() {}
 
 func (x *PlanExtensionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	mi := &file_trellis_v1_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1462,7 @@ func (x *PlanExtensionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanExtensionRequest.ProtoReflect.Descriptor instead.
 func (*PlanExtensionRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{20}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PlanExtensionRequest) GetStudy() string {
@@ -1221,7 +1523,7 @@ type PlanExtensionResponse struct {
 
 func (x *PlanExtensionResponse) Reset() {
 	*x = PlanExtensionResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	mi := &file_trellis_v1_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1535,7 @@ func (x *PlanExtensionResponse) String() string {
 func (*PlanExtensionResponse) ProtoMessage() {}
 
 func (x *PlanExtensionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	mi := &file_trellis_v1_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1548,7 @@ func (x *PlanExtensionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanExtensionResponse.ProtoReflect.Descriptor instead.
 func (*PlanExtensionResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{21}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PlanExtensionResponse) GetTrials() uint64 {
@@ -1316,7 +1618,7 @@ type RetryStudyRequest struct {
 
 func (x *RetryStudyRequest) Reset() {
 	*x = RetryStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[22]
+	mi := &file_trellis_v1_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1630,7 @@ func (x *RetryStudyRequest) String() string {
 func (*RetryStudyRequest) ProtoMessage() {}
 
 func (x *RetryStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[22]
+	mi := &file_trellis_v1_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1643,7 @@ func (x *RetryStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStudyRequest.ProtoReflect.Descriptor instead.
 func (*RetryStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{22}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RetryStudyRequest) GetStudy() string {
@@ -1369,7 +1671,7 @@ type RetryStudyResponse struct {
 
 func (x *RetryStudyResponse) Reset() {
 	*x = RetryStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[23]
+	mi := &file_trellis_v1_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1683,7 @@ func (x *RetryStudyResponse) String() string {
 func (*RetryStudyResponse) ProtoMessage() {}
 
 func (x *RetryStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[23]
+	mi := &file_trellis_v1_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1696,7 @@ func (x *RetryStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStudyResponse.ProtoReflect.Descriptor instead.
 func (*RetryStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{23}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RetryStudyResponse) GetStudy() *Study {
@@ -1421,7 +1723,7 @@ type PlanStudyRequest struct {
 
 func (x *PlanStudyRequest) Reset() {
 	*x = PlanStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[24]
+	mi := &file_trellis_v1_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1735,7 @@ func (x *PlanStudyRequest) String() string {
 func (*PlanStudyRequest) ProtoMessage() {}
 
 func (x *PlanStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[24]
+	mi := &file_trellis_v1_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1748,7 @@ func (x *PlanStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanStudyRequest.ProtoReflect.Descriptor instead.
 func (*PlanStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{24}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PlanStudyRequest) GetSpec() *StudySpec {
@@ -1496,7 +1798,7 @@ type PlanStudyResponse struct {
 
 func (x *PlanStudyResponse) Reset() {
 	*x = PlanStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[25]
+	mi := &file_trellis_v1_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1810,7 @@ func (x *PlanStudyResponse) String() string {
 func (*PlanStudyResponse) ProtoMessage() {}
 
 func (x *PlanStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[25]
+	mi := &file_trellis_v1_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1823,7 @@ func (x *PlanStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanStudyResponse.ProtoReflect.Descriptor instead.
 func (*PlanStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{25}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PlanStudyResponse) GetTrials() uint64 {
@@ -1644,7 +1946,7 @@ type ParseSpecRequest struct {
 
 func (x *ParseSpecRequest) Reset() {
 	*x = ParseSpecRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	mi := &file_trellis_v1_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1958,7 @@ func (x *ParseSpecRequest) String() string {
 func (*ParseSpecRequest) ProtoMessage() {}
 
 func (x *ParseSpecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	mi := &file_trellis_v1_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1971,7 @@ func (x *ParseSpecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParseSpecRequest.ProtoReflect.Descriptor instead.
 func (*ParseSpecRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{26}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ParseSpecRequest) GetText() string {
@@ -1705,7 +2007,7 @@ type ParseSpecResponse struct {
 
 func (x *ParseSpecResponse) Reset() {
 	*x = ParseSpecResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	mi := &file_trellis_v1_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1717,7 +2019,7 @@ func (x *ParseSpecResponse) String() string {
 func (*ParseSpecResponse) ProtoMessage() {}
 
 func (x *ParseSpecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	mi := &file_trellis_v1_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1730,7 +2032,7 @@ func (x *ParseSpecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParseSpecResponse.ProtoReflect.Descriptor instead.
 func (*ParseSpecResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{27}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ParseSpecResponse) GetSpec() *StudySpec {
@@ -1760,7 +2062,7 @@ type TextProblems struct {
 
 func (x *TextProblems) Reset() {
 	*x = TextProblems{}
-	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	mi := &file_trellis_v1_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1772,7 +2074,7 @@ func (x *TextProblems) String() string {
 func (*TextProblems) ProtoMessage() {}
 
 func (x *TextProblems) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	mi := &file_trellis_v1_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1785,7 +2087,7 @@ func (x *TextProblems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextProblems.ProtoReflect.Descriptor instead.
 func (*TextProblems) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TextProblems) GetProblems() []*TextProblem {
@@ -1815,7 +2117,7 @@ type TextProblem struct {
 
 func (x *TextProblem) Reset() {
 	*x = TextProblem{}
-	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	mi := &file_trellis_v1_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +2129,7 @@ func (x *TextProblem) String() string {
 func (*TextProblem) ProtoMessage() {}
 
 func (x *TextProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	mi := &file_trellis_v1_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +2142,7 @@ func (x *TextProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextProblem.ProtoReflect.Descriptor instead.
 func (*TextProblem) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TextProblem) GetLine() uint32 {
@@ -1873,7 +2175,7 @@ type FormatSpecRequest struct {
 
 func (x *FormatSpecRequest) Reset() {
 	*x = FormatSpecRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	mi := &file_trellis_v1_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +2187,7 @@ func (x *FormatSpecRequest) String() string {
 func (*FormatSpecRequest) ProtoMessage() {}
 
 func (x *FormatSpecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	mi := &file_trellis_v1_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +2200,7 @@ func (x *FormatSpecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormatSpecRequest.ProtoReflect.Descriptor instead.
 func (*FormatSpecRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FormatSpecRequest) GetSpec() *StudySpec {
@@ -1917,7 +2219,7 @@ type FormatSpecResponse struct {
 
 func (x *FormatSpecResponse) Reset() {
 	*x = FormatSpecResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	mi := &file_trellis_v1_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2231,7 @@ func (x *FormatSpecResponse) String() string {
 func (*FormatSpecResponse) ProtoMessage() {}
 
 func (x *FormatSpecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	mi := &file_trellis_v1_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2244,7 @@ func (x *FormatSpecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormatSpecResponse.ProtoReflect.Descriptor instead.
 func (*FormatSpecResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *FormatSpecResponse) GetText() string {
@@ -1982,7 +2284,7 @@ type ListTrialsRequest struct {
 
 func (x *ListTrialsRequest) Reset() {
 	*x = ListTrialsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	mi := &file_trellis_v1_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2296,7 @@ func (x *ListTrialsRequest) String() string {
 func (*ListTrialsRequest) ProtoMessage() {}
 
 func (x *ListTrialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	mi := &file_trellis_v1_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2309,7 @@ func (x *ListTrialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTrialsRequest.ProtoReflect.Descriptor instead.
 func (*ListTrialsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListTrialsRequest) GetStudy() string {
@@ -2084,7 +2386,7 @@ type ListTrialsResponse struct {
 
 func (x *ListTrialsResponse) Reset() {
 	*x = ListTrialsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2398,7 @@ func (x *ListTrialsResponse) String() string {
 func (*ListTrialsResponse) ProtoMessage() {}
 
 func (x *ListTrialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2411,7 @@ func (x *ListTrialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTrialsResponse.ProtoReflect.Descriptor instead.
 func (*ListTrialsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListTrialsResponse) GetTrials() []*Trial {
@@ -2167,7 +2469,7 @@ type GetTrialRequest struct {
 
 func (x *GetTrialRequest) Reset() {
 	*x = GetTrialRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[34]
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2179,7 +2481,7 @@ func (x *GetTrialRequest) String() string {
 func (*GetTrialRequest) ProtoMessage() {}
 
 func (x *GetTrialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[34]
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2192,7 +2494,7 @@ func (x *GetTrialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialRequest.ProtoReflect.Descriptor instead.
 func (*GetTrialRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{34}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetTrialRequest) GetStudy() string {
@@ -2225,7 +2527,7 @@ type GetTrialResponse struct {
 
 func (x *GetTrialResponse) Reset() {
 	*x = GetTrialResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[35]
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2237,7 +2539,7 @@ func (x *GetTrialResponse) String() string {
 func (*GetTrialResponse) ProtoMessage() {}
 
 func (x *GetTrialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[35]
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2250,7 +2552,7 @@ func (x *GetTrialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialResponse.ProtoReflect.Descriptor instead.
 func (*GetTrialResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{35}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetTrialResponse) GetTrial() *Trial {
@@ -2271,7 +2573,7 @@ type GetBestTrialRequest struct {
 
 func (x *GetBestTrialRequest) Reset() {
 	*x = GetBestTrialRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[36]
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +2585,7 @@ func (x *GetBestTrialRequest) String() string {
 func (*GetBestTrialRequest) ProtoMessage() {}
 
 func (x *GetBestTrialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[36]
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +2598,7 @@ func (x *GetBestTrialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBestTrialRequest.ProtoReflect.Descriptor instead.
 func (*GetBestTrialRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{36}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetBestTrialRequest) GetStudy() string {
@@ -2329,7 +2631,7 @@ type GetBestTrialResponse struct {
 
 func (x *GetBestTrialResponse) Reset() {
 	*x = GetBestTrialResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[37]
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2643,7 @@ func (x *GetBestTrialResponse) String() string {
 func (*GetBestTrialResponse) ProtoMessage() {}
 
 func (x *GetBestTrialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[37]
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2656,7 @@ func (x *GetBestTrialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBestTrialResponse.ProtoReflect.Descriptor instead.
 func (*GetBestTrialResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{37}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetBestTrialResponse) GetTrial() *Trial {
@@ -2399,7 +2701,7 @@ type ListConfigurationsRequest struct {
 
 func (x *ListConfigurationsRequest) Reset() {
 	*x = ListConfigurationsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2713,7 @@ func (x *ListConfigurationsRequest) String() string {
 func (*ListConfigurationsRequest) ProtoMessage() {}
 
 func (x *ListConfigurationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2726,7 @@ func (x *ListConfigurationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConfigurationsRequest.ProtoReflect.Descriptor instead.
 func (*ListConfigurationsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{38}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListConfigurationsRequest) GetStudy() string {
@@ -2469,7 +2771,7 @@ type ListConfigurationsResponse struct {
 
 func (x *ListConfigurationsResponse) Reset() {
 	*x = ListConfigurationsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2783,7 @@ func (x *ListConfigurationsResponse) String() string {
 func (*ListConfigurationsResponse) ProtoMessage() {}
 
 func (x *ListConfigurationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2796,7 @@ func (x *ListConfigurationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConfigurationsResponse.ProtoReflect.Descriptor instead.
 func (*ListConfigurationsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{39}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListConfigurationsResponse) GetConfigurations() []*Configuration {
@@ -2534,7 +2836,7 @@ type GetReportRequest struct {
 
 func (x *GetReportRequest) Reset() {
 	*x = GetReportRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2546,7 +2848,7 @@ func (x *GetReportRequest) String() string {
 func (*GetReportRequest) ProtoMessage() {}
 
 func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2559,7 +2861,7 @@ func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportRequest.ProtoReflect.Descriptor instead.
 func (*GetReportRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{40}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetReportRequest) GetStudy() string {
@@ -2578,7 +2880,7 @@ type GetReportResponse struct {
 
 func (x *GetReportResponse) Reset() {
 	*x = GetReportResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +2892,7 @@ func (x *GetReportResponse) String() string {
 func (*GetReportResponse) ProtoMessage() {}
 
 func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +2905,7 @@ func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportResponse.ProtoReflect.Descriptor instead.
 func (*GetReportResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{41}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetReportResponse) GetReport() *Report {
@@ -2624,7 +2926,7 @@ type GetImportanceRequest struct {
 
 func (x *GetImportanceRequest) Reset() {
 	*x = GetImportanceRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2636,7 +2938,7 @@ func (x *GetImportanceRequest) String() string {
 func (*GetImportanceRequest) ProtoMessage() {}
 
 func (x *GetImportanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2649,7 +2951,7 @@ func (x *GetImportanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImportanceRequest.ProtoReflect.Descriptor instead.
 func (*GetImportanceRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{42}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetImportanceRequest) GetStudy() string {
@@ -2675,7 +2977,7 @@ type GetImportanceResponse struct {
 
 func (x *GetImportanceResponse) Reset() {
 	*x = GetImportanceResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2687,7 +2989,7 @@ func (x *GetImportanceResponse) String() string {
 func (*GetImportanceResponse) ProtoMessage() {}
 
 func (x *GetImportanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2700,7 +3002,7 @@ func (x *GetImportanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImportanceResponse.ProtoReflect.Descriptor instead.
 func (*GetImportanceResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{43}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetImportanceResponse) GetImportance() *Importance {
@@ -2719,7 +3021,7 @@ type SuggestStudyRequest struct {
 
 func (x *SuggestStudyRequest) Reset() {
 	*x = SuggestStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2731,7 +3033,7 @@ func (x *SuggestStudyRequest) String() string {
 func (*SuggestStudyRequest) ProtoMessage() {}
 
 func (x *SuggestStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2744,7 +3046,7 @@ func (x *SuggestStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestStudyRequest.ProtoReflect.Descriptor instead.
 func (*SuggestStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{44}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SuggestStudyRequest) GetStudy() string {
@@ -2770,7 +3072,7 @@ type SuggestStudyResponse struct {
 
 func (x *SuggestStudyResponse) Reset() {
 	*x = SuggestStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +3084,7 @@ func (x *SuggestStudyResponse) String() string {
 func (*SuggestStudyResponse) ProtoMessage() {}
 
 func (x *SuggestStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +3097,7 @@ func (x *SuggestStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestStudyResponse.ProtoReflect.Descriptor instead.
 func (*SuggestStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{45}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SuggestStudyResponse) GetSpec() *StudySpec {
@@ -2837,7 +3139,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2849,7 +3151,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2862,7 +3164,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{46}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *GetRunRequest) GetStudy() string {
@@ -2890,7 +3192,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2902,7 +3204,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2915,7 +3217,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -2946,7 +3248,7 @@ type GetOutputRequest struct {
 
 func (x *GetOutputRequest) Reset() {
 	*x = GetOutputRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2958,7 +3260,7 @@ func (x *GetOutputRequest) String() string {
 func (*GetOutputRequest) ProtoMessage() {}
 
 func (x *GetOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2971,7 +3273,7 @@ func (x *GetOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutputRequest.ProtoReflect.Descriptor instead.
 func (*GetOutputRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetOutputRequest) GetStudy() string {
@@ -3016,7 +3318,7 @@ type GetOutputResponse struct {
 
 func (x *GetOutputResponse) Reset() {
 	*x = GetOutputResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3028,7 +3330,7 @@ func (x *GetOutputResponse) String() string {
 func (*GetOutputResponse) ProtoMessage() {}
 
 func (x *GetOutputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3041,7 +3343,7 @@ func (x *GetOutputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutputResponse.ProtoReflect.Descriptor instead.
 func (*GetOutputResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetOutputResponse) GetAttempt() uint64 {
@@ -3074,7 +3376,7 @@ type GetDataSetRequest struct {
 
 func (x *GetDataSetRequest) Reset() {
 	*x = GetDataSetRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3086,7 +3388,7 @@ func (x *GetDataSetRequest) String() string {
 func (*GetDataSetRequest) ProtoMessage() {}
 
 func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3099,7 +3401,7 @@ func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetRequest.ProtoReflect.Descriptor instead.
 func (*GetDataSetRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GetDataSetRequest) GetDigest() string {
@@ -3118,7 +3420,7 @@ type GetDataSetResponse struct {
 
 func (x *GetDataSetResponse) Reset() {
 	*x = GetDataSetResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3130,7 +3432,7 @@ func (x *GetDataSetResponse) String() string {
 func (*GetDataSetResponse) ProtoMessage() {}
 
 func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3143,7 +3445,7 @@ func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetResponse.ProtoReflect.Descriptor instead.
 func (*GetDataSetResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *GetDataSetResponse) GetDataSet() *DataSet {
@@ -3164,7 +3466,7 @@ type DownloadDataFileRequest struct {
 
 func (x *DownloadDataFileRequest) Reset() {
 	*x = DownloadDataFileRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3176,7 +3478,7 @@ func (x *DownloadDataFileRequest) String() string {
 func (*DownloadDataFileRequest) ProtoMessage() {}
 
 func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3189,7 +3491,7 @@ func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileRequest.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DownloadDataFileRequest) GetDigest() string {
@@ -3215,7 +3517,7 @@ type DownloadDataFileResponse struct {
 
 func (x *DownloadDataFileResponse) Reset() {
 	*x = DownloadDataFileResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3227,7 +3529,7 @@ func (x *DownloadDataFileResponse) String() string {
 func (*DownloadDataFileResponse) ProtoMessage() {}
 
 func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3240,7 +3542,7 @@ func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileResponse.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DownloadDataFileResponse) GetData() []byte {
@@ -3261,7 +3563,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3273,7 +3575,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3286,7 +3588,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListWorkersRequest) GetPageSize() uint32 {
@@ -3314,7 +3616,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3326,7 +3628,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3339,7 +3641,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
@@ -3377,7 +3679,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3389,7 +3691,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3402,7 +3704,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *SessionRequest) GetMessage() isSessionRequest_Message {
@@ -3568,7 +3870,7 @@ type SessionRequests struct {
 
 func (x *SessionRequests) Reset() {
 	*x = SessionRequests{}
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3580,7 +3882,7 @@ func (x *SessionRequests) String() string {
 func (*SessionRequests) ProtoMessage() {}
 
 func (x *SessionRequests) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3593,7 +3895,7 @@ func (x *SessionRequests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequests.ProtoReflect.Descriptor instead.
 func (*SessionRequests) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SessionRequests) GetRequests() []*SessionRequest {
@@ -3633,7 +3935,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3645,7 +3947,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3658,7 +3960,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Hello) GetProtocol() uint32 {
@@ -3765,7 +4067,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3777,7 +4079,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3790,7 +4092,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Heartbeat) GetAttempts() []*AttemptProgress {
@@ -3819,7 +4121,7 @@ type AttemptProgress struct {
 
 func (x *AttemptProgress) Reset() {
 	*x = AttemptProgress{}
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3831,7 +4133,7 @@ func (x *AttemptProgress) String() string {
 func (*AttemptProgress) ProtoMessage() {}
 
 func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3844,7 +4146,7 @@ func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptProgress.ProtoReflect.Descriptor instead.
 func (*AttemptProgress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *AttemptProgress) GetAttempt() uint64 {
@@ -3871,7 +4173,7 @@ type ReportBatch struct {
 
 func (x *ReportBatch) Reset() {
 	*x = ReportBatch{}
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3883,7 +4185,7 @@ func (x *ReportBatch) String() string {
 func (*ReportBatch) ProtoMessage() {}
 
 func (x *ReportBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3896,7 +4198,7 @@ func (x *ReportBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBatch.ProtoReflect.Descriptor instead.
 func (*ReportBatch) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ReportBatch) GetReports() []*Reports {
@@ -3914,7 +4216,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3926,7 +4228,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3939,7 +4241,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
 }
 
 type Goodbye struct {
@@ -3950,7 +4252,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3962,7 +4264,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3975,7 +4277,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
 }
 
 // SessionResponse goes from the coordinator to the worker.
@@ -3999,7 +4301,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4011,7 +4313,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4024,7 +4326,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *SessionResponse) GetMessage() isSessionResponse_Message {
@@ -4187,7 +4489,7 @@ type Unserved struct {
 
 func (x *Unserved) Reset() {
 	*x = Unserved{}
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4199,7 +4501,7 @@ func (x *Unserved) String() string {
 func (*Unserved) ProtoMessage() {}
 
 func (x *Unserved) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4212,7 +4514,7 @@ func (x *Unserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unserved.ProtoReflect.Descriptor instead.
 func (*Unserved) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Unserved) GetAsked() []*Labels {
@@ -4232,7 +4534,7 @@ type Labels struct {
 
 func (x *Labels) Reset() {
 	*x = Labels{}
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4244,7 +4546,7 @@ func (x *Labels) String() string {
 func (*Labels) ProtoMessage() {}
 
 func (x *Labels) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4257,7 +4559,7 @@ func (x *Labels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Labels.ProtoReflect.Descriptor instead.
 func (*Labels) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Labels) GetLabels() map[string]string {
@@ -4279,7 +4581,7 @@ type OwnStudy struct {
 
 func (x *OwnStudy) Reset() {
 	*x = OwnStudy{}
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4291,7 +4593,7 @@ func (x *OwnStudy) String() string {
 func (*OwnStudy) ProtoMessage() {}
 
 func (x *OwnStudy) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4304,7 +4606,7 @@ func (x *OwnStudy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnStudy.ProtoReflect.Descriptor instead.
 func (*OwnStudy) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *OwnStudy) GetState() StudyState {
@@ -4324,7 +4626,7 @@ type SessionResponses struct {
 
 func (x *SessionResponses) Reset() {
 	*x = SessionResponses{}
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4336,7 +4638,7 @@ func (x *SessionResponses) String() string {
 func (*SessionResponses) ProtoMessage() {}
 
 func (x *SessionResponses) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4349,7 +4651,7 @@ func (x *SessionResponses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponses.ProtoReflect.Descriptor instead.
 func (*SessionResponses) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SessionResponses) GetResponses() []*SessionResponse {
@@ -4373,7 +4675,7 @@ type OutputRequest struct {
 
 func (x *OutputRequest) Reset() {
 	*x = OutputRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4385,7 +4687,7 @@ func (x *OutputRequest) String() string {
 func (*OutputRequest) ProtoMessage() {}
 
 func (x *OutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4398,7 +4700,7 @@ func (x *OutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputRequest.ProtoReflect.Descriptor instead.
 func (*OutputRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *OutputRequest) GetId() uint64 {
@@ -4439,7 +4741,7 @@ type OutputPiece struct {
 
 func (x *OutputPiece) Reset() {
 	*x = OutputPiece{}
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4451,7 +4753,7 @@ func (x *OutputPiece) String() string {
 func (*OutputPiece) ProtoMessage() {}
 
 func (x *OutputPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4464,7 +4766,7 @@ func (x *OutputPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputPiece.ProtoReflect.Descriptor instead.
 func (*OutputPiece) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *OutputPiece) GetId() uint64 {
@@ -4516,7 +4818,7 @@ type LeaseRenewal struct {
 
 func (x *LeaseRenewal) Reset() {
 	*x = LeaseRenewal{}
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4528,7 +4830,7 @@ func (x *LeaseRenewal) String() string {
 func (*LeaseRenewal) ProtoMessage() {}
 
 func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4541,7 +4843,7 @@ func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewal.ProtoReflect.Descriptor instead.
 func (*LeaseRenewal) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *LeaseRenewal) GetHeartbeat() uint64 {
@@ -4575,7 +4877,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4587,7 +4889,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4600,7 +4902,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Welcome) GetHeartbeatMilliseconds() uint32 {
@@ -4657,7 +4959,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4669,7 +4971,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4682,7 +4984,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Assignment) GetStudy() string {
@@ -4759,7 +5061,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4771,7 +5073,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4784,7 +5086,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Stop) GetAttempt() uint64 {
@@ -4817,7 +5119,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4829,7 +5131,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4842,7 +5144,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Acknowledgement) GetAttempt() uint64 {
@@ -4882,7 +5184,7 @@ type UploadArtifactRequest struct {
 
 func (x *UploadArtifactRequest) Reset() {
 	*x = UploadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4894,7 +5196,7 @@ func (x *UploadArtifactRequest) String() string {
 func (*UploadArtifactRequest) ProtoMessage() {}
 
 func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4907,7 +5209,7 @@ func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *UploadArtifactRequest) GetData() []byte {
@@ -4928,7 +5230,7 @@ type UploadArtifactResponse struct {
 
 func (x *UploadArtifactResponse) Reset() {
 	*x = UploadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4940,7 +5242,7 @@ func (x *UploadArtifactResponse) String() string {
 func (*UploadArtifactResponse) ProtoMessage() {}
 
 func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4953,7 +5255,7 @@ func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*UploadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *UploadArtifactResponse) GetSha256() string {
@@ -4979,7 +5281,7 @@ type HasArtifactRequest struct {
 
 func (x *HasArtifactRequest) Reset() {
 	*x = HasArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4991,7 +5293,7 @@ func (x *HasArtifactRequest) String() string {
 func (*HasArtifactRequest) ProtoMessage() {}
 
 func (x *HasArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5004,7 +5306,7 @@ func (x *HasArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasArtifactRequest.ProtoReflect.Descriptor instead.
 func (*HasArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *HasArtifactRequest) GetSha256() string {
@@ -5023,7 +5325,7 @@ type HasArtifactResponse struct {
 
 func (x *HasArtifactResponse) Reset() {
 	*x = HasArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5035,7 +5337,7 @@ func (x *HasArtifactResponse) String() string {
 func (*HasArtifactResponse) ProtoMessage() {}
 
 func (x *HasArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5048,7 +5350,7 @@ func (x *HasArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasArtifactResponse.ProtoReflect.Descriptor instead.
 func (*HasArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *HasArtifactResponse) GetFound() bool {
@@ -5067,7 +5369,7 @@ type DownloadArtifactRequest struct {
 
 func (x *DownloadArtifactRequest) Reset() {
 	*x = DownloadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5079,7 +5381,7 @@ func (x *DownloadArtifactRequest) String() string {
 func (*DownloadArtifactRequest) ProtoMessage() {}
 
 func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5092,7 +5394,7 @@ func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *DownloadArtifactRequest) GetSha256() string {
@@ -5111,7 +5413,7 @@ type DownloadArtifactResponse struct {
 
 func (x *DownloadArtifactResponse) Reset() {
 	*x = DownloadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5123,7 +5425,7 @@ func (x *DownloadArtifactResponse) String() string {
 func (*DownloadArtifactResponse) ProtoMessage() {}
 
 func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5136,7 +5438,7 @@ func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *DownloadArtifactResponse) GetData() []byte {
@@ -5154,7 +5456,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5166,7 +5468,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5179,7 +5481,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{87}
 }
 
 type GetClusterResponse struct {
@@ -5195,7 +5497,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[83]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5207,7 +5509,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[83]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5220,7 +5522,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{83}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *GetClusterResponse) GetNodes() []*Node {
@@ -5255,7 +5557,7 @@ type AddNodeRequest struct {
 
 func (x *AddNodeRequest) Reset() {
 	*x = AddNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[84]
+	mi := &file_trellis_v1_service_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5267,7 +5569,7 @@ func (x *AddNodeRequest) String() string {
 func (*AddNodeRequest) ProtoMessage() {}
 
 func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[84]
+	mi := &file_trellis_v1_service_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5280,7 +5582,7 @@ func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeRequest.ProtoReflect.Descriptor instead.
 func (*AddNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{84}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *AddNodeRequest) GetId() string {
@@ -5305,7 +5607,7 @@ type AddNodeResponse struct {
 
 func (x *AddNodeResponse) Reset() {
 	*x = AddNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[85]
+	mi := &file_trellis_v1_service_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5317,7 +5619,7 @@ func (x *AddNodeResponse) String() string {
 func (*AddNodeResponse) ProtoMessage() {}
 
 func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[85]
+	mi := &file_trellis_v1_service_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5330,7 +5632,7 @@ func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeResponse.ProtoReflect.Descriptor instead.
 func (*AddNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{85}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{90}
 }
 
 type RemoveNodeRequest struct {
@@ -5343,7 +5645,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[86]
+	mi := &file_trellis_v1_service_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5355,7 +5657,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[86]
+	mi := &file_trellis_v1_service_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5368,7 +5670,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{86}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -5386,7 +5688,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[87]
+	mi := &file_trellis_v1_service_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5398,7 +5700,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[87]
+	mi := &file_trellis_v1_service_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5411,7 +5713,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{87}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{92}
 }
 
 type TransferLeadershipRequest struct {
@@ -5424,7 +5726,7 @@ type TransferLeadershipRequest struct {
 
 func (x *TransferLeadershipRequest) Reset() {
 	*x = TransferLeadershipRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[88]
+	mi := &file_trellis_v1_service_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5436,7 +5738,7 @@ func (x *TransferLeadershipRequest) String() string {
 func (*TransferLeadershipRequest) ProtoMessage() {}
 
 func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[88]
+	mi := &file_trellis_v1_service_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5449,7 +5751,7 @@ func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{88}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *TransferLeadershipRequest) GetNode() string {
@@ -5467,7 +5769,7 @@ type TransferLeadershipResponse struct {
 
 func (x *TransferLeadershipResponse) Reset() {
 	*x = TransferLeadershipResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[89]
+	mi := &file_trellis_v1_service_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5479,7 +5781,7 @@ func (x *TransferLeadershipResponse) String() string {
 func (*TransferLeadershipResponse) ProtoMessage() {}
 
 func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[89]
+	mi := &file_trellis_v1_service_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5492,7 +5794,7 @@ func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{89}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{94}
 }
 
 type BackupRequest struct {
@@ -5503,7 +5805,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[90]
+	mi := &file_trellis_v1_service_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5515,7 +5817,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[90]
+	mi := &file_trellis_v1_service_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5528,7 +5830,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{90}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{95}
 }
 
 type BackupResponse struct {
@@ -5540,7 +5842,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[91]
+	mi := &file_trellis_v1_service_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5552,7 +5854,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[91]
+	mi := &file_trellis_v1_service_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5565,7 +5867,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{91}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *BackupResponse) GetData() []byte {
@@ -5584,7 +5886,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[92]
+	mi := &file_trellis_v1_service_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5596,7 +5898,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[92]
+	mi := &file_trellis_v1_service_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5609,7 +5911,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{92}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *RestoreRequest) GetData() []byte {
@@ -5627,7 +5929,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[93]
+	mi := &file_trellis_v1_service_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5639,7 +5941,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[93]
+	mi := &file_trellis_v1_service_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5652,7 +5954,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{93}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{98}
 }
 
 type WhoAmIRequest struct {
@@ -5663,7 +5965,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[94]
+	mi := &file_trellis_v1_service_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5675,7 +5977,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[94]
+	mi := &file_trellis_v1_service_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5688,7 +5990,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{94}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{99}
 }
 
 type WhoAmIResponse struct {
@@ -5703,7 +6005,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[95]
+	mi := &file_trellis_v1_service_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5715,7 +6017,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[95]
+	mi := &file_trellis_v1_service_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5728,7 +6030,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{95}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *WhoAmIResponse) GetPrincipal() *Principal {
@@ -5759,7 +6061,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[96]
+	mi := &file_trellis_v1_service_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5771,7 +6073,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[96]
+	mi := &file_trellis_v1_service_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5784,7 +6086,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{96}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *CreateTokenRequest) GetRole() Role {
@@ -5819,7 +6121,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[97]
+	mi := &file_trellis_v1_service_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5831,7 +6133,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[97]
+	mi := &file_trellis_v1_service_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5844,7 +6146,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{97}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -5872,7 +6174,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[98]
+	mi := &file_trellis_v1_service_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5884,7 +6186,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[98]
+	mi := &file_trellis_v1_service_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5897,7 +6199,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{98}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *ListTokensRequest) GetPageSize() uint32 {
@@ -5925,7 +6227,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[99]
+	mi := &file_trellis_v1_service_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5937,7 +6239,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[99]
+	mi := &file_trellis_v1_service_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5950,7 +6252,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{99}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -5976,7 +6278,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[100]
+	mi := &file_trellis_v1_service_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5988,7 +6290,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[100]
+	mi := &file_trellis_v1_service_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6001,7 +6303,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{100}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -6021,7 +6323,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[101]
+	mi := &file_trellis_v1_service_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6033,7 +6335,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[101]
+	mi := &file_trellis_v1_service_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6046,7 +6348,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{101}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -6067,7 +6369,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[102]
+	mi := &file_trellis_v1_service_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6079,7 +6381,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[102]
+	mi := &file_trellis_v1_service_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6092,7 +6394,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{102}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *ListEventsRequest) GetPageSize() uint32 {
@@ -6120,7 +6422,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[103]
+	mi := &file_trellis_v1_service_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6132,7 +6434,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[103]
+	mi := &file_trellis_v1_service_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6145,7 +6447,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{103}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -6173,7 +6475,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[104]
+	mi := &file_trellis_v1_service_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6185,7 +6487,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[104]
+	mi := &file_trellis_v1_service_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6198,7 +6500,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{104}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *WatchEventsRequest) GetSinceNumber() uint64 {
@@ -6224,7 +6526,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[105]
+	mi := &file_trellis_v1_service_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6236,7 +6538,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[105]
+	mi := &file_trellis_v1_service_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6249,7 +6551,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{105}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -6292,7 +6594,7 @@ type CreateHookRequest struct {
 
 func (x *CreateHookRequest) Reset() {
 	*x = CreateHookRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[106]
+	mi := &file_trellis_v1_service_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6304,7 +6606,7 @@ func (x *CreateHookRequest) String() string {
 func (*CreateHookRequest) ProtoMessage() {}
 
 func (x *CreateHookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[106]
+	mi := &file_trellis_v1_service_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6317,7 +6619,7 @@ func (x *CreateHookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateHookRequest.ProtoReflect.Descriptor instead.
 func (*CreateHookRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{106}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *CreateHookRequest) GetName() string {
@@ -6381,7 +6683,7 @@ type CreateHookResponse struct {
 
 func (x *CreateHookResponse) Reset() {
 	*x = CreateHookResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[107]
+	mi := &file_trellis_v1_service_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6393,7 +6695,7 @@ func (x *CreateHookResponse) String() string {
 func (*CreateHookResponse) ProtoMessage() {}
 
 func (x *CreateHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[107]
+	mi := &file_trellis_v1_service_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6406,7 +6708,7 @@ func (x *CreateHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateHookResponse.ProtoReflect.Descriptor instead.
 func (*CreateHookResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{107}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *CreateHookResponse) GetHook() *Hook {
@@ -6431,7 +6733,7 @@ type ListHooksRequest struct {
 
 func (x *ListHooksRequest) Reset() {
 	*x = ListHooksRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[108]
+	mi := &file_trellis_v1_service_proto_msgTypes[113]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6443,7 +6745,7 @@ func (x *ListHooksRequest) String() string {
 func (*ListHooksRequest) ProtoMessage() {}
 
 func (x *ListHooksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[108]
+	mi := &file_trellis_v1_service_proto_msgTypes[113]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6456,7 +6758,7 @@ func (x *ListHooksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHooksRequest.ProtoReflect.Descriptor instead.
 func (*ListHooksRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{108}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{113}
 }
 
 type ListHooksResponse struct {
@@ -6469,7 +6771,7 @@ type ListHooksResponse struct {
 
 func (x *ListHooksResponse) Reset() {
 	*x = ListHooksResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[109]
+	mi := &file_trellis_v1_service_proto_msgTypes[114]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6481,7 +6783,7 @@ func (x *ListHooksResponse) String() string {
 func (*ListHooksResponse) ProtoMessage() {}
 
 func (x *ListHooksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[109]
+	mi := &file_trellis_v1_service_proto_msgTypes[114]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6494,7 +6796,7 @@ func (x *ListHooksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHooksResponse.ProtoReflect.Descriptor instead.
 func (*ListHooksResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{109}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{114}
 }
 
 func (x *ListHooksResponse) GetHooks() []*Hook {
@@ -6513,7 +6815,7 @@ type DeleteHookRequest struct {
 
 func (x *DeleteHookRequest) Reset() {
 	*x = DeleteHookRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[110]
+	mi := &file_trellis_v1_service_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6525,7 +6827,7 @@ func (x *DeleteHookRequest) String() string {
 func (*DeleteHookRequest) ProtoMessage() {}
 
 func (x *DeleteHookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[110]
+	mi := &file_trellis_v1_service_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6538,7 +6840,7 @@ func (x *DeleteHookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteHookRequest.ProtoReflect.Descriptor instead.
 func (*DeleteHookRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{110}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{115}
 }
 
 func (x *DeleteHookRequest) GetHook() string {
@@ -6556,7 +6858,7 @@ type DeleteHookResponse struct {
 
 func (x *DeleteHookResponse) Reset() {
 	*x = DeleteHookResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[111]
+	mi := &file_trellis_v1_service_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6568,7 +6870,7 @@ func (x *DeleteHookResponse) String() string {
 func (*DeleteHookResponse) ProtoMessage() {}
 
 func (x *DeleteHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[111]
+	mi := &file_trellis_v1_service_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6581,7 +6883,7 @@ func (x *DeleteHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteHookResponse.ProtoReflect.Descriptor instead.
 func (*DeleteHookResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{111}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{116}
 }
 
 type TestHookRequest struct {
@@ -6593,7 +6895,7 @@ type TestHookRequest struct {
 
 func (x *TestHookRequest) Reset() {
 	*x = TestHookRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[112]
+	mi := &file_trellis_v1_service_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6605,7 +6907,7 @@ func (x *TestHookRequest) String() string {
 func (*TestHookRequest) ProtoMessage() {}
 
 func (x *TestHookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[112]
+	mi := &file_trellis_v1_service_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6618,7 +6920,7 @@ func (x *TestHookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestHookRequest.ProtoReflect.Descriptor instead.
 func (*TestHookRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{112}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{117}
 }
 
 func (x *TestHookRequest) GetHook() string {
@@ -6641,7 +6943,7 @@ type TestHookResponse struct {
 
 func (x *TestHookResponse) Reset() {
 	*x = TestHookResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[113]
+	mi := &file_trellis_v1_service_proto_msgTypes[118]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6653,7 +6955,7 @@ func (x *TestHookResponse) String() string {
 func (*TestHookResponse) ProtoMessage() {}
 
 func (x *TestHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[113]
+	mi := &file_trellis_v1_service_proto_msgTypes[118]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6666,7 +6968,7 @@ func (x *TestHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestHookResponse.ProtoReflect.Descriptor instead.
 func (*TestHookResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{113}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{118}
 }
 
 func (x *TestHookResponse) GetStatus() uint32 {
@@ -6702,7 +7004,7 @@ type ListDeliveriesRequest struct {
 
 func (x *ListDeliveriesRequest) Reset() {
 	*x = ListDeliveriesRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[114]
+	mi := &file_trellis_v1_service_proto_msgTypes[119]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6714,7 +7016,7 @@ func (x *ListDeliveriesRequest) String() string {
 func (*ListDeliveriesRequest) ProtoMessage() {}
 
 func (x *ListDeliveriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[114]
+	mi := &file_trellis_v1_service_proto_msgTypes[119]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6727,7 +7029,7 @@ func (x *ListDeliveriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeliveriesRequest.ProtoReflect.Descriptor instead.
 func (*ListDeliveriesRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{114}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{119}
 }
 
 func (x *ListDeliveriesRequest) GetHook() string {
@@ -6761,7 +7063,7 @@ type ListDeliveriesResponse struct {
 
 func (x *ListDeliveriesResponse) Reset() {
 	*x = ListDeliveriesResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[115]
+	mi := &file_trellis_v1_service_proto_msgTypes[120]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6773,7 +7075,7 @@ func (x *ListDeliveriesResponse) String() string {
 func (*ListDeliveriesResponse) ProtoMessage() {}
 
 func (x *ListDeliveriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[115]
+	mi := &file_trellis_v1_service_proto_msgTypes[120]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6786,7 +7088,7 @@ func (x *ListDeliveriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeliveriesResponse.ProtoReflect.Descriptor instead.
 func (*ListDeliveriesResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{115}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{120}
 }
 
 func (x *ListDeliveriesResponse) GetDeliveries() []*Delivery {
@@ -6812,7 +7114,7 @@ type PutPaperReportRequest struct {
 
 func (x *PutPaperReportRequest) Reset() {
 	*x = PutPaperReportRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[116]
+	mi := &file_trellis_v1_service_proto_msgTypes[121]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6824,7 +7126,7 @@ func (x *PutPaperReportRequest) String() string {
 func (*PutPaperReportRequest) ProtoMessage() {}
 
 func (x *PutPaperReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[116]
+	mi := &file_trellis_v1_service_proto_msgTypes[121]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6837,7 +7139,7 @@ func (x *PutPaperReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPaperReportRequest.ProtoReflect.Descriptor instead.
 func (*PutPaperReportRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{116}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{121}
 }
 
 func (x *PutPaperReportRequest) GetReport() *PaperReport {
@@ -6855,7 +7157,7 @@ type PutPaperReportResponse struct {
 
 func (x *PutPaperReportResponse) Reset() {
 	*x = PutPaperReportResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[117]
+	mi := &file_trellis_v1_service_proto_msgTypes[122]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6867,7 +7169,7 @@ func (x *PutPaperReportResponse) String() string {
 func (*PutPaperReportResponse) ProtoMessage() {}
 
 func (x *PutPaperReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[117]
+	mi := &file_trellis_v1_service_proto_msgTypes[122]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6880,7 +7182,7 @@ func (x *PutPaperReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPaperReportResponse.ProtoReflect.Descriptor instead.
 func (*PutPaperReportResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{117}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{122}
 }
 
 type GetPaperReportRequest struct {
@@ -6892,7 +7194,7 @@ type GetPaperReportRequest struct {
 
 func (x *GetPaperReportRequest) Reset() {
 	*x = GetPaperReportRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[118]
+	mi := &file_trellis_v1_service_proto_msgTypes[123]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6904,7 +7206,7 @@ func (x *GetPaperReportRequest) String() string {
 func (*GetPaperReportRequest) ProtoMessage() {}
 
 func (x *GetPaperReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[118]
+	mi := &file_trellis_v1_service_proto_msgTypes[123]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6917,7 +7219,7 @@ func (x *GetPaperReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaperReportRequest.ProtoReflect.Descriptor instead.
 func (*GetPaperReportRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{118}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{123}
 }
 
 func (x *GetPaperReportRequest) GetReport() string {
@@ -6938,7 +7240,7 @@ type GetPaperReportResponse struct {
 
 func (x *GetPaperReportResponse) Reset() {
 	*x = GetPaperReportResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[119]
+	mi := &file_trellis_v1_service_proto_msgTypes[124]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6950,7 +7252,7 @@ func (x *GetPaperReportResponse) String() string {
 func (*GetPaperReportResponse) ProtoMessage() {}
 
 func (x *GetPaperReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[119]
+	mi := &file_trellis_v1_service_proto_msgTypes[124]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6963,7 +7265,7 @@ func (x *GetPaperReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaperReportResponse.ProtoReflect.Descriptor instead.
 func (*GetPaperReportResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{119}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{124}
 }
 
 func (x *GetPaperReportResponse) GetReport() *PaperReport {
@@ -6988,7 +7290,7 @@ type ListPaperReportsRequest struct {
 
 func (x *ListPaperReportsRequest) Reset() {
 	*x = ListPaperReportsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[120]
+	mi := &file_trellis_v1_service_proto_msgTypes[125]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7000,7 +7302,7 @@ func (x *ListPaperReportsRequest) String() string {
 func (*ListPaperReportsRequest) ProtoMessage() {}
 
 func (x *ListPaperReportsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[120]
+	mi := &file_trellis_v1_service_proto_msgTypes[125]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7013,7 +7315,7 @@ func (x *ListPaperReportsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaperReportsRequest.ProtoReflect.Descriptor instead.
 func (*ListPaperReportsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{120}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{125}
 }
 
 type ListPaperReportsResponse struct {
@@ -7026,7 +7328,7 @@ type ListPaperReportsResponse struct {
 
 func (x *ListPaperReportsResponse) Reset() {
 	*x = ListPaperReportsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[121]
+	mi := &file_trellis_v1_service_proto_msgTypes[126]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7038,7 +7340,7 @@ func (x *ListPaperReportsResponse) String() string {
 func (*ListPaperReportsResponse) ProtoMessage() {}
 
 func (x *ListPaperReportsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[121]
+	mi := &file_trellis_v1_service_proto_msgTypes[126]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7051,7 +7353,7 @@ func (x *ListPaperReportsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaperReportsResponse.ProtoReflect.Descriptor instead.
 func (*ListPaperReportsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{121}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{126}
 }
 
 func (x *ListPaperReportsResponse) GetReports() []*PaperReport {
@@ -7070,7 +7372,7 @@ type DeletePaperReportRequest struct {
 
 func (x *DeletePaperReportRequest) Reset() {
 	*x = DeletePaperReportRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[122]
+	mi := &file_trellis_v1_service_proto_msgTypes[127]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7082,7 +7384,7 @@ func (x *DeletePaperReportRequest) String() string {
 func (*DeletePaperReportRequest) ProtoMessage() {}
 
 func (x *DeletePaperReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[122]
+	mi := &file_trellis_v1_service_proto_msgTypes[127]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7095,7 +7397,7 @@ func (x *DeletePaperReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePaperReportRequest.ProtoReflect.Descriptor instead.
 func (*DeletePaperReportRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{122}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{127}
 }
 
 func (x *DeletePaperReportRequest) GetReport() string {
@@ -7113,7 +7415,7 @@ type DeletePaperReportResponse struct {
 
 func (x *DeletePaperReportResponse) Reset() {
 	*x = DeletePaperReportResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[123]
+	mi := &file_trellis_v1_service_proto_msgTypes[128]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7125,7 +7427,7 @@ func (x *DeletePaperReportResponse) String() string {
 func (*DeletePaperReportResponse) ProtoMessage() {}
 
 func (x *DeletePaperReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[123]
+	mi := &file_trellis_v1_service_proto_msgTypes[128]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7138,7 +7440,7 @@ func (x *DeletePaperReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePaperReportResponse.ProtoReflect.Descriptor instead.
 func (*DeletePaperReportResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{123}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{128}
 }
 
 type DownloadPictureRequest struct {
@@ -7151,7 +7453,7 @@ type DownloadPictureRequest struct {
 
 func (x *DownloadPictureRequest) Reset() {
 	*x = DownloadPictureRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[124]
+	mi := &file_trellis_v1_service_proto_msgTypes[129]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7163,7 +7465,7 @@ func (x *DownloadPictureRequest) String() string {
 func (*DownloadPictureRequest) ProtoMessage() {}
 
 func (x *DownloadPictureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[124]
+	mi := &file_trellis_v1_service_proto_msgTypes[129]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7176,7 +7478,7 @@ func (x *DownloadPictureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadPictureRequest.ProtoReflect.Descriptor instead.
 func (*DownloadPictureRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{124}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{129}
 }
 
 func (x *DownloadPictureRequest) GetReport() string {
@@ -7202,7 +7504,7 @@ type DownloadPictureResponse struct {
 
 func (x *DownloadPictureResponse) Reset() {
 	*x = DownloadPictureResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[125]
+	mi := &file_trellis_v1_service_proto_msgTypes[130]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7214,7 +7516,7 @@ func (x *DownloadPictureResponse) String() string {
 func (*DownloadPictureResponse) ProtoMessage() {}
 
 func (x *DownloadPictureResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[125]
+	mi := &file_trellis_v1_service_proto_msgTypes[130]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7227,7 +7529,7 @@ func (x *DownloadPictureResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadPictureResponse.ProtoReflect.Descriptor instead.
 func (*DownloadPictureResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{125}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{130}
 }
 
 func (x *DownloadPictureResponse) GetData() []byte {
@@ -7293,7 +7595,26 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12!\n" +
 	"\fmodify_index\x18\x02 \x01(\x04R\vmodifyIndex\x12!\n" +
 	"\fcreate_index\x18\x03 \x01(\x04R\vcreateIndex\"\x15\n" +
-	"\x13DeleteStudyResponse\"\xeb\x06\n" +
+	"\x13DeleteStudyResponse\"~\n" +
+	"\x18DeleteCheckpointsRequest\x12\x1c\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12!\n" +
+	"\fmodify_index\x18\x02 \x01(\x04R\vmodifyIndex\x12!\n" +
+	"\fcreate_index\x18\x03 \x01(\x04R\vcreateIndex\"y\n" +
+	"\x19DeleteCheckpointsResponse\x12'\n" +
+	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\x123\n" +
+	"\adeleted\x18\x02 \x01(\v2\x19.trellis.v1.CheckpointUseR\adeleted\"F\n" +
+	"\x1dPlanCheckpointDeletionRequest\x12%\n" +
+	"\astudies\x18\x01 \x03(\tB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\astudies\"U\n" +
+	"\x1ePlanCheckpointDeletionResponse\x123\n" +
+	"\astudies\x18\x01 \x03(\v2\x19.trellis.v1.CheckpointUseR\astudies\"\xc5\x01\n" +
+	"\rCheckpointUse\x12\x14\n" +
+	"\x05study\x18\x01 \x01(\tR\x05study\x12!\n" +
+	"\fmodify_index\x18\x02 \x01(\x04R\vmodifyIndex\x12\x12\n" +
+	"\x04runs\x18\x03 \x01(\x04R\x04runs\x12 \n" +
+	"\vcheckpoints\x18\x04 \x01(\x04R\vcheckpoints\x12\x14\n" +
+	"\x05files\x18\x05 \x01(\x04R\x05files\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\x12\x19\n" +
+	"\bkept_run\x18\a \x01(\tR\akeptRun\"\xeb\x06\n" +
 	"\x12ExtendStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12&\n" +
 	"\x05seeds\x18\t \x01(\v2\x10.trellis.v1.AxisR\x05seeds\x12F\n" +
@@ -7725,7 +8046,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x06report\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x06report\x12-\n" +
 	"\x06sha256\x18\x02 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06sha256\"-\n" +
 	"\x17DownloadPictureResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data2\xd1\r\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\x8f\x10\n" +
 	"\fStudyService\x12j\n" +
 	"\vCreateStudy\x12\x1e.trellis.v1.CreateStudyRequest\x1a\x1f.trellis.v1.CreateStudyResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/api/v1/studies\x12i\n" +
 	"\bGetStudy\x12\x1b.trellis.v1.GetStudyRequest\x1a\x1c.trellis.v1.GetStudyResponse\"\"\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/studies/{study}\x90\x02\x01\x12j\n" +
@@ -7736,7 +8057,9 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"PauseStudy\x12\x1d.trellis.v1.PauseStudyRequest\x1a\x1e.trellis.v1.PauseStudyResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1d/api/v1/studies/{study}:pause\x12v\n" +
 	"\vResumeStudy\x12\x1e.trellis.v1.ResumeStudyRequest\x1a\x1f.trellis.v1.ResumeStudyResponse\"&\x82\xd3\xe4\x93\x02 \"\x1e/api/v1/studies/{study}:resume\x12v\n" +
 	"\vCancelStudy\x12\x1e.trellis.v1.CancelStudyRequest\x1a\x1f.trellis.v1.CancelStudyResponse\"&\x82\xd3\xe4\x93\x02 \"\x1e/api/v1/studies/{study}:cancel\x12o\n" +
-	"\vDeleteStudy\x12\x1e.trellis.v1.DeleteStudyRequest\x1a\x1f.trellis.v1.DeleteStudyResponse\"\x1f\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/studies/{study}\x12y\n" +
+	"\vDeleteStudy\x12\x1e.trellis.v1.DeleteStudyRequest\x1a\x1f.trellis.v1.DeleteStudyResponse\"\x1f\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/studies/{study}\x12\x93\x01\n" +
+	"\x11DeleteCheckpoints\x12$.trellis.v1.DeleteCheckpointsRequest\x1a%.trellis.v1.DeleteCheckpointsResponse\"1\x82\xd3\xe4\x93\x02+\")/api/v1/studies/{study}:deleteCheckpoints\x12\xa5\x01\n" +
+	"\x16PlanCheckpointDeletion\x12).trellis.v1.PlanCheckpointDeletionRequest\x1a*.trellis.v1.PlanCheckpointDeletionResponse\"4\x82\xd3\xe4\x93\x02+:\x01*\"&/api/v1/studies:planCheckpointDeletion\x90\x02\x01\x12y\n" +
 	"\vExtendStudy\x12\x1e.trellis.v1.ExtendStudyRequest\x1a\x1f.trellis.v1.ExtendStudyResponse\")\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/api/v1/studies/{study}:extend\x12\x89\x01\n" +
 	"\rPlanExtension\x12 .trellis.v1.PlanExtensionRequest\x1a!.trellis.v1.PlanExtensionResponse\"3\x82\xd3\xe4\x93\x02*:\x01*\"%/api/v1/studies/{study}:planExtension\x90\x02\x01\x12u\n" +
 	"\n" +
@@ -7824,435 +8147,447 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 133)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 138)
 var file_trellis_v1_service_proto_goTypes = []any{
-	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
-	(*CreateStudyRequest)(nil),         // 2: trellis.v1.CreateStudyRequest
-	(*CreateStudyResponse)(nil),        // 3: trellis.v1.CreateStudyResponse
-	(*GetStudyRequest)(nil),            // 4: trellis.v1.GetStudyRequest
-	(*GetStudyResponse)(nil),           // 5: trellis.v1.GetStudyResponse
-	(*ListStudiesRequest)(nil),         // 6: trellis.v1.ListStudiesRequest
-	(*ListStudiesResponse)(nil),        // 7: trellis.v1.ListStudiesResponse
-	(*WatchStudyRequest)(nil),          // 8: trellis.v1.WatchStudyRequest
-	(*WatchStudyResponse)(nil),         // 9: trellis.v1.WatchStudyResponse
-	(*PauseStudyRequest)(nil),          // 10: trellis.v1.PauseStudyRequest
-	(*PauseStudyResponse)(nil),         // 11: trellis.v1.PauseStudyResponse
-	(*ResumeStudyRequest)(nil),         // 12: trellis.v1.ResumeStudyRequest
-	(*ResumeStudyResponse)(nil),        // 13: trellis.v1.ResumeStudyResponse
-	(*CancelStudyRequest)(nil),         // 14: trellis.v1.CancelStudyRequest
-	(*CancelStudyResponse)(nil),        // 15: trellis.v1.CancelStudyResponse
-	(*DeleteStudyRequest)(nil),         // 16: trellis.v1.DeleteStudyRequest
-	(*DeleteStudyResponse)(nil),        // 17: trellis.v1.DeleteStudyResponse
-	(*ExtendStudyRequest)(nil),         // 18: trellis.v1.ExtendStudyRequest
-	(*ExtendStudyResponse)(nil),        // 19: trellis.v1.ExtendStudyResponse
-	(*PlanExtensionRequest)(nil),       // 20: trellis.v1.PlanExtensionRequest
-	(*PlanExtensionResponse)(nil),      // 21: trellis.v1.PlanExtensionResponse
-	(*RetryStudyRequest)(nil),          // 22: trellis.v1.RetryStudyRequest
-	(*RetryStudyResponse)(nil),         // 23: trellis.v1.RetryStudyResponse
-	(*PlanStudyRequest)(nil),           // 24: trellis.v1.PlanStudyRequest
-	(*PlanStudyResponse)(nil),          // 25: trellis.v1.PlanStudyResponse
-	(*ParseSpecRequest)(nil),           // 26: trellis.v1.ParseSpecRequest
-	(*ParseSpecResponse)(nil),          // 27: trellis.v1.ParseSpecResponse
-	(*TextProblems)(nil),               // 28: trellis.v1.TextProblems
-	(*TextProblem)(nil),                // 29: trellis.v1.TextProblem
-	(*FormatSpecRequest)(nil),          // 30: trellis.v1.FormatSpecRequest
-	(*FormatSpecResponse)(nil),         // 31: trellis.v1.FormatSpecResponse
-	(*ListTrialsRequest)(nil),          // 32: trellis.v1.ListTrialsRequest
-	(*ListTrialsResponse)(nil),         // 33: trellis.v1.ListTrialsResponse
-	(*GetTrialRequest)(nil),            // 34: trellis.v1.GetTrialRequest
-	(*GetTrialResponse)(nil),           // 35: trellis.v1.GetTrialResponse
-	(*GetBestTrialRequest)(nil),        // 36: trellis.v1.GetBestTrialRequest
-	(*GetBestTrialResponse)(nil),       // 37: trellis.v1.GetBestTrialResponse
-	(*ListConfigurationsRequest)(nil),  // 38: trellis.v1.ListConfigurationsRequest
-	(*ListConfigurationsResponse)(nil), // 39: trellis.v1.ListConfigurationsResponse
-	(*GetReportRequest)(nil),           // 40: trellis.v1.GetReportRequest
-	(*GetReportResponse)(nil),          // 41: trellis.v1.GetReportResponse
-	(*GetImportanceRequest)(nil),       // 42: trellis.v1.GetImportanceRequest
-	(*GetImportanceResponse)(nil),      // 43: trellis.v1.GetImportanceResponse
-	(*SuggestStudyRequest)(nil),        // 44: trellis.v1.SuggestStudyRequest
-	(*SuggestStudyResponse)(nil),       // 45: trellis.v1.SuggestStudyResponse
-	(*GetRunRequest)(nil),              // 46: trellis.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 47: trellis.v1.GetRunResponse
-	(*GetOutputRequest)(nil),           // 48: trellis.v1.GetOutputRequest
-	(*GetOutputResponse)(nil),          // 49: trellis.v1.GetOutputResponse
-	(*GetDataSetRequest)(nil),          // 50: trellis.v1.GetDataSetRequest
-	(*GetDataSetResponse)(nil),         // 51: trellis.v1.GetDataSetResponse
-	(*DownloadDataFileRequest)(nil),    // 52: trellis.v1.DownloadDataFileRequest
-	(*DownloadDataFileResponse)(nil),   // 53: trellis.v1.DownloadDataFileResponse
-	(*ListWorkersRequest)(nil),         // 54: trellis.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),        // 55: trellis.v1.ListWorkersResponse
-	(*SessionRequest)(nil),             // 56: trellis.v1.SessionRequest
-	(*SessionRequests)(nil),            // 57: trellis.v1.SessionRequests
-	(*Hello)(nil),                      // 58: trellis.v1.Hello
-	(*Heartbeat)(nil),                  // 59: trellis.v1.Heartbeat
-	(*AttemptProgress)(nil),            // 60: trellis.v1.AttemptProgress
-	(*ReportBatch)(nil),                // 61: trellis.v1.ReportBatch
-	(*Drain)(nil),                      // 62: trellis.v1.Drain
-	(*Goodbye)(nil),                    // 63: trellis.v1.Goodbye
-	(*SessionResponse)(nil),            // 64: trellis.v1.SessionResponse
-	(*Unserved)(nil),                   // 65: trellis.v1.Unserved
-	(*Labels)(nil),                     // 66: trellis.v1.Labels
-	(*OwnStudy)(nil),                   // 67: trellis.v1.OwnStudy
-	(*SessionResponses)(nil),           // 68: trellis.v1.SessionResponses
-	(*OutputRequest)(nil),              // 69: trellis.v1.OutputRequest
-	(*OutputPiece)(nil),                // 70: trellis.v1.OutputPiece
-	(*LeaseRenewal)(nil),               // 71: trellis.v1.LeaseRenewal
-	(*Welcome)(nil),                    // 72: trellis.v1.Welcome
-	(*Assignment)(nil),                 // 73: trellis.v1.Assignment
-	(*Stop)(nil),                       // 74: trellis.v1.Stop
-	(*Acknowledgement)(nil),            // 75: trellis.v1.Acknowledgement
-	(*UploadArtifactRequest)(nil),      // 76: trellis.v1.UploadArtifactRequest
-	(*UploadArtifactResponse)(nil),     // 77: trellis.v1.UploadArtifactResponse
-	(*HasArtifactRequest)(nil),         // 78: trellis.v1.HasArtifactRequest
-	(*HasArtifactResponse)(nil),        // 79: trellis.v1.HasArtifactResponse
-	(*DownloadArtifactRequest)(nil),    // 80: trellis.v1.DownloadArtifactRequest
-	(*DownloadArtifactResponse)(nil),   // 81: trellis.v1.DownloadArtifactResponse
-	(*GetClusterRequest)(nil),          // 82: trellis.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),         // 83: trellis.v1.GetClusterResponse
-	(*AddNodeRequest)(nil),             // 84: trellis.v1.AddNodeRequest
-	(*AddNodeResponse)(nil),            // 85: trellis.v1.AddNodeResponse
-	(*RemoveNodeRequest)(nil),          // 86: trellis.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),         // 87: trellis.v1.RemoveNodeResponse
-	(*TransferLeadershipRequest)(nil),  // 88: trellis.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil), // 89: trellis.v1.TransferLeadershipResponse
-	(*BackupRequest)(nil),              // 90: trellis.v1.BackupRequest
-	(*BackupResponse)(nil),             // 91: trellis.v1.BackupResponse
-	(*RestoreRequest)(nil),             // 92: trellis.v1.RestoreRequest
-	(*RestoreResponse)(nil),            // 93: trellis.v1.RestoreResponse
-	(*WhoAmIRequest)(nil),              // 94: trellis.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),             // 95: trellis.v1.WhoAmIResponse
-	(*CreateTokenRequest)(nil),         // 96: trellis.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),        // 97: trellis.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),          // 98: trellis.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),         // 99: trellis.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),         // 100: trellis.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),        // 101: trellis.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),          // 102: trellis.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 103: trellis.v1.ListEventsResponse
-	(*WatchEventsRequest)(nil),         // 104: trellis.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),        // 105: trellis.v1.WatchEventsResponse
-	(*CreateHookRequest)(nil),          // 106: trellis.v1.CreateHookRequest
-	(*CreateHookResponse)(nil),         // 107: trellis.v1.CreateHookResponse
-	(*ListHooksRequest)(nil),           // 108: trellis.v1.ListHooksRequest
-	(*ListHooksResponse)(nil),          // 109: trellis.v1.ListHooksResponse
-	(*DeleteHookRequest)(nil),          // 110: trellis.v1.DeleteHookRequest
-	(*DeleteHookResponse)(nil),         // 111: trellis.v1.DeleteHookResponse
-	(*TestHookRequest)(nil),            // 112: trellis.v1.TestHookRequest
-	(*TestHookResponse)(nil),           // 113: trellis.v1.TestHookResponse
-	(*ListDeliveriesRequest)(nil),      // 114: trellis.v1.ListDeliveriesRequest
-	(*ListDeliveriesResponse)(nil),     // 115: trellis.v1.ListDeliveriesResponse
-	(*PutPaperReportRequest)(nil),      // 116: trellis.v1.PutPaperReportRequest
-	(*PutPaperReportResponse)(nil),     // 117: trellis.v1.PutPaperReportResponse
-	(*GetPaperReportRequest)(nil),      // 118: trellis.v1.GetPaperReportRequest
-	(*GetPaperReportResponse)(nil),     // 119: trellis.v1.GetPaperReportResponse
-	(*ListPaperReportsRequest)(nil),    // 120: trellis.v1.ListPaperReportsRequest
-	(*ListPaperReportsResponse)(nil),   // 121: trellis.v1.ListPaperReportsResponse
-	(*DeletePaperReportRequest)(nil),   // 122: trellis.v1.DeletePaperReportRequest
-	(*DeletePaperReportResponse)(nil),  // 123: trellis.v1.DeletePaperReportResponse
-	(*DownloadPictureRequest)(nil),     // 124: trellis.v1.DownloadPictureRequest
-	(*DownloadPictureResponse)(nil),    // 125: trellis.v1.DownloadPictureResponse
-	nil,                                // 126: trellis.v1.WatchStudyResponse.MetricsEntry
-	nil,                                // 127: trellis.v1.ExtendStudyRequest.AxesEntry
-	nil,                                // 128: trellis.v1.ExtendStudyRequest.OldAxesEntry
-	nil,                                // 129: trellis.v1.PlanExtensionRequest.AxesEntry
-	nil,                                // 130: trellis.v1.Hello.LabelsEntry
-	nil,                                // 131: trellis.v1.Labels.LabelsEntry
-	nil,                                // 132: trellis.v1.Assignment.HistoryEntry
-	(*Model)(nil),                      // 133: trellis.v1.Model
-	(*StudySpec)(nil),                  // 134: trellis.v1.StudySpec
-	(*Study)(nil),                      // 135: trellis.v1.Study
-	(*Run)(nil),                        // 136: trellis.v1.Run
-	(*Trial)(nil),                      // 137: trellis.v1.Trial
-	(*Axis)(nil),                       // 138: trellis.v1.Axis
-	(*Budget)(nil),                     // 139: trellis.v1.Budget
-	(*IntegerAxis)(nil),                // 140: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 141: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 142: trellis.v1.Forecast
-	(*Split)(nil),                      // 143: trellis.v1.Split
-	(*WaitingFor)(nil),                 // 144: trellis.v1.WaitingFor
-	(*ModelInput)(nil),                 // 145: trellis.v1.ModelInput
-	(*ModelSize)(nil),                  // 146: trellis.v1.ModelSize
-	(*Verdict)(nil),                    // 147: trellis.v1.Verdict
-	(*Configuration)(nil),              // 148: trellis.v1.Configuration
-	(*Objective)(nil),                  // 149: trellis.v1.Objective
-	(*Report)(nil),                     // 150: trellis.v1.Report
-	(*Importance)(nil),                 // 151: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 152: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 153: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 154: trellis.v1.DataSet
-	(*Worker)(nil),                     // 155: trellis.v1.Worker
-	(*Outcome)(nil),                    // 156: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 157: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 158: trellis.v1.Capacity
-	(*Reports)(nil),                    // 159: trellis.v1.Reports
-	(StudyState)(0),                    // 160: trellis.v1.StudyState
-	(*Checkpoint)(nil),                 // 161: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 162: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 163: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 164: trellis.v1.Principal
-	(*Token)(nil),                      // 165: trellis.v1.Token
-	(Role)(0),                          // 166: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 167: google.protobuf.Timestamp
-	(*Event)(nil),                      // 168: trellis.v1.Event
-	(*Hook)(nil),                       // 169: trellis.v1.Hook
-	(*durationpb.Duration)(nil),        // 170: google.protobuf.Duration
-	(*Delivery)(nil),                   // 171: trellis.v1.Delivery
-	(*PaperReport)(nil),                // 172: trellis.v1.PaperReport
-	(*Metrics)(nil),                    // 173: trellis.v1.Metrics
-	(*Series)(nil),                     // 174: trellis.v1.Series
-	(*GetCurvesRequest)(nil),           // 175: trellis.v1.GetCurvesRequest
-	(*GetPointsRequest)(nil),           // 176: trellis.v1.GetPointsRequest
-	(*GetHeatMapRequest)(nil),          // 177: trellis.v1.GetHeatMapRequest
-	(*GetHistoryRequest)(nil),          // 178: trellis.v1.GetHistoryRequest
-	(*GetDistributionRequest)(nil),     // 179: trellis.v1.GetDistributionRequest
-	(*GetCoverageRequest)(nil),         // 180: trellis.v1.GetCoverageRequest
-	(*GetTimeLineRequest)(nil),         // 181: trellis.v1.GetTimeLineRequest
-	(*GetCurvesResponse)(nil),          // 182: trellis.v1.GetCurvesResponse
-	(*GetPointsResponse)(nil),          // 183: trellis.v1.GetPointsResponse
-	(*GetHeatMapResponse)(nil),         // 184: trellis.v1.GetHeatMapResponse
-	(*GetHistoryResponse)(nil),         // 185: trellis.v1.GetHistoryResponse
-	(*GetDistributionResponse)(nil),    // 186: trellis.v1.GetDistributionResponse
-	(*GetCoverageResponse)(nil),        // 187: trellis.v1.GetCoverageResponse
-	(*GetTimeLineResponse)(nil),        // 188: trellis.v1.GetTimeLineResponse
+	(*ListModelsRequest)(nil),              // 0: trellis.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),             // 1: trellis.v1.ListModelsResponse
+	(*CreateStudyRequest)(nil),             // 2: trellis.v1.CreateStudyRequest
+	(*CreateStudyResponse)(nil),            // 3: trellis.v1.CreateStudyResponse
+	(*GetStudyRequest)(nil),                // 4: trellis.v1.GetStudyRequest
+	(*GetStudyResponse)(nil),               // 5: trellis.v1.GetStudyResponse
+	(*ListStudiesRequest)(nil),             // 6: trellis.v1.ListStudiesRequest
+	(*ListStudiesResponse)(nil),            // 7: trellis.v1.ListStudiesResponse
+	(*WatchStudyRequest)(nil),              // 8: trellis.v1.WatchStudyRequest
+	(*WatchStudyResponse)(nil),             // 9: trellis.v1.WatchStudyResponse
+	(*PauseStudyRequest)(nil),              // 10: trellis.v1.PauseStudyRequest
+	(*PauseStudyResponse)(nil),             // 11: trellis.v1.PauseStudyResponse
+	(*ResumeStudyRequest)(nil),             // 12: trellis.v1.ResumeStudyRequest
+	(*ResumeStudyResponse)(nil),            // 13: trellis.v1.ResumeStudyResponse
+	(*CancelStudyRequest)(nil),             // 14: trellis.v1.CancelStudyRequest
+	(*CancelStudyResponse)(nil),            // 15: trellis.v1.CancelStudyResponse
+	(*DeleteStudyRequest)(nil),             // 16: trellis.v1.DeleteStudyRequest
+	(*DeleteStudyResponse)(nil),            // 17: trellis.v1.DeleteStudyResponse
+	(*DeleteCheckpointsRequest)(nil),       // 18: trellis.v1.DeleteCheckpointsRequest
+	(*DeleteCheckpointsResponse)(nil),      // 19: trellis.v1.DeleteCheckpointsResponse
+	(*PlanCheckpointDeletionRequest)(nil),  // 20: trellis.v1.PlanCheckpointDeletionRequest
+	(*PlanCheckpointDeletionResponse)(nil), // 21: trellis.v1.PlanCheckpointDeletionResponse
+	(*CheckpointUse)(nil),                  // 22: trellis.v1.CheckpointUse
+	(*ExtendStudyRequest)(nil),             // 23: trellis.v1.ExtendStudyRequest
+	(*ExtendStudyResponse)(nil),            // 24: trellis.v1.ExtendStudyResponse
+	(*PlanExtensionRequest)(nil),           // 25: trellis.v1.PlanExtensionRequest
+	(*PlanExtensionResponse)(nil),          // 26: trellis.v1.PlanExtensionResponse
+	(*RetryStudyRequest)(nil),              // 27: trellis.v1.RetryStudyRequest
+	(*RetryStudyResponse)(nil),             // 28: trellis.v1.RetryStudyResponse
+	(*PlanStudyRequest)(nil),               // 29: trellis.v1.PlanStudyRequest
+	(*PlanStudyResponse)(nil),              // 30: trellis.v1.PlanStudyResponse
+	(*ParseSpecRequest)(nil),               // 31: trellis.v1.ParseSpecRequest
+	(*ParseSpecResponse)(nil),              // 32: trellis.v1.ParseSpecResponse
+	(*TextProblems)(nil),                   // 33: trellis.v1.TextProblems
+	(*TextProblem)(nil),                    // 34: trellis.v1.TextProblem
+	(*FormatSpecRequest)(nil),              // 35: trellis.v1.FormatSpecRequest
+	(*FormatSpecResponse)(nil),             // 36: trellis.v1.FormatSpecResponse
+	(*ListTrialsRequest)(nil),              // 37: trellis.v1.ListTrialsRequest
+	(*ListTrialsResponse)(nil),             // 38: trellis.v1.ListTrialsResponse
+	(*GetTrialRequest)(nil),                // 39: trellis.v1.GetTrialRequest
+	(*GetTrialResponse)(nil),               // 40: trellis.v1.GetTrialResponse
+	(*GetBestTrialRequest)(nil),            // 41: trellis.v1.GetBestTrialRequest
+	(*GetBestTrialResponse)(nil),           // 42: trellis.v1.GetBestTrialResponse
+	(*ListConfigurationsRequest)(nil),      // 43: trellis.v1.ListConfigurationsRequest
+	(*ListConfigurationsResponse)(nil),     // 44: trellis.v1.ListConfigurationsResponse
+	(*GetReportRequest)(nil),               // 45: trellis.v1.GetReportRequest
+	(*GetReportResponse)(nil),              // 46: trellis.v1.GetReportResponse
+	(*GetImportanceRequest)(nil),           // 47: trellis.v1.GetImportanceRequest
+	(*GetImportanceResponse)(nil),          // 48: trellis.v1.GetImportanceResponse
+	(*SuggestStudyRequest)(nil),            // 49: trellis.v1.SuggestStudyRequest
+	(*SuggestStudyResponse)(nil),           // 50: trellis.v1.SuggestStudyResponse
+	(*GetRunRequest)(nil),                  // 51: trellis.v1.GetRunRequest
+	(*GetRunResponse)(nil),                 // 52: trellis.v1.GetRunResponse
+	(*GetOutputRequest)(nil),               // 53: trellis.v1.GetOutputRequest
+	(*GetOutputResponse)(nil),              // 54: trellis.v1.GetOutputResponse
+	(*GetDataSetRequest)(nil),              // 55: trellis.v1.GetDataSetRequest
+	(*GetDataSetResponse)(nil),             // 56: trellis.v1.GetDataSetResponse
+	(*DownloadDataFileRequest)(nil),        // 57: trellis.v1.DownloadDataFileRequest
+	(*DownloadDataFileResponse)(nil),       // 58: trellis.v1.DownloadDataFileResponse
+	(*ListWorkersRequest)(nil),             // 59: trellis.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),            // 60: trellis.v1.ListWorkersResponse
+	(*SessionRequest)(nil),                 // 61: trellis.v1.SessionRequest
+	(*SessionRequests)(nil),                // 62: trellis.v1.SessionRequests
+	(*Hello)(nil),                          // 63: trellis.v1.Hello
+	(*Heartbeat)(nil),                      // 64: trellis.v1.Heartbeat
+	(*AttemptProgress)(nil),                // 65: trellis.v1.AttemptProgress
+	(*ReportBatch)(nil),                    // 66: trellis.v1.ReportBatch
+	(*Drain)(nil),                          // 67: trellis.v1.Drain
+	(*Goodbye)(nil),                        // 68: trellis.v1.Goodbye
+	(*SessionResponse)(nil),                // 69: trellis.v1.SessionResponse
+	(*Unserved)(nil),                       // 70: trellis.v1.Unserved
+	(*Labels)(nil),                         // 71: trellis.v1.Labels
+	(*OwnStudy)(nil),                       // 72: trellis.v1.OwnStudy
+	(*SessionResponses)(nil),               // 73: trellis.v1.SessionResponses
+	(*OutputRequest)(nil),                  // 74: trellis.v1.OutputRequest
+	(*OutputPiece)(nil),                    // 75: trellis.v1.OutputPiece
+	(*LeaseRenewal)(nil),                   // 76: trellis.v1.LeaseRenewal
+	(*Welcome)(nil),                        // 77: trellis.v1.Welcome
+	(*Assignment)(nil),                     // 78: trellis.v1.Assignment
+	(*Stop)(nil),                           // 79: trellis.v1.Stop
+	(*Acknowledgement)(nil),                // 80: trellis.v1.Acknowledgement
+	(*UploadArtifactRequest)(nil),          // 81: trellis.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),         // 82: trellis.v1.UploadArtifactResponse
+	(*HasArtifactRequest)(nil),             // 83: trellis.v1.HasArtifactRequest
+	(*HasArtifactResponse)(nil),            // 84: trellis.v1.HasArtifactResponse
+	(*DownloadArtifactRequest)(nil),        // 85: trellis.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil),       // 86: trellis.v1.DownloadArtifactResponse
+	(*GetClusterRequest)(nil),              // 87: trellis.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),             // 88: trellis.v1.GetClusterResponse
+	(*AddNodeRequest)(nil),                 // 89: trellis.v1.AddNodeRequest
+	(*AddNodeResponse)(nil),                // 90: trellis.v1.AddNodeResponse
+	(*RemoveNodeRequest)(nil),              // 91: trellis.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),             // 92: trellis.v1.RemoveNodeResponse
+	(*TransferLeadershipRequest)(nil),      // 93: trellis.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil),     // 94: trellis.v1.TransferLeadershipResponse
+	(*BackupRequest)(nil),                  // 95: trellis.v1.BackupRequest
+	(*BackupResponse)(nil),                 // 96: trellis.v1.BackupResponse
+	(*RestoreRequest)(nil),                 // 97: trellis.v1.RestoreRequest
+	(*RestoreResponse)(nil),                // 98: trellis.v1.RestoreResponse
+	(*WhoAmIRequest)(nil),                  // 99: trellis.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),                 // 100: trellis.v1.WhoAmIResponse
+	(*CreateTokenRequest)(nil),             // 101: trellis.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),            // 102: trellis.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),              // 103: trellis.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),             // 104: trellis.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),             // 105: trellis.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),            // 106: trellis.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),              // 107: trellis.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),             // 108: trellis.v1.ListEventsResponse
+	(*WatchEventsRequest)(nil),             // 109: trellis.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),            // 110: trellis.v1.WatchEventsResponse
+	(*CreateHookRequest)(nil),              // 111: trellis.v1.CreateHookRequest
+	(*CreateHookResponse)(nil),             // 112: trellis.v1.CreateHookResponse
+	(*ListHooksRequest)(nil),               // 113: trellis.v1.ListHooksRequest
+	(*ListHooksResponse)(nil),              // 114: trellis.v1.ListHooksResponse
+	(*DeleteHookRequest)(nil),              // 115: trellis.v1.DeleteHookRequest
+	(*DeleteHookResponse)(nil),             // 116: trellis.v1.DeleteHookResponse
+	(*TestHookRequest)(nil),                // 117: trellis.v1.TestHookRequest
+	(*TestHookResponse)(nil),               // 118: trellis.v1.TestHookResponse
+	(*ListDeliveriesRequest)(nil),          // 119: trellis.v1.ListDeliveriesRequest
+	(*ListDeliveriesResponse)(nil),         // 120: trellis.v1.ListDeliveriesResponse
+	(*PutPaperReportRequest)(nil),          // 121: trellis.v1.PutPaperReportRequest
+	(*PutPaperReportResponse)(nil),         // 122: trellis.v1.PutPaperReportResponse
+	(*GetPaperReportRequest)(nil),          // 123: trellis.v1.GetPaperReportRequest
+	(*GetPaperReportResponse)(nil),         // 124: trellis.v1.GetPaperReportResponse
+	(*ListPaperReportsRequest)(nil),        // 125: trellis.v1.ListPaperReportsRequest
+	(*ListPaperReportsResponse)(nil),       // 126: trellis.v1.ListPaperReportsResponse
+	(*DeletePaperReportRequest)(nil),       // 127: trellis.v1.DeletePaperReportRequest
+	(*DeletePaperReportResponse)(nil),      // 128: trellis.v1.DeletePaperReportResponse
+	(*DownloadPictureRequest)(nil),         // 129: trellis.v1.DownloadPictureRequest
+	(*DownloadPictureResponse)(nil),        // 130: trellis.v1.DownloadPictureResponse
+	nil,                                    // 131: trellis.v1.WatchStudyResponse.MetricsEntry
+	nil,                                    // 132: trellis.v1.ExtendStudyRequest.AxesEntry
+	nil,                                    // 133: trellis.v1.ExtendStudyRequest.OldAxesEntry
+	nil,                                    // 134: trellis.v1.PlanExtensionRequest.AxesEntry
+	nil,                                    // 135: trellis.v1.Hello.LabelsEntry
+	nil,                                    // 136: trellis.v1.Labels.LabelsEntry
+	nil,                                    // 137: trellis.v1.Assignment.HistoryEntry
+	(*Model)(nil),                          // 138: trellis.v1.Model
+	(*StudySpec)(nil),                      // 139: trellis.v1.StudySpec
+	(*Study)(nil),                          // 140: trellis.v1.Study
+	(*Run)(nil),                            // 141: trellis.v1.Run
+	(*Trial)(nil),                          // 142: trellis.v1.Trial
+	(*Axis)(nil),                           // 143: trellis.v1.Axis
+	(*Budget)(nil),                         // 144: trellis.v1.Budget
+	(*IntegerAxis)(nil),                    // 145: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                     // 146: trellis.v1.NumberAxis
+	(*Forecast)(nil),                       // 147: trellis.v1.Forecast
+	(*Split)(nil),                          // 148: trellis.v1.Split
+	(*WaitingFor)(nil),                     // 149: trellis.v1.WaitingFor
+	(*ModelInput)(nil),                     // 150: trellis.v1.ModelInput
+	(*ModelSize)(nil),                      // 151: trellis.v1.ModelSize
+	(*Verdict)(nil),                        // 152: trellis.v1.Verdict
+	(*Configuration)(nil),                  // 153: trellis.v1.Configuration
+	(*Objective)(nil),                      // 154: trellis.v1.Objective
+	(*Report)(nil),                         // 155: trellis.v1.Report
+	(*Importance)(nil),                     // 156: trellis.v1.Importance
+	(*AxisChoice)(nil),                     // 157: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                      // 158: trellis.v1.RunConfig
+	(*DataSet)(nil),                        // 159: trellis.v1.DataSet
+	(*Worker)(nil),                         // 160: trellis.v1.Worker
+	(*Outcome)(nil),                        // 161: trellis.v1.Outcome
+	(*CheckpointReport)(nil),               // 162: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                       // 163: trellis.v1.Capacity
+	(*Reports)(nil),                        // 164: trellis.v1.Reports
+	(StudyState)(0),                        // 165: trellis.v1.StudyState
+	(*Checkpoint)(nil),                     // 166: trellis.v1.Checkpoint
+	(*Node)(nil),                           // 167: trellis.v1.Node
+	(*NodeStatus)(nil),                     // 168: trellis.v1.NodeStatus
+	(*Principal)(nil),                      // 169: trellis.v1.Principal
+	(*Token)(nil),                          // 170: trellis.v1.Token
+	(Role)(0),                              // 171: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),          // 172: google.protobuf.Timestamp
+	(*Event)(nil),                          // 173: trellis.v1.Event
+	(*Hook)(nil),                           // 174: trellis.v1.Hook
+	(*durationpb.Duration)(nil),            // 175: google.protobuf.Duration
+	(*Delivery)(nil),                       // 176: trellis.v1.Delivery
+	(*PaperReport)(nil),                    // 177: trellis.v1.PaperReport
+	(*Metrics)(nil),                        // 178: trellis.v1.Metrics
+	(*Series)(nil),                         // 179: trellis.v1.Series
+	(*GetCurvesRequest)(nil),               // 180: trellis.v1.GetCurvesRequest
+	(*GetPointsRequest)(nil),               // 181: trellis.v1.GetPointsRequest
+	(*GetHeatMapRequest)(nil),              // 182: trellis.v1.GetHeatMapRequest
+	(*GetHistoryRequest)(nil),              // 183: trellis.v1.GetHistoryRequest
+	(*GetDistributionRequest)(nil),         // 184: trellis.v1.GetDistributionRequest
+	(*GetCoverageRequest)(nil),             // 185: trellis.v1.GetCoverageRequest
+	(*GetTimeLineRequest)(nil),             // 186: trellis.v1.GetTimeLineRequest
+	(*GetCurvesResponse)(nil),              // 187: trellis.v1.GetCurvesResponse
+	(*GetPointsResponse)(nil),              // 188: trellis.v1.GetPointsResponse
+	(*GetHeatMapResponse)(nil),             // 189: trellis.v1.GetHeatMapResponse
+	(*GetHistoryResponse)(nil),             // 190: trellis.v1.GetHistoryResponse
+	(*GetDistributionResponse)(nil),        // 191: trellis.v1.GetDistributionResponse
+	(*GetCoverageResponse)(nil),            // 192: trellis.v1.GetCoverageResponse
+	(*GetTimeLineResponse)(nil),            // 193: trellis.v1.GetTimeLineResponse
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	133, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	134, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	135, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	135, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	135, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	135, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	136, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	137, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	126, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	135, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	135, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	135, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	138, // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
-	127, // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	139, // 14: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
-	140, // 15: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
-	141, // 16: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
-	141, // 17: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
-	140, // 18: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
-	140, // 19: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
-	140, // 20: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
-	128, // 21: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
-	135, // 22: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	138, // 23: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
-	129, // 24: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
-	139, // 25: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
-	142, // 26: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
-	135, // 27: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	134, // 28: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	142, // 29: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	143, // 30: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	144, // 31: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	145, // 32: trellis.v1.PlanStudyResponse.input:type_name -> trellis.v1.ModelInput
-	146, // 33: trellis.v1.PlanStudyResponse.smallest:type_name -> trellis.v1.ModelSize
-	146, // 34: trellis.v1.PlanStudyResponse.largest:type_name -> trellis.v1.ModelSize
-	134, // 35: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
-	25,  // 36: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
-	29,  // 37: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
-	134, // 38: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
-	137, // 39: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	136, // 40: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
-	137, // 41: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
-	137, // 42: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	137, // 43: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	135, // 44: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	147, // 45: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	148, // 46: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	149, // 47: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	150, // 48: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	151, // 49: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	134, // 50: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	152, // 51: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	149, // 52: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	136, // 53: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	153, // 54: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	154, // 55: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	155, // 56: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	58,  // 57: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	59,  // 58: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	61,  // 59: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	156, // 60: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	62,  // 61: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	63,  // 62: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	157, // 63: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	70,  // 64: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
-	57,  // 65: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
-	56,  // 66: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	158, // 67: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	130, // 68: trellis.v1.Hello.labels:type_name -> trellis.v1.Hello.LabelsEntry
-	60,  // 69: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	159, // 70: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	72,  // 71: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	73,  // 72: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	74,  // 73: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	75,  // 74: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	71,  // 75: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	69,  // 76: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	68,  // 77: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
-	67,  // 78: trellis.v1.SessionResponse.own_study:type_name -> trellis.v1.OwnStudy
-	65,  // 79: trellis.v1.SessionResponse.unserved:type_name -> trellis.v1.Unserved
-	66,  // 80: trellis.v1.Unserved.asked:type_name -> trellis.v1.Labels
-	131, // 81: trellis.v1.Labels.labels:type_name -> trellis.v1.Labels.LabelsEntry
-	160, // 82: trellis.v1.OwnStudy.state:type_name -> trellis.v1.StudyState
-	64,  // 83: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	153, // 84: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	161, // 85: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	132, // 86: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	162, // 87: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	163, // 88: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	164, // 89: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	165, // 90: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	166, // 91: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	167, // 92: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	165, // 93: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	165, // 94: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	165, // 95: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	168, // 96: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	168, // 97: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
-	169, // 98: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
-	169, // 99: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
-	170, // 100: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
-	171, // 101: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
-	172, // 102: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
-	172, // 103: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
-	135, // 104: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
-	172, // 105: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
-	173, // 106: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	138, // 107: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	141, // 108: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	138, // 109: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	174, // 110: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 111: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 112: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 113: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 114: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 115: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 116: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 117: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 118: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 119: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 120: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
-	22,  // 121: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	24,  // 122: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	26,  // 123: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
-	30,  // 124: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
-	0,   // 125: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	32,  // 126: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	34,  // 127: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
-	36,  // 128: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	46,  // 129: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	48,  // 130: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	38,  // 131: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	40,  // 132: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	42,  // 133: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	44,  // 134: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	175, // 135: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
-	176, // 136: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
-	177, // 137: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
-	178, // 138: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
-	179, // 139: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
-	180, // 140: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
-	181, // 141: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
-	50,  // 142: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	52,  // 143: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	54,  // 144: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	56,  // 145: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	76,  // 146: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	78,  // 147: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	80,  // 148: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	82,  // 149: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	84,  // 150: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	86,  // 151: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	88,  // 152: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	90,  // 153: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	92,  // 154: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	94,  // 155: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	96,  // 156: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	98,  // 157: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	100, // 158: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	102, // 159: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	104, // 160: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
-	106, // 161: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
-	108, // 162: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
-	110, // 163: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
-	112, // 164: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
-	114, // 165: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
-	116, // 166: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
-	118, // 167: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
-	120, // 168: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
-	122, // 169: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
-	124, // 170: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
-	3,   // 171: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 172: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 173: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 174: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 175: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 176: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 177: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 178: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 179: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 180: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
-	23,  // 181: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	25,  // 182: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	27,  // 183: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
-	31,  // 184: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
-	1,   // 185: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	33,  // 186: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	35,  // 187: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
-	37,  // 188: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	47,  // 189: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	49,  // 190: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	39,  // 191: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	41,  // 192: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	43,  // 193: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	45,  // 194: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	182, // 195: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
-	183, // 196: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
-	184, // 197: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
-	185, // 198: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
-	186, // 199: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
-	187, // 200: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
-	188, // 201: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
-	51,  // 202: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	53,  // 203: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	55,  // 204: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	64,  // 205: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	77,  // 206: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	79,  // 207: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	81,  // 208: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	83,  // 209: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	85,  // 210: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	87,  // 211: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	89,  // 212: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	91,  // 213: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	93,  // 214: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	95,  // 215: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	97,  // 216: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	99,  // 217: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	101, // 218: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	103, // 219: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	105, // 220: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
-	107, // 221: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
-	109, // 222: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
-	111, // 223: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
-	113, // 224: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
-	115, // 225: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
-	117, // 226: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
-	119, // 227: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
-	121, // 228: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
-	123, // 229: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
-	125, // 230: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
-	171, // [171:231] is the sub-list for method output_type
-	111, // [111:171] is the sub-list for method input_type
-	111, // [111:111] is the sub-list for extension type_name
-	111, // [111:111] is the sub-list for extension extendee
-	0,   // [0:111] is the sub-list for field type_name
+	138, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	139, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	140, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	140, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	140, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	140, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	141, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	142, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	131, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
+	140, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	140, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	140, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	140, // 12: trellis.v1.DeleteCheckpointsResponse.study:type_name -> trellis.v1.Study
+	22,  // 13: trellis.v1.DeleteCheckpointsResponse.deleted:type_name -> trellis.v1.CheckpointUse
+	22,  // 14: trellis.v1.PlanCheckpointDeletionResponse.studies:type_name -> trellis.v1.CheckpointUse
+	143, // 15: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
+	132, // 16: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	144, // 17: trellis.v1.ExtendStudyRequest.budget:type_name -> trellis.v1.Budget
+	145, // 18: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	146, // 19: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	146, // 20: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	145, // 21: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	145, // 22: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
+	145, // 23: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	133, // 24: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
+	140, // 25: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	143, // 26: trellis.v1.PlanExtensionRequest.seeds:type_name -> trellis.v1.Axis
+	134, // 27: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
+	144, // 28: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
+	147, // 29: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
+	140, // 30: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	139, // 31: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	147, // 32: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	148, // 33: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	149, // 34: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	150, // 35: trellis.v1.PlanStudyResponse.input:type_name -> trellis.v1.ModelInput
+	151, // 36: trellis.v1.PlanStudyResponse.smallest:type_name -> trellis.v1.ModelSize
+	151, // 37: trellis.v1.PlanStudyResponse.largest:type_name -> trellis.v1.ModelSize
+	139, // 38: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
+	30,  // 39: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
+	34,  // 40: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
+	139, // 41: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
+	142, // 42: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	141, // 43: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
+	142, // 44: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
+	142, // 45: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	142, // 46: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	140, // 47: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	152, // 48: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	153, // 49: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	154, // 50: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	155, // 51: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	156, // 52: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	139, // 53: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	157, // 54: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	154, // 55: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	141, // 56: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	158, // 57: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	159, // 58: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	160, // 59: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	63,  // 60: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	64,  // 61: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	66,  // 62: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	161, // 63: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	67,  // 64: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	68,  // 65: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	162, // 66: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	75,  // 67: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
+	62,  // 68: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
+	61,  // 69: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
+	163, // 70: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	135, // 71: trellis.v1.Hello.labels:type_name -> trellis.v1.Hello.LabelsEntry
+	65,  // 72: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	164, // 73: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	77,  // 74: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	78,  // 75: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	79,  // 76: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	80,  // 77: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	76,  // 78: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	74,  // 79: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	73,  // 80: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
+	72,  // 81: trellis.v1.SessionResponse.own_study:type_name -> trellis.v1.OwnStudy
+	70,  // 82: trellis.v1.SessionResponse.unserved:type_name -> trellis.v1.Unserved
+	71,  // 83: trellis.v1.Unserved.asked:type_name -> trellis.v1.Labels
+	136, // 84: trellis.v1.Labels.labels:type_name -> trellis.v1.Labels.LabelsEntry
+	165, // 85: trellis.v1.OwnStudy.state:type_name -> trellis.v1.StudyState
+	69,  // 86: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
+	158, // 87: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	166, // 88: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	137, // 89: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	167, // 90: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	168, // 91: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	169, // 92: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	170, // 93: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	171, // 94: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	172, // 95: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	170, // 96: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	170, // 97: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	170, // 98: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	173, // 99: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	173, // 100: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
+	174, // 101: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
+	174, // 102: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
+	175, // 103: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
+	176, // 104: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
+	177, // 105: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
+	177, // 106: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
+	140, // 107: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
+	177, // 108: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
+	178, // 109: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	143, // 110: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	146, // 111: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	143, // 112: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	179, // 113: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 114: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 115: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 116: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 117: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 118: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 119: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 120: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 121: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 122: trellis.v1.StudyService.DeleteCheckpoints:input_type -> trellis.v1.DeleteCheckpointsRequest
+	20,  // 123: trellis.v1.StudyService.PlanCheckpointDeletion:input_type -> trellis.v1.PlanCheckpointDeletionRequest
+	23,  // 124: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	25,  // 125: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
+	27,  // 126: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	29,  // 127: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	31,  // 128: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
+	35,  // 129: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
+	0,   // 130: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	37,  // 131: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	39,  // 132: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
+	41,  // 133: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	51,  // 134: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	53,  // 135: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	43,  // 136: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	45,  // 137: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	47,  // 138: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	49,  // 139: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	180, // 140: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
+	181, // 141: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
+	182, // 142: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
+	183, // 143: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
+	184, // 144: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
+	185, // 145: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
+	186, // 146: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
+	55,  // 147: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	57,  // 148: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	59,  // 149: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	61,  // 150: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	81,  // 151: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	83,  // 152: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	85,  // 153: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	87,  // 154: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	89,  // 155: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	91,  // 156: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	93,  // 157: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	95,  // 158: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	97,  // 159: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	99,  // 160: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	101, // 161: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	103, // 162: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	105, // 163: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	107, // 164: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	109, // 165: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
+	111, // 166: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
+	113, // 167: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
+	115, // 168: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
+	117, // 169: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
+	119, // 170: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
+	121, // 171: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
+	123, // 172: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
+	125, // 173: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
+	127, // 174: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
+	129, // 175: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
+	3,   // 176: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 177: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 178: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 179: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 180: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 181: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 182: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 183: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 184: trellis.v1.StudyService.DeleteCheckpoints:output_type -> trellis.v1.DeleteCheckpointsResponse
+	21,  // 185: trellis.v1.StudyService.PlanCheckpointDeletion:output_type -> trellis.v1.PlanCheckpointDeletionResponse
+	24,  // 186: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	26,  // 187: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
+	28,  // 188: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	30,  // 189: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	32,  // 190: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
+	36,  // 191: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
+	1,   // 192: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	38,  // 193: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	40,  // 194: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
+	42,  // 195: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	52,  // 196: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	54,  // 197: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	44,  // 198: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	46,  // 199: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	48,  // 200: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	50,  // 201: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	187, // 202: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
+	188, // 203: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
+	189, // 204: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
+	190, // 205: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
+	191, // 206: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
+	192, // 207: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
+	193, // 208: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
+	56,  // 209: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	58,  // 210: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	60,  // 211: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	69,  // 212: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	82,  // 213: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	84,  // 214: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	86,  // 215: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	88,  // 216: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	90,  // 217: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	92,  // 218: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	94,  // 219: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	96,  // 220: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	98,  // 221: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	100, // 222: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	102, // 223: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	104, // 224: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	106, // 225: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	108, // 226: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	110, // 227: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
+	112, // 228: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
+	114, // 229: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
+	116, // 230: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
+	118, // 231: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
+	120, // 232: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
+	122, // 233: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
+	124, // 234: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
+	126, // 235: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
+	128, // 236: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
+	130, // 237: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
+	176, // [176:238] is the sub-list for method output_type
+	114, // [114:176] is the sub-list for method input_type
+	114, // [114:114] is the sub-list for extension type_name
+	114, // [114:114] is the sub-list for extension extendee
+	0,   // [0:114] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -8272,7 +8607,7 @@ func file_trellis_v1_service_proto_init() {
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_worker_proto_init()
-	file_trellis_v1_service_proto_msgTypes[56].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[61].OneofWrappers = []any{
 		(*SessionRequest_Hello)(nil),
 		(*SessionRequest_Heartbeat)(nil),
 		(*SessionRequest_Reports)(nil),
@@ -8283,7 +8618,7 @@ func file_trellis_v1_service_proto_init() {
 		(*SessionRequest_Output)(nil),
 		(*SessionRequest_Batch)(nil),
 	}
-	file_trellis_v1_service_proto_msgTypes[64].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[69].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
 		(*SessionResponse_Assignment)(nil),
 		(*SessionResponse_Stop)(nil),
@@ -8294,14 +8629,14 @@ func file_trellis_v1_service_proto_init() {
 		(*SessionResponse_OwnStudy)(nil),
 		(*SessionResponse_Unserved)(nil),
 	}
-	file_trellis_v1_service_proto_msgTypes[104].OneofWrappers = []any{}
+	file_trellis_v1_service_proto_msgTypes[109].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   133,
+			NumMessages:   138,
 			NumExtensions: 0,
 			NumServices:   10,
 		},

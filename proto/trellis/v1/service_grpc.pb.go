@@ -19,21 +19,23 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	StudyService_CreateStudy_FullMethodName   = "/trellis.v1.StudyService/CreateStudy"
-	StudyService_GetStudy_FullMethodName      = "/trellis.v1.StudyService/GetStudy"
-	StudyService_ListStudies_FullMethodName   = "/trellis.v1.StudyService/ListStudies"
-	StudyService_WatchStudy_FullMethodName    = "/trellis.v1.StudyService/WatchStudy"
-	StudyService_PauseStudy_FullMethodName    = "/trellis.v1.StudyService/PauseStudy"
-	StudyService_ResumeStudy_FullMethodName   = "/trellis.v1.StudyService/ResumeStudy"
-	StudyService_CancelStudy_FullMethodName   = "/trellis.v1.StudyService/CancelStudy"
-	StudyService_DeleteStudy_FullMethodName   = "/trellis.v1.StudyService/DeleteStudy"
-	StudyService_ExtendStudy_FullMethodName   = "/trellis.v1.StudyService/ExtendStudy"
-	StudyService_PlanExtension_FullMethodName = "/trellis.v1.StudyService/PlanExtension"
-	StudyService_RetryStudy_FullMethodName    = "/trellis.v1.StudyService/RetryStudy"
-	StudyService_PlanStudy_FullMethodName     = "/trellis.v1.StudyService/PlanStudy"
-	StudyService_ParseSpec_FullMethodName     = "/trellis.v1.StudyService/ParseSpec"
-	StudyService_FormatSpec_FullMethodName    = "/trellis.v1.StudyService/FormatSpec"
-	StudyService_ListModels_FullMethodName    = "/trellis.v1.StudyService/ListModels"
+	StudyService_CreateStudy_FullMethodName            = "/trellis.v1.StudyService/CreateStudy"
+	StudyService_GetStudy_FullMethodName               = "/trellis.v1.StudyService/GetStudy"
+	StudyService_ListStudies_FullMethodName            = "/trellis.v1.StudyService/ListStudies"
+	StudyService_WatchStudy_FullMethodName             = "/trellis.v1.StudyService/WatchStudy"
+	StudyService_PauseStudy_FullMethodName             = "/trellis.v1.StudyService/PauseStudy"
+	StudyService_ResumeStudy_FullMethodName            = "/trellis.v1.StudyService/ResumeStudy"
+	StudyService_CancelStudy_FullMethodName            = "/trellis.v1.StudyService/CancelStudy"
+	StudyService_DeleteStudy_FullMethodName            = "/trellis.v1.StudyService/DeleteStudy"
+	StudyService_DeleteCheckpoints_FullMethodName      = "/trellis.v1.StudyService/DeleteCheckpoints"
+	StudyService_PlanCheckpointDeletion_FullMethodName = "/trellis.v1.StudyService/PlanCheckpointDeletion"
+	StudyService_ExtendStudy_FullMethodName            = "/trellis.v1.StudyService/ExtendStudy"
+	StudyService_PlanExtension_FullMethodName          = "/trellis.v1.StudyService/PlanExtension"
+	StudyService_RetryStudy_FullMethodName             = "/trellis.v1.StudyService/RetryStudy"
+	StudyService_PlanStudy_FullMethodName              = "/trellis.v1.StudyService/PlanStudy"
+	StudyService_ParseSpec_FullMethodName              = "/trellis.v1.StudyService/ParseSpec"
+	StudyService_FormatSpec_FullMethodName             = "/trellis.v1.StudyService/FormatSpec"
+	StudyService_ListModels_FullMethodName             = "/trellis.v1.StudyService/ListModels"
 )
 
 // StudyServiceClient is the client API for StudyService service.
@@ -56,6 +58,13 @@ type StudyServiceClient interface {
 	CancelStudy(ctx context.Context, in *CancelStudyRequest, opts ...grpc.CallOption) (*CancelStudyResponse, error)
 	// Deletes the study and its results. A study that is still running is canceled first.
 	DeleteStudy(ctx context.Context, in *DeleteStudyRequest, opts ...grpc.CallOption) (*DeleteStudyResponse, error)
+	// Deletes the checkpoints of a study that has ended, and keeps its results: all but those of the run that its best trial comes
+	// from. Files that nothing else refers to are deleted within the hours after that. An extension of the study trains again what
+	// has no checkpoint, with the same losses. A call that was interrupted may be repeated: it deletes the rest. Fails with
+	// FAILED_PRECONDITION if the study is running or paused.
+	DeleteCheckpoints(ctx context.Context, in *DeleteCheckpointsRequest, opts ...grpc.CallOption) (*DeleteCheckpointsResponse, error)
+	// Says what DeleteCheckpoints would delete of some studies, and how much room that frees. It fails where DeleteCheckpoints would.
+	PlanCheckpointDeletion(ctx context.Context, in *PlanCheckpointDeletionRequest, opts ...grpc.CallOption) (*PlanCheckpointDeletionResponse, error)
 	// Adds values to a study's axes. Existing results are kept, and nothing is trained twice. Fails with
 	// FAILED_PRECONDITION if the study was canceled, and with INVALID_ARGUMENT if nothing would be added.
 	ExtendStudy(ctx context.Context, in *ExtendStudyRequest, opts ...grpc.CallOption) (*ExtendStudyResponse, error)
@@ -172,6 +181,26 @@ func (c *studyServiceClient) DeleteStudy(ctx context.Context, in *DeleteStudyReq
 	return out, nil
 }
 
+func (c *studyServiceClient) DeleteCheckpoints(ctx context.Context, in *DeleteCheckpointsRequest, opts ...grpc.CallOption) (*DeleteCheckpointsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteCheckpointsResponse)
+	err := c.cc.Invoke(ctx, StudyService_DeleteCheckpoints_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *studyServiceClient) PlanCheckpointDeletion(ctx context.Context, in *PlanCheckpointDeletionRequest, opts ...grpc.CallOption) (*PlanCheckpointDeletionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlanCheckpointDeletionResponse)
+	err := c.cc.Invoke(ctx, StudyService_PlanCheckpointDeletion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *studyServiceClient) ExtendStudy(ctx context.Context, in *ExtendStudyRequest, opts ...grpc.CallOption) (*ExtendStudyResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExtendStudyResponse)
@@ -262,6 +291,13 @@ type StudyServiceServer interface {
 	CancelStudy(context.Context, *CancelStudyRequest) (*CancelStudyResponse, error)
 	// Deletes the study and its results. A study that is still running is canceled first.
 	DeleteStudy(context.Context, *DeleteStudyRequest) (*DeleteStudyResponse, error)
+	// Deletes the checkpoints of a study that has ended, and keeps its results: all but those of the run that its best trial comes
+	// from. Files that nothing else refers to are deleted within the hours after that. An extension of the study trains again what
+	// has no checkpoint, with the same losses. A call that was interrupted may be repeated: it deletes the rest. Fails with
+	// FAILED_PRECONDITION if the study is running or paused.
+	DeleteCheckpoints(context.Context, *DeleteCheckpointsRequest) (*DeleteCheckpointsResponse, error)
+	// Says what DeleteCheckpoints would delete of some studies, and how much room that frees. It fails where DeleteCheckpoints would.
+	PlanCheckpointDeletion(context.Context, *PlanCheckpointDeletionRequest) (*PlanCheckpointDeletionResponse, error)
 	// Adds values to a study's axes. Existing results are kept, and nothing is trained twice. Fails with
 	// FAILED_PRECONDITION if the study was canceled, and with INVALID_ARGUMENT if nothing would be added.
 	ExtendStudy(context.Context, *ExtendStudyRequest) (*ExtendStudyResponse, error)
@@ -312,6 +348,12 @@ func (UnimplementedStudyServiceServer) CancelStudy(context.Context, *CancelStudy
 }
 func (UnimplementedStudyServiceServer) DeleteStudy(context.Context, *DeleteStudyRequest) (*DeleteStudyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteStudy not implemented")
+}
+func (UnimplementedStudyServiceServer) DeleteCheckpoints(context.Context, *DeleteCheckpointsRequest) (*DeleteCheckpointsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteCheckpoints not implemented")
+}
+func (UnimplementedStudyServiceServer) PlanCheckpointDeletion(context.Context, *PlanCheckpointDeletionRequest) (*PlanCheckpointDeletionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlanCheckpointDeletion not implemented")
 }
 func (UnimplementedStudyServiceServer) ExtendStudy(context.Context, *ExtendStudyRequest) (*ExtendStudyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExtendStudy not implemented")
@@ -492,6 +534,42 @@ func _StudyService_DeleteStudy_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _StudyService_DeleteCheckpoints_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteCheckpointsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StudyServiceServer).DeleteCheckpoints(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StudyService_DeleteCheckpoints_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StudyServiceServer).DeleteCheckpoints(ctx, req.(*DeleteCheckpointsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _StudyService_PlanCheckpointDeletion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlanCheckpointDeletionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StudyServiceServer).PlanCheckpointDeletion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StudyService_PlanCheckpointDeletion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StudyServiceServer).PlanCheckpointDeletion(ctx, req.(*PlanCheckpointDeletionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _StudyService_ExtendStudy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ExtendStudyRequest)
 	if err := dec(in); err != nil {
@@ -652,6 +730,14 @@ var StudyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteStudy",
 			Handler:    _StudyService_DeleteStudy_Handler,
+		},
+		{
+			MethodName: "DeleteCheckpoints",
+			Handler:    _StudyService_DeleteCheckpoints_Handler,
+		},
+		{
+			MethodName: "PlanCheckpointDeletion",
+			Handler:    _StudyService_PlanCheckpointDeletion_Handler,
 		},
 		{
 			MethodName: "ExtendStudy",

@@ -2191,9 +2191,11 @@ type Study struct {
 	// with do: the earliest first. Runs of other extensions are stored one by one.
 	Extensions []*GridExtension `protobuf:"bytes,34,rep,name=extensions,proto3" json:"extensions,omitempty"`
 	// What other studies have trained of this one's runs is being copied, part by part. Unset: all of it has been.
-	Sharing       *Sharing `protobuf:"bytes,35,opt,name=sharing,proto3" json:"sharing,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Sharing *Sharing `protobuf:"bytes,35,opt,name=sharing,proto3" json:"sharing,omitempty"`
+	// When checkpoints of its runs were last deleted while it stayed: see DeleteCheckpoints. Unset: never.
+	CheckpointsDeleteTime *timestamppb.Timestamp `protobuf:"bytes,36,opt,name=checkpoints_delete_time,json=checkpointsDeleteTime,proto3" json:"checkpoints_delete_time,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *Study) Reset() {
@@ -2404,6 +2406,13 @@ func (x *Study) GetExtensions() []*GridExtension {
 func (x *Study) GetSharing() *Sharing {
 	if x != nil {
 		return x.Sharing
+	}
+	return nil
+}
+
+func (x *Study) GetCheckpointsDeleteTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CheckpointsDeleteTime
 	}
 	return nil
 }
@@ -3718,7 +3727,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12$\n" +
 	"\binterval\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\binterval\x12#\n" +
-	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xe6\b\n" +
+	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xba\t\n" +
 	"\x05Study\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12,\n" +
@@ -3753,7 +3762,8 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"extensions\x18\" \x03(\v2\x19.trellis.v1.GridExtensionR\n" +
 	"extensions\x12-\n" +
-	"\asharing\x18# \x01(\v2\x13.trellis.v1.SharingR\asharing\"F\n" +
+	"\asharing\x18# \x01(\v2\x13.trellis.v1.SharingR\asharing\x12R\n" +
+	"\x17checkpoints_delete_time\x18$ \x01(\v2\x1a.google.protobuf.TimestampR\x15checkpointsDeleteTime\"F\n" +
 	"\rGridExtension\x12\x1f\n" +
 	"\vfirst_index\x18\x01 \x01(\x04R\n" +
 	"firstIndex\x12\x14\n" +
@@ -4019,28 +4029,29 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	29, // 58: trellis.v1.Study.untouched:type_name -> trellis.v1.Untouched
 	27, // 59: trellis.v1.Study.extensions:type_name -> trellis.v1.GridExtension
 	28, // 60: trellis.v1.Study.sharing:type_name -> trellis.v1.Sharing
-	55, // 61: trellis.v1.Untouched.state:type_name -> trellis.v1.TrialState
-	31, // 62: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
-	32, // 63: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
-	4,  // 64: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
-	5,  // 65: trellis.v1.SpecDifference.budget:type_name -> trellis.v1.Budget
-	14, // 66: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
-	15, // 67: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
-	16, // 68: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
-	3,  // 69: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	34, // 70: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	34, // 71: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	42, // 72: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	36, // 73: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	43, // 74: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	48, // 75: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
-	14, // 76: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
-	16, // 77: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	78, // [78:78] is the sub-list for method output_type
-	78, // [78:78] is the sub-list for method input_type
-	78, // [78:78] is the sub-list for extension type_name
-	78, // [78:78] is the sub-list for extension extendee
-	0,  // [0:78] is the sub-list for field type_name
+	52, // 61: trellis.v1.Study.checkpoints_delete_time:type_name -> google.protobuf.Timestamp
+	55, // 62: trellis.v1.Untouched.state:type_name -> trellis.v1.TrialState
+	31, // 63: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	32, // 64: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	4,  // 65: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
+	5,  // 66: trellis.v1.SpecDifference.budget:type_name -> trellis.v1.Budget
+	14, // 67: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
+	15, // 68: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
+	16, // 69: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
+	3,  // 70: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	34, // 71: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	34, // 72: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	42, // 73: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	36, // 74: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	43, // 75: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	48, // 76: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
+	14, // 77: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
+	16, // 78: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	79, // [79:79] is the sub-list for method output_type
+	79, // [79:79] is the sub-list for method input_type
+	79, // [79:79] is the sub-list for extension type_name
+	79, // [79:79] is the sub-list for extension extendee
+	0,  // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
