@@ -36,17 +36,21 @@ type policy struct {
 func PruneCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune --older-than AGE",
-		Short: "Delete studies that ended long ago",
+		Short: "Delete studies that ended long ago, or their checkpoints",
 		Long: `Permanently delete studies that were completed or canceled longer ago than --older-than, with their results. Checkpoints
 and outputs that no other study needs are deleted within the hours after that. What a study shares with one that stays, stays.
 Studies that run or are paused are never deleted.
+
+With --checkpoints, only checkpoints are deleted, except for those of each study's best trial. The studies stay, with all results.
+If one is extended later, what would have gone on from a checkpoint is trained from its start, with the same results.
 
 prune first lists the studies, and with --dry-run does nothing more. On a terminal it then asks for confirmation; elsewhere it
 needs --yes. With --output, the list is of the studies that were deleted, and the one before the question is on standard error.
 A study that changes meanwhile stays.`,
 		Example: `  trellis prune --older-than 90d --dry-run
   trellis prune --older-than 90d --keep 20 --yes             # for example each night, from cron
-  trellis prune --older-than 7d --state canceled`,
+  trellis prune --older-than 7d --state canceled
+  trellis prune --older-than 30d --checkpoints --dry-run     # says how much room that frees`,
 		Args: cli.Operands(),
 	}
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
@@ -58,19 +62,24 @@ A study that changes meanwhile stays.`,
 	state := cli.ChoiceFlag(cmd, "state", "which studies to delete", "any", "completed", "canceled")
 	flags.IntVar(&its.keep, "keep", 0, "`number` of studies to keep in any case: those that ended last")
 	cli.AtLeast(flags, "keep", &its.keep, 0)
-	dryRun := flags.Bool("dry-run", false, "list the studies without deleting them")
+	checkpoints := flags.Bool("checkpoints", false, "delete only their checkpoints, except for those of each best trial")
+	dryRun := flags.Bool("dry-run", false, "list what would be deleted without deleting it")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if age == 0 {
 			return exit.Usagef("prune needs --older-than, for example --older-than 90d")
 		}
 		its.olderThan, its.state = time.Duration(age), *state
 		if !*dryRun {
-			if err := confirm.Check(false, "prune permanently removes studies and all their results"); err != nil {
+			does := "prune permanently removes studies and all their results"
+			if *checkpoints {
+				does = "prune --checkpoints permanently removes checkpoints"
+			}
+			if err := confirm.Check(false, does); err != nil {
 				return err
 			}
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
-			return prune(ctx, env, c, its, *format, *dryRun, confirm)
+			return prune(ctx, env, c, its, *checkpoints, *format, *dryRun, confirm)
 		})
 	}
 	return cmd
@@ -101,8 +110,8 @@ func (p policy) wants(study *trellisv1.Study, now time.Time) bool {
 }
 
 func prune(
-	ctx context.Context, env *cli.Environment, c *client.Client, its policy, format output.Format, dryRun bool,
-	confirm *cli.Confirmation,
+	ctx context.Context, env *cli.Environment, c *client.Client, its policy, checkpoints bool, format output.Format,
+	dryRun bool, confirm *cli.Confirmation,
 ) error {
 	var all []*trellisv1.Study
 	err := c.EachStudy(ctx, func(study *trellisv1.Study) error {
@@ -113,6 +122,9 @@ func prune(
 		return err
 	}
 	chosen := its.chosen(all, time.Now())
+	if checkpoints {
+		return pruneCheckpoints(ctx, env, c, chosen, format, dryRun, confirm)
+	}
 	trials := uint64(0)
 	for _, study := range chosen {
 		trials += study.GetProgress().GetTrials()

@@ -2,6 +2,7 @@ package studies
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -144,7 +145,7 @@ func TestPrune(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err := prune(t.Context(), env, &client.Client{StudyServiceClient: fake}, policy{olderThan: time.Hour, state: "any"},
+			err := prune(t.Context(), env, &client.Client{StudyServiceClient: fake}, policy{olderThan: time.Hour, state: "any"}, false,
 				test.format, false, confirm)
 			if (err != nil) != (test.fails != "") || err != nil && !strings.Contains(err.Error(), test.fails) {
 				t.Errorf("error %v, want %q", err, test.fails)
@@ -179,4 +180,132 @@ func namesIn(text io.Reader) (names []string) {
 		}
 	}
 	return names
+}
+
+// checkpoints is a coordinator of studies that have checkpoints.
+type checkpoints struct {
+	coordinator
+	// now are the studies since they were listed, where they have changed.
+	now     map[string]*trellisv1.Study
+	deletes []*trellisv1.DeleteCheckpointsRequest
+}
+
+func (c *checkpoints) study(name string) *trellisv1.Study {
+	if now := c.now[name]; now != nil {
+		return now
+	}
+	at := slices.IndexFunc(c.studies, func(s *trellisv1.Study) bool { return s.GetName() == name })
+	return c.studies[at]
+}
+
+func (c *checkpoints) GetStudy(
+	_ context.Context, request *trellisv1.GetStudyRequest, _ ...grpc.CallOption,
+) (*trellisv1.GetStudyResponse, error) {
+	return &trellisv1.GetStudyResponse{Study: c.study(request.GetStudy())}, nil
+}
+
+// PlanCheckpointDeletion has nothing to delete of study a.
+func (c *checkpoints) PlanCheckpointDeletion(
+	_ context.Context, request *trellisv1.PlanCheckpointDeletionRequest, _ ...grpc.CallOption,
+) (*trellisv1.PlanCheckpointDeletionResponse, error) {
+	response := &trellisv1.PlanCheckpointDeletionResponse{}
+	for _, name := range request.GetStudies() {
+		if name != "a" {
+			response.Studies = append(response.Studies, &trellisv1.CheckpointUse{
+				Study: name, ModifyIndex: 20, Runs: 2, Checkpoints: 3, Files: 2, Bytes: 3 << 20,
+			})
+		}
+	}
+	return response, nil
+}
+
+func (c *checkpoints) DeleteCheckpoints(
+	_ context.Context, request *trellisv1.DeleteCheckpointsRequest, _ ...grpc.CallOption,
+) (*trellisv1.DeleteCheckpointsResponse, error) {
+	c.deletes = append(c.deletes, request)
+	if err := c.answers[request.GetStudy()]; err != nil {
+		return nil, err
+	}
+	if request.GetModifyIndex() != c.study(request.GetStudy()).GetModifyIndex() {
+		return nil, status.Error(codes.Aborted, "changed")
+	}
+	return &trellisv1.DeleteCheckpointsResponse{Deleted: &trellisv1.CheckpointUse{
+		Study: request.GetStudy(), Checkpoints: 3, Files: 1, Bytes: 1 << 20,
+	}}, nil
+}
+
+// What prune --checkpoints writes of studies that change or go away meanwhile: those that have been extended, or replaced by others, keep
+// their checkpoints. Where an earlier attempt has deleted a part, the rest is deleted.
+func TestPruneCheckpoints(t *testing.T) {
+	ended := func(name string, created, modified uint64, end int64) *trellisv1.Study {
+		return &trellisv1.Study{
+			Name: name, State: trellisv1.StudyState_STUDY_STATE_COMPLETED, CreateIndex: created, ModifyIndex: modified,
+			EndTime: timestamppb.New(time.Unix(end, 0)),
+		}
+	}
+	for _, test := range []struct {
+		name, typed string // Typed at the question. Empty: --yes.
+		format      output.Format
+		dryRun      bool
+		now         map[string]*trellisv1.Study
+		answers     map[string]error
+		deleted     string
+		fails       string
+		out, log    string
+	}{
+		{name: "all", deleted: "b c", out: "Deleted 6 checkpoints of 2 studies. That frees 2.0 MiB in 2 files, within a few hours."},
+		{name: "listed", dryRun: true, out: "STUDY", log: "Would delete 6 checkpoints of 2 studies, and free 6.0 MiB in 4 files.\n"},
+		{name: "refused", typed: "n\n", fails: "nothing was changed", log: "Delete 6 checkpoints of 2 studies, permanently, and free 6.0 MiB"},
+		{name: "a part is deleted", deleted: "b b c", now: map[string]*trellisv1.Study{"b": ended("b", 10, 30, 1)}, out: "Deleted 6"},
+		{
+			name: "extended since", deleted: "b c", now: map[string]*trellisv1.Study{"b": ended("b", 10, 30, 2)}, out: "Deleted 3",
+			log: "Study b has changed in the meantime: its checkpoints stay.\n",
+		},
+		{
+			name: "replaced since", deleted: "b c", now: map[string]*trellisv1.Study{"c": ended("c", 30, 30, 1)}, out: "Deleted 3",
+			log: "Study c has changed in the meantime: its checkpoints stay.\n",
+		},
+		{
+			name: "runs again, and is gone", format: output.JSON, deleted: "b c", out: `"studies": []`,
+			answers: map[string]error{
+				"b": status.Error(codes.FailedPrecondition, "it is running"), "c": status.Error(codes.NotFound, "no such study"),
+			},
+			log: "Study b has changed in the meantime: its checkpoints stay.\nStudy c was deleted in the meantime.\n",
+		},
+		{
+			name: "fails", deleted: "b c", answers: map[string]error{"c": status.Error(codes.Unavailable, "it stops")},
+			out: "Deleted 3", fails: "after 1 study: ",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			fake := &checkpoints{now: test.now, coordinator: coordinator{answers: test.answers}}
+			for _, name := range []string{"a", "b", "c"} {
+				fake.studies = append(fake.studies, ended(name, 10, 20, 1))
+			}
+			var out, log bytes.Buffer
+			env := &cli.Environment{In: strings.NewReader(test.typed), Out: &out, Err: &log, Log: &log}
+			cmd := &cobra.Command{}
+			confirm := cli.ConfirmFlag(cmd, env)
+			if test.typed == "" {
+				if err := cmd.Flags().Set("yes", "true"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := prune(t.Context(), env, &client.Client{StudyServiceClient: fake}, policy{olderThan: time.Hour, state: "any"}, true,
+				cmp.Or(test.format, output.Table), test.dryRun, confirm)
+			if (err != nil) != (test.fails != "") || err != nil && !strings.Contains(err.Error(), test.fails) {
+				t.Errorf("error %v, want %q", err, test.fails)
+			}
+			var asked []string
+			for _, request := range fake.deletes {
+				asked = append(asked, request.GetStudy())
+			}
+			if got := strings.Join(asked, " "); got != test.deleted {
+				t.Errorf("asked to delete those of %q, want %q", got, test.deleted)
+			}
+			if !strings.Contains(out.String(), test.out) || !strings.Contains(log.String(), test.log) || test.log == "" && log.Len() > 0 {
+				t.Errorf("wrote\n%s\nand\n%s\nwant %q and %q", &out, &log, test.out, test.log)
+			}
+		})
+	}
 }

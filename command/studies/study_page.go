@@ -43,6 +43,9 @@ func writeStudy(
 	row("runs", runsOf(study))
 	row("epochs", epochsOf(study))
 	row("shared", describe.Sharing(study.GetProgress(), report.GetSharedFrom()))
+	if deleted := study.GetCheckpointsDeleteTime(); deleted != nil {
+		row("checkpoints", "deleted "+output.ShortTime(deleted)+", but for those of the best trial at the time")
+	}
 	row("missing weights", answer.DescribeMissingWeights(report))
 	row("waiting for", waitsFor(study, elsewhere))
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_RUNNING {
