@@ -117,8 +117,8 @@ check: $(BUILD)/buf
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-# Our training step beside PyTorch's and stock Gorgonia's, on one core; our t-SNE beside scikit-learn's, on all cores; trials
-# a second of Optuna and Ray Tune.
+# Our training steps beside PyTorch's, JAX's and stock Gorgonia's, on one core, which takes half an hour; our t-SNE beside
+# scikit-learn's, on all cores; trials a second of Optuna and Ray Tune.
 bench-peers:
 	$(GO) build -o $(BUILD)/peers ./trainer/peers
 	$$(command -v taskset >/dev/null && echo taskset -c 0) $(BUILD)/peers

@@ -147,7 +147,7 @@ var mayImport = map[string]string{
 	"trainer/model/variationalautoencoder": "trainer/kernel trainer/model trainer/network",
 	"trainer/network":                      "trainer/executor trainer/kernel trainer/operation trainer/stream",
 	"trainer/operation":                    "trainer/kernel",
-	"trainer/peers":                        "trainer trainer/adam trainer/dataset trainer/kernel trainer/latent trainer/network",
+	"trainer/peers":                        "trainer trainer/dataset trainer/kernel trainer/latent",
 	"trainer/stream":                       "trainer/kernel",
 	"worker":                               "proto/trellis/v1 python tracing trainer trainer/dataset worker/capacity worker/dial worker/files worker/program worker/scratch worker/spans worker/supervisor",
 	"worker/archive":                       "",
