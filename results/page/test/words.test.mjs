@@ -1,7 +1,7 @@
 // What the page says of studies: as much as the command line, and nothing that misleads.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { accessible, launch, show, until } from './browser.mjs'
+import { accessible, launch, show, until, untilEqual } from './browser.mjs'
 import { run, serve } from './coordinator.mjs'
 
 const study = (name, grid, more = '', time = '1ms') => `name: ${name}\nmodel: synthetic\nsynthetic: {epoch_time: ${time}}\ngrid: ${grid}\n${more}`
@@ -119,12 +119,25 @@ test('epochs are counted as on the command line, and what a study waits for is s
   const [, epochs] = /epochs (\d+ trained, \d+ from other studies)/.exec(await said('study', 'second'))
   await page.locator('.counts').getByText(epochs.replace(' trained', ' epochs trained')).waitFor()
   await page.locator('section[aria-labelledby=sources]').getByText(epochs.replace(' trained', ' epochs trained')).first().waitFor()
+  await coordinator.submit(study('third', '{latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 5}'), '--watch')
+  await page.goto(coordinator.page + '/compare?study=second&study=third')
+  await untilEqual(() => page.getByRole('row', { name: /^epochs/ }).locator('td').allInnerTexts(), ['21, 10 from other studies', '10, all from other studies'])
   await coordinator.submit(`name: large\nprogram: {command: ["true"]}\nresources: {memory: 900TiB}\nobjective: {metric: loss, direction: minimize}\ngrid: {lr: 0.1}\n`)
   await page.goto(coordinator.page + '/studies/large')
   const [, why] = /waiting for (a worker that has what a run needs: [^.]*)\./.exec(await said('study', 'large'))
   await page.getByText(`Waits for ${why}`).waitFor()
   await page.locator('.head').getByText('running, waits').waitFor()
   assert.match(await words(page, '.counts'), /1 trial in 1 run · 0 epochs trained, at most 1 left$/)
+})
+
+test('axes that begin or end with 0 are varied, and say so', async (t) => {
+  await coordinator.submit(study('linear', '{latent_dim: 4, learning_rate: 1e-3, weight_decay: {linear: {from: 0, to: 0.01, count: 3}}, max_epochs: 1}'), '--watch')
+  await coordinator.submit(study('stepped', '{latent_dim: 4, learning_rate: 1e-3, weight_decay: {step: {from: 0, to: 0.01, by: 0.005}}, max_epochs: 1}'), '--watch')
+  const page = await open(t, '/compare?study=linear&study=stepped')
+  const decays = page.getByRole('row', { name: /^weight decay/ }).last().locator('td')
+  await untilEqual(() => decays.allInnerTexts(), ['3 from 0 to 0.01', 'from 0 to 0.01 by 0.005'])
+  await page.goto(coordinator.page + '/studies/stepped')
+  await page.locator('.answer dl > div:not(.muted)').filter({ hasText: 'weight decay' }).waitFor()
 })
 
 test('what is submitted has a name that is free', async (t) => {

@@ -29,7 +29,7 @@ export function outOfTime(study: Study): string {
 
 /** seedsOf are a spec's seeds: one by one, or as a range. */
 function seedsOf(axis: Axis | undefined): number[] {
-  const { from, to, by } = axis?.step ?? { ...(axis?.linear ?? { from: 1, to: 1 }), by: 1 }
+  const { from = 0, to = 0, by } = axis?.step ?? { ...(axis?.linear ?? { from: 1, to: 1 }), by: 1 }
   return axis?.integers?.map(Number) ?? Array.from({ length: Math.floor((to - from) / by + 1e-9) + 1 }, (_, i) => from + i * by)
 }
 

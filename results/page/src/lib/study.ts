@@ -32,7 +32,7 @@ function lengthOf(axis: Axis | undefined): number {
   if (!axis) return 0
   const range = axis.linear ?? axis.log10 ?? axis.log2
   if (range) return range.count
-  if (axis.step) return Math.floor((axis.step.to - axis.step.from) / axis.step.by + 1e-9) + 1
+  if (axis.step) return Math.floor(((axis.step.to ?? 0) - (axis.step.from ?? 0)) / axis.step.by + 1e-9) + 1
   return (axis.numbers ?? axis.integers ?? axis.texts ?? axis.booleans ?? []).length
 }
 

@@ -5,11 +5,12 @@ export type Count = string | undefined
 export interface Value { number?: number | string; integer?: string; text?: string; boolean?: boolean }
 export interface Parameters { max_epochs?: number; seed?: number; values?: Record<string, Value> }
 
-export interface Range { from: number; to: number; count: number }
+export interface Range { from?: number; to?: number; count: number }
 export interface Axis {
   numbers?: number[]; integers?: string[]; texts?: string[]; booleans?: boolean[]
   linear?: Range; log10?: Range; log2?: Range
-  step?: { from: number; to: number; by: number }
+  /** A bound of 0 is left out. */
+  step?: { from?: number; to?: number; by: number }
 }
 export interface Grid { axes?: Record<string, Axis> }
 export interface Objective { metric?: string; direction?: string; of?: unknown }

@@ -7,10 +7,10 @@ export function valuesOf(axis: Axis | undefined, most = 12): string {
   if (!axis) return ''
   for (const kind of ['linear', 'log10', 'log2'] as const) {
     const range = axis[kind]
-    if (range) return `${range.count} from ${significant(range.from)} to ${significant(range.to)}${kind === 'linear' ? '' : `, ${kind}`}`
+    if (range) return `${range.count} from ${significant(range.from ?? 0)} to ${significant(range.to ?? 0)}${kind === 'linear' ? '' : `, ${kind}`}`
   }
   const step = axis.step
-  if (step) return `from ${significant(step.from)} to ${significant(step.to)} by ${significant(step.by)}`
+  if (step) return `from ${significant(step.from ?? 0)} to ${significant(step.to ?? 0)} by ${significant(step.by)}`
   const list = axis.numbers?.map((one) => significant(one)) ?? axis.integers ?? axis.texts ?? axis.booleans?.map(String) ?? []
   const shown = list.slice(0, most).join(', ')
   return list.length > most ? `${shown} and ${list.length - most} more` : shown
