@@ -26,7 +26,8 @@ const (
 // paint draws the legend with its middle at a point.
 func (l legend) paint(c draw.Canvas, middle vg.Point) {
 	style := smallStyle()
-	style.YAlign = draw.YCenter
+	// Its middle is taken with the room below letters, so that they would stand too low beside the marks.
+	style.YAlign = draw.YCenter + 0.1
 	width := -entryGap
 	for _, entry := range l {
 		width += markWidth + markGap + style.Width(entry.name) + entryGap
