@@ -42,6 +42,19 @@
 // to
 // 107.
 //
+// openTSNE 1.0.4 interpolates repulsion on a grid by fast Fourier transforms (Linderman et al., "Fast
+// interpolation-based t-SNE for improved visualization of single-cell RNA-seq data", 2019), which costs more
+// than this package's tree. Of 60,000 codes of an autoencoder that was trained for ten epochs, on two cores with
+// so much other work that only CPU time says something, and with trustworthiness from 3,000 of the points:
+//
+//	                 iterations   CPU s   memory   divergence   trustworthiness (5)   5-NN accuracy
+//	this package           1000     178  261 MiB        2.636                0.9994          0.9075
+//	openTSNE 1.0.4          750     206  508 MiB        2.691                0.9990          0.9068
+//
+// That embedding is 205 wide. With three nodes a unit, and as many again so that it does not wrap around, the
+// grid has 1,230 x 1,230. By gonum's transforms, those of 1,024 rows of 1,024 took 65 ms, and an iteration takes
+// six times as much or more; the tree's whole repulsion took 140 ms.
+//
 // Everything is deterministic: the same input gives the same bits whatever GOMAXPROCS is, because each point's sums
 // and the sums over points have one order. All of it but PCA also gives the same bits on every platform: products are
 // rounded before they are added, and the exponential and the logarithm are the package's own, because those of package
