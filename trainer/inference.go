@@ -80,7 +80,7 @@ func (i *Inference) wrap(what string, err error) error {
 // If the images are the first test images, it is the noise that the denoising model of a run with the seed sees on
 // them.
 func Corrupt(images []float32, size int, sigma float64, seed uint32) []float32 {
-	normals := stream.NewNormals(seed, stream.TestNoise, 0)
+	normals, state := stream.NewNormals(seed, stream.TestNoise, 0), kernel.NormalState{}
 	noise := make([]float32, size*kernel.Lanes)
 	corrupted := make([]float32, len(images))
 	for i, pixel := range images {
@@ -90,7 +90,7 @@ func Corrupt(images []float32, size int, sigma float64, seed uint32) []float32 {
 			for lane := range tile {
 				tile[lane] = uint32(image + lane)
 			}
-			normals.Tile(noise, tile[:])
+			normals.Tile(noise, tile[:], &state)
 		}
 		corrupted[i] = pixel + float32(float32(sigma)*noise[at*kernel.Lanes+image%kernel.Lanes])
 	}

@@ -32,7 +32,7 @@ type reference struct {
 // formulaNormals are the reference's numbers in place of random ones: of image i, those from i times their number on.
 type formulaNormals struct{}
 
-func (formulaNormals) Tile(tile []float32, images []uint32) {
+func (formulaNormals) Tile(tile []float32, images []uint32, _ *kernel.NormalState) {
 	size := len(tile) / kernel.Lanes
 	clear(tile)
 	for lane, image := range images {

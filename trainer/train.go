@@ -19,7 +19,7 @@ import (
 // ctx within milliseconds after ctx is done, and errors of report and Config.Checkpoint, wrapped. A loss that is not
 // finite is not an error: the result says Diverged.
 //
-// Train runs only on the calling goroutine. Several may run at the same time.
+// Train runs only on the calling goroutine, but for cores that Config.Cores lends it. Several may run at the same time.
 func Train(ctx context.Context, config Config, report func(Report) error) (Result, error) {
 	if err := config.Validate(); err != nil {
 		return Result{}, err

@@ -34,6 +34,7 @@ func newTraining(config *Config, definition model.Network) (*training, error) {
 		return nil, err
 	}
 	n.Initialize(config.Seed)
+	n.Cores = config.Cores
 	if config.Pretrained != nil {
 		if err := config.takeOver(n); err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -24,6 +25,20 @@ type Machine struct {
 	err error
 	// arena is shared by all values that live within a tile.
 	arena []float32
+	// order has the nodes that the Machine was compiled from, and own those of them that are its inputs and outputs.
+	order, inputs, own gorgonia.Nodes
+	// sums are the calls that are sums over a batch.
+	sums []*sum
+}
+
+// sum is a call that is a sum over a batch.
+type sum struct {
+	node *gorgonia.Node
+	// place is the call's in Machine.tile, and beside its Beside.
+	place  int
+	beside func(inputs ...[]float32) (tile func())
+	// next is the tile that is to be added next: see Team.
+	next atomic.Int64
 }
 
 var _ gorgonia.VM = (*Machine)(nil)
@@ -39,17 +54,13 @@ func Between(inputs, outputs gorgonia.Nodes) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{}
-	own := slices.Concat(inputs, outputs)
-	memory, err := m.place(order, own)
+	m := &Machine{order: order, inputs: inputs, own: slices.Concat(inputs, outputs)}
+	memory, err := m.place(bound)
 	if err != nil {
 		return nil, err
 	}
 	sums := map[*gorgonia.Node]bool{}
-	for _, node := range order {
-		if node.Op() == nil || isConstant(node) || isView(node, own) || slices.Contains(inputs, node) {
-			continue
-		}
+	for _, node := range m.computed() {
 		call, err := m.bindCall(node, memory)
 		if err != nil {
 			return nil, fmt.Errorf("compile %v: %w", node.Op(), err)
@@ -60,10 +71,22 @@ func Between(inputs, outputs gorgonia.Nodes) (*Machine, error) {
 					input.Op())
 			}
 		}
-		sums[node] = call.End != nil
+		if call.End != nil && call.Tile != nil && call.Beside == nil {
+			return nil, fmt.Errorf("compile %v: %w: a sum over a batch has to be a Team's too", node.Op(), ErrGraph)
+		}
+		if sums[node] = call.End != nil; call.Beside != nil {
+			m.sums = append(m.sums, &sum{node: node, place: len(m.tile), beside: call.Beside})
+		}
 		m.append(call)
 	}
 	return m, nil
+}
+
+// computed are the nodes that a Machine has a call for, in order.
+func (m *Machine) computed() gorgonia.Nodes {
+	return slices.DeleteFunc(slices.Clone(m.order), func(node *gorgonia.Node) bool {
+		return node.Op() == nil || isConstant(node) || isView(node, m.own) || slices.Contains(m.inputs, node)
+	})
 }
 
 // schedule lists what the outputs depend on, every node after those that it depends on, in the order of their making.
@@ -121,9 +144,10 @@ func Inputs(node *gorgonia.Node) gorgonia.Nodes {
 	return inputs
 }
 
-// place assigns memory to every node. Inputs and outputs, own, have memory of their own, a view has that of what it
-// shows, and any other value occupies its part of the arena from its making to its last use.
-func (m *Machine) place(order, own gorgonia.Nodes) (map[*gorgonia.Node][]float32, error) {
+// place assigns memory to every node. Inputs and outputs have the memory that they are bound to, a view has that of what
+// it shows, and any other value occupies its part of the arena from its making to its last use.
+func (m *Machine) place(bound func(*gorgonia.Node) ([]float32, error)) (map[*gorgonia.Node][]float32, error) {
+	order, own := m.order, m.own
 	shown := map[*gorgonia.Node]*gorgonia.Node{}
 	lastUse := map[*gorgonia.Node]int{}
 	for i, node := range order {

@@ -13,7 +13,7 @@ func (n *Network) CodeSize() int {
 	if !n.codesSuffice {
 		return 0
 	}
-	return len(n.codes) / kernel.Lanes
+	return len(n.tiles[0].codes) / kernel.Lanes
 }
 
 // Codes appends what the frozen layers make of images, one byte a pixel: CodeSize values for one image after another.
@@ -31,34 +31,21 @@ func (n *Network) Codes(ctx context.Context, codes []float32, pixels []byte) ([]
 	for lane := range indices {
 		indices[lane] = uint32(lane)
 	}
-	n.frozen.Begin()
+	t := n.tiles[0]
+	n.frozen.Begin(0)
 	for len(pixels) > 0 {
 		if err := ctx.Err(); err != nil {
 			return codes, err
 		}
 		lanes := min(kernel.Lanes, len(pixels)/n.pixels)
-		kernel.FillTile(n.input, pixels, n.pixels, indices[:lanes])
-		n.frozen.Tile()
+		kernel.FillTile(t.input, pixels, n.pixels, indices[:lanes])
+		n.frozen.Tile(0)
 		for lane := range lanes {
 			for i := range size {
-				codes = append(codes, n.codes[i*kernel.Lanes+lane])
+				codes = append(codes, t.codes[i*kernel.Lanes+lane])
 			}
 		}
 		pixels = pixels[lanes*n.pixels:]
 	}
 	return codes, n.frozen.End()
-}
-
-// fillCodes fills a tile with what the frozen layers make of its images. Lanes without an image hold zeros.
-func (n *Network) fillCodes(codes []float32, tile []uint32) {
-	size := len(n.codes) / kernel.Lanes
-	if len(tile) < kernel.Lanes {
-		clear(n.codes)
-	}
-	for lane, image := range tile {
-		to := n.codes[lane:]
-		for i, value := range codes[int(image)*size:][:size] {
-			to[i*kernel.Lanes] = value
-		}
-	}
 }

@@ -25,8 +25,8 @@ type Examples struct {
 // Normals gives standard normal numbers to images: to each always the same.
 type Normals interface {
 	// Tile fills a tile, (value, lane), with the numbers of up to kernel.Lanes images, of which none is zero, and lanes
-	// without an image with zeros.
-	Tile(tile []float32, images []uint32)
+	// without an image with zeros. It works in state, and is safe for concurrent use.
+	Tile(tile []float32, images []uint32, state *kernel.NormalState)
 }
 
 // Offsets says by how much images are moved: each always the same.
@@ -68,69 +68,53 @@ func (n *Network) MetricValues() []float64 {
 	return n.metricValues
 }
 
-func (n *Network) run(ctx context.Context, m *executor.Machine, examples *Examples, images []uint32) error {
+// run runs a batch, on as many goroutines as there are cores for.
+func (n *Network) run(ctx context.Context, team *executor.Team, examples *Examples, images []uint32) error {
 	share := 1 / (float32(len(images)) * float32(n.shared))
-	encode := n.frozen != nil && examples.Codes == nil
-	if encode {
-		n.frozen.Begin()
-	}
-	m.Begin()
-	for len(images) > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		tile := images[:min(kernel.Lanes, len(images))]
-		images = images[len(tile):]
-		n.fill(examples, tile)
-		for lane := range n.share {
-			n.share[lane] = 0
-			if lane < len(tile) {
-				n.share[lane] = share
-			}
-		}
-		if encode {
-			n.frozen.Tile()
-		}
-		m.Tile()
-	}
-	if encode {
-		if err := n.frozen.End(); err != nil {
-			return err
+	tiles := (len(images) + kernel.Lanes - 1) / kernel.Lanes
+	members := 1
+	if n.Cores != nil && tiles >= 4 && team.Shared() {
+		for members < tiles/2 && n.Cores.TryTake() {
+			defer n.Cores.Return()
+			members++
 		}
 	}
-	return m.End()
+	if err := n.grow(members); err != nil {
+		return err
+	}
+	n.batch = batch{n, ctx, *examples, images, share, n.frozen != nil && examples.Codes == nil}
+	if n.batch.encode {
+		for member := range members {
+			n.frozen.Begin(member)
+		}
+	}
+	err := team.Run(members, tiles, &n.batch)
+	if err == nil && n.batch.encode {
+		err = n.frozen.End()
+	}
+	return err
 }
 
-// fill puts a tile of images into the machines' inputs.
-func (n *Network) fill(examples *Examples, tile []uint32) {
-	if examples.Codes != nil {
-		n.fillCodes(examples.Codes, tile)
-	} else {
-		n.fillImages(examples, tile)
-	}
-	if n.draws != nil {
-		examples.Draws.Tile(n.draws, tile)
-	}
-	if n.labels != nil {
-		clear(n.labels)
-		for lane, image := range tile {
-			n.labels[lane] = float32(examples.Labels[image])
-		}
-	}
+// batch is what a team is filled with.
+type batch struct {
+	network  *Network
+	ctx      context.Context
+	examples Examples
+	images   []uint32
+	// share is what each image counts in the loss, and encode says that frozen layers have to be run for it.
+	share  float32
+	encode bool
 }
 
-// fillImages fills the input with a tile of images, and what is added to them.
-func (n *Network) fillImages(examples *Examples, tile []uint32) {
-	images, pixels, indices := n.input, examples.Pixels, tile
-	if n.clean != nil {
-		images = n.clean
+// Fill fills a member's memory with a tile of the batch. It returns the context's error.
+func (b *batch) Fill(member, number int) error {
+	if err := b.ctx.Err(); err != nil {
+		return err
 	}
-	if examples.Offsets != nil {
-		pixels, indices = n.moved.move(examples, tile)
+	n, rest := b.network, b.images[number*kernel.Lanes:]
+	n.fill(n.tiles[member], &b.examples, rest[:min(kernel.Lanes, len(rest))], b.share)
+	if b.encode {
+		n.frozen.Tile(member)
 	}
-	kernel.FillTile(images, pixels, n.pixels, indices)
-	if n.clean != nil {
-		examples.Noise.Tile(n.noise, tile)
-		kernel.AddScaled(n.input, n.clean, n.noise, float32(n.nodes.noise))
-	}
+	return nil
 }

@@ -38,8 +38,8 @@ func TestTapeMachineAgrees(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	let(b.input, n.input)
-	let(b.share, n.share)
+	let(b.input, n.tiles[0].input)
+	let(b.share, n.tiles[0].share)
 	var nodes gorgonia.Nodes
 	rest := n.Weights
 	for _, layer := range b.layers {

@@ -23,6 +23,8 @@ type Network struct {
 	Labels int
 	// Shift is by how many pixels training images are to be moved at most; 0 if they are not.
 	Shift int
+	// Cores, if not nil, lends cores to a batch, which gives the same bits on any number of them.
+	Cores Cores
 	// Metrics names what Train and Evaluate compute beside the loss.
 	Metrics []string
 
@@ -31,20 +33,16 @@ type Network struct {
 	values []gorgonia.ValueGrad
 	// training computes the loss, the metrics and all gradients, evaluation the score and the metrics alone: of what
 	// frozen makes of the images, if there are frozen layers. It is nil if there are none.
-	frozen, training, evaluation *executor.Machine
-	// codes is what frozen makes of a tile's images; codesSuffice says that nothing but frozen needs these.
-	codes        []float32
+	frozen, training, evaluation *executor.Team
+	// codesSuffice says that nothing but frozen needs the images.
 	codesSuffice bool
-	// The machines' memory: the tile's images and what goes with them, nil where the network has none of it; what each
-	// lane counts in the loss; and the results.
-	input, clean, labels, draws []float32
-	share, loss, score          []float32
-	metrics                     [][]float32
-	metricValues                []float64
-	// noise is the tile's, before it is scaled.
-	noise []float32
-	// moved moves the tile's images; nil if none are.
-	moved *mover
+	// tiles are what the teams' members run on, and batch what they are run for.
+	tiles []*tile
+	batch batch
+	// The results.
+	loss, score  []float32
+	metrics      [][]float32
+	metricValues []float64
 	// pixels is the number of values in an image, and shared how many of an image's values have one share.
 	pixels, shared int
 	// forward and backward are the floating point operations that an image's passes take, and encoding those of the
@@ -52,6 +50,13 @@ type Network struct {
 	forward, backward, encoding int
 
 	encoder, logVariance, decoder, classifier part
+}
+
+// Cores lends processor cores that would be idle. It must be safe for concurrent use.
+type Cores interface {
+	// TryTake takes a core if one is idle, and says so. Return gives it back.
+	TryTake() bool
+	Return()
 }
 
 // Plan is what is known of a network before it is built.
@@ -99,9 +104,8 @@ func Build(layers func(*Builder)) (*Network, error) {
 	case b.loss == nil || b.input == nil:
 		return nil, fmt.Errorf("%w: it needs images and a loss", ErrNetwork)
 	}
-	n := &Network{nodes: b, pixels: b.input.Shape().TotalSize() / kernel.Lanes, shared: b.shared, Labels: b.labelCount}
-	if n.Shift = b.shift; n.Shift > 0 {
-		n.moved = newMover(imageOf(b.input))
+	n := &Network{
+		nodes: b, pixels: b.input.Shape().TotalSize() / kernel.Lanes, shared: b.shared, Labels: b.labelCount, Shift: b.shift,
 	}
 	var nodes gorgonia.Nodes
 	total := 0
@@ -134,16 +138,16 @@ func Build(layers func(*Builder)) (*Network, error) {
 	var from gorgonia.Nodes
 	if b.codes != nil {
 		from = gorgonia.Nodes{b.codes}
-		if n.frozen, err = executor.New(from...); err != nil {
+		if n.frozen, err = newTeam(nil, from); err != nil {
 			return nil, fmt.Errorf("compile frozen layers: %w", err)
 		}
 	}
 	trained := append(append(gradients, b.loss), metrics...)
-	if n.training, err = executor.Between(from, trained); err != nil {
+	if n.training, err = newTeam(from, trained); err != nil {
 		return nil, fmt.Errorf("compile training: %w", err)
 	}
 	evaluated := append(gorgonia.Nodes{b.score}, metrics...)
-	if n.evaluation, err = executor.Between(from, evaluated); err != nil {
+	if n.evaluation, err = newTeam(from, evaluated); err != nil {
 		return nil, fmt.Errorf("compile evaluation: %w", err)
 	}
 	n.codesSuffice = b.codes != nil && b.clean == nil && !executor.Needs(from, append(trained, evaluated...), b.input)
@@ -168,6 +172,14 @@ func (b *Builder) flops() (forward, backward, encoding int) {
 	return forward, backward, encoding
 }
 
+func newTeam(inputs, outputs gorgonia.Nodes) (*executor.Team, error) {
+	machine, err := executor.Between(inputs, outputs)
+	if err != nil {
+		return nil, err
+	}
+	return executor.NewTeam(machine), nil
+}
+
 // bind gives the graph's inputs and outputs memory, gradients being those of the trained layers.
 func (n *Network) bind(gradients gorgonia.Nodes) error {
 	b := n.nodes
@@ -189,15 +201,13 @@ func (n *Network) bind(gradients gorgonia.Nodes) error {
 		bind(node, values)
 		return values
 	}
-	n.input, n.clean, n.labels, n.draws = own(b.input), own(b.clean), own(b.labels), own(b.draws)
-	n.share, n.loss, n.score = own(b.share), own(b.loss), own(b.score)
-	n.codes = own(b.codes)
+	n.loss, n.score = own(b.loss), own(b.score)
+	n.tiles = []*tile{n.newTile(own)}
 	for _, metric := range b.metrics {
 		n.Metrics = append(n.Metrics, metric.name)
 		n.metrics = append(n.metrics, own(metric.node))
 	}
 	n.metricValues = make([]float64, len(n.metrics))
-	n.noise = kernel.Values(len(n.clean))
 	offset, trained := 0, 0
 	for _, layer := range b.layers {
 		end := offset + operation.ParameterCount(layer.shape)

@@ -16,6 +16,14 @@ type Call struct {
 	// End, if set, runs once after a batch's last tile. An operation that has it is a sum over the batch: only End
 	// writes its output.
 	End func()
+	// Beside, which is set if Tile and End are, returns what runs for a tile in other memory, for other goroutines. It
+	// adds to the same sums, so it must not run at the same time as Tile.
+	Beside func(inputs ...[]float32) (tile func())
+}
+
+// sum is the call of an operation that is a sum over the batch, given how a tile is added to it.
+func sum(begin func(), tile func(inputs ...[]float32) func(), end func(), inputs [][]float32) Call {
+	return Call{Begin: begin, Tile: tile(inputs...), End: end, Beside: tile}
 }
 
 // Compiler is an operation that can be bound to memory: output and inputs have the sizes of its shapes, row-major, and

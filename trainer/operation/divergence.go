@@ -25,11 +25,10 @@ func divergence(shape tensor.Shape) *op {
 		inputs: []tensor.Shape{shape, shape, {kernel.Lanes}},
 		output: tensor.ScalarShape(),
 		compile: func(loss []float32, inputs ...[]float32) (Call, error) {
-			mean, logVariance, share := inputs[0], inputs[1], inputs[2]
-			var sum float64
-			return Call{
-				Begin: func() { sum = 0 },
-				Tile: func() {
+			var total float64
+			return sum(func() { total = 0 }, func(inputs ...[]float32) func() {
+				mean, logVariance, share := inputs[0], inputs[1], inputs[2]
+				return func() {
 					images, tile := occupied(share), 0.0
 					for i, m := range mean {
 						if i%kernel.Lanes >= images {
@@ -38,10 +37,9 @@ func divergence(shape tensor.Shape) *op {
 						m, v := float64(m), float64(logVariance[i])
 						tile += float64(m*m) + float64(kernel.Exp(logVariance[i])) - v - 1
 					}
-					sum += float64(float64(share[0]) * tile / 2)
-				},
-				End: func() { loss[0] = float32(sum) },
-			}, nil
+					total += float64(float64(share[0]) * tile / 2)
+				}
+			}, func() { loss[0] = float32(total) }, inputs), nil
 		},
 		differentiable: []bool{true, true, false},
 		gradient: func(inputs gorgonia.Nodes, _, dLoss *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -126,17 +126,15 @@ func (l *layer) parameterGradient() *op {
 		inputs: []tensor.Shape{l.input(), l.output()},
 		output: l.parameters(),
 		compile: func(dParameters []float32, inputs ...[]float32) (Call, error) {
-			x, dSums := inputs[0], inputs[1]
 			conv, err := kernel.NewConv(l.shape, kernel.BackwardWeights)
 			if err != nil {
 				return Call{}, err
 			}
 			dWeights, dBias := dParameters[:l.shape.Weights()], dParameters[l.shape.Weights():]
-			return Call{
-				Begin: conv.ZeroGrad,
-				Tile:  func() { conv.BackwardWeights(dSums, x) },
-				End:   func() { conv.Gradient(dWeights, dBias) },
-			}, nil
+			return sum(conv.ZeroGrad, func(inputs ...[]float32) func() {
+				x, dSums := inputs[0], inputs[1]
+				return func() { conv.BackwardWeights(dSums, x) }
+			}, func() { conv.Gradient(dWeights, dBias) }, inputs), nil
 		},
 	}
 }

@@ -25,18 +25,16 @@ func likelihood(shape tensor.Shape) *op {
 		inputs: []tensor.Shape{shape, {kernel.Lanes}, {kernel.Lanes}},
 		output: tensor.ScalarShape(),
 		compile: func(loss []float32, inputs ...[]float32) (Call, error) {
-			logProbabilities, labels, share := inputs[0], inputs[1], inputs[2]
-			var sum float64
-			return Call{
-				Begin: func() { sum = 0 },
-				Tile: func() {
+			var total float64
+			return sum(func() { total = 0 }, func(inputs ...[]float32) func() {
+				logProbabilities, labels, share := inputs[0], inputs[1], inputs[2]
+				return func() {
 					for lane := range occupied(share) {
 						value := logProbabilities[int(labels[lane])*kernel.Lanes+lane]
-						sum -= float64(float64(share[lane]) * float64(value))
+						total -= float64(float64(share[lane]) * float64(value))
 					}
-				},
-				End: func() { loss[0] = float32(sum) },
-			}, nil
+				}
+			}, func() { loss[0] = float32(total) }, inputs), nil
 		},
 		differentiable: []bool{true, false, false},
 		gradient: func(inputs gorgonia.Nodes, _, dLoss *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -75,11 +73,10 @@ func Accuracy(logProbabilities, labels, share *gorgonia.Node) (*gorgonia.Node, e
 		inputs: []tensor.Shape{shape, {kernel.Lanes}, {kernel.Lanes}},
 		output: tensor.ScalarShape(),
 		compile: func(accuracy []float32, inputs ...[]float32) (Call, error) {
-			logProbabilities, labels, share := inputs[0], inputs[1], inputs[2]
 			var right, images int
-			return Call{
-				Begin: func() { right, images = 0, 0 },
-				Tile: func() {
+			return sum(func() { right, images = 0, 0 }, func(inputs ...[]float32) func() {
+				logProbabilities, labels, share := inputs[0], inputs[1], inputs[2]
+				return func() {
 					for lane := range occupied(share) {
 						best := lane
 						for i := lane; i < len(logProbabilities); i += kernel.Lanes {
@@ -92,9 +89,8 @@ func Accuracy(logProbabilities, labels, share *gorgonia.Node) (*gorgonia.Node, e
 							right++
 						}
 					}
-				},
-				End: func() { accuracy[0] = float32(float64(right) / float64(max(images, 1))) },
-			}, nil
+				}
+			}, func() { accuracy[0] = float32(float64(right) / float64(max(images, 1))) }, inputs), nil
 		},
 	}, logProbabilities, labels, share)
 }

@@ -125,7 +125,7 @@ func column(values []float64, lane int) []float64 {
 // logarithm of the variance meet.
 func TestSampleAndDivergence(t *testing.T) {
 	draws := make([]float32, features*kernel.Lanes)
-	stream.NewNormals(1, stream.TrainingSample, 1).Tile(draws, make([]uint32, images))
+	stream.NewNormals(1, stream.TrainingSample, 1).Tile(draws, make([]uint32, images), new(kernel.NormalState))
 	f := newScalarFixture(t, draws, []int{features, kernel.Lanes},
 		func(mean, logVariance, draws, share *gorgonia.Node) *gorgonia.Node {
 			z := must(t)(operation.Sample(mean, logVariance, draws))

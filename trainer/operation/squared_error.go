@@ -26,18 +26,16 @@ func squaredError(shape tensor.Shape) *op {
 		inputs: []tensor.Shape{shape, shape, {kernel.Lanes}},
 		output: tensor.ScalarShape(),
 		compile: func(loss []float32, inputs ...[]float32) (Call, error) {
-			prediction, target, share := inputs[0], inputs[1], inputs[2]
-			gradient := kernel.Values(len(prediction)) // The kernel's other result, which is not wanted here.
-			var sum float64
-			return Call{
-				Begin: func() { sum = 0 },
-				Tile: func() {
+			var total float64
+			return sum(func() { total = 0 }, func(inputs ...[]float32) func() {
+				prediction, target, share := inputs[0], inputs[1], inputs[2]
+				gradient := kernel.Values(len(prediction)) // The kernel's other result, which is not wanted here.
+				return func() {
 					if images := occupied(share); images > 0 {
-						sum += float64(float64(share[0]) * kernel.SquaredError(gradient, prediction, target, images, 1))
+						total += float64(float64(share[0]) * kernel.SquaredError(gradient, prediction, target, images, 1))
 					}
-				},
-				End: func() { loss[0] = float32(sum) },
-			}, nil
+				}
+			}, func() { loss[0] = float32(total) }, inputs), nil
 		},
 		differentiable: []bool{true, false, false},
 		gradient: func(inputs gorgonia.Nodes, _, dLoss *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -4,11 +4,9 @@ import "trellis/trainer/kernel"
 
 // Normals draws standard normal numbers for images. Each image has a generator of its own, so that its numbers do not
 // depend on what else is drawn, nor in which order. kernel.Normal has the distribution.
-// It must not be used by two goroutines at once.
 type Normals struct {
 	// Keys of the images' generators, from the stream for the purpose and epoch.
 	first, second uint64
-	state         kernel.NormalState
 }
 
 // NewNormals returns the numbers for a purpose and epoch of the run with that seed.
@@ -18,9 +16,8 @@ func NewNormals(seed uint32, purpose Purpose, epoch int) *Normals {
 }
 
 // Tile fills a tile, (value, lane), with the numbers of up to kernel.Lanes images, always the same. None is zero. Lanes
-// without an image become zero.
-func (n *Normals) Tile(tile []float32, images []uint32) {
-	state := &n.state
+// without an image become zero. It works in state.
+func (n *Normals) Tile(tile []float32, images []uint32, state *kernel.NormalState) {
 	for lane := range state[0] {
 		image := uint64(0)
 		if lane < len(images) {

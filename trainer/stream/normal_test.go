@@ -12,7 +12,7 @@ import (
 func imageOf(n *Normals, image uint32, lane, count int) []float32 {
 	tile, images := make([]float32, count*kernel.Lanes), make([]uint32, lane+1)
 	images[lane] = image
-	n.Tile(tile, images)
+	n.Tile(tile, images, new(kernel.NormalState))
 	values := make([]float32, count)
 	for i := range values {
 		values[i] = tile[i*kernel.Lanes+lane]
@@ -48,7 +48,7 @@ func TestNormalsOfAnImage(t *testing.T) {
 func TestNormalsOfEmptyLanesAreZero(t *testing.T) {
 	n, tile := NewNormals(1, TrainingNoise, 3), make([]float32, 9*kernel.Lanes)
 	for images := range kernel.Lanes + 1 {
-		n.Tile(tile, make([]uint32, images))
+		n.Tile(tile, make([]uint32, images), new(kernel.NormalState))
 		for i, value := range tile {
 			if (value == 0) != (i%kernel.Lanes >= images) {
 				t.Fatalf("with %d images, value %d is %v", images, i, value)
@@ -68,7 +68,7 @@ func TestNormalsAreIndependent(t *testing.T) {
 			for lane := range tileImages {
 				tileImages[lane] = uint32(first + lane)
 			}
-			n.Tile(tile, tileImages[:])
+			n.Tile(tile, tileImages[:], new(kernel.NormalState))
 			for i, value := range tile {
 				values[(first+i%kernel.Lanes)*pixels+i/kernel.Lanes] = float64(value)
 			}
@@ -111,7 +111,8 @@ func TestNormalsRecordedBits(t *testing.T) {
 
 func TestNormalsDoNotAllocate(t *testing.T) {
 	n, tile, images := NewNormals(1, TrainingNoise, 1), make([]float32, 784*kernel.Lanes), make([]uint32, 7)
-	if allocations := testing.AllocsPerRun(10, func() { n.Tile(tile, images) }); allocations != 0 {
+	state := new(kernel.NormalState)
+	if allocations := testing.AllocsPerRun(10, func() { n.Tile(tile, images, state) }); allocations != 0 {
 		t.Errorf("a tile's numbers take %v allocations, want none", allocations)
 	}
 }

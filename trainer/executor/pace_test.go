@@ -1,0 +1,34 @@
+package executor
+
+import (
+	"testing"
+	"time"
+)
+
+// The faster way gets almost all batches, and the other one is soon found out to be faster when it is.
+func TestPace(t *testing.T) {
+	var p pace
+	// count runs batches that take so long a tile on one goroutine and on several, and counts the latter.
+	count := func(batches int, alone, shared time.Duration) (several int) {
+		for range batches {
+			members, took := 1, alone
+			if p.shared() {
+				members, took = 3, shared
+				several++
+			}
+			p.observe(members, 16, 16*took)
+		}
+		return several
+	}
+	if got := count(1000, 10, 6); got < 950 {
+		t.Errorf("%d of 1000 batches are run on several goroutines, which is faster", got)
+	}
+	count(10*retry, 10, 30)
+	if got := count(1000, 10, 30); got > 50 {
+		t.Errorf("%d of 1000 batches are run on several goroutines, which is slower", got)
+	}
+	count(10*retry, 10, 6)
+	if got := count(1000, 10, 6); got < 950 {
+		t.Errorf("%d of 1000 batches are run on several goroutines, which is faster again", got)
+	}
+}
