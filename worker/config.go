@@ -49,9 +49,11 @@ type Config struct {
 	// Name is the first part of the worker's name, at most 200 bytes. A random suffix makes the name unique to the
 	// process. Default: the host's name.
 	Name string
-	// Slots is how many runs are trained at the same time, between 1 and 1024. Each uses one core. Default: the number
+	// Slots is how many runs are trained at the same time, between 1 and 1024. Each has a core. Default: the number
 	// of cores that the process may use.
 	Slots int
+	// Threads is how many cores a run of a model uses at most: its own, and those of slots that have no run. Default: all.
+	Threads int
 	// CacheDir is the folder where data sets and the files of programs are stored by content, and where programs run.
 	// Default: the folder "trellis" in the user's cache folder.
 	CacheDir string
@@ -103,6 +105,9 @@ func (c Config) Validate() error {
 	var errs []error
 	if c.Slots < 0 || c.Slots > maxSlots {
 		errs = append(errs, fmt.Errorf("invalid slots %d: must be between 1 and %d", c.Slots, maxSlots))
+	}
+	if c.Threads < 0 {
+		errs = append(errs, fmt.Errorf("invalid threads %d: must be 1 or more", c.Threads))
 	}
 	if len(c.Name) > maxNameLength || !utf8.ValidString(c.Name) {
 		errs = append(errs, fmt.Errorf("invalid name %q: must be UTF-8 text of at most %d bytes", c.Name,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -90,6 +91,33 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 	w.events.put(last)
 }
 
+// idleSlots lends a run the cores of slots that have no run, for a batch each. A run that comes meanwhile waits until then.
+type idleSlots struct {
+	slots chan struct{}
+	// most is how many the run may have, and lent how many it has.
+	most, lent int
+}
+
+// TryTake takes a slot.
+func (s *idleSlots) TryTake() bool {
+	if s.lent >= s.most {
+		return false
+	}
+	select {
+	case s.slots <- struct{}{}:
+		s.lent++
+		return true
+	default:
+		return false
+	}
+}
+
+// Return gives a slot back.
+func (s *idleSlots) Return() {
+	s.lent--
+	<-s.slots
+}
+
 // train trains the run and updates position. It turns a panic into an error.
 func (w *Worker) train(ctx context.Context, a *attempt, position *position, log *slog.Logger) (
 	result trainer.Result, err error,
@@ -127,6 +155,7 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 		return result, err
 	}
 	config.Steps = &a.steps
+	config.Cores = &idleSlots{slots: w.slots, most: min(cmp.Or(w.config.Threads, cap(w.slots)), runtime.GOMAXPROCS(0)) - 1}
 	fetched := false
 	if position.checkpoint == nil && a.assignment.GetCheckpoint() != nil {
 		if position.checkpoint, err = w.fetchCheckpoint(ctx, a, log); err != nil {

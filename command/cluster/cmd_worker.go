@@ -63,6 +63,9 @@ user or a container of its own. It gives each run the cores, the memory and the 
 	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's `name` (default the hostname and, in Slurm, the job)")
 	cmd.Flags().IntVar(&config.Slots, "slots", 0, "number of runs to train at the same time (default one per core)")
 	cli.AtLeast(cmd.Flags(), "slots", &config.Slots, 1)
+	cmd.Flags().IntVar(&config.Threads, "threads", 0,
+		"most cores that one run of a model uses while other slots have no run (default all; the results are the same)")
+	cli.AtLeast(cmd.Flags(), "threads", &config.Threads, 1)
 	cmd.Flags().DurationVar(&config.ExitWhenIdle, "exit-when-idle", 0,
 		"exit when there has been no run for this long, for example 10m (default never)")
 	cli.AtLeast(cmd.Flags(), "exit-when-idle", &config.ExitWhenIdle, time.Second)
