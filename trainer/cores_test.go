@@ -38,6 +38,11 @@ func (l *lent) Return() {
 	l.out--
 }
 
+func inLoss(config Config, loss string) Config {
+	config.SetText("loss", loss)
+	return config
+}
+
 // A run has the same bits however many cores it is lent for each of its batches, and gives them all back.
 func TestCoresDoNotInfluence(t *testing.T) {
 	for name, config := range map[string]Config{
@@ -45,6 +50,7 @@ func TestCoresDoNotInfluence(t *testing.T) {
 		DenoisingAutoencoder:   smallModel(t, DenoisingAutoencoder),
 		VariationalAutoencoder: smallModel(t, VariationalAutoencoder),
 		Classifier:             smallModel(t, Classifier),
+		"cross-entropy":        inLoss(small(t), "bce"),
 		"shifted":              withValues(smallModel(t, Classifier), map[string]float64{"shift": 2}),
 		"fine-tuned":           withValues(smallModel(t, Classifier), map[string]float64{"fine_tune": 1}),
 	} {
