@@ -74,10 +74,12 @@ func TestCoresDoNotInfluence(t *testing.T) {
 			gotResult, gotReports := collect(t, config)
 			if !reflect.DeepEqual(gotResult, result) || !reflect.DeepEqual(gotReports, reports) ||
 				!reflect.DeepEqual(checkpoints, want) {
-				t.Errorf("%+v with cores that were lent, %+v without; or the results or checkpoints differ", gotReports, reports)
+				t.Errorf("%+v with cores that were lent, %+v without; or the results or checkpoints differ",
+					gotReports, reports)
 			}
 			if cores.taken == 0 || cores.out != 0 {
-				t.Errorf("%d cores were taken, at most %d at once, and %d not given back", cores.taken, cores.atOnce, cores.out)
+				t.Errorf("%d cores were taken, at most %d at once, and %d not given back",
+					cores.taken, cores.atOnce, cores.out)
 			}
 		})
 	}

@@ -52,7 +52,8 @@ type Config struct {
 	// Slots is how many runs are trained at the same time, between 1 and 1024. Each has a core. Default: the number
 	// of cores that the process may use.
 	Slots int
-	// Threads is how many cores a run of a model uses at most: its own, and those of slots that have no run. Default: all.
+	// Threads is how many cores a run of a model uses at most: its own, and those of slots that have no run. Default:
+	// all.
 	Threads int
 	// CacheDir is the folder where data sets and the files of programs are stored by content, and where programs run.
 	// Default: the folder "trellis" in the user's cache folder.

@@ -2,8 +2,8 @@ package worker
 
 import "testing"
 
-// A run is lent the cores of slots without a run, up to its limit, and a run that comes gets its slot as soon as it is given
-// back.
+// A run is lent the cores of slots without a run, up to its limit, and a run that comes gets its slot as soon as it is
+// given back.
 func TestIdleSlots(t *testing.T) {
 	slots := make(chan struct{}, 4)
 	slots <- struct{}{} // The run's own.

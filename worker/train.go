@@ -91,7 +91,8 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 	w.events.put(last)
 }
 
-// idleSlots lends a run the cores of slots that have no run, for a batch each. A run that comes meanwhile waits until then.
+// idleSlots lends a run the cores of slots that have no run, for a batch each. A run that comes meanwhile waits until
+// then.
 type idleSlots struct {
 	slots chan struct{}
 	// most is how many the run may have, and lent how many it has.

@@ -144,8 +144,8 @@ func Inputs(node *gorgonia.Node) gorgonia.Nodes {
 	return inputs
 }
 
-// place assigns memory to every node. Inputs and outputs have the memory that they are bound to, a view has that of what
-// it shows, and any other value occupies its part of the arena from its making to its last use.
+// place assigns memory to every node. Inputs and outputs have the memory that they are bound to, a view has that of
+// what it shows, and any other value occupies its part of the arena from its making to its last use.
 func (m *Machine) place(bound func(*gorgonia.Node) ([]float32, error)) (map[*gorgonia.Node][]float32, error) {
 	order, own := m.order, m.own
 	shown := map[*gorgonia.Node]*gorgonia.Node{}

@@ -2,8 +2,8 @@ package executor
 
 import "time"
 
-// pace finds out whether batches are faster on several goroutines than on one. They are not where others use the machine:
-// a goroutine that loses its processor in the middle of a tile keeps all others waiting.
+// pace finds out whether batches are faster on several goroutines than on one. They are not where others use the
+// machine: a goroutine that loses its processor in the middle of a tile keeps all others waiting.
 type pace struct {
 	// tile is what a tile took lately, on one goroutine and on several. 0: it is not known.
 	tile [2]time.Duration
@@ -11,7 +11,8 @@ type pace struct {
 	batches int
 }
 
-// retry is after how many batches the slower way is tried again: that costs a few per cent at most if it is half as fast.
+// retry is after how many batches the slower way is tried again: that costs a few per cent at most if it is half as
+// fast.
 const retry = 32
 
 // shared says whether the next batch should have several goroutines.

@@ -11,12 +11,12 @@ import (
 	"gorgonia.org/gorgonia"
 )
 
-// Team runs the tiles of a batch on several goroutines, with the same bits as on one: tiles are independent of each other
-// but for the sums over the batch, and each sum takes the tiles in their order. A goroutine that is ahead waits for the
-// sum that it is about to add to, not for the whole tile before.
+// Team runs the tiles of a batch on several goroutines, with the same bits as on one: tiles are independent of each
+// other but for the sums over the batch, and each sum takes the tiles in their order. A goroutine that is ahead waits
+// for the sum that it is about to add to, not for the whole tile before.
 //
-// Its members are the Machine, and others beside it that have its sums and its weights, but for all else memory of their
-// own. It is not safe for concurrent use.
+// Its members are the Machine, and others beside it that have its sums and its weights, but for all else memory of
+// their own. It is not safe for concurrent use.
 type Team struct {
 	machine *Machine
 	members []*member
@@ -146,8 +146,8 @@ func (t *Team) inTurn(m *member, s *sum, tile func()) func() {
 // Shared says whether the next batch is likely to be faster on several members.
 func (t *Team) Shared() bool { return t.pace.shared() }
 
-// Run runs a batch of that many tiles on the first members, one of them on this goroutine. An error is the filler's, which
-// leaves the sums undefined, or End's.
+// Run runs a batch of that many tiles on the first members, one of them on this goroutine. An error is the filler's,
+// which leaves the sums undefined, or End's.
 func (t *Team) Run(members, tiles int, filler Filler) error {
 	start := time.Now()
 	t.stopped.Store(false)

@@ -85,8 +85,8 @@ func TestTeamHasTheMachinesBits(t *testing.T) {
 		}
 		for i, gradient := range f.gradients {
 			if got, want := values(gradient), values(alone.gradients[i]); !slices.Equal(got, want) {
-				t.Fatalf("batch %d, %d tiles on %d members: gradient %d begins %v, want %v", batch, tiles, members, i, got[:3],
-					want[:3])
+				t.Fatalf("batch %d, %d tiles on %d members: gradient %d begins %v, want %v",
+					batch, tiles, members, i, got[:3], want[:3])
 			}
 		}
 	}

@@ -105,7 +105,8 @@ func Build(layers func(*Builder)) (*Network, error) {
 		return nil, fmt.Errorf("%w: it needs images and a loss", ErrNetwork)
 	}
 	n := &Network{
-		nodes: b, pixels: b.input.Shape().TotalSize() / kernel.Lanes, shared: b.shared, Labels: b.labelCount, Shift: b.shift,
+		nodes: b, pixels: b.input.Shape().TotalSize() / kernel.Lanes, shared: b.shared,
+		Labels: b.labelCount, Shift: b.shift,
 	}
 	var nodes gorgonia.Nodes
 	total := 0

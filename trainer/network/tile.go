@@ -10,7 +10,8 @@ import (
 	"trellis/trainer/operation"
 )
 
-// tile is the memory that a team's member runs on: images and what goes with them, nil where the network has none of it.
+// tile is the memory that a team's member runs on: images and what goes with them, nil where the network has none of
+// it.
 type tile struct {
 	input, clean, labels, draws []float32
 	// share is what each lane counts in the loss, and codes what the frozen layers make of the images.

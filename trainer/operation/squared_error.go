@@ -32,7 +32,8 @@ func squaredError(shape tensor.Shape) *op {
 				gradient := kernel.Values(len(prediction)) // The kernel's other result, which is not wanted here.
 				return func() {
 					if images := occupied(share); images > 0 {
-						total += float64(float64(share[0]) * kernel.SquaredError(gradient, prediction, target, images, 1))
+						squares := kernel.SquaredError(gradient, prediction, target, images, 1)
+						total += float64(float64(share[0]) * squares)
 					}
 				}
 			}, func() { loss[0] = float32(total) }, inputs), nil
