@@ -118,11 +118,12 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 # Our training steps beside PyTorch's, JAX's and stock Gorgonia's, on one core, which takes half an hour; our t-SNE beside
-# scikit-learn's, on all cores; trials a second of Optuna and Ray Tune.
+# openTSNE's and scikit-learn's, on all cores, of 10,000 and 60,000 points; trials a second of Optuna and Ray Tune.
 bench-peers:
 	$(GO) build -o $(BUILD)/peers ./trainer/peers
 	$$(command -v taskset >/dev/null && echo taskset -c 0) $(BUILD)/peers
 	$(BUILD)/peers -tsne -rounds 1
+	$(BUILD)/peers -tsne -rounds 1 -points 60000
 	$(GO) run ./command/scale peers -python $(PYTHON)
 
 # Many trials, many idle workers, many busy slots: what a coordinator and its workers do as processes. Five minutes.

@@ -39,8 +39,7 @@
 //	scikit-learn 1.9.1   67.7    95.3  194 MB        1.694            0.9958, 0.9911          0.9647
 //
 // Other work on the machine moves the times: from one such session to another ours took 13 to 18 s of CPU, the other 95
-// to
-// 107.
+// to 107.
 //
 // openTSNE 1.0.4 interpolates repulsion on a grid by fast Fourier transforms (Linderman et al., "Fast
 // interpolation-based t-SNE for improved visualization of single-cell RNA-seq data", 2019), which costs more
@@ -49,7 +48,7 @@
 //
 //	                 iterations   CPU s   memory   divergence   trustworthiness (5)   5-NN accuracy
 //	this package           1000     178  261 MiB        2.636                0.9994          0.9075
-//	openTSNE 1.0.4          750     206  508 MiB        2.691                0.9990          0.9068
+//	openTSNE 1.0.4         1000     334  536 MiB        2.605                0.9991          0.9078
 //
 // That embedding is 205 wide. With three nodes a unit, and as many again so that it does not wrap around, the
 // grid has 1,230 x 1,230. By gonum's transforms, those of 1,024 rows of 1,024 took 65 ms, and an iteration takes

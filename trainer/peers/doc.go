@@ -7,10 +7,11 @@
 // Gorgonia's by the clock), so that what else the machine does matters little. Absolute figures depend on the
 // machine; the ratios are those of each round, of which the median is printed.
 //
-// With -tsne it measures package latent's t-SNE beside scikit-learn's instead: the codes that an autoencoder makes of
-// MNIST's 10,000 test images, each in a process of its own on all cores, one after the other; and it judges both
-// embeddings by the same functions.
+// With -tsne it measures package latent's t-SNE beside openTSNE's, which interpolates forces on a grid by fast Fourier
+// transforms, and scikit-learn's instead: the codes that an autoencoder makes of MNIST's 10,000 test images, or with
+// -points 60000 of the others, each in a process of its own on all cores, one after the other; and it judges all
+// embeddings by the same functions. Scikit-learn embeds 10,000 only.
 //
-// PyTorch, JAX (with optax) and scikit-learn are taken from the first of $PYTHON, python3 and /usr/bin/python3 that has
-// them, and skipped where none does.
+// PyTorch, JAX (with optax), openTSNE and scikit-learn are taken from the first of $PYTHON, python3 and
+// /usr/bin/python3 that has them, and skipped where none does.
 package main

@@ -29,9 +29,11 @@ func main() {
 	batches := flag.String("batches", "64,128,256,512,1024", "batch sizes of PyTorch and JAX, of which the best counts")
 	compile := flag.Bool("compile", true, "try torch.compile too, which takes most of the time")
 	only := flag.String("network", "", "compare this network's steps alone: autoencoder, variational or classifier")
-	tsne := flag.Bool("tsne", false, "compare t-SNE, with scikit-learn's")
+	tsne := flag.Bool("tsne", false, "compare t-SNE, with scikit-learn's and openTSNE's")
+	points := flag.Int("points", 10_000,
+		"how many of MNIST's images t-SNE embeds: 10000, those of the test, or 60000, the others")
 	epochs := flag.Int("epochs", 10, "how long the autoencoder is trained whose codes t-SNE embeds")
-	codes := flag.String("codes", "", "file of codes to embed, 10,000 rows of float64, instead of that autoencoder's")
+	codes := flag.String("codes", "", "file of codes to embed, rows of float64, instead of that autoencoder's")
 	embed := flag.Int("embed", 0, "embed the codes in so many dimensions, and compare nothing")
 	embedding := flag.String("embedding", "", "file to write the embedding to")
 	flag.Parse()
@@ -39,9 +41,9 @@ func main() {
 	var err error
 	switch {
 	case *embed > 0:
-		err = embedOurselves(ctx, *embed, *codes, *embedding)
+		err = embedOurselves(ctx, *embed, *points, *codes, *embedding)
 	case *tsne:
-		err = compareTSNE(ctx, *rounds, *epochs, *codes)
+		err = compareTSNE(ctx, *rounds, *epochs, *points, *codes)
 	default:
 		err = compare(ctx, settings{*only, *rounds, *seconds, *batches, *compile})
 	}

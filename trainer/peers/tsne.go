@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,8 +23,8 @@ import (
 //go:embed scikit.py
 var scikitScript string
 
-// embedded are how many points t-SNE embeds: MNIST's test images.
-const embedded = 10_000
+//go:embed opentsne.py
+var openTSNEScript string
 
 // embedder is an implementation of t-SNE that is compared: a process that reads codes and writes an embedding.
 type embedder struct {
@@ -45,10 +46,10 @@ type embedding struct {
 	points latent.Points
 }
 
-// compareTSNE embeds the codes of MNIST's test images by our t-SNE and scikit-learn's in turn, on all cores that the
-// process may use, and prints time, memory and the embeddings' quality. codes is a file of them; without one, an
-// autoencoder is trained first.
-func compareTSNE(ctx context.Context, rounds, epochs int, codes string) error {
+// compareTSNE embeds the codes of MNIST's test images, or of its others if that many points are asked for, by our t-SNE
+// and those of others in turn, on all cores that the process may use, and prints time, memory and the embeddings'
+// quality. codes is a file of them; without one, an autoencoder is trained first.
+func compareTSNE(ctx context.Context, rounds, epochs, points int, codes string) error {
 	folder, err := os.MkdirTemp("", "trellis-peers-")
 	if err != nil {
 		return err
@@ -62,31 +63,38 @@ func compareTSNE(ctx context.Context, rounds, epochs int, codes string) error {
 	if err != nil {
 		return err
 	}
+	images := data.Test
+	if points == data.Train.Len() {
+		images = data.Train
+	}
+	if points != images.Len() {
+		return fmt.Errorf("-points is %d: must be %d or %d", points, data.Test.Len(), data.Train.Len())
+	}
 	if codes == "" {
 		codes = filepath.Join(folder, "codes")
-		if err := writeCodes(ctx, data, epochs, codes); err != nil {
-			return fmt.Errorf("encode MNIST's test images: %w", err)
+		if err := writeCodes(ctx, data, images, epochs, codes); err != nil {
+			return fmt.Errorf("encode MNIST's images: %w", err)
 		}
 	}
-	original, err := readPoints(codes)
+	original, err := readPoints(codes, points)
 	if err != nil {
 		return err
 	}
-	peers, err := embedders(ctx)
+	peers, err := embedders(ctx, points)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("t-SNE of %d codes of %d dimensions, perplexity 30, 1000 iterations\n\n", embedded, original.Dim)
+	fmt.Printf("t-SNE of %d codes of %d dimensions, perplexity 30\n\n", points, original.Dim)
 	fmt.Printf("%-22s %2s %8s %8s %8s %10s %8s %8s %8s  %s\n", "", "to", "wall s", "CPU s", "MiB", "divergence",
 		"trust 5",
 		"trust 12", "5-NN", "version")
 	for range rounds {
 		for _, p := range peers {
-			e, err := p.embed(ctx, codes, filepath.Join(folder, "embedding"))
+			e, err := p.embed(ctx, points, codes, filepath.Join(folder, "embedding"))
 			if err != nil {
 				return fmt.Errorf("measure %s: %w", p.name, err)
 			}
-			if err := e.print(ctx, p, original, data.Test.Labels); err != nil {
+			if err := e.print(ctx, p, original, images.Labels); err != nil {
 				return err
 			}
 		}
@@ -94,32 +102,45 @@ func compareTSNE(ctx context.Context, rounds, epochs int, codes string) error {
 	return nil
 }
 
-// embedders are ourselves, in two dimensions and three, and scikit-learn if a Python here has it.
-func embedders(ctx context.Context) ([]embedder, error) {
+// embedders are ourselves, in two dimensions and, for few points, three, and those of others that a Python here has.
+func embedders(ctx context.Context, points int) ([]embedder, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	ours := func(dimensions int) embedder {
 		return embedder{"Trellis", dimensions, func(codes, embedding string) *exec.Cmd {
-			return exec.CommandContext(ctx, self, "-embed", strconv.Itoa(dimensions), "-codes", codes, "-embedding",
-				embedding)
+			return exec.CommandContext(ctx, self, "-embed", strconv.Itoa(dimensions), "-points", strconv.Itoa(points),
+				"-codes", codes, "-embedding", embedding)
 		}}
 	}
-	python, err := findPython(ctx, "sklearn")
-	if err != nil {
-		fmt.Printf("scikit-learn: skipped: %v\n", err)
-		return []embedder{ours(2), ours(3)}, nil
+	all := []embedder{ours(2)}
+	const few = 10_000 // scikit-learn's Barnes-Hut takes a quarter of an hour for 60,000.
+	for _, other := range []struct {
+		name, module, script string
+		most                 int
+	}{{"openTSNE", "openTSNE", openTSNEScript, math.MaxInt}, {"scikit-learn", "sklearn", scikitScript, few}} {
+		if points > other.most {
+			continue
+		}
+		python, err := findPython(ctx, other.module)
+		if err != nil {
+			fmt.Printf("%s: skipped: %v\n", other.name, err)
+			continue
+		}
+		all = append(all, embedder{other.name, 2, func(codes, embedding string) *exec.Cmd {
+			command := exec.CommandContext(ctx, python, "-", codes, strconv.Itoa(points), embedding)
+			command.Stdin = strings.NewReader(other.script)
+			return command
+		}})
 	}
-	scikit := embedder{"scikit-learn", 2, func(codes, embedding string) *exec.Cmd {
-		command := exec.CommandContext(ctx, python, "-", codes, "2", embedding)
-		command.Stdin = strings.NewReader(scikitScript)
-		return command
-	}}
-	return []embedder{ours(2), scikit, ours(3)}, nil
+	if points <= few {
+		all = append(all, ours(3))
+	}
+	return all, nil
 }
 
-func (p *embedder) embed(ctx context.Context, codes, file string) (*embedding, error) {
+func (p *embedder) embed(ctx context.Context, points int, codes, file string) (*embedding, error) {
 	command := p.command(codes, file)
 	command.Stderr = os.Stderr
 	output, err := command.Output()
@@ -130,7 +151,7 @@ func (p *embedder) embed(ctx context.Context, codes, file string) (*embedding, e
 	if _, err := fmt.Fscan(bytes.NewReader(output), &e.version, &e.seconds, &e.divergence, &e.peak); err != nil {
 		return nil, fmt.Errorf("read %q: %w", output, err)
 	}
-	e.points, err = readPoints(file)
+	e.points, err = readPoints(file, points)
 	return e, err
 }
 
@@ -154,8 +175,8 @@ func (e *embedding) print(ctx context.Context, of embedder, original latent.Poin
 }
 
 // embedOurselves is the process that is measured: it tells of itself what scikit.py does.
-func embedOurselves(ctx context.Context, dimensions int, codes, file string) error {
-	points, err := readPoints(codes)
+func embedOurselves(ctx context.Context, dimensions, n int, codes, file string) error {
+	points, err := readPoints(codes, n)
 	if err != nil {
 		return err
 	}
@@ -189,9 +210,8 @@ func peakMemory() int {
 	return 0
 }
 
-// writeCodes trains the best configuration of the paper's grid for some epochs, and writes what it makes of the test
-// images.
-func writeCodes(ctx context.Context, data *dataset.Data, epochs int, file string) error {
+// writeCodes trains the best configuration of the paper's grid for some epochs, and writes what it makes of images.
+func writeCodes(ctx context.Context, data *dataset.Data, of dataset.Images, epochs int, file string) error {
 	split, err := data.Split(data.Train.Len()-6000, 6000)
 	if err != nil {
 		return err
@@ -217,17 +237,20 @@ func writeCodes(ctx context.Context, data *dataset.Data, epochs int, file string
 	if err != nil {
 		return err
 	}
-	images := make([]float32, len(data.Test.Pixels))
-	for i, pixel := range data.Test.Pixels {
-		images[i] = float32(pixel) / 255
-	}
-	codes, err := encoder.Encode(ctx, images)
-	if err != nil {
-		return err
-	}
-	points := latent.Points{Values: make([]float64, len(codes)), Dim: config.LatentDim}
-	for i, code := range codes {
-		points.Values[i] = float64(code)
+	points := latent.Points{Dim: config.LatentDim}
+	const pass = 1000 // Images at once, to bound memory.
+	for pixels := range slices.Chunk(of.Pixels, pass*data.Height*data.Width) {
+		images := make([]float32, len(pixels))
+		for i, pixel := range pixels {
+			images[i] = float32(pixel) / 255
+		}
+		codes, err := encoder.Encode(ctx, images)
+		if err != nil {
+			return err
+		}
+		for _, code := range codes {
+			points.Values = append(points.Values, float64(code))
+		}
 	}
 	return writePoints(file, points)
 }
@@ -240,16 +263,15 @@ func writePoints(file string, points latent.Points) error {
 	return os.WriteFile(file, content, 0o600)
 }
 
-func readPoints(file string) (latent.Points, error) {
+func readPoints(file string, n int) (latent.Points, error) {
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return latent.Points{}, err
 	}
-	if len(content) == 0 || len(content)%(8*embedded) != 0 {
-		return latent.Points{}, fmt.Errorf("%s has %d bytes, want rows of float64 for %d points", file, len(content),
-			embedded)
+	if len(content) == 0 || len(content)%(8*n) != 0 {
+		return latent.Points{}, fmt.Errorf("%s has %d bytes, want rows of float64 for %d points", file, len(content), n)
 	}
-	points := latent.Points{Values: make([]float64, len(content)/8), Dim: len(content) / (8 * embedded)}
+	points := latent.Points{Values: make([]float64, len(content)/8), Dim: len(content) / (8 * n)}
 	for i := range points.Values {
 		points.Values[i] = math.Float64frombits(binary.LittleEndian.Uint64(content[8*i:]))
 	}
