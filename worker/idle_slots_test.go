@@ -8,8 +8,10 @@ func TestIdleSlots(t *testing.T) {
 	slots := make(chan struct{}, 4)
 	slots <- struct{}{} // The run's own.
 	idle := &idleSlots{slots: slots, most: 2}
-	if !idle.TryTake() || !idle.TryTake() || idle.TryTake() {
-		t.Errorf("with three idle slots, %d cores were lent, want the limit of 2", idle.lent)
+	for taken := range 3 {
+		if got, want := idle.TryTake(), taken < idle.most; got != want {
+			t.Errorf("with three idle slots and a limit of %d, and %d lent, another is lent: %v", idle.most, taken, got)
+		}
 	}
 	idle.Return()
 	slots <- struct{}{}
