@@ -143,8 +143,10 @@ func asking(t *testing.T, limits Limits) (*target, *authority, *tls.Config) {
 // Whoever has no credentials is refused before the request arrives. What a coordinator holds of requests has a bound in
 // number, and so in bytes, also for those who have some.
 func TestRequestsThatNeverArriveHoldLittle(t *testing.T) {
-	skipShort(t)
-	const calls = 600
+	calls := 600
+	if testing.Short() {
+		calls = 150 // The race detector makes megabytes of each slow.
+	}
 	target, own, stranger := asking(t, Limits{})
 	stop := target.latency("127.0.0.9")
 	before := target.status("VmRSS") >> 10

@@ -256,6 +256,9 @@ func TestLostPapers(t *testing.T) {
 			if err != nil {
 				h.Fatal(err)
 			}
+			if got := len(listed.GetReports()); got != len(wanted) {
+				h.Fatalf("%d reports are listed, want %d", got, len(wanted))
+			}
 			for i, report := range listed.GetReports() {
 				one, err := papers.GetPaperReport(h.Context(), &trellisv1.GetPaperReportRequest{Report: report.GetName()})
 				state := "PAPER_STATE_" + wanted[i]
@@ -280,6 +283,7 @@ func TestLostPapers(t *testing.T) {
 		want("RUNNING", "RUNNING", "STOPPED", "RUNNING")
 
 		put("a", running, 2*time.Minute)
+		put("b", running, 0)
 		events, err := access.ListEvents(h.Context(), &trellisv1.ListEventsRequest{})
 		if err != nil {
 			h.Fatal(err)
@@ -288,8 +292,9 @@ func TestLostPapers(t *testing.T) {
 		for _, event := range events.GetEvents() {
 			subjects += event.GetSubject()
 		}
-		if subjects != "adcba" {
-			h.Errorf("there are events of %s, want adcba: each report when it was new, and one that was changed", subjects)
+		if subjects != "badcba" {
+			h.Errorf("there are events of %s, want badcba: each report when it was new, one that was changed, and "+
+				"one that does not promise to be written again", subjects)
 		}
 	})
 }

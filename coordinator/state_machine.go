@@ -232,10 +232,11 @@ func eventOf(command *trellisv1.Command) *trellisv1.Event {
 	}
 }
 
-// renews says that a command writes a report as it is already: whoever writes it is still there. Nobody wants an event each time.
+// renews says that a command writes a report as it is already: whoever writes it is still there. Nobody wants an event
+// each time. Versions that had an event of each did not promise to write again, and what they logged still has them.
 func (m stateMachine) renews(command *trellisv1.Command) bool {
 	given := command.GetPutPaperReport().GetReport()
-	if given == nil {
+	if given.GetRenewal() == nil {
 		return false
 	}
 	before, err := m.store.Snapshot().Paper(given.GetName())

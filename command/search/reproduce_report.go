@@ -260,7 +260,8 @@ func (r *reproductionReport) send(ctx context.Context) error {
 	return err
 }
 
-// renew sends what was sent last again and again, until stop is called: so the coordinator knows that somebody is still here.
+// renew sends what was sent last again and again, until stop is called: so the coordinator knows that somebody is still
+// here.
 func (r *reproductionReport) renew(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -287,8 +288,12 @@ func (r *reproductionReport) renew(ctx context.Context) (stop func()) {
 func (r *reproductionReport) sendAgain(ctx context.Context) {
 	r.sending.Lock()
 	defer r.sending.Unlock()
-	if r.sent != nil {
-		_, _ = client.Call(ctx, client.CallTimeout, r.client.PutPaperReport, r.sent)
+	if r.sent == nil {
+		return
+	}
+	_, err := client.Call(ctx, client.CallTimeout, r.client.PutPaperReport, r.sent)
+	if status.Code(err) == codes.FailedPrecondition {
+		r.sent = nil // It has forgotten the pictures: see put.
 	}
 }
 
