@@ -120,7 +120,7 @@ class Calls(Case):
         with self.assertRaisesRegex(trellis.APIError, "status 404: <html>nothing here"):
             client.study("s")
         server.answers = [lambda handler: handler.send(200, b"hello", "text/html")]
-        with self.assertRaisesRegex(trellis.Error, "without JSON: the address must be the one of .* --http"):
+        with self.assertRaisesRegex(trellis.Error, "without JSON: address must be the one that .* prints as its web page"):
             client.study("s")
 
     def test_a_problem_that_is_none(self) -> None:
@@ -435,6 +435,12 @@ class Addresses(Case):
         for address in ("", "host", "ftp://host:1", "host:99999", "http://"):
             with self.assertRaisesRegex(trellis.Error, "address"):
                 trellis.Client(address)
+
+    def test_no_address(self) -> None:
+        os.environ.pop("TRELLIS_HTTP", None)
+        for kind in (trellis.Client, trellis.AsyncClient):
+            with self.assertRaisesRegex(trellis.Error, rf"no address: call {kind.__name__}\(address\), or set TRELLIS_HTTP"):
+                kind()
 
     def test_the_token_is_read_for_each_call(self) -> None:
         server = fake.serve(self, fake.ok(STUDY))

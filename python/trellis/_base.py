@@ -46,7 +46,10 @@ class Base:
         )
         address = address or os.environ.get("TRELLIS_HTTP")
         if not address:
-            raise Error("no address: give the one of the coordinator's --http, such as http://localhost:8080")
+            raise Error(
+                f"no address: call {type(self).__name__}(address), or set TRELLIS_HTTP, with the address that the "
+                "coordinator prints as its web page, such as http://localhost:8080"
+            )
         self._transport = Transport(address, credentials, timeout=timeout, wait=wait)
 
     def __repr__(self) -> str:

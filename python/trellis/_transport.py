@@ -337,7 +337,7 @@ class Transport:
         return None
 
     def _hint(self) -> str:
-        return "the address must be the one of the coordinator's --http"
+        return "address must be the one that the coordinator prints as its web page"
 
     def events(self, request: Request, cancel: Cancel) -> Iterator[Any]:
         """Return what the events of a stream say, until its end. If the connection is lost, it goes on where it was."""
