@@ -136,8 +136,29 @@ test('axes that begin or end with 0 are varied, and say so', async (t) => {
   const page = await open(t, '/compare?study=linear&study=stepped')
   const decays = page.getByRole('row', { name: /^weight decay/ }).last().locator('td')
   await untilEqual(() => decays.allInnerTexts(), ['3 from 0 to 0.01', 'from 0 to 0.01 by 0.005'])
+  // What neither has varied is said once, and has no rows.
+  await page.getByText(/^Rows in bold differ between the studies\. The same in all: latent dim 4, learning rate 0\.001, .*max epochs 1\.$/).waitFor()
+  assert.equal(await page.getByRole('row', { name: /^(latent dim|learning rate|max epochs)/ }).count(), 0)
   await page.goto(coordinator.page + '/studies/stepped')
   await page.locator('.answer dl > div:not(.muted)').filter({ hasText: 'weight decay' }).waitFor()
+})
+
+test('a chart of some of the trials says how many they are, and of how many', async (t) => {
+  await coordinator.submit(study('some', '{latent_dim: [4, 8, 16], learning_rate: 1e-3, max_epochs: 1}'), '--watch')
+  for (const [basis, text] of [
+    [{ read: '46000', total: '46000', met: '46000' }, 'Shown: 3 of 46,000 trials with results, evenly over their ranks.'],
+    [{ read: '2000', total: '46000', met: '1000' }, 'A sample: 2,000 of 46,000 trials with results.'],
+  ]) {
+    const page = await open(t, '/studies/some')
+    await page.route(/studies\/some\/points/, async (route) => {
+      const response = await route.fetch()
+      const answer = await response.json()
+      await route.fulfill({ response, json: { ...answer, basis: { ...answer.basis, exact: false, ...basis } } })
+    })
+    await page.goto(coordinator.page + '/studies/some/parameters')
+    await page.getByText(text).waitFor()
+    await page.close()
+  }
 })
 
 test('what is submitted has a name that is free', async (t) => {
