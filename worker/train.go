@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -50,7 +51,9 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 		w.metrics.busy.Inc()
 		log := slog.New(attemptHandler{a.span.Logger(w.log).Handler(), a})
 		if a.assignment.GetConfig().GetProgram() != nil {
+			w.programsRunning.Add(1)
 			w.workProgram(ctx, a, log, func() {
+				w.programsRunning.Add(-1)
 				<-w.slots
 				w.metrics.busy.Dec()
 			})
@@ -91,17 +94,19 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 	w.events.put(last)
 }
 
-// idleSlots lends a run the cores of slots that have no run, for a batch each. A run that comes meanwhile waits until
-// then.
+// idleSlots lends a run of a model the cores of slots that have no run, for a batch or a pass over images. A run that
+// comes meanwhile waits until then.
 type idleSlots struct {
 	slots chan struct{}
+	// programs is how many programs run. They may use more cores than their slots', so that none is idle for certain.
+	programs *atomic.Int32
 	// most is how many the run may have, and lent how many it has.
 	most, lent int
 }
 
 // TryTake takes a slot.
 func (s *idleSlots) TryTake() bool {
-	if s.lent >= s.most {
+	if s.lent >= s.most || s.programs.Load() > 0 {
 		return false
 	}
 	select {
@@ -156,7 +161,8 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 		return result, err
 	}
 	config.Steps = &a.steps
-	config.Cores = &idleSlots{slots: w.slots, most: min(cmp.Or(w.config.Threads, cap(w.slots)), runtime.GOMAXPROCS(0)) - 1}
+	threads := min(cmp.Or(w.config.Threads, cap(w.slots)), runtime.GOMAXPROCS(0))
+	config.Cores = &idleSlots{slots: w.slots, programs: &w.programsRunning, most: threads - 1}
 	fetched := false
 	if position.checkpoint == nil && a.assignment.GetCheckpoint() != nil {
 		if position.checkpoint, err = w.fetchCheckpoint(ctx, a, log); err != nil {

@@ -70,6 +70,8 @@ type Worker struct {
 
 	// slots holds one token for each run in training.
 	slots chan struct{}
+	// programsRunning is how many of these runs are programs.
+	programsRunning atomic.Int32
 	// events come from the attempts' goroutines.
 	events *events
 	// goroutines counts the attempts' goroutines.

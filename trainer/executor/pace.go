@@ -7,19 +7,27 @@ import "time"
 type pace struct {
 	// tile is what a tile took lately, on one goroutine and on several. 0: it is not known.
 	tile [2]time.Duration
-	// batches is how many there were since the slower way was tried.
-	batches int
+	// faster says that several were faster last.
+	faster bool
+	// batches is how many there were since the slower way was tried, and patience after how many it is tried again.
+	batches, patience int
 }
 
-// retry is after how many batches the slower way is tried again: that costs a few per cent at most if it is half as
-// fast.
-const retry = 32
+// The slower way is tried again after retry batches, and twice as many each time that it is slower still, up to
+// maxRetry.
+const (
+	retry    = 32
+	maxRetry = 64 * retry
+)
 
 // shared says whether the next batch should have several goroutines.
 func (p *pace) shared() bool {
 	faster := p.tile[1] <= p.tile[0] || p.tile[0] == 0
-	if p.batches++; p.batches >= retry {
-		p.batches = 0
+	if faster != p.faster || p.patience == 0 {
+		p.faster, p.batches, p.patience = faster, 0, retry
+	}
+	if p.batches++; p.batches >= p.patience {
+		p.batches, p.patience = 0, min(2*p.patience, maxRetry)
 		return !faster
 	}
 	return faster
@@ -28,8 +36,9 @@ func (p *pace) shared() bool {
 // observe notes how long a batch of that many tiles took.
 func (p *pace) observe(members, tiles int, took time.Duration) {
 	known := &p.tile[min(members-1, 1)]
-	if took /= time.Duration(max(tiles, 1)); *known == 0 {
-		*known = took
+	if took /= time.Duration(max(tiles, 1)); *known == 0 || took < *known {
+		*known = took // It may have become faster long ago, since it is tried seldom.
+		return
 	}
 	*known += (took - *known) / 4
 }

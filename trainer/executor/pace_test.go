@@ -24,10 +24,10 @@ func TestPace(t *testing.T) {
 		t.Errorf("%d of 1000 batches are run on several goroutines, which is faster", got)
 	}
 	count(10*retry, 10, 30)
-	if got := count(1000, 10, 30); got > 50 {
+	if got := count(1000, 10, 30); got > 10 {
 		t.Errorf("%d of 1000 batches are run on several goroutines, which is slower", got)
 	}
-	count(10*retry, 10, 6)
+	count(2*maxRetry, 10, 6)
 	if got := count(1000, 10, 6); got < 950 {
 		t.Errorf("%d of 1000 batches are run on several goroutines, which is faster again", got)
 	}

@@ -40,8 +40,10 @@ type batch struct {
 	filler         Filler
 }
 
-// Filler fills the inputs of a member with a tile of the batch, on the member's goroutine.
+// Filler fills the inputs of a member with a tile of the batch, on the member's goroutine. There it has begun the batch
+// before.
 type Filler interface {
+	Begin(member int)
 	Fill(member, tile int) error
 }
 
@@ -52,9 +54,10 @@ type member struct {
 	number int64
 	// called says that there is a goroutine that will join a batch, if it gets a processor before all tiles are begun.
 	called bool
-	// filling is the error that has stopped it, and err that of its calls.
-	filling error
-	err     *error
+	// filling is the error that has stopped it, and err that of its calls. Panicked is what it has panicked with.
+	filling  error
+	panicked any
+	err      *error
 }
 
 // NewTeam returns a team of which the Machine is the only member.
@@ -122,6 +125,8 @@ func (t *Team) Add(own map[*gorgonia.Node][]float32) error {
 		}
 	}
 	added.begin, added.tile = m.begin, m.tile
+	t.mutex.Lock() // A goroutine that was called for a batch before may look for its member.
+	defer t.mutex.Unlock()
 	t.members = append(t.members, added)
 	return nil
 }
@@ -134,7 +139,10 @@ func (t *Team) inTurn(m *member, s *sum, tile func()) func() {
 			if t.stopped.Load() {
 				return
 			}
-			if spins > 1000 {
+			switch {
+			case spins > 10_000:
+				time.Sleep(20 * time.Microsecond)
+			case spins > 1000:
 				runtime.Gosched()
 			}
 		}
@@ -147,7 +155,7 @@ func (t *Team) inTurn(m *member, s *sum, tile func()) func() {
 func (t *Team) Shared() bool { return t.pace.shared() }
 
 // Run runs a batch of that many tiles on the first members, one of them on this goroutine. An error is the filler's,
-// which leaves the sums undefined, or End's.
+// which leaves the sums undefined, or End's. A panic of any member is Run's.
 func (t *Team) Run(members, tiles int, filler Filler) error {
 	start := time.Now()
 	t.stopped.Store(false)
@@ -156,24 +164,36 @@ func (t *Team) Run(members, tiles int, filler Filler) error {
 		s.next.Store(0)
 	}
 	for _, m := range t.members {
-		m.filling = nil
+		m.filling, m.panicked = nil, nil
 	}
-	t.Begin(0) // Sums are zero before anybody adds to them.
-	b := batch{members, tiles, filler}
-	if members > 1 {
-		t.call(b)
-	}
-	t.work(0, b)
-	if members > 1 {
-		t.close()
-	}
+	t.runTiles(batch{members, tiles, filler})
 	for _, m := range t.members {
+		if m.panicked != nil {
+			panic(m.panicked)
+		}
 		if m.filling != nil {
 			return m.filling
 		}
 	}
 	t.pace.observe(members, tiles, time.Since(start))
 	return t.End()
+}
+
+func (t *Team) runTiles(b batch) {
+	first, ended := t.members[0], false
+	run(first.begin) // Sums are zero before anybody adds to them.
+	if b.members > 1 {
+		t.call(b)
+		defer func() {
+			if !ended { // It panics.
+				t.stopped.Store(true)
+			}
+			t.close()
+		}()
+	}
+	b.filler.Begin(0)
+	t.work(first, 0, b)
+	ended = true
 }
 
 // call lets members join the batch.
@@ -184,28 +204,35 @@ func (t *Team) call(b batch) {
 	for k := 1; k < b.members; k++ {
 		if m := t.members[k]; !m.called {
 			m.called = true
-			go t.join(k)
+			go t.join(m, k)
 		}
 	}
 }
 
 // join works on the batch that there is, if there is one by now.
-func (t *Team) join(k int) {
+func (t *Team) join(m *member, k int) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	t.members[k].called = false
+	m.called = false
 	b := t.batch
 	if k >= b.members {
 		return
 	}
 	t.inside++
 	t.mutex.Unlock()
-	t.Begin(k)
-	t.work(k, b)
-	t.mutex.Lock()
-	if t.inside--; t.inside == 0 {
-		t.left.Signal()
-	}
+	defer func() {
+		m.panicked = recover()
+		if m.panicked != nil {
+			t.stopped.Store(true)
+		}
+		t.mutex.Lock()
+		if t.inside--; t.inside == 0 {
+			t.left.Signal()
+		}
+	}()
+	run(m.begin)
+	b.filler.Begin(k)
+	t.work(m, k, b)
 }
 
 // close waits for those who have joined the batch. Who has not got a processor by now is not waited for.
@@ -218,9 +245,8 @@ func (t *Team) close() {
 	}
 }
 
-// work runs tiles on a member until all have been begun.
-func (t *Team) work(k int, b batch) {
-	m := t.members[k]
+// work runs tiles on a member, the k-th, until all have been begun.
+func (t *Team) work(m *member, k int, b batch) {
 	for !t.stopped.Load() {
 		if m.number = t.begun.Add(1) - 1; m.number >= int64(b.tiles) {
 			return

@@ -5,7 +5,9 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
+	"go.uber.org/goleak"
 	"gorgonia.org/gorgonia"
 
 	"trellis/trainer/kernel"
@@ -22,6 +24,8 @@ type filled struct {
 }
 
 var errFilled = errors.New("can't be filled")
+
+func (f *filled) Begin(int) {}
 
 func (f *filled) Fill(member, tile int) error {
 	if tile == f.fails {
@@ -87,6 +91,71 @@ func TestTeamHasTheMachinesBits(t *testing.T) {
 			if got, want := values(gradient), values(alone.gradients[i]); !slices.Equal(got, want) {
 				t.Fatalf("batch %d, %d tiles on %d members: gradient %d begins %v, want %v",
 					batch, tiles, members, i, got[:3], want[:3])
+			}
+		}
+	}
+}
+
+// panicking panics when a member is to be filled.
+type panicking struct{ member int }
+
+func (p panicking) Begin(int) {}
+
+func (p panicking) Fill(member, _ int) error {
+	if member == p.member {
+		panic("a fault")
+	}
+	time.Sleep(time.Millisecond) // So that others get tiles too.
+	return nil
+}
+
+// A panic of any member is the caller's, and leaves no goroutine behind.
+func TestTeamPanics(t *testing.T) {
+	f := newForked(t)
+	machine, err := New(append(f.gradients, f.loss)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	team := NewTeam(machine)
+	operation.Building.Lock()
+	err = team.Add(map[*gorgonia.Node][]float32{f.x: kernel.Values(features * kernel.Lanes)})
+	operation.Building.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for member := range 2 {
+		func() {
+			defer func() {
+				if cause := recover(); cause != "a fault" {
+					t.Errorf("member %d panics: the caller gets %v", member, cause)
+				}
+			}()
+			_ = team.Run(2, 1_000_000, panicking{member})
+		}()
+		goleak.VerifyNone(t)
+	}
+}
+
+// A goroutine that was called for a batch may get its processor only when the team grows or runs another batch.
+func TestTeamGrowsBesideLateGoroutines(t *testing.T) {
+	for range 20 {
+		f := newForked(t)
+		machine, err := New(append(f.gradients, f.loss)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		team, filler := NewTeam(machine), &filled{x: [][]float32{values(f.x)}, fails: -1}
+		for range 4 {
+			x := kernel.Values(features * kernel.Lanes)
+			filler.x = append(filler.x, x)
+			operation.Building.Lock()
+			err := team.Add(map[*gorgonia.Node][]float32{f.x: x})
+			operation.Building.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := team.Run(len(filler.x), 1, filler); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}

@@ -68,13 +68,16 @@ func (n *Network) MetricValues() []float64 {
 	return n.metricValues
 }
 
+// maxMembers is how many goroutines run a batch at most: each has weights of its own, arranged for the kernels.
+const maxMembers = 8
+
 // run runs a batch, on as many goroutines as there are cores for.
 func (n *Network) run(ctx context.Context, team *executor.Team, examples *Examples, images []uint32) error {
 	share := 1 / (float32(len(images)) * float32(n.shared))
 	tiles := (len(images) + kernel.Lanes - 1) / kernel.Lanes
 	members := 1
 	if n.Cores != nil && tiles >= 4 && team.Shared() {
-		for members < tiles/2 && n.Cores.TryTake() {
+		for members < min(tiles/2, maxMembers) && n.Cores.TryTake() {
 			defer n.Cores.Return()
 			members++
 		}
@@ -83,11 +86,6 @@ func (n *Network) run(ctx context.Context, team *executor.Team, examples *Exampl
 		return err
 	}
 	n.batch = batch{n, ctx, *examples, images, share, n.frozen != nil && examples.Codes == nil}
-	if n.batch.encode {
-		for member := range members {
-			n.frozen.Begin(member)
-		}
-	}
 	err := team.Run(members, tiles, &n.batch)
 	if err == nil && n.batch.encode {
 		err = n.frozen.End()
@@ -104,6 +102,13 @@ type batch struct {
 	// share is what each image counts in the loss, and encode says that frozen layers have to be run for it.
 	share  float32
 	encode bool
+}
+
+// Begin lets a member know that the weights may have changed.
+func (b *batch) Begin(member int) {
+	if b.encode {
+		b.network.frozen.Begin(member)
+	}
 }
 
 // Fill fills a member's memory with a tile of the batch. It returns the context's error.

@@ -52,7 +52,7 @@ type Network struct {
 	encoder, logVariance, decoder, classifier part
 }
 
-// Cores lends processor cores that would be idle. It must be safe for concurrent use.
+// Cores lends processor cores that would be idle.
 type Cores interface {
 	// TryTake takes a core if one is idle, and says so. Return gives it back.
 	TryTake() bool

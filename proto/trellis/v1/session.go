@@ -7,7 +7,7 @@ import (
 
 // SessionProtocol is the version of the protocol that a worker and its coordinator speak over WorkerService.Session.
 // Both sides must use the same version: see worker/DESIGN.md.
-const SessionProtocol = 7
+const SessionProtocol = 8
 
 // MaxSessionRequest is how many bytes a request of a session may have. A coordinator refuses larger ones: of each
 // session it holds one beyond what may wait for the log. Workers send at most half as many, and only a few KiB before
