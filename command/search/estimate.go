@@ -95,8 +95,8 @@ func bound(runs, epochs, longest uint64, pace float64, slots int, basis *trellis
 	return f
 }
 
-// measurePace returns how many seconds an epoch takes here with a point in the middle of the grid, with so many runs
-// side by side, and how that was found.
+// measurePace returns how many seconds an epoch takes here at most, with so many runs side by side, and how that was
+// found: from a point in the middle of the grid, and from how many operations the largest network has.
 func measurePace(
 	ctx context.Context, spec *trellisv1.StudySpec, its *lattice.Lattice, from imageSource, slots int,
 ) (pace float64, basis *trellisv1.ForecastBasis, err error) {
@@ -138,6 +138,10 @@ func measure(
 	for _, epoch := range epochs {
 		pace += epoch.Seconds() / float64(cores) * float64(split.GetTrain()) / float64(images)
 	}
+	if size, err := node.Size(spec.GetModel(), input, point); err == nil && size.Train > 0 {
+		operations := float64(size.Train)*float64(split.GetTrain()) + float64(size.Evaluate)*float64(split.GetValidation())
+		pace *= max(1, from.sizes.GetLargest().GetOperations()/operations)
+	}
 	return pace, &trellisv1.ForecastBasis{Probe: &trellisv1.ForecastBasis_Probe{
 		Trainings: uint32(cores), Seconds: probeTime.Seconds(), LatentDim: uint32(config.LatentDim), BatchSize: uint32(config.BatchSize),
 		TrainImages: split.GetTrain(), ValidationImages: split.GetValidation(),
@@ -163,7 +167,7 @@ func probeSize(split *trellisv1.Split, input *trellisv1.ModelInput) (train, vali
 type imageSource struct {
 	data  *node.DataOptions
 	input *trellisv1.ModelInput
-	// sizes, if set, gets how large the networks are, if the data set is at hand.
+	// sizes, if set, says how large the networks are, or is told if the data set is at hand.
 	sizes *trellisv1.PlanStudyResponse
 }
 

@@ -125,10 +125,10 @@ func completePlan(
 	if f.GetSlots() > 0 {
 		slots = int(f.GetSlots())
 	}
-	from := imageSource{data: plan.data}
+	from := imageSource{data: plan.data, sizes: response}
 	if response.GetSplit() != nil {
 		// The coordinator has the data set. It need not be on this machine, or be the same here.
-		complete.Split, from = response.GetSplit(), imageSource{input: response.GetInput()}
+		complete.Split, from = response.GetSplit(), imageSource{input: response.GetInput(), sizes: response}
 	}
 	pace, basis, err := measurePace(ctx, complete, its, from, slots)
 	if err != nil {

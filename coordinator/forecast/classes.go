@@ -70,10 +70,9 @@ func (c *classes) keyOf(run class) classKey {
 	if c.step == 0 {
 		return key
 	}
-	down := func(x float64) float64 { return math.Floor(x / c.step) }
 	octaves := func(n float64) float64 { return octaves(n, c.step) }
 	return classKey{
-		settings:  settings{down(key.latent), down(key.learningRate), down(key.weightDecay), down(key.batch)},
+		settings:  key.settings.down(c.step),
 		maxEpochs: octaves(key.maxEpochs), epochs: octaves(key.epochs), waited: octaves(key.waited),
 		from:       octaves(key.from),
 		trajectory: none,

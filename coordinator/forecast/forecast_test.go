@@ -159,6 +159,29 @@ func TestOtherStudiesTellHowLongItTakes(t *testing.T) {
 	}
 }
 
+// Networks of other shapes take as many times as long as they have more operations, about.
+func TestLargerNetworksTakeLonger(t *testing.T) {
+	shaped := func(state trellisv1.RunState, epochs uint32, filters, kernel, depth int) *trellisv1.Run {
+		run := runOf(state, epochs)
+		for name, value := range trellisv1.ValuesOf(map[string]any{"filters": filters, "kernel": kernel, "depth": depth}) {
+			run.Parameters.Values[name] = value
+		}
+		return run
+	}
+	for _, test := range []struct {
+		filters, kernel, depth int
+		seconds                float64
+	}{{8, 3, 3, 20}, {16, 3, 3, 80}, {8, 3, 5, 40}, {4, 3, 2, 2.5}, {16, 6, 3, 320}} {
+		f := Make(Input{
+			Study:  tallyOf(exactSpec(), shaped(pending, 0, test.filters, test.kernel, test.depth)),
+			Others: []*Tally{tallyOf(exactSpec(), shaped(succeeded, 10, 8, 3, 3))}, Workers: []Worker{{"a", 1}},
+		}).Forecast
+		if !near(f.GetSeconds(), test.seconds) {
+			t.Errorf("%+v: 10 epochs are forecast to take %v", test, f.GetSeconds())
+		}
+	}
+}
+
 func TestAlternativesEndWhereMoreSlotsAreOfNoUse(t *testing.T) {
 	runs := []*trellisv1.Run{runOf(succeeded, 10)}
 	for range 12 {

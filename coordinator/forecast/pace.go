@@ -126,8 +126,9 @@ func (p *pace) near(s settings, of func(*weighted) float64) (sum, weights float6
 	for i := range p.measured {
 		m := &p.measured[i]
 		latent, batch := (m.latent-s.latent)/paceWidth, (m.batch-s.batch)/paceWidth
-		weight := m.weight * max(farAway, math.Exp(-(float64(latent*latent)+float64(batch*batch))/2))
-		sum += float64(weight * of(m) * p.images / m.images)
+		work := s.doublings(m.settings) / paceWidth
+		weight := m.weight * max(farAway, math.Exp(-(float64(latent*latent)+float64(batch*batch)+float64(work*work))/2))
+		sum += float64(weight * of(m) * p.images / m.images * math.Exp2(s.doublings(m.settings)))
 		weights += weight
 	}
 	return sum, weights

@@ -147,7 +147,7 @@ func TestFitFindsWhatMadeTheRuns(t *testing.T) {
 	truth := vector{-0.5, -1.7, -2, 0.2, 0.1, 0.3, 0.4}
 	var drawn []trajectory
 	for i := range 80 {
-		at := settings{float64(i%4 - 2), float64(i%3 - 1), float64(i % 2), float64(i % 5)}
+		at := settings{latent: float64(i%4 - 2), learningRate: float64(i%3 - 1), weightDecay: float64(i % 2), batch: float64(i % 5)}
 		effect := runDeviation * random.NormFloat64()
 		run, waited := trajectory{settings: at}, 0
 		for epoch := 1; epoch <= 150 && waited < 10; epoch++ {

@@ -7,9 +7,12 @@ import (
 )
 
 // settings are the parameters by which runs are similar or different, on scales with comparable distances: doublings of
-// latent dimension and batch size, decades of learning rate and weight decay.
+// latent dimension, batch size, filters and kernel, decades of learning rate and weight decay, and convolutions.
 type settings struct {
 	latent, learningRate, weightDecay, batch float64
+	// filters, kernel and depth are the network's shape. They are above 0, and 0 if the point does not say: older
+	// versions had one shape for each model, and programs have their own.
+	filters, kernel, depth float64
 }
 
 // The zero points of the scales: typical values of each parameter. Weight decays from 0 to noWeightDecay count as
@@ -22,10 +25,37 @@ const (
 )
 
 // settingNames are the parameters that settings depend on, in the order of settings.list.
-var settingNames = [4]string{"latent_dim", "learning_rate", "weight_decay", "batch_size"}
+var settingNames = [7]string{
+	"latent_dim", "learning_rate", "weight_decay", "batch_size", "filters", "kernel", "depth",
+}
 
-func (s settings) list() [4]float64 {
-	return [4]float64{s.latent, s.learningRate, s.weightDecay, s.batch}
+func (s settings) list() [7]float64 {
+	return [7]float64{s.latent, s.learningRate, s.weightDecay, s.batch, s.filters, s.kernel, s.depth}
+}
+
+// down rounds each setting down to a multiple of a step, of which it returns the number.
+func (s settings) down(step float64) settings {
+	down := func(x float64) float64 { return math.Floor(x / step) }
+	return settings{
+		down(s.latent), down(s.learningRate), down(s.weightDecay), down(s.batch), down(s.filters), down(s.kernel),
+		down(s.depth),
+	}
+}
+
+// doublings is how often the work of an epoch doubles from other settings to these, as far as it follows from the
+// network's shape: each convolution but the first has about as many operations as the others, which grow with the
+// squares of filters and kernel.
+func (s settings) doublings(from settings) (doublings float64) {
+	if s.filters > 0 && from.filters > 0 {
+		doublings += 2 * (s.filters - from.filters)
+	}
+	if s.kernel > 0 && from.kernel > 0 {
+		doublings += 2 * (s.kernel - from.kernel)
+	}
+	if s.depth > 0 && from.depth > 0 {
+		doublings += math.Log2(max(1, s.depth-1) / max(1, from.depth-1))
+	}
+	return doublings
 }
 
 func settingsOf(p *trellisv1.Parameters) settings {
@@ -34,6 +64,9 @@ func settingsOf(p *trellisv1.Parameters) settings {
 		learningRate: math.Log10(atLeast(math.SmallestNonzeroFloat64, p, "learning_rate") / middleLearningRate),
 		weightDecay:  math.Log10(1 + atLeast(0, p, "weight_decay")/noWeightDecay),
 		batch:        math.Log2(atLeast(1, p, "batch_size") / middleBatch),
+		filters:      math.Log2(2 * atLeast(0.5, p, "filters")),
+		kernel:       math.Log2(atLeast(1, p, "kernel")),
+		depth:        atLeast(0, p, "depth"),
 	}
 }
 
