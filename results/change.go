@@ -45,6 +45,9 @@ type change struct {
 	suspected []string
 	// unanswered are the trials that have lost their results in this change.
 	unanswered []*trellisv1.Trial
+	// dropsWeights says that the change only takes checkpoints from runs that have ended. Nothing follows from that for other runs.
+	// The runs' indices stay, as these say when the runs ended.
+	dropsWeights bool
 }
 
 // begin opens a transaction for the command at the given log index, proposed at now. Commit or abort ends it.
@@ -113,14 +116,14 @@ func (c *change) commit() error {
 
 // settle writes the change to its transaction, where the next change finds it.
 func (c *change) settle() error {
-	if err := c.follow(); err != nil {
-		return err
+	var steps []func() error
+	if !c.dropsWeights {
+		steps = []func() error{c.follow, c.audit, c.moveFrontiers}
 	}
-	if err := c.audit(); err != nil {
-		return err
-	}
-	if err := c.moveFrontiers(); err != nil {
-		return err
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
 	}
 	var moves leaseMoves
 	for _, section := range c.sections.inOrder {
@@ -172,7 +175,9 @@ func (c *change) keepBooks(edit *sectionEdit) error {
 			continue
 		}
 		old := edit.stored(slot)
-		member.Run.ModifyIndex = c.index
+		if !c.dropsWeights {
+			member.Run.ModifyIndex = c.index
+		}
 		after.note(slot, member)
 		if old == nil {
 			trajectory.AddProgress(progress, nil, member.Run)

@@ -97,6 +97,15 @@ func TestDeleteCheckpoints(t *testing.T) {
 	}
 	// Whoever deletes them is gone, and another begins again.
 	store = restoredFrom(t, store)
+	// When the runs ended is still known.
+	for index := uint64(3); index <= 4; index++ {
+		if when, within, known := store.Snapshot().Times().At(index); known && within == 0 && !when.Equal(at(index).AsTime()) {
+			t.Errorf("command %d was at %v", index, when)
+		}
+	}
+	if when, within, _ := store.Snapshot().Times().At(4); within != 0 || !when.Equal(study("ended").EndTime.AsTime()) {
+		t.Errorf("the runs ended at %v, within %v", when, within)
+	}
 	for index := uint64(22); part.More; index++ {
 		part, err = store.DeleteCheckpoints(index, at(index), command("ended", 0))
 		ok(t, err)

@@ -341,8 +341,8 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 	return nil
 }
 
-// deletedAtOnce is how many runs lose their checkpoints in one command, about.
-var deletedAtOnce = 4096 // Tests set it to less.
+// deletedAtOnce is how many runs lose their checkpoints in one command, about. That takes some tens of milliseconds.
+var deletedAtOnce = 1024 // Tests set it to less.
 
 // DeletedCheckpoints says how far a deletion of checkpoints has come.
 type DeletedCheckpoints struct {
@@ -354,7 +354,8 @@ type DeletedCheckpoints struct {
 }
 
 // DeleteCheckpoints takes the checkpoints from the next runs of a study that has ended, but for those that are to keep theirs. Other
-// studies keep what they have of the same runs. Which weights could not be saved stays known. It fails with ErrNotFound, with
+// studies keep what they have of the same runs. Which weights could not be saved stays known. The runs keep their indices: when
+// they ended is known by these. It fails with ErrNotFound, with
 // ErrStudyChanged if the study is another one or has changed, and with ErrIllegalMove if it has not ended.
 func (s *Store) DeleteCheckpoints(
 	index uint64, now *timestamppb.Timestamp, command *trellisv1.DeleteCheckpointsCommand,
@@ -405,6 +406,7 @@ func (c *change) deleteCheckpoints(command *trellisv1.DeleteCheckpointsCommand) 
 	if len(places) == 0 {
 		return done, nil
 	}
+	c.dropsWeights = true
 	for _, place := range places {
 		run, err := c.sections.at(its, place)
 		if err != nil {

@@ -71,8 +71,8 @@ func restoreTables(file *snapshotfile.Reader) (*generation, error) {
 	return restored, restored.addTimes()
 }
 
-// addTimes notes the times of commands that rows have: of those that created studies, of those that ended them, if nothing has
-// happened to them since, and of what principals have changed.
+// addTimes notes the times of commands that rows have: of those that created studies, of those that ended them, if nothing else
+// has happened to them since, and of what principals have changed.
 func (g *generation) addTimes() error {
 	r, times := reader{txn: g.db.Txn(false)}, map[uint64]time.Time{}
 	studies, err := scan[*trellisv1.Study](r, nil, tableStudies, indexID, nil)
@@ -84,7 +84,11 @@ func (g *generation) addTimes() error {
 			times[study.CreateIndex] = study.CreateTime.AsTime()
 		}
 		if lifecycle.StudyEnded(study.State) && study.EndTime != nil {
-			times[study.ModifyIndex] = study.EndTime.AsTime()
+			index, err := r.endOf(study)
+			if err != nil {
+				return err
+			}
+			times[index] = study.EndTime.AsTime()
 		}
 	}
 	events, err := scan[*trellisv1.Event](r, nil, tableEvents, indexID, nil)
@@ -96,6 +100,24 @@ func (g *generation) addTimes() error {
 	}
 	g.times.Add(times)
 	return nil
+}
+
+// endOf returns the index of the command that ended a study, if nothing but a deletion of checkpoints has happened to it since. Such
+// a deletion leaves the indices of its runs, the last of which ended with the study.
+func (r reader) endOf(study *trellisv1.Study) (uint64, error) {
+	deleted := study.CheckpointsDeleteTime
+	if deleted == nil || deleted.AsTime().Before(study.EndTime.AsTime()) {
+		return study.ModifyIndex, nil
+	}
+	sections, err := r.sectionsOf(study.Name)
+	if err != nil {
+		return 0, err
+	}
+	last := study.CreateIndex
+	for section := range sections {
+		last = max(last, section.changed)
+	}
+	return last, nil
 }
 
 // restorer puts the rows of a snapshot's blocks into an empty store.

@@ -2,6 +2,7 @@ package forecast
 
 import (
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -52,5 +53,25 @@ func TestAheadAreOnlyThoseServed(t *testing.T) {
 	}
 	if got := queued(map[string]string{"gpu": "a100"}); got != 0 {
 		t.Errorf("%v of a study that waits for other workers is ahead", got)
+	}
+}
+
+// What was trained last is measured first. Deleting the checkpoints of a study that ended long ago does not bring it to the front.
+func TestLatestLike(t *testing.T) {
+	study := func(name string, modified uint64, end int64) *trellisv1.Study {
+		its := &trellisv1.Study{Name: name, ModifyIndex: modified, Progress: &trellisv1.Progress{TrainingSeconds: 1}}
+		if end > 0 {
+			its.EndTime = timestamppb.New(time.Unix(end, 0))
+		}
+		return its
+	}
+	var got []string
+	for _, its := range latestLike([]*trellisv1.Study{
+		study("first", 90, 10), study("paused", 50, 0), study("second", 20, 20), study("its own", 80, 0), study("runs", 60, 0),
+	}, study("its own", 80, 0)) {
+		got = append(got, its.Name)
+	}
+	if want := []string{"runs", "paused", "second", "first"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

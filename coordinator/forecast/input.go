@@ -90,7 +90,8 @@ func (m *Maker) learnFrom(snapshot *results.Snapshot, study *trellisv1.Study) (*
 	return tally, nil
 }
 
-// latestLike returns the studies of the same model and data that have measurements, latest first.
+// latestLike returns the studies of the same model and data that have measurements, latest first: those that have not ended, and then
+// the others by when they ended. Deleting their checkpoints changes nothing of that.
 func latestLike(studies []*trellisv1.Study, study *trellisv1.Study) (like []*trellisv1.Study) {
 	for _, other := range studies {
 		if other.GetName() != study.GetName() && other.GetProgress().GetTrainingSeconds() > 0 &&
@@ -100,8 +101,13 @@ func latestLike(studies []*trellisv1.Study, study *trellisv1.Study) (like []*tre
 		}
 	}
 	slices.SortFunc(like, func(a, b *trellisv1.Study) int {
-		return cmp.Compare(b.GetModifyIndex(),
-			a.GetModifyIndex())
+		if (a.EndTime == nil) != (b.EndTime == nil) {
+			if a.EndTime == nil {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(b.GetEndTime().AsTime().Compare(a.GetEndTime().AsTime()), cmp.Compare(b.GetModifyIndex(), a.GetModifyIndex()))
 	})
 	return like[:min(len(like), likeStudies)]
 }
