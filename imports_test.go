@@ -190,6 +190,7 @@ var testsMayImport = map[string]string{
 	"trainer/operation":       "trainer/executor trainer/stream",
 	"worker":                  "trainer/kernel trainer/network",
 	"worker/program":          "python",
+	"results/retention":       "results/chart",
 }
 
 func listPackages(t *testing.T) []goPackage {

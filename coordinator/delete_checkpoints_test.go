@@ -58,7 +58,7 @@ func TestDeleteCheckpoints(t *testing.T) {
 		use := func(study string, files, bytes uint64) *trellisv1.CheckpointUse {
 			return &trellisv1.CheckpointUse{
 				Study: study, ModifyIndex: h.study(study).GetModifyIndex(), Runs: 1, Checkpoints: 2, Files: files, Bytes: bytes,
-				KeptRun: best.GetTrial().GetRun(),
+				KeptRuns: []string{best.GetTrial().GetRun()},
 			}
 		}
 		want := []*trellisv1.CheckpointUse{use("paper", 0, 0), use("twin", 2, size)}

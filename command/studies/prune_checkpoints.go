@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -108,7 +109,7 @@ func writeUses(
 		count("files", use.GetFiles),
 		{Name: "bytes", Plain: func(of use) string { return strconv.FormatUint(of.GetBytes(), 10) }},
 		{Name: "frees", Short: func(of use) string { return output.ShortBytes(of.GetBytes()) }},
-		{Name: "kept_run", Plain: use.GetKeptRun},
+		{Name: "kept_runs", Plain: func(of use) string { return strings.Join(of.GetKeptRuns(), " ") }},
 	})
 	for _, of := range uses {
 		if err := list.Add(of); err != nil {

@@ -188,7 +188,7 @@ func (s studyService) DeleteStudy(
 	return &trellisv1.DeleteStudyResponse{}, nil
 }
 
-// DeleteCheckpoints deletes the checkpoints of a study that has ended, but for those of its best trial. It does so part by part: if
+// DeleteCheckpoints deletes the checkpoints of a study that has ended, but for those of its best trials. It does so part by part: if
 // that is interrupted, another call deletes the rest.
 func (s studyService) DeleteCheckpoints(
 	ctx context.Context, request *trellisv1.DeleteCheckpointsRequest,
@@ -214,7 +214,7 @@ func (s studyService) DeleteCheckpoints(
 	deleted := &trellisv1.CheckpointUse{Study: name, ModifyIndex: study.GetModifyIndex()}
 	if len(uses) > 0 {
 		deleted = uses[0]
-		if err := s.deleteCheckpoints(ctx, study, deleted.GetKeptRun()); err != nil {
+		if err := s.deleteCheckpoints(ctx, study, deleted.GetKeptRuns()); err != nil {
 			return nil, Status(err)
 		}
 		s.logger.Info("checkpoints of a study deleted", "study", name, "checkpoints", deleted.GetCheckpoints(),
@@ -226,18 +226,14 @@ func (s studyService) DeleteCheckpoints(
 	return &trellisv1.DeleteCheckpointsResponse{Study: study, Deleted: deleted}, nil
 }
 
-// deleteCheckpoints deletes the checkpoints of a study, but for those of a run, unless the study has changed.
-func (s studyService) deleteCheckpoints(ctx context.Context, study *trellisv1.Study, keep string) error {
-	var keepRuns []string
-	if keep != "" {
-		keepRuns = []string{keep}
-	}
+// deleteCheckpoints deletes the checkpoints of a study, but for those of some runs, unless the study has changed.
+func (s studyService) deleteCheckpoints(ctx context.Context, study *trellisv1.Study, keep []string) error {
 	done := results.DeletedCheckpoints{More: true, ModifyIndex: study.GetModifyIndex()}
 	for done.More {
 		answer, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_DeleteCheckpoints{
 			DeleteCheckpoints: &trellisv1.DeleteCheckpointsCommand{
 				Study: study.GetName(), CreateIndex: study.GetCreateIndex(), ModifyIndex: done.ModifyIndex,
-				NextSection: done.NextSection, KeepRuns: keepRuns,
+				NextSection: done.NextSection, KeepRuns: keep,
 			},
 		}})
 		if err != nil {

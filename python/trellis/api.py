@@ -753,8 +753,9 @@ class CheckpointUse(Message):
 
     bytes: int = 0
 
-    # The run that keeps its checkpoints: the best trial's. Empty: no trial has a result.
-    kept_run: str = ""
+    # The runs that keep their checkpoints: that of the best trial, and that of the best single trial, which has the
+    # weights that other studies name as {study: NAME}. Usually these are one. Empty: no trial has a result.
+    kept_runs: Sequence[str] = ()
 
 
 class Claim(Message):

@@ -10,10 +10,10 @@ import (
 	"trellis/results/trajectory"
 )
 
-// Plan says what may be deleted of the checkpoints of studies that have ended: all but those of the run of each study's best
-// trial. Studies without such checkpoints are left out. It looks at every run of the store twice.
+// Plan says what may be deleted of the checkpoints of studies that have ended: all but those of the runs of each study's best
+// trials. Studies without such checkpoints are left out. It looks at every run of the store twice.
 func Plan(snapshot *results.Snapshot, studies []string) (uses []*trellisv1.CheckpointUse, err error) {
-	kept := map[string]string{}
+	kept := map[string][]string{}
 	var chosen []*use
 	for _, name := range studies {
 		if _, again := kept[name]; again {
@@ -23,7 +23,7 @@ func Plan(snapshot *results.Snapshot, studies []string) (uses []*trellisv1.Check
 		if err != nil {
 			return nil, err
 		}
-		kept[name] = its.KeptRun
+		kept[name] = its.KeptRuns
 		if its.Checkpoints > 0 {
 			chosen = append(chosen, its)
 		}
@@ -68,17 +68,15 @@ func useOf(snapshot *results.Snapshot, name string) (*use, error) {
 	its := &use{
 		CheckpointUse: &trellisv1.CheckpointUse{Study: name, ModifyIndex: study.GetModifyIndex()}, sizes: map[string]uint64{},
 	}
-	best, err := insight.BestTrial(snapshot, &trellisv1.GetBestTrialRequest{Study: name})
-	if err != nil && !errors.Is(err, results.ErrNoAnswer) {
+	if its.KeptRuns, err = bestRuns(snapshot, name); err != nil {
 		return nil, err
 	}
-	its.KeptRun = best.GetTrial().GetRun()
 	runs, err := snapshot.RunsWithCheckpoints(name)
 	if err != nil {
 		return nil, err
 	}
 	for run := range runs {
-		if !drops(run, its.KeptRun) {
+		if !drops(run, its.KeptRuns) {
 			continue
 		}
 		its.Runs++
@@ -90,7 +88,30 @@ func useOf(snapshot *results.Snapshot, name string) (*use, error) {
 	return its, snapshot.Err()
 }
 
+// bestRuns returns the run of a study's best trial, which is one of the best configuration, and that of the trial with the best
+// result, by which other studies start from this one. Usually these are one run. There is none if no trial has a result.
+func bestRuns(snapshot *results.Snapshot, study string) (runs []string, err error) {
+	single, err := snapshot.Best(nil, study)
+	if errors.Is(err, results.ErrNoAnswer) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	best, err := insight.BestTrial(snapshot, &trellisv1.GetBestTrialRequest{Study: study})
+	switch {
+	case err == nil:
+		runs = append(runs, best.GetTrial().GetRun())
+	case !errors.Is(err, results.ErrNoAnswer):
+		return nil, err
+	}
+	if !slices.Contains(runs, single.GetRun()) {
+		runs = append(runs, single.GetRun())
+	}
+	return runs, nil
+}
+
 // drops says whether a run loses its checkpoints.
-func drops(run *trellisv1.Run, keep string) bool {
-	return run.GetId() != keep && trajectory.MayDropCheckpoints(run)
+func drops(run *trellisv1.Run, keep []string) bool {
+	return !slices.Contains(keep, run.GetId()) && trajectory.MayDropCheckpoints(run)
 }

@@ -1133,8 +1133,9 @@ type CheckpointUse struct {
 	// their size: that much room is freed.
 	Files uint64 `protobuf:"varint,5,opt,name=files,proto3" json:"files,omitempty"`
 	Bytes uint64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	// The run that keeps its checkpoints: the best trial's. Empty: no trial has a result.
-	KeptRun       string `protobuf:"bytes,7,opt,name=kept_run,json=keptRun,proto3" json:"kept_run,omitempty"`
+	// The runs that keep their checkpoints: that of the best trial, and that of the best single trial, which has the weights that
+	// other studies name as {study: NAME}. Usually these are one. Empty: no trial has a result.
+	KeptRuns      []string `protobuf:"bytes,7,rep,name=kept_runs,json=keptRuns,proto3" json:"kept_runs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1211,11 +1212,11 @@ func (x *CheckpointUse) GetBytes() uint64 {
 	return 0
 }
 
-func (x *CheckpointUse) GetKeptRun() string {
+func (x *CheckpointUse) GetKeptRuns() []string {
 	if x != nil {
-		return x.KeptRun
+		return x.KeptRuns
 	}
-	return ""
+	return nil
 }
 
 // ExtendStudyRequest has the values to add to each axis, in every grid of the study. Values that an axis already has
@@ -7606,15 +7607,15 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x1dPlanCheckpointDeletionRequest\x12%\n" +
 	"\astudies\x18\x01 \x03(\tB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\astudies\"U\n" +
 	"\x1ePlanCheckpointDeletionResponse\x123\n" +
-	"\astudies\x18\x01 \x03(\v2\x19.trellis.v1.CheckpointUseR\astudies\"\xc5\x01\n" +
+	"\astudies\x18\x01 \x03(\v2\x19.trellis.v1.CheckpointUseR\astudies\"\xc7\x01\n" +
 	"\rCheckpointUse\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12!\n" +
 	"\fmodify_index\x18\x02 \x01(\x04R\vmodifyIndex\x12\x12\n" +
 	"\x04runs\x18\x03 \x01(\x04R\x04runs\x12 \n" +
 	"\vcheckpoints\x18\x04 \x01(\x04R\vcheckpoints\x12\x14\n" +
 	"\x05files\x18\x05 \x01(\x04R\x05files\x12\x14\n" +
-	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\x12\x19\n" +
-	"\bkept_run\x18\a \x01(\tR\akeptRun\"\xeb\x06\n" +
+	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\x12\x1b\n" +
+	"\tkept_runs\x18\a \x03(\tR\bkeptRuns\"\xeb\x06\n" +
 	"\x12ExtendStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12&\n" +
 	"\x05seeds\x18\t \x01(\v2\x10.trellis.v1.AxisR\x05seeds\x12F\n" +

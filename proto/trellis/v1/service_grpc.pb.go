@@ -58,8 +58,8 @@ type StudyServiceClient interface {
 	CancelStudy(ctx context.Context, in *CancelStudyRequest, opts ...grpc.CallOption) (*CancelStudyResponse, error)
 	// Deletes the study and its results. A study that is still running is canceled first.
 	DeleteStudy(ctx context.Context, in *DeleteStudyRequest, opts ...grpc.CallOption) (*DeleteStudyResponse, error)
-	// Deletes the checkpoints of a study that has ended, and keeps its results: all but those of the run that its best trial comes
-	// from. Files that nothing else refers to are deleted within the hours after that. An extension of the study trains again what
+	// Deletes the checkpoints of a study that has ended, and keeps its results: all but those of the runs that its best trials come
+	// from: see CheckpointUse. Files that nothing else refers to are deleted within the hours after that. An extension of the study trains again what
 	// has no checkpoint, with the same losses. A call that was interrupted may be repeated: it deletes the rest. Fails with
 	// FAILED_PRECONDITION if the study is running or paused.
 	DeleteCheckpoints(ctx context.Context, in *DeleteCheckpointsRequest, opts ...grpc.CallOption) (*DeleteCheckpointsResponse, error)
@@ -291,8 +291,8 @@ type StudyServiceServer interface {
 	CancelStudy(context.Context, *CancelStudyRequest) (*CancelStudyResponse, error)
 	// Deletes the study and its results. A study that is still running is canceled first.
 	DeleteStudy(context.Context, *DeleteStudyRequest) (*DeleteStudyResponse, error)
-	// Deletes the checkpoints of a study that has ended, and keeps its results: all but those of the run that its best trial comes
-	// from. Files that nothing else refers to are deleted within the hours after that. An extension of the study trains again what
+	// Deletes the checkpoints of a study that has ended, and keeps its results: all but those of the runs that its best trials come
+	// from: see CheckpointUse. Files that nothing else refers to are deleted within the hours after that. An extension of the study trains again what
 	// has no checkpoint, with the same losses. A call that was interrupted may be repeated: it deletes the rest. Fails with
 	// FAILED_PRECONDITION if the study is running or paused.
 	DeleteCheckpoints(context.Context, *DeleteCheckpointsRequest) (*DeleteCheckpointsResponse, error)
