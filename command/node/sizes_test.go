@@ -63,7 +63,7 @@ func TestAcceptedIsTrained(t *testing.T) {
 		_, here := models.ResolveSplit(study, data)
 		var smallest, largest *trellisv1.ModelSize
 		if here == nil {
-			smallest, largest, here = models.Sizes(Size, study, data)
+			smallest, largest, here = models.Sizes(t.Context(), Size, study, data)
 		}
 		var there error
 		var least, most uint64

@@ -196,7 +196,7 @@ func (s imageSource) find(
 	if err != nil {
 		return nil, nil, exit.Usagef("%w", err)
 	}
-	smallest, largest, err := spec.Models().Sizes(node.Size, wanted, dataSet)
+	smallest, largest, err := spec.Models().Sizes(ctx, node.Size, wanted, dataSet)
 	if err != nil {
 		return nil, nil, exit.Usagef("%w", err)
 	}

@@ -17,7 +17,7 @@ import (
 func (s studyService) CreateStudy(
 	ctx context.Context, request *trellisv1.CreateStudyRequest,
 ) (*trellisv1.CreateStudyResponse, error) {
-	command, leftOut, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
+	command, found, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
 	if source := command.GetPretrained(); err == nil && source != nil {
 		err = s.keepSource(ctx, source)
 	}
@@ -37,7 +37,7 @@ func (s studyService) CreateStudy(
 		return nil, err
 	}
 	defer admitted()
-	if err := s.checkRoom(ctx, command, leftOut); err != nil {
+	if err := s.checkRoom(ctx, command, found.leftOut); err != nil {
 		return nil, err
 	}
 	name := command.GetSpec().GetName()
@@ -79,54 +79,62 @@ func errStudyExists(name string) error {
 	return status.Errorf(codes.AlreadyExists, "study %q already exists: choose another name, or delete it first", name)
 }
 
-// createCommand checks a spec, and returns the command that creates its study, and how many points its where leaves out.
+// foundOut is what checking a spec finds out about its study.
+type foundOut struct {
+	// leftOut is how many points its where leaves out.
+	leftOut uint64
+	// smallest and largest are the sizes of its networks.
+	smallest, largest *trellisv1.ModelSize
+}
+
+// createCommand checks a spec, and returns the command that creates its study, and what is known of it by then.
 func (s studyService) createCommand(
 	ctx context.Context, spec *trellisv1.StudySpec, fresh bool,
-) (_ *trellisv1.CreateStudyCommand, leftOut uint64, err error) {
+) (_ *trellisv1.CreateStudyCommand, found foundOut, err error) {
 	grid.Upgrade(spec)
 	if err := s.limits.CheckSpec(spec); err != nil {
-		return nil, 0, err
+		return nil, foundOut{}, err
 	}
 	err = s.models.Validate(spec)
 	specChecked(ctx)
 	if err != nil {
-		return nil, 0, Status(err)
+		return nil, foundOut{}, Status(err)
 	}
 	if err := s.checkProgram(spec); err != nil {
-		return nil, 0, err
+		return nil, foundOut{}, err
 	}
 	if err := s.disk.check(); err != nil {
-		return nil, 0, err
+		return nil, foundOut{}, err
 	}
 	spec, source, err := s.resolvePretrained(ctx, spec)
 	if err != nil {
-		return nil, 0, err
+		return nil, foundOut{}, err
 	}
 	spec = s.models.WithDefaults(spec)
-	if leftOut, err = grid.LeftOut(ctx, spec); err != nil {
-		return nil, 0, Status(err)
+	if found.leftOut, err = grid.LeftOut(ctx, spec); err != nil {
+		return nil, foundOut{}, Status(err)
 	}
 	command := &trellisv1.CreateStudyCommand{
 		Spec: spec, Numerics: s.numerics, Fresh: fresh, Pretrained: source, Indexed: true, SharesInParts: true,
 	}
 	if spec.GetData() == "" {
-		return command, leftOut, nil
+		return command, found, nil
 	}
 	dataSet, err := s.dataSets.Find(ctx, spec.GetData())
 	if err != nil {
-		return nil, 0, Status(grid.Refuse("data.unknown", err.Error(), "data"))
+		return nil, foundOut{}, Status(grid.Refuse("data.unknown", err.Error(), "data"))
 	}
 	if spec.Split, err = s.models.ResolveSplit(spec, dataSet); err != nil {
-		return nil, 0, Status(err)
+		return nil, foundOut{}, Status(err)
 	}
-	if _, _, err := s.models.Sizes(s.sizer, spec, dataSet); err != nil {
-		return nil, 0, Status(err)
+	if found.smallest, found.largest, err = s.models.Sizes(ctx, s.sizer, spec, dataSet); err != nil {
+		return nil, foundOut{}, Status(err)
 	}
 	if err := grid.CheckSourceInput(spec, source, dataSet); err != nil {
-		return nil, 0, Status(err)
+		return nil, foundOut{}, Status(err)
 	}
 	command.DataSet = dataSet
-	return command, leftOut, nil
+	return command, found, nil
 }
 
 // checkRoom returns an error if there is no room for another study, whose where leaves out so many points.

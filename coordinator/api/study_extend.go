@@ -33,7 +33,7 @@ func (s studyService) ExtendStudy(
 		if err != nil {
 			return nil, err
 		}
-		spec, err := s.extendedSpec(study, request)
+		spec, err := s.extendedSpec(ctx, study, request)
 		if err != nil {
 			return nil, Status(err)
 		}
@@ -92,7 +92,7 @@ func (s studyService) proposeExtension(
 // extendedSpec returns the study's spec with the requested values added, or the requested budget, if the study may be
 // extended.
 func (s studyService) extendedSpec(
-	study *trellisv1.Study, request *trellisv1.ExtendStudyRequest,
+	ctx context.Context, study *trellisv1.Study, request *trellisv1.ExtendStudyRequest,
 ) (*trellisv1.StudySpec, error) {
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
 		return nil, status.Errorf(codes.FailedPrecondition,
@@ -112,7 +112,7 @@ func (s studyService) extendedSpec(
 	if _, err := s.models.ResolveEncoder(spec, study.GetPretrained()); err != nil {
 		return nil, err
 	}
-	if _, _, err := s.models.Sizes(s.sizer, spec, study.GetDataSet()); err != nil {
+	if _, _, err := s.models.Sizes(ctx, s.sizer, spec, study.GetDataSet()); err != nil {
 		return nil, err
 	}
 	if proto.Equal(spec, grid.WithDefaults(study.GetSpec())) {

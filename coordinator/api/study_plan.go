@@ -12,7 +12,7 @@ import (
 func (s studyService) PlanStudy(
 	ctx context.Context, request *trellisv1.PlanStudyRequest,
 ) (*trellisv1.PlanStudyResponse, error) {
-	command, leftOut, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
+	command, found, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
 	if err != nil {
 		return nil, err
 	}
@@ -21,7 +21,7 @@ func (s studyService) PlanStudy(
 			return nil, err
 		}
 	}
-	if err := s.checkRoom(ctx, command, leftOut); err != nil {
+	if err := s.checkRoom(ctx, command, found.leftOut); err != nil {
 		return nil, err
 	}
 	// The data set is there: nobody's download holds up another's plan.
@@ -35,12 +35,9 @@ func (s studyService) PlanStudy(
 	if err != nil {
 		return nil, Status(err)
 	}
-	response.Split, response.LeftOut = study.GetSpec().GetSplit(), leftOut
+	response.Split, response.LeftOut = study.GetSpec().GetSplit(), found.leftOut
 	response.Input = grid.InputOf(study.GetSpec(), study.GetDataSet())
-	response.Smallest, response.Largest, err = s.models.Sizes(s.sizer, study.GetSpec(), study.GetDataSet())
-	if err != nil {
-		return nil, Status(err)
-	}
+	response.Smallest, response.Largest = found.smallest, found.largest
 	if response.WaitingFor, err = snapshot.AwaitedWorker(study.GetSpec()); err != nil {
 		return nil, Status(err)
 	}

@@ -1,7 +1,6 @@
 package grid
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"sort"
@@ -55,248 +54,23 @@ func (models Models) ResolveSplit(spec *trellisv1.StudySpec, dataSet *trellisv1.
 	return ResolveSplit(spec, dataSet)
 }
 
-// Size is how large a network is.
-type Size struct {
-	Weights uint64
-	// Train and Evaluate are floating point operations for an image.
-	Train, Evaluate uint64
-	// Memory is about what a run takes besides its data.
-	Memory uint64
-}
-
-// A Sizer says how large the network of a model is with a point's values on an input, of which nil is the paper's.
-// The error says why there is none, and what would be right.
-type Sizer func(model string, input *trellisv1.ModelInput, point *trellisv1.Parameters) (Size, error)
-
-// Sizes returns how large the networks of a valid spec are, the least and the most of each figure; nil for what has
-// no network. It returns a *protovalidate.ValidationError if points have none, because images are too small for them
-// or a layer would be too large. A study's points are not looked at one by one: the axes that make a difference are.
-func (models Models) Sizes(
-	sizer Sizer, spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet,
-) (smallest, largest *trellisv1.ModelSize, err error) {
-	if sizer == nil || !needsData(spec) {
-		return nil, nil, nil
-	}
-	g, err := New(spec)
-	if err != nil {
-		return nil, nil, err
-	}
-	s := sizing{
-		grid: g, model: models.Find(spec.GetModel()), sizer: sizer, input: InputOf(spec, dataSet),
-		split: splitOf(spec, dataSet), images: dataSet,
-	}
-	for k := range g.products {
-		s.product(spec, k)
-	}
-	return s.smallest, s.largest, s.err()
-}
-
-// sizing looks for what is too large, and for the least and the most that networks have.
-type sizing struct {
-	builder
-	grid              *Grid
-	model             *trellisv1.Model
-	sizer             Sizer
-	input             *trellisv1.ModelInput
-	split             *trellisv1.Split
-	images            *trellisv1.DataSet
-	smallest, largest *trellisv1.ModelSize
-}
-
-// sizedAxis is an axis of a product on which the size depends.
-type sizedAxis struct {
-	*Dimension
-	grows bool
-	// least and most are the digits of its smallest and its largest value.
-	least, most int
-}
-
-// product looks at product k, which is grid k of the spec. Of axes with which layers grow, their largest values say
-// whether all points have a network.
-func (s *sizing) product(spec *trellisv1.StudySpec, k int) {
-	p := &s.grid.products[k]
-	var axes []sizedAxis
-	for i := range p.Dimensions {
-		d := &p.Dimensions[i]
-		if axis := Axis(s.model, d.Name); axis.GetSizes() && d.Size() > 0 {
-			axes = append(axes, sizedAxis{
-				d, axis.GetGrows(), slices.Index(d.values, slices.MinFunc(d.values, Compare)),
-				slices.Index(d.values, slices.MaxFunc(d.values, Compare)),
-			})
-		}
-	}
-	for _, group := range s.alike(k, axes) {
-		s.group(spec, k, axes, group)
-	}
-}
-
-// alike are the combinations of digits on the axes of product k that points have, grouped by the values on axes with
-// which layers don't just grow. A digit of an axis with which they do is -1 if all of its values occur.
-func (s *sizing) alike(k int, axes []sizedAxis) [][][]int {
-	p, met := &s.grid.products[k], s.grid.Met(k)
-	if met == nil {
-		met = []bool{true}
-	}
-	var found [][]int
-	seen := map[string]bool{}
-	for number, ok := range met {
-		if !ok {
-			continue
-		}
-		digits, rest := make([]int, len(axes)), p.restOf(uint64(number))
-		for i, axis := range axes {
-			digits[i] = -1
-			for _, t := range p.tested {
-				if t.name == axis.Name {
-					digits[i] = int(rest / t.weight % uint64(len(t.values)))
-				}
-			}
-		}
-		if key := fmt.Sprint(digits); !seen[key] {
-			seen[key] = true
-			found = append(found, digits)
-		}
-	}
-	for i, axis := range axes {
-		var all [][]int
-		for _, digits := range found {
-			if axis.grows || digits[i] >= 0 {
-				all = append(all, digits)
-				continue
-			}
-			for digit := range axis.values {
-				another := slices.Clone(digits)
-				another[i] = digit
-				all = append(all, another)
-			}
-		}
-		found = all
-	}
-	var groups [][][]int
-	places := map[string]int{}
-	for _, digits := range found {
-		key := slices.Clone(digits)
-		for i, axis := range axes {
-			if axis.grows {
-				key[i] = 0
-			}
-		}
-		place, ok := places[fmt.Sprint(key)]
-		if !ok {
-			place = len(groups)
-			places[fmt.Sprint(key)], groups = place, append(groups, nil)
-		}
-		groups[place] = append(groups[place], digits)
-	}
-	return groups
-}
-
-// group looks at combinations that differ only on axes with which layers grow: at the largest, and at one that none
-// of the others is smaller than.
-func (s *sizing) group(spec *trellisv1.StudySpec, k int, axes []sizedAxis, group [][]int) {
-	filled := func(digits []int, with func(sizedAxis) int) []int {
-		digits = slices.Clone(digits)
-		for i, axis := range axes {
-			if digits[i] < 0 {
-				digits[i] = with(axis)
-			}
-		}
-		return digits
-	}
-	number := func(digits []int, i int) float64 { return numberOf(axes[i].values[digits[i]]) }
-	product := func(digits []int) (product float64) {
-		product = 1
-		for i := range digits {
-			product *= number(digits, i)
-		}
-		return product
-	}
-	bySize := func(a, b []int) int { return cmp.Compare(product(a), product(b)) }
-	var most, least [][]int
-	for _, digits := range group {
-		most = append(most, filled(digits, func(axis sizedAxis) int { return axis.most }))
-		least = append(least, filled(digits, func(axis sizedAxis) int { return axis.least }))
-	}
-	slices.SortStableFunc(most, func(a, b []int) int { return bySize(b, a) })
-	var fit [][]int
-	for _, digits := range most {
-		smaller := func(than []int) bool {
-			for i := range digits {
-				if number(digits, i) > number(than, i) {
-					return false
-				}
-			}
-			return true
-		}
-		if slices.ContainsFunc(fit, smaller) {
-			continue
-		}
-		if err := s.note(k, axes, digits); err != nil {
-			s.refuseSize(spec, k, axes, digits, err)
-			return
-		}
-		fit = append(fit, digits)
-	}
-	// What is smaller than what fits does too.
-	_ = s.note(k, axes, slices.MinFunc(least, bySize))
-}
-
-// point is one of product k with the digits on the axes.
-func (s *sizing) point(k int, axes []sizedAxis, digits []int) *trellisv1.Parameters {
-	point := s.grid.at(k, s.grid.products[k].Offset)
-	for i, axis := range axes {
-		point.Values[axis.Name] = axis.values[digits[i]]
-	}
-	return point
-}
-
-// note computes the size of a network.
-func (s *sizing) note(k int, axes []sizedAxis, digits []int) error {
-	size, err := s.sizer(s.model.GetName(), s.input, s.point(k, axes, digits))
-	if err != nil || size == (Size{}) {
-		return err
-	}
-	its := &trellisv1.ModelSize{
-		Weights: size.Weights, Memory: size.Memory,
-		Operations: float64(size.Train)*float64(s.split.GetTrain()) +
-			float64(size.Evaluate)*float64(s.split.GetValidation()),
-	}
-	if s.smallest == nil {
-		s.smallest, s.largest = its, proto.CloneOf(its)
-	}
-	low, high := s.smallest, s.largest
-	low.Weights, high.Weights = min(low.Weights, its.Weights), max(high.Weights, its.Weights)
-	low.Operations, high.Operations = min(low.Operations, its.Operations), max(high.Operations, its.Operations)
-	low.Memory, high.Memory = min(low.Memory, its.Memory), max(high.Memory, its.Memory)
-	return nil
-}
-
 // refuseSize refuses a combination, at the value without which it would do, if there is one: then it says which would.
-func (s *sizing) refuseSize(spec *trellisv1.StudySpec, k int, axes []sizedAxis, digits []int, problem error) {
-	point := s.point(k, axes, digits)
-	words := func(except string) string {
-		var parts []string
-		for _, axis := range axes {
-			if axis.Name != except {
-				parts = append(parts, axis.Name+" "+inWords(point.Values[axis.Name]))
-			}
-		}
-		return strings.Join(parts, ", ")
-	}
-	images := fmt.Sprintf("the images of the data set %q, which have %d x %d pixels", s.images.GetName(),
-		s.images.GetHeight(), s.images.GetWidth())
+func (s *sizing) refuseSize(spec *trellisv1.StudySpec, k int, axes []sizedAxis, ranks []int, problem error) {
+	point, images := s.point(k, axes, ranks), s.imagesInWords()
 	for _, its := range axesOf(spec, k) {
 		at := slices.IndexFunc(axes, func(axis sizedAxis) bool { return axis.Name == its.name })
 		if at < 0 {
 			continue
 		}
-		fits := s.fitting(point, its.name)
+		fits, limit := s.fitting(point, its.name)
 		if fits == "" {
 			continue
 		}
-		digit := digits[at]
-		if axes[at].grows && !s.grid.products[k].Tests(its.name) {
-			digit = s.firstWrong(point, &axes[at])
+		digit := axes[at].sorted[ranks[at]]
+		if axes[at].grows && axes[at].tested == nil {
+			// The first value that is too large.
+			digit = slices.IndexFunc(axes[at].values, func(value *trellisv1.Value) bool { return numberOf(value) > limit })
+			point.Values[its.name] = axes[at].values[digit]
 		}
 		path := valuePath(its.path, listOf(its.axis), digit)
 		if r, field, _ := rangeOf(its.axis); r != nil {
@@ -307,27 +81,34 @@ func (s *sizing) refuseSize(spec *trellisv1.StudySpec, k int, axes []sizedAxis, 
 		_, problem = s.sizer(s.model.GetName(), s.input, point)
 		others := ""
 		if len(axes) > 1 {
-			others = ", with " + words(its.name)
+			others = ", with " + inPoint(point, axes, its.name)
 		}
 		s.refuse("data.network", fmt.Sprintf("%s: %s does not fit %s%s: %v: %s", its.name,
 			inWords(point.Values[its.name]), images, others, problem, fits), path...)
 		return
 	}
-	s.refuse("data.network", fmt.Sprintf("%s do not fit %s: %v", words(""), images, problem), "grid", k)
+	s.refuse("data.network", fmt.Sprintf("%s do not fit %s: %v", inPoint(point, axes, ""), images, problem), "grid", k)
 }
 
-// firstWrong returns the digit of an axis's first value that makes a point too large, as some do, and gives the point
-// that value.
-func (s *sizing) firstWrong(point *trellisv1.Parameters, axis *sizedAxis) int {
-	return slices.IndexFunc(axis.values, func(value *trellisv1.Value) bool {
-		point.Values[axis.Name] = value
-		_, err := s.sizer(s.model.GetName(), s.input, point)
-		return err != nil
-	})
+// inPoint are a point's values on the axes but one, in words.
+func inPoint(point *trellisv1.Parameters, axes []sizedAxis, except string) string {
+	var parts []string
+	for _, axis := range axes {
+		if axis.Name != except {
+			parts = append(parts, axis.Name+" "+inWords(point.Values[axis.Name]))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
-// fitting says which values of an axis would make a point fit; "" if none would. The point keeps its value.
-func (s *sizing) fitting(point *trellisv1.Parameters, name string) string {
+func (s *sizing) imagesInWords() string {
+	return fmt.Sprintf("the images of the data set %q, which have %d x %d pixels", s.images.GetName(),
+		s.images.GetHeight(), s.images.GetWidth())
+}
+
+// fitting says which values of an axis would make a point fit; "" if none would. If layers grow with the axis, limit is
+// the largest of them. The point keeps its value.
+func (s *sizing) fitting(point *trellisv1.Parameters, name string) (words string, limit float64) {
 	is, axis := point.Values[name], Axis(s.model, name)
 	defer func() { point.Values[name] = is }()
 	fits := func(x int) bool {
@@ -339,9 +120,9 @@ func (s *sizing) fitting(point *trellisv1.Parameters, name string) string {
 	if axis.GetGrows() {
 		n := sort.Search(most-least, func(n int) bool { return !fits(least + n) })
 		if n == 0 {
-			return ""
+			return "", 0
 		}
-		return fmt.Sprintf("%d fits", least+n-1)
+		return fmt.Sprintf("%d fits", least+n-1), float64(least + n - 1)
 	}
 	var others []string
 	for x := least; x <= int(axis.GetMaximum()); x++ {
@@ -351,11 +132,11 @@ func (s *sizing) fitting(point *trellisv1.Parameters, name string) string {
 	}
 	switch len(others) {
 	case 0:
-		return ""
+		return "", 0
 	case 1:
-		return others[0] + " fits"
+		return others[0] + " fits", 0
 	}
-	return strings.Join(others[:len(others)-1], ", ") + " and " + others[len(others)-1] + " fit"
+	return strings.Join(others[:len(others)-1], ", ") + " and " + others[len(others)-1] + " fit", 0
 }
 
 // ResolveSplit returns how the spec divides the data set's training images. By default, the last sixth is for

@@ -1,8 +1,10 @@
 package grid
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
@@ -165,7 +167,7 @@ func TestSizes(t *testing.T) {
 		for _, grid := range test.spec.Grid {
 			put(grid, MaxEpochs, trellisv1.AxisOf(5))
 		}
-		smallest, largest, err := models.Sizes(sizeOf, models.WithDefaults(test.spec), data)
+		smallest, largest, err := models.Sizes(t.Context(), sizeOf, models.WithDefaults(test.spec), data)
 		if test.want != "" {
 			got := onlyViolation(t, test.name, err)
 			if path := protovalidate.FieldPathString(got.GetField()); got.GetMessage() != test.want || path != test.path {
@@ -196,7 +198,7 @@ func TestSizesOfALargeGridAreFew(t *testing.T) {
 		}}},
 	}
 	data := &trellisv1.DataSet{Height: 32, Width: 32, TrainImages: 12}
-	_, largest, err := Models{sizedModel}.Sizes(counting, spec, data)
+	_, largest, err := Models{sizedModel}.Sizes(t.Context(), counting, spec, data)
 	if err != nil || largest.GetWeights() != 1<<24 || looks > 3 {
 		t.Errorf("%d looks, %v, %v", looks, largest, err)
 	}
@@ -271,5 +273,101 @@ func TestSourceInput(t *testing.T) {
 		case !errors.As(err, &invalid) || invalid.Violations[0].Proto.GetMessage() != test.want:
 			t.Errorf("%s: got %v, want %q", test.name, err, test.want)
 		}
+	}
+}
+
+// planeSpec has three axes of n values with which the layers of its model grow, within a plane.
+func planeSpec(n uint32) (*trellisv1.Model, *trellisv1.StudySpec) {
+	model, axes := &trellisv1.Model{Name: "layers", Data: true}, map[string]*trellisv1.Axis{MaxEpochs: trellisv1.AxisOf(1)}
+	for _, name := range []string{LatentDim, "filters", "hidden"} {
+		model.Axes = append(model.Axes, &trellisv1.ModelAxis{
+			Name: name, Kind: trellisv1.Kind_KIND_INTEGER, Minimum: 1, Maximum: 784, Sizes: true, Grows: true,
+		})
+		axes[name] = &trellisv1.Axis{Linear: &trellisv1.Range{From: 1, To: float64(n), Count: n}}
+	}
+	return model, &trellisv1.StudySpec{
+		Model: "layers", Grid: []*trellisv1.Grid{{Axes: axes}},
+		Where: fmt.Sprintf("latent_dim + filters + hidden < %d", n/2*3+1),
+	}
+}
+
+// A where that leaves thousands of large combinations takes few looks: if what is larger than all of them fits, all
+// fit. Then the most is exact, or no network exceeds it. If not, only what decides is looked at.
+func TestSizesWithinAPlane(t *testing.T) {
+	product := func(x, y, z float64) float64 { return x * y * z }
+	sum := func(x, y, z float64) float64 { return x + y + z }
+	largest := func(x, y, z float64) float64 { return max(x, y, z) }
+	const none = 1 << 20
+	for _, test := range []struct {
+		name        string
+		n           uint32
+		weights     func(x, y, z float64) float64
+		limit       float64
+		looks       int
+		least, most uint64
+		exact       bool
+		refused     string
+	}{
+		{"all fit", 97, product, none, 2000, 1, 48 * 48 * 48, true, ""},
+		{"some are as large", 31, largest, none, 300, 1, 31, true, ""},
+		{"all just fit", 31, product, 15 * 15 * 15, 1000, 1, 15 * 15 * 15, true, ""},
+		{"all are as large", 45, sum, none, maxMostLooks + 4, 3, 66, false, ""},
+		{"the largest is too large", 31, product, 15*15*15 - 1, 20, 0, 0, false, "latent_dim: 15 does not fit"},
+		{"another is too large", 31, largest, 28, 100, 0, 0, false, "latent_dim: 29 does not fit"},
+		{
+			"many just fit", 61, sum, 90, maxSearchLooks + 4, 0, 0, false,
+			"where: leaves too many large combinations to see whether all of them fit the images",
+		},
+	} {
+		looks := 0
+		sizer := func(_ string, _ *trellisv1.ModelInput, p *trellisv1.Parameters) (Size, error) {
+			looks++
+			weights := test.weights(p.Numeric(LatentDim), p.Numeric("filters"), p.Numeric("hidden"))
+			if weights > test.limit {
+				return Size{}, fmt.Errorf("%v weights", weights)
+			}
+			return Size{Weights: uint64(weights), Train: 3, Evaluate: 1, Memory: 5}, nil
+		}
+		model, spec := planeSpec(test.n)
+		data := &trellisv1.DataSet{Height: 32, Width: 32, TrainImages: 12}
+		least, most, err := Models{model}.Sizes(t.Context(), sizer, spec, data)
+		if looks > test.looks {
+			t.Errorf("%s: %d looks, want at most %d", test.name, looks, test.looks)
+		}
+		if test.refused != "" {
+			got := onlyViolation(t, test.name, err)
+			if path := protovalidate.FieldPathString(got.GetField()); !strings.HasPrefix(got.GetMessage(), test.refused) ||
+				strings.HasPrefix(test.refused, "where") != (path == "where") {
+				t.Errorf("%s: %s: %s, want %s", test.name, path, got.GetMessage(), test.refused)
+			}
+			continue
+		}
+		if err != nil || least.GetWeights() != test.least || most.GetWeights() < test.most ||
+			test.exact && most.GetWeights() != test.most || most.GetWeights() > test.most*5/4 {
+			t.Errorf("%s: from %v to %v, %v, want %d to %d", test.name, least, most, err, test.least, test.most)
+		}
+	}
+}
+
+// Nobody looks on for a caller that is gone.
+func TestSizesEndWithTheirCaller(t *testing.T) {
+	model, spec := planeSpec(21)
+	for _, after := range []int{0, 1, 7} {
+		ctx, cancel := context.WithCancel(t.Context())
+		looks := 0
+		sizer := func(string, *trellisv1.ModelInput, *trellisv1.Parameters) (Size, error) {
+			if looks++; looks == after {
+				cancel()
+			}
+			return Size{Weights: uint64(looks)}, nil
+		}
+		if after == 0 {
+			cancel()
+		}
+		_, _, err := Models{model}.Sizes(ctx, sizer, spec, &trellisv1.DataSet{Height: 32, Width: 32, TrainImages: 12})
+		if !errors.Is(err, context.Canceled) || looks != after {
+			t.Errorf("canceled at look %d: %d looks, %v", after, looks, err)
+		}
+		cancel()
 	}
 }

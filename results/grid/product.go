@@ -1,6 +1,7 @@
 package grid
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -92,8 +93,14 @@ func (g *Grid) ProductOf(index uint64) int { return g.productOf(index) }
 // are numbered in mixed radix, in the order of the digits. What can't be computed is not met: see LeftOut. It returns
 // nil if there is no condition.
 func (g *Grid) Met(k int) []bool {
+	met, _ := g.met(context.Background(), k)
+	return met
+}
+
+// met is like Met, but ends early with the error of ctx.
+func (g *Grid) met(ctx context.Context, k int) ([]bool, error) {
 	if g.where == nil {
-		return nil
+		return nil, nil
 	}
 	p := &g.products[k]
 	met := make([]bool, p.combinations)
@@ -102,13 +109,16 @@ func (g *Grid) Met(k int) []bool {
 	for from := 0; from < len(met); from += each {
 		all.Go(func() {
 			for number := from; number < min(from+each, len(met)); number++ {
+				if number%interruptEvery == 0 && ctx.Err() != nil {
+					return
+				}
 				ok, _, err := g.where.Meets(combinationAt{p, p.restOf(uint64(number))})
 				met[number] = ok && err == nil
 			}
 		})
 	}
 	all.Wait()
-	return met
+	return met, ctx.Err()
 }
 
 // Combination returns the number of the combination that the point at a place in the product has: see Grid.Met.
