@@ -72,6 +72,8 @@ func describeAxis(axis *trellisv1.ModelAxis) string {
 	low, high := output.PlainNumber(axis.GetMinimum()), output.PlainNumber(axis.GetMaximum())
 	text := axis.GetName() + ": "
 	switch {
+	case axis.GetKind() == trellisv1.Kind_KIND_TEXT:
+		text += output.Alternatives(axis.GetTexts())
 	case axis.GetExclusiveMinimum():
 		text += "above " + low + ", at most " + high
 	case axis.GetKind() == trellisv1.Kind_KIND_INTEGER && axis.GetMaximum()-axis.GetMinimum() == 1:

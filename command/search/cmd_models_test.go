@@ -7,6 +7,7 @@ import (
 	"trellis/command/fake"
 	"trellis/command/golden"
 	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
 )
 
 // The list of models in each format.
@@ -23,4 +24,13 @@ func TestGoldenModels(t *testing.T) {
 	golden.CheckListing(t, "models", func(format string, out *bytes.Buffer) error {
 		return models(output.Format(format), out)
 	})
+}
+
+func TestAxesOfTexts(t *testing.T) {
+	axis := &trellisv1.ModelAxis{
+		Name: "loss", Kind: trellisv1.Kind_KIND_TEXT, Texts: []string{"mse", "bce"}, Default: trellisv1.TextValue("mse"),
+	}
+	if got, want := describeAxis(axis), "loss: mse or bce, default mse"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
