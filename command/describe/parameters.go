@@ -74,11 +74,11 @@ func MetricIn(metrics map[string]float64, name string) *float64 {
 }
 
 // Parameters writes a point of a grid in one line. Seed and batch size are named only where trials differ in
-// them, which varied says.
+// them, which varied says, and the network's shape unless all have one.
 func Parameters(p *trellisv1.Parameters, varied Axes) string {
 	var parts []string
 	for _, name := range grid.NamesOf(p) {
-		if name != grid.MaxEpochs && name != grid.BatchSize {
+		if name != grid.MaxEpochs && name != grid.BatchSize && !(varied.OneShape && slices.Contains(shape, name)) {
 			parts = append(parts, shortLabel(name)+" "+Value(p.GetValues()[name], output.ShortNumber))
 		}
 	}
@@ -92,12 +92,21 @@ func Parameters(p *trellisv1.Parameters, varied Axes) string {
 	return text
 }
 
+// shape are the axes of a network's shape, and of its loss, that most studies leave alone.
+var shape = []string{"filters", "depth", "kernel", "hidden", "loss"}
+
 // Axes says which of the axes that most studies leave alone a study varies.
-type Axes struct{ BatchSize, Seed bool }
+type Axes struct {
+	BatchSize, Seed bool
+	// OneShape says that all its networks have one shape and one loss.
+	OneShape bool
+}
 
 // VariedAxes looks at a spec with its defaults filled in. To settle is to add seeds.
 func VariedAxes(spec *trellisv1.StudySpec) Axes {
+	varies := func(name string) bool { return grid.VariesIn(spec, name) }
 	return Axes{
+		OneShape:  spec.GetProgram() == nil && !slices.ContainsFunc(shape, varies),
 		BatchSize: grid.VariesIn(spec, grid.BatchSize),
 		Seed:      spec.GetSeeds() != nil && grid.Several(spec.GetSeeds()) || spec.GetSettle() != nil,
 	}

@@ -1,15 +1,42 @@
 package describe
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"trellis/command/fake"
+	trellisv1 "trellis/proto/trellis/v1"
 )
 
 func TestDescribeOwnAxes(t *testing.T) {
 	text := Parameters(fake.NoisyTrials()[0].GetParameters(), Axes{})
 	if !strings.Contains(text, ", divergence weight 1, noise 0.3333") {
 		t.Errorf("described as %s", text)
+	}
+}
+
+// A network's shape is named where trials differ in it, or a program has axes of these names.
+func TestShapeIsNamedWhereItVaries(t *testing.T) {
+	point := &trellisv1.Parameters{Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 4, "filters": 8, "loss": "mse"})}
+	spec := func(change func(*trellisv1.StudySpec)) *trellisv1.StudySpec {
+		spec := &trellisv1.StudySpec{Model: "m", Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"latent_dim": trellisv1.AxisOf(4, 8), "filters": trellisv1.AxisOf(8),
+		}}}}
+		change(spec)
+		return spec
+	}
+	for want, change := range map[string]func(*trellisv1.StudySpec){
+		"latent 4":                      func(*trellisv1.StudySpec) {},
+		"latent 4, filters 8, loss mse": func(s *trellisv1.StudySpec) { s.Grid[0].Axes["filters"] = trellisv1.AxisOf(8, 16) },
+		"latent 4, loss mse, filters 8": func(s *trellisv1.StudySpec) { s.Program = &trellisv1.Program{} },
+	} {
+		got := strings.Split(Parameters(point, VariedAxes(spec(change))), ", ")
+		wanted := strings.Split(want, ", ")
+		slices.Sort(got)
+		slices.Sort(wanted)
+		if !slices.Equal(got, wanted) {
+			t.Errorf("described as %s, want %s", got, wanted)
+		}
 	}
 }

@@ -88,7 +88,7 @@ func TestAReportIsRenewed(t *testing.T) {
 			PaperReport: &trellisv1.PaperReport{Title: "first", Renewal: durationpb.New(renewal)},
 		}
 		stop := r.renew(t.Context())
-		time.Sleep(renewal)
+		time.Sleep(renewal + time.Second) // Between two times at which reports are sent.
 		reports.want(t, 0, "")
 		r.put(t.Context())
 		r.PaperReport.Title = "second"
