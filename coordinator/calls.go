@@ -246,7 +246,8 @@ func (l *callLimits) arrivedUnary(
 func (l *callLimits) timeoutOf(method string) time.Duration {
 	switch method {
 	case trellisv1.StudyService_CreateStudy_FullMethodName, trellisv1.StudyService_PlanStudy_FullMethodName,
-		trellisv1.StudyService_ParseSpec_FullMethodName:
+		trellisv1.StudyService_ParseSpec_FullMethodName, trellisv1.StudyService_DeleteCheckpoints_FullMethodName,
+		trellisv1.StudyService_PlanCheckpointDeletion_FullMethodName:
 		return downloadPatience * l.timeout
 	}
 	return l.timeout

@@ -103,7 +103,7 @@ func getCheckpoint(
 	var saved *trellisv1.Checkpoint
 	if options.last {
 		if saved = trajectory.LastCheckpoint(response.GetRun()); saved == nil {
-			return status.Errorf(codes.FailedPrecondition, "the run of trial %d has saved no checkpoint", index)
+			return status.Errorf(codes.FailedPrecondition, "the run of trial %d has no checkpoint: it has saved none, or they were deleted", index)
 		}
 	} else if saved, err = trajectory.BestWeights(response.GetConfig().GetProgram(), trial, response.GetRun()); err != nil {
 		return err

@@ -42,7 +42,8 @@ and outputs that no other study needs are deleted within the hours after that. W
 Studies that run or are paused are never deleted.
 
 With --checkpoints, only checkpoints are deleted, except for those of each study's best trial. The studies stay, with all results.
-If one is extended later, what would have gone on from a checkpoint is trained from its start, with the same results.
+If one is extended later, what would have gone on from a checkpoint is trained from its start: with the same results,
+unless it is a program that is not declared deterministic.
 
 prune first lists the studies, and with --dry-run does nothing more. On a terminal it then asks for confirmation; elsewhere it
 needs --yes. With --output, the list is of the studies that were deleted, and the one before the question is on standard error.

@@ -230,7 +230,7 @@ func (c *checkpoints) DeleteCheckpoints(
 		return nil, status.Error(codes.Aborted, "changed")
 	}
 	return &trellisv1.DeleteCheckpointsResponse{Deleted: &trellisv1.CheckpointUse{
-		Study: request.GetStudy(), Checkpoints: 3, Files: 1, Bytes: 1 << 20,
+		Study: request.GetStudy(), Checkpoints: 3,
 	}}, nil
 }
 
@@ -253,24 +253,24 @@ func TestPruneCheckpoints(t *testing.T) {
 		fails       string
 		out, log    string
 	}{
-		{name: "all", deleted: "b c", out: "Deleted 6 checkpoints of 2 studies. That frees 2.0 MiB in 2 files, within a few hours."},
+		{name: "all", deleted: "b c", out: "Deleted 6 checkpoints of 2 studies. That frees 6.0 MiB in 4 files, within a few hours."},
 		{name: "listed", dryRun: true, out: "STUDY", log: "Would delete 6 checkpoints of 2 studies, and free 6.0 MiB in 4 files.\n"},
 		{name: "refused", typed: "n\n", fails: "nothing was changed", log: "Delete 6 checkpoints of 2 studies, permanently, and free 6.0 MiB"},
 		{name: "a part is deleted", deleted: "b b c", now: map[string]*trellisv1.Study{"b": ended("b", 10, 30, 1)}, out: "Deleted 6"},
 		{
 			name: "extended since", deleted: "b c", now: map[string]*trellisv1.Study{"b": ended("b", 10, 30, 2)}, out: "Deleted 3",
-			log: "Study b has changed in the meantime: its checkpoints stay.\n",
+			log: "Study b has changed in the meantime: the rest of its checkpoints stays.\n",
 		},
 		{
 			name: "replaced since", deleted: "b c", now: map[string]*trellisv1.Study{"c": ended("c", 30, 30, 1)}, out: "Deleted 3",
-			log: "Study c has changed in the meantime: its checkpoints stay.\n",
+			log: "Study c has changed in the meantime: the rest of its checkpoints stays.\n",
 		},
 		{
 			name: "runs again, and is gone", format: output.JSON, deleted: "b c", out: `"studies": []`,
 			answers: map[string]error{
 				"b": status.Error(codes.FailedPrecondition, "it is running"), "c": status.Error(codes.NotFound, "no such study"),
 			},
-			log: "Study b has changed in the meantime: its checkpoints stay.\nStudy c was deleted in the meantime.\n",
+			log: "Study b has changed in the meantime: the rest of its checkpoints stays.\nStudy c was deleted in the meantime.\n",
 		},
 		{
 			name: "fails", deleted: "b c", answers: map[string]error{"c": status.Error(codes.Unavailable, "it stops")},

@@ -130,9 +130,13 @@ func deleteCheckpoints(
 		one, err := deleteCheckpointsOf(ctx, c, studies[name], use.GetModifyIndex())
 		switch status.Code(err) {
 		case codes.OK:
+			if one.GetCheckpoints() > 0 {
+				// Only the plan has looked at what other studies have.
+				one.Files, one.Bytes = use.GetFiles(), use.GetBytes()
+			}
 			deleted = append(deleted, one)
 		case codes.Aborted, codes.FailedPrecondition:
-			fmt.Fprintf(env.Err, "Study %s has changed in the meantime: its checkpoints stay.\n", name)
+			fmt.Fprintf(env.Err, "Study %s has changed in the meantime: the rest of its checkpoints stays.\n", name)
 		case codes.NotFound:
 			fmt.Fprintf(env.Err, "Study %s was deleted in the meantime.\n", name)
 		default:

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -199,10 +200,6 @@ func (s studyService) DeleteCheckpoints(
 		return nil, Status(err)
 	}
 	snapshot := s.store.Snapshot().Within(ctx)
-	uses, err := s.planDeletion(ctx, snapshot, []string{name})
-	if err != nil {
-		return nil, err
-	}
 	study, err := snapshot.Study(nil, name)
 	if err != nil {
 		return nil, Status(err)
@@ -211,19 +208,35 @@ func (s studyService) DeleteCheckpoints(
 		index != 0 && index != study.GetModifyIndex() {
 		return nil, Status(fmt.Errorf("delete the checkpoints of study %q: %w", name, results.ErrStudyChanged))
 	}
-	deleted := &trellisv1.CheckpointUse{Study: name, ModifyIndex: study.GetModifyIndex()}
-	if len(uses) > 0 {
-		deleted = uses[0]
+	if !lifecycle.StudyEnded(study.GetState()) {
+		return nil, status.Errorf(codes.FailedPrecondition, "study %q is %s, and its runs go on from their checkpoints: wait until "+
+			"it has ended, or cancel it first", name, lifecycle.Name(study.GetState()))
+	}
+	deleted, err := s.useOf(ctx, snapshot, name)
+	if err != nil {
+		return nil, err
+	}
+	if deleted.GetCheckpoints() > 0 {
 		if err := s.deleteCheckpoints(ctx, study, deleted.GetKeptRuns()); err != nil {
 			return nil, Status(err)
 		}
-		s.logger.Info("checkpoints of a study deleted", "study", name, "checkpoints", deleted.GetCheckpoints(),
-			"files", deleted.GetFiles(), "bytes", deleted.GetBytes())
+		s.logger.Info("checkpoints of a study deleted", "study", name, "checkpoints", deleted.GetCheckpoints())
 	}
 	if study, err = s.get(ctx, name); err != nil {
 		return nil, err
 	}
 	return &trellisv1.DeleteCheckpointsResponse{Study: study, Deleted: deleted}, nil
+}
+
+// useOf says what may be deleted of the checkpoints of a study. It looks at no other study, so that many can be pruned one by one.
+func (s studyService) useOf(ctx context.Context, snapshot *results.Snapshot, name string) (*trellisv1.CheckpointUse, error) {
+	release, err := s.turns.Read.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	its, err := retention.UseOf(snapshot, name)
+	return its, Status(err)
 }
 
 // deleteCheckpoints deletes the checkpoints of a study, but for those of some runs, unless the study has changed.
@@ -247,29 +260,22 @@ func (s studyService) deleteCheckpoints(ctx context.Context, study *trellisv1.St
 	return nil
 }
 
-// PlanCheckpointDeletion says what DeleteCheckpoints would delete of studies.
+// PlanCheckpointDeletion says what DeleteCheckpoints would delete of studies. It leaves out those that are gone or run again.
 func (s studyService) PlanCheckpointDeletion(
 	ctx context.Context, request *trellisv1.PlanCheckpointDeletionRequest,
 ) (*trellisv1.PlanCheckpointDeletionResponse, error) {
-	uses, err := s.planDeletion(ctx, s.store.Snapshot().Within(ctx), request.GetStudies())
-	if err != nil {
-		return nil, err
-	}
-	return &trellisv1.PlanCheckpointDeletionResponse{Studies: uses}, nil
-}
-
-// planDeletion says what may be deleted of the checkpoints of studies, all of which must have ended.
-func (s studyService) planDeletion(
-	ctx context.Context, snapshot *results.Snapshot, names []string,
-) ([]*trellisv1.CheckpointUse, error) {
-	for _, name := range names {
+	snapshot := s.store.Snapshot().Within(ctx)
+	var names []string
+	for _, name := range request.GetStudies() {
 		study, err := snapshot.Study(nil, name)
+		if errors.Is(err, results.ErrNotFound) {
+			continue
+		}
 		if err != nil {
 			return nil, Status(err)
 		}
-		if !lifecycle.StudyEnded(study.GetState()) {
-			return nil, status.Errorf(codes.FailedPrecondition, "study %q is %s, and its runs go on from their checkpoints: wait until "+
-				"it has ended, or cancel it first", name, lifecycle.Name(study.GetState()))
+		if lifecycle.StudyEnded(study.GetState()) {
+			names = append(names, name)
 		}
 	}
 	release, err := s.turns.Read.take(ctx)
@@ -278,5 +284,8 @@ func (s studyService) planDeletion(
 	}
 	defer release()
 	uses, err := retention.Plan(snapshot, names)
-	return uses, Status(err)
+	if err != nil {
+		return nil, Status(err)
+	}
+	return &trellisv1.PlanCheckpointDeletionResponse{Studies: uses}, nil
 }

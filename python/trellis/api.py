@@ -894,7 +894,7 @@ class DeleteCheckpointsResponse(Message):
 
     study: Study | None = None
 
-    # What was deleted. modify_index is that of before.
+    # What was deleted, without files and bytes. modify_index is that of before.
     deleted: CheckpointUse | None = None
 
 
@@ -2242,7 +2242,7 @@ class PauseStudyResponse(Message):
 class PlanCheckpointDeletionResponse(Message):
     """PlanCheckpointDeletionResponse is what a call returns."""
 
-    # In the order of the request, without those that have nothing to delete.
+    # In the order of the request, without those that have nothing to delete, or of which nothing may be deleted.
     studies: Sequence[CheckpointUse] = ()
 
 

@@ -60,6 +60,15 @@ type use struct {
 	sizes map[string]uint64
 }
 
+// UseOf says what may be deleted of one study, without the files and their size, for which all studies would have to be looked at.
+func UseOf(snapshot *results.Snapshot, name string) (*trellisv1.CheckpointUse, error) {
+	its, err := useOf(snapshot, name)
+	if err != nil {
+		return nil, err
+	}
+	return its.CheckpointUse, nil
+}
+
 func useOf(snapshot *results.Snapshot, name string) (*use, error) {
 	study, err := snapshot.Study(nil, name)
 	if err != nil {

@@ -980,7 +980,7 @@ func (x *DeleteCheckpointsRequest) GetCreateIndex() uint64 {
 type DeleteCheckpointsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study *Study                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// What was deleted. modify_index is that of before.
+	// What was deleted, without files and bytes. modify_index is that of before.
 	Deleted       *CheckpointUse `protobuf:"bytes,2,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1077,7 +1077,7 @@ func (x *PlanCheckpointDeletionRequest) GetStudies() []string {
 
 type PlanCheckpointDeletionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the order of the request, without those that have nothing to delete.
+	// In the order of the request, without those that have nothing to delete, or of which nothing may be deleted.
 	Studies       []*CheckpointUse `protobuf:"bytes,1,rep,name=studies,proto3" json:"studies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

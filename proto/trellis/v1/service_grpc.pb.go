@@ -60,10 +60,11 @@ type StudyServiceClient interface {
 	DeleteStudy(ctx context.Context, in *DeleteStudyRequest, opts ...grpc.CallOption) (*DeleteStudyResponse, error)
 	// Deletes the checkpoints of a study that has ended, and keeps its results: all but those of the runs that its best trials come
 	// from: see CheckpointUse. Files that nothing else refers to are deleted within the hours after that. An extension of the study trains again what
-	// has no checkpoint, with the same losses. A call that was interrupted may be repeated: it deletes the rest. Fails with
+	// has no checkpoint: with the same losses, unless it is a program that is not declared deterministic. A call that was interrupted may be repeated: it deletes the rest. Fails with
 	// FAILED_PRECONDITION if the study is running or paused.
 	DeleteCheckpoints(ctx context.Context, in *DeleteCheckpointsRequest, opts ...grpc.CallOption) (*DeleteCheckpointsResponse, error)
-	// Says what DeleteCheckpoints would delete of some studies, and how much room that frees. It fails where DeleteCheckpoints would.
+	// Says what DeleteCheckpoints would delete of some studies, and how much room that frees. Studies that do not
+	// exist or have not ended are left out.
 	PlanCheckpointDeletion(ctx context.Context, in *PlanCheckpointDeletionRequest, opts ...grpc.CallOption) (*PlanCheckpointDeletionResponse, error)
 	// Adds values to a study's axes. Existing results are kept, and nothing is trained twice. Fails with
 	// FAILED_PRECONDITION if the study was canceled, and with INVALID_ARGUMENT if nothing would be added.
@@ -293,10 +294,11 @@ type StudyServiceServer interface {
 	DeleteStudy(context.Context, *DeleteStudyRequest) (*DeleteStudyResponse, error)
 	// Deletes the checkpoints of a study that has ended, and keeps its results: all but those of the runs that its best trials come
 	// from: see CheckpointUse. Files that nothing else refers to are deleted within the hours after that. An extension of the study trains again what
-	// has no checkpoint, with the same losses. A call that was interrupted may be repeated: it deletes the rest. Fails with
+	// has no checkpoint: with the same losses, unless it is a program that is not declared deterministic. A call that was interrupted may be repeated: it deletes the rest. Fails with
 	// FAILED_PRECONDITION if the study is running or paused.
 	DeleteCheckpoints(context.Context, *DeleteCheckpointsRequest) (*DeleteCheckpointsResponse, error)
-	// Says what DeleteCheckpoints would delete of some studies, and how much room that frees. It fails where DeleteCheckpoints would.
+	// Says what DeleteCheckpoints would delete of some studies, and how much room that frees. Studies that do not
+	// exist or have not ended are left out.
 	PlanCheckpointDeletion(context.Context, *PlanCheckpointDeletionRequest) (*PlanCheckpointDeletionResponse, error)
 	// Adds values to a study's axes. Existing results are kept, and nothing is trained twice. Fails with
 	// FAILED_PRECONDITION if the study was canceled, and with INVALID_ARGUMENT if nothing would be added.
