@@ -32,8 +32,8 @@ func Models() []*trellisv1.Model {
 	}
 }
 
-// Trials has what is hard to write: one that has diverged, a zero, a value that is not set, a loss of no round number, a text
-// with every separator.
+// Trials has what is hard to write: one that has diverged, a zero, a value that is not set, a loss of no round number,
+// a text with every separator.
 func Trials() []*trellisv1.Trial {
 	return []*trellisv1.Trial{
 		{

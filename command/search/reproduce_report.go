@@ -55,8 +55,8 @@ type reproductionReport struct {
 	sent    *trellisv1.PutPaperReportRequest
 }
 
-// renewal is how often the coordinator gets the report at least: without it, the report is lost. It is sent twice as often, as a call may
-// fail.
+// renewal is how often the coordinator gets the report at least: without it, the report is lost. It is sent twice as
+// often, as a call may fail.
 const renewal = 2 * time.Minute
 
 // newReproductionReport returns the report of a reproduction none of whose stages has begun.

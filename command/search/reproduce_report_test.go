@@ -78,8 +78,8 @@ func TestTheAnalysisNeedsTheStudysDataSet(t *testing.T) {
 	}
 }
 
-// A report that goes on is sent again and again, as it was sent last, in less than the time that it promises. What was never sent is
-// not, and nothing is sent once it has ended.
+// A report that goes on is sent again and again, as it was sent last, in less than the time that it promises. What was
+// never sent is not, and nothing is sent once it has ended.
 func TestAReportIsRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reports := &keptReports{}

@@ -234,8 +234,8 @@ func (c *checkpoints) DeleteCheckpoints(
 	}}, nil
 }
 
-// What prune --checkpoints writes of studies that change or go away meanwhile: those that have been extended, or replaced by others, keep
-// their checkpoints. Where an earlier attempt has deleted a part, the rest is deleted.
+// What prune --checkpoints writes of studies that change or go away meanwhile: those that have been extended, or
+// replaced by others, keep their checkpoints. Where an earlier attempt has deleted a part, the rest is deleted.
 func TestPruneCheckpoints(t *testing.T) {
 	ended := func(name string, created, modified uint64, end int64) *trellisv1.Study {
 		return &trellisv1.Study{

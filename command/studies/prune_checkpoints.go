@@ -119,8 +119,8 @@ func writeUses(
 	return list.Close("No study that ended that long ago has checkpoints to delete.")
 }
 
-// deleteCheckpoints deletes the checkpoints of studies, and returns what it has deleted even if it fails. A study that is not what it
-// was when it was listed keeps them.
+// deleteCheckpoints deletes the checkpoints of studies, and returns what it has deleted even if it fails. A study that
+// is not what it was when it was listed keeps them.
 func deleteCheckpoints(
 	ctx context.Context, env *cli.Environment, c *client.Client, studies map[string]*trellisv1.Study,
 	plan []*trellisv1.CheckpointUse,
@@ -147,8 +147,8 @@ func deleteCheckpoints(
 	return deleted, nil
 }
 
-// deleteCheckpointsOf deletes those of a study if that has not been extended or replaced since it was listed. What else may have
-// changed it are an earlier attempt, whose answer was lost, and another command of the same.
+// deleteCheckpointsOf deletes those of a study if that has not been extended or replaced since it was listed. What else
+// may have changed it are an earlier attempt, whose answer was lost, and another command of the same.
 func deleteCheckpointsOf(
 	ctx context.Context, c *client.Client, study *trellisv1.Study, index uint64,
 ) (*trellisv1.CheckpointUse, error) {
