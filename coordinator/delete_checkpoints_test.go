@@ -23,8 +23,8 @@ func (h *harness) deleteCheckpoints(request *trellisv1.DeleteCheckpointsRequest)
 	return response.GetDeleted()
 }
 
-// What is deleted is what was planned, files that two studies share go with the last of them, and the collector follows. A study
-// that is extended later trains again what has no checkpoint.
+// What is deleted is what was planned, files that two studies share go with the last of them, and the collector
+// follows. A study that is extended later trains again what has no checkpoint.
 func TestDeleteCheckpoints(t *testing.T) {
 	servePretrained(t, func(h *harness, store *artifacttest.Store) {
 		h.create(imageSpec("waits", "conv-autoencoder", 4))

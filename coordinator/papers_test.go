@@ -234,8 +234,8 @@ func TestPapersOfOthers(t *testing.T) {
 	})
 }
 
-// A report that is running and is not written anew as often as promised is lost, until it is written again. One that is written as it is
-// leaves no event.
+// A report that is running and is not written anew as often as promised is lost, until it is written again. One that is
+// written as it is leaves no event.
 func TestLostPapers(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		papers, access := trellisv1.NewPaperServiceClient(h.conn), trellisv1.NewAccessServiceClient(h.conn)

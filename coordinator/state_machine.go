@@ -33,9 +33,9 @@ var (
 )
 
 // Apply returns one error per entry for commands that record and grant, nil if the entry was accepted. For an extension or a
-// retry it returns the number of changes, for a deletion of checkpoints where to go on, or an error. For every other command it returns an error or nil. For a
-// command that it does not understand it returns replication.Fatal: a replica that skipped it would no longer have the
-// same state as the others.
+// retry it returns the number of changes, for a deletion of checkpoints where to go on, or an error. For every other
+// command it returns an error or nil. For a command that it does not understand it returns replication.Fatal: a replica
+// that skipped it would no longer have the same state as the others.
 func (m stateMachine) Apply(index uint64, data []byte) any {
 	answer := m.apply(index, data)
 	m.applied.set(index)

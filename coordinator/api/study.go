@@ -189,8 +189,8 @@ func (s studyService) DeleteStudy(
 	return &trellisv1.DeleteStudyResponse{}, nil
 }
 
-// DeleteCheckpoints deletes the checkpoints of a study that has ended, but for those of its best trials. It does so part by part: if
-// that is interrupted, another call deletes the rest.
+// DeleteCheckpoints deletes the checkpoints of a study that has ended, but for those of its best trials. It does so
+// part by part: if that is interrupted, another call deletes the rest.
 func (s studyService) DeleteCheckpoints(
 	ctx context.Context, request *trellisv1.DeleteCheckpointsRequest,
 ) (*trellisv1.DeleteCheckpointsResponse, error) {
@@ -228,7 +228,8 @@ func (s studyService) DeleteCheckpoints(
 	return &trellisv1.DeleteCheckpointsResponse{Study: study, Deleted: deleted}, nil
 }
 
-// useOf says what may be deleted of the checkpoints of a study. It looks at no other study, so that many can be pruned one by one.
+// useOf says what may be deleted of the checkpoints of a study. It looks at no other study, so that many can be pruned
+// one by one.
 func (s studyService) useOf(ctx context.Context, snapshot *results.Snapshot, name string) (*trellisv1.CheckpointUse, error) {
 	release, err := s.turns.Read.take(ctx)
 	if err != nil {
@@ -260,7 +261,8 @@ func (s studyService) deleteCheckpoints(ctx context.Context, study *trellisv1.St
 	return nil
 }
 
-// PlanCheckpointDeletion says what DeleteCheckpoints would delete of studies. It leaves out those that are gone or run again.
+// PlanCheckpointDeletion says what DeleteCheckpoints would delete of studies. It leaves out those that are gone or run
+// again.
 func (s studyService) PlanCheckpointDeletion(
 	ctx context.Context, request *trellisv1.PlanCheckpointDeletionRequest,
 ) (*trellisv1.PlanCheckpointDeletionResponse, error) {

@@ -56,7 +56,8 @@ func TestAheadAreOnlyThoseServed(t *testing.T) {
 	}
 }
 
-// What was trained last is measured first. Deleting the checkpoints of a study that ended long ago does not bring it to the front.
+// What was trained last is measured first. Deleting the checkpoints of a study that ended long ago does not bring it to
+// the front.
 func TestLatestLike(t *testing.T) {
 	study := func(name string, modified uint64, end int64) *trellisv1.Study {
 		its := &trellisv1.Study{Name: name, ModifyIndex: modified, Progress: &trellisv1.Progress{TrainingSeconds: 1}}

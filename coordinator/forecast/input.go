@@ -90,8 +90,8 @@ func (m *Maker) learnFrom(snapshot *results.Snapshot, study *trellisv1.Study) (*
 	return tally, nil
 }
 
-// latestLike returns the studies of the same model and data that have measurements, latest first: those that have not ended, and then
-// the others by when they ended. Deleting their checkpoints changes nothing of that.
+// latestLike returns the studies of the same model and data that have measurements, latest first: those that have not
+// ended, and then the others by when they ended. Deleting their checkpoints changes nothing of that.
 func latestLike(studies []*trellisv1.Study, study *trellisv1.Study) (like []*trellisv1.Study) {
 	for _, other := range studies {
 		if other.GetName() != study.GetName() && other.GetProgress().GetTrainingSeconds() > 0 &&
