@@ -45,8 +45,8 @@ type change struct {
 	suspected []string
 	// unanswered are the trials that have lost their results in this change.
 	unanswered []*trellisv1.Trial
-	// dropsWeights says that the change only takes checkpoints from runs that have ended. Nothing follows from that for other runs.
-	// The runs' indices stay, as these say when the runs ended.
+	// dropsWeights says that the change only takes checkpoints from runs that have ended. Nothing follows from that for
+	// other runs. The runs' indices stay, as these say when the runs ended.
 	dropsWeights bool
 }
 

@@ -9,7 +9,8 @@ import (
 	"trellis/results/trajectory"
 )
 
-// checkpointedStudy creates a study of runs of three epochs and trains them, each with a checkpoint of its own at the end.
+// checkpointedStudy creates a study of runs of three epochs and trains them, each with a checkpoint of its own at the
+// end.
 func checkpointedStudy(t *testing.T, store *Store, name string) {
 	t.Helper()
 	ok(t, store.CreateStudy(1, at(1), indexedStudy(name, 200, 3)))
@@ -43,8 +44,8 @@ func withCheckpoints(t *testing.T, store *Store, study string) (count int) {
 	return count
 }
 
-// Checkpoints of a study that has ended are deleted part by part, whatever becomes of the parts. Its results stay, and so does all that
-// other studies have of the same runs. Extended, its runs take up again what the others have.
+// Checkpoints of a study that has ended are deleted part by part, whatever becomes of the parts. Its results stay, and
+// so does all that other studies have of the same runs. Extended, its runs take up again what the others have.
 func TestDeleteCheckpoints(t *testing.T) {
 	before := deletedAtOnce
 	deletedAtOnce = 100

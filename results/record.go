@@ -353,9 +353,9 @@ type DeletedCheckpoints struct {
 	ModifyIndex uint64
 }
 
-// DeleteCheckpoints takes the checkpoints from the next runs of a study that has ended, but for those that are to keep theirs. Other
-// studies keep what they have of the same runs. Which weights could not be saved stays known. The runs keep their indices: when
-// they ended is known by these. It fails with ErrNotFound, with
+// DeleteCheckpoints takes the checkpoints from the next runs of a study that has ended, but for those that are to keep
+// theirs. Other studies keep what they have of the same runs. Which weights could not be saved stays known. The runs
+// keep their indices: when they ended is known by these. It fails with ErrNotFound, with
 // ErrStudyChanged if the study is another one or has changed, and with ErrIllegalMove if it has not ended.
 func (s *Store) DeleteCheckpoints(
 	index uint64, now *timestamppb.Timestamp, command *trellisv1.DeleteCheckpointsCommand,

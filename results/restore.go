@@ -71,8 +71,8 @@ func restoreTables(file *snapshotfile.Reader) (*generation, error) {
 	return restored, restored.addTimes()
 }
 
-// addTimes notes the times of commands that rows have: of those that created studies, of those that ended them, if nothing else
-// has happened to them since, and of what principals have changed.
+// addTimes notes the times of commands that rows have: of those that created studies, of those that ended them, if
+// nothing else has happened to them since, and of what principals have changed.
 func (g *generation) addTimes() error {
 	r, times := reader{txn: g.db.Txn(false)}, map[uint64]time.Time{}
 	studies, err := scan[*trellisv1.Study](r, nil, tableStudies, indexID, nil)
@@ -102,8 +102,8 @@ func (g *generation) addTimes() error {
 	return nil
 }
 
-// endOf returns the index of the command that ended a study, if nothing but a deletion of checkpoints has happened to it since. Such
-// a deletion leaves the indices of its runs, the last of which ended with the study.
+// endOf returns the index of the command that ended a study, if nothing but a deletion of checkpoints has happened to
+// it since. Such a deletion leaves the indices of its runs, the last of which ended with the study.
 func (r reader) endOf(study *trellisv1.Study) (uint64, error) {
 	deleted := study.CheckpointsDeleteTime
 	if deleted == nil || deleted.AsTime().Before(study.EndTime.AsTime()) {

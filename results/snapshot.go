@@ -261,9 +261,9 @@ func (s *Snapshot) RunsWithCheckpoints(study string) (iter.Seq[*trellisv1.Run], 
 	}, err
 }
 
-// Artifacts returns the digests of all that studies refer to: checkpoints and output of their runs, the sources of their
-// pretrained weights and the files of their programs, and of the pictures of reports on papers. All other artifacts may be
-// deleted, except those that were uploaded after this snapshot and are about to be referred to.
+// Artifacts returns the digests of all that studies refer to: checkpoints and output of their runs, the sources of
+// their pretrained weights and the files of their programs, and of the pictures of reports on papers. All other
+// artifacts may be deleted, except those that were uploaded after this snapshot and are about to be referred to.
 func (s *Snapshot) Artifacts() (map[string]bool, error) {
 	return s.ArtifactsWithout(func(*trellisv1.Run) bool { return false })
 }

@@ -185,7 +185,8 @@ func (f *Figure) squares(panels []Panel) []square {
 	return all
 }
 
-// broken breaks a text into lines that are no longer than length: at spaces, and words that are longer than that anywhere.
+// broken breaks a text into lines that are no longer than length: at spaces, and words that are longer than that
+// anywhere.
 func broken(style text.Style, label string, length vg.Length) string {
 	var lines []string
 	for word := range strings.FieldsSeq(label) {

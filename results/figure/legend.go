@@ -14,7 +14,8 @@ type legendEntry struct {
 	mark plot.Thumbnailer
 }
 
-// Lengths of legends: their own height, that of a mark with its width and the gap behind it, and the gap between entries.
+// Lengths of legends: their own height, that of a mark with its width and the gap behind it, and the gap between
+// entries.
 const (
 	legendHeight = vg.Length(16)
 	markHeight   = vg.Length(8)

@@ -25,8 +25,8 @@ type Size struct {
 // The error says why there is none, and what would be right.
 type Sizer func(model string, input *trellisv1.ModelInput, point *trellisv1.Parameters) (Size, error)
 
-// Bounds of how many networks are looked at where a where leaves many combinations of which none is larger than another:
-// to see whether all have one, and to find the most that they have. A look takes about a millisecond.
+// Bounds of how many networks are looked at where a where leaves many combinations of which none is larger than
+// another: to see whether all have one, and to find the most that they have. A look takes about a millisecond.
 const (
 	maxSearchLooks = 4000
 	maxMostLooks   = 2000
@@ -121,8 +121,8 @@ type sizedGroup struct {
 	// least are the ranks of one that none of the others is smaller than, and product is that of its values.
 	least   []int
 	product float64
-	// most is the largest rank on the last of the axes that are swept, for each combination of ranks on the others; -1 if
-	// there is none.
+	// most is the largest rank on the last of the axes that are swept, for each combination of ranks on the others; -1
+	// if there is none.
 	most []int
 	// front are the ranks of those than which none of the others is larger.
 	front [][]int

@@ -118,8 +118,8 @@ func Violation(of proto.Message, rule, message string, path ...any) *protovalida
 	}
 }
 
-// rulesInWords are the texts that protovalidate has for its own rules, which speak of protobuf, with those of ours. They are replaced
-// one after the other.
+// rulesInWords are the texts that protovalidate has for its own rules, which speak of protobuf, with those of ours.
+// They are replaced one after the other.
 var rulesInWords = strings.NewReplacer(
 	"value is required", "is missing or empty",
 	"repeated value must contain unique items", "each value may be given once only",

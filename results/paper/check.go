@@ -111,8 +111,8 @@ func validRenewal(its *durationpb.Duration) bool {
 // missed is how many times a report must not have been written anew for it to be lost: one may be late.
 const missed = 2
 
-// Lost says of a report that is running whether it was not written anew as often as promised. since is when somebody could have written
-// it first, as the coordinator was there.
+// Lost says of a report that is running whether it was not written anew as often as promised. since is when somebody
+// could have written it first, as the coordinator was there.
 func Lost(r *trellisv1.PaperReport, since, now time.Time) bool {
 	if r.GetState() != trellisv1.PaperState_PAPER_STATE_RUNNING || r.Renewal == nil {
 		return false

@@ -10,8 +10,8 @@ import (
 	"trellis/results/trajectory"
 )
 
-// Plan says what may be deleted of the checkpoints of studies that have ended: all but those of the runs of each study's best
-// trials. Studies without such checkpoints are left out. It looks at every run of the store twice.
+// Plan says what may be deleted of the checkpoints of studies that have ended: all but those of the runs of each
+// study's best trials. Studies without such checkpoints are left out. It looks at every run of the store twice.
 func Plan(snapshot *results.Snapshot, studies []string) (uses []*trellisv1.CheckpointUse, err error) {
 	kept := map[string][]string{}
 	var chosen []*use
@@ -60,7 +60,8 @@ type use struct {
 	sizes map[string]uint64
 }
 
-// UseOf says what may be deleted of one study, without the files and their size, for which all studies would have to be looked at.
+// UseOf says what may be deleted of one study, without the files and their size, for which all studies would have to be
+// looked at.
 func UseOf(snapshot *results.Snapshot, name string) (*trellisv1.CheckpointUse, error) {
 	its, err := useOf(snapshot, name)
 	if err != nil {
@@ -97,8 +98,9 @@ func useOf(snapshot *results.Snapshot, name string) (*use, error) {
 	return its, snapshot.Err()
 }
 
-// bestRuns returns the run of a study's best trial, which is one of the best configuration, and that of the trial with the best
-// result, by which other studies start from this one. Usually these are one run. There is none if no trial has a result.
+// bestRuns returns the run of a study's best trial, which is one of the best configuration, and that of the trial with
+// the best result, by which other studies start from this one. Usually these are one run. There is none if no trial has
+// a result.
 func bestRuns(snapshot *results.Snapshot, study string) (runs []string, err error) {
 	single, err := snapshot.Best(nil, study)
 	if errors.Is(err, results.ErrNoAnswer) {

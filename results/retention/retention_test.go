@@ -27,8 +27,9 @@ func timeOf(index uint64) *timestamppb.Timestamp {
 	return timestamppb.New(time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC).Add(time.Duration(index) * time.Second))
 }
 
-// trained returns a store with the completed study s of two learning rates and two seeds, and the runs' ids by their losses. Each run
-// has a checkpoint. Of the configurations, 0.1 has the best mean, and of the trials, one of 0.2 has the best loss.
+// trained returns a store with the completed study s of two learning rates and two seeds, and the runs' ids by their
+// losses. Each run has a checkpoint. Of the configurations, 0.1 has the best mean, and of the trials, one of 0.2 has
+// the best loss.
 func trained(t *testing.T) (*results.Store, map[float64]string) {
 	t.Helper()
 	store, err := results.New()
@@ -82,8 +83,8 @@ func trained(t *testing.T) (*results.Store, map[float64]string) {
 	return store, runs
 }
 
-// Of several seeds, the best trial is one of the configuration with the best mean. Another study that starts from the study starts from
-// the trial with the best result. Both keep their weights.
+// Of several seeds, the best trial is one of the configuration with the best mean. Another study that starts from the
+// study starts from the trial with the best result. Both keep their weights.
 func TestKeptRuns(t *testing.T) {
 	store, runs := trained(t)
 	uses, err := Plan(store.Snapshot(), []string{"s"})
