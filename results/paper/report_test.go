@@ -248,9 +248,13 @@ func TestReportWithoutThePapersNumbers(t *testing.T) {
 // What nobody would part at a hyphen stays whole, and what follows or precedes it is lost nowhere.
 func TestParts(t *testing.T) {
 	for text, want := range map[string]string{
-		"PCA and t-SNE": "PCA and [t-SNE]", "5-nearest-neighbor accuracy": "[5-nearest]-neighbor accuracy",
+		"PCA and t-SNE":                               "PCA and [t-SNE]",
+		"5-nearest-neighbor accuracy":                 "[5-nearest]-neighbor accuracy",
 		"trellis coordinator --data q0/data, -o json": "trellis coordinator [--data] q0/data, [-o] json",
-		"Kullback-Leibler": "Kullback-Leibler", "t-SNE": "[t-SNE]", "1 - 2": "1 - 2", "": "",
+		"Kullback-Leibler":                            "Kullback-Leibler",
+		"t-SNE":                                       "[t-SNE]",
+		"1 - 2":                                       "1 - 2",
+		"":                                            "",
 	} {
 		var got strings.Builder
 		for _, part := range parts(text) {
