@@ -60,6 +60,9 @@ func TestUnfitData(t *testing.T) {
 	const pretrained = "pretrained: {study: digits}\n"
 	mustTrellis(t, "submit", "--watch", "--coordinator", address, spec("classes", "classifier", "digits", pretrained))
 	mustTrellis(t, "submit", "--watch", "--coordinator", address, spec("more-classes", "classifier", "letters", pretrained))
+	const tooSmall = `spec.yaml:4:7: depth: 3 does not fit the images of the data set "small", which have 8 x 8 pixels, ` +
+		"with latent_dim 4, filters 8, hidden 64, kernel 3: images are too small: 8 x 8 pixels, want 9 or more a side " +
+		"for 3 convolutions with kernels of 3 x 3: 2 fits"
 	for _, test := range []struct{ spec, want string }{
 		{
 			spec("b", "classifier", "bare", pretrained),
@@ -67,17 +70,18 @@ func TestUnfitData(t *testing.T) {
 		},
 		{
 			spec("c", "classifier", "small", pretrained),
-			`spec.yaml:3:7: the images of the data set "small" have 8 x 8 pixels, and the model classifier takes 9 to 256 a side`,
+			tooSmall,
 		},
 		{
 			spec("d", "conv-autoencoder", "small", "split: {train: 20, validation: 10}\n"),
-			`spec.yaml:3:7: the images of the data set "small" have 8 x 8 pixels, and the model conv-autoencoder takes 9 to 256 a side`,
+			tooSmall,
 		},
 		{
 			writeSpec(t, "name: e\nmodel: variational-autoencoder\ndata: large\n"+
 				"grid: {latent_dim: [2, 404, 405], learning_rate: 1e-3, max_epochs: 1}\n"),
-			`spec.yaml:4:29: latent_dim: 405 is too large for the images of the data set "large", which have 72 x 72 pixels: a layer ` +
-				"of the model variational-autoencoder would have 16,796,160 weights, and may have 16,777,216: 404 fits",
+			`spec.yaml:4:29: latent_dim: 405 does not fit the images of the data set "large", which have 72 x 72 pixels, ` +
+				"with depth 2, filters 64, kernel 4: network is too large: encoder.mu.weight would have 16796160 values, " +
+				"want up to 16777216: 404 fits",
 		},
 	} {
 		for _, args := range [][]string{
@@ -95,7 +99,7 @@ func TestUnfitData(t *testing.T) {
 	}
 	mustTrellis(t, "submit", "--watch", "--coordinator", address, spec("wide", "variational-autoencoder", "large", ""))
 	_, stderr, code := trellis(t, "extend", "wide", "--latent-dim", "404,405", "--coordinator", address)
-	if code != exit.Usage || !strings.Contains(stderr, "latent_dim: 405 is too large for the images") {
+	if code != exit.Usage || !strings.Contains(stderr, "latent_dim: 405 does not fit the images") {
 		t.Errorf("extend: exit code %d, %s", code, stderr)
 	}
 }
