@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,9 +95,9 @@ func TestAReportIsRenewed(t *testing.T) {
 		r.PaperReport.Title = "second"
 		time.Sleep(renewal + time.Second)
 		reports.want(t, 3, "first")
-		reports.err = status.Error(codes.Unavailable, "away")
+		reports.fail(status.Error(codes.Unavailable, "away"))
 		r.put(t.Context())
-		reports.err = nil
+		reports.fail(nil)
 		time.Sleep(renewal)
 		reports.want(t, 6, "second")
 		stop()
@@ -108,19 +109,31 @@ func TestAReportIsRenewed(t *testing.T) {
 // keptReports keeps what it is sent.
 type keptReports struct {
 	trellisv1.PaperServiceClient
-	sent []*trellisv1.PaperReport
-	err  error
+	mutex sync.Mutex
+	sent  []*trellisv1.PaperReport
+	err   error
 }
 
 func (k *keptReports) PutPaperReport(
 	_ context.Context, request *trellisv1.PutPaperReportRequest, _ ...grpc.CallOption,
 ) (*trellisv1.PutPaperReportResponse, error) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
 	k.sent = append(k.sent, proto.CloneOf(request.GetReport()))
 	return &trellisv1.PutPaperReportResponse{}, k.err
 }
 
+// fail has it answer with an error from now on, or with none.
+func (k *keptReports) fail(err error) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	k.err = err
+}
+
 func (k *keptReports) want(t *testing.T, count int, title string) {
 	t.Helper()
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
 	if len(k.sent) != count || count > 0 && k.sent[count-1].GetTitle() != title {
 		t.Errorf("%d reports were sent, want %d, and the last one %q: %v", len(k.sent), count, title, k.sent)
 	}
