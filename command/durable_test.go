@@ -47,10 +47,10 @@ func TestKilledCoordinator(t *testing.T) {
 	spec := writeSpec(t, longStudy)
 	data := t.TempDir()
 	coordinator, address := startCoordinator(t, "--data", data)
-	startWorker(t, address, "first")
-	startWorker(t, address, "second")
 	mustTrellis(t, "submit", "--coordinator", address, spec)
 	watch, _ := start(t, `study long is running`, "watch", "--coordinator", address, "long")
+	startWorker(t, address, "first")
+	startWorker(t, address, "second")
 	for _, epochs := range []uint64{30, 90} {
 		awaitEpochs(t, connect(t, address), "long", epochs)
 		coordinator.signal(t, syscall.SIGKILL)
