@@ -62,9 +62,10 @@ func NewConv(s Shape, passes ...Pass) (*Conv, error) {
 	for _, pass := range passes {
 		switch pass {
 		case Forward:
-			c.forward = newGather(c.path.vector, s.InChannels, s.OutChannels, rows, columns)
+			c.forward = newGather(c.path.vector, c.path.squares, s.InChannels, s.OutChannels, rows, columns)
 		case BackwardInput:
-			c.backward = newGather(c.path.vector, s.OutChannels, s.InChannels, rows.adjoint(), columns.adjoint())
+			c.backward = newGather(c.path.vector, c.path.squares, s.OutChannels, s.InChannels, rows.adjoint(),
+				columns.adjoint())
 		case BackwardWeights:
 			c.weights, c.bias = newOuter(s), Values(s.OutChannels*Lanes)
 		default:

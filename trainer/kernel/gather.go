@@ -1,5 +1,7 @@
 package kernel
 
+import "slices"
+
 // bandBytes is how much of the input a band of output rows may read, so that all blocks of output channels, and all
 // classes, find it in a second-level cache of 512 KiB.
 const bandBytes = 384 << 10
@@ -10,8 +12,8 @@ const bandBytes = 384 << 10
 const (
 	singleStep = 4
 	singleRows = 14
-	// squareStep is the same for squares. It is a multiple of every path's block.
-	squareStep = 6
+	// squareStep is the same for squares. It is the smallest block of every path.
+	squareStep = 3
 )
 
 // block is how many output channels share one pass over the input.
@@ -28,9 +30,9 @@ const block = 8
 // The sum starts from the bias and adds the taps in the order input channel, kernel row, kernel column, one fused
 // multiply-add each.
 //
-// In a transposed convolution with stride 2 and an even kernel, two neighboring outputs meet the same inputs, in the
-// same order, through neighboring kernel indices. For a single output channel, 2 x 2 such outputs are one position, a
-// square, so that an input is loaded once for four products.
+// In a transposed convolution with stride 2, neighboring outputs meet the same inputs, in the same order, through
+// neighboring kernel indices. For a single output channel, 2 x 2 such outputs are one position, a square, so that an
+// input is loaded once for up to four products.
 type gather struct {
 	in, out int // Values in an input and in an output tile.
 
@@ -40,6 +42,8 @@ type gather struct {
 	kernel                  int // Kernel height x kernel width.
 	kernelWidth             int
 	weightsOutFirst         bool
+	// squares says that each position stands for 2 x 2 outputs, itself at the top left.
+	squares bool
 
 	classes []class
 	bias    []float32 // By output channel, zeros up to a multiple of block.
@@ -51,14 +55,15 @@ type gather struct {
 // class is a set of output positions with the same taps. A path whose vectors are shorter than a position has several
 // entries for each.
 type class struct {
-	// squares says that each position stands for 2 x 2 outputs, itself at the top left. The tap of a neighbor to the
-	// right (below) has the weight one to the right (below).
-	squares   bool
 	taps      []tap
 	positions []position
+	// outputs has a bit for each output of a square that exists: see line.
+	outputs int
 }
 
-// tap says which input value, relative to the position's, meets which weight, relative to the block's first.
+// tap says which input value, relative to the position's, meets which weight, relative to the block's first. If the
+// position is a square, w is that weight's offset times 16 plus the outputs that the tap reaches: the weight is the
+// top left output's, and a neighbor's to the right (below) is the one to the right (below), if it is reached.
 type tap struct{ x, w int32 }
 
 // position says where a position's taps start in x, and where its first output channel lies in y.
@@ -84,64 +89,71 @@ func (a axis) meet(i, k int) (int, bool) {
 	return j, j >= 0 && j < a.in
 }
 
-// line is what output indices of one axis have in common: the kernel indices that meet the input, and how far each is
-// from the first.
-type line struct{ kernel, offset []int }
-
-// pairs says whether two neighboring output indices may meet the same input indices, through kernel indices that
-// differ by one.
-func (a axis) pairs() bool { return a.transposed && a.stride == 2 && a.kernel%2 == 0 }
-
-// pair says whether output index i begins a pair, or ends one.
-func (a axis) pair(i int) (begins, ends bool) {
-	even := (i+a.padding)%2 == 0
-	return even && i+1 < a.out, !even && i > 0
+// line is what units of one axis have in common, where a unit is one output index, or two neighbors: the kernel indices
+// of the first that meet the input, or would if the first existed; how far each one's input index is from the first;
+// which outputs it reaches; and which exist. Outputs are bits: 1 is the first, 2 its neighbor.
+type line struct {
+	kernel, offset, reached []int
+	outputs                 int
 }
 
-// lines groups the output indices by line. It returns the distinct lines, the line of each output index (by number),
-// and the input index of its first tap.
-func (a axis) lines() (distinct []line, which, first []int) {
-	for i := range a.out {
+// unit is a number of a line, the first output index, and the input index of the line's first kernel index. A first
+// output that does not exist has index -1.
+type unit struct{ line, output, input int }
+
+// lines groups the axis, in units of size 1 or 2 (pairs), by line.
+func (a axis) lines(size int) (distinct []line, units []unit) {
+	first := 0
+	if size == 2 && a.kernel%2 == 0 && a.padding%2 == 1 {
+		// So the pair meets kernel/2 inputs, not one more. An odd kernel has the same number of inputs either way.
+		first = -1
+	}
+	for output := first; output < a.out; output += size {
 		var l line
-		start := 0
-		for k := range a.kernel {
-			if j, ok := a.meet(i, k); ok {
-				if len(l.kernel) == 0 {
-					start = j
+		u := unit{output: output}
+		for d := range size {
+			if output+d >= 0 && output+d < a.out {
+				l.outputs |= 1 << d
+			}
+		}
+		for k := 1 - size; k < a.kernel; k++ {
+			j, ok := a.meet(output, k)
+			reached := 0
+			for d := range size {
+				if k+d >= 0 && k+d < a.kernel {
+					reached |= 1 << d & l.outputs
 				}
-				l.kernel = append(l.kernel, k)
-				l.offset = append(l.offset, j-start)
 			}
-		}
-		number := len(distinct)
-		for n, known := range distinct {
-			if equal(known.kernel, l.kernel) {
-				number = n
+			if !ok || reached == 0 {
+				continue
 			}
+			if len(l.kernel) == 0 {
+				u.input = j
+			}
+			l.kernel = append(l.kernel, k)
+			l.offset = append(l.offset, j-u.input)
+			l.reached = append(l.reached, reached)
 		}
-		if number == len(distinct) {
+		u.line = slices.IndexFunc(distinct, l.equal)
+		if u.line < 0 {
+			u.line = len(distinct)
 			distinct = append(distinct, l)
 		}
-		which, first = append(which, number), append(first, start)
+		units = append(units, u)
 	}
-	return distinct, which, first
+	return distinct, units
 }
 
-func equal(a, b []int) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
+func (l line) equal(other line) bool {
+	return l.outputs == other.outputs && slices.Equal(l.kernel, other.kernel)
 }
+
+// square combines outputs of a row's unit and a column's: bit 2*i + j is row i, column j.
+func square(rows, columns int) int { return rows&1*columns | rows>>1*columns<<2 }
 
 // newGather plans the gather from in channels of rows.in x columns.in to out channels of rows.out x columns.out, for a
-// path with vectors of so many values.
-func newGather(vector, in, out int, rows, columns axis) *gather {
+// path with vectors of so many values, that does squares or not.
+func newGather(vector int, squares bool, in, out int, rows, columns axis) *gather {
 	g := &gather{
 		in:              in * rows.in * columns.in * Lanes,
 		out:             out * rows.out * columns.out * Lanes,
@@ -152,6 +164,7 @@ func newGather(vector, in, out int, rows, columns axis) *gather {
 		kernel:          rows.kernel * columns.kernel,
 		kernelWidth:     columns.kernel,
 		weightsOutFirst: !rows.transposed,
+		squares:         squares && out == 1 && rows.transposed && rows.stride == 2,
 	}
 	width, padded := g.width(), (out+block-1)/block*block
 	g.bias = Values(padded)
@@ -160,49 +173,35 @@ func newGather(vector, in, out int, rows, columns axis) *gather {
 	}
 	g.weights = Values(padded * in * g.kernel)
 
-	rowLines, rowOf, rowStart := rows.lines()
-	columnLines, columnOf, columnStart := columns.lines()
-	taps := make([][]tap, len(rowLines)*len(columnLines))
-	for r, rowLine := range rowLines {
-		for c, columnLine := range columnLines {
-			list := make([]tap, 0, in*len(rowLine.kernel)*len(columnLine.kernel))
-			for channel := range in {
-				for i, kr := range rowLine.kernel {
-					for j, kc := range columnLine.kernel {
-						list = append(list, tap{
-							x: int32(((channel*rows.in+rowLine.offset[i])*columns.in + columnLine.offset[j]) * Lanes),
-							w: int32(((channel*rows.kernel+kr)*columns.kernel + kc) * width),
-						})
-					}
-				}
-			}
-			taps[r*len(columnLines)+c] = list
+	size := 1 // Outputs of a position in either direction.
+	if g.squares {
+		size = 2
+	}
+	rowLines, rowUnits := rows.lines(size)
+	columnLines, columnUnits := columns.lines(size)
+	all := make([]class, 0, len(rowLines)*len(columnLines))
+	for _, rowLine := range rowLines {
+		for _, columnLine := range columnLines {
+			all = append(all, class{
+				taps:    g.taps(rowLine, columnLine, rows, columns),
+				outputs: square(rowLine.outputs, columnLine.outputs),
+			})
 		}
 	}
-	band := bandRows(in, out, rows, columns)
-	squares := out == 1 && rows.pairs() && columns.pairs()
-	for top := 0; top < rows.out; top += band {
-		classes := make([]class, 2*len(taps)) // The second half are squares.
-		for row := top; row < min(top+band, rows.out); row++ {
-			for column := range columns.out {
-				number := rowOf[row]*len(columnLines) + columnOf[column]
-				c := &classes[number]
-				if squares {
-					above, below := rows.pair(row)
-					left, right := columns.pair(column)
-					if (above || below) && (left || right) {
-						if below || right {
-							continue // The square has its position from another.
-						}
-						c = &classes[len(taps)+number]
-						c.squares = true
-					}
-				}
-				c.taps = taps[number]
+	// A band of squares has all rows: most positions are in one class, which reads an input row twice in a row.
+	band := len(rowUnits)
+	if !g.squares {
+		band = bandRows(in, out, rows, columns)
+	}
+	for top := 0; top < len(rowUnits); top += band {
+		classes := slices.Clone(all)
+		for _, row := range rowUnits[top:min(top+band, len(rowUnits))] {
+			for _, column := range columnUnits {
+				c := &classes[row.line*len(columnLines)+column.line]
 				for lane := 0; lane < Lanes; lane += vector {
 					c.positions = append(c.positions, position{
-						x: int32((rowStart[row]*columns.in+columnStart[column])*Lanes + lane),
-						y: int32((row*columns.out+column)*Lanes + lane),
+						x: int32((row.input*columns.in+column.input)*Lanes + lane),
+						y: int32((row.output*columns.out+column.output)*Lanes + lane),
 					})
 				}
 			}
@@ -214,18 +213,36 @@ func newGather(vector, in, out int, rows, columns axis) *gather {
 		}
 	}
 	if out == 1 {
+		step := singleStep
+		if g.squares {
+			step = squareStep
+		}
 		for i := range g.classes {
 			c := &g.classes[i]
-			step := singleStep
-			if c.squares {
-				step = squareStep
-			}
 			for len(c.positions)%step != 0 {
 				c.positions = append(c.positions, c.positions[len(c.positions)-1])
 			}
 		}
 	}
 	return g
+}
+
+// taps lists the taps of the positions that have these lines.
+func (g *gather) taps(rowLine, columnLine line, rows, columns axis) []tap {
+	taps := make([]tap, 0, g.inChannels*len(rowLine.kernel)*len(columnLine.kernel))
+	for channel := range g.inChannels {
+		for i, kr := range rowLine.kernel {
+			for j, kc := range columnLine.kernel {
+				w := ((channel*rows.kernel+kr)*columns.kernel + kc) * g.width()
+				if g.squares {
+					w = w<<4 | square(rowLine.reached[i], columnLine.reached[j])
+				}
+				x := ((channel*rows.in+rowLine.offset[i])*columns.in + columnLine.offset[j]) * Lanes
+				taps = append(taps, tap{x: int32(x), w: int32(w)})
+			}
+		}
+	}
+	return taps
 }
 
 // bandRows is how many rows of output a band has. The classes take turns, band by band.

@@ -1122,9 +1122,9 @@ last_39:
 	VZEROUPPER
 	RET
 
-// func gatherSquare6AVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, bound float32)
+// func gatherSquare6AVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
 // Requires: AVX, AVX512F
-TEXT ·gatherSquare6AVX512(SB), NOSPLIT, $0-84
+TEXT ·gatherSquare6AVX512(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 	MOVQ weights+16(FP), DX
@@ -1184,7 +1184,11 @@ tap_42:
 	VMOVUPS      (R9)(R14*4), Z27
 	VMOVUPS      (R10)(R14*4), Z28
 	VMOVUPS      (R11)(R14*4), Z29
-	MOVLQSX      4(R12), R14
+	MOVLQSX      4(R12), R15
+	MOVQ         R15, R14
+	SARQ         $0x04, R14
+	TESTL        $0x00000001, R15
+	JEQ          skip_44
 	VBROADCASTSS (DX)(R14*4), Z30
 	VFMADD231PS  Z30, Z24, Z0
 	VFMADD231PS  Z30, Z25, Z1
@@ -1192,6 +1196,10 @@ tap_42:
 	VFMADD231PS  Z30, Z27, Z3
 	VFMADD231PS  Z30, Z28, Z4
 	VFMADD231PS  Z30, Z29, Z5
+
+skip_44:
+	TESTL        $0x00000002, R15
+	JEQ          skip_45
 	VBROADCASTSS 4(DX)(R14*4), Z30
 	VFMADD231PS  Z30, Z24, Z6
 	VFMADD231PS  Z30, Z25, Z7
@@ -1199,6 +1207,10 @@ tap_42:
 	VFMADD231PS  Z30, Z27, Z9
 	VFMADD231PS  Z30, Z28, Z10
 	VFMADD231PS  Z30, Z29, Z11
+
+skip_45:
+	TESTL        $0x00000004, R15
+	JEQ          skip_46
 	VBROADCASTSS (BX)(R14*4), Z30
 	VFMADD231PS  Z30, Z24, Z12
 	VFMADD231PS  Z30, Z25, Z13
@@ -1206,6 +1218,10 @@ tap_42:
 	VFMADD231PS  Z30, Z27, Z15
 	VFMADD231PS  Z30, Z28, Z16
 	VFMADD231PS  Z30, Z29, Z17
+
+skip_46:
+	TESTL        $0x00000008, R15
+	JEQ          skip_47
 	VBROADCASTSS 4(BX)(R14*4), Z30
 	VFMADD231PS  Z30, Z24, Z18
 	VFMADD231PS  Z30, Z25, Z19
@@ -1213,12 +1229,14 @@ tap_42:
 	VFMADD231PS  Z30, Z27, Z21
 	VFMADD231PS  Z30, Z28, Z22
 	VFMADD231PS  Z30, Z29, Z23
-	ADDQ         $0x08, R12
-	CMPQ         R12, R13
-	JNE          tap_42
+
+skip_47:
+	ADDQ $0x08, R12
+	CMPQ R12, R13
+	JNE  tap_42
 
 last_43:
-	VBROADCASTSS bound+80(FP), Z24
+	VBROADCASTSS bound+88(FP), Z24
 	MOVQ         y+0(FP), R12
 	MOVQ         row+72(FP), R13
 	MOVLQSX      4(AX), SI
@@ -1233,6 +1251,9 @@ last_43:
 	LEAQ         (R12)(R10*4), R10
 	MOVLQSX      44(AX), R11
 	LEAQ         (R12)(R11*4), R11
+	MOVQ         outputs+80(FP), R12
+	TESTL        $0x00000001, R12
+	JEQ          skip_48
 	VMAXPS       Z0, Z24, Z0
 	VMOVUPS      Z0, (SI)
 	VMAXPS       Z1, Z24, Z1
@@ -1245,58 +1266,209 @@ last_43:
 	VMOVUPS      Z4, (R10)
 	VMAXPS       Z5, Z24, Z5
 	VMOVUPS      Z5, (R11)
-	VMAXPS       Z6, Z24, Z6
-	VMOVUPS      Z6, 64(SI)
-	VMAXPS       Z7, Z24, Z7
-	VMOVUPS      Z7, 64(DI)
-	VMAXPS       Z8, Z24, Z8
-	VMOVUPS      Z8, 64(R8)
-	VMAXPS       Z9, Z24, Z9
-	VMOVUPS      Z9, 64(R9)
-	VMAXPS       Z10, Z24, Z10
-	VMOVUPS      Z10, 64(R10)
-	VMAXPS       Z11, Z24, Z11
-	VMOVUPS      Z11, 64(R11)
-	VMAXPS       Z12, Z24, Z12
-	VMOVUPS      Z12, (SI)(R13*1)
-	VMAXPS       Z13, Z24, Z13
-	VMOVUPS      Z13, (DI)(R13*1)
-	VMAXPS       Z14, Z24, Z14
-	VMOVUPS      Z14, (R8)(R13*1)
-	VMAXPS       Z15, Z24, Z15
-	VMOVUPS      Z15, (R9)(R13*1)
-	VMAXPS       Z16, Z24, Z16
-	VMOVUPS      Z16, (R10)(R13*1)
-	VMAXPS       Z17, Z24, Z17
-	VMOVUPS      Z17, (R11)(R13*1)
-	VMAXPS       Z18, Z24, Z18
-	VMOVUPS      Z18, 64(SI)(R13*1)
-	VMAXPS       Z19, Z24, Z19
-	VMOVUPS      Z19, 64(DI)(R13*1)
-	VMAXPS       Z20, Z24, Z20
-	VMOVUPS      Z20, 64(R8)(R13*1)
-	VMAXPS       Z21, Z24, Z21
-	VMOVUPS      Z21, 64(R9)(R13*1)
-	VMAXPS       Z22, Z24, Z22
-	VMOVUPS      Z22, 64(R10)(R13*1)
-	VMAXPS       Z23, Z24, Z23
-	VMOVUPS      Z23, 64(R11)(R13*1)
-	ADDQ         $0x30, AX
-	DECQ         CX
-	JNE          group_41
+
+skip_48:
+	TESTL   $0x00000002, R12
+	JEQ     skip_49
+	VMAXPS  Z6, Z24, Z6
+	VMOVUPS Z6, 64(SI)
+	VMAXPS  Z7, Z24, Z7
+	VMOVUPS Z7, 64(DI)
+	VMAXPS  Z8, Z24, Z8
+	VMOVUPS Z8, 64(R8)
+	VMAXPS  Z9, Z24, Z9
+	VMOVUPS Z9, 64(R9)
+	VMAXPS  Z10, Z24, Z10
+	VMOVUPS Z10, 64(R10)
+	VMAXPS  Z11, Z24, Z11
+	VMOVUPS Z11, 64(R11)
+
+skip_49:
+	TESTL   $0x00000004, R12
+	JEQ     skip_50
+	VMAXPS  Z12, Z24, Z12
+	VMOVUPS Z12, (SI)(R13*1)
+	VMAXPS  Z13, Z24, Z13
+	VMOVUPS Z13, (DI)(R13*1)
+	VMAXPS  Z14, Z24, Z14
+	VMOVUPS Z14, (R8)(R13*1)
+	VMAXPS  Z15, Z24, Z15
+	VMOVUPS Z15, (R9)(R13*1)
+	VMAXPS  Z16, Z24, Z16
+	VMOVUPS Z16, (R10)(R13*1)
+	VMAXPS  Z17, Z24, Z17
+	VMOVUPS Z17, (R11)(R13*1)
+
+skip_50:
+	TESTL   $0x00000008, R12
+	JEQ     skip_51
+	VMAXPS  Z18, Z24, Z18
+	VMOVUPS Z18, 64(SI)(R13*1)
+	VMAXPS  Z19, Z24, Z19
+	VMOVUPS Z19, 64(DI)(R13*1)
+	VMAXPS  Z20, Z24, Z20
+	VMOVUPS Z20, 64(R8)(R13*1)
+	VMAXPS  Z21, Z24, Z21
+	VMOVUPS Z21, 64(R9)(R13*1)
+	VMAXPS  Z22, Z24, Z22
+	VMOVUPS Z22, 64(R10)(R13*1)
+	VMAXPS  Z23, Z24, Z23
+	VMOVUPS Z23, 64(R11)(R13*1)
+
+skip_51:
+	ADDQ $0x30, AX
+	DECQ CX
+	JNE  group_41
 	VZEROUPPER
 	RET
 
-// func gatherSquare3AVX2(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, bound float32)
-// Requires: AVX, FMA3
-TEXT ·gatherSquare3AVX2(SB), NOSPLIT, $0-84
+// func gatherSquare3AVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
+// Requires: AVX, AVX512F
+TEXT ·gatherSquare3AVX512(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 	MOVQ weights+16(FP), DX
 	MOVQ kernelRow+24(FP), BX
 	ADDQ DX, BX
 
-group_44:
+group_52:
+	MOVQ         x+8(FP), R9
+	MOVLQSX      (AX), SI
+	LEAQ         (R9)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (R9)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (R9)(R8*4), R8
+	MOVQ         bias+32(FP), R9
+	VBROADCASTSS (R9), Z0
+	VMOVAPS      Z0, Z1
+	VMOVAPS      Z0, Z2
+	VMOVAPS      Z0, Z3
+	VMOVAPS      Z0, Z4
+	VMOVAPS      Z0, Z5
+	VMOVAPS      Z0, Z6
+	VMOVAPS      Z0, Z7
+	VMOVAPS      Z0, Z8
+	VMOVAPS      Z0, Z9
+	VMOVAPS      Z0, Z10
+	VMOVAPS      Z0, Z11
+	MOVQ         taps+40(FP), R9
+	MOVQ         tapCount+48(FP), R10
+	LEAQ         (R9)(R10*8), R10
+	CMPQ         R9, R10
+	JEQ          last_54
+
+tap_53:
+	MOVLQSX      (R9), R11
+	VMOVUPS      (SI)(R11*4), Z12
+	VMOVUPS      (DI)(R11*4), Z13
+	VMOVUPS      (R8)(R11*4), Z14
+	MOVLQSX      4(R9), R12
+	MOVQ         R12, R11
+	SARQ         $0x04, R11
+	TESTL        $0x00000001, R12
+	JEQ          skip_55
+	VBROADCASTSS (DX)(R11*4), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z1
+	VFMADD231PS  Z15, Z14, Z2
+
+skip_55:
+	TESTL        $0x00000002, R12
+	JEQ          skip_56
+	VBROADCASTSS 4(DX)(R11*4), Z15
+	VFMADD231PS  Z15, Z12, Z3
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z5
+
+skip_56:
+	TESTL        $0x00000004, R12
+	JEQ          skip_57
+	VBROADCASTSS (BX)(R11*4), Z15
+	VFMADD231PS  Z15, Z12, Z6
+	VFMADD231PS  Z15, Z13, Z7
+	VFMADD231PS  Z15, Z14, Z8
+
+skip_57:
+	TESTL        $0x00000008, R12
+	JEQ          skip_58
+	VBROADCASTSS 4(BX)(R11*4), Z15
+	VFMADD231PS  Z15, Z12, Z9
+	VFMADD231PS  Z15, Z13, Z10
+	VFMADD231PS  Z15, Z14, Z11
+
+skip_58:
+	ADDQ $0x08, R9
+	CMPQ R9, R10
+	JNE  tap_53
+
+last_54:
+	VBROADCASTSS bound+88(FP), Z12
+	MOVQ         y+0(FP), R9
+	MOVQ         row+72(FP), R10
+	MOVLQSX      4(AX), SI
+	LEAQ         (R9)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (R9)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (R9)(R8*4), R8
+	MOVQ         outputs+80(FP), R9
+	TESTL        $0x00000001, R9
+	JEQ          skip_59
+	VMAXPS       Z0, Z12, Z0
+	VMOVUPS      Z0, (SI)
+	VMAXPS       Z1, Z12, Z1
+	VMOVUPS      Z1, (DI)
+	VMAXPS       Z2, Z12, Z2
+	VMOVUPS      Z2, (R8)
+
+skip_59:
+	TESTL   $0x00000002, R9
+	JEQ     skip_60
+	VMAXPS  Z3, Z12, Z3
+	VMOVUPS Z3, 64(SI)
+	VMAXPS  Z4, Z12, Z4
+	VMOVUPS Z4, 64(DI)
+	VMAXPS  Z5, Z12, Z5
+	VMOVUPS Z5, 64(R8)
+
+skip_60:
+	TESTL   $0x00000004, R9
+	JEQ     skip_61
+	VMAXPS  Z6, Z12, Z6
+	VMOVUPS Z6, (SI)(R10*1)
+	VMAXPS  Z7, Z12, Z7
+	VMOVUPS Z7, (DI)(R10*1)
+	VMAXPS  Z8, Z12, Z8
+	VMOVUPS Z8, (R8)(R10*1)
+
+skip_61:
+	TESTL   $0x00000008, R9
+	JEQ     skip_62
+	VMAXPS  Z9, Z12, Z9
+	VMOVUPS Z9, 64(SI)(R10*1)
+	VMAXPS  Z10, Z12, Z10
+	VMOVUPS Z10, 64(DI)(R10*1)
+	VMAXPS  Z11, Z12, Z11
+	VMOVUPS Z11, 64(R8)(R10*1)
+
+skip_62:
+	ADDQ $0x18, AX
+	DECQ CX
+	JNE  group_52
+	VZEROUPPER
+	RET
+
+// func gatherSquare3AVX2(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
+// Requires: AVX, FMA3
+TEXT ·gatherSquare3AVX2(SB), NOSPLIT, $0-92
+	MOVQ positions+56(FP), AX
+	MOVQ groups+64(FP), CX
+	MOVQ weights+16(FP), DX
+	MOVQ kernelRow+24(FP), BX
+	ADDQ DX, BX
+
+group_63:
 	MOVQ         x+8(FP), R9
 	MOVLQSX      (AX), SI
 	LEAQ         (R9)(SI*4), SI
@@ -1321,36 +1493,54 @@ group_44:
 	MOVQ         tapCount+48(FP), R10
 	LEAQ         (R9)(R10*8), R10
 	CMPQ         R9, R10
-	JEQ          last_46
+	JEQ          last_65
 
-tap_45:
+tap_64:
 	MOVLQSX      (R9), R11
 	VMOVUPS      (SI)(R11*4), Y12
 	VMOVUPS      (DI)(R11*4), Y13
 	VMOVUPS      (R8)(R11*4), Y14
-	MOVLQSX      4(R9), R11
+	MOVLQSX      4(R9), R12
+	MOVQ         R12, R11
+	SARQ         $0x04, R11
+	TESTL        $0x00000001, R12
+	JEQ          skip_66
 	VBROADCASTSS (DX)(R11*4), Y15
 	VFMADD231PS  Y15, Y12, Y0
 	VFMADD231PS  Y15, Y13, Y1
 	VFMADD231PS  Y15, Y14, Y2
+
+skip_66:
+	TESTL        $0x00000002, R12
+	JEQ          skip_67
 	VBROADCASTSS 4(DX)(R11*4), Y15
 	VFMADD231PS  Y15, Y12, Y3
 	VFMADD231PS  Y15, Y13, Y4
 	VFMADD231PS  Y15, Y14, Y5
+
+skip_67:
+	TESTL        $0x00000004, R12
+	JEQ          skip_68
 	VBROADCASTSS (BX)(R11*4), Y15
 	VFMADD231PS  Y15, Y12, Y6
 	VFMADD231PS  Y15, Y13, Y7
 	VFMADD231PS  Y15, Y14, Y8
+
+skip_68:
+	TESTL        $0x00000008, R12
+	JEQ          skip_69
 	VBROADCASTSS 4(BX)(R11*4), Y15
 	VFMADD231PS  Y15, Y12, Y9
 	VFMADD231PS  Y15, Y13, Y10
 	VFMADD231PS  Y15, Y14, Y11
-	ADDQ         $0x08, R9
-	CMPQ         R9, R10
-	JNE          tap_45
 
-last_46:
-	VBROADCASTSS bound+80(FP), Y12
+skip_69:
+	ADDQ $0x08, R9
+	CMPQ R9, R10
+	JNE  tap_64
+
+last_65:
+	VBROADCASTSS bound+88(FP), Y12
 	MOVQ         y+0(FP), R9
 	MOVQ         row+72(FP), R10
 	MOVLQSX      4(AX), SI
@@ -1359,33 +1549,50 @@ last_46:
 	LEAQ         (R9)(DI*4), DI
 	MOVLQSX      20(AX), R8
 	LEAQ         (R9)(R8*4), R8
+	MOVQ         outputs+80(FP), R9
+	TESTL        $0x00000001, R9
+	JEQ          skip_70
 	VMAXPS       Y0, Y12, Y0
 	VMOVUPS      Y0, (SI)
 	VMAXPS       Y1, Y12, Y1
 	VMOVUPS      Y1, (DI)
 	VMAXPS       Y2, Y12, Y2
 	VMOVUPS      Y2, (R8)
-	VMAXPS       Y3, Y12, Y3
-	VMOVUPS      Y3, 64(SI)
-	VMAXPS       Y4, Y12, Y4
-	VMOVUPS      Y4, 64(DI)
-	VMAXPS       Y5, Y12, Y5
-	VMOVUPS      Y5, 64(R8)
-	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, (SI)(R10*1)
-	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, (DI)(R10*1)
-	VMAXPS       Y8, Y12, Y8
-	VMOVUPS      Y8, (R8)(R10*1)
-	VMAXPS       Y9, Y12, Y9
-	VMOVUPS      Y9, 64(SI)(R10*1)
-	VMAXPS       Y10, Y12, Y10
-	VMOVUPS      Y10, 64(DI)(R10*1)
-	VMAXPS       Y11, Y12, Y11
-	VMOVUPS      Y11, 64(R8)(R10*1)
-	ADDQ         $0x18, AX
-	DECQ         CX
-	JNE          group_44
+
+skip_70:
+	TESTL   $0x00000002, R9
+	JEQ     skip_71
+	VMAXPS  Y3, Y12, Y3
+	VMOVUPS Y3, 64(SI)
+	VMAXPS  Y4, Y12, Y4
+	VMOVUPS Y4, 64(DI)
+	VMAXPS  Y5, Y12, Y5
+	VMOVUPS Y5, 64(R8)
+
+skip_71:
+	TESTL   $0x00000004, R9
+	JEQ     skip_72
+	VMAXPS  Y6, Y12, Y6
+	VMOVUPS Y6, (SI)(R10*1)
+	VMAXPS  Y7, Y12, Y7
+	VMOVUPS Y7, (DI)(R10*1)
+	VMAXPS  Y8, Y12, Y8
+	VMOVUPS Y8, (R8)(R10*1)
+
+skip_72:
+	TESTL   $0x00000008, R9
+	JEQ     skip_73
+	VMAXPS  Y9, Y12, Y9
+	VMOVUPS Y9, 64(SI)(R10*1)
+	VMAXPS  Y10, Y12, Y10
+	VMOVUPS Y10, 64(DI)(R10*1)
+	VMAXPS  Y11, Y12, Y11
+	VMOVUPS Y11, 64(R8)(R10*1)
+
+skip_73:
+	ADDQ $0x18, AX
+	DECQ CX
+	JNE  group_63
 	VZEROUPPER
 	RET
 
@@ -1425,7 +1632,7 @@ TEXT ·outerByLane8x3AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_47:
+pair_74:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1468,7 +1675,7 @@ pair_47:
 	VFMADD231PS Z27, Z26, Z23
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_47
+	JNE         pair_74
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1553,7 +1760,7 @@ TEXT ·outerByLane8x2AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_48:
+pair_75:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1587,7 +1794,7 @@ pair_48:
 	VFMADD231PS Z18, Z17, Z15
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_48
+	JNE         pair_75
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1646,7 +1853,7 @@ TEXT ·outerByLane8x1AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_49:
+pair_76:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -1663,7 +1870,7 @@ pair_49:
 	VFMADD231PS (R9)(DI*1), Z8, Z7
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_49
+	JNE         pair_76
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1696,7 +1903,7 @@ TEXT ·outerByLane1x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ   otherPlane+48(FP), SI
 	VPXORD Z0, Z0, Z0
 
-pair_50:
+pair_77:
 	MOVLQSX     (DX), SI
 	MOVLQSX     4(DX), DI
 	LEAQ        (AX)(SI*4), SI
@@ -1705,7 +1912,7 @@ pair_50:
 	VFMADD231PS (SI), Z1, Z0
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_50
+	JNE         pair_77
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1736,7 +1943,7 @@ TEXT ·outerByLane4x3AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_51:
+pair_78:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1762,7 +1969,7 @@ pair_51:
 	VFMADD231PS Y15, Y14, Y11
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_51
+	JNE         pair_78
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1815,7 +2022,7 @@ TEXT ·outerByLane4x2AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_52:
+pair_79:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1836,7 +2043,7 @@ pair_52:
 	VFMADD231PS Y10, Y9, Y7
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_52
+	JNE         pair_79
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1875,7 +2082,7 @@ TEXT ·outerByLane4x1AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-pair_53:
+pair_80:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -1887,7 +2094,7 @@ pair_53:
 	VFMADD231PS (R8)(DI*1), Y4, Y3
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_53
+	JNE         pair_80
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1912,7 +2119,7 @@ TEXT ·outerByLane1x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ   otherPlane+48(FP), SI
 	VXORPS Y0, Y0, Y0
 
-pair_54:
+pair_81:
 	MOVLQSX     (DX), SI
 	MOVLQSX     4(DX), DI
 	LEAQ        (AX)(SI*4), SI
@@ -1921,7 +2128,7 @@ pair_54:
 	VFMADD231PS (SI), Y1, Y0
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_54
+	JNE         pair_81
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1964,7 +2171,7 @@ TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_55:
+pair_82:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -1972,7 +2179,7 @@ pair_55:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_56:
+lane_83:
 	VMOVUPS      (R9), Z24
 	VMOVUPS      64(R9), Z25
 	VMOVUPS      128(R9), Z26
@@ -2012,10 +2219,10 @@ lane_56:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_56
+	JNE          lane_83
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_55
+	JNE          pair_82
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -2103,7 +2310,7 @@ TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_57:
+pair_84:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -2111,7 +2318,7 @@ pair_57:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_58:
+lane_85:
 	VMOVUPS      (R9), Z16
 	VMOVUPS      64(R9), Z17
 	VBROADCASTSS (R10), Z18
@@ -2142,10 +2349,10 @@ lane_58:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_58
+	JNE          lane_85
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_57
+	JNE          pair_84
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -2209,7 +2416,7 @@ TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_59:
+pair_86:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -2217,7 +2424,7 @@ pair_59:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_60:
+lane_87:
 	VMOVUPS          (R9), Z8
 	VFMADD231PS.BCST (R10), Z8, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z8, Z1
@@ -2231,10 +2438,10 @@ lane_60:
 	ADDQ             $0x04, R10
 	ADDQ             $0x04, R12
 	CMPQ             R10, R11
-	JNE              lane_60
+	JNE              lane_87
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_59
+	JNE              pair_86
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -2276,14 +2483,14 @@ TEXT ·outerByChannel3x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 
-pair_61:
+pair_88:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_62:
+lane_89:
 	VMOVUPS      (DI), Z3
 	VMOVUPS      64(DI), Z4
 	VMOVUPS      128(DI), Z5
@@ -2294,10 +2501,10 @@ lane_62:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_62
+	JNE          lane_89
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_61
+	JNE          pair_88
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -2321,14 +2528,14 @@ TEXT ·outerByChannel2x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 
-pair_63:
+pair_90:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_64:
+lane_91:
 	VMOVUPS      (DI), Z2
 	VMOVUPS      64(DI), Z3
 	VBROADCASTSS (R8), Z4
@@ -2337,10 +2544,10 @@ lane_64:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_64
+	JNE          lane_91
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_63
+	JNE          pair_90
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -2361,23 +2568,23 @@ TEXT ·outerByChannel1x1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   plane+48(FP), DI
 	VPXORD Z0, Z0, Z0
 
-pair_65:
+pair_92:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_66:
+lane_93:
 	VMOVUPS          (DI), Z1
 	VFMADD231PS.BCST (R8), Z1, Z0
 	ADDQ             SI, DI
 	ADDQ             $0x04, R8
 	CMPQ             R8, R9
-	JNE              lane_66
+	JNE              lane_93
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_65
+	JNE              pair_92
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -2408,14 +2615,14 @@ TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_67:
+pair_94:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_68:
+lane_95:
 	VMOVUPS      (R9), Y12
 	VMOVUPS      32(R9), Y13
 	VMOVUPS      64(R9), Y14
@@ -2438,10 +2645,10 @@ lane_68:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_68
+	JNE          lane_95
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_67
+	JNE          pair_94
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2493,14 +2700,14 @@ TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_69:
+pair_96:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_70:
+lane_97:
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
 	VBROADCASTSS (R10), Y10
@@ -2518,10 +2725,10 @@ lane_70:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_70
+	JNE          lane_97
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_69
+	JNE          pair_96
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2559,14 +2766,14 @@ TEXT ·outerByChannel3x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-pair_71:
+pair_98:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_72:
+lane_99:
 	VMOVUPS      (DI), Y3
 	VMOVUPS      32(DI), Y4
 	VMOVUPS      64(DI), Y5
@@ -2577,10 +2784,10 @@ lane_72:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_72
+	JNE          lane_99
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_71
+	JNE          pair_98
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2604,14 +2811,14 @@ TEXT ·outerByChannel2x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-pair_73:
+pair_100:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_74:
+lane_101:
 	VMOVUPS      (DI), Y2
 	VMOVUPS      32(DI), Y3
 	VBROADCASTSS (R8), Y4
@@ -2620,10 +2827,10 @@ lane_74:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_74
+	JNE          lane_101
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_73
+	JNE          pair_100
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2650,7 +2857,7 @@ TEXT ·peakAVX512(SB), NOSPLIT, $0-8
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 
-round_75:
+round_102:
 	VFMADD231PS Z12, Z12, Z0
 	VFMADD231PS Z12, Z12, Z1
 	VFMADD231PS Z12, Z12, Z2
@@ -2676,7 +2883,7 @@ round_75:
 	VFMADD231PS Z12, Z12, Z10
 	VFMADD231PS Z12, Z12, Z11
 	DECQ        AX
-	JNE         round_75
+	JNE         round_102
 	VZEROUPPER
 	RET
 
@@ -2698,7 +2905,7 @@ TEXT ·peakAVX2(SB), NOSPLIT, $0-8
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-round_76:
+round_103:
 	VFMADD231PS Y12, Y12, Y0
 	VFMADD231PS Y12, Y12, Y1
 	VFMADD231PS Y12, Y12, Y2
@@ -2724,7 +2931,7 @@ round_76:
 	VFMADD231PS Y12, Y12, Y10
 	VFMADD231PS Y12, Y12, Y11
 	DECQ        AX
-	JNE         round_76
+	JNE         round_103
 	VZEROUPPER
 	RET
 
@@ -2739,7 +2946,7 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (BX)(BX*2), DI
 	LEAQ (SI)(SI*2), R8
 
-block_77:
+block_104:
 	LEAQ       (CX)(SI*4), R9
 	LEAQ       (AX)(BX*4), R10
 	VMOVUPS    (CX), Y0
@@ -2785,7 +2992,7 @@ block_77:
 	ADDQ       $0x20, CX
 	LEAQ       (AX)(BX*8), AX
 	DECQ       DX
-	JNE        block_77
+	JNE        block_104
 	VZEROUPPER
 	RET
 
@@ -2796,7 +3003,7 @@ TEXT ·sumPositionsAVX2(SB), NOSPLIT, $0-32
 	MOVQ tile+8(FP), CX
 	MOVQ channels+16(FP), DX
 
-channel_78:
+channel_105:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2807,9 +3014,9 @@ channel_78:
 	VXORPS Y7, Y7, Y7
 	MOVQ   positions+24(FP), BX
 
-four_79:
+four_106:
 	CMPQ   BX, $0x04
-	JLT    rest_80
+	JLT    rest_107
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	VADDPS 64(CX), Y2, Y2
@@ -2820,29 +3027,29 @@ four_79:
 	VADDPS 224(CX), Y7, Y7
 	ADDQ   $0x00000100, CX
 	SUBQ   $0x04, BX
-	JMP    four_79
+	JMP    four_106
 
-rest_80:
+rest_107:
 	TESTQ  BX, BX
-	JEQ    done_81
+	JEQ    done_108
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_81
+	JEQ    done_108
 	VADDPS (CX), Y2, Y2
 	VADDPS 32(CX), Y3, Y3
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_81
+	JEQ    done_108
 	VADDPS (CX), Y4, Y4
 	VADDPS 32(CX), Y5, Y5
 	ADDQ   $0x40, CX
 	DECQ   BX
 
-done_81:
+done_108:
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y0, Y0
@@ -2855,7 +3062,7 @@ done_81:
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x40, AX
 	DECQ    DX
-	JNE     channel_78
+	JNE     channel_105
 	VZEROUPPER
 	RET
 
@@ -2866,7 +3073,7 @@ TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
 	MOVQ src+8(FP), CX
 	MOVQ count+16(FP), DX
 
-vector_82:
+vector_109:
 	VMOVUPS      (CX), Y0
 	VADDPS       32(CX), Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
@@ -2879,7 +3086,7 @@ vector_82:
 	ADDQ         $0x40, CX
 	ADDQ         $0x04, AX
 	DECQ         DX
-	JNE          vector_82
+	JNE          vector_109
 	VZEROUPPER
 	RET
 
@@ -2887,27 +3094,27 @@ vector_82:
 // Requires: AVX, AVX512F
 TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_83<>+0(SB), Z0
-	VBROADCASTSS word_84<>+0(SB), Z1
-	VBROADCASTSS word_85<>+0(SB), Z2
-	VBROADCASTSS word_86<>+0(SB), Z3
-	VBROADCASTSS word_87<>+0(SB), Z4
-	VBROADCASTSS word_88<>+0(SB), Z5
-	VBROADCASTSS word_89<>+0(SB), Z6
-	VBROADCASTSS word_90<>+0(SB), Z7
-	VBROADCASTSS word_91<>+0(SB), Z8
-	VBROADCASTSS word_92<>+0(SB), Z9
-	VBROADCASTSS word_93<>+0(SB), Z10
-	VBROADCASTSS word_94<>+0(SB), Z11
-	VBROADCASTSS word_95<>+0(SB), Z12
-	VBROADCASTSS word_96<>+0(SB), Z13
+	VBROADCASTSS word_110<>+0(SB), Z0
+	VBROADCASTSS word_111<>+0(SB), Z1
+	VBROADCASTSS word_112<>+0(SB), Z2
+	VBROADCASTSS word_113<>+0(SB), Z3
+	VBROADCASTSS word_114<>+0(SB), Z4
+	VBROADCASTSS word_115<>+0(SB), Z5
+	VBROADCASTSS word_116<>+0(SB), Z6
+	VBROADCASTSS word_117<>+0(SB), Z7
+	VBROADCASTSS word_118<>+0(SB), Z8
+	VBROADCASTSS word_119<>+0(SB), Z9
+	VBROADCASTSS word_120<>+0(SB), Z10
+	VBROADCASTSS word_121<>+0(SB), Z11
+	VBROADCASTSS word_122<>+0(SB), Z12
+	VBROADCASTSS word_123<>+0(SB), Z13
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x40, CX, CX
 	XORQ         DX, DX
 
-vector_97:
+vector_124:
 	CMPQ        DX, CX
-	JEQ         done_98
+	JEQ         done_125
 	VPXORD      (AX)(DX*1), Z0, Z14
 	VMINPS      Z14, Z1, Z14
 	VMAXPS      Z14, Z2, Z14
@@ -2930,74 +3137,74 @@ vector_97:
 	VDIVPS      Z16, Z7, Z16
 	VMOVUPS     Z16, (AX)(DX*1)
 	ADDQ        $0x40, DX
-	JMP         vector_97
+	JMP         vector_124
 
-done_98:
+done_125:
 	VZEROUPPER
 	RET
 
-DATA word_83<>+0(SB)/4, $0x80000000
-GLOBL word_83<>(SB), RODATA|NOPTR, $4
+DATA word_110<>+0(SB)/4, $0x80000000
+GLOBL word_110<>(SB), RODATA|NOPTR, $4
 
-DATA word_84<>+0(SB)/4, $0x42d00000
-GLOBL word_84<>(SB), RODATA|NOPTR, $4
+DATA word_111<>+0(SB)/4, $0x42d00000
+GLOBL word_111<>(SB), RODATA|NOPTR, $4
 
-DATA word_85<>+0(SB)/4, $0xc2d00000
-GLOBL word_85<>(SB), RODATA|NOPTR, $4
+DATA word_112<>+0(SB)/4, $0xc2d00000
+GLOBL word_112<>(SB), RODATA|NOPTR, $4
 
-DATA word_86<>+0(SB)/4, $0x3fb8aa3b
-GLOBL word_86<>(SB), RODATA|NOPTR, $4
+DATA word_113<>+0(SB)/4, $0x3fb8aa3b
+GLOBL word_113<>(SB), RODATA|NOPTR, $4
 
-DATA word_87<>+0(SB)/4, $0x4b400000
-GLOBL word_87<>(SB), RODATA|NOPTR, $4
+DATA word_114<>+0(SB)/4, $0x4b400000
+GLOBL word_114<>(SB), RODATA|NOPTR, $4
 
-DATA word_88<>+0(SB)/4, $0xbf318000
-GLOBL word_88<>(SB), RODATA|NOPTR, $4
+DATA word_115<>+0(SB)/4, $0xbf318000
+GLOBL word_115<>(SB), RODATA|NOPTR, $4
 
-DATA word_89<>+0(SB)/4, $0x395e8083
-GLOBL word_89<>(SB), RODATA|NOPTR, $4
+DATA word_116<>+0(SB)/4, $0x395e8083
+GLOBL word_116<>(SB), RODATA|NOPTR, $4
 
-DATA word_90<>+0(SB)/4, $0x3f800000
-GLOBL word_90<>(SB), RODATA|NOPTR, $4
+DATA word_117<>+0(SB)/4, $0x3f800000
+GLOBL word_117<>(SB), RODATA|NOPTR, $4
 
-DATA word_91<>+0(SB)/4, $0x39506967
-GLOBL word_91<>(SB), RODATA|NOPTR, $4
+DATA word_118<>+0(SB)/4, $0x39506967
+GLOBL word_118<>(SB), RODATA|NOPTR, $4
 
-DATA word_92<>+0(SB)/4, $0x3ab743ce
-GLOBL word_92<>(SB), RODATA|NOPTR, $4
+DATA word_119<>+0(SB)/4, $0x3ab743ce
+GLOBL word_119<>(SB), RODATA|NOPTR, $4
 
-DATA word_93<>+0(SB)/4, $0x3c088908
-GLOBL word_93<>(SB), RODATA|NOPTR, $4
+DATA word_120<>+0(SB)/4, $0x3c088908
+GLOBL word_120<>(SB), RODATA|NOPTR, $4
 
-DATA word_94<>+0(SB)/4, $0x3d2aa9c1
-GLOBL word_94<>(SB), RODATA|NOPTR, $4
+DATA word_121<>+0(SB)/4, $0x3d2aa9c1
+GLOBL word_121<>(SB), RODATA|NOPTR, $4
 
-DATA word_95<>+0(SB)/4, $0x3e2aaaaa
-GLOBL word_95<>(SB), RODATA|NOPTR, $4
+DATA word_122<>+0(SB)/4, $0x3e2aaaaa
+GLOBL word_122<>(SB), RODATA|NOPTR, $4
 
-DATA word_96<>+0(SB)/4, $0x3f000000
-GLOBL word_96<>(SB), RODATA|NOPTR, $4
+DATA word_123<>+0(SB)/4, $0x3f000000
+GLOBL word_123<>(SB), RODATA|NOPTR, $4
 
 // func sigmoidAVX2(y *float32, count int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_83<>+0(SB), Y0
-	VBROADCASTSS word_84<>+0(SB), Y1
-	VBROADCASTSS word_85<>+0(SB), Y2
-	VBROADCASTSS word_86<>+0(SB), Y3
-	VBROADCASTSS word_87<>+0(SB), Y4
-	VBROADCASTSS word_88<>+0(SB), Y5
-	VBROADCASTSS word_89<>+0(SB), Y6
-	VBROADCASTSS word_90<>+0(SB), Y7
-	VBROADCASTSS word_99<>+0(SB), Y8
+	VBROADCASTSS word_110<>+0(SB), Y0
+	VBROADCASTSS word_111<>+0(SB), Y1
+	VBROADCASTSS word_112<>+0(SB), Y2
+	VBROADCASTSS word_113<>+0(SB), Y3
+	VBROADCASTSS word_114<>+0(SB), Y4
+	VBROADCASTSS word_115<>+0(SB), Y5
+	VBROADCASTSS word_116<>+0(SB), Y6
+	VBROADCASTSS word_117<>+0(SB), Y7
+	VBROADCASTSS word_126<>+0(SB), Y8
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x20, CX, CX
 	XORQ         DX, DX
 
-vector_100:
+vector_127:
 	CMPQ         DX, CX
-	JEQ          done_101
+	JEQ          done_128
 	VXORPS       (AX)(DX*1), Y0, Y9
 	VMINPS       Y9, Y1, Y9
 	VMAXPS       Y9, Y2, Y9
@@ -3006,17 +3213,17 @@ vector_100:
 	VSUBPS       Y4, Y10, Y11
 	VFMADD231PS  Y5, Y11, Y9
 	VFMADD231PS  Y6, Y11, Y9
-	VBROADCASTSS word_91<>+0(SB), Y11
+	VBROADCASTSS word_118<>+0(SB), Y11
 	VMOVAPS      Y11, Y11
-	VBROADCASTSS word_92<>+0(SB), Y12
+	VBROADCASTSS word_119<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_93<>+0(SB), Y12
+	VBROADCASTSS word_120<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_94<>+0(SB), Y12
+	VBROADCASTSS word_121<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_95<>+0(SB), Y12
+	VBROADCASTSS word_122<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_96<>+0(SB), Y12
+	VBROADCASTSS word_123<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
 	VMULPS       Y9, Y11, Y11
 	VFMADD213PS  Y9, Y9, Y11
@@ -3034,40 +3241,40 @@ vector_100:
 	VDIVPS       Y11, Y7, Y11
 	VMOVUPS      Y11, (AX)(DX*1)
 	ADDQ         $0x20, DX
-	JMP          vector_100
+	JMP          vector_127
 
-done_101:
+done_128:
 	VZEROUPPER
 	RET
 
-DATA word_99<>+0(SB)/4, $0x0000007f
-GLOBL word_99<>(SB), RODATA|NOPTR, $4
+DATA word_126<>+0(SB)/4, $0x0000007f
+GLOBL word_126<>(SB), RODATA|NOPTR, $4
 
 // func expAVX512(y *float32, x *float32, count int)
 // Requires: AVX, AVX512F
 TEXT ·expAVX512(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_84<>+0(SB), Z0
-	VBROADCASTSS word_85<>+0(SB), Z1
-	VBROADCASTSS word_86<>+0(SB), Z2
-	VBROADCASTSS word_87<>+0(SB), Z3
-	VBROADCASTSS word_88<>+0(SB), Z4
-	VBROADCASTSS word_89<>+0(SB), Z5
-	VBROADCASTSS word_90<>+0(SB), Z6
-	VBROADCASTSS word_91<>+0(SB), Z7
-	VBROADCASTSS word_92<>+0(SB), Z8
-	VBROADCASTSS word_93<>+0(SB), Z9
-	VBROADCASTSS word_94<>+0(SB), Z10
-	VBROADCASTSS word_95<>+0(SB), Z11
-	VBROADCASTSS word_96<>+0(SB), Z12
+	VBROADCASTSS word_111<>+0(SB), Z0
+	VBROADCASTSS word_112<>+0(SB), Z1
+	VBROADCASTSS word_113<>+0(SB), Z2
+	VBROADCASTSS word_114<>+0(SB), Z3
+	VBROADCASTSS word_115<>+0(SB), Z4
+	VBROADCASTSS word_116<>+0(SB), Z5
+	VBROADCASTSS word_117<>+0(SB), Z6
+	VBROADCASTSS word_118<>+0(SB), Z7
+	VBROADCASTSS word_119<>+0(SB), Z8
+	VBROADCASTSS word_120<>+0(SB), Z9
+	VBROADCASTSS word_121<>+0(SB), Z10
+	VBROADCASTSS word_122<>+0(SB), Z11
+	VBROADCASTSS word_123<>+0(SB), Z12
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x40, DX, DX
 	XORQ         BX, BX
 
-vector_102:
+vector_129:
 	CMPQ        BX, DX
-	JEQ         done_103
+	JEQ         done_130
 	VMOVUPS     (CX)(BX*1), Z13
 	VMINPS      Z13, Z0, Z13
 	VMAXPS      Z13, Z1, Z13
@@ -3088,9 +3295,9 @@ vector_102:
 	VSCALEFPS   Z14, Z15, Z15
 	VMOVUPS     Z15, (AX)(BX*1)
 	ADDQ        $0x40, BX
-	JMP         vector_102
+	JMP         vector_129
 
-done_103:
+done_130:
 	VZEROUPPER
 	RET
 
@@ -3099,21 +3306,21 @@ done_103:
 TEXT ·expAVX2(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_84<>+0(SB), Y0
-	VBROADCASTSS word_85<>+0(SB), Y1
-	VBROADCASTSS word_86<>+0(SB), Y2
-	VBROADCASTSS word_87<>+0(SB), Y3
-	VBROADCASTSS word_88<>+0(SB), Y4
-	VBROADCASTSS word_89<>+0(SB), Y5
-	VBROADCASTSS word_90<>+0(SB), Y6
-	VBROADCASTSS word_99<>+0(SB), Y7
+	VBROADCASTSS word_111<>+0(SB), Y0
+	VBROADCASTSS word_112<>+0(SB), Y1
+	VBROADCASTSS word_113<>+0(SB), Y2
+	VBROADCASTSS word_114<>+0(SB), Y3
+	VBROADCASTSS word_115<>+0(SB), Y4
+	VBROADCASTSS word_116<>+0(SB), Y5
+	VBROADCASTSS word_117<>+0(SB), Y6
+	VBROADCASTSS word_126<>+0(SB), Y7
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 
-vector_104:
+vector_131:
 	CMPQ         BX, DX
-	JEQ          done_105
+	JEQ          done_132
 	VMOVUPS      (CX)(BX*1), Y8
 	VMINPS       Y8, Y0, Y8
 	VMAXPS       Y8, Y1, Y8
@@ -3122,17 +3329,17 @@ vector_104:
 	VSUBPS       Y3, Y9, Y10
 	VFMADD231PS  Y4, Y10, Y8
 	VFMADD231PS  Y5, Y10, Y8
-	VBROADCASTSS word_91<>+0(SB), Y10
+	VBROADCASTSS word_118<>+0(SB), Y10
 	VMOVAPS      Y10, Y10
-	VBROADCASTSS word_92<>+0(SB), Y11
+	VBROADCASTSS word_119<>+0(SB), Y11
 	VFMADD213PS  Y11, Y8, Y10
-	VBROADCASTSS word_93<>+0(SB), Y11
+	VBROADCASTSS word_120<>+0(SB), Y11
 	VFMADD213PS  Y11, Y8, Y10
-	VBROADCASTSS word_94<>+0(SB), Y11
+	VBROADCASTSS word_121<>+0(SB), Y11
 	VFMADD213PS  Y11, Y8, Y10
-	VBROADCASTSS word_95<>+0(SB), Y11
+	VBROADCASTSS word_122<>+0(SB), Y11
 	VFMADD213PS  Y11, Y8, Y10
-	VBROADCASTSS word_96<>+0(SB), Y11
+	VBROADCASTSS word_123<>+0(SB), Y11
 	VFMADD213PS  Y11, Y8, Y10
 	VMULPS       Y8, Y10, Y10
 	VFMADD213PS  Y8, Y8, Y10
@@ -3148,9 +3355,9 @@ vector_104:
 	VMULPS       Y9, Y10, Y10
 	VMOVUPS      Y10, (AX)(BX*1)
 	ADDQ         $0x20, BX
-	JMP          vector_104
+	JMP          vector_131
 
-done_105:
+done_132:
 	VZEROUPPER
 	RET
 
@@ -3165,16 +3372,16 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q $0x20, BX, BX
 	XORQ   SI, SI
 
-vector_106:
+vector_133:
 	CMPQ    SI, BX
-	JEQ     done_107
+	JEQ     done_134
 	VCMPPS  $0x09, (DX)(SI*1), Y0, Y1
 	VANDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x20, SI
-	JMP     vector_106
+	JMP     vector_133
 
-done_107:
+done_134:
 	VZEROUPPER
 	RET
 
@@ -3184,23 +3391,23 @@ TEXT ·sigmoidBackwardAVX2(SB), NOSPLIT, $0-32
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
 	MOVQ         y+16(FP), DX
-	VBROADCASTSS word_90<>+0(SB), Y0
+	VBROADCASTSS word_117<>+0(SB), Y0
 	MOVQ         count+24(FP), BX
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_108:
+vector_135:
 	CMPQ    SI, BX
-	JEQ     done_109
+	JEQ     done_136
 	VMOVUPS (DX)(SI*1), Y1
 	VSUBPS  Y1, Y0, Y2
 	VMULPS  Y2, Y1, Y2
 	VMULPS  (CX)(SI*1), Y2, Y2
 	VMOVUPS Y2, (AX)(SI*1)
 	ADDQ    $0x20, SI
-	JMP     vector_108
+	JMP     vector_135
 
-done_109:
+done_136:
 	VZEROUPPER
 	RET
 
@@ -3215,16 +3422,16 @@ TEXT ·addScaledAVX2(SB), NOSPLIT, $0-40
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_110:
+vector_137:
 	CMPQ    SI, BX
-	JEQ     done_111
+	JEQ     done_138
 	VMULPS  (DX)(SI*1), Y0, Y1
 	VADDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x20, SI
-	JMP     vector_110
+	JMP     vector_137
 
-done_111:
+done_138:
 	VZEROUPPER
 	RET
 
@@ -3235,8 +3442,8 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	MOVQ         state+8(FP), CX
 	MOVQ         table+16(FP), DX
 	MOVQ         count+24(FP), BX
-	VBROADCASTSS word_112<>+0(SB), Y0
-	VBROADCASTSS word_83<>+0(SB), Y1
+	VBROADCASTSS word_139<>+0(SB), Y0
+	VBROADCASTSS word_110<>+0(SB), Y1
 	VMOVDQU      (CX), Y2
 	VMOVDQU      64(CX), Y3
 	VMOVDQU      128(CX), Y4
@@ -3246,9 +3453,9 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	VMOVDQU      160(CX), Y8
 	VMOVDQU      224(CX), Y9
 
-draw_113:
+draw_140:
 	TESTQ      BX, BX
-	JEQ        done_114
+	JEQ        done_141
 	VPADDD     Y2, Y5, Y10
 	VPSRLD     $0x19, Y10, Y11
 	VPSLLD     $0x07, Y10, Y10
@@ -3311,9 +3518,9 @@ draw_113:
 	VMOVDQU    Y12, 96(AX)
 	ADDQ       $0x00000080, AX
 	DECQ       BX
-	JMP        draw_113
+	JMP        draw_140
 
-done_114:
+done_141:
 	VMOVDQU Y2, (CX)
 	VMOVDQU Y3, 64(CX)
 	VMOVDQU Y4, 128(CX)
@@ -3325,8 +3532,8 @@ done_114:
 	VZEROUPPER
 	RET
 
-DATA word_112<>+0(SB)/4, $0x00007fff
-GLOBL word_112<>(SB), RODATA|NOPTR, $4
+DATA word_139<>+0(SB)/4, $0x00007fff
+GLOBL word_139<>(SB), RODATA|NOPTR, $4
 
 // func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
 // Requires: AVX, FMA3
@@ -3344,9 +3551,9 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
 
-vector_115:
+vector_142:
 	TESTQ        BX, BX
-	JEQ          done_116
+	JEQ          done_143
 	VMOVUPS      (CX), Y7
 	VSUBPS       (DX), Y7, Y7
 	VANDPS       Y5, Y7, Y7
@@ -3371,9 +3578,9 @@ vector_115:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         BX
-	JMP          vector_115
+	JMP          vector_142
 
-done_116:
+done_143:
 	MOVQ    sums+0(FP), AX
 	VMOVUPD Y1, (AX)
 	VMOVUPD Y2, 32(AX)
@@ -3400,9 +3607,9 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-72
 	IMUL3Q       $0x20, SI, SI
 	XORQ         DI, DI
 
-vector_117:
+vector_144:
 	CMPQ        DI, SI
-	JEQ         done_118
+	JEQ         done_145
 	VMOVUPS     (AX)(DI*1), Y7
 	VMOVUPS     (CX)(DI*1), Y8
 	VFMADD231PS Y0, Y7, Y8
@@ -3421,9 +3628,9 @@ vector_117:
 	VFMADD231PS Y6, Y9, Y7
 	VMOVUPS     Y7, (AX)(DI*1)
 	ADDQ        $0x20, DI
-	JMP         vector_117
+	JMP         vector_144
 
-done_118:
+done_145:
 	VZEROUPPER
 	RET
 
@@ -3434,10 +3641,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_119<>+0(SB), Y0
-	VBROADCASTSS word_120<>+0(SB), Y1
+	VBROADCASTSS word_146<>+0(SB), Y0
+	VBROADCASTSS word_147<>+0(SB), Y1
 
-block_121:
+block_148:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -3585,12 +3792,12 @@ block_121:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_121
+	JNE         block_148
 	VZEROUPPER
 	RET
 
-DATA word_119<>+0(SB)/4, $0x3b808081
-GLOBL word_119<>(SB), RODATA|NOPTR, $4
+DATA word_146<>+0(SB)/4, $0x3b808081
+GLOBL word_146<>(SB), RODATA|NOPTR, $4
 
-DATA word_120<>+0(SB)/4, $0xc37f0000
-GLOBL word_120<>(SB), RODATA|NOPTR, $4
+DATA word_147<>+0(SB)/4, $0xc37f0000
+GLOBL word_147<>(SB), RODATA|NOPTR, $4

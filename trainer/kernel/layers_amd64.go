@@ -13,10 +13,8 @@ type layers struct {
 	gatherBlocks     [4]gatherBlock // By number of positions, 1 to 3.
 	gatherSingle     gatherBlock    // 8 positions, 1 channel.
 	gatherSingleRest gatherBlock    // 4 positions, 1 channel.
-	// gatherSquare is for squareSize squares of 1 channel.
-	gatherSquare func(y, x, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int,
-		positions *int32, groups, row int, bound float32)
-	squareSize int
+	// gatherSquares is for squares of 1 channel, by a block's number of squares divided by squareStep.
+	gatherSquares []squareBlock
 	// gatherWide is for 1 position and two blocks of channels, the second's weights next bytes after the first's; or
 	// nil.
 	gatherWide func(y, x, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32,
@@ -34,6 +32,8 @@ type layers struct {
 type (
 	gatherBlock func(y, x, weights, bias *float32, taps *int32, tapCount int, positions *int32,
 		groups, plane, channels int, bound float32)
+	squareBlock func(y, x, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32,
+		groups, row, outputs int, bound float32)
 	outerByLaneBlock    func(totals, chosen, other *float32, pairs *int32, count, chosenPlane, otherPlane, row int)
 	outerByChannelBlock func(totals, transposed, other *float32, pairs *int32, count, row, plane int)
 )
@@ -44,8 +44,7 @@ var avx512Layers = layers{
 	gatherBlocks:     [4]gatherBlock{1: gather1x8AVX512, 2: gather2x8AVX512, 3: gather3x8AVX512},
 	gatherSingle:     gather8x1AVX512,
 	gatherSingleRest: gather4x1AVX512,
-	gatherSquare:     gatherSquare6AVX512,
-	squareSize:       6,
+	gatherSquares:    []squareBlock{1: gatherSquare3AVX512, 2: gatherSquare6AVX512},
 	gatherWide:       gather1x16AVX512,
 	laneChosen:       8,
 	laneBlocks:       [4]outerByLaneBlock{1: outerByLane8x1AVX512, 2: outerByLane8x2AVX512, 3: outerByLane8x3AVX512},
@@ -66,8 +65,7 @@ var avx2Layers = layers{
 	gatherBlocks:     [4]gatherBlock{2: gather2x4AVX2, 3: gather3x4AVX2},
 	gatherSingle:     gather8x1AVX2,
 	gatherSingleRest: gather4x1AVX2,
-	gatherSquare:     gatherSquare3AVX2,
-	squareSize:       3,
+	gatherSquares:    []squareBlock{1: gatherSquare3AVX2},
 	laneChosen:       4,
 	laneBlocks:       [4]outerByLaneBlock{1: outerByLane4x1AVX2, 2: outerByLane4x2AVX2, 3: outerByLane4x3AVX2},
 	laneSingle:       [4]outerByLaneBlock{1: outerByLane1x1AVX2},
@@ -121,11 +119,13 @@ func (l *layers) gatherOne(g *gather, y, x []float32, bound float32) {
 		step := max(1, callTaps/(count+1))
 		for at := 0; at < len(c.positions); {
 			first, left := &c.positions[at].x, len(c.positions)-at
-			if c.squares {
-				groups := min(step, left/l.squareSize)
-				l.gatherSquare(&y[0], &x[0], &g.weights[0], g.kernelWidth*4, &g.bias[0], taps, count, first, groups,
-					g.outRow*4, bound)
-				at += l.squareSize * groups
+			if g.squares {
+				most := len(l.gatherSquares) - 1
+				size := min(most, left/squareStep)
+				groups := min(step, left/squareStep/size)
+				l.gatherSquares[size](&y[0], &x[0], &g.weights[0], g.kernelWidth*4, &g.bias[0], taps, count, first,
+					groups, g.outRow*4, c.outputs, bound)
+				at += size * squareStep * groups
 				continue
 			}
 			call, size := l.gatherSingle, 2*singleStep

@@ -13,6 +13,8 @@ type path struct {
 	name string
 	// vector is the number of values in a vector: a position is done in Lanes/vector steps.
 	vector int
+	// squares says that the gather of a single output channel may be planned in squares.
+	squares bool
 
 	gather         func(g *gather, y, x []float32, bound float32)
 	transpose      func(dst, src []float32, rows, columns, dstRow int)

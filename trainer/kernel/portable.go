@@ -30,19 +30,12 @@ func gatherPortable(g *gather, y, x []float32, bound float32) {
 		out := y[o*g.outPlane:][:g.outPlane]
 		for c := range g.classes {
 			class := &g.classes[c]
-			side := 1
-			if class.squares {
-				side = 2
-			}
 			for _, at := range class.positions {
-				for i := range side * side {
-					row, column := i/side, i%side
-					y := (*[Lanes]float32)(out[int(at.y)+row*g.outRow+column*Lanes:])
-					sumTaps(y, g.bias[o], packed[row*g.kernelWidth+column:], x, at.x, class.taps)
-					for lane, sum := range y {
-						if bound > sum { // False for a NaN, which stays.
-							y[lane] = bound
-						}
+				y := (*[Lanes]float32)(out[at.y:])
+				sumTaps(y, g.bias[o], packed, x, at.x, class.taps)
+				for lane, sum := range y {
+					if bound > sum { // False for a NaN, which stays.
+						y[lane] = bound
 					}
 				}
 			}

@@ -98,22 +98,35 @@ func gather4x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps
 // gatherSquare6AVX512 computes groups of 6 squares (of vectors): for each position p, and i and j from 0 to 1,
 //
 //	y[position.y + i*row + j*16] = max(bound, bias[0] +
-//		sum over taps: weights[tap.w + i*kernelRow + j] * x[position.x + tap.x])
+//		sum over taps: weights[tap.w>>4 + i*kernelRow + j] * x[position.x + tap.x])
 //
-// row and kernelRow are in bytes, offsets are in values.
+// if bit 2*i + j of outputs is set; and a tap is left out if that bit of it is not. row and kernelRow are in
+// bytes, offsets are in values.
 //
 //go:noescape
-func gatherSquare6AVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, bound float32)
+func gatherSquare6AVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
+
+// gatherSquare3AVX512 computes groups of 3 squares (of vectors): for each position p, and i and j from 0 to 1,
+//
+//	y[position.y + i*row + j*16] = max(bound, bias[0] +
+//		sum over taps: weights[tap.w>>4 + i*kernelRow + j] * x[position.x + tap.x])
+//
+// if bit 2*i + j of outputs is set; and a tap is left out if that bit of it is not. row and kernelRow are in
+// bytes, offsets are in values.
+//
+//go:noescape
+func gatherSquare3AVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
 
 // gatherSquare3AVX2 computes groups of 3 squares (of vectors): for each position p, and i and j from 0 to 1,
 //
 //	y[position.y + i*row + j*16] = max(bound, bias[0] +
-//		sum over taps: weights[tap.w + i*kernelRow + j] * x[position.x + tap.x])
+//		sum over taps: weights[tap.w>>4 + i*kernelRow + j] * x[position.x + tap.x])
 //
-// row and kernelRow are in bytes, offsets are in values.
+// if bit 2*i + j of outputs is set; and a tap is left out if that bit of it is not. row and kernelRow are in
+// bytes, offsets are in values.
 //
 //go:noescape
-func gatherSquare3AVX2(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, bound float32)
+func gatherSquare3AVX2(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
 
 // outerByLane8x3AVX512 adds to the totals of 8 chosen channels a times 3 other channels b
 //

@@ -144,15 +144,16 @@ func gather(w width, positions, channels int) {
 func gatherSquare(w width, positions int) {
 	name := fmt.Sprintf("gatherSquare%d%s", positions, w.name)
 	function(name, "func(y, x, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, "+
-		"positions *int32, groups, row int, bound float32)")
+		"positions *int32, groups, row, outputs int, bound float32)")
 	Doc(
 		fmt.Sprintf("%s computes groups of %d squares (of vectors): for each position p, and i and j from 0 to 1,",
 			name, positions),
 		"",
 		"\ty[position.y + i*row + j*16] = max(bound, bias[0] +",
-		"\t\tsum over taps: weights[tap.w + i*kernelRow + j] * x[position.x + tap.x])",
+		"\t\tsum over taps: weights[tap.w>>4 + i*kernelRow + j] * x[position.x + tap.x])",
 		"",
-		"row and kernelRow are in bytes, offsets are in values.",
+		"if bit 2*i + j of outputs is set; and a tap is left out if that bit of it is not. row and kernelRow are in",
+		"bytes, offsets are in values.",
 	)
 	list, groups := argument("positions"), argument("groups")
 	weights, below := argument("weights"), argument("kernelRow")
@@ -193,9 +194,16 @@ func gatherSquare(w width, positions int) {
 	for p := range x {
 		VMOVUPS(Mem{Base: x[p], Index: offset, Scale: 4}, values[p])
 	}
-	MOVLQSX(Mem{Base: tap, Disp: 4}, offset)
+	reached := GP64()
+	MOVLQSX(Mem{Base: tap, Disp: 4}, reached)
+	MOVQ(reached, offset)
+	SARQ(Imm(4), offset)
 	for k, from := range []GPVirtual{weights, weights, below, below} {
+		skip := label("skip")
+		TESTL(U32(1<<k), reached.As32())
+		JEQ(LabelRef(skip))
 		w.multiplyAdd(Mem{Base: from, Index: offset, Scale: 4, Disp: k % 2 * 4}, spare, values, sums[k])
+		Label(skip)
 	}
 	ADDQ(Imm(8), tap)
 	CMPQ(tap, end)
@@ -208,14 +216,18 @@ func gatherSquare(w width, positions int) {
 		panic(err)
 	}
 	VBROADCASTSS(limit.Addr, bound)
-	y, row := GP64(), GP64()
+	y, row, outputs := GP64(), GP64(), GP64()
 	Load(Param("y"), y)
 	Load(Param("row"), row)
 	for p := range x {
 		MOVLQSX(Mem{Base: list, Disp: 8*p + 4}, x[p])
 		LEAQ(Mem{Base: y, Index: x[p], Scale: 4}, x[p])
 	}
+	Load(Param("outputs"), outputs)
 	for k := range sums {
+		skip := label("skip")
+		TESTL(U32(1<<k), outputs.As32())
+		JEQ(LabelRef(skip))
 		for p := range x {
 			to := Mem{Base: x[p], Disp: k % 2 * 64}
 			if k >= 2 {
@@ -225,6 +237,7 @@ func gatherSquare(w width, positions int) {
 			VMAXPS(sums[k][p], bound, sums[k][p])
 			VMOVUPS(sums[k][p], to)
 		}
+		Label(skip)
 	}
 	ADDQ(Imm(uint64(8*positions)), list)
 	DECQ(groups)

@@ -136,6 +136,7 @@ func main() {
 		gather(shape.width, shape.positions, shape.channels)
 	}
 	gatherSquare(avx512, 6)
+	gatherSquare(avx512, 3)
 	gatherSquare(avx2, 3)
 	for _, shape := range []struct {
 		width
