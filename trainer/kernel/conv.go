@@ -63,9 +63,11 @@ func NewConv(s Shape, passes ...Pass) (*Conv, error) {
 		switch pass {
 		case Forward:
 			c.forward = newGather(c.path.vector, c.path.squares, s.InChannels, s.OutChannels, rows, columns)
+			c.forward.subnormals = newSubnormals(c.forward, rows, columns, false)
 		case BackwardInput:
 			c.backward = newGather(c.path.vector, c.path.squares, s.OutChannels, s.InChannels, rows.adjoint(),
 				columns.adjoint())
+			c.backward.subnormals = newSubnormals(c.backward, rows, columns, true)
 		case BackwardWeights:
 			c.weights, c.bias = newOuter(s), Values(s.OutChannels*Lanes)
 		default:
@@ -124,10 +126,28 @@ func (c *Conv) Forward(y, x []float32, activation Activation) {
 // BackwardInput computes the gradient of the input tile from that of the sums (the output before the activation). dx
 // must not overlap dy.
 func (c *Conv) BackwardInput(dx, dy []float32) {
+	c.checkBackward(dx, dy)
+	if s := c.backward.subnormals; s != nil && s.found {
+		c.path.hide(c.backward, nil)
+	}
+	c.path.gather(c.backward, dx, dy, float32(math.Inf(-1)))
+}
+
+// BackwardInputOfReLU is BackwardInput for an input x that a ReLU has made. Where x is zero, dx may be anything: it
+// goes through ReLUBackward next.
+func (c *Conv) BackwardInputOfReLU(dx, dy, x []float32) {
+	c.checkBackward(dx, dy)
+	check("x", x, c.backward.out)
+	if s := c.backward.subnormals; s != nil && s.found {
+		c.path.hide(c.backward, x)
+	}
+	c.path.gather(c.backward, dx, dy, float32(math.Inf(-1)))
+}
+
+func (c *Conv) checkBackward(dx, dy []float32) {
 	planned(c.backward != nil)
 	check("dx", dx, c.backward.out)
 	check("dy", dy, c.backward.in)
-	c.path.gather(c.backward, dx, dy, float32(math.Inf(-1)))
 }
 
 // BackwardWeights adds a tile's share of the gradient of weights and bias to the plan's own sums. dy is the gradient

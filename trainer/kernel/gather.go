@@ -50,6 +50,8 @@ type gather struct {
 	// weights are [block of output channels][input channel][kernel row][kernel column][channel in block], with zeros
 	// for the missing channels; for one output channel [input channel][kernel row][kernel column].
 	weights []float32
+	// subnormals are nil for a gather that does without.
+	subnormals *subnormals
 }
 
 // class is a set of output positions with the same taps. A path whose vectors are shorter than a position has several
@@ -282,6 +284,9 @@ func (g *gather) width() int {
 // setWeights packs weights that are (out, in, kh, kw) if weightsOutFirst, else (in, out, kh, kw), and biases (nil means
 // zeros).
 func (g *gather) setWeights(p *path, weights, bias []float32) {
+	if g.subnormals != nil && p.findSubnormals != nil {
+		defer p.findSubnormals(g)
+	}
 	clear(g.bias)
 	copy(g.bias, bias)
 	width, perOut := g.width(), g.inChannels*g.kernel

@@ -3801,3 +3801,169 @@ GLOBL word_146<>(SB), RODATA|NOPTR, $4
 
 DATA word_147<>+0(SB)/4, $0xc37f0000
 GLOBL word_147<>(SB), RODATA|NOPTR, $4
+
+// func leastAVX2(least *uint32, most *uint32, src *float32, count int)
+// Requires: AVX, AVX2
+TEXT ·leastAVX2(SB), NOSPLIT, $0-32
+	MOVQ         least+0(FP), AX
+	MOVQ         most+8(FP), CX
+	MOVQ         src+16(FP), DX
+	VPBROADCASTD word_149<>+0(SB), Y0
+	VPBROADCASTD word_150<>+0(SB), Y1
+	VPCMPEQD     Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+	MOVQ         count+24(FP), BX
+	SHLQ         $0x05, BX
+	XORQ         SI, SI
+
+row_151:
+	VPAND   (DX)(SI*1), Y0, Y4
+	VPMAXUD Y4, Y3, Y3
+	VPADDD  Y1, Y4, Y4
+	VPMINUD Y4, Y2, Y2
+	ADDQ    $0x20, SI
+	CMPQ    SI, BX
+	JNE     row_151
+	VMOVDQU Y2, (AX)
+	VMOVDQU Y3, (CX)
+	VZEROUPPER
+	RET
+
+DATA word_149<>+0(SB)/4, $0x7fffffff
+GLOBL word_149<>(SB), RODATA|NOPTR, $4
+
+DATA word_150<>+0(SB)/4, $0xffffffff
+GLOBL word_150<>(SB), RODATA|NOPTR, $4
+
+// func scaleWeightsAVX2(dst *float32, src *float32, count int)
+// Requires: AVX, AVX2
+TEXT ·scaleWeightsAVX2(SB), NOSPLIT, $0-24
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	VPBROADCASTD word_152<>+0(SB), Y0
+	VPBROADCASTD word_153<>+0(SB), Y1
+	VPBROADCASTD word_110<>+0(SB), Y2
+	VBROADCASTSS word_154<>+0(SB), Y3
+	VBROADCASTSS word_155<>+0(SB), Y4
+	VPXOR        Y5, Y5, Y5
+	MOVQ         count+16(FP), DX
+	IMUL3Q       $0x20, DX, DX
+	XORQ         BX, BX
+
+vector_156:
+	CMPQ      BX, DX
+	JEQ       done_157
+	VMOVUPS   (CX)(BX*1), Y6
+	VPAND     Y0, Y6, Y7
+	VPCMPEQD  Y5, Y7, Y7
+	VPAND     Y1, Y6, Y8
+	VCVTDQ2PS Y8, Y8
+	VMULPS    Y4, Y8, Y8
+	VPAND     Y2, Y6, Y9
+	VPOR      Y9, Y8, Y8
+	VPANDN    Y6, Y7, Y6
+	VMULPS    Y3, Y6, Y6
+	VBLENDVPS Y7, Y8, Y6, Y6
+	VMOVUPS   Y6, (AX)(BX*1)
+	ADDQ      $0x20, BX
+	JMP       vector_156
+
+done_157:
+	VZEROUPPER
+	RET
+
+DATA word_152<>+0(SB)/4, $0x7f800000
+GLOBL word_152<>(SB), RODATA|NOPTR, $4
+
+DATA word_153<>+0(SB)/4, $0x007fffff
+GLOBL word_153<>(SB), RODATA|NOPTR, $4
+
+DATA word_154<>+0(SB)/4, $0x4f800000
+GLOBL word_154<>(SB), RODATA|NOPTR, $4
+
+DATA word_155<>+0(SB)/4, $0x05000000
+GLOBL word_155<>(SB), RODATA|NOPTR, $4
+
+// func scaleInputsAVX2(dst *float32, src *float32, count int) bool
+// Requires: AVX, AVX2
+TEXT ·scaleInputsAVX2(SB), NOSPLIT, $0-25
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	VPBROADCASTD word_149<>+0(SB), Y0
+	VPBROADCASTD word_150<>+0(SB), Y1
+	VPBROADCASTD word_158<>+0(SB), Y2
+	VBROADCASTSS word_159<>+0(SB), Y3
+	VPXOR        Y4, Y4, Y4
+	MOVQ         count+16(FP), DX
+	SHLQ         $0x05, DX
+	XORQ         BX, BX
+
+vector_160:
+	VMOVUPS  (CX)(BX*1), Y5
+	VPAND    Y0, Y5, Y6
+	VPADDD   Y1, Y6, Y6
+	VPMINUD  Y2, Y6, Y7
+	VPCMPEQD Y6, Y7, Y7
+	VPOR     Y7, Y4, Y4
+	VMULPS   Y3, Y5, Y5
+	VMOVUPS  Y5, (AX)(BX*1)
+	ADDQ     $0x20, BX
+	CMPQ     BX, DX
+	JNE      vector_160
+	VPTEST   Y4, Y4
+	SETEQ    AL
+	MOVB     AL, ret+24(FP)
+	VZEROUPPER
+	RET
+
+DATA word_158<>+0(SB)/4, $0x107ffffe
+GLOBL word_158<>(SB), RODATA|NOPTR, $4
+
+DATA word_159<>+0(SB)/4, $0x2f800000
+GLOBL word_159<>(SB), RODATA|NOPTR, $4
+
+// func positiveAVX2(dst *uint32, y *float32, count int)
+// Requires: AVX
+TEXT ·positiveAVX2(SB), NOSPLIT, $0-24
+	MOVQ   dst+0(FP), AX
+	MOVQ   y+8(FP), CX
+	MOVQ   count+16(FP), DX
+	VXORPS Y0, Y0, Y0
+
+vector_161:
+	VCMPPS    $0x09, (CX), Y0, Y1
+	VCMPPS    $0x09, 32(CX), Y0, Y2
+	VORPS     Y2, Y1, Y1
+	VMOVMSKPS Y1, BX
+	NEGL      BX
+	SBBL      BX, BX
+	MOVL      BX, (AX)
+	ADDQ      $0x40, CX
+	ADDQ      $0x04, AX
+	DECQ      DX
+	JNE       vector_161
+	VZEROUPPER
+	RET
+
+// func hideAVX2(dst *float32, src *float32, hidden *uint32, count int)
+// Requires: AVX
+TEXT ·hideAVX2(SB), NOSPLIT, $0-32
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    hidden+16(FP), DX
+	VMOVUPS (DX), Y0
+	MOVQ    count+24(FP), DX
+	IMUL3Q  $0x20, DX, DX
+	XORQ    BX, BX
+
+vector_162:
+	CMPQ    BX, DX
+	JEQ     done_163
+	VANDNPS (CX)(BX*1), Y0, Y1
+	VMOVUPS Y1, (AX)(BX*1)
+	ADDQ    $0x20, BX
+	JMP     vector_162
+
+done_163:
+	VZEROUPPER
+	RET

@@ -85,13 +85,14 @@ func (l *layers) gather(g *gather, y, x []float32, bound float32) {
 		l.gatherOne(g, y, x, bound)
 		return
 	}
+	packed, x := scaled(g, x)
 	perBlock := block * g.inChannels * g.kernel
 	for i := range g.classes {
 		c := &g.classes[i]
 		taps, count := firstTap(c.taps), len(c.taps)
 		step := max(1, callTaps/(count+1))
 		for o := 0; o < g.outChannels; o += l.gatherChannels {
-			weights, out := &g.weights[o/block*perBlock+o%block], &y[o*g.outPlane]
+			weights, out := &packed[o/block*perBlock+o%block], &y[o*g.outPlane]
 			channels := min(l.gatherChannels, g.outChannels-o)
 			if len(c.positions) == 1 && l.gatherWide != nil && g.outChannels-o > block {
 				channels = min(2*block, g.outChannels-o)

@@ -16,7 +16,10 @@ type path struct {
 	// squares says that the gather of a single output channel may be planned in squares.
 	squares bool
 
-	gather         func(g *gather, y, x []float32, bound float32)
+	gather func(g *gather, y, x []float32, bound float32)
+	// findSubnormals looks at g's weights, and hide at the input that y is; nil if they are not kept apart.
+	findSubnormals func(g *gather)
+	hide           func(g *gather, y []float32)
 	transpose      func(dst, src []float32, rows, columns, dstRow int)
 	outerByLane    func(o *outer, chosen, other []float32)
 	outerByChannel func(o *outer, other []float32)

@@ -27,6 +27,8 @@ var (
 		gather:          avx2Layers.gather,
 		outerByLane:     avx2Layers.outerByLane,
 		outerByChannel:  avx2Layers.outerByChannel,
+		findSubnormals:  findSubnormals,
+		hide:            hide,
 		transpose:       transposeVector,
 		sumPositions:    sumPositionsVector,
 		sumLanes:        sumLanesVector,

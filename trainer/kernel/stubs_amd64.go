@@ -381,3 +381,30 @@ func adamAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float
 //
 //go:noescape
 func fillTileAVX2(dst *float32, images **byte, blocks int)
+
+// leastAVX2 computes, for 8 columns and count rows of src, least[i] = the least of |src[row*8 + i]|'s bits
+// less 1, so that zeros do not count, and most[i] = the largest of |src[row*8 + i]|'s bits.
+//
+//go:noescape
+func leastAVX2(least *uint32, most *uint32, src *float32, count int)
+
+// scaleWeightsAVX2 computes dst[i] = 2^32 * src[i] for count vectors of 8.
+//
+//go:noescape
+func scaleWeightsAVX2(dst *float32, src *float32, count int)
+
+// scaleInputsAVX2 computes dst[i] = 2^-32 * src[i] for count vectors of 8, and returns whether these are exact,
+// normal numbers, zeros, infinities or not numbers.
+//
+//go:noescape
+func scaleInputsAVX2(dst *float32, src *float32, count int) bool
+
+// positiveAVX2 sets dst[i] = all bits if one of vector i of 16 is positive or not a number, else 0.
+//
+//go:noescape
+func positiveAVX2(dst *uint32, y *float32, count int)
+
+// hideAVX2 copies count rows of 8 columns, with zeros where the column is hidden.
+//
+//go:noescape
+func hideAVX2(dst *float32, src *float32, hidden *uint32, count int)

@@ -88,7 +88,12 @@ func (l *layer) forward() *op {
 			if err != nil {
 				return nil, err
 			}
-			dx, err := gorgonia.ApplyOp(l.inputGradient(), parameters, dSums)
+			var dx *gorgonia.Node
+			if isReLU(x) {
+				dx, err = gorgonia.ApplyOp(l.inputGradientOfReLU(), parameters, dSums, x)
+			} else {
+				dx, err = gorgonia.ApplyOp(l.inputGradient(), parameters, dSums)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -116,6 +121,33 @@ func (l *layer) inputGradient() *op {
 			}, nil
 		},
 	}
+}
+
+// inputGradientOfReLU is inputGradient, with x as its last input, where a layer's ReLU has made x. That layer's
+// gradient of its activation ignores what x is zero for, and so does this operation.
+func (l *layer) inputGradientOfReLU() *op {
+	return &op{
+		name:   fmt.Sprintf("%s: %v, gradient by input from a ReLU", l.name, l.shape),
+		inputs: []tensor.Shape{l.parameters(), l.output(), l.input()},
+		output: l.input(),
+		compile: func(dx []float32, inputs ...[]float32) (Call, error) {
+			parameters, dSums, x := inputs[0], inputs[1], inputs[2]
+			conv, err := kernel.NewConv(l.shape, kernel.BackwardInput)
+			if err != nil {
+				return Call{}, err
+			}
+			return Call{
+				Begin: func() { conv.SetWeights(parameters[:l.shape.Weights()], nil) },
+				Tile:  func() { conv.BackwardInputOfReLU(dx, dSums, x) },
+			}, nil
+		},
+	}
+}
+
+// isReLU says whether a node is the output of a layer that ends in a ReLU.
+func isReLU(x *gorgonia.Node) bool {
+	made, ok := x.Op().(*op)
+	return ok && made.forward != nil && made.forward.activation == kernel.ReLU
 }
 
 // parameterGradient computes the loss's derivative by the parameters from (x, its derivative by the sums before the

@@ -186,5 +186,10 @@ func main() {
 	squaredError()
 	adam()
 	fillTile()
+	least()
+	scaleWeights()
+	scaleInputs()
+	positive()
+	hide()
 	Generate()
 }
