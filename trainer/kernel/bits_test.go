@@ -170,6 +170,9 @@ func TestSameBitsElementwise(t *testing.T) {
 			SigmoidBackward(sigmoid, dy, y)
 			sum := make([]float32, n)
 			AddScaled(sum, y, dy, 0.3)
+			exponential, activation := make([]float32, n), slices.Clone(y)
+			ExpTile(exponential, y)
+			active.Load().sigmoid(activation)
 			loss := SquaredError(square, y, target, lanes, 0.125)
 			bits := math.Float64bits(loss)
 			if loss != loss {
@@ -177,6 +180,7 @@ func TestSameBitsElementwise(t *testing.T) {
 			}
 			return outputs{
 				"relu": relu, "sigmoid": sigmoid, "square": square, "sum": sum,
+				"exponential": exponential, "activation": activation,
 				"loss": {math.Float32frombits(uint32(bits >> 32)), math.Float32frombits(uint32(bits))},
 			}
 		})

@@ -30,6 +30,21 @@ func sumLanesVector(dst, src []float32) {
 	sumLanesAVX2(&dst[0], &src[0], len(dst))
 }
 
+// callValues bounds the work of one call of the sigmoid, as callTaps does.
+const callValues = 32 << 10
+
+func sigmoidVector(y []float32) {
+	for ; len(y) > 0; y = y[min(len(y), callValues):] {
+		sigmoidAVX2(&y[0], min(len(y), callValues)/8)
+	}
+}
+
+func sigmoidWide(y []float32) {
+	for ; len(y) > 0; y = y[min(len(y), callValues):] {
+		sigmoidAVX512(&y[0], min(len(y), callValues)/16)
+	}
+}
+
 func reluBackwardVector(dx, dy, y []float32) {
 	if len(y) > 0 {
 		reluBackwardAVX2(&dx[0], &dy[0], &y[0], len(y)/8)

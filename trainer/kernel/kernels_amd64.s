@@ -3107,49 +3107,136 @@ TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-16
 	VBROADCASTSS word_120<>+0(SB), Z10
 	VBROADCASTSS word_121<>+0(SB), Z11
 	VBROADCASTSS word_122<>+0(SB), Z12
-	VBROADCASTSS word_123<>+0(SB), Z13
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x40, CX, CX
 	XORQ         DX, DX
+	MOVQ         CX, BX
+	SUBQ         $0x000000c0, BX
 
-vector_124:
-	CMPQ        DX, CX
-	JEQ         done_125
-	VPXORD      (AX)(DX*1), Z0, Z14
-	VMINPS      Z14, Z1, Z14
-	VMAXPS      Z14, Z2, Z14
-	VMOVAPS     Z4, Z15
-	VFMADD231PS Z3, Z14, Z15
-	VSUBPS      Z4, Z15, Z15
-	VFMADD231PS Z5, Z15, Z14
-	VFMADD231PS Z6, Z15, Z14
-	VMOVAPS     Z8, Z16
-	VFMADD213PS Z9, Z14, Z16
-	VFMADD213PS Z10, Z14, Z16
-	VFMADD213PS Z11, Z14, Z16
-	VFMADD213PS Z12, Z14, Z16
-	VFMADD213PS Z13, Z14, Z16
-	VMULPS      Z14, Z16, Z16
-	VFMADD213PS Z14, Z14, Z16
-	VADDPS      Z7, Z16, Z16
-	VSCALEFPS   Z15, Z16, Z16
-	VADDPS      Z7, Z16, Z16
-	VDIVPS      Z16, Z7, Z16
-	VMOVUPS     Z16, (AX)(DX*1)
-	ADDQ        $0x40, DX
-	JMP         vector_124
+vector_123:
+	CMPQ         DX, BX
+	JGE          done_124
+	VMINPS       (AX)(DX*1), Z0, Z13
+	VMINPS       64(AX)(DX*1), Z0, Z14
+	VMINPS       128(AX)(DX*1), Z0, Z15
+	VMINPS       192(AX)(DX*1), Z0, Z16
+	VMAXPS       Z13, Z1, Z13
+	VMAXPS       Z14, Z1, Z14
+	VMAXPS       Z15, Z1, Z15
+	VMAXPS       Z16, Z1, Z16
+	VMOVAPS      Z4, Z17
+	VMOVAPS      Z4, Z18
+	VMOVAPS      Z4, Z19
+	VMOVAPS      Z4, Z20
+	VFNMADD231PS Z3, Z13, Z17
+	VFNMADD231PS Z3, Z14, Z18
+	VFNMADD231PS Z3, Z15, Z19
+	VFNMADD231PS Z3, Z16, Z20
+	VSUBPS       Z4, Z17, Z17
+	VSUBPS       Z4, Z18, Z18
+	VSUBPS       Z4, Z19, Z19
+	VSUBPS       Z4, Z20, Z20
+	VFMSUB231PS  Z5, Z17, Z13
+	VFMSUB231PS  Z5, Z18, Z14
+	VFMSUB231PS  Z5, Z19, Z15
+	VFMSUB231PS  Z5, Z20, Z16
+	VFMADD231PS  Z6, Z17, Z13
+	VFMADD231PS  Z6, Z18, Z14
+	VFMADD231PS  Z6, Z19, Z15
+	VFMADD231PS  Z6, Z20, Z16
+	VMOVAPS      Z7, Z21
+	VMOVAPS      Z7, Z22
+	VMOVAPS      Z7, Z23
+	VMOVAPS      Z7, Z24
+	VFMADD213PS  Z8, Z13, Z21
+	VFMADD213PS  Z8, Z14, Z22
+	VFMADD213PS  Z8, Z15, Z23
+	VFMADD213PS  Z8, Z16, Z24
+	VFMADD213PS  Z9, Z13, Z21
+	VFMADD213PS  Z9, Z14, Z22
+	VFMADD213PS  Z9, Z15, Z23
+	VFMADD213PS  Z9, Z16, Z24
+	VFMADD213PS  Z10, Z13, Z21
+	VFMADD213PS  Z10, Z14, Z22
+	VFMADD213PS  Z10, Z15, Z23
+	VFMADD213PS  Z10, Z16, Z24
+	VFMADD213PS  Z11, Z13, Z21
+	VFMADD213PS  Z11, Z14, Z22
+	VFMADD213PS  Z11, Z15, Z23
+	VFMADD213PS  Z11, Z16, Z24
+	VFMADD213PS  Z12, Z13, Z21
+	VFMADD213PS  Z12, Z14, Z22
+	VFMADD213PS  Z12, Z15, Z23
+	VFMADD213PS  Z12, Z16, Z24
+	VMULPS       Z13, Z21, Z21
+	VMULPS       Z14, Z22, Z22
+	VMULPS       Z15, Z23, Z23
+	VMULPS       Z16, Z24, Z24
+	VFMADD213PS  Z13, Z13, Z21
+	VFMADD213PS  Z14, Z14, Z22
+	VFMADD213PS  Z15, Z15, Z23
+	VFMADD213PS  Z16, Z16, Z24
+	VADDPS       Z2, Z21, Z21
+	VADDPS       Z2, Z22, Z22
+	VADDPS       Z2, Z23, Z23
+	VADDPS       Z2, Z24, Z24
+	VSCALEFPS    Z17, Z21, Z21
+	VSCALEFPS    Z18, Z22, Z22
+	VSCALEFPS    Z19, Z23, Z23
+	VSCALEFPS    Z20, Z24, Z24
+	VADDPS       Z2, Z21, Z21
+	VADDPS       Z2, Z22, Z22
+	VADDPS       Z2, Z23, Z23
+	VADDPS       Z2, Z24, Z24
+	VDIVPS       Z21, Z2, Z21
+	VDIVPS       Z22, Z2, Z22
+	VDIVPS       Z23, Z2, Z23
+	VDIVPS       Z24, Z2, Z24
+	VMOVUPS      Z21, (AX)(DX*1)
+	VMOVUPS      Z22, 64(AX)(DX*1)
+	VMOVUPS      Z23, 128(AX)(DX*1)
+	VMOVUPS      Z24, 192(AX)(DX*1)
+	ADDQ         $0x00000100, DX
+	JMP          vector_123
 
-done_125:
+done_124:
+vector_125:
+	CMPQ         DX, CX
+	JGE          done_126
+	VMINPS       (AX)(DX*1), Z0, Z13
+	VMAXPS       Z13, Z1, Z13
+	VMOVAPS      Z4, Z14
+	VFNMADD231PS Z3, Z13, Z14
+	VSUBPS       Z4, Z14, Z14
+	VFMSUB231PS  Z5, Z14, Z13
+	VFMADD231PS  Z6, Z14, Z13
+	VMOVAPS      Z7, Z15
+	VFMADD213PS  Z8, Z13, Z15
+	VFMADD213PS  Z9, Z13, Z15
+	VFMADD213PS  Z10, Z13, Z15
+	VFMADD213PS  Z11, Z13, Z15
+	VFMADD213PS  Z12, Z13, Z15
+	VMULPS       Z13, Z15, Z15
+	VFMADD213PS  Z13, Z13, Z15
+	VADDPS       Z2, Z15, Z15
+	VSCALEFPS    Z14, Z15, Z15
+	VADDPS       Z2, Z15, Z15
+	VDIVPS       Z15, Z2, Z15
+	VMOVUPS      Z15, (AX)(DX*1)
+	ADDQ         $0x00000040, DX
+	JMP          vector_125
+
+done_126:
 	VZEROUPPER
 	RET
 
-DATA word_110<>+0(SB)/4, $0x80000000
+DATA word_110<>+0(SB)/4, $0x42d00000
 GLOBL word_110<>(SB), RODATA|NOPTR, $4
 
-DATA word_111<>+0(SB)/4, $0x42d00000
+DATA word_111<>+0(SB)/4, $0xc2d00000
 GLOBL word_111<>(SB), RODATA|NOPTR, $4
 
-DATA word_112<>+0(SB)/4, $0xc2d00000
+DATA word_112<>+0(SB)/4, $0x3f800000
 GLOBL word_112<>(SB), RODATA|NOPTR, $4
 
 DATA word_113<>+0(SB)/4, $0x3fb8aa3b
@@ -3164,26 +3251,23 @@ GLOBL word_115<>(SB), RODATA|NOPTR, $4
 DATA word_116<>+0(SB)/4, $0x395e8083
 GLOBL word_116<>(SB), RODATA|NOPTR, $4
 
-DATA word_117<>+0(SB)/4, $0x3f800000
+DATA word_117<>+0(SB)/4, $0x39506967
 GLOBL word_117<>(SB), RODATA|NOPTR, $4
 
-DATA word_118<>+0(SB)/4, $0x39506967
+DATA word_118<>+0(SB)/4, $0x3ab743ce
 GLOBL word_118<>(SB), RODATA|NOPTR, $4
 
-DATA word_119<>+0(SB)/4, $0x3ab743ce
+DATA word_119<>+0(SB)/4, $0x3c088908
 GLOBL word_119<>(SB), RODATA|NOPTR, $4
 
-DATA word_120<>+0(SB)/4, $0x3c088908
+DATA word_120<>+0(SB)/4, $0x3d2aa9c1
 GLOBL word_120<>(SB), RODATA|NOPTR, $4
 
-DATA word_121<>+0(SB)/4, $0x3d2aa9c1
+DATA word_121<>+0(SB)/4, $0x3e2aaaaa
 GLOBL word_121<>(SB), RODATA|NOPTR, $4
 
-DATA word_122<>+0(SB)/4, $0x3e2aaaaa
+DATA word_122<>+0(SB)/4, $0x3f000000
 GLOBL word_122<>(SB), RODATA|NOPTR, $4
-
-DATA word_123<>+0(SB)/4, $0x3f000000
-GLOBL word_123<>(SB), RODATA|NOPTR, $4
 
 // func sigmoidAVX2(y *float32, count int)
 // Requires: AVX, AVX2, FMA3
@@ -3192,97 +3276,364 @@ TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-16
 	VBROADCASTSS word_110<>+0(SB), Y0
 	VBROADCASTSS word_111<>+0(SB), Y1
 	VBROADCASTSS word_112<>+0(SB), Y2
-	VBROADCASTSS word_113<>+0(SB), Y3
-	VBROADCASTSS word_114<>+0(SB), Y4
-	VBROADCASTSS word_115<>+0(SB), Y5
-	VBROADCASTSS word_116<>+0(SB), Y6
-	VBROADCASTSS word_117<>+0(SB), Y7
-	VBROADCASTSS word_126<>+0(SB), Y8
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x20, CX, CX
 	XORQ         DX, DX
+	MOVQ         CX, BX
+	SUBQ         $0x00000040, BX
 
-vector_127:
+vector_138:
+	CMPQ         DX, BX
+	JGE          done_139
+	VMINPS       (AX)(DX*1), Y0, Y3
+	VMINPS       32(AX)(DX*1), Y0, Y4
+	VMINPS       64(AX)(DX*1), Y0, Y5
+	VMAXPS       Y3, Y1, Y3
+	VMAXPS       Y4, Y1, Y4
+	VMAXPS       Y5, Y1, Y5
+	VMOVAPS      vector_128<>+0(SB), Y6
+	VMOVAPS      vector_128<>+0(SB), Y7
+	VMOVAPS      vector_128<>+0(SB), Y8
+	VFNMADD231PS vector_127<>+0(SB), Y3, Y6
+	VFNMADD231PS vector_127<>+0(SB), Y4, Y7
+	VFNMADD231PS vector_127<>+0(SB), Y5, Y8
+	VSUBPS       vector_128<>+0(SB), Y6, Y9
+	VSUBPS       vector_128<>+0(SB), Y7, Y10
+	VSUBPS       vector_128<>+0(SB), Y8, Y11
+	VFMSUB231PS  vector_129<>+0(SB), Y9, Y3
+	VFMSUB231PS  vector_129<>+0(SB), Y10, Y4
+	VFMSUB231PS  vector_129<>+0(SB), Y11, Y5
+	VFMADD231PS  vector_130<>+0(SB), Y9, Y3
+	VFMADD231PS  vector_130<>+0(SB), Y10, Y4
+	VFMADD231PS  vector_130<>+0(SB), Y11, Y5
+	VMOVAPS      vector_132<>+0(SB), Y9
+	VMOVAPS      vector_132<>+0(SB), Y10
+	VMOVAPS      vector_132<>+0(SB), Y11
+	VFMADD213PS  vector_133<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_133<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_133<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_134<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_134<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_134<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_135<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_135<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_135<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_136<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_136<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_136<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_137<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_137<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_137<>+0(SB), Y5, Y11
+	VMULPS       Y3, Y9, Y9
+	VMULPS       Y4, Y10, Y10
+	VMULPS       Y5, Y11, Y11
+	VFMADD213PS  Y3, Y3, Y9
+	VFMADD213PS  Y4, Y4, Y10
+	VFMADD213PS  Y5, Y5, Y11
+	VADDPS       Y2, Y9, Y9
+	VADDPS       Y2, Y10, Y10
+	VADDPS       Y2, Y11, Y11
+	VPSUBD       vector_128<>+0(SB), Y6, Y6
+	VPSUBD       vector_128<>+0(SB), Y7, Y7
+	VPSUBD       vector_128<>+0(SB), Y8, Y8
+	VPSRAD       $0x01, Y6, Y3
+	VPSRAD       $0x01, Y7, Y4
+	VPSRAD       $0x01, Y8, Y5
+	VPSUBD       Y3, Y6, Y6
+	VPSUBD       Y4, Y7, Y7
+	VPSUBD       Y5, Y8, Y8
+	VPADDD       vector_131<>+0(SB), Y3, Y3
+	VPADDD       vector_131<>+0(SB), Y4, Y4
+	VPADDD       vector_131<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y9, Y9
+	VMULPS       Y4, Y10, Y10
+	VMULPS       Y5, Y11, Y11
+	VPADDD       vector_131<>+0(SB), Y6, Y6
+	VPADDD       vector_131<>+0(SB), Y7, Y7
+	VPADDD       vector_131<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y6, Y6
+	VPSLLD       $0x17, Y7, Y7
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y6, Y9, Y9
+	VMULPS       Y7, Y10, Y10
+	VMULPS       Y8, Y11, Y11
+	VADDPS       Y2, Y9, Y9
+	VADDPS       Y2, Y10, Y10
+	VADDPS       Y2, Y11, Y11
+	VDIVPS       Y9, Y2, Y9
+	VDIVPS       Y10, Y2, Y10
+	VDIVPS       Y11, Y2, Y11
+	VMOVUPS      Y9, (AX)(DX*1)
+	VMOVUPS      Y10, 32(AX)(DX*1)
+	VMOVUPS      Y11, 64(AX)(DX*1)
+	ADDQ         $0x00000060, DX
+	JMP          vector_138
+
+done_139:
+vector_140:
 	CMPQ         DX, CX
-	JEQ          done_128
-	VXORPS       (AX)(DX*1), Y0, Y9
-	VMINPS       Y9, Y1, Y9
-	VMAXPS       Y9, Y2, Y9
-	VMOVAPS      Y4, Y10
-	VFMADD231PS  Y3, Y9, Y10
-	VSUBPS       Y4, Y10, Y11
-	VFMADD231PS  Y5, Y11, Y9
-	VFMADD231PS  Y6, Y11, Y9
-	VBROADCASTSS word_118<>+0(SB), Y11
-	VMOVAPS      Y11, Y11
-	VBROADCASTSS word_119<>+0(SB), Y12
-	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_120<>+0(SB), Y12
-	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_121<>+0(SB), Y12
-	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_122<>+0(SB), Y12
-	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_123<>+0(SB), Y12
-	VFMADD213PS  Y12, Y9, Y11
-	VMULPS       Y9, Y11, Y11
-	VFMADD213PS  Y9, Y9, Y11
-	VADDPS       Y7, Y11, Y11
-	VPSUBD       Y4, Y10, Y10
-	VPSRAD       $0x01, Y10, Y9
-	VPSUBD       Y9, Y10, Y10
-	VPADDD       Y8, Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
-	VMULPS       Y9, Y11, Y11
-	VPADDD       Y8, Y10, Y10
-	VPSLLD       $0x17, Y10, Y10
-	VMULPS       Y10, Y11, Y11
-	VADDPS       Y7, Y11, Y11
-	VDIVPS       Y11, Y7, Y11
-	VMOVUPS      Y11, (AX)(DX*1)
-	ADDQ         $0x20, DX
-	JMP          vector_127
+	JGE          done_141
+	VMINPS       (AX)(DX*1), Y0, Y3
+	VMAXPS       Y3, Y1, Y3
+	VMOVAPS      vector_128<>+0(SB), Y4
+	VFNMADD231PS vector_127<>+0(SB), Y3, Y4
+	VSUBPS       vector_128<>+0(SB), Y4, Y5
+	VFMSUB231PS  vector_129<>+0(SB), Y5, Y3
+	VFMADD231PS  vector_130<>+0(SB), Y5, Y3
+	VMOVAPS      vector_132<>+0(SB), Y5
+	VFMADD213PS  vector_133<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_134<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_135<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_136<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_137<>+0(SB), Y3, Y5
+	VMULPS       Y3, Y5, Y5
+	VFMADD213PS  Y3, Y3, Y5
+	VADDPS       Y2, Y5, Y5
+	VPSUBD       vector_128<>+0(SB), Y4, Y4
+	VPSRAD       $0x01, Y4, Y3
+	VPSUBD       Y3, Y4, Y4
+	VPADDD       vector_131<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y3, Y5, Y5
+	VPADDD       vector_131<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y2, Y5, Y5
+	VDIVPS       Y5, Y2, Y5
+	VMOVUPS      Y5, (AX)(DX*1)
+	ADDQ         $0x00000020, DX
+	JMP          vector_140
 
-done_128:
+done_141:
 	VZEROUPPER
 	RET
 
-DATA word_126<>+0(SB)/4, $0x0000007f
-GLOBL word_126<>(SB), RODATA|NOPTR, $4
+DATA vector_127<>+0(SB)/4, $0x3fb8aa3b
+DATA vector_127<>+4(SB)/4, $0x3fb8aa3b
+DATA vector_127<>+8(SB)/4, $0x3fb8aa3b
+DATA vector_127<>+12(SB)/4, $0x3fb8aa3b
+DATA vector_127<>+16(SB)/4, $0x3fb8aa3b
+DATA vector_127<>+20(SB)/4, $0x3fb8aa3b
+DATA vector_127<>+24(SB)/4, $0x3fb8aa3b
+DATA vector_127<>+28(SB)/4, $0x3fb8aa3b
+GLOBL vector_127<>(SB), RODATA|NOPTR, $32
+
+DATA vector_128<>+0(SB)/4, $0x4b400000
+DATA vector_128<>+4(SB)/4, $0x4b400000
+DATA vector_128<>+8(SB)/4, $0x4b400000
+DATA vector_128<>+12(SB)/4, $0x4b400000
+DATA vector_128<>+16(SB)/4, $0x4b400000
+DATA vector_128<>+20(SB)/4, $0x4b400000
+DATA vector_128<>+24(SB)/4, $0x4b400000
+DATA vector_128<>+28(SB)/4, $0x4b400000
+GLOBL vector_128<>(SB), RODATA|NOPTR, $32
+
+DATA vector_129<>+0(SB)/4, $0xbf318000
+DATA vector_129<>+4(SB)/4, $0xbf318000
+DATA vector_129<>+8(SB)/4, $0xbf318000
+DATA vector_129<>+12(SB)/4, $0xbf318000
+DATA vector_129<>+16(SB)/4, $0xbf318000
+DATA vector_129<>+20(SB)/4, $0xbf318000
+DATA vector_129<>+24(SB)/4, $0xbf318000
+DATA vector_129<>+28(SB)/4, $0xbf318000
+GLOBL vector_129<>(SB), RODATA|NOPTR, $32
+
+DATA vector_130<>+0(SB)/4, $0x395e8083
+DATA vector_130<>+4(SB)/4, $0x395e8083
+DATA vector_130<>+8(SB)/4, $0x395e8083
+DATA vector_130<>+12(SB)/4, $0x395e8083
+DATA vector_130<>+16(SB)/4, $0x395e8083
+DATA vector_130<>+20(SB)/4, $0x395e8083
+DATA vector_130<>+24(SB)/4, $0x395e8083
+DATA vector_130<>+28(SB)/4, $0x395e8083
+GLOBL vector_130<>(SB), RODATA|NOPTR, $32
+
+DATA vector_131<>+0(SB)/4, $0x0000007f
+DATA vector_131<>+4(SB)/4, $0x0000007f
+DATA vector_131<>+8(SB)/4, $0x0000007f
+DATA vector_131<>+12(SB)/4, $0x0000007f
+DATA vector_131<>+16(SB)/4, $0x0000007f
+DATA vector_131<>+20(SB)/4, $0x0000007f
+DATA vector_131<>+24(SB)/4, $0x0000007f
+DATA vector_131<>+28(SB)/4, $0x0000007f
+GLOBL vector_131<>(SB), RODATA|NOPTR, $32
+
+DATA vector_132<>+0(SB)/4, $0x39506967
+DATA vector_132<>+4(SB)/4, $0x39506967
+DATA vector_132<>+8(SB)/4, $0x39506967
+DATA vector_132<>+12(SB)/4, $0x39506967
+DATA vector_132<>+16(SB)/4, $0x39506967
+DATA vector_132<>+20(SB)/4, $0x39506967
+DATA vector_132<>+24(SB)/4, $0x39506967
+DATA vector_132<>+28(SB)/4, $0x39506967
+GLOBL vector_132<>(SB), RODATA|NOPTR, $32
+
+DATA vector_133<>+0(SB)/4, $0x3ab743ce
+DATA vector_133<>+4(SB)/4, $0x3ab743ce
+DATA vector_133<>+8(SB)/4, $0x3ab743ce
+DATA vector_133<>+12(SB)/4, $0x3ab743ce
+DATA vector_133<>+16(SB)/4, $0x3ab743ce
+DATA vector_133<>+20(SB)/4, $0x3ab743ce
+DATA vector_133<>+24(SB)/4, $0x3ab743ce
+DATA vector_133<>+28(SB)/4, $0x3ab743ce
+GLOBL vector_133<>(SB), RODATA|NOPTR, $32
+
+DATA vector_134<>+0(SB)/4, $0x3c088908
+DATA vector_134<>+4(SB)/4, $0x3c088908
+DATA vector_134<>+8(SB)/4, $0x3c088908
+DATA vector_134<>+12(SB)/4, $0x3c088908
+DATA vector_134<>+16(SB)/4, $0x3c088908
+DATA vector_134<>+20(SB)/4, $0x3c088908
+DATA vector_134<>+24(SB)/4, $0x3c088908
+DATA vector_134<>+28(SB)/4, $0x3c088908
+GLOBL vector_134<>(SB), RODATA|NOPTR, $32
+
+DATA vector_135<>+0(SB)/4, $0x3d2aa9c1
+DATA vector_135<>+4(SB)/4, $0x3d2aa9c1
+DATA vector_135<>+8(SB)/4, $0x3d2aa9c1
+DATA vector_135<>+12(SB)/4, $0x3d2aa9c1
+DATA vector_135<>+16(SB)/4, $0x3d2aa9c1
+DATA vector_135<>+20(SB)/4, $0x3d2aa9c1
+DATA vector_135<>+24(SB)/4, $0x3d2aa9c1
+DATA vector_135<>+28(SB)/4, $0x3d2aa9c1
+GLOBL vector_135<>(SB), RODATA|NOPTR, $32
+
+DATA vector_136<>+0(SB)/4, $0x3e2aaaaa
+DATA vector_136<>+4(SB)/4, $0x3e2aaaaa
+DATA vector_136<>+8(SB)/4, $0x3e2aaaaa
+DATA vector_136<>+12(SB)/4, $0x3e2aaaaa
+DATA vector_136<>+16(SB)/4, $0x3e2aaaaa
+DATA vector_136<>+20(SB)/4, $0x3e2aaaaa
+DATA vector_136<>+24(SB)/4, $0x3e2aaaaa
+DATA vector_136<>+28(SB)/4, $0x3e2aaaaa
+GLOBL vector_136<>(SB), RODATA|NOPTR, $32
+
+DATA vector_137<>+0(SB)/4, $0x3f000000
+DATA vector_137<>+4(SB)/4, $0x3f000000
+DATA vector_137<>+8(SB)/4, $0x3f000000
+DATA vector_137<>+12(SB)/4, $0x3f000000
+DATA vector_137<>+16(SB)/4, $0x3f000000
+DATA vector_137<>+20(SB)/4, $0x3f000000
+DATA vector_137<>+24(SB)/4, $0x3f000000
+DATA vector_137<>+28(SB)/4, $0x3f000000
+GLOBL vector_137<>(SB), RODATA|NOPTR, $32
 
 // func expAVX512(y *float32, x *float32, count int)
 // Requires: AVX, AVX512F
 TEXT ·expAVX512(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_111<>+0(SB), Z0
-	VBROADCASTSS word_112<>+0(SB), Z1
-	VBROADCASTSS word_113<>+0(SB), Z2
-	VBROADCASTSS word_114<>+0(SB), Z3
-	VBROADCASTSS word_115<>+0(SB), Z4
-	VBROADCASTSS word_116<>+0(SB), Z5
-	VBROADCASTSS word_117<>+0(SB), Z6
-	VBROADCASTSS word_118<>+0(SB), Z7
-	VBROADCASTSS word_119<>+0(SB), Z8
-	VBROADCASTSS word_120<>+0(SB), Z9
-	VBROADCASTSS word_121<>+0(SB), Z10
-	VBROADCASTSS word_122<>+0(SB), Z11
-	VBROADCASTSS word_123<>+0(SB), Z12
+	VBROADCASTSS word_110<>+0(SB), Z0
+	VBROADCASTSS word_111<>+0(SB), Z1
+	VBROADCASTSS word_112<>+0(SB), Z2
+	VBROADCASTSS word_113<>+0(SB), Z3
+	VBROADCASTSS word_114<>+0(SB), Z4
+	VBROADCASTSS word_115<>+0(SB), Z5
+	VBROADCASTSS word_116<>+0(SB), Z6
+	VBROADCASTSS word_117<>+0(SB), Z7
+	VBROADCASTSS word_118<>+0(SB), Z8
+	VBROADCASTSS word_119<>+0(SB), Z9
+	VBROADCASTSS word_120<>+0(SB), Z10
+	VBROADCASTSS word_121<>+0(SB), Z11
+	VBROADCASTSS word_122<>+0(SB), Z12
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x40, DX, DX
 	XORQ         BX, BX
+	MOVQ         DX, SI
+	SUBQ         $0x000000c0, SI
 
-vector_129:
-	CMPQ        BX, DX
-	JEQ         done_130
-	VMOVUPS     (CX)(BX*1), Z13
-	VMINPS      Z13, Z0, Z13
+vector_142:
+	CMPQ        BX, SI
+	JGE         done_143
+	VMINPS      (CX)(BX*1), Z0, Z13
+	VMINPS      64(CX)(BX*1), Z0, Z14
+	VMINPS      128(CX)(BX*1), Z0, Z15
+	VMINPS      192(CX)(BX*1), Z0, Z16
 	VMAXPS      Z13, Z1, Z13
-	VMOVAPS     Z3, Z14
-	VFMADD231PS Z2, Z13, Z14
-	VSUBPS      Z3, Z14, Z14
-	VFMADD231PS Z4, Z14, Z13
+	VMAXPS      Z14, Z1, Z14
+	VMAXPS      Z15, Z1, Z15
+	VMAXPS      Z16, Z1, Z16
+	VMOVAPS     Z4, Z17
+	VMOVAPS     Z4, Z18
+	VMOVAPS     Z4, Z19
+	VMOVAPS     Z4, Z20
+	VFMADD231PS Z3, Z13, Z17
+	VFMADD231PS Z3, Z14, Z18
+	VFMADD231PS Z3, Z15, Z19
+	VFMADD231PS Z3, Z16, Z20
+	VSUBPS      Z4, Z17, Z17
+	VSUBPS      Z4, Z18, Z18
+	VSUBPS      Z4, Z19, Z19
+	VSUBPS      Z4, Z20, Z20
+	VFMADD231PS Z5, Z17, Z13
+	VFMADD231PS Z5, Z18, Z14
+	VFMADD231PS Z5, Z19, Z15
+	VFMADD231PS Z5, Z20, Z16
+	VFMADD231PS Z6, Z17, Z13
+	VFMADD231PS Z6, Z18, Z14
+	VFMADD231PS Z6, Z19, Z15
+	VFMADD231PS Z6, Z20, Z16
+	VMOVAPS     Z7, Z21
+	VMOVAPS     Z7, Z22
+	VMOVAPS     Z7, Z23
+	VMOVAPS     Z7, Z24
+	VFMADD213PS Z8, Z13, Z21
+	VFMADD213PS Z8, Z14, Z22
+	VFMADD213PS Z8, Z15, Z23
+	VFMADD213PS Z8, Z16, Z24
+	VFMADD213PS Z9, Z13, Z21
+	VFMADD213PS Z9, Z14, Z22
+	VFMADD213PS Z9, Z15, Z23
+	VFMADD213PS Z9, Z16, Z24
+	VFMADD213PS Z10, Z13, Z21
+	VFMADD213PS Z10, Z14, Z22
+	VFMADD213PS Z10, Z15, Z23
+	VFMADD213PS Z10, Z16, Z24
+	VFMADD213PS Z11, Z13, Z21
+	VFMADD213PS Z11, Z14, Z22
+	VFMADD213PS Z11, Z15, Z23
+	VFMADD213PS Z11, Z16, Z24
+	VFMADD213PS Z12, Z13, Z21
+	VFMADD213PS Z12, Z14, Z22
+	VFMADD213PS Z12, Z15, Z23
+	VFMADD213PS Z12, Z16, Z24
+	VMULPS      Z13, Z21, Z21
+	VMULPS      Z14, Z22, Z22
+	VMULPS      Z15, Z23, Z23
+	VMULPS      Z16, Z24, Z24
+	VFMADD213PS Z13, Z13, Z21
+	VFMADD213PS Z14, Z14, Z22
+	VFMADD213PS Z15, Z15, Z23
+	VFMADD213PS Z16, Z16, Z24
+	VADDPS      Z2, Z21, Z21
+	VADDPS      Z2, Z22, Z22
+	VADDPS      Z2, Z23, Z23
+	VADDPS      Z2, Z24, Z24
+	VSCALEFPS   Z17, Z21, Z21
+	VSCALEFPS   Z18, Z22, Z22
+	VSCALEFPS   Z19, Z23, Z23
+	VSCALEFPS   Z20, Z24, Z24
+	VMOVUPS     Z21, (AX)(BX*1)
+	VMOVUPS     Z22, 64(AX)(BX*1)
+	VMOVUPS     Z23, 128(AX)(BX*1)
+	VMOVUPS     Z24, 192(AX)(BX*1)
+	ADDQ        $0x00000100, BX
+	JMP         vector_142
+
+done_143:
+vector_144:
+	CMPQ        BX, DX
+	JGE         done_145
+	VMINPS      (CX)(BX*1), Z0, Z13
+	VMAXPS      Z13, Z1, Z13
+	VMOVAPS     Z4, Z14
+	VFMADD231PS Z3, Z13, Z14
+	VSUBPS      Z4, Z14, Z14
 	VFMADD231PS Z5, Z14, Z13
+	VFMADD231PS Z6, Z14, Z13
 	VMOVAPS     Z7, Z15
 	VFMADD213PS Z8, Z13, Z15
 	VFMADD213PS Z9, Z13, Z15
@@ -3291,13 +3642,13 @@ vector_129:
 	VFMADD213PS Z12, Z13, Z15
 	VMULPS      Z13, Z15, Z15
 	VFMADD213PS Z13, Z13, Z15
-	VADDPS      Z6, Z15, Z15
+	VADDPS      Z2, Z15, Z15
 	VSCALEFPS   Z14, Z15, Z15
 	VMOVUPS     Z15, (AX)(BX*1)
-	ADDQ        $0x40, BX
-	JMP         vector_129
+	ADDQ        $0x00000040, BX
+	JMP         vector_144
 
-done_130:
+done_145:
 	VZEROUPPER
 	RET
 
@@ -3306,58 +3657,133 @@ done_130:
 TEXT ·expAVX2(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_111<>+0(SB), Y0
-	VBROADCASTSS word_112<>+0(SB), Y1
-	VBROADCASTSS word_113<>+0(SB), Y2
-	VBROADCASTSS word_114<>+0(SB), Y3
-	VBROADCASTSS word_115<>+0(SB), Y4
-	VBROADCASTSS word_116<>+0(SB), Y5
-	VBROADCASTSS word_117<>+0(SB), Y6
-	VBROADCASTSS word_126<>+0(SB), Y7
+	VBROADCASTSS word_110<>+0(SB), Y0
+	VBROADCASTSS word_111<>+0(SB), Y1
+	VBROADCASTSS word_112<>+0(SB), Y2
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
+	MOVQ         DX, SI
+	SUBQ         $0x00000040, SI
 
-vector_131:
-	CMPQ         BX, DX
-	JEQ          done_132
-	VMOVUPS      (CX)(BX*1), Y8
-	VMINPS       Y8, Y0, Y8
-	VMAXPS       Y8, Y1, Y8
-	VMOVAPS      Y3, Y9
-	VFMADD231PS  Y2, Y8, Y9
-	VSUBPS       Y3, Y9, Y10
-	VFMADD231PS  Y4, Y10, Y8
-	VFMADD231PS  Y5, Y10, Y8
-	VBROADCASTSS word_118<>+0(SB), Y10
-	VMOVAPS      Y10, Y10
-	VBROADCASTSS word_119<>+0(SB), Y11
-	VFMADD213PS  Y11, Y8, Y10
-	VBROADCASTSS word_120<>+0(SB), Y11
-	VFMADD213PS  Y11, Y8, Y10
-	VBROADCASTSS word_121<>+0(SB), Y11
-	VFMADD213PS  Y11, Y8, Y10
-	VBROADCASTSS word_122<>+0(SB), Y11
-	VFMADD213PS  Y11, Y8, Y10
-	VBROADCASTSS word_123<>+0(SB), Y11
-	VFMADD213PS  Y11, Y8, Y10
-	VMULPS       Y8, Y10, Y10
-	VFMADD213PS  Y8, Y8, Y10
-	VADDPS       Y6, Y10, Y10
-	VPSUBD       Y3, Y9, Y9
-	VPSRAD       $0x01, Y9, Y8
-	VPSUBD       Y8, Y9, Y9
-	VPADDD       Y7, Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y10, Y10
-	VPADDD       Y7, Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
-	VMULPS       Y9, Y10, Y10
-	VMOVUPS      Y10, (AX)(BX*1)
-	ADDQ         $0x20, BX
-	JMP          vector_131
+vector_146:
+	CMPQ        BX, SI
+	JGE         done_147
+	VMINPS      (CX)(BX*1), Y0, Y3
+	VMINPS      32(CX)(BX*1), Y0, Y4
+	VMINPS      64(CX)(BX*1), Y0, Y5
+	VMAXPS      Y3, Y1, Y3
+	VMAXPS      Y4, Y1, Y4
+	VMAXPS      Y5, Y1, Y5
+	VMOVAPS     vector_128<>+0(SB), Y6
+	VMOVAPS     vector_128<>+0(SB), Y7
+	VMOVAPS     vector_128<>+0(SB), Y8
+	VFMADD231PS vector_127<>+0(SB), Y3, Y6
+	VFMADD231PS vector_127<>+0(SB), Y4, Y7
+	VFMADD231PS vector_127<>+0(SB), Y5, Y8
+	VSUBPS      vector_128<>+0(SB), Y6, Y9
+	VSUBPS      vector_128<>+0(SB), Y7, Y10
+	VSUBPS      vector_128<>+0(SB), Y8, Y11
+	VFMADD231PS vector_129<>+0(SB), Y9, Y3
+	VFMADD231PS vector_129<>+0(SB), Y10, Y4
+	VFMADD231PS vector_129<>+0(SB), Y11, Y5
+	VFMADD231PS vector_130<>+0(SB), Y9, Y3
+	VFMADD231PS vector_130<>+0(SB), Y10, Y4
+	VFMADD231PS vector_130<>+0(SB), Y11, Y5
+	VMOVAPS     vector_132<>+0(SB), Y9
+	VMOVAPS     vector_132<>+0(SB), Y10
+	VMOVAPS     vector_132<>+0(SB), Y11
+	VFMADD213PS vector_133<>+0(SB), Y3, Y9
+	VFMADD213PS vector_133<>+0(SB), Y4, Y10
+	VFMADD213PS vector_133<>+0(SB), Y5, Y11
+	VFMADD213PS vector_134<>+0(SB), Y3, Y9
+	VFMADD213PS vector_134<>+0(SB), Y4, Y10
+	VFMADD213PS vector_134<>+0(SB), Y5, Y11
+	VFMADD213PS vector_135<>+0(SB), Y3, Y9
+	VFMADD213PS vector_135<>+0(SB), Y4, Y10
+	VFMADD213PS vector_135<>+0(SB), Y5, Y11
+	VFMADD213PS vector_136<>+0(SB), Y3, Y9
+	VFMADD213PS vector_136<>+0(SB), Y4, Y10
+	VFMADD213PS vector_136<>+0(SB), Y5, Y11
+	VFMADD213PS vector_137<>+0(SB), Y3, Y9
+	VFMADD213PS vector_137<>+0(SB), Y4, Y10
+	VFMADD213PS vector_137<>+0(SB), Y5, Y11
+	VMULPS      Y3, Y9, Y9
+	VMULPS      Y4, Y10, Y10
+	VMULPS      Y5, Y11, Y11
+	VFMADD213PS Y3, Y3, Y9
+	VFMADD213PS Y4, Y4, Y10
+	VFMADD213PS Y5, Y5, Y11
+	VADDPS      Y2, Y9, Y9
+	VADDPS      Y2, Y10, Y10
+	VADDPS      Y2, Y11, Y11
+	VPSUBD      vector_128<>+0(SB), Y6, Y6
+	VPSUBD      vector_128<>+0(SB), Y7, Y7
+	VPSUBD      vector_128<>+0(SB), Y8, Y8
+	VPSRAD      $0x01, Y6, Y3
+	VPSRAD      $0x01, Y7, Y4
+	VPSRAD      $0x01, Y8, Y5
+	VPSUBD      Y3, Y6, Y6
+	VPSUBD      Y4, Y7, Y7
+	VPSUBD      Y5, Y8, Y8
+	VPADDD      vector_131<>+0(SB), Y3, Y3
+	VPADDD      vector_131<>+0(SB), Y4, Y4
+	VPADDD      vector_131<>+0(SB), Y5, Y5
+	VPSLLD      $0x17, Y3, Y3
+	VPSLLD      $0x17, Y4, Y4
+	VPSLLD      $0x17, Y5, Y5
+	VMULPS      Y3, Y9, Y9
+	VMULPS      Y4, Y10, Y10
+	VMULPS      Y5, Y11, Y11
+	VPADDD      vector_131<>+0(SB), Y6, Y6
+	VPADDD      vector_131<>+0(SB), Y7, Y7
+	VPADDD      vector_131<>+0(SB), Y8, Y8
+	VPSLLD      $0x17, Y6, Y6
+	VPSLLD      $0x17, Y7, Y7
+	VPSLLD      $0x17, Y8, Y8
+	VMULPS      Y6, Y9, Y9
+	VMULPS      Y7, Y10, Y10
+	VMULPS      Y8, Y11, Y11
+	VMOVUPS     Y9, (AX)(BX*1)
+	VMOVUPS     Y10, 32(AX)(BX*1)
+	VMOVUPS     Y11, 64(AX)(BX*1)
+	ADDQ        $0x00000060, BX
+	JMP         vector_146
 
-done_132:
+done_147:
+vector_148:
+	CMPQ        BX, DX
+	JGE         done_149
+	VMINPS      (CX)(BX*1), Y0, Y3
+	VMAXPS      Y3, Y1, Y3
+	VMOVAPS     vector_128<>+0(SB), Y4
+	VFMADD231PS vector_127<>+0(SB), Y3, Y4
+	VSUBPS      vector_128<>+0(SB), Y4, Y5
+	VFMADD231PS vector_129<>+0(SB), Y5, Y3
+	VFMADD231PS vector_130<>+0(SB), Y5, Y3
+	VMOVAPS     vector_132<>+0(SB), Y5
+	VFMADD213PS vector_133<>+0(SB), Y3, Y5
+	VFMADD213PS vector_134<>+0(SB), Y3, Y5
+	VFMADD213PS vector_135<>+0(SB), Y3, Y5
+	VFMADD213PS vector_136<>+0(SB), Y3, Y5
+	VFMADD213PS vector_137<>+0(SB), Y3, Y5
+	VMULPS      Y3, Y5, Y5
+	VFMADD213PS Y3, Y3, Y5
+	VADDPS      Y2, Y5, Y5
+	VPSUBD      vector_128<>+0(SB), Y4, Y4
+	VPSRAD      $0x01, Y4, Y3
+	VPSUBD      Y3, Y4, Y4
+	VPADDD      vector_131<>+0(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y5, Y5
+	VPADDD      vector_131<>+0(SB), Y4, Y4
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y4, Y5, Y5
+	VMOVUPS     Y5, (AX)(BX*1)
+	ADDQ        $0x00000020, BX
+	JMP         vector_148
+
+done_149:
 	VZEROUPPER
 	RET
 
@@ -3372,16 +3798,16 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q $0x20, BX, BX
 	XORQ   SI, SI
 
-vector_133:
+vector_150:
 	CMPQ    SI, BX
-	JEQ     done_134
+	JGE     done_151
 	VCMPPS  $0x09, (DX)(SI*1), Y0, Y1
 	VANDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
-	ADDQ    $0x20, SI
-	JMP     vector_133
+	ADDQ    $0x00000020, SI
+	JMP     vector_150
 
-done_134:
+done_151:
 	VZEROUPPER
 	RET
 
@@ -3391,23 +3817,23 @@ TEXT ·sigmoidBackwardAVX2(SB), NOSPLIT, $0-32
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
 	MOVQ         y+16(FP), DX
-	VBROADCASTSS word_117<>+0(SB), Y0
+	VBROADCASTSS word_112<>+0(SB), Y0
 	MOVQ         count+24(FP), BX
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_135:
+vector_152:
 	CMPQ    SI, BX
-	JEQ     done_136
+	JGE     done_153
 	VMOVUPS (DX)(SI*1), Y1
 	VSUBPS  Y1, Y0, Y2
 	VMULPS  Y2, Y1, Y2
 	VMULPS  (CX)(SI*1), Y2, Y2
 	VMOVUPS Y2, (AX)(SI*1)
-	ADDQ    $0x20, SI
-	JMP     vector_135
+	ADDQ    $0x00000020, SI
+	JMP     vector_152
 
-done_136:
+done_153:
 	VZEROUPPER
 	RET
 
@@ -3422,16 +3848,16 @@ TEXT ·addScaledAVX2(SB), NOSPLIT, $0-40
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_137:
+vector_154:
 	CMPQ    SI, BX
-	JEQ     done_138
+	JGE     done_155
 	VMULPS  (DX)(SI*1), Y0, Y1
 	VADDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
-	ADDQ    $0x20, SI
-	JMP     vector_137
+	ADDQ    $0x00000020, SI
+	JMP     vector_154
 
-done_138:
+done_155:
 	VZEROUPPER
 	RET
 
@@ -3442,8 +3868,8 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	MOVQ         state+8(FP), CX
 	MOVQ         table+16(FP), DX
 	MOVQ         count+24(FP), BX
-	VBROADCASTSS word_139<>+0(SB), Y0
-	VBROADCASTSS word_110<>+0(SB), Y1
+	VBROADCASTSS word_156<>+0(SB), Y0
+	VBROADCASTSS word_157<>+0(SB), Y1
 	VMOVDQU      (CX), Y2
 	VMOVDQU      64(CX), Y3
 	VMOVDQU      128(CX), Y4
@@ -3453,9 +3879,9 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	VMOVDQU      160(CX), Y8
 	VMOVDQU      224(CX), Y9
 
-draw_140:
+draw_158:
 	TESTQ      BX, BX
-	JEQ        done_141
+	JEQ        done_159
 	VPADDD     Y2, Y5, Y10
 	VPSRLD     $0x19, Y10, Y11
 	VPSLLD     $0x07, Y10, Y10
@@ -3518,9 +3944,9 @@ draw_140:
 	VMOVDQU    Y12, 96(AX)
 	ADDQ       $0x00000080, AX
 	DECQ       BX
-	JMP        draw_140
+	JMP        draw_158
 
-done_141:
+done_159:
 	VMOVDQU Y2, (CX)
 	VMOVDQU Y3, 64(CX)
 	VMOVDQU Y4, 128(CX)
@@ -3532,8 +3958,11 @@ done_141:
 	VZEROUPPER
 	RET
 
-DATA word_139<>+0(SB)/4, $0x00007fff
-GLOBL word_139<>(SB), RODATA|NOPTR, $4
+DATA word_156<>+0(SB)/4, $0x00007fff
+GLOBL word_156<>(SB), RODATA|NOPTR, $4
+
+DATA word_157<>+0(SB)/4, $0x80000000
+GLOBL word_157<>(SB), RODATA|NOPTR, $4
 
 // func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
 // Requires: AVX, FMA3
@@ -3551,9 +3980,9 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
 
-vector_142:
+vector_160:
 	TESTQ        BX, BX
-	JEQ          done_143
+	JEQ          done_161
 	VMOVUPS      (CX), Y7
 	VSUBPS       (DX), Y7, Y7
 	VANDPS       Y5, Y7, Y7
@@ -3578,9 +4007,9 @@ vector_142:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         BX
-	JMP          vector_142
+	JMP          vector_160
 
-done_143:
+done_161:
 	MOVQ    sums+0(FP), AX
 	VMOVUPD Y1, (AX)
 	VMOVUPD Y2, 32(AX)
@@ -3607,9 +4036,9 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-72
 	IMUL3Q       $0x20, SI, SI
 	XORQ         DI, DI
 
-vector_144:
+vector_162:
 	CMPQ        DI, SI
-	JEQ         done_145
+	JGE         done_163
 	VMOVUPS     (AX)(DI*1), Y7
 	VMOVUPS     (CX)(DI*1), Y8
 	VFMADD231PS Y0, Y7, Y8
@@ -3627,10 +4056,10 @@ vector_144:
 	VDIVPS      Y10, Y9, Y9
 	VFMADD231PS Y6, Y9, Y7
 	VMOVUPS     Y7, (AX)(DI*1)
-	ADDQ        $0x20, DI
-	JMP         vector_144
+	ADDQ        $0x00000020, DI
+	JMP         vector_162
 
-done_145:
+done_163:
 	VZEROUPPER
 	RET
 
@@ -3641,10 +4070,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_146<>+0(SB), Y0
-	VBROADCASTSS word_147<>+0(SB), Y1
+	VBROADCASTSS word_164<>+0(SB), Y0
+	VBROADCASTSS word_165<>+0(SB), Y1
 
-block_148:
+block_166:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -3792,15 +4221,15 @@ block_148:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_148
+	JNE         block_166
 	VZEROUPPER
 	RET
 
-DATA word_146<>+0(SB)/4, $0x3b808081
-GLOBL word_146<>(SB), RODATA|NOPTR, $4
+DATA word_164<>+0(SB)/4, $0x3b808081
+GLOBL word_164<>(SB), RODATA|NOPTR, $4
 
-DATA word_147<>+0(SB)/4, $0xc37f0000
-GLOBL word_147<>(SB), RODATA|NOPTR, $4
+DATA word_165<>+0(SB)/4, $0xc37f0000
+GLOBL word_165<>(SB), RODATA|NOPTR, $4
 
 // func leastAVX2(least *uint32, most *uint32, src *float32, count int)
 // Requires: AVX, AVX2
@@ -3808,51 +4237,51 @@ TEXT ·leastAVX2(SB), NOSPLIT, $0-32
 	MOVQ         least+0(FP), AX
 	MOVQ         most+8(FP), CX
 	MOVQ         src+16(FP), DX
-	VPBROADCASTD word_149<>+0(SB), Y0
-	VPBROADCASTD word_150<>+0(SB), Y1
+	VPBROADCASTD word_167<>+0(SB), Y0
+	VPBROADCASTD word_168<>+0(SB), Y1
 	VPCMPEQD     Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	MOVQ         count+24(FP), BX
 	SHLQ         $0x05, BX
 	XORQ         SI, SI
 
-row_151:
+row_169:
 	VPAND   (DX)(SI*1), Y0, Y4
 	VPMAXUD Y4, Y3, Y3
 	VPADDD  Y1, Y4, Y4
 	VPMINUD Y4, Y2, Y2
 	ADDQ    $0x20, SI
 	CMPQ    SI, BX
-	JNE     row_151
+	JNE     row_169
 	VMOVDQU Y2, (AX)
 	VMOVDQU Y3, (CX)
 	VZEROUPPER
 	RET
 
-DATA word_149<>+0(SB)/4, $0x7fffffff
-GLOBL word_149<>(SB), RODATA|NOPTR, $4
+DATA word_167<>+0(SB)/4, $0x7fffffff
+GLOBL word_167<>(SB), RODATA|NOPTR, $4
 
-DATA word_150<>+0(SB)/4, $0xffffffff
-GLOBL word_150<>(SB), RODATA|NOPTR, $4
+DATA word_168<>+0(SB)/4, $0xffffffff
+GLOBL word_168<>(SB), RODATA|NOPTR, $4
 
 // func scaleWeightsAVX2(dst *float32, src *float32, count int)
 // Requires: AVX, AVX2
 TEXT ·scaleWeightsAVX2(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_152<>+0(SB), Y0
-	VPBROADCASTD word_153<>+0(SB), Y1
-	VPBROADCASTD word_110<>+0(SB), Y2
-	VBROADCASTSS word_154<>+0(SB), Y3
-	VBROADCASTSS word_155<>+0(SB), Y4
+	VPBROADCASTD word_170<>+0(SB), Y0
+	VPBROADCASTD word_171<>+0(SB), Y1
+	VPBROADCASTD word_157<>+0(SB), Y2
+	VBROADCASTSS word_172<>+0(SB), Y3
+	VBROADCASTSS word_173<>+0(SB), Y4
 	VPXOR        Y5, Y5, Y5
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 
-vector_156:
+vector_174:
 	CMPQ      BX, DX
-	JEQ       done_157
+	JGE       done_175
 	VMOVUPS   (CX)(BX*1), Y6
 	VPAND     Y0, Y6, Y7
 	VPCMPEQD  Y5, Y7, Y7
@@ -3865,40 +4294,40 @@ vector_156:
 	VMULPS    Y3, Y6, Y6
 	VBLENDVPS Y7, Y8, Y6, Y6
 	VMOVUPS   Y6, (AX)(BX*1)
-	ADDQ      $0x20, BX
-	JMP       vector_156
+	ADDQ      $0x00000020, BX
+	JMP       vector_174
 
-done_157:
+done_175:
 	VZEROUPPER
 	RET
 
-DATA word_152<>+0(SB)/4, $0x7f800000
-GLOBL word_152<>(SB), RODATA|NOPTR, $4
+DATA word_170<>+0(SB)/4, $0x7f800000
+GLOBL word_170<>(SB), RODATA|NOPTR, $4
 
-DATA word_153<>+0(SB)/4, $0x007fffff
-GLOBL word_153<>(SB), RODATA|NOPTR, $4
+DATA word_171<>+0(SB)/4, $0x007fffff
+GLOBL word_171<>(SB), RODATA|NOPTR, $4
 
-DATA word_154<>+0(SB)/4, $0x4f800000
-GLOBL word_154<>(SB), RODATA|NOPTR, $4
+DATA word_172<>+0(SB)/4, $0x4f800000
+GLOBL word_172<>(SB), RODATA|NOPTR, $4
 
-DATA word_155<>+0(SB)/4, $0x05000000
-GLOBL word_155<>(SB), RODATA|NOPTR, $4
+DATA word_173<>+0(SB)/4, $0x05000000
+GLOBL word_173<>(SB), RODATA|NOPTR, $4
 
 // func scaleInputsAVX2(dst *float32, src *float32, count int) bool
 // Requires: AVX, AVX2
 TEXT ·scaleInputsAVX2(SB), NOSPLIT, $0-25
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_149<>+0(SB), Y0
-	VPBROADCASTD word_150<>+0(SB), Y1
-	VPBROADCASTD word_158<>+0(SB), Y2
-	VBROADCASTSS word_159<>+0(SB), Y3
+	VPBROADCASTD word_167<>+0(SB), Y0
+	VPBROADCASTD word_168<>+0(SB), Y1
+	VPBROADCASTD word_176<>+0(SB), Y2
+	VBROADCASTSS word_177<>+0(SB), Y3
 	VPXOR        Y4, Y4, Y4
 	MOVQ         count+16(FP), DX
 	SHLQ         $0x05, DX
 	XORQ         BX, BX
 
-vector_160:
+vector_178:
 	VMOVUPS  (CX)(BX*1), Y5
 	VPAND    Y0, Y5, Y6
 	VPADDD   Y1, Y6, Y6
@@ -3909,18 +4338,18 @@ vector_160:
 	VMOVUPS  Y5, (AX)(BX*1)
 	ADDQ     $0x20, BX
 	CMPQ     BX, DX
-	JNE      vector_160
+	JNE      vector_178
 	VPTEST   Y4, Y4
 	SETEQ    AL
 	MOVB     AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA word_158<>+0(SB)/4, $0x107ffffe
-GLOBL word_158<>(SB), RODATA|NOPTR, $4
+DATA word_176<>+0(SB)/4, $0x107ffffe
+GLOBL word_176<>(SB), RODATA|NOPTR, $4
 
-DATA word_159<>+0(SB)/4, $0x2f800000
-GLOBL word_159<>(SB), RODATA|NOPTR, $4
+DATA word_177<>+0(SB)/4, $0x2f800000
+GLOBL word_177<>(SB), RODATA|NOPTR, $4
 
 // func positiveAVX2(dst *uint32, y *float32, count int)
 // Requires: AVX
@@ -3930,7 +4359,7 @@ TEXT ·positiveAVX2(SB), NOSPLIT, $0-24
 	MOVQ   count+16(FP), DX
 	VXORPS Y0, Y0, Y0
 
-vector_161:
+vector_179:
 	VCMPPS    $0x09, (CX), Y0, Y1
 	VCMPPS    $0x09, 32(CX), Y0, Y2
 	VORPS     Y2, Y1, Y1
@@ -3941,7 +4370,7 @@ vector_161:
 	ADDQ      $0x40, CX
 	ADDQ      $0x04, AX
 	DECQ      DX
-	JNE       vector_161
+	JNE       vector_179
 	VZEROUPPER
 	RET
 
@@ -3956,14 +4385,14 @@ TEXT ·hideAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q  $0x20, DX, DX
 	XORQ    BX, BX
 
-vector_162:
+vector_180:
 	CMPQ    BX, DX
-	JEQ     done_163
+	JGE     done_181
 	VANDNPS (CX)(BX*1), Y0, Y1
 	VMOVUPS Y1, (AX)(BX*1)
-	ADDQ    $0x20, BX
-	JMP     vector_162
+	ADDQ    $0x00000020, BX
+	JMP     vector_180
 
-done_163:
+done_181:
 	VZEROUPPER
 	RET

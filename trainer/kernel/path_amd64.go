@@ -32,7 +32,7 @@ var (
 		transpose:       transposeVector,
 		sumPositions:    sumPositionsVector,
 		sumLanes:        sumLanesVector,
-		sigmoid:         func(y []float32) { sigmoidAVX2(&y[0], len(y)/8) },
+		sigmoid:         sigmoidVector,
 		exp:             func(y, x []float32) { expAVX2(&y[0], &x[0], len(x)/8) },
 		reluBackward:    reluBackwardVector,
 		sigmoidBackward: sigmoidBackwardVector,
@@ -53,7 +53,7 @@ func widen(p path) path {
 	p.gather = avx512Layers.gather
 	p.outerByLane = avx512Layers.outerByLane
 	p.outerByChannel = avx512Layers.outerByChannel
-	p.sigmoid = func(y []float32) { sigmoidAVX512(&y[0], len(y)/16) }
+	p.sigmoid = sigmoidWide
 	p.exp = func(y, x []float32) { expAVX512(&y[0], &x[0], len(x)/16) }
 	p.peak = func(rounds int) int { peakAVX512(rounds); return rounds * 24 * 16 }
 	return p

@@ -8,8 +8,8 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// The kernels of this file take little of a step's time. But for the sigmoid and the exponential, whose time is the
-// latency of their chain of operations, they exist in AVX2 alone, which the AVX-512 path uses too.
+// The kernels of this file take little of a step's time. But for the sigmoid and the exponential, whose chains of
+// operations are long, they exist in AVX2 alone, which the AVX-512 path uses too.
 
 // constant broadcasts a float32 into a register.
 func (w width) constant(value float32) VecVirtual {
@@ -30,6 +30,21 @@ func constantMem(bits uint32) Mem {
 
 var constants = map[uint32]Mem{}
 
+// vectorMem is 8 times a read-only word.
+func vectorMem(bits uint32) Mem {
+	if mem, ok := vectorConstants[bits]; ok {
+		return mem
+	}
+	mem := GLOBL(label("vector"), RODATA|NOPTR)
+	for i := range avx2.floats() {
+		DATA(4*i, U32(bits))
+	}
+	vectorConstants[bits] = mem
+	return mem
+}
+
+var vectorConstants = map[uint32]Mem{}
+
 // broadcast loads a float32 parameter into all lanes.
 func broadcast(name string) VecVirtual {
 	register := YMM()
@@ -43,41 +58,65 @@ func broadcast(name string) VecVirtual {
 
 // vectors emits a loop over count vectors; body gets the offset in bytes.
 func (w width) vectors(body func(at GPVirtual)) {
+	w.interleaved(1, func(at GPVirtual, _ int) { body(at) })
+}
+
+// interleaved emits the same, for several vectors at once as long as there are so many; then one at a time.
+func (w width) interleaved(several int, body func(at GPVirtual, vectors int)) {
 	end, at := argument("count"), GP64()
 	IMUL3Q(Imm(uint64(w.bytes)), end, end)
 	XORQ(at, at)
-	loop, done := label("vector"), label("done")
-	Label(loop)
-	CMPQ(at, end)
-	JEQ(LabelRef(done))
-	body(at)
-	ADDQ(Imm(uint64(w.bytes)), at)
-	JMP(LabelRef(loop))
-	Label(done)
+	for vectors := several; ; vectors = 1 {
+		loop, done := label("vector"), label("done")
+		last := end
+		if vectors > 1 {
+			last = GP64()
+			MOVQ(end, last)
+			SUBQ(U32(uint32((vectors-1)*w.bytes)), last)
+		}
+		Label(loop)
+		CMPQ(at, last)
+		JGE(LabelRef(done))
+		body(at, vectors)
+		ADDQ(U32(uint32(vectors*w.bytes)), at)
+		JMP(LabelRef(loop))
+		Label(done)
+		if vectors == 1 {
+			break
+		}
+	}
 	VZEROUPPER()
 	RET()
 }
 
 func indexed(base, at GPVirtual) Mem { return Mem{Base: base, Index: at, Scale: 1} }
 
+// together is how many exponentials are computed at once: as each is a chain of operations, the processor would not see
+// far enough ahead to fill the time. There are registers for no more.
+func (w width) together() int {
+	if w.bytes == 64 {
+		return 4
+	}
+	return 3
+}
+
 func sigmoid(w width) {
 	name := "sigmoid" + w.name
 	function(name, "func(y *float32, count int)")
 	Doc(name + " computes y[i] = 1 / (1 + exp(-y[i])) for count vectors.")
 	y := argument("y")
-	sign := w.constant(float32(math.Copysign(0, -1)))
 	exponential := newExponential(w)
-	w.vectors(func(at GPVirtual) {
-		x := w.new()
-		if w.bytes == 64 {
-			VPXORD(indexed(y, at), sign, x)
-		} else {
-			VXORPS(indexed(y, at), sign, x)
+	w.interleaved(w.together(), func(at GPVirtual, vectors int) {
+		p := exponential.of(indexed(y, at), vectors, true)
+		for i := range p {
+			VADDPS(exponential.one, p[i], p[i])
 		}
-		p := exponential.of(x)
-		VADDPS(exponential.one, p, p)
-		VDIVPS(p, exponential.one, p)
-		VMOVUPS(p, indexed(y, at))
+		for i := range p {
+			VDIVPS(p[i], exponential.one, p[i])
+		}
+		for i := range p {
+			VMOVUPS(p[i], indexed(y, at).Offset(i*w.bytes))
+		}
 	})
 }
 
@@ -87,18 +126,19 @@ func exp(w width) {
 	Doc(name + " computes y[i] = exp(x[i]) for count vectors.")
 	y, from := argument("y"), argument("x")
 	exponential := newExponential(w)
-	w.vectors(func(at GPVirtual) {
-		x := w.new()
-		VMOVUPS(indexed(from, at), x)
-		VMOVUPS(exponential.of(x), indexed(y, at))
+	w.interleaved(w.together(), func(at GPVirtual, vectors int) {
+		for i, p := range exponential.of(indexed(from, at), vectors, false) {
+			VMOVUPS(p, indexed(y, at).Offset(i*w.bytes))
+		}
 	})
 }
 
 // exponential is what the exponentials of a kernel share.
 type exponential struct {
 	width
-	high, low, log2e, round, ln2Hi, ln2Lo, one, bias VecVirtual
-	coefficient                                      func(int) Op
+	high, low, one                   VecVirtual
+	log2e, round, ln2Hi, ln2Lo, bias Op
+	coefficients                     []Op
 }
 
 // coefficients of the exponential's polynomial, the highest power's first.
@@ -107,64 +147,70 @@ var coefficients = []float32{
 }
 
 func newExponential(w width) exponential {
+	constant := func(value float32) Op { return w.constant(value) }
+	if w.bytes < 64 {
+		// There are too few registers.
+		constant = func(value float32) Op { return vectorMem(math.Float32bits(value)) }
+	}
 	e := exponential{
 		width: w,
 		high:  w.constant(104),
 		low:   w.constant(-104),
-		log2e: w.constant(1.44269504),
-		round: w.constant(12582912),
-		ln2Hi: w.constant(-0.693359375),
-		ln2Lo: w.constant(2.12194440e-4),
 		one:   w.constant(1),
-		bias:  w.new(),
+		log2e: constant(1.44269504),
+		round: constant(12582912),
+		ln2Hi: constant(-0.693359375),
+		ln2Lo: constant(2.12194440e-4),
 	}
-	if w.bytes == 64 {
-		// There are registers enough for the coefficients.
-		var loaded []VecVirtual
-		for _, value := range coefficients {
-			loaded = append(loaded, w.constant(value))
-		}
-		e.coefficient = func(i int) Op { return loaded[i] }
-		return e
+	if w.bytes < 64 {
+		e.bias = vectorMem(127)
 	}
-	VBROADCASTSS(constantMem(127), e.bias)
-	e.coefficient = func(i int) Op {
-		register := w.new()
-		VBROADCASTSS(constantMem(math.Float32bits(coefficients[i])), register)
-		return register
+	for _, value := range coefficients {
+		e.coefficients = append(e.coefficients, constant(value))
 	}
 	return e
 }
 
-// of emits the exponential of x, which it overwrites.
-func (e *exponential) of(x VecVirtual) VecVirtual {
-	n, whole, p, half := e.new(), e.new(), e.new(), e.new()
-	// If one is a NaN, the result is x.
-	VMINPS(x, e.high, x)
-	VMAXPS(x, e.low, x)
-	VMOVAPS(e.round, n)
-	VFMADD231PS(e.log2e, x, n)
-	VSUBPS(e.round, n, whole)
-	VFMADD231PS(e.ln2Hi, whole, x)
-	VFMADD231PS(e.ln2Lo, whole, x)
-	VMOVAPS(e.coefficient(0), p)
-	for i := 1; i < len(coefficients); i++ {
-		VFMADD213PS(e.coefficient(i), x, p)
+// of emits the exponentials of vectors at from, or of their negatives, step by step for all.
+func (e *exponential) of(from Mem, vectors int, negative bool) []VecVirtual {
+	x, n, whole, p := e.several(vectors), e.several(vectors), e.several(vectors), e.several(vectors)
+	each := func(step func(i int)) {
+		for i := range vectors {
+			step(i)
+		}
 	}
-	VMULPS(x, p, p)
-	VFMADD213PS(x, x, p)
-	VADDPS(e.one, p, p)
+	// Signs change within the multiply-adds that x enters first.
+	scale, reduce := VFMADD231PS, VFMADD231PS
+	if negative {
+		scale, reduce = VFNMADD231PS, VFMSUB231PS
+	}
+	// If one is a NaN, the result is x.
+	each(func(i int) { VMINPS(from.Offset(i*e.bytes), e.high, x[i]) })
+	each(func(i int) { VMAXPS(x[i], e.low, x[i]) })
+	each(func(i int) { VMOVAPS(e.round, n[i]) })
+	each(func(i int) { scale(e.log2e, x[i], n[i]) })
+	each(func(i int) { VSUBPS(e.round, n[i], whole[i]) })
+	each(func(i int) { reduce(e.ln2Hi, whole[i], x[i]) })
+	each(func(i int) { VFMADD231PS(e.ln2Lo, whole[i], x[i]) })
+	each(func(i int) { VMOVAPS(e.coefficients[0], p[i]) })
+	for _, coefficient := range e.coefficients[1:] {
+		each(func(i int) { VFMADD213PS(coefficient, x[i], p[i]) })
+	}
+	each(func(i int) { VMULPS(x[i], p[i], p[i]) })
+	each(func(i int) { VFMADD213PS(x[i], x[i], p[i]) })
+	each(func(i int) { VADDPS(e.one, p[i], p[i]) })
 	if e.bytes == 64 {
-		VSCALEFPS(whole, p, p)
+		each(func(i int) { VSCALEFPS(whole[i], p[i], p[i]) })
 		return p
 	}
-	VPSUBD(e.round, n, n)
-	VPSRAD(Imm(1), n, half)
-	VPSUBD(half, n, n)
-	for _, exponent := range []VecVirtual{half, n} {
-		VPADDD(e.bias, exponent, exponent)
-		VPSLLD(Imm(23), exponent, exponent)
-		VMULPS(exponent, p, p)
+	half := x // Whose value is not needed any more.
+	each(func(i int) { VPSUBD(e.round, n[i], n[i]) })
+	each(func(i int) { VPSRAD(Imm(1), n[i], half[i]) })
+	each(func(i int) { VPSUBD(half[i], n[i], n[i]) })
+	for _, exponent := range [][]VecVirtual{half, n} {
+		each(func(i int) { VPADDD(e.bias, exponent[i], exponent[i]) })
+		each(func(i int) { VPSLLD(Imm(23), exponent[i], exponent[i]) })
+		each(func(i int) { VMULPS(exponent[i], p[i], p[i]) })
 	}
 	return p
 }
