@@ -37,6 +37,7 @@ type gather struct {
 	in, out int // Values in an input and in an output tile.
 
 	inChannels, outChannels int
+	inPlane, inRow          int // Values of one input channel, and of one row of it.
 	outPlane                int // Values of one output channel.
 	outRow                  int // Values of one row of it.
 	kernel                  int // Kernel height x kernel width.
@@ -61,6 +62,8 @@ type class struct {
 	positions []position
 	// outputs has a bit for each output of a square that exists: see line.
 	outputs int
+	// inside3x3 says that the kernel is 3 x 3 and has all taps of a square, the first of which reach its end only.
+	inside3x3 bool
 }
 
 // tap says which input value, relative to the position's, meets which weight, relative to the block's first. If the
@@ -150,6 +153,11 @@ func (l line) equal(other line) bool {
 	return l.outputs == other.outputs && slices.Equal(l.kernel, other.kernel)
 }
 
+// inside3 says whether a pair meets all inputs that a kernel of 3 can, the first of which reaches the neighbor only.
+func (l line) inside3(a axis) bool {
+	return a.kernel == 3 && slices.Equal(l.kernel, []int{-1, 1})
+}
+
 // square combines outputs of a row's unit and a column's: bit 2*i + j is row i, column j.
 func square(rows, columns int) int { return rows&1*columns | rows>>1*columns<<2 }
 
@@ -161,6 +169,8 @@ func newGather(vector int, squares bool, in, out int, rows, columns axis) *gathe
 		out:             out * rows.out * columns.out * Lanes,
 		inChannels:      in,
 		outChannels:     out,
+		inPlane:         rows.in * columns.in * Lanes,
+		inRow:           columns.in * Lanes,
 		outPlane:        rows.out * columns.out * Lanes,
 		outRow:          columns.out * Lanes,
 		kernel:          rows.kernel * columns.kernel,
@@ -185,8 +195,9 @@ func newGather(vector int, squares bool, in, out int, rows, columns axis) *gathe
 	for _, rowLine := range rowLines {
 		for _, columnLine := range columnLines {
 			all = append(all, class{
-				taps:    g.taps(rowLine, columnLine, rows, columns),
-				outputs: square(rowLine.outputs, columnLine.outputs),
+				taps:      g.taps(rowLine, columnLine, rows, columns),
+				outputs:   square(rowLine.outputs, columnLine.outputs),
+				inside3x3: rowLine.inside3(rows) && columnLine.inside3(columns),
 			})
 		}
 	}

@@ -1122,54 +1122,54 @@ last_39:
 	VZEROUPPER
 	RET
 
-// func gatherSquare6AVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
+// func gather6SquaresAVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
 // Requires: AVX, AVX512F
-TEXT ·gatherSquare6AVX512(SB), NOSPLIT, $0-92
-	MOVQ positions+56(FP), AX
-	MOVQ groups+64(FP), CX
-	MOVQ weights+16(FP), DX
-	MOVQ kernelRow+24(FP), BX
-	ADDQ DX, BX
+TEXT ·gather6SquaresAVX512(SB), NOSPLIT, $0-92
+	MOVQ weights+16(FP), AX
+	MOVQ kernelRow+24(FP), CX
+	ADDQ AX, CX
+	MOVQ positions+56(FP), DX
+	MOVQ groups+64(FP), BX
 
 group_41:
 	MOVQ         x+8(FP), R12
-	MOVLQSX      (AX), SI
+	MOVLQSX      (DX), SI
 	LEAQ         (R12)(SI*4), SI
-	MOVLQSX      8(AX), DI
+	MOVLQSX      8(DX), DI
 	LEAQ         (R12)(DI*4), DI
-	MOVLQSX      16(AX), R8
+	MOVLQSX      16(DX), R8
 	LEAQ         (R12)(R8*4), R8
-	MOVLQSX      24(AX), R9
+	MOVLQSX      24(DX), R9
 	LEAQ         (R12)(R9*4), R9
-	MOVLQSX      32(AX), R10
+	MOVLQSX      32(DX), R10
 	LEAQ         (R12)(R10*4), R10
-	MOVLQSX      40(AX), R11
+	MOVLQSX      40(DX), R11
 	LEAQ         (R12)(R11*4), R11
 	MOVQ         bias+32(FP), R12
-	VBROADCASTSS (R12), Z0
-	VMOVAPS      Z0, Z1
-	VMOVAPS      Z0, Z2
-	VMOVAPS      Z0, Z3
-	VMOVAPS      Z0, Z4
-	VMOVAPS      Z0, Z5
-	VMOVAPS      Z0, Z6
-	VMOVAPS      Z0, Z7
-	VMOVAPS      Z0, Z8
-	VMOVAPS      Z0, Z9
-	VMOVAPS      Z0, Z10
-	VMOVAPS      Z0, Z11
-	VMOVAPS      Z0, Z12
-	VMOVAPS      Z0, Z13
-	VMOVAPS      Z0, Z14
-	VMOVAPS      Z0, Z15
-	VMOVAPS      Z0, Z16
-	VMOVAPS      Z0, Z17
-	VMOVAPS      Z0, Z18
-	VMOVAPS      Z0, Z19
-	VMOVAPS      Z0, Z20
-	VMOVAPS      Z0, Z21
-	VMOVAPS      Z0, Z22
-	VMOVAPS      Z0, Z23
+	VBROADCASTSS (R12), Z7
+	VMOVAPS      Z7, Z8
+	VMOVAPS      Z7, Z9
+	VMOVAPS      Z7, Z10
+	VMOVAPS      Z7, Z11
+	VMOVAPS      Z7, Z12
+	VMOVAPS      Z7, Z13
+	VMOVAPS      Z7, Z14
+	VMOVAPS      Z7, Z15
+	VMOVAPS      Z7, Z16
+	VMOVAPS      Z7, Z17
+	VMOVAPS      Z7, Z18
+	VMOVAPS      Z7, Z19
+	VMOVAPS      Z7, Z20
+	VMOVAPS      Z7, Z21
+	VMOVAPS      Z7, Z22
+	VMOVAPS      Z7, Z23
+	VMOVAPS      Z7, Z24
+	VMOVAPS      Z7, Z25
+	VMOVAPS      Z7, Z26
+	VMOVAPS      Z7, Z27
+	VMOVAPS      Z7, Z28
+	VMOVAPS      Z7, Z29
+	VMOVAPS      Z7, Z30
 	MOVQ         taps+40(FP), R12
 	MOVQ         tapCount+48(FP), R13
 	LEAQ         (R12)(R13*8), R13
@@ -1178,57 +1178,57 @@ group_41:
 
 tap_42:
 	MOVLQSX      (R12), R14
-	VMOVUPS      (SI)(R14*4), Z24
-	VMOVUPS      (DI)(R14*4), Z25
-	VMOVUPS      (R8)(R14*4), Z26
-	VMOVUPS      (R9)(R14*4), Z27
-	VMOVUPS      (R10)(R14*4), Z28
-	VMOVUPS      (R11)(R14*4), Z29
+	VMOVUPS      (SI)(R14*4), Z0
+	VMOVUPS      (DI)(R14*4), Z1
+	VMOVUPS      (R8)(R14*4), Z2
+	VMOVUPS      (R9)(R14*4), Z3
+	VMOVUPS      (R10)(R14*4), Z4
+	VMOVUPS      (R11)(R14*4), Z5
 	MOVLQSX      4(R12), R15
 	MOVQ         R15, R14
 	SARQ         $0x04, R14
 	TESTL        $0x00000001, R15
 	JEQ          skip_44
-	VBROADCASTSS (DX)(R14*4), Z30
-	VFMADD231PS  Z30, Z24, Z0
-	VFMADD231PS  Z30, Z25, Z1
-	VFMADD231PS  Z30, Z26, Z2
-	VFMADD231PS  Z30, Z27, Z3
-	VFMADD231PS  Z30, Z28, Z4
-	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (AX)(R14*4), Z6
+	VFMADD231PS  Z6, Z0, Z7
+	VFMADD231PS  Z6, Z1, Z8
+	VFMADD231PS  Z6, Z2, Z9
+	VFMADD231PS  Z6, Z3, Z10
+	VFMADD231PS  Z6, Z4, Z11
+	VFMADD231PS  Z6, Z5, Z12
 
 skip_44:
 	TESTL        $0x00000002, R15
 	JEQ          skip_45
-	VBROADCASTSS 4(DX)(R14*4), Z30
-	VFMADD231PS  Z30, Z24, Z6
-	VFMADD231PS  Z30, Z25, Z7
-	VFMADD231PS  Z30, Z26, Z8
-	VFMADD231PS  Z30, Z27, Z9
-	VFMADD231PS  Z30, Z28, Z10
-	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 4(AX)(R14*4), Z6
+	VFMADD231PS  Z6, Z0, Z13
+	VFMADD231PS  Z6, Z1, Z14
+	VFMADD231PS  Z6, Z2, Z15
+	VFMADD231PS  Z6, Z3, Z16
+	VFMADD231PS  Z6, Z4, Z17
+	VFMADD231PS  Z6, Z5, Z18
 
 skip_45:
 	TESTL        $0x00000004, R15
 	JEQ          skip_46
-	VBROADCASTSS (BX)(R14*4), Z30
-	VFMADD231PS  Z30, Z24, Z12
-	VFMADD231PS  Z30, Z25, Z13
-	VFMADD231PS  Z30, Z26, Z14
-	VFMADD231PS  Z30, Z27, Z15
-	VFMADD231PS  Z30, Z28, Z16
-	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (CX)(R14*4), Z6
+	VFMADD231PS  Z6, Z0, Z19
+	VFMADD231PS  Z6, Z1, Z20
+	VFMADD231PS  Z6, Z2, Z21
+	VFMADD231PS  Z6, Z3, Z22
+	VFMADD231PS  Z6, Z4, Z23
+	VFMADD231PS  Z6, Z5, Z24
 
 skip_46:
 	TESTL        $0x00000008, R15
 	JEQ          skip_47
-	VBROADCASTSS 4(BX)(R14*4), Z30
-	VFMADD231PS  Z30, Z24, Z18
-	VFMADD231PS  Z30, Z25, Z19
-	VFMADD231PS  Z30, Z26, Z20
-	VFMADD231PS  Z30, Z27, Z21
-	VFMADD231PS  Z30, Z28, Z22
-	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 4(CX)(R14*4), Z6
+	VFMADD231PS  Z6, Z0, Z25
+	VFMADD231PS  Z6, Z1, Z26
+	VFMADD231PS  Z6, Z2, Z27
+	VFMADD231PS  Z6, Z3, Z28
+	VFMADD231PS  Z6, Z4, Z29
+	VFMADD231PS  Z6, Z5, Z30
 
 skip_47:
 	ADDQ $0x08, R12
@@ -1236,122 +1236,122 @@ skip_47:
 	JNE  tap_42
 
 last_43:
-	VBROADCASTSS bound+88(FP), Z24
+	VBROADCASTSS bound+88(FP), Z0
 	MOVQ         y+0(FP), R12
 	MOVQ         row+72(FP), R13
-	MOVLQSX      4(AX), SI
+	MOVLQSX      4(DX), SI
 	LEAQ         (R12)(SI*4), SI
-	MOVLQSX      12(AX), DI
+	MOVLQSX      12(DX), DI
 	LEAQ         (R12)(DI*4), DI
-	MOVLQSX      20(AX), R8
+	MOVLQSX      20(DX), R8
 	LEAQ         (R12)(R8*4), R8
-	MOVLQSX      28(AX), R9
+	MOVLQSX      28(DX), R9
 	LEAQ         (R12)(R9*4), R9
-	MOVLQSX      36(AX), R10
+	MOVLQSX      36(DX), R10
 	LEAQ         (R12)(R10*4), R10
-	MOVLQSX      44(AX), R11
+	MOVLQSX      44(DX), R11
 	LEAQ         (R12)(R11*4), R11
 	MOVQ         outputs+80(FP), R12
 	TESTL        $0x00000001, R12
 	JEQ          skip_48
-	VMAXPS       Z0, Z24, Z0
-	VMOVUPS      Z0, (SI)
-	VMAXPS       Z1, Z24, Z1
-	VMOVUPS      Z1, (DI)
-	VMAXPS       Z2, Z24, Z2
-	VMOVUPS      Z2, (R8)
-	VMAXPS       Z3, Z24, Z3
-	VMOVUPS      Z3, (R9)
-	VMAXPS       Z4, Z24, Z4
-	VMOVUPS      Z4, (R10)
-	VMAXPS       Z5, Z24, Z5
-	VMOVUPS      Z5, (R11)
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, (SI)
+	VMAXPS       Z8, Z0, Z8
+	VMOVUPS      Z8, (DI)
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, (R8)
+	VMAXPS       Z10, Z0, Z10
+	VMOVUPS      Z10, (R9)
+	VMAXPS       Z11, Z0, Z11
+	VMOVUPS      Z11, (R10)
+	VMAXPS       Z12, Z0, Z12
+	VMOVUPS      Z12, (R11)
 
 skip_48:
 	TESTL   $0x00000002, R12
 	JEQ     skip_49
-	VMAXPS  Z6, Z24, Z6
-	VMOVUPS Z6, 64(SI)
-	VMAXPS  Z7, Z24, Z7
-	VMOVUPS Z7, 64(DI)
-	VMAXPS  Z8, Z24, Z8
-	VMOVUPS Z8, 64(R8)
-	VMAXPS  Z9, Z24, Z9
-	VMOVUPS Z9, 64(R9)
-	VMAXPS  Z10, Z24, Z10
-	VMOVUPS Z10, 64(R10)
-	VMAXPS  Z11, Z24, Z11
-	VMOVUPS Z11, 64(R11)
+	VMAXPS  Z13, Z0, Z13
+	VMOVUPS Z13, 64(SI)
+	VMAXPS  Z14, Z0, Z14
+	VMOVUPS Z14, 64(DI)
+	VMAXPS  Z15, Z0, Z15
+	VMOVUPS Z15, 64(R8)
+	VMAXPS  Z16, Z0, Z16
+	VMOVUPS Z16, 64(R9)
+	VMAXPS  Z17, Z0, Z17
+	VMOVUPS Z17, 64(R10)
+	VMAXPS  Z18, Z0, Z18
+	VMOVUPS Z18, 64(R11)
 
 skip_49:
 	TESTL   $0x00000004, R12
 	JEQ     skip_50
-	VMAXPS  Z12, Z24, Z12
-	VMOVUPS Z12, (SI)(R13*1)
-	VMAXPS  Z13, Z24, Z13
-	VMOVUPS Z13, (DI)(R13*1)
-	VMAXPS  Z14, Z24, Z14
-	VMOVUPS Z14, (R8)(R13*1)
-	VMAXPS  Z15, Z24, Z15
-	VMOVUPS Z15, (R9)(R13*1)
-	VMAXPS  Z16, Z24, Z16
-	VMOVUPS Z16, (R10)(R13*1)
-	VMAXPS  Z17, Z24, Z17
-	VMOVUPS Z17, (R11)(R13*1)
+	VMAXPS  Z19, Z0, Z19
+	VMOVUPS Z19, (SI)(R13*1)
+	VMAXPS  Z20, Z0, Z20
+	VMOVUPS Z20, (DI)(R13*1)
+	VMAXPS  Z21, Z0, Z21
+	VMOVUPS Z21, (R8)(R13*1)
+	VMAXPS  Z22, Z0, Z22
+	VMOVUPS Z22, (R9)(R13*1)
+	VMAXPS  Z23, Z0, Z23
+	VMOVUPS Z23, (R10)(R13*1)
+	VMAXPS  Z24, Z0, Z24
+	VMOVUPS Z24, (R11)(R13*1)
 
 skip_50:
 	TESTL   $0x00000008, R12
 	JEQ     skip_51
-	VMAXPS  Z18, Z24, Z18
-	VMOVUPS Z18, 64(SI)(R13*1)
-	VMAXPS  Z19, Z24, Z19
-	VMOVUPS Z19, 64(DI)(R13*1)
-	VMAXPS  Z20, Z24, Z20
-	VMOVUPS Z20, 64(R8)(R13*1)
-	VMAXPS  Z21, Z24, Z21
-	VMOVUPS Z21, 64(R9)(R13*1)
-	VMAXPS  Z22, Z24, Z22
-	VMOVUPS Z22, 64(R10)(R13*1)
-	VMAXPS  Z23, Z24, Z23
-	VMOVUPS Z23, 64(R11)(R13*1)
+	VMAXPS  Z25, Z0, Z25
+	VMOVUPS Z25, 64(SI)(R13*1)
+	VMAXPS  Z26, Z0, Z26
+	VMOVUPS Z26, 64(DI)(R13*1)
+	VMAXPS  Z27, Z0, Z27
+	VMOVUPS Z27, 64(R8)(R13*1)
+	VMAXPS  Z28, Z0, Z28
+	VMOVUPS Z28, 64(R9)(R13*1)
+	VMAXPS  Z29, Z0, Z29
+	VMOVUPS Z29, 64(R10)(R13*1)
+	VMAXPS  Z30, Z0, Z30
+	VMOVUPS Z30, 64(R11)(R13*1)
 
 skip_51:
-	ADDQ $0x30, AX
-	DECQ CX
+	ADDQ $0x30, DX
+	DECQ BX
 	JNE  group_41
 	VZEROUPPER
 	RET
 
-// func gatherSquare3AVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
+// func gather3SquaresAVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
 // Requires: AVX, AVX512F
-TEXT ·gatherSquare3AVX512(SB), NOSPLIT, $0-92
-	MOVQ positions+56(FP), AX
-	MOVQ groups+64(FP), CX
-	MOVQ weights+16(FP), DX
-	MOVQ kernelRow+24(FP), BX
-	ADDQ DX, BX
+TEXT ·gather3SquaresAVX512(SB), NOSPLIT, $0-92
+	MOVQ weights+16(FP), AX
+	MOVQ kernelRow+24(FP), CX
+	ADDQ AX, CX
+	MOVQ positions+56(FP), DX
+	MOVQ groups+64(FP), BX
 
 group_52:
 	MOVQ         x+8(FP), R9
-	MOVLQSX      (AX), SI
+	MOVLQSX      (DX), SI
 	LEAQ         (R9)(SI*4), SI
-	MOVLQSX      8(AX), DI
+	MOVLQSX      8(DX), DI
 	LEAQ         (R9)(DI*4), DI
-	MOVLQSX      16(AX), R8
+	MOVLQSX      16(DX), R8
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         bias+32(FP), R9
-	VBROADCASTSS (R9), Z0
-	VMOVAPS      Z0, Z1
-	VMOVAPS      Z0, Z2
-	VMOVAPS      Z0, Z3
-	VMOVAPS      Z0, Z4
-	VMOVAPS      Z0, Z5
-	VMOVAPS      Z0, Z6
-	VMOVAPS      Z0, Z7
-	VMOVAPS      Z0, Z8
-	VMOVAPS      Z0, Z9
-	VMOVAPS      Z0, Z10
-	VMOVAPS      Z0, Z11
+	VBROADCASTSS (R9), Z4
+	VMOVAPS      Z4, Z5
+	VMOVAPS      Z4, Z6
+	VMOVAPS      Z4, Z7
+	VMOVAPS      Z4, Z8
+	VMOVAPS      Z4, Z9
+	VMOVAPS      Z4, Z10
+	VMOVAPS      Z4, Z11
+	VMOVAPS      Z4, Z12
+	VMOVAPS      Z4, Z13
+	VMOVAPS      Z4, Z14
+	VMOVAPS      Z4, Z15
 	MOVQ         taps+40(FP), R9
 	MOVQ         tapCount+48(FP), R10
 	LEAQ         (R9)(R10*8), R10
@@ -1360,42 +1360,42 @@ group_52:
 
 tap_53:
 	MOVLQSX      (R9), R11
-	VMOVUPS      (SI)(R11*4), Z12
-	VMOVUPS      (DI)(R11*4), Z13
-	VMOVUPS      (R8)(R11*4), Z14
+	VMOVUPS      (SI)(R11*4), Z0
+	VMOVUPS      (DI)(R11*4), Z1
+	VMOVUPS      (R8)(R11*4), Z2
 	MOVLQSX      4(R9), R12
 	MOVQ         R12, R11
 	SARQ         $0x04, R11
 	TESTL        $0x00000001, R12
 	JEQ          skip_55
-	VBROADCASTSS (DX)(R11*4), Z15
-	VFMADD231PS  Z15, Z12, Z0
-	VFMADD231PS  Z15, Z13, Z1
-	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (AX)(R11*4), Z3
+	VFMADD231PS  Z3, Z0, Z4
+	VFMADD231PS  Z3, Z1, Z5
+	VFMADD231PS  Z3, Z2, Z6
 
 skip_55:
 	TESTL        $0x00000002, R12
 	JEQ          skip_56
-	VBROADCASTSS 4(DX)(R11*4), Z15
-	VFMADD231PS  Z15, Z12, Z3
-	VFMADD231PS  Z15, Z13, Z4
-	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS 4(AX)(R11*4), Z3
+	VFMADD231PS  Z3, Z0, Z7
+	VFMADD231PS  Z3, Z1, Z8
+	VFMADD231PS  Z3, Z2, Z9
 
 skip_56:
 	TESTL        $0x00000004, R12
 	JEQ          skip_57
-	VBROADCASTSS (BX)(R11*4), Z15
-	VFMADD231PS  Z15, Z12, Z6
-	VFMADD231PS  Z15, Z13, Z7
-	VFMADD231PS  Z15, Z14, Z8
+	VBROADCASTSS (CX)(R11*4), Z3
+	VFMADD231PS  Z3, Z0, Z10
+	VFMADD231PS  Z3, Z1, Z11
+	VFMADD231PS  Z3, Z2, Z12
 
 skip_57:
 	TESTL        $0x00000008, R12
 	JEQ          skip_58
-	VBROADCASTSS 4(BX)(R11*4), Z15
-	VFMADD231PS  Z15, Z12, Z9
-	VFMADD231PS  Z15, Z13, Z10
-	VFMADD231PS  Z15, Z14, Z11
+	VBROADCASTSS 4(CX)(R11*4), Z3
+	VFMADD231PS  Z3, Z0, Z13
+	VFMADD231PS  Z3, Z1, Z14
+	VFMADD231PS  Z3, Z2, Z15
 
 skip_58:
 	ADDQ $0x08, R9
@@ -1403,92 +1403,92 @@ skip_58:
 	JNE  tap_53
 
 last_54:
-	VBROADCASTSS bound+88(FP), Z12
+	VBROADCASTSS bound+88(FP), Z0
 	MOVQ         y+0(FP), R9
 	MOVQ         row+72(FP), R10
-	MOVLQSX      4(AX), SI
+	MOVLQSX      4(DX), SI
 	LEAQ         (R9)(SI*4), SI
-	MOVLQSX      12(AX), DI
+	MOVLQSX      12(DX), DI
 	LEAQ         (R9)(DI*4), DI
-	MOVLQSX      20(AX), R8
+	MOVLQSX      20(DX), R8
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         outputs+80(FP), R9
 	TESTL        $0x00000001, R9
 	JEQ          skip_59
-	VMAXPS       Z0, Z12, Z0
-	VMOVUPS      Z0, (SI)
-	VMAXPS       Z1, Z12, Z1
-	VMOVUPS      Z1, (DI)
-	VMAXPS       Z2, Z12, Z2
-	VMOVUPS      Z2, (R8)
+	VMAXPS       Z4, Z0, Z4
+	VMOVUPS      Z4, (SI)
+	VMAXPS       Z5, Z0, Z5
+	VMOVUPS      Z5, (DI)
+	VMAXPS       Z6, Z0, Z6
+	VMOVUPS      Z6, (R8)
 
 skip_59:
 	TESTL   $0x00000002, R9
 	JEQ     skip_60
-	VMAXPS  Z3, Z12, Z3
-	VMOVUPS Z3, 64(SI)
-	VMAXPS  Z4, Z12, Z4
-	VMOVUPS Z4, 64(DI)
-	VMAXPS  Z5, Z12, Z5
-	VMOVUPS Z5, 64(R8)
+	VMAXPS  Z7, Z0, Z7
+	VMOVUPS Z7, 64(SI)
+	VMAXPS  Z8, Z0, Z8
+	VMOVUPS Z8, 64(DI)
+	VMAXPS  Z9, Z0, Z9
+	VMOVUPS Z9, 64(R8)
 
 skip_60:
 	TESTL   $0x00000004, R9
 	JEQ     skip_61
-	VMAXPS  Z6, Z12, Z6
-	VMOVUPS Z6, (SI)(R10*1)
-	VMAXPS  Z7, Z12, Z7
-	VMOVUPS Z7, (DI)(R10*1)
-	VMAXPS  Z8, Z12, Z8
-	VMOVUPS Z8, (R8)(R10*1)
+	VMAXPS  Z10, Z0, Z10
+	VMOVUPS Z10, (SI)(R10*1)
+	VMAXPS  Z11, Z0, Z11
+	VMOVUPS Z11, (DI)(R10*1)
+	VMAXPS  Z12, Z0, Z12
+	VMOVUPS Z12, (R8)(R10*1)
 
 skip_61:
 	TESTL   $0x00000008, R9
 	JEQ     skip_62
-	VMAXPS  Z9, Z12, Z9
-	VMOVUPS Z9, 64(SI)(R10*1)
-	VMAXPS  Z10, Z12, Z10
-	VMOVUPS Z10, 64(DI)(R10*1)
-	VMAXPS  Z11, Z12, Z11
-	VMOVUPS Z11, 64(R8)(R10*1)
+	VMAXPS  Z13, Z0, Z13
+	VMOVUPS Z13, 64(SI)(R10*1)
+	VMAXPS  Z14, Z0, Z14
+	VMOVUPS Z14, 64(DI)(R10*1)
+	VMAXPS  Z15, Z0, Z15
+	VMOVUPS Z15, 64(R8)(R10*1)
 
 skip_62:
-	ADDQ $0x18, AX
-	DECQ CX
+	ADDQ $0x18, DX
+	DECQ BX
 	JNE  group_52
 	VZEROUPPER
 	RET
 
-// func gatherSquare3AVX2(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
+// func gather3SquaresAVX2(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
 // Requires: AVX, FMA3
-TEXT ·gatherSquare3AVX2(SB), NOSPLIT, $0-92
-	MOVQ positions+56(FP), AX
-	MOVQ groups+64(FP), CX
-	MOVQ weights+16(FP), DX
-	MOVQ kernelRow+24(FP), BX
-	ADDQ DX, BX
+TEXT ·gather3SquaresAVX2(SB), NOSPLIT, $0-92
+	MOVQ weights+16(FP), AX
+	MOVQ kernelRow+24(FP), CX
+	ADDQ AX, CX
+	MOVQ positions+56(FP), DX
+	MOVQ groups+64(FP), BX
 
 group_63:
 	MOVQ         x+8(FP), R9
-	MOVLQSX      (AX), SI
+	MOVLQSX      (DX), SI
 	LEAQ         (R9)(SI*4), SI
-	MOVLQSX      8(AX), DI
+	MOVLQSX      8(DX), DI
 	LEAQ         (R9)(DI*4), DI
-	MOVLQSX      16(AX), R8
+	MOVLQSX      16(DX), R8
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         bias+32(FP), R9
-	VBROADCASTSS (R9), Y0
-	VMOVAPS      Y0, Y1
-	VMOVAPS      Y0, Y2
-	VMOVAPS      Y0, Y3
-	VMOVAPS      Y0, Y4
-	VMOVAPS      Y0, Y5
-	VMOVAPS      Y0, Y6
-	VMOVAPS      Y0, Y7
-	VMOVAPS      Y0, Y8
-	VMOVAPS      Y0, Y9
-	VMOVAPS      Y0, Y10
-	VMOVAPS      Y0, Y11
+	VBROADCASTSS (R9), Y4
+	VMOVAPS      Y4, Y5
+	VMOVAPS      Y4, Y6
+	VMOVAPS      Y4, Y7
+	VMOVAPS      Y4, Y8
+	VMOVAPS      Y4, Y9
+	VMOVAPS      Y4, Y10
+	VMOVAPS      Y4, Y11
+	VMOVAPS      Y4, Y12
+	VMOVAPS      Y4, Y13
+	VMOVAPS      Y4, Y14
+	VMOVAPS      Y4, Y15
 	MOVQ         taps+40(FP), R9
 	MOVQ         tapCount+48(FP), R10
 	LEAQ         (R9)(R10*8), R10
@@ -1497,42 +1497,42 @@ group_63:
 
 tap_64:
 	MOVLQSX      (R9), R11
-	VMOVUPS      (SI)(R11*4), Y12
-	VMOVUPS      (DI)(R11*4), Y13
-	VMOVUPS      (R8)(R11*4), Y14
+	VMOVUPS      (SI)(R11*4), Y0
+	VMOVUPS      (DI)(R11*4), Y1
+	VMOVUPS      (R8)(R11*4), Y2
 	MOVLQSX      4(R9), R12
 	MOVQ         R12, R11
 	SARQ         $0x04, R11
 	TESTL        $0x00000001, R12
 	JEQ          skip_66
-	VBROADCASTSS (DX)(R11*4), Y15
-	VFMADD231PS  Y15, Y12, Y0
-	VFMADD231PS  Y15, Y13, Y1
-	VFMADD231PS  Y15, Y14, Y2
+	VBROADCASTSS (AX)(R11*4), Y3
+	VFMADD231PS  Y3, Y0, Y4
+	VFMADD231PS  Y3, Y1, Y5
+	VFMADD231PS  Y3, Y2, Y6
 
 skip_66:
 	TESTL        $0x00000002, R12
 	JEQ          skip_67
-	VBROADCASTSS 4(DX)(R11*4), Y15
-	VFMADD231PS  Y15, Y12, Y3
-	VFMADD231PS  Y15, Y13, Y4
-	VFMADD231PS  Y15, Y14, Y5
+	VBROADCASTSS 4(AX)(R11*4), Y3
+	VFMADD231PS  Y3, Y0, Y7
+	VFMADD231PS  Y3, Y1, Y8
+	VFMADD231PS  Y3, Y2, Y9
 
 skip_67:
 	TESTL        $0x00000004, R12
 	JEQ          skip_68
-	VBROADCASTSS (BX)(R11*4), Y15
-	VFMADD231PS  Y15, Y12, Y6
-	VFMADD231PS  Y15, Y13, Y7
-	VFMADD231PS  Y15, Y14, Y8
+	VBROADCASTSS (CX)(R11*4), Y3
+	VFMADD231PS  Y3, Y0, Y10
+	VFMADD231PS  Y3, Y1, Y11
+	VFMADD231PS  Y3, Y2, Y12
 
 skip_68:
 	TESTL        $0x00000008, R12
 	JEQ          skip_69
-	VBROADCASTSS 4(BX)(R11*4), Y15
-	VFMADD231PS  Y15, Y12, Y9
-	VFMADD231PS  Y15, Y13, Y10
-	VFMADD231PS  Y15, Y14, Y11
+	VBROADCASTSS 4(CX)(R11*4), Y3
+	VFMADD231PS  Y3, Y0, Y13
+	VFMADD231PS  Y3, Y1, Y14
+	VFMADD231PS  Y3, Y2, Y15
 
 skip_69:
 	ADDQ $0x08, R9
@@ -1540,59 +1540,530 @@ skip_69:
 	JNE  tap_64
 
 last_65:
-	VBROADCASTSS bound+88(FP), Y12
+	VBROADCASTSS bound+88(FP), Y0
 	MOVQ         y+0(FP), R9
 	MOVQ         row+72(FP), R10
-	MOVLQSX      4(AX), SI
+	MOVLQSX      4(DX), SI
 	LEAQ         (R9)(SI*4), SI
-	MOVLQSX      12(AX), DI
+	MOVLQSX      12(DX), DI
 	LEAQ         (R9)(DI*4), DI
-	MOVLQSX      20(AX), R8
+	MOVLQSX      20(DX), R8
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         outputs+80(FP), R9
 	TESTL        $0x00000001, R9
 	JEQ          skip_70
-	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, (SI)
-	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, (DI)
-	VMAXPS       Y2, Y12, Y2
-	VMOVUPS      Y2, (R8)
+	VMAXPS       Y4, Y0, Y4
+	VMOVUPS      Y4, (SI)
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, (DI)
+	VMAXPS       Y6, Y0, Y6
+	VMOVUPS      Y6, (R8)
 
 skip_70:
 	TESTL   $0x00000002, R9
 	JEQ     skip_71
-	VMAXPS  Y3, Y12, Y3
-	VMOVUPS Y3, 64(SI)
-	VMAXPS  Y4, Y12, Y4
-	VMOVUPS Y4, 64(DI)
-	VMAXPS  Y5, Y12, Y5
-	VMOVUPS Y5, 64(R8)
+	VMAXPS  Y7, Y0, Y7
+	VMOVUPS Y7, 64(SI)
+	VMAXPS  Y8, Y0, Y8
+	VMOVUPS Y8, 64(DI)
+	VMAXPS  Y9, Y0, Y9
+	VMOVUPS Y9, 64(R8)
 
 skip_71:
 	TESTL   $0x00000004, R9
 	JEQ     skip_72
-	VMAXPS  Y6, Y12, Y6
-	VMOVUPS Y6, (SI)(R10*1)
-	VMAXPS  Y7, Y12, Y7
-	VMOVUPS Y7, (DI)(R10*1)
-	VMAXPS  Y8, Y12, Y8
-	VMOVUPS Y8, (R8)(R10*1)
+	VMAXPS  Y10, Y0, Y10
+	VMOVUPS Y10, (SI)(R10*1)
+	VMAXPS  Y11, Y0, Y11
+	VMOVUPS Y11, (DI)(R10*1)
+	VMAXPS  Y12, Y0, Y12
+	VMOVUPS Y12, (R8)(R10*1)
 
 skip_72:
 	TESTL   $0x00000008, R9
 	JEQ     skip_73
-	VMAXPS  Y9, Y12, Y9
-	VMOVUPS Y9, 64(SI)(R10*1)
-	VMAXPS  Y10, Y12, Y10
-	VMOVUPS Y10, 64(DI)(R10*1)
-	VMAXPS  Y11, Y12, Y11
-	VMOVUPS Y11, 64(R8)(R10*1)
+	VMAXPS  Y13, Y0, Y13
+	VMOVUPS Y13, 64(SI)(R10*1)
+	VMAXPS  Y14, Y0, Y14
+	VMOVUPS Y14, 64(DI)(R10*1)
+	VMAXPS  Y15, Y0, Y15
+	VMOVUPS Y15, 64(R8)(R10*1)
 
 skip_73:
-	ADDQ $0x18, AX
-	DECQ CX
+	ADDQ $0x18, DX
+	DECQ BX
 	JNE  group_63
+	VZEROUPPER
+	RET
+
+// func gather6Squares3x3AVX512(y *float32, x *float32, weights *float32, bias *float32, channels int, plane int, inRow int, positions *int32, groups int, row int, bound float32)
+// Requires: AVX, AVX512F
+TEXT ·gather6Squares3x3AVX512(SB), NOSPLIT, $0-84
+	MOVQ positions+56(FP), AX
+	MOVQ groups+64(FP), CX
+
+group_74:
+	MOVQ         x+8(FP), R10
+	MOVLQSX      (AX), DX
+	LEAQ         (R10)(DX*4), DX
+	MOVLQSX      8(AX), BX
+	LEAQ         (R10)(BX*4), BX
+	MOVLQSX      16(AX), SI
+	LEAQ         (R10)(SI*4), SI
+	MOVLQSX      24(AX), DI
+	LEAQ         (R10)(DI*4), DI
+	MOVLQSX      32(AX), R8
+	LEAQ         (R10)(R8*4), R8
+	MOVLQSX      40(AX), R9
+	LEAQ         (R10)(R9*4), R9
+	MOVQ         bias+24(FP), R10
+	VBROADCASTSS (R10), Z7
+	VMOVAPS      Z7, Z8
+	VMOVAPS      Z7, Z9
+	VMOVAPS      Z7, Z10
+	VMOVAPS      Z7, Z11
+	VMOVAPS      Z7, Z12
+	VMOVAPS      Z7, Z13
+	VMOVAPS      Z7, Z14
+	VMOVAPS      Z7, Z15
+	VMOVAPS      Z7, Z16
+	VMOVAPS      Z7, Z17
+	VMOVAPS      Z7, Z18
+	VMOVAPS      Z7, Z19
+	VMOVAPS      Z7, Z20
+	VMOVAPS      Z7, Z21
+	VMOVAPS      Z7, Z22
+	VMOVAPS      Z7, Z23
+	VMOVAPS      Z7, Z24
+	VMOVAPS      Z7, Z25
+	VMOVAPS      Z7, Z26
+	VMOVAPS      Z7, Z27
+	VMOVAPS      Z7, Z28
+	VMOVAPS      Z7, Z29
+	VMOVAPS      Z7, Z30
+	MOVQ         weights+16(FP), R10
+	MOVQ         channels+32(FP), R11
+	MOVQ         plane+40(FP), R12
+	XORQ         R13, R13
+	MOVQ         R13, R14
+	MOVQ         inRow+48(FP), R15
+	SUBQ         R15, R14
+
+channel_75:
+	VMOVUPS      (DX)(R13*1), Z0
+	VMOVUPS      (BX)(R13*1), Z1
+	VMOVUPS      (SI)(R13*1), Z2
+	VMOVUPS      (DI)(R13*1), Z3
+	VMOVUPS      (R8)(R13*1), Z4
+	VMOVUPS      (R9)(R13*1), Z5
+	VBROADCASTSS (R10), Z6
+	VFMADD231PS  Z6, Z0, Z25
+	VFMADD231PS  Z6, Z1, Z26
+	VFMADD231PS  Z6, Z2, Z27
+	VFMADD231PS  Z6, Z3, Z28
+	VFMADD231PS  Z6, Z4, Z29
+	VFMADD231PS  Z6, Z5, Z30
+	VMOVUPS      -64(DX)(R13*1), Z0
+	VMOVUPS      -64(BX)(R13*1), Z1
+	VMOVUPS      -64(SI)(R13*1), Z2
+	VMOVUPS      -64(DI)(R13*1), Z3
+	VMOVUPS      -64(R8)(R13*1), Z4
+	VMOVUPS      -64(R9)(R13*1), Z5
+	VBROADCASTSS 4(R10), Z6
+	VFMADD231PS  Z6, Z0, Z19
+	VFMADD231PS  Z6, Z1, Z20
+	VFMADD231PS  Z6, Z2, Z21
+	VFMADD231PS  Z6, Z3, Z22
+	VFMADD231PS  Z6, Z4, Z23
+	VFMADD231PS  Z6, Z5, Z24
+	VBROADCASTSS 8(R10), Z6
+	VFMADD231PS  Z6, Z0, Z25
+	VFMADD231PS  Z6, Z1, Z26
+	VFMADD231PS  Z6, Z2, Z27
+	VFMADD231PS  Z6, Z3, Z28
+	VFMADD231PS  Z6, Z4, Z29
+	VFMADD231PS  Z6, Z5, Z30
+	ADDQ         R12, R13
+	VMOVUPS      (DX)(R14*1), Z0
+	VMOVUPS      (BX)(R14*1), Z1
+	VMOVUPS      (SI)(R14*1), Z2
+	VMOVUPS      (DI)(R14*1), Z3
+	VMOVUPS      (R8)(R14*1), Z4
+	VMOVUPS      (R9)(R14*1), Z5
+	VBROADCASTSS 12(R10), Z6
+	VFMADD231PS  Z6, Z0, Z13
+	VFMADD231PS  Z6, Z1, Z14
+	VFMADD231PS  Z6, Z2, Z15
+	VFMADD231PS  Z6, Z3, Z16
+	VFMADD231PS  Z6, Z4, Z17
+	VFMADD231PS  Z6, Z5, Z18
+	VBROADCASTSS 24(R10), Z6
+	VFMADD231PS  Z6, Z0, Z25
+	VFMADD231PS  Z6, Z1, Z26
+	VFMADD231PS  Z6, Z2, Z27
+	VFMADD231PS  Z6, Z3, Z28
+	VFMADD231PS  Z6, Z4, Z29
+	VFMADD231PS  Z6, Z5, Z30
+	VMOVUPS      -64(DX)(R14*1), Z0
+	VMOVUPS      -64(BX)(R14*1), Z1
+	VMOVUPS      -64(SI)(R14*1), Z2
+	VMOVUPS      -64(DI)(R14*1), Z3
+	VMOVUPS      -64(R8)(R14*1), Z4
+	VMOVUPS      -64(R9)(R14*1), Z5
+	VBROADCASTSS 16(R10), Z6
+	VFMADD231PS  Z6, Z0, Z7
+	VFMADD231PS  Z6, Z1, Z8
+	VFMADD231PS  Z6, Z2, Z9
+	VFMADD231PS  Z6, Z3, Z10
+	VFMADD231PS  Z6, Z4, Z11
+	VFMADD231PS  Z6, Z5, Z12
+	VBROADCASTSS 20(R10), Z6
+	VFMADD231PS  Z6, Z0, Z13
+	VFMADD231PS  Z6, Z1, Z14
+	VFMADD231PS  Z6, Z2, Z15
+	VFMADD231PS  Z6, Z3, Z16
+	VFMADD231PS  Z6, Z4, Z17
+	VFMADD231PS  Z6, Z5, Z18
+	VBROADCASTSS 28(R10), Z6
+	VFMADD231PS  Z6, Z0, Z19
+	VFMADD231PS  Z6, Z1, Z20
+	VFMADD231PS  Z6, Z2, Z21
+	VFMADD231PS  Z6, Z3, Z22
+	VFMADD231PS  Z6, Z4, Z23
+	VFMADD231PS  Z6, Z5, Z24
+	VBROADCASTSS 32(R10), Z6
+	VFMADD231PS  Z6, Z0, Z25
+	VFMADD231PS  Z6, Z1, Z26
+	VFMADD231PS  Z6, Z2, Z27
+	VFMADD231PS  Z6, Z3, Z28
+	VFMADD231PS  Z6, Z4, Z29
+	VFMADD231PS  Z6, Z5, Z30
+	ADDQ         R12, R14
+	ADDQ         $0x24, R10
+	DECQ         R11
+	JNE          channel_75
+	VBROADCASTSS bound+80(FP), Z0
+	MOVQ         y+0(FP), R10
+	MOVQ         row+72(FP), R11
+	MOVLQSX      4(AX), DX
+	LEAQ         (R10)(DX*4), DX
+	MOVLQSX      12(AX), BX
+	LEAQ         (R10)(BX*4), BX
+	MOVLQSX      20(AX), SI
+	LEAQ         (R10)(SI*4), SI
+	MOVLQSX      28(AX), DI
+	LEAQ         (R10)(DI*4), DI
+	MOVLQSX      36(AX), R8
+	LEAQ         (R10)(R8*4), R8
+	MOVLQSX      44(AX), R9
+	LEAQ         (R10)(R9*4), R9
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, (DX)
+	VMAXPS       Z8, Z0, Z8
+	VMOVUPS      Z8, (BX)
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, (SI)
+	VMAXPS       Z10, Z0, Z10
+	VMOVUPS      Z10, (DI)
+	VMAXPS       Z11, Z0, Z11
+	VMOVUPS      Z11, (R8)
+	VMAXPS       Z12, Z0, Z12
+	VMOVUPS      Z12, (R9)
+	VMAXPS       Z13, Z0, Z13
+	VMOVUPS      Z13, 64(DX)
+	VMAXPS       Z14, Z0, Z14
+	VMOVUPS      Z14, 64(BX)
+	VMAXPS       Z15, Z0, Z15
+	VMOVUPS      Z15, 64(SI)
+	VMAXPS       Z16, Z0, Z16
+	VMOVUPS      Z16, 64(DI)
+	VMAXPS       Z17, Z0, Z17
+	VMOVUPS      Z17, 64(R8)
+	VMAXPS       Z18, Z0, Z18
+	VMOVUPS      Z18, 64(R9)
+	VMAXPS       Z19, Z0, Z19
+	VMOVUPS      Z19, (DX)(R11*1)
+	VMAXPS       Z20, Z0, Z20
+	VMOVUPS      Z20, (BX)(R11*1)
+	VMAXPS       Z21, Z0, Z21
+	VMOVUPS      Z21, (SI)(R11*1)
+	VMAXPS       Z22, Z0, Z22
+	VMOVUPS      Z22, (DI)(R11*1)
+	VMAXPS       Z23, Z0, Z23
+	VMOVUPS      Z23, (R8)(R11*1)
+	VMAXPS       Z24, Z0, Z24
+	VMOVUPS      Z24, (R9)(R11*1)
+	VMAXPS       Z25, Z0, Z25
+	VMOVUPS      Z25, 64(DX)(R11*1)
+	VMAXPS       Z26, Z0, Z26
+	VMOVUPS      Z26, 64(BX)(R11*1)
+	VMAXPS       Z27, Z0, Z27
+	VMOVUPS      Z27, 64(SI)(R11*1)
+	VMAXPS       Z28, Z0, Z28
+	VMOVUPS      Z28, 64(DI)(R11*1)
+	VMAXPS       Z29, Z0, Z29
+	VMOVUPS      Z29, 64(R8)(R11*1)
+	VMAXPS       Z30, Z0, Z30
+	VMOVUPS      Z30, 64(R9)(R11*1)
+	ADDQ         $0x30, AX
+	DECQ         CX
+	JNE          group_74
+	VZEROUPPER
+	RET
+
+// func gather3Squares3x3AVX512(y *float32, x *float32, weights *float32, bias *float32, channels int, plane int, inRow int, positions *int32, groups int, row int, bound float32)
+// Requires: AVX, AVX512F
+TEXT ·gather3Squares3x3AVX512(SB), NOSPLIT, $0-84
+	MOVQ positions+56(FP), AX
+	MOVQ groups+64(FP), CX
+
+group_80:
+	MOVQ         x+8(FP), DI
+	MOVLQSX      (AX), DX
+	LEAQ         (DI)(DX*4), DX
+	MOVLQSX      8(AX), BX
+	LEAQ         (DI)(BX*4), BX
+	MOVLQSX      16(AX), SI
+	LEAQ         (DI)(SI*4), SI
+	MOVQ         bias+24(FP), DI
+	VBROADCASTSS (DI), Z4
+	VMOVAPS      Z4, Z5
+	VMOVAPS      Z4, Z6
+	VMOVAPS      Z4, Z7
+	VMOVAPS      Z4, Z8
+	VMOVAPS      Z4, Z9
+	VMOVAPS      Z4, Z10
+	VMOVAPS      Z4, Z11
+	VMOVAPS      Z4, Z12
+	VMOVAPS      Z4, Z13
+	VMOVAPS      Z4, Z14
+	VMOVAPS      Z4, Z15
+	MOVQ         weights+16(FP), DI
+	MOVQ         channels+32(FP), R8
+	MOVQ         plane+40(FP), R9
+	XORQ         R10, R10
+	MOVQ         R10, R11
+	MOVQ         inRow+48(FP), R12
+	SUBQ         R12, R11
+
+channel_81:
+	VMOVUPS      (DX)(R10*1), Z0
+	VMOVUPS      (BX)(R10*1), Z1
+	VMOVUPS      (SI)(R10*1), Z2
+	VBROADCASTSS (DI), Z3
+	VFMADD231PS  Z3, Z0, Z13
+	VFMADD231PS  Z3, Z1, Z14
+	VFMADD231PS  Z3, Z2, Z15
+	VMOVUPS      -64(DX)(R10*1), Z0
+	VMOVUPS      -64(BX)(R10*1), Z1
+	VMOVUPS      -64(SI)(R10*1), Z2
+	VBROADCASTSS 4(DI), Z3
+	VFMADD231PS  Z3, Z0, Z10
+	VFMADD231PS  Z3, Z1, Z11
+	VFMADD231PS  Z3, Z2, Z12
+	VBROADCASTSS 8(DI), Z3
+	VFMADD231PS  Z3, Z0, Z13
+	VFMADD231PS  Z3, Z1, Z14
+	VFMADD231PS  Z3, Z2, Z15
+	ADDQ         R9, R10
+	VMOVUPS      (DX)(R11*1), Z0
+	VMOVUPS      (BX)(R11*1), Z1
+	VMOVUPS      (SI)(R11*1), Z2
+	VBROADCASTSS 12(DI), Z3
+	VFMADD231PS  Z3, Z0, Z7
+	VFMADD231PS  Z3, Z1, Z8
+	VFMADD231PS  Z3, Z2, Z9
+	VBROADCASTSS 24(DI), Z3
+	VFMADD231PS  Z3, Z0, Z13
+	VFMADD231PS  Z3, Z1, Z14
+	VFMADD231PS  Z3, Z2, Z15
+	VMOVUPS      -64(DX)(R11*1), Z0
+	VMOVUPS      -64(BX)(R11*1), Z1
+	VMOVUPS      -64(SI)(R11*1), Z2
+	VBROADCASTSS 16(DI), Z3
+	VFMADD231PS  Z3, Z0, Z4
+	VFMADD231PS  Z3, Z1, Z5
+	VFMADD231PS  Z3, Z2, Z6
+	VBROADCASTSS 20(DI), Z3
+	VFMADD231PS  Z3, Z0, Z7
+	VFMADD231PS  Z3, Z1, Z8
+	VFMADD231PS  Z3, Z2, Z9
+	VBROADCASTSS 28(DI), Z3
+	VFMADD231PS  Z3, Z0, Z10
+	VFMADD231PS  Z3, Z1, Z11
+	VFMADD231PS  Z3, Z2, Z12
+	VBROADCASTSS 32(DI), Z3
+	VFMADD231PS  Z3, Z0, Z13
+	VFMADD231PS  Z3, Z1, Z14
+	VFMADD231PS  Z3, Z2, Z15
+	ADDQ         R9, R11
+	ADDQ         $0x24, DI
+	DECQ         R8
+	JNE          channel_81
+	VBROADCASTSS bound+80(FP), Z0
+	MOVQ         y+0(FP), DI
+	MOVQ         row+72(FP), R8
+	MOVLQSX      4(AX), DX
+	LEAQ         (DI)(DX*4), DX
+	MOVLQSX      12(AX), BX
+	LEAQ         (DI)(BX*4), BX
+	MOVLQSX      20(AX), SI
+	LEAQ         (DI)(SI*4), SI
+	VMAXPS       Z4, Z0, Z4
+	VMOVUPS      Z4, (DX)
+	VMAXPS       Z5, Z0, Z5
+	VMOVUPS      Z5, (BX)
+	VMAXPS       Z6, Z0, Z6
+	VMOVUPS      Z6, (SI)
+	VMAXPS       Z7, Z0, Z7
+	VMOVUPS      Z7, 64(DX)
+	VMAXPS       Z8, Z0, Z8
+	VMOVUPS      Z8, 64(BX)
+	VMAXPS       Z9, Z0, Z9
+	VMOVUPS      Z9, 64(SI)
+	VMAXPS       Z10, Z0, Z10
+	VMOVUPS      Z10, (DX)(R8*1)
+	VMAXPS       Z11, Z0, Z11
+	VMOVUPS      Z11, (BX)(R8*1)
+	VMAXPS       Z12, Z0, Z12
+	VMOVUPS      Z12, (SI)(R8*1)
+	VMAXPS       Z13, Z0, Z13
+	VMOVUPS      Z13, 64(DX)(R8*1)
+	VMAXPS       Z14, Z0, Z14
+	VMOVUPS      Z14, 64(BX)(R8*1)
+	VMAXPS       Z15, Z0, Z15
+	VMOVUPS      Z15, 64(SI)(R8*1)
+	ADDQ         $0x18, AX
+	DECQ         CX
+	JNE          group_80
+	VZEROUPPER
+	RET
+
+// func gather3Squares3x3AVX2(y *float32, x *float32, weights *float32, bias *float32, channels int, plane int, inRow int, positions *int32, groups int, row int, bound float32)
+// Requires: AVX, FMA3
+TEXT ·gather3Squares3x3AVX2(SB), NOSPLIT, $0-84
+	MOVQ positions+56(FP), AX
+	MOVQ groups+64(FP), CX
+
+group_86:
+	MOVQ         x+8(FP), DI
+	MOVLQSX      (AX), DX
+	LEAQ         (DI)(DX*4), DX
+	MOVLQSX      8(AX), BX
+	LEAQ         (DI)(BX*4), BX
+	MOVLQSX      16(AX), SI
+	LEAQ         (DI)(SI*4), SI
+	MOVQ         bias+24(FP), DI
+	VBROADCASTSS (DI), Y4
+	VMOVAPS      Y4, Y5
+	VMOVAPS      Y4, Y6
+	VMOVAPS      Y4, Y7
+	VMOVAPS      Y4, Y8
+	VMOVAPS      Y4, Y9
+	VMOVAPS      Y4, Y10
+	VMOVAPS      Y4, Y11
+	VMOVAPS      Y4, Y12
+	VMOVAPS      Y4, Y13
+	VMOVAPS      Y4, Y14
+	VMOVAPS      Y4, Y15
+	MOVQ         weights+16(FP), DI
+	MOVQ         channels+32(FP), R8
+	MOVQ         plane+40(FP), R9
+	XORQ         R10, R10
+	MOVQ         R10, R11
+	MOVQ         inRow+48(FP), R12
+	SUBQ         R12, R11
+
+channel_87:
+	VMOVUPS      (DX)(R10*1), Y0
+	VMOVUPS      (BX)(R10*1), Y1
+	VMOVUPS      (SI)(R10*1), Y2
+	VBROADCASTSS (DI), Y3
+	VFMADD231PS  Y3, Y0, Y13
+	VFMADD231PS  Y3, Y1, Y14
+	VFMADD231PS  Y3, Y2, Y15
+	VMOVUPS      -64(DX)(R10*1), Y0
+	VMOVUPS      -64(BX)(R10*1), Y1
+	VMOVUPS      -64(SI)(R10*1), Y2
+	VBROADCASTSS 4(DI), Y3
+	VFMADD231PS  Y3, Y0, Y10
+	VFMADD231PS  Y3, Y1, Y11
+	VFMADD231PS  Y3, Y2, Y12
+	VBROADCASTSS 8(DI), Y3
+	VFMADD231PS  Y3, Y0, Y13
+	VFMADD231PS  Y3, Y1, Y14
+	VFMADD231PS  Y3, Y2, Y15
+	ADDQ         R9, R10
+	VMOVUPS      (DX)(R11*1), Y0
+	VMOVUPS      (BX)(R11*1), Y1
+	VMOVUPS      (SI)(R11*1), Y2
+	VBROADCASTSS 12(DI), Y3
+	VFMADD231PS  Y3, Y0, Y7
+	VFMADD231PS  Y3, Y1, Y8
+	VFMADD231PS  Y3, Y2, Y9
+	VBROADCASTSS 24(DI), Y3
+	VFMADD231PS  Y3, Y0, Y13
+	VFMADD231PS  Y3, Y1, Y14
+	VFMADD231PS  Y3, Y2, Y15
+	VMOVUPS      -64(DX)(R11*1), Y0
+	VMOVUPS      -64(BX)(R11*1), Y1
+	VMOVUPS      -64(SI)(R11*1), Y2
+	VBROADCASTSS 16(DI), Y3
+	VFMADD231PS  Y3, Y0, Y4
+	VFMADD231PS  Y3, Y1, Y5
+	VFMADD231PS  Y3, Y2, Y6
+	VBROADCASTSS 20(DI), Y3
+	VFMADD231PS  Y3, Y0, Y7
+	VFMADD231PS  Y3, Y1, Y8
+	VFMADD231PS  Y3, Y2, Y9
+	VBROADCASTSS 28(DI), Y3
+	VFMADD231PS  Y3, Y0, Y10
+	VFMADD231PS  Y3, Y1, Y11
+	VFMADD231PS  Y3, Y2, Y12
+	VBROADCASTSS 32(DI), Y3
+	VFMADD231PS  Y3, Y0, Y13
+	VFMADD231PS  Y3, Y1, Y14
+	VFMADD231PS  Y3, Y2, Y15
+	ADDQ         R9, R11
+	ADDQ         $0x24, DI
+	DECQ         R8
+	JNE          channel_87
+	VBROADCASTSS bound+80(FP), Y0
+	MOVQ         y+0(FP), DI
+	MOVQ         row+72(FP), R8
+	MOVLQSX      4(AX), DX
+	LEAQ         (DI)(DX*4), DX
+	MOVLQSX      12(AX), BX
+	LEAQ         (DI)(BX*4), BX
+	MOVLQSX      20(AX), SI
+	LEAQ         (DI)(SI*4), SI
+	VMAXPS       Y4, Y0, Y4
+	VMOVUPS      Y4, (DX)
+	VMAXPS       Y5, Y0, Y5
+	VMOVUPS      Y5, (BX)
+	VMAXPS       Y6, Y0, Y6
+	VMOVUPS      Y6, (SI)
+	VMAXPS       Y7, Y0, Y7
+	VMOVUPS      Y7, 64(DX)
+	VMAXPS       Y8, Y0, Y8
+	VMOVUPS      Y8, 64(BX)
+	VMAXPS       Y9, Y0, Y9
+	VMOVUPS      Y9, 64(SI)
+	VMAXPS       Y10, Y0, Y10
+	VMOVUPS      Y10, (DX)(R8*1)
+	VMAXPS       Y11, Y0, Y11
+	VMOVUPS      Y11, (BX)(R8*1)
+	VMAXPS       Y12, Y0, Y12
+	VMOVUPS      Y12, (SI)(R8*1)
+	VMAXPS       Y13, Y0, Y13
+	VMOVUPS      Y13, 64(DX)(R8*1)
+	VMAXPS       Y14, Y0, Y14
+	VMOVUPS      Y14, 64(BX)(R8*1)
+	VMAXPS       Y15, Y0, Y15
+	VMOVUPS      Y15, 64(SI)(R8*1)
+	ADDQ         $0x18, AX
+	DECQ         CX
+	JNE          group_86
 	VZEROUPPER
 	RET
 
@@ -1632,7 +2103,7 @@ TEXT ·outerByLane8x3AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_74:
+pair_92:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1675,7 +2146,7 @@ pair_74:
 	VFMADD231PS Z27, Z26, Z23
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_74
+	JNE         pair_92
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1760,7 +2231,7 @@ TEXT ·outerByLane8x2AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_75:
+pair_93:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1794,7 +2265,7 @@ pair_75:
 	VFMADD231PS Z18, Z17, Z15
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_75
+	JNE         pair_93
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1853,7 +2324,7 @@ TEXT ·outerByLane8x1AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_76:
+pair_94:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -1870,7 +2341,7 @@ pair_76:
 	VFMADD231PS (R9)(DI*1), Z8, Z7
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_76
+	JNE         pair_94
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1903,7 +2374,7 @@ TEXT ·outerByLane1x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ   otherPlane+48(FP), SI
 	VPXORD Z0, Z0, Z0
 
-pair_77:
+pair_95:
 	MOVLQSX     (DX), SI
 	MOVLQSX     4(DX), DI
 	LEAQ        (AX)(SI*4), SI
@@ -1912,7 +2383,7 @@ pair_77:
 	VFMADD231PS (SI), Z1, Z0
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_77
+	JNE         pair_95
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1943,7 +2414,7 @@ TEXT ·outerByLane4x3AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_78:
+pair_96:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1969,7 +2440,7 @@ pair_78:
 	VFMADD231PS Y15, Y14, Y11
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_78
+	JNE         pair_96
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -2022,7 +2493,7 @@ TEXT ·outerByLane4x2AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_79:
+pair_97:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -2043,7 +2514,7 @@ pair_79:
 	VFMADD231PS Y10, Y9, Y7
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_79
+	JNE         pair_97
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -2082,7 +2553,7 @@ TEXT ·outerByLane4x1AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-pair_80:
+pair_98:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -2094,7 +2565,7 @@ pair_80:
 	VFMADD231PS (R8)(DI*1), Y4, Y3
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_80
+	JNE         pair_98
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -2119,7 +2590,7 @@ TEXT ·outerByLane1x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ   otherPlane+48(FP), SI
 	VXORPS Y0, Y0, Y0
 
-pair_81:
+pair_99:
 	MOVLQSX     (DX), SI
 	MOVLQSX     4(DX), DI
 	LEAQ        (AX)(SI*4), SI
@@ -2128,7 +2599,7 @@ pair_81:
 	VFMADD231PS (SI), Y1, Y0
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_81
+	JNE         pair_99
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -2171,7 +2642,7 @@ TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_82:
+pair_100:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -2179,7 +2650,7 @@ pair_82:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_83:
+lane_101:
 	VMOVUPS      (R9), Z24
 	VMOVUPS      64(R9), Z25
 	VMOVUPS      128(R9), Z26
@@ -2219,10 +2690,10 @@ lane_83:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_83
+	JNE          lane_101
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_82
+	JNE          pair_100
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -2310,7 +2781,7 @@ TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_84:
+pair_102:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -2318,7 +2789,7 @@ pair_84:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_85:
+lane_103:
 	VMOVUPS      (R9), Z16
 	VMOVUPS      64(R9), Z17
 	VBROADCASTSS (R10), Z18
@@ -2349,10 +2820,10 @@ lane_85:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_85
+	JNE          lane_103
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_84
+	JNE          pair_102
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -2416,7 +2887,7 @@ TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_86:
+pair_104:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -2424,7 +2895,7 @@ pair_86:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_87:
+lane_105:
 	VMOVUPS          (R9), Z8
 	VFMADD231PS.BCST (R10), Z8, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z8, Z1
@@ -2438,10 +2909,10 @@ lane_87:
 	ADDQ             $0x04, R10
 	ADDQ             $0x04, R12
 	CMPQ             R10, R11
-	JNE              lane_87
+	JNE              lane_105
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_86
+	JNE              pair_104
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -2483,14 +2954,14 @@ TEXT ·outerByChannel3x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 
-pair_88:
+pair_106:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_89:
+lane_107:
 	VMOVUPS      (DI), Z3
 	VMOVUPS      64(DI), Z4
 	VMOVUPS      128(DI), Z5
@@ -2501,10 +2972,10 @@ lane_89:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_89
+	JNE          lane_107
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_88
+	JNE          pair_106
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -2528,14 +2999,14 @@ TEXT ·outerByChannel2x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 
-pair_90:
+pair_108:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_91:
+lane_109:
 	VMOVUPS      (DI), Z2
 	VMOVUPS      64(DI), Z3
 	VBROADCASTSS (R8), Z4
@@ -2544,10 +3015,10 @@ lane_91:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_91
+	JNE          lane_109
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_90
+	JNE          pair_108
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -2568,23 +3039,23 @@ TEXT ·outerByChannel1x1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   plane+48(FP), DI
 	VPXORD Z0, Z0, Z0
 
-pair_92:
+pair_110:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_93:
+lane_111:
 	VMOVUPS          (DI), Z1
 	VFMADD231PS.BCST (R8), Z1, Z0
 	ADDQ             SI, DI
 	ADDQ             $0x04, R8
 	CMPQ             R8, R9
-	JNE              lane_93
+	JNE              lane_111
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_92
+	JNE              pair_110
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -2615,14 +3086,14 @@ TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_94:
+pair_112:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_95:
+lane_113:
 	VMOVUPS      (R9), Y12
 	VMOVUPS      32(R9), Y13
 	VMOVUPS      64(R9), Y14
@@ -2645,10 +3116,10 @@ lane_95:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_95
+	JNE          lane_113
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_94
+	JNE          pair_112
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2700,14 +3171,14 @@ TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_96:
+pair_114:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_97:
+lane_115:
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
 	VBROADCASTSS (R10), Y10
@@ -2725,10 +3196,10 @@ lane_97:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_97
+	JNE          lane_115
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_96
+	JNE          pair_114
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2766,14 +3237,14 @@ TEXT ·outerByChannel3x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-pair_98:
+pair_116:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_99:
+lane_117:
 	VMOVUPS      (DI), Y3
 	VMOVUPS      32(DI), Y4
 	VMOVUPS      64(DI), Y5
@@ -2784,10 +3255,10 @@ lane_99:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_99
+	JNE          lane_117
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_98
+	JNE          pair_116
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2811,14 +3282,14 @@ TEXT ·outerByChannel2x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-pair_100:
+pair_118:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_101:
+lane_119:
 	VMOVUPS      (DI), Y2
 	VMOVUPS      32(DI), Y3
 	VBROADCASTSS (R8), Y4
@@ -2827,10 +3298,10 @@ lane_101:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_101
+	JNE          lane_119
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_100
+	JNE          pair_118
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2857,7 +3328,7 @@ TEXT ·peakAVX512(SB), NOSPLIT, $0-8
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 
-round_102:
+round_120:
 	VFMADD231PS Z12, Z12, Z0
 	VFMADD231PS Z12, Z12, Z1
 	VFMADD231PS Z12, Z12, Z2
@@ -2883,7 +3354,7 @@ round_102:
 	VFMADD231PS Z12, Z12, Z10
 	VFMADD231PS Z12, Z12, Z11
 	DECQ        AX
-	JNE         round_102
+	JNE         round_120
 	VZEROUPPER
 	RET
 
@@ -2905,7 +3376,7 @@ TEXT ·peakAVX2(SB), NOSPLIT, $0-8
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-round_103:
+round_121:
 	VFMADD231PS Y12, Y12, Y0
 	VFMADD231PS Y12, Y12, Y1
 	VFMADD231PS Y12, Y12, Y2
@@ -2931,7 +3402,7 @@ round_103:
 	VFMADD231PS Y12, Y12, Y10
 	VFMADD231PS Y12, Y12, Y11
 	DECQ        AX
-	JNE         round_103
+	JNE         round_121
 	VZEROUPPER
 	RET
 
@@ -2946,7 +3417,7 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (BX)(BX*2), DI
 	LEAQ (SI)(SI*2), R8
 
-block_104:
+block_122:
 	LEAQ       (CX)(SI*4), R9
 	LEAQ       (AX)(BX*4), R10
 	VMOVUPS    (CX), Y0
@@ -2992,7 +3463,7 @@ block_104:
 	ADDQ       $0x20, CX
 	LEAQ       (AX)(BX*8), AX
 	DECQ       DX
-	JNE        block_104
+	JNE        block_122
 	VZEROUPPER
 	RET
 
@@ -3003,7 +3474,7 @@ TEXT ·sumPositionsAVX2(SB), NOSPLIT, $0-32
 	MOVQ tile+8(FP), CX
 	MOVQ channels+16(FP), DX
 
-channel_105:
+channel_123:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3014,9 +3485,9 @@ channel_105:
 	VXORPS Y7, Y7, Y7
 	MOVQ   positions+24(FP), BX
 
-four_106:
+four_124:
 	CMPQ   BX, $0x04
-	JLT    rest_107
+	JLT    rest_125
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	VADDPS 64(CX), Y2, Y2
@@ -3027,29 +3498,29 @@ four_106:
 	VADDPS 224(CX), Y7, Y7
 	ADDQ   $0x00000100, CX
 	SUBQ   $0x04, BX
-	JMP    four_106
+	JMP    four_124
 
-rest_107:
+rest_125:
 	TESTQ  BX, BX
-	JEQ    done_108
+	JEQ    done_126
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_108
+	JEQ    done_126
 	VADDPS (CX), Y2, Y2
 	VADDPS 32(CX), Y3, Y3
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_108
+	JEQ    done_126
 	VADDPS (CX), Y4, Y4
 	VADDPS 32(CX), Y5, Y5
 	ADDQ   $0x40, CX
 	DECQ   BX
 
-done_108:
+done_126:
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y0, Y0
@@ -3062,7 +3533,7 @@ done_108:
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x40, AX
 	DECQ    DX
-	JNE     channel_105
+	JNE     channel_123
 	VZEROUPPER
 	RET
 
@@ -3073,7 +3544,7 @@ TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
 	MOVQ src+8(FP), CX
 	MOVQ count+16(FP), DX
 
-vector_109:
+vector_127:
 	VMOVUPS      (CX), Y0
 	VADDPS       32(CX), Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
@@ -3086,7 +3557,7 @@ vector_109:
 	ADDQ         $0x40, CX
 	ADDQ         $0x04, AX
 	DECQ         DX
-	JNE          vector_109
+	JNE          vector_127
 	VZEROUPPER
 	RET
 
@@ -3094,28 +3565,28 @@ vector_109:
 // Requires: AVX, AVX512F
 TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_110<>+0(SB), Z0
-	VBROADCASTSS word_111<>+0(SB), Z1
-	VBROADCASTSS word_112<>+0(SB), Z2
-	VBROADCASTSS word_113<>+0(SB), Z3
-	VBROADCASTSS word_114<>+0(SB), Z4
-	VBROADCASTSS word_115<>+0(SB), Z5
-	VBROADCASTSS word_116<>+0(SB), Z6
-	VBROADCASTSS word_117<>+0(SB), Z7
-	VBROADCASTSS word_118<>+0(SB), Z8
-	VBROADCASTSS word_119<>+0(SB), Z9
-	VBROADCASTSS word_120<>+0(SB), Z10
-	VBROADCASTSS word_121<>+0(SB), Z11
-	VBROADCASTSS word_122<>+0(SB), Z12
+	VBROADCASTSS word_128<>+0(SB), Z0
+	VBROADCASTSS word_129<>+0(SB), Z1
+	VBROADCASTSS word_130<>+0(SB), Z2
+	VBROADCASTSS word_131<>+0(SB), Z3
+	VBROADCASTSS word_132<>+0(SB), Z4
+	VBROADCASTSS word_133<>+0(SB), Z5
+	VBROADCASTSS word_134<>+0(SB), Z6
+	VBROADCASTSS word_135<>+0(SB), Z7
+	VBROADCASTSS word_136<>+0(SB), Z8
+	VBROADCASTSS word_137<>+0(SB), Z9
+	VBROADCASTSS word_138<>+0(SB), Z10
+	VBROADCASTSS word_139<>+0(SB), Z11
+	VBROADCASTSS word_140<>+0(SB), Z12
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x40, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	SUBQ         $0x000000c0, BX
 
-vector_123:
+vector_141:
 	CMPQ         DX, BX
-	JGE          done_124
+	JGE          done_142
 	VMINPS       (AX)(DX*1), Z0, Z13
 	VMINPS       64(AX)(DX*1), Z0, Z14
 	VMINPS       128(AX)(DX*1), Z0, Z15
@@ -3197,12 +3668,12 @@ vector_123:
 	VMOVUPS      Z23, 128(AX)(DX*1)
 	VMOVUPS      Z24, 192(AX)(DX*1)
 	ADDQ         $0x00000100, DX
-	JMP          vector_123
+	JMP          vector_141
 
-done_124:
-vector_125:
+done_142:
+vector_143:
 	CMPQ         DX, CX
-	JGE          done_126
+	JGE          done_144
 	VMINPS       (AX)(DX*1), Z0, Z13
 	VMAXPS       Z13, Z1, Z13
 	VMOVAPS      Z4, Z14
@@ -3224,106 +3695,106 @@ vector_125:
 	VDIVPS       Z15, Z2, Z15
 	VMOVUPS      Z15, (AX)(DX*1)
 	ADDQ         $0x00000040, DX
-	JMP          vector_125
+	JMP          vector_143
 
-done_126:
+done_144:
 	VZEROUPPER
 	RET
 
-DATA word_110<>+0(SB)/4, $0x42d00000
-GLOBL word_110<>(SB), RODATA|NOPTR, $4
+DATA word_128<>+0(SB)/4, $0x42d00000
+GLOBL word_128<>(SB), RODATA|NOPTR, $4
 
-DATA word_111<>+0(SB)/4, $0xc2d00000
-GLOBL word_111<>(SB), RODATA|NOPTR, $4
+DATA word_129<>+0(SB)/4, $0xc2d00000
+GLOBL word_129<>(SB), RODATA|NOPTR, $4
 
-DATA word_112<>+0(SB)/4, $0x3f800000
-GLOBL word_112<>(SB), RODATA|NOPTR, $4
+DATA word_130<>+0(SB)/4, $0x3f800000
+GLOBL word_130<>(SB), RODATA|NOPTR, $4
 
-DATA word_113<>+0(SB)/4, $0x3fb8aa3b
-GLOBL word_113<>(SB), RODATA|NOPTR, $4
+DATA word_131<>+0(SB)/4, $0x3fb8aa3b
+GLOBL word_131<>(SB), RODATA|NOPTR, $4
 
-DATA word_114<>+0(SB)/4, $0x4b400000
-GLOBL word_114<>(SB), RODATA|NOPTR, $4
+DATA word_132<>+0(SB)/4, $0x4b400000
+GLOBL word_132<>(SB), RODATA|NOPTR, $4
 
-DATA word_115<>+0(SB)/4, $0xbf318000
-GLOBL word_115<>(SB), RODATA|NOPTR, $4
+DATA word_133<>+0(SB)/4, $0xbf318000
+GLOBL word_133<>(SB), RODATA|NOPTR, $4
 
-DATA word_116<>+0(SB)/4, $0x395e8083
-GLOBL word_116<>(SB), RODATA|NOPTR, $4
+DATA word_134<>+0(SB)/4, $0x395e8083
+GLOBL word_134<>(SB), RODATA|NOPTR, $4
 
-DATA word_117<>+0(SB)/4, $0x39506967
-GLOBL word_117<>(SB), RODATA|NOPTR, $4
+DATA word_135<>+0(SB)/4, $0x39506967
+GLOBL word_135<>(SB), RODATA|NOPTR, $4
 
-DATA word_118<>+0(SB)/4, $0x3ab743ce
-GLOBL word_118<>(SB), RODATA|NOPTR, $4
+DATA word_136<>+0(SB)/4, $0x3ab743ce
+GLOBL word_136<>(SB), RODATA|NOPTR, $4
 
-DATA word_119<>+0(SB)/4, $0x3c088908
-GLOBL word_119<>(SB), RODATA|NOPTR, $4
+DATA word_137<>+0(SB)/4, $0x3c088908
+GLOBL word_137<>(SB), RODATA|NOPTR, $4
 
-DATA word_120<>+0(SB)/4, $0x3d2aa9c1
-GLOBL word_120<>(SB), RODATA|NOPTR, $4
+DATA word_138<>+0(SB)/4, $0x3d2aa9c1
+GLOBL word_138<>(SB), RODATA|NOPTR, $4
 
-DATA word_121<>+0(SB)/4, $0x3e2aaaaa
-GLOBL word_121<>(SB), RODATA|NOPTR, $4
+DATA word_139<>+0(SB)/4, $0x3e2aaaaa
+GLOBL word_139<>(SB), RODATA|NOPTR, $4
 
-DATA word_122<>+0(SB)/4, $0x3f000000
-GLOBL word_122<>(SB), RODATA|NOPTR, $4
+DATA word_140<>+0(SB)/4, $0x3f000000
+GLOBL word_140<>(SB), RODATA|NOPTR, $4
 
 // func sigmoidAVX2(y *float32, count int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_110<>+0(SB), Y0
-	VBROADCASTSS word_111<>+0(SB), Y1
-	VBROADCASTSS word_112<>+0(SB), Y2
+	VBROADCASTSS word_128<>+0(SB), Y0
+	VBROADCASTSS word_129<>+0(SB), Y1
+	VBROADCASTSS word_130<>+0(SB), Y2
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x20, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	SUBQ         $0x00000040, BX
 
-vector_138:
+vector_156:
 	CMPQ         DX, BX
-	JGE          done_139
+	JGE          done_157
 	VMINPS       (AX)(DX*1), Y0, Y3
 	VMINPS       32(AX)(DX*1), Y0, Y4
 	VMINPS       64(AX)(DX*1), Y0, Y5
 	VMAXPS       Y3, Y1, Y3
 	VMAXPS       Y4, Y1, Y4
 	VMAXPS       Y5, Y1, Y5
-	VMOVAPS      vector_128<>+0(SB), Y6
-	VMOVAPS      vector_128<>+0(SB), Y7
-	VMOVAPS      vector_128<>+0(SB), Y8
-	VFNMADD231PS vector_127<>+0(SB), Y3, Y6
-	VFNMADD231PS vector_127<>+0(SB), Y4, Y7
-	VFNMADD231PS vector_127<>+0(SB), Y5, Y8
-	VSUBPS       vector_128<>+0(SB), Y6, Y9
-	VSUBPS       vector_128<>+0(SB), Y7, Y10
-	VSUBPS       vector_128<>+0(SB), Y8, Y11
-	VFMSUB231PS  vector_129<>+0(SB), Y9, Y3
-	VFMSUB231PS  vector_129<>+0(SB), Y10, Y4
-	VFMSUB231PS  vector_129<>+0(SB), Y11, Y5
-	VFMADD231PS  vector_130<>+0(SB), Y9, Y3
-	VFMADD231PS  vector_130<>+0(SB), Y10, Y4
-	VFMADD231PS  vector_130<>+0(SB), Y11, Y5
-	VMOVAPS      vector_132<>+0(SB), Y9
-	VMOVAPS      vector_132<>+0(SB), Y10
-	VMOVAPS      vector_132<>+0(SB), Y11
-	VFMADD213PS  vector_133<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_133<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_133<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_134<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_134<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_134<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_135<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_135<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_135<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_136<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_136<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_136<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_137<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_137<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_137<>+0(SB), Y5, Y11
+	VMOVAPS      vector_146<>+0(SB), Y6
+	VMOVAPS      vector_146<>+0(SB), Y7
+	VMOVAPS      vector_146<>+0(SB), Y8
+	VFNMADD231PS vector_145<>+0(SB), Y3, Y6
+	VFNMADD231PS vector_145<>+0(SB), Y4, Y7
+	VFNMADD231PS vector_145<>+0(SB), Y5, Y8
+	VSUBPS       vector_146<>+0(SB), Y6, Y9
+	VSUBPS       vector_146<>+0(SB), Y7, Y10
+	VSUBPS       vector_146<>+0(SB), Y8, Y11
+	VFMSUB231PS  vector_147<>+0(SB), Y9, Y3
+	VFMSUB231PS  vector_147<>+0(SB), Y10, Y4
+	VFMSUB231PS  vector_147<>+0(SB), Y11, Y5
+	VFMADD231PS  vector_148<>+0(SB), Y9, Y3
+	VFMADD231PS  vector_148<>+0(SB), Y10, Y4
+	VFMADD231PS  vector_148<>+0(SB), Y11, Y5
+	VMOVAPS      vector_150<>+0(SB), Y9
+	VMOVAPS      vector_150<>+0(SB), Y10
+	VMOVAPS      vector_150<>+0(SB), Y11
+	VFMADD213PS  vector_151<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_151<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_151<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_152<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_152<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_152<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_153<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_153<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_153<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_154<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_154<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_154<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_155<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_155<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_155<>+0(SB), Y5, Y11
 	VMULPS       Y3, Y9, Y9
 	VMULPS       Y4, Y10, Y10
 	VMULPS       Y5, Y11, Y11
@@ -3333,27 +3804,27 @@ vector_138:
 	VADDPS       Y2, Y9, Y9
 	VADDPS       Y2, Y10, Y10
 	VADDPS       Y2, Y11, Y11
-	VPSUBD       vector_128<>+0(SB), Y6, Y6
-	VPSUBD       vector_128<>+0(SB), Y7, Y7
-	VPSUBD       vector_128<>+0(SB), Y8, Y8
+	VPSUBD       vector_146<>+0(SB), Y6, Y6
+	VPSUBD       vector_146<>+0(SB), Y7, Y7
+	VPSUBD       vector_146<>+0(SB), Y8, Y8
 	VPSRAD       $0x01, Y6, Y3
 	VPSRAD       $0x01, Y7, Y4
 	VPSRAD       $0x01, Y8, Y5
 	VPSUBD       Y3, Y6, Y6
 	VPSUBD       Y4, Y7, Y7
 	VPSUBD       Y5, Y8, Y8
-	VPADDD       vector_131<>+0(SB), Y3, Y3
-	VPADDD       vector_131<>+0(SB), Y4, Y4
-	VPADDD       vector_131<>+0(SB), Y5, Y5
+	VPADDD       vector_149<>+0(SB), Y3, Y3
+	VPADDD       vector_149<>+0(SB), Y4, Y4
+	VPADDD       vector_149<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
 	VPSLLD       $0x17, Y4, Y4
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y3, Y9, Y9
 	VMULPS       Y4, Y10, Y10
 	VMULPS       Y5, Y11, Y11
-	VPADDD       vector_131<>+0(SB), Y6, Y6
-	VPADDD       vector_131<>+0(SB), Y7, Y7
-	VPADDD       vector_131<>+0(SB), Y8, Y8
+	VPADDD       vector_149<>+0(SB), Y6, Y6
+	VPADDD       vector_149<>+0(SB), Y7, Y7
+	VPADDD       vector_149<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y6, Y6
 	VPSLLD       $0x17, Y7, Y7
 	VPSLLD       $0x17, Y8, Y8
@@ -3370,184 +3841,184 @@ vector_138:
 	VMOVUPS      Y10, 32(AX)(DX*1)
 	VMOVUPS      Y11, 64(AX)(DX*1)
 	ADDQ         $0x00000060, DX
-	JMP          vector_138
+	JMP          vector_156
 
-done_139:
-vector_140:
+done_157:
+vector_158:
 	CMPQ         DX, CX
-	JGE          done_141
+	JGE          done_159
 	VMINPS       (AX)(DX*1), Y0, Y3
 	VMAXPS       Y3, Y1, Y3
-	VMOVAPS      vector_128<>+0(SB), Y4
-	VFNMADD231PS vector_127<>+0(SB), Y3, Y4
-	VSUBPS       vector_128<>+0(SB), Y4, Y5
-	VFMSUB231PS  vector_129<>+0(SB), Y5, Y3
-	VFMADD231PS  vector_130<>+0(SB), Y5, Y3
-	VMOVAPS      vector_132<>+0(SB), Y5
-	VFMADD213PS  vector_133<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_134<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_135<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_136<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_137<>+0(SB), Y3, Y5
+	VMOVAPS      vector_146<>+0(SB), Y4
+	VFNMADD231PS vector_145<>+0(SB), Y3, Y4
+	VSUBPS       vector_146<>+0(SB), Y4, Y5
+	VFMSUB231PS  vector_147<>+0(SB), Y5, Y3
+	VFMADD231PS  vector_148<>+0(SB), Y5, Y3
+	VMOVAPS      vector_150<>+0(SB), Y5
+	VFMADD213PS  vector_151<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_152<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_153<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_154<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_155<>+0(SB), Y3, Y5
 	VMULPS       Y3, Y5, Y5
 	VFMADD213PS  Y3, Y3, Y5
 	VADDPS       Y2, Y5, Y5
-	VPSUBD       vector_128<>+0(SB), Y4, Y4
+	VPSUBD       vector_146<>+0(SB), Y4, Y4
 	VPSRAD       $0x01, Y4, Y3
 	VPSUBD       Y3, Y4, Y4
-	VPADDD       vector_131<>+0(SB), Y3, Y3
+	VPADDD       vector_149<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
 	VMULPS       Y3, Y5, Y5
-	VPADDD       vector_131<>+0(SB), Y4, Y4
+	VPADDD       vector_149<>+0(SB), Y4, Y4
 	VPSLLD       $0x17, Y4, Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y2, Y5, Y5
 	VDIVPS       Y5, Y2, Y5
 	VMOVUPS      Y5, (AX)(DX*1)
 	ADDQ         $0x00000020, DX
-	JMP          vector_140
+	JMP          vector_158
 
-done_141:
+done_159:
 	VZEROUPPER
 	RET
 
-DATA vector_127<>+0(SB)/4, $0x3fb8aa3b
-DATA vector_127<>+4(SB)/4, $0x3fb8aa3b
-DATA vector_127<>+8(SB)/4, $0x3fb8aa3b
-DATA vector_127<>+12(SB)/4, $0x3fb8aa3b
-DATA vector_127<>+16(SB)/4, $0x3fb8aa3b
-DATA vector_127<>+20(SB)/4, $0x3fb8aa3b
-DATA vector_127<>+24(SB)/4, $0x3fb8aa3b
-DATA vector_127<>+28(SB)/4, $0x3fb8aa3b
-GLOBL vector_127<>(SB), RODATA|NOPTR, $32
+DATA vector_145<>+0(SB)/4, $0x3fb8aa3b
+DATA vector_145<>+4(SB)/4, $0x3fb8aa3b
+DATA vector_145<>+8(SB)/4, $0x3fb8aa3b
+DATA vector_145<>+12(SB)/4, $0x3fb8aa3b
+DATA vector_145<>+16(SB)/4, $0x3fb8aa3b
+DATA vector_145<>+20(SB)/4, $0x3fb8aa3b
+DATA vector_145<>+24(SB)/4, $0x3fb8aa3b
+DATA vector_145<>+28(SB)/4, $0x3fb8aa3b
+GLOBL vector_145<>(SB), RODATA|NOPTR, $32
 
-DATA vector_128<>+0(SB)/4, $0x4b400000
-DATA vector_128<>+4(SB)/4, $0x4b400000
-DATA vector_128<>+8(SB)/4, $0x4b400000
-DATA vector_128<>+12(SB)/4, $0x4b400000
-DATA vector_128<>+16(SB)/4, $0x4b400000
-DATA vector_128<>+20(SB)/4, $0x4b400000
-DATA vector_128<>+24(SB)/4, $0x4b400000
-DATA vector_128<>+28(SB)/4, $0x4b400000
-GLOBL vector_128<>(SB), RODATA|NOPTR, $32
+DATA vector_146<>+0(SB)/4, $0x4b400000
+DATA vector_146<>+4(SB)/4, $0x4b400000
+DATA vector_146<>+8(SB)/4, $0x4b400000
+DATA vector_146<>+12(SB)/4, $0x4b400000
+DATA vector_146<>+16(SB)/4, $0x4b400000
+DATA vector_146<>+20(SB)/4, $0x4b400000
+DATA vector_146<>+24(SB)/4, $0x4b400000
+DATA vector_146<>+28(SB)/4, $0x4b400000
+GLOBL vector_146<>(SB), RODATA|NOPTR, $32
 
-DATA vector_129<>+0(SB)/4, $0xbf318000
-DATA vector_129<>+4(SB)/4, $0xbf318000
-DATA vector_129<>+8(SB)/4, $0xbf318000
-DATA vector_129<>+12(SB)/4, $0xbf318000
-DATA vector_129<>+16(SB)/4, $0xbf318000
-DATA vector_129<>+20(SB)/4, $0xbf318000
-DATA vector_129<>+24(SB)/4, $0xbf318000
-DATA vector_129<>+28(SB)/4, $0xbf318000
-GLOBL vector_129<>(SB), RODATA|NOPTR, $32
+DATA vector_147<>+0(SB)/4, $0xbf318000
+DATA vector_147<>+4(SB)/4, $0xbf318000
+DATA vector_147<>+8(SB)/4, $0xbf318000
+DATA vector_147<>+12(SB)/4, $0xbf318000
+DATA vector_147<>+16(SB)/4, $0xbf318000
+DATA vector_147<>+20(SB)/4, $0xbf318000
+DATA vector_147<>+24(SB)/4, $0xbf318000
+DATA vector_147<>+28(SB)/4, $0xbf318000
+GLOBL vector_147<>(SB), RODATA|NOPTR, $32
 
-DATA vector_130<>+0(SB)/4, $0x395e8083
-DATA vector_130<>+4(SB)/4, $0x395e8083
-DATA vector_130<>+8(SB)/4, $0x395e8083
-DATA vector_130<>+12(SB)/4, $0x395e8083
-DATA vector_130<>+16(SB)/4, $0x395e8083
-DATA vector_130<>+20(SB)/4, $0x395e8083
-DATA vector_130<>+24(SB)/4, $0x395e8083
-DATA vector_130<>+28(SB)/4, $0x395e8083
-GLOBL vector_130<>(SB), RODATA|NOPTR, $32
+DATA vector_148<>+0(SB)/4, $0x395e8083
+DATA vector_148<>+4(SB)/4, $0x395e8083
+DATA vector_148<>+8(SB)/4, $0x395e8083
+DATA vector_148<>+12(SB)/4, $0x395e8083
+DATA vector_148<>+16(SB)/4, $0x395e8083
+DATA vector_148<>+20(SB)/4, $0x395e8083
+DATA vector_148<>+24(SB)/4, $0x395e8083
+DATA vector_148<>+28(SB)/4, $0x395e8083
+GLOBL vector_148<>(SB), RODATA|NOPTR, $32
 
-DATA vector_131<>+0(SB)/4, $0x0000007f
-DATA vector_131<>+4(SB)/4, $0x0000007f
-DATA vector_131<>+8(SB)/4, $0x0000007f
-DATA vector_131<>+12(SB)/4, $0x0000007f
-DATA vector_131<>+16(SB)/4, $0x0000007f
-DATA vector_131<>+20(SB)/4, $0x0000007f
-DATA vector_131<>+24(SB)/4, $0x0000007f
-DATA vector_131<>+28(SB)/4, $0x0000007f
-GLOBL vector_131<>(SB), RODATA|NOPTR, $32
+DATA vector_149<>+0(SB)/4, $0x0000007f
+DATA vector_149<>+4(SB)/4, $0x0000007f
+DATA vector_149<>+8(SB)/4, $0x0000007f
+DATA vector_149<>+12(SB)/4, $0x0000007f
+DATA vector_149<>+16(SB)/4, $0x0000007f
+DATA vector_149<>+20(SB)/4, $0x0000007f
+DATA vector_149<>+24(SB)/4, $0x0000007f
+DATA vector_149<>+28(SB)/4, $0x0000007f
+GLOBL vector_149<>(SB), RODATA|NOPTR, $32
 
-DATA vector_132<>+0(SB)/4, $0x39506967
-DATA vector_132<>+4(SB)/4, $0x39506967
-DATA vector_132<>+8(SB)/4, $0x39506967
-DATA vector_132<>+12(SB)/4, $0x39506967
-DATA vector_132<>+16(SB)/4, $0x39506967
-DATA vector_132<>+20(SB)/4, $0x39506967
-DATA vector_132<>+24(SB)/4, $0x39506967
-DATA vector_132<>+28(SB)/4, $0x39506967
-GLOBL vector_132<>(SB), RODATA|NOPTR, $32
+DATA vector_150<>+0(SB)/4, $0x39506967
+DATA vector_150<>+4(SB)/4, $0x39506967
+DATA vector_150<>+8(SB)/4, $0x39506967
+DATA vector_150<>+12(SB)/4, $0x39506967
+DATA vector_150<>+16(SB)/4, $0x39506967
+DATA vector_150<>+20(SB)/4, $0x39506967
+DATA vector_150<>+24(SB)/4, $0x39506967
+DATA vector_150<>+28(SB)/4, $0x39506967
+GLOBL vector_150<>(SB), RODATA|NOPTR, $32
 
-DATA vector_133<>+0(SB)/4, $0x3ab743ce
-DATA vector_133<>+4(SB)/4, $0x3ab743ce
-DATA vector_133<>+8(SB)/4, $0x3ab743ce
-DATA vector_133<>+12(SB)/4, $0x3ab743ce
-DATA vector_133<>+16(SB)/4, $0x3ab743ce
-DATA vector_133<>+20(SB)/4, $0x3ab743ce
-DATA vector_133<>+24(SB)/4, $0x3ab743ce
-DATA vector_133<>+28(SB)/4, $0x3ab743ce
-GLOBL vector_133<>(SB), RODATA|NOPTR, $32
+DATA vector_151<>+0(SB)/4, $0x3ab743ce
+DATA vector_151<>+4(SB)/4, $0x3ab743ce
+DATA vector_151<>+8(SB)/4, $0x3ab743ce
+DATA vector_151<>+12(SB)/4, $0x3ab743ce
+DATA vector_151<>+16(SB)/4, $0x3ab743ce
+DATA vector_151<>+20(SB)/4, $0x3ab743ce
+DATA vector_151<>+24(SB)/4, $0x3ab743ce
+DATA vector_151<>+28(SB)/4, $0x3ab743ce
+GLOBL vector_151<>(SB), RODATA|NOPTR, $32
 
-DATA vector_134<>+0(SB)/4, $0x3c088908
-DATA vector_134<>+4(SB)/4, $0x3c088908
-DATA vector_134<>+8(SB)/4, $0x3c088908
-DATA vector_134<>+12(SB)/4, $0x3c088908
-DATA vector_134<>+16(SB)/4, $0x3c088908
-DATA vector_134<>+20(SB)/4, $0x3c088908
-DATA vector_134<>+24(SB)/4, $0x3c088908
-DATA vector_134<>+28(SB)/4, $0x3c088908
-GLOBL vector_134<>(SB), RODATA|NOPTR, $32
+DATA vector_152<>+0(SB)/4, $0x3c088908
+DATA vector_152<>+4(SB)/4, $0x3c088908
+DATA vector_152<>+8(SB)/4, $0x3c088908
+DATA vector_152<>+12(SB)/4, $0x3c088908
+DATA vector_152<>+16(SB)/4, $0x3c088908
+DATA vector_152<>+20(SB)/4, $0x3c088908
+DATA vector_152<>+24(SB)/4, $0x3c088908
+DATA vector_152<>+28(SB)/4, $0x3c088908
+GLOBL vector_152<>(SB), RODATA|NOPTR, $32
 
-DATA vector_135<>+0(SB)/4, $0x3d2aa9c1
-DATA vector_135<>+4(SB)/4, $0x3d2aa9c1
-DATA vector_135<>+8(SB)/4, $0x3d2aa9c1
-DATA vector_135<>+12(SB)/4, $0x3d2aa9c1
-DATA vector_135<>+16(SB)/4, $0x3d2aa9c1
-DATA vector_135<>+20(SB)/4, $0x3d2aa9c1
-DATA vector_135<>+24(SB)/4, $0x3d2aa9c1
-DATA vector_135<>+28(SB)/4, $0x3d2aa9c1
-GLOBL vector_135<>(SB), RODATA|NOPTR, $32
+DATA vector_153<>+0(SB)/4, $0x3d2aa9c1
+DATA vector_153<>+4(SB)/4, $0x3d2aa9c1
+DATA vector_153<>+8(SB)/4, $0x3d2aa9c1
+DATA vector_153<>+12(SB)/4, $0x3d2aa9c1
+DATA vector_153<>+16(SB)/4, $0x3d2aa9c1
+DATA vector_153<>+20(SB)/4, $0x3d2aa9c1
+DATA vector_153<>+24(SB)/4, $0x3d2aa9c1
+DATA vector_153<>+28(SB)/4, $0x3d2aa9c1
+GLOBL vector_153<>(SB), RODATA|NOPTR, $32
 
-DATA vector_136<>+0(SB)/4, $0x3e2aaaaa
-DATA vector_136<>+4(SB)/4, $0x3e2aaaaa
-DATA vector_136<>+8(SB)/4, $0x3e2aaaaa
-DATA vector_136<>+12(SB)/4, $0x3e2aaaaa
-DATA vector_136<>+16(SB)/4, $0x3e2aaaaa
-DATA vector_136<>+20(SB)/4, $0x3e2aaaaa
-DATA vector_136<>+24(SB)/4, $0x3e2aaaaa
-DATA vector_136<>+28(SB)/4, $0x3e2aaaaa
-GLOBL vector_136<>(SB), RODATA|NOPTR, $32
+DATA vector_154<>+0(SB)/4, $0x3e2aaaaa
+DATA vector_154<>+4(SB)/4, $0x3e2aaaaa
+DATA vector_154<>+8(SB)/4, $0x3e2aaaaa
+DATA vector_154<>+12(SB)/4, $0x3e2aaaaa
+DATA vector_154<>+16(SB)/4, $0x3e2aaaaa
+DATA vector_154<>+20(SB)/4, $0x3e2aaaaa
+DATA vector_154<>+24(SB)/4, $0x3e2aaaaa
+DATA vector_154<>+28(SB)/4, $0x3e2aaaaa
+GLOBL vector_154<>(SB), RODATA|NOPTR, $32
 
-DATA vector_137<>+0(SB)/4, $0x3f000000
-DATA vector_137<>+4(SB)/4, $0x3f000000
-DATA vector_137<>+8(SB)/4, $0x3f000000
-DATA vector_137<>+12(SB)/4, $0x3f000000
-DATA vector_137<>+16(SB)/4, $0x3f000000
-DATA vector_137<>+20(SB)/4, $0x3f000000
-DATA vector_137<>+24(SB)/4, $0x3f000000
-DATA vector_137<>+28(SB)/4, $0x3f000000
-GLOBL vector_137<>(SB), RODATA|NOPTR, $32
+DATA vector_155<>+0(SB)/4, $0x3f000000
+DATA vector_155<>+4(SB)/4, $0x3f000000
+DATA vector_155<>+8(SB)/4, $0x3f000000
+DATA vector_155<>+12(SB)/4, $0x3f000000
+DATA vector_155<>+16(SB)/4, $0x3f000000
+DATA vector_155<>+20(SB)/4, $0x3f000000
+DATA vector_155<>+24(SB)/4, $0x3f000000
+DATA vector_155<>+28(SB)/4, $0x3f000000
+GLOBL vector_155<>(SB), RODATA|NOPTR, $32
 
 // func expAVX512(y *float32, x *float32, count int)
 // Requires: AVX, AVX512F
 TEXT ·expAVX512(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_110<>+0(SB), Z0
-	VBROADCASTSS word_111<>+0(SB), Z1
-	VBROADCASTSS word_112<>+0(SB), Z2
-	VBROADCASTSS word_113<>+0(SB), Z3
-	VBROADCASTSS word_114<>+0(SB), Z4
-	VBROADCASTSS word_115<>+0(SB), Z5
-	VBROADCASTSS word_116<>+0(SB), Z6
-	VBROADCASTSS word_117<>+0(SB), Z7
-	VBROADCASTSS word_118<>+0(SB), Z8
-	VBROADCASTSS word_119<>+0(SB), Z9
-	VBROADCASTSS word_120<>+0(SB), Z10
-	VBROADCASTSS word_121<>+0(SB), Z11
-	VBROADCASTSS word_122<>+0(SB), Z12
+	VBROADCASTSS word_128<>+0(SB), Z0
+	VBROADCASTSS word_129<>+0(SB), Z1
+	VBROADCASTSS word_130<>+0(SB), Z2
+	VBROADCASTSS word_131<>+0(SB), Z3
+	VBROADCASTSS word_132<>+0(SB), Z4
+	VBROADCASTSS word_133<>+0(SB), Z5
+	VBROADCASTSS word_134<>+0(SB), Z6
+	VBROADCASTSS word_135<>+0(SB), Z7
+	VBROADCASTSS word_136<>+0(SB), Z8
+	VBROADCASTSS word_137<>+0(SB), Z9
+	VBROADCASTSS word_138<>+0(SB), Z10
+	VBROADCASTSS word_139<>+0(SB), Z11
+	VBROADCASTSS word_140<>+0(SB), Z12
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x40, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	SUBQ         $0x000000c0, SI
 
-vector_142:
+vector_160:
 	CMPQ        BX, SI
-	JGE         done_143
+	JGE         done_161
 	VMINPS      (CX)(BX*1), Z0, Z13
 	VMINPS      64(CX)(BX*1), Z0, Z14
 	VMINPS      128(CX)(BX*1), Z0, Z15
@@ -3621,12 +4092,12 @@ vector_142:
 	VMOVUPS     Z23, 128(AX)(BX*1)
 	VMOVUPS     Z24, 192(AX)(BX*1)
 	ADDQ        $0x00000100, BX
-	JMP         vector_142
+	JMP         vector_160
 
-done_143:
-vector_144:
+done_161:
+vector_162:
 	CMPQ        BX, DX
-	JGE         done_145
+	JGE         done_163
 	VMINPS      (CX)(BX*1), Z0, Z13
 	VMAXPS      Z13, Z1, Z13
 	VMOVAPS     Z4, Z14
@@ -3646,9 +4117,9 @@ vector_144:
 	VSCALEFPS   Z14, Z15, Z15
 	VMOVUPS     Z15, (AX)(BX*1)
 	ADDQ        $0x00000040, BX
-	JMP         vector_144
+	JMP         vector_162
 
-done_145:
+done_163:
 	VZEROUPPER
 	RET
 
@@ -3657,57 +4128,57 @@ done_145:
 TEXT ·expAVX2(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_110<>+0(SB), Y0
-	VBROADCASTSS word_111<>+0(SB), Y1
-	VBROADCASTSS word_112<>+0(SB), Y2
+	VBROADCASTSS word_128<>+0(SB), Y0
+	VBROADCASTSS word_129<>+0(SB), Y1
+	VBROADCASTSS word_130<>+0(SB), Y2
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	SUBQ         $0x00000040, SI
 
-vector_146:
+vector_164:
 	CMPQ        BX, SI
-	JGE         done_147
+	JGE         done_165
 	VMINPS      (CX)(BX*1), Y0, Y3
 	VMINPS      32(CX)(BX*1), Y0, Y4
 	VMINPS      64(CX)(BX*1), Y0, Y5
 	VMAXPS      Y3, Y1, Y3
 	VMAXPS      Y4, Y1, Y4
 	VMAXPS      Y5, Y1, Y5
-	VMOVAPS     vector_128<>+0(SB), Y6
-	VMOVAPS     vector_128<>+0(SB), Y7
-	VMOVAPS     vector_128<>+0(SB), Y8
-	VFMADD231PS vector_127<>+0(SB), Y3, Y6
-	VFMADD231PS vector_127<>+0(SB), Y4, Y7
-	VFMADD231PS vector_127<>+0(SB), Y5, Y8
-	VSUBPS      vector_128<>+0(SB), Y6, Y9
-	VSUBPS      vector_128<>+0(SB), Y7, Y10
-	VSUBPS      vector_128<>+0(SB), Y8, Y11
-	VFMADD231PS vector_129<>+0(SB), Y9, Y3
-	VFMADD231PS vector_129<>+0(SB), Y10, Y4
-	VFMADD231PS vector_129<>+0(SB), Y11, Y5
-	VFMADD231PS vector_130<>+0(SB), Y9, Y3
-	VFMADD231PS vector_130<>+0(SB), Y10, Y4
-	VFMADD231PS vector_130<>+0(SB), Y11, Y5
-	VMOVAPS     vector_132<>+0(SB), Y9
-	VMOVAPS     vector_132<>+0(SB), Y10
-	VMOVAPS     vector_132<>+0(SB), Y11
-	VFMADD213PS vector_133<>+0(SB), Y3, Y9
-	VFMADD213PS vector_133<>+0(SB), Y4, Y10
-	VFMADD213PS vector_133<>+0(SB), Y5, Y11
-	VFMADD213PS vector_134<>+0(SB), Y3, Y9
-	VFMADD213PS vector_134<>+0(SB), Y4, Y10
-	VFMADD213PS vector_134<>+0(SB), Y5, Y11
-	VFMADD213PS vector_135<>+0(SB), Y3, Y9
-	VFMADD213PS vector_135<>+0(SB), Y4, Y10
-	VFMADD213PS vector_135<>+0(SB), Y5, Y11
-	VFMADD213PS vector_136<>+0(SB), Y3, Y9
-	VFMADD213PS vector_136<>+0(SB), Y4, Y10
-	VFMADD213PS vector_136<>+0(SB), Y5, Y11
-	VFMADD213PS vector_137<>+0(SB), Y3, Y9
-	VFMADD213PS vector_137<>+0(SB), Y4, Y10
-	VFMADD213PS vector_137<>+0(SB), Y5, Y11
+	VMOVAPS     vector_146<>+0(SB), Y6
+	VMOVAPS     vector_146<>+0(SB), Y7
+	VMOVAPS     vector_146<>+0(SB), Y8
+	VFMADD231PS vector_145<>+0(SB), Y3, Y6
+	VFMADD231PS vector_145<>+0(SB), Y4, Y7
+	VFMADD231PS vector_145<>+0(SB), Y5, Y8
+	VSUBPS      vector_146<>+0(SB), Y6, Y9
+	VSUBPS      vector_146<>+0(SB), Y7, Y10
+	VSUBPS      vector_146<>+0(SB), Y8, Y11
+	VFMADD231PS vector_147<>+0(SB), Y9, Y3
+	VFMADD231PS vector_147<>+0(SB), Y10, Y4
+	VFMADD231PS vector_147<>+0(SB), Y11, Y5
+	VFMADD231PS vector_148<>+0(SB), Y9, Y3
+	VFMADD231PS vector_148<>+0(SB), Y10, Y4
+	VFMADD231PS vector_148<>+0(SB), Y11, Y5
+	VMOVAPS     vector_150<>+0(SB), Y9
+	VMOVAPS     vector_150<>+0(SB), Y10
+	VMOVAPS     vector_150<>+0(SB), Y11
+	VFMADD213PS vector_151<>+0(SB), Y3, Y9
+	VFMADD213PS vector_151<>+0(SB), Y4, Y10
+	VFMADD213PS vector_151<>+0(SB), Y5, Y11
+	VFMADD213PS vector_152<>+0(SB), Y3, Y9
+	VFMADD213PS vector_152<>+0(SB), Y4, Y10
+	VFMADD213PS vector_152<>+0(SB), Y5, Y11
+	VFMADD213PS vector_153<>+0(SB), Y3, Y9
+	VFMADD213PS vector_153<>+0(SB), Y4, Y10
+	VFMADD213PS vector_153<>+0(SB), Y5, Y11
+	VFMADD213PS vector_154<>+0(SB), Y3, Y9
+	VFMADD213PS vector_154<>+0(SB), Y4, Y10
+	VFMADD213PS vector_154<>+0(SB), Y5, Y11
+	VFMADD213PS vector_155<>+0(SB), Y3, Y9
+	VFMADD213PS vector_155<>+0(SB), Y4, Y10
+	VFMADD213PS vector_155<>+0(SB), Y5, Y11
 	VMULPS      Y3, Y9, Y9
 	VMULPS      Y4, Y10, Y10
 	VMULPS      Y5, Y11, Y11
@@ -3717,27 +4188,27 @@ vector_146:
 	VADDPS      Y2, Y9, Y9
 	VADDPS      Y2, Y10, Y10
 	VADDPS      Y2, Y11, Y11
-	VPSUBD      vector_128<>+0(SB), Y6, Y6
-	VPSUBD      vector_128<>+0(SB), Y7, Y7
-	VPSUBD      vector_128<>+0(SB), Y8, Y8
+	VPSUBD      vector_146<>+0(SB), Y6, Y6
+	VPSUBD      vector_146<>+0(SB), Y7, Y7
+	VPSUBD      vector_146<>+0(SB), Y8, Y8
 	VPSRAD      $0x01, Y6, Y3
 	VPSRAD      $0x01, Y7, Y4
 	VPSRAD      $0x01, Y8, Y5
 	VPSUBD      Y3, Y6, Y6
 	VPSUBD      Y4, Y7, Y7
 	VPSUBD      Y5, Y8, Y8
-	VPADDD      vector_131<>+0(SB), Y3, Y3
-	VPADDD      vector_131<>+0(SB), Y4, Y4
-	VPADDD      vector_131<>+0(SB), Y5, Y5
+	VPADDD      vector_149<>+0(SB), Y3, Y3
+	VPADDD      vector_149<>+0(SB), Y4, Y4
+	VPADDD      vector_149<>+0(SB), Y5, Y5
 	VPSLLD      $0x17, Y3, Y3
 	VPSLLD      $0x17, Y4, Y4
 	VPSLLD      $0x17, Y5, Y5
 	VMULPS      Y3, Y9, Y9
 	VMULPS      Y4, Y10, Y10
 	VMULPS      Y5, Y11, Y11
-	VPADDD      vector_131<>+0(SB), Y6, Y6
-	VPADDD      vector_131<>+0(SB), Y7, Y7
-	VPADDD      vector_131<>+0(SB), Y8, Y8
+	VPADDD      vector_149<>+0(SB), Y6, Y6
+	VPADDD      vector_149<>+0(SB), Y7, Y7
+	VPADDD      vector_149<>+0(SB), Y8, Y8
 	VPSLLD      $0x17, Y6, Y6
 	VPSLLD      $0x17, Y7, Y7
 	VPSLLD      $0x17, Y8, Y8
@@ -3748,42 +4219,42 @@ vector_146:
 	VMOVUPS     Y10, 32(AX)(BX*1)
 	VMOVUPS     Y11, 64(AX)(BX*1)
 	ADDQ        $0x00000060, BX
-	JMP         vector_146
+	JMP         vector_164
 
-done_147:
-vector_148:
+done_165:
+vector_166:
 	CMPQ        BX, DX
-	JGE         done_149
+	JGE         done_167
 	VMINPS      (CX)(BX*1), Y0, Y3
 	VMAXPS      Y3, Y1, Y3
-	VMOVAPS     vector_128<>+0(SB), Y4
-	VFMADD231PS vector_127<>+0(SB), Y3, Y4
-	VSUBPS      vector_128<>+0(SB), Y4, Y5
-	VFMADD231PS vector_129<>+0(SB), Y5, Y3
-	VFMADD231PS vector_130<>+0(SB), Y5, Y3
-	VMOVAPS     vector_132<>+0(SB), Y5
-	VFMADD213PS vector_133<>+0(SB), Y3, Y5
-	VFMADD213PS vector_134<>+0(SB), Y3, Y5
-	VFMADD213PS vector_135<>+0(SB), Y3, Y5
-	VFMADD213PS vector_136<>+0(SB), Y3, Y5
-	VFMADD213PS vector_137<>+0(SB), Y3, Y5
+	VMOVAPS     vector_146<>+0(SB), Y4
+	VFMADD231PS vector_145<>+0(SB), Y3, Y4
+	VSUBPS      vector_146<>+0(SB), Y4, Y5
+	VFMADD231PS vector_147<>+0(SB), Y5, Y3
+	VFMADD231PS vector_148<>+0(SB), Y5, Y3
+	VMOVAPS     vector_150<>+0(SB), Y5
+	VFMADD213PS vector_151<>+0(SB), Y3, Y5
+	VFMADD213PS vector_152<>+0(SB), Y3, Y5
+	VFMADD213PS vector_153<>+0(SB), Y3, Y5
+	VFMADD213PS vector_154<>+0(SB), Y3, Y5
+	VFMADD213PS vector_155<>+0(SB), Y3, Y5
 	VMULPS      Y3, Y5, Y5
 	VFMADD213PS Y3, Y3, Y5
 	VADDPS      Y2, Y5, Y5
-	VPSUBD      vector_128<>+0(SB), Y4, Y4
+	VPSUBD      vector_146<>+0(SB), Y4, Y4
 	VPSRAD      $0x01, Y4, Y3
 	VPSUBD      Y3, Y4, Y4
-	VPADDD      vector_131<>+0(SB), Y3, Y3
+	VPADDD      vector_149<>+0(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
 	VMULPS      Y3, Y5, Y5
-	VPADDD      vector_131<>+0(SB), Y4, Y4
+	VPADDD      vector_149<>+0(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
 	VMULPS      Y4, Y5, Y5
 	VMOVUPS     Y5, (AX)(BX*1)
 	ADDQ        $0x00000020, BX
-	JMP         vector_148
+	JMP         vector_166
 
-done_149:
+done_167:
 	VZEROUPPER
 	RET
 
@@ -3798,16 +4269,16 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q $0x20, BX, BX
 	XORQ   SI, SI
 
-vector_150:
+vector_168:
 	CMPQ    SI, BX
-	JGE     done_151
+	JGE     done_169
 	VCMPPS  $0x09, (DX)(SI*1), Y0, Y1
 	VANDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_150
+	JMP     vector_168
 
-done_151:
+done_169:
 	VZEROUPPER
 	RET
 
@@ -3817,23 +4288,23 @@ TEXT ·sigmoidBackwardAVX2(SB), NOSPLIT, $0-32
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
 	MOVQ         y+16(FP), DX
-	VBROADCASTSS word_112<>+0(SB), Y0
+	VBROADCASTSS word_130<>+0(SB), Y0
 	MOVQ         count+24(FP), BX
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_152:
+vector_170:
 	CMPQ    SI, BX
-	JGE     done_153
+	JGE     done_171
 	VMOVUPS (DX)(SI*1), Y1
 	VSUBPS  Y1, Y0, Y2
 	VMULPS  Y2, Y1, Y2
 	VMULPS  (CX)(SI*1), Y2, Y2
 	VMOVUPS Y2, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_152
+	JMP     vector_170
 
-done_153:
+done_171:
 	VZEROUPPER
 	RET
 
@@ -3848,16 +4319,16 @@ TEXT ·addScaledAVX2(SB), NOSPLIT, $0-40
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_154:
+vector_172:
 	CMPQ    SI, BX
-	JGE     done_155
+	JGE     done_173
 	VMULPS  (DX)(SI*1), Y0, Y1
 	VADDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_154
+	JMP     vector_172
 
-done_155:
+done_173:
 	VZEROUPPER
 	RET
 
@@ -3868,8 +4339,8 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	MOVQ         state+8(FP), CX
 	MOVQ         table+16(FP), DX
 	MOVQ         count+24(FP), BX
-	VBROADCASTSS word_156<>+0(SB), Y0
-	VBROADCASTSS word_157<>+0(SB), Y1
+	VBROADCASTSS word_174<>+0(SB), Y0
+	VBROADCASTSS word_175<>+0(SB), Y1
 	VMOVDQU      (CX), Y2
 	VMOVDQU      64(CX), Y3
 	VMOVDQU      128(CX), Y4
@@ -3879,9 +4350,9 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	VMOVDQU      160(CX), Y8
 	VMOVDQU      224(CX), Y9
 
-draw_158:
+draw_176:
 	TESTQ      BX, BX
-	JEQ        done_159
+	JEQ        done_177
 	VPADDD     Y2, Y5, Y10
 	VPSRLD     $0x19, Y10, Y11
 	VPSLLD     $0x07, Y10, Y10
@@ -3944,9 +4415,9 @@ draw_158:
 	VMOVDQU    Y12, 96(AX)
 	ADDQ       $0x00000080, AX
 	DECQ       BX
-	JMP        draw_158
+	JMP        draw_176
 
-done_159:
+done_177:
 	VMOVDQU Y2, (CX)
 	VMOVDQU Y3, 64(CX)
 	VMOVDQU Y4, 128(CX)
@@ -3958,11 +4429,11 @@ done_159:
 	VZEROUPPER
 	RET
 
-DATA word_156<>+0(SB)/4, $0x00007fff
-GLOBL word_156<>(SB), RODATA|NOPTR, $4
+DATA word_174<>+0(SB)/4, $0x00007fff
+GLOBL word_174<>(SB), RODATA|NOPTR, $4
 
-DATA word_157<>+0(SB)/4, $0x80000000
-GLOBL word_157<>(SB), RODATA|NOPTR, $4
+DATA word_175<>+0(SB)/4, $0x80000000
+GLOBL word_175<>(SB), RODATA|NOPTR, $4
 
 // func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
 // Requires: AVX, FMA3
@@ -3980,9 +4451,9 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
 
-vector_160:
+vector_178:
 	TESTQ        BX, BX
-	JEQ          done_161
+	JEQ          done_179
 	VMOVUPS      (CX), Y7
 	VSUBPS       (DX), Y7, Y7
 	VANDPS       Y5, Y7, Y7
@@ -4007,9 +4478,9 @@ vector_160:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         BX
-	JMP          vector_160
+	JMP          vector_178
 
-done_161:
+done_179:
 	MOVQ    sums+0(FP), AX
 	VMOVUPD Y1, (AX)
 	VMOVUPD Y2, 32(AX)
@@ -4036,9 +4507,9 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-72
 	IMUL3Q       $0x20, SI, SI
 	XORQ         DI, DI
 
-vector_162:
+vector_180:
 	CMPQ        DI, SI
-	JGE         done_163
+	JGE         done_181
 	VMOVUPS     (AX)(DI*1), Y7
 	VMOVUPS     (CX)(DI*1), Y8
 	VFMADD231PS Y0, Y7, Y8
@@ -4057,9 +4528,9 @@ vector_162:
 	VFMADD231PS Y6, Y9, Y7
 	VMOVUPS     Y7, (AX)(DI*1)
 	ADDQ        $0x00000020, DI
-	JMP         vector_162
+	JMP         vector_180
 
-done_163:
+done_181:
 	VZEROUPPER
 	RET
 
@@ -4070,10 +4541,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_164<>+0(SB), Y0
-	VBROADCASTSS word_165<>+0(SB), Y1
+	VBROADCASTSS word_182<>+0(SB), Y0
+	VBROADCASTSS word_183<>+0(SB), Y1
 
-block_166:
+block_184:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -4221,15 +4692,15 @@ block_166:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_166
+	JNE         block_184
 	VZEROUPPER
 	RET
 
-DATA word_164<>+0(SB)/4, $0x3b808081
-GLOBL word_164<>(SB), RODATA|NOPTR, $4
+DATA word_182<>+0(SB)/4, $0x3b808081
+GLOBL word_182<>(SB), RODATA|NOPTR, $4
 
-DATA word_165<>+0(SB)/4, $0xc37f0000
-GLOBL word_165<>(SB), RODATA|NOPTR, $4
+DATA word_183<>+0(SB)/4, $0xc37f0000
+GLOBL word_183<>(SB), RODATA|NOPTR, $4
 
 // func leastAVX2(least *uint32, most *uint32, src *float32, count int)
 // Requires: AVX, AVX2
@@ -4237,51 +4708,51 @@ TEXT ·leastAVX2(SB), NOSPLIT, $0-32
 	MOVQ         least+0(FP), AX
 	MOVQ         most+8(FP), CX
 	MOVQ         src+16(FP), DX
-	VPBROADCASTD word_167<>+0(SB), Y0
-	VPBROADCASTD word_168<>+0(SB), Y1
+	VPBROADCASTD word_185<>+0(SB), Y0
+	VPBROADCASTD word_186<>+0(SB), Y1
 	VPCMPEQD     Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	MOVQ         count+24(FP), BX
 	SHLQ         $0x05, BX
 	XORQ         SI, SI
 
-row_169:
+row_187:
 	VPAND   (DX)(SI*1), Y0, Y4
 	VPMAXUD Y4, Y3, Y3
 	VPADDD  Y1, Y4, Y4
 	VPMINUD Y4, Y2, Y2
 	ADDQ    $0x20, SI
 	CMPQ    SI, BX
-	JNE     row_169
+	JNE     row_187
 	VMOVDQU Y2, (AX)
 	VMOVDQU Y3, (CX)
 	VZEROUPPER
 	RET
 
-DATA word_167<>+0(SB)/4, $0x7fffffff
-GLOBL word_167<>(SB), RODATA|NOPTR, $4
+DATA word_185<>+0(SB)/4, $0x7fffffff
+GLOBL word_185<>(SB), RODATA|NOPTR, $4
 
-DATA word_168<>+0(SB)/4, $0xffffffff
-GLOBL word_168<>(SB), RODATA|NOPTR, $4
+DATA word_186<>+0(SB)/4, $0xffffffff
+GLOBL word_186<>(SB), RODATA|NOPTR, $4
 
 // func scaleWeightsAVX2(dst *float32, src *float32, count int)
 // Requires: AVX, AVX2
 TEXT ·scaleWeightsAVX2(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_170<>+0(SB), Y0
-	VPBROADCASTD word_171<>+0(SB), Y1
-	VPBROADCASTD word_157<>+0(SB), Y2
-	VBROADCASTSS word_172<>+0(SB), Y3
-	VBROADCASTSS word_173<>+0(SB), Y4
+	VPBROADCASTD word_188<>+0(SB), Y0
+	VPBROADCASTD word_189<>+0(SB), Y1
+	VPBROADCASTD word_175<>+0(SB), Y2
+	VBROADCASTSS word_190<>+0(SB), Y3
+	VBROADCASTSS word_191<>+0(SB), Y4
 	VPXOR        Y5, Y5, Y5
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 
-vector_174:
+vector_192:
 	CMPQ      BX, DX
-	JGE       done_175
+	JGE       done_193
 	VMOVUPS   (CX)(BX*1), Y6
 	VPAND     Y0, Y6, Y7
 	VPCMPEQD  Y5, Y7, Y7
@@ -4295,39 +4766,39 @@ vector_174:
 	VBLENDVPS Y7, Y8, Y6, Y6
 	VMOVUPS   Y6, (AX)(BX*1)
 	ADDQ      $0x00000020, BX
-	JMP       vector_174
+	JMP       vector_192
 
-done_175:
+done_193:
 	VZEROUPPER
 	RET
 
-DATA word_170<>+0(SB)/4, $0x7f800000
-GLOBL word_170<>(SB), RODATA|NOPTR, $4
+DATA word_188<>+0(SB)/4, $0x7f800000
+GLOBL word_188<>(SB), RODATA|NOPTR, $4
 
-DATA word_171<>+0(SB)/4, $0x007fffff
-GLOBL word_171<>(SB), RODATA|NOPTR, $4
+DATA word_189<>+0(SB)/4, $0x007fffff
+GLOBL word_189<>(SB), RODATA|NOPTR, $4
 
-DATA word_172<>+0(SB)/4, $0x4f800000
-GLOBL word_172<>(SB), RODATA|NOPTR, $4
+DATA word_190<>+0(SB)/4, $0x4f800000
+GLOBL word_190<>(SB), RODATA|NOPTR, $4
 
-DATA word_173<>+0(SB)/4, $0x05000000
-GLOBL word_173<>(SB), RODATA|NOPTR, $4
+DATA word_191<>+0(SB)/4, $0x05000000
+GLOBL word_191<>(SB), RODATA|NOPTR, $4
 
 // func scaleInputsAVX2(dst *float32, src *float32, count int) bool
 // Requires: AVX, AVX2
 TEXT ·scaleInputsAVX2(SB), NOSPLIT, $0-25
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_167<>+0(SB), Y0
-	VPBROADCASTD word_168<>+0(SB), Y1
-	VPBROADCASTD word_176<>+0(SB), Y2
-	VBROADCASTSS word_177<>+0(SB), Y3
+	VPBROADCASTD word_185<>+0(SB), Y0
+	VPBROADCASTD word_186<>+0(SB), Y1
+	VPBROADCASTD word_194<>+0(SB), Y2
+	VBROADCASTSS word_195<>+0(SB), Y3
 	VPXOR        Y4, Y4, Y4
 	MOVQ         count+16(FP), DX
 	SHLQ         $0x05, DX
 	XORQ         BX, BX
 
-vector_178:
+vector_196:
 	VMOVUPS  (CX)(BX*1), Y5
 	VPAND    Y0, Y5, Y6
 	VPADDD   Y1, Y6, Y6
@@ -4338,18 +4809,18 @@ vector_178:
 	VMOVUPS  Y5, (AX)(BX*1)
 	ADDQ     $0x20, BX
 	CMPQ     BX, DX
-	JNE      vector_178
+	JNE      vector_196
 	VPTEST   Y4, Y4
 	SETEQ    AL
 	MOVB     AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA word_176<>+0(SB)/4, $0x107ffffe
-GLOBL word_176<>(SB), RODATA|NOPTR, $4
+DATA word_194<>+0(SB)/4, $0x107ffffe
+GLOBL word_194<>(SB), RODATA|NOPTR, $4
 
-DATA word_177<>+0(SB)/4, $0x2f800000
-GLOBL word_177<>(SB), RODATA|NOPTR, $4
+DATA word_195<>+0(SB)/4, $0x2f800000
+GLOBL word_195<>(SB), RODATA|NOPTR, $4
 
 // func positiveAVX2(dst *uint32, y *float32, count int)
 // Requires: AVX
@@ -4359,7 +4830,7 @@ TEXT ·positiveAVX2(SB), NOSPLIT, $0-24
 	MOVQ   count+16(FP), DX
 	VXORPS Y0, Y0, Y0
 
-vector_179:
+vector_197:
 	VCMPPS    $0x09, (CX), Y0, Y1
 	VCMPPS    $0x09, 32(CX), Y0, Y2
 	VORPS     Y2, Y1, Y1
@@ -4370,7 +4841,7 @@ vector_179:
 	ADDQ      $0x40, CX
 	ADDQ      $0x04, AX
 	DECQ      DX
-	JNE       vector_179
+	JNE       vector_197
 	VZEROUPPER
 	RET
 
@@ -4385,14 +4856,14 @@ TEXT ·hideAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q  $0x20, DX, DX
 	XORQ    BX, BX
 
-vector_180:
+vector_198:
 	CMPQ    BX, DX
-	JGE     done_181
+	JGE     done_199
 	VANDNPS (CX)(BX*1), Y0, Y1
 	VMOVUPS Y1, (AX)(BX*1)
 	ADDQ    $0x00000020, BX
-	JMP     vector_180
+	JMP     vector_198
 
-done_181:
+done_199:
 	VZEROUPPER
 	RET

@@ -14,7 +14,8 @@ type layers struct {
 	gatherSingle     gatherBlock    // 8 positions, 1 channel.
 	gatherSingleRest gatherBlock    // 4 positions, 1 channel.
 	// gatherSquares is for squares of 1 channel, by a block's number of squares divided by squareStep.
-	gatherSquares []squareBlock
+	gatherSquares    []squareBlock
+	gatherSquares3x3 []square3x3Block
 	// gatherWide is for 1 position and two blocks of channels, the second's weights next bytes after the first's; or
 	// nil.
 	gatherWide func(y, x, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32,
@@ -34,6 +35,8 @@ type (
 		groups, plane, channels int, bound float32)
 	squareBlock func(y, x, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32,
 		groups, row, outputs int, bound float32)
+	square3x3Block func(y, x, weights, bias *float32, channels, plane, inRow int, positions *int32, groups, row int,
+		bound float32)
 	outerByLaneBlock    func(totals, chosen, other *float32, pairs *int32, count, chosenPlane, otherPlane, row int)
 	outerByChannelBlock func(totals, transposed, other *float32, pairs *int32, count, row, plane int)
 )
@@ -44,7 +47,8 @@ var avx512Layers = layers{
 	gatherBlocks:     [4]gatherBlock{1: gather1x8AVX512, 2: gather2x8AVX512, 3: gather3x8AVX512},
 	gatherSingle:     gather8x1AVX512,
 	gatherSingleRest: gather4x1AVX512,
-	gatherSquares:    []squareBlock{1: gatherSquare3AVX512, 2: gatherSquare6AVX512},
+	gatherSquares:    []squareBlock{1: gather3SquaresAVX512, 2: gather6SquaresAVX512},
+	gatherSquares3x3: []square3x3Block{1: gather3Squares3x3AVX512, 2: gather6Squares3x3AVX512},
 	gatherWide:       gather1x16AVX512,
 	laneChosen:       8,
 	laneBlocks:       [4]outerByLaneBlock{1: outerByLane8x1AVX512, 2: outerByLane8x2AVX512, 3: outerByLane8x3AVX512},
@@ -65,7 +69,8 @@ var avx2Layers = layers{
 	gatherBlocks:     [4]gatherBlock{2: gather2x4AVX2, 3: gather3x4AVX2},
 	gatherSingle:     gather8x1AVX2,
 	gatherSingleRest: gather4x1AVX2,
-	gatherSquares:    []squareBlock{1: gatherSquare3AVX2},
+	gatherSquares:    []squareBlock{1: gather3SquaresAVX2},
+	gatherSquares3x3: []square3x3Block{1: gather3Squares3x3AVX2},
 	laneChosen:       4,
 	laneBlocks:       [4]outerByLaneBlock{1: outerByLane4x1AVX2, 2: outerByLane4x2AVX2, 3: outerByLane4x3AVX2},
 	laneSingle:       [4]outerByLaneBlock{1: outerByLane1x1AVX2},
@@ -121,11 +126,15 @@ func (l *layers) gatherOne(g *gather, y, x []float32, bound float32) {
 		for at := 0; at < len(c.positions); {
 			first, left := &c.positions[at].x, len(c.positions)-at
 			if g.squares {
-				most := len(l.gatherSquares) - 1
-				size := min(most, left/squareStep)
+				size := min(len(l.gatherSquares)-1, left/squareStep)
 				groups := min(step, left/squareStep/size)
-				l.gatherSquares[size](&y[0], &x[0], &g.weights[0], g.kernelWidth*4, &g.bias[0], taps, count, first,
-					groups, g.outRow*4, c.outputs, bound)
+				if c.inside3x3 {
+					l.gatherSquares3x3[size](&y[0], &x[0], &g.weights[0], &g.bias[0], g.inChannels, g.inPlane*4,
+						g.inRow*4, first, groups, g.outRow*4, bound)
+				} else {
+					l.gatherSquares[size](&y[0], &x[0], &g.weights[0], g.kernelWidth*4, &g.bias[0], taps, count, first,
+						groups, g.outRow*4, c.outputs, bound)
+				}
 				at += size * squareStep * groups
 				continue
 			}

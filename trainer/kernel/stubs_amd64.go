@@ -95,7 +95,7 @@ func gather8x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps
 //go:noescape
 func gather4x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
-// gatherSquare6AVX512 computes groups of 6 squares (of vectors): for each position p, and i and j from 0 to 1,
+// gather6SquaresAVX512 computes groups of 6 squares (of vectors): for each position p, and i and j from 0 to 1,
 //
 //	y[position.y + i*row + j*16] = max(bound, bias[0] +
 //		sum over taps: weights[tap.w>>4 + i*kernelRow + j] * x[position.x + tap.x])
@@ -104,9 +104,9 @@ func gather4x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps
 // bytes, offsets are in values.
 //
 //go:noescape
-func gatherSquare6AVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
+func gather6SquaresAVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
 
-// gatherSquare3AVX512 computes groups of 3 squares (of vectors): for each position p, and i and j from 0 to 1,
+// gather3SquaresAVX512 computes groups of 3 squares (of vectors): for each position p, and i and j from 0 to 1,
 //
 //	y[position.y + i*row + j*16] = max(bound, bias[0] +
 //		sum over taps: weights[tap.w>>4 + i*kernelRow + j] * x[position.x + tap.x])
@@ -115,9 +115,9 @@ func gatherSquare6AVX512(y *float32, x *float32, weights *float32, kernelRow int
 // bytes, offsets are in values.
 //
 //go:noescape
-func gatherSquare3AVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
+func gather3SquaresAVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
 
-// gatherSquare3AVX2 computes groups of 3 squares (of vectors): for each position p, and i and j from 0 to 1,
+// gather3SquaresAVX2 computes groups of 3 squares (of vectors): for each position p, and i and j from 0 to 1,
 //
 //	y[position.y + i*row + j*16] = max(bound, bias[0] +
 //		sum over taps: weights[tap.w>>4 + i*kernelRow + j] * x[position.x + tap.x])
@@ -126,7 +126,40 @@ func gatherSquare3AVX512(y *float32, x *float32, weights *float32, kernelRow int
 // bytes, offsets are in values.
 //
 //go:noescape
-func gatherSquare3AVX2(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
+func gather3SquaresAVX2(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, outputs int, bound float32)
+
+// gather6Squares3x3AVX512 computes groups of 6 squares (of vectors) of a 3 x 3 kernel: for each position p, and i and
+// j from 0 to 1,
+//
+//	y[position.y + i*row + j*16] = max(bound, bias[0] + sum over channels c, m and n from 0 to 1:
+//		weights[9*c + 3*(2*m-1+i) + 2*n-1+j] * x[position.x + c*plane - m*inRow - n*16])
+//
+// where there is no weight in a row or column -1. row, inRow and plane are in bytes, offsets are in values.
+//
+//go:noescape
+func gather6Squares3x3AVX512(y *float32, x *float32, weights *float32, bias *float32, channels int, plane int, inRow int, positions *int32, groups int, row int, bound float32)
+
+// gather3Squares3x3AVX512 computes groups of 3 squares (of vectors) of a 3 x 3 kernel: for each position p, and i and
+// j from 0 to 1,
+//
+//	y[position.y + i*row + j*16] = max(bound, bias[0] + sum over channels c, m and n from 0 to 1:
+//		weights[9*c + 3*(2*m-1+i) + 2*n-1+j] * x[position.x + c*plane - m*inRow - n*16])
+//
+// where there is no weight in a row or column -1. row, inRow and plane are in bytes, offsets are in values.
+//
+//go:noescape
+func gather3Squares3x3AVX512(y *float32, x *float32, weights *float32, bias *float32, channels int, plane int, inRow int, positions *int32, groups int, row int, bound float32)
+
+// gather3Squares3x3AVX2 computes groups of 3 squares (of vectors) of a 3 x 3 kernel: for each position p, and i and
+// j from 0 to 1,
+//
+//	y[position.y + i*row + j*16] = max(bound, bias[0] + sum over channels c, m and n from 0 to 1:
+//		weights[9*c + 3*(2*m-1+i) + 2*n-1+j] * x[position.x + c*plane - m*inRow - n*16])
+//
+// where there is no weight in a row or column -1. row, inRow and plane are in bytes, offsets are in values.
+//
+//go:noescape
+func gather3Squares3x3AVX2(y *float32, x *float32, weights *float32, bias *float32, channels int, plane int, inRow int, positions *int32, groups int, row int, bound float32)
 
 // outerByLane8x3AVX512 adds to the totals of 8 chosen channels a times 3 other channels b
 //

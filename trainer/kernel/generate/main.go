@@ -138,6 +138,9 @@ func main() {
 	gatherSquare(avx512, 6)
 	gatherSquare(avx512, 3)
 	gatherSquare(avx2, 3)
+	gatherSquare3x3(avx512, 6)
+	gatherSquare3x3(avx512, 3)
+	gatherSquare3x3(avx2, 3)
 	for _, shape := range []struct {
 		width
 		chosen, other int
