@@ -131,6 +131,24 @@ func FillTile(dst []float32, pixels []byte, size int, indices []uint32) {
 	active.Load().fillTile(dst, pixels, size, indices)
 }
 
+// FillRows puts up to 16 rows of size values each, those with the given indices in values, into the lanes of a tile:
+// dst[i][lane] = values[indices[lane]][i]. Lanes without a row become zero.
+func FillRows(dst, values []float32, size int, indices []uint32) {
+	if size < 1 {
+		panic(fmt.Sprintf("kernel: rows of %d values", size))
+	}
+	check("dst", dst, size*Lanes)
+	if len(indices) > Lanes {
+		panic(fmt.Sprintf("kernel: %d rows for a tile of %d", len(indices), Lanes))
+	}
+	for _, index := range indices {
+		if int(index) >= len(values)/size {
+			panic(fmt.Sprintf("kernel: row %d of %d", index, len(values)/size))
+		}
+	}
+	active.Load().fillRows(dst, values, size, indices)
+}
+
 // checkTile panics unless a slice is made of whole vectors of lanes.
 func checkTile(name string, slice []float32) {
 	if len(slice)%Lanes != 0 {

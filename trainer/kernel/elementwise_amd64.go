@@ -116,3 +116,18 @@ func fillTileVector(dst []float32, pixels []byte, size int, indices []uint32) {
 		}
 	}
 }
+
+func fillRowsVector(dst, values []float32, size int, indices []uint32) {
+	const step = 8
+	if size%step != 0 || len(indices) < Lanes {
+		fillRowsPortable(dst, values, size, indices)
+		return
+	}
+	var rows [Lanes]*float32
+	for lane := range rows {
+		rows[lane] = &values[int(indices[lane])*size]
+	}
+	for lane := 0; lane < Lanes; lane += 8 {
+		fillRowsAVX2(&dst[lane], &rows[lane], size/step)
+	}
+}

@@ -4702,57 +4702,617 @@ GLOBL word_182<>(SB), RODATA|NOPTR, $4
 DATA word_183<>+0(SB)/4, $0xc37f0000
 GLOBL word_183<>(SB), RODATA|NOPTR, $4
 
+// func fillRowsAVX2(dst *float32, rows **float32, blocks int)
+// Requires: AVX
+TEXT ·fillRowsAVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ rows+8(FP), CX
+	MOVQ blocks+16(FP), DX
+	XORQ BX, BX
+
+block_185:
+	MOVQ       (CX), SI
+	VMOVUPS    (SI)(BX*1), Y0
+	MOVQ       8(CX), SI
+	VMOVUPS    (SI)(BX*1), Y1
+	MOVQ       16(CX), SI
+	VMOVUPS    (SI)(BX*1), Y2
+	MOVQ       24(CX), SI
+	VMOVUPS    (SI)(BX*1), Y3
+	MOVQ       32(CX), SI
+	VMOVUPS    (SI)(BX*1), Y4
+	MOVQ       40(CX), SI
+	VMOVUPS    (SI)(BX*1), Y5
+	MOVQ       48(CX), SI
+	VMOVUPS    (SI)(BX*1), Y6
+	MOVQ       56(CX), SI
+	VMOVUPS    (SI)(BX*1), Y7
+	VUNPCKLPS  Y1, Y0, Y8
+	VUNPCKHPS  Y1, Y0, Y9
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y3
+	VUNPCKLPS  Y5, Y4, Y10
+	VUNPCKHPS  Y5, Y4, Y11
+	VUNPCKLPS  Y7, Y6, Y5
+	VUNPCKHPS  Y7, Y6, Y7
+	VUNPCKLPD  Y1, Y8, Y0
+	VUNPCKHPD  Y1, Y8, Y1
+	VUNPCKLPD  Y3, Y9, Y2
+	VUNPCKHPD  Y3, Y9, Y3
+	VUNPCKLPD  Y5, Y10, Y4
+	VUNPCKHPD  Y5, Y10, Y5
+	VUNPCKLPD  Y7, Y11, Y6
+	VUNPCKHPD  Y7, Y11, Y7
+	VPERM2F128 $0x20, Y4, Y0, Y8
+	VMOVUPS    Y8, (AX)
+	VPERM2F128 $0x31, Y4, Y0, Y9
+	VMOVUPS    Y9, 256(AX)
+	VPERM2F128 $0x20, Y5, Y1, Y8
+	VMOVUPS    Y8, 64(AX)
+	VPERM2F128 $0x31, Y5, Y1, Y9
+	VMOVUPS    Y9, 320(AX)
+	VPERM2F128 $0x20, Y6, Y2, Y8
+	VMOVUPS    Y8, 128(AX)
+	VPERM2F128 $0x31, Y6, Y2, Y9
+	VMOVUPS    Y9, 384(AX)
+	VPERM2F128 $0x20, Y7, Y3, Y8
+	VMOVUPS    Y8, 192(AX)
+	VPERM2F128 $0x31, Y7, Y3, Y9
+	VMOVUPS    Y9, 448(AX)
+	ADDQ       $0x20, BX
+	ADDQ       $0x00000200, AX
+	DECQ       DX
+	JNE        block_185
+	VZEROUPPER
+	RET
+
+// func subtractLargestAVX2(y *float32, x *float32, count int)
+// Requires: AVX
+TEXT ·subtractLargestAVX2(SB), NOSPLIT, $0-24
+	MOVQ    y+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    count+16(FP), DX
+	SHLQ    $0x06, DX
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+	MOVQ    $0x00000040, BX
+
+row_186:
+	CMPQ    BX, DX
+	JEQ     done_187
+	VMOVUPS (CX)(BX*1), Y2
+	VMAXPS  Y0, Y2, Y0
+	VMOVUPS 32(CX)(BX*1), Y2
+	VMAXPS  Y1, Y2, Y1
+	ADDQ    $0x40, BX
+	JMP     row_186
+
+done_187:
+	XORQ BX, BX
+
+row_188:
+	CMPQ    BX, DX
+	JEQ     done_189
+	VMOVUPS (CX)(BX*1), Y2
+	VSUBPS  Y0, Y2, Y2
+	VMOVUPS Y2, (AX)(BX*1)
+	VMOVUPS 32(CX)(BX*1), Y2
+	VSUBPS  Y1, Y2, Y2
+	VMOVUPS Y2, 32(AX)(BX*1)
+	ADDQ    $0x40, BX
+	JMP     row_188
+
+done_189:
+	VZEROUPPER
+	RET
+
+// func subtractLogarithmAVX2(y *float32, exponentials *float32, count int) bool
+// Requires: AVX, AVX2
+TEXT ·subtractLogarithmAVX2(SB), NOSPLIT, $0-25
+	MOVQ   y+0(FP), AX
+	MOVQ   exponentials+8(FP), CX
+	MOVQ   count+16(FP), DX
+	SHLQ   $0x06, DX
+	VXORPD Y0, Y0, Y0
+	VXORPD Y1, Y1, Y1
+	VXORPD Y2, Y2, Y2
+	VXORPD Y3, Y3, Y3
+	XORQ   BX, BX
+
+row_190:
+	CMPQ      BX, DX
+	JEQ       done_191
+	VCVTPS2PD (CX)(BX*1), Y4
+	VADDPD    Y4, Y0, Y0
+	VCVTPS2PD 16(CX)(BX*1), Y4
+	VADDPD    Y4, Y1, Y1
+	VCVTPS2PD 32(CX)(BX*1), Y4
+	VADDPD    Y4, Y2, Y2
+	VCVTPS2PD 48(CX)(BX*1), Y4
+	VADDPD    Y4, Y3, Y3
+	ADDQ      $0x40, BX
+	JMP       row_190
+
+done_191:
+	VBROADCASTSD double_192<>+0(SB), Y4
+	VBROADCASTSD double_193<>+0(SB), Y6
+	VPCMPEQD     Y5, Y5, Y5
+	VCMPPD       $0x1d, Y4, Y0, Y7
+	VANDPD       Y7, Y5, Y5
+	VCMPPD       $0x12, Y6, Y0, Y7
+	VANDPD       Y7, Y5, Y5
+	VCMPPD       $0x1d, Y4, Y1, Y7
+	VANDPD       Y7, Y5, Y5
+	VCMPPD       $0x12, Y6, Y1, Y7
+	VANDPD       Y7, Y5, Y5
+	VCMPPD       $0x1d, Y4, Y2, Y7
+	VANDPD       Y7, Y5, Y5
+	VCMPPD       $0x12, Y6, Y2, Y7
+	VANDPD       Y7, Y5, Y5
+	VCMPPD       $0x1d, Y4, Y3, Y7
+	VANDPD       Y7, Y5, Y5
+	VCMPPD       $0x12, Y6, Y3, Y7
+	VANDPD       Y7, Y5, Y5
+	VMOVMSKPD    Y5, CX
+	CMPL         CX, $0x0f
+	JNE          wrong_194
+	VBROADCASTSD double_195<>+0(SB), Y5
+	VBROADCASTSD double_196<>+0(SB), Y6
+	VBROADCASTSD double_197<>+0(SB), Y7
+	VBROADCASTSD double_198<>+0(SB), Y8
+	VPSRLQ       $0x34, Y0, Y9
+	VPOR         Y8, Y9, Y9
+	VANDPD       Y5, Y0, Y0
+	VORPD        Y6, Y0, Y0
+	VBROADCASTSD double_199<>+0(SB), Y11
+	VSUBPD       Y11, Y9, Y9
+	VCMPPD       $0x11, Y7, Y0, Y10
+	VANDPD       Y4, Y10, Y11
+	VSUBPD       Y11, Y9, Y9
+	VANDPD       Y0, Y10, Y11
+	VADDPD       Y11, Y0, Y0
+	VADDPD       Y4, Y0, Y10
+	VSUBPD       Y4, Y0, Y0
+	VDIVPD       Y10, Y0, Y0
+	VMULPD       Y0, Y0, Y10
+	VBROADCASTSD double_200<>+0(SB), Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_201<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_202<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_203<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_204<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_205<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_206<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_207<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_208<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_209<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_210<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_211<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VADDPD       Y0, Y0, Y0
+	VMULPD       Y0, Y11, Y11
+	VADDPD       Y0, Y11, Y11
+	VBROADCASTSD double_212<>+0(SB), Y0
+	VMULPD       Y0, Y9, Y9
+	VADDPD       Y11, Y9, Y0
+	VPSRLQ       $0x34, Y1, Y9
+	VPOR         Y8, Y9, Y9
+	VANDPD       Y5, Y1, Y1
+	VORPD        Y6, Y1, Y1
+	VBROADCASTSD double_199<>+0(SB), Y11
+	VSUBPD       Y11, Y9, Y9
+	VCMPPD       $0x11, Y7, Y1, Y10
+	VANDPD       Y4, Y10, Y11
+	VSUBPD       Y11, Y9, Y9
+	VANDPD       Y1, Y10, Y11
+	VADDPD       Y11, Y1, Y1
+	VADDPD       Y4, Y1, Y10
+	VSUBPD       Y4, Y1, Y1
+	VDIVPD       Y10, Y1, Y1
+	VMULPD       Y1, Y1, Y10
+	VBROADCASTSD double_200<>+0(SB), Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_201<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_202<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_203<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_204<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_205<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_206<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_207<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_208<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_209<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_210<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_211<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VADDPD       Y1, Y1, Y1
+	VMULPD       Y1, Y11, Y11
+	VADDPD       Y1, Y11, Y11
+	VBROADCASTSD double_212<>+0(SB), Y1
+	VMULPD       Y1, Y9, Y9
+	VADDPD       Y11, Y9, Y1
+	VPSRLQ       $0x34, Y2, Y9
+	VPOR         Y8, Y9, Y9
+	VANDPD       Y5, Y2, Y2
+	VORPD        Y6, Y2, Y2
+	VBROADCASTSD double_199<>+0(SB), Y11
+	VSUBPD       Y11, Y9, Y9
+	VCMPPD       $0x11, Y7, Y2, Y10
+	VANDPD       Y4, Y10, Y11
+	VSUBPD       Y11, Y9, Y9
+	VANDPD       Y2, Y10, Y11
+	VADDPD       Y11, Y2, Y2
+	VADDPD       Y4, Y2, Y10
+	VSUBPD       Y4, Y2, Y2
+	VDIVPD       Y10, Y2, Y2
+	VMULPD       Y2, Y2, Y10
+	VBROADCASTSD double_200<>+0(SB), Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_201<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_202<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_203<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_204<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_205<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_206<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_207<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_208<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_209<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_210<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_211<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VADDPD       Y2, Y2, Y2
+	VMULPD       Y2, Y11, Y11
+	VADDPD       Y2, Y11, Y11
+	VBROADCASTSD double_212<>+0(SB), Y2
+	VMULPD       Y2, Y9, Y9
+	VADDPD       Y11, Y9, Y2
+	VPSRLQ       $0x34, Y3, Y9
+	VPOR         Y8, Y9, Y9
+	VANDPD       Y5, Y3, Y3
+	VORPD        Y6, Y3, Y3
+	VBROADCASTSD double_199<>+0(SB), Y5
+	VSUBPD       Y5, Y9, Y9
+	VCMPPD       $0x11, Y7, Y3, Y6
+	VANDPD       Y4, Y6, Y5
+	VSUBPD       Y5, Y9, Y9
+	VANDPD       Y3, Y6, Y5
+	VADDPD       Y5, Y3, Y3
+	VADDPD       Y4, Y3, Y5
+	VSUBPD       Y4, Y3, Y3
+	VDIVPD       Y5, Y3, Y3
+	VMULPD       Y3, Y3, Y5
+	VBROADCASTSD double_200<>+0(SB), Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_201<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_202<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_203<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_204<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_205<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_206<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_207<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_208<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_209<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_210<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_211<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VADDPD       Y3, Y3, Y3
+	VMULPD       Y3, Y4, Y4
+	VADDPD       Y3, Y4, Y4
+	VBROADCASTSD double_212<>+0(SB), Y3
+	VMULPD       Y3, Y9, Y9
+	VADDPD       Y4, Y9, Y3
+	XORQ         BX, BX
+
+row_213:
+	CMPQ       BX, DX
+	JEQ        done_214
+	VCVTPS2PD  (AX)(BX*1), Y4
+	VSUBPD     Y0, Y4, Y4
+	VCVTPD2PSY Y4, X4
+	VMOVUPS    X4, (AX)(BX*1)
+	VCVTPS2PD  16(AX)(BX*1), Y4
+	VSUBPD     Y1, Y4, Y4
+	VCVTPD2PSY Y4, X4
+	VMOVUPS    X4, 16(AX)(BX*1)
+	VCVTPS2PD  32(AX)(BX*1), Y4
+	VSUBPD     Y2, Y4, Y4
+	VCVTPD2PSY Y4, X4
+	VMOVUPS    X4, 32(AX)(BX*1)
+	VCVTPS2PD  48(AX)(BX*1), Y4
+	VSUBPD     Y3, Y4, Y4
+	VCVTPD2PSY Y4, X4
+	VMOVUPS    X4, 48(AX)(BX*1)
+	ADDQ       $0x40, BX
+	JMP        row_213
+
+done_214:
+	MOVB $0x01, AL
+	MOVB AL, ret+24(FP)
+	VZEROUPPER
+	RET
+
+wrong_194:
+	MOVB $0x00, AL
+	MOVB AL, ret+24(FP)
+	VZEROUPPER
+	RET
+
+DATA double_192<>+0(SB)/8, $0x3ff0000000000000
+GLOBL double_192<>(SB), RODATA|NOPTR, $8
+
+DATA double_193<>+0(SB)/8, $0x7fefffffffffffff
+GLOBL double_193<>(SB), RODATA|NOPTR, $8
+
+DATA double_195<>+0(SB)/8, $0x000fffffffffffff
+GLOBL double_195<>(SB), RODATA|NOPTR, $8
+
+DATA double_196<>+0(SB)/8, $0x3fe0000000000000
+GLOBL double_196<>(SB), RODATA|NOPTR, $8
+
+DATA double_197<>+0(SB)/8, $0x3fe6a09e667f3bcd
+GLOBL double_197<>(SB), RODATA|NOPTR, $8
+
+DATA double_198<>+0(SB)/8, $0x4330000000000000
+GLOBL double_198<>(SB), RODATA|NOPTR, $8
+
+DATA double_199<>+0(SB)/8, $0x43300000000003fe
+GLOBL double_199<>(SB), RODATA|NOPTR, $8
+
+DATA double_200<>+0(SB)/8, $0x3fa47ae147ae147b
+GLOBL double_200<>(SB), RODATA|NOPTR, $8
+
+DATA double_201<>+0(SB)/8, $0x3fa642c8590b2164
+GLOBL double_201<>(SB), RODATA|NOPTR, $8
+
+DATA double_202<>+0(SB)/8, $0x3fa8618618618618
+GLOBL double_202<>(SB), RODATA|NOPTR, $8
+
+DATA double_203<>+0(SB)/8, $0x3faaf286bca1af28
+GLOBL double_203<>(SB), RODATA|NOPTR, $8
+
+DATA double_204<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
+GLOBL double_204<>(SB), RODATA|NOPTR, $8
+
+DATA double_205<>+0(SB)/8, $0x3fb1111111111111
+GLOBL double_205<>(SB), RODATA|NOPTR, $8
+
+DATA double_206<>+0(SB)/8, $0x3fb3b13b13b13b14
+GLOBL double_206<>(SB), RODATA|NOPTR, $8
+
+DATA double_207<>+0(SB)/8, $0x3fb745d1745d1746
+GLOBL double_207<>(SB), RODATA|NOPTR, $8
+
+DATA double_208<>+0(SB)/8, $0x3fbc71c71c71c71c
+GLOBL double_208<>(SB), RODATA|NOPTR, $8
+
+DATA double_209<>+0(SB)/8, $0x3fc2492492492492
+GLOBL double_209<>(SB), RODATA|NOPTR, $8
+
+DATA double_210<>+0(SB)/8, $0x3fc999999999999a
+GLOBL double_210<>(SB), RODATA|NOPTR, $8
+
+DATA double_211<>+0(SB)/8, $0x3fd5555555555555
+GLOBL double_211<>(SB), RODATA|NOPTR, $8
+
+DATA double_212<>+0(SB)/8, $0x3fe62e42fefa39ef
+GLOBL double_212<>(SB), RODATA|NOPTR, $8
+
+// func logSoftmaxBackwardAVX2(dx *float32, dy *float32, count int)
+// Requires: AVX
+TEXT ·logSoftmaxBackwardAVX2(SB), NOSPLIT, $0-24
+	MOVQ   dx+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   count+16(FP), DX
+	SHLQ   $0x06, DX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y2, Y2, Y2
+	XORQ   BX, BX
+
+row_215:
+	CMPQ   BX, DX
+	JEQ    done_216
+	VADDPS (CX)(BX*1), Y0, Y0
+	VADDPS 32(CX)(BX*1), Y2, Y2
+	ADDQ   $0x40, BX
+	JMP    row_215
+
+done_216:
+	VXORPS Y1, Y1, Y1
+	VCMPPS $0x00, Y0, Y1, Y1
+	VXORPS Y3, Y3, Y3
+	VCMPPS $0x00, Y2, Y3, Y3
+	XORQ   BX, BX
+
+row_217:
+	CMPQ    BX, DX
+	JEQ     done_218
+	VMULPS  (AX)(BX*1), Y0, Y4
+	VMOVUPS (CX)(BX*1), Y5
+	VSUBPS  Y4, Y5, Y5
+	VANDNPS Y5, Y1, Y5
+	VMOVUPS Y5, (AX)(BX*1)
+	VMULPS  32(AX)(BX*1), Y2, Y4
+	VMOVUPS 32(CX)(BX*1), Y5
+	VSUBPS  Y4, Y5, Y5
+	VANDNPS Y5, Y3, Y5
+	VMOVUPS Y5, 32(AX)(BX*1)
+	ADDQ    $0x40, BX
+	JMP     row_217
+
+done_218:
+	VZEROUPPER
+	RET
+
+// func mostProbableAVX2(classes *float32, x *float32, count int)
+// Requires: AVX
+TEXT ·mostProbableAVX2(SB), NOSPLIT, $0-24
+	MOVQ         classes+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         count+16(FP), DX
+	SHLQ         $0x06, DX
+	VMOVUPS      (CX), Y0
+	VXORPS       Y1, Y1, Y1
+	VMOVUPS      32(CX), Y2
+	VXORPS       Y3, Y3, Y3
+	VBROADCASTSS word_130<>+0(SB), Y4
+	VMOVAPS      Y4, Y5
+	MOVQ         $0x00000040, BX
+
+row_219:
+	CMPQ      BX, DX
+	JEQ       done_220
+	VMOVUPS   (CX)(BX*1), Y6
+	VCMPPS    $0x1e, Y0, Y6, Y7
+	VBLENDVPS Y7, Y6, Y0, Y0
+	VBLENDVPS Y7, Y5, Y1, Y1
+	VMOVUPS   32(CX)(BX*1), Y6
+	VCMPPS    $0x1e, Y2, Y6, Y7
+	VBLENDVPS Y7, Y6, Y2, Y2
+	VBLENDVPS Y7, Y5, Y3, Y3
+	VADDPS    Y4, Y5, Y5
+	ADDQ      $0x40, BX
+	JMP       row_219
+
+done_220:
+	VMOVUPS Y1, (AX)
+	VMOVUPS Y3, 32(AX)
+	VZEROUPPER
+	RET
+
 // func leastAVX2(least *uint32, most *uint32, src *float32, count int)
 // Requires: AVX, AVX2
 TEXT ·leastAVX2(SB), NOSPLIT, $0-32
 	MOVQ         least+0(FP), AX
 	MOVQ         most+8(FP), CX
 	MOVQ         src+16(FP), DX
-	VPBROADCASTD word_185<>+0(SB), Y0
-	VPBROADCASTD word_186<>+0(SB), Y1
+	VPBROADCASTD word_221<>+0(SB), Y0
+	VPBROADCASTD word_222<>+0(SB), Y1
 	VPCMPEQD     Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	MOVQ         count+24(FP), BX
 	SHLQ         $0x05, BX
 	XORQ         SI, SI
 
-row_187:
+row_223:
 	VPAND   (DX)(SI*1), Y0, Y4
 	VPMAXUD Y4, Y3, Y3
 	VPADDD  Y1, Y4, Y4
 	VPMINUD Y4, Y2, Y2
 	ADDQ    $0x20, SI
 	CMPQ    SI, BX
-	JNE     row_187
+	JNE     row_223
 	VMOVDQU Y2, (AX)
 	VMOVDQU Y3, (CX)
 	VZEROUPPER
 	RET
 
-DATA word_185<>+0(SB)/4, $0x7fffffff
-GLOBL word_185<>(SB), RODATA|NOPTR, $4
+DATA word_221<>+0(SB)/4, $0x7fffffff
+GLOBL word_221<>(SB), RODATA|NOPTR, $4
 
-DATA word_186<>+0(SB)/4, $0xffffffff
-GLOBL word_186<>(SB), RODATA|NOPTR, $4
+DATA word_222<>+0(SB)/4, $0xffffffff
+GLOBL word_222<>(SB), RODATA|NOPTR, $4
 
 // func scaleWeightsAVX2(dst *float32, src *float32, count int)
 // Requires: AVX, AVX2
 TEXT ·scaleWeightsAVX2(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_188<>+0(SB), Y0
-	VPBROADCASTD word_189<>+0(SB), Y1
+	VPBROADCASTD word_224<>+0(SB), Y0
+	VPBROADCASTD word_225<>+0(SB), Y1
 	VPBROADCASTD word_175<>+0(SB), Y2
-	VBROADCASTSS word_190<>+0(SB), Y3
-	VBROADCASTSS word_191<>+0(SB), Y4
+	VBROADCASTSS word_226<>+0(SB), Y3
+	VBROADCASTSS word_227<>+0(SB), Y4
 	VPXOR        Y5, Y5, Y5
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 
-vector_192:
+vector_228:
 	CMPQ      BX, DX
-	JGE       done_193
+	JGE       done_229
 	VMOVUPS   (CX)(BX*1), Y6
 	VPAND     Y0, Y6, Y7
 	VPCMPEQD  Y5, Y7, Y7
@@ -4766,39 +5326,39 @@ vector_192:
 	VBLENDVPS Y7, Y8, Y6, Y6
 	VMOVUPS   Y6, (AX)(BX*1)
 	ADDQ      $0x00000020, BX
-	JMP       vector_192
+	JMP       vector_228
 
-done_193:
+done_229:
 	VZEROUPPER
 	RET
 
-DATA word_188<>+0(SB)/4, $0x7f800000
-GLOBL word_188<>(SB), RODATA|NOPTR, $4
+DATA word_224<>+0(SB)/4, $0x7f800000
+GLOBL word_224<>(SB), RODATA|NOPTR, $4
 
-DATA word_189<>+0(SB)/4, $0x007fffff
-GLOBL word_189<>(SB), RODATA|NOPTR, $4
+DATA word_225<>+0(SB)/4, $0x007fffff
+GLOBL word_225<>(SB), RODATA|NOPTR, $4
 
-DATA word_190<>+0(SB)/4, $0x4f800000
-GLOBL word_190<>(SB), RODATA|NOPTR, $4
+DATA word_226<>+0(SB)/4, $0x4f800000
+GLOBL word_226<>(SB), RODATA|NOPTR, $4
 
-DATA word_191<>+0(SB)/4, $0x05000000
-GLOBL word_191<>(SB), RODATA|NOPTR, $4
+DATA word_227<>+0(SB)/4, $0x05000000
+GLOBL word_227<>(SB), RODATA|NOPTR, $4
 
 // func scaleInputsAVX2(dst *float32, src *float32, count int) bool
 // Requires: AVX, AVX2
 TEXT ·scaleInputsAVX2(SB), NOSPLIT, $0-25
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_185<>+0(SB), Y0
-	VPBROADCASTD word_186<>+0(SB), Y1
-	VPBROADCASTD word_194<>+0(SB), Y2
-	VBROADCASTSS word_195<>+0(SB), Y3
+	VPBROADCASTD word_221<>+0(SB), Y0
+	VPBROADCASTD word_222<>+0(SB), Y1
+	VPBROADCASTD word_230<>+0(SB), Y2
+	VBROADCASTSS word_231<>+0(SB), Y3
 	VPXOR        Y4, Y4, Y4
 	MOVQ         count+16(FP), DX
 	SHLQ         $0x05, DX
 	XORQ         BX, BX
 
-vector_196:
+vector_232:
 	VMOVUPS  (CX)(BX*1), Y5
 	VPAND    Y0, Y5, Y6
 	VPADDD   Y1, Y6, Y6
@@ -4809,18 +5369,18 @@ vector_196:
 	VMOVUPS  Y5, (AX)(BX*1)
 	ADDQ     $0x20, BX
 	CMPQ     BX, DX
-	JNE      vector_196
+	JNE      vector_232
 	VPTEST   Y4, Y4
 	SETEQ    AL
 	MOVB     AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA word_194<>+0(SB)/4, $0x107ffffe
-GLOBL word_194<>(SB), RODATA|NOPTR, $4
+DATA word_230<>+0(SB)/4, $0x107ffffe
+GLOBL word_230<>(SB), RODATA|NOPTR, $4
 
-DATA word_195<>+0(SB)/4, $0x2f800000
-GLOBL word_195<>(SB), RODATA|NOPTR, $4
+DATA word_231<>+0(SB)/4, $0x2f800000
+GLOBL word_231<>(SB), RODATA|NOPTR, $4
 
 // func positiveAVX2(dst *uint32, y *float32, count int)
 // Requires: AVX
@@ -4830,7 +5390,7 @@ TEXT ·positiveAVX2(SB), NOSPLIT, $0-24
 	MOVQ   count+16(FP), DX
 	VXORPS Y0, Y0, Y0
 
-vector_197:
+vector_233:
 	VCMPPS    $0x09, (CX), Y0, Y1
 	VCMPPS    $0x09, 32(CX), Y0, Y2
 	VORPS     Y2, Y1, Y1
@@ -4841,7 +5401,7 @@ vector_197:
 	ADDQ      $0x40, CX
 	ADDQ      $0x04, AX
 	DECQ      DX
-	JNE       vector_197
+	JNE       vector_233
 	VZEROUPPER
 	RET
 
@@ -4856,14 +5416,14 @@ TEXT ·hideAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q  $0x20, DX, DX
 	XORQ    BX, BX
 
-vector_198:
+vector_234:
 	CMPQ    BX, DX
-	JGE     done_199
+	JGE     done_235
 	VANDNPS (CX)(BX*1), Y0, Y1
 	VMOVUPS Y1, (AX)(BX*1)
 	ADDQ    $0x00000020, BX
-	JMP     vector_198
+	JMP     vector_234
 
-done_199:
+done_235:
 	VZEROUPPER
 	RET

@@ -37,7 +37,13 @@ type path struct {
 	// peak runs a loop of multiply-adds on registers and returns how many it did; nil if there is none.
 	peak func(rounds int) int
 
+	subtractLargest    func(y, x []float32)
+	subtractLogarithm  func(y, exponentials []float32)
+	logSoftmaxBackward func(dx, dy []float32)
+	mostProbable       func(classes *[Lanes]float32, x []float32)
+
 	fillTile func(dst []float32, pixels []byte, size int, indices []uint32)
+	fillRows func(dst, values []float32, size int, indices []uint32)
 }
 
 // paths are those that this processor can run, the best first. The last is always the portable one.

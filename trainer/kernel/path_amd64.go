@@ -41,7 +41,18 @@ var (
 		squaredError:    squaredErrorVector,
 		adam:            adamVector,
 		fillTile:        fillTileVector,
-		peak:            func(rounds int) int { peakAVX2(rounds); return rounds * 24 * 8 },
+		fillRows:        fillRowsVector,
+		subtractLargest: func(y, x []float32) { subtractLargestAVX2(&y[0], &x[0], len(x)/Lanes) },
+		subtractLogarithm: func(y, exponentials []float32) {
+			if !subtractLogarithmAVX2(&y[0], &exponentials[0], len(y)/Lanes) {
+				subtractLogarithmPortable(y, exponentials)
+			}
+		},
+		logSoftmaxBackward: func(dx, dy []float32) { logSoftmaxBackwardAVX2(&dx[0], &dy[0], len(dx)/Lanes) },
+		mostProbable: func(classes *[Lanes]float32, x []float32) {
+			mostProbableAVX2(&classes[0], &x[0], len(x)/Lanes)
+		},
+		peak: func(rounds int) int { peakAVX2(rounds); return rounds * 24 * 8 },
 	}
 	avx512Path = widen(avx2Path)
 )

@@ -21,6 +21,12 @@ var portable = path{
 	squaredError:    squaredErrorPortable,
 	adam:            adamPortable,
 	fillTile:        fillTilePortable,
+	fillRows:        fillRowsPortable,
+
+	subtractLargest:    subtractLargestPortable,
+	subtractLogarithm:  subtractLogarithmPortable,
+	logSoftmaxBackward: logSoftmaxBackwardPortable,
+	mostProbable:       mostProbablePortable,
 }
 
 func gatherPortable(g *gather, y, x []float32, bound float32) {
@@ -214,6 +220,17 @@ func fillTilePortable(dst []float32, pixels []byte, size int, indices []uint32) 
 	for lane, index := range indices {
 		for pixel, value := range pixels[int(index)*size:][:size] {
 			dst[pixel*Lanes+lane] = float32(value) / 255
+		}
+	}
+}
+
+func fillRowsPortable(dst, values []float32, size int, indices []uint32) {
+	if len(indices) < Lanes {
+		clear(dst)
+	}
+	for lane, index := range indices {
+		for i, value := range values[int(index)*size:][:size] {
+			dst[i*Lanes+lane] = value
 		}
 	}
 }

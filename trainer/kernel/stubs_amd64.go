@@ -415,6 +415,33 @@ func adamAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float
 //go:noescape
 func fillTileAVX2(dst *float32, images **byte, blocks int)
 
+// fillRowsAVX2 computes dst[i*16 + lane] = rows[lane][i] for 8 lanes and 8*blocks values.
+//
+//go:noescape
+func fillRowsAVX2(dst *float32, rows **float32, blocks int)
+
+// subtractLargestAVX2 computes y[i] = x[i] - largest, the largest of each lane's x, for count vectors of 16.
+//
+//go:noescape
+func subtractLargestAVX2(y *float32, x *float32, count int)
+
+// subtractLogarithmAVX2 computes y[i] -= log(sum of its lane's exponentials) for count vectors of 16.
+// It does nothing and returns false if a sum is less than 1, infinite or not a number.
+//
+//go:noescape
+func subtractLogarithmAVX2(y *float32, exponentials *float32, count int) bool
+
+// logSoftmaxBackwardAVX2 computes dx[i] = dy[i] - dx[i] * sum, the sum of the lane's dy, with the product
+// rounded, or 0 where the sum is 0, for count vectors of 16.
+//
+//go:noescape
+func logSoftmaxBackwardAVX2(dx *float32, dy *float32, count int)
+
+// mostProbableAVX2 computes classes[lane] = the first class of the largest x, for count classes.
+//
+//go:noescape
+func mostProbableAVX2(classes *float32, x *float32, count int)
+
 // leastAVX2 computes, for 8 columns and count rows of src, least[i] = the least of |src[row*8 + i]|'s bits
 // less 1, so that zeros do not count, and most[i] = the largest of |src[row*8 + i]|'s bits.
 //

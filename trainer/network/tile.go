@@ -68,7 +68,7 @@ func (n *Network) grow(members int) error {
 // fill puts images into the machines' inputs, and lets each image count as much as share says.
 func (n *Network) fill(t *tile, examples *Examples, images []uint32, share float32) {
 	if examples.Codes != nil {
-		t.fillCodes(examples.Codes, images)
+		kernel.FillRows(t.codes, examples.Codes, len(t.codes)/kernel.Lanes, images)
 	} else {
 		n.fillImages(t, examples, images)
 	}
@@ -100,19 +100,5 @@ func (n *Network) fillImages(t *tile, examples *Examples, images []uint32) {
 	if t.clean != nil {
 		examples.Noise.Tile(t.noise, images, &t.normals)
 		kernel.AddScaled(t.input, t.clean, t.noise, float32(n.nodes.noise))
-	}
-}
-
-// fillCodes fills a tile with what the frozen layers make of its images. Lanes without an image hold zeros.
-func (t *tile) fillCodes(codes []float32, images []uint32) {
-	size := len(t.codes) / kernel.Lanes
-	if len(images) < kernel.Lanes {
-		clear(t.codes)
-	}
-	for lane, image := range images {
-		to := t.codes[lane:]
-		for i, value := range codes[int(image)*size:][:size] {
-			to[i*kernel.Lanes] = value
-		}
 	}
 }

@@ -76,16 +76,12 @@ func Accuracy(logProbabilities, labels, share *gorgonia.Node) (*gorgonia.Node, e
 			var right, images int
 			return sum(func() { right, images = 0, 0 }, func(inputs ...[]float32) func() {
 				logProbabilities, labels, share := inputs[0], inputs[1], inputs[2]
+				var classes [kernel.Lanes]float32
 				return func() {
+					kernel.MostProbable(&classes, logProbabilities)
 					for lane := range occupied(share) {
-						best := lane
-						for i := lane; i < len(logProbabilities); i += kernel.Lanes {
-							if logProbabilities[i] > logProbabilities[best] {
-								best = i
-							}
-						}
 						images++
-						if best/kernel.Lanes == int(labels[lane]) {
+						if classes[lane] == labels[lane] {
 							right++
 						}
 					}

@@ -28,40 +28,7 @@ func logSoftmax(shape tensor.Shape) *op {
 		logSoftmax: true,
 		compile: func(y []float32, inputs ...[]float32) (Call, error) {
 			x, exponentials := inputs[0], kernel.Values(len(y))
-			return Call{Tile: func() {
-				// The largest score is subtracted first, so that no exponential overflows. A NaN passes: no comparison
-				// with it holds, and the sum has it.
-				largest := [kernel.Lanes]float32(x)
-				for i := kernel.Lanes; i < len(x); i += kernel.Lanes {
-					for lane, value := range (*[kernel.Lanes]float32)(x[i:]) {
-						if value > largest[lane] {
-							largest[lane] = value
-						}
-					}
-				}
-				for i := 0; i < len(x); i += kernel.Lanes {
-					to := (*[kernel.Lanes]float32)(y[i:])
-					for lane, value := range (*[kernel.Lanes]float32)(x[i:]) {
-						to[lane] = value - largest[lane]
-					}
-				}
-				kernel.ExpTile(exponentials, y)
-				var sums [kernel.Lanes]float64
-				for i := 0; i < len(x); i += kernel.Lanes {
-					for lane, value := range (*[kernel.Lanes]float32)(exponentials[i:]) {
-						sums[lane] += float64(value)
-					}
-				}
-				for lane, sum := range sums {
-					sums[lane] = kernel.Log(sum)
-				}
-				for i := 0; i < len(x); i += kernel.Lanes {
-					values := (*[kernel.Lanes]float32)(y[i:])
-					for lane, logarithm := range &sums {
-						values[lane] = float32(float64(values[lane]) - logarithm)
-					}
-				}
-			}}, nil
+			return Call{Tile: func() { kernel.LogSoftmax(y, x, exponentials) }}, nil
 		},
 		differentiable: []bool{true},
 		gradient: func(_ gorgonia.Nodes, y, dy *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -79,25 +46,7 @@ func logSoftmaxGradient(shape tensor.Shape) *op {
 		output: shape,
 		compile: func(dx []float32, inputs ...[]float32) (Call, error) {
 			y, dy := inputs[0], inputs[1]
-			return Call{Tile: func() {
-				var sums [kernel.Lanes]float32
-				for i := 0; i < len(dy); i += kernel.Lanes {
-					for lane, value := range (*[kernel.Lanes]float32)(dy[i:]) {
-						sums[lane] += value
-					}
-				}
-				kernel.ExpTile(dx, y)
-				for i := 0; i < len(dy); i += kernel.Lanes {
-					to, from := (*[kernel.Lanes]float32)(dx[i:]), (*[kernel.Lanes]float32)(dy[i:])
-					for lane, sum := range &sums {
-						if sum == 0 { // In a lane without an image, where y may be anything.
-							to[lane] = 0
-							continue
-						}
-						to[lane] = from[lane] - float32(to[lane]*sum)
-					}
-				}
-			}}, nil
+			return Call{Tile: func() { kernel.LogSoftmaxBackward(dx, dy, y) }}, nil
 		},
 	}
 }

@@ -20,11 +20,23 @@ func transpose() {
 	Label(loop)
 	from.at(src, 8)
 	to.at(dst, 8)
-	rows, pairs := make([]VecVirtual, 8), make([]VecVirtual, 8)
+	rows := make([]VecVirtual, 8)
 	for i := range rows {
 		rows[i] = YMM()
 		VMOVUPS(from.mem(i), rows[i])
 	}
+	transposed(rows, to.mem)
+	ADDQ(Imm(32), src)
+	LEAQ(Mem{Base: dst, Index: dstRow, Scale: 8}, dst)
+	DECQ(blocks)
+	JNE(LabelRef(loop))
+	VZEROUPPER()
+	RET()
+}
+
+// transposed emits the transposition of 8 rows of 8, which it overwrites.
+func transposed(rows []VecVirtual, to func(row int) Mem) {
+	pairs := make([]VecVirtual, 8)
 	// 1 x 2 blocks, then 2 x 4, then 4 x 8.
 	for i := 0; i < 8; i += 2 {
 		pairs[i], pairs[i+1] = YMM(), YMM()
@@ -39,12 +51,31 @@ func transpose() {
 	}
 	for i := range 4 {
 		VPERM2F128(Imm(0x20), rows[i+4], rows[i], pairs[0])
-		VMOVUPS(pairs[0], to.mem(i))
+		VMOVUPS(pairs[0], to(i))
 		VPERM2F128(Imm(0x31), rows[i+4], rows[i], pairs[1])
-		VMOVUPS(pairs[1], to.mem(i+4))
+		VMOVUPS(pairs[1], to(i+4))
 	}
-	ADDQ(Imm(32), src)
-	LEAQ(Mem{Base: dst, Index: dstRow, Scale: 8}, dst)
+}
+
+// fillRows emits the transposition of 8 rows that lie anywhere, 8 values at a time.
+func fillRows() {
+	function("fillRowsAVX2", "func(dst *float32, rows **float32, blocks int)")
+	Doc("fillRowsAVX2 computes dst[i*16 + lane] = rows[lane][i] for 8 lanes and 8*blocks values.")
+	dst, from, blocks := argument("dst"), argument("rows"), argument("blocks")
+	at := GP64()
+	XORQ(at, at)
+	loop := label("block")
+	Label(loop)
+	rows := make([]VecVirtual, 8)
+	for i := range rows {
+		pointer := GP64()
+		MOVQ(Mem{Base: from, Disp: 8 * i}, pointer)
+		rows[i] = YMM()
+		VMOVUPS(indexed(pointer, at), rows[i])
+	}
+	transposed(rows, func(row int) Mem { return Mem{Base: dst, Disp: 64 * row} })
+	ADDQ(Imm(32), at)
+	ADDQ(U32(512), dst)
 	DECQ(blocks)
 	JNE(LabelRef(loop))
 	VZEROUPPER()
