@@ -120,27 +120,33 @@ func newTile(b *testing.B, l layer) *tile {
 	return t
 }
 
+// BenchmarkLayer has the passes of each layer, and all that a training step needs together. Nobody needs the gradient
+// of the images.
 func BenchmarkLayer(b *testing.B) {
 	for _, network := range []struct {
 		name   string
 		layers []layer
 	}{{"autoencoder", autoencoder}, {"variational", variational}} {
-		for _, l := range network.layers {
-			for _, pass := range []struct {
-				name string
-				run  func(t *tile)
-			}{
-				{"forward", func(t *tile) { t.Forward(t.y, t.x, t.activation) }},
-				{"backward-input", func(t *tile) { t.BackwardInput(t.dx, t.dy) }},
-				{"backward-weights", func(t *tile) { t.BackwardWeights(t.dy, t.x) }},
-			} {
-				b.Run(fmt.Sprintf("%s/%s/%s", network.name, l, pass.name), func(b *testing.B) {
+		for i, l := range network.layers {
+			run := func(pass string, passes int, run func(t *tile)) {
+				b.Run(fmt.Sprintf("%s/%s/%s", network.name, l, pass), func(b *testing.B) {
 					onFastPaths(b, func(b *testing.B) {
 						t := newTile(b, l)
-						measure(b, Lanes*l.FLOPs(), Lanes*executed(l.Shape), func() { pass.run(t) })
+						measure(b, passes*Lanes*l.FLOPs(), passes*Lanes*executed(l.Shape), func() { run(t) })
 					})
 				})
 			}
+			forward := func(t *tile) { t.Forward(t.y, t.x, t.activation) }
+			backwardInput := func(t *tile) { t.BackwardInput(t.dx, t.dy) }
+			backwardWeights := func(t *tile) { t.BackwardWeights(t.dy, t.x) }
+			run("forward", 1, forward)
+			run("backward-weights", 1, backwardWeights)
+			if i == 0 {
+				run("all", 2, func(t *tile) { forward(t); backwardWeights(t) })
+				continue
+			}
+			run("backward-input", 1, backwardInput)
+			run("all", 3, func(t *tile) { forward(t); backwardWeights(t); backwardInput(t) })
 		}
 	}
 }

@@ -94,6 +94,44 @@ func TestSameBitsConv(t *testing.T) {
 	})
 }
 
+// TestSameBitsWeightsOfSingleChannel goes through the ways in which kernel rows meet edges, and the sizes of blocks.
+func TestSameBitsWeightsOfSingleChannel(t *testing.T) {
+	reached := 0
+	for _, kernel := range []int{2, 3, 4, 5, 7} {
+		for stride := 1; stride <= 3; stride++ {
+			for padding := range min(3, kernel) {
+				for _, s := range []Shape{
+					{1, 8 * stride, 9 * stride, 13, kernel, kernel, stride, padding, 0, 0, false},
+					{13, 8, 9, 1, kernel, kernel, stride, padding, 0, 0, true},
+					{2, 8 * stride, 9 * stride, 1, kernel, kernel, stride, padding, 0, 0, false},
+				} {
+					comparePaths(t, func() outputs {
+						conv, err := NewConv(s, BackwardWeights)
+						if err != nil {
+							t.Fatal(err)
+						}
+						for _, run := range conv.weights.runs {
+							if run.reached {
+								reached++
+							}
+						}
+						r := rand.New(rand.NewPCG(1, uint64(kernel)))
+						for range 2 {
+							conv.BackwardWeights(random(r, s.OutSize()), random(r, s.InSize()))
+						}
+						dw, db := make([]float32, s.Weights()), make([]float32, s.OutChannels)
+						conv.Gradient(dw, db)
+						return outputs{"dw of " + s.String(): dw, "db of " + s.String(): db}
+					})
+				}
+			}
+		}
+	}
+	if reached == 0 && active.Load().together {
+		t.Error("no weights of a kernel row are done together at an edge")
+	}
+}
+
 // TestBitsOfContract compares with digests that were recorded. If it fails, losses differ from those that others have
 // stored: undo the change, or change the trainer's numerics version along with the digests.
 func TestBitsOfContract(t *testing.T) {

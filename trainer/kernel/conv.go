@@ -62,14 +62,14 @@ func NewConv(s Shape, passes ...Pass) (*Conv, error) {
 	for _, pass := range passes {
 		switch pass {
 		case Forward:
-			c.forward = newGather(c.path.vector, c.path.squares, s.InChannels, s.OutChannels, rows, columns)
+			c.forward = newGather(c.path.vector, c.path.together, s.InChannels, s.OutChannels, rows, columns)
 			c.forward.subnormals = newSubnormals(c.forward, rows, columns, false)
 		case BackwardInput:
-			c.backward = newGather(c.path.vector, c.path.squares, s.OutChannels, s.InChannels, rows.adjoint(),
+			c.backward = newGather(c.path.vector, c.path.together, s.OutChannels, s.InChannels, rows.adjoint(),
 				columns.adjoint())
 			c.backward.subnormals = newSubnormals(c.backward, rows, columns, true)
 		case BackwardWeights:
-			c.weights, c.bias = newOuter(s), Values(s.OutChannels*Lanes)
+			c.weights, c.bias = newOuter(s, c.path.together), Values(s.OutChannels*Lanes)
 		default:
 			panic(fmt.Sprintf("kernel: no pass %d", pass))
 		}

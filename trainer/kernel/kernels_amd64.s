@@ -2067,542 +2067,1886 @@ channel_87:
 	VZEROUPPER
 	RET
 
-// func outerByLane8x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+// func outerByLane8x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 // Requires: AVX, AVX512F
-TEXT ·outerByLane8x3AVX512(SB), NOSPLIT, $0-64
-	MOVQ   chosen+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   chosenPlane+40(FP), SI
-	LEAQ   (SI)(SI*2), DI
-	MOVQ   otherPlane+48(FP), R8
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
+TEXT ·outerByLane8x1AVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), DI
 
-pair_92:
-	MOVLQSX     (DX), R9
-	MOVLQSX     4(DX), R10
-	LEAQ        (AX)(R9*4), R9
-	LEAQ        (CX)(R10*4), R10
-	VMOVUPS     (R10), Z24
-	VMOVUPS     (R10)(R8*1), Z25
-	VMOVUPS     (R10)(R8*2), Z26
-	LEAQ        (R9)(SI*4), R10
-	VMOVUPS     (R9), Z27
+step_92:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+
+pair_93:
+	MOVLQSX     (DX), R10
+	MOVLQSX     4(DX), R11
+	LEAQ        (AX)(R10*4), R10
+	LEAQ        (CX)(R11*4), R11
+	LEAQ        (R10)(R8*4), R12
+	VMOVUPS     (R11), Z8
+	VFMADD231PS (R10), Z8, Z0
+	VFMADD231PS (R10)(R8*1), Z8, Z1
+	VFMADD231PS (R10)(R8*2), Z8, Z2
+	VFMADD231PS (R10)(R9*1), Z8, Z3
+	VFMADD231PS (R12), Z8, Z4
+	VFMADD231PS (R12)(R8*1), Z8, Z5
+	VFMADD231PS (R12)(R8*2), Z8, Z6
+	VFMADD231PS (R12)(R9*1), Z8, Z7
+	ADDQ        $0x08, DX
+	CMPQ        DX, DI
+	JNE         pair_93
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R10
+	LEAQ        (DI)(R10*4), DI
+	VADDPS      (DI), Z0, Z0
+	VMOVUPS     Z0, (DI)
+	VADDPS      64(DI), Z1, Z1
+	VMOVUPS     Z1, 64(DI)
+	VADDPS      128(DI), Z2, Z2
+	VMOVUPS     Z2, 128(DI)
+	VADDPS      192(DI), Z3, Z3
+	VMOVUPS     Z3, 192(DI)
+	VADDPS      256(DI), Z4, Z4
+	VMOVUPS     Z4, 256(DI)
+	VADDPS      320(DI), Z5, Z5
+	VMOVUPS     Z5, 320(DI)
+	VADDPS      384(DI), Z6, Z6
+	VMOVUPS     Z6, 384(DI)
+	VADDPS      448(DI), Z7, Z7
+	VMOVUPS     Z7, 448(DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_92
+	VZEROUPPER
+	RET
+
+// func outerByLane8x2AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, AVX512F
+TEXT ·outerByLane8x2AVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), R10
+
+step_94:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+
+pair_95:
+	MOVLQSX     (DX), R11
+	MOVLQSX     4(DX), R12
+	LEAQ        (AX)(R11*4), R11
+	LEAQ        (CX)(R12*4), R12
+	LEAQ        (R11)(R8*4), R13
+	VMOVUPS     (R12), Z16
+	VMOVUPS     (R12)(R10*1), Z17
+	VMOVUPS     (R11), Z18
+	VFMADD231PS Z18, Z16, Z0
+	VFMADD231PS Z18, Z17, Z1
+	VMOVUPS     (R11)(R8*1), Z18
+	VFMADD231PS Z18, Z16, Z2
+	VFMADD231PS Z18, Z17, Z3
+	VMOVUPS     (R11)(R8*2), Z18
+	VFMADD231PS Z18, Z16, Z4
+	VFMADD231PS Z18, Z17, Z5
+	VMOVUPS     (R11)(R9*1), Z18
+	VFMADD231PS Z18, Z16, Z6
+	VFMADD231PS Z18, Z17, Z7
+	VMOVUPS     (R13), Z18
+	VFMADD231PS Z18, Z16, Z8
+	VFMADD231PS Z18, Z17, Z9
+	VMOVUPS     (R13)(R8*1), Z18
+	VFMADD231PS Z18, Z16, Z10
+	VFMADD231PS Z18, Z17, Z11
+	VMOVUPS     (R13)(R8*2), Z18
+	VFMADD231PS Z18, Z16, Z12
+	VFMADD231PS Z18, Z17, Z13
+	VMOVUPS     (R13)(R9*1), Z18
+	VFMADD231PS Z18, Z16, Z14
+	VFMADD231PS Z18, Z17, Z15
+	ADDQ        $0x08, DX
+	CMPQ        DX, DI
+	JNE         pair_95
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R11
+	LEAQ        (DI)(R11*4), DI
+	VADDPS      (DI), Z0, Z0
+	VMOVUPS     Z0, (DI)
+	VADDPS      64(DI), Z2, Z2
+	VMOVUPS     Z2, 64(DI)
+	VADDPS      128(DI), Z4, Z4
+	VMOVUPS     Z4, 128(DI)
+	VADDPS      192(DI), Z6, Z6
+	VMOVUPS     Z6, 192(DI)
+	VADDPS      256(DI), Z8, Z8
+	VMOVUPS     Z8, 256(DI)
+	VADDPS      320(DI), Z10, Z10
+	VMOVUPS     Z10, 320(DI)
+	VADDPS      384(DI), Z12, Z12
+	VMOVUPS     Z12, 384(DI)
+	VADDPS      448(DI), Z14, Z14
+	VMOVUPS     Z14, 448(DI)
+	MOVQ        row+64(FP), R11
+	ADDQ        R11, DI
+	VADDPS      (DI), Z1, Z1
+	VMOVUPS     Z1, (DI)
+	VADDPS      64(DI), Z3, Z3
+	VMOVUPS     Z3, 64(DI)
+	VADDPS      128(DI), Z5, Z5
+	VMOVUPS     Z5, 128(DI)
+	VADDPS      192(DI), Z7, Z7
+	VMOVUPS     Z7, 192(DI)
+	VADDPS      256(DI), Z9, Z9
+	VMOVUPS     Z9, 256(DI)
+	VADDPS      320(DI), Z11, Z11
+	VMOVUPS     Z11, 320(DI)
+	VADDPS      384(DI), Z13, Z13
+	VMOVUPS     Z13, 384(DI)
+	VADDPS      448(DI), Z15, Z15
+	VMOVUPS     Z15, 448(DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_94
+	VZEROUPPER
+	RET
+
+// func outerByLane8x2ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, AVX512F
+TEXT ·outerByLane8x2ReachedAVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), R10
+
+step_96:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+
+pair_97:
+	MOVLQSX     (DX), R11
+	MOVQ        R11, R13
+	ANDQ        $-16, R11
+	MOVLQSX     4(DX), R12
+	LEAQ        (AX)(R11*4), R11
+	LEAQ        (CX)(R12*4), R12
+	LEAQ        (R11)(R8*4), R14
+	TESTL       $0x00000001, R13
+	JEQ         skip_98
+	VMOVUPS     (R12), Z16
+	VFMADD231PS (R11), Z16, Z0
+	VFMADD231PS (R11)(R8*1), Z16, Z2
+	VFMADD231PS (R11)(R8*2), Z16, Z4
+	VFMADD231PS (R11)(R9*1), Z16, Z6
+	VFMADD231PS (R14), Z16, Z8
+	VFMADD231PS (R14)(R8*1), Z16, Z10
+	VFMADD231PS (R14)(R8*2), Z16, Z12
+	VFMADD231PS (R14)(R9*1), Z16, Z14
+
+skip_98:
+	TESTL       $0x00000002, R13
+	JEQ         skip_99
+	VMOVUPS     (R12)(R10*1), Z16
+	VFMADD231PS (R11), Z16, Z1
+	VFMADD231PS (R11)(R8*1), Z16, Z3
+	VFMADD231PS (R11)(R8*2), Z16, Z5
+	VFMADD231PS (R11)(R9*1), Z16, Z7
+	VFMADD231PS (R14), Z16, Z9
+	VFMADD231PS (R14)(R8*1), Z16, Z11
+	VFMADD231PS (R14)(R8*2), Z16, Z13
+	VFMADD231PS (R14)(R9*1), Z16, Z15
+
+skip_99:
+	ADDQ    $0x08, DX
+	CMPQ    DX, DI
+	JNE     pair_97
+	MOVQ    totals+0(FP), DI
+	MOVLQSX 4(BX), R11
+	LEAQ    (DI)(R11*4), DI
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  64(DI), Z2, Z2
+	VMOVUPS Z2, 64(DI)
+	VADDPS  128(DI), Z4, Z4
+	VMOVUPS Z4, 128(DI)
+	VADDPS  192(DI), Z6, Z6
+	VMOVUPS Z6, 192(DI)
+	VADDPS  256(DI), Z8, Z8
+	VMOVUPS Z8, 256(DI)
+	VADDPS  320(DI), Z10, Z10
+	VMOVUPS Z10, 320(DI)
+	VADDPS  384(DI), Z12, Z12
+	VMOVUPS Z12, 384(DI)
+	VADDPS  448(DI), Z14, Z14
+	VMOVUPS Z14, 448(DI)
+	MOVQ    row+64(FP), R11
+	ADDQ    R11, DI
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	VADDPS  128(DI), Z5, Z5
+	VMOVUPS Z5, 128(DI)
+	VADDPS  192(DI), Z7, Z7
+	VMOVUPS Z7, 192(DI)
+	VADDPS  256(DI), Z9, Z9
+	VMOVUPS Z9, 256(DI)
+	VADDPS  320(DI), Z11, Z11
+	VMOVUPS Z11, 320(DI)
+	VADDPS  384(DI), Z13, Z13
+	VMOVUPS Z13, 384(DI)
+	VADDPS  448(DI), Z15, Z15
+	VMOVUPS Z15, 448(DI)
+	ADDQ    $0x08, BX
+	DECQ    SI
+	JNE     step_96
+	VZEROUPPER
+	RET
+
+// func outerByLane8x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, AVX512F
+TEXT ·outerByLane8x3AVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), R10
+
+step_100:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+
+pair_101:
+	MOVLQSX     (DX), R11
+	MOVLQSX     4(DX), R12
+	LEAQ        (AX)(R11*4), R11
+	LEAQ        (CX)(R12*4), R12
+	LEAQ        (R11)(R8*4), R13
+	VMOVUPS     (R12), Z24
+	VMOVUPS     (R12)(R10*1), Z25
+	VMOVUPS     (R12)(R10*2), Z26
+	VMOVUPS     (R11), Z27
 	VFMADD231PS Z27, Z24, Z0
 	VFMADD231PS Z27, Z25, Z1
 	VFMADD231PS Z27, Z26, Z2
-	VMOVUPS     (R9)(SI*1), Z27
+	VMOVUPS     (R11)(R8*1), Z27
 	VFMADD231PS Z27, Z24, Z3
 	VFMADD231PS Z27, Z25, Z4
 	VFMADD231PS Z27, Z26, Z5
-	VMOVUPS     (R9)(SI*2), Z27
+	VMOVUPS     (R11)(R8*2), Z27
 	VFMADD231PS Z27, Z24, Z6
 	VFMADD231PS Z27, Z25, Z7
 	VFMADD231PS Z27, Z26, Z8
-	VMOVUPS     (R9)(DI*1), Z27
+	VMOVUPS     (R11)(R9*1), Z27
 	VFMADD231PS Z27, Z24, Z9
 	VFMADD231PS Z27, Z25, Z10
 	VFMADD231PS Z27, Z26, Z11
-	VMOVUPS     (R10), Z27
+	VMOVUPS     (R13), Z27
 	VFMADD231PS Z27, Z24, Z12
 	VFMADD231PS Z27, Z25, Z13
 	VFMADD231PS Z27, Z26, Z14
-	VMOVUPS     (R10)(SI*1), Z27
+	VMOVUPS     (R13)(R8*1), Z27
 	VFMADD231PS Z27, Z24, Z15
 	VFMADD231PS Z27, Z25, Z16
 	VFMADD231PS Z27, Z26, Z17
-	VMOVUPS     (R10)(SI*2), Z27
+	VMOVUPS     (R13)(R8*2), Z27
 	VFMADD231PS Z27, Z24, Z18
 	VFMADD231PS Z27, Z25, Z19
 	VFMADD231PS Z27, Z26, Z20
-	VMOVUPS     (R10)(DI*1), Z27
+	VMOVUPS     (R13)(R9*1), Z27
 	VFMADD231PS Z27, Z24, Z21
 	VFMADD231PS Z27, Z25, Z22
 	VFMADD231PS Z27, Z26, Z23
 	ADDQ        $0x08, DX
-	CMPQ        DX, BX
-	JNE         pair_92
-	MOVQ        totals+0(FP), AX
-	VADDPS      (AX), Z0, Z0
-	VMOVUPS     Z0, (AX)
-	VADDPS      64(AX), Z3, Z3
-	VMOVUPS     Z3, 64(AX)
-	VADDPS      128(AX), Z6, Z6
-	VMOVUPS     Z6, 128(AX)
-	VADDPS      192(AX), Z9, Z9
-	VMOVUPS     Z9, 192(AX)
-	VADDPS      256(AX), Z12, Z12
-	VMOVUPS     Z12, 256(AX)
-	VADDPS      320(AX), Z15, Z15
-	VMOVUPS     Z15, 320(AX)
-	VADDPS      384(AX), Z18, Z18
-	VMOVUPS     Z18, 384(AX)
-	VADDPS      448(AX), Z21, Z21
-	VMOVUPS     Z21, 448(AX)
-	MOVQ        row+56(FP), CX
-	ADDQ        CX, AX
-	VADDPS      (AX), Z1, Z1
-	VMOVUPS     Z1, (AX)
-	VADDPS      64(AX), Z4, Z4
-	VMOVUPS     Z4, 64(AX)
-	VADDPS      128(AX), Z7, Z7
-	VMOVUPS     Z7, 128(AX)
-	VADDPS      192(AX), Z10, Z10
-	VMOVUPS     Z10, 192(AX)
-	VADDPS      256(AX), Z13, Z13
-	VMOVUPS     Z13, 256(AX)
-	VADDPS      320(AX), Z16, Z16
-	VMOVUPS     Z16, 320(AX)
-	VADDPS      384(AX), Z19, Z19
-	VMOVUPS     Z19, 384(AX)
-	VADDPS      448(AX), Z22, Z22
-	VMOVUPS     Z22, 448(AX)
-	MOVQ        row+56(FP), CX
-	ADDQ        CX, AX
-	VADDPS      (AX), Z2, Z2
-	VMOVUPS     Z2, (AX)
-	VADDPS      64(AX), Z5, Z5
-	VMOVUPS     Z5, 64(AX)
-	VADDPS      128(AX), Z8, Z8
-	VMOVUPS     Z8, 128(AX)
-	VADDPS      192(AX), Z11, Z11
-	VMOVUPS     Z11, 192(AX)
-	VADDPS      256(AX), Z14, Z14
-	VMOVUPS     Z14, 256(AX)
-	VADDPS      320(AX), Z17, Z17
-	VMOVUPS     Z17, 320(AX)
-	VADDPS      384(AX), Z20, Z20
-	VMOVUPS     Z20, 384(AX)
-	VADDPS      448(AX), Z23, Z23
-	VMOVUPS     Z23, 448(AX)
+	CMPQ        DX, DI
+	JNE         pair_101
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R11
+	LEAQ        (DI)(R11*4), DI
+	VADDPS      (DI), Z0, Z0
+	VMOVUPS     Z0, (DI)
+	VADDPS      64(DI), Z3, Z3
+	VMOVUPS     Z3, 64(DI)
+	VADDPS      128(DI), Z6, Z6
+	VMOVUPS     Z6, 128(DI)
+	VADDPS      192(DI), Z9, Z9
+	VMOVUPS     Z9, 192(DI)
+	VADDPS      256(DI), Z12, Z12
+	VMOVUPS     Z12, 256(DI)
+	VADDPS      320(DI), Z15, Z15
+	VMOVUPS     Z15, 320(DI)
+	VADDPS      384(DI), Z18, Z18
+	VMOVUPS     Z18, 384(DI)
+	VADDPS      448(DI), Z21, Z21
+	VMOVUPS     Z21, 448(DI)
+	MOVQ        row+64(FP), R11
+	ADDQ        R11, DI
+	VADDPS      (DI), Z1, Z1
+	VMOVUPS     Z1, (DI)
+	VADDPS      64(DI), Z4, Z4
+	VMOVUPS     Z4, 64(DI)
+	VADDPS      128(DI), Z7, Z7
+	VMOVUPS     Z7, 128(DI)
+	VADDPS      192(DI), Z10, Z10
+	VMOVUPS     Z10, 192(DI)
+	VADDPS      256(DI), Z13, Z13
+	VMOVUPS     Z13, 256(DI)
+	VADDPS      320(DI), Z16, Z16
+	VMOVUPS     Z16, 320(DI)
+	VADDPS      384(DI), Z19, Z19
+	VMOVUPS     Z19, 384(DI)
+	VADDPS      448(DI), Z22, Z22
+	VMOVUPS     Z22, 448(DI)
+	MOVQ        row+64(FP), R11
+	ADDQ        R11, DI
+	VADDPS      (DI), Z2, Z2
+	VMOVUPS     Z2, (DI)
+	VADDPS      64(DI), Z5, Z5
+	VMOVUPS     Z5, 64(DI)
+	VADDPS      128(DI), Z8, Z8
+	VMOVUPS     Z8, 128(DI)
+	VADDPS      192(DI), Z11, Z11
+	VMOVUPS     Z11, 192(DI)
+	VADDPS      256(DI), Z14, Z14
+	VMOVUPS     Z14, 256(DI)
+	VADDPS      320(DI), Z17, Z17
+	VMOVUPS     Z17, 320(DI)
+	VADDPS      384(DI), Z20, Z20
+	VMOVUPS     Z20, 384(DI)
+	VADDPS      448(DI), Z23, Z23
+	VMOVUPS     Z23, 448(DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_100
 	VZEROUPPER
 	RET
 
-// func outerByLane8x2AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+// func outerByLane8x3ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 // Requires: AVX, AVX512F
-TEXT ·outerByLane8x2AVX512(SB), NOSPLIT, $0-64
-	MOVQ   chosen+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   chosenPlane+40(FP), SI
-	LEAQ   (SI)(SI*2), DI
-	MOVQ   otherPlane+48(FP), R8
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
+TEXT ·outerByLane8x3ReachedAVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), R10
 
-pair_93:
-	MOVLQSX     (DX), R9
-	MOVLQSX     4(DX), R10
-	LEAQ        (AX)(R9*4), R9
-	LEAQ        (CX)(R10*4), R10
-	VMOVUPS     (R10), Z16
-	VMOVUPS     (R10)(R8*1), Z17
-	LEAQ        (R9)(SI*4), R10
-	VMOVUPS     (R9), Z18
-	VFMADD231PS Z18, Z16, Z0
-	VFMADD231PS Z18, Z17, Z1
-	VMOVUPS     (R9)(SI*1), Z18
-	VFMADD231PS Z18, Z16, Z2
-	VFMADD231PS Z18, Z17, Z3
-	VMOVUPS     (R9)(SI*2), Z18
-	VFMADD231PS Z18, Z16, Z4
-	VFMADD231PS Z18, Z17, Z5
-	VMOVUPS     (R9)(DI*1), Z18
-	VFMADD231PS Z18, Z16, Z6
-	VFMADD231PS Z18, Z17, Z7
-	VMOVUPS     (R10), Z18
-	VFMADD231PS Z18, Z16, Z8
-	VFMADD231PS Z18, Z17, Z9
-	VMOVUPS     (R10)(SI*1), Z18
-	VFMADD231PS Z18, Z16, Z10
-	VFMADD231PS Z18, Z17, Z11
-	VMOVUPS     (R10)(SI*2), Z18
-	VFMADD231PS Z18, Z16, Z12
-	VFMADD231PS Z18, Z17, Z13
-	VMOVUPS     (R10)(DI*1), Z18
-	VFMADD231PS Z18, Z16, Z14
-	VFMADD231PS Z18, Z17, Z15
+step_102:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+
+pair_103:
+	MOVLQSX     (DX), R11
+	MOVQ        R11, R13
+	ANDQ        $-16, R11
+	MOVLQSX     4(DX), R12
+	LEAQ        (AX)(R11*4), R11
+	LEAQ        (CX)(R12*4), R12
+	LEAQ        (R11)(R8*4), R14
+	TESTL       $0x00000001, R13
+	JEQ         skip_104
+	VMOVUPS     (R12), Z24
+	VFMADD231PS (R11), Z24, Z0
+	VFMADD231PS (R11)(R8*1), Z24, Z3
+	VFMADD231PS (R11)(R8*2), Z24, Z6
+	VFMADD231PS (R11)(R9*1), Z24, Z9
+	VFMADD231PS (R14), Z24, Z12
+	VFMADD231PS (R14)(R8*1), Z24, Z15
+	VFMADD231PS (R14)(R8*2), Z24, Z18
+	VFMADD231PS (R14)(R9*1), Z24, Z21
+
+skip_104:
+	TESTL       $0x00000002, R13
+	JEQ         skip_105
+	VMOVUPS     (R12)(R10*1), Z24
+	VFMADD231PS (R11), Z24, Z1
+	VFMADD231PS (R11)(R8*1), Z24, Z4
+	VFMADD231PS (R11)(R8*2), Z24, Z7
+	VFMADD231PS (R11)(R9*1), Z24, Z10
+	VFMADD231PS (R14), Z24, Z13
+	VFMADD231PS (R14)(R8*1), Z24, Z16
+	VFMADD231PS (R14)(R8*2), Z24, Z19
+	VFMADD231PS (R14)(R9*1), Z24, Z22
+
+skip_105:
+	TESTL       $0x00000004, R13
+	JEQ         skip_106
+	VMOVUPS     (R12)(R10*2), Z24
+	VFMADD231PS (R11), Z24, Z2
+	VFMADD231PS (R11)(R8*1), Z24, Z5
+	VFMADD231PS (R11)(R8*2), Z24, Z8
+	VFMADD231PS (R11)(R9*1), Z24, Z11
+	VFMADD231PS (R14), Z24, Z14
+	VFMADD231PS (R14)(R8*1), Z24, Z17
+	VFMADD231PS (R14)(R8*2), Z24, Z20
+	VFMADD231PS (R14)(R9*1), Z24, Z23
+
+skip_106:
+	ADDQ    $0x08, DX
+	CMPQ    DX, DI
+	JNE     pair_103
+	MOVQ    totals+0(FP), DI
+	MOVLQSX 4(BX), R11
+	LEAQ    (DI)(R11*4), DI
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	VADDPS  128(DI), Z6, Z6
+	VMOVUPS Z6, 128(DI)
+	VADDPS  192(DI), Z9, Z9
+	VMOVUPS Z9, 192(DI)
+	VADDPS  256(DI), Z12, Z12
+	VMOVUPS Z12, 256(DI)
+	VADDPS  320(DI), Z15, Z15
+	VMOVUPS Z15, 320(DI)
+	VADDPS  384(DI), Z18, Z18
+	VMOVUPS Z18, 384(DI)
+	VADDPS  448(DI), Z21, Z21
+	VMOVUPS Z21, 448(DI)
+	MOVQ    row+64(FP), R11
+	ADDQ    R11, DI
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	VADDPS  64(DI), Z4, Z4
+	VMOVUPS Z4, 64(DI)
+	VADDPS  128(DI), Z7, Z7
+	VMOVUPS Z7, 128(DI)
+	VADDPS  192(DI), Z10, Z10
+	VMOVUPS Z10, 192(DI)
+	VADDPS  256(DI), Z13, Z13
+	VMOVUPS Z13, 256(DI)
+	VADDPS  320(DI), Z16, Z16
+	VMOVUPS Z16, 320(DI)
+	VADDPS  384(DI), Z19, Z19
+	VMOVUPS Z19, 384(DI)
+	VADDPS  448(DI), Z22, Z22
+	VMOVUPS Z22, 448(DI)
+	MOVQ    row+64(FP), R11
+	ADDQ    R11, DI
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	VADDPS  64(DI), Z5, Z5
+	VMOVUPS Z5, 64(DI)
+	VADDPS  128(DI), Z8, Z8
+	VMOVUPS Z8, 128(DI)
+	VADDPS  192(DI), Z11, Z11
+	VMOVUPS Z11, 192(DI)
+	VADDPS  256(DI), Z14, Z14
+	VMOVUPS Z14, 256(DI)
+	VADDPS  320(DI), Z17, Z17
+	VMOVUPS Z17, 320(DI)
+	VADDPS  384(DI), Z20, Z20
+	VMOVUPS Z20, 384(DI)
+	VADDPS  448(DI), Z23, Z23
+	VMOVUPS Z23, 448(DI)
+	ADDQ    $0x08, BX
+	DECQ    SI
+	JNE     step_102
+	VZEROUPPER
+	RET
+
+// func outerByLane4x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, AVX512F
+TEXT ·outerByLane4x1AVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), DI
+
+step_107:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+
+pair_108:
+	MOVLQSX     (DX), R10
+	MOVLQSX     4(DX), R11
+	LEAQ        (AX)(R10*4), R10
+	LEAQ        (CX)(R11*4), R11
+	VMOVUPS     (R11), Z4
+	VFMADD231PS (R10), Z4, Z0
+	VFMADD231PS (R10)(R8*1), Z4, Z1
+	VFMADD231PS (R10)(R8*2), Z4, Z2
+	VFMADD231PS (R10)(R9*1), Z4, Z3
 	ADDQ        $0x08, DX
-	CMPQ        DX, BX
-	JNE         pair_93
-	MOVQ        totals+0(FP), AX
-	VADDPS      (AX), Z0, Z0
-	VMOVUPS     Z0, (AX)
-	VADDPS      64(AX), Z2, Z2
-	VMOVUPS     Z2, 64(AX)
-	VADDPS      128(AX), Z4, Z4
-	VMOVUPS     Z4, 128(AX)
-	VADDPS      192(AX), Z6, Z6
-	VMOVUPS     Z6, 192(AX)
-	VADDPS      256(AX), Z8, Z8
-	VMOVUPS     Z8, 256(AX)
-	VADDPS      320(AX), Z10, Z10
-	VMOVUPS     Z10, 320(AX)
-	VADDPS      384(AX), Z12, Z12
-	VMOVUPS     Z12, 384(AX)
-	VADDPS      448(AX), Z14, Z14
-	VMOVUPS     Z14, 448(AX)
-	MOVQ        row+56(FP), CX
-	ADDQ        CX, AX
-	VADDPS      (AX), Z1, Z1
-	VMOVUPS     Z1, (AX)
-	VADDPS      64(AX), Z3, Z3
-	VMOVUPS     Z3, 64(AX)
-	VADDPS      128(AX), Z5, Z5
-	VMOVUPS     Z5, 128(AX)
-	VADDPS      192(AX), Z7, Z7
-	VMOVUPS     Z7, 192(AX)
-	VADDPS      256(AX), Z9, Z9
-	VMOVUPS     Z9, 256(AX)
-	VADDPS      320(AX), Z11, Z11
-	VMOVUPS     Z11, 320(AX)
-	VADDPS      384(AX), Z13, Z13
-	VMOVUPS     Z13, 384(AX)
-	VADDPS      448(AX), Z15, Z15
-	VMOVUPS     Z15, 448(AX)
+	CMPQ        DX, DI
+	JNE         pair_108
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R10
+	LEAQ        (DI)(R10*4), DI
+	VADDPS      (DI), Z0, Z0
+	VMOVUPS     Z0, (DI)
+	VADDPS      64(DI), Z1, Z1
+	VMOVUPS     Z1, 64(DI)
+	VADDPS      128(DI), Z2, Z2
+	VMOVUPS     Z2, 128(DI)
+	VADDPS      192(DI), Z3, Z3
+	VMOVUPS     Z3, 192(DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_107
 	VZEROUPPER
 	RET
 
-// func outerByLane8x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+// func outerByLane4x2AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 // Requires: AVX, AVX512F
-TEXT ·outerByLane8x1AVX512(SB), NOSPLIT, $0-64
-	MOVQ   chosen+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   chosenPlane+40(FP), SI
-	LEAQ   (SI)(SI*2), DI
-	MOVQ   otherPlane+48(FP), R8
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
+TEXT ·outerByLane4x2AVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), R10
 
-pair_94:
+step_109:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+
+pair_110:
+	MOVLQSX     (DX), R11
+	MOVLQSX     4(DX), R12
+	LEAQ        (AX)(R11*4), R11
+	LEAQ        (CX)(R12*4), R12
+	VMOVUPS     (R12), Z8
+	VMOVUPS     (R12)(R10*1), Z9
+	VMOVUPS     (R11), Z10
+	VFMADD231PS Z10, Z8, Z0
+	VFMADD231PS Z10, Z9, Z1
+	VMOVUPS     (R11)(R8*1), Z10
+	VFMADD231PS Z10, Z8, Z2
+	VFMADD231PS Z10, Z9, Z3
+	VMOVUPS     (R11)(R8*2), Z10
+	VFMADD231PS Z10, Z8, Z4
+	VFMADD231PS Z10, Z9, Z5
+	VMOVUPS     (R11)(R9*1), Z10
+	VFMADD231PS Z10, Z8, Z6
+	VFMADD231PS Z10, Z9, Z7
+	ADDQ        $0x08, DX
+	CMPQ        DX, DI
+	JNE         pair_110
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R11
+	LEAQ        (DI)(R11*4), DI
+	VADDPS      (DI), Z0, Z0
+	VMOVUPS     Z0, (DI)
+	VADDPS      64(DI), Z2, Z2
+	VMOVUPS     Z2, 64(DI)
+	VADDPS      128(DI), Z4, Z4
+	VMOVUPS     Z4, 128(DI)
+	VADDPS      192(DI), Z6, Z6
+	VMOVUPS     Z6, 192(DI)
+	MOVQ        row+64(FP), R11
+	ADDQ        R11, DI
+	VADDPS      (DI), Z1, Z1
+	VMOVUPS     Z1, (DI)
+	VADDPS      64(DI), Z3, Z3
+	VMOVUPS     Z3, 64(DI)
+	VADDPS      128(DI), Z5, Z5
+	VMOVUPS     Z5, 128(DI)
+	VADDPS      192(DI), Z7, Z7
+	VMOVUPS     Z7, 192(DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_109
+	VZEROUPPER
+	RET
+
+// func outerByLane4x2ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, AVX512F
+TEXT ·outerByLane4x2ReachedAVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), R10
+
+step_111:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+
+pair_112:
+	MOVLQSX     (DX), R11
+	MOVQ        R11, R13
+	ANDQ        $-16, R11
+	MOVLQSX     4(DX), R12
+	LEAQ        (AX)(R11*4), R11
+	LEAQ        (CX)(R12*4), R12
+	TESTL       $0x00000001, R13
+	JEQ         skip_113
+	VMOVUPS     (R12), Z8
+	VFMADD231PS (R11), Z8, Z0
+	VFMADD231PS (R11)(R8*1), Z8, Z2
+	VFMADD231PS (R11)(R8*2), Z8, Z4
+	VFMADD231PS (R11)(R9*1), Z8, Z6
+
+skip_113:
+	TESTL       $0x00000002, R13
+	JEQ         skip_114
+	VMOVUPS     (R12)(R10*1), Z8
+	VFMADD231PS (R11), Z8, Z1
+	VFMADD231PS (R11)(R8*1), Z8, Z3
+	VFMADD231PS (R11)(R8*2), Z8, Z5
+	VFMADD231PS (R11)(R9*1), Z8, Z7
+
+skip_114:
+	ADDQ    $0x08, DX
+	CMPQ    DX, DI
+	JNE     pair_112
+	MOVQ    totals+0(FP), DI
+	MOVLQSX 4(BX), R11
+	LEAQ    (DI)(R11*4), DI
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  64(DI), Z2, Z2
+	VMOVUPS Z2, 64(DI)
+	VADDPS  128(DI), Z4, Z4
+	VMOVUPS Z4, 128(DI)
+	VADDPS  192(DI), Z6, Z6
+	VMOVUPS Z6, 192(DI)
+	MOVQ    row+64(FP), R11
+	ADDQ    R11, DI
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	VADDPS  128(DI), Z5, Z5
+	VMOVUPS Z5, 128(DI)
+	VADDPS  192(DI), Z7, Z7
+	VMOVUPS Z7, 192(DI)
+	ADDQ    $0x08, BX
+	DECQ    SI
+	JNE     step_111
+	VZEROUPPER
+	RET
+
+// func outerByLane4x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, AVX512F
+TEXT ·outerByLane4x3AVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), R10
+
+step_115:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+
+pair_116:
+	MOVLQSX     (DX), R11
+	MOVLQSX     4(DX), R12
+	LEAQ        (AX)(R11*4), R11
+	LEAQ        (CX)(R12*4), R12
+	VMOVUPS     (R12), Z12
+	VMOVUPS     (R12)(R10*1), Z13
+	VMOVUPS     (R12)(R10*2), Z14
+	VMOVUPS     (R11), Z15
+	VFMADD231PS Z15, Z12, Z0
+	VFMADD231PS Z15, Z13, Z1
+	VFMADD231PS Z15, Z14, Z2
+	VMOVUPS     (R11)(R8*1), Z15
+	VFMADD231PS Z15, Z12, Z3
+	VFMADD231PS Z15, Z13, Z4
+	VFMADD231PS Z15, Z14, Z5
+	VMOVUPS     (R11)(R8*2), Z15
+	VFMADD231PS Z15, Z12, Z6
+	VFMADD231PS Z15, Z13, Z7
+	VFMADD231PS Z15, Z14, Z8
+	VMOVUPS     (R11)(R9*1), Z15
+	VFMADD231PS Z15, Z12, Z9
+	VFMADD231PS Z15, Z13, Z10
+	VFMADD231PS Z15, Z14, Z11
+	ADDQ        $0x08, DX
+	CMPQ        DX, DI
+	JNE         pair_116
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R11
+	LEAQ        (DI)(R11*4), DI
+	VADDPS      (DI), Z0, Z0
+	VMOVUPS     Z0, (DI)
+	VADDPS      64(DI), Z3, Z3
+	VMOVUPS     Z3, 64(DI)
+	VADDPS      128(DI), Z6, Z6
+	VMOVUPS     Z6, 128(DI)
+	VADDPS      192(DI), Z9, Z9
+	VMOVUPS     Z9, 192(DI)
+	MOVQ        row+64(FP), R11
+	ADDQ        R11, DI
+	VADDPS      (DI), Z1, Z1
+	VMOVUPS     Z1, (DI)
+	VADDPS      64(DI), Z4, Z4
+	VMOVUPS     Z4, 64(DI)
+	VADDPS      128(DI), Z7, Z7
+	VMOVUPS     Z7, 128(DI)
+	VADDPS      192(DI), Z10, Z10
+	VMOVUPS     Z10, 192(DI)
+	MOVQ        row+64(FP), R11
+	ADDQ        R11, DI
+	VADDPS      (DI), Z2, Z2
+	VMOVUPS     Z2, (DI)
+	VADDPS      64(DI), Z5, Z5
+	VMOVUPS     Z5, 64(DI)
+	VADDPS      128(DI), Z8, Z8
+	VMOVUPS     Z8, 128(DI)
+	VADDPS      192(DI), Z11, Z11
+	VMOVUPS     Z11, 192(DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_115
+	VZEROUPPER
+	RET
+
+// func outerByLane4x3ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, AVX512F
+TEXT ·outerByLane4x3ReachedAVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), R10
+
+step_117:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+
+pair_118:
+	MOVLQSX     (DX), R11
+	MOVQ        R11, R13
+	ANDQ        $-16, R11
+	MOVLQSX     4(DX), R12
+	LEAQ        (AX)(R11*4), R11
+	LEAQ        (CX)(R12*4), R12
+	TESTL       $0x00000001, R13
+	JEQ         skip_119
+	VMOVUPS     (R12), Z12
+	VFMADD231PS (R11), Z12, Z0
+	VFMADD231PS (R11)(R8*1), Z12, Z3
+	VFMADD231PS (R11)(R8*2), Z12, Z6
+	VFMADD231PS (R11)(R9*1), Z12, Z9
+
+skip_119:
+	TESTL       $0x00000002, R13
+	JEQ         skip_120
+	VMOVUPS     (R12)(R10*1), Z12
+	VFMADD231PS (R11), Z12, Z1
+	VFMADD231PS (R11)(R8*1), Z12, Z4
+	VFMADD231PS (R11)(R8*2), Z12, Z7
+	VFMADD231PS (R11)(R9*1), Z12, Z10
+
+skip_120:
+	TESTL       $0x00000004, R13
+	JEQ         skip_121
+	VMOVUPS     (R12)(R10*2), Z12
+	VFMADD231PS (R11), Z12, Z2
+	VFMADD231PS (R11)(R8*1), Z12, Z5
+	VFMADD231PS (R11)(R8*2), Z12, Z8
+	VFMADD231PS (R11)(R9*1), Z12, Z11
+
+skip_121:
+	ADDQ    $0x08, DX
+	CMPQ    DX, DI
+	JNE     pair_118
+	MOVQ    totals+0(FP), DI
+	MOVLQSX 4(BX), R11
+	LEAQ    (DI)(R11*4), DI
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	VADDPS  128(DI), Z6, Z6
+	VMOVUPS Z6, 128(DI)
+	VADDPS  192(DI), Z9, Z9
+	VMOVUPS Z9, 192(DI)
+	MOVQ    row+64(FP), R11
+	ADDQ    R11, DI
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	VADDPS  64(DI), Z4, Z4
+	VMOVUPS Z4, 64(DI)
+	VADDPS  128(DI), Z7, Z7
+	VMOVUPS Z7, 128(DI)
+	VADDPS  192(DI), Z10, Z10
+	VMOVUPS Z10, 192(DI)
+	MOVQ    row+64(FP), R11
+	ADDQ    R11, DI
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	VADDPS  64(DI), Z5, Z5
+	VMOVUPS Z5, 64(DI)
+	VADDPS  128(DI), Z8, Z8
+	VMOVUPS Z8, 128(DI)
+	VADDPS  192(DI), Z11, Z11
+	VMOVUPS Z11, 192(DI)
+	ADDQ    $0x08, BX
+	DECQ    SI
+	JNE     step_117
+	VZEROUPPER
+	RET
+
+// func outerByLane1x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, AVX512F
+TEXT ·outerByLane1x1AVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), DI
+	MOVQ otherPlane+56(FP), DI
+
+step_122:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+
+pair_123:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
 	LEAQ        (CX)(R9*4), R9
-	VMOVUPS     (R9), Z8
-	LEAQ        (R8)(SI*4), R9
-	VFMADD231PS (R8), Z8, Z0
-	VFMADD231PS (R8)(SI*1), Z8, Z1
-	VFMADD231PS (R8)(SI*2), Z8, Z2
-	VFMADD231PS (R8)(DI*1), Z8, Z3
-	VFMADD231PS (R9), Z8, Z4
-	VFMADD231PS (R9)(SI*1), Z8, Z5
-	VFMADD231PS (R9)(SI*2), Z8, Z6
-	VFMADD231PS (R9)(DI*1), Z8, Z7
+	VMOVUPS     (R9), Z1
+	VFMADD231PS (R8), Z1, Z0
 	ADDQ        $0x08, DX
-	CMPQ        DX, BX
-	JNE         pair_94
-	MOVQ        totals+0(FP), AX
-	VADDPS      (AX), Z0, Z0
-	VMOVUPS     Z0, (AX)
-	VADDPS      64(AX), Z1, Z1
-	VMOVUPS     Z1, 64(AX)
-	VADDPS      128(AX), Z2, Z2
-	VMOVUPS     Z2, 128(AX)
-	VADDPS      192(AX), Z3, Z3
-	VMOVUPS     Z3, 192(AX)
-	VADDPS      256(AX), Z4, Z4
-	VMOVUPS     Z4, 256(AX)
-	VADDPS      320(AX), Z5, Z5
-	VMOVUPS     Z5, 320(AX)
-	VADDPS      384(AX), Z6, Z6
-	VMOVUPS     Z6, 384(AX)
-	VADDPS      448(AX), Z7, Z7
-	VMOVUPS     Z7, 448(AX)
+	CMPQ        DX, DI
+	JNE         pair_123
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R8
+	LEAQ        (DI)(R8*4), DI
+	VADDPS      (DI), Z0, Z0
+	VMOVUPS     Z0, (DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_122
 	VZEROUPPER
 	RET
 
-// func outerByLane1x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+// func outerByLane1x2AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 // Requires: AVX, AVX512F
-TEXT ·outerByLane1x1AVX512(SB), NOSPLIT, $0-64
-	MOVQ   chosen+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   chosenPlane+40(FP), SI
-	MOVQ   otherPlane+48(FP), SI
-	VPXORD Z0, Z0, Z0
+TEXT ·outerByLane1x2AVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), DI
+	MOVQ otherPlane+56(FP), R8
 
-pair_95:
-	MOVLQSX     (DX), SI
-	MOVLQSX     4(DX), DI
-	LEAQ        (AX)(SI*4), SI
-	LEAQ        (CX)(DI*4), DI
-	VMOVUPS     (DI), Z1
-	VFMADD231PS (SI), Z1, Z0
-	ADDQ        $0x08, DX
-	CMPQ        DX, BX
-	JNE         pair_95
-	MOVQ        totals+0(FP), AX
-	VADDPS      (AX), Z0, Z0
-	VMOVUPS     Z0, (AX)
-	VZEROUPPER
-	RET
+step_124:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
 
-// func outerByLane4x3AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, FMA3
-TEXT ·outerByLane4x3AVX2(SB), NOSPLIT, $0-64
-	MOVQ   chosen+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   chosenPlane+40(FP), SI
-	LEAQ   (SI)(SI*2), DI
-	MOVQ   otherPlane+48(FP), R8
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-
-pair_96:
+pair_125:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
-	VMOVUPS     (R10), Y12
-	VMOVUPS     (R10)(R8*1), Y13
-	VMOVUPS     (R10)(R8*2), Y14
-	VMOVUPS     (R9), Y15
+	VMOVUPS     (R10), Z2
+	VMOVUPS     (R10)(R8*1), Z3
+	VMOVUPS     (R9), Z4
+	VFMADD231PS Z4, Z2, Z0
+	VFMADD231PS Z4, Z3, Z1
+	ADDQ        $0x08, DX
+	CMPQ        DX, DI
+	JNE         pair_125
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R9
+	LEAQ        (DI)(R9*4), DI
+	VADDPS      (DI), Z0, Z0
+	VMOVUPS     Z0, (DI)
+	MOVQ        row+64(FP), R9
+	ADDQ        R9, DI
+	VADDPS      (DI), Z1, Z1
+	VMOVUPS     Z1, (DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_124
+	VZEROUPPER
+	RET
+
+// func outerByLane1x2ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, AVX512F
+TEXT ·outerByLane1x2ReachedAVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), DI
+	MOVQ otherPlane+56(FP), R8
+
+step_126:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+
+pair_127:
+	MOVLQSX     (DX), R9
+	MOVQ        R9, R11
+	ANDQ        $-16, R9
+	MOVLQSX     4(DX), R10
+	LEAQ        (AX)(R9*4), R9
+	LEAQ        (CX)(R10*4), R10
+	TESTL       $0x00000001, R11
+	JEQ         skip_128
+	VMOVUPS     (R10), Z2
+	VFMADD231PS (R9), Z2, Z0
+
+skip_128:
+	TESTL       $0x00000002, R11
+	JEQ         skip_129
+	VMOVUPS     (R10)(R8*1), Z2
+	VFMADD231PS (R9), Z2, Z1
+
+skip_129:
+	ADDQ    $0x08, DX
+	CMPQ    DX, DI
+	JNE     pair_127
+	MOVQ    totals+0(FP), DI
+	MOVLQSX 4(BX), R9
+	LEAQ    (DI)(R9*4), DI
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	MOVQ    row+64(FP), R9
+	ADDQ    R9, DI
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	ADDQ    $0x08, BX
+	DECQ    SI
+	JNE     step_126
+	VZEROUPPER
+	RET
+
+// func outerByLane1x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, AVX512F
+TEXT ·outerByLane1x3AVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), DI
+	MOVQ otherPlane+56(FP), R8
+
+step_130:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+
+pair_131:
+	MOVLQSX     (DX), R9
+	MOVLQSX     4(DX), R10
+	LEAQ        (AX)(R9*4), R9
+	LEAQ        (CX)(R10*4), R10
+	VMOVUPS     (R10), Z3
+	VMOVUPS     (R10)(R8*1), Z4
+	VMOVUPS     (R10)(R8*2), Z5
+	VMOVUPS     (R9), Z6
+	VFMADD231PS Z6, Z3, Z0
+	VFMADD231PS Z6, Z4, Z1
+	VFMADD231PS Z6, Z5, Z2
+	ADDQ        $0x08, DX
+	CMPQ        DX, DI
+	JNE         pair_131
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R9
+	LEAQ        (DI)(R9*4), DI
+	VADDPS      (DI), Z0, Z0
+	VMOVUPS     Z0, (DI)
+	MOVQ        row+64(FP), R9
+	ADDQ        R9, DI
+	VADDPS      (DI), Z1, Z1
+	VMOVUPS     Z1, (DI)
+	MOVQ        row+64(FP), R9
+	ADDQ        R9, DI
+	VADDPS      (DI), Z2, Z2
+	VMOVUPS     Z2, (DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_130
+	VZEROUPPER
+	RET
+
+// func outerByLane1x3ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, AVX512F
+TEXT ·outerByLane1x3ReachedAVX512(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), DI
+	MOVQ otherPlane+56(FP), R8
+
+step_132:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+
+pair_133:
+	MOVLQSX     (DX), R9
+	MOVQ        R9, R11
+	ANDQ        $-16, R9
+	MOVLQSX     4(DX), R10
+	LEAQ        (AX)(R9*4), R9
+	LEAQ        (CX)(R10*4), R10
+	TESTL       $0x00000001, R11
+	JEQ         skip_134
+	VMOVUPS     (R10), Z3
+	VFMADD231PS (R9), Z3, Z0
+
+skip_134:
+	TESTL       $0x00000002, R11
+	JEQ         skip_135
+	VMOVUPS     (R10)(R8*1), Z3
+	VFMADD231PS (R9), Z3, Z1
+
+skip_135:
+	TESTL       $0x00000004, R11
+	JEQ         skip_136
+	VMOVUPS     (R10)(R8*2), Z3
+	VFMADD231PS (R9), Z3, Z2
+
+skip_136:
+	ADDQ    $0x08, DX
+	CMPQ    DX, DI
+	JNE     pair_133
+	MOVQ    totals+0(FP), DI
+	MOVLQSX 4(BX), R9
+	LEAQ    (DI)(R9*4), DI
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	MOVQ    row+64(FP), R9
+	ADDQ    R9, DI
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	MOVQ    row+64(FP), R9
+	ADDQ    R9, DI
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	ADDQ    $0x08, BX
+	DECQ    SI
+	JNE     step_132
+	VZEROUPPER
+	RET
+
+// func outerByLane4x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, FMA3
+TEXT ·outerByLane4x1AVX2(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), DI
+
+step_137:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+
+pair_138:
+	MOVLQSX     (DX), R10
+	MOVLQSX     4(DX), R11
+	LEAQ        (AX)(R10*4), R10
+	LEAQ        (CX)(R11*4), R11
+	VMOVUPS     (R11), Y4
+	VFMADD231PS (R10), Y4, Y0
+	VFMADD231PS (R10)(R8*1), Y4, Y1
+	VFMADD231PS (R10)(R8*2), Y4, Y2
+	VFMADD231PS (R10)(R9*1), Y4, Y3
+	ADDQ        $0x08, DX
+	CMPQ        DX, DI
+	JNE         pair_138
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R10
+	LEAQ        (DI)(R10*4), DI
+	VADDPS      (DI), Y0, Y0
+	VMOVUPS     Y0, (DI)
+	VADDPS      64(DI), Y1, Y1
+	VMOVUPS     Y1, 64(DI)
+	VADDPS      128(DI), Y2, Y2
+	VMOVUPS     Y2, 128(DI)
+	VADDPS      192(DI), Y3, Y3
+	VMOVUPS     Y3, 192(DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_137
+	VZEROUPPER
+	RET
+
+// func outerByLane4x2AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, FMA3
+TEXT ·outerByLane4x2AVX2(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), R10
+
+step_139:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+
+pair_140:
+	MOVLQSX     (DX), R11
+	MOVLQSX     4(DX), R12
+	LEAQ        (AX)(R11*4), R11
+	LEAQ        (CX)(R12*4), R12
+	VMOVUPS     (R12), Y8
+	VMOVUPS     (R12)(R10*1), Y9
+	VMOVUPS     (R11), Y10
+	VFMADD231PS Y10, Y8, Y0
+	VFMADD231PS Y10, Y9, Y1
+	VMOVUPS     (R11)(R8*1), Y10
+	VFMADD231PS Y10, Y8, Y2
+	VFMADD231PS Y10, Y9, Y3
+	VMOVUPS     (R11)(R8*2), Y10
+	VFMADD231PS Y10, Y8, Y4
+	VFMADD231PS Y10, Y9, Y5
+	VMOVUPS     (R11)(R9*1), Y10
+	VFMADD231PS Y10, Y8, Y6
+	VFMADD231PS Y10, Y9, Y7
+	ADDQ        $0x08, DX
+	CMPQ        DX, DI
+	JNE         pair_140
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R11
+	LEAQ        (DI)(R11*4), DI
+	VADDPS      (DI), Y0, Y0
+	VMOVUPS     Y0, (DI)
+	VADDPS      64(DI), Y2, Y2
+	VMOVUPS     Y2, 64(DI)
+	VADDPS      128(DI), Y4, Y4
+	VMOVUPS     Y4, 128(DI)
+	VADDPS      192(DI), Y6, Y6
+	VMOVUPS     Y6, 192(DI)
+	MOVQ        row+64(FP), R11
+	ADDQ        R11, DI
+	VADDPS      (DI), Y1, Y1
+	VMOVUPS     Y1, (DI)
+	VADDPS      64(DI), Y3, Y3
+	VMOVUPS     Y3, 64(DI)
+	VADDPS      128(DI), Y5, Y5
+	VMOVUPS     Y5, 128(DI)
+	VADDPS      192(DI), Y7, Y7
+	VMOVUPS     Y7, 192(DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_139
+	VZEROUPPER
+	RET
+
+// func outerByLane4x2ReachedAVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, FMA3
+TEXT ·outerByLane4x2ReachedAVX2(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), R10
+
+step_141:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+
+pair_142:
+	MOVLQSX     (DX), R11
+	MOVQ        R11, R13
+	ANDQ        $-16, R11
+	MOVLQSX     4(DX), R12
+	LEAQ        (AX)(R11*4), R11
+	LEAQ        (CX)(R12*4), R12
+	TESTL       $0x00000001, R13
+	JEQ         skip_143
+	VMOVUPS     (R12), Y8
+	VFMADD231PS (R11), Y8, Y0
+	VFMADD231PS (R11)(R8*1), Y8, Y2
+	VFMADD231PS (R11)(R8*2), Y8, Y4
+	VFMADD231PS (R11)(R9*1), Y8, Y6
+
+skip_143:
+	TESTL       $0x00000002, R13
+	JEQ         skip_144
+	VMOVUPS     (R12)(R10*1), Y8
+	VFMADD231PS (R11), Y8, Y1
+	VFMADD231PS (R11)(R8*1), Y8, Y3
+	VFMADD231PS (R11)(R8*2), Y8, Y5
+	VFMADD231PS (R11)(R9*1), Y8, Y7
+
+skip_144:
+	ADDQ    $0x08, DX
+	CMPQ    DX, DI
+	JNE     pair_142
+	MOVQ    totals+0(FP), DI
+	MOVLQSX 4(BX), R11
+	LEAQ    (DI)(R11*4), DI
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	VADDPS  64(DI), Y2, Y2
+	VMOVUPS Y2, 64(DI)
+	VADDPS  128(DI), Y4, Y4
+	VMOVUPS Y4, 128(DI)
+	VADDPS  192(DI), Y6, Y6
+	VMOVUPS Y6, 192(DI)
+	MOVQ    row+64(FP), R11
+	ADDQ    R11, DI
+	VADDPS  (DI), Y1, Y1
+	VMOVUPS Y1, (DI)
+	VADDPS  64(DI), Y3, Y3
+	VMOVUPS Y3, 64(DI)
+	VADDPS  128(DI), Y5, Y5
+	VMOVUPS Y5, 128(DI)
+	VADDPS  192(DI), Y7, Y7
+	VMOVUPS Y7, 192(DI)
+	ADDQ    $0x08, BX
+	DECQ    SI
+	JNE     step_141
+	VZEROUPPER
+	RET
+
+// func outerByLane4x3AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, FMA3
+TEXT ·outerByLane4x3AVX2(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), R10
+
+step_145:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
+	VXORPS  Y11, Y11, Y11
+
+pair_146:
+	MOVLQSX     (DX), R11
+	MOVLQSX     4(DX), R12
+	LEAQ        (AX)(R11*4), R11
+	LEAQ        (CX)(R12*4), R12
+	VMOVUPS     (R12), Y12
+	VMOVUPS     (R12)(R10*1), Y13
+	VMOVUPS     (R12)(R10*2), Y14
+	VMOVUPS     (R11), Y15
 	VFMADD231PS Y15, Y12, Y0
 	VFMADD231PS Y15, Y13, Y1
 	VFMADD231PS Y15, Y14, Y2
-	VMOVUPS     (R9)(SI*1), Y15
+	VMOVUPS     (R11)(R8*1), Y15
 	VFMADD231PS Y15, Y12, Y3
 	VFMADD231PS Y15, Y13, Y4
 	VFMADD231PS Y15, Y14, Y5
-	VMOVUPS     (R9)(SI*2), Y15
+	VMOVUPS     (R11)(R8*2), Y15
 	VFMADD231PS Y15, Y12, Y6
 	VFMADD231PS Y15, Y13, Y7
 	VFMADD231PS Y15, Y14, Y8
-	VMOVUPS     (R9)(DI*1), Y15
+	VMOVUPS     (R11)(R9*1), Y15
 	VFMADD231PS Y15, Y12, Y9
 	VFMADD231PS Y15, Y13, Y10
 	VFMADD231PS Y15, Y14, Y11
 	ADDQ        $0x08, DX
-	CMPQ        DX, BX
-	JNE         pair_96
-	MOVQ        totals+0(FP), AX
-	VADDPS      (AX), Y0, Y0
-	VMOVUPS     Y0, (AX)
-	VADDPS      64(AX), Y3, Y3
-	VMOVUPS     Y3, 64(AX)
-	VADDPS      128(AX), Y6, Y6
-	VMOVUPS     Y6, 128(AX)
-	VADDPS      192(AX), Y9, Y9
-	VMOVUPS     Y9, 192(AX)
-	MOVQ        row+56(FP), CX
-	ADDQ        CX, AX
-	VADDPS      (AX), Y1, Y1
-	VMOVUPS     Y1, (AX)
-	VADDPS      64(AX), Y4, Y4
-	VMOVUPS     Y4, 64(AX)
-	VADDPS      128(AX), Y7, Y7
-	VMOVUPS     Y7, 128(AX)
-	VADDPS      192(AX), Y10, Y10
-	VMOVUPS     Y10, 192(AX)
-	MOVQ        row+56(FP), CX
-	ADDQ        CX, AX
-	VADDPS      (AX), Y2, Y2
-	VMOVUPS     Y2, (AX)
-	VADDPS      64(AX), Y5, Y5
-	VMOVUPS     Y5, 64(AX)
-	VADDPS      128(AX), Y8, Y8
-	VMOVUPS     Y8, 128(AX)
-	VADDPS      192(AX), Y11, Y11
-	VMOVUPS     Y11, 192(AX)
+	CMPQ        DX, DI
+	JNE         pair_146
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R11
+	LEAQ        (DI)(R11*4), DI
+	VADDPS      (DI), Y0, Y0
+	VMOVUPS     Y0, (DI)
+	VADDPS      64(DI), Y3, Y3
+	VMOVUPS     Y3, 64(DI)
+	VADDPS      128(DI), Y6, Y6
+	VMOVUPS     Y6, 128(DI)
+	VADDPS      192(DI), Y9, Y9
+	VMOVUPS     Y9, 192(DI)
+	MOVQ        row+64(FP), R11
+	ADDQ        R11, DI
+	VADDPS      (DI), Y1, Y1
+	VMOVUPS     Y1, (DI)
+	VADDPS      64(DI), Y4, Y4
+	VMOVUPS     Y4, 64(DI)
+	VADDPS      128(DI), Y7, Y7
+	VMOVUPS     Y7, 128(DI)
+	VADDPS      192(DI), Y10, Y10
+	VMOVUPS     Y10, 192(DI)
+	MOVQ        row+64(FP), R11
+	ADDQ        R11, DI
+	VADDPS      (DI), Y2, Y2
+	VMOVUPS     Y2, (DI)
+	VADDPS      64(DI), Y5, Y5
+	VMOVUPS     Y5, 64(DI)
+	VADDPS      128(DI), Y8, Y8
+	VMOVUPS     Y8, 128(DI)
+	VADDPS      192(DI), Y11, Y11
+	VMOVUPS     Y11, 192(DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_145
 	VZEROUPPER
 	RET
 
-// func outerByLane4x2AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+// func outerByLane4x3ReachedAVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 // Requires: AVX, FMA3
-TEXT ·outerByLane4x2AVX2(SB), NOSPLIT, $0-64
-	MOVQ   chosen+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   chosenPlane+40(FP), SI
-	LEAQ   (SI)(SI*2), DI
-	MOVQ   otherPlane+48(FP), R8
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
+TEXT ·outerByLane4x3ReachedAVX2(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ otherPlane+56(FP), R10
 
-pair_97:
-	MOVLQSX     (DX), R9
-	MOVLQSX     4(DX), R10
-	LEAQ        (AX)(R9*4), R9
-	LEAQ        (CX)(R10*4), R10
-	VMOVUPS     (R10), Y8
-	VMOVUPS     (R10)(R8*1), Y9
-	VMOVUPS     (R9), Y10
-	VFMADD231PS Y10, Y8, Y0
-	VFMADD231PS Y10, Y9, Y1
-	VMOVUPS     (R9)(SI*1), Y10
-	VFMADD231PS Y10, Y8, Y2
-	VFMADD231PS Y10, Y9, Y3
-	VMOVUPS     (R9)(SI*2), Y10
-	VFMADD231PS Y10, Y8, Y4
-	VFMADD231PS Y10, Y9, Y5
-	VMOVUPS     (R9)(DI*1), Y10
-	VFMADD231PS Y10, Y8, Y6
-	VFMADD231PS Y10, Y9, Y7
-	ADDQ        $0x08, DX
-	CMPQ        DX, BX
-	JNE         pair_97
-	MOVQ        totals+0(FP), AX
-	VADDPS      (AX), Y0, Y0
-	VMOVUPS     Y0, (AX)
-	VADDPS      64(AX), Y2, Y2
-	VMOVUPS     Y2, 64(AX)
-	VADDPS      128(AX), Y4, Y4
-	VMOVUPS     Y4, 128(AX)
-	VADDPS      192(AX), Y6, Y6
-	VMOVUPS     Y6, 192(AX)
-	MOVQ        row+56(FP), CX
-	ADDQ        CX, AX
-	VADDPS      (AX), Y1, Y1
-	VMOVUPS     Y1, (AX)
-	VADDPS      64(AX), Y3, Y3
-	VMOVUPS     Y3, 64(AX)
-	VADDPS      128(AX), Y5, Y5
-	VMOVUPS     Y5, 128(AX)
-	VADDPS      192(AX), Y7, Y7
-	VMOVUPS     Y7, 192(AX)
+step_147:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
+	VXORPS  Y11, Y11, Y11
+
+pair_148:
+	MOVLQSX     (DX), R11
+	MOVQ        R11, R13
+	ANDQ        $-16, R11
+	MOVLQSX     4(DX), R12
+	LEAQ        (AX)(R11*4), R11
+	LEAQ        (CX)(R12*4), R12
+	TESTL       $0x00000001, R13
+	JEQ         skip_149
+	VMOVUPS     (R12), Y12
+	VFMADD231PS (R11), Y12, Y0
+	VFMADD231PS (R11)(R8*1), Y12, Y3
+	VFMADD231PS (R11)(R8*2), Y12, Y6
+	VFMADD231PS (R11)(R9*1), Y12, Y9
+
+skip_149:
+	TESTL       $0x00000002, R13
+	JEQ         skip_150
+	VMOVUPS     (R12)(R10*1), Y12
+	VFMADD231PS (R11), Y12, Y1
+	VFMADD231PS (R11)(R8*1), Y12, Y4
+	VFMADD231PS (R11)(R8*2), Y12, Y7
+	VFMADD231PS (R11)(R9*1), Y12, Y10
+
+skip_150:
+	TESTL       $0x00000004, R13
+	JEQ         skip_151
+	VMOVUPS     (R12)(R10*2), Y12
+	VFMADD231PS (R11), Y12, Y2
+	VFMADD231PS (R11)(R8*1), Y12, Y5
+	VFMADD231PS (R11)(R8*2), Y12, Y8
+	VFMADD231PS (R11)(R9*1), Y12, Y11
+
+skip_151:
+	ADDQ    $0x08, DX
+	CMPQ    DX, DI
+	JNE     pair_148
+	MOVQ    totals+0(FP), DI
+	MOVLQSX 4(BX), R11
+	LEAQ    (DI)(R11*4), DI
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	VADDPS  64(DI), Y3, Y3
+	VMOVUPS Y3, 64(DI)
+	VADDPS  128(DI), Y6, Y6
+	VMOVUPS Y6, 128(DI)
+	VADDPS  192(DI), Y9, Y9
+	VMOVUPS Y9, 192(DI)
+	MOVQ    row+64(FP), R11
+	ADDQ    R11, DI
+	VADDPS  (DI), Y1, Y1
+	VMOVUPS Y1, (DI)
+	VADDPS  64(DI), Y4, Y4
+	VMOVUPS Y4, 64(DI)
+	VADDPS  128(DI), Y7, Y7
+	VMOVUPS Y7, 128(DI)
+	VADDPS  192(DI), Y10, Y10
+	VMOVUPS Y10, 192(DI)
+	MOVQ    row+64(FP), R11
+	ADDQ    R11, DI
+	VADDPS  (DI), Y2, Y2
+	VMOVUPS Y2, (DI)
+	VADDPS  64(DI), Y5, Y5
+	VMOVUPS Y5, 64(DI)
+	VADDPS  128(DI), Y8, Y8
+	VMOVUPS Y8, 128(DI)
+	VADDPS  192(DI), Y11, Y11
+	VMOVUPS Y11, 192(DI)
+	ADDQ    $0x08, BX
+	DECQ    SI
+	JNE     step_147
 	VZEROUPPER
 	RET
 
-// func outerByLane4x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+// func outerByLane1x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 // Requires: AVX, FMA3
-TEXT ·outerByLane4x1AVX2(SB), NOSPLIT, $0-64
-	MOVQ   chosen+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   chosenPlane+40(FP), SI
-	LEAQ   (SI)(SI*2), DI
-	MOVQ   otherPlane+48(FP), R8
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
+TEXT ·outerByLane1x1AVX2(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), DI
+	MOVQ otherPlane+56(FP), DI
 
-pair_98:
+step_152:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VXORPS  Y0, Y0, Y0
+
+pair_153:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
 	LEAQ        (CX)(R9*4), R9
-	VMOVUPS     (R9), Y4
-	VFMADD231PS (R8), Y4, Y0
-	VFMADD231PS (R8)(SI*1), Y4, Y1
-	VFMADD231PS (R8)(SI*2), Y4, Y2
-	VFMADD231PS (R8)(DI*1), Y4, Y3
+	VMOVUPS     (R9), Y1
+	VFMADD231PS (R8), Y1, Y0
 	ADDQ        $0x08, DX
-	CMPQ        DX, BX
-	JNE         pair_98
-	MOVQ        totals+0(FP), AX
-	VADDPS      (AX), Y0, Y0
-	VMOVUPS     Y0, (AX)
-	VADDPS      64(AX), Y1, Y1
-	VMOVUPS     Y1, 64(AX)
-	VADDPS      128(AX), Y2, Y2
-	VMOVUPS     Y2, 128(AX)
-	VADDPS      192(AX), Y3, Y3
-	VMOVUPS     Y3, 192(AX)
+	CMPQ        DX, DI
+	JNE         pair_153
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R8
+	LEAQ        (DI)(R8*4), DI
+	VADDPS      (DI), Y0, Y0
+	VMOVUPS     Y0, (DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_152
 	VZEROUPPER
 	RET
 
-// func outerByLane1x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+// func outerByLane1x2AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 // Requires: AVX, FMA3
-TEXT ·outerByLane1x1AVX2(SB), NOSPLIT, $0-64
-	MOVQ   chosen+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   chosenPlane+40(FP), SI
-	MOVQ   otherPlane+48(FP), SI
-	VXORPS Y0, Y0, Y0
+TEXT ·outerByLane1x2AVX2(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), DI
+	MOVQ otherPlane+56(FP), R8
 
-pair_99:
-	MOVLQSX     (DX), SI
-	MOVLQSX     4(DX), DI
-	LEAQ        (AX)(SI*4), SI
-	LEAQ        (CX)(DI*4), DI
-	VMOVUPS     (DI), Y1
-	VFMADD231PS (SI), Y1, Y0
+step_154:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+
+pair_155:
+	MOVLQSX     (DX), R9
+	MOVLQSX     4(DX), R10
+	LEAQ        (AX)(R9*4), R9
+	LEAQ        (CX)(R10*4), R10
+	VMOVUPS     (R10), Y2
+	VMOVUPS     (R10)(R8*1), Y3
+	VMOVUPS     (R9), Y4
+	VFMADD231PS Y4, Y2, Y0
+	VFMADD231PS Y4, Y3, Y1
 	ADDQ        $0x08, DX
-	CMPQ        DX, BX
-	JNE         pair_99
-	MOVQ        totals+0(FP), AX
-	VADDPS      (AX), Y0, Y0
-	VMOVUPS     Y0, (AX)
+	CMPQ        DX, DI
+	JNE         pair_155
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R9
+	LEAQ        (DI)(R9*4), DI
+	VADDPS      (DI), Y0, Y0
+	VMOVUPS     Y0, (DI)
+	MOVQ        row+64(FP), R9
+	ADDQ        R9, DI
+	VADDPS      (DI), Y1, Y1
+	VMOVUPS     Y1, (DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_154
+	VZEROUPPER
+	RET
+
+// func outerByLane1x2ReachedAVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, FMA3
+TEXT ·outerByLane1x2ReachedAVX2(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), DI
+	MOVQ otherPlane+56(FP), R8
+
+step_156:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+
+pair_157:
+	MOVLQSX     (DX), R9
+	MOVQ        R9, R11
+	ANDQ        $-16, R9
+	MOVLQSX     4(DX), R10
+	LEAQ        (AX)(R9*4), R9
+	LEAQ        (CX)(R10*4), R10
+	TESTL       $0x00000001, R11
+	JEQ         skip_158
+	VMOVUPS     (R10), Y2
+	VFMADD231PS (R9), Y2, Y0
+
+skip_158:
+	TESTL       $0x00000002, R11
+	JEQ         skip_159
+	VMOVUPS     (R10)(R8*1), Y2
+	VFMADD231PS (R9), Y2, Y1
+
+skip_159:
+	ADDQ    $0x08, DX
+	CMPQ    DX, DI
+	JNE     pair_157
+	MOVQ    totals+0(FP), DI
+	MOVLQSX 4(BX), R9
+	LEAQ    (DI)(R9*4), DI
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	MOVQ    row+64(FP), R9
+	ADDQ    R9, DI
+	VADDPS  (DI), Y1, Y1
+	VMOVUPS Y1, (DI)
+	ADDQ    $0x08, BX
+	DECQ    SI
+	JNE     step_156
+	VZEROUPPER
+	RET
+
+// func outerByLane1x3AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, FMA3
+TEXT ·outerByLane1x3AVX2(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), DI
+	MOVQ otherPlane+56(FP), R8
+
+step_160:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+
+pair_161:
+	MOVLQSX     (DX), R9
+	MOVLQSX     4(DX), R10
+	LEAQ        (AX)(R9*4), R9
+	LEAQ        (CX)(R10*4), R10
+	VMOVUPS     (R10), Y3
+	VMOVUPS     (R10)(R8*1), Y4
+	VMOVUPS     (R10)(R8*2), Y5
+	VMOVUPS     (R9), Y6
+	VFMADD231PS Y6, Y3, Y0
+	VFMADD231PS Y6, Y4, Y1
+	VFMADD231PS Y6, Y5, Y2
+	ADDQ        $0x08, DX
+	CMPQ        DX, DI
+	JNE         pair_161
+	MOVQ        totals+0(FP), DI
+	MOVLQSX     4(BX), R9
+	LEAQ        (DI)(R9*4), DI
+	VADDPS      (DI), Y0, Y0
+	VMOVUPS     Y0, (DI)
+	MOVQ        row+64(FP), R9
+	ADDQ        R9, DI
+	VADDPS      (DI), Y1, Y1
+	VMOVUPS     Y1, (DI)
+	MOVQ        row+64(FP), R9
+	ADDQ        R9, DI
+	VADDPS      (DI), Y2, Y2
+	VMOVUPS     Y2, (DI)
+	ADDQ        $0x08, BX
+	DECQ        SI
+	JNE         step_160
+	VZEROUPPER
+	RET
+
+// func outerByLane1x3ReachedAVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, FMA3
+TEXT ·outerByLane1x3ReachedAVX2(SB), NOSPLIT, $0-72
+	MOVQ chosen+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ pairs+24(FP), DX
+	MOVQ counts+32(FP), BX
+	MOVQ steps+40(FP), SI
+	MOVQ chosenPlane+48(FP), DI
+	MOVQ otherPlane+56(FP), R8
+
+step_162:
+	MOVLQSX (BX), DI
+	LEAQ    (DX)(DI*8), DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+
+pair_163:
+	MOVLQSX     (DX), R9
+	MOVQ        R9, R11
+	ANDQ        $-16, R9
+	MOVLQSX     4(DX), R10
+	LEAQ        (AX)(R9*4), R9
+	LEAQ        (CX)(R10*4), R10
+	TESTL       $0x00000001, R11
+	JEQ         skip_164
+	VMOVUPS     (R10), Y3
+	VFMADD231PS (R9), Y3, Y0
+
+skip_164:
+	TESTL       $0x00000002, R11
+	JEQ         skip_165
+	VMOVUPS     (R10)(R8*1), Y3
+	VFMADD231PS (R9), Y3, Y1
+
+skip_165:
+	TESTL       $0x00000004, R11
+	JEQ         skip_166
+	VMOVUPS     (R10)(R8*2), Y3
+	VFMADD231PS (R9), Y3, Y2
+
+skip_166:
+	ADDQ    $0x08, DX
+	CMPQ    DX, DI
+	JNE     pair_163
+	MOVQ    totals+0(FP), DI
+	MOVLQSX 4(BX), R9
+	LEAQ    (DI)(R9*4), DI
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	MOVQ    row+64(FP), R9
+	ADDQ    R9, DI
+	VADDPS  (DI), Y1, Y1
+	VMOVUPS Y1, (DI)
+	MOVQ    row+64(FP), R9
+	ADDQ    R9, DI
+	VADDPS  (DI), Y2, Y2
+	VMOVUPS Y2, (DI)
+	ADDQ    $0x08, BX
+	DECQ    SI
+	JNE     step_162
 	VZEROUPPER
 	RET
 
@@ -2642,7 +3986,7 @@ TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_100:
+pair_167:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -2650,7 +3994,7 @@ pair_100:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_101:
+lane_168:
 	VMOVUPS      (R9), Z24
 	VMOVUPS      64(R9), Z25
 	VMOVUPS      128(R9), Z26
@@ -2690,10 +4034,10 @@ lane_101:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_101
+	JNE          lane_168
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_100
+	JNE          pair_167
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -2781,7 +4125,7 @@ TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_102:
+pair_169:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -2789,7 +4133,7 @@ pair_102:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_103:
+lane_170:
 	VMOVUPS      (R9), Z16
 	VMOVUPS      64(R9), Z17
 	VBROADCASTSS (R10), Z18
@@ -2820,10 +4164,10 @@ lane_103:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_103
+	JNE          lane_170
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_102
+	JNE          pair_169
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -2887,7 +4231,7 @@ TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_104:
+pair_171:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -2895,7 +4239,7 @@ pair_104:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_105:
+lane_172:
 	VMOVUPS          (R9), Z8
 	VFMADD231PS.BCST (R10), Z8, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z8, Z1
@@ -2909,10 +4253,10 @@ lane_105:
 	ADDQ             $0x04, R10
 	ADDQ             $0x04, R12
 	CMPQ             R10, R11
-	JNE              lane_105
+	JNE              lane_172
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_104
+	JNE              pair_171
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -2954,14 +4298,14 @@ TEXT ·outerByChannel3x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 
-pair_106:
+pair_173:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_107:
+lane_174:
 	VMOVUPS      (DI), Z3
 	VMOVUPS      64(DI), Z4
 	VMOVUPS      128(DI), Z5
@@ -2972,10 +4316,10 @@ lane_107:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_107
+	JNE          lane_174
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_106
+	JNE          pair_173
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -2999,14 +4343,14 @@ TEXT ·outerByChannel2x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 
-pair_108:
+pair_175:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_109:
+lane_176:
 	VMOVUPS      (DI), Z2
 	VMOVUPS      64(DI), Z3
 	VBROADCASTSS (R8), Z4
@@ -3015,10 +4359,10 @@ lane_109:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_109
+	JNE          lane_176
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_108
+	JNE          pair_175
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -3039,23 +4383,23 @@ TEXT ·outerByChannel1x1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   plane+48(FP), DI
 	VPXORD Z0, Z0, Z0
 
-pair_110:
+pair_177:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_111:
+lane_178:
 	VMOVUPS          (DI), Z1
 	VFMADD231PS.BCST (R8), Z1, Z0
 	ADDQ             SI, DI
 	ADDQ             $0x04, R8
 	CMPQ             R8, R9
-	JNE              lane_111
+	JNE              lane_178
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_110
+	JNE              pair_177
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -3086,14 +4430,14 @@ TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_112:
+pair_179:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_113:
+lane_180:
 	VMOVUPS      (R9), Y12
 	VMOVUPS      32(R9), Y13
 	VMOVUPS      64(R9), Y14
@@ -3116,10 +4460,10 @@ lane_113:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_113
+	JNE          lane_180
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_112
+	JNE          pair_179
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -3171,14 +4515,14 @@ TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_114:
+pair_181:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_115:
+lane_182:
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
 	VBROADCASTSS (R10), Y10
@@ -3196,10 +4540,10 @@ lane_115:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_115
+	JNE          lane_182
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_114
+	JNE          pair_181
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -3237,14 +4581,14 @@ TEXT ·outerByChannel3x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-pair_116:
+pair_183:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_117:
+lane_184:
 	VMOVUPS      (DI), Y3
 	VMOVUPS      32(DI), Y4
 	VMOVUPS      64(DI), Y5
@@ -3255,10 +4599,10 @@ lane_117:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_117
+	JNE          lane_184
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_116
+	JNE          pair_183
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -3282,14 +4626,14 @@ TEXT ·outerByChannel2x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-pair_118:
+pair_185:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_119:
+lane_186:
 	VMOVUPS      (DI), Y2
 	VMOVUPS      32(DI), Y3
 	VBROADCASTSS (R8), Y4
@@ -3298,10 +4642,10 @@ lane_119:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_119
+	JNE          lane_186
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_118
+	JNE          pair_185
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -3328,7 +4672,7 @@ TEXT ·peakAVX512(SB), NOSPLIT, $0-8
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 
-round_120:
+round_187:
 	VFMADD231PS Z12, Z12, Z0
 	VFMADD231PS Z12, Z12, Z1
 	VFMADD231PS Z12, Z12, Z2
@@ -3354,7 +4698,7 @@ round_120:
 	VFMADD231PS Z12, Z12, Z10
 	VFMADD231PS Z12, Z12, Z11
 	DECQ        AX
-	JNE         round_120
+	JNE         round_187
 	VZEROUPPER
 	RET
 
@@ -3376,7 +4720,7 @@ TEXT ·peakAVX2(SB), NOSPLIT, $0-8
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-round_121:
+round_188:
 	VFMADD231PS Y12, Y12, Y0
 	VFMADD231PS Y12, Y12, Y1
 	VFMADD231PS Y12, Y12, Y2
@@ -3402,7 +4746,7 @@ round_121:
 	VFMADD231PS Y12, Y12, Y10
 	VFMADD231PS Y12, Y12, Y11
 	DECQ        AX
-	JNE         round_121
+	JNE         round_188
 	VZEROUPPER
 	RET
 
@@ -3417,7 +4761,7 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (BX)(BX*2), DI
 	LEAQ (SI)(SI*2), R8
 
-block_122:
+block_189:
 	LEAQ       (CX)(SI*4), R9
 	LEAQ       (AX)(BX*4), R10
 	VMOVUPS    (CX), Y0
@@ -3463,7 +4807,7 @@ block_122:
 	ADDQ       $0x20, CX
 	LEAQ       (AX)(BX*8), AX
 	DECQ       DX
-	JNE        block_122
+	JNE        block_189
 	VZEROUPPER
 	RET
 
@@ -3474,7 +4818,7 @@ TEXT ·sumPositionsAVX2(SB), NOSPLIT, $0-32
 	MOVQ tile+8(FP), CX
 	MOVQ channels+16(FP), DX
 
-channel_123:
+channel_190:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3485,9 +4829,9 @@ channel_123:
 	VXORPS Y7, Y7, Y7
 	MOVQ   positions+24(FP), BX
 
-four_124:
+four_191:
 	CMPQ   BX, $0x04
-	JLT    rest_125
+	JLT    rest_192
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	VADDPS 64(CX), Y2, Y2
@@ -3498,29 +4842,29 @@ four_124:
 	VADDPS 224(CX), Y7, Y7
 	ADDQ   $0x00000100, CX
 	SUBQ   $0x04, BX
-	JMP    four_124
+	JMP    four_191
 
-rest_125:
+rest_192:
 	TESTQ  BX, BX
-	JEQ    done_126
+	JEQ    done_193
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_126
+	JEQ    done_193
 	VADDPS (CX), Y2, Y2
 	VADDPS 32(CX), Y3, Y3
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_126
+	JEQ    done_193
 	VADDPS (CX), Y4, Y4
 	VADDPS 32(CX), Y5, Y5
 	ADDQ   $0x40, CX
 	DECQ   BX
 
-done_126:
+done_193:
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y0, Y0
@@ -3533,7 +4877,7 @@ done_126:
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x40, AX
 	DECQ    DX
-	JNE     channel_123
+	JNE     channel_190
 	VZEROUPPER
 	RET
 
@@ -3544,7 +4888,7 @@ TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
 	MOVQ src+8(FP), CX
 	MOVQ count+16(FP), DX
 
-vector_127:
+vector_194:
 	VMOVUPS      (CX), Y0
 	VADDPS       32(CX), Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
@@ -3557,7 +4901,7 @@ vector_127:
 	ADDQ         $0x40, CX
 	ADDQ         $0x04, AX
 	DECQ         DX
-	JNE          vector_127
+	JNE          vector_194
 	VZEROUPPER
 	RET
 
@@ -3565,28 +4909,28 @@ vector_127:
 // Requires: AVX, AVX512F
 TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_128<>+0(SB), Z0
-	VBROADCASTSS word_129<>+0(SB), Z1
-	VBROADCASTSS word_130<>+0(SB), Z2
-	VBROADCASTSS word_131<>+0(SB), Z3
-	VBROADCASTSS word_132<>+0(SB), Z4
-	VBROADCASTSS word_133<>+0(SB), Z5
-	VBROADCASTSS word_134<>+0(SB), Z6
-	VBROADCASTSS word_135<>+0(SB), Z7
-	VBROADCASTSS word_136<>+0(SB), Z8
-	VBROADCASTSS word_137<>+0(SB), Z9
-	VBROADCASTSS word_138<>+0(SB), Z10
-	VBROADCASTSS word_139<>+0(SB), Z11
-	VBROADCASTSS word_140<>+0(SB), Z12
+	VBROADCASTSS word_195<>+0(SB), Z0
+	VBROADCASTSS word_196<>+0(SB), Z1
+	VBROADCASTSS word_197<>+0(SB), Z2
+	VBROADCASTSS word_198<>+0(SB), Z3
+	VBROADCASTSS word_199<>+0(SB), Z4
+	VBROADCASTSS word_200<>+0(SB), Z5
+	VBROADCASTSS word_201<>+0(SB), Z6
+	VBROADCASTSS word_202<>+0(SB), Z7
+	VBROADCASTSS word_203<>+0(SB), Z8
+	VBROADCASTSS word_204<>+0(SB), Z9
+	VBROADCASTSS word_205<>+0(SB), Z10
+	VBROADCASTSS word_206<>+0(SB), Z11
+	VBROADCASTSS word_207<>+0(SB), Z12
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x40, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	SUBQ         $0x000000c0, BX
 
-vector_141:
+vector_208:
 	CMPQ         DX, BX
-	JGE          done_142
+	JGE          done_209
 	VMINPS       (AX)(DX*1), Z0, Z13
 	VMINPS       64(AX)(DX*1), Z0, Z14
 	VMINPS       128(AX)(DX*1), Z0, Z15
@@ -3668,12 +5012,12 @@ vector_141:
 	VMOVUPS      Z23, 128(AX)(DX*1)
 	VMOVUPS      Z24, 192(AX)(DX*1)
 	ADDQ         $0x00000100, DX
-	JMP          vector_141
+	JMP          vector_208
 
-done_142:
-vector_143:
+done_209:
+vector_210:
 	CMPQ         DX, CX
-	JGE          done_144
+	JGE          done_211
 	VMINPS       (AX)(DX*1), Z0, Z13
 	VMAXPS       Z13, Z1, Z13
 	VMOVAPS      Z4, Z14
@@ -3695,106 +5039,106 @@ vector_143:
 	VDIVPS       Z15, Z2, Z15
 	VMOVUPS      Z15, (AX)(DX*1)
 	ADDQ         $0x00000040, DX
-	JMP          vector_143
+	JMP          vector_210
 
-done_144:
+done_211:
 	VZEROUPPER
 	RET
 
-DATA word_128<>+0(SB)/4, $0x42d00000
-GLOBL word_128<>(SB), RODATA|NOPTR, $4
+DATA word_195<>+0(SB)/4, $0x42d00000
+GLOBL word_195<>(SB), RODATA|NOPTR, $4
 
-DATA word_129<>+0(SB)/4, $0xc2d00000
-GLOBL word_129<>(SB), RODATA|NOPTR, $4
+DATA word_196<>+0(SB)/4, $0xc2d00000
+GLOBL word_196<>(SB), RODATA|NOPTR, $4
 
-DATA word_130<>+0(SB)/4, $0x3f800000
-GLOBL word_130<>(SB), RODATA|NOPTR, $4
+DATA word_197<>+0(SB)/4, $0x3f800000
+GLOBL word_197<>(SB), RODATA|NOPTR, $4
 
-DATA word_131<>+0(SB)/4, $0x3fb8aa3b
-GLOBL word_131<>(SB), RODATA|NOPTR, $4
+DATA word_198<>+0(SB)/4, $0x3fb8aa3b
+GLOBL word_198<>(SB), RODATA|NOPTR, $4
 
-DATA word_132<>+0(SB)/4, $0x4b400000
-GLOBL word_132<>(SB), RODATA|NOPTR, $4
+DATA word_199<>+0(SB)/4, $0x4b400000
+GLOBL word_199<>(SB), RODATA|NOPTR, $4
 
-DATA word_133<>+0(SB)/4, $0xbf318000
-GLOBL word_133<>(SB), RODATA|NOPTR, $4
+DATA word_200<>+0(SB)/4, $0xbf318000
+GLOBL word_200<>(SB), RODATA|NOPTR, $4
 
-DATA word_134<>+0(SB)/4, $0x395e8083
-GLOBL word_134<>(SB), RODATA|NOPTR, $4
+DATA word_201<>+0(SB)/4, $0x395e8083
+GLOBL word_201<>(SB), RODATA|NOPTR, $4
 
-DATA word_135<>+0(SB)/4, $0x39506967
-GLOBL word_135<>(SB), RODATA|NOPTR, $4
+DATA word_202<>+0(SB)/4, $0x39506967
+GLOBL word_202<>(SB), RODATA|NOPTR, $4
 
-DATA word_136<>+0(SB)/4, $0x3ab743ce
-GLOBL word_136<>(SB), RODATA|NOPTR, $4
+DATA word_203<>+0(SB)/4, $0x3ab743ce
+GLOBL word_203<>(SB), RODATA|NOPTR, $4
 
-DATA word_137<>+0(SB)/4, $0x3c088908
-GLOBL word_137<>(SB), RODATA|NOPTR, $4
+DATA word_204<>+0(SB)/4, $0x3c088908
+GLOBL word_204<>(SB), RODATA|NOPTR, $4
 
-DATA word_138<>+0(SB)/4, $0x3d2aa9c1
-GLOBL word_138<>(SB), RODATA|NOPTR, $4
+DATA word_205<>+0(SB)/4, $0x3d2aa9c1
+GLOBL word_205<>(SB), RODATA|NOPTR, $4
 
-DATA word_139<>+0(SB)/4, $0x3e2aaaaa
-GLOBL word_139<>(SB), RODATA|NOPTR, $4
+DATA word_206<>+0(SB)/4, $0x3e2aaaaa
+GLOBL word_206<>(SB), RODATA|NOPTR, $4
 
-DATA word_140<>+0(SB)/4, $0x3f000000
-GLOBL word_140<>(SB), RODATA|NOPTR, $4
+DATA word_207<>+0(SB)/4, $0x3f000000
+GLOBL word_207<>(SB), RODATA|NOPTR, $4
 
 // func sigmoidAVX2(y *float32, count int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_128<>+0(SB), Y0
-	VBROADCASTSS word_129<>+0(SB), Y1
-	VBROADCASTSS word_130<>+0(SB), Y2
+	VBROADCASTSS word_195<>+0(SB), Y0
+	VBROADCASTSS word_196<>+0(SB), Y1
+	VBROADCASTSS word_197<>+0(SB), Y2
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x20, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	SUBQ         $0x00000040, BX
 
-vector_156:
+vector_223:
 	CMPQ         DX, BX
-	JGE          done_157
+	JGE          done_224
 	VMINPS       (AX)(DX*1), Y0, Y3
 	VMINPS       32(AX)(DX*1), Y0, Y4
 	VMINPS       64(AX)(DX*1), Y0, Y5
 	VMAXPS       Y3, Y1, Y3
 	VMAXPS       Y4, Y1, Y4
 	VMAXPS       Y5, Y1, Y5
-	VMOVAPS      vector_146<>+0(SB), Y6
-	VMOVAPS      vector_146<>+0(SB), Y7
-	VMOVAPS      vector_146<>+0(SB), Y8
-	VFNMADD231PS vector_145<>+0(SB), Y3, Y6
-	VFNMADD231PS vector_145<>+0(SB), Y4, Y7
-	VFNMADD231PS vector_145<>+0(SB), Y5, Y8
-	VSUBPS       vector_146<>+0(SB), Y6, Y9
-	VSUBPS       vector_146<>+0(SB), Y7, Y10
-	VSUBPS       vector_146<>+0(SB), Y8, Y11
-	VFMSUB231PS  vector_147<>+0(SB), Y9, Y3
-	VFMSUB231PS  vector_147<>+0(SB), Y10, Y4
-	VFMSUB231PS  vector_147<>+0(SB), Y11, Y5
-	VFMADD231PS  vector_148<>+0(SB), Y9, Y3
-	VFMADD231PS  vector_148<>+0(SB), Y10, Y4
-	VFMADD231PS  vector_148<>+0(SB), Y11, Y5
-	VMOVAPS      vector_150<>+0(SB), Y9
-	VMOVAPS      vector_150<>+0(SB), Y10
-	VMOVAPS      vector_150<>+0(SB), Y11
-	VFMADD213PS  vector_151<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_151<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_151<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_152<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_152<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_152<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_153<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_153<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_153<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_154<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_154<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_154<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_155<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_155<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_155<>+0(SB), Y5, Y11
+	VMOVAPS      vector_213<>+0(SB), Y6
+	VMOVAPS      vector_213<>+0(SB), Y7
+	VMOVAPS      vector_213<>+0(SB), Y8
+	VFNMADD231PS vector_212<>+0(SB), Y3, Y6
+	VFNMADD231PS vector_212<>+0(SB), Y4, Y7
+	VFNMADD231PS vector_212<>+0(SB), Y5, Y8
+	VSUBPS       vector_213<>+0(SB), Y6, Y9
+	VSUBPS       vector_213<>+0(SB), Y7, Y10
+	VSUBPS       vector_213<>+0(SB), Y8, Y11
+	VFMSUB231PS  vector_214<>+0(SB), Y9, Y3
+	VFMSUB231PS  vector_214<>+0(SB), Y10, Y4
+	VFMSUB231PS  vector_214<>+0(SB), Y11, Y5
+	VFMADD231PS  vector_215<>+0(SB), Y9, Y3
+	VFMADD231PS  vector_215<>+0(SB), Y10, Y4
+	VFMADD231PS  vector_215<>+0(SB), Y11, Y5
+	VMOVAPS      vector_217<>+0(SB), Y9
+	VMOVAPS      vector_217<>+0(SB), Y10
+	VMOVAPS      vector_217<>+0(SB), Y11
+	VFMADD213PS  vector_218<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_218<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_218<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_219<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_219<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_219<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_220<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_220<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_220<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_221<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_221<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_221<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_222<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_222<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_222<>+0(SB), Y5, Y11
 	VMULPS       Y3, Y9, Y9
 	VMULPS       Y4, Y10, Y10
 	VMULPS       Y5, Y11, Y11
@@ -3804,27 +5148,27 @@ vector_156:
 	VADDPS       Y2, Y9, Y9
 	VADDPS       Y2, Y10, Y10
 	VADDPS       Y2, Y11, Y11
-	VPSUBD       vector_146<>+0(SB), Y6, Y6
-	VPSUBD       vector_146<>+0(SB), Y7, Y7
-	VPSUBD       vector_146<>+0(SB), Y8, Y8
+	VPSUBD       vector_213<>+0(SB), Y6, Y6
+	VPSUBD       vector_213<>+0(SB), Y7, Y7
+	VPSUBD       vector_213<>+0(SB), Y8, Y8
 	VPSRAD       $0x01, Y6, Y3
 	VPSRAD       $0x01, Y7, Y4
 	VPSRAD       $0x01, Y8, Y5
 	VPSUBD       Y3, Y6, Y6
 	VPSUBD       Y4, Y7, Y7
 	VPSUBD       Y5, Y8, Y8
-	VPADDD       vector_149<>+0(SB), Y3, Y3
-	VPADDD       vector_149<>+0(SB), Y4, Y4
-	VPADDD       vector_149<>+0(SB), Y5, Y5
+	VPADDD       vector_216<>+0(SB), Y3, Y3
+	VPADDD       vector_216<>+0(SB), Y4, Y4
+	VPADDD       vector_216<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
 	VPSLLD       $0x17, Y4, Y4
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y3, Y9, Y9
 	VMULPS       Y4, Y10, Y10
 	VMULPS       Y5, Y11, Y11
-	VPADDD       vector_149<>+0(SB), Y6, Y6
-	VPADDD       vector_149<>+0(SB), Y7, Y7
-	VPADDD       vector_149<>+0(SB), Y8, Y8
+	VPADDD       vector_216<>+0(SB), Y6, Y6
+	VPADDD       vector_216<>+0(SB), Y7, Y7
+	VPADDD       vector_216<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y6, Y6
 	VPSLLD       $0x17, Y7, Y7
 	VPSLLD       $0x17, Y8, Y8
@@ -3841,184 +5185,184 @@ vector_156:
 	VMOVUPS      Y10, 32(AX)(DX*1)
 	VMOVUPS      Y11, 64(AX)(DX*1)
 	ADDQ         $0x00000060, DX
-	JMP          vector_156
+	JMP          vector_223
 
-done_157:
-vector_158:
+done_224:
+vector_225:
 	CMPQ         DX, CX
-	JGE          done_159
+	JGE          done_226
 	VMINPS       (AX)(DX*1), Y0, Y3
 	VMAXPS       Y3, Y1, Y3
-	VMOVAPS      vector_146<>+0(SB), Y4
-	VFNMADD231PS vector_145<>+0(SB), Y3, Y4
-	VSUBPS       vector_146<>+0(SB), Y4, Y5
-	VFMSUB231PS  vector_147<>+0(SB), Y5, Y3
-	VFMADD231PS  vector_148<>+0(SB), Y5, Y3
-	VMOVAPS      vector_150<>+0(SB), Y5
-	VFMADD213PS  vector_151<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_152<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_153<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_154<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_155<>+0(SB), Y3, Y5
+	VMOVAPS      vector_213<>+0(SB), Y4
+	VFNMADD231PS vector_212<>+0(SB), Y3, Y4
+	VSUBPS       vector_213<>+0(SB), Y4, Y5
+	VFMSUB231PS  vector_214<>+0(SB), Y5, Y3
+	VFMADD231PS  vector_215<>+0(SB), Y5, Y3
+	VMOVAPS      vector_217<>+0(SB), Y5
+	VFMADD213PS  vector_218<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_219<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_220<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_221<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_222<>+0(SB), Y3, Y5
 	VMULPS       Y3, Y5, Y5
 	VFMADD213PS  Y3, Y3, Y5
 	VADDPS       Y2, Y5, Y5
-	VPSUBD       vector_146<>+0(SB), Y4, Y4
+	VPSUBD       vector_213<>+0(SB), Y4, Y4
 	VPSRAD       $0x01, Y4, Y3
 	VPSUBD       Y3, Y4, Y4
-	VPADDD       vector_149<>+0(SB), Y3, Y3
+	VPADDD       vector_216<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
 	VMULPS       Y3, Y5, Y5
-	VPADDD       vector_149<>+0(SB), Y4, Y4
+	VPADDD       vector_216<>+0(SB), Y4, Y4
 	VPSLLD       $0x17, Y4, Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y2, Y5, Y5
 	VDIVPS       Y5, Y2, Y5
 	VMOVUPS      Y5, (AX)(DX*1)
 	ADDQ         $0x00000020, DX
-	JMP          vector_158
+	JMP          vector_225
 
-done_159:
+done_226:
 	VZEROUPPER
 	RET
 
-DATA vector_145<>+0(SB)/4, $0x3fb8aa3b
-DATA vector_145<>+4(SB)/4, $0x3fb8aa3b
-DATA vector_145<>+8(SB)/4, $0x3fb8aa3b
-DATA vector_145<>+12(SB)/4, $0x3fb8aa3b
-DATA vector_145<>+16(SB)/4, $0x3fb8aa3b
-DATA vector_145<>+20(SB)/4, $0x3fb8aa3b
-DATA vector_145<>+24(SB)/4, $0x3fb8aa3b
-DATA vector_145<>+28(SB)/4, $0x3fb8aa3b
-GLOBL vector_145<>(SB), RODATA|NOPTR, $32
+DATA vector_212<>+0(SB)/4, $0x3fb8aa3b
+DATA vector_212<>+4(SB)/4, $0x3fb8aa3b
+DATA vector_212<>+8(SB)/4, $0x3fb8aa3b
+DATA vector_212<>+12(SB)/4, $0x3fb8aa3b
+DATA vector_212<>+16(SB)/4, $0x3fb8aa3b
+DATA vector_212<>+20(SB)/4, $0x3fb8aa3b
+DATA vector_212<>+24(SB)/4, $0x3fb8aa3b
+DATA vector_212<>+28(SB)/4, $0x3fb8aa3b
+GLOBL vector_212<>(SB), RODATA|NOPTR, $32
 
-DATA vector_146<>+0(SB)/4, $0x4b400000
-DATA vector_146<>+4(SB)/4, $0x4b400000
-DATA vector_146<>+8(SB)/4, $0x4b400000
-DATA vector_146<>+12(SB)/4, $0x4b400000
-DATA vector_146<>+16(SB)/4, $0x4b400000
-DATA vector_146<>+20(SB)/4, $0x4b400000
-DATA vector_146<>+24(SB)/4, $0x4b400000
-DATA vector_146<>+28(SB)/4, $0x4b400000
-GLOBL vector_146<>(SB), RODATA|NOPTR, $32
+DATA vector_213<>+0(SB)/4, $0x4b400000
+DATA vector_213<>+4(SB)/4, $0x4b400000
+DATA vector_213<>+8(SB)/4, $0x4b400000
+DATA vector_213<>+12(SB)/4, $0x4b400000
+DATA vector_213<>+16(SB)/4, $0x4b400000
+DATA vector_213<>+20(SB)/4, $0x4b400000
+DATA vector_213<>+24(SB)/4, $0x4b400000
+DATA vector_213<>+28(SB)/4, $0x4b400000
+GLOBL vector_213<>(SB), RODATA|NOPTR, $32
 
-DATA vector_147<>+0(SB)/4, $0xbf318000
-DATA vector_147<>+4(SB)/4, $0xbf318000
-DATA vector_147<>+8(SB)/4, $0xbf318000
-DATA vector_147<>+12(SB)/4, $0xbf318000
-DATA vector_147<>+16(SB)/4, $0xbf318000
-DATA vector_147<>+20(SB)/4, $0xbf318000
-DATA vector_147<>+24(SB)/4, $0xbf318000
-DATA vector_147<>+28(SB)/4, $0xbf318000
-GLOBL vector_147<>(SB), RODATA|NOPTR, $32
+DATA vector_214<>+0(SB)/4, $0xbf318000
+DATA vector_214<>+4(SB)/4, $0xbf318000
+DATA vector_214<>+8(SB)/4, $0xbf318000
+DATA vector_214<>+12(SB)/4, $0xbf318000
+DATA vector_214<>+16(SB)/4, $0xbf318000
+DATA vector_214<>+20(SB)/4, $0xbf318000
+DATA vector_214<>+24(SB)/4, $0xbf318000
+DATA vector_214<>+28(SB)/4, $0xbf318000
+GLOBL vector_214<>(SB), RODATA|NOPTR, $32
 
-DATA vector_148<>+0(SB)/4, $0x395e8083
-DATA vector_148<>+4(SB)/4, $0x395e8083
-DATA vector_148<>+8(SB)/4, $0x395e8083
-DATA vector_148<>+12(SB)/4, $0x395e8083
-DATA vector_148<>+16(SB)/4, $0x395e8083
-DATA vector_148<>+20(SB)/4, $0x395e8083
-DATA vector_148<>+24(SB)/4, $0x395e8083
-DATA vector_148<>+28(SB)/4, $0x395e8083
-GLOBL vector_148<>(SB), RODATA|NOPTR, $32
+DATA vector_215<>+0(SB)/4, $0x395e8083
+DATA vector_215<>+4(SB)/4, $0x395e8083
+DATA vector_215<>+8(SB)/4, $0x395e8083
+DATA vector_215<>+12(SB)/4, $0x395e8083
+DATA vector_215<>+16(SB)/4, $0x395e8083
+DATA vector_215<>+20(SB)/4, $0x395e8083
+DATA vector_215<>+24(SB)/4, $0x395e8083
+DATA vector_215<>+28(SB)/4, $0x395e8083
+GLOBL vector_215<>(SB), RODATA|NOPTR, $32
 
-DATA vector_149<>+0(SB)/4, $0x0000007f
-DATA vector_149<>+4(SB)/4, $0x0000007f
-DATA vector_149<>+8(SB)/4, $0x0000007f
-DATA vector_149<>+12(SB)/4, $0x0000007f
-DATA vector_149<>+16(SB)/4, $0x0000007f
-DATA vector_149<>+20(SB)/4, $0x0000007f
-DATA vector_149<>+24(SB)/4, $0x0000007f
-DATA vector_149<>+28(SB)/4, $0x0000007f
-GLOBL vector_149<>(SB), RODATA|NOPTR, $32
+DATA vector_216<>+0(SB)/4, $0x0000007f
+DATA vector_216<>+4(SB)/4, $0x0000007f
+DATA vector_216<>+8(SB)/4, $0x0000007f
+DATA vector_216<>+12(SB)/4, $0x0000007f
+DATA vector_216<>+16(SB)/4, $0x0000007f
+DATA vector_216<>+20(SB)/4, $0x0000007f
+DATA vector_216<>+24(SB)/4, $0x0000007f
+DATA vector_216<>+28(SB)/4, $0x0000007f
+GLOBL vector_216<>(SB), RODATA|NOPTR, $32
 
-DATA vector_150<>+0(SB)/4, $0x39506967
-DATA vector_150<>+4(SB)/4, $0x39506967
-DATA vector_150<>+8(SB)/4, $0x39506967
-DATA vector_150<>+12(SB)/4, $0x39506967
-DATA vector_150<>+16(SB)/4, $0x39506967
-DATA vector_150<>+20(SB)/4, $0x39506967
-DATA vector_150<>+24(SB)/4, $0x39506967
-DATA vector_150<>+28(SB)/4, $0x39506967
-GLOBL vector_150<>(SB), RODATA|NOPTR, $32
+DATA vector_217<>+0(SB)/4, $0x39506967
+DATA vector_217<>+4(SB)/4, $0x39506967
+DATA vector_217<>+8(SB)/4, $0x39506967
+DATA vector_217<>+12(SB)/4, $0x39506967
+DATA vector_217<>+16(SB)/4, $0x39506967
+DATA vector_217<>+20(SB)/4, $0x39506967
+DATA vector_217<>+24(SB)/4, $0x39506967
+DATA vector_217<>+28(SB)/4, $0x39506967
+GLOBL vector_217<>(SB), RODATA|NOPTR, $32
 
-DATA vector_151<>+0(SB)/4, $0x3ab743ce
-DATA vector_151<>+4(SB)/4, $0x3ab743ce
-DATA vector_151<>+8(SB)/4, $0x3ab743ce
-DATA vector_151<>+12(SB)/4, $0x3ab743ce
-DATA vector_151<>+16(SB)/4, $0x3ab743ce
-DATA vector_151<>+20(SB)/4, $0x3ab743ce
-DATA vector_151<>+24(SB)/4, $0x3ab743ce
-DATA vector_151<>+28(SB)/4, $0x3ab743ce
-GLOBL vector_151<>(SB), RODATA|NOPTR, $32
+DATA vector_218<>+0(SB)/4, $0x3ab743ce
+DATA vector_218<>+4(SB)/4, $0x3ab743ce
+DATA vector_218<>+8(SB)/4, $0x3ab743ce
+DATA vector_218<>+12(SB)/4, $0x3ab743ce
+DATA vector_218<>+16(SB)/4, $0x3ab743ce
+DATA vector_218<>+20(SB)/4, $0x3ab743ce
+DATA vector_218<>+24(SB)/4, $0x3ab743ce
+DATA vector_218<>+28(SB)/4, $0x3ab743ce
+GLOBL vector_218<>(SB), RODATA|NOPTR, $32
 
-DATA vector_152<>+0(SB)/4, $0x3c088908
-DATA vector_152<>+4(SB)/4, $0x3c088908
-DATA vector_152<>+8(SB)/4, $0x3c088908
-DATA vector_152<>+12(SB)/4, $0x3c088908
-DATA vector_152<>+16(SB)/4, $0x3c088908
-DATA vector_152<>+20(SB)/4, $0x3c088908
-DATA vector_152<>+24(SB)/4, $0x3c088908
-DATA vector_152<>+28(SB)/4, $0x3c088908
-GLOBL vector_152<>(SB), RODATA|NOPTR, $32
+DATA vector_219<>+0(SB)/4, $0x3c088908
+DATA vector_219<>+4(SB)/4, $0x3c088908
+DATA vector_219<>+8(SB)/4, $0x3c088908
+DATA vector_219<>+12(SB)/4, $0x3c088908
+DATA vector_219<>+16(SB)/4, $0x3c088908
+DATA vector_219<>+20(SB)/4, $0x3c088908
+DATA vector_219<>+24(SB)/4, $0x3c088908
+DATA vector_219<>+28(SB)/4, $0x3c088908
+GLOBL vector_219<>(SB), RODATA|NOPTR, $32
 
-DATA vector_153<>+0(SB)/4, $0x3d2aa9c1
-DATA vector_153<>+4(SB)/4, $0x3d2aa9c1
-DATA vector_153<>+8(SB)/4, $0x3d2aa9c1
-DATA vector_153<>+12(SB)/4, $0x3d2aa9c1
-DATA vector_153<>+16(SB)/4, $0x3d2aa9c1
-DATA vector_153<>+20(SB)/4, $0x3d2aa9c1
-DATA vector_153<>+24(SB)/4, $0x3d2aa9c1
-DATA vector_153<>+28(SB)/4, $0x3d2aa9c1
-GLOBL vector_153<>(SB), RODATA|NOPTR, $32
+DATA vector_220<>+0(SB)/4, $0x3d2aa9c1
+DATA vector_220<>+4(SB)/4, $0x3d2aa9c1
+DATA vector_220<>+8(SB)/4, $0x3d2aa9c1
+DATA vector_220<>+12(SB)/4, $0x3d2aa9c1
+DATA vector_220<>+16(SB)/4, $0x3d2aa9c1
+DATA vector_220<>+20(SB)/4, $0x3d2aa9c1
+DATA vector_220<>+24(SB)/4, $0x3d2aa9c1
+DATA vector_220<>+28(SB)/4, $0x3d2aa9c1
+GLOBL vector_220<>(SB), RODATA|NOPTR, $32
 
-DATA vector_154<>+0(SB)/4, $0x3e2aaaaa
-DATA vector_154<>+4(SB)/4, $0x3e2aaaaa
-DATA vector_154<>+8(SB)/4, $0x3e2aaaaa
-DATA vector_154<>+12(SB)/4, $0x3e2aaaaa
-DATA vector_154<>+16(SB)/4, $0x3e2aaaaa
-DATA vector_154<>+20(SB)/4, $0x3e2aaaaa
-DATA vector_154<>+24(SB)/4, $0x3e2aaaaa
-DATA vector_154<>+28(SB)/4, $0x3e2aaaaa
-GLOBL vector_154<>(SB), RODATA|NOPTR, $32
+DATA vector_221<>+0(SB)/4, $0x3e2aaaaa
+DATA vector_221<>+4(SB)/4, $0x3e2aaaaa
+DATA vector_221<>+8(SB)/4, $0x3e2aaaaa
+DATA vector_221<>+12(SB)/4, $0x3e2aaaaa
+DATA vector_221<>+16(SB)/4, $0x3e2aaaaa
+DATA vector_221<>+20(SB)/4, $0x3e2aaaaa
+DATA vector_221<>+24(SB)/4, $0x3e2aaaaa
+DATA vector_221<>+28(SB)/4, $0x3e2aaaaa
+GLOBL vector_221<>(SB), RODATA|NOPTR, $32
 
-DATA vector_155<>+0(SB)/4, $0x3f000000
-DATA vector_155<>+4(SB)/4, $0x3f000000
-DATA vector_155<>+8(SB)/4, $0x3f000000
-DATA vector_155<>+12(SB)/4, $0x3f000000
-DATA vector_155<>+16(SB)/4, $0x3f000000
-DATA vector_155<>+20(SB)/4, $0x3f000000
-DATA vector_155<>+24(SB)/4, $0x3f000000
-DATA vector_155<>+28(SB)/4, $0x3f000000
-GLOBL vector_155<>(SB), RODATA|NOPTR, $32
+DATA vector_222<>+0(SB)/4, $0x3f000000
+DATA vector_222<>+4(SB)/4, $0x3f000000
+DATA vector_222<>+8(SB)/4, $0x3f000000
+DATA vector_222<>+12(SB)/4, $0x3f000000
+DATA vector_222<>+16(SB)/4, $0x3f000000
+DATA vector_222<>+20(SB)/4, $0x3f000000
+DATA vector_222<>+24(SB)/4, $0x3f000000
+DATA vector_222<>+28(SB)/4, $0x3f000000
+GLOBL vector_222<>(SB), RODATA|NOPTR, $32
 
 // func expAVX512(y *float32, x *float32, count int)
 // Requires: AVX, AVX512F
 TEXT ·expAVX512(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_128<>+0(SB), Z0
-	VBROADCASTSS word_129<>+0(SB), Z1
-	VBROADCASTSS word_130<>+0(SB), Z2
-	VBROADCASTSS word_131<>+0(SB), Z3
-	VBROADCASTSS word_132<>+0(SB), Z4
-	VBROADCASTSS word_133<>+0(SB), Z5
-	VBROADCASTSS word_134<>+0(SB), Z6
-	VBROADCASTSS word_135<>+0(SB), Z7
-	VBROADCASTSS word_136<>+0(SB), Z8
-	VBROADCASTSS word_137<>+0(SB), Z9
-	VBROADCASTSS word_138<>+0(SB), Z10
-	VBROADCASTSS word_139<>+0(SB), Z11
-	VBROADCASTSS word_140<>+0(SB), Z12
+	VBROADCASTSS word_195<>+0(SB), Z0
+	VBROADCASTSS word_196<>+0(SB), Z1
+	VBROADCASTSS word_197<>+0(SB), Z2
+	VBROADCASTSS word_198<>+0(SB), Z3
+	VBROADCASTSS word_199<>+0(SB), Z4
+	VBROADCASTSS word_200<>+0(SB), Z5
+	VBROADCASTSS word_201<>+0(SB), Z6
+	VBROADCASTSS word_202<>+0(SB), Z7
+	VBROADCASTSS word_203<>+0(SB), Z8
+	VBROADCASTSS word_204<>+0(SB), Z9
+	VBROADCASTSS word_205<>+0(SB), Z10
+	VBROADCASTSS word_206<>+0(SB), Z11
+	VBROADCASTSS word_207<>+0(SB), Z12
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x40, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	SUBQ         $0x000000c0, SI
 
-vector_160:
+vector_227:
 	CMPQ        BX, SI
-	JGE         done_161
+	JGE         done_228
 	VMINPS      (CX)(BX*1), Z0, Z13
 	VMINPS      64(CX)(BX*1), Z0, Z14
 	VMINPS      128(CX)(BX*1), Z0, Z15
@@ -4092,12 +5436,12 @@ vector_160:
 	VMOVUPS     Z23, 128(AX)(BX*1)
 	VMOVUPS     Z24, 192(AX)(BX*1)
 	ADDQ        $0x00000100, BX
-	JMP         vector_160
+	JMP         vector_227
 
-done_161:
-vector_162:
+done_228:
+vector_229:
 	CMPQ        BX, DX
-	JGE         done_163
+	JGE         done_230
 	VMINPS      (CX)(BX*1), Z0, Z13
 	VMAXPS      Z13, Z1, Z13
 	VMOVAPS     Z4, Z14
@@ -4117,9 +5461,9 @@ vector_162:
 	VSCALEFPS   Z14, Z15, Z15
 	VMOVUPS     Z15, (AX)(BX*1)
 	ADDQ        $0x00000040, BX
-	JMP         vector_162
+	JMP         vector_229
 
-done_163:
+done_230:
 	VZEROUPPER
 	RET
 
@@ -4128,57 +5472,57 @@ done_163:
 TEXT ·expAVX2(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_128<>+0(SB), Y0
-	VBROADCASTSS word_129<>+0(SB), Y1
-	VBROADCASTSS word_130<>+0(SB), Y2
+	VBROADCASTSS word_195<>+0(SB), Y0
+	VBROADCASTSS word_196<>+0(SB), Y1
+	VBROADCASTSS word_197<>+0(SB), Y2
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	SUBQ         $0x00000040, SI
 
-vector_164:
+vector_231:
 	CMPQ        BX, SI
-	JGE         done_165
+	JGE         done_232
 	VMINPS      (CX)(BX*1), Y0, Y3
 	VMINPS      32(CX)(BX*1), Y0, Y4
 	VMINPS      64(CX)(BX*1), Y0, Y5
 	VMAXPS      Y3, Y1, Y3
 	VMAXPS      Y4, Y1, Y4
 	VMAXPS      Y5, Y1, Y5
-	VMOVAPS     vector_146<>+0(SB), Y6
-	VMOVAPS     vector_146<>+0(SB), Y7
-	VMOVAPS     vector_146<>+0(SB), Y8
-	VFMADD231PS vector_145<>+0(SB), Y3, Y6
-	VFMADD231PS vector_145<>+0(SB), Y4, Y7
-	VFMADD231PS vector_145<>+0(SB), Y5, Y8
-	VSUBPS      vector_146<>+0(SB), Y6, Y9
-	VSUBPS      vector_146<>+0(SB), Y7, Y10
-	VSUBPS      vector_146<>+0(SB), Y8, Y11
-	VFMADD231PS vector_147<>+0(SB), Y9, Y3
-	VFMADD231PS vector_147<>+0(SB), Y10, Y4
-	VFMADD231PS vector_147<>+0(SB), Y11, Y5
-	VFMADD231PS vector_148<>+0(SB), Y9, Y3
-	VFMADD231PS vector_148<>+0(SB), Y10, Y4
-	VFMADD231PS vector_148<>+0(SB), Y11, Y5
-	VMOVAPS     vector_150<>+0(SB), Y9
-	VMOVAPS     vector_150<>+0(SB), Y10
-	VMOVAPS     vector_150<>+0(SB), Y11
-	VFMADD213PS vector_151<>+0(SB), Y3, Y9
-	VFMADD213PS vector_151<>+0(SB), Y4, Y10
-	VFMADD213PS vector_151<>+0(SB), Y5, Y11
-	VFMADD213PS vector_152<>+0(SB), Y3, Y9
-	VFMADD213PS vector_152<>+0(SB), Y4, Y10
-	VFMADD213PS vector_152<>+0(SB), Y5, Y11
-	VFMADD213PS vector_153<>+0(SB), Y3, Y9
-	VFMADD213PS vector_153<>+0(SB), Y4, Y10
-	VFMADD213PS vector_153<>+0(SB), Y5, Y11
-	VFMADD213PS vector_154<>+0(SB), Y3, Y9
-	VFMADD213PS vector_154<>+0(SB), Y4, Y10
-	VFMADD213PS vector_154<>+0(SB), Y5, Y11
-	VFMADD213PS vector_155<>+0(SB), Y3, Y9
-	VFMADD213PS vector_155<>+0(SB), Y4, Y10
-	VFMADD213PS vector_155<>+0(SB), Y5, Y11
+	VMOVAPS     vector_213<>+0(SB), Y6
+	VMOVAPS     vector_213<>+0(SB), Y7
+	VMOVAPS     vector_213<>+0(SB), Y8
+	VFMADD231PS vector_212<>+0(SB), Y3, Y6
+	VFMADD231PS vector_212<>+0(SB), Y4, Y7
+	VFMADD231PS vector_212<>+0(SB), Y5, Y8
+	VSUBPS      vector_213<>+0(SB), Y6, Y9
+	VSUBPS      vector_213<>+0(SB), Y7, Y10
+	VSUBPS      vector_213<>+0(SB), Y8, Y11
+	VFMADD231PS vector_214<>+0(SB), Y9, Y3
+	VFMADD231PS vector_214<>+0(SB), Y10, Y4
+	VFMADD231PS vector_214<>+0(SB), Y11, Y5
+	VFMADD231PS vector_215<>+0(SB), Y9, Y3
+	VFMADD231PS vector_215<>+0(SB), Y10, Y4
+	VFMADD231PS vector_215<>+0(SB), Y11, Y5
+	VMOVAPS     vector_217<>+0(SB), Y9
+	VMOVAPS     vector_217<>+0(SB), Y10
+	VMOVAPS     vector_217<>+0(SB), Y11
+	VFMADD213PS vector_218<>+0(SB), Y3, Y9
+	VFMADD213PS vector_218<>+0(SB), Y4, Y10
+	VFMADD213PS vector_218<>+0(SB), Y5, Y11
+	VFMADD213PS vector_219<>+0(SB), Y3, Y9
+	VFMADD213PS vector_219<>+0(SB), Y4, Y10
+	VFMADD213PS vector_219<>+0(SB), Y5, Y11
+	VFMADD213PS vector_220<>+0(SB), Y3, Y9
+	VFMADD213PS vector_220<>+0(SB), Y4, Y10
+	VFMADD213PS vector_220<>+0(SB), Y5, Y11
+	VFMADD213PS vector_221<>+0(SB), Y3, Y9
+	VFMADD213PS vector_221<>+0(SB), Y4, Y10
+	VFMADD213PS vector_221<>+0(SB), Y5, Y11
+	VFMADD213PS vector_222<>+0(SB), Y3, Y9
+	VFMADD213PS vector_222<>+0(SB), Y4, Y10
+	VFMADD213PS vector_222<>+0(SB), Y5, Y11
 	VMULPS      Y3, Y9, Y9
 	VMULPS      Y4, Y10, Y10
 	VMULPS      Y5, Y11, Y11
@@ -4188,27 +5532,27 @@ vector_164:
 	VADDPS      Y2, Y9, Y9
 	VADDPS      Y2, Y10, Y10
 	VADDPS      Y2, Y11, Y11
-	VPSUBD      vector_146<>+0(SB), Y6, Y6
-	VPSUBD      vector_146<>+0(SB), Y7, Y7
-	VPSUBD      vector_146<>+0(SB), Y8, Y8
+	VPSUBD      vector_213<>+0(SB), Y6, Y6
+	VPSUBD      vector_213<>+0(SB), Y7, Y7
+	VPSUBD      vector_213<>+0(SB), Y8, Y8
 	VPSRAD      $0x01, Y6, Y3
 	VPSRAD      $0x01, Y7, Y4
 	VPSRAD      $0x01, Y8, Y5
 	VPSUBD      Y3, Y6, Y6
 	VPSUBD      Y4, Y7, Y7
 	VPSUBD      Y5, Y8, Y8
-	VPADDD      vector_149<>+0(SB), Y3, Y3
-	VPADDD      vector_149<>+0(SB), Y4, Y4
-	VPADDD      vector_149<>+0(SB), Y5, Y5
+	VPADDD      vector_216<>+0(SB), Y3, Y3
+	VPADDD      vector_216<>+0(SB), Y4, Y4
+	VPADDD      vector_216<>+0(SB), Y5, Y5
 	VPSLLD      $0x17, Y3, Y3
 	VPSLLD      $0x17, Y4, Y4
 	VPSLLD      $0x17, Y5, Y5
 	VMULPS      Y3, Y9, Y9
 	VMULPS      Y4, Y10, Y10
 	VMULPS      Y5, Y11, Y11
-	VPADDD      vector_149<>+0(SB), Y6, Y6
-	VPADDD      vector_149<>+0(SB), Y7, Y7
-	VPADDD      vector_149<>+0(SB), Y8, Y8
+	VPADDD      vector_216<>+0(SB), Y6, Y6
+	VPADDD      vector_216<>+0(SB), Y7, Y7
+	VPADDD      vector_216<>+0(SB), Y8, Y8
 	VPSLLD      $0x17, Y6, Y6
 	VPSLLD      $0x17, Y7, Y7
 	VPSLLD      $0x17, Y8, Y8
@@ -4219,42 +5563,42 @@ vector_164:
 	VMOVUPS     Y10, 32(AX)(BX*1)
 	VMOVUPS     Y11, 64(AX)(BX*1)
 	ADDQ        $0x00000060, BX
-	JMP         vector_164
+	JMP         vector_231
 
-done_165:
-vector_166:
+done_232:
+vector_233:
 	CMPQ        BX, DX
-	JGE         done_167
+	JGE         done_234
 	VMINPS      (CX)(BX*1), Y0, Y3
 	VMAXPS      Y3, Y1, Y3
-	VMOVAPS     vector_146<>+0(SB), Y4
-	VFMADD231PS vector_145<>+0(SB), Y3, Y4
-	VSUBPS      vector_146<>+0(SB), Y4, Y5
-	VFMADD231PS vector_147<>+0(SB), Y5, Y3
-	VFMADD231PS vector_148<>+0(SB), Y5, Y3
-	VMOVAPS     vector_150<>+0(SB), Y5
-	VFMADD213PS vector_151<>+0(SB), Y3, Y5
-	VFMADD213PS vector_152<>+0(SB), Y3, Y5
-	VFMADD213PS vector_153<>+0(SB), Y3, Y5
-	VFMADD213PS vector_154<>+0(SB), Y3, Y5
-	VFMADD213PS vector_155<>+0(SB), Y3, Y5
+	VMOVAPS     vector_213<>+0(SB), Y4
+	VFMADD231PS vector_212<>+0(SB), Y3, Y4
+	VSUBPS      vector_213<>+0(SB), Y4, Y5
+	VFMADD231PS vector_214<>+0(SB), Y5, Y3
+	VFMADD231PS vector_215<>+0(SB), Y5, Y3
+	VMOVAPS     vector_217<>+0(SB), Y5
+	VFMADD213PS vector_218<>+0(SB), Y3, Y5
+	VFMADD213PS vector_219<>+0(SB), Y3, Y5
+	VFMADD213PS vector_220<>+0(SB), Y3, Y5
+	VFMADD213PS vector_221<>+0(SB), Y3, Y5
+	VFMADD213PS vector_222<>+0(SB), Y3, Y5
 	VMULPS      Y3, Y5, Y5
 	VFMADD213PS Y3, Y3, Y5
 	VADDPS      Y2, Y5, Y5
-	VPSUBD      vector_146<>+0(SB), Y4, Y4
+	VPSUBD      vector_213<>+0(SB), Y4, Y4
 	VPSRAD      $0x01, Y4, Y3
 	VPSUBD      Y3, Y4, Y4
-	VPADDD      vector_149<>+0(SB), Y3, Y3
+	VPADDD      vector_216<>+0(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
 	VMULPS      Y3, Y5, Y5
-	VPADDD      vector_149<>+0(SB), Y4, Y4
+	VPADDD      vector_216<>+0(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
 	VMULPS      Y4, Y5, Y5
 	VMOVUPS     Y5, (AX)(BX*1)
 	ADDQ        $0x00000020, BX
-	JMP         vector_166
+	JMP         vector_233
 
-done_167:
+done_234:
 	VZEROUPPER
 	RET
 
@@ -4269,16 +5613,16 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q $0x20, BX, BX
 	XORQ   SI, SI
 
-vector_168:
+vector_235:
 	CMPQ    SI, BX
-	JGE     done_169
+	JGE     done_236
 	VCMPPS  $0x09, (DX)(SI*1), Y0, Y1
 	VANDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_168
+	JMP     vector_235
 
-done_169:
+done_236:
 	VZEROUPPER
 	RET
 
@@ -4288,23 +5632,23 @@ TEXT ·sigmoidBackwardAVX2(SB), NOSPLIT, $0-32
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
 	MOVQ         y+16(FP), DX
-	VBROADCASTSS word_130<>+0(SB), Y0
+	VBROADCASTSS word_197<>+0(SB), Y0
 	MOVQ         count+24(FP), BX
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_170:
+vector_237:
 	CMPQ    SI, BX
-	JGE     done_171
+	JGE     done_238
 	VMOVUPS (DX)(SI*1), Y1
 	VSUBPS  Y1, Y0, Y2
 	VMULPS  Y2, Y1, Y2
 	VMULPS  (CX)(SI*1), Y2, Y2
 	VMOVUPS Y2, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_170
+	JMP     vector_237
 
-done_171:
+done_238:
 	VZEROUPPER
 	RET
 
@@ -4319,16 +5663,16 @@ TEXT ·addScaledAVX2(SB), NOSPLIT, $0-40
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_172:
+vector_239:
 	CMPQ    SI, BX
-	JGE     done_173
+	JGE     done_240
 	VMULPS  (DX)(SI*1), Y0, Y1
 	VADDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_172
+	JMP     vector_239
 
-done_173:
+done_240:
 	VZEROUPPER
 	RET
 
@@ -4339,8 +5683,8 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	MOVQ         state+8(FP), CX
 	MOVQ         table+16(FP), DX
 	MOVQ         count+24(FP), BX
-	VBROADCASTSS word_174<>+0(SB), Y0
-	VBROADCASTSS word_175<>+0(SB), Y1
+	VBROADCASTSS word_241<>+0(SB), Y0
+	VBROADCASTSS word_242<>+0(SB), Y1
 	VMOVDQU      (CX), Y2
 	VMOVDQU      64(CX), Y3
 	VMOVDQU      128(CX), Y4
@@ -4350,9 +5694,9 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	VMOVDQU      160(CX), Y8
 	VMOVDQU      224(CX), Y9
 
-draw_176:
+draw_243:
 	TESTQ      BX, BX
-	JEQ        done_177
+	JEQ        done_244
 	VPADDD     Y2, Y5, Y10
 	VPSRLD     $0x19, Y10, Y11
 	VPSLLD     $0x07, Y10, Y10
@@ -4415,9 +5759,9 @@ draw_176:
 	VMOVDQU    Y12, 96(AX)
 	ADDQ       $0x00000080, AX
 	DECQ       BX
-	JMP        draw_176
+	JMP        draw_243
 
-done_177:
+done_244:
 	VMOVDQU Y2, (CX)
 	VMOVDQU Y3, 64(CX)
 	VMOVDQU Y4, 128(CX)
@@ -4429,11 +5773,11 @@ done_177:
 	VZEROUPPER
 	RET
 
-DATA word_174<>+0(SB)/4, $0x00007fff
-GLOBL word_174<>(SB), RODATA|NOPTR, $4
+DATA word_241<>+0(SB)/4, $0x00007fff
+GLOBL word_241<>(SB), RODATA|NOPTR, $4
 
-DATA word_175<>+0(SB)/4, $0x80000000
-GLOBL word_175<>(SB), RODATA|NOPTR, $4
+DATA word_242<>+0(SB)/4, $0x80000000
+GLOBL word_242<>(SB), RODATA|NOPTR, $4
 
 // func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
 // Requires: AVX, FMA3
@@ -4451,9 +5795,9 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
 
-vector_178:
+vector_245:
 	TESTQ        BX, BX
-	JEQ          done_179
+	JEQ          done_246
 	VMOVUPS      (CX), Y7
 	VSUBPS       (DX), Y7, Y7
 	VANDPS       Y5, Y7, Y7
@@ -4478,9 +5822,9 @@ vector_178:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         BX
-	JMP          vector_178
+	JMP          vector_245
 
-done_179:
+done_246:
 	MOVQ    sums+0(FP), AX
 	VMOVUPD Y1, (AX)
 	VMOVUPD Y2, 32(AX)
@@ -4507,9 +5851,9 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-72
 	IMUL3Q       $0x20, SI, SI
 	XORQ         DI, DI
 
-vector_180:
+vector_247:
 	CMPQ        DI, SI
-	JGE         done_181
+	JGE         done_248
 	VMOVUPS     (AX)(DI*1), Y7
 	VMOVUPS     (CX)(DI*1), Y8
 	VFMADD231PS Y0, Y7, Y8
@@ -4528,9 +5872,9 @@ vector_180:
 	VFMADD231PS Y6, Y9, Y7
 	VMOVUPS     Y7, (AX)(DI*1)
 	ADDQ        $0x00000020, DI
-	JMP         vector_180
+	JMP         vector_247
 
-done_181:
+done_248:
 	VZEROUPPER
 	RET
 
@@ -4541,10 +5885,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_182<>+0(SB), Y0
-	VBROADCASTSS word_183<>+0(SB), Y1
+	VBROADCASTSS word_249<>+0(SB), Y0
+	VBROADCASTSS word_250<>+0(SB), Y1
 
-block_184:
+block_251:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -4692,15 +6036,15 @@ block_184:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_184
+	JNE         block_251
 	VZEROUPPER
 	RET
 
-DATA word_182<>+0(SB)/4, $0x3b808081
-GLOBL word_182<>(SB), RODATA|NOPTR, $4
+DATA word_249<>+0(SB)/4, $0x3b808081
+GLOBL word_249<>(SB), RODATA|NOPTR, $4
 
-DATA word_183<>+0(SB)/4, $0xc37f0000
-GLOBL word_183<>(SB), RODATA|NOPTR, $4
+DATA word_250<>+0(SB)/4, $0xc37f0000
+GLOBL word_250<>(SB), RODATA|NOPTR, $4
 
 // func fillRowsAVX2(dst *float32, rows **float32, blocks int)
 // Requires: AVX
@@ -4710,7 +6054,7 @@ TEXT ·fillRowsAVX2(SB), NOSPLIT, $0-24
 	MOVQ blocks+16(FP), DX
 	XORQ BX, BX
 
-block_185:
+block_252:
 	MOVQ       (CX), SI
 	VMOVUPS    (SI)(BX*1), Y0
 	MOVQ       8(CX), SI
@@ -4762,7 +6106,7 @@ block_185:
 	ADDQ       $0x20, BX
 	ADDQ       $0x00000200, AX
 	DECQ       DX
-	JNE        block_185
+	JNE        block_252
 	VZEROUPPER
 	RET
 
@@ -4777,22 +6121,22 @@ TEXT ·subtractLargestAVX2(SB), NOSPLIT, $0-24
 	VMOVUPS 32(CX), Y1
 	MOVQ    $0x00000040, BX
 
-row_186:
+row_253:
 	CMPQ    BX, DX
-	JEQ     done_187
+	JEQ     done_254
 	VMOVUPS (CX)(BX*1), Y2
 	VMAXPS  Y0, Y2, Y0
 	VMOVUPS 32(CX)(BX*1), Y2
 	VMAXPS  Y1, Y2, Y1
 	ADDQ    $0x40, BX
-	JMP     row_186
+	JMP     row_253
 
-done_187:
+done_254:
 	XORQ BX, BX
 
-row_188:
+row_255:
 	CMPQ    BX, DX
-	JEQ     done_189
+	JEQ     done_256
 	VMOVUPS (CX)(BX*1), Y2
 	VSUBPS  Y0, Y2, Y2
 	VMOVUPS Y2, (AX)(BX*1)
@@ -4800,9 +6144,9 @@ row_188:
 	VSUBPS  Y1, Y2, Y2
 	VMOVUPS Y2, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_188
+	JMP     row_255
 
-done_189:
+done_256:
 	VZEROUPPER
 	RET
 
@@ -4819,9 +6163,9 @@ TEXT ·subtractLogarithmAVX2(SB), NOSPLIT, $0-25
 	VXORPD Y3, Y3, Y3
 	XORQ   BX, BX
 
-row_190:
+row_257:
 	CMPQ      BX, DX
-	JEQ       done_191
+	JEQ       done_258
 	VCVTPS2PD (CX)(BX*1), Y4
 	VADDPD    Y4, Y0, Y0
 	VCVTPS2PD 16(CX)(BX*1), Y4
@@ -4831,11 +6175,11 @@ row_190:
 	VCVTPS2PD 48(CX)(BX*1), Y4
 	VADDPD    Y4, Y3, Y3
 	ADDQ      $0x40, BX
-	JMP       row_190
+	JMP       row_257
 
-done_191:
-	VBROADCASTSD double_192<>+0(SB), Y4
-	VBROADCASTSD double_193<>+0(SB), Y6
+done_258:
+	VBROADCASTSD double_259<>+0(SB), Y4
+	VBROADCASTSD double_260<>+0(SB), Y6
 	VPCMPEQD     Y5, Y5, Y5
 	VCMPPD       $0x1d, Y4, Y0, Y7
 	VANDPD       Y7, Y5, Y5
@@ -4855,16 +6199,16 @@ done_191:
 	VANDPD       Y7, Y5, Y5
 	VMOVMSKPD    Y5, CX
 	CMPL         CX, $0x0f
-	JNE          wrong_194
-	VBROADCASTSD double_195<>+0(SB), Y5
-	VBROADCASTSD double_196<>+0(SB), Y6
-	VBROADCASTSD double_197<>+0(SB), Y7
-	VBROADCASTSD double_198<>+0(SB), Y8
+	JNE          wrong_261
+	VBROADCASTSD double_262<>+0(SB), Y5
+	VBROADCASTSD double_263<>+0(SB), Y6
+	VBROADCASTSD double_264<>+0(SB), Y7
+	VBROADCASTSD double_265<>+0(SB), Y8
 	VPSRLQ       $0x34, Y0, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y0, Y0
 	VORPD        Y6, Y0, Y0
-	VBROADCASTSD double_199<>+0(SB), Y11
+	VBROADCASTSD double_266<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y0, Y10
 	VANDPD       Y4, Y10, Y11
@@ -4875,52 +6219,52 @@ done_191:
 	VSUBPD       Y4, Y0, Y0
 	VDIVPD       Y10, Y0, Y0
 	VMULPD       Y0, Y0, Y10
-	VBROADCASTSD double_200<>+0(SB), Y11
+	VBROADCASTSD double_267<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_201<>+0(SB), Y12
+	VBROADCASTSD double_268<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_202<>+0(SB), Y12
+	VBROADCASTSD double_269<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_203<>+0(SB), Y12
+	VBROADCASTSD double_270<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_204<>+0(SB), Y12
+	VBROADCASTSD double_271<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_205<>+0(SB), Y12
+	VBROADCASTSD double_272<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_206<>+0(SB), Y12
+	VBROADCASTSD double_273<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_207<>+0(SB), Y12
+	VBROADCASTSD double_274<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_208<>+0(SB), Y12
+	VBROADCASTSD double_275<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_209<>+0(SB), Y12
+	VBROADCASTSD double_276<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_210<>+0(SB), Y12
+	VBROADCASTSD double_277<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_211<>+0(SB), Y12
+	VBROADCASTSD double_278<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y0, Y0, Y0
 	VMULPD       Y0, Y11, Y11
 	VADDPD       Y0, Y11, Y11
-	VBROADCASTSD double_212<>+0(SB), Y0
+	VBROADCASTSD double_279<>+0(SB), Y0
 	VMULPD       Y0, Y9, Y9
 	VADDPD       Y11, Y9, Y0
 	VPSRLQ       $0x34, Y1, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y1, Y1
 	VORPD        Y6, Y1, Y1
-	VBROADCASTSD double_199<>+0(SB), Y11
+	VBROADCASTSD double_266<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y1, Y10
 	VANDPD       Y4, Y10, Y11
@@ -4931,52 +6275,52 @@ done_191:
 	VSUBPD       Y4, Y1, Y1
 	VDIVPD       Y10, Y1, Y1
 	VMULPD       Y1, Y1, Y10
-	VBROADCASTSD double_200<>+0(SB), Y11
+	VBROADCASTSD double_267<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_201<>+0(SB), Y12
+	VBROADCASTSD double_268<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_202<>+0(SB), Y12
+	VBROADCASTSD double_269<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_203<>+0(SB), Y12
+	VBROADCASTSD double_270<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_204<>+0(SB), Y12
+	VBROADCASTSD double_271<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_205<>+0(SB), Y12
+	VBROADCASTSD double_272<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_206<>+0(SB), Y12
+	VBROADCASTSD double_273<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_207<>+0(SB), Y12
+	VBROADCASTSD double_274<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_208<>+0(SB), Y12
+	VBROADCASTSD double_275<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_209<>+0(SB), Y12
+	VBROADCASTSD double_276<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_210<>+0(SB), Y12
+	VBROADCASTSD double_277<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_211<>+0(SB), Y12
+	VBROADCASTSD double_278<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y1, Y1, Y1
 	VMULPD       Y1, Y11, Y11
 	VADDPD       Y1, Y11, Y11
-	VBROADCASTSD double_212<>+0(SB), Y1
+	VBROADCASTSD double_279<>+0(SB), Y1
 	VMULPD       Y1, Y9, Y9
 	VADDPD       Y11, Y9, Y1
 	VPSRLQ       $0x34, Y2, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y2, Y2
 	VORPD        Y6, Y2, Y2
-	VBROADCASTSD double_199<>+0(SB), Y11
+	VBROADCASTSD double_266<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y2, Y10
 	VANDPD       Y4, Y10, Y11
@@ -4987,52 +6331,52 @@ done_191:
 	VSUBPD       Y4, Y2, Y2
 	VDIVPD       Y10, Y2, Y2
 	VMULPD       Y2, Y2, Y10
-	VBROADCASTSD double_200<>+0(SB), Y11
+	VBROADCASTSD double_267<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_201<>+0(SB), Y12
+	VBROADCASTSD double_268<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_202<>+0(SB), Y12
+	VBROADCASTSD double_269<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_203<>+0(SB), Y12
+	VBROADCASTSD double_270<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_204<>+0(SB), Y12
+	VBROADCASTSD double_271<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_205<>+0(SB), Y12
+	VBROADCASTSD double_272<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_206<>+0(SB), Y12
+	VBROADCASTSD double_273<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_207<>+0(SB), Y12
+	VBROADCASTSD double_274<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_208<>+0(SB), Y12
+	VBROADCASTSD double_275<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_209<>+0(SB), Y12
+	VBROADCASTSD double_276<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_210<>+0(SB), Y12
+	VBROADCASTSD double_277<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_211<>+0(SB), Y12
+	VBROADCASTSD double_278<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y2, Y2, Y2
 	VMULPD       Y2, Y11, Y11
 	VADDPD       Y2, Y11, Y11
-	VBROADCASTSD double_212<>+0(SB), Y2
+	VBROADCASTSD double_279<>+0(SB), Y2
 	VMULPD       Y2, Y9, Y9
 	VADDPD       Y11, Y9, Y2
 	VPSRLQ       $0x34, Y3, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y3, Y3
 	VORPD        Y6, Y3, Y3
-	VBROADCASTSD double_199<>+0(SB), Y5
+	VBROADCASTSD double_266<>+0(SB), Y5
 	VSUBPD       Y5, Y9, Y9
 	VCMPPD       $0x11, Y7, Y3, Y6
 	VANDPD       Y4, Y6, Y5
@@ -5043,52 +6387,52 @@ done_191:
 	VSUBPD       Y4, Y3, Y3
 	VDIVPD       Y5, Y3, Y3
 	VMULPD       Y3, Y3, Y5
-	VBROADCASTSD double_200<>+0(SB), Y4
+	VBROADCASTSD double_267<>+0(SB), Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_201<>+0(SB), Y6
+	VBROADCASTSD double_268<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_202<>+0(SB), Y6
+	VBROADCASTSD double_269<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_203<>+0(SB), Y6
+	VBROADCASTSD double_270<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_204<>+0(SB), Y6
+	VBROADCASTSD double_271<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_205<>+0(SB), Y6
+	VBROADCASTSD double_272<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_206<>+0(SB), Y6
+	VBROADCASTSD double_273<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_207<>+0(SB), Y6
+	VBROADCASTSD double_274<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_208<>+0(SB), Y6
+	VBROADCASTSD double_275<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_209<>+0(SB), Y6
+	VBROADCASTSD double_276<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_210<>+0(SB), Y6
+	VBROADCASTSD double_277<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_211<>+0(SB), Y6
+	VBROADCASTSD double_278<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
 	VADDPD       Y3, Y3, Y3
 	VMULPD       Y3, Y4, Y4
 	VADDPD       Y3, Y4, Y4
-	VBROADCASTSD double_212<>+0(SB), Y3
+	VBROADCASTSD double_279<>+0(SB), Y3
 	VMULPD       Y3, Y9, Y9
 	VADDPD       Y4, Y9, Y3
 	XORQ         BX, BX
 
-row_213:
+row_280:
 	CMPQ       BX, DX
-	JEQ        done_214
+	JEQ        done_281
 	VCVTPS2PD  (AX)(BX*1), Y4
 	VSUBPD     Y0, Y4, Y4
 	VCVTPD2PSY Y4, X4
@@ -5106,79 +6450,79 @@ row_213:
 	VCVTPD2PSY Y4, X4
 	VMOVUPS    X4, 48(AX)(BX*1)
 	ADDQ       $0x40, BX
-	JMP        row_213
+	JMP        row_280
 
-done_214:
+done_281:
 	MOVB $0x01, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-wrong_194:
+wrong_261:
 	MOVB $0x00, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA double_192<>+0(SB)/8, $0x3ff0000000000000
-GLOBL double_192<>(SB), RODATA|NOPTR, $8
+DATA double_259<>+0(SB)/8, $0x3ff0000000000000
+GLOBL double_259<>(SB), RODATA|NOPTR, $8
 
-DATA double_193<>+0(SB)/8, $0x7fefffffffffffff
-GLOBL double_193<>(SB), RODATA|NOPTR, $8
+DATA double_260<>+0(SB)/8, $0x7fefffffffffffff
+GLOBL double_260<>(SB), RODATA|NOPTR, $8
 
-DATA double_195<>+0(SB)/8, $0x000fffffffffffff
-GLOBL double_195<>(SB), RODATA|NOPTR, $8
+DATA double_262<>+0(SB)/8, $0x000fffffffffffff
+GLOBL double_262<>(SB), RODATA|NOPTR, $8
 
-DATA double_196<>+0(SB)/8, $0x3fe0000000000000
-GLOBL double_196<>(SB), RODATA|NOPTR, $8
+DATA double_263<>+0(SB)/8, $0x3fe0000000000000
+GLOBL double_263<>(SB), RODATA|NOPTR, $8
 
-DATA double_197<>+0(SB)/8, $0x3fe6a09e667f3bcd
-GLOBL double_197<>(SB), RODATA|NOPTR, $8
+DATA double_264<>+0(SB)/8, $0x3fe6a09e667f3bcd
+GLOBL double_264<>(SB), RODATA|NOPTR, $8
 
-DATA double_198<>+0(SB)/8, $0x4330000000000000
-GLOBL double_198<>(SB), RODATA|NOPTR, $8
+DATA double_265<>+0(SB)/8, $0x4330000000000000
+GLOBL double_265<>(SB), RODATA|NOPTR, $8
 
-DATA double_199<>+0(SB)/8, $0x43300000000003fe
-GLOBL double_199<>(SB), RODATA|NOPTR, $8
+DATA double_266<>+0(SB)/8, $0x43300000000003fe
+GLOBL double_266<>(SB), RODATA|NOPTR, $8
 
-DATA double_200<>+0(SB)/8, $0x3fa47ae147ae147b
-GLOBL double_200<>(SB), RODATA|NOPTR, $8
+DATA double_267<>+0(SB)/8, $0x3fa47ae147ae147b
+GLOBL double_267<>(SB), RODATA|NOPTR, $8
 
-DATA double_201<>+0(SB)/8, $0x3fa642c8590b2164
-GLOBL double_201<>(SB), RODATA|NOPTR, $8
+DATA double_268<>+0(SB)/8, $0x3fa642c8590b2164
+GLOBL double_268<>(SB), RODATA|NOPTR, $8
 
-DATA double_202<>+0(SB)/8, $0x3fa8618618618618
-GLOBL double_202<>(SB), RODATA|NOPTR, $8
+DATA double_269<>+0(SB)/8, $0x3fa8618618618618
+GLOBL double_269<>(SB), RODATA|NOPTR, $8
 
-DATA double_203<>+0(SB)/8, $0x3faaf286bca1af28
-GLOBL double_203<>(SB), RODATA|NOPTR, $8
+DATA double_270<>+0(SB)/8, $0x3faaf286bca1af28
+GLOBL double_270<>(SB), RODATA|NOPTR, $8
 
-DATA double_204<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
-GLOBL double_204<>(SB), RODATA|NOPTR, $8
+DATA double_271<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
+GLOBL double_271<>(SB), RODATA|NOPTR, $8
 
-DATA double_205<>+0(SB)/8, $0x3fb1111111111111
-GLOBL double_205<>(SB), RODATA|NOPTR, $8
+DATA double_272<>+0(SB)/8, $0x3fb1111111111111
+GLOBL double_272<>(SB), RODATA|NOPTR, $8
 
-DATA double_206<>+0(SB)/8, $0x3fb3b13b13b13b14
-GLOBL double_206<>(SB), RODATA|NOPTR, $8
+DATA double_273<>+0(SB)/8, $0x3fb3b13b13b13b14
+GLOBL double_273<>(SB), RODATA|NOPTR, $8
 
-DATA double_207<>+0(SB)/8, $0x3fb745d1745d1746
-GLOBL double_207<>(SB), RODATA|NOPTR, $8
+DATA double_274<>+0(SB)/8, $0x3fb745d1745d1746
+GLOBL double_274<>(SB), RODATA|NOPTR, $8
 
-DATA double_208<>+0(SB)/8, $0x3fbc71c71c71c71c
-GLOBL double_208<>(SB), RODATA|NOPTR, $8
+DATA double_275<>+0(SB)/8, $0x3fbc71c71c71c71c
+GLOBL double_275<>(SB), RODATA|NOPTR, $8
 
-DATA double_209<>+0(SB)/8, $0x3fc2492492492492
-GLOBL double_209<>(SB), RODATA|NOPTR, $8
+DATA double_276<>+0(SB)/8, $0x3fc2492492492492
+GLOBL double_276<>(SB), RODATA|NOPTR, $8
 
-DATA double_210<>+0(SB)/8, $0x3fc999999999999a
-GLOBL double_210<>(SB), RODATA|NOPTR, $8
+DATA double_277<>+0(SB)/8, $0x3fc999999999999a
+GLOBL double_277<>(SB), RODATA|NOPTR, $8
 
-DATA double_211<>+0(SB)/8, $0x3fd5555555555555
-GLOBL double_211<>(SB), RODATA|NOPTR, $8
+DATA double_278<>+0(SB)/8, $0x3fd5555555555555
+GLOBL double_278<>(SB), RODATA|NOPTR, $8
 
-DATA double_212<>+0(SB)/8, $0x3fe62e42fefa39ef
-GLOBL double_212<>(SB), RODATA|NOPTR, $8
+DATA double_279<>+0(SB)/8, $0x3fe62e42fefa39ef
+GLOBL double_279<>(SB), RODATA|NOPTR, $8
 
 // func logSoftmaxBackwardAVX2(dx *float32, dy *float32, count int)
 // Requires: AVX
@@ -5191,24 +6535,24 @@ TEXT ·logSoftmaxBackwardAVX2(SB), NOSPLIT, $0-24
 	VXORPS Y2, Y2, Y2
 	XORQ   BX, BX
 
-row_215:
+row_282:
 	CMPQ   BX, DX
-	JEQ    done_216
+	JEQ    done_283
 	VADDPS (CX)(BX*1), Y0, Y0
 	VADDPS 32(CX)(BX*1), Y2, Y2
 	ADDQ   $0x40, BX
-	JMP    row_215
+	JMP    row_282
 
-done_216:
+done_283:
 	VXORPS Y1, Y1, Y1
 	VCMPPS $0x00, Y0, Y1, Y1
 	VXORPS Y3, Y3, Y3
 	VCMPPS $0x00, Y2, Y3, Y3
 	XORQ   BX, BX
 
-row_217:
+row_284:
 	CMPQ    BX, DX
-	JEQ     done_218
+	JEQ     done_285
 	VMULPS  (AX)(BX*1), Y0, Y4
 	VMOVUPS (CX)(BX*1), Y5
 	VSUBPS  Y4, Y5, Y5
@@ -5220,9 +6564,9 @@ row_217:
 	VANDNPS Y5, Y3, Y5
 	VMOVUPS Y5, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_217
+	JMP     row_284
 
-done_218:
+done_285:
 	VZEROUPPER
 	RET
 
@@ -5237,13 +6581,13 @@ TEXT ·mostProbableAVX2(SB), NOSPLIT, $0-24
 	VXORPS       Y1, Y1, Y1
 	VMOVUPS      32(CX), Y2
 	VXORPS       Y3, Y3, Y3
-	VBROADCASTSS word_130<>+0(SB), Y4
+	VBROADCASTSS word_197<>+0(SB), Y4
 	VMOVAPS      Y4, Y5
 	MOVQ         $0x00000040, BX
 
-row_219:
+row_286:
 	CMPQ      BX, DX
-	JEQ       done_220
+	JEQ       done_287
 	VMOVUPS   (CX)(BX*1), Y6
 	VCMPPS    $0x1e, Y0, Y6, Y7
 	VBLENDVPS Y7, Y6, Y0, Y0
@@ -5254,9 +6598,9 @@ row_219:
 	VBLENDVPS Y7, Y5, Y3, Y3
 	VADDPS    Y4, Y5, Y5
 	ADDQ      $0x40, BX
-	JMP       row_219
+	JMP       row_286
 
-done_220:
+done_287:
 	VMOVUPS Y1, (AX)
 	VMOVUPS Y3, 32(AX)
 	VZEROUPPER
@@ -5268,51 +6612,51 @@ TEXT ·leastAVX2(SB), NOSPLIT, $0-32
 	MOVQ         least+0(FP), AX
 	MOVQ         most+8(FP), CX
 	MOVQ         src+16(FP), DX
-	VPBROADCASTD word_221<>+0(SB), Y0
-	VPBROADCASTD word_222<>+0(SB), Y1
+	VPBROADCASTD word_288<>+0(SB), Y0
+	VPBROADCASTD word_289<>+0(SB), Y1
 	VPCMPEQD     Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	MOVQ         count+24(FP), BX
 	SHLQ         $0x05, BX
 	XORQ         SI, SI
 
-row_223:
+row_290:
 	VPAND   (DX)(SI*1), Y0, Y4
 	VPMAXUD Y4, Y3, Y3
 	VPADDD  Y1, Y4, Y4
 	VPMINUD Y4, Y2, Y2
 	ADDQ    $0x20, SI
 	CMPQ    SI, BX
-	JNE     row_223
+	JNE     row_290
 	VMOVDQU Y2, (AX)
 	VMOVDQU Y3, (CX)
 	VZEROUPPER
 	RET
 
-DATA word_221<>+0(SB)/4, $0x7fffffff
-GLOBL word_221<>(SB), RODATA|NOPTR, $4
+DATA word_288<>+0(SB)/4, $0x7fffffff
+GLOBL word_288<>(SB), RODATA|NOPTR, $4
 
-DATA word_222<>+0(SB)/4, $0xffffffff
-GLOBL word_222<>(SB), RODATA|NOPTR, $4
+DATA word_289<>+0(SB)/4, $0xffffffff
+GLOBL word_289<>(SB), RODATA|NOPTR, $4
 
 // func scaleWeightsAVX2(dst *float32, src *float32, count int)
 // Requires: AVX, AVX2
 TEXT ·scaleWeightsAVX2(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_224<>+0(SB), Y0
-	VPBROADCASTD word_225<>+0(SB), Y1
-	VPBROADCASTD word_175<>+0(SB), Y2
-	VBROADCASTSS word_226<>+0(SB), Y3
-	VBROADCASTSS word_227<>+0(SB), Y4
+	VPBROADCASTD word_291<>+0(SB), Y0
+	VPBROADCASTD word_292<>+0(SB), Y1
+	VPBROADCASTD word_242<>+0(SB), Y2
+	VBROADCASTSS word_293<>+0(SB), Y3
+	VBROADCASTSS word_294<>+0(SB), Y4
 	VPXOR        Y5, Y5, Y5
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 
-vector_228:
+vector_295:
 	CMPQ      BX, DX
-	JGE       done_229
+	JGE       done_296
 	VMOVUPS   (CX)(BX*1), Y6
 	VPAND     Y0, Y6, Y7
 	VPCMPEQD  Y5, Y7, Y7
@@ -5326,39 +6670,39 @@ vector_228:
 	VBLENDVPS Y7, Y8, Y6, Y6
 	VMOVUPS   Y6, (AX)(BX*1)
 	ADDQ      $0x00000020, BX
-	JMP       vector_228
+	JMP       vector_295
 
-done_229:
+done_296:
 	VZEROUPPER
 	RET
 
-DATA word_224<>+0(SB)/4, $0x7f800000
-GLOBL word_224<>(SB), RODATA|NOPTR, $4
+DATA word_291<>+0(SB)/4, $0x7f800000
+GLOBL word_291<>(SB), RODATA|NOPTR, $4
 
-DATA word_225<>+0(SB)/4, $0x007fffff
-GLOBL word_225<>(SB), RODATA|NOPTR, $4
+DATA word_292<>+0(SB)/4, $0x007fffff
+GLOBL word_292<>(SB), RODATA|NOPTR, $4
 
-DATA word_226<>+0(SB)/4, $0x4f800000
-GLOBL word_226<>(SB), RODATA|NOPTR, $4
+DATA word_293<>+0(SB)/4, $0x4f800000
+GLOBL word_293<>(SB), RODATA|NOPTR, $4
 
-DATA word_227<>+0(SB)/4, $0x05000000
-GLOBL word_227<>(SB), RODATA|NOPTR, $4
+DATA word_294<>+0(SB)/4, $0x05000000
+GLOBL word_294<>(SB), RODATA|NOPTR, $4
 
 // func scaleInputsAVX2(dst *float32, src *float32, count int) bool
 // Requires: AVX, AVX2
 TEXT ·scaleInputsAVX2(SB), NOSPLIT, $0-25
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_221<>+0(SB), Y0
-	VPBROADCASTD word_222<>+0(SB), Y1
-	VPBROADCASTD word_230<>+0(SB), Y2
-	VBROADCASTSS word_231<>+0(SB), Y3
+	VPBROADCASTD word_288<>+0(SB), Y0
+	VPBROADCASTD word_289<>+0(SB), Y1
+	VPBROADCASTD word_297<>+0(SB), Y2
+	VBROADCASTSS word_298<>+0(SB), Y3
 	VPXOR        Y4, Y4, Y4
 	MOVQ         count+16(FP), DX
 	SHLQ         $0x05, DX
 	XORQ         BX, BX
 
-vector_232:
+vector_299:
 	VMOVUPS  (CX)(BX*1), Y5
 	VPAND    Y0, Y5, Y6
 	VPADDD   Y1, Y6, Y6
@@ -5369,18 +6713,18 @@ vector_232:
 	VMOVUPS  Y5, (AX)(BX*1)
 	ADDQ     $0x20, BX
 	CMPQ     BX, DX
-	JNE      vector_232
+	JNE      vector_299
 	VPTEST   Y4, Y4
 	SETEQ    AL
 	MOVB     AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA word_230<>+0(SB)/4, $0x107ffffe
-GLOBL word_230<>(SB), RODATA|NOPTR, $4
+DATA word_297<>+0(SB)/4, $0x107ffffe
+GLOBL word_297<>(SB), RODATA|NOPTR, $4
 
-DATA word_231<>+0(SB)/4, $0x2f800000
-GLOBL word_231<>(SB), RODATA|NOPTR, $4
+DATA word_298<>+0(SB)/4, $0x2f800000
+GLOBL word_298<>(SB), RODATA|NOPTR, $4
 
 // func positiveAVX2(dst *uint32, y *float32, count int)
 // Requires: AVX
@@ -5390,7 +6734,7 @@ TEXT ·positiveAVX2(SB), NOSPLIT, $0-24
 	MOVQ   count+16(FP), DX
 	VXORPS Y0, Y0, Y0
 
-vector_233:
+vector_300:
 	VCMPPS    $0x09, (CX), Y0, Y1
 	VCMPPS    $0x09, 32(CX), Y0, Y2
 	VORPS     Y2, Y1, Y1
@@ -5401,7 +6745,7 @@ vector_233:
 	ADDQ      $0x40, CX
 	ADDQ      $0x04, AX
 	DECQ      DX
-	JNE       vector_233
+	JNE       vector_300
 	VZEROUPPER
 	RET
 
@@ -5416,14 +6760,14 @@ TEXT ·hideAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q  $0x20, DX, DX
 	XORQ    BX, BX
 
-vector_234:
+vector_301:
 	CMPQ    BX, DX
-	JGE     done_235
+	JGE     done_302
 	VANDNPS (CX)(BX*1), Y0, Y1
 	VMOVUPS Y1, (AX)(BX*1)
 	ADDQ    $0x00000020, BX
-	JMP     vector_234
+	JMP     vector_301
 
-done_235:
+done_302:
 	VZEROUPPER
 	RET

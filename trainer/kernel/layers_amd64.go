@@ -21,9 +21,7 @@ type layers struct {
 	gatherWide func(y, x, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32,
 		groups, plane, channels int, bound float32)
 
-	laneChosen int                 // Chosen channels of a block in laneBlocks.
-	laneBlocks [4]outerByLaneBlock // By number of other channels, 1 to 3.
-	laneSingle [4]outerByLaneBlock // For 1 chosen channel and 1 other.
+	lanes []laneBlocks // The largest first, the last for 1 chosen channel.
 
 	channelOther  int                    // Other channels of a block in channelWide.
 	channelWide   [4]outerByChannelBlock // By number of vectors of chosen channels, 1 to 3.
@@ -37,9 +35,17 @@ type (
 		groups, row, outputs int, bound float32)
 	square3x3Block func(y, x, weights, bias *float32, channels, plane, inRow int, positions *int32, groups, row int,
 		bound float32)
-	outerByLaneBlock    func(totals, chosen, other *float32, pairs *int32, count, chosenPlane, otherPlane, row int)
+	outerByLaneBlock func(totals, chosen, other *float32, pairs, counts *int32, steps, chosenPlane, otherPlane,
+		row int)
 	outerByChannelBlock func(totals, transposed, other *float32, pairs *int32, count, row, plane int)
 )
+
+// laneBlocks are blocks of so many chosen channels, by number of other channels or columns, 1 to 3.
+type laneBlocks struct {
+	chosen  int
+	all     [columnStep + 1]outerByLaneBlock
+	reached [columnStep + 1]outerByLaneBlock // For steps with reached.
+}
 
 var avx512Layers = layers{
 	vector:           16,
@@ -50,10 +56,24 @@ var avx512Layers = layers{
 	gatherSquares:    []squareBlock{1: gather3SquaresAVX512, 2: gather6SquaresAVX512},
 	gatherSquares3x3: []square3x3Block{1: gather3Squares3x3AVX512, 2: gather6Squares3x3AVX512},
 	gatherWide:       gather1x16AVX512,
-	laneChosen:       8,
-	laneBlocks:       [4]outerByLaneBlock{1: outerByLane8x1AVX512, 2: outerByLane8x2AVX512, 3: outerByLane8x3AVX512},
-	laneSingle:       [4]outerByLaneBlock{1: outerByLane1x1AVX512},
-	channelOther:     8,
+	lanes: []laneBlocks{
+		{
+			8,
+			[...]outerByLaneBlock{1: outerByLane8x1AVX512, 2: outerByLane8x2AVX512, 3: outerByLane8x3AVX512},
+			[...]outerByLaneBlock{2: outerByLane8x2ReachedAVX512, 3: outerByLane8x3ReachedAVX512},
+		},
+		{
+			4,
+			[...]outerByLaneBlock{1: outerByLane4x1AVX512, 2: outerByLane4x2AVX512, 3: outerByLane4x3AVX512},
+			[...]outerByLaneBlock{2: outerByLane4x2ReachedAVX512, 3: outerByLane4x3ReachedAVX512},
+		},
+		{
+			1,
+			[...]outerByLaneBlock{1: outerByLane1x1AVX512, 2: outerByLane1x2AVX512, 3: outerByLane1x3AVX512},
+			[...]outerByLaneBlock{2: outerByLane1x2ReachedAVX512, 3: outerByLane1x3ReachedAVX512},
+		},
+	},
+	channelOther: 8,
 	channelWide: [4]outerByChannelBlock{
 		1: outerByChannel1x8AVX512, 2: outerByChannel2x8AVX512, 3: outerByChannel3x8AVX512,
 	},
@@ -71,12 +91,21 @@ var avx2Layers = layers{
 	gatherSingleRest: gather4x1AVX2,
 	gatherSquares:    []squareBlock{1: gather3SquaresAVX2},
 	gatherSquares3x3: []square3x3Block{1: gather3Squares3x3AVX2},
-	laneChosen:       4,
-	laneBlocks:       [4]outerByLaneBlock{1: outerByLane4x1AVX2, 2: outerByLane4x2AVX2, 3: outerByLane4x3AVX2},
-	laneSingle:       [4]outerByLaneBlock{1: outerByLane1x1AVX2},
-	channelOther:     4,
-	channelWide:      [4]outerByChannelBlock{2: outerByChannel2x4AVX2, 3: outerByChannel3x4AVX2},
-	channelSingle:    [4]outerByChannelBlock{2: outerByChannel2x1AVX2, 3: outerByChannel3x1AVX2},
+	lanes: []laneBlocks{
+		{
+			4,
+			[...]outerByLaneBlock{1: outerByLane4x1AVX2, 2: outerByLane4x2AVX2, 3: outerByLane4x3AVX2},
+			[...]outerByLaneBlock{2: outerByLane4x2ReachedAVX2, 3: outerByLane4x3ReachedAVX2},
+		},
+		{
+			1,
+			[...]outerByLaneBlock{1: outerByLane1x1AVX2, 2: outerByLane1x2AVX2, 3: outerByLane1x3AVX2},
+			[...]outerByLaneBlock{2: outerByLane1x2ReachedAVX2, 3: outerByLane1x3ReachedAVX2},
+		},
+	},
+	channelOther:  4,
+	channelWide:   [4]outerByChannelBlock{2: outerByChannel2x4AVX2, 3: outerByChannel3x4AVX2},
+	channelSingle: [4]outerByChannelBlock{2: outerByChannel2x1AVX2, 3: outerByChannel3x1AVX2},
 }
 
 // callTaps bounds the work of one call of assembly, in taps times groups of positions: a goroutine can't be preempted
@@ -149,19 +178,6 @@ func (l *layers) gatherOne(g *gather, y, x []float32, bound float32) {
 	}
 }
 
-// blocks says in what blocks to do n things: 3 at a time, ending in 2 or 2 + 2 rather than 1.
-func blocks(n int) (size, groups int) {
-	switch {
-	case n == 1:
-		return 1, 1
-	case n == 2, n == 4:
-		return 2, n / 2
-	case n%3 == 1:
-		return 3, n/3 - 1
-	}
-	return 3, n / 3
-}
-
 // firstTap is the address of the taps, of which there may be none.
 func firstTap(taps []tap) *int32 { return (*int32)(unsafe.Pointer(unsafe.SliceData(taps))) }
 
@@ -170,28 +186,27 @@ func firstTap(taps []tap) *int32 { return (*int32)(unsafe.Pointer(unsafe.SliceDa
 func (l *layers) outerByLane(o *outer, chosen, other []float32) {
 	chosenPlane := o.chosen.plane()
 	row := o.chosen.channels * Lanes
-	for a, channels := 0, 0; a < o.chosen.channels; a += channels {
-		call := &l.laneBlocks
-		channels = l.laneChosen
-		if o.chosen.channels-a < channels {
-			call, channels = &l.laneSingle, 1
+	for a, size := 0, 0; a < o.chosen.channels; a += l.lanes[size].chosen {
+		for l.lanes[size].chosen > o.chosen.channels-a {
+			size++
 		}
-		for i := range o.steps {
-			step := &o.steps[i]
+		for i := range o.runs {
+			r := &o.runs[i]
 			count, otherPlane := o.other.channels, o.other.plane()
-			if step.columns > 1 {
+			if r.columns > 1 {
 				// The row's weights, of the only other channel, lie in totals as channels would.
-				count, otherPlane = step.columns, Lanes
+				count, otherPlane = r.columns, Lanes
+			}
+			call := &l.lanes[size].all
+			if r.reached {
+				call = &l.lanes[size].reached
 			}
 			for b, others := 0, 0; b < count; b += others {
-				others = 1
-				if channels > 1 {
-					others, _ = blocks(count - b)
-				}
-				totals := o.totals[((step.kernel*o.other.channels+b)*o.chosen.channels+a)*Lanes:]
+				others, _ = blocks(count - b)
+				totals := o.totals[(b*o.chosen.channels+a)*Lanes:]
 				for lane := 0; lane < Lanes; lane += l.vector {
 					call[others](&totals[lane], &chosen[a*chosenPlane+lane], &other[b*otherPlane+lane],
-						&step.pairs[0].chosen, len(step.pairs), chosenPlane*4, otherPlane*4, row*4)
+						&r.pairs.chosen, &r.counts[0], len(r.counts)/2, chosenPlane*4, otherPlane*4, row*4)
 				}
 			}
 		}

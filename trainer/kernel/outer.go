@@ -1,6 +1,9 @@
 package kernel
 
-import "slices"
+import (
+	"iter"
+	"slices"
+)
 
 // An outer computes the gradient of a layer's weights. For each kernel index k, input channel i and output channel o it
 // adds to its sum
@@ -12,7 +15,8 @@ import "slices"
 //
 // By lane (few weights, many positions): each weight has 16 sums, one per lane, which Gradient adds at the end. The
 // chosen tile is done in parts of 32 positions, of which 8 channels fit the first-level cache. If the other side has
-// one channel, the weights of a kernel row are done together wherever all of them meet the image.
+// one channel, the weights of a kernel row are done together, up to 3: in parts wherever all of the row meet the image,
+// and the rest at once.
 //
 // By channel (many weights or few positions): one of the two tiles, the chosen one, is transposed to
 // [position][lane][channel], and the lanes of a vector are its channels. A weight has one sum, over positions and,
@@ -28,6 +32,8 @@ type outer struct {
 	other        side
 	kernel       int // Kernel height x kernel width.
 	steps        []step
+	// runs are parts of steps, if byLane, that one call can do.
+	runs []run
 	// totals are [kernel index][other channel][chosen channel], times 16 lanes if byLane. The chosen channels are
 	// padded to a multiple of 16 if not byLane.
 	totals []float32
@@ -49,14 +55,27 @@ func (s side) plane() int { return s.positions * Lanes }
 // more than 1, of those that follow in its row. For the n-th of these the other position is n columns to the right.
 type step struct {
 	kernel, columns int
+	// reached says that not all columns take each pair: see pair.
+	reached bool
+	part    int
 	// phase is the same for steps that meet the same positions of the image that the stride is for.
 	phase int
 	pairs []pair
 }
 
 // pair is a position of the chosen tile and one of the other tile, as offsets of values within a channel; if not
-// byLane, the first is an offset into the transposed tile.
+// byLane, the first is an offset into the transposed tile. In a step with reached, the lowest bits of the first (which
+// is a multiple of 16 otherwise) say which columns take it: 1 is the first column.
 type pair struct{ chosen, other int32 }
+
+// run is a range of steps that have columns and reached in common. counts has two numbers for each: of its pairs, which
+// follow those of the step before in memory, and where its totals begin.
+type run struct {
+	columns int
+	reached bool
+	pairs   *pair
+	counts  []int32
+}
 
 // partPositions is how many chosen positions make a part.
 const partPositions = 32
@@ -64,7 +83,14 @@ const partPositions = 32
 // byLaneLimit is how many values of totals may lie in the first-level caches while tiles stream through.
 const byLaneLimit = 32 << 10
 
-func newOuter(s Shape) *outer {
+// columnStep is how many columns a step has at most.
+const columnStep = 3
+
+// runPairs is how many pairs a run has at most, unless a step has more.
+const runPairs = 1024
+
+// newOuter plans the outer of a layer. together says that the path has steps with reached.
+func newOuter(s Shape, together bool) *outer {
 	input := side{channels: s.InChannels, positions: s.InHeight * s.InWidth}
 	output := side{channels: s.OutChannels, positions: s.OutHeight() * s.OutWidth()}
 	input.padded, output.padded = input.channels, output.channels
@@ -90,13 +116,16 @@ func newOuter(s Shape) *outer {
 		scale, parts = Lanes*o.chosen.padded, 1
 		o.transposed = Values(o.chosen.positions * scale)
 	}
-	o.plan(s, scale, parts)
+	o.plan(s, scale, parts, together)
+	if o.byLane {
+		o.planRuns()
+	}
 	o.totals = Values(o.weights() * o.lanes())
 	return o
 }
 
 // plan lists the steps. Offsets in the chosen tile are multiples of scale.
-func (o *outer) plan(s Shape, scale, parts int) {
+func (o *outer) plan(s Shape, scale, parts int, together bool) {
 	rows, columns := s.axes()
 	// By kernel index and chosen position: the other position plus 1, or 0 for none.
 	meets := make([][]int, o.kernel)
@@ -120,16 +149,20 @@ func (o *outer) plan(s Shape, scale, parts int) {
 			}
 		}
 	}
-	list := func(k, width, from, to int) {
-		st := step{kernel: k, columns: width, phase: k/columns.kernel%s.Stride*s.Stride + k%columns.kernel%s.Stride}
+	add := func(st step) {
+		if len(st.pairs) > 0 {
+			st.phase = st.kernel/columns.kernel%s.Stride*s.Stride + st.kernel%columns.kernel%s.Stride
+			o.steps = append(o.steps, st)
+		}
+	}
+	list := func(k, width, part, from, to int) {
+		st := step{kernel: k, columns: width, part: part}
 		for chosen := from; chosen < min(to, o.chosen.positions); chosen++ {
 			if other := meets[k][chosen]; other > 0 {
 				st.pairs = append(st.pairs, pair{chosen: int32(chosen * scale), other: int32((other - 1) * Lanes)})
 			}
 		}
-		if len(st.pairs) > 0 {
-			o.steps = append(o.steps, st)
-		}
+		add(st)
 	}
 	width := 1
 	if o.byLane && o.other.channels == 1 {
@@ -139,11 +172,21 @@ func (o *outer) plan(s Shape, scale, parts int) {
 		whole, rest := o.splitRows(meets, width)
 		meets = whole
 		for part := range parts {
-			for k := 0; k < o.kernel; k += width {
-				list(k, width, part*partPositions, (part+1)*partPositions)
+			for column, count := range columnBlocks(width) {
+				for k := column; k < o.kernel; k += width {
+					list(k, count, part, part*partPositions, (part+1)*partPositions)
+				}
 			}
 		}
 		meets, parts = rest, 1
+		if together {
+			for column, count := range columnBlocks(width) {
+				for k := column; k < o.kernel; k += width {
+					add(step{kernel: k, columns: count, reached: true, pairs: reachedPairs(meets[k:][:count])})
+				}
+			}
+			return
+		}
 	}
 	for part := range parts {
 		from, to := part*partPositions, (part+1)*partPositions
@@ -151,11 +194,82 @@ func (o *outer) plan(s Shape, scale, parts int) {
 			to = o.chosen.positions
 		}
 		for k := range o.kernel {
-			list(k, 1, from, to)
+			list(k, 1, part, from, to)
 		}
 	}
 	if !o.byLane {
 		slices.SortStableFunc(o.steps, func(a, b step) int { return a.phase - b.phase })
+	}
+}
+
+// columnBlocks are the columns that a step begins with, and their numbers, for a kernel row.
+func columnBlocks(width int) iter.Seq2[int, int] {
+	return func(yield func(column, count int) bool) {
+		for column := 0; column < width; {
+			count, _ := blocks(width - column)
+			if !yield(column, count) {
+				return
+			}
+			column += count
+		}
+	}
+}
+
+// blocks says in what blocks to do n things: 3 at a time, ending in 2 or 2 + 2 rather than 1.
+func blocks(n int) (size, groups int) {
+	switch {
+	case n == 1:
+		return 1, 1
+	case n == 2, n == 4:
+		return 2, n / 2
+	case n%3 == 1:
+		return 3, n/3 - 1
+	}
+	return 3, n / 3
+}
+
+// reachedPairs are the pairs of neighboring kernel indices, in the order of the chosen positions. Those of a chosen
+// position are one pair if they meet neighbors.
+func reachedPairs(meets [][]int) (pairs []pair) {
+	for chosen := range meets[0] {
+		first := len(pairs)
+		for n := range meets {
+			if meets[n][chosen] == 0 {
+				continue
+			}
+			at, other := int32(chosen*Lanes), int32((meets[n][chosen]-1-n)*Lanes)
+			if len(pairs) == first || pairs[len(pairs)-1].other != other {
+				pairs = append(pairs, pair{chosen: at, other: other})
+			}
+			pairs[len(pairs)-1].chosen |= 1 << n
+		}
+	}
+	return pairs
+}
+
+// planRuns puts the pairs of all steps side by side and lists the runs. If there are several blocks of other channels,
+// a run has the steps of one part, so that each block finds it in the first-level cache.
+func (o *outer) planRuns() {
+	count := 0
+	for _, st := range o.steps {
+		count += len(st.pairs)
+	}
+	all := make([]pair, 0, count)
+	left, part := 0, 0
+	for i := range o.steps {
+		st := &o.steps[i]
+		all = append(all, st.pairs...)
+		st.pairs = all[len(all)-len(st.pairs):]
+		last := len(o.runs) - 1
+		if last < 0 || o.runs[last].columns != st.columns || o.runs[last].reached != st.reached ||
+			left < len(st.pairs) || o.other.channels > columnStep && part != st.part {
+			last++
+			o.runs = append(o.runs, run{columns: st.columns, reached: st.reached, pairs: &st.pairs[0]})
+			left, part = runPairs, st.part
+		}
+		left -= len(st.pairs)
+		o.runs[last].counts = append(o.runs[last].counts, int32(len(st.pairs)),
+			int32(st.kernel*o.other.channels*o.chosen.channels*Lanes))
 	}
 }
 

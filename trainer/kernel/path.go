@@ -13,8 +13,9 @@ type path struct {
 	name string
 	// vector is the number of values in a vector: a position is done in Lanes/vector steps.
 	vector int
-	// squares says that the gather of a single output channel may be planned in squares.
-	squares bool
+	// together says that plans may put outputs of a single channel together (gather.squares), or weights of a single
+	// channel (step.reached).
+	together bool
 
 	gather func(g *gather, y, x []float32, bound float32)
 	// findSubnormals looks at g's weights, and hide at the input that y is; nil if they are not kept apart.

@@ -23,7 +23,7 @@ var (
 	avx2Path = path{
 		name:            "avx2",
 		vector:          8,
-		squares:         true,
+		together:        true,
 		gather:          avx2Layers.gather,
 		outerByLane:     avx2Layers.outerByLane,
 		outerByChannel:  avx2Layers.outerByChannel,

@@ -216,8 +216,8 @@ func TestSquaresKeepTheirBits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if conv.forward.squares != conv.path.squares {
-				t.Fatalf("%v: squares are %t, want %t", one, conv.forward.squares, conv.path.squares)
+			if conv.forward.squares != conv.path.together {
+				t.Fatalf("%v: squares are %t, want %t", one, conv.forward.squares, conv.path.together)
 			}
 			r := rand.New(rand.NewPCG(1, uint64(s.Padding)))
 			kernel := s.KernelHeight * s.KernelWidth

@@ -161,77 +161,240 @@ func gather3Squares3x3AVX512(y *float32, x *float32, weights *float32, bias *flo
 //go:noescape
 func gather3Squares3x3AVX2(y *float32, x *float32, weights *float32, bias *float32, channels int, plane int, inRow int, positions *int32, groups int, row int, bound float32)
 
-// outerByLane8x3AVX512 adds to the totals of 8 chosen channels a times 3 other channels b
+// outerByLane8x1AVX512 does steps. Each adds to the totals of 8 chosen channels a times 1 other channels b
 //
-//	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
-// for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
 //
 //go:noescape
-func outerByLane8x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+func outerByLane8x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane8x2AVX512 adds to the totals of 8 chosen channels a times 2 other channels b
+// outerByLane8x2AVX512 does steps. Each adds to the totals of 8 chosen channels a times 2 other channels b
 //
-//	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
-// for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
 //
 //go:noescape
-func outerByLane8x2AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+func outerByLane8x2AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane8x1AVX512 adds to the totals of 8 chosen channels a times 1 other channels b
+// outerByLane8x2ReachedAVX512 does steps. Each adds to the totals of 8 chosen channels a times 2 other channels b
 //
-//	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
-// for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+// Channel b takes a pair if bit b of pair.chosen, otherwise a multiple of 16, is set.
 //
 //go:noescape
-func outerByLane8x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+func outerByLane8x2ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane1x1AVX512 adds to the totals of 1 chosen channels a times 1 other channels b
+// outerByLane8x3AVX512 does steps. Each adds to the totals of 8 chosen channels a times 3 other channels b
 //
-//	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
-// for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
 //
 //go:noescape
-func outerByLane1x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+func outerByLane8x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane4x3AVX2 adds to the totals of 4 chosen channels a times 3 other channels b
+// outerByLane8x3ReachedAVX512 does steps. Each adds to the totals of 8 chosen channels a times 3 other channels b
 //
-//	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
-// for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+// Channel b takes a pair if bit b of pair.chosen, otherwise a multiple of 16, is set.
 //
 //go:noescape
-func outerByLane4x3AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+func outerByLane8x3ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane4x2AVX2 adds to the totals of 4 chosen channels a times 2 other channels b
+// outerByLane4x1AVX512 does steps. Each adds to the totals of 4 chosen channels a times 1 other channels b
 //
-//	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
-// for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
 //
 //go:noescape
-func outerByLane4x2AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+func outerByLane4x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane4x1AVX2 adds to the totals of 4 chosen channels a times 1 other channels b
+// outerByLane4x2AVX512 does steps. Each adds to the totals of 4 chosen channels a times 2 other channels b
 //
-//	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
-// for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
 //
 //go:noescape
-func outerByLane4x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+func outerByLane4x2AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane1x1AVX2 adds to the totals of 1 chosen channels a times 1 other channels b
+// outerByLane4x2ReachedAVX512 does steps. Each adds to the totals of 4 chosen channels a times 2 other channels b
 //
-//	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
-// for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+// Channel b takes a pair if bit b of pair.chosen, otherwise a multiple of 16, is set.
 //
 //go:noescape
-func outerByLane1x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+func outerByLane4x2ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane4x3AVX512 does steps. Each adds to the totals of 4 chosen channels a times 3 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+//
+//go:noescape
+func outerByLane4x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane4x3ReachedAVX512 does steps. Each adds to the totals of 4 chosen channels a times 3 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+// Channel b takes a pair if bit b of pair.chosen, otherwise a multiple of 16, is set.
+//
+//go:noescape
+func outerByLane4x3ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane1x1AVX512 does steps. Each adds to the totals of 1 chosen channels a times 1 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+//
+//go:noescape
+func outerByLane1x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane1x2AVX512 does steps. Each adds to the totals of 1 chosen channels a times 2 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+//
+//go:noescape
+func outerByLane1x2AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane1x2ReachedAVX512 does steps. Each adds to the totals of 1 chosen channels a times 2 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+// Channel b takes a pair if bit b of pair.chosen, otherwise a multiple of 16, is set.
+//
+//go:noescape
+func outerByLane1x2ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane1x3AVX512 does steps. Each adds to the totals of 1 chosen channels a times 3 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+//
+//go:noescape
+func outerByLane1x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane1x3ReachedAVX512 does steps. Each adds to the totals of 1 chosen channels a times 3 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+// Channel b takes a pair if bit b of pair.chosen, otherwise a multiple of 16, is set.
+//
+//go:noescape
+func outerByLane1x3ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane4x1AVX2 does steps. Each adds to the totals of 4 chosen channels a times 1 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+//
+//go:noescape
+func outerByLane4x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane4x2AVX2 does steps. Each adds to the totals of 4 chosen channels a times 2 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+//
+//go:noescape
+func outerByLane4x2AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane4x2ReachedAVX2 does steps. Each adds to the totals of 4 chosen channels a times 2 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+// Channel b takes a pair if bit b of pair.chosen, otherwise a multiple of 16, is set.
+//
+//go:noescape
+func outerByLane4x2ReachedAVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane4x3AVX2 does steps. Each adds to the totals of 4 chosen channels a times 3 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+//
+//go:noescape
+func outerByLane4x3AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane4x3ReachedAVX2 does steps. Each adds to the totals of 4 chosen channels a times 3 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+// Channel b takes a pair if bit b of pair.chosen, otherwise a multiple of 16, is set.
+//
+//go:noescape
+func outerByLane4x3ReachedAVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane1x1AVX2 does steps. Each adds to the totals of 1 chosen channels a times 1 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+//
+//go:noescape
+func outerByLane1x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane1x2AVX2 does steps. Each adds to the totals of 1 chosen channels a times 2 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+//
+//go:noescape
+func outerByLane1x2AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane1x2ReachedAVX2 does steps. Each adds to the totals of 1 chosen channels a times 2 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+// Channel b takes a pair if bit b of pair.chosen, otherwise a multiple of 16, is set.
+//
+//go:noescape
+func outerByLane1x2ReachedAVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane1x3AVX2 does steps. Each adds to the totals of 1 chosen channels a times 3 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+//
+//go:noescape
+func outerByLane1x3AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane1x3ReachedAVX2 does steps. Each adds to the totals of 1 chosen channels a times 3 other channels b
+//
+//	totals[count.totals + b*row + a*16] += sum over count.pairs pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; the numbers of pairs are at least 1.
+// Channel b takes a pair if bit b of pair.chosen, otherwise a multiple of 16, is set.
+//
+//go:noescape
+func outerByLane1x3ReachedAVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
 
 // outerByChannel3x8AVX512 adds to the totals of 3 vectors of chosen channels times 8 other channels b
 //

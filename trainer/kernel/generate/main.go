@@ -143,18 +143,20 @@ func main() {
 	gatherSquare3x3(avx2, 3)
 	for _, shape := range []struct {
 		width
-		chosen, other int
+		chosen int
 	}{
-		{avx512, 8, 3},
-		{avx512, 8, 2},
-		{avx512, 8, 1},
-		{avx512, 1, 1},
-		{avx2, 4, 3},
-		{avx2, 4, 2},
-		{avx2, 4, 1},
-		{avx2, 1, 1},
+		{avx512, 8},
+		{avx512, 4},
+		{avx512, 1},
+		{avx2, 4},
+		{avx2, 1},
 	} {
-		outerByLane(shape.width, shape.chosen, shape.other)
+		for other := 1; other <= 3; other++ {
+			outerByLane(shape.width, shape.chosen, other, false)
+			if other > 1 {
+				outerByLane(shape.width, shape.chosen, other, true)
+			}
+		}
 	}
 	for _, shape := range []struct {
 		width
