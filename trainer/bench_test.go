@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"math"
-	"sync"
 	"testing"
 	"time"
 
@@ -141,38 +140,6 @@ func BenchmarkValidationPass(b *testing.B) {
 			}
 		})
 	})
-}
-
-// Two slots of a worker against one: two runs side by side on one data set, as fast as the machine lets them. An
-// iteration is a stretch of steps of one, then as many of both. The ratio of the rates is 2 on two idle cores.
-func BenchmarkTwoSlots(b *testing.B) {
-	slots := [2]*training{benchmarkModel(b), benchmarkModel(b)}
-	const steps = 25
-	stretch := func(slots []*training) time.Duration {
-		start := time.Now()
-		var wait sync.WaitGroup
-		for _, m := range slots {
-			wait.Go(func() {
-				for i := range steps {
-					m.step(b, m.trainingExamples(1), m.inOrder[i*benchmarkBatch:][:benchmarkBatch])
-				}
-			})
-		}
-		wait.Wait()
-		return time.Since(start)
-	}
-	var one, two time.Duration
-	bestOne, bestTwo := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64)
-	for b.Loop() {
-		single, both := stretch(slots[:1]), stretch(slots[:])
-		one, two = one+single, two+both
-		bestOne, bestTwo = min(bestOne, single), min(bestTwo, both)
-	}
-	const images = steps * benchmarkBatch
-	b.ReportMetric(images*float64(b.N)/one.Seconds(), "images/s-one")
-	b.ReportMetric(2*images*float64(b.N)/two.Seconds(), "images/s-two")
-	b.ReportMetric(2*one.Seconds()/two.Seconds(), "ratio")
-	b.ReportMetric(2*bestOne.Seconds()/bestTwo.Seconds(), "best-ratio")
 }
 
 // A run of ten epochs that take no time: what Train does beside training.

@@ -57,7 +57,7 @@ type Config struct {
 	// Checkpoint, if not nil, is called after the report of every epoch. Its argument aliases the run's memory, and is
 	// valid until it returns.
 	Checkpoint func(*Checkpoint) error
-	// Cores, if not nil, lends the run cores for batches of 49 images or more. They do not influence a bit.
+	// Cores, if not nil, lends the run cores for batches of 17 images or more. They do not influence a bit.
 	Cores network.Cores
 	// Steps, if not nil, counts optimiser steps, validation passes, and parts of the images that are encoded once for
 	// all epochs, for a watchdog.

@@ -51,6 +51,7 @@ func newTraining(config *Config, definition model.Network) (*training, error) {
 		inOrder: make([]uint32, max(config.Data.Validation.Len(), config.Data.Test.Len())),
 	}
 	t.solver = adam.NewIn(t.first[n.Frozen:], t.second[n.Frozen:], config.LearningRate, config.WeightDecay)
+	t.solver.Each = n.Each
 	for i := range t.inOrder {
 		t.inOrder[i] = uint32(i)
 	}

@@ -129,6 +129,7 @@ func TestMetrics(t *testing.T) {
 			"trellis_worker_runs_total success":         2,
 			"trellis_worker_sessions_total":             2,
 			"trellis_worker_slots":                      2,
+			"trellis_worker_slots_borrowed":             0,
 			"trellis_worker_slots_busy":                 1,
 		}
 		if got := gather(t, registry); !maps.Equal(got, want) {

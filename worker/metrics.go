@@ -13,7 +13,7 @@ import (
 // coordinator accepts them.
 type metrics struct {
 	epochs, images, sessions prometheus.Counter
-	busy                     prometheus.Gauge
+	busy, borrowed           prometheus.Gauge
 	outcomes, checkpoints    *prometheus.CounterVec
 }
 
@@ -34,7 +34,8 @@ func newMetrics(registerer prometheus.Registerer, slots int) (*metrics, error) {
 		images: counter("trellis_worker_images_total", "Images trained on, counting repetitions."),
 		sessions: counter("trellis_worker_sessions_total", "Sessions that the coordinator has welcomed. All but the first are "+
 			"reconnects."),
-		busy: gauge("trellis_worker_slots_busy", "Slots in which a run is being trained."),
+		busy:     gauge("trellis_worker_slots_busy", "Slots in which a run is being trained."),
+		borrowed: gauge("trellis_worker_slots_borrowed", "Slots without a run whose cores runs of other slots use."),
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "trellis_worker_runs_total",
 			Help: "Runs that have ended here, by outcome: success, failure, or return for those that were interrupted.",
@@ -53,7 +54,9 @@ func newMetrics(registerer prometheus.Registerer, slots int) (*metrics, error) {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.epochs, m.images, m.sessions, m.busy, m.outcomes, m.checkpoints, all} {
+	for _, c := range []prometheus.Collector{
+		m.epochs, m.images, m.sessions, m.busy, m.borrowed, m.outcomes, m.checkpoints, all,
+	} {
 		errs = append(errs, registerer.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
 )
@@ -45,9 +47,12 @@ func (w *Worker) keepTraining(next training) {
 // training is only suspended.
 func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 	last := event{attempt: a, position: from}
-	// A stopped attempt may keep its slot for another step while the next attempt is already here. So wait for a slot.
+	// A stopped attempt may keep its slot for another step while the next attempt is already here, or the slot's core is
+	// lent. So wait for a slot.
+	w.waiting.Add(1)
 	select {
 	case w.slots <- struct{}{}:
+		w.waiting.Add(-1)
 		w.metrics.busy.Inc()
 		log := slog.New(attemptHandler{a.span.Logger(w.log).Handler(), a})
 		if a.assignment.GetConfig().GetProgram() != nil {
@@ -81,6 +86,7 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 			}
 		}
 	case <-ctx.Done():
+		w.waiting.Add(-1)
 		last.outcome = a.returned()
 	}
 	switch {
@@ -94,24 +100,30 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 	w.events.put(last)
 }
 
-// idleSlots lends a run of a model the cores of slots that have no run, for a batch or a pass over images. A run that
-// comes meanwhile waits until then.
+// idleSlots lends a run of a model the cores of slots that have no run. A run that comes meanwhile waits until a core's
+// part of a batch or of a pass over images is done.
 type idleSlots struct {
 	slots chan struct{}
+	// waiting is how many runs wait for a slot.
+	waiting *atomic.Int32
 	// programs is how many programs run. They may use more cores than their slots', so that none is idle for certain.
 	programs *atomic.Int32
+	// borrowed counts the cores that all runs are lent.
+	borrowed prometheus.Gauge
 	// most is how many the run may have, and lent how many it has.
-	most, lent int
+	most int32
+	lent atomic.Int32
 }
 
 // TryTake takes a slot.
 func (s *idleSlots) TryTake() bool {
-	if s.lent >= s.most || s.programs.Load() > 0 {
+	if s.lent.Load() >= s.most || s.programs.Load() > 0 {
 		return false
 	}
 	select {
 	case s.slots <- struct{}{}:
-		s.lent++
+		s.lent.Add(1)
+		s.borrowed.Inc()
 		return true
 	default:
 		return false
@@ -120,9 +132,13 @@ func (s *idleSlots) TryTake() bool {
 
 // Return gives a slot back.
 func (s *idleSlots) Return() {
-	s.lent--
+	s.lent.Add(-1)
+	s.borrowed.Dec()
 	<-s.slots
 }
+
+// Wanted says that a run waits for a slot, or that a program may use more than its own.
+func (s *idleSlots) Wanted() bool { return s.waiting.Load() > 0 || s.programs.Load() > 0 }
 
 // train trains the run and updates position. It turns a panic into an error.
 func (w *Worker) train(ctx context.Context, a *attempt, position *position, log *slog.Logger) (
@@ -162,7 +178,10 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 	}
 	config.Steps = &a.steps
 	threads := min(cmp.Or(w.config.Threads, cap(w.slots)), runtime.GOMAXPROCS(0))
-	config.Cores = &idleSlots{slots: w.slots, programs: &w.programsRunning, most: threads - 1}
+	config.Cores = &idleSlots{
+		slots: w.slots, waiting: &w.waiting, programs: &w.programsRunning, borrowed: w.metrics.borrowed,
+		most: int32(threads - 1),
+	}
 	fetched := false
 	if position.checkpoint == nil && a.assignment.GetCheckpoint() != nil {
 		if position.checkpoint, err = w.fetchCheckpoint(ctx, a, log); err != nil {

@@ -68,8 +68,10 @@ type Worker struct {
 	// drained is when the drain began. Set before drain is closed.
 	drained time.Time
 
-	// slots holds one token for each run in training.
-	slots chan struct{}
+	// slots holds one token for each run in training, and for each core that is lent. Waiting is how many runs wait to
+	// put theirs there.
+	slots   chan struct{}
+	waiting atomic.Int32
 	// programsRunning is how many of these runs are programs.
 	programsRunning atomic.Int32
 	// events come from the attempts' goroutines.

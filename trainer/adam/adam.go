@@ -19,7 +19,18 @@ type Solver struct {
 	step kernel.AdamStep
 	// Running means of the gradients and of their squares, one parameter behind the other.
 	first, second []float32
+	// Each, if not nil, calls do for each of so many parts, which may be done at the same time.
+	Each func(parts int, do func(part int))
+	// parts are those of a step, and update updates one.
+	parts  []part
+	update func(part int)
 }
+
+// part is some of the weights, with their gradients and moments.
+type part struct{ weights, gradients, first, second []float32 }
+
+// partSize is how many weights a part has at most.
+const partSize = 8 << 10
 
 var _ gorgonia.Solver = (*Solver)(nil)
 
@@ -30,19 +41,24 @@ func New(weights int, learningRate, weightDecay float64) *Solver {
 
 // NewIn returns a solver that keeps its moments in first and second, one for each weight, all zero.
 func NewIn(first, second []float32, learningRate, weightDecay float64) *Solver {
-	return &Solver{
+	s := &Solver{
 		step:   kernel.AdamStep{LearningRate: learningRate, WeightDecay: weightDecay},
 		first:  first,
 		second: second,
 	}
+	s.update = func(i int) {
+		p := &s.parts[i]
+		kernel.Adam(p.weights, p.gradients, p.first, p.second, s.step)
+	}
+	return s
 }
 
 // Step updates the parameters' values by their gradients, both dense float32 tensors. The parameters are the same, in
-// the same order, at every step. ErrParameters if they do not have as many weights as New was told; some may have been
+// the same order, at every step. ErrParameters if they do not have as many weights as New was told; none has been
 // updated then.
 func (s *Solver) Step(parameters []gorgonia.ValueGrad) error {
-	s.step.Step++
 	done := 0
+	s.parts = s.parts[:0]
 	for i, parameter := range parameters {
 		gradient, err := parameter.Grad()
 		if err != nil {
@@ -56,11 +72,22 @@ func (s *Solver) Step(parameters []gorgonia.ValueGrad) error {
 		if len(g) != len(w) || end > len(s.first) {
 			return fmt.Errorf("update parameter %d: %w", i, ErrParameters)
 		}
-		kernel.Adam(w, g, s.first[done:end], s.second[done:end], s.step)
-		done = end
+		for len(w) > 0 {
+			n := min(len(w), partSize)
+			s.parts = append(s.parts, part{w[:n], g[:n], s.first[done:][:n], s.second[done:][:n]})
+			w, g, done = w[n:], g[n:], done+n
+		}
 	}
 	if done != len(s.first) {
 		return fmt.Errorf("update %d weights, want %d: %w", done, len(s.first), ErrParameters)
+	}
+	s.step.Step++
+	if s.Each != nil {
+		s.Each(len(s.parts), s.update)
+		return nil
+	}
+	for i := range s.parts {
+		s.update(i)
 	}
 	return nil
 }

@@ -20,24 +20,26 @@ var ErrGraph = errors.New("graph can't be compiled")
 // Machine is a compiled part of an expression graph, with its memory. It is not safe for concurrent use, nor may two
 // Machines that share nodes run at once.
 type Machine struct {
-	begin, tile, end []func()
+	// end are the ends of sums over a batch, and last what is computed from these.
+	begin, tile, end, last []func()
 	// err is the first error of an operation that runs through Gorgonia's Do.
 	err error
 	// arena is shared by all values that live within a tile.
 	arena []float32
 	// order has the nodes that the Machine was compiled from, and own those of them that are its inputs and outputs.
 	order, inputs, own gorgonia.Nodes
-	// sums are the calls that are sums over a batch.
-	sums []*sum
+	// shared are the calls of which all goroutines of a team use the same weights or sums.
+	shared []*shared
 }
 
-// sum is a call that is a sum over a batch.
-type sum struct {
+// shared is a call that has a Beside.
+type shared struct {
 	node *gorgonia.Node
-	// place is the call's in Machine.tile, and beside its Beside.
+	// place is the call's in Machine.tile.
 	place  int
-	beside func(inputs ...[]float32) (tile func())
-	// next is the tile that is to be added next: see Team.
+	beside func(output []float32, inputs ...[]float32) (tile func())
+	// sum says that it is a sum over a batch, of which next is the tile that is to be added next: see Team.
+	sum  bool
 	next atomic.Int64
 }
 
@@ -71,11 +73,14 @@ func Between(inputs, outputs gorgonia.Nodes) (*Machine, error) {
 					input.Op())
 			}
 		}
-		if call.End != nil && call.Tile != nil && call.Beside == nil {
-			return nil, fmt.Errorf("compile %v: %w: a sum over a batch has to be a Team's too", node.Op(), ErrGraph)
+		if (call.Begin != nil || call.End != nil) && call.Tile != nil && call.Beside == nil {
+			return nil, fmt.Errorf("compile %v: %w: what begins or ends a batch has to be a Team's too", node.Op(),
+				ErrGraph)
 		}
 		if sums[node] = call.End != nil; call.Beside != nil {
-			m.sums = append(m.sums, &sum{node: node, place: len(m.tile), beside: call.Beside})
+			m.shared = append(m.shared, &shared{
+				node: node, place: len(m.tile), beside: call.Beside, sum: call.End != nil,
+			})
 		}
 		m.append(call)
 	}
@@ -297,7 +302,11 @@ func (m *Machine) append(call operation.Call) {
 	if call.Tile != nil {
 		m.tile = append(m.tile, call.Tile)
 	}
-	if call.End != nil {
+	switch {
+	case call.End == nil:
+	case call.Tile == nil:
+		m.last = append(m.last, call.End)
+	default:
 		m.end = append(m.end, call.End)
 	}
 }
@@ -312,6 +321,12 @@ func (m *Machine) Tile() { run(m.tile) }
 // Gorgonia itself provides; ours have none.
 func (m *Machine) End() error {
 	run(m.end)
+	return m.finish()
+}
+
+// finish computes what depends on the sums, which have ended.
+func (m *Machine) finish() error {
+	run(m.last)
 	err := m.err
 	m.err = nil
 	return err

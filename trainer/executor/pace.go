@@ -40,5 +40,5 @@ func (p *pace) observe(members, tiles int, took time.Duration) {
 		*known = took // It may have become faster long ago, since it is tried seldom.
 		return
 	}
-	*known += (took - *known) / 4
+	*known += (min(took, 2**known) - *known) / 4 // A single batch that was interrupted says little.
 }

@@ -2,8 +2,10 @@ package executor
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,24 +21,34 @@ import (
 type filled struct {
 	x    [][]float32
 	seed uint32
-	// fails is the tile that can't be filled, -1 for none.
-	fails int
+	// fails is the tile that can't be filled, -1 for none, and leaves that from which on members are to leave.
+	fails, leaves int64
+	// filled is how many tiles have been, and left how many members will fill none.
+	filled, left atomic.Int64
 }
 
 var errFilled = errors.New("can't be filled")
 
-func (f *filled) Begin(int) {}
+func (f *filled) Wanted() bool {
+	if f.leaves == 0 {
+		time.Sleep(100 * time.Microsecond) // So that others may come first.
+	}
+	return f.filled.Load() >= f.leaves
+}
+
+func (f *filled) Leave(members int) { f.left.Add(int64(members)) }
 
 func (f *filled) Fill(member, tile int) error {
-	if tile == f.fails {
+	f.filled.Add(1)
+	if int64(tile) == f.fails {
 		return errFilled
 	}
 	stream.New(f.seed, stream.Weights, tile).Uniform(f.x[member], 1)
 	return nil
 }
 
-// A batch has the same bits on any number of members, whichever they are from one batch to the next, and after a batch
-// that failed.
+// A batch has the same bits on any number of members, whichever they are from one batch to the next, and whether they
+// leave in the middle; after a batch that failed; and beside goroutines that come when their batch is over.
 func TestTeamHasTheMachinesBits(t *testing.T) {
 	f, alone := newForked(t), newForked(t)
 	machine, err := New(append(alone.gradients, alone.loss)...)
@@ -48,31 +60,38 @@ func TestTeamHasTheMachinesBits(t *testing.T) {
 		t.Fatal(err)
 	}
 	team := NewTeam(ours)
-	filler, want := &filled{x: [][]float32{values(f.x)}}, &filled{x: [][]float32{values(alone.x)}, fails: -1}
-	operation.Building.Lock()
-	for range 3 {
-		x := kernel.Values(features * kernel.Lanes)
-		filler.x = append(filler.x, x)
-		if err := team.Add(map[*gorgonia.Node][]float32{f.x: x}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	operation.Building.Unlock()
+	filler := &filled{x: [][]float32{values(f.x)}}
+	want := &filled{x: [][]float32{values(alone.x)}, fails: -1}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	for batch := range uint32(200) {
-		members, tiles := 1+random.IntN(4), 1+random.IntN(20)
-		filler.seed, want.seed, filler.fails = batch, batch, -1
+	for batch := range uint32(300) {
+		if len(filler.x) < 4 && random.IntN(10) == 0 {
+			filler.x = append(filler.x, addMember(t, team, f))
+		}
+		members, tiles := 1+random.IntN(len(filler.x)), 1+random.IntN(20)
+		if random.IntN(3) > 0 {
+			members = len(filler.x)
+		}
+		filler.seed, want.seed, filler.fails, filler.leaves = batch, batch, -1, math.MaxInt64
+		filler.filled.Store(0)
+		filler.left.Store(0)
+		if random.IntN(3) == 0 {
+			filler.leaves = random.Int64N(4)
+		}
 		if random.IntN(10) == 0 {
-			filler.fails = random.IntN(tiles)
+			filler.fails = random.Int64N(int64(tiles))
 			if err := team.Run(members, tiles, filler); !errors.Is(err, errFilled) {
 				t.Fatalf("tile %d of %d can't be filled: got error %v", filler.fails, tiles, err)
 			}
 			continue
 		}
+		updateParameters(f.parameters, alone.parameters, batch)
 		if err := team.Run(members, tiles, filler); err != nil {
 			t.Fatal(err)
+		}
+		if left := int(filler.left.Load()); left >= members || filler.leaves == 0 && left != members-1 {
+			t.Fatalf("%d of %d members have left after %d of %d tiles", left, members, filler.leaves, tiles)
 		}
 		machine.Begin()
 		for tile := range tiles {
@@ -96,10 +115,56 @@ func TestTeamHasTheMachinesBits(t *testing.T) {
 	}
 }
 
+// addMember adds a member to the graph's team, and returns its input.
+func addMember(t *testing.T, team *Team, f *forked) (x []float32) {
+	t.Helper()
+	operation.Building.Lock()
+	defer operation.Building.Unlock()
+	x = kernel.Values(features * kernel.Lanes)
+	if err := team.Add(map[*gorgonia.Node][]float32{f.x: x}); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// updateParameters gives two graphs the same new weights, as a solver does between two batches.
+func updateParameters(a, b gorgonia.Nodes, batch uint32) {
+	for i := range a {
+		stream.New(batch, stream.Weights, i).Uniform(values(a[i]), 0.5)
+		copy(values(b[i]), values(a[i]))
+	}
+}
+
+// Parts of work that is not a batch's are done once each.
+func TestTeamDoesEachPart(t *testing.T) {
+	f := newForked(t)
+	machine, err := New(append(f.gradients, f.loss)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	team := NewTeam(machine)
+	for members := range 3 {
+		if members > 0 {
+			addMember(t, team, f)
+		}
+		for parts := range 100 {
+			done := make([]atomic.Int32, parts)
+			team.Each(members+1, parts, func(part int) { done[part].Add(1) })
+			for part := range done {
+				if times := done[part].Load(); times != 1 {
+					t.Fatalf("part %d of %d was done %d times on %d members", part, parts, times, members+1)
+				}
+			}
+		}
+	}
+}
+
 // panicking panics when a member is to be filled.
 type panicking struct{ member int }
 
-func (p panicking) Begin(int) {}
+func (p panicking) Wanted() bool { return false }
+
+func (p panicking) Leave(int) {}
 
 func (p panicking) Fill(member, _ int) error {
 	if member == p.member {
@@ -117,12 +182,7 @@ func TestTeamPanics(t *testing.T) {
 		t.Fatal(err)
 	}
 	team := NewTeam(machine)
-	operation.Building.Lock()
-	err = team.Add(map[*gorgonia.Node][]float32{f.x: kernel.Values(features * kernel.Lanes)})
-	operation.Building.Unlock()
-	if err != nil {
-		t.Fatal(err)
-	}
+	addMember(t, team, f)
 	for member := range 2 {
 		func() {
 			defer func() {
@@ -133,30 +193,5 @@ func TestTeamPanics(t *testing.T) {
 			_ = team.Run(2, 1_000_000, panicking{member})
 		}()
 		goleak.VerifyNone(t)
-	}
-}
-
-// A goroutine that was called for a batch may get its processor only when the team grows or runs another batch.
-func TestTeamGrowsBesideLateGoroutines(t *testing.T) {
-	for range 20 {
-		f := newForked(t)
-		machine, err := New(append(f.gradients, f.loss)...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		team, filler := NewTeam(machine), &filled{x: [][]float32{values(f.x)}, fails: -1}
-		for range 4 {
-			x := kernel.Values(features * kernel.Lanes)
-			filler.x = append(filler.x, x)
-			operation.Building.Lock()
-			err := team.Add(map[*gorgonia.Node][]float32{f.x: x})
-			operation.Building.Unlock()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := team.Run(len(filler.x), 1, filler); err != nil {
-				t.Fatal(err)
-			}
-		}
 	}
 }

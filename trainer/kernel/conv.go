@@ -38,7 +38,8 @@ const (
 )
 
 // Conv is a convolution, transposed convolution or linear layer, planned for one shape, with the packed weights and the
-// gradient sums of one run. It must not be used by two goroutines at once. Nothing but NewConv allocates.
+// gradient sums of one run. Forward and BackwardInput only read it, and may be called by several goroutines at once,
+// beside BackwardWeights by one. The other methods must not be called at the same time. Nothing but NewConv allocates.
 type Conv struct {
 	shape Shape
 	path  *path
@@ -75,6 +76,18 @@ func NewConv(s Shape, passes ...Pass) (*Conv, error) {
 		}
 	}
 	return c, nil
+}
+
+// Beside returns a plan with the same weights and sums for the BackwardWeights of another goroutine, which must not be
+// called at the same time.
+func (c *Conv) Beside() *Conv {
+	planned(c.weights != nil)
+	weights := *c.weights
+	// It would go from one processor's cache to another's.
+	weights.transposed = Values(len(weights.transposed))
+	beside := *c
+	beside.weights = &weights
+	return &beside
 }
 
 // axes are the two axes of the forward pass.

@@ -32,7 +32,7 @@ func (n *Network) Codes(ctx context.Context, codes []float32, pixels []byte) ([]
 		indices[lane] = uint32(lane)
 	}
 	t := n.tiles[0]
-	n.frozen.Begin(0)
+	n.frozen.Begin()
 	for len(pixels) > 0 {
 		if err := ctx.Err(); err != nil {
 			return codes, err

@@ -68,29 +68,41 @@ func (n *Network) MetricValues() []float64 {
 	return n.metricValues
 }
 
-// maxMembers is how many goroutines run a batch at most: each has weights of its own, arranged for the kernels.
-const maxMembers = 8
-
 // run runs a batch, on as many goroutines as there are cores for.
 func (n *Network) run(ctx context.Context, team *executor.Team, examples *Examples, images []uint32) error {
-	share := 1 / (float32(len(images)) * float32(n.shared))
 	tiles := (len(images) + kernel.Lanes - 1) / kernel.Lanes
 	members := 1
-	if n.Cores != nil && tiles >= 4 && team.Shared() {
-		for members < min(tiles/2, maxMembers) && n.Cores.TryTake() {
-			defer n.Cores.Return()
-			members++
-		}
+	if tiles > 1 && n.Cores != nil && team.Shared() {
+		members = n.loan.take(n.Cores, max(2, tiles/2))
+		defer n.loan.end()
 	}
 	if err := n.grow(members); err != nil {
 		return err
 	}
-	n.batch = batch{n, ctx, *examples, images, share, n.frozen != nil && examples.Codes == nil}
+	n.members = members
+	n.batch = batch{
+		network: n, ctx: ctx, examples: *examples, images: images,
+		share: 1 / (float32(len(images)) * float32(n.shared)), encode: n.frozen != nil && examples.Codes == nil,
+	}
+	if n.batch.encode {
+		n.frozen.Begin()
+	}
 	err := team.Run(members, tiles, &n.batch)
 	if err == nil && n.batch.encode {
 		err = n.frozen.End()
 	}
 	return err
+}
+
+// Each calls do for each of so many parts, which may be done at the same time, on as many goroutines as the last batch
+// had and there are cores for.
+func (n *Network) Each(parts int, do func(part int)) {
+	members := 1
+	if n.members > 1 && parts > 1 {
+		members = n.loan.take(n.Cores, min(n.members, parts))
+		defer n.loan.end()
+	}
+	n.training.Each(members, parts, do)
 }
 
 // batch is what a team is filled with.
@@ -102,13 +114,6 @@ type batch struct {
 	// share is what each image counts in the loss, and encode says that frozen layers have to be run for it.
 	share  float32
 	encode bool
-}
-
-// Begin lets a member know that the weights may have changed.
-func (b *batch) Begin(member int) {
-	if b.encode {
-		b.network.frozen.Begin(member)
-	}
 }
 
 // Fill fills a member's memory with a tile of the batch. It returns the context's error.
@@ -123,3 +128,9 @@ func (b *batch) Fill(member, number int) error {
 	}
 	return nil
 }
+
+// Wanted says that somebody else wants the cores that the batch was lent.
+func (b *batch) Wanted() bool { return b.network.loan.wanted() }
+
+// Leave gives so many of them back.
+func (b *batch) Leave(members int) { b.network.loan.giveBack(members) }

@@ -39,6 +39,9 @@ type Network struct {
 	// tiles are what the teams' members run on, and batch what they are run for.
 	tiles []*tile
 	batch batch
+	// members is how many goroutines the last batch had, and loan the cores of those but the first.
+	members int
+	loan    loan
 	// The results.
 	loss, score  []float32
 	metrics      [][]float32
@@ -50,13 +53,6 @@ type Network struct {
 	forward, backward, encoding int
 
 	encoder, logVariance, decoder, classifier part
-}
-
-// Cores lends processor cores that would be idle.
-type Cores interface {
-	// TryTake takes a core if one is idle, and says so. Return gives it back.
-	TryTake() bool
-	Return()
 }
 
 // Plan is what is known of a network before it is built.

@@ -16,14 +16,25 @@ type Call struct {
 	// End, if set, runs once after a batch's last tile. An operation that has it is a sum over the batch: only End
 	// writes its output.
 	End func()
-	// Beside, which is set if Tile and End are, returns what runs for a tile in other memory, for other goroutines. It
-	// adds to the same sums, so it must not run at the same time as Tile.
-	Beside func(inputs ...[]float32) (tile func())
+	// Beside, which is set if Tile and Begin or End are, returns what runs for a tile in other memory, for other
+	// goroutines, with what Begin has prepared. If End is set it adds to the same sums, so it must not run at the same
+	// time as Tile.
+	Beside func(output []float32, inputs ...[]float32) (tile func())
+}
+
+// prepared is the call of an operation that begin prepares, given how it runs for a tile.
+func prepared(
+	begin func(), tile func(output []float32, inputs ...[]float32) func(), output []float32, inputs [][]float32,
+) Call {
+	return Call{Begin: begin, Tile: tile(output, inputs...), Beside: tile}
 }
 
 // sum is the call of an operation that is a sum over the batch, given how a tile is added to it.
 func sum(begin func(), tile func(inputs ...[]float32) func(), end func(), inputs [][]float32) Call {
-	return Call{Begin: begin, Tile: tile(inputs...), End: end, Beside: tile}
+	return Call{
+		Begin: begin, Tile: tile(inputs...), End: end,
+		Beside: func(_ []float32, inputs ...[]float32) func() { return tile(inputs...) },
+	}
 }
 
 // Compiler is an operation that can be bound to memory: output and inputs have the sizes of its shapes, row-major, and

@@ -66,16 +66,16 @@ func (l *layer) forward() *op {
 		output:  l.output(),
 		forward: l,
 		compile: func(y []float32, inputs ...[]float32) (Call, error) {
-			x, parameters := inputs[0], inputs[1]
+			parameters := inputs[1]
 			conv, err := kernel.NewConv(l.shape, kernel.Forward)
 			if err != nil {
 				return Call{}, err
 			}
 			weights, bias := parameters[:l.shape.Weights()], parameters[l.shape.Weights():]
-			return Call{
-				Begin: func() { conv.SetWeights(weights, bias) },
-				Tile:  func() { conv.Forward(y, x, l.activation) },
-			}, nil
+			return prepared(func() { conv.SetWeights(weights, bias) }, func(y []float32, inputs ...[]float32) func() {
+				x := inputs[0]
+				return func() { conv.Forward(y, x, l.activation) }
+			}, y, inputs), nil
 		},
 		differentiable: []bool{true, true},
 		gradient: func(inputs gorgonia.Nodes, y, dy *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -110,15 +110,15 @@ func (l *layer) inputGradient() *op {
 		inputs: []tensor.Shape{l.parameters(), l.output()},
 		output: l.input(),
 		compile: func(dx []float32, inputs ...[]float32) (Call, error) {
-			parameters, dSums := inputs[0], inputs[1]
+			weights := inputs[0][:l.shape.Weights()]
 			conv, err := kernel.NewConv(l.shape, kernel.BackwardInput)
 			if err != nil {
 				return Call{}, err
 			}
-			return Call{
-				Begin: func() { conv.SetWeights(parameters[:l.shape.Weights()], nil) },
-				Tile:  func() { conv.BackwardInput(dx, dSums) },
-			}, nil
+			return prepared(func() { conv.SetWeights(weights, nil) }, func(dx []float32, inputs ...[]float32) func() {
+				dSums := inputs[1]
+				return func() { conv.BackwardInput(dx, dSums) }
+			}, dx, inputs), nil
 		},
 	}
 }
@@ -163,10 +163,14 @@ func (l *layer) parameterGradient() *op {
 				return Call{}, err
 			}
 			dWeights, dBias := dParameters[:l.shape.Weights()], dParameters[l.shape.Weights():]
-			return sum(conv.ZeroGrad, func(inputs ...[]float32) func() {
+			tile := func(conv *kernel.Conv, inputs ...[]float32) func() {
 				x, dSums := inputs[0], inputs[1]
 				return func() { conv.BackwardWeights(dSums, x) }
-			}, func() { conv.Gradient(dWeights, dBias) }, inputs), nil
+			}
+			return Call{
+				Begin: conv.ZeroGrad, Tile: tile(conv, inputs...), End: func() { conv.Gradient(dWeights, dBias) },
+				Beside: func(_ []float32, inputs ...[]float32) func() { return tile(conv.Beside(), inputs...) },
+			}, nil
 		},
 	}
 }
