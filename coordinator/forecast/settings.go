@@ -24,13 +24,16 @@ const (
 	noWeightDecay      = 1e-6
 )
 
+// settingCount is how many parameters settings depend on.
+const settingCount = 7
+
 // settingNames are the parameters that settings depend on, in the order of settings.list.
-var settingNames = [7]string{
+var settingNames = [settingCount]string{
 	"latent_dim", "learning_rate", "weight_decay", "batch_size", "filters", "kernel", "depth",
 }
 
-func (s settings) list() [7]float64 {
-	return [7]float64{s.latent, s.learningRate, s.weightDecay, s.batch, s.filters, s.kernel, s.depth}
+func (s settings) list() [settingCount]float64 {
+	return [settingCount]float64{s.latent, s.learningRate, s.weightDecay, s.batch, s.filters, s.kernel, s.depth}
 }
 
 // down rounds each setting down to a multiple of a step, of which it returns the number.

@@ -50,7 +50,7 @@ type spotted struct {
 // end.
 type alike struct {
 	product   int
-	positions [4]int32
+	positions [settingCount]int32
 	end       int32
 }
 
@@ -69,7 +69,7 @@ func (s *spotted) endOf(epochs uint32) int32 {
 type axes struct {
 	product *grid.Product
 	number  int
-	of      [4]settingAxis
+	of      [settingCount]settingAxis
 }
 
 // settingAxis is an axis in the index of a point. An axis that the product does not have has one value.
@@ -120,7 +120,7 @@ func newSettingAxis(d *grid.Dimension, name int, weight uint64, step float64) se
 }
 
 // positions returns those of the point at a place in the product.
-func (a *axes) positions(rest uint64) (positions [4]int32) {
+func (a *axes) positions(rest uint64) (positions [settingCount]int32) {
 	for i := range a.of {
 		if axis := &a.of[i]; axis.size > 1 {
 			positions[i] = axis.positions[rest/axis.weight%axis.size]

@@ -34,11 +34,17 @@ func TestSpotsCountAsRuns(t *testing.T) {
 		}
 		spec.Grid = nil
 		for range rapid.IntRange(1, 2).Draw(t, "grids") {
-			spec.Grid = append(spec.Grid, &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
-				"latent_dim": integers("latent_dim", 4), "learning_rate": numbers("learning_rate", 1e-4, 40),
+			axes := map[string]*trellisv1.Axis{
+				"latent_dim": integers("latent_dim", 3), "learning_rate": numbers("learning_rate", 1e-4, 30),
 				"weight_decay": numbers("weight_decay", 1e-7, 20), "batch_size": integers("batch_size", 3),
 				"max_epochs": integers("max_epochs", 3),
-			}})
+			}
+			for _, shape := range settingNames[4:] {
+				if rapid.Bool().Draw(t, "with "+shape) {
+					axes[shape] = integers(shape, 2)
+				}
+			}
+			spec.Grid = append(spec.Grid, &trellisv1.Grid{Axes: axes})
 		}
 		spec.Seeds = integers("seeds", 2)
 		spec.Order = rapid.SampledFrom([]trellisv1.Order{
