@@ -69,7 +69,7 @@ var mayImport = map[string]string{
 	"command/progress":                     "command/cli command/client command/describe command/output proto/trellis/v1 results/grid results/lifecycle results/trajectory",
 	"command/reproduction":                 "proto/trellis/v1 results/figure results/grid results/paper trainer trainer/dataset trainer/latent",
 	"command/scale":                        "proto/trellis/v1 results/figure results/grid results/listing trainer",
-	"command/search":                       "command/answer command/cli command/client command/configuration command/describe command/exit command/node command/output command/programs command/progress command/reproduction command/spec command/studies examples proto/trellis/v1 results/grid results/lattice results/lifecycle results/paper results/trajectory trainer trainer/dataset worker",
+	"command/search":                       "command/answer command/cli command/client command/configuration command/describe command/exit command/node command/output command/programs command/progress command/reproduction command/spec command/studies examples proto/trellis/v1 results/grid results/lattice results/lifecycle results/paper results/resources results/trajectory trainer trainer/dataset worker",
 	"command/source":                       "command/exit command/output",
 	"command/spec":                         "command/exit command/output command/reproduction command/source proto/trellis/v1 results/grid results/spelling trainer",
 	"command/studies":                      "command/answer command/cli command/client command/describe command/exit command/output command/progress command/spec proto/trellis/v1 results/grid results/lifecycle",

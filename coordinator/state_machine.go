@@ -265,6 +265,7 @@ func (m stateMachine) createStudy(
 	study := &trellisv1.Study{
 		Name: spec.GetName(), Spec: spec, DataSet: command.GetDataSet(), Numerics: command.GetNumerics(),
 		Fresh: command.GetFresh(), Pretrained: command.GetPretrained(), Creator: creator,
+		Network: command.GetNetwork(),
 	}
 	if command.GetSharesInParts() {
 		study.Sharing = &trellisv1.Sharing{}
@@ -291,6 +292,7 @@ func (m stateMachine) extendStudy(
 		Indices: command.GetIndices(), NextIndices: command.GetIndices(),
 		Spec: command.GetSpec(), KeepDifference: command.GetKeepDifference(), Settled: command.GetSettled(),
 		MaxTrials: grid.MaxTrials, SharesInParts: command.GetSharesInParts(),
+		Network: command.GetNetwork(),
 	}
 	// Expanding takes a while, and is useless if the store will refuse the extension.
 	if study.GetIndices() == command.GetIndices() && study.GetState() != trellisv1.StudyState_STUDY_STATE_CANCELED {

@@ -47,7 +47,7 @@ func (c *change) raiseBudget(study *trellisv1.Study, extension Extension) (trial
 	}
 	study = c.studies.edit(study)
 	had := study.Spec.GetBudget()
-	replaceSpec(study, proto.CloneOf(extension.Spec), extension.KeepDifference)
+	extension.replaceSpec(study)
 	begins := false
 	if !TimeIsOver(study, c.now.AsTime()) {
 		if begins, err = c.reopenRuns(study); err != nil {

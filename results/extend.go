@@ -26,6 +26,7 @@ type Extension struct {
 	Spec *trellisv1.StudySpec
 	// KeepDifference keeps the earlier spec as its difference from Spec, and not whole.
 	KeepDifference bool
+	Network        *trellisv1.ModelSize // What the networks of Spec have at most. Nil: what those of the study have.
 	// Runs and Trials are as in CreateStudy. Those that the study already has are skipped. If the study has a run with
 	// other milestones, the new milestones are added to it. New runs that are spared are not pruned.
 	Runs   []*trellisv1.Run
@@ -106,7 +107,7 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 			ErrInvalid)
 	}
 	if extension.Spec != nil {
-		replaceSpec(study, proto.CloneOf(extension.Spec), extension.KeepDifference)
+		extension.replaceSpec(study)
 	}
 	study.Settled = extension.Settled
 	if !extension.Indexed || extension.Spec == nil {
@@ -140,7 +141,7 @@ func (c *change) extendByIndex(study *trellisv1.Study, extension Extension) (tri
 	}
 	raises, from := raisesBudget(study, extension), its.BaseRuns()
 	study = c.studies.edit(study)
-	replaceSpec(study, proto.CloneOf(extension.Spec), extension.KeepDifference)
+	extension.replaceSpec(study)
 	study.Extensions = append(slices.Clip(study.Extensions), &trellisv1.GridExtension{
 		FirstIndex: study.Indices, Specs: uint32(grid.Extensions(study)),
 	})
@@ -191,17 +192,6 @@ func checkAdded(trials, all uint64, extension Extension) error {
 		return fmt.Errorf("it would have %d trials, but at most %d are allowed: %w", all, extension.MaxTrials, ErrInvalid)
 	}
 	return nil
-}
-
-// replaceSpec gives a study its next spec, and keeps the one that it had.
-func replaceSpec(study *trellisv1.Study, spec *trellisv1.StudySpec, keepDifference bool) {
-	if keepDifference || study.SpecHistory != nil {
-		study.SpecHistory = &trellisv1.SpecHistory{Differences: append(
-			slices.Clip(study.SpecHistory.GetDifferences()), grid.Difference(study.Spec, spec))}
-	} else {
-		study.EarlierSpecs = append(slices.Clip(study.EarlierSpecs), study.Spec)
-	}
-	study.Spec = spec
 }
 
 // ExtendedSize returns how many bytes the study's row would have with a next spec, besides what changes by itself.

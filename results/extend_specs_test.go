@@ -73,6 +73,36 @@ func TestExtensionThatOnlySettles(t *testing.T) {
 	}
 }
 
+// TestExtensionsSayWhatNetworksHave, if they are given it, as commands of older versions are not.
+func TestExtensionsSayWhatNetworksHave(t *testing.T) {
+	specOf := func(dims ...uint32) *trellisv1.StudySpec {
+		return &trellisv1.StudySpec{
+			Name: "s", Model: "synthetic", Seeds: trellisv1.AxisOf[uint32](1), Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+				"latent_dim": trellisv1.AxisOf(dims...), "max_epochs": trellisv1.AxisOf[uint32](2),
+			}}},
+		}
+	}
+	store := newStore(t)
+	var study *trellisv1.Study
+	var err error
+	want := func(memory uint64) {
+		t.Helper()
+		study, err = store.Snapshot().Study(nil, "s")
+		ok(t, err)
+		if got := study.GetNetwork().GetMemory(); got != memory {
+			t.Errorf("networks of the study take %d, want %d", got, memory)
+		}
+	}
+	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{
+		Name: "s", Numerics: "1", Spec: specOf(4), Network: &trellisv1.ModelSize{Memory: 100},
+	}))
+	want(100)
+	extend(t, store, 2, 1, Extension{Indices: study.Indices, Spec: specOf(4, 8), Indexed: true, Network: &trellisv1.ModelSize{Memory: 200}})
+	want(200)
+	extend(t, store, 3, 1, Extension{Indices: study.Indices, Spec: specOf(4, 8, 16), Indexed: true})
+	want(200)
+}
+
 // TestSnapshotOfAStudyWithManyWholeSpecs: what an old log has made of a study, whatever its size, can be stored.
 func TestSnapshotOfAStudyWithManyWholeSpecs(t *testing.T) {
 	if testing.Short() {

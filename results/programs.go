@@ -57,7 +57,7 @@ func (c *change) weighProgram(
 	if err != nil {
 		return nil, 0, err
 	}
-	able := auditing.Able(study.Spec, slices.Collect(ready))
+	able := auditing.Able(study, slices.Collect(ready))
 	alone := auditing.Alone(&trellisv1.Disagreement{Claims: claims}, able)
 	var earlier *trellisv1.Disagreement
 	if run.GetDispute().GetEpoch() > epoch {

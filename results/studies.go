@@ -3,6 +3,7 @@ package results
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-memdb"
@@ -38,7 +39,7 @@ func studiesSchema() *memdb.TableSchema {
 func studyKey(s *trellisv1.Study) key { return textKey(s.Name) }
 
 // CreateStudy adds a RUNNING study with the runs and trials that follow from its spec, all PENDING. It uses these fields:
-// name, spec, data set, numerics, fresh, pretrained and creator. If sharing is set, what other studies have trained of many
+// name, spec, data set, numerics, fresh, pretrained, creator and network. If sharing is set, what other studies have trained of many
 // of its runs is copied later: see ShareRuns. The store keeps a copy. CreateStudy fails with ErrExists
 // if another study has the name, and with the errors of lattice.New.
 func (s *Store) CreateStudy(index uint64, now *timestamppb.Timestamp, study *trellisv1.Study) error {
@@ -133,6 +134,7 @@ func (c *change) newStudy(study *trellisv1.Study) (*trellisv1.Study, error) {
 		Fresh:       study.GetFresh(),
 		Pretrained:  proto.CloneOf(study.GetPretrained()),
 		Creator:     proto.CloneOf(study.GetCreator()),
+		Network:     proto.CloneOf(study.GetNetwork()),
 	}, nil
 }
 
@@ -434,7 +436,7 @@ func CopyStudy(s *trellisv1.Study) *trellisv1.Study {
 		Forecast: s.Forecast, Pretrained: s.Pretrained, WaitingFor: s.WaitingFor, Suspects: s.Suspects,
 		SpecHistory: s.SpecHistory, Creator: s.Creator, Refuted: s.Refuted,
 		Indexed: s.Indexed, Untouched: s.Untouched, GridTrials: s.GridTrials, Extensions: s.Extensions,
-		Sharing: s.Sharing, CheckpointsDeleteTime: s.CheckpointsDeleteTime,
+		Sharing: s.Sharing, CheckpointsDeleteTime: s.CheckpointsDeleteTime, Network: s.Network,
 	}
 }
 
@@ -449,6 +451,25 @@ func copyProgress(p *trellisv1.Progress) *trellisv1.Progress {
 		EpochsAlone: p.EpochsAlone, TrialsDiverged: p.TrialsDiverged,
 		RunsAudited: p.RunsAudited, AuditsDue: p.AuditsDue, RunsDisputed: p.RunsDisputed,
 	}
+}
+
+// replaceSpec gives a study its next spec, and what its networks have then.
+func (e Extension) replaceSpec(study *trellisv1.Study) {
+	replaceSpec(study, proto.CloneOf(e.Spec), e.KeepDifference)
+	if e.Network != nil {
+		study.Network = proto.CloneOf(e.Network)
+	}
+}
+
+// replaceSpec gives a study its next spec, and keeps the one that it had.
+func replaceSpec(study *trellisv1.Study, spec *trellisv1.StudySpec, keepDifference bool) {
+	if keepDifference || study.SpecHistory != nil {
+		study.SpecHistory = &trellisv1.SpecHistory{Differences: append(
+			slices.Clip(study.SpecHistory.GetDifferences()), grid.Difference(study.Spec, spec))}
+	} else {
+		study.EarlierSpecs = append(slices.Clip(study.EarlierSpecs), study.Spec)
+	}
+	study.Spec = spec
 }
 
 // RunningStudies returns the RUNNING studies, oldest first. They can be ranged over once.

@@ -280,10 +280,10 @@ func (c *change) readyWorkersFor(study string) (iter.Seq[*trellisv1.Worker], err
 	if err != nil {
 		return nil, err
 	}
-	need := resources.Of(its.Spec)
+	need := resources.Of(its)
 	return func(yield func(*trellisv1.Worker) bool) {
 		for worker := range ready {
-			if need.Serves(worker) && !yield(worker) {
+			if need.Serves(worker) && (need.Program || need.Suits(worker)) && !yield(worker) {
 				return
 			}
 		}
@@ -363,7 +363,8 @@ func (s *Snapshot) OwnersOfWorkers() (studies []string, err error) {
 
 // AwaitedWorker says what the runs of a study would wait for, even if all workers were idle: nil if one of those that are
 // READY could train them. It looks only at workers with the study's labels, until it finds one.
-func (s *Snapshot) AwaitedWorker(spec *trellisv1.StudySpec) (*trellisv1.WaitingFor, error) {
+func (s *Snapshot) AwaitedWorker(study *trellisv1.Study) (*trellisv1.WaitingFor, error) {
+	spec, need := study.GetSpec(), resources.Of(study)
 	own, err := scan[*trellisv1.Worker](s.reader, nil, tableWorkers, indexReady, textKey(spec.GetName()))
 	if err != nil {
 		return nil, err
@@ -379,7 +380,7 @@ func (s *Snapshot) AwaitedWorker(spec *trellisv1.StudySpec) (*trellisv1.WaitingF
 	if err != nil {
 		return nil, err
 	}
-	reason := resources.Missing(resources.Of(spec), func(yield func(*trellisv1.Worker) bool) {
+	reason := resources.Missing(need, func(yield func(*trellisv1.Worker) bool) {
 		for _, workers := range []iter.Seq[*trellisv1.Worker]{own, shared} {
 			for worker := range workers {
 				if !yield(worker) {
@@ -393,10 +394,14 @@ func (s *Snapshot) AwaitedWorker(spec *trellisv1.StudySpec) (*trellisv1.WaitingF
 			return
 		}
 	})
-	if reason != 0 {
-		return &trellisv1.WaitingFor{Reason: reason}, nil
+	if reason == 0 {
+		return nil, nil
 	}
-	return nil, nil
+	why := &trellisv1.WaitingFor{Reason: reason}
+	if reason == trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE && !need.Program {
+		why.Memory = need.Memory + need.Data
+	}
+	return why, nil
 }
 
 // ListWorkers returns a page of the workers, by name. It fails with ErrInvalid if the page token is invalid.

@@ -278,9 +278,9 @@ func TestAwaitedWorker(t *testing.T) {
 					{Name: "s", Workers: asked},
 					{Name: "s", Workers: asked, Program: &trellisv1.Program{}, Resources: &trellisv1.Resources{Cpus: 2}},
 				} {
-					got, err := snapshot.AwaitedWorker(spec)
+					got, err := snapshot.AwaitedWorker(&trellisv1.Study{Spec: spec})
 					ok(t, err)
-					if want := resources.Missing(resources.Of(spec), slices.Values(ready)); got.GetReason() != want {
+					if want := resources.Missing(resources.Of(&trellisv1.Study{Spec: spec}), slices.Values(ready)); got.GetReason() != want {
 						t.Errorf("workers %b of %q, spec %v: waits for %v, want %v", mask, owner, spec, got, want)
 					}
 				}

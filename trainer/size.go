@@ -16,15 +16,18 @@ type Size struct {
 	Train, Evaluate int
 	// Memory is about how many bytes a run takes, without its data, when its checkpoint is encoded.
 	Memory int
+	// CoreMemory is about how many bytes it takes for each further core that it uses.
+	CoreMemory int
 }
 
 // Bytes of memory, as measured: runtime and program, those of a weight (with gradient, moments, best and current
-// weights, what the kernels pack of it, and its encoded checkpoint), and those of a tile's value (of activations and
-// gradients).
+// weights, what the kernels pack of it, its checkpoint, and that encoded), and those of a tile's value (of activations
+// and gradients). A further core has a tile of its own.
 const (
-	baseMemory   = 8 << 20
-	weightMemory = 40 + 16
-	valueMemory  = 4 * 4
+	baseMemory      = 8 << 20
+	weightMemory    = 40 + 2*16 + 2
+	valueMemory     = 4 * 4
+	coreValueMemory = 10
 )
 
 // Size is that of the network. The error wraps ErrInvalidConfig if there is no network for the input and the values
@@ -51,6 +54,8 @@ func (c *Config) Size() (Size, error) {
 	for _, p := range plan.Parameters {
 		size.Weights += p.Size()
 	}
-	size.Memory = baseMemory + weightMemory*size.Weights + valueMemory*kernel.Lanes*plan.Values
+	values := kernel.Lanes * plan.Values
+	size.Memory = baseMemory + weightMemory*size.Weights + valueMemory*values
+	size.CoreMemory = coreValueMemory * values
 	return size, nil
 }

@@ -251,7 +251,7 @@ func processor() string {
 // capacity returns what the worker has for runs: what was set, or what the machine has.
 func (c Config) capacity(ctx context.Context) *trellisv1.Capacity {
 	its := capacity.Of(ctx, c.Root)
-	its.Programs = c.Programs
+	its.Programs, its.Threads = c.Programs, uint32(c.threads(c.Slots))
 	if c.CPUs > 0 {
 		its.Cpus = c.CPUs
 	}

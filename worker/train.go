@@ -162,12 +162,13 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 	if !trainer.Knows(run.GetModel()) { // Other versions may have other models.
 		return result, fmt.Errorf("%w: it does not know the model %q", ErrUnfit, run.GetModel())
 	}
-	config := TrainerConfig(run)
+	config, images := TrainerConfig(run), 0
 	if run.GetDataSet() != "" {
 		data, err := w.data.get(ctx, run.GetDataSet(), &a.steps)
 		if err != nil {
 			return result, fmt.Errorf("get data set %s: %w", run.GetDataSet(), err)
 		}
+		images = data.Size()
 		split := run.GetSplit()
 		if config.Data, err = data.Split(int(split.GetTrain()), int(split.GetValidation())); err != nil {
 			return result, err
@@ -177,10 +178,11 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 		return result, err
 	}
 	config.Steps = &a.steps
-	threads := min(cmp.Or(w.config.Threads, cap(w.slots)), runtime.GOMAXPROCS(0))
-	config.Cores = &idleSlots{
-		slots: w.slots, waiting: &w.waiting, programs: &w.programsRunning, borrowed: w.metrics.borrowed,
-		most: int32(threads - 1),
+	if threads := w.coresFor(&config, images); threads > 1 {
+		config.Cores = &idleSlots{
+			slots: w.slots, waiting: &w.waiting, programs: &w.programsRunning, borrowed: w.metrics.borrowed,
+			most: int32(threads - 1),
+		}
 	}
 	fetched := false
 	if position.checkpoint == nil && a.assignment.GetCheckpoint() != nil {
@@ -197,6 +199,30 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 	}
 	return result, err
 }
+
+// threads is how many cores a run of a model uses at most.
+func (c Config) threads(slots int) int {
+	return min(cmp.Or(c.Threads, slots), runtime.GOMAXPROCS(0))
+}
+
+// coresFor is how many cores the run may use, whose images have so many bytes. If the network is large, its memory allows no more than leave room for as many
+// such runs side by side as there is if each has one core. The coordinator counts on that: see resources.Room.
+func (w *Worker) coresFor(config *trainer.Config, images int) int {
+	threads, memory := w.config.threads(cap(w.slots)), int(w.capacity.GetMemory())
+	if threads == 1 || memory == 0 {
+		return threads
+	}
+	size, err := config.Size()
+	if err != nil || size.Memory < largeRun {
+		return threads // What is wrong, training says.
+	}
+	memory -= min(memory, images)
+	runs := max(1, min(memory/size.Memory, cap(w.slots)))
+	return min(threads, 1+max(0, memory/runs-size.Memory)/size.CoreMemory)
+}
+
+// largeRun is how many bytes a run takes whose memory is looked at, as in resources.Of.
+const largeRun = 128 << 20
 
 // fewReports is for how many reports there is room from the beginning.
 const fewReports = 16

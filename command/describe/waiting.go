@@ -34,6 +34,9 @@ func WaitingFor(study *trellisv1.Study) string {
 	case trellisv1.WaitingReason_WAITING_REASON_NO_PROGRAMS:
 		return "a worker that runs programs: start one with trellis worker --programs"
 	case trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE:
+		if study.GetSpec().GetProgram() == nil {
+			return fmt.Sprintf("a worker with %s. See trellis workers for what there is", Memory(why))
+		}
 		return fmt.Sprintf("a worker that has what a run needs: %s. See trellis workers for what there is",
 			Resources(study.GetSpec()))
 	case trellisv1.WaitingReason_WAITING_REASON_LABELS_MISSING:
@@ -51,6 +54,11 @@ func WaitingFor(study *trellisv1.Study) string {
 		return fmt.Sprintf("its data set: the coordinator can't use %s: %s. Restore its files, or start the coordinator with "+
 			"the --data-sets folder that has them", name, output.Shorten(why.GetMessage(), waitingMessage))
 	}
+}
+
+// Memory says what a run of a model needs that no worker has.
+func Memory(why *trellisv1.WaitingFor) string {
+	return output.ShortBytes(why.GetMemory()) + " of memory, for a run of the largest network and its data"
 }
 
 // weightsOf names pretrained weights.

@@ -36,6 +36,11 @@ func TestWaitingFor(t *testing.T) {
 			"a worker with the labels gpu=a100 zone=b: start one with trellis worker --label gpu=a100 --label zone=b. See " +
 				"trellis workers for what there is", "labels_missing",
 		},
+		{
+			&trellisv1.WaitingFor{Reason: trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE, Memory: 4 << 30},
+			"a worker with 4.0 GiB of memory, for a run of the largest network and its data. See trellis workers for what there is",
+			"too_large",
+		},
 	} {
 		study := &trellisv1.Study{
 			Spec:    &trellisv1.StudySpec{Workers: map[string]string{"zone": "b", "gpu": "a100"}},

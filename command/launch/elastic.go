@@ -245,12 +245,7 @@ func need(kind *trellisv1.Worker, study *trellisv1.Study) (waiting float64, open
 	default:
 		return 0, false
 	}
-	room, its := resources.RoomOf(kind), resources.Of(study.GetSpec())
-	fit := uint32(0)
-	for fit < kind.GetSlots() && room.Fits(its) {
-		room.Take(its)
-		fit++
-	}
+	fit := resources.Of(study).Slots(kind)
 	if fit == 0 {
 		return 0, false
 	}

@@ -13,7 +13,7 @@ func Size(model string, input *trellisv1.ModelInput, point *trellisv1.Parameters
 	config := worker.TrainerConfig(&trellisv1.RunConfig{Model: model, Input: input, Parameters: point})
 	size, err := config.Size()
 	return grid.Size{
-		Weights: uint64(size.Weights), Memory: uint64(size.Memory),
+		Weights: uint64(size.Weights), Memory: uint64(size.Memory), CoreMemory: uint64(size.CoreMemory),
 		Train: uint64(size.Train), Evaluate: uint64(size.Evaluate),
 	}, err
 }

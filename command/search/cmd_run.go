@@ -20,6 +20,7 @@ import (
 	"trellis/command/spec"
 	"trellis/command/studies"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/resources"
 )
 
 // rankedRows is how many trials run shows when a study has ended.
@@ -187,11 +188,16 @@ func fits(ctx context.Context, c *client.Client, wanted *trellisv1.StudySpec, wo
 		return exit.Usagef("study %s can't be trained here: it asks for workers with the labels %s, and those of this command have "+
 			"none: leave out workers, or submit it to a coordinator with such workers", wanted.GetName(), describe.Labels(labels))
 	}
-	if wanted.GetResources() == nil {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, client.CallTimeout)
 	defer cancel()
+	if wanted.GetProgram() == nil {
+		response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: wanted.GetName()})
+		if err != nil || !resources.Of(response.GetStudy()).NeedsRoom() {
+			return err
+		}
+	} else if wanted.GetResources() == nil {
+		return nil
+	}
 	for {
 		ready := 0
 		if err := c.EachWorker(ctx, func(*trellisv1.Worker) error { ready++; return nil }); err != nil {
@@ -210,8 +216,13 @@ func fits(ctx context.Context, c *client.Client, wanted *trellisv1.StudySpec, wo
 	if err != nil {
 		return err
 	}
-	if response.GetStudy().GetWaitingFor().GetReason() != trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE {
+	why := response.GetStudy().GetWaitingFor()
+	if why.GetReason() != trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE {
 		return nil
+	}
+	if wanted.GetProgram() == nil {
+		return fmt.Errorf("study %s can't be trained here: it needs %s, and this machine has less: search smaller networks, or "+
+			"submit it to a coordinator with larger workers", wanted.GetName(), describe.Memory(why))
 	}
 	return fmt.Errorf("study %s can't be trained here: a run needs %s, and this machine has less: ask for less in resources, "+
 		"or submit it to a coordinator with larger workers", wanted.GetName(), describe.Resources(wanted))

@@ -133,7 +133,7 @@ func (s studyService) createCommand(
 	if err := grid.CheckSourceInput(spec, source, dataSet); err != nil {
 		return nil, foundOut{}, Status(err)
 	}
-	command.DataSet = dataSet
+	command.DataSet, command.Network = dataSet, found.largest
 	return command, found, nil
 }
 

@@ -33,11 +33,11 @@ func (s studyService) ExtendStudy(
 		if err != nil {
 			return nil, err
 		}
-		spec, err := s.extendedSpec(ctx, study, request)
+		spec, network, err := s.extendedSpec(ctx, study, request)
 		if err != nil {
 			return nil, Status(err)
 		}
-		answer, err := s.proposeExtension(ctx, study, spec)
+		answer, err := s.proposeExtension(ctx, study, spec, network)
 		if errors.Is(err, results.ErrStudyChanged) {
 			continue
 		}
@@ -58,7 +58,7 @@ func (s studyService) ExtendStudy(
 
 // proposeExtension proposes an extension of a study if there is room for it.
 func (s studyService) proposeExtension(
-	ctx context.Context, study *trellisv1.Study, spec *trellisv1.StudySpec,
+	ctx context.Context, study *trellisv1.Study, spec *trellisv1.StudySpec, network *trellisv1.ModelSize,
 ) (any, error) {
 	if err := s.limits.CheckSpec(spec); err != nil {
 		return nil, err
@@ -84,53 +84,52 @@ func (s studyService) proposeExtension(
 	return s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{
 		ExtendStudy: &trellisv1.ExtendStudyCommand{
 			Study: study.GetName(), Indices: study.GetIndices(), Spec: spec, KeepDifference: true,
-			Indexed: true, SharesInParts: true,
+			Indexed: true, SharesInParts: true, Network: network,
 		},
 	}})
 }
 
 // extendedSpec returns the study's spec with the requested values added, or the requested budget, if the study may be
-// extended.
+// extended, and what its networks have at most.
 func (s studyService) extendedSpec(
 	ctx context.Context, study *trellisv1.Study, request *trellisv1.ExtendStudyRequest,
-) (*trellisv1.StudySpec, error) {
+) (spec *trellisv1.StudySpec, network *trellisv1.ModelSize, err error) {
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
-		return nil, status.Errorf(codes.FailedPrecondition,
+		return nil, nil, status.Errorf(codes.FailedPrecondition,
 			"study %q was canceled and can't be extended: submit a new one, which uses what this one has trained",
 			study.GetName())
 	}
 	empty := &trellisv1.ExtendStudyRequest{Study: request.GetStudy()}
 	if proto.Equal(request, empty) {
-		return nil, status.Error(codes.InvalidArgument, "adds nothing: name an axis and the values to add to it, "+
+		return nil, nil, status.Error(codes.InvalidArgument, "adds nothing: name an axis and the values to add to it, "+
 			"for example max_epochs: [200] or seeds: [2, 3], or a larger budget")
 	}
-	spec, err := s.models.Merge(study.GetSpec(), request)
-	if err != nil {
-		return nil, err
+	if spec, err = s.models.Merge(study.GetSpec(), request); err != nil {
+		return nil, nil, err
 	}
 	// Weights fit one latent dimension, and one encoder.
 	if _, err := s.models.ResolveEncoder(spec, study.GetPretrained()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if _, _, err := s.models.Sizes(ctx, s.sizer, spec, study.GetDataSet()); err != nil {
-		return nil, err
+	if _, network, err = s.models.Sizes(ctx, s.sizer, spec, study.GetDataSet()); err != nil {
+		return nil, nil, err
 	}
 	if proto.Equal(spec, grid.WithDefaults(study.GetSpec())) {
 		what := "all of these values"
 		if request.GetBudget() != nil {
 			what = "this budget"
 		}
-		return nil, status.Errorf(codes.InvalidArgument, "adds nothing: study %q already has %s", study.GetName(), what)
+		return nil, nil, status.Errorf(codes.InvalidArgument, "adds nothing: study %q already has %s", study.GetName(), what)
 	}
 	if err := timeLeft(study, spec); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	budget, has := spec.GetBudget().GetTrials(), study.GetProgress().GetTrials()
 	if study.GetGridTrials() > 0 && budget > 0 && budget <= has && !grid.OnlyRaises(spec, study.GetSpec()) {
-		return nil, status.Errorf(codes.InvalidArgument, "adds nothing: the budget of %d trials is used up, so that the "+
+		return nil, nil, status.Errorf(codes.InvalidArgument, "adds nothing: the budget of %d trials is used up, so that the "+
 			"larger grid has no more trials: raise it too, for example with --budget trials=%d", budget, 2*has)
 	}
-	return spec, nil
+	return spec, network, nil
 }
 
 // timeLeft returns an error if the time of the budget that a study would have is over, so that nothing would be

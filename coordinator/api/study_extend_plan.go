@@ -25,7 +25,7 @@ func (s studyService) PlanExtension(
 	if err != nil {
 		return nil, err
 	}
-	spec, err := s.extendedSpec(ctx, study, &trellisv1.ExtendStudyRequest{
+	spec, _, err := s.extendedSpec(ctx, study, &trellisv1.ExtendStudyRequest{
 		Study: request.GetStudy(), Seeds: request.GetSeeds(), Axes: request.GetAxes(), Budget: request.GetBudget(),
 		DropBudget: request.GetDropBudget(),
 	})

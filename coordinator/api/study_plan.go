@@ -38,7 +38,7 @@ func (s studyService) PlanStudy(
 	response.Split, response.LeftOut = study.GetSpec().GetSplit(), found.leftOut
 	response.Input = grid.InputOf(study.GetSpec(), study.GetDataSet())
 	response.Smallest, response.Largest = found.smallest, found.largest
-	if response.WaitingFor, err = snapshot.AwaitedWorker(study.GetSpec()); err != nil {
+	if response.WaitingFor, err = snapshot.AwaitedWorker(study); err != nil {
 		return nil, Status(err)
 	}
 	if response.Forecast, err = s.forecasts.For(snapshot, study, tally); err != nil {
@@ -52,5 +52,6 @@ func studyOf(command *trellisv1.CreateStudyCommand) *trellisv1.Study {
 	return &trellisv1.Study{
 		Name: command.GetSpec().GetName(), Spec: command.GetSpec(), DataSet: command.GetDataSet(),
 		Numerics: command.GetNumerics(), Fresh: command.GetFresh(), Pretrained: command.GetPretrained(),
+		Network: command.GetNetwork(),
 	}
 }

@@ -50,7 +50,7 @@ func (m *Maker) input(snapshot *results.Snapshot, study *trellisv1.Study, tally 
 	if err != nil {
 		return in, err
 	}
-	ready = resources.Serving(study.GetSpec(), ready)
+	ready = resources.Serving(study, ready)
 	in.Ahead = m.ahead(snapshot, studies, study, ready)
 	return in, m.slots(snapshot, studies, study, ready, &in)
 }
@@ -122,7 +122,7 @@ func (m *Maker) ahead(
 			study.GetCreateIndex() > 0 && older.GetCreateIndex() >= study.GetCreateIndex() {
 			continue
 		}
-		if len(workers) > 0 && !slices.ContainsFunc(workers, resources.Of(older.GetSpec()).Serves) {
+		if len(workers) > 0 && !slices.ContainsFunc(workers, resources.Of(older).Serves) {
 			continue
 		}
 		if len(ahead) < aheadStudies {

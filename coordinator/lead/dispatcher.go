@@ -148,7 +148,7 @@ func wanted(snapshot *results.Snapshot) (free []*trellisv1.Worker, err error) {
 		if err = errors.Join(err, unknown); err != nil {
 			return nil, err
 		}
-		free = append(free, resources.Serving(study.GetSpec(), own)...)
+		free = append(free, resources.Serving(study, own)...)
 	}
 	running, err := snapshot.RunningStudies()
 	if err != nil {
@@ -164,7 +164,7 @@ func wanted(snapshot *results.Snapshot) (free []*trellisv1.Worker, err error) {
 			shared, err := snapshot.FreeWorkersOf("")
 			return append(free, shared...), err
 		}
-		asked[resources.Of(study.GetSpec()).Asks()], last = labels, labels
+		asked[resources.Of(study).Asks()], last = labels, labels
 	}
 	with := map[string]bool{}
 	for _, asks := range slices.Sorted(maps.Keys(asked)) {

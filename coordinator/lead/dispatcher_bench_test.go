@@ -54,7 +54,7 @@ func BenchmarkAwaitedWorker(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			snapshot := manyWorkers(b, 10_000, 1, node, nil)
 			for b.Loop() {
-				if _, err := snapshot.AwaitedWorker(&trellisv1.StudySpec{Name: "s", Workers: asked}); err != nil {
+				if _, err := snapshot.AwaitedWorker(&trellisv1.Study{Spec: &trellisv1.StudySpec{Name: "s", Workers: asked}}); err != nil {
 					b.Fatal(err)
 				}
 			}

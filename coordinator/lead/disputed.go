@@ -25,14 +25,14 @@ func awaitsMachine(snapshot *results.Snapshot, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	ready = resources.Serving(study.GetSpec(), ready)
+	ready = resources.Serving(study, ready)
 	waiting, err := snapshot.WaitingRuns(name)
 	if err != nil {
 		return false, err
 	}
 	for run := range waiting {
 		if run.GetDispute() == nil || slices.ContainsFunc(ready, func(worker *trellisv1.Worker) bool {
-			return worker.GetWrong() == nil && mayDecide(study.GetSpec(), run.GetDispute(), worker, ready)
+			return worker.GetWrong() == nil && mayDecide(study, run.GetDispute(), worker, ready)
 		}) {
 			return false, nil
 		}

@@ -69,7 +69,9 @@ func (l *testLog) apply(index uint64, now *timestamppb.Timestamp, command *trell
 	switch change := command.GetChange().(type) {
 	case *trellisv1.Command_CreateStudy:
 		spec := change.CreateStudy.GetSpec()
-		return l.store.CreateStudy(index, now, &trellisv1.Study{Name: spec.GetName(), Spec: spec, Numerics: "test"})
+		return l.store.CreateStudy(index, now, &trellisv1.Study{
+			Name: spec.GetName(), Spec: spec, Numerics: "test", Network: change.CreateStudy.GetNetwork(),
+		})
 	case *trellisv1.Command_SetWorker:
 		return l.store.SetWorker(index, now, trajectory.LatestRules, change.SetWorker.GetWorker())
 	case *trellisv1.Command_Grant:

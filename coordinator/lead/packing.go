@@ -36,9 +36,6 @@ func newPacking(snapshot *results.Snapshot, ready func() []*trellisv1.Worker) *p
 	}
 }
 
-// spec returns the spec of a study. It is nil if packing is.
-func (p *packing) spec(study string) *trellisv1.StudySpec { return p.study(study).GetSpec() }
-
 // study returns a study. It is nil if packing is.
 func (p *packing) study(name string) *trellisv1.Study {
 	if p == nil {
@@ -56,7 +53,7 @@ func (p *packing) need(study string) resources.Need {
 	need, known := p.needs[study]
 	if !known {
 		its := p.study(study)
-		need = resources.Of(its.GetSpec())
+		need = resources.Of(its)
 		p.needs[study], p.served[study] = need, p.served[study] || its.GetProgress().GetRunsRunning() > 0
 	}
 	return need
@@ -89,7 +86,7 @@ func (p *packing) fail(err error) {
 	}
 }
 
-// fits says whether a worker has what a run of a study needs. Models need nothing but their slots.
+// fits says whether a worker has what a run of a study needs. Most models need nothing but their slots.
 func (p *packing) fits(worker *trellisv1.Worker, study string) bool {
 	if p == nil {
 		return true
@@ -98,7 +95,7 @@ func (p *packing) fits(worker *trellisv1.Worker, study string) bool {
 		return false
 	}
 	need := p.need(study)
-	if !need.Program {
+	if !need.NeedsRoom() {
 		return need.Serves(worker)
 	}
 	return p.room(worker).Fits(need)
@@ -126,7 +123,7 @@ func (p *packing) reserve(study string, avoids func(*trellisv1.Worker) bool) {
 		return
 	}
 	need := p.need(study)
-	if !need.Program || p.served[study] || slices.Contains(slices.Collect(maps.Values(p.reserved)), study) {
+	if !need.NeedsRoom() || p.served[study] || slices.Contains(slices.Collect(maps.Values(p.reserved)), study) {
 		return
 	}
 	var first *trellisv1.Worker
@@ -134,7 +131,7 @@ func (p *packing) reserve(study string, avoids func(*trellisv1.Worker) bool) {
 		if _, kept := p.reserved[worker.GetName()]; kept || avoids(worker) {
 			continue
 		}
-		if whole := resources.RoomOf(worker); whole.Fits(need) && (first == nil || worker.GetName() < first.GetName()) {
+		if need.Suits(worker) && (first == nil || worker.GetName() < first.GetName()) {
 			first = worker
 		}
 	}
@@ -150,7 +147,7 @@ func awaitsWorker(snapshot *results.Snapshot, name string) *trellisv1.WaitingFor
 	if err != nil || !waits(study) {
 		return nil
 	}
-	why, err := snapshot.AwaitedWorker(study.GetSpec())
+	why, err := snapshot.AwaitedWorker(study)
 	if err != nil || why == nil {
 		return nil
 	}

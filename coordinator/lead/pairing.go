@@ -92,9 +92,9 @@ func (p *pairing) Run(run *trellisv1.Run) bool {
 	return false
 }
 
-// serves says whether a worker may be given runs of a study at all.
+// serves says whether a worker may be given runs of a study at all. One that is too small, even when it is idle, may not.
 func (p *pairing) serves(worker *trellisv1.Worker, study string) bool {
-	return p.packing == nil || p.packing.need(study).Serves(worker)
+	return p.packing == nil || p.packing.need(study).Suits(worker)
 }
 
 // spent says for which workers a run is to wait for another: those on whose machines it has failed, as long as a machine
@@ -105,8 +105,8 @@ func (p *pairing) serves(worker *trellisv1.Worker, study string) bool {
 // A run that is disputed waits for a machine that can decide, however long that takes.
 func (p *pairing) spent(run *trellisv1.Run) func(*trellisv1.Worker) bool {
 	if dispute := run.GetDispute(); dispute != nil {
-		spec := p.packing.spec(run.GetStudy())
-		return func(worker *trellisv1.Worker) bool { return !mayDecide(spec, dispute, worker, p.ready()) }
+		study := p.packing.study(run.GetStudy())
+		return func(worker *trellisv1.Worker) bool { return !mayDecide(study, dispute, worker, p.ready()) }
 	}
 	if trajectory.AuditDue(run) {
 		return p.auditsElsewhere(run)
@@ -154,10 +154,10 @@ func (p *pairing) firstWithout(
 
 // mayDecide says whether a worker may train a disputed run of a study again, given those that are READY.
 func mayDecide(
-	spec *trellisv1.StudySpec, dispute *trellisv1.Disagreement, worker *trellisv1.Worker, ready []*trellisv1.Worker,
+	study *trellisv1.Study, dispute *trellisv1.Disagreement, worker *trellisv1.Worker, ready []*trellisv1.Worker,
 ) bool {
-	alone := auditing.Alone(dispute, auditing.Able(spec, ready))
-	if spec.GetProgram() != nil {
+	alone := auditing.Alone(dispute, auditing.Able(study, ready))
+	if study.GetSpec().GetProgram() != nil {
 		return auditing.MayRepeat(dispute, worker.GetName(), worker.GetMachine(), alone)
 	}
 	return auditing.MayDecide(dispute, worker.GetName(), worker.GetMachine(), alone)

@@ -187,7 +187,7 @@ func TestPairingByLabels(t *testing.T) {
 		"none":                               {map[string]string{"gpu": "h100"}, []*trellisv1.Worker{plain, own, gpu}, nil},
 	} {
 		packs := newPacking(nil, nil)
-		packs.needs["s"] = resources.Of(&trellisv1.StudySpec{Name: "s", Workers: test.labels})
+		packs.needs["s"] = resources.Of(&trellisv1.Study{Spec: &trellisv1.StudySpec{Name: "s", Workers: test.labels}})
 		d := &dispatcher{chosen: newChosen(), sessions: everybody{}, leases: everybody{}}
 		for _, worker := range test.slots {
 			worker.Slots = 1
@@ -220,7 +220,7 @@ func TestPairingDoesNotWaitForOthers(t *testing.T) {
 	gpu := &trellisv1.Worker{Name: "gpu", Machine: "a", Labels: map[string]string{"gpu": "a100"}}
 	plain := &trellisv1.Worker{Name: "plain", Machine: "b"}
 	packs := newPacking(nil, nil)
-	packs.needs["s"] = resources.Of(&trellisv1.StudySpec{Name: "s", Workers: gpu.Labels})
+	packs.needs["s"] = resources.Of(&trellisv1.Study{Spec: &trellisv1.StudySpec{Name: "s", Workers: gpu.Labels}})
 	p := &pairing{
 		failing: newFailing(slog.New(slog.DiscardHandler)), data: noAbsences{}, now: time.Now(), packing: packs,
 		ready:  func() []*trellisv1.Worker { return []*trellisv1.Worker{gpu, plain} },
@@ -240,8 +240,10 @@ func TestRunsSpreadOverLabels(t *testing.T) {
 		workers = append(workers, &trellisv1.Worker{Name: "w" + zone, Slots: 8, Labels: map[string]string{"zone": zone}})
 	}
 	packs := newPacking(nil, nil)
-	packs.needs["all"] = resources.Of(&trellisv1.StudySpec{Name: "all"})
-	packs.needs["zone"] = resources.Of(&trellisv1.StudySpec{Name: "zone", Workers: map[string]string{"zone": "1"}})
+	packs.needs["all"] = resources.Of(&trellisv1.Study{Spec: &trellisv1.StudySpec{Name: "all"}})
+	packs.needs["zone"] = resources.Of(&trellisv1.Study{Spec: &trellisv1.StudySpec{
+		Name: "zone", Workers: map[string]string{"zone": "1"},
+	}})
 	d := &dispatcher{chosen: newChosen(), sessions: everybody{}, leases: everybody{}}
 	p := &pairing{
 		failing: newFailing(slog.New(slog.DiscardHandler)), data: noAbsences{}, now: time.Now(), packing: packs,

@@ -6,6 +6,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/resources"
 )
 
 // choice is runs that have been chosen for slots, until the log has answered whether they are granted.
@@ -83,8 +84,8 @@ func (d *dispatcher) refill(batch []received) *choice {
 }
 
 // plainRuns chooses as pairing does, as long as no study is among those that come next whose choice depends on what is
-// about to be recorded: one that prunes may hold runs, or let others go on, and programs need what is free besides
-// slots.
+// about to be recorded: one that prunes may hold runs, or let others go on, and programs and large networks need what is
+// free besides slots.
 type plainRuns struct {
 	*pairing
 	others bool
@@ -97,7 +98,7 @@ func (p *plainRuns) Study(study string) bool {
 	if len(p.linesFor(study)) == 0 {
 		return false
 	}
-	spec := p.packing.spec(study)
-	p.others = p.others || spec.GetPruning() != nil || spec.GetProgram() != nil
+	its := p.packing.study(study)
+	p.others = p.others || its.GetSpec().GetPruning() != nil || resources.Of(its).NeedsRoom()
 	return !p.others && p.pairing.Study(study)
 }

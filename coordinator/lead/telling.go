@@ -164,7 +164,7 @@ func (a *asked) look() error {
 	var needs []resources.Need
 	seen := map[string]bool{}
 	for study := range studies {
-		need := resources.Of(study.GetSpec())
+		need := resources.Of(study)
 		asks := need.Asks()
 		if !waits(study) || seen[asks] {
 			continue

@@ -408,8 +408,8 @@ TrialState = Annotated[
 # Which of them is right can only be decided by a worker on another machine, and none is READY. FILES_MISSING: The
 # coordinator can't provide the program's files: it no longer has them, or they are damaged. NO_PROGRAMS: No worker that
 # is READY runs programs. TOO_LARGE: No worker that is READY has what a run needs, even if it is idle: see
-# StudySpec.resources. LABELS_MISSING: No worker that is READY has the labels of StudySpec.workers, or all are there for
-# other studies alone.
+# StudySpec.resources, and WaitingFor.memory. LABELS_MISSING: No worker that is READY has the labels of
+# StudySpec.workers, or all are there for other studies alone.
 WaitingReason = Annotated[
     Literal[
         "data_missing",
@@ -695,6 +695,9 @@ class Capacity(Message):
 
     # It runs programs.
     programs: bool = False
+
+    # How many cores a run of a model uses at most, if slots are idle. 0: one, or a worker of an older version.
+    threads: int = 0
 
 
 class ChartAxis(Message):
@@ -1937,6 +1940,9 @@ class ModelSize(Message):
     # About how many bytes a run takes besides its data, with its checkpoint.
     memory: int = 0
 
+    # About how many bytes more it takes for each further core that it uses.
+    core_memory: int = 0
+
 
 class Moment(Message):
     """Moment is when a command was written."""
@@ -3039,6 +3045,10 @@ class Study(Message):
     # When checkpoints of its runs were last deleted while it stayed: see DeleteCheckpoints. Unset: never.
     checkpoints_delete_time: datetime | None = None
 
+    # The most that the networks of its runs have, each figure by itself. Unset if there are none, and in studies of
+    # older versions: then a worker needs nothing but a slot.
+    network: ModelSize | None = None
+
 
 class StudySpec(Message):
     """StudySpec is what a user submits: which network to train on which data, and the grid to search. A spec file is
@@ -3340,6 +3350,9 @@ class WaitingFor(Message):
 
     # Why the data set or the weights can't be used, if they are missing.
     message: str = ""
+
+    # Bytes that a run of a model needs of a worker, with its data, if no worker that is READY has as many.
+    memory: int = 0
 
 
 class WatchEventsResponse(Message):

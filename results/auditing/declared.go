@@ -163,14 +163,14 @@ func trainedAgain(trainings []*trellisv1.Training, machine string) int {
 
 // Able returns the workers, of those that are READY, that may be asked to decide what a study's attempts disagree on. A
 // program needs workers that run programs and have room for it, and whoever was wrong before is not asked.
-func Able(spec *trellisv1.StudySpec, ready []*trellisv1.Worker) []*trellisv1.Worker {
-	if spec.GetProgram() == nil {
-		return resources.Serving(spec, ready)
+func Able(study *trellisv1.Study, ready []*trellisv1.Worker) []*trellisv1.Worker {
+	if study.GetSpec().GetProgram() == nil {
+		return resources.Serving(study, ready)
 	}
-	need := resources.Of(spec)
+	need := resources.Of(study)
 	var able []*trellisv1.Worker
 	for _, worker := range ready {
-		if room := resources.RoomOf(worker); worker.GetWrong() == nil && room.Fits(need) {
+		if worker.GetWrong() == nil && need.Suits(worker) {
 			able = append(able, worker)
 		}
 	}

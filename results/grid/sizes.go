@@ -17,8 +17,8 @@ type Size struct {
 	Weights uint64
 	// Train and Evaluate are floating point operations for an image.
 	Train, Evaluate uint64
-	// Memory is about what a run takes besides its data.
-	Memory uint64
+	// Memory is about what a run takes besides its data, and CoreMemory what it takes more for each further core.
+	Memory, CoreMemory uint64
 }
 
 // A Sizer says how large the network of a model is with a point's values on an input, of which nil is the paper's.
@@ -416,7 +416,7 @@ func (s *sizing) size(k int, axes []sizedAxis, ranks []int) (*trellisv1.ModelSiz
 		return nil, err
 	}
 	return &trellisv1.ModelSize{
-		Weights: size.Weights, Memory: size.Memory,
+		Weights: size.Weights, Memory: size.Memory, CoreMemory: size.CoreMemory,
 		Operations: float64(size.Train)*float64(s.split.GetTrain()) +
 			float64(size.Evaluate)*float64(s.split.GetValidation()),
 	}, nil
@@ -432,7 +432,7 @@ func (s *sizing) note(its *trellisv1.ModelSize) {
 	}
 	low := s.smallest
 	low.Weights, low.Operations = min(low.Weights, its.Weights), min(low.Operations, its.Operations)
-	low.Memory = min(low.Memory, its.Memory)
+	low.Memory, low.CoreMemory = min(low.Memory, its.Memory), min(low.CoreMemory, its.CoreMemory)
 	s.noteMost(its)
 }
 
@@ -440,12 +440,12 @@ func (s *sizing) note(its *trellisv1.ModelSize) {
 func (s *sizing) noteMost(its *trellisv1.ModelSize) {
 	high := s.largest
 	high.Weights, high.Operations = max(high.Weights, its.Weights), max(high.Operations, its.Operations)
-	high.Memory = max(high.Memory, its.Memory)
+	high.Memory, high.CoreMemory = max(high.Memory, its.Memory), max(high.CoreMemory, its.CoreMemory)
 }
 
 // within says whether the most that was noted is as much.
 func (s *sizing) within(its *trellisv1.ModelSize) bool {
 	high := s.largest
 	return its.GetWeights() <= high.GetWeights() && its.GetOperations() <= high.GetOperations() &&
-		its.GetMemory() <= high.GetMemory()
+		its.GetMemory() <= high.GetMemory() && its.GetCoreMemory() <= high.GetCoreMemory()
 }

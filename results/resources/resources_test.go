@@ -14,7 +14,7 @@ func worker(capacity *trellisv1.Capacity) *trellisv1.Worker {
 
 func TestRoom(t *testing.T) {
 	program := func(r *trellisv1.Resources) Need {
-		return Of(&trellisv1.StudySpec{Program: &trellisv1.Program{}, Resources: r})
+		return Of(&trellisv1.Study{Spec: &trellisv1.StudySpec{Program: &trellisv1.Program{}, Resources: r}})
 	}
 	large := &trellisv1.Capacity{
 		Cpus: 4, Memory: 1000, Gpus: []*trellisv1.Gpu{{Id: "0"}, {Id: "1"}}, Programs: true,
@@ -26,7 +26,7 @@ func TestRoom(t *testing.T) {
 		fit     int
 		missing trellisv1.WaitingReason
 	}{
-		"a model needs its slot alone": {Of(&trellisv1.StudySpec{}), nil, 100, 0},
+		"a model needs its slot alone": {Of(&trellisv1.Study{}), nil, 100, 0},
 		"a program needs a worker that runs programs": {
 			program(nil), &trellisv1.Capacity{Cpus: 4}, 0, trellisv1.WaitingReason_WAITING_REASON_NO_PROGRAMS,
 		},
@@ -55,15 +55,17 @@ func TestRoom(t *testing.T) {
 
 func TestModelsTakeCoresFromPrograms(t *testing.T) {
 	room := RoomOf(worker(&trellisv1.Capacity{Cpus: 2, Programs: true}))
-	room.Take(Of(&trellisv1.StudySpec{}))
-	two := Of(&trellisv1.StudySpec{Program: &trellisv1.Program{}, Resources: &trellisv1.Resources{Cpus: 2}})
+	room.Take(Of(&trellisv1.Study{}))
+	two := Of(&trellisv1.Study{Spec: &trellisv1.StudySpec{
+		Program: &trellisv1.Program{}, Resources: &trellisv1.Resources{Cpus: 2},
+	}})
 	if room.Fits(two) {
 		t.Error("two cores are free beside a model on two cores")
 	}
 }
 
 func TestNothingIsMissingWithoutWorkers(t *testing.T) {
-	if missing := Missing(Of(&trellisv1.StudySpec{Program: &trellisv1.Program{}}), slices.Values([]*trellisv1.Worker(nil))); missing != 0 {
+	if missing := Missing(Of(&trellisv1.Study{Spec: &trellisv1.StudySpec{Program: &trellisv1.Program{}}}), slices.Values([]*trellisv1.Worker(nil))); missing != 0 {
 		t.Errorf("missing is %v", missing)
 	}
 }
@@ -90,21 +92,23 @@ func TestServing(t *testing.T) {
 		"no workers":                    {nil, nil, "", 0},
 		"no workers, and labels wanted": {map[string]string{"gpu": "a100"}, nil, "", missing},
 	} {
-		spec := &trellisv1.StudySpec{Name: "s", Workers: test.labels}
+		study := &trellisv1.Study{Spec: &trellisv1.StudySpec{Name: "s", Workers: test.labels}}
 		var names []string
-		for _, worker := range Serving(spec, test.workers) {
+		for _, worker := range Serving(study, test.workers) {
 			names = append(names, worker.GetName())
-			if room := RoomOf(worker); !room.Fits(Of(spec)) {
+			if room := RoomOf(worker); !room.Fits(Of(study)) {
 				t.Errorf("%s: no room on %s", name, worker.GetName())
 			}
 		}
 		if got := strings.Join(names, " "); got != test.want {
 			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
-		if got := Missing(Of(spec), slices.Values(test.workers)); got != test.missing {
+		if got := Missing(Of(study), slices.Values(test.workers)); got != test.missing {
 			t.Errorf("%s: missing %v, want %v", name, got, test.missing)
 		}
-		program := &trellisv1.StudySpec{Name: "s", Workers: test.labels, Program: &trellisv1.Program{}}
+		program := &trellisv1.Study{Spec: &trellisv1.StudySpec{
+			Name: "s", Workers: test.labels, Program: &trellisv1.Program{},
+		}}
 		for _, worker := range test.workers {
 			room := RoomOf(&trellisv1.Worker{
 				Slots: 1, Labels: worker.GetLabels(), Study: worker.GetStudy(), Capacity: &trellisv1.Capacity{Programs: true},

@@ -32,6 +32,11 @@ type Data struct {
 	Train, Test Images
 }
 
+// Size is how many bytes the data set has in memory.
+func (d *Data) Size() int {
+	return len(d.Train.Pixels) + len(d.Train.Labels) + len(d.Test.Pixels) + len(d.Test.Labels)
+}
+
 // Split is a data set divided for training. Its images alias those of the Data.
 type Split struct {
 	// Digest is the data set's digest.

@@ -456,6 +456,8 @@ type CreateStudyCommand struct {
 	// Where other studies have trained many of its runs, these are copied by ShareRunsCommands. Unset in commands of older
 	// versions: all are copied at once.
 	SharesInParts bool `protobuf:"varint,7,opt,name=shares_in_parts,json=sharesInParts,proto3" json:"shares_in_parts,omitempty"`
+	// See Study.network. Unset in commands of older versions.
+	Network       *ModelSize `protobuf:"bytes,8,opt,name=network,proto3" json:"network,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -539,6 +541,13 @@ func (x *CreateStudyCommand) GetSharesInParts() bool {
 	return false
 }
 
+func (x *CreateStudyCommand) GetNetwork() *ModelSize {
+	if x != nil {
+		return x.Network
+	}
+	return nil
+}
+
 // ExtendStudyCommand adds trials to a study: all trials of a larger spec that includes the study's own, those that a larger
 // budget allows, or single points. Existing trials stay as they are. The command is refused if the study has been extended in the meantime.
 type ExtendStudyCommand struct {
@@ -559,6 +568,8 @@ type ExtendStudyCommand struct {
 	Indexed bool `protobuf:"varint,7,opt,name=indexed,proto3" json:"indexed,omitempty"`
 	// As in CreateStudyCommand.
 	SharesInParts bool `protobuf:"varint,8,opt,name=shares_in_parts,json=sharesInParts,proto3" json:"shares_in_parts,omitempty"`
+	// That of the new spec: see Study.network. Unset: it stays.
+	Network       *ModelSize `protobuf:"bytes,9,opt,name=network,proto3" json:"network,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -647,6 +658,13 @@ func (x *ExtendStudyCommand) GetSharesInParts() bool {
 		return x.SharesInParts
 	}
 	return false
+}
+
+func (x *ExtendStudyCommand) GetNetwork() *ModelSize {
+	if x != nil {
+		return x.Network
+	}
+	return nil
 }
 
 // ShareRunsCommand copies, into the next runs of a study, what other studies have trained of them: see Study.sharing. It is
@@ -1896,7 +1914,7 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\tprincipal\x18\v \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12\x18\n" +
 	"\aaddress\x18\f \x01(\tR\aaddress\x12\x16\n" +
 	"\x06method\x18\r \x01(\tR\x06methodB\b\n" +
-	"\x06change\"\x97\x02\n" +
+	"\x06change\"\xc8\x02\n" +
 	"\x12CreateStudyCommand\x12)\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12.\n" +
 	"\bdata_set\x18\x02 \x01(\v2\x13.trellis.v1.DataSetR\adataSet\x12\x1a\n" +
@@ -1906,7 +1924,8 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"pretrained\x18\x05 \x01(\v2\x12.trellis.v1.SourceR\n" +
 	"pretrained\x12\x18\n" +
 	"\aindexed\x18\x06 \x01(\bR\aindexed\x12&\n" +
-	"\x0fshares_in_parts\x18\a \x01(\bR\rsharesInParts\"\xa4\x02\n" +
+	"\x0fshares_in_parts\x18\a \x01(\bR\rsharesInParts\x12/\n" +
+	"\anetwork\x18\b \x01(\v2\x15.trellis.v1.ModelSizeR\anetwork\"\xd5\x02\n" +
 	"\x12ExtendStudyCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x18\n" +
 	"\aindices\x18\x02 \x01(\x04R\aindices\x12)\n" +
@@ -1915,7 +1934,8 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\asettled\x18\x05 \x01(\bR\asettled\x12'\n" +
 	"\x0fkeep_difference\x18\x06 \x01(\bR\x0ekeepDifference\x12\x18\n" +
 	"\aindexed\x18\a \x01(\bR\aindexed\x12&\n" +
-	"\x0fshares_in_parts\x18\b \x01(\bR\rsharesInParts\"n\n" +
+	"\x0fshares_in_parts\x18\b \x01(\bR\rsharesInParts\x12/\n" +
+	"\anetwork\x18\t \x01(\v2\x15.trellis.v1.ModelSizeR\anetwork\"n\n" +
 	"\x10ShareRunsCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12!\n" +
 	"\fcreate_index\x18\x02 \x01(\x04R\vcreateIndex\x12!\n" +
@@ -2032,16 +2052,17 @@ var file_trellis_v1_command_proto_goTypes = []any{
 	(*StudySpec)(nil),                // 26: trellis.v1.StudySpec
 	(*DataSet)(nil),                  // 27: trellis.v1.DataSet
 	(*Source)(nil),                   // 28: trellis.v1.Source
-	(*Parameters)(nil),               // 29: trellis.v1.Parameters
-	(StudyState)(0),                  // 30: trellis.v1.StudyState
-	(*Worker)(nil),                   // 31: trellis.v1.Worker
-	(*Token)(nil),                    // 32: trellis.v1.Token
-	(*Hook)(nil),                     // 33: trellis.v1.Hook
-	(DeliveryState)(0),               // 34: trellis.v1.DeliveryState
-	(*PaperReport)(nil),              // 35: trellis.v1.PaperReport
-	(*Reports)(nil),                  // 36: trellis.v1.Reports
-	(*Outcome)(nil),                  // 37: trellis.v1.Outcome
-	(*CheckpointReport)(nil),         // 38: trellis.v1.CheckpointReport
+	(*ModelSize)(nil),                // 29: trellis.v1.ModelSize
+	(*Parameters)(nil),               // 30: trellis.v1.Parameters
+	(StudyState)(0),                  // 31: trellis.v1.StudyState
+	(*Worker)(nil),                   // 32: trellis.v1.Worker
+	(*Token)(nil),                    // 33: trellis.v1.Token
+	(*Hook)(nil),                     // 34: trellis.v1.Hook
+	(DeliveryState)(0),               // 35: trellis.v1.DeliveryState
+	(*PaperReport)(nil),              // 36: trellis.v1.PaperReport
+	(*Reports)(nil),                  // 37: trellis.v1.Reports
+	(*Outcome)(nil),                  // 38: trellis.v1.Outcome
+	(*CheckpointReport)(nil),         // 39: trellis.v1.CheckpointReport
 }
 var file_trellis_v1_command_proto_depIdxs = []int32{
 	24, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
@@ -2069,29 +2090,31 @@ var file_trellis_v1_command_proto_depIdxs = []int32{
 	26, // 22: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
 	27, // 23: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
 	28, // 24: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
-	26, // 25: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	29, // 26: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
-	30, // 27: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
-	12, // 28: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
-	10, // 29: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
-	11, // 30: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
-	23, // 31: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
-	31, // 32: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
-	32, // 33: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
-	33, // 34: trellis.v1.CreateHookCommand.hook:type_name -> trellis.v1.Hook
-	20, // 35: trellis.v1.RecordDeliveriesCommand.attempts:type_name -> trellis.v1.DeliveryAttempt
-	34, // 36: trellis.v1.DeliveryAttempt.state:type_name -> trellis.v1.DeliveryState
-	24, // 37: trellis.v1.DeliveryAttempt.time:type_name -> google.protobuf.Timestamp
-	24, // 38: trellis.v1.DeliveryAttempt.retry_time:type_name -> google.protobuf.Timestamp
-	35, // 39: trellis.v1.PutPaperReportCommand.report:type_name -> trellis.v1.PaperReport
-	36, // 40: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
-	37, // 41: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
-	38, // 42: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
-	43, // [43:43] is the sub-list for method output_type
-	43, // [43:43] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	29, // 25: trellis.v1.CreateStudyCommand.network:type_name -> trellis.v1.ModelSize
+	26, // 26: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	30, // 27: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
+	29, // 28: trellis.v1.ExtendStudyCommand.network:type_name -> trellis.v1.ModelSize
+	31, // 29: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
+	12, // 30: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
+	10, // 31: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
+	11, // 32: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
+	23, // 33: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
+	32, // 34: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
+	33, // 35: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
+	34, // 36: trellis.v1.CreateHookCommand.hook:type_name -> trellis.v1.Hook
+	20, // 37: trellis.v1.RecordDeliveriesCommand.attempts:type_name -> trellis.v1.DeliveryAttempt
+	35, // 38: trellis.v1.DeliveryAttempt.state:type_name -> trellis.v1.DeliveryState
+	24, // 39: trellis.v1.DeliveryAttempt.time:type_name -> google.protobuf.Timestamp
+	24, // 40: trellis.v1.DeliveryAttempt.retry_time:type_name -> google.protobuf.Timestamp
+	36, // 41: trellis.v1.PutPaperReportCommand.report:type_name -> trellis.v1.PaperReport
+	37, // 42: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
+	38, // 43: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
+	39, // 44: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_command_proto_init() }

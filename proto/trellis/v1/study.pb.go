@@ -214,7 +214,7 @@ const (
 	WaitingReason_WAITING_REASON_FILES_MISSING WaitingReason = 5
 	// No worker that is READY runs programs.
 	WaitingReason_WAITING_REASON_NO_PROGRAMS WaitingReason = 6
-	// No worker that is READY has what a run needs, even if it is idle: see StudySpec.resources.
+	// No worker that is READY has what a run needs, even if it is idle: see StudySpec.resources, and WaitingFor.memory.
 	WaitingReason_WAITING_REASON_TOO_LARGE WaitingReason = 7
 	// No worker that is READY has the labels of StudySpec.workers, or all are there for other studies alone.
 	WaitingReason_WAITING_REASON_LABELS_MISSING WaitingReason = 8
@@ -826,7 +826,9 @@ type ModelSize struct {
 	// Floating point operations of an epoch, with validation.
 	Operations float64 `protobuf:"fixed64,2,opt,name=operations,proto3" json:"operations,omitempty"`
 	// About how many bytes a run takes besides its data, with its checkpoint.
-	Memory        uint64 `protobuf:"varint,3,opt,name=memory,proto3" json:"memory,omitempty"`
+	Memory uint64 `protobuf:"varint,3,opt,name=memory,proto3" json:"memory,omitempty"`
+	// About how many bytes more it takes for each further core that it uses.
+	CoreMemory    uint64 `protobuf:"varint,4,opt,name=core_memory,json=coreMemory,proto3" json:"core_memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -878,6 +880,13 @@ func (x *ModelSize) GetOperations() float64 {
 func (x *ModelSize) GetMemory() uint64 {
 	if x != nil {
 		return x.Memory
+	}
+	return 0
+}
+
+func (x *ModelSize) GetCoreMemory() uint64 {
+	if x != nil {
+		return x.CoreMemory
 	}
 	return 0
 }
@@ -2194,8 +2203,11 @@ type Study struct {
 	Sharing *Sharing `protobuf:"bytes,35,opt,name=sharing,proto3" json:"sharing,omitempty"`
 	// When checkpoints of its runs were last deleted while it stayed: see DeleteCheckpoints. Unset: never.
 	CheckpointsDeleteTime *timestamppb.Timestamp `protobuf:"bytes,36,opt,name=checkpoints_delete_time,json=checkpointsDeleteTime,proto3" json:"checkpoints_delete_time,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// The most that the networks of its runs have, each figure by itself. Unset if there are none, and in studies of older
+	// versions: then a worker needs nothing but a slot.
+	Network       *ModelSize `protobuf:"bytes,37,opt,name=network,proto3" json:"network,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Study) Reset() {
@@ -2413,6 +2425,13 @@ func (x *Study) GetSharing() *Sharing {
 func (x *Study) GetCheckpointsDeleteTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CheckpointsDeleteTime
+	}
+	return nil
+}
+
+func (x *Study) GetNetwork() *ModelSize {
+	if x != nil {
+		return x.Network
 	}
 	return nil
 }
@@ -2794,7 +2813,9 @@ type WaitingFor struct {
 	// The digest that the data set of the study's name has now, if it has changed.
 	Found string `protobuf:"bytes,2,opt,name=found,proto3" json:"found,omitempty"`
 	// Why the data set or the weights can't be used, if they are missing.
-	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// Bytes that a run of a model needs of a worker, with its data, if no worker that is READY has as many.
+	Memory        uint64 `protobuf:"varint,4,opt,name=memory,proto3" json:"memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2848,6 +2869,13 @@ func (x *WaitingFor) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *WaitingFor) GetMemory() uint64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
 }
 
 // Estimate is an estimated number, with an interval that contains the true number with the forecast's confidence.
@@ -3604,13 +3632,15 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\bmin_side\x18\v \x01(\rR\aminSide\x12\x19\n" +
 	"\bmax_side\x18\f \x01(\rR\amaxSide\x12!\n" +
 	"\fmax_channels\x18\r \x01(\rR\vmaxChannelsJ\x04\b\b\x10\tJ\x04\b\t\x10\n" +
-	"J\x04\b\x0e\x10\x0fJ\x04\b\x0f\x10\x10J\x04\b\x10\x10\x11R\x06heightR\x05widthR\vmax_weightsR\x10feature_channelsR\rfeature_scale\"]\n" +
+	"J\x04\b\x0e\x10\x0fJ\x04\b\x0f\x10\x10J\x04\b\x10\x10\x11R\x06heightR\x05widthR\vmax_weightsR\x10feature_channelsR\rfeature_scale\"~\n" +
 	"\tModelSize\x12\x18\n" +
 	"\aweights\x18\x01 \x01(\x04R\aweights\x12\x1e\n" +
 	"\n" +
 	"operations\x18\x02 \x01(\x01R\n" +
 	"operations\x12\x16\n" +
-	"\x06memory\x18\x03 \x01(\x04R\x06memory\"p\n" +
+	"\x06memory\x18\x03 \x01(\x04R\x06memory\x12\x1f\n" +
+	"\vcore_memory\x18\x04 \x01(\x04R\n" +
+	"coreMemory\"p\n" +
 	"\n" +
 	"ModelInput\x12\x1a\n" +
 	"\bchannels\x18\x01 \x01(\rR\bchannels\x12\x16\n" +
@@ -3727,7 +3757,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12$\n" +
 	"\binterval\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\binterval\x12#\n" +
-	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xba\t\n" +
+	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xeb\t\n" +
 	"\x05Study\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12,\n" +
@@ -3763,7 +3793,8 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"extensions\x18\" \x03(\v2\x19.trellis.v1.GridExtensionR\n" +
 	"extensions\x12-\n" +
 	"\asharing\x18# \x01(\v2\x13.trellis.v1.SharingR\asharing\x12R\n" +
-	"\x17checkpoints_delete_time\x18$ \x01(\v2\x1a.google.protobuf.TimestampR\x15checkpointsDeleteTime\"F\n" +
+	"\x17checkpoints_delete_time\x18$ \x01(\v2\x1a.google.protobuf.TimestampR\x15checkpointsDeleteTime\x12/\n" +
+	"\anetwork\x18% \x01(\v2\x15.trellis.v1.ModelSizeR\anetwork\"F\n" +
 	"\rGridExtension\x12\x1f\n" +
 	"\vfirst_index\x18\x01 \x01(\x04R\n" +
 	"firstIndex\x12\x14\n" +
@@ -3787,12 +3818,13 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x05whole\x18\x06 \x01(\v2\x10.trellis.v1.AxisR\x05whole\x12>\n" +
 	"\fold_integers\x18\x04 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\voldIntegers\x12;\n" +
 	"\vold_numbers\x18\x05 \x01(\v2\x16.trellis.v1.NumberAxisB\x02\x18\x01R\n" +
-	"oldNumbers\"o\n" +
+	"oldNumbers\"\x87\x01\n" +
 	"\n" +
 	"WaitingFor\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.trellis.v1.WaitingReasonR\x06reason\x12\x14\n" +
 	"\x05found\x18\x02 \x01(\tR\x05found\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"L\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x16\n" +
+	"\x06memory\x18\x04 \x01(\x04R\x06memory\"L\n" +
 	"\bEstimate\x12\x1a\n" +
 	"\bexpected\x18\x01 \x01(\x01R\bexpected\x12\x10\n" +
 	"\x03low\x18\x02 \x01(\x01R\x03low\x12\x12\n" +
@@ -4030,28 +4062,29 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	27, // 59: trellis.v1.Study.extensions:type_name -> trellis.v1.GridExtension
 	28, // 60: trellis.v1.Study.sharing:type_name -> trellis.v1.Sharing
 	52, // 61: trellis.v1.Study.checkpoints_delete_time:type_name -> google.protobuf.Timestamp
-	55, // 62: trellis.v1.Untouched.state:type_name -> trellis.v1.TrialState
-	31, // 63: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
-	32, // 64: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
-	4,  // 65: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
-	5,  // 66: trellis.v1.SpecDifference.budget:type_name -> trellis.v1.Budget
-	14, // 67: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
-	15, // 68: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
-	16, // 69: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
-	3,  // 70: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	34, // 71: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	34, // 72: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	42, // 73: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	36, // 74: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	43, // 75: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	48, // 76: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
-	14, // 77: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
-	16, // 78: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	79, // [79:79] is the sub-list for method output_type
-	79, // [79:79] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	8,  // 62: trellis.v1.Study.network:type_name -> trellis.v1.ModelSize
+	55, // 63: trellis.v1.Untouched.state:type_name -> trellis.v1.TrialState
+	31, // 64: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	32, // 65: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	4,  // 66: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
+	5,  // 67: trellis.v1.SpecDifference.budget:type_name -> trellis.v1.Budget
+	14, // 68: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
+	15, // 69: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
+	16, // 70: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
+	3,  // 71: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	34, // 72: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	34, // 73: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	42, // 74: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	36, // 75: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	43, // 76: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	48, // 77: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
+	14, // 78: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
+	16, // 79: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	80, // [80:80] is the sub-list for method output_type
+	80, // [80:80] is the sub-list for method input_type
+	80, // [80:80] is the sub-list for extension type_name
+	80, // [80:80] is the sub-list for extension extendee
+	0,  // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }

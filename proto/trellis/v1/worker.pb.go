@@ -350,7 +350,9 @@ type Capacity struct {
 	Memory uint64 `protobuf:"varint,2,opt,name=memory,proto3" json:"memory,omitempty"`
 	Gpus   []*Gpu `protobuf:"bytes,3,rep,name=gpus,proto3" json:"gpus,omitempty"`
 	// It runs programs.
-	Programs      bool `protobuf:"varint,4,opt,name=programs,proto3" json:"programs,omitempty"`
+	Programs bool `protobuf:"varint,4,opt,name=programs,proto3" json:"programs,omitempty"`
+	// How many cores a run of a model uses at most, if slots are idle. 0: one, or a worker of an older version.
+	Threads       uint32 `protobuf:"varint,5,opt,name=threads,proto3" json:"threads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -411,6 +413,13 @@ func (x *Capacity) GetPrograms() bool {
 		return x.Programs
 	}
 	return false
+}
+
+func (x *Capacity) GetThreads() uint32 {
+	if x != nil {
+		return x.Threads
+	}
+	return 0
 }
 
 type Gpu struct {
@@ -639,12 +648,13 @@ const file_trellis_v1_worker_proto_rawDesc = "" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x06\n" +
-	"\x04_key\"\x82\x01\n" +
+	"\x04_key\"\x9c\x01\n" +
 	"\bCapacity\x12\x12\n" +
 	"\x04cpus\x18\x01 \x01(\x01R\x04cpus\x12\x16\n" +
 	"\x06memory\x18\x02 \x01(\x04R\x06memory\x12.\n" +
 	"\x04gpus\x18\x03 \x03(\v2\x0f.trellis.v1.GpuB\t\xbaH\x06\x92\x01\x03\x10\x80\bR\x04gpus\x12\x1a\n" +
-	"\bprograms\x18\x04 \x01(\bR\bprograms\"W\n" +
+	"\bprograms\x18\x04 \x01(\bR\bprograms\x12\x18\n" +
+	"\athreads\x18\x05 \x01(\rR\athreads\"W\n" +
 	"\x03Gpu\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x02id\x12\x1e\n" +
 	"\x05model\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x05model\x12\x16\n" +

@@ -35,7 +35,7 @@ export interface ForecastBasis {
   epochs?: Count; other_epochs?: Count; other_studies?: number; epoch_time?: boolean; runs_ended?: Count; runs_stopped?: Count
   runs_diverged?: Count; runs_begun?: Count; other_runs?: Count; after_others?: boolean
 }
-export interface WaitingFor { reason?: string; message?: string }
+export interface WaitingFor { reason?: string; message?: string; memory?: Count }
 export interface Plan {
   trials?: Count; runs?: Count; epochs?: Count; epochs_alone?: Count; runs_shared?: Count; epochs_shared?: Count; epochs_again?: Count
   seconds_shared?: number; forecast?: Forecast; waiting_for?: WaitingFor; left_out?: Count

@@ -26,6 +26,7 @@ export function missing(spec: StudySpec, why: WaitingFor, study = ''): string {
     case 'WAITING_REASON_NO_PROGRAMS':
       return 'a worker that runs programs: start one with trellis worker --programs'
     case 'WAITING_REASON_TOO_LARGE':
+      if (!spec.program) return `a worker with ${bytes(Number(why.memory ?? 0))} of memory, for a run of the largest network and its data. See Workers for what there is`
       return `a worker that has what a run needs: ${needs(spec)}. See Workers for what there is`
     case 'WAITING_REASON_LABELS_MISSING': {
       const labels = Object.entries(spec.workers ?? {}).sort().map(([name, value]) => `${name}=${value}`)
