@@ -38,8 +38,9 @@ const (
 )
 
 // Conv is a convolution, transposed convolution or linear layer, planned for one shape, with the packed weights and the
-// gradient sums of one run. Forward and BackwardInput only read it, and may be called by several goroutines at once,
-// beside BackwardWeights by one. The other methods must not be called at the same time. Nothing but NewConv allocates.
+// gradient sums of one run. Each goroutine has one of its own, by Beside. Their Forward and BackwardInput may be called
+// at once, and beside BackwardWeights of one. The other methods must not be called at the same time. Nothing allocates
+// but NewConv and Beside.
 type Conv struct {
 	shape Shape
 	path  *path
@@ -47,6 +48,7 @@ type Conv struct {
 	forward  *gather
 	backward *gather
 	weights  *outer
+	scratch  scratch
 	bias     []float32 // Gradient sums: [output channel][lane].
 }
 
@@ -64,29 +66,31 @@ func NewConv(s Shape, passes ...Pass) (*Conv, error) {
 		switch pass {
 		case Forward:
 			c.forward = newGather(c.path.vector, c.path.together, s.InChannels, s.OutChannels, rows, columns)
-			c.forward.subnormals = newSubnormals(c.forward, rows, columns, false)
+			c.forward.subnormals = newSubnormals(c.forward, rows, columns)
 		case BackwardInput:
 			c.backward = newGather(c.path.vector, c.path.together, s.OutChannels, s.InChannels, rows.adjoint(),
 				columns.adjoint())
-			c.backward.subnormals = newSubnormals(c.backward, rows, columns, true)
+			c.backward.subnormals = newSubnormals(c.backward, rows, columns)
 		case BackwardWeights:
 			c.weights, c.bias = newOuter(s, c.path.together), Values(s.OutChannels*Lanes)
 		default:
 			panic(fmt.Sprintf("kernel: no pass %d", pass))
 		}
 	}
+	c.scratch = newScratch(c.forward, c.backward)
 	return c, nil
 }
 
-// Beside returns a plan with the same weights and sums for the BackwardWeights of another goroutine, which must not be
-// called at the same time.
+// Beside returns a plan with the same weights and sums for another goroutine.
 func (c *Conv) Beside() *Conv {
-	planned(c.weights != nil)
-	weights := *c.weights
-	// It would go from one processor's cache to another's.
-	weights.transposed = Values(len(weights.transposed))
 	beside := *c
-	beside.weights = &weights
+	beside.scratch = newScratch(c.forward, c.backward)
+	if c.weights != nil {
+		weights := *c.weights
+		// It would go from one processor's cache to another's.
+		weights.transposed = Values(len(weights.transposed))
+		beside.weights = &weights
+	}
 	return &beside
 }
 
@@ -130,7 +134,7 @@ func (c *Conv) Forward(y, x []float32, activation Activation) {
 	if activation == ReLU {
 		bound = 0
 	}
-	c.path.gather(c.forward, y, x, bound)
+	c.path.gather(c.forward, &c.scratch, y, x, nil, bound)
 	if activation == Sigmoid {
 		c.path.sigmoid(y)
 	}
@@ -140,10 +144,7 @@ func (c *Conv) Forward(y, x []float32, activation Activation) {
 // must not overlap dy.
 func (c *Conv) BackwardInput(dx, dy []float32) {
 	c.checkBackward(dx, dy)
-	if s := c.backward.subnormals; s != nil && s.found {
-		c.path.hide(c.backward, nil)
-	}
-	c.path.gather(c.backward, dx, dy, float32(math.Inf(-1)))
+	c.path.gather(c.backward, &c.scratch, dx, dy, nil, float32(math.Inf(-1)))
 }
 
 // BackwardInputOfReLU is BackwardInput for an input x that a ReLU has made. Where x is zero, dx may be anything: it
@@ -151,10 +152,7 @@ func (c *Conv) BackwardInput(dx, dy []float32) {
 func (c *Conv) BackwardInputOfReLU(dx, dy, x []float32) {
 	c.checkBackward(dx, dy)
 	check("x", x, c.backward.out)
-	if s := c.backward.subnormals; s != nil && s.found {
-		c.path.hide(c.backward, x)
-	}
-	c.path.gather(c.backward, dx, dy, float32(math.Inf(-1)))
+	c.path.gather(c.backward, &c.scratch, dx, dy, x, float32(math.Inf(-1)))
 }
 
 func (c *Conv) checkBackward(dx, dy []float32) {

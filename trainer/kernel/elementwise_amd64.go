@@ -82,11 +82,27 @@ func squaredErrorVector(dy, y, target []float32, mask *[Lanes]uint32, scale floa
 
 func adamVector(w, g, m, v []float32, c adamConstants) {
 	whole := len(w) / 8 * 8
-	if whole > 0 {
-		adamAVX2(&w[0], &g[0], &m[0], &v[0], c.weightDecay, c.moment, c.beta2, c.square, c.correction,
-			c.epsilon, c.rate, whole/8)
+	for at := 0; at < whole; {
+		at += 8 * adamAVX2(&w[at], &g[at], &m[at], &v[at], c.weightDecay, c.moment, c.beta2, c.square, c.correction,
+			c.epsilon, c.rate, (whole-at)/8)
+		if at == whole {
+			break
+		}
+		if c.usual() {
+			adamTinyAVX2(&w[at], &g[at], &m[at], &v[at], c.weightDecay, c.moment, c.beta2, c.square, c.correction,
+				c.epsilon, c.rate, 1)
+		} else {
+			adamPortable(w[at:at+8], g[at:at+8], m[at:at+8], v[at:at+8], c)
+		}
+		at += 8
 	}
 	adamPortable(w[whole:], g[whole:], m[whole:], v[whole:], c)
+}
+
+// usual says that adamTinyAVX2 takes these constants.
+func (c *adamConstants) usual() bool {
+	rate := -c.rate
+	return c.weightDecay >= 0 && c.weightDecay <= 1 && rate >= 0x1p-60 && rate <= 1<<10
 }
 
 func fillTileVector(dst []float32, pixels []byte, size int, indices []uint32) {

@@ -5833,9 +5833,9 @@ done_246:
 	VZEROUPPER
 	RET
 
-// func adamAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float32, moment float32, beta2 float32, square float32, correction float32, epsilon float32, rate float32, count int)
-// Requires: AVX, FMA3
-TEXT ·adamAVX2(SB), NOSPLIT, $0-72
+// func adamAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float32, moment float32, beta2 float32, square float32, correction float32, epsilon float32, rate float32, count int) int
+// Requires: AVX, AVX2, FMA3
+TEXT ·adamAVX2(SB), NOSPLIT, $0-80
 	MOVQ         w+0(FP), AX
 	MOVQ         dw+8(FP), CX
 	MOVQ         m+16(FP), DX
@@ -5848,35 +5848,284 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-72
 	VBROADCASTSS epsilon+52(FP), Y5
 	VBROADCASTSS rate+56(FP), Y6
 	MOVQ         count+64(FP), SI
-	IMUL3Q       $0x20, SI, SI
+	SHLQ         $0x05, SI
 	XORQ         DI, DI
 
 vector_247:
-	CMPQ        DI, SI
-	JGE         done_248
-	VMOVUPS     (AX)(DI*1), Y7
-	VMOVUPS     (CX)(DI*1), Y8
-	VFMADD231PS Y0, Y7, Y8
-	VMOVUPS     (DX)(DI*1), Y9
-	VSUBPS      Y9, Y8, Y11
-	VFMADD231PS Y1, Y11, Y9
-	VMOVUPS     Y9, (DX)(DI*1)
-	VMULPS      (BX)(DI*1), Y2, Y10
-	VMULPS      Y3, Y8, Y11
-	VFMADD231PS Y11, Y8, Y10
-	VMOVUPS     Y10, (BX)(DI*1)
-	VSQRTPS     Y10, Y10
-	VDIVPS      Y4, Y10, Y10
-	VADDPS      Y5, Y10, Y10
-	VDIVPS      Y10, Y9, Y9
-	VFMADD231PS Y6, Y9, Y7
-	VMOVUPS     Y7, (AX)(DI*1)
-	ADDQ        $0x00000020, DI
-	JMP         vector_247
+	CMPQ         DI, SI
+	JEQ          done_248
+	VMOVUPS      (AX)(DI*1), Y7
+	VPBROADCASTD word_249<>+0(SB), Y9
+	VPADDD       Y7, Y7, Y8
+	VPMAXUD      Y9, Y8, Y9
+	VPCMPEQD     Y8, Y9, Y8
+	VMOVMSKPS    Y8, R8
+	CMPL         R8, $0xff
+	JNE          done_248
+	VMOVUPS      (CX)(DI*1), Y8
+	VFMADD231PS  Y0, Y7, Y8
+	VMOVUPS      (DX)(DI*1), Y9
+	VSUBPS       Y9, Y8, Y11
+	VFMADD231PS  Y1, Y11, Y9
+	VMOVUPS      Y9, (DX)(DI*1)
+	VMULPS       (BX)(DI*1), Y2, Y10
+	VMULPS       Y3, Y8, Y11
+	VFMADD231PS  Y11, Y8, Y10
+	VMOVUPS      Y10, (BX)(DI*1)
+	VSQRTPS      Y10, Y10
+	VDIVPS       Y4, Y10, Y10
+	VADDPS       Y5, Y10, Y10
+	VDIVPS       Y10, Y9, Y9
+	VFMADD231PS  Y6, Y9, Y7
+	VMOVUPS      Y7, (AX)(DI*1)
+	ADDQ         $0x20, DI
+	JMP          vector_247
 
 done_248:
+	SHRQ $0x05, DI
+	MOVQ DI, ret+72(FP)
 	VZEROUPPER
 	RET
+
+DATA word_249<>+0(SB)/4, $0x2f000000
+GLOBL word_249<>(SB), RODATA|NOPTR, $4
+
+// func adamTinyAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float32, moment float32, beta2 float32, square float32, correction float32, epsilon float32, rate float32, count int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·adamTinyAVX2(SB), NOSPLIT, $0-72
+	MOVQ w+0(FP), AX
+	MOVQ dw+8(FP), CX
+	MOVQ m+16(FP), DX
+	MOVQ v+24(FP), BX
+	MOVQ count+64(FP), SI
+	SHLQ $0x05, SI
+	XORQ DI, DI
+
+vector_250:
+	VMOVUPS      (AX)(DI*1), Y0
+	VPSLLD       $0x01, Y0, Y1
+	VPBROADCASTD word_249<>+0(SB), Y0
+	VPCMPGTD     Y1, Y0, Y0
+	VPCMPEQD     Y2, Y2, Y2
+	VPCMPGTD     Y2, Y1, Y1
+	VPAND        Y1, Y0, Y0
+	VMOVUPS      (DX)(DI*1), Y1
+	VPSLLD       $0x01, Y1, Y1
+	VPBROADCASTD word_252<>+0(SB), Y2
+	VPCMPGTD     Y1, Y2, Y2
+	VPAND        Y2, Y0, Y0
+	VPCMPEQD     Y2, Y2, Y2
+	VPCMPGTD     Y2, Y1, Y1
+	VPAND        Y1, Y0, Y0
+	VMOVUPS      (CX)(DI*1), Y1
+	VPSLLD       $0x01, Y1, Y1
+	VPXOR        Y2, Y2, Y2
+	VPCMPEQD     Y2, Y1, Y1
+	VPAND        Y1, Y0, Y0
+	VMOVUPS      (BX)(DI*1), Y2
+	VPBROADCASTD word_253<>+0(SB), Y1
+	VPCMPGTD     Y1, Y2, Y3
+	VPBROADCASTD word_254<>+0(SB), Y1
+	VPCMPGTD     Y2, Y1, Y1
+	VPAND        Y1, Y3, Y3
+	VPXOR        Y1, Y1, Y1
+	VPCMPEQD     Y1, Y2, Y1
+	VPOR         Y1, Y3, Y3
+	VPAND        Y3, Y0, Y0
+
+plain_251:
+	VANDNPS      (AX)(DI*1), Y0, Y1
+	VANDNPS      (CX)(DI*1), Y0, Y2
+	VANDNPS      (DX)(DI*1), Y0, Y3
+	VBROADCASTSS weightDecay+32(FP), Y4
+	VFMADD231PS  Y4, Y1, Y2
+	VSUBPS       Y3, Y2, Y5
+	VBROADCASTSS moment+36(FP), Y4
+	VFMADD231PS  Y4, Y5, Y3
+	VBROADCASTSS beta2+40(FP), Y4
+	VMULPS       (BX)(DI*1), Y4, Y4
+	VBROADCASTSS square+44(FP), Y5
+	VMULPS       Y5, Y2, Y5
+	VFMADD231PS  Y5, Y2, Y4
+	VSQRTPS      Y4, Y2
+	VBROADCASTSS correction+48(FP), Y5
+	VDIVPS       Y5, Y2, Y2
+	VBROADCASTSS epsilon+52(FP), Y5
+	VADDPS       Y5, Y2, Y2
+	VDIVPS       Y2, Y3, Y5
+	VBROADCASTSS rate+56(FP), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VPXOR        Y6, Y6, Y6
+	VMOVUPS      (AX)(DI*1), Y5
+	VANDPS       Y5, Y0, Y5
+	VPBROADCASTD word_255<>+0(SB), Y7
+	VPAND        Y7, Y5, Y7
+	VPXOR        Y7, Y5, Y5
+	VPBROADCASTD word_256<>+0(SB), Y8
+	VPCMPGTD     Y8, Y7, Y8
+	VCVTDQ2PS    Y7, Y9
+	VPBROADCASTD word_257<>+0(SB), Y10
+	VPADDD       Y10, Y7, Y7
+	VBLENDVPS    Y8, Y7, Y9, Y7
+	VPOR         Y5, Y7, Y7
+	VANDPS       (CX)(DI*1), Y0, Y8
+	VBROADCASTSS weightDecay+32(FP), Y9
+	VMOVAPS      Y8, Y5
+	VFMADD231PS  Y9, Y7, Y5
+	VPBROADCASTD word_199<>+0(SB), Y11
+	VADDPS       Y11, Y8, Y10
+	VFMADD231PS  Y9, Y7, Y10
+	VSUBPS       Y11, Y10, Y10
+	VPBROADCASTD word_255<>+0(SB), Y11
+	VPAND        Y11, Y10, Y10
+	VPAND        Y11, Y5, Y9
+	VPAND        Y11, Y8, Y8
+	VPANDN       Y5, Y11, Y11
+	VPOR         Y11, Y10, Y10
+	VPBROADCASTD word_258<>+0(SB), Y11
+	VPCMPGTD     Y11, Y9, Y11
+	VBLENDVPS    Y11, Y5, Y10, Y5
+	VPMAXUD      Y8, Y9, Y8
+	VPBROADCASTD word_259<>+0(SB), Y10
+	VPCMPGTD     Y10, Y8, Y8
+	VPANDN       Y8, Y11, Y8
+	VPOR         Y8, Y6, Y6
+	VPBROADCASTD word_260<>+0(SB), Y8
+	VPCMPGTD     Y8, Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VMOVUPS      (DX)(DI*1), Y8
+	VANDPS       Y8, Y0, Y8
+	VPBROADCASTD word_255<>+0(SB), Y9
+	VPAND        Y9, Y8, Y9
+	VPXOR        Y9, Y8, Y8
+	VPBROADCASTD word_256<>+0(SB), Y10
+	VPCMPGTD     Y10, Y9, Y10
+	VCVTDQ2PS    Y9, Y11
+	VPBROADCASTD word_257<>+0(SB), Y12
+	VPADDD       Y12, Y9, Y9
+	VBLENDVPS    Y10, Y9, Y11, Y9
+	VPOR         Y8, Y9, Y9
+	VSUBPS       Y9, Y5, Y5
+	VBROADCASTSS moment+36(FP), Y10
+	VMOVAPS      Y9, Y8
+	VFMADD231PS  Y10, Y5, Y8
+	VPBROADCASTD word_199<>+0(SB), Y12
+	VADDPS       Y12, Y9, Y11
+	VFMADD231PS  Y10, Y5, Y11
+	VSUBPS       Y12, Y11, Y11
+	VPBROADCASTD word_255<>+0(SB), Y10
+	VPAND        Y10, Y11, Y11
+	VPAND        Y10, Y8, Y5
+	VPAND        Y10, Y9, Y9
+	VPANDN       Y8, Y10, Y10
+	VPOR         Y10, Y11, Y11
+	VPBROADCASTD word_258<>+0(SB), Y10
+	VPCMPGTD     Y10, Y5, Y12
+	VBLENDVPS    Y12, Y8, Y11, Y8
+	VPMAXUD      Y9, Y5, Y9
+	VPBROADCASTD word_259<>+0(SB), Y10
+	VPCMPGTD     Y10, Y9, Y9
+	VPANDN       Y9, Y12, Y9
+	VPOR         Y9, Y6, Y6
+	VPBROADCASTD word_260<>+0(SB), Y9
+	VPCMPGTD     Y9, Y5, Y5
+	VPOR         Y5, Y6, Y6
+	VDIVPS       Y2, Y8, Y5
+	VROUNDPS     $0x00, Y5, Y2
+	VSUBPS       Y2, Y5, Y5
+	VPBROADCASTD word_255<>+0(SB), Y9
+	VANDPS       Y9, Y5, Y5
+	VPBROADCASTD word_207<>+0(SB), Y9
+	VPCMPEQD     Y9, Y5, Y5
+	VPOR         Y5, Y6, Y6
+	VBROADCASTSS rate+56(FP), Y5
+	VMOVAPS      Y7, Y9
+	VFMADD231PS  Y5, Y2, Y9
+	VPBROADCASTD word_199<>+0(SB), Y11
+	VADDPS       Y11, Y7, Y10
+	VFMADD231PS  Y5, Y2, Y10
+	VSUBPS       Y11, Y10, Y10
+	VPBROADCASTD word_255<>+0(SB), Y5
+	VPAND        Y5, Y10, Y10
+	VPAND        Y5, Y9, Y2
+	VPAND        Y5, Y7, Y7
+	VPANDN       Y9, Y5, Y5
+	VPOR         Y5, Y10, Y10
+	VPBROADCASTD word_258<>+0(SB), Y5
+	VPCMPGTD     Y5, Y2, Y11
+	VBLENDVPS    Y11, Y9, Y10, Y9
+	VPMAXUD      Y7, Y2, Y7
+	VPBROADCASTD word_259<>+0(SB), Y5
+	VPCMPGTD     Y5, Y7, Y7
+	VPANDN       Y7, Y11, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD word_260<>+0(SB), Y5
+	VPCMPGTD     Y5, Y2, Y2
+	VPOR         Y2, Y6, Y6
+	VPAND        Y0, Y6, Y6
+	VPTEST       Y6, Y6
+	JEQ          store_261
+	VPXOR        Y0, Y0, Y0
+	JMP          plain_251
+
+store_261:
+	VPBROADCASTD word_255<>+0(SB), Y2
+	VPAND        Y2, Y9, Y2
+	VPXOR        Y2, Y9, Y9
+	VPBROADCASTD word_258<>+0(SB), Y5
+	VPCMPGTD     Y5, Y2, Y5
+	VCVTPS2DQ    Y2, Y6
+	VPBROADCASTD word_257<>+0(SB), Y7
+	VPSUBD       Y7, Y2, Y2
+	VBLENDVPS    Y5, Y2, Y6, Y2
+	VPOR         Y9, Y2, Y2
+	VBLENDVPS    Y0, Y2, Y1, Y1
+	VMOVUPS      Y1, (AX)(DI*1)
+	VPBROADCASTD word_255<>+0(SB), Y1
+	VPAND        Y1, Y8, Y1
+	VPXOR        Y1, Y8, Y8
+	VPBROADCASTD word_258<>+0(SB), Y2
+	VPCMPGTD     Y2, Y1, Y2
+	VCVTPS2DQ    Y1, Y5
+	VPBROADCASTD word_257<>+0(SB), Y6
+	VPSUBD       Y6, Y1, Y1
+	VBLENDVPS    Y2, Y1, Y5, Y1
+	VPOR         Y8, Y1, Y1
+	VBLENDVPS    Y0, Y1, Y3, Y3
+	VMOVUPS      Y3, (DX)(DI*1)
+	VMOVUPS      Y4, (BX)(DI*1)
+	ADDQ         $0x20, DI
+	CMPQ         DI, SI
+	JNE          vector_250
+	VZEROUPPER
+	RET
+
+DATA word_252<>+0(SB)/4, $0x25000000
+GLOBL word_252<>(SB), RODATA|NOPTR, $4
+
+DATA word_253<>+0(SB)/4, $0x0d800000
+GLOBL word_253<>(SB), RODATA|NOPTR, $4
+
+DATA word_254<>+0(SB)/4, $0x71800000
+GLOBL word_254<>(SB), RODATA|NOPTR, $4
+
+DATA word_255<>+0(SB)/4, $0x7fffffff
+GLOBL word_255<>(SB), RODATA|NOPTR, $4
+
+DATA word_256<>+0(SB)/4, $0x007fffff
+GLOBL word_256<>(SB), RODATA|NOPTR, $4
+
+DATA word_257<>+0(SB)/4, $0x4a800000
+GLOBL word_257<>(SB), RODATA|NOPTR, $4
+
+DATA word_258<>+0(SB)/4, $0x4affffff
+GLOBL word_258<>(SB), RODATA|NOPTR, $4
+
+DATA word_259<>+0(SB)/4, $0x4a7fffff
+GLOBL word_259<>(SB), RODATA|NOPTR, $4
+
+DATA word_260<>+0(SB)/4, $0x7b7fffff
+GLOBL word_260<>(SB), RODATA|NOPTR, $4
 
 // func fillTileAVX2(dst *float32, images **byte, blocks int)
 // Requires: AVX, AVX2, FMA3
@@ -5885,10 +6134,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_249<>+0(SB), Y0
-	VBROADCASTSS word_250<>+0(SB), Y1
+	VBROADCASTSS word_262<>+0(SB), Y0
+	VBROADCASTSS word_263<>+0(SB), Y1
 
-block_251:
+block_264:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -6036,15 +6285,15 @@ block_251:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_251
+	JNE         block_264
 	VZEROUPPER
 	RET
 
-DATA word_249<>+0(SB)/4, $0x3b808081
-GLOBL word_249<>(SB), RODATA|NOPTR, $4
+DATA word_262<>+0(SB)/4, $0x3b808081
+GLOBL word_262<>(SB), RODATA|NOPTR, $4
 
-DATA word_250<>+0(SB)/4, $0xc37f0000
-GLOBL word_250<>(SB), RODATA|NOPTR, $4
+DATA word_263<>+0(SB)/4, $0xc37f0000
+GLOBL word_263<>(SB), RODATA|NOPTR, $4
 
 // func fillRowsAVX2(dst *float32, rows **float32, blocks int)
 // Requires: AVX
@@ -6054,7 +6303,7 @@ TEXT ·fillRowsAVX2(SB), NOSPLIT, $0-24
 	MOVQ blocks+16(FP), DX
 	XORQ BX, BX
 
-block_252:
+block_265:
 	MOVQ       (CX), SI
 	VMOVUPS    (SI)(BX*1), Y0
 	MOVQ       8(CX), SI
@@ -6106,7 +6355,7 @@ block_252:
 	ADDQ       $0x20, BX
 	ADDQ       $0x00000200, AX
 	DECQ       DX
-	JNE        block_252
+	JNE        block_265
 	VZEROUPPER
 	RET
 
@@ -6121,22 +6370,22 @@ TEXT ·subtractLargestAVX2(SB), NOSPLIT, $0-24
 	VMOVUPS 32(CX), Y1
 	MOVQ    $0x00000040, BX
 
-row_253:
+row_266:
 	CMPQ    BX, DX
-	JEQ     done_254
+	JEQ     done_267
 	VMOVUPS (CX)(BX*1), Y2
 	VMAXPS  Y0, Y2, Y0
 	VMOVUPS 32(CX)(BX*1), Y2
 	VMAXPS  Y1, Y2, Y1
 	ADDQ    $0x40, BX
-	JMP     row_253
+	JMP     row_266
 
-done_254:
+done_267:
 	XORQ BX, BX
 
-row_255:
+row_268:
 	CMPQ    BX, DX
-	JEQ     done_256
+	JEQ     done_269
 	VMOVUPS (CX)(BX*1), Y2
 	VSUBPS  Y0, Y2, Y2
 	VMOVUPS Y2, (AX)(BX*1)
@@ -6144,9 +6393,9 @@ row_255:
 	VSUBPS  Y1, Y2, Y2
 	VMOVUPS Y2, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_255
+	JMP     row_268
 
-done_256:
+done_269:
 	VZEROUPPER
 	RET
 
@@ -6163,9 +6412,9 @@ TEXT ·subtractLogarithmAVX2(SB), NOSPLIT, $0-25
 	VXORPD Y3, Y3, Y3
 	XORQ   BX, BX
 
-row_257:
+row_270:
 	CMPQ      BX, DX
-	JEQ       done_258
+	JEQ       done_271
 	VCVTPS2PD (CX)(BX*1), Y4
 	VADDPD    Y4, Y0, Y0
 	VCVTPS2PD 16(CX)(BX*1), Y4
@@ -6175,11 +6424,11 @@ row_257:
 	VCVTPS2PD 48(CX)(BX*1), Y4
 	VADDPD    Y4, Y3, Y3
 	ADDQ      $0x40, BX
-	JMP       row_257
+	JMP       row_270
 
-done_258:
-	VBROADCASTSD double_259<>+0(SB), Y4
-	VBROADCASTSD double_260<>+0(SB), Y6
+done_271:
+	VBROADCASTSD double_272<>+0(SB), Y4
+	VBROADCASTSD double_273<>+0(SB), Y6
 	VPCMPEQD     Y5, Y5, Y5
 	VCMPPD       $0x1d, Y4, Y0, Y7
 	VANDPD       Y7, Y5, Y5
@@ -6199,16 +6448,16 @@ done_258:
 	VANDPD       Y7, Y5, Y5
 	VMOVMSKPD    Y5, CX
 	CMPL         CX, $0x0f
-	JNE          wrong_261
-	VBROADCASTSD double_262<>+0(SB), Y5
-	VBROADCASTSD double_263<>+0(SB), Y6
-	VBROADCASTSD double_264<>+0(SB), Y7
-	VBROADCASTSD double_265<>+0(SB), Y8
+	JNE          wrong_274
+	VBROADCASTSD double_275<>+0(SB), Y5
+	VBROADCASTSD double_276<>+0(SB), Y6
+	VBROADCASTSD double_277<>+0(SB), Y7
+	VBROADCASTSD double_278<>+0(SB), Y8
 	VPSRLQ       $0x34, Y0, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y0, Y0
 	VORPD        Y6, Y0, Y0
-	VBROADCASTSD double_266<>+0(SB), Y11
+	VBROADCASTSD double_279<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y0, Y10
 	VANDPD       Y4, Y10, Y11
@@ -6219,52 +6468,52 @@ done_258:
 	VSUBPD       Y4, Y0, Y0
 	VDIVPD       Y10, Y0, Y0
 	VMULPD       Y0, Y0, Y10
-	VBROADCASTSD double_267<>+0(SB), Y11
+	VBROADCASTSD double_280<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_268<>+0(SB), Y12
+	VBROADCASTSD double_281<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_269<>+0(SB), Y12
+	VBROADCASTSD double_282<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_270<>+0(SB), Y12
+	VBROADCASTSD double_283<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_271<>+0(SB), Y12
+	VBROADCASTSD double_284<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_272<>+0(SB), Y12
+	VBROADCASTSD double_285<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_273<>+0(SB), Y12
+	VBROADCASTSD double_286<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_274<>+0(SB), Y12
+	VBROADCASTSD double_287<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_275<>+0(SB), Y12
+	VBROADCASTSD double_288<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_276<>+0(SB), Y12
+	VBROADCASTSD double_289<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_277<>+0(SB), Y12
+	VBROADCASTSD double_290<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_278<>+0(SB), Y12
+	VBROADCASTSD double_291<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y0, Y0, Y0
 	VMULPD       Y0, Y11, Y11
 	VADDPD       Y0, Y11, Y11
-	VBROADCASTSD double_279<>+0(SB), Y0
+	VBROADCASTSD double_292<>+0(SB), Y0
 	VMULPD       Y0, Y9, Y9
 	VADDPD       Y11, Y9, Y0
 	VPSRLQ       $0x34, Y1, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y1, Y1
 	VORPD        Y6, Y1, Y1
-	VBROADCASTSD double_266<>+0(SB), Y11
+	VBROADCASTSD double_279<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y1, Y10
 	VANDPD       Y4, Y10, Y11
@@ -6275,52 +6524,52 @@ done_258:
 	VSUBPD       Y4, Y1, Y1
 	VDIVPD       Y10, Y1, Y1
 	VMULPD       Y1, Y1, Y10
-	VBROADCASTSD double_267<>+0(SB), Y11
+	VBROADCASTSD double_280<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_268<>+0(SB), Y12
+	VBROADCASTSD double_281<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_269<>+0(SB), Y12
+	VBROADCASTSD double_282<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_270<>+0(SB), Y12
+	VBROADCASTSD double_283<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_271<>+0(SB), Y12
+	VBROADCASTSD double_284<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_272<>+0(SB), Y12
+	VBROADCASTSD double_285<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_273<>+0(SB), Y12
+	VBROADCASTSD double_286<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_274<>+0(SB), Y12
+	VBROADCASTSD double_287<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_275<>+0(SB), Y12
+	VBROADCASTSD double_288<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_276<>+0(SB), Y12
+	VBROADCASTSD double_289<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_277<>+0(SB), Y12
+	VBROADCASTSD double_290<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_278<>+0(SB), Y12
+	VBROADCASTSD double_291<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y1, Y1, Y1
 	VMULPD       Y1, Y11, Y11
 	VADDPD       Y1, Y11, Y11
-	VBROADCASTSD double_279<>+0(SB), Y1
+	VBROADCASTSD double_292<>+0(SB), Y1
 	VMULPD       Y1, Y9, Y9
 	VADDPD       Y11, Y9, Y1
 	VPSRLQ       $0x34, Y2, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y2, Y2
 	VORPD        Y6, Y2, Y2
-	VBROADCASTSD double_266<>+0(SB), Y11
+	VBROADCASTSD double_279<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y2, Y10
 	VANDPD       Y4, Y10, Y11
@@ -6331,52 +6580,52 @@ done_258:
 	VSUBPD       Y4, Y2, Y2
 	VDIVPD       Y10, Y2, Y2
 	VMULPD       Y2, Y2, Y10
-	VBROADCASTSD double_267<>+0(SB), Y11
+	VBROADCASTSD double_280<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_268<>+0(SB), Y12
+	VBROADCASTSD double_281<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_269<>+0(SB), Y12
+	VBROADCASTSD double_282<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_270<>+0(SB), Y12
+	VBROADCASTSD double_283<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_271<>+0(SB), Y12
+	VBROADCASTSD double_284<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_272<>+0(SB), Y12
+	VBROADCASTSD double_285<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_273<>+0(SB), Y12
+	VBROADCASTSD double_286<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_274<>+0(SB), Y12
+	VBROADCASTSD double_287<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_275<>+0(SB), Y12
+	VBROADCASTSD double_288<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_276<>+0(SB), Y12
+	VBROADCASTSD double_289<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_277<>+0(SB), Y12
+	VBROADCASTSD double_290<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_278<>+0(SB), Y12
+	VBROADCASTSD double_291<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y2, Y2, Y2
 	VMULPD       Y2, Y11, Y11
 	VADDPD       Y2, Y11, Y11
-	VBROADCASTSD double_279<>+0(SB), Y2
+	VBROADCASTSD double_292<>+0(SB), Y2
 	VMULPD       Y2, Y9, Y9
 	VADDPD       Y11, Y9, Y2
 	VPSRLQ       $0x34, Y3, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y3, Y3
 	VORPD        Y6, Y3, Y3
-	VBROADCASTSD double_266<>+0(SB), Y5
+	VBROADCASTSD double_279<>+0(SB), Y5
 	VSUBPD       Y5, Y9, Y9
 	VCMPPD       $0x11, Y7, Y3, Y6
 	VANDPD       Y4, Y6, Y5
@@ -6387,52 +6636,52 @@ done_258:
 	VSUBPD       Y4, Y3, Y3
 	VDIVPD       Y5, Y3, Y3
 	VMULPD       Y3, Y3, Y5
-	VBROADCASTSD double_267<>+0(SB), Y4
+	VBROADCASTSD double_280<>+0(SB), Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_268<>+0(SB), Y6
+	VBROADCASTSD double_281<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_269<>+0(SB), Y6
+	VBROADCASTSD double_282<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_270<>+0(SB), Y6
+	VBROADCASTSD double_283<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_271<>+0(SB), Y6
+	VBROADCASTSD double_284<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_272<>+0(SB), Y6
+	VBROADCASTSD double_285<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_273<>+0(SB), Y6
+	VBROADCASTSD double_286<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_274<>+0(SB), Y6
+	VBROADCASTSD double_287<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_275<>+0(SB), Y6
+	VBROADCASTSD double_288<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_276<>+0(SB), Y6
+	VBROADCASTSD double_289<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_277<>+0(SB), Y6
+	VBROADCASTSD double_290<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_278<>+0(SB), Y6
+	VBROADCASTSD double_291<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
 	VADDPD       Y3, Y3, Y3
 	VMULPD       Y3, Y4, Y4
 	VADDPD       Y3, Y4, Y4
-	VBROADCASTSD double_279<>+0(SB), Y3
+	VBROADCASTSD double_292<>+0(SB), Y3
 	VMULPD       Y3, Y9, Y9
 	VADDPD       Y4, Y9, Y3
 	XORQ         BX, BX
 
-row_280:
+row_293:
 	CMPQ       BX, DX
-	JEQ        done_281
+	JEQ        done_294
 	VCVTPS2PD  (AX)(BX*1), Y4
 	VSUBPD     Y0, Y4, Y4
 	VCVTPD2PSY Y4, X4
@@ -6450,79 +6699,79 @@ row_280:
 	VCVTPD2PSY Y4, X4
 	VMOVUPS    X4, 48(AX)(BX*1)
 	ADDQ       $0x40, BX
-	JMP        row_280
+	JMP        row_293
 
-done_281:
+done_294:
 	MOVB $0x01, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-wrong_261:
+wrong_274:
 	MOVB $0x00, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA double_259<>+0(SB)/8, $0x3ff0000000000000
-GLOBL double_259<>(SB), RODATA|NOPTR, $8
-
-DATA double_260<>+0(SB)/8, $0x7fefffffffffffff
-GLOBL double_260<>(SB), RODATA|NOPTR, $8
-
-DATA double_262<>+0(SB)/8, $0x000fffffffffffff
-GLOBL double_262<>(SB), RODATA|NOPTR, $8
-
-DATA double_263<>+0(SB)/8, $0x3fe0000000000000
-GLOBL double_263<>(SB), RODATA|NOPTR, $8
-
-DATA double_264<>+0(SB)/8, $0x3fe6a09e667f3bcd
-GLOBL double_264<>(SB), RODATA|NOPTR, $8
-
-DATA double_265<>+0(SB)/8, $0x4330000000000000
-GLOBL double_265<>(SB), RODATA|NOPTR, $8
-
-DATA double_266<>+0(SB)/8, $0x43300000000003fe
-GLOBL double_266<>(SB), RODATA|NOPTR, $8
-
-DATA double_267<>+0(SB)/8, $0x3fa47ae147ae147b
-GLOBL double_267<>(SB), RODATA|NOPTR, $8
-
-DATA double_268<>+0(SB)/8, $0x3fa642c8590b2164
-GLOBL double_268<>(SB), RODATA|NOPTR, $8
-
-DATA double_269<>+0(SB)/8, $0x3fa8618618618618
-GLOBL double_269<>(SB), RODATA|NOPTR, $8
-
-DATA double_270<>+0(SB)/8, $0x3faaf286bca1af28
-GLOBL double_270<>(SB), RODATA|NOPTR, $8
-
-DATA double_271<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
-GLOBL double_271<>(SB), RODATA|NOPTR, $8
-
-DATA double_272<>+0(SB)/8, $0x3fb1111111111111
+DATA double_272<>+0(SB)/8, $0x3ff0000000000000
 GLOBL double_272<>(SB), RODATA|NOPTR, $8
 
-DATA double_273<>+0(SB)/8, $0x3fb3b13b13b13b14
+DATA double_273<>+0(SB)/8, $0x7fefffffffffffff
 GLOBL double_273<>(SB), RODATA|NOPTR, $8
 
-DATA double_274<>+0(SB)/8, $0x3fb745d1745d1746
-GLOBL double_274<>(SB), RODATA|NOPTR, $8
-
-DATA double_275<>+0(SB)/8, $0x3fbc71c71c71c71c
+DATA double_275<>+0(SB)/8, $0x000fffffffffffff
 GLOBL double_275<>(SB), RODATA|NOPTR, $8
 
-DATA double_276<>+0(SB)/8, $0x3fc2492492492492
+DATA double_276<>+0(SB)/8, $0x3fe0000000000000
 GLOBL double_276<>(SB), RODATA|NOPTR, $8
 
-DATA double_277<>+0(SB)/8, $0x3fc999999999999a
+DATA double_277<>+0(SB)/8, $0x3fe6a09e667f3bcd
 GLOBL double_277<>(SB), RODATA|NOPTR, $8
 
-DATA double_278<>+0(SB)/8, $0x3fd5555555555555
+DATA double_278<>+0(SB)/8, $0x4330000000000000
 GLOBL double_278<>(SB), RODATA|NOPTR, $8
 
-DATA double_279<>+0(SB)/8, $0x3fe62e42fefa39ef
+DATA double_279<>+0(SB)/8, $0x43300000000003fe
 GLOBL double_279<>(SB), RODATA|NOPTR, $8
+
+DATA double_280<>+0(SB)/8, $0x3fa47ae147ae147b
+GLOBL double_280<>(SB), RODATA|NOPTR, $8
+
+DATA double_281<>+0(SB)/8, $0x3fa642c8590b2164
+GLOBL double_281<>(SB), RODATA|NOPTR, $8
+
+DATA double_282<>+0(SB)/8, $0x3fa8618618618618
+GLOBL double_282<>(SB), RODATA|NOPTR, $8
+
+DATA double_283<>+0(SB)/8, $0x3faaf286bca1af28
+GLOBL double_283<>(SB), RODATA|NOPTR, $8
+
+DATA double_284<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
+GLOBL double_284<>(SB), RODATA|NOPTR, $8
+
+DATA double_285<>+0(SB)/8, $0x3fb1111111111111
+GLOBL double_285<>(SB), RODATA|NOPTR, $8
+
+DATA double_286<>+0(SB)/8, $0x3fb3b13b13b13b14
+GLOBL double_286<>(SB), RODATA|NOPTR, $8
+
+DATA double_287<>+0(SB)/8, $0x3fb745d1745d1746
+GLOBL double_287<>(SB), RODATA|NOPTR, $8
+
+DATA double_288<>+0(SB)/8, $0x3fbc71c71c71c71c
+GLOBL double_288<>(SB), RODATA|NOPTR, $8
+
+DATA double_289<>+0(SB)/8, $0x3fc2492492492492
+GLOBL double_289<>(SB), RODATA|NOPTR, $8
+
+DATA double_290<>+0(SB)/8, $0x3fc999999999999a
+GLOBL double_290<>(SB), RODATA|NOPTR, $8
+
+DATA double_291<>+0(SB)/8, $0x3fd5555555555555
+GLOBL double_291<>(SB), RODATA|NOPTR, $8
+
+DATA double_292<>+0(SB)/8, $0x3fe62e42fefa39ef
+GLOBL double_292<>(SB), RODATA|NOPTR, $8
 
 // func logSoftmaxBackwardAVX2(dx *float32, dy *float32, count int)
 // Requires: AVX
@@ -6535,24 +6784,24 @@ TEXT ·logSoftmaxBackwardAVX2(SB), NOSPLIT, $0-24
 	VXORPS Y2, Y2, Y2
 	XORQ   BX, BX
 
-row_282:
+row_295:
 	CMPQ   BX, DX
-	JEQ    done_283
+	JEQ    done_296
 	VADDPS (CX)(BX*1), Y0, Y0
 	VADDPS 32(CX)(BX*1), Y2, Y2
 	ADDQ   $0x40, BX
-	JMP    row_282
+	JMP    row_295
 
-done_283:
+done_296:
 	VXORPS Y1, Y1, Y1
 	VCMPPS $0x00, Y0, Y1, Y1
 	VXORPS Y3, Y3, Y3
 	VCMPPS $0x00, Y2, Y3, Y3
 	XORQ   BX, BX
 
-row_284:
+row_297:
 	CMPQ    BX, DX
-	JEQ     done_285
+	JEQ     done_298
 	VMULPS  (AX)(BX*1), Y0, Y4
 	VMOVUPS (CX)(BX*1), Y5
 	VSUBPS  Y4, Y5, Y5
@@ -6564,9 +6813,9 @@ row_284:
 	VANDNPS Y5, Y3, Y5
 	VMOVUPS Y5, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_284
+	JMP     row_297
 
-done_285:
+done_298:
 	VZEROUPPER
 	RET
 
@@ -6585,9 +6834,9 @@ TEXT ·mostProbableAVX2(SB), NOSPLIT, $0-24
 	VMOVAPS      Y4, Y5
 	MOVQ         $0x00000040, BX
 
-row_286:
+row_299:
 	CMPQ      BX, DX
-	JEQ       done_287
+	JEQ       done_300
 	VMOVUPS   (CX)(BX*1), Y6
 	VCMPPS    $0x1e, Y0, Y6, Y7
 	VBLENDVPS Y7, Y6, Y0, Y0
@@ -6598,9 +6847,9 @@ row_286:
 	VBLENDVPS Y7, Y5, Y3, Y3
 	VADDPS    Y4, Y5, Y5
 	ADDQ      $0x40, BX
-	JMP       row_286
+	JMP       row_299
 
-done_287:
+done_300:
 	VMOVUPS Y1, (AX)
 	VMOVUPS Y3, 32(AX)
 	VZEROUPPER
@@ -6612,51 +6861,48 @@ TEXT ·leastAVX2(SB), NOSPLIT, $0-32
 	MOVQ         least+0(FP), AX
 	MOVQ         most+8(FP), CX
 	MOVQ         src+16(FP), DX
-	VPBROADCASTD word_288<>+0(SB), Y0
-	VPBROADCASTD word_289<>+0(SB), Y1
+	VPBROADCASTD word_255<>+0(SB), Y0
+	VPBROADCASTD word_301<>+0(SB), Y1
 	VPCMPEQD     Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	MOVQ         count+24(FP), BX
 	SHLQ         $0x05, BX
 	XORQ         SI, SI
 
-row_290:
+row_302:
 	VPAND   (DX)(SI*1), Y0, Y4
 	VPMAXUD Y4, Y3, Y3
 	VPADDD  Y1, Y4, Y4
 	VPMINUD Y4, Y2, Y2
 	ADDQ    $0x20, SI
 	CMPQ    SI, BX
-	JNE     row_290
+	JNE     row_302
 	VMOVDQU Y2, (AX)
 	VMOVDQU Y3, (CX)
 	VZEROUPPER
 	RET
 
-DATA word_288<>+0(SB)/4, $0x7fffffff
-GLOBL word_288<>(SB), RODATA|NOPTR, $4
-
-DATA word_289<>+0(SB)/4, $0xffffffff
-GLOBL word_289<>(SB), RODATA|NOPTR, $4
+DATA word_301<>+0(SB)/4, $0xffffffff
+GLOBL word_301<>(SB), RODATA|NOPTR, $4
 
 // func scaleWeightsAVX2(dst *float32, src *float32, count int)
 // Requires: AVX, AVX2
 TEXT ·scaleWeightsAVX2(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_291<>+0(SB), Y0
-	VPBROADCASTD word_292<>+0(SB), Y1
+	VPBROADCASTD word_303<>+0(SB), Y0
+	VPBROADCASTD word_256<>+0(SB), Y1
 	VPBROADCASTD word_242<>+0(SB), Y2
-	VBROADCASTSS word_293<>+0(SB), Y3
-	VBROADCASTSS word_294<>+0(SB), Y4
+	VBROADCASTSS word_304<>+0(SB), Y3
+	VBROADCASTSS word_305<>+0(SB), Y4
 	VPXOR        Y5, Y5, Y5
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 
-vector_295:
+vector_306:
 	CMPQ      BX, DX
-	JGE       done_296
+	JGE       done_307
 	VMOVUPS   (CX)(BX*1), Y6
 	VPAND     Y0, Y6, Y7
 	VPCMPEQD  Y5, Y7, Y7
@@ -6670,39 +6916,36 @@ vector_295:
 	VBLENDVPS Y7, Y8, Y6, Y6
 	VMOVUPS   Y6, (AX)(BX*1)
 	ADDQ      $0x00000020, BX
-	JMP       vector_295
+	JMP       vector_306
 
-done_296:
+done_307:
 	VZEROUPPER
 	RET
 
-DATA word_291<>+0(SB)/4, $0x7f800000
-GLOBL word_291<>(SB), RODATA|NOPTR, $4
+DATA word_303<>+0(SB)/4, $0x7f800000
+GLOBL word_303<>(SB), RODATA|NOPTR, $4
 
-DATA word_292<>+0(SB)/4, $0x007fffff
-GLOBL word_292<>(SB), RODATA|NOPTR, $4
+DATA word_304<>+0(SB)/4, $0x4f800000
+GLOBL word_304<>(SB), RODATA|NOPTR, $4
 
-DATA word_293<>+0(SB)/4, $0x4f800000
-GLOBL word_293<>(SB), RODATA|NOPTR, $4
-
-DATA word_294<>+0(SB)/4, $0x05000000
-GLOBL word_294<>(SB), RODATA|NOPTR, $4
+DATA word_305<>+0(SB)/4, $0x05000000
+GLOBL word_305<>(SB), RODATA|NOPTR, $4
 
 // func scaleInputsAVX2(dst *float32, src *float32, count int) bool
 // Requires: AVX, AVX2
 TEXT ·scaleInputsAVX2(SB), NOSPLIT, $0-25
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_288<>+0(SB), Y0
-	VPBROADCASTD word_289<>+0(SB), Y1
-	VPBROADCASTD word_297<>+0(SB), Y2
-	VBROADCASTSS word_298<>+0(SB), Y3
+	VPBROADCASTD word_255<>+0(SB), Y0
+	VPBROADCASTD word_301<>+0(SB), Y1
+	VPBROADCASTD word_308<>+0(SB), Y2
+	VBROADCASTSS word_309<>+0(SB), Y3
 	VPXOR        Y4, Y4, Y4
 	MOVQ         count+16(FP), DX
 	SHLQ         $0x05, DX
 	XORQ         BX, BX
 
-vector_299:
+vector_310:
 	VMOVUPS  (CX)(BX*1), Y5
 	VPAND    Y0, Y5, Y6
 	VPADDD   Y1, Y6, Y6
@@ -6713,18 +6956,18 @@ vector_299:
 	VMOVUPS  Y5, (AX)(BX*1)
 	ADDQ     $0x20, BX
 	CMPQ     BX, DX
-	JNE      vector_299
+	JNE      vector_310
 	VPTEST   Y4, Y4
 	SETEQ    AL
 	MOVB     AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA word_297<>+0(SB)/4, $0x107ffffe
-GLOBL word_297<>(SB), RODATA|NOPTR, $4
+DATA word_308<>+0(SB)/4, $0x107ffffe
+GLOBL word_308<>(SB), RODATA|NOPTR, $4
 
-DATA word_298<>+0(SB)/4, $0x2f800000
-GLOBL word_298<>(SB), RODATA|NOPTR, $4
+DATA word_309<>+0(SB)/4, $0x2f800000
+GLOBL word_309<>(SB), RODATA|NOPTR, $4
 
 // func positiveAVX2(dst *uint32, y *float32, count int)
 // Requires: AVX
@@ -6734,7 +6977,7 @@ TEXT ·positiveAVX2(SB), NOSPLIT, $0-24
 	MOVQ   count+16(FP), DX
 	VXORPS Y0, Y0, Y0
 
-vector_300:
+vector_311:
 	VCMPPS    $0x09, (CX), Y0, Y1
 	VCMPPS    $0x09, 32(CX), Y0, Y2
 	VORPS     Y2, Y1, Y1
@@ -6745,29 +6988,151 @@ vector_300:
 	ADDQ      $0x40, CX
 	ADDQ      $0x04, AX
 	DECQ      DX
-	JNE       vector_300
+	JNE       vector_311
 	VZEROUPPER
 	RET
 
-// func hideAVX2(dst *float32, src *float32, hidden *uint32, count int)
+// func hideAVX2(weights *float32, hidden *uint32, count int)
 // Requires: AVX
-TEXT ·hideAVX2(SB), NOSPLIT, $0-32
-	MOVQ    dst+0(FP), AX
-	MOVQ    src+8(FP), CX
-	MOVQ    hidden+16(FP), DX
-	VMOVUPS (DX), Y0
-	MOVQ    count+24(FP), DX
-	IMUL3Q  $0x20, DX, DX
-	XORQ    BX, BX
+TEXT ·hideAVX2(SB), NOSPLIT, $0-24
+	MOVQ    weights+0(FP), AX
+	MOVQ    hidden+8(FP), CX
+	VMOVUPS (CX), Y0
+	MOVQ    count+16(FP), CX
+	IMUL3Q  $0x20, CX, CX
+	XORQ    DX, DX
 
-vector_301:
-	CMPQ    BX, DX
-	JGE     done_302
-	VANDNPS (CX)(BX*1), Y0, Y1
-	VMOVUPS Y1, (AX)(BX*1)
-	ADDQ    $0x00000020, BX
-	JMP     vector_301
+vector_312:
+	CMPQ    DX, CX
+	JGE     done_313
+	VANDNPS (AX)(DX*1), Y0, Y1
+	VMOVUPS Y1, (AX)(DX*1)
+	ADDQ    $0x00000020, DX
+	JMP     vector_312
 
-done_302:
+done_313:
+	VZEROUPPER
+	RET
+
+// func gatherTinyAVX2(y *float32, x *float32, weights *float32, bias *float32, count int, bound float32) bool
+// Requires: AVX, AVX2, FMA3
+TEXT ·gatherTinyAVX2(SB), NOSPLIT, $0-49
+	MOVQ         x+8(FP), AX
+	MOVQ         weights+16(FP), CX
+	MOVQ         count+32(FP), DX
+	VPXOR        Y0, Y0, Y0
+	VPCMPEQD     Y1, Y1, Y1
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Y2
+	VANDPS       Y2, Y1, Y2
+	VPBROADCASTD word_255<>+0(SB), Y3
+	VPAND        Y3, Y2, Y3
+	VPXOR        Y3, Y2, Y2
+	VPBROADCASTD word_256<>+0(SB), Y4
+	VPCMPGTD     Y4, Y3, Y4
+	VCVTDQ2PS    Y3, Y5
+	VPBROADCASTD word_257<>+0(SB), Y6
+	VPADDD       Y6, Y3, Y3
+	VBLENDVPS    Y4, Y3, Y5, Y3
+	VPOR         Y2, Y3, Y3
+	VMOVAPS      Y3, Y2
+
+tap_314:
+	VBROADCASTSS (CX), Y4
+	VANDPS       Y4, Y1, Y4
+	VPBROADCASTD word_255<>+0(SB), Y5
+	VPAND        Y5, Y4, Y5
+	VPXOR        Y5, Y4, Y4
+	VPBROADCASTD word_256<>+0(SB), Y6
+	VPCMPGTD     Y6, Y5, Y6
+	VCVTDQ2PS    Y5, Y7
+	VPBROADCASTD word_257<>+0(SB), Y8
+	VPADDD       Y8, Y5, Y5
+	VBLENDVPS    Y6, Y5, Y7, Y5
+	VPOR         Y4, Y5, Y5
+	VMOVUPS      (AX), Y4
+	VMOVAPS      Y3, Y6
+	VFMADD231PS  Y5, Y4, Y6
+	VPBROADCASTD word_199<>+0(SB), Y8
+	VADDPS       Y8, Y3, Y7
+	VFMADD231PS  Y5, Y4, Y7
+	VSUBPS       Y8, Y7, Y7
+	VPBROADCASTD word_255<>+0(SB), Y8
+	VPAND        Y8, Y7, Y7
+	VPAND        Y8, Y6, Y4
+	VPAND        Y8, Y3, Y3
+	VPANDN       Y6, Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPBROADCASTD word_258<>+0(SB), Y8
+	VPCMPGTD     Y8, Y4, Y8
+	VBLENDVPS    Y8, Y6, Y7, Y6
+	VPMAXUD      Y3, Y4, Y3
+	VPBROADCASTD word_259<>+0(SB), Y7
+	VPCMPGTD     Y7, Y3, Y3
+	VPANDN       Y3, Y8, Y3
+	VPOR         Y3, Y0, Y0
+	VPBROADCASTD word_260<>+0(SB), Y3
+	VPCMPGTD     Y3, Y4, Y4
+	VPOR         Y4, Y0, Y0
+	VMOVAPS      Y6, Y3
+	VMOVUPS      32(AX), Y4
+	VMOVAPS      Y2, Y6
+	VFMADD231PS  Y5, Y4, Y6
+	VPBROADCASTD word_199<>+0(SB), Y8
+	VADDPS       Y8, Y2, Y7
+	VFMADD231PS  Y5, Y4, Y7
+	VSUBPS       Y8, Y7, Y7
+	VPBROADCASTD word_255<>+0(SB), Y5
+	VPAND        Y5, Y7, Y7
+	VPAND        Y5, Y6, Y4
+	VPAND        Y5, Y2, Y2
+	VPANDN       Y6, Y5, Y5
+	VPOR         Y5, Y7, Y7
+	VPBROADCASTD word_258<>+0(SB), Y5
+	VPCMPGTD     Y5, Y4, Y8
+	VBLENDVPS    Y8, Y6, Y7, Y6
+	VPMAXUD      Y2, Y4, Y2
+	VPBROADCASTD word_259<>+0(SB), Y5
+	VPCMPGTD     Y5, Y2, Y2
+	VPANDN       Y2, Y8, Y2
+	VPOR         Y2, Y0, Y0
+	VPBROADCASTD word_260<>+0(SB), Y2
+	VPCMPGTD     Y2, Y4, Y4
+	VPOR         Y4, Y0, Y0
+	VMOVAPS      Y6, Y2
+	ADDQ         $0x20, CX
+	ADDQ         $0x40, AX
+	DECQ         DX
+	JNE          tap_314
+	MOVQ         y+0(FP), AX
+	VBROADCASTSS bound+40(FP), Y1
+	VMAXPS       Y3, Y1, Y3
+	VPBROADCASTD word_255<>+0(SB), Y1
+	VPAND        Y1, Y3, Y1
+	VPXOR        Y1, Y3, Y3
+	VPBROADCASTD word_258<>+0(SB), Y4
+	VPCMPGTD     Y4, Y1, Y4
+	VCVTPS2DQ    Y1, Y5
+	VPBROADCASTD word_257<>+0(SB), Y6
+	VPSUBD       Y6, Y1, Y1
+	VBLENDVPS    Y4, Y1, Y5, Y1
+	VPOR         Y3, Y1, Y1
+	VMOVUPS      Y1, (AX)
+	VBROADCASTSS bound+40(FP), Y1
+	VMAXPS       Y2, Y1, Y2
+	VPBROADCASTD word_255<>+0(SB), Y1
+	VPAND        Y1, Y2, Y1
+	VPXOR        Y1, Y2, Y2
+	VPBROADCASTD word_258<>+0(SB), Y3
+	VPCMPGTD     Y3, Y1, Y3
+	VCVTPS2DQ    Y1, Y4
+	VPBROADCASTD word_257<>+0(SB), Y5
+	VPSUBD       Y5, Y1, Y1
+	VBLENDVPS    Y3, Y1, Y4, Y1
+	VPOR         Y2, Y1, Y1
+	VMOVUPS      Y1, 32(AX)
+	VPTEST       Y0, Y0
+	SETEQ        AL
+	MOVB         AL, ret+48(FP)
 	VZEROUPPER
 	RET

@@ -113,13 +113,17 @@ var avx2Layers = layers{
 const callTaps = 1024
 
 // gather computes g block by block.
-func (l *layers) gather(g *gather, y, x []float32, bound float32) {
+func (l *layers) gather(g *gather, own *scratch, y, x, read []float32, bound float32) {
 	plane := g.outPlane * 4
 	if g.outChannels == 1 {
 		l.gatherOne(g, y, x, bound)
 		return
 	}
-	packed, x := scaled(g, x)
+	packed := g.weights
+	if s := g.subnormals; s != nil && s.found && scaleInputsAVX2(&own.x[0], &x[0], len(x)/8) {
+		defer gatherTiny(g, own, y, x, read, bound)
+		packed, x = s.weights, own.x
+	}
 	perBlock := block * g.inChannels * g.kernel
 	for i := range g.classes {
 		c := &g.classes[i]

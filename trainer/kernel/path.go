@@ -17,10 +17,10 @@ type path struct {
 	// channel (step.reached).
 	together bool
 
-	gather func(g *gather, y, x []float32, bound float32)
-	// findSubnormals looks at g's weights, and hide at the input that y is; nil if they are not kept apart.
+	// gather may leave out channels in which read has no positive value; nil: it does all.
+	gather func(g *gather, s *scratch, y, x, read []float32, bound float32)
+	// findSubnormals looks at g's weights; nil if subnormal ones are like others.
 	findSubnormals func(g *gather)
-	hide           func(g *gather, y []float32)
 	transpose      func(dst, src []float32, rows, columns, dstRow int)
 	outerByLane    func(o *outer, chosen, other []float32)
 	outerByChannel func(o *outer, other []float32)

@@ -28,7 +28,6 @@ var (
 		outerByLane:     avx2Layers.outerByLane,
 		outerByChannel:  avx2Layers.outerByChannel,
 		findSubnormals:  findSubnormals,
-		hide:            hide,
 		transpose:       transposeVector,
 		sumPositions:    sumPositionsVector,
 		sumLanes:        sumLanesVector,

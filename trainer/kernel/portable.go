@@ -29,7 +29,7 @@ var portable = path{
 	mostProbable:       mostProbablePortable,
 }
 
-func gatherPortable(g *gather, y, x []float32, bound float32) {
+func gatherPortable(g *gather, _ *scratch, y, x, _ []float32, bound float32) {
 	width := g.width()
 	for o := range g.outChannels {
 		packed := g.weights[o/width*width*g.inChannels*g.kernel+o%width:]

@@ -568,10 +568,17 @@ func normalAVX2(dst *float32, state *uint32, table *float32, count int)
 //go:noescape
 func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
 
-// adamAVX2 does the package's Adam for count vectors of 8.
+// adamAVX2 does the package's Adam for up to count vectors of 8, and returns for how many: it ends before the
+// first that has a tiny weight.
 //
 //go:noescape
-func adamAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float32, moment float32, beta2 float32, square float32, correction float32, epsilon float32, rate float32, count int)
+func adamAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float32, moment float32, beta2 float32, square float32, correction float32, epsilon float32, rate float32, count int) int
+
+// adamTinyAVX2 does the package's Adam for count vectors of 8, of which each should have a tiny weight. Weight
+// decay is between 0 and 1, the rate's absolute value between 2^-60 and 2^10, and epsilon is at least 2^-30.
+//
+//go:noescape
+func adamTinyAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float32, moment float32, beta2 float32, square float32, correction float32, epsilon float32, rate float32, count int)
 
 // fillTileAVX2 computes dst[pixel*16 + lane] = images[lane][pixel] / 255 for 8 lanes and 16*blocks pixels.
 //
@@ -627,7 +634,13 @@ func scaleInputsAVX2(dst *float32, src *float32, count int) bool
 //go:noescape
 func positiveAVX2(dst *uint32, y *float32, count int)
 
-// hideAVX2 copies count rows of 8 columns, with zeros where the column is hidden.
+// hideAVX2 writes zeros into count rows of 8 columns, where the column is hidden.
 //
 //go:noescape
-func hideAVX2(dst *float32, src *float32, hidden *uint32, count int)
+func hideAVX2(weights *float32, hidden *uint32, count int)
+
+// gatherTinyAVX2 computes, for 16 lanes, y = max(bound, bias[0] + sum over i < count: weights[i*8] * x[i*16]).
+// All weights and the bias are below 2^-30. It returns whether y is exact.
+//
+//go:noescape
+func gatherTinyAVX2(y *float32, x *float32, weights *float32, bias *float32, count int, bound float32) bool

@@ -2,25 +2,23 @@
 
 package kernel
 
-import "slices"
+import "math"
 
 // findSubnormals looks at weights that were packed.
 func findSubnormals(g *gather) {
 	s := g.subnormals
-	s.found = false
+	s.found, s.tiny = false, s.tiny[:0]
 	large := false
 	perBlock := block * g.inChannels
-	for at := 0; at < len(g.weights); at += perBlock {
+	for o := 0; o < g.outChannels; o += block {
 		var least, most [block]uint32
-		leastAVX2(&least[0], &most[0], &g.weights[at], g.inChannels)
+		leastAVX2(&least[0], &most[0], &g.weights[o/block*perBlock], g.inChannels)
 		for i, bits := range least {
 			s.found = s.found || bits < leastNormal
 			large = large || most[i] > mostScaled
-			if s.tiny != nil {
-				s.tiny[at/g.inChannels+i] = 0
-				if bits < leastUsual {
-					s.tiny[at/g.inChannels+i] = 1<<32 - 1
-				}
+			bias := math.Float32bits(g.bias[o+i]) &^ (1 << 31)
+			if bits < leastUsual && most[i] < mostTiny && bias < mostBias {
+				s.tiny = append(s.tiny, o+i)
 			}
 		}
 	}
@@ -28,47 +26,40 @@ func findSubnormals(g *gather) {
 		return
 	}
 	scaleWeightsAVX2(&s.weights[0], &g.weights[0], len(g.weights)/block)
-	clear(s.hidden)
-	copy(s.visible, s.weights)
+	for i := 0; i < len(s.tiny); {
+		var hidden [block]uint32
+		o := s.tiny[i] / block
+		for ; i < len(s.tiny) && s.tiny[i]/block == o; i++ {
+			hidden[s.tiny[i]%block] = 1<<32 - 1
+		}
+		hideAVX2(&s.weights[o*perBlock], &hidden[0], g.inChannels)
+	}
 }
 
-// hide hides output channels that may have subnormal sums and of which y has no positive value. Without y it hides
-// none.
-func hide(g *gather, y []float32) {
+// gatherTiny computes the tiny channels, all or those for which read has a positive value.
+func gatherTiny(g *gather, own *scratch, y, x, read []float32, bound float32) {
 	s := g.subnormals
-	if y == nil {
-		if slices.ContainsFunc(s.hidden, func(hidden uint32) bool { return hidden != 0 }) {
-			clear(s.hidden)
-			copy(s.visible, s.weights)
-		}
+	if len(s.tiny) == 0 {
 		return
 	}
-	positiveAVX2(&s.positive[0], &y[0], len(y)/Lanes)
+	if read != nil {
+		positiveAVX2(&own.read[0], &read[0], len(read)/Lanes)
+	}
 	perBlock := block * g.inChannels
-	for o := 0; o < len(s.tiny); o += block {
-		changed := uint32(0)
-		tiny, positive := (*[block]uint32)(s.tiny[o:]), (*[block]uint32)(s.positive[o:])
-		hidden := (*[block]uint32)(s.hidden[o:])
-		for i := range hidden {
-			now := tiny[i] &^ positive[i]
-			changed |= now ^ hidden[i]
-			hidden[i] = now
+	for _, o := range s.tiny {
+		if read != nil && own.read[o] == 0 {
+			continue
 		}
-		if changed != 0 {
-			at := o / block * perBlock
-			hideAVX2(&s.visible[at], &s.weights[at], &hidden[0], g.inChannels)
+		at := o/block*perBlock + o%block
+		to := y[o*g.outPlane:][:Lanes]
+		if gatherTinyAVX2(&to[0], &x[0], &g.weights[at], &g.bias[o], g.inChannels, bound) {
+			continue
+		}
+		sumTaps((*[Lanes]float32)(to), g.bias[o], g.weights[at:], x, 0, g.classes[0].taps)
+		for lane, sum := range to {
+			if bound > sum { // False for a NaN, which stays.
+				to[lane] = bound
+			}
 		}
 	}
-}
-
-// scaled returns the weights and the input to compute g with.
-func scaled(g *gather, x []float32) (weights, input []float32) {
-	s := g.subnormals
-	if s == nil || !s.found || !scaleInputsAVX2(&s.x[0], &x[0], len(x)/8) {
-		return g.weights, x
-	}
-	if s.visible != nil {
-		return s.visible, s.x
-	}
-	return s.weights, s.x
 }

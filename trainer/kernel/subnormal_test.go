@@ -3,6 +3,8 @@ package kernel
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -125,5 +127,45 @@ func TestSubnormalWeightsAreFound(t *testing.T) {
 		if found() {
 			t.Error("weights are scaled that are too large for it")
 		}
+	})
+}
+
+// Plans beside each other have the same weights, but nothing else that they write to.
+func TestSubnormalWeightsBeside(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(1, 2))
+		s := Linear(40, 40)
+		conv, err := NewConv(s, Forward, BackwardInput)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, bias := random(r, s.Weights()), random(r, s.OutChannels)
+		shrinkUnits(rand.New(rand.NewPCG(1, 3)), s, w, bias)
+		conv.SetWeights(w, bias)
+		w[0] = 1e-40
+		beside := []*Conv{conv.Beside(), conv.Beside()}
+		conv.SetWeights(w, bias)
+		var wait sync.WaitGroup
+		for _, own := range beside {
+			x, dy := random(r, s.InSize()), random(r, s.OutSize())
+			rectified(r, x)
+			want := [2][]float32{make([]float32, s.OutSize()), make([]float32, s.InSize())}
+			conv.Forward(want[0], x, ReLU)
+			conv.BackwardInputOfReLU(want[1], dy, x)
+			wait.Go(func() {
+				got := [2][]float32{make([]float32, s.OutSize()), make([]float32, s.InSize())}
+				for range 200 {
+					own.Forward(got[0], x, ReLU)
+					own.BackwardInputOfReLU(got[1], dy, x)
+					for i := range got {
+						if !slices.EqualFunc(got[i], want[i], sameBits) {
+							t.Error("two goroutines get in each other's way")
+							return
+						}
+					}
+				}
+			})
+		}
+		wait.Wait()
 	})
 }

@@ -73,7 +73,7 @@ func (l *layer) forward() *op {
 			}
 			weights, bias := parameters[:l.shape.Weights()], parameters[l.shape.Weights():]
 			return prepared(func() { conv.SetWeights(weights, bias) }, func(y []float32, inputs ...[]float32) func() {
-				x := inputs[0]
+				x, conv := inputs[0], conv.Beside()
 				return func() { conv.Forward(y, x, l.activation) }
 			}, y, inputs), nil
 		},
@@ -116,7 +116,7 @@ func (l *layer) inputGradient() *op {
 				return Call{}, err
 			}
 			return prepared(func() { conv.SetWeights(weights, nil) }, func(dx []float32, inputs ...[]float32) func() {
-				dSums := inputs[1]
+				dSums, conv := inputs[1], conv.Beside()
 				return func() { conv.BackwardInput(dx, dSums) }
 			}, dx, inputs), nil
 		},
@@ -131,15 +131,15 @@ func (l *layer) inputGradientOfReLU() *op {
 		inputs: []tensor.Shape{l.parameters(), l.output(), l.input()},
 		output: l.input(),
 		compile: func(dx []float32, inputs ...[]float32) (Call, error) {
-			parameters, dSums, x := inputs[0], inputs[1], inputs[2]
+			weights := inputs[0][:l.shape.Weights()]
 			conv, err := kernel.NewConv(l.shape, kernel.BackwardInput)
 			if err != nil {
 				return Call{}, err
 			}
-			return Call{
-				Begin: func() { conv.SetWeights(parameters[:l.shape.Weights()], nil) },
-				Tile:  func() { conv.BackwardInputOfReLU(dx, dSums, x) },
-			}, nil
+			return prepared(func() { conv.SetWeights(weights, nil) }, func(dx []float32, inputs ...[]float32) func() {
+				dSums, x, conv := inputs[1], inputs[2], conv.Beside()
+				return func() { conv.BackwardInputOfReLU(dx, dSums, x) }
+			}, dx, inputs), nil
 		},
 	}
 }

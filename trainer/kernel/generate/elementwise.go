@@ -380,39 +380,3 @@ func squaredError() {
 	VZEROUPPER()
 	RET()
 }
-
-func adam() {
-	function("adamAVX2", "func(w, dw, m, v *float32, "+
-		"weightDecay, moment, beta2, square, correction, epsilon, rate float32, count int)")
-	Doc("adamAVX2 does the package's Adam for count vectors of 8.")
-	w, dw, m, v := argument("w"), argument("dw"), argument("m"), argument("v")
-	var (
-		weightDecay = broadcast("weightDecay")
-		moment      = broadcast("moment")
-		beta2       = broadcast("beta2")
-		square      = broadcast("square")
-		correction  = broadcast("correction")
-		epsilon     = broadcast("epsilon")
-		rate        = broadcast("rate")
-	)
-	avx2.vectors(func(at GPVirtual) {
-		weight, gradient, first, second, difference := YMM(), YMM(), YMM(), YMM(), YMM()
-		VMOVUPS(indexed(w, at), weight)
-		VMOVUPS(indexed(dw, at), gradient)
-		VFMADD231PS(weightDecay, weight, gradient)
-		VMOVUPS(indexed(m, at), first)
-		VSUBPS(first, gradient, difference)
-		VFMADD231PS(moment, difference, first)
-		VMOVUPS(first, indexed(m, at))
-		VMULPS(indexed(v, at), beta2, second)
-		VMULPS(square, gradient, difference)
-		VFMADD231PS(difference, gradient, second)
-		VMOVUPS(second, indexed(v, at))
-		VSQRTPS(second, second)
-		VDIVPS(correction, second, second)
-		VADDPS(epsilon, second, second)
-		VDIVPS(second, first, first)
-		VFMADD231PS(rate, first, weight)
-		VMOVUPS(weight, indexed(w, at))
-	})
-}

@@ -190,6 +190,7 @@ func main() {
 	normal()
 	squaredError()
 	adam()
+	adamTiny()
 	fillTile()
 	fillRows()
 	subtractLargest()
@@ -201,5 +202,6 @@ func main() {
 	scaleInputs()
 	positive()
 	hide()
+	gatherTiny()
 	Generate()
 }

@@ -132,14 +132,58 @@ func positive() {
 }
 
 func hide() {
-	function("hideAVX2", "func(dst, src *float32, hidden *uint32, count int)")
-	Doc("hideAVX2 copies count rows of 8 columns, with zeros where the column is hidden.")
-	dst, src, mask := argument("dst"), argument("src"), YMM()
+	function("hideAVX2", "func(weights *float32, hidden *uint32, count int)")
+	Doc("hideAVX2 writes zeros into count rows of 8 columns, where the column is hidden.")
+	weights, mask := argument("weights"), YMM()
 	hidden := argument("hidden")
 	VMOVUPS(Mem{Base: hidden}, mask)
 	avx2.vectors(func(at GPVirtual) {
 		value := YMM()
-		VANDNPS(indexed(src, at), mask, value)
-		VMOVUPS(value, indexed(dst, at))
+		VANDNPS(indexed(weights, at), mask, value)
+		VMOVUPS(value, indexed(weights, at))
 	})
+}
+
+// gatherTiny emits the package's gather for a channel whose sums are subnormal, or may be: they are counted in quanta.
+// See adamTiny.
+func gatherTiny() {
+	function("gatherTinyAVX2", "func(y, x, weights, bias *float32, count int, bound float32) bool")
+	Doc(
+		"gatherTinyAVX2 computes, for 16 lanes, y = max(bound, bias[0] + sum over i < count: weights[i*8] * x[i*16]).",
+		"All weights and the bias are below 2^-30. It returns whether y is exact.",
+	)
+	x, weights, count := argument("x"), argument("weights"), argument("count")
+	wrong := zeros()
+	everywhere := negativeOne()
+	start := toQuanta(broadcastFrom(Mem{Base: argument("bias")}), everywhere)
+	sums := [2]VecVirtual{start, YMM()}
+	VMOVAPS(start, sums[1])
+	loop := label("tap")
+	Label(loop)
+	weight := toQuanta(broadcastFrom(Mem{Base: weights}), everywhere)
+	for half := range sums {
+		VMOVAPS(inQuanta(weight, load(Mem{Base: x, Disp: 32 * half}), sums[half], wrong), sums[half])
+	}
+	ADDQ(Imm(32), weights)
+	ADDQ(Imm(64), x)
+	DECQ(count)
+	JNE(LabelRef(loop))
+	y := argument("y")
+	for half, sum := range sums {
+		// If one is a NaN, or both are zeros, the result is the sum.
+		VMAXPS(sum, broadcast("bound"), sum)
+		VMOVUPS(fromQuanta(sum), Mem{Base: y, Disp: 32 * half})
+	}
+	exact := GP8()
+	VPTEST(wrong, wrong)
+	SETEQ(exact)
+	Store(exact, ReturnIndex(0))
+	VZEROUPPER()
+	RET()
+}
+
+func broadcastFrom(from Mem) VecVirtual {
+	register := YMM()
+	VBROADCASTSS(from, register)
+	return register
 }
