@@ -21,29 +21,29 @@ group_1:
 	LEAQ         (AX)(R8*4), R8
 	MOVQ         bias+24(FP), AX
 	VBROADCASTSS (AX), Z0
-	VMOVAPS      Z0, Z1
-	VMOVAPS      Z0, Z2
+	VBROADCASTSS (AX), Z1
+	VBROADCASTSS (AX), Z2
 	VBROADCASTSS 4(AX), Z3
-	VMOVAPS      Z3, Z4
-	VMOVAPS      Z3, Z5
+	VBROADCASTSS 4(AX), Z4
+	VBROADCASTSS 4(AX), Z5
 	VBROADCASTSS 8(AX), Z6
-	VMOVAPS      Z6, Z7
-	VMOVAPS      Z6, Z8
+	VBROADCASTSS 8(AX), Z7
+	VBROADCASTSS 8(AX), Z8
 	VBROADCASTSS 12(AX), Z9
-	VMOVAPS      Z9, Z10
-	VMOVAPS      Z9, Z11
+	VBROADCASTSS 12(AX), Z10
+	VBROADCASTSS 12(AX), Z11
 	VBROADCASTSS 16(AX), Z12
-	VMOVAPS      Z12, Z13
-	VMOVAPS      Z12, Z14
+	VBROADCASTSS 16(AX), Z13
+	VBROADCASTSS 16(AX), Z14
 	VBROADCASTSS 20(AX), Z15
-	VMOVAPS      Z15, Z16
-	VMOVAPS      Z15, Z17
+	VBROADCASTSS 20(AX), Z16
+	VBROADCASTSS 20(AX), Z17
 	VBROADCASTSS 24(AX), Z18
-	VMOVAPS      Z18, Z19
-	VMOVAPS      Z18, Z20
+	VBROADCASTSS 24(AX), Z19
+	VBROADCASTSS 24(AX), Z20
 	VBROADCASTSS 28(AX), Z21
-	VMOVAPS      Z21, Z22
-	VMOVAPS      Z21, Z23
+	VBROADCASTSS 28(AX), Z22
+	VBROADCASTSS 28(AX), Z23
 	MOVQ         taps+32(FP), AX
 	MOVQ         tapCount+40(FP), R9
 	LEAQ         (AX)(R9*8), R9
@@ -93,7 +93,6 @@ tap_2:
 	JNE          tap_2
 
 last_3:
-	VBROADCASTSS bound+80(FP), Z24
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -103,6 +102,9 @@ last_3:
 	LEAQ         (AX)(R8*4), R8
 	MOVQ         plane+64(FP), AX
 	MOVQ         channels+72(FP), R9
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_5
+	VBROADCASTSS bound+80(FP), Z24
 	VMAXPS       Z0, Z24, Z0
 	VMOVUPS      Z0, (SI)
 	VMAXPS       Z1, Z24, Z1
@@ -186,6 +188,68 @@ last_3:
 	VMOVUPS      Z22, (DI)
 	VMAXPS       Z23, Z24, Z23
 	VMOVUPS      Z23, (R8)
+	JMP          stored_4
+
+unbounded_5:
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, (DI)
+	VMOVUPS Z2, (R8)
+	CMPQ    R9, $0x01
+	JEQ     stored_4
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	VMOVUPS Z3, (SI)
+	VMOVUPS Z4, (DI)
+	VMOVUPS Z5, (R8)
+	CMPQ    R9, $0x02
+	JEQ     stored_4
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	VMOVUPS Z6, (SI)
+	VMOVUPS Z7, (DI)
+	VMOVUPS Z8, (R8)
+	CMPQ    R9, $0x03
+	JEQ     stored_4
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	VMOVUPS Z9, (SI)
+	VMOVUPS Z10, (DI)
+	VMOVUPS Z11, (R8)
+	CMPQ    R9, $0x04
+	JEQ     stored_4
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	VMOVUPS Z12, (SI)
+	VMOVUPS Z13, (DI)
+	VMOVUPS Z14, (R8)
+	CMPQ    R9, $0x05
+	JEQ     stored_4
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	VMOVUPS Z15, (SI)
+	VMOVUPS Z16, (DI)
+	VMOVUPS Z17, (R8)
+	CMPQ    R9, $0x06
+	JEQ     stored_4
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	VMOVUPS Z18, (SI)
+	VMOVUPS Z19, (DI)
+	VMOVUPS Z20, (R8)
+	CMPQ    R9, $0x07
+	JEQ     stored_4
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	VMOVUPS Z21, (SI)
+	VMOVUPS Z22, (DI)
+	VMOVUPS Z23, (R8)
 
 stored_4:
 	ADDQ $0x18, CX
@@ -201,7 +265,7 @@ TEXT ·gather2x8AVX512(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_5:
+group_6:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -209,28 +273,28 @@ group_5:
 	LEAQ         (AX)(DI*4), DI
 	MOVQ         bias+24(FP), AX
 	VBROADCASTSS (AX), Z0
-	VMOVAPS      Z0, Z1
+	VBROADCASTSS (AX), Z1
 	VBROADCASTSS 4(AX), Z2
-	VMOVAPS      Z2, Z3
+	VBROADCASTSS 4(AX), Z3
 	VBROADCASTSS 8(AX), Z4
-	VMOVAPS      Z4, Z5
+	VBROADCASTSS 8(AX), Z5
 	VBROADCASTSS 12(AX), Z6
-	VMOVAPS      Z6, Z7
+	VBROADCASTSS 12(AX), Z7
 	VBROADCASTSS 16(AX), Z8
-	VMOVAPS      Z8, Z9
+	VBROADCASTSS 16(AX), Z9
 	VBROADCASTSS 20(AX), Z10
-	VMOVAPS      Z10, Z11
+	VBROADCASTSS 20(AX), Z11
 	VBROADCASTSS 24(AX), Z12
-	VMOVAPS      Z12, Z13
+	VBROADCASTSS 24(AX), Z13
 	VBROADCASTSS 28(AX), Z14
-	VMOVAPS      Z14, Z15
+	VBROADCASTSS 28(AX), Z15
 	MOVQ         taps+32(FP), AX
 	MOVQ         tapCount+40(FP), R8
 	LEAQ         (AX)(R8*8), R8
 	CMPQ         AX, R8
-	JEQ          last_7
+	JEQ          last_8
 
-tap_6:
+tap_7:
 	MOVLQSX      (AX), R9
 	VMOVUPS      (SI)(R9*4), Z16
 	VMOVUPS      (DI)(R9*4), Z17
@@ -261,10 +325,9 @@ tap_6:
 	VFMADD231PS  Z18, Z17, Z15
 	ADDQ         $0x08, AX
 	CMPQ         AX, R8
-	JNE          tap_6
+	JNE          tap_7
 
-last_7:
-	VBROADCASTSS bound+80(FP), Z16
+last_8:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -272,12 +335,15 @@ last_7:
 	LEAQ         (AX)(DI*4), DI
 	MOVQ         plane+64(FP), AX
 	MOVQ         channels+72(FP), R8
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_10
+	VBROADCASTSS bound+80(FP), Z16
 	VMAXPS       Z0, Z16, Z0
 	VMOVUPS      Z0, (SI)
 	VMAXPS       Z1, Z16, Z1
 	VMOVUPS      Z1, (DI)
 	CMPQ         R8, $0x01
-	JEQ          stored_8
+	JEQ          stored_9
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Z2, Z16, Z2
@@ -285,7 +351,7 @@ last_7:
 	VMAXPS       Z3, Z16, Z3
 	VMOVUPS      Z3, (DI)
 	CMPQ         R8, $0x02
-	JEQ          stored_8
+	JEQ          stored_9
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Z4, Z16, Z4
@@ -293,7 +359,7 @@ last_7:
 	VMAXPS       Z5, Z16, Z5
 	VMOVUPS      Z5, (DI)
 	CMPQ         R8, $0x03
-	JEQ          stored_8
+	JEQ          stored_9
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Z6, Z16, Z6
@@ -301,7 +367,7 @@ last_7:
 	VMAXPS       Z7, Z16, Z7
 	VMOVUPS      Z7, (DI)
 	CMPQ         R8, $0x04
-	JEQ          stored_8
+	JEQ          stored_9
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Z8, Z16, Z8
@@ -309,7 +375,7 @@ last_7:
 	VMAXPS       Z9, Z16, Z9
 	VMOVUPS      Z9, (DI)
 	CMPQ         R8, $0x05
-	JEQ          stored_8
+	JEQ          stored_9
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Z10, Z16, Z10
@@ -317,7 +383,7 @@ last_7:
 	VMAXPS       Z11, Z16, Z11
 	VMOVUPS      Z11, (DI)
 	CMPQ         R8, $0x06
-	JEQ          stored_8
+	JEQ          stored_9
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Z12, Z16, Z12
@@ -325,18 +391,65 @@ last_7:
 	VMAXPS       Z13, Z16, Z13
 	VMOVUPS      Z13, (DI)
 	CMPQ         R8, $0x07
-	JEQ          stored_8
+	JEQ          stored_9
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Z14, Z16, Z14
 	VMOVUPS      Z14, (SI)
 	VMAXPS       Z15, Z16, Z15
 	VMOVUPS      Z15, (DI)
+	JMP          stored_9
 
-stored_8:
+unbounded_10:
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, (DI)
+	CMPQ    R8, $0x01
+	JEQ     stored_9
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS Z2, (SI)
+	VMOVUPS Z3, (DI)
+	CMPQ    R8, $0x02
+	JEQ     stored_9
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS Z4, (SI)
+	VMOVUPS Z5, (DI)
+	CMPQ    R8, $0x03
+	JEQ     stored_9
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS Z6, (SI)
+	VMOVUPS Z7, (DI)
+	CMPQ    R8, $0x04
+	JEQ     stored_9
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS Z8, (SI)
+	VMOVUPS Z9, (DI)
+	CMPQ    R8, $0x05
+	JEQ     stored_9
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS Z10, (SI)
+	VMOVUPS Z11, (DI)
+	CMPQ    R8, $0x06
+	JEQ     stored_9
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS Z12, (SI)
+	VMOVUPS Z13, (DI)
+	CMPQ    R8, $0x07
+	JEQ     stored_9
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS Z14, (SI)
+	VMOVUPS Z15, (DI)
+
+stored_9:
 	ADDQ $0x10, CX
 	DECQ DX
-	JNE  group_5
+	JNE  group_6
 	VZEROUPPER
 	RET
 
@@ -347,7 +460,7 @@ TEXT ·gather1x8AVX512(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_9:
+group_11:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -364,9 +477,9 @@ group_9:
 	MOVQ         tapCount+40(FP), DI
 	LEAQ         (AX)(DI*8), DI
 	CMPQ         AX, DI
-	JEQ          last_11
+	JEQ          last_13
 
-tap_10:
+tap_12:
 	MOVLQSX          (AX), R8
 	VMOVUPS          (SI)(R8*4), Z8
 	MOVLQSX          4(AX), R8
@@ -380,57 +493,91 @@ tap_10:
 	VFMADD231PS.BCST 28(BX)(R8*4), Z8, Z7
 	ADDQ             $0x08, AX
 	CMPQ             AX, DI
-	JNE              tap_10
+	JNE              tap_12
 
-last_11:
-	VBROADCASTSS bound+80(FP), Z8
+last_13:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
 	MOVQ         plane+64(FP), AX
 	MOVQ         channels+72(FP), DI
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_15
+	VBROADCASTSS bound+80(FP), Z8
 	VMAXPS       Z0, Z8, Z0
 	VMOVUPS      Z0, (SI)
 	CMPQ         DI, $0x01
-	JEQ          stored_12
+	JEQ          stored_14
 	ADDQ         AX, SI
 	VMAXPS       Z1, Z8, Z1
 	VMOVUPS      Z1, (SI)
 	CMPQ         DI, $0x02
-	JEQ          stored_12
+	JEQ          stored_14
 	ADDQ         AX, SI
 	VMAXPS       Z2, Z8, Z2
 	VMOVUPS      Z2, (SI)
 	CMPQ         DI, $0x03
-	JEQ          stored_12
+	JEQ          stored_14
 	ADDQ         AX, SI
 	VMAXPS       Z3, Z8, Z3
 	VMOVUPS      Z3, (SI)
 	CMPQ         DI, $0x04
-	JEQ          stored_12
+	JEQ          stored_14
 	ADDQ         AX, SI
 	VMAXPS       Z4, Z8, Z4
 	VMOVUPS      Z4, (SI)
 	CMPQ         DI, $0x05
-	JEQ          stored_12
+	JEQ          stored_14
 	ADDQ         AX, SI
 	VMAXPS       Z5, Z8, Z5
 	VMOVUPS      Z5, (SI)
 	CMPQ         DI, $0x06
-	JEQ          stored_12
+	JEQ          stored_14
 	ADDQ         AX, SI
 	VMAXPS       Z6, Z8, Z6
 	VMOVUPS      Z6, (SI)
 	CMPQ         DI, $0x07
-	JEQ          stored_12
+	JEQ          stored_14
 	ADDQ         AX, SI
 	VMAXPS       Z7, Z8, Z7
 	VMOVUPS      Z7, (SI)
+	JMP          stored_14
 
-stored_12:
+unbounded_15:
+	VMOVUPS Z0, (SI)
+	CMPQ    DI, $0x01
+	JEQ     stored_14
+	ADDQ    AX, SI
+	VMOVUPS Z1, (SI)
+	CMPQ    DI, $0x02
+	JEQ     stored_14
+	ADDQ    AX, SI
+	VMOVUPS Z2, (SI)
+	CMPQ    DI, $0x03
+	JEQ     stored_14
+	ADDQ    AX, SI
+	VMOVUPS Z3, (SI)
+	CMPQ    DI, $0x04
+	JEQ     stored_14
+	ADDQ    AX, SI
+	VMOVUPS Z4, (SI)
+	CMPQ    DI, $0x05
+	JEQ     stored_14
+	ADDQ    AX, SI
+	VMOVUPS Z5, (SI)
+	CMPQ    DI, $0x06
+	JEQ     stored_14
+	ADDQ    AX, SI
+	VMOVUPS Z6, (SI)
+	CMPQ    DI, $0x07
+	JEQ     stored_14
+	ADDQ    AX, SI
+	VMOVUPS Z7, (SI)
+
+stored_14:
 	ADDQ $0x08, CX
 	DECQ DX
-	JNE  group_9
+	JNE  group_11
 	VZEROUPPER
 	RET
 
@@ -443,7 +590,7 @@ TEXT ·gather1x16AVX512(SB), NOSPLIT, $0-92
 	MOVQ next+24(FP), SI
 	ADDQ BX, SI
 
-group_13:
+group_16:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), DI
 	LEAQ         (AX)(DI*4), DI
@@ -468,9 +615,9 @@ group_13:
 	MOVQ         tapCount+48(FP), R8
 	LEAQ         (AX)(R8*8), R8
 	CMPQ         AX, R8
-	JEQ          last_15
+	JEQ          last_18
 
-tap_14:
+tap_17:
 	MOVLQSX          (AX), R9
 	VMOVUPS          (DI)(R9*4), Z16
 	MOVLQSX          4(AX), R9
@@ -492,97 +639,163 @@ tap_14:
 	VFMADD231PS.BCST 28(SI)(R9*4), Z16, Z15
 	ADDQ             $0x08, AX
 	CMPQ             AX, R8
-	JNE              tap_14
+	JNE              tap_17
 
-last_15:
-	VBROADCASTSS bound+88(FP), Z16
+last_18:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), DI
 	LEAQ         (AX)(DI*4), DI
 	MOVQ         plane+72(FP), AX
 	MOVQ         channels+80(FP), R8
+	CMPL         bound+88(FP), $0xff800000
+	JEQ          unbounded_20
+	VBROADCASTSS bound+88(FP), Z16
 	VMAXPS       Z0, Z16, Z0
 	VMOVUPS      Z0, (DI)
 	CMPQ         R8, $0x01
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z1, Z16, Z1
 	VMOVUPS      Z1, (DI)
 	CMPQ         R8, $0x02
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z2, Z16, Z2
 	VMOVUPS      Z2, (DI)
 	CMPQ         R8, $0x03
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z3, Z16, Z3
 	VMOVUPS      Z3, (DI)
 	CMPQ         R8, $0x04
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z4, Z16, Z4
 	VMOVUPS      Z4, (DI)
 	CMPQ         R8, $0x05
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z5, Z16, Z5
 	VMOVUPS      Z5, (DI)
 	CMPQ         R8, $0x06
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z6, Z16, Z6
 	VMOVUPS      Z6, (DI)
 	CMPQ         R8, $0x07
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z7, Z16, Z7
 	VMOVUPS      Z7, (DI)
 	CMPQ         R8, $0x08
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z8, Z16, Z8
 	VMOVUPS      Z8, (DI)
 	CMPQ         R8, $0x09
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z9, Z16, Z9
 	VMOVUPS      Z9, (DI)
 	CMPQ         R8, $0x0a
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z10, Z16, Z10
 	VMOVUPS      Z10, (DI)
 	CMPQ         R8, $0x0b
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z11, Z16, Z11
 	VMOVUPS      Z11, (DI)
 	CMPQ         R8, $0x0c
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z12, Z16, Z12
 	VMOVUPS      Z12, (DI)
 	CMPQ         R8, $0x0d
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z13, Z16, Z13
 	VMOVUPS      Z13, (DI)
 	CMPQ         R8, $0x0e
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z14, Z16, Z14
 	VMOVUPS      Z14, (DI)
 	CMPQ         R8, $0x0f
-	JEQ          stored_16
+	JEQ          stored_19
 	ADDQ         AX, DI
 	VMAXPS       Z15, Z16, Z15
 	VMOVUPS      Z15, (DI)
+	JMP          stored_19
 
-stored_16:
+unbounded_20:
+	VMOVUPS Z0, (DI)
+	CMPQ    R8, $0x01
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z1, (DI)
+	CMPQ    R8, $0x02
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z2, (DI)
+	CMPQ    R8, $0x03
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z3, (DI)
+	CMPQ    R8, $0x04
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z4, (DI)
+	CMPQ    R8, $0x05
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z5, (DI)
+	CMPQ    R8, $0x06
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z6, (DI)
+	CMPQ    R8, $0x07
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z7, (DI)
+	CMPQ    R8, $0x08
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z8, (DI)
+	CMPQ    R8, $0x09
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z9, (DI)
+	CMPQ    R8, $0x0a
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z10, (DI)
+	CMPQ    R8, $0x0b
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z11, (DI)
+	CMPQ    R8, $0x0c
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z12, (DI)
+	CMPQ    R8, $0x0d
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z13, (DI)
+	CMPQ    R8, $0x0e
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z14, (DI)
+	CMPQ    R8, $0x0f
+	JEQ     stored_19
+	ADDQ    AX, DI
+	VMOVUPS Z15, (DI)
+
+stored_19:
 	ADDQ $0x08, CX
 	DECQ DX
-	JNE  group_13
+	JNE  group_16
 	VZEROUPPER
 	RET
 
@@ -593,7 +806,7 @@ TEXT ·gather8x1AVX512(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_17:
+group_21:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -613,20 +826,20 @@ group_17:
 	LEAQ         (AX)(R13*4), R13
 	MOVQ         bias+24(FP), AX
 	VBROADCASTSS (AX), Z0
-	VMOVAPS      Z0, Z1
-	VMOVAPS      Z0, Z2
-	VMOVAPS      Z0, Z3
-	VMOVAPS      Z0, Z4
-	VMOVAPS      Z0, Z5
-	VMOVAPS      Z0, Z6
-	VMOVAPS      Z0, Z7
+	VBROADCASTSS (AX), Z1
+	VBROADCASTSS (AX), Z2
+	VBROADCASTSS (AX), Z3
+	VBROADCASTSS (AX), Z4
+	VBROADCASTSS (AX), Z5
+	VBROADCASTSS (AX), Z6
+	VBROADCASTSS (AX), Z7
 	MOVQ         taps+32(FP), AX
 	MOVQ         tapCount+40(FP), R14
 	LEAQ         (AX)(R14*8), R14
 	CMPQ         AX, R14
-	JEQ          last_19
+	JEQ          last_23
 
-tap_18:
+tap_22:
 	MOVLQSX      4(AX), R15
 	VBROADCASTSS (BX)(R15*4), Z8
 	MOVLQSX      (AX), R15
@@ -640,10 +853,9 @@ tap_18:
 	VFMADD231PS  (R13)(R15*4), Z8, Z7
 	ADDQ         $0x08, AX
 	CMPQ         AX, R14
-	JNE          tap_18
+	JNE          tap_22
 
-last_19:
-	VBROADCASTSS bound+80(FP), Z8
+last_23:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -661,6 +873,9 @@ last_19:
 	LEAQ         (AX)(R12*4), R12
 	MOVLQSX      60(CX), R13
 	LEAQ         (AX)(R13*4), R13
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_25
+	VBROADCASTSS bound+80(FP), Z8
 	VMAXPS       Z0, Z8, Z0
 	VMOVUPS      Z0, (SI)
 	VMAXPS       Z1, Z8, Z1
@@ -677,9 +892,22 @@ last_19:
 	VMOVUPS      Z6, (R12)
 	VMAXPS       Z7, Z8, Z7
 	VMOVUPS      Z7, (R13)
-	ADDQ         $0x40, CX
-	DECQ         DX
-	JNE          group_17
+	JMP          stored_24
+
+unbounded_25:
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, (DI)
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, (R9)
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, (R11)
+	VMOVUPS Z6, (R12)
+	VMOVUPS Z7, (R13)
+
+stored_24:
+	ADDQ $0x40, CX
+	DECQ DX
+	JNE  group_21
 	VZEROUPPER
 	RET
 
@@ -690,7 +918,7 @@ TEXT ·gather4x1AVX512(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_21:
+group_26:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -702,16 +930,16 @@ group_21:
 	LEAQ         (AX)(R9*4), R9
 	MOVQ         bias+24(FP), AX
 	VBROADCASTSS (AX), Z0
-	VMOVAPS      Z0, Z1
-	VMOVAPS      Z0, Z2
-	VMOVAPS      Z0, Z3
+	VBROADCASTSS (AX), Z1
+	VBROADCASTSS (AX), Z2
+	VBROADCASTSS (AX), Z3
 	MOVQ         taps+32(FP), AX
 	MOVQ         tapCount+40(FP), R10
 	LEAQ         (AX)(R10*8), R10
 	CMPQ         AX, R10
-	JEQ          last_23
+	JEQ          last_28
 
-tap_22:
+tap_27:
 	MOVLQSX      4(AX), R11
 	VBROADCASTSS (BX)(R11*4), Z4
 	MOVLQSX      (AX), R11
@@ -721,10 +949,9 @@ tap_22:
 	VFMADD231PS  (R9)(R11*4), Z4, Z3
 	ADDQ         $0x08, AX
 	CMPQ         AX, R10
-	JNE          tap_22
+	JNE          tap_27
 
-last_23:
-	VBROADCASTSS bound+80(FP), Z4
+last_28:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -734,6 +961,9 @@ last_23:
 	LEAQ         (AX)(R8*4), R8
 	MOVLQSX      28(CX), R9
 	LEAQ         (AX)(R9*4), R9
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_30
+	VBROADCASTSS bound+80(FP), Z4
 	VMAXPS       Z0, Z4, Z0
 	VMOVUPS      Z0, (SI)
 	VMAXPS       Z1, Z4, Z1
@@ -742,9 +972,18 @@ last_23:
 	VMOVUPS      Z2, (R8)
 	VMAXPS       Z3, Z4, Z3
 	VMOVUPS      Z3, (R9)
-	ADDQ         $0x20, CX
-	DECQ         DX
-	JNE          group_21
+	JMP          stored_29
+
+unbounded_30:
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, (DI)
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, (R9)
+
+stored_29:
+	ADDQ $0x20, CX
+	DECQ DX
+	JNE  group_26
 	VZEROUPPER
 	RET
 
@@ -755,7 +994,7 @@ TEXT ·gather3x4AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_25:
+group_31:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -765,24 +1004,24 @@ group_25:
 	LEAQ         (AX)(R8*4), R8
 	MOVQ         bias+24(FP), AX
 	VBROADCASTSS (AX), Y0
-	VMOVAPS      Y0, Y1
-	VMOVAPS      Y0, Y2
+	VBROADCASTSS (AX), Y1
+	VBROADCASTSS (AX), Y2
 	VBROADCASTSS 4(AX), Y3
-	VMOVAPS      Y3, Y4
-	VMOVAPS      Y3, Y5
+	VBROADCASTSS 4(AX), Y4
+	VBROADCASTSS 4(AX), Y5
 	VBROADCASTSS 8(AX), Y6
-	VMOVAPS      Y6, Y7
-	VMOVAPS      Y6, Y8
+	VBROADCASTSS 8(AX), Y7
+	VBROADCASTSS 8(AX), Y8
 	VBROADCASTSS 12(AX), Y9
-	VMOVAPS      Y9, Y10
-	VMOVAPS      Y9, Y11
+	VBROADCASTSS 12(AX), Y10
+	VBROADCASTSS 12(AX), Y11
 	MOVQ         taps+32(FP), AX
 	MOVQ         tapCount+40(FP), R9
 	LEAQ         (AX)(R9*8), R9
 	CMPQ         AX, R9
-	JEQ          last_27
+	JEQ          last_33
 
-tap_26:
+tap_32:
 	MOVLQSX      (AX), R10
 	VMOVUPS      (SI)(R10*4), Y12
 	VMOVUPS      (DI)(R10*4), Y13
@@ -806,10 +1045,9 @@ tap_26:
 	VFMADD231PS  Y15, Y14, Y11
 	ADDQ         $0x08, AX
 	CMPQ         AX, R9
-	JNE          tap_26
+	JNE          tap_32
 
-last_27:
-	VBROADCASTSS bound+80(FP), Y12
+last_33:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -819,6 +1057,9 @@ last_27:
 	LEAQ         (AX)(R8*4), R8
 	MOVQ         plane+64(FP), AX
 	MOVQ         channels+72(FP), R9
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_35
+	VBROADCASTSS bound+80(FP), Y12
 	VMAXPS       Y0, Y12, Y0
 	VMOVUPS      Y0, (SI)
 	VMAXPS       Y1, Y12, Y1
@@ -826,7 +1067,7 @@ last_27:
 	VMAXPS       Y2, Y12, Y2
 	VMOVUPS      Y2, (R8)
 	CMPQ         R9, $0x01
-	JEQ          stored_28
+	JEQ          stored_34
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	ADDQ         AX, R8
@@ -837,7 +1078,7 @@ last_27:
 	VMAXPS       Y5, Y12, Y5
 	VMOVUPS      Y5, (R8)
 	CMPQ         R9, $0x02
-	JEQ          stored_28
+	JEQ          stored_34
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	ADDQ         AX, R8
@@ -848,7 +1089,7 @@ last_27:
 	VMAXPS       Y8, Y12, Y8
 	VMOVUPS      Y8, (R8)
 	CMPQ         R9, $0x03
-	JEQ          stored_28
+	JEQ          stored_34
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	ADDQ         AX, R8
@@ -858,11 +1099,41 @@ last_27:
 	VMOVUPS      Y10, (DI)
 	VMAXPS       Y11, Y12, Y11
 	VMOVUPS      Y11, (R8)
+	JMP          stored_34
 
-stored_28:
+unbounded_35:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, (DI)
+	VMOVUPS Y2, (R8)
+	CMPQ    R9, $0x01
+	JEQ     stored_34
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	VMOVUPS Y3, (SI)
+	VMOVUPS Y4, (DI)
+	VMOVUPS Y5, (R8)
+	CMPQ    R9, $0x02
+	JEQ     stored_34
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	VMOVUPS Y6, (SI)
+	VMOVUPS Y7, (DI)
+	VMOVUPS Y8, (R8)
+	CMPQ    R9, $0x03
+	JEQ     stored_34
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	VMOVUPS Y9, (SI)
+	VMOVUPS Y10, (DI)
+	VMOVUPS Y11, (R8)
+
+stored_34:
 	ADDQ $0x18, CX
 	DECQ DX
-	JNE  group_25
+	JNE  group_31
 	VZEROUPPER
 	RET
 
@@ -873,7 +1144,7 @@ TEXT ·gather2x4AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_29:
+group_36:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -881,20 +1152,20 @@ group_29:
 	LEAQ         (AX)(DI*4), DI
 	MOVQ         bias+24(FP), AX
 	VBROADCASTSS (AX), Y0
-	VMOVAPS      Y0, Y1
+	VBROADCASTSS (AX), Y1
 	VBROADCASTSS 4(AX), Y2
-	VMOVAPS      Y2, Y3
+	VBROADCASTSS 4(AX), Y3
 	VBROADCASTSS 8(AX), Y4
-	VMOVAPS      Y4, Y5
+	VBROADCASTSS 8(AX), Y5
 	VBROADCASTSS 12(AX), Y6
-	VMOVAPS      Y6, Y7
+	VBROADCASTSS 12(AX), Y7
 	MOVQ         taps+32(FP), AX
 	MOVQ         tapCount+40(FP), R8
 	LEAQ         (AX)(R8*8), R8
 	CMPQ         AX, R8
-	JEQ          last_31
+	JEQ          last_38
 
-tap_30:
+tap_37:
 	MOVLQSX      (AX), R9
 	VMOVUPS      (SI)(R9*4), Y8
 	VMOVUPS      (DI)(R9*4), Y9
@@ -913,10 +1184,9 @@ tap_30:
 	VFMADD231PS  Y10, Y9, Y7
 	ADDQ         $0x08, AX
 	CMPQ         AX, R8
-	JNE          tap_30
+	JNE          tap_37
 
-last_31:
-	VBROADCASTSS bound+80(FP), Y8
+last_38:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -924,12 +1194,15 @@ last_31:
 	LEAQ         (AX)(DI*4), DI
 	MOVQ         plane+64(FP), AX
 	MOVQ         channels+72(FP), R8
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_40
+	VBROADCASTSS bound+80(FP), Y8
 	VMAXPS       Y0, Y8, Y0
 	VMOVUPS      Y0, (SI)
 	VMAXPS       Y1, Y8, Y1
 	VMOVUPS      Y1, (DI)
 	CMPQ         R8, $0x01
-	JEQ          stored_32
+	JEQ          stored_39
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Y2, Y8, Y2
@@ -937,7 +1210,7 @@ last_31:
 	VMAXPS       Y3, Y8, Y3
 	VMOVUPS      Y3, (DI)
 	CMPQ         R8, $0x02
-	JEQ          stored_32
+	JEQ          stored_39
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Y4, Y8, Y4
@@ -945,18 +1218,41 @@ last_31:
 	VMAXPS       Y5, Y8, Y5
 	VMOVUPS      Y5, (DI)
 	CMPQ         R8, $0x03
-	JEQ          stored_32
+	JEQ          stored_39
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Y6, Y8, Y6
 	VMOVUPS      Y6, (SI)
 	VMAXPS       Y7, Y8, Y7
 	VMOVUPS      Y7, (DI)
+	JMP          stored_39
 
-stored_32:
+unbounded_40:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, (DI)
+	CMPQ    R8, $0x01
+	JEQ     stored_39
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS Y2, (SI)
+	VMOVUPS Y3, (DI)
+	CMPQ    R8, $0x02
+	JEQ     stored_39
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS Y4, (SI)
+	VMOVUPS Y5, (DI)
+	CMPQ    R8, $0x03
+	JEQ     stored_39
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS Y6, (SI)
+	VMOVUPS Y7, (DI)
+
+stored_39:
 	ADDQ $0x10, CX
 	DECQ DX
-	JNE  group_29
+	JNE  group_36
 	VZEROUPPER
 	RET
 
@@ -967,7 +1263,7 @@ TEXT ·gather8x1AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_33:
+group_41:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -987,20 +1283,20 @@ group_33:
 	LEAQ         (AX)(R13*4), R13
 	MOVQ         bias+24(FP), AX
 	VBROADCASTSS (AX), Y0
-	VMOVAPS      Y0, Y1
-	VMOVAPS      Y0, Y2
-	VMOVAPS      Y0, Y3
-	VMOVAPS      Y0, Y4
-	VMOVAPS      Y0, Y5
-	VMOVAPS      Y0, Y6
-	VMOVAPS      Y0, Y7
+	VBROADCASTSS (AX), Y1
+	VBROADCASTSS (AX), Y2
+	VBROADCASTSS (AX), Y3
+	VBROADCASTSS (AX), Y4
+	VBROADCASTSS (AX), Y5
+	VBROADCASTSS (AX), Y6
+	VBROADCASTSS (AX), Y7
 	MOVQ         taps+32(FP), AX
 	MOVQ         tapCount+40(FP), R14
 	LEAQ         (AX)(R14*8), R14
 	CMPQ         AX, R14
-	JEQ          last_35
+	JEQ          last_43
 
-tap_34:
+tap_42:
 	MOVLQSX      4(AX), R15
 	VBROADCASTSS (BX)(R15*4), Y8
 	MOVLQSX      (AX), R15
@@ -1014,10 +1310,9 @@ tap_34:
 	VFMADD231PS  (R13)(R15*4), Y8, Y7
 	ADDQ         $0x08, AX
 	CMPQ         AX, R14
-	JNE          tap_34
+	JNE          tap_42
 
-last_35:
-	VBROADCASTSS bound+80(FP), Y8
+last_43:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -1035,6 +1330,9 @@ last_35:
 	LEAQ         (AX)(R12*4), R12
 	MOVLQSX      60(CX), R13
 	LEAQ         (AX)(R13*4), R13
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_45
+	VBROADCASTSS bound+80(FP), Y8
 	VMAXPS       Y0, Y8, Y0
 	VMOVUPS      Y0, (SI)
 	VMAXPS       Y1, Y8, Y1
@@ -1051,9 +1349,22 @@ last_35:
 	VMOVUPS      Y6, (R12)
 	VMAXPS       Y7, Y8, Y7
 	VMOVUPS      Y7, (R13)
-	ADDQ         $0x40, CX
-	DECQ         DX
-	JNE          group_33
+	JMP          stored_44
+
+unbounded_45:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, (DI)
+	VMOVUPS Y2, (R8)
+	VMOVUPS Y3, (R9)
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, (R11)
+	VMOVUPS Y6, (R12)
+	VMOVUPS Y7, (R13)
+
+stored_44:
+	ADDQ $0x40, CX
+	DECQ DX
+	JNE  group_41
 	VZEROUPPER
 	RET
 
@@ -1064,7 +1375,7 @@ TEXT ·gather4x1AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_37:
+group_46:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -1076,16 +1387,16 @@ group_37:
 	LEAQ         (AX)(R9*4), R9
 	MOVQ         bias+24(FP), AX
 	VBROADCASTSS (AX), Y0
-	VMOVAPS      Y0, Y1
-	VMOVAPS      Y0, Y2
-	VMOVAPS      Y0, Y3
+	VBROADCASTSS (AX), Y1
+	VBROADCASTSS (AX), Y2
+	VBROADCASTSS (AX), Y3
 	MOVQ         taps+32(FP), AX
 	MOVQ         tapCount+40(FP), R10
 	LEAQ         (AX)(R10*8), R10
 	CMPQ         AX, R10
-	JEQ          last_39
+	JEQ          last_48
 
-tap_38:
+tap_47:
 	MOVLQSX      4(AX), R11
 	VBROADCASTSS (BX)(R11*4), Y4
 	MOVLQSX      (AX), R11
@@ -1095,10 +1406,9 @@ tap_38:
 	VFMADD231PS  (R9)(R11*4), Y4, Y3
 	ADDQ         $0x08, AX
 	CMPQ         AX, R10
-	JNE          tap_38
+	JNE          tap_47
 
-last_39:
-	VBROADCASTSS bound+80(FP), Y4
+last_48:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -1108,6 +1418,9 @@ last_39:
 	LEAQ         (AX)(R8*4), R8
 	MOVLQSX      28(CX), R9
 	LEAQ         (AX)(R9*4), R9
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_50
+	VBROADCASTSS bound+80(FP), Y4
 	VMAXPS       Y0, Y4, Y0
 	VMOVUPS      Y0, (SI)
 	VMAXPS       Y1, Y4, Y1
@@ -1116,9 +1429,18 @@ last_39:
 	VMOVUPS      Y2, (R8)
 	VMAXPS       Y3, Y4, Y3
 	VMOVUPS      Y3, (R9)
-	ADDQ         $0x20, CX
-	DECQ         DX
-	JNE          group_37
+	JMP          stored_49
+
+unbounded_50:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, (DI)
+	VMOVUPS Y2, (R8)
+	VMOVUPS Y3, (R9)
+
+stored_49:
+	ADDQ $0x20, CX
+	DECQ DX
+	JNE  group_46
 	VZEROUPPER
 	RET
 
@@ -1131,7 +1453,7 @@ TEXT ·gather6SquaresAVX512(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), DX
 	MOVQ groups+64(FP), BX
 
-group_41:
+group_51:
 	MOVQ         x+8(FP), R12
 	MOVLQSX      (DX), SI
 	LEAQ         (R12)(SI*4), SI
@@ -1147,36 +1469,36 @@ group_41:
 	LEAQ         (R12)(R11*4), R11
 	MOVQ         bias+32(FP), R12
 	VBROADCASTSS (R12), Z7
-	VMOVAPS      Z7, Z8
-	VMOVAPS      Z7, Z9
-	VMOVAPS      Z7, Z10
-	VMOVAPS      Z7, Z11
-	VMOVAPS      Z7, Z12
-	VMOVAPS      Z7, Z13
-	VMOVAPS      Z7, Z14
-	VMOVAPS      Z7, Z15
-	VMOVAPS      Z7, Z16
-	VMOVAPS      Z7, Z17
-	VMOVAPS      Z7, Z18
-	VMOVAPS      Z7, Z19
-	VMOVAPS      Z7, Z20
-	VMOVAPS      Z7, Z21
-	VMOVAPS      Z7, Z22
-	VMOVAPS      Z7, Z23
-	VMOVAPS      Z7, Z24
-	VMOVAPS      Z7, Z25
-	VMOVAPS      Z7, Z26
-	VMOVAPS      Z7, Z27
-	VMOVAPS      Z7, Z28
-	VMOVAPS      Z7, Z29
-	VMOVAPS      Z7, Z30
+	VBROADCASTSS (R12), Z8
+	VBROADCASTSS (R12), Z9
+	VBROADCASTSS (R12), Z10
+	VBROADCASTSS (R12), Z11
+	VBROADCASTSS (R12), Z12
+	VBROADCASTSS (R12), Z13
+	VBROADCASTSS (R12), Z14
+	VBROADCASTSS (R12), Z15
+	VBROADCASTSS (R12), Z16
+	VBROADCASTSS (R12), Z17
+	VBROADCASTSS (R12), Z18
+	VBROADCASTSS (R12), Z19
+	VBROADCASTSS (R12), Z20
+	VBROADCASTSS (R12), Z21
+	VBROADCASTSS (R12), Z22
+	VBROADCASTSS (R12), Z23
+	VBROADCASTSS (R12), Z24
+	VBROADCASTSS (R12), Z25
+	VBROADCASTSS (R12), Z26
+	VBROADCASTSS (R12), Z27
+	VBROADCASTSS (R12), Z28
+	VBROADCASTSS (R12), Z29
+	VBROADCASTSS (R12), Z30
 	MOVQ         taps+40(FP), R12
 	MOVQ         tapCount+48(FP), R13
 	LEAQ         (R12)(R13*8), R13
 	CMPQ         R12, R13
-	JEQ          last_43
+	JEQ          last_53
 
-tap_42:
+tap_52:
 	MOVLQSX      (R12), R14
 	VMOVUPS      (SI)(R14*4), Z0
 	VMOVUPS      (DI)(R14*4), Z1
@@ -1188,7 +1510,7 @@ tap_42:
 	MOVQ         R15, R14
 	SARQ         $0x04, R14
 	TESTL        $0x00000001, R15
-	JEQ          skip_44
+	JEQ          skip_54
 	VBROADCASTSS (AX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z7
 	VFMADD231PS  Z6, Z1, Z8
@@ -1197,9 +1519,9 @@ tap_42:
 	VFMADD231PS  Z6, Z4, Z11
 	VFMADD231PS  Z6, Z5, Z12
 
-skip_44:
+skip_54:
 	TESTL        $0x00000002, R15
-	JEQ          skip_45
+	JEQ          skip_55
 	VBROADCASTSS 4(AX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z13
 	VFMADD231PS  Z6, Z1, Z14
@@ -1208,9 +1530,9 @@ skip_44:
 	VFMADD231PS  Z6, Z4, Z17
 	VFMADD231PS  Z6, Z5, Z18
 
-skip_45:
+skip_55:
 	TESTL        $0x00000004, R15
-	JEQ          skip_46
+	JEQ          skip_56
 	VBROADCASTSS (CX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z19
 	VFMADD231PS  Z6, Z1, Z20
@@ -1219,9 +1541,9 @@ skip_45:
 	VFMADD231PS  Z6, Z4, Z23
 	VFMADD231PS  Z6, Z5, Z24
 
-skip_46:
+skip_56:
 	TESTL        $0x00000008, R15
-	JEQ          skip_47
+	JEQ          skip_57
 	VBROADCASTSS 4(CX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z25
 	VFMADD231PS  Z6, Z1, Z26
@@ -1230,13 +1552,12 @@ skip_46:
 	VFMADD231PS  Z6, Z4, Z29
 	VFMADD231PS  Z6, Z5, Z30
 
-skip_47:
+skip_57:
 	ADDQ $0x08, R12
 	CMPQ R12, R13
-	JNE  tap_42
+	JNE  tap_52
 
-last_43:
-	VBROADCASTSS bound+88(FP), Z0
+last_53:
 	MOVQ         y+0(FP), R12
 	MOVQ         row+72(FP), R13
 	MOVLQSX      4(DX), SI
@@ -1252,8 +1573,11 @@ last_43:
 	MOVLQSX      44(DX), R11
 	LEAQ         (R12)(R11*4), R11
 	MOVQ         outputs+80(FP), R12
+	CMPL         bound+88(FP), $0xff800000
+	JEQ          unbounded_59
+	VBROADCASTSS bound+88(FP), Z0
 	TESTL        $0x00000001, R12
-	JEQ          skip_48
+	JEQ          skip_60
 	VMAXPS       Z7, Z0, Z7
 	VMOVUPS      Z7, (SI)
 	VMAXPS       Z8, Z0, Z8
@@ -1267,9 +1591,9 @@ last_43:
 	VMAXPS       Z12, Z0, Z12
 	VMOVUPS      Z12, (R11)
 
-skip_48:
+skip_60:
 	TESTL   $0x00000002, R12
-	JEQ     skip_49
+	JEQ     skip_61
 	VMAXPS  Z13, Z0, Z13
 	VMOVUPS Z13, 64(SI)
 	VMAXPS  Z14, Z0, Z14
@@ -1283,9 +1607,9 @@ skip_48:
 	VMAXPS  Z18, Z0, Z18
 	VMOVUPS Z18, 64(R11)
 
-skip_49:
+skip_61:
 	TESTL   $0x00000004, R12
-	JEQ     skip_50
+	JEQ     skip_62
 	VMAXPS  Z19, Z0, Z19
 	VMOVUPS Z19, (SI)(R13*1)
 	VMAXPS  Z20, Z0, Z20
@@ -1299,9 +1623,9 @@ skip_49:
 	VMAXPS  Z24, Z0, Z24
 	VMOVUPS Z24, (R11)(R13*1)
 
-skip_50:
+skip_62:
 	TESTL   $0x00000008, R12
-	JEQ     skip_51
+	JEQ     skip_63
 	VMAXPS  Z25, Z0, Z25
 	VMOVUPS Z25, 64(SI)(R13*1)
 	VMAXPS  Z26, Z0, Z26
@@ -1315,10 +1639,54 @@ skip_50:
 	VMAXPS  Z30, Z0, Z30
 	VMOVUPS Z30, 64(R11)(R13*1)
 
-skip_51:
+skip_63:
+	JMP stored_58
+
+unbounded_59:
+	TESTL   $0x00000001, R12
+	JEQ     skip_64
+	VMOVUPS Z7, (SI)
+	VMOVUPS Z8, (DI)
+	VMOVUPS Z9, (R8)
+	VMOVUPS Z10, (R9)
+	VMOVUPS Z11, (R10)
+	VMOVUPS Z12, (R11)
+
+skip_64:
+	TESTL   $0x00000002, R12
+	JEQ     skip_65
+	VMOVUPS Z13, 64(SI)
+	VMOVUPS Z14, 64(DI)
+	VMOVUPS Z15, 64(R8)
+	VMOVUPS Z16, 64(R9)
+	VMOVUPS Z17, 64(R10)
+	VMOVUPS Z18, 64(R11)
+
+skip_65:
+	TESTL   $0x00000004, R12
+	JEQ     skip_66
+	VMOVUPS Z19, (SI)(R13*1)
+	VMOVUPS Z20, (DI)(R13*1)
+	VMOVUPS Z21, (R8)(R13*1)
+	VMOVUPS Z22, (R9)(R13*1)
+	VMOVUPS Z23, (R10)(R13*1)
+	VMOVUPS Z24, (R11)(R13*1)
+
+skip_66:
+	TESTL   $0x00000008, R12
+	JEQ     skip_67
+	VMOVUPS Z25, 64(SI)(R13*1)
+	VMOVUPS Z26, 64(DI)(R13*1)
+	VMOVUPS Z27, 64(R8)(R13*1)
+	VMOVUPS Z28, 64(R9)(R13*1)
+	VMOVUPS Z29, 64(R10)(R13*1)
+	VMOVUPS Z30, 64(R11)(R13*1)
+
+skip_67:
+stored_58:
 	ADDQ $0x30, DX
 	DECQ BX
-	JNE  group_41
+	JNE  group_51
 	VZEROUPPER
 	RET
 
@@ -1331,7 +1699,7 @@ TEXT ·gather3SquaresAVX512(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), DX
 	MOVQ groups+64(FP), BX
 
-group_52:
+group_68:
 	MOVQ         x+8(FP), R9
 	MOVLQSX      (DX), SI
 	LEAQ         (R9)(SI*4), SI
@@ -1341,24 +1709,24 @@ group_52:
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         bias+32(FP), R9
 	VBROADCASTSS (R9), Z4
-	VMOVAPS      Z4, Z5
-	VMOVAPS      Z4, Z6
-	VMOVAPS      Z4, Z7
-	VMOVAPS      Z4, Z8
-	VMOVAPS      Z4, Z9
-	VMOVAPS      Z4, Z10
-	VMOVAPS      Z4, Z11
-	VMOVAPS      Z4, Z12
-	VMOVAPS      Z4, Z13
-	VMOVAPS      Z4, Z14
-	VMOVAPS      Z4, Z15
+	VBROADCASTSS (R9), Z5
+	VBROADCASTSS (R9), Z6
+	VBROADCASTSS (R9), Z7
+	VBROADCASTSS (R9), Z8
+	VBROADCASTSS (R9), Z9
+	VBROADCASTSS (R9), Z10
+	VBROADCASTSS (R9), Z11
+	VBROADCASTSS (R9), Z12
+	VBROADCASTSS (R9), Z13
+	VBROADCASTSS (R9), Z14
+	VBROADCASTSS (R9), Z15
 	MOVQ         taps+40(FP), R9
 	MOVQ         tapCount+48(FP), R10
 	LEAQ         (R9)(R10*8), R10
 	CMPQ         R9, R10
-	JEQ          last_54
+	JEQ          last_70
 
-tap_53:
+tap_69:
 	MOVLQSX      (R9), R11
 	VMOVUPS      (SI)(R11*4), Z0
 	VMOVUPS      (DI)(R11*4), Z1
@@ -1367,43 +1735,42 @@ tap_53:
 	MOVQ         R12, R11
 	SARQ         $0x04, R11
 	TESTL        $0x00000001, R12
-	JEQ          skip_55
+	JEQ          skip_71
 	VBROADCASTSS (AX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z4
 	VFMADD231PS  Z3, Z1, Z5
 	VFMADD231PS  Z3, Z2, Z6
 
-skip_55:
+skip_71:
 	TESTL        $0x00000002, R12
-	JEQ          skip_56
+	JEQ          skip_72
 	VBROADCASTSS 4(AX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z7
 	VFMADD231PS  Z3, Z1, Z8
 	VFMADD231PS  Z3, Z2, Z9
 
-skip_56:
+skip_72:
 	TESTL        $0x00000004, R12
-	JEQ          skip_57
+	JEQ          skip_73
 	VBROADCASTSS (CX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z10
 	VFMADD231PS  Z3, Z1, Z11
 	VFMADD231PS  Z3, Z2, Z12
 
-skip_57:
+skip_73:
 	TESTL        $0x00000008, R12
-	JEQ          skip_58
+	JEQ          skip_74
 	VBROADCASTSS 4(CX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z13
 	VFMADD231PS  Z3, Z1, Z14
 	VFMADD231PS  Z3, Z2, Z15
 
-skip_58:
+skip_74:
 	ADDQ $0x08, R9
 	CMPQ R9, R10
-	JNE  tap_53
+	JNE  tap_69
 
-last_54:
-	VBROADCASTSS bound+88(FP), Z0
+last_70:
 	MOVQ         y+0(FP), R9
 	MOVQ         row+72(FP), R10
 	MOVLQSX      4(DX), SI
@@ -1413,8 +1780,11 @@ last_54:
 	MOVLQSX      20(DX), R8
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         outputs+80(FP), R9
+	CMPL         bound+88(FP), $0xff800000
+	JEQ          unbounded_76
+	VBROADCASTSS bound+88(FP), Z0
 	TESTL        $0x00000001, R9
-	JEQ          skip_59
+	JEQ          skip_77
 	VMAXPS       Z4, Z0, Z4
 	VMOVUPS      Z4, (SI)
 	VMAXPS       Z5, Z0, Z5
@@ -1422,9 +1792,9 @@ last_54:
 	VMAXPS       Z6, Z0, Z6
 	VMOVUPS      Z6, (R8)
 
-skip_59:
+skip_77:
 	TESTL   $0x00000002, R9
-	JEQ     skip_60
+	JEQ     skip_78
 	VMAXPS  Z7, Z0, Z7
 	VMOVUPS Z7, 64(SI)
 	VMAXPS  Z8, Z0, Z8
@@ -1432,9 +1802,9 @@ skip_59:
 	VMAXPS  Z9, Z0, Z9
 	VMOVUPS Z9, 64(R8)
 
-skip_60:
+skip_78:
 	TESTL   $0x00000004, R9
-	JEQ     skip_61
+	JEQ     skip_79
 	VMAXPS  Z10, Z0, Z10
 	VMOVUPS Z10, (SI)(R10*1)
 	VMAXPS  Z11, Z0, Z11
@@ -1442,9 +1812,9 @@ skip_60:
 	VMAXPS  Z12, Z0, Z12
 	VMOVUPS Z12, (R8)(R10*1)
 
-skip_61:
+skip_79:
 	TESTL   $0x00000008, R9
-	JEQ     skip_62
+	JEQ     skip_80
 	VMAXPS  Z13, Z0, Z13
 	VMOVUPS Z13, 64(SI)(R10*1)
 	VMAXPS  Z14, Z0, Z14
@@ -1452,10 +1822,42 @@ skip_61:
 	VMAXPS  Z15, Z0, Z15
 	VMOVUPS Z15, 64(R8)(R10*1)
 
-skip_62:
+skip_80:
+	JMP stored_75
+
+unbounded_76:
+	TESTL   $0x00000001, R9
+	JEQ     skip_81
+	VMOVUPS Z4, (SI)
+	VMOVUPS Z5, (DI)
+	VMOVUPS Z6, (R8)
+
+skip_81:
+	TESTL   $0x00000002, R9
+	JEQ     skip_82
+	VMOVUPS Z7, 64(SI)
+	VMOVUPS Z8, 64(DI)
+	VMOVUPS Z9, 64(R8)
+
+skip_82:
+	TESTL   $0x00000004, R9
+	JEQ     skip_83
+	VMOVUPS Z10, (SI)(R10*1)
+	VMOVUPS Z11, (DI)(R10*1)
+	VMOVUPS Z12, (R8)(R10*1)
+
+skip_83:
+	TESTL   $0x00000008, R9
+	JEQ     skip_84
+	VMOVUPS Z13, 64(SI)(R10*1)
+	VMOVUPS Z14, 64(DI)(R10*1)
+	VMOVUPS Z15, 64(R8)(R10*1)
+
+skip_84:
+stored_75:
 	ADDQ $0x18, DX
 	DECQ BX
-	JNE  group_52
+	JNE  group_68
 	VZEROUPPER
 	RET
 
@@ -1468,7 +1870,7 @@ TEXT ·gather3SquaresAVX2(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), DX
 	MOVQ groups+64(FP), BX
 
-group_63:
+group_85:
 	MOVQ         x+8(FP), R9
 	MOVLQSX      (DX), SI
 	LEAQ         (R9)(SI*4), SI
@@ -1478,24 +1880,24 @@ group_63:
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         bias+32(FP), R9
 	VBROADCASTSS (R9), Y4
-	VMOVAPS      Y4, Y5
-	VMOVAPS      Y4, Y6
-	VMOVAPS      Y4, Y7
-	VMOVAPS      Y4, Y8
-	VMOVAPS      Y4, Y9
-	VMOVAPS      Y4, Y10
-	VMOVAPS      Y4, Y11
-	VMOVAPS      Y4, Y12
-	VMOVAPS      Y4, Y13
-	VMOVAPS      Y4, Y14
-	VMOVAPS      Y4, Y15
+	VBROADCASTSS (R9), Y5
+	VBROADCASTSS (R9), Y6
+	VBROADCASTSS (R9), Y7
+	VBROADCASTSS (R9), Y8
+	VBROADCASTSS (R9), Y9
+	VBROADCASTSS (R9), Y10
+	VBROADCASTSS (R9), Y11
+	VBROADCASTSS (R9), Y12
+	VBROADCASTSS (R9), Y13
+	VBROADCASTSS (R9), Y14
+	VBROADCASTSS (R9), Y15
 	MOVQ         taps+40(FP), R9
 	MOVQ         tapCount+48(FP), R10
 	LEAQ         (R9)(R10*8), R10
 	CMPQ         R9, R10
-	JEQ          last_65
+	JEQ          last_87
 
-tap_64:
+tap_86:
 	MOVLQSX      (R9), R11
 	VMOVUPS      (SI)(R11*4), Y0
 	VMOVUPS      (DI)(R11*4), Y1
@@ -1504,43 +1906,42 @@ tap_64:
 	MOVQ         R12, R11
 	SARQ         $0x04, R11
 	TESTL        $0x00000001, R12
-	JEQ          skip_66
+	JEQ          skip_88
 	VBROADCASTSS (AX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y4
 	VFMADD231PS  Y3, Y1, Y5
 	VFMADD231PS  Y3, Y2, Y6
 
-skip_66:
+skip_88:
 	TESTL        $0x00000002, R12
-	JEQ          skip_67
+	JEQ          skip_89
 	VBROADCASTSS 4(AX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y7
 	VFMADD231PS  Y3, Y1, Y8
 	VFMADD231PS  Y3, Y2, Y9
 
-skip_67:
+skip_89:
 	TESTL        $0x00000004, R12
-	JEQ          skip_68
+	JEQ          skip_90
 	VBROADCASTSS (CX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y10
 	VFMADD231PS  Y3, Y1, Y11
 	VFMADD231PS  Y3, Y2, Y12
 
-skip_68:
+skip_90:
 	TESTL        $0x00000008, R12
-	JEQ          skip_69
+	JEQ          skip_91
 	VBROADCASTSS 4(CX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y13
 	VFMADD231PS  Y3, Y1, Y14
 	VFMADD231PS  Y3, Y2, Y15
 
-skip_69:
+skip_91:
 	ADDQ $0x08, R9
 	CMPQ R9, R10
-	JNE  tap_64
+	JNE  tap_86
 
-last_65:
-	VBROADCASTSS bound+88(FP), Y0
+last_87:
 	MOVQ         y+0(FP), R9
 	MOVQ         row+72(FP), R10
 	MOVLQSX      4(DX), SI
@@ -1550,8 +1951,11 @@ last_65:
 	MOVLQSX      20(DX), R8
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         outputs+80(FP), R9
+	CMPL         bound+88(FP), $0xff800000
+	JEQ          unbounded_93
+	VBROADCASTSS bound+88(FP), Y0
 	TESTL        $0x00000001, R9
-	JEQ          skip_70
+	JEQ          skip_94
 	VMAXPS       Y4, Y0, Y4
 	VMOVUPS      Y4, (SI)
 	VMAXPS       Y5, Y0, Y5
@@ -1559,9 +1963,9 @@ last_65:
 	VMAXPS       Y6, Y0, Y6
 	VMOVUPS      Y6, (R8)
 
-skip_70:
+skip_94:
 	TESTL   $0x00000002, R9
-	JEQ     skip_71
+	JEQ     skip_95
 	VMAXPS  Y7, Y0, Y7
 	VMOVUPS Y7, 64(SI)
 	VMAXPS  Y8, Y0, Y8
@@ -1569,9 +1973,9 @@ skip_70:
 	VMAXPS  Y9, Y0, Y9
 	VMOVUPS Y9, 64(R8)
 
-skip_71:
+skip_95:
 	TESTL   $0x00000004, R9
-	JEQ     skip_72
+	JEQ     skip_96
 	VMAXPS  Y10, Y0, Y10
 	VMOVUPS Y10, (SI)(R10*1)
 	VMAXPS  Y11, Y0, Y11
@@ -1579,9 +1983,9 @@ skip_71:
 	VMAXPS  Y12, Y0, Y12
 	VMOVUPS Y12, (R8)(R10*1)
 
-skip_72:
+skip_96:
 	TESTL   $0x00000008, R9
-	JEQ     skip_73
+	JEQ     skip_97
 	VMAXPS  Y13, Y0, Y13
 	VMOVUPS Y13, 64(SI)(R10*1)
 	VMAXPS  Y14, Y0, Y14
@@ -1589,10 +1993,42 @@ skip_72:
 	VMAXPS  Y15, Y0, Y15
 	VMOVUPS Y15, 64(R8)(R10*1)
 
-skip_73:
+skip_97:
+	JMP stored_92
+
+unbounded_93:
+	TESTL   $0x00000001, R9
+	JEQ     skip_98
+	VMOVUPS Y4, (SI)
+	VMOVUPS Y5, (DI)
+	VMOVUPS Y6, (R8)
+
+skip_98:
+	TESTL   $0x00000002, R9
+	JEQ     skip_99
+	VMOVUPS Y7, 64(SI)
+	VMOVUPS Y8, 64(DI)
+	VMOVUPS Y9, 64(R8)
+
+skip_99:
+	TESTL   $0x00000004, R9
+	JEQ     skip_100
+	VMOVUPS Y10, (SI)(R10*1)
+	VMOVUPS Y11, (DI)(R10*1)
+	VMOVUPS Y12, (R8)(R10*1)
+
+skip_100:
+	TESTL   $0x00000008, R9
+	JEQ     skip_101
+	VMOVUPS Y13, 64(SI)(R10*1)
+	VMOVUPS Y14, 64(DI)(R10*1)
+	VMOVUPS Y15, 64(R8)(R10*1)
+
+skip_101:
+stored_92:
 	ADDQ $0x18, DX
 	DECQ BX
-	JNE  group_63
+	JNE  group_85
 	VZEROUPPER
 	RET
 
@@ -1602,7 +2038,7 @@ TEXT ·gather6Squares3x3AVX512(SB), NOSPLIT, $0-84
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 
-group_74:
+group_102:
 	MOVQ         x+8(FP), R10
 	MOVLQSX      (AX), DX
 	LEAQ         (R10)(DX*4), DX
@@ -1618,29 +2054,29 @@ group_74:
 	LEAQ         (R10)(R9*4), R9
 	MOVQ         bias+24(FP), R10
 	VBROADCASTSS (R10), Z7
-	VMOVAPS      Z7, Z8
-	VMOVAPS      Z7, Z9
-	VMOVAPS      Z7, Z10
-	VMOVAPS      Z7, Z11
-	VMOVAPS      Z7, Z12
-	VMOVAPS      Z7, Z13
-	VMOVAPS      Z7, Z14
-	VMOVAPS      Z7, Z15
-	VMOVAPS      Z7, Z16
-	VMOVAPS      Z7, Z17
-	VMOVAPS      Z7, Z18
-	VMOVAPS      Z7, Z19
-	VMOVAPS      Z7, Z20
-	VMOVAPS      Z7, Z21
-	VMOVAPS      Z7, Z22
-	VMOVAPS      Z7, Z23
-	VMOVAPS      Z7, Z24
-	VMOVAPS      Z7, Z25
-	VMOVAPS      Z7, Z26
-	VMOVAPS      Z7, Z27
-	VMOVAPS      Z7, Z28
-	VMOVAPS      Z7, Z29
-	VMOVAPS      Z7, Z30
+	VBROADCASTSS (R10), Z8
+	VBROADCASTSS (R10), Z9
+	VBROADCASTSS (R10), Z10
+	VBROADCASTSS (R10), Z11
+	VBROADCASTSS (R10), Z12
+	VBROADCASTSS (R10), Z13
+	VBROADCASTSS (R10), Z14
+	VBROADCASTSS (R10), Z15
+	VBROADCASTSS (R10), Z16
+	VBROADCASTSS (R10), Z17
+	VBROADCASTSS (R10), Z18
+	VBROADCASTSS (R10), Z19
+	VBROADCASTSS (R10), Z20
+	VBROADCASTSS (R10), Z21
+	VBROADCASTSS (R10), Z22
+	VBROADCASTSS (R10), Z23
+	VBROADCASTSS (R10), Z24
+	VBROADCASTSS (R10), Z25
+	VBROADCASTSS (R10), Z26
+	VBROADCASTSS (R10), Z27
+	VBROADCASTSS (R10), Z28
+	VBROADCASTSS (R10), Z29
+	VBROADCASTSS (R10), Z30
 	MOVQ         weights+16(FP), R10
 	MOVQ         channels+32(FP), R11
 	MOVQ         plane+40(FP), R12
@@ -1649,7 +2085,7 @@ group_74:
 	MOVQ         inRow+48(FP), R15
 	SUBQ         R15, R14
 
-channel_75:
+channel_103:
 	VMOVUPS      (DX)(R13*1), Z0
 	VMOVUPS      (BX)(R13*1), Z1
 	VMOVUPS      (SI)(R13*1), Z2
@@ -1741,8 +2177,7 @@ channel_75:
 	ADDQ         R12, R14
 	ADDQ         $0x24, R10
 	DECQ         R11
-	JNE          channel_75
-	VBROADCASTSS bound+80(FP), Z0
+	JNE          channel_103
 	MOVQ         y+0(FP), R10
 	MOVQ         row+72(FP), R11
 	MOVLQSX      4(AX), DX
@@ -1757,6 +2192,9 @@ channel_75:
 	LEAQ         (R10)(R8*4), R8
 	MOVLQSX      44(AX), R9
 	LEAQ         (R10)(R9*4), R9
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_105
+	VBROADCASTSS bound+80(FP), Z0
 	VMAXPS       Z7, Z0, Z7
 	VMOVUPS      Z7, (DX)
 	VMAXPS       Z8, Z0, Z8
@@ -1805,9 +2243,38 @@ channel_75:
 	VMOVUPS      Z29, 64(R8)(R11*1)
 	VMAXPS       Z30, Z0, Z30
 	VMOVUPS      Z30, 64(R9)(R11*1)
-	ADDQ         $0x30, AX
-	DECQ         CX
-	JNE          group_74
+	JMP          stored_104
+
+unbounded_105:
+	VMOVUPS Z7, (DX)
+	VMOVUPS Z8, (BX)
+	VMOVUPS Z9, (SI)
+	VMOVUPS Z10, (DI)
+	VMOVUPS Z11, (R8)
+	VMOVUPS Z12, (R9)
+	VMOVUPS Z13, 64(DX)
+	VMOVUPS Z14, 64(BX)
+	VMOVUPS Z15, 64(SI)
+	VMOVUPS Z16, 64(DI)
+	VMOVUPS Z17, 64(R8)
+	VMOVUPS Z18, 64(R9)
+	VMOVUPS Z19, (DX)(R11*1)
+	VMOVUPS Z20, (BX)(R11*1)
+	VMOVUPS Z21, (SI)(R11*1)
+	VMOVUPS Z22, (DI)(R11*1)
+	VMOVUPS Z23, (R8)(R11*1)
+	VMOVUPS Z24, (R9)(R11*1)
+	VMOVUPS Z25, 64(DX)(R11*1)
+	VMOVUPS Z26, 64(BX)(R11*1)
+	VMOVUPS Z27, 64(SI)(R11*1)
+	VMOVUPS Z28, 64(DI)(R11*1)
+	VMOVUPS Z29, 64(R8)(R11*1)
+	VMOVUPS Z30, 64(R9)(R11*1)
+
+stored_104:
+	ADDQ $0x30, AX
+	DECQ CX
+	JNE  group_102
 	VZEROUPPER
 	RET
 
@@ -1817,7 +2284,7 @@ TEXT ·gather3Squares3x3AVX512(SB), NOSPLIT, $0-84
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 
-group_80:
+group_114:
 	MOVQ         x+8(FP), DI
 	MOVLQSX      (AX), DX
 	LEAQ         (DI)(DX*4), DX
@@ -1827,17 +2294,17 @@ group_80:
 	LEAQ         (DI)(SI*4), SI
 	MOVQ         bias+24(FP), DI
 	VBROADCASTSS (DI), Z4
-	VMOVAPS      Z4, Z5
-	VMOVAPS      Z4, Z6
-	VMOVAPS      Z4, Z7
-	VMOVAPS      Z4, Z8
-	VMOVAPS      Z4, Z9
-	VMOVAPS      Z4, Z10
-	VMOVAPS      Z4, Z11
-	VMOVAPS      Z4, Z12
-	VMOVAPS      Z4, Z13
-	VMOVAPS      Z4, Z14
-	VMOVAPS      Z4, Z15
+	VBROADCASTSS (DI), Z5
+	VBROADCASTSS (DI), Z6
+	VBROADCASTSS (DI), Z7
+	VBROADCASTSS (DI), Z8
+	VBROADCASTSS (DI), Z9
+	VBROADCASTSS (DI), Z10
+	VBROADCASTSS (DI), Z11
+	VBROADCASTSS (DI), Z12
+	VBROADCASTSS (DI), Z13
+	VBROADCASTSS (DI), Z14
+	VBROADCASTSS (DI), Z15
 	MOVQ         weights+16(FP), DI
 	MOVQ         channels+32(FP), R8
 	MOVQ         plane+40(FP), R9
@@ -1846,7 +2313,7 @@ group_80:
 	MOVQ         inRow+48(FP), R12
 	SUBQ         R12, R11
 
-channel_81:
+channel_115:
 	VMOVUPS      (DX)(R10*1), Z0
 	VMOVUPS      (BX)(R10*1), Z1
 	VMOVUPS      (SI)(R10*1), Z2
@@ -1899,8 +2366,7 @@ channel_81:
 	ADDQ         R9, R11
 	ADDQ         $0x24, DI
 	DECQ         R8
-	JNE          channel_81
-	VBROADCASTSS bound+80(FP), Z0
+	JNE          channel_115
 	MOVQ         y+0(FP), DI
 	MOVQ         row+72(FP), R8
 	MOVLQSX      4(AX), DX
@@ -1909,6 +2375,9 @@ channel_81:
 	LEAQ         (DI)(BX*4), BX
 	MOVLQSX      20(AX), SI
 	LEAQ         (DI)(SI*4), SI
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_117
+	VBROADCASTSS bound+80(FP), Z0
 	VMAXPS       Z4, Z0, Z4
 	VMOVUPS      Z4, (DX)
 	VMAXPS       Z5, Z0, Z5
@@ -1933,9 +2402,26 @@ channel_81:
 	VMOVUPS      Z14, 64(BX)(R8*1)
 	VMAXPS       Z15, Z0, Z15
 	VMOVUPS      Z15, 64(SI)(R8*1)
-	ADDQ         $0x18, AX
-	DECQ         CX
-	JNE          group_80
+	JMP          stored_116
+
+unbounded_117:
+	VMOVUPS Z4, (DX)
+	VMOVUPS Z5, (BX)
+	VMOVUPS Z6, (SI)
+	VMOVUPS Z7, 64(DX)
+	VMOVUPS Z8, 64(BX)
+	VMOVUPS Z9, 64(SI)
+	VMOVUPS Z10, (DX)(R8*1)
+	VMOVUPS Z11, (BX)(R8*1)
+	VMOVUPS Z12, (SI)(R8*1)
+	VMOVUPS Z13, 64(DX)(R8*1)
+	VMOVUPS Z14, 64(BX)(R8*1)
+	VMOVUPS Z15, 64(SI)(R8*1)
+
+stored_116:
+	ADDQ $0x18, AX
+	DECQ CX
+	JNE  group_114
 	VZEROUPPER
 	RET
 
@@ -1945,7 +2431,7 @@ TEXT ·gather3Squares3x3AVX2(SB), NOSPLIT, $0-84
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 
-group_86:
+group_126:
 	MOVQ         x+8(FP), DI
 	MOVLQSX      (AX), DX
 	LEAQ         (DI)(DX*4), DX
@@ -1955,17 +2441,17 @@ group_86:
 	LEAQ         (DI)(SI*4), SI
 	MOVQ         bias+24(FP), DI
 	VBROADCASTSS (DI), Y4
-	VMOVAPS      Y4, Y5
-	VMOVAPS      Y4, Y6
-	VMOVAPS      Y4, Y7
-	VMOVAPS      Y4, Y8
-	VMOVAPS      Y4, Y9
-	VMOVAPS      Y4, Y10
-	VMOVAPS      Y4, Y11
-	VMOVAPS      Y4, Y12
-	VMOVAPS      Y4, Y13
-	VMOVAPS      Y4, Y14
-	VMOVAPS      Y4, Y15
+	VBROADCASTSS (DI), Y5
+	VBROADCASTSS (DI), Y6
+	VBROADCASTSS (DI), Y7
+	VBROADCASTSS (DI), Y8
+	VBROADCASTSS (DI), Y9
+	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (DI), Y11
+	VBROADCASTSS (DI), Y12
+	VBROADCASTSS (DI), Y13
+	VBROADCASTSS (DI), Y14
+	VBROADCASTSS (DI), Y15
 	MOVQ         weights+16(FP), DI
 	MOVQ         channels+32(FP), R8
 	MOVQ         plane+40(FP), R9
@@ -1974,7 +2460,7 @@ group_86:
 	MOVQ         inRow+48(FP), R12
 	SUBQ         R12, R11
 
-channel_87:
+channel_127:
 	VMOVUPS      (DX)(R10*1), Y0
 	VMOVUPS      (BX)(R10*1), Y1
 	VMOVUPS      (SI)(R10*1), Y2
@@ -2027,8 +2513,7 @@ channel_87:
 	ADDQ         R9, R11
 	ADDQ         $0x24, DI
 	DECQ         R8
-	JNE          channel_87
-	VBROADCASTSS bound+80(FP), Y0
+	JNE          channel_127
 	MOVQ         y+0(FP), DI
 	MOVQ         row+72(FP), R8
 	MOVLQSX      4(AX), DX
@@ -2037,6 +2522,9 @@ channel_87:
 	LEAQ         (DI)(BX*4), BX
 	MOVLQSX      20(AX), SI
 	LEAQ         (DI)(SI*4), SI
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_129
+	VBROADCASTSS bound+80(FP), Y0
 	VMAXPS       Y4, Y0, Y4
 	VMOVUPS      Y4, (DX)
 	VMAXPS       Y5, Y0, Y5
@@ -2061,9 +2549,26 @@ channel_87:
 	VMOVUPS      Y14, 64(BX)(R8*1)
 	VMAXPS       Y15, Y0, Y15
 	VMOVUPS      Y15, 64(SI)(R8*1)
-	ADDQ         $0x18, AX
-	DECQ         CX
-	JNE          group_86
+	JMP          stored_128
+
+unbounded_129:
+	VMOVUPS Y4, (DX)
+	VMOVUPS Y5, (BX)
+	VMOVUPS Y6, (SI)
+	VMOVUPS Y7, 64(DX)
+	VMOVUPS Y8, 64(BX)
+	VMOVUPS Y9, 64(SI)
+	VMOVUPS Y10, (DX)(R8*1)
+	VMOVUPS Y11, (BX)(R8*1)
+	VMOVUPS Y12, (SI)(R8*1)
+	VMOVUPS Y13, 64(DX)(R8*1)
+	VMOVUPS Y14, 64(BX)(R8*1)
+	VMOVUPS Y15, 64(SI)(R8*1)
+
+stored_128:
+	ADDQ $0x18, AX
+	DECQ CX
+	JNE  group_126
 	VZEROUPPER
 	RET
 
@@ -2079,7 +2584,7 @@ TEXT ·outerByLane8x1AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), DI
 
-step_92:
+step_138:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2091,7 +2596,7 @@ step_92:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
 
-pair_93:
+pair_139:
 	MOVLQSX     (DX), R10
 	MOVLQSX     4(DX), R11
 	LEAQ        (AX)(R10*4), R10
@@ -2108,7 +2613,7 @@ pair_93:
 	VFMADD231PS (R12)(R9*1), Z8, Z7
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_93
+	JNE         pair_139
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R10
 	LEAQ        (DI)(R10*4), DI
@@ -2130,7 +2635,7 @@ pair_93:
 	VMOVUPS     Z7, 448(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_92
+	JNE         step_138
 	VZEROUPPER
 	RET
 
@@ -2146,7 +2651,7 @@ TEXT ·outerByLane8x2AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_94:
+step_140:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2166,7 +2671,7 @@ step_94:
 	VPXORD  Z14, Z14, Z14
 	VPXORD  Z15, Z15, Z15
 
-pair_95:
+pair_141:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -2200,7 +2705,7 @@ pair_95:
 	VFMADD231PS Z18, Z17, Z15
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_95
+	JNE         pair_141
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -2240,7 +2745,7 @@ pair_95:
 	VMOVUPS     Z15, 448(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_94
+	JNE         step_140
 	VZEROUPPER
 	RET
 
@@ -2256,7 +2761,7 @@ TEXT ·outerByLane8x2ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_96:
+step_142:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2276,7 +2781,7 @@ step_96:
 	VPXORD  Z14, Z14, Z14
 	VPXORD  Z15, Z15, Z15
 
-pair_97:
+pair_143:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -2285,7 +2790,7 @@ pair_97:
 	LEAQ        (CX)(R12*4), R12
 	LEAQ        (R11)(R8*4), R14
 	TESTL       $0x00000001, R13
-	JEQ         skip_98
+	JEQ         skip_144
 	VMOVUPS     (R12), Z16
 	VFMADD231PS (R11), Z16, Z0
 	VFMADD231PS (R11)(R8*1), Z16, Z2
@@ -2296,9 +2801,9 @@ pair_97:
 	VFMADD231PS (R14)(R8*2), Z16, Z12
 	VFMADD231PS (R14)(R9*1), Z16, Z14
 
-skip_98:
+skip_144:
 	TESTL       $0x00000002, R13
-	JEQ         skip_99
+	JEQ         skip_145
 	VMOVUPS     (R12)(R10*1), Z16
 	VFMADD231PS (R11), Z16, Z1
 	VFMADD231PS (R11)(R8*1), Z16, Z3
@@ -2309,10 +2814,10 @@ skip_98:
 	VFMADD231PS (R14)(R8*2), Z16, Z13
 	VFMADD231PS (R14)(R9*1), Z16, Z15
 
-skip_99:
+skip_145:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_97
+	JNE     pair_143
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -2352,7 +2857,7 @@ skip_99:
 	VMOVUPS Z15, 448(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_96
+	JNE     step_142
 	VZEROUPPER
 	RET
 
@@ -2368,7 +2873,7 @@ TEXT ·outerByLane8x3AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_100:
+step_146:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2396,7 +2901,7 @@ step_100:
 	VPXORD  Z22, Z22, Z22
 	VPXORD  Z23, Z23, Z23
 
-pair_101:
+pair_147:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -2439,7 +2944,7 @@ pair_101:
 	VFMADD231PS Z27, Z26, Z23
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_101
+	JNE         pair_147
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -2497,7 +3002,7 @@ pair_101:
 	VMOVUPS     Z23, 448(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_100
+	JNE         step_146
 	VZEROUPPER
 	RET
 
@@ -2513,7 +3018,7 @@ TEXT ·outerByLane8x3ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_102:
+step_148:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2541,7 +3046,7 @@ step_102:
 	VPXORD  Z22, Z22, Z22
 	VPXORD  Z23, Z23, Z23
 
-pair_103:
+pair_149:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -2550,7 +3055,7 @@ pair_103:
 	LEAQ        (CX)(R12*4), R12
 	LEAQ        (R11)(R8*4), R14
 	TESTL       $0x00000001, R13
-	JEQ         skip_104
+	JEQ         skip_150
 	VMOVUPS     (R12), Z24
 	VFMADD231PS (R11), Z24, Z0
 	VFMADD231PS (R11)(R8*1), Z24, Z3
@@ -2561,9 +3066,9 @@ pair_103:
 	VFMADD231PS (R14)(R8*2), Z24, Z18
 	VFMADD231PS (R14)(R9*1), Z24, Z21
 
-skip_104:
+skip_150:
 	TESTL       $0x00000002, R13
-	JEQ         skip_105
+	JEQ         skip_151
 	VMOVUPS     (R12)(R10*1), Z24
 	VFMADD231PS (R11), Z24, Z1
 	VFMADD231PS (R11)(R8*1), Z24, Z4
@@ -2574,9 +3079,9 @@ skip_104:
 	VFMADD231PS (R14)(R8*2), Z24, Z19
 	VFMADD231PS (R14)(R9*1), Z24, Z22
 
-skip_105:
+skip_151:
 	TESTL       $0x00000004, R13
-	JEQ         skip_106
+	JEQ         skip_152
 	VMOVUPS     (R12)(R10*2), Z24
 	VFMADD231PS (R11), Z24, Z2
 	VFMADD231PS (R11)(R8*1), Z24, Z5
@@ -2587,10 +3092,10 @@ skip_105:
 	VFMADD231PS (R14)(R8*2), Z24, Z20
 	VFMADD231PS (R14)(R9*1), Z24, Z23
 
-skip_106:
+skip_152:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_103
+	JNE     pair_149
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -2648,7 +3153,7 @@ skip_106:
 	VMOVUPS Z23, 448(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_102
+	JNE     step_148
 	VZEROUPPER
 	RET
 
@@ -2664,7 +3169,7 @@ TEXT ·outerByLane4x1AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), DI
 
-step_107:
+step_153:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2672,7 +3177,7 @@ step_107:
 	VPXORD  Z2, Z2, Z2
 	VPXORD  Z3, Z3, Z3
 
-pair_108:
+pair_154:
 	MOVLQSX     (DX), R10
 	MOVLQSX     4(DX), R11
 	LEAQ        (AX)(R10*4), R10
@@ -2684,7 +3189,7 @@ pair_108:
 	VFMADD231PS (R10)(R9*1), Z4, Z3
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_108
+	JNE         pair_154
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R10
 	LEAQ        (DI)(R10*4), DI
@@ -2698,7 +3203,7 @@ pair_108:
 	VMOVUPS     Z3, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_107
+	JNE         step_153
 	VZEROUPPER
 	RET
 
@@ -2714,7 +3219,7 @@ TEXT ·outerByLane4x2AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_109:
+step_155:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2726,7 +3231,7 @@ step_109:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
 
-pair_110:
+pair_156:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -2747,7 +3252,7 @@ pair_110:
 	VFMADD231PS Z10, Z9, Z7
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_110
+	JNE         pair_156
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -2771,7 +3276,7 @@ pair_110:
 	VMOVUPS     Z7, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_109
+	JNE         step_155
 	VZEROUPPER
 	RET
 
@@ -2787,7 +3292,7 @@ TEXT ·outerByLane4x2ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_111:
+step_157:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2799,7 +3304,7 @@ step_111:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
 
-pair_112:
+pair_158:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -2807,26 +3312,26 @@ pair_112:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_113
+	JEQ         skip_159
 	VMOVUPS     (R12), Z8
 	VFMADD231PS (R11), Z8, Z0
 	VFMADD231PS (R11)(R8*1), Z8, Z2
 	VFMADD231PS (R11)(R8*2), Z8, Z4
 	VFMADD231PS (R11)(R9*1), Z8, Z6
 
-skip_113:
+skip_159:
 	TESTL       $0x00000002, R13
-	JEQ         skip_114
+	JEQ         skip_160
 	VMOVUPS     (R12)(R10*1), Z8
 	VFMADD231PS (R11), Z8, Z1
 	VFMADD231PS (R11)(R8*1), Z8, Z3
 	VFMADD231PS (R11)(R8*2), Z8, Z5
 	VFMADD231PS (R11)(R9*1), Z8, Z7
 
-skip_114:
+skip_160:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_112
+	JNE     pair_158
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -2850,7 +3355,7 @@ skip_114:
 	VMOVUPS Z7, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_111
+	JNE     step_157
 	VZEROUPPER
 	RET
 
@@ -2866,7 +3371,7 @@ TEXT ·outerByLane4x3AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_115:
+step_161:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2882,7 +3387,7 @@ step_115:
 	VPXORD  Z10, Z10, Z10
 	VPXORD  Z11, Z11, Z11
 
-pair_116:
+pair_162:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -2908,7 +3413,7 @@ pair_116:
 	VFMADD231PS Z15, Z14, Z11
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_116
+	JNE         pair_162
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -2942,7 +3447,7 @@ pair_116:
 	VMOVUPS     Z11, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_115
+	JNE         step_161
 	VZEROUPPER
 	RET
 
@@ -2958,7 +3463,7 @@ TEXT ·outerByLane4x3ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_117:
+step_163:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2974,7 +3479,7 @@ step_117:
 	VPXORD  Z10, Z10, Z10
 	VPXORD  Z11, Z11, Z11
 
-pair_118:
+pair_164:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -2982,35 +3487,35 @@ pair_118:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_119
+	JEQ         skip_165
 	VMOVUPS     (R12), Z12
 	VFMADD231PS (R11), Z12, Z0
 	VFMADD231PS (R11)(R8*1), Z12, Z3
 	VFMADD231PS (R11)(R8*2), Z12, Z6
 	VFMADD231PS (R11)(R9*1), Z12, Z9
 
-skip_119:
+skip_165:
 	TESTL       $0x00000002, R13
-	JEQ         skip_120
+	JEQ         skip_166
 	VMOVUPS     (R12)(R10*1), Z12
 	VFMADD231PS (R11), Z12, Z1
 	VFMADD231PS (R11)(R8*1), Z12, Z4
 	VFMADD231PS (R11)(R8*2), Z12, Z7
 	VFMADD231PS (R11)(R9*1), Z12, Z10
 
-skip_120:
+skip_166:
 	TESTL       $0x00000004, R13
-	JEQ         skip_121
+	JEQ         skip_167
 	VMOVUPS     (R12)(R10*2), Z12
 	VFMADD231PS (R11), Z12, Z2
 	VFMADD231PS (R11)(R8*1), Z12, Z5
 	VFMADD231PS (R11)(R8*2), Z12, Z8
 	VFMADD231PS (R11)(R9*1), Z12, Z11
 
-skip_121:
+skip_167:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_118
+	JNE     pair_164
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -3044,7 +3549,7 @@ skip_121:
 	VMOVUPS Z11, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_117
+	JNE     step_163
 	VZEROUPPER
 	RET
 
@@ -3059,12 +3564,12 @@ TEXT ·outerByLane1x1AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), DI
 
-step_122:
+step_168:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 
-pair_123:
+pair_169:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -3073,7 +3578,7 @@ pair_123:
 	VFMADD231PS (R8), Z1, Z0
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_123
+	JNE         pair_169
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R8
 	LEAQ        (DI)(R8*4), DI
@@ -3081,7 +3586,7 @@ pair_123:
 	VMOVUPS     Z0, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_122
+	JNE         step_168
 	VZEROUPPER
 	RET
 
@@ -3096,13 +3601,13 @@ TEXT ·outerByLane1x2AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_124:
+step_170:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 
-pair_125:
+pair_171:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -3114,7 +3619,7 @@ pair_125:
 	VFMADD231PS Z4, Z3, Z1
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_125
+	JNE         pair_171
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -3126,7 +3631,7 @@ pair_125:
 	VMOVUPS     Z1, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_124
+	JNE         step_170
 	VZEROUPPER
 	RET
 
@@ -3141,13 +3646,13 @@ TEXT ·outerByLane1x2ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_126:
+step_172:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 
-pair_127:
+pair_173:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -3155,20 +3660,20 @@ pair_127:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_128
+	JEQ         skip_174
 	VMOVUPS     (R10), Z2
 	VFMADD231PS (R9), Z2, Z0
 
-skip_128:
+skip_174:
 	TESTL       $0x00000002, R11
-	JEQ         skip_129
+	JEQ         skip_175
 	VMOVUPS     (R10)(R8*1), Z2
 	VFMADD231PS (R9), Z2, Z1
 
-skip_129:
+skip_175:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_127
+	JNE     pair_173
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -3180,7 +3685,7 @@ skip_129:
 	VMOVUPS Z1, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_126
+	JNE     step_172
 	VZEROUPPER
 	RET
 
@@ -3195,14 +3700,14 @@ TEXT ·outerByLane1x3AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_130:
+step_176:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
 
-pair_131:
+pair_177:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -3216,7 +3721,7 @@ pair_131:
 	VFMADD231PS Z6, Z5, Z2
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_131
+	JNE         pair_177
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -3232,7 +3737,7 @@ pair_131:
 	VMOVUPS     Z2, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_130
+	JNE         step_176
 	VZEROUPPER
 	RET
 
@@ -3247,14 +3752,14 @@ TEXT ·outerByLane1x3ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_132:
+step_178:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
 
-pair_133:
+pair_179:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -3262,26 +3767,26 @@ pair_133:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_134
+	JEQ         skip_180
 	VMOVUPS     (R10), Z3
 	VFMADD231PS (R9), Z3, Z0
 
-skip_134:
+skip_180:
 	TESTL       $0x00000002, R11
-	JEQ         skip_135
+	JEQ         skip_181
 	VMOVUPS     (R10)(R8*1), Z3
 	VFMADD231PS (R9), Z3, Z1
 
-skip_135:
+skip_181:
 	TESTL       $0x00000004, R11
-	JEQ         skip_136
+	JEQ         skip_182
 	VMOVUPS     (R10)(R8*2), Z3
 	VFMADD231PS (R9), Z3, Z2
 
-skip_136:
+skip_182:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_133
+	JNE     pair_179
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -3297,7 +3802,7 @@ skip_136:
 	VMOVUPS Z2, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_132
+	JNE     step_178
 	VZEROUPPER
 	RET
 
@@ -3313,7 +3818,7 @@ TEXT ·outerByLane4x1AVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), DI
 
-step_137:
+step_183:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -3321,7 +3826,7 @@ step_137:
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 
-pair_138:
+pair_184:
 	MOVLQSX     (DX), R10
 	MOVLQSX     4(DX), R11
 	LEAQ        (AX)(R10*4), R10
@@ -3333,7 +3838,7 @@ pair_138:
 	VFMADD231PS (R10)(R9*1), Y4, Y3
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_138
+	JNE         pair_184
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R10
 	LEAQ        (DI)(R10*4), DI
@@ -3347,7 +3852,7 @@ pair_138:
 	VMOVUPS     Y3, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_137
+	JNE         step_183
 	VZEROUPPER
 	RET
 
@@ -3363,7 +3868,7 @@ TEXT ·outerByLane4x2AVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_139:
+step_185:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -3375,7 +3880,7 @@ step_139:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 
-pair_140:
+pair_186:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -3396,7 +3901,7 @@ pair_140:
 	VFMADD231PS Y10, Y9, Y7
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_140
+	JNE         pair_186
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -3420,7 +3925,7 @@ pair_140:
 	VMOVUPS     Y7, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_139
+	JNE         step_185
 	VZEROUPPER
 	RET
 
@@ -3436,7 +3941,7 @@ TEXT ·outerByLane4x2ReachedAVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_141:
+step_187:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -3448,7 +3953,7 @@ step_141:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 
-pair_142:
+pair_188:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -3456,26 +3961,26 @@ pair_142:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_143
+	JEQ         skip_189
 	VMOVUPS     (R12), Y8
 	VFMADD231PS (R11), Y8, Y0
 	VFMADD231PS (R11)(R8*1), Y8, Y2
 	VFMADD231PS (R11)(R8*2), Y8, Y4
 	VFMADD231PS (R11)(R9*1), Y8, Y6
 
-skip_143:
+skip_189:
 	TESTL       $0x00000002, R13
-	JEQ         skip_144
+	JEQ         skip_190
 	VMOVUPS     (R12)(R10*1), Y8
 	VFMADD231PS (R11), Y8, Y1
 	VFMADD231PS (R11)(R8*1), Y8, Y3
 	VFMADD231PS (R11)(R8*2), Y8, Y5
 	VFMADD231PS (R11)(R9*1), Y8, Y7
 
-skip_144:
+skip_190:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_142
+	JNE     pair_188
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -3499,7 +4004,7 @@ skip_144:
 	VMOVUPS Y7, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_141
+	JNE     step_187
 	VZEROUPPER
 	RET
 
@@ -3515,7 +4020,7 @@ TEXT ·outerByLane4x3AVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_145:
+step_191:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -3531,7 +4036,7 @@ step_145:
 	VXORPS  Y10, Y10, Y10
 	VXORPS  Y11, Y11, Y11
 
-pair_146:
+pair_192:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -3557,7 +4062,7 @@ pair_146:
 	VFMADD231PS Y15, Y14, Y11
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_146
+	JNE         pair_192
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -3591,7 +4096,7 @@ pair_146:
 	VMOVUPS     Y11, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_145
+	JNE         step_191
 	VZEROUPPER
 	RET
 
@@ -3607,7 +4112,7 @@ TEXT ·outerByLane4x3ReachedAVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_147:
+step_193:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -3623,7 +4128,7 @@ step_147:
 	VXORPS  Y10, Y10, Y10
 	VXORPS  Y11, Y11, Y11
 
-pair_148:
+pair_194:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -3631,35 +4136,35 @@ pair_148:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_149
+	JEQ         skip_195
 	VMOVUPS     (R12), Y12
 	VFMADD231PS (R11), Y12, Y0
 	VFMADD231PS (R11)(R8*1), Y12, Y3
 	VFMADD231PS (R11)(R8*2), Y12, Y6
 	VFMADD231PS (R11)(R9*1), Y12, Y9
 
-skip_149:
+skip_195:
 	TESTL       $0x00000002, R13
-	JEQ         skip_150
+	JEQ         skip_196
 	VMOVUPS     (R12)(R10*1), Y12
 	VFMADD231PS (R11), Y12, Y1
 	VFMADD231PS (R11)(R8*1), Y12, Y4
 	VFMADD231PS (R11)(R8*2), Y12, Y7
 	VFMADD231PS (R11)(R9*1), Y12, Y10
 
-skip_150:
+skip_196:
 	TESTL       $0x00000004, R13
-	JEQ         skip_151
+	JEQ         skip_197
 	VMOVUPS     (R12)(R10*2), Y12
 	VFMADD231PS (R11), Y12, Y2
 	VFMADD231PS (R11)(R8*1), Y12, Y5
 	VFMADD231PS (R11)(R8*2), Y12, Y8
 	VFMADD231PS (R11)(R9*1), Y12, Y11
 
-skip_151:
+skip_197:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_148
+	JNE     pair_194
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -3693,7 +4198,7 @@ skip_151:
 	VMOVUPS Y11, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_147
+	JNE     step_193
 	VZEROUPPER
 	RET
 
@@ -3708,12 +4213,12 @@ TEXT ·outerByLane1x1AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), DI
 
-step_152:
+step_198:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 
-pair_153:
+pair_199:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -3722,7 +4227,7 @@ pair_153:
 	VFMADD231PS (R8), Y1, Y0
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_153
+	JNE         pair_199
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R8
 	LEAQ        (DI)(R8*4), DI
@@ -3730,7 +4235,7 @@ pair_153:
 	VMOVUPS     Y0, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_152
+	JNE         step_198
 	VZEROUPPER
 	RET
 
@@ -3745,13 +4250,13 @@ TEXT ·outerByLane1x2AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_154:
+step_200:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 
-pair_155:
+pair_201:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -3763,7 +4268,7 @@ pair_155:
 	VFMADD231PS Y4, Y3, Y1
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_155
+	JNE         pair_201
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -3775,7 +4280,7 @@ pair_155:
 	VMOVUPS     Y1, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_154
+	JNE         step_200
 	VZEROUPPER
 	RET
 
@@ -3790,13 +4295,13 @@ TEXT ·outerByLane1x2ReachedAVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_156:
+step_202:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 
-pair_157:
+pair_203:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -3804,20 +4309,20 @@ pair_157:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_158
+	JEQ         skip_204
 	VMOVUPS     (R10), Y2
 	VFMADD231PS (R9), Y2, Y0
 
-skip_158:
+skip_204:
 	TESTL       $0x00000002, R11
-	JEQ         skip_159
+	JEQ         skip_205
 	VMOVUPS     (R10)(R8*1), Y2
 	VFMADD231PS (R9), Y2, Y1
 
-skip_159:
+skip_205:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_157
+	JNE     pair_203
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -3829,7 +4334,7 @@ skip_159:
 	VMOVUPS Y1, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_156
+	JNE     step_202
 	VZEROUPPER
 	RET
 
@@ -3844,14 +4349,14 @@ TEXT ·outerByLane1x3AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_160:
+step_206:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 
-pair_161:
+pair_207:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -3865,7 +4370,7 @@ pair_161:
 	VFMADD231PS Y6, Y5, Y2
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_161
+	JNE         pair_207
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -3881,7 +4386,7 @@ pair_161:
 	VMOVUPS     Y2, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_160
+	JNE         step_206
 	VZEROUPPER
 	RET
 
@@ -3896,14 +4401,14 @@ TEXT ·outerByLane1x3ReachedAVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_162:
+step_208:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 
-pair_163:
+pair_209:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -3911,26 +4416,26 @@ pair_163:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_164
+	JEQ         skip_210
 	VMOVUPS     (R10), Y3
 	VFMADD231PS (R9), Y3, Y0
 
-skip_164:
+skip_210:
 	TESTL       $0x00000002, R11
-	JEQ         skip_165
+	JEQ         skip_211
 	VMOVUPS     (R10)(R8*1), Y3
 	VFMADD231PS (R9), Y3, Y1
 
-skip_165:
+skip_211:
 	TESTL       $0x00000004, R11
-	JEQ         skip_166
+	JEQ         skip_212
 	VMOVUPS     (R10)(R8*2), Y3
 	VFMADD231PS (R9), Y3, Y2
 
-skip_166:
+skip_212:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_163
+	JNE     pair_209
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -3946,7 +4451,7 @@ skip_166:
 	VMOVUPS Y2, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_162
+	JNE     step_208
 	VZEROUPPER
 	RET
 
@@ -3986,7 +4491,7 @@ TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_167:
+pair_213:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -3994,7 +4499,7 @@ pair_167:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_168:
+lane_214:
 	VMOVUPS      (R9), Z24
 	VMOVUPS      64(R9), Z25
 	VMOVUPS      128(R9), Z26
@@ -4034,10 +4539,10 @@ lane_168:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_168
+	JNE          lane_214
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_167
+	JNE          pair_213
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -4125,7 +4630,7 @@ TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_169:
+pair_215:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -4133,7 +4638,7 @@ pair_169:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_170:
+lane_216:
 	VMOVUPS      (R9), Z16
 	VMOVUPS      64(R9), Z17
 	VBROADCASTSS (R10), Z18
@@ -4164,10 +4669,10 @@ lane_170:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_170
+	JNE          lane_216
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_169
+	JNE          pair_215
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -4231,7 +4736,7 @@ TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_171:
+pair_217:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -4239,7 +4744,7 @@ pair_171:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_172:
+lane_218:
 	VMOVUPS          (R9), Z8
 	VFMADD231PS.BCST (R10), Z8, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z8, Z1
@@ -4253,10 +4758,10 @@ lane_172:
 	ADDQ             $0x04, R10
 	ADDQ             $0x04, R12
 	CMPQ             R10, R11
-	JNE              lane_172
+	JNE              lane_218
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_171
+	JNE              pair_217
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -4298,14 +4803,14 @@ TEXT ·outerByChannel3x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 
-pair_173:
+pair_219:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_174:
+lane_220:
 	VMOVUPS      (DI), Z3
 	VMOVUPS      64(DI), Z4
 	VMOVUPS      128(DI), Z5
@@ -4316,10 +4821,10 @@ lane_174:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_174
+	JNE          lane_220
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_173
+	JNE          pair_219
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -4343,14 +4848,14 @@ TEXT ·outerByChannel2x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 
-pair_175:
+pair_221:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_176:
+lane_222:
 	VMOVUPS      (DI), Z2
 	VMOVUPS      64(DI), Z3
 	VBROADCASTSS (R8), Z4
@@ -4359,10 +4864,10 @@ lane_176:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_176
+	JNE          lane_222
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_175
+	JNE          pair_221
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -4383,23 +4888,23 @@ TEXT ·outerByChannel1x1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   plane+48(FP), DI
 	VPXORD Z0, Z0, Z0
 
-pair_177:
+pair_223:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_178:
+lane_224:
 	VMOVUPS          (DI), Z1
 	VFMADD231PS.BCST (R8), Z1, Z0
 	ADDQ             SI, DI
 	ADDQ             $0x04, R8
 	CMPQ             R8, R9
-	JNE              lane_178
+	JNE              lane_224
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_177
+	JNE              pair_223
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -4430,14 +4935,14 @@ TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_179:
+pair_225:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_180:
+lane_226:
 	VMOVUPS      (R9), Y12
 	VMOVUPS      32(R9), Y13
 	VMOVUPS      64(R9), Y14
@@ -4460,10 +4965,10 @@ lane_180:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_180
+	JNE          lane_226
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_179
+	JNE          pair_225
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -4515,14 +5020,14 @@ TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_181:
+pair_227:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_182:
+lane_228:
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
 	VBROADCASTSS (R10), Y10
@@ -4540,10 +5045,10 @@ lane_182:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_182
+	JNE          lane_228
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_181
+	JNE          pair_227
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -4581,14 +5086,14 @@ TEXT ·outerByChannel3x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-pair_183:
+pair_229:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_184:
+lane_230:
 	VMOVUPS      (DI), Y3
 	VMOVUPS      32(DI), Y4
 	VMOVUPS      64(DI), Y5
@@ -4599,10 +5104,10 @@ lane_184:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_184
+	JNE          lane_230
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_183
+	JNE          pair_229
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -4626,14 +5131,14 @@ TEXT ·outerByChannel2x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-pair_185:
+pair_231:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_186:
+lane_232:
 	VMOVUPS      (DI), Y2
 	VMOVUPS      32(DI), Y3
 	VBROADCASTSS (R8), Y4
@@ -4642,10 +5147,10 @@ lane_186:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_186
+	JNE          lane_232
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_185
+	JNE          pair_231
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -4672,7 +5177,7 @@ TEXT ·peakAVX512(SB), NOSPLIT, $0-8
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 
-round_187:
+round_233:
 	VFMADD231PS Z12, Z12, Z0
 	VFMADD231PS Z12, Z12, Z1
 	VFMADD231PS Z12, Z12, Z2
@@ -4698,7 +5203,7 @@ round_187:
 	VFMADD231PS Z12, Z12, Z10
 	VFMADD231PS Z12, Z12, Z11
 	DECQ        AX
-	JNE         round_187
+	JNE         round_233
 	VZEROUPPER
 	RET
 
@@ -4720,7 +5225,7 @@ TEXT ·peakAVX2(SB), NOSPLIT, $0-8
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-round_188:
+round_234:
 	VFMADD231PS Y12, Y12, Y0
 	VFMADD231PS Y12, Y12, Y1
 	VFMADD231PS Y12, Y12, Y2
@@ -4746,7 +5251,7 @@ round_188:
 	VFMADD231PS Y12, Y12, Y10
 	VFMADD231PS Y12, Y12, Y11
 	DECQ        AX
-	JNE         round_188
+	JNE         round_234
 	VZEROUPPER
 	RET
 
@@ -4761,7 +5266,7 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (BX)(BX*2), DI
 	LEAQ (SI)(SI*2), R8
 
-block_189:
+block_235:
 	LEAQ       (CX)(SI*4), R9
 	LEAQ       (AX)(BX*4), R10
 	VMOVUPS    (CX), Y0
@@ -4807,7 +5312,7 @@ block_189:
 	ADDQ       $0x20, CX
 	LEAQ       (AX)(BX*8), AX
 	DECQ       DX
-	JNE        block_189
+	JNE        block_235
 	VZEROUPPER
 	RET
 
@@ -4818,7 +5323,7 @@ TEXT ·sumPositionsAVX2(SB), NOSPLIT, $0-32
 	MOVQ tile+8(FP), CX
 	MOVQ channels+16(FP), DX
 
-channel_190:
+channel_236:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4829,9 +5334,9 @@ channel_190:
 	VXORPS Y7, Y7, Y7
 	MOVQ   positions+24(FP), BX
 
-four_191:
+four_237:
 	CMPQ   BX, $0x04
-	JLT    rest_192
+	JLT    rest_238
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	VADDPS 64(CX), Y2, Y2
@@ -4842,29 +5347,29 @@ four_191:
 	VADDPS 224(CX), Y7, Y7
 	ADDQ   $0x00000100, CX
 	SUBQ   $0x04, BX
-	JMP    four_191
+	JMP    four_237
 
-rest_192:
+rest_238:
 	TESTQ  BX, BX
-	JEQ    done_193
+	JEQ    done_239
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_193
+	JEQ    done_239
 	VADDPS (CX), Y2, Y2
 	VADDPS 32(CX), Y3, Y3
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_193
+	JEQ    done_239
 	VADDPS (CX), Y4, Y4
 	VADDPS 32(CX), Y5, Y5
 	ADDQ   $0x40, CX
 	DECQ   BX
 
-done_193:
+done_239:
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y0, Y0
@@ -4877,7 +5382,7 @@ done_193:
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x40, AX
 	DECQ    DX
-	JNE     channel_190
+	JNE     channel_236
 	VZEROUPPER
 	RET
 
@@ -4888,7 +5393,7 @@ TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
 	MOVQ src+8(FP), CX
 	MOVQ count+16(FP), DX
 
-vector_194:
+vector_240:
 	VMOVUPS      (CX), Y0
 	VADDPS       32(CX), Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
@@ -4901,7 +5406,7 @@ vector_194:
 	ADDQ         $0x40, CX
 	ADDQ         $0x04, AX
 	DECQ         DX
-	JNE          vector_194
+	JNE          vector_240
 	VZEROUPPER
 	RET
 
@@ -4909,28 +5414,28 @@ vector_194:
 // Requires: AVX, AVX512F
 TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_195<>+0(SB), Z0
-	VBROADCASTSS word_196<>+0(SB), Z1
-	VBROADCASTSS word_197<>+0(SB), Z2
-	VBROADCASTSS word_198<>+0(SB), Z3
-	VBROADCASTSS word_199<>+0(SB), Z4
-	VBROADCASTSS word_200<>+0(SB), Z5
-	VBROADCASTSS word_201<>+0(SB), Z6
-	VBROADCASTSS word_202<>+0(SB), Z7
-	VBROADCASTSS word_203<>+0(SB), Z8
-	VBROADCASTSS word_204<>+0(SB), Z9
-	VBROADCASTSS word_205<>+0(SB), Z10
-	VBROADCASTSS word_206<>+0(SB), Z11
-	VBROADCASTSS word_207<>+0(SB), Z12
+	VBROADCASTSS word_241<>+0(SB), Z0
+	VBROADCASTSS word_242<>+0(SB), Z1
+	VBROADCASTSS word_243<>+0(SB), Z2
+	VBROADCASTSS word_244<>+0(SB), Z3
+	VBROADCASTSS word_245<>+0(SB), Z4
+	VBROADCASTSS word_246<>+0(SB), Z5
+	VBROADCASTSS word_247<>+0(SB), Z6
+	VBROADCASTSS word_248<>+0(SB), Z7
+	VBROADCASTSS word_249<>+0(SB), Z8
+	VBROADCASTSS word_250<>+0(SB), Z9
+	VBROADCASTSS word_251<>+0(SB), Z10
+	VBROADCASTSS word_252<>+0(SB), Z11
+	VBROADCASTSS word_253<>+0(SB), Z12
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x40, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	SUBQ         $0x000000c0, BX
 
-vector_208:
+vector_254:
 	CMPQ         DX, BX
-	JGE          done_209
+	JGE          done_255
 	VMINPS       (AX)(DX*1), Z0, Z13
 	VMINPS       64(AX)(DX*1), Z0, Z14
 	VMINPS       128(AX)(DX*1), Z0, Z15
@@ -5012,12 +5517,12 @@ vector_208:
 	VMOVUPS      Z23, 128(AX)(DX*1)
 	VMOVUPS      Z24, 192(AX)(DX*1)
 	ADDQ         $0x00000100, DX
-	JMP          vector_208
+	JMP          vector_254
 
-done_209:
-vector_210:
+done_255:
+vector_256:
 	CMPQ         DX, CX
-	JGE          done_211
+	JGE          done_257
 	VMINPS       (AX)(DX*1), Z0, Z13
 	VMAXPS       Z13, Z1, Z13
 	VMOVAPS      Z4, Z14
@@ -5039,106 +5544,106 @@ vector_210:
 	VDIVPS       Z15, Z2, Z15
 	VMOVUPS      Z15, (AX)(DX*1)
 	ADDQ         $0x00000040, DX
-	JMP          vector_210
+	JMP          vector_256
 
-done_211:
+done_257:
 	VZEROUPPER
 	RET
 
-DATA word_195<>+0(SB)/4, $0x42d00000
-GLOBL word_195<>(SB), RODATA|NOPTR, $4
+DATA word_241<>+0(SB)/4, $0x42d00000
+GLOBL word_241<>(SB), RODATA|NOPTR, $4
 
-DATA word_196<>+0(SB)/4, $0xc2d00000
-GLOBL word_196<>(SB), RODATA|NOPTR, $4
+DATA word_242<>+0(SB)/4, $0xc2d00000
+GLOBL word_242<>(SB), RODATA|NOPTR, $4
 
-DATA word_197<>+0(SB)/4, $0x3f800000
-GLOBL word_197<>(SB), RODATA|NOPTR, $4
+DATA word_243<>+0(SB)/4, $0x3f800000
+GLOBL word_243<>(SB), RODATA|NOPTR, $4
 
-DATA word_198<>+0(SB)/4, $0x3fb8aa3b
-GLOBL word_198<>(SB), RODATA|NOPTR, $4
+DATA word_244<>+0(SB)/4, $0x3fb8aa3b
+GLOBL word_244<>(SB), RODATA|NOPTR, $4
 
-DATA word_199<>+0(SB)/4, $0x4b400000
-GLOBL word_199<>(SB), RODATA|NOPTR, $4
+DATA word_245<>+0(SB)/4, $0x4b400000
+GLOBL word_245<>(SB), RODATA|NOPTR, $4
 
-DATA word_200<>+0(SB)/4, $0xbf318000
-GLOBL word_200<>(SB), RODATA|NOPTR, $4
+DATA word_246<>+0(SB)/4, $0xbf318000
+GLOBL word_246<>(SB), RODATA|NOPTR, $4
 
-DATA word_201<>+0(SB)/4, $0x395e8083
-GLOBL word_201<>(SB), RODATA|NOPTR, $4
+DATA word_247<>+0(SB)/4, $0x395e8083
+GLOBL word_247<>(SB), RODATA|NOPTR, $4
 
-DATA word_202<>+0(SB)/4, $0x39506967
-GLOBL word_202<>(SB), RODATA|NOPTR, $4
+DATA word_248<>+0(SB)/4, $0x39506967
+GLOBL word_248<>(SB), RODATA|NOPTR, $4
 
-DATA word_203<>+0(SB)/4, $0x3ab743ce
-GLOBL word_203<>(SB), RODATA|NOPTR, $4
+DATA word_249<>+0(SB)/4, $0x3ab743ce
+GLOBL word_249<>(SB), RODATA|NOPTR, $4
 
-DATA word_204<>+0(SB)/4, $0x3c088908
-GLOBL word_204<>(SB), RODATA|NOPTR, $4
+DATA word_250<>+0(SB)/4, $0x3c088908
+GLOBL word_250<>(SB), RODATA|NOPTR, $4
 
-DATA word_205<>+0(SB)/4, $0x3d2aa9c1
-GLOBL word_205<>(SB), RODATA|NOPTR, $4
+DATA word_251<>+0(SB)/4, $0x3d2aa9c1
+GLOBL word_251<>(SB), RODATA|NOPTR, $4
 
-DATA word_206<>+0(SB)/4, $0x3e2aaaaa
-GLOBL word_206<>(SB), RODATA|NOPTR, $4
+DATA word_252<>+0(SB)/4, $0x3e2aaaaa
+GLOBL word_252<>(SB), RODATA|NOPTR, $4
 
-DATA word_207<>+0(SB)/4, $0x3f000000
-GLOBL word_207<>(SB), RODATA|NOPTR, $4
+DATA word_253<>+0(SB)/4, $0x3f000000
+GLOBL word_253<>(SB), RODATA|NOPTR, $4
 
 // func sigmoidAVX2(y *float32, count int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_195<>+0(SB), Y0
-	VBROADCASTSS word_196<>+0(SB), Y1
-	VBROADCASTSS word_197<>+0(SB), Y2
+	VBROADCASTSS word_241<>+0(SB), Y0
+	VBROADCASTSS word_242<>+0(SB), Y1
+	VBROADCASTSS word_243<>+0(SB), Y2
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x20, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	SUBQ         $0x00000040, BX
 
-vector_223:
+vector_269:
 	CMPQ         DX, BX
-	JGE          done_224
+	JGE          done_270
 	VMINPS       (AX)(DX*1), Y0, Y3
 	VMINPS       32(AX)(DX*1), Y0, Y4
 	VMINPS       64(AX)(DX*1), Y0, Y5
 	VMAXPS       Y3, Y1, Y3
 	VMAXPS       Y4, Y1, Y4
 	VMAXPS       Y5, Y1, Y5
-	VMOVAPS      vector_213<>+0(SB), Y6
-	VMOVAPS      vector_213<>+0(SB), Y7
-	VMOVAPS      vector_213<>+0(SB), Y8
-	VFNMADD231PS vector_212<>+0(SB), Y3, Y6
-	VFNMADD231PS vector_212<>+0(SB), Y4, Y7
-	VFNMADD231PS vector_212<>+0(SB), Y5, Y8
-	VSUBPS       vector_213<>+0(SB), Y6, Y9
-	VSUBPS       vector_213<>+0(SB), Y7, Y10
-	VSUBPS       vector_213<>+0(SB), Y8, Y11
-	VFMSUB231PS  vector_214<>+0(SB), Y9, Y3
-	VFMSUB231PS  vector_214<>+0(SB), Y10, Y4
-	VFMSUB231PS  vector_214<>+0(SB), Y11, Y5
-	VFMADD231PS  vector_215<>+0(SB), Y9, Y3
-	VFMADD231PS  vector_215<>+0(SB), Y10, Y4
-	VFMADD231PS  vector_215<>+0(SB), Y11, Y5
-	VMOVAPS      vector_217<>+0(SB), Y9
-	VMOVAPS      vector_217<>+0(SB), Y10
-	VMOVAPS      vector_217<>+0(SB), Y11
-	VFMADD213PS  vector_218<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_218<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_218<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_219<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_219<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_219<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_220<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_220<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_220<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_221<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_221<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_221<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_222<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_222<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_222<>+0(SB), Y5, Y11
+	VMOVAPS      vector_259<>+0(SB), Y6
+	VMOVAPS      vector_259<>+0(SB), Y7
+	VMOVAPS      vector_259<>+0(SB), Y8
+	VFNMADD231PS vector_258<>+0(SB), Y3, Y6
+	VFNMADD231PS vector_258<>+0(SB), Y4, Y7
+	VFNMADD231PS vector_258<>+0(SB), Y5, Y8
+	VSUBPS       vector_259<>+0(SB), Y6, Y9
+	VSUBPS       vector_259<>+0(SB), Y7, Y10
+	VSUBPS       vector_259<>+0(SB), Y8, Y11
+	VFMSUB231PS  vector_260<>+0(SB), Y9, Y3
+	VFMSUB231PS  vector_260<>+0(SB), Y10, Y4
+	VFMSUB231PS  vector_260<>+0(SB), Y11, Y5
+	VFMADD231PS  vector_261<>+0(SB), Y9, Y3
+	VFMADD231PS  vector_261<>+0(SB), Y10, Y4
+	VFMADD231PS  vector_261<>+0(SB), Y11, Y5
+	VMOVAPS      vector_263<>+0(SB), Y9
+	VMOVAPS      vector_263<>+0(SB), Y10
+	VMOVAPS      vector_263<>+0(SB), Y11
+	VFMADD213PS  vector_264<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_264<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_264<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_265<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_265<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_265<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_266<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_266<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_266<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_267<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_267<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_267<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_268<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_268<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_268<>+0(SB), Y5, Y11
 	VMULPS       Y3, Y9, Y9
 	VMULPS       Y4, Y10, Y10
 	VMULPS       Y5, Y11, Y11
@@ -5148,27 +5653,27 @@ vector_223:
 	VADDPS       Y2, Y9, Y9
 	VADDPS       Y2, Y10, Y10
 	VADDPS       Y2, Y11, Y11
-	VPSUBD       vector_213<>+0(SB), Y6, Y6
-	VPSUBD       vector_213<>+0(SB), Y7, Y7
-	VPSUBD       vector_213<>+0(SB), Y8, Y8
+	VPSUBD       vector_259<>+0(SB), Y6, Y6
+	VPSUBD       vector_259<>+0(SB), Y7, Y7
+	VPSUBD       vector_259<>+0(SB), Y8, Y8
 	VPSRAD       $0x01, Y6, Y3
 	VPSRAD       $0x01, Y7, Y4
 	VPSRAD       $0x01, Y8, Y5
 	VPSUBD       Y3, Y6, Y6
 	VPSUBD       Y4, Y7, Y7
 	VPSUBD       Y5, Y8, Y8
-	VPADDD       vector_216<>+0(SB), Y3, Y3
-	VPADDD       vector_216<>+0(SB), Y4, Y4
-	VPADDD       vector_216<>+0(SB), Y5, Y5
+	VPADDD       vector_262<>+0(SB), Y3, Y3
+	VPADDD       vector_262<>+0(SB), Y4, Y4
+	VPADDD       vector_262<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
 	VPSLLD       $0x17, Y4, Y4
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y3, Y9, Y9
 	VMULPS       Y4, Y10, Y10
 	VMULPS       Y5, Y11, Y11
-	VPADDD       vector_216<>+0(SB), Y6, Y6
-	VPADDD       vector_216<>+0(SB), Y7, Y7
-	VPADDD       vector_216<>+0(SB), Y8, Y8
+	VPADDD       vector_262<>+0(SB), Y6, Y6
+	VPADDD       vector_262<>+0(SB), Y7, Y7
+	VPADDD       vector_262<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y6, Y6
 	VPSLLD       $0x17, Y7, Y7
 	VPSLLD       $0x17, Y8, Y8
@@ -5185,184 +5690,184 @@ vector_223:
 	VMOVUPS      Y10, 32(AX)(DX*1)
 	VMOVUPS      Y11, 64(AX)(DX*1)
 	ADDQ         $0x00000060, DX
-	JMP          vector_223
+	JMP          vector_269
 
-done_224:
-vector_225:
+done_270:
+vector_271:
 	CMPQ         DX, CX
-	JGE          done_226
+	JGE          done_272
 	VMINPS       (AX)(DX*1), Y0, Y3
 	VMAXPS       Y3, Y1, Y3
-	VMOVAPS      vector_213<>+0(SB), Y4
-	VFNMADD231PS vector_212<>+0(SB), Y3, Y4
-	VSUBPS       vector_213<>+0(SB), Y4, Y5
-	VFMSUB231PS  vector_214<>+0(SB), Y5, Y3
-	VFMADD231PS  vector_215<>+0(SB), Y5, Y3
-	VMOVAPS      vector_217<>+0(SB), Y5
-	VFMADD213PS  vector_218<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_219<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_220<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_221<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_222<>+0(SB), Y3, Y5
+	VMOVAPS      vector_259<>+0(SB), Y4
+	VFNMADD231PS vector_258<>+0(SB), Y3, Y4
+	VSUBPS       vector_259<>+0(SB), Y4, Y5
+	VFMSUB231PS  vector_260<>+0(SB), Y5, Y3
+	VFMADD231PS  vector_261<>+0(SB), Y5, Y3
+	VMOVAPS      vector_263<>+0(SB), Y5
+	VFMADD213PS  vector_264<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_265<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_266<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_267<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_268<>+0(SB), Y3, Y5
 	VMULPS       Y3, Y5, Y5
 	VFMADD213PS  Y3, Y3, Y5
 	VADDPS       Y2, Y5, Y5
-	VPSUBD       vector_213<>+0(SB), Y4, Y4
+	VPSUBD       vector_259<>+0(SB), Y4, Y4
 	VPSRAD       $0x01, Y4, Y3
 	VPSUBD       Y3, Y4, Y4
-	VPADDD       vector_216<>+0(SB), Y3, Y3
+	VPADDD       vector_262<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
 	VMULPS       Y3, Y5, Y5
-	VPADDD       vector_216<>+0(SB), Y4, Y4
+	VPADDD       vector_262<>+0(SB), Y4, Y4
 	VPSLLD       $0x17, Y4, Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y2, Y5, Y5
 	VDIVPS       Y5, Y2, Y5
 	VMOVUPS      Y5, (AX)(DX*1)
 	ADDQ         $0x00000020, DX
-	JMP          vector_225
+	JMP          vector_271
 
-done_226:
+done_272:
 	VZEROUPPER
 	RET
 
-DATA vector_212<>+0(SB)/4, $0x3fb8aa3b
-DATA vector_212<>+4(SB)/4, $0x3fb8aa3b
-DATA vector_212<>+8(SB)/4, $0x3fb8aa3b
-DATA vector_212<>+12(SB)/4, $0x3fb8aa3b
-DATA vector_212<>+16(SB)/4, $0x3fb8aa3b
-DATA vector_212<>+20(SB)/4, $0x3fb8aa3b
-DATA vector_212<>+24(SB)/4, $0x3fb8aa3b
-DATA vector_212<>+28(SB)/4, $0x3fb8aa3b
-GLOBL vector_212<>(SB), RODATA|NOPTR, $32
+DATA vector_258<>+0(SB)/4, $0x3fb8aa3b
+DATA vector_258<>+4(SB)/4, $0x3fb8aa3b
+DATA vector_258<>+8(SB)/4, $0x3fb8aa3b
+DATA vector_258<>+12(SB)/4, $0x3fb8aa3b
+DATA vector_258<>+16(SB)/4, $0x3fb8aa3b
+DATA vector_258<>+20(SB)/4, $0x3fb8aa3b
+DATA vector_258<>+24(SB)/4, $0x3fb8aa3b
+DATA vector_258<>+28(SB)/4, $0x3fb8aa3b
+GLOBL vector_258<>(SB), RODATA|NOPTR, $32
 
-DATA vector_213<>+0(SB)/4, $0x4b400000
-DATA vector_213<>+4(SB)/4, $0x4b400000
-DATA vector_213<>+8(SB)/4, $0x4b400000
-DATA vector_213<>+12(SB)/4, $0x4b400000
-DATA vector_213<>+16(SB)/4, $0x4b400000
-DATA vector_213<>+20(SB)/4, $0x4b400000
-DATA vector_213<>+24(SB)/4, $0x4b400000
-DATA vector_213<>+28(SB)/4, $0x4b400000
-GLOBL vector_213<>(SB), RODATA|NOPTR, $32
+DATA vector_259<>+0(SB)/4, $0x4b400000
+DATA vector_259<>+4(SB)/4, $0x4b400000
+DATA vector_259<>+8(SB)/4, $0x4b400000
+DATA vector_259<>+12(SB)/4, $0x4b400000
+DATA vector_259<>+16(SB)/4, $0x4b400000
+DATA vector_259<>+20(SB)/4, $0x4b400000
+DATA vector_259<>+24(SB)/4, $0x4b400000
+DATA vector_259<>+28(SB)/4, $0x4b400000
+GLOBL vector_259<>(SB), RODATA|NOPTR, $32
 
-DATA vector_214<>+0(SB)/4, $0xbf318000
-DATA vector_214<>+4(SB)/4, $0xbf318000
-DATA vector_214<>+8(SB)/4, $0xbf318000
-DATA vector_214<>+12(SB)/4, $0xbf318000
-DATA vector_214<>+16(SB)/4, $0xbf318000
-DATA vector_214<>+20(SB)/4, $0xbf318000
-DATA vector_214<>+24(SB)/4, $0xbf318000
-DATA vector_214<>+28(SB)/4, $0xbf318000
-GLOBL vector_214<>(SB), RODATA|NOPTR, $32
+DATA vector_260<>+0(SB)/4, $0xbf318000
+DATA vector_260<>+4(SB)/4, $0xbf318000
+DATA vector_260<>+8(SB)/4, $0xbf318000
+DATA vector_260<>+12(SB)/4, $0xbf318000
+DATA vector_260<>+16(SB)/4, $0xbf318000
+DATA vector_260<>+20(SB)/4, $0xbf318000
+DATA vector_260<>+24(SB)/4, $0xbf318000
+DATA vector_260<>+28(SB)/4, $0xbf318000
+GLOBL vector_260<>(SB), RODATA|NOPTR, $32
 
-DATA vector_215<>+0(SB)/4, $0x395e8083
-DATA vector_215<>+4(SB)/4, $0x395e8083
-DATA vector_215<>+8(SB)/4, $0x395e8083
-DATA vector_215<>+12(SB)/4, $0x395e8083
-DATA vector_215<>+16(SB)/4, $0x395e8083
-DATA vector_215<>+20(SB)/4, $0x395e8083
-DATA vector_215<>+24(SB)/4, $0x395e8083
-DATA vector_215<>+28(SB)/4, $0x395e8083
-GLOBL vector_215<>(SB), RODATA|NOPTR, $32
+DATA vector_261<>+0(SB)/4, $0x395e8083
+DATA vector_261<>+4(SB)/4, $0x395e8083
+DATA vector_261<>+8(SB)/4, $0x395e8083
+DATA vector_261<>+12(SB)/4, $0x395e8083
+DATA vector_261<>+16(SB)/4, $0x395e8083
+DATA vector_261<>+20(SB)/4, $0x395e8083
+DATA vector_261<>+24(SB)/4, $0x395e8083
+DATA vector_261<>+28(SB)/4, $0x395e8083
+GLOBL vector_261<>(SB), RODATA|NOPTR, $32
 
-DATA vector_216<>+0(SB)/4, $0x0000007f
-DATA vector_216<>+4(SB)/4, $0x0000007f
-DATA vector_216<>+8(SB)/4, $0x0000007f
-DATA vector_216<>+12(SB)/4, $0x0000007f
-DATA vector_216<>+16(SB)/4, $0x0000007f
-DATA vector_216<>+20(SB)/4, $0x0000007f
-DATA vector_216<>+24(SB)/4, $0x0000007f
-DATA vector_216<>+28(SB)/4, $0x0000007f
-GLOBL vector_216<>(SB), RODATA|NOPTR, $32
+DATA vector_262<>+0(SB)/4, $0x0000007f
+DATA vector_262<>+4(SB)/4, $0x0000007f
+DATA vector_262<>+8(SB)/4, $0x0000007f
+DATA vector_262<>+12(SB)/4, $0x0000007f
+DATA vector_262<>+16(SB)/4, $0x0000007f
+DATA vector_262<>+20(SB)/4, $0x0000007f
+DATA vector_262<>+24(SB)/4, $0x0000007f
+DATA vector_262<>+28(SB)/4, $0x0000007f
+GLOBL vector_262<>(SB), RODATA|NOPTR, $32
 
-DATA vector_217<>+0(SB)/4, $0x39506967
-DATA vector_217<>+4(SB)/4, $0x39506967
-DATA vector_217<>+8(SB)/4, $0x39506967
-DATA vector_217<>+12(SB)/4, $0x39506967
-DATA vector_217<>+16(SB)/4, $0x39506967
-DATA vector_217<>+20(SB)/4, $0x39506967
-DATA vector_217<>+24(SB)/4, $0x39506967
-DATA vector_217<>+28(SB)/4, $0x39506967
-GLOBL vector_217<>(SB), RODATA|NOPTR, $32
+DATA vector_263<>+0(SB)/4, $0x39506967
+DATA vector_263<>+4(SB)/4, $0x39506967
+DATA vector_263<>+8(SB)/4, $0x39506967
+DATA vector_263<>+12(SB)/4, $0x39506967
+DATA vector_263<>+16(SB)/4, $0x39506967
+DATA vector_263<>+20(SB)/4, $0x39506967
+DATA vector_263<>+24(SB)/4, $0x39506967
+DATA vector_263<>+28(SB)/4, $0x39506967
+GLOBL vector_263<>(SB), RODATA|NOPTR, $32
 
-DATA vector_218<>+0(SB)/4, $0x3ab743ce
-DATA vector_218<>+4(SB)/4, $0x3ab743ce
-DATA vector_218<>+8(SB)/4, $0x3ab743ce
-DATA vector_218<>+12(SB)/4, $0x3ab743ce
-DATA vector_218<>+16(SB)/4, $0x3ab743ce
-DATA vector_218<>+20(SB)/4, $0x3ab743ce
-DATA vector_218<>+24(SB)/4, $0x3ab743ce
-DATA vector_218<>+28(SB)/4, $0x3ab743ce
-GLOBL vector_218<>(SB), RODATA|NOPTR, $32
+DATA vector_264<>+0(SB)/4, $0x3ab743ce
+DATA vector_264<>+4(SB)/4, $0x3ab743ce
+DATA vector_264<>+8(SB)/4, $0x3ab743ce
+DATA vector_264<>+12(SB)/4, $0x3ab743ce
+DATA vector_264<>+16(SB)/4, $0x3ab743ce
+DATA vector_264<>+20(SB)/4, $0x3ab743ce
+DATA vector_264<>+24(SB)/4, $0x3ab743ce
+DATA vector_264<>+28(SB)/4, $0x3ab743ce
+GLOBL vector_264<>(SB), RODATA|NOPTR, $32
 
-DATA vector_219<>+0(SB)/4, $0x3c088908
-DATA vector_219<>+4(SB)/4, $0x3c088908
-DATA vector_219<>+8(SB)/4, $0x3c088908
-DATA vector_219<>+12(SB)/4, $0x3c088908
-DATA vector_219<>+16(SB)/4, $0x3c088908
-DATA vector_219<>+20(SB)/4, $0x3c088908
-DATA vector_219<>+24(SB)/4, $0x3c088908
-DATA vector_219<>+28(SB)/4, $0x3c088908
-GLOBL vector_219<>(SB), RODATA|NOPTR, $32
+DATA vector_265<>+0(SB)/4, $0x3c088908
+DATA vector_265<>+4(SB)/4, $0x3c088908
+DATA vector_265<>+8(SB)/4, $0x3c088908
+DATA vector_265<>+12(SB)/4, $0x3c088908
+DATA vector_265<>+16(SB)/4, $0x3c088908
+DATA vector_265<>+20(SB)/4, $0x3c088908
+DATA vector_265<>+24(SB)/4, $0x3c088908
+DATA vector_265<>+28(SB)/4, $0x3c088908
+GLOBL vector_265<>(SB), RODATA|NOPTR, $32
 
-DATA vector_220<>+0(SB)/4, $0x3d2aa9c1
-DATA vector_220<>+4(SB)/4, $0x3d2aa9c1
-DATA vector_220<>+8(SB)/4, $0x3d2aa9c1
-DATA vector_220<>+12(SB)/4, $0x3d2aa9c1
-DATA vector_220<>+16(SB)/4, $0x3d2aa9c1
-DATA vector_220<>+20(SB)/4, $0x3d2aa9c1
-DATA vector_220<>+24(SB)/4, $0x3d2aa9c1
-DATA vector_220<>+28(SB)/4, $0x3d2aa9c1
-GLOBL vector_220<>(SB), RODATA|NOPTR, $32
+DATA vector_266<>+0(SB)/4, $0x3d2aa9c1
+DATA vector_266<>+4(SB)/4, $0x3d2aa9c1
+DATA vector_266<>+8(SB)/4, $0x3d2aa9c1
+DATA vector_266<>+12(SB)/4, $0x3d2aa9c1
+DATA vector_266<>+16(SB)/4, $0x3d2aa9c1
+DATA vector_266<>+20(SB)/4, $0x3d2aa9c1
+DATA vector_266<>+24(SB)/4, $0x3d2aa9c1
+DATA vector_266<>+28(SB)/4, $0x3d2aa9c1
+GLOBL vector_266<>(SB), RODATA|NOPTR, $32
 
-DATA vector_221<>+0(SB)/4, $0x3e2aaaaa
-DATA vector_221<>+4(SB)/4, $0x3e2aaaaa
-DATA vector_221<>+8(SB)/4, $0x3e2aaaaa
-DATA vector_221<>+12(SB)/4, $0x3e2aaaaa
-DATA vector_221<>+16(SB)/4, $0x3e2aaaaa
-DATA vector_221<>+20(SB)/4, $0x3e2aaaaa
-DATA vector_221<>+24(SB)/4, $0x3e2aaaaa
-DATA vector_221<>+28(SB)/4, $0x3e2aaaaa
-GLOBL vector_221<>(SB), RODATA|NOPTR, $32
+DATA vector_267<>+0(SB)/4, $0x3e2aaaaa
+DATA vector_267<>+4(SB)/4, $0x3e2aaaaa
+DATA vector_267<>+8(SB)/4, $0x3e2aaaaa
+DATA vector_267<>+12(SB)/4, $0x3e2aaaaa
+DATA vector_267<>+16(SB)/4, $0x3e2aaaaa
+DATA vector_267<>+20(SB)/4, $0x3e2aaaaa
+DATA vector_267<>+24(SB)/4, $0x3e2aaaaa
+DATA vector_267<>+28(SB)/4, $0x3e2aaaaa
+GLOBL vector_267<>(SB), RODATA|NOPTR, $32
 
-DATA vector_222<>+0(SB)/4, $0x3f000000
-DATA vector_222<>+4(SB)/4, $0x3f000000
-DATA vector_222<>+8(SB)/4, $0x3f000000
-DATA vector_222<>+12(SB)/4, $0x3f000000
-DATA vector_222<>+16(SB)/4, $0x3f000000
-DATA vector_222<>+20(SB)/4, $0x3f000000
-DATA vector_222<>+24(SB)/4, $0x3f000000
-DATA vector_222<>+28(SB)/4, $0x3f000000
-GLOBL vector_222<>(SB), RODATA|NOPTR, $32
+DATA vector_268<>+0(SB)/4, $0x3f000000
+DATA vector_268<>+4(SB)/4, $0x3f000000
+DATA vector_268<>+8(SB)/4, $0x3f000000
+DATA vector_268<>+12(SB)/4, $0x3f000000
+DATA vector_268<>+16(SB)/4, $0x3f000000
+DATA vector_268<>+20(SB)/4, $0x3f000000
+DATA vector_268<>+24(SB)/4, $0x3f000000
+DATA vector_268<>+28(SB)/4, $0x3f000000
+GLOBL vector_268<>(SB), RODATA|NOPTR, $32
 
 // func expAVX512(y *float32, x *float32, count int)
 // Requires: AVX, AVX512F
 TEXT ·expAVX512(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_195<>+0(SB), Z0
-	VBROADCASTSS word_196<>+0(SB), Z1
-	VBROADCASTSS word_197<>+0(SB), Z2
-	VBROADCASTSS word_198<>+0(SB), Z3
-	VBROADCASTSS word_199<>+0(SB), Z4
-	VBROADCASTSS word_200<>+0(SB), Z5
-	VBROADCASTSS word_201<>+0(SB), Z6
-	VBROADCASTSS word_202<>+0(SB), Z7
-	VBROADCASTSS word_203<>+0(SB), Z8
-	VBROADCASTSS word_204<>+0(SB), Z9
-	VBROADCASTSS word_205<>+0(SB), Z10
-	VBROADCASTSS word_206<>+0(SB), Z11
-	VBROADCASTSS word_207<>+0(SB), Z12
+	VBROADCASTSS word_241<>+0(SB), Z0
+	VBROADCASTSS word_242<>+0(SB), Z1
+	VBROADCASTSS word_243<>+0(SB), Z2
+	VBROADCASTSS word_244<>+0(SB), Z3
+	VBROADCASTSS word_245<>+0(SB), Z4
+	VBROADCASTSS word_246<>+0(SB), Z5
+	VBROADCASTSS word_247<>+0(SB), Z6
+	VBROADCASTSS word_248<>+0(SB), Z7
+	VBROADCASTSS word_249<>+0(SB), Z8
+	VBROADCASTSS word_250<>+0(SB), Z9
+	VBROADCASTSS word_251<>+0(SB), Z10
+	VBROADCASTSS word_252<>+0(SB), Z11
+	VBROADCASTSS word_253<>+0(SB), Z12
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x40, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	SUBQ         $0x000000c0, SI
 
-vector_227:
+vector_273:
 	CMPQ        BX, SI
-	JGE         done_228
+	JGE         done_274
 	VMINPS      (CX)(BX*1), Z0, Z13
 	VMINPS      64(CX)(BX*1), Z0, Z14
 	VMINPS      128(CX)(BX*1), Z0, Z15
@@ -5436,12 +5941,12 @@ vector_227:
 	VMOVUPS     Z23, 128(AX)(BX*1)
 	VMOVUPS     Z24, 192(AX)(BX*1)
 	ADDQ        $0x00000100, BX
-	JMP         vector_227
+	JMP         vector_273
 
-done_228:
-vector_229:
+done_274:
+vector_275:
 	CMPQ        BX, DX
-	JGE         done_230
+	JGE         done_276
 	VMINPS      (CX)(BX*1), Z0, Z13
 	VMAXPS      Z13, Z1, Z13
 	VMOVAPS     Z4, Z14
@@ -5461,9 +5966,9 @@ vector_229:
 	VSCALEFPS   Z14, Z15, Z15
 	VMOVUPS     Z15, (AX)(BX*1)
 	ADDQ        $0x00000040, BX
-	JMP         vector_229
+	JMP         vector_275
 
-done_230:
+done_276:
 	VZEROUPPER
 	RET
 
@@ -5472,57 +5977,57 @@ done_230:
 TEXT ·expAVX2(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_195<>+0(SB), Y0
-	VBROADCASTSS word_196<>+0(SB), Y1
-	VBROADCASTSS word_197<>+0(SB), Y2
+	VBROADCASTSS word_241<>+0(SB), Y0
+	VBROADCASTSS word_242<>+0(SB), Y1
+	VBROADCASTSS word_243<>+0(SB), Y2
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	SUBQ         $0x00000040, SI
 
-vector_231:
+vector_277:
 	CMPQ        BX, SI
-	JGE         done_232
+	JGE         done_278
 	VMINPS      (CX)(BX*1), Y0, Y3
 	VMINPS      32(CX)(BX*1), Y0, Y4
 	VMINPS      64(CX)(BX*1), Y0, Y5
 	VMAXPS      Y3, Y1, Y3
 	VMAXPS      Y4, Y1, Y4
 	VMAXPS      Y5, Y1, Y5
-	VMOVAPS     vector_213<>+0(SB), Y6
-	VMOVAPS     vector_213<>+0(SB), Y7
-	VMOVAPS     vector_213<>+0(SB), Y8
-	VFMADD231PS vector_212<>+0(SB), Y3, Y6
-	VFMADD231PS vector_212<>+0(SB), Y4, Y7
-	VFMADD231PS vector_212<>+0(SB), Y5, Y8
-	VSUBPS      vector_213<>+0(SB), Y6, Y9
-	VSUBPS      vector_213<>+0(SB), Y7, Y10
-	VSUBPS      vector_213<>+0(SB), Y8, Y11
-	VFMADD231PS vector_214<>+0(SB), Y9, Y3
-	VFMADD231PS vector_214<>+0(SB), Y10, Y4
-	VFMADD231PS vector_214<>+0(SB), Y11, Y5
-	VFMADD231PS vector_215<>+0(SB), Y9, Y3
-	VFMADD231PS vector_215<>+0(SB), Y10, Y4
-	VFMADD231PS vector_215<>+0(SB), Y11, Y5
-	VMOVAPS     vector_217<>+0(SB), Y9
-	VMOVAPS     vector_217<>+0(SB), Y10
-	VMOVAPS     vector_217<>+0(SB), Y11
-	VFMADD213PS vector_218<>+0(SB), Y3, Y9
-	VFMADD213PS vector_218<>+0(SB), Y4, Y10
-	VFMADD213PS vector_218<>+0(SB), Y5, Y11
-	VFMADD213PS vector_219<>+0(SB), Y3, Y9
-	VFMADD213PS vector_219<>+0(SB), Y4, Y10
-	VFMADD213PS vector_219<>+0(SB), Y5, Y11
-	VFMADD213PS vector_220<>+0(SB), Y3, Y9
-	VFMADD213PS vector_220<>+0(SB), Y4, Y10
-	VFMADD213PS vector_220<>+0(SB), Y5, Y11
-	VFMADD213PS vector_221<>+0(SB), Y3, Y9
-	VFMADD213PS vector_221<>+0(SB), Y4, Y10
-	VFMADD213PS vector_221<>+0(SB), Y5, Y11
-	VFMADD213PS vector_222<>+0(SB), Y3, Y9
-	VFMADD213PS vector_222<>+0(SB), Y4, Y10
-	VFMADD213PS vector_222<>+0(SB), Y5, Y11
+	VMOVAPS     vector_259<>+0(SB), Y6
+	VMOVAPS     vector_259<>+0(SB), Y7
+	VMOVAPS     vector_259<>+0(SB), Y8
+	VFMADD231PS vector_258<>+0(SB), Y3, Y6
+	VFMADD231PS vector_258<>+0(SB), Y4, Y7
+	VFMADD231PS vector_258<>+0(SB), Y5, Y8
+	VSUBPS      vector_259<>+0(SB), Y6, Y9
+	VSUBPS      vector_259<>+0(SB), Y7, Y10
+	VSUBPS      vector_259<>+0(SB), Y8, Y11
+	VFMADD231PS vector_260<>+0(SB), Y9, Y3
+	VFMADD231PS vector_260<>+0(SB), Y10, Y4
+	VFMADD231PS vector_260<>+0(SB), Y11, Y5
+	VFMADD231PS vector_261<>+0(SB), Y9, Y3
+	VFMADD231PS vector_261<>+0(SB), Y10, Y4
+	VFMADD231PS vector_261<>+0(SB), Y11, Y5
+	VMOVAPS     vector_263<>+0(SB), Y9
+	VMOVAPS     vector_263<>+0(SB), Y10
+	VMOVAPS     vector_263<>+0(SB), Y11
+	VFMADD213PS vector_264<>+0(SB), Y3, Y9
+	VFMADD213PS vector_264<>+0(SB), Y4, Y10
+	VFMADD213PS vector_264<>+0(SB), Y5, Y11
+	VFMADD213PS vector_265<>+0(SB), Y3, Y9
+	VFMADD213PS vector_265<>+0(SB), Y4, Y10
+	VFMADD213PS vector_265<>+0(SB), Y5, Y11
+	VFMADD213PS vector_266<>+0(SB), Y3, Y9
+	VFMADD213PS vector_266<>+0(SB), Y4, Y10
+	VFMADD213PS vector_266<>+0(SB), Y5, Y11
+	VFMADD213PS vector_267<>+0(SB), Y3, Y9
+	VFMADD213PS vector_267<>+0(SB), Y4, Y10
+	VFMADD213PS vector_267<>+0(SB), Y5, Y11
+	VFMADD213PS vector_268<>+0(SB), Y3, Y9
+	VFMADD213PS vector_268<>+0(SB), Y4, Y10
+	VFMADD213PS vector_268<>+0(SB), Y5, Y11
 	VMULPS      Y3, Y9, Y9
 	VMULPS      Y4, Y10, Y10
 	VMULPS      Y5, Y11, Y11
@@ -5532,27 +6037,27 @@ vector_231:
 	VADDPS      Y2, Y9, Y9
 	VADDPS      Y2, Y10, Y10
 	VADDPS      Y2, Y11, Y11
-	VPSUBD      vector_213<>+0(SB), Y6, Y6
-	VPSUBD      vector_213<>+0(SB), Y7, Y7
-	VPSUBD      vector_213<>+0(SB), Y8, Y8
+	VPSUBD      vector_259<>+0(SB), Y6, Y6
+	VPSUBD      vector_259<>+0(SB), Y7, Y7
+	VPSUBD      vector_259<>+0(SB), Y8, Y8
 	VPSRAD      $0x01, Y6, Y3
 	VPSRAD      $0x01, Y7, Y4
 	VPSRAD      $0x01, Y8, Y5
 	VPSUBD      Y3, Y6, Y6
 	VPSUBD      Y4, Y7, Y7
 	VPSUBD      Y5, Y8, Y8
-	VPADDD      vector_216<>+0(SB), Y3, Y3
-	VPADDD      vector_216<>+0(SB), Y4, Y4
-	VPADDD      vector_216<>+0(SB), Y5, Y5
+	VPADDD      vector_262<>+0(SB), Y3, Y3
+	VPADDD      vector_262<>+0(SB), Y4, Y4
+	VPADDD      vector_262<>+0(SB), Y5, Y5
 	VPSLLD      $0x17, Y3, Y3
 	VPSLLD      $0x17, Y4, Y4
 	VPSLLD      $0x17, Y5, Y5
 	VMULPS      Y3, Y9, Y9
 	VMULPS      Y4, Y10, Y10
 	VMULPS      Y5, Y11, Y11
-	VPADDD      vector_216<>+0(SB), Y6, Y6
-	VPADDD      vector_216<>+0(SB), Y7, Y7
-	VPADDD      vector_216<>+0(SB), Y8, Y8
+	VPADDD      vector_262<>+0(SB), Y6, Y6
+	VPADDD      vector_262<>+0(SB), Y7, Y7
+	VPADDD      vector_262<>+0(SB), Y8, Y8
 	VPSLLD      $0x17, Y6, Y6
 	VPSLLD      $0x17, Y7, Y7
 	VPSLLD      $0x17, Y8, Y8
@@ -5563,42 +6068,42 @@ vector_231:
 	VMOVUPS     Y10, 32(AX)(BX*1)
 	VMOVUPS     Y11, 64(AX)(BX*1)
 	ADDQ        $0x00000060, BX
-	JMP         vector_231
+	JMP         vector_277
 
-done_232:
-vector_233:
+done_278:
+vector_279:
 	CMPQ        BX, DX
-	JGE         done_234
+	JGE         done_280
 	VMINPS      (CX)(BX*1), Y0, Y3
 	VMAXPS      Y3, Y1, Y3
-	VMOVAPS     vector_213<>+0(SB), Y4
-	VFMADD231PS vector_212<>+0(SB), Y3, Y4
-	VSUBPS      vector_213<>+0(SB), Y4, Y5
-	VFMADD231PS vector_214<>+0(SB), Y5, Y3
-	VFMADD231PS vector_215<>+0(SB), Y5, Y3
-	VMOVAPS     vector_217<>+0(SB), Y5
-	VFMADD213PS vector_218<>+0(SB), Y3, Y5
-	VFMADD213PS vector_219<>+0(SB), Y3, Y5
-	VFMADD213PS vector_220<>+0(SB), Y3, Y5
-	VFMADD213PS vector_221<>+0(SB), Y3, Y5
-	VFMADD213PS vector_222<>+0(SB), Y3, Y5
+	VMOVAPS     vector_259<>+0(SB), Y4
+	VFMADD231PS vector_258<>+0(SB), Y3, Y4
+	VSUBPS      vector_259<>+0(SB), Y4, Y5
+	VFMADD231PS vector_260<>+0(SB), Y5, Y3
+	VFMADD231PS vector_261<>+0(SB), Y5, Y3
+	VMOVAPS     vector_263<>+0(SB), Y5
+	VFMADD213PS vector_264<>+0(SB), Y3, Y5
+	VFMADD213PS vector_265<>+0(SB), Y3, Y5
+	VFMADD213PS vector_266<>+0(SB), Y3, Y5
+	VFMADD213PS vector_267<>+0(SB), Y3, Y5
+	VFMADD213PS vector_268<>+0(SB), Y3, Y5
 	VMULPS      Y3, Y5, Y5
 	VFMADD213PS Y3, Y3, Y5
 	VADDPS      Y2, Y5, Y5
-	VPSUBD      vector_213<>+0(SB), Y4, Y4
+	VPSUBD      vector_259<>+0(SB), Y4, Y4
 	VPSRAD      $0x01, Y4, Y3
 	VPSUBD      Y3, Y4, Y4
-	VPADDD      vector_216<>+0(SB), Y3, Y3
+	VPADDD      vector_262<>+0(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
 	VMULPS      Y3, Y5, Y5
-	VPADDD      vector_216<>+0(SB), Y4, Y4
+	VPADDD      vector_262<>+0(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
 	VMULPS      Y4, Y5, Y5
 	VMOVUPS     Y5, (AX)(BX*1)
 	ADDQ        $0x00000020, BX
-	JMP         vector_233
+	JMP         vector_279
 
-done_234:
+done_280:
 	VZEROUPPER
 	RET
 
@@ -5613,16 +6118,16 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q $0x20, BX, BX
 	XORQ   SI, SI
 
-vector_235:
+vector_281:
 	CMPQ    SI, BX
-	JGE     done_236
+	JGE     done_282
 	VCMPPS  $0x09, (DX)(SI*1), Y0, Y1
 	VANDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_235
+	JMP     vector_281
 
-done_236:
+done_282:
 	VZEROUPPER
 	RET
 
@@ -5632,23 +6137,23 @@ TEXT ·sigmoidBackwardAVX2(SB), NOSPLIT, $0-32
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
 	MOVQ         y+16(FP), DX
-	VBROADCASTSS word_197<>+0(SB), Y0
+	VBROADCASTSS word_243<>+0(SB), Y0
 	MOVQ         count+24(FP), BX
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_237:
+vector_283:
 	CMPQ    SI, BX
-	JGE     done_238
+	JGE     done_284
 	VMOVUPS (DX)(SI*1), Y1
 	VSUBPS  Y1, Y0, Y2
 	VMULPS  Y2, Y1, Y2
 	VMULPS  (CX)(SI*1), Y2, Y2
 	VMOVUPS Y2, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_237
+	JMP     vector_283
 
-done_238:
+done_284:
 	VZEROUPPER
 	RET
 
@@ -5663,16 +6168,16 @@ TEXT ·addScaledAVX2(SB), NOSPLIT, $0-40
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_239:
+vector_285:
 	CMPQ    SI, BX
-	JGE     done_240
+	JGE     done_286
 	VMULPS  (DX)(SI*1), Y0, Y1
 	VADDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_239
+	JMP     vector_285
 
-done_240:
+done_286:
 	VZEROUPPER
 	RET
 
@@ -5683,8 +6188,8 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	MOVQ         state+8(FP), CX
 	MOVQ         table+16(FP), DX
 	MOVQ         count+24(FP), BX
-	VBROADCASTSS word_241<>+0(SB), Y0
-	VBROADCASTSS word_242<>+0(SB), Y1
+	VBROADCASTSS word_287<>+0(SB), Y0
+	VBROADCASTSS word_288<>+0(SB), Y1
 	VMOVDQU      (CX), Y2
 	VMOVDQU      64(CX), Y3
 	VMOVDQU      128(CX), Y4
@@ -5694,9 +6199,9 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	VMOVDQU      160(CX), Y8
 	VMOVDQU      224(CX), Y9
 
-draw_243:
+draw_289:
 	TESTQ      BX, BX
-	JEQ        done_244
+	JEQ        done_290
 	VPADDD     Y2, Y5, Y10
 	VPSRLD     $0x19, Y10, Y11
 	VPSLLD     $0x07, Y10, Y10
@@ -5759,9 +6264,9 @@ draw_243:
 	VMOVDQU    Y12, 96(AX)
 	ADDQ       $0x00000080, AX
 	DECQ       BX
-	JMP        draw_243
+	JMP        draw_289
 
-done_244:
+done_290:
 	VMOVDQU Y2, (CX)
 	VMOVDQU Y3, 64(CX)
 	VMOVDQU Y4, 128(CX)
@@ -5773,11 +6278,11 @@ done_244:
 	VZEROUPPER
 	RET
 
-DATA word_241<>+0(SB)/4, $0x00007fff
-GLOBL word_241<>(SB), RODATA|NOPTR, $4
+DATA word_287<>+0(SB)/4, $0x00007fff
+GLOBL word_287<>(SB), RODATA|NOPTR, $4
 
-DATA word_242<>+0(SB)/4, $0x80000000
-GLOBL word_242<>(SB), RODATA|NOPTR, $4
+DATA word_288<>+0(SB)/4, $0x80000000
+GLOBL word_288<>(SB), RODATA|NOPTR, $4
 
 // func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
 // Requires: AVX, FMA3
@@ -5795,9 +6300,9 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
 
-vector_245:
+vector_291:
 	TESTQ        BX, BX
-	JEQ          done_246
+	JEQ          done_292
 	VMOVUPS      (CX), Y7
 	VSUBPS       (DX), Y7, Y7
 	VANDPS       Y5, Y7, Y7
@@ -5822,9 +6327,9 @@ vector_245:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         BX
-	JMP          vector_245
+	JMP          vector_291
 
-done_246:
+done_292:
 	MOVQ    sums+0(FP), AX
 	VMOVUPD Y1, (AX)
 	VMOVUPD Y2, 32(AX)
@@ -5851,17 +6356,17 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-80
 	SHLQ         $0x05, SI
 	XORQ         DI, DI
 
-vector_247:
+vector_293:
 	CMPQ         DI, SI
-	JEQ          done_248
+	JEQ          done_294
 	VMOVUPS      (AX)(DI*1), Y7
-	VPBROADCASTD word_249<>+0(SB), Y9
+	VPBROADCASTD word_295<>+0(SB), Y9
 	VPADDD       Y7, Y7, Y8
 	VPMAXUD      Y9, Y8, Y9
 	VPCMPEQD     Y8, Y9, Y8
 	VMOVMSKPS    Y8, R8
 	CMPL         R8, $0xff
-	JNE          done_248
+	JNE          done_294
 	VMOVUPS      (CX)(DI*1), Y8
 	VFMADD231PS  Y0, Y7, Y8
 	VMOVUPS      (DX)(DI*1), Y9
@@ -5879,16 +6384,16 @@ vector_247:
 	VFMADD231PS  Y6, Y9, Y7
 	VMOVUPS      Y7, (AX)(DI*1)
 	ADDQ         $0x20, DI
-	JMP          vector_247
+	JMP          vector_293
 
-done_248:
+done_294:
 	SHRQ $0x05, DI
 	MOVQ DI, ret+72(FP)
 	VZEROUPPER
 	RET
 
-DATA word_249<>+0(SB)/4, $0x2f000000
-GLOBL word_249<>(SB), RODATA|NOPTR, $4
+DATA word_295<>+0(SB)/4, $0x2f000000
+GLOBL word_295<>(SB), RODATA|NOPTR, $4
 
 // func adamTinyAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float32, moment float32, beta2 float32, square float32, correction float32, epsilon float32, rate float32, count int)
 // Requires: AVX, AVX2, FMA3
@@ -5901,17 +6406,17 @@ TEXT ·adamTinyAVX2(SB), NOSPLIT, $0-72
 	SHLQ $0x05, SI
 	XORQ DI, DI
 
-vector_250:
+vector_296:
 	VMOVUPS      (AX)(DI*1), Y0
 	VPSLLD       $0x01, Y0, Y1
-	VPBROADCASTD word_249<>+0(SB), Y0
+	VPBROADCASTD word_295<>+0(SB), Y0
 	VPCMPGTD     Y1, Y0, Y0
 	VPCMPEQD     Y2, Y2, Y2
 	VPCMPGTD     Y2, Y1, Y1
 	VPAND        Y1, Y0, Y0
 	VMOVUPS      (DX)(DI*1), Y1
 	VPSLLD       $0x01, Y1, Y1
-	VPBROADCASTD word_252<>+0(SB), Y2
+	VPBROADCASTD word_298<>+0(SB), Y2
 	VPCMPGTD     Y1, Y2, Y2
 	VPAND        Y2, Y0, Y0
 	VPCMPEQD     Y2, Y2, Y2
@@ -5923,9 +6428,9 @@ vector_250:
 	VPCMPEQD     Y2, Y1, Y1
 	VPAND        Y1, Y0, Y0
 	VMOVUPS      (BX)(DI*1), Y2
-	VPBROADCASTD word_253<>+0(SB), Y1
+	VPBROADCASTD word_299<>+0(SB), Y1
 	VPCMPGTD     Y1, Y2, Y3
-	VPBROADCASTD word_254<>+0(SB), Y1
+	VPBROADCASTD word_300<>+0(SB), Y1
 	VPCMPGTD     Y2, Y1, Y1
 	VPAND        Y1, Y3, Y3
 	VPXOR        Y1, Y1, Y1
@@ -5933,7 +6438,7 @@ vector_250:
 	VPOR         Y1, Y3, Y3
 	VPAND        Y3, Y0, Y0
 
-plain_251:
+plain_297:
 	VANDNPS      (AX)(DI*1), Y0, Y1
 	VANDNPS      (CX)(DI*1), Y0, Y2
 	VANDNPS      (DX)(DI*1), Y0, Y3
@@ -5958,13 +6463,13 @@ plain_251:
 	VPXOR        Y6, Y6, Y6
 	VMOVUPS      (AX)(DI*1), Y5
 	VANDPS       Y5, Y0, Y5
-	VPBROADCASTD word_255<>+0(SB), Y7
+	VPBROADCASTD word_301<>+0(SB), Y7
 	VPAND        Y7, Y5, Y7
 	VPXOR        Y7, Y5, Y5
-	VPBROADCASTD word_256<>+0(SB), Y8
+	VPBROADCASTD word_302<>+0(SB), Y8
 	VPCMPGTD     Y8, Y7, Y8
 	VCVTDQ2PS    Y7, Y9
-	VPBROADCASTD word_257<>+0(SB), Y10
+	VPBROADCASTD word_303<>+0(SB), Y10
 	VPADDD       Y10, Y7, Y7
 	VBLENDVPS    Y8, Y7, Y9, Y7
 	VPOR         Y5, Y7, Y7
@@ -5972,36 +6477,36 @@ plain_251:
 	VBROADCASTSS weightDecay+32(FP), Y9
 	VMOVAPS      Y8, Y5
 	VFMADD231PS  Y9, Y7, Y5
-	VPBROADCASTD word_199<>+0(SB), Y11
+	VPBROADCASTD word_245<>+0(SB), Y11
 	VADDPS       Y11, Y8, Y10
 	VFMADD231PS  Y9, Y7, Y10
 	VSUBPS       Y11, Y10, Y10
-	VPBROADCASTD word_255<>+0(SB), Y11
+	VPBROADCASTD word_301<>+0(SB), Y11
 	VPAND        Y11, Y10, Y10
 	VPAND        Y11, Y5, Y9
 	VPAND        Y11, Y8, Y8
 	VPANDN       Y5, Y11, Y11
 	VPOR         Y11, Y10, Y10
-	VPBROADCASTD word_258<>+0(SB), Y11
+	VPBROADCASTD word_304<>+0(SB), Y11
 	VPCMPGTD     Y11, Y9, Y11
 	VBLENDVPS    Y11, Y5, Y10, Y5
 	VPMAXUD      Y8, Y9, Y8
-	VPBROADCASTD word_259<>+0(SB), Y10
+	VPBROADCASTD word_305<>+0(SB), Y10
 	VPCMPGTD     Y10, Y8, Y8
 	VPANDN       Y8, Y11, Y8
 	VPOR         Y8, Y6, Y6
-	VPBROADCASTD word_260<>+0(SB), Y8
+	VPBROADCASTD word_306<>+0(SB), Y8
 	VPCMPGTD     Y8, Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VMOVUPS      (DX)(DI*1), Y8
 	VANDPS       Y8, Y0, Y8
-	VPBROADCASTD word_255<>+0(SB), Y9
+	VPBROADCASTD word_301<>+0(SB), Y9
 	VPAND        Y9, Y8, Y9
 	VPXOR        Y9, Y8, Y8
-	VPBROADCASTD word_256<>+0(SB), Y10
+	VPBROADCASTD word_302<>+0(SB), Y10
 	VPCMPGTD     Y10, Y9, Y10
 	VCVTDQ2PS    Y9, Y11
-	VPBROADCASTD word_257<>+0(SB), Y12
+	VPBROADCASTD word_303<>+0(SB), Y12
 	VPADDD       Y12, Y9, Y9
 	VBLENDVPS    Y10, Y9, Y11, Y9
 	VPOR         Y8, Y9, Y9
@@ -6009,85 +6514,85 @@ plain_251:
 	VBROADCASTSS moment+36(FP), Y10
 	VMOVAPS      Y9, Y8
 	VFMADD231PS  Y10, Y5, Y8
-	VPBROADCASTD word_199<>+0(SB), Y12
+	VPBROADCASTD word_245<>+0(SB), Y12
 	VADDPS       Y12, Y9, Y11
 	VFMADD231PS  Y10, Y5, Y11
 	VSUBPS       Y12, Y11, Y11
-	VPBROADCASTD word_255<>+0(SB), Y10
+	VPBROADCASTD word_301<>+0(SB), Y10
 	VPAND        Y10, Y11, Y11
 	VPAND        Y10, Y8, Y5
 	VPAND        Y10, Y9, Y9
 	VPANDN       Y8, Y10, Y10
 	VPOR         Y10, Y11, Y11
-	VPBROADCASTD word_258<>+0(SB), Y10
+	VPBROADCASTD word_304<>+0(SB), Y10
 	VPCMPGTD     Y10, Y5, Y12
 	VBLENDVPS    Y12, Y8, Y11, Y8
 	VPMAXUD      Y9, Y5, Y9
-	VPBROADCASTD word_259<>+0(SB), Y10
+	VPBROADCASTD word_305<>+0(SB), Y10
 	VPCMPGTD     Y10, Y9, Y9
 	VPANDN       Y9, Y12, Y9
 	VPOR         Y9, Y6, Y6
-	VPBROADCASTD word_260<>+0(SB), Y9
+	VPBROADCASTD word_306<>+0(SB), Y9
 	VPCMPGTD     Y9, Y5, Y5
 	VPOR         Y5, Y6, Y6
 	VDIVPS       Y2, Y8, Y5
 	VROUNDPS     $0x00, Y5, Y2
 	VSUBPS       Y2, Y5, Y5
-	VPBROADCASTD word_255<>+0(SB), Y9
+	VPBROADCASTD word_301<>+0(SB), Y9
 	VANDPS       Y9, Y5, Y5
-	VPBROADCASTD word_207<>+0(SB), Y9
+	VPBROADCASTD word_253<>+0(SB), Y9
 	VPCMPEQD     Y9, Y5, Y5
 	VPOR         Y5, Y6, Y6
 	VBROADCASTSS rate+56(FP), Y5
 	VMOVAPS      Y7, Y9
 	VFMADD231PS  Y5, Y2, Y9
-	VPBROADCASTD word_199<>+0(SB), Y11
+	VPBROADCASTD word_245<>+0(SB), Y11
 	VADDPS       Y11, Y7, Y10
 	VFMADD231PS  Y5, Y2, Y10
 	VSUBPS       Y11, Y10, Y10
-	VPBROADCASTD word_255<>+0(SB), Y5
+	VPBROADCASTD word_301<>+0(SB), Y5
 	VPAND        Y5, Y10, Y10
 	VPAND        Y5, Y9, Y2
 	VPAND        Y5, Y7, Y7
 	VPANDN       Y9, Y5, Y5
 	VPOR         Y5, Y10, Y10
-	VPBROADCASTD word_258<>+0(SB), Y5
+	VPBROADCASTD word_304<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y11
 	VBLENDVPS    Y11, Y9, Y10, Y9
 	VPMAXUD      Y7, Y2, Y7
-	VPBROADCASTD word_259<>+0(SB), Y5
+	VPBROADCASTD word_305<>+0(SB), Y5
 	VPCMPGTD     Y5, Y7, Y7
 	VPANDN       Y7, Y11, Y7
 	VPOR         Y7, Y6, Y6
-	VPBROADCASTD word_260<>+0(SB), Y5
+	VPBROADCASTD word_306<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y2
 	VPOR         Y2, Y6, Y6
 	VPAND        Y0, Y6, Y6
 	VPTEST       Y6, Y6
-	JEQ          store_261
+	JEQ          store_307
 	VPXOR        Y0, Y0, Y0
-	JMP          plain_251
+	JMP          plain_297
 
-store_261:
-	VPBROADCASTD word_255<>+0(SB), Y2
+store_307:
+	VPBROADCASTD word_301<>+0(SB), Y2
 	VPAND        Y2, Y9, Y2
 	VPXOR        Y2, Y9, Y9
-	VPBROADCASTD word_258<>+0(SB), Y5
+	VPBROADCASTD word_304<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y5
 	VCVTPS2DQ    Y2, Y6
-	VPBROADCASTD word_257<>+0(SB), Y7
+	VPBROADCASTD word_303<>+0(SB), Y7
 	VPSUBD       Y7, Y2, Y2
 	VBLENDVPS    Y5, Y2, Y6, Y2
 	VPOR         Y9, Y2, Y2
 	VBLENDVPS    Y0, Y2, Y1, Y1
 	VMOVUPS      Y1, (AX)(DI*1)
-	VPBROADCASTD word_255<>+0(SB), Y1
+	VPBROADCASTD word_301<>+0(SB), Y1
 	VPAND        Y1, Y8, Y1
 	VPXOR        Y1, Y8, Y8
-	VPBROADCASTD word_258<>+0(SB), Y2
+	VPBROADCASTD word_304<>+0(SB), Y2
 	VPCMPGTD     Y2, Y1, Y2
 	VCVTPS2DQ    Y1, Y5
-	VPBROADCASTD word_257<>+0(SB), Y6
+	VPBROADCASTD word_303<>+0(SB), Y6
 	VPSUBD       Y6, Y1, Y1
 	VBLENDVPS    Y2, Y1, Y5, Y1
 	VPOR         Y8, Y1, Y1
@@ -6096,36 +6601,36 @@ store_261:
 	VMOVUPS      Y4, (BX)(DI*1)
 	ADDQ         $0x20, DI
 	CMPQ         DI, SI
-	JNE          vector_250
+	JNE          vector_296
 	VZEROUPPER
 	RET
 
-DATA word_252<>+0(SB)/4, $0x25000000
-GLOBL word_252<>(SB), RODATA|NOPTR, $4
+DATA word_298<>+0(SB)/4, $0x25000000
+GLOBL word_298<>(SB), RODATA|NOPTR, $4
 
-DATA word_253<>+0(SB)/4, $0x0d800000
-GLOBL word_253<>(SB), RODATA|NOPTR, $4
+DATA word_299<>+0(SB)/4, $0x0d800000
+GLOBL word_299<>(SB), RODATA|NOPTR, $4
 
-DATA word_254<>+0(SB)/4, $0x71800000
-GLOBL word_254<>(SB), RODATA|NOPTR, $4
+DATA word_300<>+0(SB)/4, $0x71800000
+GLOBL word_300<>(SB), RODATA|NOPTR, $4
 
-DATA word_255<>+0(SB)/4, $0x7fffffff
-GLOBL word_255<>(SB), RODATA|NOPTR, $4
+DATA word_301<>+0(SB)/4, $0x7fffffff
+GLOBL word_301<>(SB), RODATA|NOPTR, $4
 
-DATA word_256<>+0(SB)/4, $0x007fffff
-GLOBL word_256<>(SB), RODATA|NOPTR, $4
+DATA word_302<>+0(SB)/4, $0x007fffff
+GLOBL word_302<>(SB), RODATA|NOPTR, $4
 
-DATA word_257<>+0(SB)/4, $0x4a800000
-GLOBL word_257<>(SB), RODATA|NOPTR, $4
+DATA word_303<>+0(SB)/4, $0x4a800000
+GLOBL word_303<>(SB), RODATA|NOPTR, $4
 
-DATA word_258<>+0(SB)/4, $0x4affffff
-GLOBL word_258<>(SB), RODATA|NOPTR, $4
+DATA word_304<>+0(SB)/4, $0x4affffff
+GLOBL word_304<>(SB), RODATA|NOPTR, $4
 
-DATA word_259<>+0(SB)/4, $0x4a7fffff
-GLOBL word_259<>(SB), RODATA|NOPTR, $4
+DATA word_305<>+0(SB)/4, $0x4a7fffff
+GLOBL word_305<>(SB), RODATA|NOPTR, $4
 
-DATA word_260<>+0(SB)/4, $0x7b7fffff
-GLOBL word_260<>(SB), RODATA|NOPTR, $4
+DATA word_306<>+0(SB)/4, $0x7b7fffff
+GLOBL word_306<>(SB), RODATA|NOPTR, $4
 
 // func fillTileAVX2(dst *float32, images **byte, blocks int)
 // Requires: AVX, AVX2, FMA3
@@ -6134,10 +6639,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_262<>+0(SB), Y0
-	VBROADCASTSS word_263<>+0(SB), Y1
+	VBROADCASTSS word_308<>+0(SB), Y0
+	VBROADCASTSS word_309<>+0(SB), Y1
 
-block_264:
+block_310:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -6285,15 +6790,15 @@ block_264:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_264
+	JNE         block_310
 	VZEROUPPER
 	RET
 
-DATA word_262<>+0(SB)/4, $0x3b808081
-GLOBL word_262<>(SB), RODATA|NOPTR, $4
+DATA word_308<>+0(SB)/4, $0x3b808081
+GLOBL word_308<>(SB), RODATA|NOPTR, $4
 
-DATA word_263<>+0(SB)/4, $0xc37f0000
-GLOBL word_263<>(SB), RODATA|NOPTR, $4
+DATA word_309<>+0(SB)/4, $0xc37f0000
+GLOBL word_309<>(SB), RODATA|NOPTR, $4
 
 // func fillRowsAVX2(dst *float32, rows **float32, blocks int)
 // Requires: AVX
@@ -6303,7 +6808,7 @@ TEXT ·fillRowsAVX2(SB), NOSPLIT, $0-24
 	MOVQ blocks+16(FP), DX
 	XORQ BX, BX
 
-block_265:
+block_311:
 	MOVQ       (CX), SI
 	VMOVUPS    (SI)(BX*1), Y0
 	MOVQ       8(CX), SI
@@ -6355,7 +6860,7 @@ block_265:
 	ADDQ       $0x20, BX
 	ADDQ       $0x00000200, AX
 	DECQ       DX
-	JNE        block_265
+	JNE        block_311
 	VZEROUPPER
 	RET
 
@@ -6370,22 +6875,22 @@ TEXT ·subtractLargestAVX2(SB), NOSPLIT, $0-24
 	VMOVUPS 32(CX), Y1
 	MOVQ    $0x00000040, BX
 
-row_266:
+row_312:
 	CMPQ    BX, DX
-	JEQ     done_267
+	JEQ     done_313
 	VMOVUPS (CX)(BX*1), Y2
 	VMAXPS  Y0, Y2, Y0
 	VMOVUPS 32(CX)(BX*1), Y2
 	VMAXPS  Y1, Y2, Y1
 	ADDQ    $0x40, BX
-	JMP     row_266
+	JMP     row_312
 
-done_267:
+done_313:
 	XORQ BX, BX
 
-row_268:
+row_314:
 	CMPQ    BX, DX
-	JEQ     done_269
+	JEQ     done_315
 	VMOVUPS (CX)(BX*1), Y2
 	VSUBPS  Y0, Y2, Y2
 	VMOVUPS Y2, (AX)(BX*1)
@@ -6393,9 +6898,9 @@ row_268:
 	VSUBPS  Y1, Y2, Y2
 	VMOVUPS Y2, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_268
+	JMP     row_314
 
-done_269:
+done_315:
 	VZEROUPPER
 	RET
 
@@ -6412,9 +6917,9 @@ TEXT ·subtractLogarithmAVX2(SB), NOSPLIT, $0-25
 	VXORPD Y3, Y3, Y3
 	XORQ   BX, BX
 
-row_270:
+row_316:
 	CMPQ      BX, DX
-	JEQ       done_271
+	JEQ       done_317
 	VCVTPS2PD (CX)(BX*1), Y4
 	VADDPD    Y4, Y0, Y0
 	VCVTPS2PD 16(CX)(BX*1), Y4
@@ -6424,11 +6929,11 @@ row_270:
 	VCVTPS2PD 48(CX)(BX*1), Y4
 	VADDPD    Y4, Y3, Y3
 	ADDQ      $0x40, BX
-	JMP       row_270
+	JMP       row_316
 
-done_271:
-	VBROADCASTSD double_272<>+0(SB), Y4
-	VBROADCASTSD double_273<>+0(SB), Y6
+done_317:
+	VBROADCASTSD double_318<>+0(SB), Y4
+	VBROADCASTSD double_319<>+0(SB), Y6
 	VPCMPEQD     Y5, Y5, Y5
 	VCMPPD       $0x1d, Y4, Y0, Y7
 	VANDPD       Y7, Y5, Y5
@@ -6448,16 +6953,16 @@ done_271:
 	VANDPD       Y7, Y5, Y5
 	VMOVMSKPD    Y5, CX
 	CMPL         CX, $0x0f
-	JNE          wrong_274
-	VBROADCASTSD double_275<>+0(SB), Y5
-	VBROADCASTSD double_276<>+0(SB), Y6
-	VBROADCASTSD double_277<>+0(SB), Y7
-	VBROADCASTSD double_278<>+0(SB), Y8
+	JNE          wrong_320
+	VBROADCASTSD double_321<>+0(SB), Y5
+	VBROADCASTSD double_322<>+0(SB), Y6
+	VBROADCASTSD double_323<>+0(SB), Y7
+	VBROADCASTSD double_324<>+0(SB), Y8
 	VPSRLQ       $0x34, Y0, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y0, Y0
 	VORPD        Y6, Y0, Y0
-	VBROADCASTSD double_279<>+0(SB), Y11
+	VBROADCASTSD double_325<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y0, Y10
 	VANDPD       Y4, Y10, Y11
@@ -6468,52 +6973,52 @@ done_271:
 	VSUBPD       Y4, Y0, Y0
 	VDIVPD       Y10, Y0, Y0
 	VMULPD       Y0, Y0, Y10
-	VBROADCASTSD double_280<>+0(SB), Y11
+	VBROADCASTSD double_326<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_281<>+0(SB), Y12
+	VBROADCASTSD double_327<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_282<>+0(SB), Y12
+	VBROADCASTSD double_328<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_283<>+0(SB), Y12
+	VBROADCASTSD double_329<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_284<>+0(SB), Y12
+	VBROADCASTSD double_330<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_285<>+0(SB), Y12
+	VBROADCASTSD double_331<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_286<>+0(SB), Y12
+	VBROADCASTSD double_332<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_287<>+0(SB), Y12
+	VBROADCASTSD double_333<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_288<>+0(SB), Y12
+	VBROADCASTSD double_334<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_289<>+0(SB), Y12
+	VBROADCASTSD double_335<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_290<>+0(SB), Y12
+	VBROADCASTSD double_336<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_291<>+0(SB), Y12
+	VBROADCASTSD double_337<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y0, Y0, Y0
 	VMULPD       Y0, Y11, Y11
 	VADDPD       Y0, Y11, Y11
-	VBROADCASTSD double_292<>+0(SB), Y0
+	VBROADCASTSD double_338<>+0(SB), Y0
 	VMULPD       Y0, Y9, Y9
 	VADDPD       Y11, Y9, Y0
 	VPSRLQ       $0x34, Y1, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y1, Y1
 	VORPD        Y6, Y1, Y1
-	VBROADCASTSD double_279<>+0(SB), Y11
+	VBROADCASTSD double_325<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y1, Y10
 	VANDPD       Y4, Y10, Y11
@@ -6524,52 +7029,52 @@ done_271:
 	VSUBPD       Y4, Y1, Y1
 	VDIVPD       Y10, Y1, Y1
 	VMULPD       Y1, Y1, Y10
-	VBROADCASTSD double_280<>+0(SB), Y11
+	VBROADCASTSD double_326<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_281<>+0(SB), Y12
+	VBROADCASTSD double_327<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_282<>+0(SB), Y12
+	VBROADCASTSD double_328<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_283<>+0(SB), Y12
+	VBROADCASTSD double_329<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_284<>+0(SB), Y12
+	VBROADCASTSD double_330<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_285<>+0(SB), Y12
+	VBROADCASTSD double_331<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_286<>+0(SB), Y12
+	VBROADCASTSD double_332<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_287<>+0(SB), Y12
+	VBROADCASTSD double_333<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_288<>+0(SB), Y12
+	VBROADCASTSD double_334<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_289<>+0(SB), Y12
+	VBROADCASTSD double_335<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_290<>+0(SB), Y12
+	VBROADCASTSD double_336<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_291<>+0(SB), Y12
+	VBROADCASTSD double_337<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y1, Y1, Y1
 	VMULPD       Y1, Y11, Y11
 	VADDPD       Y1, Y11, Y11
-	VBROADCASTSD double_292<>+0(SB), Y1
+	VBROADCASTSD double_338<>+0(SB), Y1
 	VMULPD       Y1, Y9, Y9
 	VADDPD       Y11, Y9, Y1
 	VPSRLQ       $0x34, Y2, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y2, Y2
 	VORPD        Y6, Y2, Y2
-	VBROADCASTSD double_279<>+0(SB), Y11
+	VBROADCASTSD double_325<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y2, Y10
 	VANDPD       Y4, Y10, Y11
@@ -6580,52 +7085,52 @@ done_271:
 	VSUBPD       Y4, Y2, Y2
 	VDIVPD       Y10, Y2, Y2
 	VMULPD       Y2, Y2, Y10
-	VBROADCASTSD double_280<>+0(SB), Y11
+	VBROADCASTSD double_326<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_281<>+0(SB), Y12
+	VBROADCASTSD double_327<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_282<>+0(SB), Y12
+	VBROADCASTSD double_328<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_283<>+0(SB), Y12
+	VBROADCASTSD double_329<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_284<>+0(SB), Y12
+	VBROADCASTSD double_330<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_285<>+0(SB), Y12
+	VBROADCASTSD double_331<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_286<>+0(SB), Y12
+	VBROADCASTSD double_332<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_287<>+0(SB), Y12
+	VBROADCASTSD double_333<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_288<>+0(SB), Y12
+	VBROADCASTSD double_334<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_289<>+0(SB), Y12
+	VBROADCASTSD double_335<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_290<>+0(SB), Y12
+	VBROADCASTSD double_336<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_291<>+0(SB), Y12
+	VBROADCASTSD double_337<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y2, Y2, Y2
 	VMULPD       Y2, Y11, Y11
 	VADDPD       Y2, Y11, Y11
-	VBROADCASTSD double_292<>+0(SB), Y2
+	VBROADCASTSD double_338<>+0(SB), Y2
 	VMULPD       Y2, Y9, Y9
 	VADDPD       Y11, Y9, Y2
 	VPSRLQ       $0x34, Y3, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y3, Y3
 	VORPD        Y6, Y3, Y3
-	VBROADCASTSD double_279<>+0(SB), Y5
+	VBROADCASTSD double_325<>+0(SB), Y5
 	VSUBPD       Y5, Y9, Y9
 	VCMPPD       $0x11, Y7, Y3, Y6
 	VANDPD       Y4, Y6, Y5
@@ -6636,52 +7141,52 @@ done_271:
 	VSUBPD       Y4, Y3, Y3
 	VDIVPD       Y5, Y3, Y3
 	VMULPD       Y3, Y3, Y5
-	VBROADCASTSD double_280<>+0(SB), Y4
+	VBROADCASTSD double_326<>+0(SB), Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_281<>+0(SB), Y6
+	VBROADCASTSD double_327<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_282<>+0(SB), Y6
+	VBROADCASTSD double_328<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_283<>+0(SB), Y6
+	VBROADCASTSD double_329<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_284<>+0(SB), Y6
+	VBROADCASTSD double_330<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_285<>+0(SB), Y6
+	VBROADCASTSD double_331<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_286<>+0(SB), Y6
+	VBROADCASTSD double_332<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_287<>+0(SB), Y6
+	VBROADCASTSD double_333<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_288<>+0(SB), Y6
+	VBROADCASTSD double_334<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_289<>+0(SB), Y6
+	VBROADCASTSD double_335<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_290<>+0(SB), Y6
+	VBROADCASTSD double_336<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_291<>+0(SB), Y6
+	VBROADCASTSD double_337<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
 	VADDPD       Y3, Y3, Y3
 	VMULPD       Y3, Y4, Y4
 	VADDPD       Y3, Y4, Y4
-	VBROADCASTSD double_292<>+0(SB), Y3
+	VBROADCASTSD double_338<>+0(SB), Y3
 	VMULPD       Y3, Y9, Y9
 	VADDPD       Y4, Y9, Y3
 	XORQ         BX, BX
 
-row_293:
+row_339:
 	CMPQ       BX, DX
-	JEQ        done_294
+	JEQ        done_340
 	VCVTPS2PD  (AX)(BX*1), Y4
 	VSUBPD     Y0, Y4, Y4
 	VCVTPD2PSY Y4, X4
@@ -6699,79 +7204,79 @@ row_293:
 	VCVTPD2PSY Y4, X4
 	VMOVUPS    X4, 48(AX)(BX*1)
 	ADDQ       $0x40, BX
-	JMP        row_293
+	JMP        row_339
 
-done_294:
+done_340:
 	MOVB $0x01, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-wrong_274:
+wrong_320:
 	MOVB $0x00, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA double_272<>+0(SB)/8, $0x3ff0000000000000
-GLOBL double_272<>(SB), RODATA|NOPTR, $8
+DATA double_318<>+0(SB)/8, $0x3ff0000000000000
+GLOBL double_318<>(SB), RODATA|NOPTR, $8
 
-DATA double_273<>+0(SB)/8, $0x7fefffffffffffff
-GLOBL double_273<>(SB), RODATA|NOPTR, $8
+DATA double_319<>+0(SB)/8, $0x7fefffffffffffff
+GLOBL double_319<>(SB), RODATA|NOPTR, $8
 
-DATA double_275<>+0(SB)/8, $0x000fffffffffffff
-GLOBL double_275<>(SB), RODATA|NOPTR, $8
+DATA double_321<>+0(SB)/8, $0x000fffffffffffff
+GLOBL double_321<>(SB), RODATA|NOPTR, $8
 
-DATA double_276<>+0(SB)/8, $0x3fe0000000000000
-GLOBL double_276<>(SB), RODATA|NOPTR, $8
+DATA double_322<>+0(SB)/8, $0x3fe0000000000000
+GLOBL double_322<>(SB), RODATA|NOPTR, $8
 
-DATA double_277<>+0(SB)/8, $0x3fe6a09e667f3bcd
-GLOBL double_277<>(SB), RODATA|NOPTR, $8
+DATA double_323<>+0(SB)/8, $0x3fe6a09e667f3bcd
+GLOBL double_323<>(SB), RODATA|NOPTR, $8
 
-DATA double_278<>+0(SB)/8, $0x4330000000000000
-GLOBL double_278<>(SB), RODATA|NOPTR, $8
+DATA double_324<>+0(SB)/8, $0x4330000000000000
+GLOBL double_324<>(SB), RODATA|NOPTR, $8
 
-DATA double_279<>+0(SB)/8, $0x43300000000003fe
-GLOBL double_279<>(SB), RODATA|NOPTR, $8
+DATA double_325<>+0(SB)/8, $0x43300000000003fe
+GLOBL double_325<>(SB), RODATA|NOPTR, $8
 
-DATA double_280<>+0(SB)/8, $0x3fa47ae147ae147b
-GLOBL double_280<>(SB), RODATA|NOPTR, $8
+DATA double_326<>+0(SB)/8, $0x3fa47ae147ae147b
+GLOBL double_326<>(SB), RODATA|NOPTR, $8
 
-DATA double_281<>+0(SB)/8, $0x3fa642c8590b2164
-GLOBL double_281<>(SB), RODATA|NOPTR, $8
+DATA double_327<>+0(SB)/8, $0x3fa642c8590b2164
+GLOBL double_327<>(SB), RODATA|NOPTR, $8
 
-DATA double_282<>+0(SB)/8, $0x3fa8618618618618
-GLOBL double_282<>(SB), RODATA|NOPTR, $8
+DATA double_328<>+0(SB)/8, $0x3fa8618618618618
+GLOBL double_328<>(SB), RODATA|NOPTR, $8
 
-DATA double_283<>+0(SB)/8, $0x3faaf286bca1af28
-GLOBL double_283<>(SB), RODATA|NOPTR, $8
+DATA double_329<>+0(SB)/8, $0x3faaf286bca1af28
+GLOBL double_329<>(SB), RODATA|NOPTR, $8
 
-DATA double_284<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
-GLOBL double_284<>(SB), RODATA|NOPTR, $8
+DATA double_330<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
+GLOBL double_330<>(SB), RODATA|NOPTR, $8
 
-DATA double_285<>+0(SB)/8, $0x3fb1111111111111
-GLOBL double_285<>(SB), RODATA|NOPTR, $8
+DATA double_331<>+0(SB)/8, $0x3fb1111111111111
+GLOBL double_331<>(SB), RODATA|NOPTR, $8
 
-DATA double_286<>+0(SB)/8, $0x3fb3b13b13b13b14
-GLOBL double_286<>(SB), RODATA|NOPTR, $8
+DATA double_332<>+0(SB)/8, $0x3fb3b13b13b13b14
+GLOBL double_332<>(SB), RODATA|NOPTR, $8
 
-DATA double_287<>+0(SB)/8, $0x3fb745d1745d1746
-GLOBL double_287<>(SB), RODATA|NOPTR, $8
+DATA double_333<>+0(SB)/8, $0x3fb745d1745d1746
+GLOBL double_333<>(SB), RODATA|NOPTR, $8
 
-DATA double_288<>+0(SB)/8, $0x3fbc71c71c71c71c
-GLOBL double_288<>(SB), RODATA|NOPTR, $8
+DATA double_334<>+0(SB)/8, $0x3fbc71c71c71c71c
+GLOBL double_334<>(SB), RODATA|NOPTR, $8
 
-DATA double_289<>+0(SB)/8, $0x3fc2492492492492
-GLOBL double_289<>(SB), RODATA|NOPTR, $8
+DATA double_335<>+0(SB)/8, $0x3fc2492492492492
+GLOBL double_335<>(SB), RODATA|NOPTR, $8
 
-DATA double_290<>+0(SB)/8, $0x3fc999999999999a
-GLOBL double_290<>(SB), RODATA|NOPTR, $8
+DATA double_336<>+0(SB)/8, $0x3fc999999999999a
+GLOBL double_336<>(SB), RODATA|NOPTR, $8
 
-DATA double_291<>+0(SB)/8, $0x3fd5555555555555
-GLOBL double_291<>(SB), RODATA|NOPTR, $8
+DATA double_337<>+0(SB)/8, $0x3fd5555555555555
+GLOBL double_337<>(SB), RODATA|NOPTR, $8
 
-DATA double_292<>+0(SB)/8, $0x3fe62e42fefa39ef
-GLOBL double_292<>(SB), RODATA|NOPTR, $8
+DATA double_338<>+0(SB)/8, $0x3fe62e42fefa39ef
+GLOBL double_338<>(SB), RODATA|NOPTR, $8
 
 // func logSoftmaxBackwardAVX2(dx *float32, dy *float32, count int)
 // Requires: AVX
@@ -6784,24 +7289,24 @@ TEXT ·logSoftmaxBackwardAVX2(SB), NOSPLIT, $0-24
 	VXORPS Y2, Y2, Y2
 	XORQ   BX, BX
 
-row_295:
+row_341:
 	CMPQ   BX, DX
-	JEQ    done_296
+	JEQ    done_342
 	VADDPS (CX)(BX*1), Y0, Y0
 	VADDPS 32(CX)(BX*1), Y2, Y2
 	ADDQ   $0x40, BX
-	JMP    row_295
+	JMP    row_341
 
-done_296:
+done_342:
 	VXORPS Y1, Y1, Y1
 	VCMPPS $0x00, Y0, Y1, Y1
 	VXORPS Y3, Y3, Y3
 	VCMPPS $0x00, Y2, Y3, Y3
 	XORQ   BX, BX
 
-row_297:
+row_343:
 	CMPQ    BX, DX
-	JEQ     done_298
+	JEQ     done_344
 	VMULPS  (AX)(BX*1), Y0, Y4
 	VMOVUPS (CX)(BX*1), Y5
 	VSUBPS  Y4, Y5, Y5
@@ -6813,9 +7318,9 @@ row_297:
 	VANDNPS Y5, Y3, Y5
 	VMOVUPS Y5, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_297
+	JMP     row_343
 
-done_298:
+done_344:
 	VZEROUPPER
 	RET
 
@@ -6830,13 +7335,13 @@ TEXT ·mostProbableAVX2(SB), NOSPLIT, $0-24
 	VXORPS       Y1, Y1, Y1
 	VMOVUPS      32(CX), Y2
 	VXORPS       Y3, Y3, Y3
-	VBROADCASTSS word_197<>+0(SB), Y4
+	VBROADCASTSS word_243<>+0(SB), Y4
 	VMOVAPS      Y4, Y5
 	MOVQ         $0x00000040, BX
 
-row_299:
+row_345:
 	CMPQ      BX, DX
-	JEQ       done_300
+	JEQ       done_346
 	VMOVUPS   (CX)(BX*1), Y6
 	VCMPPS    $0x1e, Y0, Y6, Y7
 	VBLENDVPS Y7, Y6, Y0, Y0
@@ -6847,9 +7352,9 @@ row_299:
 	VBLENDVPS Y7, Y5, Y3, Y3
 	VADDPS    Y4, Y5, Y5
 	ADDQ      $0x40, BX
-	JMP       row_299
+	JMP       row_345
 
-done_300:
+done_346:
 	VMOVUPS Y1, (AX)
 	VMOVUPS Y3, 32(AX)
 	VZEROUPPER
@@ -6861,48 +7366,48 @@ TEXT ·leastAVX2(SB), NOSPLIT, $0-32
 	MOVQ         least+0(FP), AX
 	MOVQ         most+8(FP), CX
 	MOVQ         src+16(FP), DX
-	VPBROADCASTD word_255<>+0(SB), Y0
-	VPBROADCASTD word_301<>+0(SB), Y1
+	VPBROADCASTD word_301<>+0(SB), Y0
+	VPBROADCASTD word_347<>+0(SB), Y1
 	VPCMPEQD     Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	MOVQ         count+24(FP), BX
 	SHLQ         $0x05, BX
 	XORQ         SI, SI
 
-row_302:
+row_348:
 	VPAND   (DX)(SI*1), Y0, Y4
 	VPMAXUD Y4, Y3, Y3
 	VPADDD  Y1, Y4, Y4
 	VPMINUD Y4, Y2, Y2
 	ADDQ    $0x20, SI
 	CMPQ    SI, BX
-	JNE     row_302
+	JNE     row_348
 	VMOVDQU Y2, (AX)
 	VMOVDQU Y3, (CX)
 	VZEROUPPER
 	RET
 
-DATA word_301<>+0(SB)/4, $0xffffffff
-GLOBL word_301<>(SB), RODATA|NOPTR, $4
+DATA word_347<>+0(SB)/4, $0xffffffff
+GLOBL word_347<>(SB), RODATA|NOPTR, $4
 
 // func scaleWeightsAVX2(dst *float32, src *float32, count int)
 // Requires: AVX, AVX2
 TEXT ·scaleWeightsAVX2(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_303<>+0(SB), Y0
-	VPBROADCASTD word_256<>+0(SB), Y1
-	VPBROADCASTD word_242<>+0(SB), Y2
-	VBROADCASTSS word_304<>+0(SB), Y3
-	VBROADCASTSS word_305<>+0(SB), Y4
+	VPBROADCASTD word_349<>+0(SB), Y0
+	VPBROADCASTD word_302<>+0(SB), Y1
+	VPBROADCASTD word_288<>+0(SB), Y2
+	VBROADCASTSS word_350<>+0(SB), Y3
+	VBROADCASTSS word_351<>+0(SB), Y4
 	VPXOR        Y5, Y5, Y5
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 
-vector_306:
+vector_352:
 	CMPQ      BX, DX
-	JGE       done_307
+	JGE       done_353
 	VMOVUPS   (CX)(BX*1), Y6
 	VPAND     Y0, Y6, Y7
 	VPCMPEQD  Y5, Y7, Y7
@@ -6916,36 +7421,36 @@ vector_306:
 	VBLENDVPS Y7, Y8, Y6, Y6
 	VMOVUPS   Y6, (AX)(BX*1)
 	ADDQ      $0x00000020, BX
-	JMP       vector_306
+	JMP       vector_352
 
-done_307:
+done_353:
 	VZEROUPPER
 	RET
 
-DATA word_303<>+0(SB)/4, $0x7f800000
-GLOBL word_303<>(SB), RODATA|NOPTR, $4
+DATA word_349<>+0(SB)/4, $0x7f800000
+GLOBL word_349<>(SB), RODATA|NOPTR, $4
 
-DATA word_304<>+0(SB)/4, $0x4f800000
-GLOBL word_304<>(SB), RODATA|NOPTR, $4
+DATA word_350<>+0(SB)/4, $0x4f800000
+GLOBL word_350<>(SB), RODATA|NOPTR, $4
 
-DATA word_305<>+0(SB)/4, $0x05000000
-GLOBL word_305<>(SB), RODATA|NOPTR, $4
+DATA word_351<>+0(SB)/4, $0x05000000
+GLOBL word_351<>(SB), RODATA|NOPTR, $4
 
 // func scaleInputsAVX2(dst *float32, src *float32, count int) bool
 // Requires: AVX, AVX2
 TEXT ·scaleInputsAVX2(SB), NOSPLIT, $0-25
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_255<>+0(SB), Y0
-	VPBROADCASTD word_301<>+0(SB), Y1
-	VPBROADCASTD word_308<>+0(SB), Y2
-	VBROADCASTSS word_309<>+0(SB), Y3
+	VPBROADCASTD word_301<>+0(SB), Y0
+	VPBROADCASTD word_347<>+0(SB), Y1
+	VPBROADCASTD word_354<>+0(SB), Y2
+	VBROADCASTSS word_355<>+0(SB), Y3
 	VPXOR        Y4, Y4, Y4
 	MOVQ         count+16(FP), DX
 	SHLQ         $0x05, DX
 	XORQ         BX, BX
 
-vector_310:
+vector_356:
 	VMOVUPS  (CX)(BX*1), Y5
 	VPAND    Y0, Y5, Y6
 	VPADDD   Y1, Y6, Y6
@@ -6956,18 +7461,18 @@ vector_310:
 	VMOVUPS  Y5, (AX)(BX*1)
 	ADDQ     $0x20, BX
 	CMPQ     BX, DX
-	JNE      vector_310
+	JNE      vector_356
 	VPTEST   Y4, Y4
 	SETEQ    AL
 	MOVB     AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA word_308<>+0(SB)/4, $0x107ffffe
-GLOBL word_308<>(SB), RODATA|NOPTR, $4
+DATA word_354<>+0(SB)/4, $0x107ffffe
+GLOBL word_354<>(SB), RODATA|NOPTR, $4
 
-DATA word_309<>+0(SB)/4, $0x2f800000
-GLOBL word_309<>(SB), RODATA|NOPTR, $4
+DATA word_355<>+0(SB)/4, $0x2f800000
+GLOBL word_355<>(SB), RODATA|NOPTR, $4
 
 // func positiveAVX2(dst *uint32, y *float32, count int)
 // Requires: AVX
@@ -6977,7 +7482,7 @@ TEXT ·positiveAVX2(SB), NOSPLIT, $0-24
 	MOVQ   count+16(FP), DX
 	VXORPS Y0, Y0, Y0
 
-vector_311:
+vector_357:
 	VCMPPS    $0x09, (CX), Y0, Y1
 	VCMPPS    $0x09, 32(CX), Y0, Y2
 	VORPS     Y2, Y1, Y1
@@ -6988,7 +7493,7 @@ vector_311:
 	ADDQ      $0x40, CX
 	ADDQ      $0x04, AX
 	DECQ      DX
-	JNE       vector_311
+	JNE       vector_357
 	VZEROUPPER
 	RET
 
@@ -7002,15 +7507,15 @@ TEXT ·hideAVX2(SB), NOSPLIT, $0-24
 	IMUL3Q  $0x20, CX, CX
 	XORQ    DX, DX
 
-vector_312:
+vector_358:
 	CMPQ    DX, CX
-	JGE     done_313
+	JGE     done_359
 	VANDNPS (AX)(DX*1), Y0, Y1
 	VMOVUPS Y1, (AX)(DX*1)
 	ADDQ    $0x00000020, DX
-	JMP     vector_312
+	JMP     vector_358
 
-done_313:
+done_359:
 	VZEROUPPER
 	RET
 
@@ -7025,108 +7530,108 @@ TEXT ·gatherTinyAVX2(SB), NOSPLIT, $0-49
 	MOVQ         bias+24(FP), BX
 	VBROADCASTSS (BX), Y2
 	VANDPS       Y2, Y1, Y2
-	VPBROADCASTD word_255<>+0(SB), Y3
+	VPBROADCASTD word_301<>+0(SB), Y3
 	VPAND        Y3, Y2, Y3
 	VPXOR        Y3, Y2, Y2
-	VPBROADCASTD word_256<>+0(SB), Y4
+	VPBROADCASTD word_302<>+0(SB), Y4
 	VPCMPGTD     Y4, Y3, Y4
 	VCVTDQ2PS    Y3, Y5
-	VPBROADCASTD word_257<>+0(SB), Y6
+	VPBROADCASTD word_303<>+0(SB), Y6
 	VPADDD       Y6, Y3, Y3
 	VBLENDVPS    Y4, Y3, Y5, Y3
 	VPOR         Y2, Y3, Y3
 	VMOVAPS      Y3, Y2
 
-tap_314:
+tap_360:
 	VBROADCASTSS (CX), Y4
 	VANDPS       Y4, Y1, Y4
-	VPBROADCASTD word_255<>+0(SB), Y5
+	VPBROADCASTD word_301<>+0(SB), Y5
 	VPAND        Y5, Y4, Y5
 	VPXOR        Y5, Y4, Y4
-	VPBROADCASTD word_256<>+0(SB), Y6
+	VPBROADCASTD word_302<>+0(SB), Y6
 	VPCMPGTD     Y6, Y5, Y6
 	VCVTDQ2PS    Y5, Y7
-	VPBROADCASTD word_257<>+0(SB), Y8
+	VPBROADCASTD word_303<>+0(SB), Y8
 	VPADDD       Y8, Y5, Y5
 	VBLENDVPS    Y6, Y5, Y7, Y5
 	VPOR         Y4, Y5, Y5
 	VMOVUPS      (AX), Y4
 	VMOVAPS      Y3, Y6
 	VFMADD231PS  Y5, Y4, Y6
-	VPBROADCASTD word_199<>+0(SB), Y8
+	VPBROADCASTD word_245<>+0(SB), Y8
 	VADDPS       Y8, Y3, Y7
 	VFMADD231PS  Y5, Y4, Y7
 	VSUBPS       Y8, Y7, Y7
-	VPBROADCASTD word_255<>+0(SB), Y8
+	VPBROADCASTD word_301<>+0(SB), Y8
 	VPAND        Y8, Y7, Y7
 	VPAND        Y8, Y6, Y4
 	VPAND        Y8, Y3, Y3
 	VPANDN       Y6, Y8, Y8
 	VPOR         Y8, Y7, Y7
-	VPBROADCASTD word_258<>+0(SB), Y8
+	VPBROADCASTD word_304<>+0(SB), Y8
 	VPCMPGTD     Y8, Y4, Y8
 	VBLENDVPS    Y8, Y6, Y7, Y6
 	VPMAXUD      Y3, Y4, Y3
-	VPBROADCASTD word_259<>+0(SB), Y7
+	VPBROADCASTD word_305<>+0(SB), Y7
 	VPCMPGTD     Y7, Y3, Y3
 	VPANDN       Y3, Y8, Y3
 	VPOR         Y3, Y0, Y0
-	VPBROADCASTD word_260<>+0(SB), Y3
+	VPBROADCASTD word_306<>+0(SB), Y3
 	VPCMPGTD     Y3, Y4, Y4
 	VPOR         Y4, Y0, Y0
 	VMOVAPS      Y6, Y3
 	VMOVUPS      32(AX), Y4
 	VMOVAPS      Y2, Y6
 	VFMADD231PS  Y5, Y4, Y6
-	VPBROADCASTD word_199<>+0(SB), Y8
+	VPBROADCASTD word_245<>+0(SB), Y8
 	VADDPS       Y8, Y2, Y7
 	VFMADD231PS  Y5, Y4, Y7
 	VSUBPS       Y8, Y7, Y7
-	VPBROADCASTD word_255<>+0(SB), Y5
+	VPBROADCASTD word_301<>+0(SB), Y5
 	VPAND        Y5, Y7, Y7
 	VPAND        Y5, Y6, Y4
 	VPAND        Y5, Y2, Y2
 	VPANDN       Y6, Y5, Y5
 	VPOR         Y5, Y7, Y7
-	VPBROADCASTD word_258<>+0(SB), Y5
+	VPBROADCASTD word_304<>+0(SB), Y5
 	VPCMPGTD     Y5, Y4, Y8
 	VBLENDVPS    Y8, Y6, Y7, Y6
 	VPMAXUD      Y2, Y4, Y2
-	VPBROADCASTD word_259<>+0(SB), Y5
+	VPBROADCASTD word_305<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y2
 	VPANDN       Y2, Y8, Y2
 	VPOR         Y2, Y0, Y0
-	VPBROADCASTD word_260<>+0(SB), Y2
+	VPBROADCASTD word_306<>+0(SB), Y2
 	VPCMPGTD     Y2, Y4, Y4
 	VPOR         Y4, Y0, Y0
 	VMOVAPS      Y6, Y2
 	ADDQ         $0x20, CX
 	ADDQ         $0x40, AX
 	DECQ         DX
-	JNE          tap_314
+	JNE          tap_360
 	MOVQ         y+0(FP), AX
 	VBROADCASTSS bound+40(FP), Y1
 	VMAXPS       Y3, Y1, Y3
-	VPBROADCASTD word_255<>+0(SB), Y1
+	VPBROADCASTD word_301<>+0(SB), Y1
 	VPAND        Y1, Y3, Y1
 	VPXOR        Y1, Y3, Y3
-	VPBROADCASTD word_258<>+0(SB), Y4
+	VPBROADCASTD word_304<>+0(SB), Y4
 	VPCMPGTD     Y4, Y1, Y4
 	VCVTPS2DQ    Y1, Y5
-	VPBROADCASTD word_257<>+0(SB), Y6
+	VPBROADCASTD word_303<>+0(SB), Y6
 	VPSUBD       Y6, Y1, Y1
 	VBLENDVPS    Y4, Y1, Y5, Y1
 	VPOR         Y3, Y1, Y1
 	VMOVUPS      Y1, (AX)
 	VBROADCASTSS bound+40(FP), Y1
 	VMAXPS       Y2, Y1, Y2
-	VPBROADCASTD word_255<>+0(SB), Y1
+	VPBROADCASTD word_301<>+0(SB), Y1
 	VPAND        Y1, Y2, Y1
 	VPXOR        Y1, Y2, Y2
-	VPBROADCASTD word_258<>+0(SB), Y3
+	VPBROADCASTD word_304<>+0(SB), Y3
 	VPCMPGTD     Y3, Y1, Y3
 	VCVTPS2DQ    Y1, Y4
-	VPBROADCASTD word_257<>+0(SB), Y5
+	VPBROADCASTD word_303<>+0(SB), Y5
 	VPSUBD       Y5, Y1, Y1
 	VBLENDVPS    Y3, Y1, Y4, Y1
 	VPOR         Y2, Y1, Y1

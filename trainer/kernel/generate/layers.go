@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -60,10 +61,7 @@ func gather(w width, positions, channels int) {
 	bias := GP64()
 	Load(Param("bias"), bias)
 	for k := range sums {
-		VBROADCASTSS(Mem{Base: bias, Disp: 4 * k}, sums[k][0])
-		for p := 1; p < positions; p++ {
-			VMOVAPS(sums[k][0], sums[k][p])
-		}
+		w.spread(Mem{Base: bias, Disp: 4 * k}, sums[k])
 	}
 	tap, end, offset := GP64(), GP64(), GP64()
 	Load(Param("taps"), tap)
@@ -100,12 +98,6 @@ func gather(w width, positions, channels int) {
 	JNE(LabelRef(loop))
 
 	Label(last)
-	bound := w.new()
-	limit, err := Param("bound").Resolve()
-	if err != nil {
-		panic(err)
-	}
-	VBROADCASTSS(limit.Addr, bound)
 	Load(Param("y"), y)
 	for p := range x {
 		MOVLQSX(Mem{Base: list, Disp: 8*p + 4}, x[p])
@@ -117,26 +109,55 @@ func gather(w width, positions, channels int) {
 		Load(Param("plane"), plane)
 		Load(Param("channels"), count)
 	}
-	for k := range sums {
-		for p := range x {
-			// If one is a NaN, or both are zeros, the result is the sum.
-			VMAXPS(sums[k][p], bound, sums[k][p])
-			VMOVUPS(sums[k][p], Mem{Base: x[p]})
-		}
-		if k+1 < channels {
-			CMPQ(count, Imm(uint64(k+1)))
-			JEQ(LabelRef(stored))
+	w.bounded(stored, func(store func(sum VecVirtual, to Mem)) {
+		for k := range sums {
 			for p := range x {
-				ADDQ(plane, x[p])
+				store(sums[k][p], Mem{Base: x[p]})
+			}
+			if k+1 < channels {
+				CMPQ(count, Imm(uint64(k+1)))
+				JEQ(LabelRef(stored))
+				for p := range x {
+					ADDQ(plane, x[p])
+				}
 			}
 		}
-	}
-	Label(stored)
+	})
 	ADDQ(Imm(uint64(8*positions)), list)
 	DECQ(groups)
 	JNE(LabelRef(group))
 	VZEROUPPER()
 	RET()
+}
+
+// spread broadcasts a float32 into several registers. Copies of one register would take the place of multiply-adds.
+func (w width) spread(from Mem, to []VecVirtual) {
+	for _, register := range to {
+		VBROADCASTSS(from, register)
+	}
+}
+
+// bounded emits body twice: if the parameter bound is minus infinity, the sums are stored as they are. Both end at
+// label stored.
+func (w width) bounded(stored string, body func(store func(sum VecVirtual, to Mem))) {
+	limit, err := Param("bound").Resolve()
+	if err != nil {
+		panic(err)
+	}
+	unbounded := label("unbounded")
+	CMPL(limit.Addr, U32(math.Float32bits(float32(math.Inf(-1)))))
+	JEQ(LabelRef(unbounded))
+	bound := w.new()
+	VBROADCASTSS(limit.Addr, bound)
+	body(func(sum VecVirtual, to Mem) {
+		// If one is a NaN, or both are zeros, the result is the sum.
+		VMAXPS(sum, bound, sum)
+		VMOVUPS(sum, to)
+	})
+	JMP(LabelRef(stored))
+	Label(unbounded)
+	body(func(sum VecVirtual, to Mem) { VMOVUPS(sum, to) })
+	Label(stored)
 }
 
 // outerByChannel emits the loop of the package's outer, by channel, for a block of vectors of chosen channels times

@@ -125,17 +125,10 @@ func (w width) squares(positions int, body func(x []GPVirtual, sums [][]VecVirtu
 	}
 	bias := GP64()
 	Load(Param("bias"), bias)
-	VBROADCASTSS(Mem{Base: bias}, sums[0][0])
-	for i := 1; i < 4*positions; i++ {
-		VMOVAPS(sums[0][0], sums[i/positions][i%positions])
+	for k := range sums {
+		w.spread(Mem{Base: bias}, sums[k])
 	}
 	body(x, sums)
-	bound := w.new()
-	limit, err := Param("bound").Resolve()
-	if err != nil {
-		panic(err)
-	}
-	VBROADCASTSS(limit.Addr, bound)
 	y, row := GP64(), GP64()
 	Load(Param("y"), y)
 	Load(Param("row"), row)
@@ -147,25 +140,25 @@ func (w width) squares(positions int, body func(x []GPVirtual, sums [][]VecVirtu
 	if masked {
 		outputs = argument("outputs")
 	}
-	for k := range sums {
-		skip := label("skip")
-		if masked {
-			TESTL(U32(1<<k), outputs.As32())
-			JEQ(LabelRef(skip))
-		}
-		for p := range x {
-			to := Mem{Base: x[p], Disp: k % 2 * 64}
-			if k >= 2 {
-				to.Index, to.Scale = row, 1
+	w.bounded(label("stored"), func(store func(sum VecVirtual, to Mem)) {
+		for k := range sums {
+			skip := label("skip")
+			if masked {
+				TESTL(U32(1<<k), outputs.As32())
+				JEQ(LabelRef(skip))
 			}
-			// If one is a NaN, or both are zeros, the result is the sum.
-			VMAXPS(sums[k][p], bound, sums[k][p])
-			VMOVUPS(sums[k][p], to)
+			for p := range x {
+				to := Mem{Base: x[p], Disp: k % 2 * 64}
+				if k >= 2 {
+					to.Index, to.Scale = row, 1
+				}
+				store(sums[k][p], to)
+			}
+			if masked {
+				Label(skip)
+			}
 		}
-		if masked {
-			Label(skip)
-		}
-	}
+	})
 	ADDQ(Imm(uint64(8*positions)), list)
 	DECQ(groups)
 	JNE(LabelRef(group))
