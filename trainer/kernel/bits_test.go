@@ -132,6 +132,22 @@ func TestSameBitsWeightsOfSingleChannel(t *testing.T) {
 	}
 }
 
+// TestSameBitsFewChannels has each number of channels that a last block can have, and positions that do not fill the
+// blocks for few.
+func TestSameBitsFewChannels(t *testing.T) {
+	for channels := 2; channels <= 13; channels++ {
+		for _, s := range []Shape{
+			{2, 7, 9, channels, 3, 3, 1, 1, 0, 0, false},
+			{2, 6, 5, channels, 3, 3, 2, 1, 1, 1, true},
+		} {
+			comparePaths(t, func() outputs {
+				y := convOutputs(t, s, uint64(channels), "normal", ReLU)["y"]
+				return outputs{"y of " + s.String(): y}
+			})
+		}
+	}
+}
+
 // TestBitsOfContract compares with digests that were recorded. If it fails, losses differ from those that others have
 // stored: undo the change, or change the trainer's numerics version along with the digests.
 func TestBitsOfContract(t *testing.T) {

@@ -799,6 +799,676 @@ stored_19:
 	VZEROUPPER
 	RET
 
+// func gather6x4AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// Requires: AVX, AVX512F
+TEXT ·gather6x4AVX512(SB), NOSPLIT, $0-84
+	MOVQ positions+48(FP), CX
+	MOVQ groups+56(FP), DX
+	MOVQ weights+16(FP), BX
+
+group_21:
+	MOVQ         x+8(FP), AX
+	MOVLQSX      (CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      8(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      16(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      24(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	MOVLQSX      32(CX), R10
+	LEAQ         (AX)(R10*4), R10
+	MOVLQSX      40(CX), R11
+	LEAQ         (AX)(R11*4), R11
+	MOVQ         bias+24(FP), AX
+	VBROADCASTSS (AX), Z0
+	VBROADCASTSS (AX), Z1
+	VBROADCASTSS (AX), Z2
+	VBROADCASTSS (AX), Z3
+	VBROADCASTSS (AX), Z4
+	VBROADCASTSS (AX), Z5
+	VBROADCASTSS 4(AX), Z6
+	VBROADCASTSS 4(AX), Z7
+	VBROADCASTSS 4(AX), Z8
+	VBROADCASTSS 4(AX), Z9
+	VBROADCASTSS 4(AX), Z10
+	VBROADCASTSS 4(AX), Z11
+	VBROADCASTSS 8(AX), Z12
+	VBROADCASTSS 8(AX), Z13
+	VBROADCASTSS 8(AX), Z14
+	VBROADCASTSS 8(AX), Z15
+	VBROADCASTSS 8(AX), Z16
+	VBROADCASTSS 8(AX), Z17
+	VBROADCASTSS 12(AX), Z18
+	VBROADCASTSS 12(AX), Z19
+	VBROADCASTSS 12(AX), Z20
+	VBROADCASTSS 12(AX), Z21
+	VBROADCASTSS 12(AX), Z22
+	VBROADCASTSS 12(AX), Z23
+	MOVQ         taps+32(FP), AX
+	MOVQ         tapCount+40(FP), R12
+	LEAQ         (AX)(R12*8), R12
+	CMPQ         AX, R12
+	JEQ          last_23
+
+tap_22:
+	MOVLQSX      4(AX), R13
+	VBROADCASTSS (BX)(R13*4), Z25
+	VBROADCASTSS 4(BX)(R13*4), Z26
+	VBROADCASTSS 8(BX)(R13*4), Z27
+	VBROADCASTSS 12(BX)(R13*4), Z28
+	MOVLQSX      (AX), R13
+	VMOVUPS      (SI)(R13*4), Z24
+	VFMADD231PS  Z25, Z24, Z0
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z27, Z24, Z12
+	VFMADD231PS  Z28, Z24, Z18
+	VMOVUPS      (DI)(R13*4), Z24
+	VFMADD231PS  Z25, Z24, Z1
+	VFMADD231PS  Z26, Z24, Z7
+	VFMADD231PS  Z27, Z24, Z13
+	VFMADD231PS  Z28, Z24, Z19
+	VMOVUPS      (R8)(R13*4), Z24
+	VFMADD231PS  Z25, Z24, Z2
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z27, Z24, Z14
+	VFMADD231PS  Z28, Z24, Z20
+	VMOVUPS      (R9)(R13*4), Z24
+	VFMADD231PS  Z25, Z24, Z3
+	VFMADD231PS  Z26, Z24, Z9
+	VFMADD231PS  Z27, Z24, Z15
+	VFMADD231PS  Z28, Z24, Z21
+	VMOVUPS      (R10)(R13*4), Z24
+	VFMADD231PS  Z25, Z24, Z4
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z27, Z24, Z16
+	VFMADD231PS  Z28, Z24, Z22
+	VMOVUPS      (R11)(R13*4), Z24
+	VFMADD231PS  Z25, Z24, Z5
+	VFMADD231PS  Z26, Z24, Z11
+	VFMADD231PS  Z27, Z24, Z17
+	VFMADD231PS  Z28, Z24, Z23
+	ADDQ         $0x08, AX
+	CMPQ         AX, R12
+	JNE          tap_22
+
+last_23:
+	MOVQ         y+0(FP), AX
+	MOVLQSX      4(CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      12(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      20(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      28(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	MOVLQSX      36(CX), R10
+	LEAQ         (AX)(R10*4), R10
+	MOVLQSX      44(CX), R11
+	LEAQ         (AX)(R11*4), R11
+	MOVQ         plane+64(FP), AX
+	MOVQ         channels+72(FP), R12
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_25
+	VBROADCASTSS bound+80(FP), Z24
+	VMAXPS       Z0, Z24, Z0
+	VMOVUPS      Z0, (SI)
+	VMAXPS       Z1, Z24, Z1
+	VMOVUPS      Z1, (DI)
+	VMAXPS       Z2, Z24, Z2
+	VMOVUPS      Z2, (R8)
+	VMAXPS       Z3, Z24, Z3
+	VMOVUPS      Z3, (R9)
+	VMAXPS       Z4, Z24, Z4
+	VMOVUPS      Z4, (R10)
+	VMAXPS       Z5, Z24, Z5
+	VMOVUPS      Z5, (R11)
+	CMPQ         R12, $0x01
+	JEQ          stored_24
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	ADDQ         AX, R10
+	ADDQ         AX, R11
+	VMAXPS       Z6, Z24, Z6
+	VMOVUPS      Z6, (SI)
+	VMAXPS       Z7, Z24, Z7
+	VMOVUPS      Z7, (DI)
+	VMAXPS       Z8, Z24, Z8
+	VMOVUPS      Z8, (R8)
+	VMAXPS       Z9, Z24, Z9
+	VMOVUPS      Z9, (R9)
+	VMAXPS       Z10, Z24, Z10
+	VMOVUPS      Z10, (R10)
+	VMAXPS       Z11, Z24, Z11
+	VMOVUPS      Z11, (R11)
+	CMPQ         R12, $0x02
+	JEQ          stored_24
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	ADDQ         AX, R10
+	ADDQ         AX, R11
+	VMAXPS       Z12, Z24, Z12
+	VMOVUPS      Z12, (SI)
+	VMAXPS       Z13, Z24, Z13
+	VMOVUPS      Z13, (DI)
+	VMAXPS       Z14, Z24, Z14
+	VMOVUPS      Z14, (R8)
+	VMAXPS       Z15, Z24, Z15
+	VMOVUPS      Z15, (R9)
+	VMAXPS       Z16, Z24, Z16
+	VMOVUPS      Z16, (R10)
+	VMAXPS       Z17, Z24, Z17
+	VMOVUPS      Z17, (R11)
+	CMPQ         R12, $0x03
+	JEQ          stored_24
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	ADDQ         AX, R10
+	ADDQ         AX, R11
+	VMAXPS       Z18, Z24, Z18
+	VMOVUPS      Z18, (SI)
+	VMAXPS       Z19, Z24, Z19
+	VMOVUPS      Z19, (DI)
+	VMAXPS       Z20, Z24, Z20
+	VMOVUPS      Z20, (R8)
+	VMAXPS       Z21, Z24, Z21
+	VMOVUPS      Z21, (R9)
+	VMAXPS       Z22, Z24, Z22
+	VMOVUPS      Z22, (R10)
+	VMAXPS       Z23, Z24, Z23
+	VMOVUPS      Z23, (R11)
+	JMP          stored_24
+
+unbounded_25:
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, (DI)
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, (R9)
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, (R11)
+	CMPQ    R12, $0x01
+	JEQ     stored_24
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	ADDQ    AX, R11
+	VMOVUPS Z6, (SI)
+	VMOVUPS Z7, (DI)
+	VMOVUPS Z8, (R8)
+	VMOVUPS Z9, (R9)
+	VMOVUPS Z10, (R10)
+	VMOVUPS Z11, (R11)
+	CMPQ    R12, $0x02
+	JEQ     stored_24
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	ADDQ    AX, R11
+	VMOVUPS Z12, (SI)
+	VMOVUPS Z13, (DI)
+	VMOVUPS Z14, (R8)
+	VMOVUPS Z15, (R9)
+	VMOVUPS Z16, (R10)
+	VMOVUPS Z17, (R11)
+	CMPQ    R12, $0x03
+	JEQ     stored_24
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	ADDQ    AX, R11
+	VMOVUPS Z18, (SI)
+	VMOVUPS Z19, (DI)
+	VMOVUPS Z20, (R8)
+	VMOVUPS Z21, (R9)
+	VMOVUPS Z22, (R10)
+	VMOVUPS Z23, (R11)
+
+stored_24:
+	ADDQ $0x30, CX
+	DECQ DX
+	JNE  group_21
+	VZEROUPPER
+	RET
+
+// func gather8x3AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// Requires: AVX, AVX512F
+TEXT ·gather8x3AVX512(SB), NOSPLIT, $0-84
+	MOVQ positions+48(FP), CX
+	MOVQ groups+56(FP), DX
+	MOVQ weights+16(FP), BX
+
+group_26:
+	MOVQ         x+8(FP), AX
+	MOVLQSX      (CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      8(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      16(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      24(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	MOVLQSX      32(CX), R10
+	LEAQ         (AX)(R10*4), R10
+	MOVLQSX      40(CX), R11
+	LEAQ         (AX)(R11*4), R11
+	MOVLQSX      48(CX), R12
+	LEAQ         (AX)(R12*4), R12
+	MOVLQSX      56(CX), R13
+	LEAQ         (AX)(R13*4), R13
+	MOVQ         bias+24(FP), AX
+	VBROADCASTSS (AX), Z0
+	VBROADCASTSS (AX), Z1
+	VBROADCASTSS (AX), Z2
+	VBROADCASTSS (AX), Z3
+	VBROADCASTSS (AX), Z4
+	VBROADCASTSS (AX), Z5
+	VBROADCASTSS (AX), Z6
+	VBROADCASTSS (AX), Z7
+	VBROADCASTSS 4(AX), Z8
+	VBROADCASTSS 4(AX), Z9
+	VBROADCASTSS 4(AX), Z10
+	VBROADCASTSS 4(AX), Z11
+	VBROADCASTSS 4(AX), Z12
+	VBROADCASTSS 4(AX), Z13
+	VBROADCASTSS 4(AX), Z14
+	VBROADCASTSS 4(AX), Z15
+	VBROADCASTSS 8(AX), Z16
+	VBROADCASTSS 8(AX), Z17
+	VBROADCASTSS 8(AX), Z18
+	VBROADCASTSS 8(AX), Z19
+	VBROADCASTSS 8(AX), Z20
+	VBROADCASTSS 8(AX), Z21
+	VBROADCASTSS 8(AX), Z22
+	VBROADCASTSS 8(AX), Z23
+	MOVQ         taps+32(FP), AX
+	MOVQ         tapCount+40(FP), R14
+	LEAQ         (AX)(R14*8), R14
+	CMPQ         AX, R14
+	JEQ          last_28
+
+tap_27:
+	MOVLQSX      4(AX), R15
+	VBROADCASTSS (BX)(R15*4), Z25
+	VBROADCASTSS 4(BX)(R15*4), Z26
+	VBROADCASTSS 8(BX)(R15*4), Z27
+	MOVLQSX      (AX), R15
+	VMOVUPS      (SI)(R15*4), Z24
+	VFMADD231PS  Z25, Z24, Z0
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z27, Z24, Z16
+	VMOVUPS      (DI)(R15*4), Z24
+	VFMADD231PS  Z25, Z24, Z1
+	VFMADD231PS  Z26, Z24, Z9
+	VFMADD231PS  Z27, Z24, Z17
+	VMOVUPS      (R8)(R15*4), Z24
+	VFMADD231PS  Z25, Z24, Z2
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z27, Z24, Z18
+	VMOVUPS      (R9)(R15*4), Z24
+	VFMADD231PS  Z25, Z24, Z3
+	VFMADD231PS  Z26, Z24, Z11
+	VFMADD231PS  Z27, Z24, Z19
+	VMOVUPS      (R10)(R15*4), Z24
+	VFMADD231PS  Z25, Z24, Z4
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z27, Z24, Z20
+	VMOVUPS      (R11)(R15*4), Z24
+	VFMADD231PS  Z25, Z24, Z5
+	VFMADD231PS  Z26, Z24, Z13
+	VFMADD231PS  Z27, Z24, Z21
+	VMOVUPS      (R12)(R15*4), Z24
+	VFMADD231PS  Z25, Z24, Z6
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z27, Z24, Z22
+	VMOVUPS      (R13)(R15*4), Z24
+	VFMADD231PS  Z25, Z24, Z7
+	VFMADD231PS  Z26, Z24, Z15
+	VFMADD231PS  Z27, Z24, Z23
+	ADDQ         $0x08, AX
+	CMPQ         AX, R14
+	JNE          tap_27
+
+last_28:
+	MOVQ         y+0(FP), AX
+	MOVLQSX      4(CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      12(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      20(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      28(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	MOVLQSX      36(CX), R10
+	LEAQ         (AX)(R10*4), R10
+	MOVLQSX      44(CX), R11
+	LEAQ         (AX)(R11*4), R11
+	MOVLQSX      52(CX), R12
+	LEAQ         (AX)(R12*4), R12
+	MOVLQSX      60(CX), R13
+	LEAQ         (AX)(R13*4), R13
+	MOVQ         plane+64(FP), AX
+	MOVQ         channels+72(FP), R14
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_30
+	VBROADCASTSS bound+80(FP), Z24
+	VMAXPS       Z0, Z24, Z0
+	VMOVUPS      Z0, (SI)
+	VMAXPS       Z1, Z24, Z1
+	VMOVUPS      Z1, (DI)
+	VMAXPS       Z2, Z24, Z2
+	VMOVUPS      Z2, (R8)
+	VMAXPS       Z3, Z24, Z3
+	VMOVUPS      Z3, (R9)
+	VMAXPS       Z4, Z24, Z4
+	VMOVUPS      Z4, (R10)
+	VMAXPS       Z5, Z24, Z5
+	VMOVUPS      Z5, (R11)
+	VMAXPS       Z6, Z24, Z6
+	VMOVUPS      Z6, (R12)
+	VMAXPS       Z7, Z24, Z7
+	VMOVUPS      Z7, (R13)
+	CMPQ         R14, $0x01
+	JEQ          stored_29
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	ADDQ         AX, R10
+	ADDQ         AX, R11
+	ADDQ         AX, R12
+	ADDQ         AX, R13
+	VMAXPS       Z8, Z24, Z8
+	VMOVUPS      Z8, (SI)
+	VMAXPS       Z9, Z24, Z9
+	VMOVUPS      Z9, (DI)
+	VMAXPS       Z10, Z24, Z10
+	VMOVUPS      Z10, (R8)
+	VMAXPS       Z11, Z24, Z11
+	VMOVUPS      Z11, (R9)
+	VMAXPS       Z12, Z24, Z12
+	VMOVUPS      Z12, (R10)
+	VMAXPS       Z13, Z24, Z13
+	VMOVUPS      Z13, (R11)
+	VMAXPS       Z14, Z24, Z14
+	VMOVUPS      Z14, (R12)
+	VMAXPS       Z15, Z24, Z15
+	VMOVUPS      Z15, (R13)
+	CMPQ         R14, $0x02
+	JEQ          stored_29
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	ADDQ         AX, R10
+	ADDQ         AX, R11
+	ADDQ         AX, R12
+	ADDQ         AX, R13
+	VMAXPS       Z16, Z24, Z16
+	VMOVUPS      Z16, (SI)
+	VMAXPS       Z17, Z24, Z17
+	VMOVUPS      Z17, (DI)
+	VMAXPS       Z18, Z24, Z18
+	VMOVUPS      Z18, (R8)
+	VMAXPS       Z19, Z24, Z19
+	VMOVUPS      Z19, (R9)
+	VMAXPS       Z20, Z24, Z20
+	VMOVUPS      Z20, (R10)
+	VMAXPS       Z21, Z24, Z21
+	VMOVUPS      Z21, (R11)
+	VMAXPS       Z22, Z24, Z22
+	VMOVUPS      Z22, (R12)
+	VMAXPS       Z23, Z24, Z23
+	VMOVUPS      Z23, (R13)
+	JMP          stored_29
+
+unbounded_30:
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, (DI)
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, (R9)
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, (R11)
+	VMOVUPS Z6, (R12)
+	VMOVUPS Z7, (R13)
+	CMPQ    R14, $0x01
+	JEQ     stored_29
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	ADDQ    AX, R11
+	ADDQ    AX, R12
+	ADDQ    AX, R13
+	VMOVUPS Z8, (SI)
+	VMOVUPS Z9, (DI)
+	VMOVUPS Z10, (R8)
+	VMOVUPS Z11, (R9)
+	VMOVUPS Z12, (R10)
+	VMOVUPS Z13, (R11)
+	VMOVUPS Z14, (R12)
+	VMOVUPS Z15, (R13)
+	CMPQ    R14, $0x02
+	JEQ     stored_29
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	ADDQ    AX, R11
+	ADDQ    AX, R12
+	ADDQ    AX, R13
+	VMOVUPS Z16, (SI)
+	VMOVUPS Z17, (DI)
+	VMOVUPS Z18, (R8)
+	VMOVUPS Z19, (R9)
+	VMOVUPS Z20, (R10)
+	VMOVUPS Z21, (R11)
+	VMOVUPS Z22, (R12)
+	VMOVUPS Z23, (R13)
+
+stored_29:
+	ADDQ $0x40, CX
+	DECQ DX
+	JNE  group_26
+	VZEROUPPER
+	RET
+
+// func gather8x2AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// Requires: AVX, AVX512F
+TEXT ·gather8x2AVX512(SB), NOSPLIT, $0-84
+	MOVQ positions+48(FP), CX
+	MOVQ groups+56(FP), DX
+	MOVQ weights+16(FP), BX
+
+group_31:
+	MOVQ         x+8(FP), AX
+	MOVLQSX      (CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      8(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      16(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      24(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	MOVLQSX      32(CX), R10
+	LEAQ         (AX)(R10*4), R10
+	MOVLQSX      40(CX), R11
+	LEAQ         (AX)(R11*4), R11
+	MOVLQSX      48(CX), R12
+	LEAQ         (AX)(R12*4), R12
+	MOVLQSX      56(CX), R13
+	LEAQ         (AX)(R13*4), R13
+	MOVQ         bias+24(FP), AX
+	VBROADCASTSS (AX), Z0
+	VBROADCASTSS (AX), Z1
+	VBROADCASTSS (AX), Z2
+	VBROADCASTSS (AX), Z3
+	VBROADCASTSS (AX), Z4
+	VBROADCASTSS (AX), Z5
+	VBROADCASTSS (AX), Z6
+	VBROADCASTSS (AX), Z7
+	VBROADCASTSS 4(AX), Z8
+	VBROADCASTSS 4(AX), Z9
+	VBROADCASTSS 4(AX), Z10
+	VBROADCASTSS 4(AX), Z11
+	VBROADCASTSS 4(AX), Z12
+	VBROADCASTSS 4(AX), Z13
+	VBROADCASTSS 4(AX), Z14
+	VBROADCASTSS 4(AX), Z15
+	MOVQ         taps+32(FP), AX
+	MOVQ         tapCount+40(FP), R14
+	LEAQ         (AX)(R14*8), R14
+	CMPQ         AX, R14
+	JEQ          last_33
+
+tap_32:
+	MOVLQSX      4(AX), R15
+	VBROADCASTSS (BX)(R15*4), Z17
+	VBROADCASTSS 4(BX)(R15*4), Z18
+	MOVLQSX      (AX), R15
+	VMOVUPS      (SI)(R15*4), Z16
+	VFMADD231PS  Z17, Z16, Z0
+	VFMADD231PS  Z18, Z16, Z8
+	VMOVUPS      (DI)(R15*4), Z16
+	VFMADD231PS  Z17, Z16, Z1
+	VFMADD231PS  Z18, Z16, Z9
+	VMOVUPS      (R8)(R15*4), Z16
+	VFMADD231PS  Z17, Z16, Z2
+	VFMADD231PS  Z18, Z16, Z10
+	VMOVUPS      (R9)(R15*4), Z16
+	VFMADD231PS  Z17, Z16, Z3
+	VFMADD231PS  Z18, Z16, Z11
+	VMOVUPS      (R10)(R15*4), Z16
+	VFMADD231PS  Z17, Z16, Z4
+	VFMADD231PS  Z18, Z16, Z12
+	VMOVUPS      (R11)(R15*4), Z16
+	VFMADD231PS  Z17, Z16, Z5
+	VFMADD231PS  Z18, Z16, Z13
+	VMOVUPS      (R12)(R15*4), Z16
+	VFMADD231PS  Z17, Z16, Z6
+	VFMADD231PS  Z18, Z16, Z14
+	VMOVUPS      (R13)(R15*4), Z16
+	VFMADD231PS  Z17, Z16, Z7
+	VFMADD231PS  Z18, Z16, Z15
+	ADDQ         $0x08, AX
+	CMPQ         AX, R14
+	JNE          tap_32
+
+last_33:
+	MOVQ         y+0(FP), AX
+	MOVLQSX      4(CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      12(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      20(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      28(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	MOVLQSX      36(CX), R10
+	LEAQ         (AX)(R10*4), R10
+	MOVLQSX      44(CX), R11
+	LEAQ         (AX)(R11*4), R11
+	MOVLQSX      52(CX), R12
+	LEAQ         (AX)(R12*4), R12
+	MOVLQSX      60(CX), R13
+	LEAQ         (AX)(R13*4), R13
+	MOVQ         plane+64(FP), AX
+	MOVQ         channels+72(FP), R14
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_35
+	VBROADCASTSS bound+80(FP), Z16
+	VMAXPS       Z0, Z16, Z0
+	VMOVUPS      Z0, (SI)
+	VMAXPS       Z1, Z16, Z1
+	VMOVUPS      Z1, (DI)
+	VMAXPS       Z2, Z16, Z2
+	VMOVUPS      Z2, (R8)
+	VMAXPS       Z3, Z16, Z3
+	VMOVUPS      Z3, (R9)
+	VMAXPS       Z4, Z16, Z4
+	VMOVUPS      Z4, (R10)
+	VMAXPS       Z5, Z16, Z5
+	VMOVUPS      Z5, (R11)
+	VMAXPS       Z6, Z16, Z6
+	VMOVUPS      Z6, (R12)
+	VMAXPS       Z7, Z16, Z7
+	VMOVUPS      Z7, (R13)
+	CMPQ         R14, $0x01
+	JEQ          stored_34
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	ADDQ         AX, R10
+	ADDQ         AX, R11
+	ADDQ         AX, R12
+	ADDQ         AX, R13
+	VMAXPS       Z8, Z16, Z8
+	VMOVUPS      Z8, (SI)
+	VMAXPS       Z9, Z16, Z9
+	VMOVUPS      Z9, (DI)
+	VMAXPS       Z10, Z16, Z10
+	VMOVUPS      Z10, (R8)
+	VMAXPS       Z11, Z16, Z11
+	VMOVUPS      Z11, (R9)
+	VMAXPS       Z12, Z16, Z12
+	VMOVUPS      Z12, (R10)
+	VMAXPS       Z13, Z16, Z13
+	VMOVUPS      Z13, (R11)
+	VMAXPS       Z14, Z16, Z14
+	VMOVUPS      Z14, (R12)
+	VMAXPS       Z15, Z16, Z15
+	VMOVUPS      Z15, (R13)
+	JMP          stored_34
+
+unbounded_35:
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, (DI)
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, (R9)
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, (R11)
+	VMOVUPS Z6, (R12)
+	VMOVUPS Z7, (R13)
+	CMPQ    R14, $0x01
+	JEQ     stored_34
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	ADDQ    AX, R11
+	ADDQ    AX, R12
+	ADDQ    AX, R13
+	VMOVUPS Z8, (SI)
+	VMOVUPS Z9, (DI)
+	VMOVUPS Z10, (R8)
+	VMOVUPS Z11, (R9)
+	VMOVUPS Z12, (R10)
+	VMOVUPS Z13, (R11)
+	VMOVUPS Z14, (R12)
+	VMOVUPS Z15, (R13)
+
+stored_34:
+	ADDQ $0x40, CX
+	DECQ DX
+	JNE  group_31
+	VZEROUPPER
+	RET
+
 // func gather8x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, AVX512F
 TEXT ·gather8x1AVX512(SB), NOSPLIT, $0-84
@@ -806,7 +1476,7 @@ TEXT ·gather8x1AVX512(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_21:
+group_36:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -837,9 +1507,9 @@ group_21:
 	MOVQ         tapCount+40(FP), R14
 	LEAQ         (AX)(R14*8), R14
 	CMPQ         AX, R14
-	JEQ          last_23
+	JEQ          last_38
 
-tap_22:
+tap_37:
 	MOVLQSX      4(AX), R15
 	VBROADCASTSS (BX)(R15*4), Z8
 	MOVLQSX      (AX), R15
@@ -853,9 +1523,9 @@ tap_22:
 	VFMADD231PS  (R13)(R15*4), Z8, Z7
 	ADDQ         $0x08, AX
 	CMPQ         AX, R14
-	JNE          tap_22
+	JNE          tap_37
 
-last_23:
+last_38:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -874,7 +1544,7 @@ last_23:
 	MOVLQSX      60(CX), R13
 	LEAQ         (AX)(R13*4), R13
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_25
+	JEQ          unbounded_40
 	VBROADCASTSS bound+80(FP), Z8
 	VMAXPS       Z0, Z8, Z0
 	VMOVUPS      Z0, (SI)
@@ -892,9 +1562,9 @@ last_23:
 	VMOVUPS      Z6, (R12)
 	VMAXPS       Z7, Z8, Z7
 	VMOVUPS      Z7, (R13)
-	JMP          stored_24
+	JMP          stored_39
 
-unbounded_25:
+unbounded_40:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, (R8)
@@ -904,10 +1574,10 @@ unbounded_25:
 	VMOVUPS Z6, (R12)
 	VMOVUPS Z7, (R13)
 
-stored_24:
+stored_39:
 	ADDQ $0x40, CX
 	DECQ DX
-	JNE  group_21
+	JNE  group_36
 	VZEROUPPER
 	RET
 
@@ -918,7 +1588,7 @@ TEXT ·gather4x1AVX512(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_26:
+group_41:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -937,9 +1607,9 @@ group_26:
 	MOVQ         tapCount+40(FP), R10
 	LEAQ         (AX)(R10*8), R10
 	CMPQ         AX, R10
-	JEQ          last_28
+	JEQ          last_43
 
-tap_27:
+tap_42:
 	MOVLQSX      4(AX), R11
 	VBROADCASTSS (BX)(R11*4), Z4
 	MOVLQSX      (AX), R11
@@ -949,9 +1619,9 @@ tap_27:
 	VFMADD231PS  (R9)(R11*4), Z4, Z3
 	ADDQ         $0x08, AX
 	CMPQ         AX, R10
-	JNE          tap_27
+	JNE          tap_42
 
-last_28:
+last_43:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -962,7 +1632,7 @@ last_28:
 	MOVLQSX      28(CX), R9
 	LEAQ         (AX)(R9*4), R9
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_30
+	JEQ          unbounded_45
 	VBROADCASTSS bound+80(FP), Z4
 	VMAXPS       Z0, Z4, Z0
 	VMOVUPS      Z0, (SI)
@@ -972,18 +1642,18 @@ last_28:
 	VMOVUPS      Z2, (R8)
 	VMAXPS       Z3, Z4, Z3
 	VMOVUPS      Z3, (R9)
-	JMP          stored_29
+	JMP          stored_44
 
-unbounded_30:
+unbounded_45:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, (R8)
 	VMOVUPS Z3, (R9)
 
-stored_29:
+stored_44:
 	ADDQ $0x20, CX
 	DECQ DX
-	JNE  group_26
+	JNE  group_41
 	VZEROUPPER
 	RET
 
@@ -994,7 +1664,7 @@ TEXT ·gather3x4AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_31:
+group_46:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -1019,9 +1689,9 @@ group_31:
 	MOVQ         tapCount+40(FP), R9
 	LEAQ         (AX)(R9*8), R9
 	CMPQ         AX, R9
-	JEQ          last_33
+	JEQ          last_48
 
-tap_32:
+tap_47:
 	MOVLQSX      (AX), R10
 	VMOVUPS      (SI)(R10*4), Y12
 	VMOVUPS      (DI)(R10*4), Y13
@@ -1045,9 +1715,9 @@ tap_32:
 	VFMADD231PS  Y15, Y14, Y11
 	ADDQ         $0x08, AX
 	CMPQ         AX, R9
-	JNE          tap_32
+	JNE          tap_47
 
-last_33:
+last_48:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -1058,7 +1728,7 @@ last_33:
 	MOVQ         plane+64(FP), AX
 	MOVQ         channels+72(FP), R9
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_35
+	JEQ          unbounded_50
 	VBROADCASTSS bound+80(FP), Y12
 	VMAXPS       Y0, Y12, Y0
 	VMOVUPS      Y0, (SI)
@@ -1067,7 +1737,7 @@ last_33:
 	VMAXPS       Y2, Y12, Y2
 	VMOVUPS      Y2, (R8)
 	CMPQ         R9, $0x01
-	JEQ          stored_34
+	JEQ          stored_49
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	ADDQ         AX, R8
@@ -1078,7 +1748,7 @@ last_33:
 	VMAXPS       Y5, Y12, Y5
 	VMOVUPS      Y5, (R8)
 	CMPQ         R9, $0x02
-	JEQ          stored_34
+	JEQ          stored_49
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	ADDQ         AX, R8
@@ -1089,7 +1759,7 @@ last_33:
 	VMAXPS       Y8, Y12, Y8
 	VMOVUPS      Y8, (R8)
 	CMPQ         R9, $0x03
-	JEQ          stored_34
+	JEQ          stored_49
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	ADDQ         AX, R8
@@ -1099,14 +1769,14 @@ last_33:
 	VMOVUPS      Y10, (DI)
 	VMAXPS       Y11, Y12, Y11
 	VMOVUPS      Y11, (R8)
-	JMP          stored_34
+	JMP          stored_49
 
-unbounded_35:
+unbounded_50:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	VMOVUPS Y2, (R8)
 	CMPQ    R9, $0x01
-	JEQ     stored_34
+	JEQ     stored_49
 	ADDQ    AX, SI
 	ADDQ    AX, DI
 	ADDQ    AX, R8
@@ -1114,7 +1784,7 @@ unbounded_35:
 	VMOVUPS Y4, (DI)
 	VMOVUPS Y5, (R8)
 	CMPQ    R9, $0x02
-	JEQ     stored_34
+	JEQ     stored_49
 	ADDQ    AX, SI
 	ADDQ    AX, DI
 	ADDQ    AX, R8
@@ -1122,7 +1792,7 @@ unbounded_35:
 	VMOVUPS Y7, (DI)
 	VMOVUPS Y8, (R8)
 	CMPQ    R9, $0x03
-	JEQ     stored_34
+	JEQ     stored_49
 	ADDQ    AX, SI
 	ADDQ    AX, DI
 	ADDQ    AX, R8
@@ -1130,10 +1800,10 @@ unbounded_35:
 	VMOVUPS Y10, (DI)
 	VMOVUPS Y11, (R8)
 
-stored_34:
+stored_49:
 	ADDQ $0x18, CX
 	DECQ DX
-	JNE  group_31
+	JNE  group_46
 	VZEROUPPER
 	RET
 
@@ -1144,7 +1814,7 @@ TEXT ·gather2x4AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_36:
+group_51:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -1163,9 +1833,9 @@ group_36:
 	MOVQ         tapCount+40(FP), R8
 	LEAQ         (AX)(R8*8), R8
 	CMPQ         AX, R8
-	JEQ          last_38
+	JEQ          last_53
 
-tap_37:
+tap_52:
 	MOVLQSX      (AX), R9
 	VMOVUPS      (SI)(R9*4), Y8
 	VMOVUPS      (DI)(R9*4), Y9
@@ -1184,9 +1854,9 @@ tap_37:
 	VFMADD231PS  Y10, Y9, Y7
 	ADDQ         $0x08, AX
 	CMPQ         AX, R8
-	JNE          tap_37
+	JNE          tap_52
 
-last_38:
+last_53:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -1195,14 +1865,14 @@ last_38:
 	MOVQ         plane+64(FP), AX
 	MOVQ         channels+72(FP), R8
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_40
+	JEQ          unbounded_55
 	VBROADCASTSS bound+80(FP), Y8
 	VMAXPS       Y0, Y8, Y0
 	VMOVUPS      Y0, (SI)
 	VMAXPS       Y1, Y8, Y1
 	VMOVUPS      Y1, (DI)
 	CMPQ         R8, $0x01
-	JEQ          stored_39
+	JEQ          stored_54
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Y2, Y8, Y2
@@ -1210,7 +1880,7 @@ last_38:
 	VMAXPS       Y3, Y8, Y3
 	VMOVUPS      Y3, (DI)
 	CMPQ         R8, $0x02
-	JEQ          stored_39
+	JEQ          stored_54
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Y4, Y8, Y4
@@ -1218,41 +1888,338 @@ last_38:
 	VMAXPS       Y5, Y8, Y5
 	VMOVUPS      Y5, (DI)
 	CMPQ         R8, $0x03
-	JEQ          stored_39
+	JEQ          stored_54
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Y6, Y8, Y6
 	VMOVUPS      Y6, (SI)
 	VMAXPS       Y7, Y8, Y7
 	VMOVUPS      Y7, (DI)
-	JMP          stored_39
+	JMP          stored_54
 
-unbounded_40:
+unbounded_55:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	CMPQ    R8, $0x01
-	JEQ     stored_39
+	JEQ     stored_54
 	ADDQ    AX, SI
 	ADDQ    AX, DI
 	VMOVUPS Y2, (SI)
 	VMOVUPS Y3, (DI)
 	CMPQ    R8, $0x02
-	JEQ     stored_39
+	JEQ     stored_54
 	ADDQ    AX, SI
 	ADDQ    AX, DI
 	VMOVUPS Y4, (SI)
 	VMOVUPS Y5, (DI)
 	CMPQ    R8, $0x03
-	JEQ     stored_39
+	JEQ     stored_54
 	ADDQ    AX, SI
 	ADDQ    AX, DI
 	VMOVUPS Y6, (SI)
 	VMOVUPS Y7, (DI)
 
-stored_39:
+stored_54:
 	ADDQ $0x10, CX
 	DECQ DX
-	JNE  group_36
+	JNE  group_51
+	VZEROUPPER
+	RET
+
+// func gather4x3AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// Requires: AVX, FMA3
+TEXT ·gather4x3AVX2(SB), NOSPLIT, $0-84
+	MOVQ positions+48(FP), CX
+	MOVQ groups+56(FP), DX
+	MOVQ weights+16(FP), BX
+
+group_56:
+	MOVQ         x+8(FP), AX
+	MOVLQSX      (CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      8(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      16(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      24(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	MOVQ         bias+24(FP), AX
+	VBROADCASTSS (AX), Y0
+	VBROADCASTSS (AX), Y1
+	VBROADCASTSS (AX), Y2
+	VBROADCASTSS (AX), Y3
+	VBROADCASTSS 4(AX), Y4
+	VBROADCASTSS 4(AX), Y5
+	VBROADCASTSS 4(AX), Y6
+	VBROADCASTSS 4(AX), Y7
+	VBROADCASTSS 8(AX), Y8
+	VBROADCASTSS 8(AX), Y9
+	VBROADCASTSS 8(AX), Y10
+	VBROADCASTSS 8(AX), Y11
+	MOVQ         taps+32(FP), AX
+	MOVQ         tapCount+40(FP), R10
+	LEAQ         (AX)(R10*8), R10
+	CMPQ         AX, R10
+	JEQ          last_58
+
+tap_57:
+	MOVLQSX      4(AX), R11
+	VBROADCASTSS (BX)(R11*4), Y13
+	VBROADCASTSS 4(BX)(R11*4), Y14
+	VBROADCASTSS 8(BX)(R11*4), Y15
+	MOVLQSX      (AX), R11
+	VMOVUPS      (SI)(R11*4), Y12
+	VFMADD231PS  Y13, Y12, Y0
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y15, Y12, Y8
+	VMOVUPS      (DI)(R11*4), Y12
+	VFMADD231PS  Y13, Y12, Y1
+	VFMADD231PS  Y14, Y12, Y5
+	VFMADD231PS  Y15, Y12, Y9
+	VMOVUPS      (R8)(R11*4), Y12
+	VFMADD231PS  Y13, Y12, Y2
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y15, Y12, Y10
+	VMOVUPS      (R9)(R11*4), Y12
+	VFMADD231PS  Y13, Y12, Y3
+	VFMADD231PS  Y14, Y12, Y7
+	VFMADD231PS  Y15, Y12, Y11
+	ADDQ         $0x08, AX
+	CMPQ         AX, R10
+	JNE          tap_57
+
+last_58:
+	MOVQ         y+0(FP), AX
+	MOVLQSX      4(CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      12(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      20(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      28(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	MOVQ         plane+64(FP), AX
+	MOVQ         channels+72(FP), R10
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_60
+	VBROADCASTSS bound+80(FP), Y12
+	VMAXPS       Y0, Y12, Y0
+	VMOVUPS      Y0, (SI)
+	VMAXPS       Y1, Y12, Y1
+	VMOVUPS      Y1, (DI)
+	VMAXPS       Y2, Y12, Y2
+	VMOVUPS      Y2, (R8)
+	VMAXPS       Y3, Y12, Y3
+	VMOVUPS      Y3, (R9)
+	CMPQ         R10, $0x01
+	JEQ          stored_59
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	VMAXPS       Y4, Y12, Y4
+	VMOVUPS      Y4, (SI)
+	VMAXPS       Y5, Y12, Y5
+	VMOVUPS      Y5, (DI)
+	VMAXPS       Y6, Y12, Y6
+	VMOVUPS      Y6, (R8)
+	VMAXPS       Y7, Y12, Y7
+	VMOVUPS      Y7, (R9)
+	CMPQ         R10, $0x02
+	JEQ          stored_59
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	VMAXPS       Y8, Y12, Y8
+	VMOVUPS      Y8, (SI)
+	VMAXPS       Y9, Y12, Y9
+	VMOVUPS      Y9, (DI)
+	VMAXPS       Y10, Y12, Y10
+	VMOVUPS      Y10, (R8)
+	VMAXPS       Y11, Y12, Y11
+	VMOVUPS      Y11, (R9)
+	JMP          stored_59
+
+unbounded_60:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, (DI)
+	VMOVUPS Y2, (R8)
+	VMOVUPS Y3, (R9)
+	CMPQ    R10, $0x01
+	JEQ     stored_59
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	VMOVUPS Y4, (SI)
+	VMOVUPS Y5, (DI)
+	VMOVUPS Y6, (R8)
+	VMOVUPS Y7, (R9)
+	CMPQ    R10, $0x02
+	JEQ     stored_59
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	VMOVUPS Y8, (SI)
+	VMOVUPS Y9, (DI)
+	VMOVUPS Y10, (R8)
+	VMOVUPS Y11, (R9)
+
+stored_59:
+	ADDQ $0x20, CX
+	DECQ DX
+	JNE  group_56
+	VZEROUPPER
+	RET
+
+// func gather6x2AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// Requires: AVX, FMA3
+TEXT ·gather6x2AVX2(SB), NOSPLIT, $0-84
+	MOVQ positions+48(FP), CX
+	MOVQ groups+56(FP), DX
+	MOVQ weights+16(FP), BX
+
+group_61:
+	MOVQ         x+8(FP), AX
+	MOVLQSX      (CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      8(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      16(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      24(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	MOVLQSX      32(CX), R10
+	LEAQ         (AX)(R10*4), R10
+	MOVLQSX      40(CX), R11
+	LEAQ         (AX)(R11*4), R11
+	MOVQ         bias+24(FP), AX
+	VBROADCASTSS (AX), Y0
+	VBROADCASTSS (AX), Y1
+	VBROADCASTSS (AX), Y2
+	VBROADCASTSS (AX), Y3
+	VBROADCASTSS (AX), Y4
+	VBROADCASTSS (AX), Y5
+	VBROADCASTSS 4(AX), Y6
+	VBROADCASTSS 4(AX), Y7
+	VBROADCASTSS 4(AX), Y8
+	VBROADCASTSS 4(AX), Y9
+	VBROADCASTSS 4(AX), Y10
+	VBROADCASTSS 4(AX), Y11
+	MOVQ         taps+32(FP), AX
+	MOVQ         tapCount+40(FP), R12
+	LEAQ         (AX)(R12*8), R12
+	CMPQ         AX, R12
+	JEQ          last_63
+
+tap_62:
+	MOVLQSX      4(AX), R13
+	VBROADCASTSS (BX)(R13*4), Y13
+	VBROADCASTSS 4(BX)(R13*4), Y14
+	MOVLQSX      (AX), R13
+	VMOVUPS      (SI)(R13*4), Y12
+	VFMADD231PS  Y13, Y12, Y0
+	VFMADD231PS  Y14, Y12, Y6
+	VMOVUPS      (DI)(R13*4), Y12
+	VFMADD231PS  Y13, Y12, Y1
+	VFMADD231PS  Y14, Y12, Y7
+	VMOVUPS      (R8)(R13*4), Y12
+	VFMADD231PS  Y13, Y12, Y2
+	VFMADD231PS  Y14, Y12, Y8
+	VMOVUPS      (R9)(R13*4), Y12
+	VFMADD231PS  Y13, Y12, Y3
+	VFMADD231PS  Y14, Y12, Y9
+	VMOVUPS      (R10)(R13*4), Y12
+	VFMADD231PS  Y13, Y12, Y4
+	VFMADD231PS  Y14, Y12, Y10
+	VMOVUPS      (R11)(R13*4), Y12
+	VFMADD231PS  Y13, Y12, Y5
+	VFMADD231PS  Y14, Y12, Y11
+	ADDQ         $0x08, AX
+	CMPQ         AX, R12
+	JNE          tap_62
+
+last_63:
+	MOVQ         y+0(FP), AX
+	MOVLQSX      4(CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      12(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      20(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      28(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	MOVLQSX      36(CX), R10
+	LEAQ         (AX)(R10*4), R10
+	MOVLQSX      44(CX), R11
+	LEAQ         (AX)(R11*4), R11
+	MOVQ         plane+64(FP), AX
+	MOVQ         channels+72(FP), R12
+	CMPL         bound+80(FP), $0xff800000
+	JEQ          unbounded_65
+	VBROADCASTSS bound+80(FP), Y12
+	VMAXPS       Y0, Y12, Y0
+	VMOVUPS      Y0, (SI)
+	VMAXPS       Y1, Y12, Y1
+	VMOVUPS      Y1, (DI)
+	VMAXPS       Y2, Y12, Y2
+	VMOVUPS      Y2, (R8)
+	VMAXPS       Y3, Y12, Y3
+	VMOVUPS      Y3, (R9)
+	VMAXPS       Y4, Y12, Y4
+	VMOVUPS      Y4, (R10)
+	VMAXPS       Y5, Y12, Y5
+	VMOVUPS      Y5, (R11)
+	CMPQ         R12, $0x01
+	JEQ          stored_64
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	ADDQ         AX, R10
+	ADDQ         AX, R11
+	VMAXPS       Y6, Y12, Y6
+	VMOVUPS      Y6, (SI)
+	VMAXPS       Y7, Y12, Y7
+	VMOVUPS      Y7, (DI)
+	VMAXPS       Y8, Y12, Y8
+	VMOVUPS      Y8, (R8)
+	VMAXPS       Y9, Y12, Y9
+	VMOVUPS      Y9, (R9)
+	VMAXPS       Y10, Y12, Y10
+	VMOVUPS      Y10, (R10)
+	VMAXPS       Y11, Y12, Y11
+	VMOVUPS      Y11, (R11)
+	JMP          stored_64
+
+unbounded_65:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, (DI)
+	VMOVUPS Y2, (R8)
+	VMOVUPS Y3, (R9)
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, (R11)
+	CMPQ    R12, $0x01
+	JEQ     stored_64
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	ADDQ    AX, R11
+	VMOVUPS Y6, (SI)
+	VMOVUPS Y7, (DI)
+	VMOVUPS Y8, (R8)
+	VMOVUPS Y9, (R9)
+	VMOVUPS Y10, (R10)
+	VMOVUPS Y11, (R11)
+
+stored_64:
+	ADDQ $0x30, CX
+	DECQ DX
+	JNE  group_61
 	VZEROUPPER
 	RET
 
@@ -1263,7 +2230,7 @@ TEXT ·gather8x1AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_41:
+group_66:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -1294,9 +2261,9 @@ group_41:
 	MOVQ         tapCount+40(FP), R14
 	LEAQ         (AX)(R14*8), R14
 	CMPQ         AX, R14
-	JEQ          last_43
+	JEQ          last_68
 
-tap_42:
+tap_67:
 	MOVLQSX      4(AX), R15
 	VBROADCASTSS (BX)(R15*4), Y8
 	MOVLQSX      (AX), R15
@@ -1310,9 +2277,9 @@ tap_42:
 	VFMADD231PS  (R13)(R15*4), Y8, Y7
 	ADDQ         $0x08, AX
 	CMPQ         AX, R14
-	JNE          tap_42
+	JNE          tap_67
 
-last_43:
+last_68:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -1331,7 +2298,7 @@ last_43:
 	MOVLQSX      60(CX), R13
 	LEAQ         (AX)(R13*4), R13
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_45
+	JEQ          unbounded_70
 	VBROADCASTSS bound+80(FP), Y8
 	VMAXPS       Y0, Y8, Y0
 	VMOVUPS      Y0, (SI)
@@ -1349,9 +2316,9 @@ last_43:
 	VMOVUPS      Y6, (R12)
 	VMAXPS       Y7, Y8, Y7
 	VMOVUPS      Y7, (R13)
-	JMP          stored_44
+	JMP          stored_69
 
-unbounded_45:
+unbounded_70:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	VMOVUPS Y2, (R8)
@@ -1361,10 +2328,10 @@ unbounded_45:
 	VMOVUPS Y6, (R12)
 	VMOVUPS Y7, (R13)
 
-stored_44:
+stored_69:
 	ADDQ $0x40, CX
 	DECQ DX
-	JNE  group_41
+	JNE  group_66
 	VZEROUPPER
 	RET
 
@@ -1375,7 +2342,7 @@ TEXT ·gather4x1AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_46:
+group_71:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -1394,9 +2361,9 @@ group_46:
 	MOVQ         tapCount+40(FP), R10
 	LEAQ         (AX)(R10*8), R10
 	CMPQ         AX, R10
-	JEQ          last_48
+	JEQ          last_73
 
-tap_47:
+tap_72:
 	MOVLQSX      4(AX), R11
 	VBROADCASTSS (BX)(R11*4), Y4
 	MOVLQSX      (AX), R11
@@ -1406,9 +2373,9 @@ tap_47:
 	VFMADD231PS  (R9)(R11*4), Y4, Y3
 	ADDQ         $0x08, AX
 	CMPQ         AX, R10
-	JNE          tap_47
+	JNE          tap_72
 
-last_48:
+last_73:
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -1419,7 +2386,7 @@ last_48:
 	MOVLQSX      28(CX), R9
 	LEAQ         (AX)(R9*4), R9
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_50
+	JEQ          unbounded_75
 	VBROADCASTSS bound+80(FP), Y4
 	VMAXPS       Y0, Y4, Y0
 	VMOVUPS      Y0, (SI)
@@ -1429,18 +2396,18 @@ last_48:
 	VMOVUPS      Y2, (R8)
 	VMAXPS       Y3, Y4, Y3
 	VMOVUPS      Y3, (R9)
-	JMP          stored_49
+	JMP          stored_74
 
-unbounded_50:
+unbounded_75:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	VMOVUPS Y2, (R8)
 	VMOVUPS Y3, (R9)
 
-stored_49:
+stored_74:
 	ADDQ $0x20, CX
 	DECQ DX
-	JNE  group_46
+	JNE  group_71
 	VZEROUPPER
 	RET
 
@@ -1453,7 +2420,7 @@ TEXT ·gather6SquaresAVX512(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), DX
 	MOVQ groups+64(FP), BX
 
-group_51:
+group_76:
 	MOVQ         x+8(FP), R12
 	MOVLQSX      (DX), SI
 	LEAQ         (R12)(SI*4), SI
@@ -1496,9 +2463,9 @@ group_51:
 	MOVQ         tapCount+48(FP), R13
 	LEAQ         (R12)(R13*8), R13
 	CMPQ         R12, R13
-	JEQ          last_53
+	JEQ          last_78
 
-tap_52:
+tap_77:
 	MOVLQSX      (R12), R14
 	VMOVUPS      (SI)(R14*4), Z0
 	VMOVUPS      (DI)(R14*4), Z1
@@ -1510,7 +2477,7 @@ tap_52:
 	MOVQ         R15, R14
 	SARQ         $0x04, R14
 	TESTL        $0x00000001, R15
-	JEQ          skip_54
+	JEQ          skip_79
 	VBROADCASTSS (AX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z7
 	VFMADD231PS  Z6, Z1, Z8
@@ -1519,9 +2486,9 @@ tap_52:
 	VFMADD231PS  Z6, Z4, Z11
 	VFMADD231PS  Z6, Z5, Z12
 
-skip_54:
+skip_79:
 	TESTL        $0x00000002, R15
-	JEQ          skip_55
+	JEQ          skip_80
 	VBROADCASTSS 4(AX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z13
 	VFMADD231PS  Z6, Z1, Z14
@@ -1530,9 +2497,9 @@ skip_54:
 	VFMADD231PS  Z6, Z4, Z17
 	VFMADD231PS  Z6, Z5, Z18
 
-skip_55:
+skip_80:
 	TESTL        $0x00000004, R15
-	JEQ          skip_56
+	JEQ          skip_81
 	VBROADCASTSS (CX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z19
 	VFMADD231PS  Z6, Z1, Z20
@@ -1541,9 +2508,9 @@ skip_55:
 	VFMADD231PS  Z6, Z4, Z23
 	VFMADD231PS  Z6, Z5, Z24
 
-skip_56:
+skip_81:
 	TESTL        $0x00000008, R15
-	JEQ          skip_57
+	JEQ          skip_82
 	VBROADCASTSS 4(CX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z25
 	VFMADD231PS  Z6, Z1, Z26
@@ -1552,12 +2519,12 @@ skip_56:
 	VFMADD231PS  Z6, Z4, Z29
 	VFMADD231PS  Z6, Z5, Z30
 
-skip_57:
+skip_82:
 	ADDQ $0x08, R12
 	CMPQ R12, R13
-	JNE  tap_52
+	JNE  tap_77
 
-last_53:
+last_78:
 	MOVQ         y+0(FP), R12
 	MOVQ         row+72(FP), R13
 	MOVLQSX      4(DX), SI
@@ -1574,10 +2541,10 @@ last_53:
 	LEAQ         (R12)(R11*4), R11
 	MOVQ         outputs+80(FP), R12
 	CMPL         bound+88(FP), $0xff800000
-	JEQ          unbounded_59
+	JEQ          unbounded_84
 	VBROADCASTSS bound+88(FP), Z0
 	TESTL        $0x00000001, R12
-	JEQ          skip_60
+	JEQ          skip_85
 	VMAXPS       Z7, Z0, Z7
 	VMOVUPS      Z7, (SI)
 	VMAXPS       Z8, Z0, Z8
@@ -1591,9 +2558,9 @@ last_53:
 	VMAXPS       Z12, Z0, Z12
 	VMOVUPS      Z12, (R11)
 
-skip_60:
+skip_85:
 	TESTL   $0x00000002, R12
-	JEQ     skip_61
+	JEQ     skip_86
 	VMAXPS  Z13, Z0, Z13
 	VMOVUPS Z13, 64(SI)
 	VMAXPS  Z14, Z0, Z14
@@ -1607,9 +2574,9 @@ skip_60:
 	VMAXPS  Z18, Z0, Z18
 	VMOVUPS Z18, 64(R11)
 
-skip_61:
+skip_86:
 	TESTL   $0x00000004, R12
-	JEQ     skip_62
+	JEQ     skip_87
 	VMAXPS  Z19, Z0, Z19
 	VMOVUPS Z19, (SI)(R13*1)
 	VMAXPS  Z20, Z0, Z20
@@ -1623,9 +2590,9 @@ skip_61:
 	VMAXPS  Z24, Z0, Z24
 	VMOVUPS Z24, (R11)(R13*1)
 
-skip_62:
+skip_87:
 	TESTL   $0x00000008, R12
-	JEQ     skip_63
+	JEQ     skip_88
 	VMAXPS  Z25, Z0, Z25
 	VMOVUPS Z25, 64(SI)(R13*1)
 	VMAXPS  Z26, Z0, Z26
@@ -1639,12 +2606,12 @@ skip_62:
 	VMAXPS  Z30, Z0, Z30
 	VMOVUPS Z30, 64(R11)(R13*1)
 
-skip_63:
-	JMP stored_58
+skip_88:
+	JMP stored_83
 
-unbounded_59:
+unbounded_84:
 	TESTL   $0x00000001, R12
-	JEQ     skip_64
+	JEQ     skip_89
 	VMOVUPS Z7, (SI)
 	VMOVUPS Z8, (DI)
 	VMOVUPS Z9, (R8)
@@ -1652,9 +2619,9 @@ unbounded_59:
 	VMOVUPS Z11, (R10)
 	VMOVUPS Z12, (R11)
 
-skip_64:
+skip_89:
 	TESTL   $0x00000002, R12
-	JEQ     skip_65
+	JEQ     skip_90
 	VMOVUPS Z13, 64(SI)
 	VMOVUPS Z14, 64(DI)
 	VMOVUPS Z15, 64(R8)
@@ -1662,9 +2629,9 @@ skip_64:
 	VMOVUPS Z17, 64(R10)
 	VMOVUPS Z18, 64(R11)
 
-skip_65:
+skip_90:
 	TESTL   $0x00000004, R12
-	JEQ     skip_66
+	JEQ     skip_91
 	VMOVUPS Z19, (SI)(R13*1)
 	VMOVUPS Z20, (DI)(R13*1)
 	VMOVUPS Z21, (R8)(R13*1)
@@ -1672,9 +2639,9 @@ skip_65:
 	VMOVUPS Z23, (R10)(R13*1)
 	VMOVUPS Z24, (R11)(R13*1)
 
-skip_66:
+skip_91:
 	TESTL   $0x00000008, R12
-	JEQ     skip_67
+	JEQ     skip_92
 	VMOVUPS Z25, 64(SI)(R13*1)
 	VMOVUPS Z26, 64(DI)(R13*1)
 	VMOVUPS Z27, 64(R8)(R13*1)
@@ -1682,11 +2649,11 @@ skip_66:
 	VMOVUPS Z29, 64(R10)(R13*1)
 	VMOVUPS Z30, 64(R11)(R13*1)
 
-skip_67:
-stored_58:
+skip_92:
+stored_83:
 	ADDQ $0x30, DX
 	DECQ BX
-	JNE  group_51
+	JNE  group_76
 	VZEROUPPER
 	RET
 
@@ -1699,7 +2666,7 @@ TEXT ·gather3SquaresAVX512(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), DX
 	MOVQ groups+64(FP), BX
 
-group_68:
+group_93:
 	MOVQ         x+8(FP), R9
 	MOVLQSX      (DX), SI
 	LEAQ         (R9)(SI*4), SI
@@ -1724,9 +2691,9 @@ group_68:
 	MOVQ         tapCount+48(FP), R10
 	LEAQ         (R9)(R10*8), R10
 	CMPQ         R9, R10
-	JEQ          last_70
+	JEQ          last_95
 
-tap_69:
+tap_94:
 	MOVLQSX      (R9), R11
 	VMOVUPS      (SI)(R11*4), Z0
 	VMOVUPS      (DI)(R11*4), Z1
@@ -1735,42 +2702,42 @@ tap_69:
 	MOVQ         R12, R11
 	SARQ         $0x04, R11
 	TESTL        $0x00000001, R12
-	JEQ          skip_71
+	JEQ          skip_96
 	VBROADCASTSS (AX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z4
 	VFMADD231PS  Z3, Z1, Z5
 	VFMADD231PS  Z3, Z2, Z6
 
-skip_71:
+skip_96:
 	TESTL        $0x00000002, R12
-	JEQ          skip_72
+	JEQ          skip_97
 	VBROADCASTSS 4(AX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z7
 	VFMADD231PS  Z3, Z1, Z8
 	VFMADD231PS  Z3, Z2, Z9
 
-skip_72:
+skip_97:
 	TESTL        $0x00000004, R12
-	JEQ          skip_73
+	JEQ          skip_98
 	VBROADCASTSS (CX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z10
 	VFMADD231PS  Z3, Z1, Z11
 	VFMADD231PS  Z3, Z2, Z12
 
-skip_73:
+skip_98:
 	TESTL        $0x00000008, R12
-	JEQ          skip_74
+	JEQ          skip_99
 	VBROADCASTSS 4(CX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z13
 	VFMADD231PS  Z3, Z1, Z14
 	VFMADD231PS  Z3, Z2, Z15
 
-skip_74:
+skip_99:
 	ADDQ $0x08, R9
 	CMPQ R9, R10
-	JNE  tap_69
+	JNE  tap_94
 
-last_70:
+last_95:
 	MOVQ         y+0(FP), R9
 	MOVQ         row+72(FP), R10
 	MOVLQSX      4(DX), SI
@@ -1781,10 +2748,10 @@ last_70:
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         outputs+80(FP), R9
 	CMPL         bound+88(FP), $0xff800000
-	JEQ          unbounded_76
+	JEQ          unbounded_101
 	VBROADCASTSS bound+88(FP), Z0
 	TESTL        $0x00000001, R9
-	JEQ          skip_77
+	JEQ          skip_102
 	VMAXPS       Z4, Z0, Z4
 	VMOVUPS      Z4, (SI)
 	VMAXPS       Z5, Z0, Z5
@@ -1792,9 +2759,9 @@ last_70:
 	VMAXPS       Z6, Z0, Z6
 	VMOVUPS      Z6, (R8)
 
-skip_77:
+skip_102:
 	TESTL   $0x00000002, R9
-	JEQ     skip_78
+	JEQ     skip_103
 	VMAXPS  Z7, Z0, Z7
 	VMOVUPS Z7, 64(SI)
 	VMAXPS  Z8, Z0, Z8
@@ -1802,9 +2769,9 @@ skip_77:
 	VMAXPS  Z9, Z0, Z9
 	VMOVUPS Z9, 64(R8)
 
-skip_78:
+skip_103:
 	TESTL   $0x00000004, R9
-	JEQ     skip_79
+	JEQ     skip_104
 	VMAXPS  Z10, Z0, Z10
 	VMOVUPS Z10, (SI)(R10*1)
 	VMAXPS  Z11, Z0, Z11
@@ -1812,9 +2779,9 @@ skip_78:
 	VMAXPS  Z12, Z0, Z12
 	VMOVUPS Z12, (R8)(R10*1)
 
-skip_79:
+skip_104:
 	TESTL   $0x00000008, R9
-	JEQ     skip_80
+	JEQ     skip_105
 	VMAXPS  Z13, Z0, Z13
 	VMOVUPS Z13, 64(SI)(R10*1)
 	VMAXPS  Z14, Z0, Z14
@@ -1822,42 +2789,42 @@ skip_79:
 	VMAXPS  Z15, Z0, Z15
 	VMOVUPS Z15, 64(R8)(R10*1)
 
-skip_80:
-	JMP stored_75
+skip_105:
+	JMP stored_100
 
-unbounded_76:
+unbounded_101:
 	TESTL   $0x00000001, R9
-	JEQ     skip_81
+	JEQ     skip_106
 	VMOVUPS Z4, (SI)
 	VMOVUPS Z5, (DI)
 	VMOVUPS Z6, (R8)
 
-skip_81:
+skip_106:
 	TESTL   $0x00000002, R9
-	JEQ     skip_82
+	JEQ     skip_107
 	VMOVUPS Z7, 64(SI)
 	VMOVUPS Z8, 64(DI)
 	VMOVUPS Z9, 64(R8)
 
-skip_82:
+skip_107:
 	TESTL   $0x00000004, R9
-	JEQ     skip_83
+	JEQ     skip_108
 	VMOVUPS Z10, (SI)(R10*1)
 	VMOVUPS Z11, (DI)(R10*1)
 	VMOVUPS Z12, (R8)(R10*1)
 
-skip_83:
+skip_108:
 	TESTL   $0x00000008, R9
-	JEQ     skip_84
+	JEQ     skip_109
 	VMOVUPS Z13, 64(SI)(R10*1)
 	VMOVUPS Z14, 64(DI)(R10*1)
 	VMOVUPS Z15, 64(R8)(R10*1)
 
-skip_84:
-stored_75:
+skip_109:
+stored_100:
 	ADDQ $0x18, DX
 	DECQ BX
-	JNE  group_68
+	JNE  group_93
 	VZEROUPPER
 	RET
 
@@ -1870,7 +2837,7 @@ TEXT ·gather3SquaresAVX2(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), DX
 	MOVQ groups+64(FP), BX
 
-group_85:
+group_110:
 	MOVQ         x+8(FP), R9
 	MOVLQSX      (DX), SI
 	LEAQ         (R9)(SI*4), SI
@@ -1895,9 +2862,9 @@ group_85:
 	MOVQ         tapCount+48(FP), R10
 	LEAQ         (R9)(R10*8), R10
 	CMPQ         R9, R10
-	JEQ          last_87
+	JEQ          last_112
 
-tap_86:
+tap_111:
 	MOVLQSX      (R9), R11
 	VMOVUPS      (SI)(R11*4), Y0
 	VMOVUPS      (DI)(R11*4), Y1
@@ -1906,42 +2873,42 @@ tap_86:
 	MOVQ         R12, R11
 	SARQ         $0x04, R11
 	TESTL        $0x00000001, R12
-	JEQ          skip_88
+	JEQ          skip_113
 	VBROADCASTSS (AX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y4
 	VFMADD231PS  Y3, Y1, Y5
 	VFMADD231PS  Y3, Y2, Y6
 
-skip_88:
+skip_113:
 	TESTL        $0x00000002, R12
-	JEQ          skip_89
+	JEQ          skip_114
 	VBROADCASTSS 4(AX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y7
 	VFMADD231PS  Y3, Y1, Y8
 	VFMADD231PS  Y3, Y2, Y9
 
-skip_89:
+skip_114:
 	TESTL        $0x00000004, R12
-	JEQ          skip_90
+	JEQ          skip_115
 	VBROADCASTSS (CX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y10
 	VFMADD231PS  Y3, Y1, Y11
 	VFMADD231PS  Y3, Y2, Y12
 
-skip_90:
+skip_115:
 	TESTL        $0x00000008, R12
-	JEQ          skip_91
+	JEQ          skip_116
 	VBROADCASTSS 4(CX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y13
 	VFMADD231PS  Y3, Y1, Y14
 	VFMADD231PS  Y3, Y2, Y15
 
-skip_91:
+skip_116:
 	ADDQ $0x08, R9
 	CMPQ R9, R10
-	JNE  tap_86
+	JNE  tap_111
 
-last_87:
+last_112:
 	MOVQ         y+0(FP), R9
 	MOVQ         row+72(FP), R10
 	MOVLQSX      4(DX), SI
@@ -1952,10 +2919,10 @@ last_87:
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         outputs+80(FP), R9
 	CMPL         bound+88(FP), $0xff800000
-	JEQ          unbounded_93
+	JEQ          unbounded_118
 	VBROADCASTSS bound+88(FP), Y0
 	TESTL        $0x00000001, R9
-	JEQ          skip_94
+	JEQ          skip_119
 	VMAXPS       Y4, Y0, Y4
 	VMOVUPS      Y4, (SI)
 	VMAXPS       Y5, Y0, Y5
@@ -1963,9 +2930,9 @@ last_87:
 	VMAXPS       Y6, Y0, Y6
 	VMOVUPS      Y6, (R8)
 
-skip_94:
+skip_119:
 	TESTL   $0x00000002, R9
-	JEQ     skip_95
+	JEQ     skip_120
 	VMAXPS  Y7, Y0, Y7
 	VMOVUPS Y7, 64(SI)
 	VMAXPS  Y8, Y0, Y8
@@ -1973,9 +2940,9 @@ skip_94:
 	VMAXPS  Y9, Y0, Y9
 	VMOVUPS Y9, 64(R8)
 
-skip_95:
+skip_120:
 	TESTL   $0x00000004, R9
-	JEQ     skip_96
+	JEQ     skip_121
 	VMAXPS  Y10, Y0, Y10
 	VMOVUPS Y10, (SI)(R10*1)
 	VMAXPS  Y11, Y0, Y11
@@ -1983,9 +2950,9 @@ skip_95:
 	VMAXPS  Y12, Y0, Y12
 	VMOVUPS Y12, (R8)(R10*1)
 
-skip_96:
+skip_121:
 	TESTL   $0x00000008, R9
-	JEQ     skip_97
+	JEQ     skip_122
 	VMAXPS  Y13, Y0, Y13
 	VMOVUPS Y13, 64(SI)(R10*1)
 	VMAXPS  Y14, Y0, Y14
@@ -1993,42 +2960,42 @@ skip_96:
 	VMAXPS  Y15, Y0, Y15
 	VMOVUPS Y15, 64(R8)(R10*1)
 
-skip_97:
-	JMP stored_92
+skip_122:
+	JMP stored_117
 
-unbounded_93:
+unbounded_118:
 	TESTL   $0x00000001, R9
-	JEQ     skip_98
+	JEQ     skip_123
 	VMOVUPS Y4, (SI)
 	VMOVUPS Y5, (DI)
 	VMOVUPS Y6, (R8)
 
-skip_98:
+skip_123:
 	TESTL   $0x00000002, R9
-	JEQ     skip_99
+	JEQ     skip_124
 	VMOVUPS Y7, 64(SI)
 	VMOVUPS Y8, 64(DI)
 	VMOVUPS Y9, 64(R8)
 
-skip_99:
+skip_124:
 	TESTL   $0x00000004, R9
-	JEQ     skip_100
+	JEQ     skip_125
 	VMOVUPS Y10, (SI)(R10*1)
 	VMOVUPS Y11, (DI)(R10*1)
 	VMOVUPS Y12, (R8)(R10*1)
 
-skip_100:
+skip_125:
 	TESTL   $0x00000008, R9
-	JEQ     skip_101
+	JEQ     skip_126
 	VMOVUPS Y13, 64(SI)(R10*1)
 	VMOVUPS Y14, 64(DI)(R10*1)
 	VMOVUPS Y15, 64(R8)(R10*1)
 
-skip_101:
-stored_92:
+skip_126:
+stored_117:
 	ADDQ $0x18, DX
 	DECQ BX
-	JNE  group_85
+	JNE  group_110
 	VZEROUPPER
 	RET
 
@@ -2038,7 +3005,7 @@ TEXT ·gather6Squares3x3AVX512(SB), NOSPLIT, $0-84
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 
-group_102:
+group_127:
 	MOVQ         x+8(FP), R10
 	MOVLQSX      (AX), DX
 	LEAQ         (R10)(DX*4), DX
@@ -2085,7 +3052,7 @@ group_102:
 	MOVQ         inRow+48(FP), R15
 	SUBQ         R15, R14
 
-channel_103:
+channel_128:
 	VMOVUPS      (DX)(R13*1), Z0
 	VMOVUPS      (BX)(R13*1), Z1
 	VMOVUPS      (SI)(R13*1), Z2
@@ -2177,7 +3144,7 @@ channel_103:
 	ADDQ         R12, R14
 	ADDQ         $0x24, R10
 	DECQ         R11
-	JNE          channel_103
+	JNE          channel_128
 	MOVQ         y+0(FP), R10
 	MOVQ         row+72(FP), R11
 	MOVLQSX      4(AX), DX
@@ -2193,7 +3160,7 @@ channel_103:
 	MOVLQSX      44(AX), R9
 	LEAQ         (R10)(R9*4), R9
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_105
+	JEQ          unbounded_130
 	VBROADCASTSS bound+80(FP), Z0
 	VMAXPS       Z7, Z0, Z7
 	VMOVUPS      Z7, (DX)
@@ -2243,9 +3210,9 @@ channel_103:
 	VMOVUPS      Z29, 64(R8)(R11*1)
 	VMAXPS       Z30, Z0, Z30
 	VMOVUPS      Z30, 64(R9)(R11*1)
-	JMP          stored_104
+	JMP          stored_129
 
-unbounded_105:
+unbounded_130:
 	VMOVUPS Z7, (DX)
 	VMOVUPS Z8, (BX)
 	VMOVUPS Z9, (SI)
@@ -2271,10 +3238,10 @@ unbounded_105:
 	VMOVUPS Z29, 64(R8)(R11*1)
 	VMOVUPS Z30, 64(R9)(R11*1)
 
-stored_104:
+stored_129:
 	ADDQ $0x30, AX
 	DECQ CX
-	JNE  group_102
+	JNE  group_127
 	VZEROUPPER
 	RET
 
@@ -2284,7 +3251,7 @@ TEXT ·gather3Squares3x3AVX512(SB), NOSPLIT, $0-84
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 
-group_114:
+group_139:
 	MOVQ         x+8(FP), DI
 	MOVLQSX      (AX), DX
 	LEAQ         (DI)(DX*4), DX
@@ -2313,7 +3280,7 @@ group_114:
 	MOVQ         inRow+48(FP), R12
 	SUBQ         R12, R11
 
-channel_115:
+channel_140:
 	VMOVUPS      (DX)(R10*1), Z0
 	VMOVUPS      (BX)(R10*1), Z1
 	VMOVUPS      (SI)(R10*1), Z2
@@ -2366,7 +3333,7 @@ channel_115:
 	ADDQ         R9, R11
 	ADDQ         $0x24, DI
 	DECQ         R8
-	JNE          channel_115
+	JNE          channel_140
 	MOVQ         y+0(FP), DI
 	MOVQ         row+72(FP), R8
 	MOVLQSX      4(AX), DX
@@ -2376,7 +3343,7 @@ channel_115:
 	MOVLQSX      20(AX), SI
 	LEAQ         (DI)(SI*4), SI
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_117
+	JEQ          unbounded_142
 	VBROADCASTSS bound+80(FP), Z0
 	VMAXPS       Z4, Z0, Z4
 	VMOVUPS      Z4, (DX)
@@ -2402,9 +3369,9 @@ channel_115:
 	VMOVUPS      Z14, 64(BX)(R8*1)
 	VMAXPS       Z15, Z0, Z15
 	VMOVUPS      Z15, 64(SI)(R8*1)
-	JMP          stored_116
+	JMP          stored_141
 
-unbounded_117:
+unbounded_142:
 	VMOVUPS Z4, (DX)
 	VMOVUPS Z5, (BX)
 	VMOVUPS Z6, (SI)
@@ -2418,10 +3385,10 @@ unbounded_117:
 	VMOVUPS Z14, 64(BX)(R8*1)
 	VMOVUPS Z15, 64(SI)(R8*1)
 
-stored_116:
+stored_141:
 	ADDQ $0x18, AX
 	DECQ CX
-	JNE  group_114
+	JNE  group_139
 	VZEROUPPER
 	RET
 
@@ -2431,7 +3398,7 @@ TEXT ·gather3Squares3x3AVX2(SB), NOSPLIT, $0-84
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 
-group_126:
+group_151:
 	MOVQ         x+8(FP), DI
 	MOVLQSX      (AX), DX
 	LEAQ         (DI)(DX*4), DX
@@ -2460,7 +3427,7 @@ group_126:
 	MOVQ         inRow+48(FP), R12
 	SUBQ         R12, R11
 
-channel_127:
+channel_152:
 	VMOVUPS      (DX)(R10*1), Y0
 	VMOVUPS      (BX)(R10*1), Y1
 	VMOVUPS      (SI)(R10*1), Y2
@@ -2513,7 +3480,7 @@ channel_127:
 	ADDQ         R9, R11
 	ADDQ         $0x24, DI
 	DECQ         R8
-	JNE          channel_127
+	JNE          channel_152
 	MOVQ         y+0(FP), DI
 	MOVQ         row+72(FP), R8
 	MOVLQSX      4(AX), DX
@@ -2523,7 +3490,7 @@ channel_127:
 	MOVLQSX      20(AX), SI
 	LEAQ         (DI)(SI*4), SI
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_129
+	JEQ          unbounded_154
 	VBROADCASTSS bound+80(FP), Y0
 	VMAXPS       Y4, Y0, Y4
 	VMOVUPS      Y4, (DX)
@@ -2549,9 +3516,9 @@ channel_127:
 	VMOVUPS      Y14, 64(BX)(R8*1)
 	VMAXPS       Y15, Y0, Y15
 	VMOVUPS      Y15, 64(SI)(R8*1)
-	JMP          stored_128
+	JMP          stored_153
 
-unbounded_129:
+unbounded_154:
 	VMOVUPS Y4, (DX)
 	VMOVUPS Y5, (BX)
 	VMOVUPS Y6, (SI)
@@ -2565,10 +3532,10 @@ unbounded_129:
 	VMOVUPS Y14, 64(BX)(R8*1)
 	VMOVUPS Y15, 64(SI)(R8*1)
 
-stored_128:
+stored_153:
 	ADDQ $0x18, AX
 	DECQ CX
-	JNE  group_126
+	JNE  group_151
 	VZEROUPPER
 	RET
 
@@ -2584,7 +3551,7 @@ TEXT ·outerByLane8x1AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), DI
 
-step_138:
+step_163:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2596,7 +3563,7 @@ step_138:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
 
-pair_139:
+pair_164:
 	MOVLQSX     (DX), R10
 	MOVLQSX     4(DX), R11
 	LEAQ        (AX)(R10*4), R10
@@ -2613,7 +3580,7 @@ pair_139:
 	VFMADD231PS (R12)(R9*1), Z8, Z7
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_139
+	JNE         pair_164
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R10
 	LEAQ        (DI)(R10*4), DI
@@ -2635,7 +3602,7 @@ pair_139:
 	VMOVUPS     Z7, 448(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_138
+	JNE         step_163
 	VZEROUPPER
 	RET
 
@@ -2651,7 +3618,7 @@ TEXT ·outerByLane8x2AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_140:
+step_165:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2671,7 +3638,7 @@ step_140:
 	VPXORD  Z14, Z14, Z14
 	VPXORD  Z15, Z15, Z15
 
-pair_141:
+pair_166:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -2705,7 +3672,7 @@ pair_141:
 	VFMADD231PS Z18, Z17, Z15
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_141
+	JNE         pair_166
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -2745,7 +3712,7 @@ pair_141:
 	VMOVUPS     Z15, 448(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_140
+	JNE         step_165
 	VZEROUPPER
 	RET
 
@@ -2761,7 +3728,7 @@ TEXT ·outerByLane8x2ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_142:
+step_167:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2781,7 +3748,7 @@ step_142:
 	VPXORD  Z14, Z14, Z14
 	VPXORD  Z15, Z15, Z15
 
-pair_143:
+pair_168:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -2790,7 +3757,7 @@ pair_143:
 	LEAQ        (CX)(R12*4), R12
 	LEAQ        (R11)(R8*4), R14
 	TESTL       $0x00000001, R13
-	JEQ         skip_144
+	JEQ         skip_169
 	VMOVUPS     (R12), Z16
 	VFMADD231PS (R11), Z16, Z0
 	VFMADD231PS (R11)(R8*1), Z16, Z2
@@ -2801,9 +3768,9 @@ pair_143:
 	VFMADD231PS (R14)(R8*2), Z16, Z12
 	VFMADD231PS (R14)(R9*1), Z16, Z14
 
-skip_144:
+skip_169:
 	TESTL       $0x00000002, R13
-	JEQ         skip_145
+	JEQ         skip_170
 	VMOVUPS     (R12)(R10*1), Z16
 	VFMADD231PS (R11), Z16, Z1
 	VFMADD231PS (R11)(R8*1), Z16, Z3
@@ -2814,10 +3781,10 @@ skip_144:
 	VFMADD231PS (R14)(R8*2), Z16, Z13
 	VFMADD231PS (R14)(R9*1), Z16, Z15
 
-skip_145:
+skip_170:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_143
+	JNE     pair_168
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -2857,7 +3824,7 @@ skip_145:
 	VMOVUPS Z15, 448(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_142
+	JNE     step_167
 	VZEROUPPER
 	RET
 
@@ -2873,7 +3840,7 @@ TEXT ·outerByLane8x3AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_146:
+step_171:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -2901,7 +3868,7 @@ step_146:
 	VPXORD  Z22, Z22, Z22
 	VPXORD  Z23, Z23, Z23
 
-pair_147:
+pair_172:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -2944,7 +3911,7 @@ pair_147:
 	VFMADD231PS Z27, Z26, Z23
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_147
+	JNE         pair_172
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -3002,7 +3969,7 @@ pair_147:
 	VMOVUPS     Z23, 448(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_146
+	JNE         step_171
 	VZEROUPPER
 	RET
 
@@ -3018,7 +3985,7 @@ TEXT ·outerByLane8x3ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_148:
+step_173:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -3046,7 +4013,7 @@ step_148:
 	VPXORD  Z22, Z22, Z22
 	VPXORD  Z23, Z23, Z23
 
-pair_149:
+pair_174:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -3055,7 +4022,7 @@ pair_149:
 	LEAQ        (CX)(R12*4), R12
 	LEAQ        (R11)(R8*4), R14
 	TESTL       $0x00000001, R13
-	JEQ         skip_150
+	JEQ         skip_175
 	VMOVUPS     (R12), Z24
 	VFMADD231PS (R11), Z24, Z0
 	VFMADD231PS (R11)(R8*1), Z24, Z3
@@ -3066,9 +4033,9 @@ pair_149:
 	VFMADD231PS (R14)(R8*2), Z24, Z18
 	VFMADD231PS (R14)(R9*1), Z24, Z21
 
-skip_150:
+skip_175:
 	TESTL       $0x00000002, R13
-	JEQ         skip_151
+	JEQ         skip_176
 	VMOVUPS     (R12)(R10*1), Z24
 	VFMADD231PS (R11), Z24, Z1
 	VFMADD231PS (R11)(R8*1), Z24, Z4
@@ -3079,9 +4046,9 @@ skip_150:
 	VFMADD231PS (R14)(R8*2), Z24, Z19
 	VFMADD231PS (R14)(R9*1), Z24, Z22
 
-skip_151:
+skip_176:
 	TESTL       $0x00000004, R13
-	JEQ         skip_152
+	JEQ         skip_177
 	VMOVUPS     (R12)(R10*2), Z24
 	VFMADD231PS (R11), Z24, Z2
 	VFMADD231PS (R11)(R8*1), Z24, Z5
@@ -3092,10 +4059,10 @@ skip_151:
 	VFMADD231PS (R14)(R8*2), Z24, Z20
 	VFMADD231PS (R14)(R9*1), Z24, Z23
 
-skip_152:
+skip_177:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_149
+	JNE     pair_174
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -3153,7 +4120,7 @@ skip_152:
 	VMOVUPS Z23, 448(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_148
+	JNE     step_173
 	VZEROUPPER
 	RET
 
@@ -3169,7 +4136,7 @@ TEXT ·outerByLane4x1AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), DI
 
-step_153:
+step_178:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -3177,7 +4144,7 @@ step_153:
 	VPXORD  Z2, Z2, Z2
 	VPXORD  Z3, Z3, Z3
 
-pair_154:
+pair_179:
 	MOVLQSX     (DX), R10
 	MOVLQSX     4(DX), R11
 	LEAQ        (AX)(R10*4), R10
@@ -3189,7 +4156,7 @@ pair_154:
 	VFMADD231PS (R10)(R9*1), Z4, Z3
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_154
+	JNE         pair_179
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R10
 	LEAQ        (DI)(R10*4), DI
@@ -3203,7 +4170,7 @@ pair_154:
 	VMOVUPS     Z3, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_153
+	JNE         step_178
 	VZEROUPPER
 	RET
 
@@ -3219,7 +4186,7 @@ TEXT ·outerByLane4x2AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_155:
+step_180:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -3231,7 +4198,7 @@ step_155:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
 
-pair_156:
+pair_181:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -3252,7 +4219,7 @@ pair_156:
 	VFMADD231PS Z10, Z9, Z7
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_156
+	JNE         pair_181
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -3276,7 +4243,7 @@ pair_156:
 	VMOVUPS     Z7, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_155
+	JNE         step_180
 	VZEROUPPER
 	RET
 
@@ -3292,7 +4259,7 @@ TEXT ·outerByLane4x2ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_157:
+step_182:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -3304,7 +4271,7 @@ step_157:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
 
-pair_158:
+pair_183:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -3312,26 +4279,26 @@ pair_158:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_159
+	JEQ         skip_184
 	VMOVUPS     (R12), Z8
 	VFMADD231PS (R11), Z8, Z0
 	VFMADD231PS (R11)(R8*1), Z8, Z2
 	VFMADD231PS (R11)(R8*2), Z8, Z4
 	VFMADD231PS (R11)(R9*1), Z8, Z6
 
-skip_159:
+skip_184:
 	TESTL       $0x00000002, R13
-	JEQ         skip_160
+	JEQ         skip_185
 	VMOVUPS     (R12)(R10*1), Z8
 	VFMADD231PS (R11), Z8, Z1
 	VFMADD231PS (R11)(R8*1), Z8, Z3
 	VFMADD231PS (R11)(R8*2), Z8, Z5
 	VFMADD231PS (R11)(R9*1), Z8, Z7
 
-skip_160:
+skip_185:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_158
+	JNE     pair_183
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -3355,7 +4322,7 @@ skip_160:
 	VMOVUPS Z7, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_157
+	JNE     step_182
 	VZEROUPPER
 	RET
 
@@ -3371,7 +4338,7 @@ TEXT ·outerByLane4x3AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_161:
+step_186:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -3387,7 +4354,7 @@ step_161:
 	VPXORD  Z10, Z10, Z10
 	VPXORD  Z11, Z11, Z11
 
-pair_162:
+pair_187:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -3413,7 +4380,7 @@ pair_162:
 	VFMADD231PS Z15, Z14, Z11
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_162
+	JNE         pair_187
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -3447,7 +4414,7 @@ pair_162:
 	VMOVUPS     Z11, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_161
+	JNE         step_186
 	VZEROUPPER
 	RET
 
@@ -3463,7 +4430,7 @@ TEXT ·outerByLane4x3ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_163:
+step_188:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -3479,7 +4446,7 @@ step_163:
 	VPXORD  Z10, Z10, Z10
 	VPXORD  Z11, Z11, Z11
 
-pair_164:
+pair_189:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -3487,35 +4454,35 @@ pair_164:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_165
+	JEQ         skip_190
 	VMOVUPS     (R12), Z12
 	VFMADD231PS (R11), Z12, Z0
 	VFMADD231PS (R11)(R8*1), Z12, Z3
 	VFMADD231PS (R11)(R8*2), Z12, Z6
 	VFMADD231PS (R11)(R9*1), Z12, Z9
 
-skip_165:
+skip_190:
 	TESTL       $0x00000002, R13
-	JEQ         skip_166
+	JEQ         skip_191
 	VMOVUPS     (R12)(R10*1), Z12
 	VFMADD231PS (R11), Z12, Z1
 	VFMADD231PS (R11)(R8*1), Z12, Z4
 	VFMADD231PS (R11)(R8*2), Z12, Z7
 	VFMADD231PS (R11)(R9*1), Z12, Z10
 
-skip_166:
+skip_191:
 	TESTL       $0x00000004, R13
-	JEQ         skip_167
+	JEQ         skip_192
 	VMOVUPS     (R12)(R10*2), Z12
 	VFMADD231PS (R11), Z12, Z2
 	VFMADD231PS (R11)(R8*1), Z12, Z5
 	VFMADD231PS (R11)(R8*2), Z12, Z8
 	VFMADD231PS (R11)(R9*1), Z12, Z11
 
-skip_167:
+skip_192:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_164
+	JNE     pair_189
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -3549,7 +4516,7 @@ skip_167:
 	VMOVUPS Z11, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_163
+	JNE     step_188
 	VZEROUPPER
 	RET
 
@@ -3564,12 +4531,12 @@ TEXT ·outerByLane1x1AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), DI
 
-step_168:
+step_193:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 
-pair_169:
+pair_194:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -3578,7 +4545,7 @@ pair_169:
 	VFMADD231PS (R8), Z1, Z0
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_169
+	JNE         pair_194
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R8
 	LEAQ        (DI)(R8*4), DI
@@ -3586,7 +4553,7 @@ pair_169:
 	VMOVUPS     Z0, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_168
+	JNE         step_193
 	VZEROUPPER
 	RET
 
@@ -3601,13 +4568,13 @@ TEXT ·outerByLane1x2AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_170:
+step_195:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 
-pair_171:
+pair_196:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -3619,7 +4586,7 @@ pair_171:
 	VFMADD231PS Z4, Z3, Z1
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_171
+	JNE         pair_196
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -3631,7 +4598,7 @@ pair_171:
 	VMOVUPS     Z1, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_170
+	JNE         step_195
 	VZEROUPPER
 	RET
 
@@ -3646,13 +4613,13 @@ TEXT ·outerByLane1x2ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_172:
+step_197:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 
-pair_173:
+pair_198:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -3660,20 +4627,20 @@ pair_173:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_174
+	JEQ         skip_199
 	VMOVUPS     (R10), Z2
 	VFMADD231PS (R9), Z2, Z0
 
-skip_174:
+skip_199:
 	TESTL       $0x00000002, R11
-	JEQ         skip_175
+	JEQ         skip_200
 	VMOVUPS     (R10)(R8*1), Z2
 	VFMADD231PS (R9), Z2, Z1
 
-skip_175:
+skip_200:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_173
+	JNE     pair_198
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -3685,7 +4652,7 @@ skip_175:
 	VMOVUPS Z1, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_172
+	JNE     step_197
 	VZEROUPPER
 	RET
 
@@ -3700,14 +4667,14 @@ TEXT ·outerByLane1x3AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_176:
+step_201:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
 
-pair_177:
+pair_202:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -3721,7 +4688,7 @@ pair_177:
 	VFMADD231PS Z6, Z5, Z2
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_177
+	JNE         pair_202
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -3737,7 +4704,7 @@ pair_177:
 	VMOVUPS     Z2, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_176
+	JNE         step_201
 	VZEROUPPER
 	RET
 
@@ -3752,14 +4719,14 @@ TEXT ·outerByLane1x3ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_178:
+step_203:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
 
-pair_179:
+pair_204:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -3767,26 +4734,26 @@ pair_179:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_180
+	JEQ         skip_205
 	VMOVUPS     (R10), Z3
 	VFMADD231PS (R9), Z3, Z0
 
-skip_180:
+skip_205:
 	TESTL       $0x00000002, R11
-	JEQ         skip_181
+	JEQ         skip_206
 	VMOVUPS     (R10)(R8*1), Z3
 	VFMADD231PS (R9), Z3, Z1
 
-skip_181:
+skip_206:
 	TESTL       $0x00000004, R11
-	JEQ         skip_182
+	JEQ         skip_207
 	VMOVUPS     (R10)(R8*2), Z3
 	VFMADD231PS (R9), Z3, Z2
 
-skip_182:
+skip_207:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_179
+	JNE     pair_204
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -3802,7 +4769,7 @@ skip_182:
 	VMOVUPS Z2, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_178
+	JNE     step_203
 	VZEROUPPER
 	RET
 
@@ -3818,7 +4785,7 @@ TEXT ·outerByLane4x1AVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), DI
 
-step_183:
+step_208:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -3826,7 +4793,7 @@ step_183:
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 
-pair_184:
+pair_209:
 	MOVLQSX     (DX), R10
 	MOVLQSX     4(DX), R11
 	LEAQ        (AX)(R10*4), R10
@@ -3838,7 +4805,7 @@ pair_184:
 	VFMADD231PS (R10)(R9*1), Y4, Y3
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_184
+	JNE         pair_209
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R10
 	LEAQ        (DI)(R10*4), DI
@@ -3852,7 +4819,7 @@ pair_184:
 	VMOVUPS     Y3, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_183
+	JNE         step_208
 	VZEROUPPER
 	RET
 
@@ -3868,7 +4835,7 @@ TEXT ·outerByLane4x2AVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_185:
+step_210:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -3880,7 +4847,7 @@ step_185:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 
-pair_186:
+pair_211:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -3901,7 +4868,7 @@ pair_186:
 	VFMADD231PS Y10, Y9, Y7
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_186
+	JNE         pair_211
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -3925,7 +4892,7 @@ pair_186:
 	VMOVUPS     Y7, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_185
+	JNE         step_210
 	VZEROUPPER
 	RET
 
@@ -3941,7 +4908,7 @@ TEXT ·outerByLane4x2ReachedAVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_187:
+step_212:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -3953,7 +4920,7 @@ step_187:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 
-pair_188:
+pair_213:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -3961,26 +4928,26 @@ pair_188:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_189
+	JEQ         skip_214
 	VMOVUPS     (R12), Y8
 	VFMADD231PS (R11), Y8, Y0
 	VFMADD231PS (R11)(R8*1), Y8, Y2
 	VFMADD231PS (R11)(R8*2), Y8, Y4
 	VFMADD231PS (R11)(R9*1), Y8, Y6
 
-skip_189:
+skip_214:
 	TESTL       $0x00000002, R13
-	JEQ         skip_190
+	JEQ         skip_215
 	VMOVUPS     (R12)(R10*1), Y8
 	VFMADD231PS (R11), Y8, Y1
 	VFMADD231PS (R11)(R8*1), Y8, Y3
 	VFMADD231PS (R11)(R8*2), Y8, Y5
 	VFMADD231PS (R11)(R9*1), Y8, Y7
 
-skip_190:
+skip_215:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_188
+	JNE     pair_213
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -4004,7 +4971,7 @@ skip_190:
 	VMOVUPS Y7, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_187
+	JNE     step_212
 	VZEROUPPER
 	RET
 
@@ -4020,7 +4987,7 @@ TEXT ·outerByLane4x3AVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_191:
+step_216:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -4036,7 +5003,7 @@ step_191:
 	VXORPS  Y10, Y10, Y10
 	VXORPS  Y11, Y11, Y11
 
-pair_192:
+pair_217:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -4062,7 +5029,7 @@ pair_192:
 	VFMADD231PS Y15, Y14, Y11
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_192
+	JNE         pair_217
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -4096,7 +5063,7 @@ pair_192:
 	VMOVUPS     Y11, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_191
+	JNE         step_216
 	VZEROUPPER
 	RET
 
@@ -4112,7 +5079,7 @@ TEXT ·outerByLane4x3ReachedAVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_193:
+step_218:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -4128,7 +5095,7 @@ step_193:
 	VXORPS  Y10, Y10, Y10
 	VXORPS  Y11, Y11, Y11
 
-pair_194:
+pair_219:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -4136,35 +5103,35 @@ pair_194:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_195
+	JEQ         skip_220
 	VMOVUPS     (R12), Y12
 	VFMADD231PS (R11), Y12, Y0
 	VFMADD231PS (R11)(R8*1), Y12, Y3
 	VFMADD231PS (R11)(R8*2), Y12, Y6
 	VFMADD231PS (R11)(R9*1), Y12, Y9
 
-skip_195:
+skip_220:
 	TESTL       $0x00000002, R13
-	JEQ         skip_196
+	JEQ         skip_221
 	VMOVUPS     (R12)(R10*1), Y12
 	VFMADD231PS (R11), Y12, Y1
 	VFMADD231PS (R11)(R8*1), Y12, Y4
 	VFMADD231PS (R11)(R8*2), Y12, Y7
 	VFMADD231PS (R11)(R9*1), Y12, Y10
 
-skip_196:
+skip_221:
 	TESTL       $0x00000004, R13
-	JEQ         skip_197
+	JEQ         skip_222
 	VMOVUPS     (R12)(R10*2), Y12
 	VFMADD231PS (R11), Y12, Y2
 	VFMADD231PS (R11)(R8*1), Y12, Y5
 	VFMADD231PS (R11)(R8*2), Y12, Y8
 	VFMADD231PS (R11)(R9*1), Y12, Y11
 
-skip_197:
+skip_222:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_194
+	JNE     pair_219
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -4198,7 +5165,7 @@ skip_197:
 	VMOVUPS Y11, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_193
+	JNE     step_218
 	VZEROUPPER
 	RET
 
@@ -4213,12 +5180,12 @@ TEXT ·outerByLane1x1AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), DI
 
-step_198:
+step_223:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 
-pair_199:
+pair_224:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -4227,7 +5194,7 @@ pair_199:
 	VFMADD231PS (R8), Y1, Y0
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_199
+	JNE         pair_224
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R8
 	LEAQ        (DI)(R8*4), DI
@@ -4235,7 +5202,7 @@ pair_199:
 	VMOVUPS     Y0, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_198
+	JNE         step_223
 	VZEROUPPER
 	RET
 
@@ -4250,13 +5217,13 @@ TEXT ·outerByLane1x2AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_200:
+step_225:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 
-pair_201:
+pair_226:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -4268,7 +5235,7 @@ pair_201:
 	VFMADD231PS Y4, Y3, Y1
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_201
+	JNE         pair_226
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -4280,7 +5247,7 @@ pair_201:
 	VMOVUPS     Y1, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_200
+	JNE         step_225
 	VZEROUPPER
 	RET
 
@@ -4295,13 +5262,13 @@ TEXT ·outerByLane1x2ReachedAVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_202:
+step_227:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 
-pair_203:
+pair_228:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -4309,20 +5276,20 @@ pair_203:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_204
+	JEQ         skip_229
 	VMOVUPS     (R10), Y2
 	VFMADD231PS (R9), Y2, Y0
 
-skip_204:
+skip_229:
 	TESTL       $0x00000002, R11
-	JEQ         skip_205
+	JEQ         skip_230
 	VMOVUPS     (R10)(R8*1), Y2
 	VFMADD231PS (R9), Y2, Y1
 
-skip_205:
+skip_230:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_203
+	JNE     pair_228
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -4334,7 +5301,7 @@ skip_205:
 	VMOVUPS Y1, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_202
+	JNE     step_227
 	VZEROUPPER
 	RET
 
@@ -4349,14 +5316,14 @@ TEXT ·outerByLane1x3AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_206:
+step_231:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 
-pair_207:
+pair_232:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -4370,7 +5337,7 @@ pair_207:
 	VFMADD231PS Y6, Y5, Y2
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_207
+	JNE         pair_232
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -4386,7 +5353,7 @@ pair_207:
 	VMOVUPS     Y2, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_206
+	JNE         step_231
 	VZEROUPPER
 	RET
 
@@ -4401,14 +5368,14 @@ TEXT ·outerByLane1x3ReachedAVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_208:
+step_233:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 
-pair_209:
+pair_234:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -4416,26 +5383,26 @@ pair_209:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_210
+	JEQ         skip_235
 	VMOVUPS     (R10), Y3
 	VFMADD231PS (R9), Y3, Y0
 
-skip_210:
+skip_235:
 	TESTL       $0x00000002, R11
-	JEQ         skip_211
+	JEQ         skip_236
 	VMOVUPS     (R10)(R8*1), Y3
 	VFMADD231PS (R9), Y3, Y1
 
-skip_211:
+skip_236:
 	TESTL       $0x00000004, R11
-	JEQ         skip_212
+	JEQ         skip_237
 	VMOVUPS     (R10)(R8*2), Y3
 	VFMADD231PS (R9), Y3, Y2
 
-skip_212:
+skip_237:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_209
+	JNE     pair_234
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -4451,7 +5418,7 @@ skip_212:
 	VMOVUPS Y2, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_208
+	JNE     step_233
 	VZEROUPPER
 	RET
 
@@ -4491,7 +5458,7 @@ TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_213:
+pair_238:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -4499,7 +5466,7 @@ pair_213:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_214:
+lane_239:
 	VMOVUPS      (R9), Z24
 	VMOVUPS      64(R9), Z25
 	VMOVUPS      128(R9), Z26
@@ -4539,10 +5506,10 @@ lane_214:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_214
+	JNE          lane_239
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_213
+	JNE          pair_238
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -4630,7 +5597,7 @@ TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_215:
+pair_240:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -4638,7 +5605,7 @@ pair_215:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_216:
+lane_241:
 	VMOVUPS      (R9), Z16
 	VMOVUPS      64(R9), Z17
 	VBROADCASTSS (R10), Z18
@@ -4669,10 +5636,10 @@ lane_216:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_216
+	JNE          lane_241
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_215
+	JNE          pair_240
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -4736,7 +5703,7 @@ TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_217:
+pair_242:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -4744,7 +5711,7 @@ pair_217:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_218:
+lane_243:
 	VMOVUPS          (R9), Z8
 	VFMADD231PS.BCST (R10), Z8, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z8, Z1
@@ -4758,10 +5725,10 @@ lane_218:
 	ADDQ             $0x04, R10
 	ADDQ             $0x04, R12
 	CMPQ             R10, R11
-	JNE              lane_218
+	JNE              lane_243
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_217
+	JNE              pair_242
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -4803,14 +5770,14 @@ TEXT ·outerByChannel3x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 
-pair_219:
+pair_244:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_220:
+lane_245:
 	VMOVUPS      (DI), Z3
 	VMOVUPS      64(DI), Z4
 	VMOVUPS      128(DI), Z5
@@ -4821,10 +5788,10 @@ lane_220:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_220
+	JNE          lane_245
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_219
+	JNE          pair_244
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -4848,14 +5815,14 @@ TEXT ·outerByChannel2x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 
-pair_221:
+pair_246:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_222:
+lane_247:
 	VMOVUPS      (DI), Z2
 	VMOVUPS      64(DI), Z3
 	VBROADCASTSS (R8), Z4
@@ -4864,10 +5831,10 @@ lane_222:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_222
+	JNE          lane_247
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_221
+	JNE          pair_246
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -4888,23 +5855,23 @@ TEXT ·outerByChannel1x1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   plane+48(FP), DI
 	VPXORD Z0, Z0, Z0
 
-pair_223:
+pair_248:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_224:
+lane_249:
 	VMOVUPS          (DI), Z1
 	VFMADD231PS.BCST (R8), Z1, Z0
 	ADDQ             SI, DI
 	ADDQ             $0x04, R8
 	CMPQ             R8, R9
-	JNE              lane_224
+	JNE              lane_249
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_223
+	JNE              pair_248
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -4935,14 +5902,14 @@ TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_225:
+pair_250:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_226:
+lane_251:
 	VMOVUPS      (R9), Y12
 	VMOVUPS      32(R9), Y13
 	VMOVUPS      64(R9), Y14
@@ -4965,10 +5932,10 @@ lane_226:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_226
+	JNE          lane_251
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_225
+	JNE          pair_250
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -5020,14 +5987,14 @@ TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_227:
+pair_252:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_228:
+lane_253:
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
 	VBROADCASTSS (R10), Y10
@@ -5045,10 +6012,10 @@ lane_228:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_228
+	JNE          lane_253
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_227
+	JNE          pair_252
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -5086,14 +6053,14 @@ TEXT ·outerByChannel3x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-pair_229:
+pair_254:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_230:
+lane_255:
 	VMOVUPS      (DI), Y3
 	VMOVUPS      32(DI), Y4
 	VMOVUPS      64(DI), Y5
@@ -5104,10 +6071,10 @@ lane_230:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_230
+	JNE          lane_255
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_229
+	JNE          pair_254
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -5131,14 +6098,14 @@ TEXT ·outerByChannel2x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-pair_231:
+pair_256:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_232:
+lane_257:
 	VMOVUPS      (DI), Y2
 	VMOVUPS      32(DI), Y3
 	VBROADCASTSS (R8), Y4
@@ -5147,10 +6114,10 @@ lane_232:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_232
+	JNE          lane_257
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_231
+	JNE          pair_256
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -5177,7 +6144,7 @@ TEXT ·peakAVX512(SB), NOSPLIT, $0-8
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 
-round_233:
+round_258:
 	VFMADD231PS Z12, Z12, Z0
 	VFMADD231PS Z12, Z12, Z1
 	VFMADD231PS Z12, Z12, Z2
@@ -5203,7 +6170,7 @@ round_233:
 	VFMADD231PS Z12, Z12, Z10
 	VFMADD231PS Z12, Z12, Z11
 	DECQ        AX
-	JNE         round_233
+	JNE         round_258
 	VZEROUPPER
 	RET
 
@@ -5225,7 +6192,7 @@ TEXT ·peakAVX2(SB), NOSPLIT, $0-8
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-round_234:
+round_259:
 	VFMADD231PS Y12, Y12, Y0
 	VFMADD231PS Y12, Y12, Y1
 	VFMADD231PS Y12, Y12, Y2
@@ -5251,7 +6218,7 @@ round_234:
 	VFMADD231PS Y12, Y12, Y10
 	VFMADD231PS Y12, Y12, Y11
 	DECQ        AX
-	JNE         round_234
+	JNE         round_259
 	VZEROUPPER
 	RET
 
@@ -5266,7 +6233,7 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (BX)(BX*2), DI
 	LEAQ (SI)(SI*2), R8
 
-block_235:
+block_260:
 	LEAQ       (CX)(SI*4), R9
 	LEAQ       (AX)(BX*4), R10
 	VMOVUPS    (CX), Y0
@@ -5312,7 +6279,7 @@ block_235:
 	ADDQ       $0x20, CX
 	LEAQ       (AX)(BX*8), AX
 	DECQ       DX
-	JNE        block_235
+	JNE        block_260
 	VZEROUPPER
 	RET
 
@@ -5323,7 +6290,7 @@ TEXT ·sumPositionsAVX2(SB), NOSPLIT, $0-32
 	MOVQ tile+8(FP), CX
 	MOVQ channels+16(FP), DX
 
-channel_236:
+channel_261:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -5334,9 +6301,9 @@ channel_236:
 	VXORPS Y7, Y7, Y7
 	MOVQ   positions+24(FP), BX
 
-four_237:
+four_262:
 	CMPQ   BX, $0x04
-	JLT    rest_238
+	JLT    rest_263
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	VADDPS 64(CX), Y2, Y2
@@ -5347,29 +6314,29 @@ four_237:
 	VADDPS 224(CX), Y7, Y7
 	ADDQ   $0x00000100, CX
 	SUBQ   $0x04, BX
-	JMP    four_237
+	JMP    four_262
 
-rest_238:
+rest_263:
 	TESTQ  BX, BX
-	JEQ    done_239
+	JEQ    done_264
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_239
+	JEQ    done_264
 	VADDPS (CX), Y2, Y2
 	VADDPS 32(CX), Y3, Y3
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_239
+	JEQ    done_264
 	VADDPS (CX), Y4, Y4
 	VADDPS 32(CX), Y5, Y5
 	ADDQ   $0x40, CX
 	DECQ   BX
 
-done_239:
+done_264:
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y0, Y0
@@ -5382,7 +6349,7 @@ done_239:
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x40, AX
 	DECQ    DX
-	JNE     channel_236
+	JNE     channel_261
 	VZEROUPPER
 	RET
 
@@ -5393,7 +6360,7 @@ TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
 	MOVQ src+8(FP), CX
 	MOVQ count+16(FP), DX
 
-vector_240:
+vector_265:
 	VMOVUPS      (CX), Y0
 	VADDPS       32(CX), Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
@@ -5406,7 +6373,7 @@ vector_240:
 	ADDQ         $0x40, CX
 	ADDQ         $0x04, AX
 	DECQ         DX
-	JNE          vector_240
+	JNE          vector_265
 	VZEROUPPER
 	RET
 
@@ -5414,28 +6381,28 @@ vector_240:
 // Requires: AVX, AVX512F
 TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_241<>+0(SB), Z0
-	VBROADCASTSS word_242<>+0(SB), Z1
-	VBROADCASTSS word_243<>+0(SB), Z2
-	VBROADCASTSS word_244<>+0(SB), Z3
-	VBROADCASTSS word_245<>+0(SB), Z4
-	VBROADCASTSS word_246<>+0(SB), Z5
-	VBROADCASTSS word_247<>+0(SB), Z6
-	VBROADCASTSS word_248<>+0(SB), Z7
-	VBROADCASTSS word_249<>+0(SB), Z8
-	VBROADCASTSS word_250<>+0(SB), Z9
-	VBROADCASTSS word_251<>+0(SB), Z10
-	VBROADCASTSS word_252<>+0(SB), Z11
-	VBROADCASTSS word_253<>+0(SB), Z12
+	VBROADCASTSS word_266<>+0(SB), Z0
+	VBROADCASTSS word_267<>+0(SB), Z1
+	VBROADCASTSS word_268<>+0(SB), Z2
+	VBROADCASTSS word_269<>+0(SB), Z3
+	VBROADCASTSS word_270<>+0(SB), Z4
+	VBROADCASTSS word_271<>+0(SB), Z5
+	VBROADCASTSS word_272<>+0(SB), Z6
+	VBROADCASTSS word_273<>+0(SB), Z7
+	VBROADCASTSS word_274<>+0(SB), Z8
+	VBROADCASTSS word_275<>+0(SB), Z9
+	VBROADCASTSS word_276<>+0(SB), Z10
+	VBROADCASTSS word_277<>+0(SB), Z11
+	VBROADCASTSS word_278<>+0(SB), Z12
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x40, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	SUBQ         $0x000000c0, BX
 
-vector_254:
+vector_279:
 	CMPQ         DX, BX
-	JGE          done_255
+	JGE          done_280
 	VMINPS       (AX)(DX*1), Z0, Z13
 	VMINPS       64(AX)(DX*1), Z0, Z14
 	VMINPS       128(AX)(DX*1), Z0, Z15
@@ -5517,12 +6484,12 @@ vector_254:
 	VMOVUPS      Z23, 128(AX)(DX*1)
 	VMOVUPS      Z24, 192(AX)(DX*1)
 	ADDQ         $0x00000100, DX
-	JMP          vector_254
+	JMP          vector_279
 
-done_255:
-vector_256:
+done_280:
+vector_281:
 	CMPQ         DX, CX
-	JGE          done_257
+	JGE          done_282
 	VMINPS       (AX)(DX*1), Z0, Z13
 	VMAXPS       Z13, Z1, Z13
 	VMOVAPS      Z4, Z14
@@ -5544,106 +6511,106 @@ vector_256:
 	VDIVPS       Z15, Z2, Z15
 	VMOVUPS      Z15, (AX)(DX*1)
 	ADDQ         $0x00000040, DX
-	JMP          vector_256
+	JMP          vector_281
 
-done_257:
+done_282:
 	VZEROUPPER
 	RET
 
-DATA word_241<>+0(SB)/4, $0x42d00000
-GLOBL word_241<>(SB), RODATA|NOPTR, $4
+DATA word_266<>+0(SB)/4, $0x42d00000
+GLOBL word_266<>(SB), RODATA|NOPTR, $4
 
-DATA word_242<>+0(SB)/4, $0xc2d00000
-GLOBL word_242<>(SB), RODATA|NOPTR, $4
+DATA word_267<>+0(SB)/4, $0xc2d00000
+GLOBL word_267<>(SB), RODATA|NOPTR, $4
 
-DATA word_243<>+0(SB)/4, $0x3f800000
-GLOBL word_243<>(SB), RODATA|NOPTR, $4
+DATA word_268<>+0(SB)/4, $0x3f800000
+GLOBL word_268<>(SB), RODATA|NOPTR, $4
 
-DATA word_244<>+0(SB)/4, $0x3fb8aa3b
-GLOBL word_244<>(SB), RODATA|NOPTR, $4
+DATA word_269<>+0(SB)/4, $0x3fb8aa3b
+GLOBL word_269<>(SB), RODATA|NOPTR, $4
 
-DATA word_245<>+0(SB)/4, $0x4b400000
-GLOBL word_245<>(SB), RODATA|NOPTR, $4
+DATA word_270<>+0(SB)/4, $0x4b400000
+GLOBL word_270<>(SB), RODATA|NOPTR, $4
 
-DATA word_246<>+0(SB)/4, $0xbf318000
-GLOBL word_246<>(SB), RODATA|NOPTR, $4
+DATA word_271<>+0(SB)/4, $0xbf318000
+GLOBL word_271<>(SB), RODATA|NOPTR, $4
 
-DATA word_247<>+0(SB)/4, $0x395e8083
-GLOBL word_247<>(SB), RODATA|NOPTR, $4
+DATA word_272<>+0(SB)/4, $0x395e8083
+GLOBL word_272<>(SB), RODATA|NOPTR, $4
 
-DATA word_248<>+0(SB)/4, $0x39506967
-GLOBL word_248<>(SB), RODATA|NOPTR, $4
+DATA word_273<>+0(SB)/4, $0x39506967
+GLOBL word_273<>(SB), RODATA|NOPTR, $4
 
-DATA word_249<>+0(SB)/4, $0x3ab743ce
-GLOBL word_249<>(SB), RODATA|NOPTR, $4
+DATA word_274<>+0(SB)/4, $0x3ab743ce
+GLOBL word_274<>(SB), RODATA|NOPTR, $4
 
-DATA word_250<>+0(SB)/4, $0x3c088908
-GLOBL word_250<>(SB), RODATA|NOPTR, $4
+DATA word_275<>+0(SB)/4, $0x3c088908
+GLOBL word_275<>(SB), RODATA|NOPTR, $4
 
-DATA word_251<>+0(SB)/4, $0x3d2aa9c1
-GLOBL word_251<>(SB), RODATA|NOPTR, $4
+DATA word_276<>+0(SB)/4, $0x3d2aa9c1
+GLOBL word_276<>(SB), RODATA|NOPTR, $4
 
-DATA word_252<>+0(SB)/4, $0x3e2aaaaa
-GLOBL word_252<>(SB), RODATA|NOPTR, $4
+DATA word_277<>+0(SB)/4, $0x3e2aaaaa
+GLOBL word_277<>(SB), RODATA|NOPTR, $4
 
-DATA word_253<>+0(SB)/4, $0x3f000000
-GLOBL word_253<>(SB), RODATA|NOPTR, $4
+DATA word_278<>+0(SB)/4, $0x3f000000
+GLOBL word_278<>(SB), RODATA|NOPTR, $4
 
 // func sigmoidAVX2(y *float32, count int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_241<>+0(SB), Y0
-	VBROADCASTSS word_242<>+0(SB), Y1
-	VBROADCASTSS word_243<>+0(SB), Y2
+	VBROADCASTSS word_266<>+0(SB), Y0
+	VBROADCASTSS word_267<>+0(SB), Y1
+	VBROADCASTSS word_268<>+0(SB), Y2
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x20, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	SUBQ         $0x00000040, BX
 
-vector_269:
+vector_294:
 	CMPQ         DX, BX
-	JGE          done_270
+	JGE          done_295
 	VMINPS       (AX)(DX*1), Y0, Y3
 	VMINPS       32(AX)(DX*1), Y0, Y4
 	VMINPS       64(AX)(DX*1), Y0, Y5
 	VMAXPS       Y3, Y1, Y3
 	VMAXPS       Y4, Y1, Y4
 	VMAXPS       Y5, Y1, Y5
-	VMOVAPS      vector_259<>+0(SB), Y6
-	VMOVAPS      vector_259<>+0(SB), Y7
-	VMOVAPS      vector_259<>+0(SB), Y8
-	VFNMADD231PS vector_258<>+0(SB), Y3, Y6
-	VFNMADD231PS vector_258<>+0(SB), Y4, Y7
-	VFNMADD231PS vector_258<>+0(SB), Y5, Y8
-	VSUBPS       vector_259<>+0(SB), Y6, Y9
-	VSUBPS       vector_259<>+0(SB), Y7, Y10
-	VSUBPS       vector_259<>+0(SB), Y8, Y11
-	VFMSUB231PS  vector_260<>+0(SB), Y9, Y3
-	VFMSUB231PS  vector_260<>+0(SB), Y10, Y4
-	VFMSUB231PS  vector_260<>+0(SB), Y11, Y5
-	VFMADD231PS  vector_261<>+0(SB), Y9, Y3
-	VFMADD231PS  vector_261<>+0(SB), Y10, Y4
-	VFMADD231PS  vector_261<>+0(SB), Y11, Y5
-	VMOVAPS      vector_263<>+0(SB), Y9
-	VMOVAPS      vector_263<>+0(SB), Y10
-	VMOVAPS      vector_263<>+0(SB), Y11
-	VFMADD213PS  vector_264<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_264<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_264<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_265<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_265<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_265<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_266<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_266<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_266<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_267<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_267<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_267<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_268<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_268<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_268<>+0(SB), Y5, Y11
+	VMOVAPS      vector_284<>+0(SB), Y6
+	VMOVAPS      vector_284<>+0(SB), Y7
+	VMOVAPS      vector_284<>+0(SB), Y8
+	VFNMADD231PS vector_283<>+0(SB), Y3, Y6
+	VFNMADD231PS vector_283<>+0(SB), Y4, Y7
+	VFNMADD231PS vector_283<>+0(SB), Y5, Y8
+	VSUBPS       vector_284<>+0(SB), Y6, Y9
+	VSUBPS       vector_284<>+0(SB), Y7, Y10
+	VSUBPS       vector_284<>+0(SB), Y8, Y11
+	VFMSUB231PS  vector_285<>+0(SB), Y9, Y3
+	VFMSUB231PS  vector_285<>+0(SB), Y10, Y4
+	VFMSUB231PS  vector_285<>+0(SB), Y11, Y5
+	VFMADD231PS  vector_286<>+0(SB), Y9, Y3
+	VFMADD231PS  vector_286<>+0(SB), Y10, Y4
+	VFMADD231PS  vector_286<>+0(SB), Y11, Y5
+	VMOVAPS      vector_288<>+0(SB), Y9
+	VMOVAPS      vector_288<>+0(SB), Y10
+	VMOVAPS      vector_288<>+0(SB), Y11
+	VFMADD213PS  vector_289<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_289<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_289<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_290<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_290<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_290<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_291<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_291<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_291<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_292<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_292<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_292<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_293<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_293<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_293<>+0(SB), Y5, Y11
 	VMULPS       Y3, Y9, Y9
 	VMULPS       Y4, Y10, Y10
 	VMULPS       Y5, Y11, Y11
@@ -5653,27 +6620,27 @@ vector_269:
 	VADDPS       Y2, Y9, Y9
 	VADDPS       Y2, Y10, Y10
 	VADDPS       Y2, Y11, Y11
-	VPSUBD       vector_259<>+0(SB), Y6, Y6
-	VPSUBD       vector_259<>+0(SB), Y7, Y7
-	VPSUBD       vector_259<>+0(SB), Y8, Y8
+	VPSUBD       vector_284<>+0(SB), Y6, Y6
+	VPSUBD       vector_284<>+0(SB), Y7, Y7
+	VPSUBD       vector_284<>+0(SB), Y8, Y8
 	VPSRAD       $0x01, Y6, Y3
 	VPSRAD       $0x01, Y7, Y4
 	VPSRAD       $0x01, Y8, Y5
 	VPSUBD       Y3, Y6, Y6
 	VPSUBD       Y4, Y7, Y7
 	VPSUBD       Y5, Y8, Y8
-	VPADDD       vector_262<>+0(SB), Y3, Y3
-	VPADDD       vector_262<>+0(SB), Y4, Y4
-	VPADDD       vector_262<>+0(SB), Y5, Y5
+	VPADDD       vector_287<>+0(SB), Y3, Y3
+	VPADDD       vector_287<>+0(SB), Y4, Y4
+	VPADDD       vector_287<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
 	VPSLLD       $0x17, Y4, Y4
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y3, Y9, Y9
 	VMULPS       Y4, Y10, Y10
 	VMULPS       Y5, Y11, Y11
-	VPADDD       vector_262<>+0(SB), Y6, Y6
-	VPADDD       vector_262<>+0(SB), Y7, Y7
-	VPADDD       vector_262<>+0(SB), Y8, Y8
+	VPADDD       vector_287<>+0(SB), Y6, Y6
+	VPADDD       vector_287<>+0(SB), Y7, Y7
+	VPADDD       vector_287<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y6, Y6
 	VPSLLD       $0x17, Y7, Y7
 	VPSLLD       $0x17, Y8, Y8
@@ -5690,184 +6657,184 @@ vector_269:
 	VMOVUPS      Y10, 32(AX)(DX*1)
 	VMOVUPS      Y11, 64(AX)(DX*1)
 	ADDQ         $0x00000060, DX
-	JMP          vector_269
+	JMP          vector_294
 
-done_270:
-vector_271:
+done_295:
+vector_296:
 	CMPQ         DX, CX
-	JGE          done_272
+	JGE          done_297
 	VMINPS       (AX)(DX*1), Y0, Y3
 	VMAXPS       Y3, Y1, Y3
-	VMOVAPS      vector_259<>+0(SB), Y4
-	VFNMADD231PS vector_258<>+0(SB), Y3, Y4
-	VSUBPS       vector_259<>+0(SB), Y4, Y5
-	VFMSUB231PS  vector_260<>+0(SB), Y5, Y3
-	VFMADD231PS  vector_261<>+0(SB), Y5, Y3
-	VMOVAPS      vector_263<>+0(SB), Y5
-	VFMADD213PS  vector_264<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_265<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_266<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_267<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_268<>+0(SB), Y3, Y5
+	VMOVAPS      vector_284<>+0(SB), Y4
+	VFNMADD231PS vector_283<>+0(SB), Y3, Y4
+	VSUBPS       vector_284<>+0(SB), Y4, Y5
+	VFMSUB231PS  vector_285<>+0(SB), Y5, Y3
+	VFMADD231PS  vector_286<>+0(SB), Y5, Y3
+	VMOVAPS      vector_288<>+0(SB), Y5
+	VFMADD213PS  vector_289<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_290<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_291<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_292<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_293<>+0(SB), Y3, Y5
 	VMULPS       Y3, Y5, Y5
 	VFMADD213PS  Y3, Y3, Y5
 	VADDPS       Y2, Y5, Y5
-	VPSUBD       vector_259<>+0(SB), Y4, Y4
+	VPSUBD       vector_284<>+0(SB), Y4, Y4
 	VPSRAD       $0x01, Y4, Y3
 	VPSUBD       Y3, Y4, Y4
-	VPADDD       vector_262<>+0(SB), Y3, Y3
+	VPADDD       vector_287<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
 	VMULPS       Y3, Y5, Y5
-	VPADDD       vector_262<>+0(SB), Y4, Y4
+	VPADDD       vector_287<>+0(SB), Y4, Y4
 	VPSLLD       $0x17, Y4, Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y2, Y5, Y5
 	VDIVPS       Y5, Y2, Y5
 	VMOVUPS      Y5, (AX)(DX*1)
 	ADDQ         $0x00000020, DX
-	JMP          vector_271
+	JMP          vector_296
 
-done_272:
+done_297:
 	VZEROUPPER
 	RET
 
-DATA vector_258<>+0(SB)/4, $0x3fb8aa3b
-DATA vector_258<>+4(SB)/4, $0x3fb8aa3b
-DATA vector_258<>+8(SB)/4, $0x3fb8aa3b
-DATA vector_258<>+12(SB)/4, $0x3fb8aa3b
-DATA vector_258<>+16(SB)/4, $0x3fb8aa3b
-DATA vector_258<>+20(SB)/4, $0x3fb8aa3b
-DATA vector_258<>+24(SB)/4, $0x3fb8aa3b
-DATA vector_258<>+28(SB)/4, $0x3fb8aa3b
-GLOBL vector_258<>(SB), RODATA|NOPTR, $32
+DATA vector_283<>+0(SB)/4, $0x3fb8aa3b
+DATA vector_283<>+4(SB)/4, $0x3fb8aa3b
+DATA vector_283<>+8(SB)/4, $0x3fb8aa3b
+DATA vector_283<>+12(SB)/4, $0x3fb8aa3b
+DATA vector_283<>+16(SB)/4, $0x3fb8aa3b
+DATA vector_283<>+20(SB)/4, $0x3fb8aa3b
+DATA vector_283<>+24(SB)/4, $0x3fb8aa3b
+DATA vector_283<>+28(SB)/4, $0x3fb8aa3b
+GLOBL vector_283<>(SB), RODATA|NOPTR, $32
 
-DATA vector_259<>+0(SB)/4, $0x4b400000
-DATA vector_259<>+4(SB)/4, $0x4b400000
-DATA vector_259<>+8(SB)/4, $0x4b400000
-DATA vector_259<>+12(SB)/4, $0x4b400000
-DATA vector_259<>+16(SB)/4, $0x4b400000
-DATA vector_259<>+20(SB)/4, $0x4b400000
-DATA vector_259<>+24(SB)/4, $0x4b400000
-DATA vector_259<>+28(SB)/4, $0x4b400000
-GLOBL vector_259<>(SB), RODATA|NOPTR, $32
+DATA vector_284<>+0(SB)/4, $0x4b400000
+DATA vector_284<>+4(SB)/4, $0x4b400000
+DATA vector_284<>+8(SB)/4, $0x4b400000
+DATA vector_284<>+12(SB)/4, $0x4b400000
+DATA vector_284<>+16(SB)/4, $0x4b400000
+DATA vector_284<>+20(SB)/4, $0x4b400000
+DATA vector_284<>+24(SB)/4, $0x4b400000
+DATA vector_284<>+28(SB)/4, $0x4b400000
+GLOBL vector_284<>(SB), RODATA|NOPTR, $32
 
-DATA vector_260<>+0(SB)/4, $0xbf318000
-DATA vector_260<>+4(SB)/4, $0xbf318000
-DATA vector_260<>+8(SB)/4, $0xbf318000
-DATA vector_260<>+12(SB)/4, $0xbf318000
-DATA vector_260<>+16(SB)/4, $0xbf318000
-DATA vector_260<>+20(SB)/4, $0xbf318000
-DATA vector_260<>+24(SB)/4, $0xbf318000
-DATA vector_260<>+28(SB)/4, $0xbf318000
-GLOBL vector_260<>(SB), RODATA|NOPTR, $32
+DATA vector_285<>+0(SB)/4, $0xbf318000
+DATA vector_285<>+4(SB)/4, $0xbf318000
+DATA vector_285<>+8(SB)/4, $0xbf318000
+DATA vector_285<>+12(SB)/4, $0xbf318000
+DATA vector_285<>+16(SB)/4, $0xbf318000
+DATA vector_285<>+20(SB)/4, $0xbf318000
+DATA vector_285<>+24(SB)/4, $0xbf318000
+DATA vector_285<>+28(SB)/4, $0xbf318000
+GLOBL vector_285<>(SB), RODATA|NOPTR, $32
 
-DATA vector_261<>+0(SB)/4, $0x395e8083
-DATA vector_261<>+4(SB)/4, $0x395e8083
-DATA vector_261<>+8(SB)/4, $0x395e8083
-DATA vector_261<>+12(SB)/4, $0x395e8083
-DATA vector_261<>+16(SB)/4, $0x395e8083
-DATA vector_261<>+20(SB)/4, $0x395e8083
-DATA vector_261<>+24(SB)/4, $0x395e8083
-DATA vector_261<>+28(SB)/4, $0x395e8083
-GLOBL vector_261<>(SB), RODATA|NOPTR, $32
+DATA vector_286<>+0(SB)/4, $0x395e8083
+DATA vector_286<>+4(SB)/4, $0x395e8083
+DATA vector_286<>+8(SB)/4, $0x395e8083
+DATA vector_286<>+12(SB)/4, $0x395e8083
+DATA vector_286<>+16(SB)/4, $0x395e8083
+DATA vector_286<>+20(SB)/4, $0x395e8083
+DATA vector_286<>+24(SB)/4, $0x395e8083
+DATA vector_286<>+28(SB)/4, $0x395e8083
+GLOBL vector_286<>(SB), RODATA|NOPTR, $32
 
-DATA vector_262<>+0(SB)/4, $0x0000007f
-DATA vector_262<>+4(SB)/4, $0x0000007f
-DATA vector_262<>+8(SB)/4, $0x0000007f
-DATA vector_262<>+12(SB)/4, $0x0000007f
-DATA vector_262<>+16(SB)/4, $0x0000007f
-DATA vector_262<>+20(SB)/4, $0x0000007f
-DATA vector_262<>+24(SB)/4, $0x0000007f
-DATA vector_262<>+28(SB)/4, $0x0000007f
-GLOBL vector_262<>(SB), RODATA|NOPTR, $32
+DATA vector_287<>+0(SB)/4, $0x0000007f
+DATA vector_287<>+4(SB)/4, $0x0000007f
+DATA vector_287<>+8(SB)/4, $0x0000007f
+DATA vector_287<>+12(SB)/4, $0x0000007f
+DATA vector_287<>+16(SB)/4, $0x0000007f
+DATA vector_287<>+20(SB)/4, $0x0000007f
+DATA vector_287<>+24(SB)/4, $0x0000007f
+DATA vector_287<>+28(SB)/4, $0x0000007f
+GLOBL vector_287<>(SB), RODATA|NOPTR, $32
 
-DATA vector_263<>+0(SB)/4, $0x39506967
-DATA vector_263<>+4(SB)/4, $0x39506967
-DATA vector_263<>+8(SB)/4, $0x39506967
-DATA vector_263<>+12(SB)/4, $0x39506967
-DATA vector_263<>+16(SB)/4, $0x39506967
-DATA vector_263<>+20(SB)/4, $0x39506967
-DATA vector_263<>+24(SB)/4, $0x39506967
-DATA vector_263<>+28(SB)/4, $0x39506967
-GLOBL vector_263<>(SB), RODATA|NOPTR, $32
+DATA vector_288<>+0(SB)/4, $0x39506967
+DATA vector_288<>+4(SB)/4, $0x39506967
+DATA vector_288<>+8(SB)/4, $0x39506967
+DATA vector_288<>+12(SB)/4, $0x39506967
+DATA vector_288<>+16(SB)/4, $0x39506967
+DATA vector_288<>+20(SB)/4, $0x39506967
+DATA vector_288<>+24(SB)/4, $0x39506967
+DATA vector_288<>+28(SB)/4, $0x39506967
+GLOBL vector_288<>(SB), RODATA|NOPTR, $32
 
-DATA vector_264<>+0(SB)/4, $0x3ab743ce
-DATA vector_264<>+4(SB)/4, $0x3ab743ce
-DATA vector_264<>+8(SB)/4, $0x3ab743ce
-DATA vector_264<>+12(SB)/4, $0x3ab743ce
-DATA vector_264<>+16(SB)/4, $0x3ab743ce
-DATA vector_264<>+20(SB)/4, $0x3ab743ce
-DATA vector_264<>+24(SB)/4, $0x3ab743ce
-DATA vector_264<>+28(SB)/4, $0x3ab743ce
-GLOBL vector_264<>(SB), RODATA|NOPTR, $32
+DATA vector_289<>+0(SB)/4, $0x3ab743ce
+DATA vector_289<>+4(SB)/4, $0x3ab743ce
+DATA vector_289<>+8(SB)/4, $0x3ab743ce
+DATA vector_289<>+12(SB)/4, $0x3ab743ce
+DATA vector_289<>+16(SB)/4, $0x3ab743ce
+DATA vector_289<>+20(SB)/4, $0x3ab743ce
+DATA vector_289<>+24(SB)/4, $0x3ab743ce
+DATA vector_289<>+28(SB)/4, $0x3ab743ce
+GLOBL vector_289<>(SB), RODATA|NOPTR, $32
 
-DATA vector_265<>+0(SB)/4, $0x3c088908
-DATA vector_265<>+4(SB)/4, $0x3c088908
-DATA vector_265<>+8(SB)/4, $0x3c088908
-DATA vector_265<>+12(SB)/4, $0x3c088908
-DATA vector_265<>+16(SB)/4, $0x3c088908
-DATA vector_265<>+20(SB)/4, $0x3c088908
-DATA vector_265<>+24(SB)/4, $0x3c088908
-DATA vector_265<>+28(SB)/4, $0x3c088908
-GLOBL vector_265<>(SB), RODATA|NOPTR, $32
+DATA vector_290<>+0(SB)/4, $0x3c088908
+DATA vector_290<>+4(SB)/4, $0x3c088908
+DATA vector_290<>+8(SB)/4, $0x3c088908
+DATA vector_290<>+12(SB)/4, $0x3c088908
+DATA vector_290<>+16(SB)/4, $0x3c088908
+DATA vector_290<>+20(SB)/4, $0x3c088908
+DATA vector_290<>+24(SB)/4, $0x3c088908
+DATA vector_290<>+28(SB)/4, $0x3c088908
+GLOBL vector_290<>(SB), RODATA|NOPTR, $32
 
-DATA vector_266<>+0(SB)/4, $0x3d2aa9c1
-DATA vector_266<>+4(SB)/4, $0x3d2aa9c1
-DATA vector_266<>+8(SB)/4, $0x3d2aa9c1
-DATA vector_266<>+12(SB)/4, $0x3d2aa9c1
-DATA vector_266<>+16(SB)/4, $0x3d2aa9c1
-DATA vector_266<>+20(SB)/4, $0x3d2aa9c1
-DATA vector_266<>+24(SB)/4, $0x3d2aa9c1
-DATA vector_266<>+28(SB)/4, $0x3d2aa9c1
-GLOBL vector_266<>(SB), RODATA|NOPTR, $32
+DATA vector_291<>+0(SB)/4, $0x3d2aa9c1
+DATA vector_291<>+4(SB)/4, $0x3d2aa9c1
+DATA vector_291<>+8(SB)/4, $0x3d2aa9c1
+DATA vector_291<>+12(SB)/4, $0x3d2aa9c1
+DATA vector_291<>+16(SB)/4, $0x3d2aa9c1
+DATA vector_291<>+20(SB)/4, $0x3d2aa9c1
+DATA vector_291<>+24(SB)/4, $0x3d2aa9c1
+DATA vector_291<>+28(SB)/4, $0x3d2aa9c1
+GLOBL vector_291<>(SB), RODATA|NOPTR, $32
 
-DATA vector_267<>+0(SB)/4, $0x3e2aaaaa
-DATA vector_267<>+4(SB)/4, $0x3e2aaaaa
-DATA vector_267<>+8(SB)/4, $0x3e2aaaaa
-DATA vector_267<>+12(SB)/4, $0x3e2aaaaa
-DATA vector_267<>+16(SB)/4, $0x3e2aaaaa
-DATA vector_267<>+20(SB)/4, $0x3e2aaaaa
-DATA vector_267<>+24(SB)/4, $0x3e2aaaaa
-DATA vector_267<>+28(SB)/4, $0x3e2aaaaa
-GLOBL vector_267<>(SB), RODATA|NOPTR, $32
+DATA vector_292<>+0(SB)/4, $0x3e2aaaaa
+DATA vector_292<>+4(SB)/4, $0x3e2aaaaa
+DATA vector_292<>+8(SB)/4, $0x3e2aaaaa
+DATA vector_292<>+12(SB)/4, $0x3e2aaaaa
+DATA vector_292<>+16(SB)/4, $0x3e2aaaaa
+DATA vector_292<>+20(SB)/4, $0x3e2aaaaa
+DATA vector_292<>+24(SB)/4, $0x3e2aaaaa
+DATA vector_292<>+28(SB)/4, $0x3e2aaaaa
+GLOBL vector_292<>(SB), RODATA|NOPTR, $32
 
-DATA vector_268<>+0(SB)/4, $0x3f000000
-DATA vector_268<>+4(SB)/4, $0x3f000000
-DATA vector_268<>+8(SB)/4, $0x3f000000
-DATA vector_268<>+12(SB)/4, $0x3f000000
-DATA vector_268<>+16(SB)/4, $0x3f000000
-DATA vector_268<>+20(SB)/4, $0x3f000000
-DATA vector_268<>+24(SB)/4, $0x3f000000
-DATA vector_268<>+28(SB)/4, $0x3f000000
-GLOBL vector_268<>(SB), RODATA|NOPTR, $32
+DATA vector_293<>+0(SB)/4, $0x3f000000
+DATA vector_293<>+4(SB)/4, $0x3f000000
+DATA vector_293<>+8(SB)/4, $0x3f000000
+DATA vector_293<>+12(SB)/4, $0x3f000000
+DATA vector_293<>+16(SB)/4, $0x3f000000
+DATA vector_293<>+20(SB)/4, $0x3f000000
+DATA vector_293<>+24(SB)/4, $0x3f000000
+DATA vector_293<>+28(SB)/4, $0x3f000000
+GLOBL vector_293<>(SB), RODATA|NOPTR, $32
 
 // func expAVX512(y *float32, x *float32, count int)
 // Requires: AVX, AVX512F
 TEXT ·expAVX512(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_241<>+0(SB), Z0
-	VBROADCASTSS word_242<>+0(SB), Z1
-	VBROADCASTSS word_243<>+0(SB), Z2
-	VBROADCASTSS word_244<>+0(SB), Z3
-	VBROADCASTSS word_245<>+0(SB), Z4
-	VBROADCASTSS word_246<>+0(SB), Z5
-	VBROADCASTSS word_247<>+0(SB), Z6
-	VBROADCASTSS word_248<>+0(SB), Z7
-	VBROADCASTSS word_249<>+0(SB), Z8
-	VBROADCASTSS word_250<>+0(SB), Z9
-	VBROADCASTSS word_251<>+0(SB), Z10
-	VBROADCASTSS word_252<>+0(SB), Z11
-	VBROADCASTSS word_253<>+0(SB), Z12
+	VBROADCASTSS word_266<>+0(SB), Z0
+	VBROADCASTSS word_267<>+0(SB), Z1
+	VBROADCASTSS word_268<>+0(SB), Z2
+	VBROADCASTSS word_269<>+0(SB), Z3
+	VBROADCASTSS word_270<>+0(SB), Z4
+	VBROADCASTSS word_271<>+0(SB), Z5
+	VBROADCASTSS word_272<>+0(SB), Z6
+	VBROADCASTSS word_273<>+0(SB), Z7
+	VBROADCASTSS word_274<>+0(SB), Z8
+	VBROADCASTSS word_275<>+0(SB), Z9
+	VBROADCASTSS word_276<>+0(SB), Z10
+	VBROADCASTSS word_277<>+0(SB), Z11
+	VBROADCASTSS word_278<>+0(SB), Z12
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x40, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	SUBQ         $0x000000c0, SI
 
-vector_273:
+vector_298:
 	CMPQ        BX, SI
-	JGE         done_274
+	JGE         done_299
 	VMINPS      (CX)(BX*1), Z0, Z13
 	VMINPS      64(CX)(BX*1), Z0, Z14
 	VMINPS      128(CX)(BX*1), Z0, Z15
@@ -5941,12 +6908,12 @@ vector_273:
 	VMOVUPS     Z23, 128(AX)(BX*1)
 	VMOVUPS     Z24, 192(AX)(BX*1)
 	ADDQ        $0x00000100, BX
-	JMP         vector_273
+	JMP         vector_298
 
-done_274:
-vector_275:
+done_299:
+vector_300:
 	CMPQ        BX, DX
-	JGE         done_276
+	JGE         done_301
 	VMINPS      (CX)(BX*1), Z0, Z13
 	VMAXPS      Z13, Z1, Z13
 	VMOVAPS     Z4, Z14
@@ -5966,9 +6933,9 @@ vector_275:
 	VSCALEFPS   Z14, Z15, Z15
 	VMOVUPS     Z15, (AX)(BX*1)
 	ADDQ        $0x00000040, BX
-	JMP         vector_275
+	JMP         vector_300
 
-done_276:
+done_301:
 	VZEROUPPER
 	RET
 
@@ -5977,57 +6944,57 @@ done_276:
 TEXT ·expAVX2(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_241<>+0(SB), Y0
-	VBROADCASTSS word_242<>+0(SB), Y1
-	VBROADCASTSS word_243<>+0(SB), Y2
+	VBROADCASTSS word_266<>+0(SB), Y0
+	VBROADCASTSS word_267<>+0(SB), Y1
+	VBROADCASTSS word_268<>+0(SB), Y2
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	SUBQ         $0x00000040, SI
 
-vector_277:
+vector_302:
 	CMPQ        BX, SI
-	JGE         done_278
+	JGE         done_303
 	VMINPS      (CX)(BX*1), Y0, Y3
 	VMINPS      32(CX)(BX*1), Y0, Y4
 	VMINPS      64(CX)(BX*1), Y0, Y5
 	VMAXPS      Y3, Y1, Y3
 	VMAXPS      Y4, Y1, Y4
 	VMAXPS      Y5, Y1, Y5
-	VMOVAPS     vector_259<>+0(SB), Y6
-	VMOVAPS     vector_259<>+0(SB), Y7
-	VMOVAPS     vector_259<>+0(SB), Y8
-	VFMADD231PS vector_258<>+0(SB), Y3, Y6
-	VFMADD231PS vector_258<>+0(SB), Y4, Y7
-	VFMADD231PS vector_258<>+0(SB), Y5, Y8
-	VSUBPS      vector_259<>+0(SB), Y6, Y9
-	VSUBPS      vector_259<>+0(SB), Y7, Y10
-	VSUBPS      vector_259<>+0(SB), Y8, Y11
-	VFMADD231PS vector_260<>+0(SB), Y9, Y3
-	VFMADD231PS vector_260<>+0(SB), Y10, Y4
-	VFMADD231PS vector_260<>+0(SB), Y11, Y5
-	VFMADD231PS vector_261<>+0(SB), Y9, Y3
-	VFMADD231PS vector_261<>+0(SB), Y10, Y4
-	VFMADD231PS vector_261<>+0(SB), Y11, Y5
-	VMOVAPS     vector_263<>+0(SB), Y9
-	VMOVAPS     vector_263<>+0(SB), Y10
-	VMOVAPS     vector_263<>+0(SB), Y11
-	VFMADD213PS vector_264<>+0(SB), Y3, Y9
-	VFMADD213PS vector_264<>+0(SB), Y4, Y10
-	VFMADD213PS vector_264<>+0(SB), Y5, Y11
-	VFMADD213PS vector_265<>+0(SB), Y3, Y9
-	VFMADD213PS vector_265<>+0(SB), Y4, Y10
-	VFMADD213PS vector_265<>+0(SB), Y5, Y11
-	VFMADD213PS vector_266<>+0(SB), Y3, Y9
-	VFMADD213PS vector_266<>+0(SB), Y4, Y10
-	VFMADD213PS vector_266<>+0(SB), Y5, Y11
-	VFMADD213PS vector_267<>+0(SB), Y3, Y9
-	VFMADD213PS vector_267<>+0(SB), Y4, Y10
-	VFMADD213PS vector_267<>+0(SB), Y5, Y11
-	VFMADD213PS vector_268<>+0(SB), Y3, Y9
-	VFMADD213PS vector_268<>+0(SB), Y4, Y10
-	VFMADD213PS vector_268<>+0(SB), Y5, Y11
+	VMOVAPS     vector_284<>+0(SB), Y6
+	VMOVAPS     vector_284<>+0(SB), Y7
+	VMOVAPS     vector_284<>+0(SB), Y8
+	VFMADD231PS vector_283<>+0(SB), Y3, Y6
+	VFMADD231PS vector_283<>+0(SB), Y4, Y7
+	VFMADD231PS vector_283<>+0(SB), Y5, Y8
+	VSUBPS      vector_284<>+0(SB), Y6, Y9
+	VSUBPS      vector_284<>+0(SB), Y7, Y10
+	VSUBPS      vector_284<>+0(SB), Y8, Y11
+	VFMADD231PS vector_285<>+0(SB), Y9, Y3
+	VFMADD231PS vector_285<>+0(SB), Y10, Y4
+	VFMADD231PS vector_285<>+0(SB), Y11, Y5
+	VFMADD231PS vector_286<>+0(SB), Y9, Y3
+	VFMADD231PS vector_286<>+0(SB), Y10, Y4
+	VFMADD231PS vector_286<>+0(SB), Y11, Y5
+	VMOVAPS     vector_288<>+0(SB), Y9
+	VMOVAPS     vector_288<>+0(SB), Y10
+	VMOVAPS     vector_288<>+0(SB), Y11
+	VFMADD213PS vector_289<>+0(SB), Y3, Y9
+	VFMADD213PS vector_289<>+0(SB), Y4, Y10
+	VFMADD213PS vector_289<>+0(SB), Y5, Y11
+	VFMADD213PS vector_290<>+0(SB), Y3, Y9
+	VFMADD213PS vector_290<>+0(SB), Y4, Y10
+	VFMADD213PS vector_290<>+0(SB), Y5, Y11
+	VFMADD213PS vector_291<>+0(SB), Y3, Y9
+	VFMADD213PS vector_291<>+0(SB), Y4, Y10
+	VFMADD213PS vector_291<>+0(SB), Y5, Y11
+	VFMADD213PS vector_292<>+0(SB), Y3, Y9
+	VFMADD213PS vector_292<>+0(SB), Y4, Y10
+	VFMADD213PS vector_292<>+0(SB), Y5, Y11
+	VFMADD213PS vector_293<>+0(SB), Y3, Y9
+	VFMADD213PS vector_293<>+0(SB), Y4, Y10
+	VFMADD213PS vector_293<>+0(SB), Y5, Y11
 	VMULPS      Y3, Y9, Y9
 	VMULPS      Y4, Y10, Y10
 	VMULPS      Y5, Y11, Y11
@@ -6037,27 +7004,27 @@ vector_277:
 	VADDPS      Y2, Y9, Y9
 	VADDPS      Y2, Y10, Y10
 	VADDPS      Y2, Y11, Y11
-	VPSUBD      vector_259<>+0(SB), Y6, Y6
-	VPSUBD      vector_259<>+0(SB), Y7, Y7
-	VPSUBD      vector_259<>+0(SB), Y8, Y8
+	VPSUBD      vector_284<>+0(SB), Y6, Y6
+	VPSUBD      vector_284<>+0(SB), Y7, Y7
+	VPSUBD      vector_284<>+0(SB), Y8, Y8
 	VPSRAD      $0x01, Y6, Y3
 	VPSRAD      $0x01, Y7, Y4
 	VPSRAD      $0x01, Y8, Y5
 	VPSUBD      Y3, Y6, Y6
 	VPSUBD      Y4, Y7, Y7
 	VPSUBD      Y5, Y8, Y8
-	VPADDD      vector_262<>+0(SB), Y3, Y3
-	VPADDD      vector_262<>+0(SB), Y4, Y4
-	VPADDD      vector_262<>+0(SB), Y5, Y5
+	VPADDD      vector_287<>+0(SB), Y3, Y3
+	VPADDD      vector_287<>+0(SB), Y4, Y4
+	VPADDD      vector_287<>+0(SB), Y5, Y5
 	VPSLLD      $0x17, Y3, Y3
 	VPSLLD      $0x17, Y4, Y4
 	VPSLLD      $0x17, Y5, Y5
 	VMULPS      Y3, Y9, Y9
 	VMULPS      Y4, Y10, Y10
 	VMULPS      Y5, Y11, Y11
-	VPADDD      vector_262<>+0(SB), Y6, Y6
-	VPADDD      vector_262<>+0(SB), Y7, Y7
-	VPADDD      vector_262<>+0(SB), Y8, Y8
+	VPADDD      vector_287<>+0(SB), Y6, Y6
+	VPADDD      vector_287<>+0(SB), Y7, Y7
+	VPADDD      vector_287<>+0(SB), Y8, Y8
 	VPSLLD      $0x17, Y6, Y6
 	VPSLLD      $0x17, Y7, Y7
 	VPSLLD      $0x17, Y8, Y8
@@ -6068,42 +7035,42 @@ vector_277:
 	VMOVUPS     Y10, 32(AX)(BX*1)
 	VMOVUPS     Y11, 64(AX)(BX*1)
 	ADDQ        $0x00000060, BX
-	JMP         vector_277
+	JMP         vector_302
 
-done_278:
-vector_279:
+done_303:
+vector_304:
 	CMPQ        BX, DX
-	JGE         done_280
+	JGE         done_305
 	VMINPS      (CX)(BX*1), Y0, Y3
 	VMAXPS      Y3, Y1, Y3
-	VMOVAPS     vector_259<>+0(SB), Y4
-	VFMADD231PS vector_258<>+0(SB), Y3, Y4
-	VSUBPS      vector_259<>+0(SB), Y4, Y5
-	VFMADD231PS vector_260<>+0(SB), Y5, Y3
-	VFMADD231PS vector_261<>+0(SB), Y5, Y3
-	VMOVAPS     vector_263<>+0(SB), Y5
-	VFMADD213PS vector_264<>+0(SB), Y3, Y5
-	VFMADD213PS vector_265<>+0(SB), Y3, Y5
-	VFMADD213PS vector_266<>+0(SB), Y3, Y5
-	VFMADD213PS vector_267<>+0(SB), Y3, Y5
-	VFMADD213PS vector_268<>+0(SB), Y3, Y5
+	VMOVAPS     vector_284<>+0(SB), Y4
+	VFMADD231PS vector_283<>+0(SB), Y3, Y4
+	VSUBPS      vector_284<>+0(SB), Y4, Y5
+	VFMADD231PS vector_285<>+0(SB), Y5, Y3
+	VFMADD231PS vector_286<>+0(SB), Y5, Y3
+	VMOVAPS     vector_288<>+0(SB), Y5
+	VFMADD213PS vector_289<>+0(SB), Y3, Y5
+	VFMADD213PS vector_290<>+0(SB), Y3, Y5
+	VFMADD213PS vector_291<>+0(SB), Y3, Y5
+	VFMADD213PS vector_292<>+0(SB), Y3, Y5
+	VFMADD213PS vector_293<>+0(SB), Y3, Y5
 	VMULPS      Y3, Y5, Y5
 	VFMADD213PS Y3, Y3, Y5
 	VADDPS      Y2, Y5, Y5
-	VPSUBD      vector_259<>+0(SB), Y4, Y4
+	VPSUBD      vector_284<>+0(SB), Y4, Y4
 	VPSRAD      $0x01, Y4, Y3
 	VPSUBD      Y3, Y4, Y4
-	VPADDD      vector_262<>+0(SB), Y3, Y3
+	VPADDD      vector_287<>+0(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
 	VMULPS      Y3, Y5, Y5
-	VPADDD      vector_262<>+0(SB), Y4, Y4
+	VPADDD      vector_287<>+0(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
 	VMULPS      Y4, Y5, Y5
 	VMOVUPS     Y5, (AX)(BX*1)
 	ADDQ        $0x00000020, BX
-	JMP         vector_279
+	JMP         vector_304
 
-done_280:
+done_305:
 	VZEROUPPER
 	RET
 
@@ -6118,16 +7085,16 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q $0x20, BX, BX
 	XORQ   SI, SI
 
-vector_281:
+vector_306:
 	CMPQ    SI, BX
-	JGE     done_282
+	JGE     done_307
 	VCMPPS  $0x09, (DX)(SI*1), Y0, Y1
 	VANDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_281
+	JMP     vector_306
 
-done_282:
+done_307:
 	VZEROUPPER
 	RET
 
@@ -6137,23 +7104,23 @@ TEXT ·sigmoidBackwardAVX2(SB), NOSPLIT, $0-32
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
 	MOVQ         y+16(FP), DX
-	VBROADCASTSS word_243<>+0(SB), Y0
+	VBROADCASTSS word_268<>+0(SB), Y0
 	MOVQ         count+24(FP), BX
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_283:
+vector_308:
 	CMPQ    SI, BX
-	JGE     done_284
+	JGE     done_309
 	VMOVUPS (DX)(SI*1), Y1
 	VSUBPS  Y1, Y0, Y2
 	VMULPS  Y2, Y1, Y2
 	VMULPS  (CX)(SI*1), Y2, Y2
 	VMOVUPS Y2, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_283
+	JMP     vector_308
 
-done_284:
+done_309:
 	VZEROUPPER
 	RET
 
@@ -6168,16 +7135,16 @@ TEXT ·addScaledAVX2(SB), NOSPLIT, $0-40
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_285:
+vector_310:
 	CMPQ    SI, BX
-	JGE     done_286
+	JGE     done_311
 	VMULPS  (DX)(SI*1), Y0, Y1
 	VADDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_285
+	JMP     vector_310
 
-done_286:
+done_311:
 	VZEROUPPER
 	RET
 
@@ -6188,8 +7155,8 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	MOVQ         state+8(FP), CX
 	MOVQ         table+16(FP), DX
 	MOVQ         count+24(FP), BX
-	VBROADCASTSS word_287<>+0(SB), Y0
-	VBROADCASTSS word_288<>+0(SB), Y1
+	VBROADCASTSS word_312<>+0(SB), Y0
+	VBROADCASTSS word_313<>+0(SB), Y1
 	VMOVDQU      (CX), Y2
 	VMOVDQU      64(CX), Y3
 	VMOVDQU      128(CX), Y4
@@ -6199,9 +7166,9 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	VMOVDQU      160(CX), Y8
 	VMOVDQU      224(CX), Y9
 
-draw_289:
+draw_314:
 	TESTQ      BX, BX
-	JEQ        done_290
+	JEQ        done_315
 	VPADDD     Y2, Y5, Y10
 	VPSRLD     $0x19, Y10, Y11
 	VPSLLD     $0x07, Y10, Y10
@@ -6264,9 +7231,9 @@ draw_289:
 	VMOVDQU    Y12, 96(AX)
 	ADDQ       $0x00000080, AX
 	DECQ       BX
-	JMP        draw_289
+	JMP        draw_314
 
-done_290:
+done_315:
 	VMOVDQU Y2, (CX)
 	VMOVDQU Y3, 64(CX)
 	VMOVDQU Y4, 128(CX)
@@ -6278,11 +7245,11 @@ done_290:
 	VZEROUPPER
 	RET
 
-DATA word_287<>+0(SB)/4, $0x00007fff
-GLOBL word_287<>(SB), RODATA|NOPTR, $4
+DATA word_312<>+0(SB)/4, $0x00007fff
+GLOBL word_312<>(SB), RODATA|NOPTR, $4
 
-DATA word_288<>+0(SB)/4, $0x80000000
-GLOBL word_288<>(SB), RODATA|NOPTR, $4
+DATA word_313<>+0(SB)/4, $0x80000000
+GLOBL word_313<>(SB), RODATA|NOPTR, $4
 
 // func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
 // Requires: AVX, FMA3
@@ -6300,9 +7267,9 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
 
-vector_291:
+vector_316:
 	TESTQ        BX, BX
-	JEQ          done_292
+	JEQ          done_317
 	VMOVUPS      (CX), Y7
 	VSUBPS       (DX), Y7, Y7
 	VANDPS       Y5, Y7, Y7
@@ -6327,9 +7294,9 @@ vector_291:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         BX
-	JMP          vector_291
+	JMP          vector_316
 
-done_292:
+done_317:
 	MOVQ    sums+0(FP), AX
 	VMOVUPD Y1, (AX)
 	VMOVUPD Y2, 32(AX)
@@ -6356,17 +7323,17 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-80
 	SHLQ         $0x05, SI
 	XORQ         DI, DI
 
-vector_293:
+vector_318:
 	CMPQ         DI, SI
-	JEQ          done_294
+	JEQ          done_319
 	VMOVUPS      (AX)(DI*1), Y7
-	VPBROADCASTD word_295<>+0(SB), Y9
+	VPBROADCASTD word_320<>+0(SB), Y9
 	VPADDD       Y7, Y7, Y8
 	VPMAXUD      Y9, Y8, Y9
 	VPCMPEQD     Y8, Y9, Y8
 	VMOVMSKPS    Y8, R8
 	CMPL         R8, $0xff
-	JNE          done_294
+	JNE          done_319
 	VMOVUPS      (CX)(DI*1), Y8
 	VFMADD231PS  Y0, Y7, Y8
 	VMOVUPS      (DX)(DI*1), Y9
@@ -6384,16 +7351,16 @@ vector_293:
 	VFMADD231PS  Y6, Y9, Y7
 	VMOVUPS      Y7, (AX)(DI*1)
 	ADDQ         $0x20, DI
-	JMP          vector_293
+	JMP          vector_318
 
-done_294:
+done_319:
 	SHRQ $0x05, DI
 	MOVQ DI, ret+72(FP)
 	VZEROUPPER
 	RET
 
-DATA word_295<>+0(SB)/4, $0x2f000000
-GLOBL word_295<>(SB), RODATA|NOPTR, $4
+DATA word_320<>+0(SB)/4, $0x2f000000
+GLOBL word_320<>(SB), RODATA|NOPTR, $4
 
 // func adamTinyAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float32, moment float32, beta2 float32, square float32, correction float32, epsilon float32, rate float32, count int)
 // Requires: AVX, AVX2, FMA3
@@ -6406,17 +7373,17 @@ TEXT ·adamTinyAVX2(SB), NOSPLIT, $0-72
 	SHLQ $0x05, SI
 	XORQ DI, DI
 
-vector_296:
+vector_321:
 	VMOVUPS      (AX)(DI*1), Y0
 	VPSLLD       $0x01, Y0, Y1
-	VPBROADCASTD word_295<>+0(SB), Y0
+	VPBROADCASTD word_320<>+0(SB), Y0
 	VPCMPGTD     Y1, Y0, Y0
 	VPCMPEQD     Y2, Y2, Y2
 	VPCMPGTD     Y2, Y1, Y1
 	VPAND        Y1, Y0, Y0
 	VMOVUPS      (DX)(DI*1), Y1
 	VPSLLD       $0x01, Y1, Y1
-	VPBROADCASTD word_298<>+0(SB), Y2
+	VPBROADCASTD word_323<>+0(SB), Y2
 	VPCMPGTD     Y1, Y2, Y2
 	VPAND        Y2, Y0, Y0
 	VPCMPEQD     Y2, Y2, Y2
@@ -6428,9 +7395,9 @@ vector_296:
 	VPCMPEQD     Y2, Y1, Y1
 	VPAND        Y1, Y0, Y0
 	VMOVUPS      (BX)(DI*1), Y2
-	VPBROADCASTD word_299<>+0(SB), Y1
+	VPBROADCASTD word_324<>+0(SB), Y1
 	VPCMPGTD     Y1, Y2, Y3
-	VPBROADCASTD word_300<>+0(SB), Y1
+	VPBROADCASTD word_325<>+0(SB), Y1
 	VPCMPGTD     Y2, Y1, Y1
 	VPAND        Y1, Y3, Y3
 	VPXOR        Y1, Y1, Y1
@@ -6438,7 +7405,7 @@ vector_296:
 	VPOR         Y1, Y3, Y3
 	VPAND        Y3, Y0, Y0
 
-plain_297:
+plain_322:
 	VANDNPS      (AX)(DI*1), Y0, Y1
 	VANDNPS      (CX)(DI*1), Y0, Y2
 	VANDNPS      (DX)(DI*1), Y0, Y3
@@ -6463,13 +7430,13 @@ plain_297:
 	VPXOR        Y6, Y6, Y6
 	VMOVUPS      (AX)(DI*1), Y5
 	VANDPS       Y5, Y0, Y5
-	VPBROADCASTD word_301<>+0(SB), Y7
+	VPBROADCASTD word_326<>+0(SB), Y7
 	VPAND        Y7, Y5, Y7
 	VPXOR        Y7, Y5, Y5
-	VPBROADCASTD word_302<>+0(SB), Y8
+	VPBROADCASTD word_327<>+0(SB), Y8
 	VPCMPGTD     Y8, Y7, Y8
 	VCVTDQ2PS    Y7, Y9
-	VPBROADCASTD word_303<>+0(SB), Y10
+	VPBROADCASTD word_328<>+0(SB), Y10
 	VPADDD       Y10, Y7, Y7
 	VBLENDVPS    Y8, Y7, Y9, Y7
 	VPOR         Y5, Y7, Y7
@@ -6477,36 +7444,36 @@ plain_297:
 	VBROADCASTSS weightDecay+32(FP), Y9
 	VMOVAPS      Y8, Y5
 	VFMADD231PS  Y9, Y7, Y5
-	VPBROADCASTD word_245<>+0(SB), Y11
+	VPBROADCASTD word_270<>+0(SB), Y11
 	VADDPS       Y11, Y8, Y10
 	VFMADD231PS  Y9, Y7, Y10
 	VSUBPS       Y11, Y10, Y10
-	VPBROADCASTD word_301<>+0(SB), Y11
+	VPBROADCASTD word_326<>+0(SB), Y11
 	VPAND        Y11, Y10, Y10
 	VPAND        Y11, Y5, Y9
 	VPAND        Y11, Y8, Y8
 	VPANDN       Y5, Y11, Y11
 	VPOR         Y11, Y10, Y10
-	VPBROADCASTD word_304<>+0(SB), Y11
+	VPBROADCASTD word_329<>+0(SB), Y11
 	VPCMPGTD     Y11, Y9, Y11
 	VBLENDVPS    Y11, Y5, Y10, Y5
 	VPMAXUD      Y8, Y9, Y8
-	VPBROADCASTD word_305<>+0(SB), Y10
+	VPBROADCASTD word_330<>+0(SB), Y10
 	VPCMPGTD     Y10, Y8, Y8
 	VPANDN       Y8, Y11, Y8
 	VPOR         Y8, Y6, Y6
-	VPBROADCASTD word_306<>+0(SB), Y8
+	VPBROADCASTD word_331<>+0(SB), Y8
 	VPCMPGTD     Y8, Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VMOVUPS      (DX)(DI*1), Y8
 	VANDPS       Y8, Y0, Y8
-	VPBROADCASTD word_301<>+0(SB), Y9
+	VPBROADCASTD word_326<>+0(SB), Y9
 	VPAND        Y9, Y8, Y9
 	VPXOR        Y9, Y8, Y8
-	VPBROADCASTD word_302<>+0(SB), Y10
+	VPBROADCASTD word_327<>+0(SB), Y10
 	VPCMPGTD     Y10, Y9, Y10
 	VCVTDQ2PS    Y9, Y11
-	VPBROADCASTD word_303<>+0(SB), Y12
+	VPBROADCASTD word_328<>+0(SB), Y12
 	VPADDD       Y12, Y9, Y9
 	VBLENDVPS    Y10, Y9, Y11, Y9
 	VPOR         Y8, Y9, Y9
@@ -6514,85 +7481,85 @@ plain_297:
 	VBROADCASTSS moment+36(FP), Y10
 	VMOVAPS      Y9, Y8
 	VFMADD231PS  Y10, Y5, Y8
-	VPBROADCASTD word_245<>+0(SB), Y12
+	VPBROADCASTD word_270<>+0(SB), Y12
 	VADDPS       Y12, Y9, Y11
 	VFMADD231PS  Y10, Y5, Y11
 	VSUBPS       Y12, Y11, Y11
-	VPBROADCASTD word_301<>+0(SB), Y10
+	VPBROADCASTD word_326<>+0(SB), Y10
 	VPAND        Y10, Y11, Y11
 	VPAND        Y10, Y8, Y5
 	VPAND        Y10, Y9, Y9
 	VPANDN       Y8, Y10, Y10
 	VPOR         Y10, Y11, Y11
-	VPBROADCASTD word_304<>+0(SB), Y10
+	VPBROADCASTD word_329<>+0(SB), Y10
 	VPCMPGTD     Y10, Y5, Y12
 	VBLENDVPS    Y12, Y8, Y11, Y8
 	VPMAXUD      Y9, Y5, Y9
-	VPBROADCASTD word_305<>+0(SB), Y10
+	VPBROADCASTD word_330<>+0(SB), Y10
 	VPCMPGTD     Y10, Y9, Y9
 	VPANDN       Y9, Y12, Y9
 	VPOR         Y9, Y6, Y6
-	VPBROADCASTD word_306<>+0(SB), Y9
+	VPBROADCASTD word_331<>+0(SB), Y9
 	VPCMPGTD     Y9, Y5, Y5
 	VPOR         Y5, Y6, Y6
 	VDIVPS       Y2, Y8, Y5
 	VROUNDPS     $0x00, Y5, Y2
 	VSUBPS       Y2, Y5, Y5
-	VPBROADCASTD word_301<>+0(SB), Y9
+	VPBROADCASTD word_326<>+0(SB), Y9
 	VANDPS       Y9, Y5, Y5
-	VPBROADCASTD word_253<>+0(SB), Y9
+	VPBROADCASTD word_278<>+0(SB), Y9
 	VPCMPEQD     Y9, Y5, Y5
 	VPOR         Y5, Y6, Y6
 	VBROADCASTSS rate+56(FP), Y5
 	VMOVAPS      Y7, Y9
 	VFMADD231PS  Y5, Y2, Y9
-	VPBROADCASTD word_245<>+0(SB), Y11
+	VPBROADCASTD word_270<>+0(SB), Y11
 	VADDPS       Y11, Y7, Y10
 	VFMADD231PS  Y5, Y2, Y10
 	VSUBPS       Y11, Y10, Y10
-	VPBROADCASTD word_301<>+0(SB), Y5
+	VPBROADCASTD word_326<>+0(SB), Y5
 	VPAND        Y5, Y10, Y10
 	VPAND        Y5, Y9, Y2
 	VPAND        Y5, Y7, Y7
 	VPANDN       Y9, Y5, Y5
 	VPOR         Y5, Y10, Y10
-	VPBROADCASTD word_304<>+0(SB), Y5
+	VPBROADCASTD word_329<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y11
 	VBLENDVPS    Y11, Y9, Y10, Y9
 	VPMAXUD      Y7, Y2, Y7
-	VPBROADCASTD word_305<>+0(SB), Y5
+	VPBROADCASTD word_330<>+0(SB), Y5
 	VPCMPGTD     Y5, Y7, Y7
 	VPANDN       Y7, Y11, Y7
 	VPOR         Y7, Y6, Y6
-	VPBROADCASTD word_306<>+0(SB), Y5
+	VPBROADCASTD word_331<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y2
 	VPOR         Y2, Y6, Y6
 	VPAND        Y0, Y6, Y6
 	VPTEST       Y6, Y6
-	JEQ          store_307
+	JEQ          store_332
 	VPXOR        Y0, Y0, Y0
-	JMP          plain_297
+	JMP          plain_322
 
-store_307:
-	VPBROADCASTD word_301<>+0(SB), Y2
+store_332:
+	VPBROADCASTD word_326<>+0(SB), Y2
 	VPAND        Y2, Y9, Y2
 	VPXOR        Y2, Y9, Y9
-	VPBROADCASTD word_304<>+0(SB), Y5
+	VPBROADCASTD word_329<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y5
 	VCVTPS2DQ    Y2, Y6
-	VPBROADCASTD word_303<>+0(SB), Y7
+	VPBROADCASTD word_328<>+0(SB), Y7
 	VPSUBD       Y7, Y2, Y2
 	VBLENDVPS    Y5, Y2, Y6, Y2
 	VPOR         Y9, Y2, Y2
 	VBLENDVPS    Y0, Y2, Y1, Y1
 	VMOVUPS      Y1, (AX)(DI*1)
-	VPBROADCASTD word_301<>+0(SB), Y1
+	VPBROADCASTD word_326<>+0(SB), Y1
 	VPAND        Y1, Y8, Y1
 	VPXOR        Y1, Y8, Y8
-	VPBROADCASTD word_304<>+0(SB), Y2
+	VPBROADCASTD word_329<>+0(SB), Y2
 	VPCMPGTD     Y2, Y1, Y2
 	VCVTPS2DQ    Y1, Y5
-	VPBROADCASTD word_303<>+0(SB), Y6
+	VPBROADCASTD word_328<>+0(SB), Y6
 	VPSUBD       Y6, Y1, Y1
 	VBLENDVPS    Y2, Y1, Y5, Y1
 	VPOR         Y8, Y1, Y1
@@ -6601,36 +7568,36 @@ store_307:
 	VMOVUPS      Y4, (BX)(DI*1)
 	ADDQ         $0x20, DI
 	CMPQ         DI, SI
-	JNE          vector_296
+	JNE          vector_321
 	VZEROUPPER
 	RET
 
-DATA word_298<>+0(SB)/4, $0x25000000
-GLOBL word_298<>(SB), RODATA|NOPTR, $4
+DATA word_323<>+0(SB)/4, $0x25000000
+GLOBL word_323<>(SB), RODATA|NOPTR, $4
 
-DATA word_299<>+0(SB)/4, $0x0d800000
-GLOBL word_299<>(SB), RODATA|NOPTR, $4
+DATA word_324<>+0(SB)/4, $0x0d800000
+GLOBL word_324<>(SB), RODATA|NOPTR, $4
 
-DATA word_300<>+0(SB)/4, $0x71800000
-GLOBL word_300<>(SB), RODATA|NOPTR, $4
+DATA word_325<>+0(SB)/4, $0x71800000
+GLOBL word_325<>(SB), RODATA|NOPTR, $4
 
-DATA word_301<>+0(SB)/4, $0x7fffffff
-GLOBL word_301<>(SB), RODATA|NOPTR, $4
+DATA word_326<>+0(SB)/4, $0x7fffffff
+GLOBL word_326<>(SB), RODATA|NOPTR, $4
 
-DATA word_302<>+0(SB)/4, $0x007fffff
-GLOBL word_302<>(SB), RODATA|NOPTR, $4
+DATA word_327<>+0(SB)/4, $0x007fffff
+GLOBL word_327<>(SB), RODATA|NOPTR, $4
 
-DATA word_303<>+0(SB)/4, $0x4a800000
-GLOBL word_303<>(SB), RODATA|NOPTR, $4
+DATA word_328<>+0(SB)/4, $0x4a800000
+GLOBL word_328<>(SB), RODATA|NOPTR, $4
 
-DATA word_304<>+0(SB)/4, $0x4affffff
-GLOBL word_304<>(SB), RODATA|NOPTR, $4
+DATA word_329<>+0(SB)/4, $0x4affffff
+GLOBL word_329<>(SB), RODATA|NOPTR, $4
 
-DATA word_305<>+0(SB)/4, $0x4a7fffff
-GLOBL word_305<>(SB), RODATA|NOPTR, $4
+DATA word_330<>+0(SB)/4, $0x4a7fffff
+GLOBL word_330<>(SB), RODATA|NOPTR, $4
 
-DATA word_306<>+0(SB)/4, $0x7b7fffff
-GLOBL word_306<>(SB), RODATA|NOPTR, $4
+DATA word_331<>+0(SB)/4, $0x7b7fffff
+GLOBL word_331<>(SB), RODATA|NOPTR, $4
 
 // func fillTileAVX2(dst *float32, images **byte, blocks int)
 // Requires: AVX, AVX2, FMA3
@@ -6639,10 +7606,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_308<>+0(SB), Y0
-	VBROADCASTSS word_309<>+0(SB), Y1
+	VBROADCASTSS word_333<>+0(SB), Y0
+	VBROADCASTSS word_334<>+0(SB), Y1
 
-block_310:
+block_335:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -6790,15 +7757,15 @@ block_310:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_310
+	JNE         block_335
 	VZEROUPPER
 	RET
 
-DATA word_308<>+0(SB)/4, $0x3b808081
-GLOBL word_308<>(SB), RODATA|NOPTR, $4
+DATA word_333<>+0(SB)/4, $0x3b808081
+GLOBL word_333<>(SB), RODATA|NOPTR, $4
 
-DATA word_309<>+0(SB)/4, $0xc37f0000
-GLOBL word_309<>(SB), RODATA|NOPTR, $4
+DATA word_334<>+0(SB)/4, $0xc37f0000
+GLOBL word_334<>(SB), RODATA|NOPTR, $4
 
 // func fillRowsAVX2(dst *float32, rows **float32, blocks int)
 // Requires: AVX
@@ -6808,7 +7775,7 @@ TEXT ·fillRowsAVX2(SB), NOSPLIT, $0-24
 	MOVQ blocks+16(FP), DX
 	XORQ BX, BX
 
-block_311:
+block_336:
 	MOVQ       (CX), SI
 	VMOVUPS    (SI)(BX*1), Y0
 	MOVQ       8(CX), SI
@@ -6860,7 +7827,7 @@ block_311:
 	ADDQ       $0x20, BX
 	ADDQ       $0x00000200, AX
 	DECQ       DX
-	JNE        block_311
+	JNE        block_336
 	VZEROUPPER
 	RET
 
@@ -6875,22 +7842,22 @@ TEXT ·subtractLargestAVX2(SB), NOSPLIT, $0-24
 	VMOVUPS 32(CX), Y1
 	MOVQ    $0x00000040, BX
 
-row_312:
+row_337:
 	CMPQ    BX, DX
-	JEQ     done_313
+	JEQ     done_338
 	VMOVUPS (CX)(BX*1), Y2
 	VMAXPS  Y0, Y2, Y0
 	VMOVUPS 32(CX)(BX*1), Y2
 	VMAXPS  Y1, Y2, Y1
 	ADDQ    $0x40, BX
-	JMP     row_312
+	JMP     row_337
 
-done_313:
+done_338:
 	XORQ BX, BX
 
-row_314:
+row_339:
 	CMPQ    BX, DX
-	JEQ     done_315
+	JEQ     done_340
 	VMOVUPS (CX)(BX*1), Y2
 	VSUBPS  Y0, Y2, Y2
 	VMOVUPS Y2, (AX)(BX*1)
@@ -6898,9 +7865,9 @@ row_314:
 	VSUBPS  Y1, Y2, Y2
 	VMOVUPS Y2, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_314
+	JMP     row_339
 
-done_315:
+done_340:
 	VZEROUPPER
 	RET
 
@@ -6917,9 +7884,9 @@ TEXT ·subtractLogarithmAVX2(SB), NOSPLIT, $0-25
 	VXORPD Y3, Y3, Y3
 	XORQ   BX, BX
 
-row_316:
+row_341:
 	CMPQ      BX, DX
-	JEQ       done_317
+	JEQ       done_342
 	VCVTPS2PD (CX)(BX*1), Y4
 	VADDPD    Y4, Y0, Y0
 	VCVTPS2PD 16(CX)(BX*1), Y4
@@ -6929,11 +7896,11 @@ row_316:
 	VCVTPS2PD 48(CX)(BX*1), Y4
 	VADDPD    Y4, Y3, Y3
 	ADDQ      $0x40, BX
-	JMP       row_316
+	JMP       row_341
 
-done_317:
-	VBROADCASTSD double_318<>+0(SB), Y4
-	VBROADCASTSD double_319<>+0(SB), Y6
+done_342:
+	VBROADCASTSD double_343<>+0(SB), Y4
+	VBROADCASTSD double_344<>+0(SB), Y6
 	VPCMPEQD     Y5, Y5, Y5
 	VCMPPD       $0x1d, Y4, Y0, Y7
 	VANDPD       Y7, Y5, Y5
@@ -6953,16 +7920,16 @@ done_317:
 	VANDPD       Y7, Y5, Y5
 	VMOVMSKPD    Y5, CX
 	CMPL         CX, $0x0f
-	JNE          wrong_320
-	VBROADCASTSD double_321<>+0(SB), Y5
-	VBROADCASTSD double_322<>+0(SB), Y6
-	VBROADCASTSD double_323<>+0(SB), Y7
-	VBROADCASTSD double_324<>+0(SB), Y8
+	JNE          wrong_345
+	VBROADCASTSD double_346<>+0(SB), Y5
+	VBROADCASTSD double_347<>+0(SB), Y6
+	VBROADCASTSD double_348<>+0(SB), Y7
+	VBROADCASTSD double_349<>+0(SB), Y8
 	VPSRLQ       $0x34, Y0, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y0, Y0
 	VORPD        Y6, Y0, Y0
-	VBROADCASTSD double_325<>+0(SB), Y11
+	VBROADCASTSD double_350<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y0, Y10
 	VANDPD       Y4, Y10, Y11
@@ -6973,52 +7940,52 @@ done_317:
 	VSUBPD       Y4, Y0, Y0
 	VDIVPD       Y10, Y0, Y0
 	VMULPD       Y0, Y0, Y10
-	VBROADCASTSD double_326<>+0(SB), Y11
+	VBROADCASTSD double_351<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_327<>+0(SB), Y12
+	VBROADCASTSD double_352<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_328<>+0(SB), Y12
+	VBROADCASTSD double_353<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_329<>+0(SB), Y12
+	VBROADCASTSD double_354<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_330<>+0(SB), Y12
+	VBROADCASTSD double_355<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_331<>+0(SB), Y12
+	VBROADCASTSD double_356<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_332<>+0(SB), Y12
+	VBROADCASTSD double_357<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_333<>+0(SB), Y12
+	VBROADCASTSD double_358<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_334<>+0(SB), Y12
+	VBROADCASTSD double_359<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_335<>+0(SB), Y12
+	VBROADCASTSD double_360<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_336<>+0(SB), Y12
+	VBROADCASTSD double_361<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_337<>+0(SB), Y12
+	VBROADCASTSD double_362<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y0, Y0, Y0
 	VMULPD       Y0, Y11, Y11
 	VADDPD       Y0, Y11, Y11
-	VBROADCASTSD double_338<>+0(SB), Y0
+	VBROADCASTSD double_363<>+0(SB), Y0
 	VMULPD       Y0, Y9, Y9
 	VADDPD       Y11, Y9, Y0
 	VPSRLQ       $0x34, Y1, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y1, Y1
 	VORPD        Y6, Y1, Y1
-	VBROADCASTSD double_325<>+0(SB), Y11
+	VBROADCASTSD double_350<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y1, Y10
 	VANDPD       Y4, Y10, Y11
@@ -7029,52 +7996,52 @@ done_317:
 	VSUBPD       Y4, Y1, Y1
 	VDIVPD       Y10, Y1, Y1
 	VMULPD       Y1, Y1, Y10
-	VBROADCASTSD double_326<>+0(SB), Y11
+	VBROADCASTSD double_351<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_327<>+0(SB), Y12
+	VBROADCASTSD double_352<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_328<>+0(SB), Y12
+	VBROADCASTSD double_353<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_329<>+0(SB), Y12
+	VBROADCASTSD double_354<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_330<>+0(SB), Y12
+	VBROADCASTSD double_355<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_331<>+0(SB), Y12
+	VBROADCASTSD double_356<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_332<>+0(SB), Y12
+	VBROADCASTSD double_357<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_333<>+0(SB), Y12
+	VBROADCASTSD double_358<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_334<>+0(SB), Y12
+	VBROADCASTSD double_359<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_335<>+0(SB), Y12
+	VBROADCASTSD double_360<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_336<>+0(SB), Y12
+	VBROADCASTSD double_361<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_337<>+0(SB), Y12
+	VBROADCASTSD double_362<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y1, Y1, Y1
 	VMULPD       Y1, Y11, Y11
 	VADDPD       Y1, Y11, Y11
-	VBROADCASTSD double_338<>+0(SB), Y1
+	VBROADCASTSD double_363<>+0(SB), Y1
 	VMULPD       Y1, Y9, Y9
 	VADDPD       Y11, Y9, Y1
 	VPSRLQ       $0x34, Y2, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y2, Y2
 	VORPD        Y6, Y2, Y2
-	VBROADCASTSD double_325<>+0(SB), Y11
+	VBROADCASTSD double_350<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y2, Y10
 	VANDPD       Y4, Y10, Y11
@@ -7085,52 +8052,52 @@ done_317:
 	VSUBPD       Y4, Y2, Y2
 	VDIVPD       Y10, Y2, Y2
 	VMULPD       Y2, Y2, Y10
-	VBROADCASTSD double_326<>+0(SB), Y11
+	VBROADCASTSD double_351<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_327<>+0(SB), Y12
+	VBROADCASTSD double_352<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_328<>+0(SB), Y12
+	VBROADCASTSD double_353<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_329<>+0(SB), Y12
+	VBROADCASTSD double_354<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_330<>+0(SB), Y12
+	VBROADCASTSD double_355<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_331<>+0(SB), Y12
+	VBROADCASTSD double_356<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_332<>+0(SB), Y12
+	VBROADCASTSD double_357<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_333<>+0(SB), Y12
+	VBROADCASTSD double_358<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_334<>+0(SB), Y12
+	VBROADCASTSD double_359<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_335<>+0(SB), Y12
+	VBROADCASTSD double_360<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_336<>+0(SB), Y12
+	VBROADCASTSD double_361<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_337<>+0(SB), Y12
+	VBROADCASTSD double_362<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y2, Y2, Y2
 	VMULPD       Y2, Y11, Y11
 	VADDPD       Y2, Y11, Y11
-	VBROADCASTSD double_338<>+0(SB), Y2
+	VBROADCASTSD double_363<>+0(SB), Y2
 	VMULPD       Y2, Y9, Y9
 	VADDPD       Y11, Y9, Y2
 	VPSRLQ       $0x34, Y3, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y3, Y3
 	VORPD        Y6, Y3, Y3
-	VBROADCASTSD double_325<>+0(SB), Y5
+	VBROADCASTSD double_350<>+0(SB), Y5
 	VSUBPD       Y5, Y9, Y9
 	VCMPPD       $0x11, Y7, Y3, Y6
 	VANDPD       Y4, Y6, Y5
@@ -7141,52 +8108,52 @@ done_317:
 	VSUBPD       Y4, Y3, Y3
 	VDIVPD       Y5, Y3, Y3
 	VMULPD       Y3, Y3, Y5
-	VBROADCASTSD double_326<>+0(SB), Y4
+	VBROADCASTSD double_351<>+0(SB), Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_327<>+0(SB), Y6
+	VBROADCASTSD double_352<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_328<>+0(SB), Y6
+	VBROADCASTSD double_353<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_329<>+0(SB), Y6
+	VBROADCASTSD double_354<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_330<>+0(SB), Y6
+	VBROADCASTSD double_355<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_331<>+0(SB), Y6
+	VBROADCASTSD double_356<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_332<>+0(SB), Y6
+	VBROADCASTSD double_357<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_333<>+0(SB), Y6
+	VBROADCASTSD double_358<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_334<>+0(SB), Y6
+	VBROADCASTSD double_359<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_335<>+0(SB), Y6
+	VBROADCASTSD double_360<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_336<>+0(SB), Y6
+	VBROADCASTSD double_361<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_337<>+0(SB), Y6
+	VBROADCASTSD double_362<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
 	VADDPD       Y3, Y3, Y3
 	VMULPD       Y3, Y4, Y4
 	VADDPD       Y3, Y4, Y4
-	VBROADCASTSD double_338<>+0(SB), Y3
+	VBROADCASTSD double_363<>+0(SB), Y3
 	VMULPD       Y3, Y9, Y9
 	VADDPD       Y4, Y9, Y3
 	XORQ         BX, BX
 
-row_339:
+row_364:
 	CMPQ       BX, DX
-	JEQ        done_340
+	JEQ        done_365
 	VCVTPS2PD  (AX)(BX*1), Y4
 	VSUBPD     Y0, Y4, Y4
 	VCVTPD2PSY Y4, X4
@@ -7204,79 +8171,79 @@ row_339:
 	VCVTPD2PSY Y4, X4
 	VMOVUPS    X4, 48(AX)(BX*1)
 	ADDQ       $0x40, BX
-	JMP        row_339
+	JMP        row_364
 
-done_340:
+done_365:
 	MOVB $0x01, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-wrong_320:
+wrong_345:
 	MOVB $0x00, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA double_318<>+0(SB)/8, $0x3ff0000000000000
-GLOBL double_318<>(SB), RODATA|NOPTR, $8
+DATA double_343<>+0(SB)/8, $0x3ff0000000000000
+GLOBL double_343<>(SB), RODATA|NOPTR, $8
 
-DATA double_319<>+0(SB)/8, $0x7fefffffffffffff
-GLOBL double_319<>(SB), RODATA|NOPTR, $8
+DATA double_344<>+0(SB)/8, $0x7fefffffffffffff
+GLOBL double_344<>(SB), RODATA|NOPTR, $8
 
-DATA double_321<>+0(SB)/8, $0x000fffffffffffff
-GLOBL double_321<>(SB), RODATA|NOPTR, $8
+DATA double_346<>+0(SB)/8, $0x000fffffffffffff
+GLOBL double_346<>(SB), RODATA|NOPTR, $8
 
-DATA double_322<>+0(SB)/8, $0x3fe0000000000000
-GLOBL double_322<>(SB), RODATA|NOPTR, $8
+DATA double_347<>+0(SB)/8, $0x3fe0000000000000
+GLOBL double_347<>(SB), RODATA|NOPTR, $8
 
-DATA double_323<>+0(SB)/8, $0x3fe6a09e667f3bcd
-GLOBL double_323<>(SB), RODATA|NOPTR, $8
+DATA double_348<>+0(SB)/8, $0x3fe6a09e667f3bcd
+GLOBL double_348<>(SB), RODATA|NOPTR, $8
 
-DATA double_324<>+0(SB)/8, $0x4330000000000000
-GLOBL double_324<>(SB), RODATA|NOPTR, $8
+DATA double_349<>+0(SB)/8, $0x4330000000000000
+GLOBL double_349<>(SB), RODATA|NOPTR, $8
 
-DATA double_325<>+0(SB)/8, $0x43300000000003fe
-GLOBL double_325<>(SB), RODATA|NOPTR, $8
+DATA double_350<>+0(SB)/8, $0x43300000000003fe
+GLOBL double_350<>(SB), RODATA|NOPTR, $8
 
-DATA double_326<>+0(SB)/8, $0x3fa47ae147ae147b
-GLOBL double_326<>(SB), RODATA|NOPTR, $8
+DATA double_351<>+0(SB)/8, $0x3fa47ae147ae147b
+GLOBL double_351<>(SB), RODATA|NOPTR, $8
 
-DATA double_327<>+0(SB)/8, $0x3fa642c8590b2164
-GLOBL double_327<>(SB), RODATA|NOPTR, $8
+DATA double_352<>+0(SB)/8, $0x3fa642c8590b2164
+GLOBL double_352<>(SB), RODATA|NOPTR, $8
 
-DATA double_328<>+0(SB)/8, $0x3fa8618618618618
-GLOBL double_328<>(SB), RODATA|NOPTR, $8
+DATA double_353<>+0(SB)/8, $0x3fa8618618618618
+GLOBL double_353<>(SB), RODATA|NOPTR, $8
 
-DATA double_329<>+0(SB)/8, $0x3faaf286bca1af28
-GLOBL double_329<>(SB), RODATA|NOPTR, $8
+DATA double_354<>+0(SB)/8, $0x3faaf286bca1af28
+GLOBL double_354<>(SB), RODATA|NOPTR, $8
 
-DATA double_330<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
-GLOBL double_330<>(SB), RODATA|NOPTR, $8
+DATA double_355<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
+GLOBL double_355<>(SB), RODATA|NOPTR, $8
 
-DATA double_331<>+0(SB)/8, $0x3fb1111111111111
-GLOBL double_331<>(SB), RODATA|NOPTR, $8
+DATA double_356<>+0(SB)/8, $0x3fb1111111111111
+GLOBL double_356<>(SB), RODATA|NOPTR, $8
 
-DATA double_332<>+0(SB)/8, $0x3fb3b13b13b13b14
-GLOBL double_332<>(SB), RODATA|NOPTR, $8
+DATA double_357<>+0(SB)/8, $0x3fb3b13b13b13b14
+GLOBL double_357<>(SB), RODATA|NOPTR, $8
 
-DATA double_333<>+0(SB)/8, $0x3fb745d1745d1746
-GLOBL double_333<>(SB), RODATA|NOPTR, $8
+DATA double_358<>+0(SB)/8, $0x3fb745d1745d1746
+GLOBL double_358<>(SB), RODATA|NOPTR, $8
 
-DATA double_334<>+0(SB)/8, $0x3fbc71c71c71c71c
-GLOBL double_334<>(SB), RODATA|NOPTR, $8
+DATA double_359<>+0(SB)/8, $0x3fbc71c71c71c71c
+GLOBL double_359<>(SB), RODATA|NOPTR, $8
 
-DATA double_335<>+0(SB)/8, $0x3fc2492492492492
-GLOBL double_335<>(SB), RODATA|NOPTR, $8
+DATA double_360<>+0(SB)/8, $0x3fc2492492492492
+GLOBL double_360<>(SB), RODATA|NOPTR, $8
 
-DATA double_336<>+0(SB)/8, $0x3fc999999999999a
-GLOBL double_336<>(SB), RODATA|NOPTR, $8
+DATA double_361<>+0(SB)/8, $0x3fc999999999999a
+GLOBL double_361<>(SB), RODATA|NOPTR, $8
 
-DATA double_337<>+0(SB)/8, $0x3fd5555555555555
-GLOBL double_337<>(SB), RODATA|NOPTR, $8
+DATA double_362<>+0(SB)/8, $0x3fd5555555555555
+GLOBL double_362<>(SB), RODATA|NOPTR, $8
 
-DATA double_338<>+0(SB)/8, $0x3fe62e42fefa39ef
-GLOBL double_338<>(SB), RODATA|NOPTR, $8
+DATA double_363<>+0(SB)/8, $0x3fe62e42fefa39ef
+GLOBL double_363<>(SB), RODATA|NOPTR, $8
 
 // func logSoftmaxBackwardAVX2(dx *float32, dy *float32, count int)
 // Requires: AVX
@@ -7289,24 +8256,24 @@ TEXT ·logSoftmaxBackwardAVX2(SB), NOSPLIT, $0-24
 	VXORPS Y2, Y2, Y2
 	XORQ   BX, BX
 
-row_341:
+row_366:
 	CMPQ   BX, DX
-	JEQ    done_342
+	JEQ    done_367
 	VADDPS (CX)(BX*1), Y0, Y0
 	VADDPS 32(CX)(BX*1), Y2, Y2
 	ADDQ   $0x40, BX
-	JMP    row_341
+	JMP    row_366
 
-done_342:
+done_367:
 	VXORPS Y1, Y1, Y1
 	VCMPPS $0x00, Y0, Y1, Y1
 	VXORPS Y3, Y3, Y3
 	VCMPPS $0x00, Y2, Y3, Y3
 	XORQ   BX, BX
 
-row_343:
+row_368:
 	CMPQ    BX, DX
-	JEQ     done_344
+	JEQ     done_369
 	VMULPS  (AX)(BX*1), Y0, Y4
 	VMOVUPS (CX)(BX*1), Y5
 	VSUBPS  Y4, Y5, Y5
@@ -7318,9 +8285,9 @@ row_343:
 	VANDNPS Y5, Y3, Y5
 	VMOVUPS Y5, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_343
+	JMP     row_368
 
-done_344:
+done_369:
 	VZEROUPPER
 	RET
 
@@ -7335,13 +8302,13 @@ TEXT ·mostProbableAVX2(SB), NOSPLIT, $0-24
 	VXORPS       Y1, Y1, Y1
 	VMOVUPS      32(CX), Y2
 	VXORPS       Y3, Y3, Y3
-	VBROADCASTSS word_243<>+0(SB), Y4
+	VBROADCASTSS word_268<>+0(SB), Y4
 	VMOVAPS      Y4, Y5
 	MOVQ         $0x00000040, BX
 
-row_345:
+row_370:
 	CMPQ      BX, DX
-	JEQ       done_346
+	JEQ       done_371
 	VMOVUPS   (CX)(BX*1), Y6
 	VCMPPS    $0x1e, Y0, Y6, Y7
 	VBLENDVPS Y7, Y6, Y0, Y0
@@ -7352,9 +8319,9 @@ row_345:
 	VBLENDVPS Y7, Y5, Y3, Y3
 	VADDPS    Y4, Y5, Y5
 	ADDQ      $0x40, BX
-	JMP       row_345
+	JMP       row_370
 
-done_346:
+done_371:
 	VMOVUPS Y1, (AX)
 	VMOVUPS Y3, 32(AX)
 	VZEROUPPER
@@ -7366,48 +8333,48 @@ TEXT ·leastAVX2(SB), NOSPLIT, $0-32
 	MOVQ         least+0(FP), AX
 	MOVQ         most+8(FP), CX
 	MOVQ         src+16(FP), DX
-	VPBROADCASTD word_301<>+0(SB), Y0
-	VPBROADCASTD word_347<>+0(SB), Y1
+	VPBROADCASTD word_326<>+0(SB), Y0
+	VPBROADCASTD word_372<>+0(SB), Y1
 	VPCMPEQD     Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	MOVQ         count+24(FP), BX
 	SHLQ         $0x05, BX
 	XORQ         SI, SI
 
-row_348:
+row_373:
 	VPAND   (DX)(SI*1), Y0, Y4
 	VPMAXUD Y4, Y3, Y3
 	VPADDD  Y1, Y4, Y4
 	VPMINUD Y4, Y2, Y2
 	ADDQ    $0x20, SI
 	CMPQ    SI, BX
-	JNE     row_348
+	JNE     row_373
 	VMOVDQU Y2, (AX)
 	VMOVDQU Y3, (CX)
 	VZEROUPPER
 	RET
 
-DATA word_347<>+0(SB)/4, $0xffffffff
-GLOBL word_347<>(SB), RODATA|NOPTR, $4
+DATA word_372<>+0(SB)/4, $0xffffffff
+GLOBL word_372<>(SB), RODATA|NOPTR, $4
 
 // func scaleWeightsAVX2(dst *float32, src *float32, count int)
 // Requires: AVX, AVX2
 TEXT ·scaleWeightsAVX2(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_349<>+0(SB), Y0
-	VPBROADCASTD word_302<>+0(SB), Y1
-	VPBROADCASTD word_288<>+0(SB), Y2
-	VBROADCASTSS word_350<>+0(SB), Y3
-	VBROADCASTSS word_351<>+0(SB), Y4
+	VPBROADCASTD word_374<>+0(SB), Y0
+	VPBROADCASTD word_327<>+0(SB), Y1
+	VPBROADCASTD word_313<>+0(SB), Y2
+	VBROADCASTSS word_375<>+0(SB), Y3
+	VBROADCASTSS word_376<>+0(SB), Y4
 	VPXOR        Y5, Y5, Y5
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 
-vector_352:
+vector_377:
 	CMPQ      BX, DX
-	JGE       done_353
+	JGE       done_378
 	VMOVUPS   (CX)(BX*1), Y6
 	VPAND     Y0, Y6, Y7
 	VPCMPEQD  Y5, Y7, Y7
@@ -7421,36 +8388,36 @@ vector_352:
 	VBLENDVPS Y7, Y8, Y6, Y6
 	VMOVUPS   Y6, (AX)(BX*1)
 	ADDQ      $0x00000020, BX
-	JMP       vector_352
+	JMP       vector_377
 
-done_353:
+done_378:
 	VZEROUPPER
 	RET
 
-DATA word_349<>+0(SB)/4, $0x7f800000
-GLOBL word_349<>(SB), RODATA|NOPTR, $4
+DATA word_374<>+0(SB)/4, $0x7f800000
+GLOBL word_374<>(SB), RODATA|NOPTR, $4
 
-DATA word_350<>+0(SB)/4, $0x4f800000
-GLOBL word_350<>(SB), RODATA|NOPTR, $4
+DATA word_375<>+0(SB)/4, $0x4f800000
+GLOBL word_375<>(SB), RODATA|NOPTR, $4
 
-DATA word_351<>+0(SB)/4, $0x05000000
-GLOBL word_351<>(SB), RODATA|NOPTR, $4
+DATA word_376<>+0(SB)/4, $0x05000000
+GLOBL word_376<>(SB), RODATA|NOPTR, $4
 
 // func scaleInputsAVX2(dst *float32, src *float32, count int) bool
 // Requires: AVX, AVX2
 TEXT ·scaleInputsAVX2(SB), NOSPLIT, $0-25
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_301<>+0(SB), Y0
-	VPBROADCASTD word_347<>+0(SB), Y1
-	VPBROADCASTD word_354<>+0(SB), Y2
-	VBROADCASTSS word_355<>+0(SB), Y3
+	VPBROADCASTD word_326<>+0(SB), Y0
+	VPBROADCASTD word_372<>+0(SB), Y1
+	VPBROADCASTD word_379<>+0(SB), Y2
+	VBROADCASTSS word_380<>+0(SB), Y3
 	VPXOR        Y4, Y4, Y4
 	MOVQ         count+16(FP), DX
 	SHLQ         $0x05, DX
 	XORQ         BX, BX
 
-vector_356:
+vector_381:
 	VMOVUPS  (CX)(BX*1), Y5
 	VPAND    Y0, Y5, Y6
 	VPADDD   Y1, Y6, Y6
@@ -7461,18 +8428,18 @@ vector_356:
 	VMOVUPS  Y5, (AX)(BX*1)
 	ADDQ     $0x20, BX
 	CMPQ     BX, DX
-	JNE      vector_356
+	JNE      vector_381
 	VPTEST   Y4, Y4
 	SETEQ    AL
 	MOVB     AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA word_354<>+0(SB)/4, $0x107ffffe
-GLOBL word_354<>(SB), RODATA|NOPTR, $4
+DATA word_379<>+0(SB)/4, $0x107ffffe
+GLOBL word_379<>(SB), RODATA|NOPTR, $4
 
-DATA word_355<>+0(SB)/4, $0x2f800000
-GLOBL word_355<>(SB), RODATA|NOPTR, $4
+DATA word_380<>+0(SB)/4, $0x2f800000
+GLOBL word_380<>(SB), RODATA|NOPTR, $4
 
 // func positiveAVX2(dst *uint32, y *float32, count int)
 // Requires: AVX
@@ -7482,7 +8449,7 @@ TEXT ·positiveAVX2(SB), NOSPLIT, $0-24
 	MOVQ   count+16(FP), DX
 	VXORPS Y0, Y0, Y0
 
-vector_357:
+vector_382:
 	VCMPPS    $0x09, (CX), Y0, Y1
 	VCMPPS    $0x09, 32(CX), Y0, Y2
 	VORPS     Y2, Y1, Y1
@@ -7493,7 +8460,7 @@ vector_357:
 	ADDQ      $0x40, CX
 	ADDQ      $0x04, AX
 	DECQ      DX
-	JNE       vector_357
+	JNE       vector_382
 	VZEROUPPER
 	RET
 
@@ -7507,15 +8474,15 @@ TEXT ·hideAVX2(SB), NOSPLIT, $0-24
 	IMUL3Q  $0x20, CX, CX
 	XORQ    DX, DX
 
-vector_358:
+vector_383:
 	CMPQ    DX, CX
-	JGE     done_359
+	JGE     done_384
 	VANDNPS (AX)(DX*1), Y0, Y1
 	VMOVUPS Y1, (AX)(DX*1)
 	ADDQ    $0x00000020, DX
-	JMP     vector_358
+	JMP     vector_383
 
-done_359:
+done_384:
 	VZEROUPPER
 	RET
 
@@ -7530,108 +8497,108 @@ TEXT ·gatherTinyAVX2(SB), NOSPLIT, $0-49
 	MOVQ         bias+24(FP), BX
 	VBROADCASTSS (BX), Y2
 	VANDPS       Y2, Y1, Y2
-	VPBROADCASTD word_301<>+0(SB), Y3
+	VPBROADCASTD word_326<>+0(SB), Y3
 	VPAND        Y3, Y2, Y3
 	VPXOR        Y3, Y2, Y2
-	VPBROADCASTD word_302<>+0(SB), Y4
+	VPBROADCASTD word_327<>+0(SB), Y4
 	VPCMPGTD     Y4, Y3, Y4
 	VCVTDQ2PS    Y3, Y5
-	VPBROADCASTD word_303<>+0(SB), Y6
+	VPBROADCASTD word_328<>+0(SB), Y6
 	VPADDD       Y6, Y3, Y3
 	VBLENDVPS    Y4, Y3, Y5, Y3
 	VPOR         Y2, Y3, Y3
 	VMOVAPS      Y3, Y2
 
-tap_360:
+tap_385:
 	VBROADCASTSS (CX), Y4
 	VANDPS       Y4, Y1, Y4
-	VPBROADCASTD word_301<>+0(SB), Y5
+	VPBROADCASTD word_326<>+0(SB), Y5
 	VPAND        Y5, Y4, Y5
 	VPXOR        Y5, Y4, Y4
-	VPBROADCASTD word_302<>+0(SB), Y6
+	VPBROADCASTD word_327<>+0(SB), Y6
 	VPCMPGTD     Y6, Y5, Y6
 	VCVTDQ2PS    Y5, Y7
-	VPBROADCASTD word_303<>+0(SB), Y8
+	VPBROADCASTD word_328<>+0(SB), Y8
 	VPADDD       Y8, Y5, Y5
 	VBLENDVPS    Y6, Y5, Y7, Y5
 	VPOR         Y4, Y5, Y5
 	VMOVUPS      (AX), Y4
 	VMOVAPS      Y3, Y6
 	VFMADD231PS  Y5, Y4, Y6
-	VPBROADCASTD word_245<>+0(SB), Y8
+	VPBROADCASTD word_270<>+0(SB), Y8
 	VADDPS       Y8, Y3, Y7
 	VFMADD231PS  Y5, Y4, Y7
 	VSUBPS       Y8, Y7, Y7
-	VPBROADCASTD word_301<>+0(SB), Y8
+	VPBROADCASTD word_326<>+0(SB), Y8
 	VPAND        Y8, Y7, Y7
 	VPAND        Y8, Y6, Y4
 	VPAND        Y8, Y3, Y3
 	VPANDN       Y6, Y8, Y8
 	VPOR         Y8, Y7, Y7
-	VPBROADCASTD word_304<>+0(SB), Y8
+	VPBROADCASTD word_329<>+0(SB), Y8
 	VPCMPGTD     Y8, Y4, Y8
 	VBLENDVPS    Y8, Y6, Y7, Y6
 	VPMAXUD      Y3, Y4, Y3
-	VPBROADCASTD word_305<>+0(SB), Y7
+	VPBROADCASTD word_330<>+0(SB), Y7
 	VPCMPGTD     Y7, Y3, Y3
 	VPANDN       Y3, Y8, Y3
 	VPOR         Y3, Y0, Y0
-	VPBROADCASTD word_306<>+0(SB), Y3
+	VPBROADCASTD word_331<>+0(SB), Y3
 	VPCMPGTD     Y3, Y4, Y4
 	VPOR         Y4, Y0, Y0
 	VMOVAPS      Y6, Y3
 	VMOVUPS      32(AX), Y4
 	VMOVAPS      Y2, Y6
 	VFMADD231PS  Y5, Y4, Y6
-	VPBROADCASTD word_245<>+0(SB), Y8
+	VPBROADCASTD word_270<>+0(SB), Y8
 	VADDPS       Y8, Y2, Y7
 	VFMADD231PS  Y5, Y4, Y7
 	VSUBPS       Y8, Y7, Y7
-	VPBROADCASTD word_301<>+0(SB), Y5
+	VPBROADCASTD word_326<>+0(SB), Y5
 	VPAND        Y5, Y7, Y7
 	VPAND        Y5, Y6, Y4
 	VPAND        Y5, Y2, Y2
 	VPANDN       Y6, Y5, Y5
 	VPOR         Y5, Y7, Y7
-	VPBROADCASTD word_304<>+0(SB), Y5
+	VPBROADCASTD word_329<>+0(SB), Y5
 	VPCMPGTD     Y5, Y4, Y8
 	VBLENDVPS    Y8, Y6, Y7, Y6
 	VPMAXUD      Y2, Y4, Y2
-	VPBROADCASTD word_305<>+0(SB), Y5
+	VPBROADCASTD word_330<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y2
 	VPANDN       Y2, Y8, Y2
 	VPOR         Y2, Y0, Y0
-	VPBROADCASTD word_306<>+0(SB), Y2
+	VPBROADCASTD word_331<>+0(SB), Y2
 	VPCMPGTD     Y2, Y4, Y4
 	VPOR         Y4, Y0, Y0
 	VMOVAPS      Y6, Y2
 	ADDQ         $0x20, CX
 	ADDQ         $0x40, AX
 	DECQ         DX
-	JNE          tap_360
+	JNE          tap_385
 	MOVQ         y+0(FP), AX
 	VBROADCASTSS bound+40(FP), Y1
 	VMAXPS       Y3, Y1, Y3
-	VPBROADCASTD word_301<>+0(SB), Y1
+	VPBROADCASTD word_326<>+0(SB), Y1
 	VPAND        Y1, Y3, Y1
 	VPXOR        Y1, Y3, Y3
-	VPBROADCASTD word_304<>+0(SB), Y4
+	VPBROADCASTD word_329<>+0(SB), Y4
 	VPCMPGTD     Y4, Y1, Y4
 	VCVTPS2DQ    Y1, Y5
-	VPBROADCASTD word_303<>+0(SB), Y6
+	VPBROADCASTD word_328<>+0(SB), Y6
 	VPSUBD       Y6, Y1, Y1
 	VBLENDVPS    Y4, Y1, Y5, Y1
 	VPOR         Y3, Y1, Y1
 	VMOVUPS      Y1, (AX)
 	VBROADCASTSS bound+40(FP), Y1
 	VMAXPS       Y2, Y1, Y2
-	VPBROADCASTD word_301<>+0(SB), Y1
+	VPBROADCASTD word_326<>+0(SB), Y1
 	VPAND        Y1, Y2, Y1
 	VPXOR        Y1, Y2, Y2
-	VPBROADCASTD word_304<>+0(SB), Y3
+	VPBROADCASTD word_329<>+0(SB), Y3
 	VPCMPGTD     Y3, Y1, Y3
 	VCVTPS2DQ    Y1, Y4
-	VPBROADCASTD word_303<>+0(SB), Y5
+	VPBROADCASTD word_328<>+0(SB), Y5
 	VPSUBD       Y5, Y1, Y1
 	VBLENDVPS    Y3, Y1, Y4, Y1
 	VPOR         Y2, Y1, Y1

@@ -9,10 +9,12 @@ import "unsafe"
 type layers struct {
 	vector int // Values in a vector.
 
-	gatherChannels   int            // Channels of a block in gatherBlocks.
-	gatherBlocks     [4]gatherBlock // By number of positions, 1 to 3.
-	gatherSingle     gatherBlock    // 8 positions, 1 channel.
-	gatherSingleRest gatherBlock    // 4 positions, 1 channel.
+	gatherChannels int            // Channels of a block in gatherBlocks.
+	gatherBlocks   [4]gatherBlock // By number of positions, 1 to 3.
+	// gatherFew is for the last channels of an image, by their number; nil if there are too many.
+	gatherFew        [5]fewBlock
+	gatherSingle     gatherBlock // 8 positions, 1 channel.
+	gatherSingleRest gatherBlock // 4 positions, 1 channel.
 	// gatherSquares is for squares of 1 channel, by a block's number of squares divided by squareStep.
 	gatherSquares    []squareBlock
 	gatherSquares3x3 []square3x3Block
@@ -40,6 +42,12 @@ type (
 	outerByChannelBlock func(totals, transposed, other *float32, pairs *int32, count, row, plane int)
 )
 
+// fewBlock is a block of so many positions.
+type fewBlock struct {
+	positions int
+	call      gatherBlock
+}
+
 // laneBlocks are blocks of so many chosen channels, by number of other channels or columns, 1 to 3.
 type laneBlocks struct {
 	chosen  int
@@ -48,9 +56,12 @@ type laneBlocks struct {
 }
 
 var avx512Layers = layers{
-	vector:           16,
-	gatherChannels:   8,
-	gatherBlocks:     [4]gatherBlock{1: gather1x8AVX512, 2: gather2x8AVX512, 3: gather3x8AVX512},
+	vector:         16,
+	gatherChannels: 8,
+	gatherBlocks:   [4]gatherBlock{1: gather1x8AVX512, 2: gather2x8AVX512, 3: gather3x8AVX512},
+	gatherFew: [5]fewBlock{
+		1: {8, gather8x2AVX512}, 2: {8, gather8x2AVX512}, 3: {8, gather8x3AVX512}, 4: {6, gather6x4AVX512},
+	},
 	gatherSingle:     gather8x1AVX512,
 	gatherSingleRest: gather4x1AVX512,
 	gatherSquares:    []squareBlock{1: gather3SquaresAVX512, 2: gather6SquaresAVX512},
@@ -87,6 +98,7 @@ var avx2Layers = layers{
 	vector:           8,
 	gatherChannels:   4,
 	gatherBlocks:     [4]gatherBlock{2: gather2x4AVX2, 3: gather3x4AVX2},
+	gatherFew:        [5]fewBlock{1: {6, gather6x2AVX2}, 2: {6, gather6x2AVX2}, 3: {4, gather4x3AVX2}},
 	gatherSingle:     gather8x1AVX2,
 	gatherSingleRest: gather4x1AVX2,
 	gatherSquares:    []squareBlock{1: gather3SquaresAVX2},
@@ -139,7 +151,17 @@ func (l *layers) gather(g *gather, own *scratch, y, x, read []float32, bound flo
 				o += block
 				continue
 			}
-			for at := 0; at < len(c.positions); {
+			at := 0
+			if channels < len(l.gatherFew) && l.gatherFew[channels].call != nil {
+				few := &l.gatherFew[channels]
+				for at+few.positions <= len(c.positions) {
+					groups := min((len(c.positions)-at)/few.positions, step)
+					few.call(out, &x[0], weights, &g.bias[o], taps, count, &c.positions[at].x, groups, plane, channels,
+						bound)
+					at += few.positions * groups
+				}
+			}
+			for at < len(c.positions) {
 				size, groups := blocks(len(c.positions) - at)
 				groups = min(groups, step)
 				l.gatherBlocks[size](out, &x[0], weights, &g.bias[o], taps, count, &c.positions[at].x, groups,

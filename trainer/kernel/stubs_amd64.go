@@ -41,6 +41,33 @@ func gather1x8AVX512(y *float32, x *float32, weights *float32, bias *float32, ta
 //go:noescape
 func gather1x16AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
+// gather6x4AVX512 computes groups of 6 positions (vectors) times 4 channels: for each position p and channel k,
+//
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
+//
+// Only the first channels are stored. plane is in bytes, offsets are in values.
+//
+//go:noescape
+func gather6x4AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+
+// gather8x3AVX512 computes groups of 8 positions (vectors) times 3 channels: for each position p and channel k,
+//
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
+//
+// Only the first channels are stored. plane is in bytes, offsets are in values.
+//
+//go:noescape
+func gather8x3AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+
+// gather8x2AVX512 computes groups of 8 positions (vectors) times 2 channels: for each position p and channel k,
+//
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
+//
+// Only the first channels are stored. plane is in bytes, offsets are in values.
+//
+//go:noescape
+func gather8x2AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+
 // gather8x1AVX512 computes groups of 8 positions (vectors) times 1 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
@@ -76,6 +103,24 @@ func gather3x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps
 //
 //go:noescape
 func gather2x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+
+// gather4x3AVX2 computes groups of 4 positions (vectors) times 3 channels: for each position p and channel k,
+//
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
+//
+// Only the first channels are stored. plane is in bytes, offsets are in values.
+//
+//go:noescape
+func gather4x3AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+
+// gather6x2AVX2 computes groups of 6 positions (vectors) times 2 channels: for each position p and channel k,
+//
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
+//
+// Only the first channels are stored. plane is in bytes, offsets are in values.
+//
+//go:noescape
+func gather6x2AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
 // gather8x1AVX2 computes groups of 8 positions (vectors) times 1 channels: for each position p and channel k,
 //

@@ -48,6 +48,8 @@ func gather(w width, positions, channels int) {
 	for k := range sums {
 		sums[k] = w.several(positions)
 	}
+	// With few channels, there are not registers enough for all positions' inputs, but for all weights.
+	few := positions > 3 && channels > 1
 	values, spare := w.several(positions), w.new()
 
 	group, loop, last := label("group"), label("tap"), label("last")
@@ -77,6 +79,19 @@ func gather(w width, positions, channels int) {
 		MOVLQSX(Mem{Base: tap}, offset)
 		for p := range x {
 			VFMADD231PS(Mem{Base: x[p], Index: offset, Scale: 4}, spare, sums[0][p])
+		}
+	} else if few {
+		MOVLQSX(Mem{Base: tap, Disp: 4}, offset)
+		factors := w.several(channels)
+		for k := range factors {
+			VBROADCASTSS(Mem{Base: weights, Index: offset, Scale: 4, Disp: 4 * k}, factors[k])
+		}
+		MOVLQSX(Mem{Base: tap}, offset)
+		for p := range x {
+			VMOVUPS(Mem{Base: x[p], Index: offset, Scale: 4}, spare)
+			for k := range factors {
+				VFMADD231PS(factors[k], spare, sums[k][p])
+			}
 		}
 	} else {
 		MOVLQSX(Mem{Base: tap}, offset)
