@@ -22,6 +22,11 @@ func transposeVector(dst, src []float32, rows, columns, dstRow int) {
 }
 
 func sumPositionsVector(sums, tile []float32) {
+	if len(tile) == len(sums) {
+		// There is one position. The product with 1 is the number itself, and no sum is a negative zero.
+		addScaledAVX2(&sums[0], &sums[0], &tile[0], 1, len(sums)/8)
+		return
+	}
 	channels := len(sums) / Lanes
 	sumPositionsAVX2(&sums[0], &tile[0], channels, len(tile)/channels/Lanes)
 }

@@ -7,100 +7,100 @@
 // func gather3x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, AVX512F
 TEXT ·gather3x8AVX512(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_1:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      8(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      16(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Z0
-	VBROADCASTSS (AX), Z1
-	VBROADCASTSS (AX), Z2
-	VBROADCASTSS 4(AX), Z3
-	VBROADCASTSS 4(AX), Z4
-	VBROADCASTSS 4(AX), Z5
-	VBROADCASTSS 8(AX), Z6
-	VBROADCASTSS 8(AX), Z7
-	VBROADCASTSS 8(AX), Z8
-	VBROADCASTSS 12(AX), Z9
-	VBROADCASTSS 12(AX), Z10
-	VBROADCASTSS 12(AX), Z11
-	VBROADCASTSS 16(AX), Z12
-	VBROADCASTSS 16(AX), Z13
-	VBROADCASTSS 16(AX), Z14
-	VBROADCASTSS 20(AX), Z15
-	VBROADCASTSS 20(AX), Z16
-	VBROADCASTSS 20(AX), Z17
-	VBROADCASTSS 24(AX), Z18
-	VBROADCASTSS 24(AX), Z19
-	VBROADCASTSS 24(AX), Z20
-	VBROADCASTSS 28(AX), Z21
-	VBROADCASTSS 28(AX), Z22
-	VBROADCASTSS 28(AX), Z23
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Z0
+	VBROADCASTSS (BX), Z1
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS 4(BX), Z3
+	VBROADCASTSS 4(BX), Z4
+	VBROADCASTSS 4(BX), Z5
+	VBROADCASTSS 8(BX), Z6
+	VBROADCASTSS 8(BX), Z7
+	VBROADCASTSS 8(BX), Z8
+	VBROADCASTSS 12(BX), Z9
+	VBROADCASTSS 12(BX), Z10
+	VBROADCASTSS 12(BX), Z11
+	VBROADCASTSS 16(BX), Z12
+	VBROADCASTSS 16(BX), Z13
+	VBROADCASTSS 16(BX), Z14
+	VBROADCASTSS 20(BX), Z15
+	VBROADCASTSS 20(BX), Z16
+	VBROADCASTSS 20(BX), Z17
+	VBROADCASTSS 24(BX), Z18
+	VBROADCASTSS 24(BX), Z19
+	VBROADCASTSS 24(BX), Z20
+	VBROADCASTSS 28(BX), Z21
+	VBROADCASTSS 28(BX), Z22
+	VBROADCASTSS 28(BX), Z23
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), R9
-	LEAQ         (AX)(R9*8), R9
-	CMPQ         AX, R9
+	LEAQ         (BX)(R9*8), R9
+	CMPQ         BX, R9
 	JEQ          last_3
 
 tap_2:
-	MOVLQSX      (AX), R10
+	MOVLQSX      (BX), R10
 	VMOVUPS      (SI)(R10*4), Z24
 	VMOVUPS      (DI)(R10*4), Z25
 	VMOVUPS      (R8)(R10*4), Z26
-	MOVLQSX      4(AX), R10
-	VBROADCASTSS (BX)(R10*4), Z27
+	MOVLQSX      4(BX), R10
+	VBROADCASTSS (DX)(R10*4), Z27
 	VFMADD231PS  Z27, Z24, Z0
 	VFMADD231PS  Z27, Z25, Z1
 	VFMADD231PS  Z27, Z26, Z2
-	VBROADCASTSS 4(BX)(R10*4), Z27
+	VBROADCASTSS 4(DX)(R10*4), Z27
 	VFMADD231PS  Z27, Z24, Z3
 	VFMADD231PS  Z27, Z25, Z4
 	VFMADD231PS  Z27, Z26, Z5
-	VBROADCASTSS 8(BX)(R10*4), Z27
+	VBROADCASTSS 8(DX)(R10*4), Z27
 	VFMADD231PS  Z27, Z24, Z6
 	VFMADD231PS  Z27, Z25, Z7
 	VFMADD231PS  Z27, Z26, Z8
-	VBROADCASTSS 12(BX)(R10*4), Z27
+	VBROADCASTSS 12(DX)(R10*4), Z27
 	VFMADD231PS  Z27, Z24, Z9
 	VFMADD231PS  Z27, Z25, Z10
 	VFMADD231PS  Z27, Z26, Z11
-	VBROADCASTSS 16(BX)(R10*4), Z27
+	VBROADCASTSS 16(DX)(R10*4), Z27
 	VFMADD231PS  Z27, Z24, Z12
 	VFMADD231PS  Z27, Z25, Z13
 	VFMADD231PS  Z27, Z26, Z14
-	VBROADCASTSS 20(BX)(R10*4), Z27
+	VBROADCASTSS 20(DX)(R10*4), Z27
 	VFMADD231PS  Z27, Z24, Z15
 	VFMADD231PS  Z27, Z25, Z16
 	VFMADD231PS  Z27, Z26, Z17
-	VBROADCASTSS 24(BX)(R10*4), Z27
+	VBROADCASTSS 24(DX)(R10*4), Z27
 	VFMADD231PS  Z27, Z24, Z18
 	VFMADD231PS  Z27, Z25, Z19
 	VFMADD231PS  Z27, Z26, Z20
-	VBROADCASTSS 28(BX)(R10*4), Z27
+	VBROADCASTSS 28(DX)(R10*4), Z27
 	VFMADD231PS  Z27, Z24, Z21
 	VFMADD231PS  Z27, Z25, Z22
 	VFMADD231PS  Z27, Z26, Z23
-	ADDQ         $0x08, AX
-	CMPQ         AX, R9
+	ADDQ         $0x08, BX
+	CMPQ         BX, R9
 	JNE          tap_2
 
 last_3:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      12(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      20(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVQ         plane+64(FP), AX
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R9
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_5
@@ -113,9 +113,9 @@ last_3:
 	VMOVUPS      Z2, (R8)
 	CMPQ         R9, $0x01
 	JEQ          stored_4
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
 	VMAXPS       Z3, Z24, Z3
 	VMOVUPS      Z3, (SI)
 	VMAXPS       Z4, Z24, Z4
@@ -124,9 +124,9 @@ last_3:
 	VMOVUPS      Z5, (R8)
 	CMPQ         R9, $0x02
 	JEQ          stored_4
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
 	VMAXPS       Z6, Z24, Z6
 	VMOVUPS      Z6, (SI)
 	VMAXPS       Z7, Z24, Z7
@@ -135,9 +135,9 @@ last_3:
 	VMOVUPS      Z8, (R8)
 	CMPQ         R9, $0x03
 	JEQ          stored_4
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
 	VMAXPS       Z9, Z24, Z9
 	VMOVUPS      Z9, (SI)
 	VMAXPS       Z10, Z24, Z10
@@ -146,9 +146,9 @@ last_3:
 	VMOVUPS      Z11, (R8)
 	CMPQ         R9, $0x04
 	JEQ          stored_4
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
 	VMAXPS       Z12, Z24, Z12
 	VMOVUPS      Z12, (SI)
 	VMAXPS       Z13, Z24, Z13
@@ -157,9 +157,9 @@ last_3:
 	VMOVUPS      Z14, (R8)
 	CMPQ         R9, $0x05
 	JEQ          stored_4
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
 	VMAXPS       Z15, Z24, Z15
 	VMOVUPS      Z15, (SI)
 	VMAXPS       Z16, Z24, Z16
@@ -168,9 +168,9 @@ last_3:
 	VMOVUPS      Z17, (R8)
 	CMPQ         R9, $0x06
 	JEQ          stored_4
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
 	VMAXPS       Z18, Z24, Z18
 	VMOVUPS      Z18, (SI)
 	VMAXPS       Z19, Z24, Z19
@@ -179,9 +179,9 @@ last_3:
 	VMOVUPS      Z20, (R8)
 	CMPQ         R9, $0x07
 	JEQ          stored_4
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
 	VMAXPS       Z21, Z24, Z21
 	VMOVUPS      Z21, (SI)
 	VMAXPS       Z22, Z24, Z22
@@ -196,64 +196,64 @@ unbounded_5:
 	VMOVUPS Z2, (R8)
 	CMPQ    R9, $0x01
 	JEQ     stored_4
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
 	VMOVUPS Z3, (SI)
 	VMOVUPS Z4, (DI)
 	VMOVUPS Z5, (R8)
 	CMPQ    R9, $0x02
 	JEQ     stored_4
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
 	VMOVUPS Z6, (SI)
 	VMOVUPS Z7, (DI)
 	VMOVUPS Z8, (R8)
 	CMPQ    R9, $0x03
 	JEQ     stored_4
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
 	VMOVUPS Z9, (SI)
 	VMOVUPS Z10, (DI)
 	VMOVUPS Z11, (R8)
 	CMPQ    R9, $0x04
 	JEQ     stored_4
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
 	VMOVUPS Z12, (SI)
 	VMOVUPS Z13, (DI)
 	VMOVUPS Z14, (R8)
 	CMPQ    R9, $0x05
 	JEQ     stored_4
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
 	VMOVUPS Z15, (SI)
 	VMOVUPS Z16, (DI)
 	VMOVUPS Z17, (R8)
 	CMPQ    R9, $0x06
 	JEQ     stored_4
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
 	VMOVUPS Z18, (SI)
 	VMOVUPS Z19, (DI)
 	VMOVUPS Z20, (R8)
 	CMPQ    R9, $0x07
 	JEQ     stored_4
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
 	VMOVUPS Z21, (SI)
 	VMOVUPS Z22, (DI)
 	VMOVUPS Z23, (R8)
 
 stored_4:
-	ADDQ $0x18, CX
-	DECQ DX
+	ADDQ $0x18, AX
+	DECQ CX
 	JNE  group_1
 	VZEROUPPER
 	RET
@@ -261,79 +261,79 @@ stored_4:
 // func gather2x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, AVX512F
 TEXT ·gather2x8AVX512(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_6:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      8(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Z0
-	VBROADCASTSS (AX), Z1
-	VBROADCASTSS 4(AX), Z2
-	VBROADCASTSS 4(AX), Z3
-	VBROADCASTSS 8(AX), Z4
-	VBROADCASTSS 8(AX), Z5
-	VBROADCASTSS 12(AX), Z6
-	VBROADCASTSS 12(AX), Z7
-	VBROADCASTSS 16(AX), Z8
-	VBROADCASTSS 16(AX), Z9
-	VBROADCASTSS 20(AX), Z10
-	VBROADCASTSS 20(AX), Z11
-	VBROADCASTSS 24(AX), Z12
-	VBROADCASTSS 24(AX), Z13
-	VBROADCASTSS 28(AX), Z14
-	VBROADCASTSS 28(AX), Z15
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Z0
+	VBROADCASTSS (BX), Z1
+	VBROADCASTSS 4(BX), Z2
+	VBROADCASTSS 4(BX), Z3
+	VBROADCASTSS 8(BX), Z4
+	VBROADCASTSS 8(BX), Z5
+	VBROADCASTSS 12(BX), Z6
+	VBROADCASTSS 12(BX), Z7
+	VBROADCASTSS 16(BX), Z8
+	VBROADCASTSS 16(BX), Z9
+	VBROADCASTSS 20(BX), Z10
+	VBROADCASTSS 20(BX), Z11
+	VBROADCASTSS 24(BX), Z12
+	VBROADCASTSS 24(BX), Z13
+	VBROADCASTSS 28(BX), Z14
+	VBROADCASTSS 28(BX), Z15
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), R8
-	LEAQ         (AX)(R8*8), R8
-	CMPQ         AX, R8
+	LEAQ         (BX)(R8*8), R8
+	CMPQ         BX, R8
 	JEQ          last_8
 
 tap_7:
-	MOVLQSX      (AX), R9
+	MOVLQSX      (BX), R9
 	VMOVUPS      (SI)(R9*4), Z16
 	VMOVUPS      (DI)(R9*4), Z17
-	MOVLQSX      4(AX), R9
-	VBROADCASTSS (BX)(R9*4), Z18
+	MOVLQSX      4(BX), R9
+	VBROADCASTSS (DX)(R9*4), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS 4(BX)(R9*4), Z18
+	VBROADCASTSS 4(DX)(R9*4), Z18
 	VFMADD231PS  Z18, Z16, Z2
 	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS 8(BX)(R9*4), Z18
+	VBROADCASTSS 8(DX)(R9*4), Z18
 	VFMADD231PS  Z18, Z16, Z4
 	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS 12(BX)(R9*4), Z18
+	VBROADCASTSS 12(DX)(R9*4), Z18
 	VFMADD231PS  Z18, Z16, Z6
 	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS 16(BX)(R9*4), Z18
+	VBROADCASTSS 16(DX)(R9*4), Z18
 	VFMADD231PS  Z18, Z16, Z8
 	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS 20(BX)(R9*4), Z18
+	VBROADCASTSS 20(DX)(R9*4), Z18
 	VFMADD231PS  Z18, Z16, Z10
 	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS 24(BX)(R9*4), Z18
+	VBROADCASTSS 24(DX)(R9*4), Z18
 	VFMADD231PS  Z18, Z16, Z12
 	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS 28(BX)(R9*4), Z18
+	VBROADCASTSS 28(DX)(R9*4), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	ADDQ         $0x08, AX
-	CMPQ         AX, R8
+	ADDQ         $0x08, BX
+	CMPQ         BX, R8
 	JNE          tap_7
 
 last_8:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      12(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVQ         plane+64(FP), AX
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R8
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_10
@@ -344,56 +344,56 @@ last_8:
 	VMOVUPS      Z1, (DI)
 	CMPQ         R8, $0x01
 	JEQ          stored_9
-	ADDQ         AX, SI
-	ADDQ         AX, DI
+	ADDQ         BX, SI
+	ADDQ         BX, DI
 	VMAXPS       Z2, Z16, Z2
 	VMOVUPS      Z2, (SI)
 	VMAXPS       Z3, Z16, Z3
 	VMOVUPS      Z3, (DI)
 	CMPQ         R8, $0x02
 	JEQ          stored_9
-	ADDQ         AX, SI
-	ADDQ         AX, DI
+	ADDQ         BX, SI
+	ADDQ         BX, DI
 	VMAXPS       Z4, Z16, Z4
 	VMOVUPS      Z4, (SI)
 	VMAXPS       Z5, Z16, Z5
 	VMOVUPS      Z5, (DI)
 	CMPQ         R8, $0x03
 	JEQ          stored_9
-	ADDQ         AX, SI
-	ADDQ         AX, DI
+	ADDQ         BX, SI
+	ADDQ         BX, DI
 	VMAXPS       Z6, Z16, Z6
 	VMOVUPS      Z6, (SI)
 	VMAXPS       Z7, Z16, Z7
 	VMOVUPS      Z7, (DI)
 	CMPQ         R8, $0x04
 	JEQ          stored_9
-	ADDQ         AX, SI
-	ADDQ         AX, DI
+	ADDQ         BX, SI
+	ADDQ         BX, DI
 	VMAXPS       Z8, Z16, Z8
 	VMOVUPS      Z8, (SI)
 	VMAXPS       Z9, Z16, Z9
 	VMOVUPS      Z9, (DI)
 	CMPQ         R8, $0x05
 	JEQ          stored_9
-	ADDQ         AX, SI
-	ADDQ         AX, DI
+	ADDQ         BX, SI
+	ADDQ         BX, DI
 	VMAXPS       Z10, Z16, Z10
 	VMOVUPS      Z10, (SI)
 	VMAXPS       Z11, Z16, Z11
 	VMOVUPS      Z11, (DI)
 	CMPQ         R8, $0x06
 	JEQ          stored_9
-	ADDQ         AX, SI
-	ADDQ         AX, DI
+	ADDQ         BX, SI
+	ADDQ         BX, DI
 	VMAXPS       Z12, Z16, Z12
 	VMOVUPS      Z12, (SI)
 	VMAXPS       Z13, Z16, Z13
 	VMOVUPS      Z13, (DI)
 	CMPQ         R8, $0x07
 	JEQ          stored_9
-	ADDQ         AX, SI
-	ADDQ         AX, DI
+	ADDQ         BX, SI
+	ADDQ         BX, DI
 	VMAXPS       Z14, Z16, Z14
 	VMOVUPS      Z14, (SI)
 	VMAXPS       Z15, Z16, Z15
@@ -405,50 +405,50 @@ unbounded_10:
 	VMOVUPS Z1, (DI)
 	CMPQ    R8, $0x01
 	JEQ     stored_9
-	ADDQ    AX, SI
-	ADDQ    AX, DI
+	ADDQ    BX, SI
+	ADDQ    BX, DI
 	VMOVUPS Z2, (SI)
 	VMOVUPS Z3, (DI)
 	CMPQ    R8, $0x02
 	JEQ     stored_9
-	ADDQ    AX, SI
-	ADDQ    AX, DI
+	ADDQ    BX, SI
+	ADDQ    BX, DI
 	VMOVUPS Z4, (SI)
 	VMOVUPS Z5, (DI)
 	CMPQ    R8, $0x03
 	JEQ     stored_9
-	ADDQ    AX, SI
-	ADDQ    AX, DI
+	ADDQ    BX, SI
+	ADDQ    BX, DI
 	VMOVUPS Z6, (SI)
 	VMOVUPS Z7, (DI)
 	CMPQ    R8, $0x04
 	JEQ     stored_9
-	ADDQ    AX, SI
-	ADDQ    AX, DI
+	ADDQ    BX, SI
+	ADDQ    BX, DI
 	VMOVUPS Z8, (SI)
 	VMOVUPS Z9, (DI)
 	CMPQ    R8, $0x05
 	JEQ     stored_9
-	ADDQ    AX, SI
-	ADDQ    AX, DI
+	ADDQ    BX, SI
+	ADDQ    BX, DI
 	VMOVUPS Z10, (SI)
 	VMOVUPS Z11, (DI)
 	CMPQ    R8, $0x06
 	JEQ     stored_9
-	ADDQ    AX, SI
-	ADDQ    AX, DI
+	ADDQ    BX, SI
+	ADDQ    BX, DI
 	VMOVUPS Z12, (SI)
 	VMOVUPS Z13, (DI)
 	CMPQ    R8, $0x07
 	JEQ     stored_9
-	ADDQ    AX, SI
-	ADDQ    AX, DI
+	ADDQ    BX, SI
+	ADDQ    BX, DI
 	VMOVUPS Z14, (SI)
 	VMOVUPS Z15, (DI)
 
 stored_9:
-	ADDQ $0x10, CX
-	DECQ DX
+	ADDQ $0x10, AX
+	DECQ CX
 	JNE  group_6
 	VZEROUPPER
 	RET
@@ -456,50 +456,50 @@ stored_9:
 // func gather1x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, AVX512F
 TEXT ·gather1x8AVX512(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_11:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Z0
-	VBROADCASTSS 4(AX), Z1
-	VBROADCASTSS 8(AX), Z2
-	VBROADCASTSS 12(AX), Z3
-	VBROADCASTSS 16(AX), Z4
-	VBROADCASTSS 20(AX), Z5
-	VBROADCASTSS 24(AX), Z6
-	VBROADCASTSS 28(AX), Z7
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Z0
+	VBROADCASTSS 4(BX), Z1
+	VBROADCASTSS 8(BX), Z2
+	VBROADCASTSS 12(BX), Z3
+	VBROADCASTSS 16(BX), Z4
+	VBROADCASTSS 20(BX), Z5
+	VBROADCASTSS 24(BX), Z6
+	VBROADCASTSS 28(BX), Z7
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), DI
-	LEAQ         (AX)(DI*8), DI
-	CMPQ         AX, DI
+	LEAQ         (BX)(DI*8), DI
+	CMPQ         BX, DI
 	JEQ          last_13
 
 tap_12:
-	MOVLQSX          (AX), R8
+	MOVLQSX          (BX), R8
 	VMOVUPS          (SI)(R8*4), Z8
-	MOVLQSX          4(AX), R8
-	VFMADD231PS.BCST (BX)(R8*4), Z8, Z0
-	VFMADD231PS.BCST 4(BX)(R8*4), Z8, Z1
-	VFMADD231PS.BCST 8(BX)(R8*4), Z8, Z2
-	VFMADD231PS.BCST 12(BX)(R8*4), Z8, Z3
-	VFMADD231PS.BCST 16(BX)(R8*4), Z8, Z4
-	VFMADD231PS.BCST 20(BX)(R8*4), Z8, Z5
-	VFMADD231PS.BCST 24(BX)(R8*4), Z8, Z6
-	VFMADD231PS.BCST 28(BX)(R8*4), Z8, Z7
-	ADDQ             $0x08, AX
-	CMPQ             AX, DI
+	MOVLQSX          4(BX), R8
+	VFMADD231PS.BCST (DX)(R8*4), Z8, Z0
+	VFMADD231PS.BCST 4(DX)(R8*4), Z8, Z1
+	VFMADD231PS.BCST 8(DX)(R8*4), Z8, Z2
+	VFMADD231PS.BCST 12(DX)(R8*4), Z8, Z3
+	VFMADD231PS.BCST 16(DX)(R8*4), Z8, Z4
+	VFMADD231PS.BCST 20(DX)(R8*4), Z8, Z5
+	VFMADD231PS.BCST 24(DX)(R8*4), Z8, Z6
+	VFMADD231PS.BCST 28(DX)(R8*4), Z8, Z7
+	ADDQ             $0x08, BX
+	CMPQ             BX, DI
 	JNE              tap_12
 
 last_13:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVQ         plane+64(FP), AX
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), DI
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_15
@@ -508,37 +508,37 @@ last_13:
 	VMOVUPS      Z0, (SI)
 	CMPQ         DI, $0x01
 	JEQ          stored_14
-	ADDQ         AX, SI
+	ADDQ         BX, SI
 	VMAXPS       Z1, Z8, Z1
 	VMOVUPS      Z1, (SI)
 	CMPQ         DI, $0x02
 	JEQ          stored_14
-	ADDQ         AX, SI
+	ADDQ         BX, SI
 	VMAXPS       Z2, Z8, Z2
 	VMOVUPS      Z2, (SI)
 	CMPQ         DI, $0x03
 	JEQ          stored_14
-	ADDQ         AX, SI
+	ADDQ         BX, SI
 	VMAXPS       Z3, Z8, Z3
 	VMOVUPS      Z3, (SI)
 	CMPQ         DI, $0x04
 	JEQ          stored_14
-	ADDQ         AX, SI
+	ADDQ         BX, SI
 	VMAXPS       Z4, Z8, Z4
 	VMOVUPS      Z4, (SI)
 	CMPQ         DI, $0x05
 	JEQ          stored_14
-	ADDQ         AX, SI
+	ADDQ         BX, SI
 	VMAXPS       Z5, Z8, Z5
 	VMOVUPS      Z5, (SI)
 	CMPQ         DI, $0x06
 	JEQ          stored_14
-	ADDQ         AX, SI
+	ADDQ         BX, SI
 	VMAXPS       Z6, Z8, Z6
 	VMOVUPS      Z6, (SI)
 	CMPQ         DI, $0x07
 	JEQ          stored_14
-	ADDQ         AX, SI
+	ADDQ         BX, SI
 	VMAXPS       Z7, Z8, Z7
 	VMOVUPS      Z7, (SI)
 	JMP          stored_14
@@ -547,36 +547,36 @@ unbounded_15:
 	VMOVUPS Z0, (SI)
 	CMPQ    DI, $0x01
 	JEQ     stored_14
-	ADDQ    AX, SI
+	ADDQ    BX, SI
 	VMOVUPS Z1, (SI)
 	CMPQ    DI, $0x02
 	JEQ     stored_14
-	ADDQ    AX, SI
+	ADDQ    BX, SI
 	VMOVUPS Z2, (SI)
 	CMPQ    DI, $0x03
 	JEQ     stored_14
-	ADDQ    AX, SI
+	ADDQ    BX, SI
 	VMOVUPS Z3, (SI)
 	CMPQ    DI, $0x04
 	JEQ     stored_14
-	ADDQ    AX, SI
+	ADDQ    BX, SI
 	VMOVUPS Z4, (SI)
 	CMPQ    DI, $0x05
 	JEQ     stored_14
-	ADDQ    AX, SI
+	ADDQ    BX, SI
 	VMOVUPS Z5, (SI)
 	CMPQ    DI, $0x06
 	JEQ     stored_14
-	ADDQ    AX, SI
+	ADDQ    BX, SI
 	VMOVUPS Z6, (SI)
 	CMPQ    DI, $0x07
 	JEQ     stored_14
-	ADDQ    AX, SI
+	ADDQ    BX, SI
 	VMOVUPS Z7, (SI)
 
 stored_14:
-	ADDQ $0x08, CX
-	DECQ DX
+	ADDQ $0x08, AX
+	DECQ CX
 	JNE  group_11
 	VZEROUPPER
 	RET
@@ -584,217 +584,222 @@ stored_14:
 // func gather1x16AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, AVX512F
 TEXT ·gather1x16AVX512(SB), NOSPLIT, $0-92
-	MOVQ positions+56(FP), CX
-	MOVQ groups+64(FP), DX
-	MOVQ weights+16(FP), BX
-	MOVQ next+24(FP), SI
-	ADDQ BX, SI
+	MOVQ positions+56(FP), AX
+	MOVQ groups+64(FP), CX
+	MOVQ weights+16(FP), DX
+	MOVQ next+24(FP), DI
+	ADDQ DX, DI
+	MOVQ y+0(FP), BX
+	MOVQ bias+32(FP), SI
 
 group_16:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVQ         bias+32(FP), AX
-	VBROADCASTSS (AX), Z0
-	VBROADCASTSS 4(AX), Z1
-	VBROADCASTSS 8(AX), Z2
-	VBROADCASTSS 12(AX), Z3
-	VBROADCASTSS 16(AX), Z4
-	VBROADCASTSS 20(AX), Z5
-	VBROADCASTSS 24(AX), Z6
-	VBROADCASTSS 28(AX), Z7
-	VBROADCASTSS 32(AX), Z8
-	VBROADCASTSS 36(AX), Z9
-	VBROADCASTSS 40(AX), Z10
-	VBROADCASTSS 44(AX), Z11
-	VBROADCASTSS 48(AX), Z12
-	VBROADCASTSS 52(AX), Z13
-	VBROADCASTSS 56(AX), Z14
-	VBROADCASTSS 60(AX), Z15
-	MOVQ         taps+40(FP), AX
-	MOVQ         tapCount+48(FP), R8
-	LEAQ         (AX)(R8*8), R8
-	CMPQ         AX, R8
+	MOVQ         x+8(FP), R9
+	MOVLQSX      (AX), R8
+	LEAQ         (R9)(R8*4), R8
+	VBROADCASTSS (SI), Z0
+	VBROADCASTSS 4(SI), Z1
+	VBROADCASTSS 8(SI), Z2
+	VBROADCASTSS 12(SI), Z3
+	VBROADCASTSS 16(SI), Z4
+	VBROADCASTSS 20(SI), Z5
+	VBROADCASTSS 24(SI), Z6
+	VBROADCASTSS 28(SI), Z7
+	VBROADCASTSS 32(SI), Z8
+	VBROADCASTSS 36(SI), Z9
+	VBROADCASTSS 40(SI), Z10
+	VBROADCASTSS 44(SI), Z11
+	VBROADCASTSS 48(SI), Z12
+	VBROADCASTSS 52(SI), Z13
+	VBROADCASTSS 56(SI), Z14
+	VBROADCASTSS 60(SI), Z15
+	MOVQ         taps+40(FP), R9
+	MOVQ         tapCount+48(FP), R10
+	LEAQ         (R9)(R10*8), R10
+	CMPQ         R9, R10
 	JEQ          last_18
 
 tap_17:
-	MOVLQSX          (AX), R9
-	VMOVUPS          (DI)(R9*4), Z16
-	MOVLQSX          4(AX), R9
-	VFMADD231PS.BCST (BX)(R9*4), Z16, Z0
-	VFMADD231PS.BCST 4(BX)(R9*4), Z16, Z1
-	VFMADD231PS.BCST 8(BX)(R9*4), Z16, Z2
-	VFMADD231PS.BCST 12(BX)(R9*4), Z16, Z3
-	VFMADD231PS.BCST 16(BX)(R9*4), Z16, Z4
-	VFMADD231PS.BCST 20(BX)(R9*4), Z16, Z5
-	VFMADD231PS.BCST 24(BX)(R9*4), Z16, Z6
-	VFMADD231PS.BCST 28(BX)(R9*4), Z16, Z7
-	VFMADD231PS.BCST (SI)(R9*4), Z16, Z8
-	VFMADD231PS.BCST 4(SI)(R9*4), Z16, Z9
-	VFMADD231PS.BCST 8(SI)(R9*4), Z16, Z10
-	VFMADD231PS.BCST 12(SI)(R9*4), Z16, Z11
-	VFMADD231PS.BCST 16(SI)(R9*4), Z16, Z12
-	VFMADD231PS.BCST 20(SI)(R9*4), Z16, Z13
-	VFMADD231PS.BCST 24(SI)(R9*4), Z16, Z14
-	VFMADD231PS.BCST 28(SI)(R9*4), Z16, Z15
-	ADDQ             $0x08, AX
-	CMPQ             AX, R8
+	MOVLQSX          (R9), R11
+	VMOVUPS          (R8)(R11*4), Z16
+	MOVLQSX          4(R9), R11
+	VFMADD231PS.BCST (DX)(R11*4), Z16, Z0
+	VFMADD231PS.BCST 4(DX)(R11*4), Z16, Z1
+	VFMADD231PS.BCST 8(DX)(R11*4), Z16, Z2
+	VFMADD231PS.BCST 12(DX)(R11*4), Z16, Z3
+	VFMADD231PS.BCST 16(DX)(R11*4), Z16, Z4
+	VFMADD231PS.BCST 20(DX)(R11*4), Z16, Z5
+	VFMADD231PS.BCST 24(DX)(R11*4), Z16, Z6
+	VFMADD231PS.BCST 28(DX)(R11*4), Z16, Z7
+	VFMADD231PS.BCST (DI)(R11*4), Z16, Z8
+	VFMADD231PS.BCST 4(DI)(R11*4), Z16, Z9
+	VFMADD231PS.BCST 8(DI)(R11*4), Z16, Z10
+	VFMADD231PS.BCST 12(DI)(R11*4), Z16, Z11
+	VFMADD231PS.BCST 16(DI)(R11*4), Z16, Z12
+	VFMADD231PS.BCST 20(DI)(R11*4), Z16, Z13
+	VFMADD231PS.BCST 24(DI)(R11*4), Z16, Z14
+	VFMADD231PS.BCST 28(DI)(R11*4), Z16, Z15
+	ADDQ             $0x08, R9
+	CMPQ             R9, R10
 	JNE              tap_17
 
 last_18:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVQ         plane+72(FP), AX
-	MOVQ         channels+80(FP), R8
+	MOVLQSX      4(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVQ         plane+72(FP), R9
+	MOVQ         channels+80(FP), R10
 	CMPL         bound+88(FP), $0xff800000
 	JEQ          unbounded_20
 	VBROADCASTSS bound+88(FP), Z16
 	VMAXPS       Z0, Z16, Z0
-	VMOVUPS      Z0, (DI)
-	CMPQ         R8, $0x01
+	VMOVUPS      Z0, (R8)
+	CMPQ         R10, $0x01
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z1, Z16, Z1
-	VMOVUPS      Z1, (DI)
-	CMPQ         R8, $0x02
+	VMOVUPS      Z1, (R8)
+	CMPQ         R10, $0x02
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z2, Z16, Z2
-	VMOVUPS      Z2, (DI)
-	CMPQ         R8, $0x03
+	VMOVUPS      Z2, (R8)
+	CMPQ         R10, $0x03
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z3, Z16, Z3
-	VMOVUPS      Z3, (DI)
-	CMPQ         R8, $0x04
+	VMOVUPS      Z3, (R8)
+	CMPQ         R10, $0x04
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z4, Z16, Z4
-	VMOVUPS      Z4, (DI)
-	CMPQ         R8, $0x05
+	VMOVUPS      Z4, (R8)
+	CMPQ         R10, $0x05
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z5, Z16, Z5
-	VMOVUPS      Z5, (DI)
-	CMPQ         R8, $0x06
+	VMOVUPS      Z5, (R8)
+	CMPQ         R10, $0x06
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z6, Z16, Z6
-	VMOVUPS      Z6, (DI)
-	CMPQ         R8, $0x07
+	VMOVUPS      Z6, (R8)
+	CMPQ         R10, $0x07
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z7, Z16, Z7
-	VMOVUPS      Z7, (DI)
-	CMPQ         R8, $0x08
+	VMOVUPS      Z7, (R8)
+	CMPQ         R10, $0x08
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z8, Z16, Z8
-	VMOVUPS      Z8, (DI)
-	CMPQ         R8, $0x09
+	VMOVUPS      Z8, (R8)
+	CMPQ         R10, $0x09
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z9, Z16, Z9
-	VMOVUPS      Z9, (DI)
-	CMPQ         R8, $0x0a
+	VMOVUPS      Z9, (R8)
+	CMPQ         R10, $0x0a
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z10, Z16, Z10
-	VMOVUPS      Z10, (DI)
-	CMPQ         R8, $0x0b
+	VMOVUPS      Z10, (R8)
+	CMPQ         R10, $0x0b
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z11, Z16, Z11
-	VMOVUPS      Z11, (DI)
-	CMPQ         R8, $0x0c
+	VMOVUPS      Z11, (R8)
+	CMPQ         R10, $0x0c
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z12, Z16, Z12
-	VMOVUPS      Z12, (DI)
-	CMPQ         R8, $0x0d
+	VMOVUPS      Z12, (R8)
+	CMPQ         R10, $0x0d
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z13, Z16, Z13
-	VMOVUPS      Z13, (DI)
-	CMPQ         R8, $0x0e
+	VMOVUPS      Z13, (R8)
+	CMPQ         R10, $0x0e
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z14, Z16, Z14
-	VMOVUPS      Z14, (DI)
-	CMPQ         R8, $0x0f
+	VMOVUPS      Z14, (R8)
+	CMPQ         R10, $0x0f
 	JEQ          stored_19
-	ADDQ         AX, DI
+	ADDQ         R9, R8
 	VMAXPS       Z15, Z16, Z15
-	VMOVUPS      Z15, (DI)
+	VMOVUPS      Z15, (R8)
 	JMP          stored_19
 
 unbounded_20:
-	VMOVUPS Z0, (DI)
-	CMPQ    R8, $0x01
+	VMOVUPS Z0, (R8)
+	CMPQ    R10, $0x01
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z1, (DI)
-	CMPQ    R8, $0x02
+	ADDQ    R9, R8
+	VMOVUPS Z1, (R8)
+	CMPQ    R10, $0x02
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z2, (DI)
-	CMPQ    R8, $0x03
+	ADDQ    R9, R8
+	VMOVUPS Z2, (R8)
+	CMPQ    R10, $0x03
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z3, (DI)
-	CMPQ    R8, $0x04
+	ADDQ    R9, R8
+	VMOVUPS Z3, (R8)
+	CMPQ    R10, $0x04
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z4, (DI)
-	CMPQ    R8, $0x05
+	ADDQ    R9, R8
+	VMOVUPS Z4, (R8)
+	CMPQ    R10, $0x05
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z5, (DI)
-	CMPQ    R8, $0x06
+	ADDQ    R9, R8
+	VMOVUPS Z5, (R8)
+	CMPQ    R10, $0x06
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z6, (DI)
-	CMPQ    R8, $0x07
+	ADDQ    R9, R8
+	VMOVUPS Z6, (R8)
+	CMPQ    R10, $0x07
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z7, (DI)
-	CMPQ    R8, $0x08
+	ADDQ    R9, R8
+	VMOVUPS Z7, (R8)
+	CMPQ    R10, $0x08
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z8, (DI)
-	CMPQ    R8, $0x09
+	ADDQ    R9, R8
+	VMOVUPS Z8, (R8)
+	CMPQ    R10, $0x09
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z9, (DI)
-	CMPQ    R8, $0x0a
+	ADDQ    R9, R8
+	VMOVUPS Z9, (R8)
+	CMPQ    R10, $0x0a
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z10, (DI)
-	CMPQ    R8, $0x0b
+	ADDQ    R9, R8
+	VMOVUPS Z10, (R8)
+	CMPQ    R10, $0x0b
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z11, (DI)
-	CMPQ    R8, $0x0c
+	ADDQ    R9, R8
+	VMOVUPS Z11, (R8)
+	CMPQ    R10, $0x0c
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z12, (DI)
-	CMPQ    R8, $0x0d
+	ADDQ    R9, R8
+	VMOVUPS Z12, (R8)
+	CMPQ    R10, $0x0d
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z13, (DI)
-	CMPQ    R8, $0x0e
+	ADDQ    R9, R8
+	VMOVUPS Z13, (R8)
+	CMPQ    R10, $0x0e
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z14, (DI)
-	CMPQ    R8, $0x0f
+	ADDQ    R9, R8
+	VMOVUPS Z14, (R8)
+	CMPQ    R10, $0x0f
 	JEQ     stored_19
-	ADDQ    AX, DI
-	VMOVUPS Z15, (DI)
+	ADDQ    R9, R8
+	VMOVUPS Z15, (R8)
 
 stored_19:
-	ADDQ $0x08, CX
-	DECQ DX
+	MOVQ next+24(FP), R8
+	LEAQ (DX)(R8*2), DX
+	LEAQ (DI)(R8*2), DI
+	SHLQ $0x04, R9
+	ADDQ R9, BX
+	ADDQ $0x40, SI
+	DECQ CX
 	JNE  group_16
 	VZEROUPPER
 	RET
@@ -802,62 +807,62 @@ stored_19:
 // func gather6x4AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, AVX512F
 TEXT ·gather6x4AVX512(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_21:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      8(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      16(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      24(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVLQSX      32(CX), R10
-	LEAQ         (AX)(R10*4), R10
-	MOVLQSX      40(CX), R11
-	LEAQ         (AX)(R11*4), R11
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Z0
-	VBROADCASTSS (AX), Z1
-	VBROADCASTSS (AX), Z2
-	VBROADCASTSS (AX), Z3
-	VBROADCASTSS (AX), Z4
-	VBROADCASTSS (AX), Z5
-	VBROADCASTSS 4(AX), Z6
-	VBROADCASTSS 4(AX), Z7
-	VBROADCASTSS 4(AX), Z8
-	VBROADCASTSS 4(AX), Z9
-	VBROADCASTSS 4(AX), Z10
-	VBROADCASTSS 4(AX), Z11
-	VBROADCASTSS 8(AX), Z12
-	VBROADCASTSS 8(AX), Z13
-	VBROADCASTSS 8(AX), Z14
-	VBROADCASTSS 8(AX), Z15
-	VBROADCASTSS 8(AX), Z16
-	VBROADCASTSS 8(AX), Z17
-	VBROADCASTSS 12(AX), Z18
-	VBROADCASTSS 12(AX), Z19
-	VBROADCASTSS 12(AX), Z20
-	VBROADCASTSS 12(AX), Z21
-	VBROADCASTSS 12(AX), Z22
-	VBROADCASTSS 12(AX), Z23
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      24(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVLQSX      32(AX), R10
+	LEAQ         (BX)(R10*4), R10
+	MOVLQSX      40(AX), R11
+	LEAQ         (BX)(R11*4), R11
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Z0
+	VBROADCASTSS (BX), Z1
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS (BX), Z3
+	VBROADCASTSS (BX), Z4
+	VBROADCASTSS (BX), Z5
+	VBROADCASTSS 4(BX), Z6
+	VBROADCASTSS 4(BX), Z7
+	VBROADCASTSS 4(BX), Z8
+	VBROADCASTSS 4(BX), Z9
+	VBROADCASTSS 4(BX), Z10
+	VBROADCASTSS 4(BX), Z11
+	VBROADCASTSS 8(BX), Z12
+	VBROADCASTSS 8(BX), Z13
+	VBROADCASTSS 8(BX), Z14
+	VBROADCASTSS 8(BX), Z15
+	VBROADCASTSS 8(BX), Z16
+	VBROADCASTSS 8(BX), Z17
+	VBROADCASTSS 12(BX), Z18
+	VBROADCASTSS 12(BX), Z19
+	VBROADCASTSS 12(BX), Z20
+	VBROADCASTSS 12(BX), Z21
+	VBROADCASTSS 12(BX), Z22
+	VBROADCASTSS 12(BX), Z23
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), R12
-	LEAQ         (AX)(R12*8), R12
-	CMPQ         AX, R12
+	LEAQ         (BX)(R12*8), R12
+	CMPQ         BX, R12
 	JEQ          last_23
 
 tap_22:
-	MOVLQSX      4(AX), R13
-	VBROADCASTSS (BX)(R13*4), Z25
-	VBROADCASTSS 4(BX)(R13*4), Z26
-	VBROADCASTSS 8(BX)(R13*4), Z27
-	VBROADCASTSS 12(BX)(R13*4), Z28
-	MOVLQSX      (AX), R13
+	MOVLQSX      4(BX), R13
+	VBROADCASTSS (DX)(R13*4), Z25
+	VBROADCASTSS 4(DX)(R13*4), Z26
+	VBROADCASTSS 8(DX)(R13*4), Z27
+	VBROADCASTSS 12(DX)(R13*4), Z28
+	MOVLQSX      (BX), R13
 	VMOVUPS      (SI)(R13*4), Z24
 	VFMADD231PS  Z25, Z24, Z0
 	VFMADD231PS  Z26, Z24, Z6
@@ -888,25 +893,25 @@ tap_22:
 	VFMADD231PS  Z26, Z24, Z11
 	VFMADD231PS  Z27, Z24, Z17
 	VFMADD231PS  Z28, Z24, Z23
-	ADDQ         $0x08, AX
-	CMPQ         AX, R12
+	ADDQ         $0x08, BX
+	CMPQ         BX, R12
 	JNE          tap_22
 
 last_23:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      12(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      20(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      28(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVLQSX      36(CX), R10
-	LEAQ         (AX)(R10*4), R10
-	MOVLQSX      44(CX), R11
-	LEAQ         (AX)(R11*4), R11
-	MOVQ         plane+64(FP), AX
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      28(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVLQSX      36(AX), R10
+	LEAQ         (BX)(R10*4), R10
+	MOVLQSX      44(AX), R11
+	LEAQ         (BX)(R11*4), R11
+	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R12
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_25
@@ -925,12 +930,12 @@ last_23:
 	VMOVUPS      Z5, (R11)
 	CMPQ         R12, $0x01
 	JEQ          stored_24
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
-	ADDQ         AX, R9
-	ADDQ         AX, R10
-	ADDQ         AX, R11
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
 	VMAXPS       Z6, Z24, Z6
 	VMOVUPS      Z6, (SI)
 	VMAXPS       Z7, Z24, Z7
@@ -945,12 +950,12 @@ last_23:
 	VMOVUPS      Z11, (R11)
 	CMPQ         R12, $0x02
 	JEQ          stored_24
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
-	ADDQ         AX, R9
-	ADDQ         AX, R10
-	ADDQ         AX, R11
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
 	VMAXPS       Z12, Z24, Z12
 	VMOVUPS      Z12, (SI)
 	VMAXPS       Z13, Z24, Z13
@@ -965,12 +970,12 @@ last_23:
 	VMOVUPS      Z17, (R11)
 	CMPQ         R12, $0x03
 	JEQ          stored_24
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
-	ADDQ         AX, R9
-	ADDQ         AX, R10
-	ADDQ         AX, R11
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
 	VMAXPS       Z18, Z24, Z18
 	VMOVUPS      Z18, (SI)
 	VMAXPS       Z19, Z24, Z19
@@ -994,12 +999,12 @@ unbounded_25:
 	VMOVUPS Z5, (R11)
 	CMPQ    R12, $0x01
 	JEQ     stored_24
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
-	ADDQ    AX, R9
-	ADDQ    AX, R10
-	ADDQ    AX, R11
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	ADDQ    BX, R9
+	ADDQ    BX, R10
+	ADDQ    BX, R11
 	VMOVUPS Z6, (SI)
 	VMOVUPS Z7, (DI)
 	VMOVUPS Z8, (R8)
@@ -1008,12 +1013,12 @@ unbounded_25:
 	VMOVUPS Z11, (R11)
 	CMPQ    R12, $0x02
 	JEQ     stored_24
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
-	ADDQ    AX, R9
-	ADDQ    AX, R10
-	ADDQ    AX, R11
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	ADDQ    BX, R9
+	ADDQ    BX, R10
+	ADDQ    BX, R11
 	VMOVUPS Z12, (SI)
 	VMOVUPS Z13, (DI)
 	VMOVUPS Z14, (R8)
@@ -1022,12 +1027,12 @@ unbounded_25:
 	VMOVUPS Z17, (R11)
 	CMPQ    R12, $0x03
 	JEQ     stored_24
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
-	ADDQ    AX, R9
-	ADDQ    AX, R10
-	ADDQ    AX, R11
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	ADDQ    BX, R9
+	ADDQ    BX, R10
+	ADDQ    BX, R11
 	VMOVUPS Z18, (SI)
 	VMOVUPS Z19, (DI)
 	VMOVUPS Z20, (R8)
@@ -1036,8 +1041,8 @@ unbounded_25:
 	VMOVUPS Z23, (R11)
 
 stored_24:
-	ADDQ $0x30, CX
-	DECQ DX
+	ADDQ $0x30, AX
+	DECQ CX
 	JNE  group_21
 	VZEROUPPER
 	RET
@@ -1045,65 +1050,65 @@ stored_24:
 // func gather8x3AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, AVX512F
 TEXT ·gather8x3AVX512(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_26:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      8(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      16(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      24(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVLQSX      32(CX), R10
-	LEAQ         (AX)(R10*4), R10
-	MOVLQSX      40(CX), R11
-	LEAQ         (AX)(R11*4), R11
-	MOVLQSX      48(CX), R12
-	LEAQ         (AX)(R12*4), R12
-	MOVLQSX      56(CX), R13
-	LEAQ         (AX)(R13*4), R13
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Z0
-	VBROADCASTSS (AX), Z1
-	VBROADCASTSS (AX), Z2
-	VBROADCASTSS (AX), Z3
-	VBROADCASTSS (AX), Z4
-	VBROADCASTSS (AX), Z5
-	VBROADCASTSS (AX), Z6
-	VBROADCASTSS (AX), Z7
-	VBROADCASTSS 4(AX), Z8
-	VBROADCASTSS 4(AX), Z9
-	VBROADCASTSS 4(AX), Z10
-	VBROADCASTSS 4(AX), Z11
-	VBROADCASTSS 4(AX), Z12
-	VBROADCASTSS 4(AX), Z13
-	VBROADCASTSS 4(AX), Z14
-	VBROADCASTSS 4(AX), Z15
-	VBROADCASTSS 8(AX), Z16
-	VBROADCASTSS 8(AX), Z17
-	VBROADCASTSS 8(AX), Z18
-	VBROADCASTSS 8(AX), Z19
-	VBROADCASTSS 8(AX), Z20
-	VBROADCASTSS 8(AX), Z21
-	VBROADCASTSS 8(AX), Z22
-	VBROADCASTSS 8(AX), Z23
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      24(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVLQSX      32(AX), R10
+	LEAQ         (BX)(R10*4), R10
+	MOVLQSX      40(AX), R11
+	LEAQ         (BX)(R11*4), R11
+	MOVLQSX      48(AX), R12
+	LEAQ         (BX)(R12*4), R12
+	MOVLQSX      56(AX), R13
+	LEAQ         (BX)(R13*4), R13
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Z0
+	VBROADCASTSS (BX), Z1
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS (BX), Z3
+	VBROADCASTSS (BX), Z4
+	VBROADCASTSS (BX), Z5
+	VBROADCASTSS (BX), Z6
+	VBROADCASTSS (BX), Z7
+	VBROADCASTSS 4(BX), Z8
+	VBROADCASTSS 4(BX), Z9
+	VBROADCASTSS 4(BX), Z10
+	VBROADCASTSS 4(BX), Z11
+	VBROADCASTSS 4(BX), Z12
+	VBROADCASTSS 4(BX), Z13
+	VBROADCASTSS 4(BX), Z14
+	VBROADCASTSS 4(BX), Z15
+	VBROADCASTSS 8(BX), Z16
+	VBROADCASTSS 8(BX), Z17
+	VBROADCASTSS 8(BX), Z18
+	VBROADCASTSS 8(BX), Z19
+	VBROADCASTSS 8(BX), Z20
+	VBROADCASTSS 8(BX), Z21
+	VBROADCASTSS 8(BX), Z22
+	VBROADCASTSS 8(BX), Z23
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), R14
-	LEAQ         (AX)(R14*8), R14
-	CMPQ         AX, R14
+	LEAQ         (BX)(R14*8), R14
+	CMPQ         BX, R14
 	JEQ          last_28
 
 tap_27:
-	MOVLQSX      4(AX), R15
-	VBROADCASTSS (BX)(R15*4), Z25
-	VBROADCASTSS 4(BX)(R15*4), Z26
-	VBROADCASTSS 8(BX)(R15*4), Z27
-	MOVLQSX      (AX), R15
+	MOVLQSX      4(BX), R15
+	VBROADCASTSS (DX)(R15*4), Z25
+	VBROADCASTSS 4(DX)(R15*4), Z26
+	VBROADCASTSS 8(DX)(R15*4), Z27
+	MOVLQSX      (BX), R15
 	VMOVUPS      (SI)(R15*4), Z24
 	VFMADD231PS  Z25, Z24, Z0
 	VFMADD231PS  Z26, Z24, Z8
@@ -1136,29 +1141,29 @@ tap_27:
 	VFMADD231PS  Z25, Z24, Z7
 	VFMADD231PS  Z26, Z24, Z15
 	VFMADD231PS  Z27, Z24, Z23
-	ADDQ         $0x08, AX
-	CMPQ         AX, R14
+	ADDQ         $0x08, BX
+	CMPQ         BX, R14
 	JNE          tap_27
 
 last_28:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      12(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      20(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      28(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVLQSX      36(CX), R10
-	LEAQ         (AX)(R10*4), R10
-	MOVLQSX      44(CX), R11
-	LEAQ         (AX)(R11*4), R11
-	MOVLQSX      52(CX), R12
-	LEAQ         (AX)(R12*4), R12
-	MOVLQSX      60(CX), R13
-	LEAQ         (AX)(R13*4), R13
-	MOVQ         plane+64(FP), AX
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      28(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVLQSX      36(AX), R10
+	LEAQ         (BX)(R10*4), R10
+	MOVLQSX      44(AX), R11
+	LEAQ         (BX)(R11*4), R11
+	MOVLQSX      52(AX), R12
+	LEAQ         (BX)(R12*4), R12
+	MOVLQSX      60(AX), R13
+	LEAQ         (BX)(R13*4), R13
+	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R14
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_30
@@ -1181,14 +1186,14 @@ last_28:
 	VMOVUPS      Z7, (R13)
 	CMPQ         R14, $0x01
 	JEQ          stored_29
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
-	ADDQ         AX, R9
-	ADDQ         AX, R10
-	ADDQ         AX, R11
-	ADDQ         AX, R12
-	ADDQ         AX, R13
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
+	ADDQ         BX, R12
+	ADDQ         BX, R13
 	VMAXPS       Z8, Z24, Z8
 	VMOVUPS      Z8, (SI)
 	VMAXPS       Z9, Z24, Z9
@@ -1207,14 +1212,14 @@ last_28:
 	VMOVUPS      Z15, (R13)
 	CMPQ         R14, $0x02
 	JEQ          stored_29
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
-	ADDQ         AX, R9
-	ADDQ         AX, R10
-	ADDQ         AX, R11
-	ADDQ         AX, R12
-	ADDQ         AX, R13
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
+	ADDQ         BX, R12
+	ADDQ         BX, R13
 	VMAXPS       Z16, Z24, Z16
 	VMOVUPS      Z16, (SI)
 	VMAXPS       Z17, Z24, Z17
@@ -1244,14 +1249,14 @@ unbounded_30:
 	VMOVUPS Z7, (R13)
 	CMPQ    R14, $0x01
 	JEQ     stored_29
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
-	ADDQ    AX, R9
-	ADDQ    AX, R10
-	ADDQ    AX, R11
-	ADDQ    AX, R12
-	ADDQ    AX, R13
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	ADDQ    BX, R9
+	ADDQ    BX, R10
+	ADDQ    BX, R11
+	ADDQ    BX, R12
+	ADDQ    BX, R13
 	VMOVUPS Z8, (SI)
 	VMOVUPS Z9, (DI)
 	VMOVUPS Z10, (R8)
@@ -1262,14 +1267,14 @@ unbounded_30:
 	VMOVUPS Z15, (R13)
 	CMPQ    R14, $0x02
 	JEQ     stored_29
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
-	ADDQ    AX, R9
-	ADDQ    AX, R10
-	ADDQ    AX, R11
-	ADDQ    AX, R12
-	ADDQ    AX, R13
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	ADDQ    BX, R9
+	ADDQ    BX, R10
+	ADDQ    BX, R11
+	ADDQ    BX, R12
+	ADDQ    BX, R13
 	VMOVUPS Z16, (SI)
 	VMOVUPS Z17, (DI)
 	VMOVUPS Z18, (R8)
@@ -1280,8 +1285,8 @@ unbounded_30:
 	VMOVUPS Z23, (R13)
 
 stored_29:
-	ADDQ $0x40, CX
-	DECQ DX
+	ADDQ $0x40, AX
+	DECQ CX
 	JNE  group_26
 	VZEROUPPER
 	RET
@@ -1289,56 +1294,56 @@ stored_29:
 // func gather8x2AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, AVX512F
 TEXT ·gather8x2AVX512(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_31:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      8(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      16(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      24(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVLQSX      32(CX), R10
-	LEAQ         (AX)(R10*4), R10
-	MOVLQSX      40(CX), R11
-	LEAQ         (AX)(R11*4), R11
-	MOVLQSX      48(CX), R12
-	LEAQ         (AX)(R12*4), R12
-	MOVLQSX      56(CX), R13
-	LEAQ         (AX)(R13*4), R13
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Z0
-	VBROADCASTSS (AX), Z1
-	VBROADCASTSS (AX), Z2
-	VBROADCASTSS (AX), Z3
-	VBROADCASTSS (AX), Z4
-	VBROADCASTSS (AX), Z5
-	VBROADCASTSS (AX), Z6
-	VBROADCASTSS (AX), Z7
-	VBROADCASTSS 4(AX), Z8
-	VBROADCASTSS 4(AX), Z9
-	VBROADCASTSS 4(AX), Z10
-	VBROADCASTSS 4(AX), Z11
-	VBROADCASTSS 4(AX), Z12
-	VBROADCASTSS 4(AX), Z13
-	VBROADCASTSS 4(AX), Z14
-	VBROADCASTSS 4(AX), Z15
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      24(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVLQSX      32(AX), R10
+	LEAQ         (BX)(R10*4), R10
+	MOVLQSX      40(AX), R11
+	LEAQ         (BX)(R11*4), R11
+	MOVLQSX      48(AX), R12
+	LEAQ         (BX)(R12*4), R12
+	MOVLQSX      56(AX), R13
+	LEAQ         (BX)(R13*4), R13
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Z0
+	VBROADCASTSS (BX), Z1
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS (BX), Z3
+	VBROADCASTSS (BX), Z4
+	VBROADCASTSS (BX), Z5
+	VBROADCASTSS (BX), Z6
+	VBROADCASTSS (BX), Z7
+	VBROADCASTSS 4(BX), Z8
+	VBROADCASTSS 4(BX), Z9
+	VBROADCASTSS 4(BX), Z10
+	VBROADCASTSS 4(BX), Z11
+	VBROADCASTSS 4(BX), Z12
+	VBROADCASTSS 4(BX), Z13
+	VBROADCASTSS 4(BX), Z14
+	VBROADCASTSS 4(BX), Z15
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), R14
-	LEAQ         (AX)(R14*8), R14
-	CMPQ         AX, R14
+	LEAQ         (BX)(R14*8), R14
+	CMPQ         BX, R14
 	JEQ          last_33
 
 tap_32:
-	MOVLQSX      4(AX), R15
-	VBROADCASTSS (BX)(R15*4), Z17
-	VBROADCASTSS 4(BX)(R15*4), Z18
-	MOVLQSX      (AX), R15
+	MOVLQSX      4(BX), R15
+	VBROADCASTSS (DX)(R15*4), Z17
+	VBROADCASTSS 4(DX)(R15*4), Z18
+	MOVLQSX      (BX), R15
 	VMOVUPS      (SI)(R15*4), Z16
 	VFMADD231PS  Z17, Z16, Z0
 	VFMADD231PS  Z18, Z16, Z8
@@ -1363,29 +1368,29 @@ tap_32:
 	VMOVUPS      (R13)(R15*4), Z16
 	VFMADD231PS  Z17, Z16, Z7
 	VFMADD231PS  Z18, Z16, Z15
-	ADDQ         $0x08, AX
-	CMPQ         AX, R14
+	ADDQ         $0x08, BX
+	CMPQ         BX, R14
 	JNE          tap_32
 
 last_33:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      12(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      20(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      28(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVLQSX      36(CX), R10
-	LEAQ         (AX)(R10*4), R10
-	MOVLQSX      44(CX), R11
-	LEAQ         (AX)(R11*4), R11
-	MOVLQSX      52(CX), R12
-	LEAQ         (AX)(R12*4), R12
-	MOVLQSX      60(CX), R13
-	LEAQ         (AX)(R13*4), R13
-	MOVQ         plane+64(FP), AX
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      28(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVLQSX      36(AX), R10
+	LEAQ         (BX)(R10*4), R10
+	MOVLQSX      44(AX), R11
+	LEAQ         (BX)(R11*4), R11
+	MOVLQSX      52(AX), R12
+	LEAQ         (BX)(R12*4), R12
+	MOVLQSX      60(AX), R13
+	LEAQ         (BX)(R13*4), R13
+	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R14
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_35
@@ -1408,14 +1413,14 @@ last_33:
 	VMOVUPS      Z7, (R13)
 	CMPQ         R14, $0x01
 	JEQ          stored_34
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
-	ADDQ         AX, R9
-	ADDQ         AX, R10
-	ADDQ         AX, R11
-	ADDQ         AX, R12
-	ADDQ         AX, R13
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
+	ADDQ         BX, R12
+	ADDQ         BX, R13
 	VMAXPS       Z8, Z16, Z8
 	VMOVUPS      Z8, (SI)
 	VMAXPS       Z9, Z16, Z9
@@ -1445,14 +1450,14 @@ unbounded_35:
 	VMOVUPS Z7, (R13)
 	CMPQ    R14, $0x01
 	JEQ     stored_34
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
-	ADDQ    AX, R9
-	ADDQ    AX, R10
-	ADDQ    AX, R11
-	ADDQ    AX, R12
-	ADDQ    AX, R13
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	ADDQ    BX, R9
+	ADDQ    BX, R10
+	ADDQ    BX, R11
+	ADDQ    BX, R12
+	ADDQ    BX, R13
 	VMOVUPS Z8, (SI)
 	VMOVUPS Z9, (DI)
 	VMOVUPS Z10, (R8)
@@ -1463,8 +1468,8 @@ unbounded_35:
 	VMOVUPS Z15, (R13)
 
 stored_34:
-	ADDQ $0x40, CX
-	DECQ DX
+	ADDQ $0x40, AX
+	DECQ CX
 	JNE  group_31
 	VZEROUPPER
 	RET
@@ -1472,47 +1477,47 @@ stored_34:
 // func gather8x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, AVX512F
 TEXT ·gather8x1AVX512(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_36:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      8(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      16(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      24(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVLQSX      32(CX), R10
-	LEAQ         (AX)(R10*4), R10
-	MOVLQSX      40(CX), R11
-	LEAQ         (AX)(R11*4), R11
-	MOVLQSX      48(CX), R12
-	LEAQ         (AX)(R12*4), R12
-	MOVLQSX      56(CX), R13
-	LEAQ         (AX)(R13*4), R13
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Z0
-	VBROADCASTSS (AX), Z1
-	VBROADCASTSS (AX), Z2
-	VBROADCASTSS (AX), Z3
-	VBROADCASTSS (AX), Z4
-	VBROADCASTSS (AX), Z5
-	VBROADCASTSS (AX), Z6
-	VBROADCASTSS (AX), Z7
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      24(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVLQSX      32(AX), R10
+	LEAQ         (BX)(R10*4), R10
+	MOVLQSX      40(AX), R11
+	LEAQ         (BX)(R11*4), R11
+	MOVLQSX      48(AX), R12
+	LEAQ         (BX)(R12*4), R12
+	MOVLQSX      56(AX), R13
+	LEAQ         (BX)(R13*4), R13
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Z0
+	VBROADCASTSS (BX), Z1
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS (BX), Z3
+	VBROADCASTSS (BX), Z4
+	VBROADCASTSS (BX), Z5
+	VBROADCASTSS (BX), Z6
+	VBROADCASTSS (BX), Z7
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), R14
-	LEAQ         (AX)(R14*8), R14
-	CMPQ         AX, R14
+	LEAQ         (BX)(R14*8), R14
+	CMPQ         BX, R14
 	JEQ          last_38
 
 tap_37:
-	MOVLQSX      4(AX), R15
-	VBROADCASTSS (BX)(R15*4), Z8
-	MOVLQSX      (AX), R15
+	MOVLQSX      4(BX), R15
+	VBROADCASTSS (DX)(R15*4), Z8
+	MOVLQSX      (BX), R15
 	VFMADD231PS  (SI)(R15*4), Z8, Z0
 	VFMADD231PS  (DI)(R15*4), Z8, Z1
 	VFMADD231PS  (R8)(R15*4), Z8, Z2
@@ -1521,28 +1526,28 @@ tap_37:
 	VFMADD231PS  (R11)(R15*4), Z8, Z5
 	VFMADD231PS  (R12)(R15*4), Z8, Z6
 	VFMADD231PS  (R13)(R15*4), Z8, Z7
-	ADDQ         $0x08, AX
-	CMPQ         AX, R14
+	ADDQ         $0x08, BX
+	CMPQ         BX, R14
 	JNE          tap_37
 
 last_38:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      12(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      20(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      28(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVLQSX      36(CX), R10
-	LEAQ         (AX)(R10*4), R10
-	MOVLQSX      44(CX), R11
-	LEAQ         (AX)(R11*4), R11
-	MOVLQSX      52(CX), R12
-	LEAQ         (AX)(R12*4), R12
-	MOVLQSX      60(CX), R13
-	LEAQ         (AX)(R13*4), R13
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      28(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVLQSX      36(AX), R10
+	LEAQ         (BX)(R10*4), R10
+	MOVLQSX      44(AX), R11
+	LEAQ         (BX)(R11*4), R11
+	MOVLQSX      52(AX), R12
+	LEAQ         (BX)(R12*4), R12
+	MOVLQSX      60(AX), R13
+	LEAQ         (BX)(R13*4), R13
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_40
 	VBROADCASTSS bound+80(FP), Z8
@@ -1575,8 +1580,8 @@ unbounded_40:
 	VMOVUPS Z7, (R13)
 
 stored_39:
-	ADDQ $0x40, CX
-	DECQ DX
+	ADDQ $0x40, AX
+	DECQ CX
 	JNE  group_36
 	VZEROUPPER
 	RET
@@ -1584,53 +1589,53 @@ stored_39:
 // func gather4x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, AVX512F
 TEXT ·gather4x1AVX512(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_41:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      8(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      16(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      24(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Z0
-	VBROADCASTSS (AX), Z1
-	VBROADCASTSS (AX), Z2
-	VBROADCASTSS (AX), Z3
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      24(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Z0
+	VBROADCASTSS (BX), Z1
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS (BX), Z3
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), R10
-	LEAQ         (AX)(R10*8), R10
-	CMPQ         AX, R10
+	LEAQ         (BX)(R10*8), R10
+	CMPQ         BX, R10
 	JEQ          last_43
 
 tap_42:
-	MOVLQSX      4(AX), R11
-	VBROADCASTSS (BX)(R11*4), Z4
-	MOVLQSX      (AX), R11
+	MOVLQSX      4(BX), R11
+	VBROADCASTSS (DX)(R11*4), Z4
+	MOVLQSX      (BX), R11
 	VFMADD231PS  (SI)(R11*4), Z4, Z0
 	VFMADD231PS  (DI)(R11*4), Z4, Z1
 	VFMADD231PS  (R8)(R11*4), Z4, Z2
 	VFMADD231PS  (R9)(R11*4), Z4, Z3
-	ADDQ         $0x08, AX
-	CMPQ         AX, R10
+	ADDQ         $0x08, BX
+	CMPQ         BX, R10
 	JNE          tap_42
 
 last_43:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      12(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      20(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      28(CX), R9
-	LEAQ         (AX)(R9*4), R9
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      28(AX), R9
+	LEAQ         (BX)(R9*4), R9
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_45
 	VBROADCASTSS bound+80(FP), Z4
@@ -1651,8 +1656,8 @@ unbounded_45:
 	VMOVUPS Z3, (R9)
 
 stored_44:
-	ADDQ $0x20, CX
-	DECQ DX
+	ADDQ $0x20, AX
+	DECQ CX
 	JNE  group_41
 	VZEROUPPER
 	RET
@@ -1660,72 +1665,72 @@ stored_44:
 // func gather3x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, FMA3
 TEXT ·gather3x4AVX2(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_46:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      8(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      16(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Y0
-	VBROADCASTSS (AX), Y1
-	VBROADCASTSS (AX), Y2
-	VBROADCASTSS 4(AX), Y3
-	VBROADCASTSS 4(AX), Y4
-	VBROADCASTSS 4(AX), Y5
-	VBROADCASTSS 8(AX), Y6
-	VBROADCASTSS 8(AX), Y7
-	VBROADCASTSS 8(AX), Y8
-	VBROADCASTSS 12(AX), Y9
-	VBROADCASTSS 12(AX), Y10
-	VBROADCASTSS 12(AX), Y11
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Y0
+	VBROADCASTSS (BX), Y1
+	VBROADCASTSS (BX), Y2
+	VBROADCASTSS 4(BX), Y3
+	VBROADCASTSS 4(BX), Y4
+	VBROADCASTSS 4(BX), Y5
+	VBROADCASTSS 8(BX), Y6
+	VBROADCASTSS 8(BX), Y7
+	VBROADCASTSS 8(BX), Y8
+	VBROADCASTSS 12(BX), Y9
+	VBROADCASTSS 12(BX), Y10
+	VBROADCASTSS 12(BX), Y11
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), R9
-	LEAQ         (AX)(R9*8), R9
-	CMPQ         AX, R9
+	LEAQ         (BX)(R9*8), R9
+	CMPQ         BX, R9
 	JEQ          last_48
 
 tap_47:
-	MOVLQSX      (AX), R10
+	MOVLQSX      (BX), R10
 	VMOVUPS      (SI)(R10*4), Y12
 	VMOVUPS      (DI)(R10*4), Y13
 	VMOVUPS      (R8)(R10*4), Y14
-	MOVLQSX      4(AX), R10
-	VBROADCASTSS (BX)(R10*4), Y15
+	MOVLQSX      4(BX), R10
+	VBROADCASTSS (DX)(R10*4), Y15
 	VFMADD231PS  Y15, Y12, Y0
 	VFMADD231PS  Y15, Y13, Y1
 	VFMADD231PS  Y15, Y14, Y2
-	VBROADCASTSS 4(BX)(R10*4), Y15
+	VBROADCASTSS 4(DX)(R10*4), Y15
 	VFMADD231PS  Y15, Y12, Y3
 	VFMADD231PS  Y15, Y13, Y4
 	VFMADD231PS  Y15, Y14, Y5
-	VBROADCASTSS 8(BX)(R10*4), Y15
+	VBROADCASTSS 8(DX)(R10*4), Y15
 	VFMADD231PS  Y15, Y12, Y6
 	VFMADD231PS  Y15, Y13, Y7
 	VFMADD231PS  Y15, Y14, Y8
-	VBROADCASTSS 12(BX)(R10*4), Y15
+	VBROADCASTSS 12(DX)(R10*4), Y15
 	VFMADD231PS  Y15, Y12, Y9
 	VFMADD231PS  Y15, Y13, Y10
 	VFMADD231PS  Y15, Y14, Y11
-	ADDQ         $0x08, AX
-	CMPQ         AX, R9
+	ADDQ         $0x08, BX
+	CMPQ         BX, R9
 	JNE          tap_47
 
 last_48:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      12(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      20(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVQ         plane+64(FP), AX
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R9
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_50
@@ -1738,9 +1743,9 @@ last_48:
 	VMOVUPS      Y2, (R8)
 	CMPQ         R9, $0x01
 	JEQ          stored_49
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
 	VMAXPS       Y3, Y12, Y3
 	VMOVUPS      Y3, (SI)
 	VMAXPS       Y4, Y12, Y4
@@ -1749,9 +1754,9 @@ last_48:
 	VMOVUPS      Y5, (R8)
 	CMPQ         R9, $0x02
 	JEQ          stored_49
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
 	VMAXPS       Y6, Y12, Y6
 	VMOVUPS      Y6, (SI)
 	VMAXPS       Y7, Y12, Y7
@@ -1760,9 +1765,9 @@ last_48:
 	VMOVUPS      Y8, (R8)
 	CMPQ         R9, $0x03
 	JEQ          stored_49
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
 	VMAXPS       Y9, Y12, Y9
 	VMOVUPS      Y9, (SI)
 	VMAXPS       Y10, Y12, Y10
@@ -1777,32 +1782,32 @@ unbounded_50:
 	VMOVUPS Y2, (R8)
 	CMPQ    R9, $0x01
 	JEQ     stored_49
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
 	VMOVUPS Y3, (SI)
 	VMOVUPS Y4, (DI)
 	VMOVUPS Y5, (R8)
 	CMPQ    R9, $0x02
 	JEQ     stored_49
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
 	VMOVUPS Y6, (SI)
 	VMOVUPS Y7, (DI)
 	VMOVUPS Y8, (R8)
 	CMPQ    R9, $0x03
 	JEQ     stored_49
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
 	VMOVUPS Y9, (SI)
 	VMOVUPS Y10, (DI)
 	VMOVUPS Y11, (R8)
 
 stored_49:
-	ADDQ $0x18, CX
-	DECQ DX
+	ADDQ $0x18, AX
+	DECQ CX
 	JNE  group_46
 	VZEROUPPER
 	RET
@@ -1810,59 +1815,59 @@ stored_49:
 // func gather2x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, FMA3
 TEXT ·gather2x4AVX2(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_51:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      8(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Y0
-	VBROADCASTSS (AX), Y1
-	VBROADCASTSS 4(AX), Y2
-	VBROADCASTSS 4(AX), Y3
-	VBROADCASTSS 8(AX), Y4
-	VBROADCASTSS 8(AX), Y5
-	VBROADCASTSS 12(AX), Y6
-	VBROADCASTSS 12(AX), Y7
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Y0
+	VBROADCASTSS (BX), Y1
+	VBROADCASTSS 4(BX), Y2
+	VBROADCASTSS 4(BX), Y3
+	VBROADCASTSS 8(BX), Y4
+	VBROADCASTSS 8(BX), Y5
+	VBROADCASTSS 12(BX), Y6
+	VBROADCASTSS 12(BX), Y7
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), R8
-	LEAQ         (AX)(R8*8), R8
-	CMPQ         AX, R8
+	LEAQ         (BX)(R8*8), R8
+	CMPQ         BX, R8
 	JEQ          last_53
 
 tap_52:
-	MOVLQSX      (AX), R9
+	MOVLQSX      (BX), R9
 	VMOVUPS      (SI)(R9*4), Y8
 	VMOVUPS      (DI)(R9*4), Y9
-	MOVLQSX      4(AX), R9
-	VBROADCASTSS (BX)(R9*4), Y10
+	MOVLQSX      4(BX), R9
+	VBROADCASTSS (DX)(R9*4), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS 4(BX)(R9*4), Y10
+	VBROADCASTSS 4(DX)(R9*4), Y10
 	VFMADD231PS  Y10, Y8, Y2
 	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS 8(BX)(R9*4), Y10
+	VBROADCASTSS 8(DX)(R9*4), Y10
 	VFMADD231PS  Y10, Y8, Y4
 	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS 12(BX)(R9*4), Y10
+	VBROADCASTSS 12(DX)(R9*4), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	ADDQ         $0x08, AX
-	CMPQ         AX, R8
+	ADDQ         $0x08, BX
+	CMPQ         BX, R8
 	JNE          tap_52
 
 last_53:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      12(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVQ         plane+64(FP), AX
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R8
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_55
@@ -1873,24 +1878,24 @@ last_53:
 	VMOVUPS      Y1, (DI)
 	CMPQ         R8, $0x01
 	JEQ          stored_54
-	ADDQ         AX, SI
-	ADDQ         AX, DI
+	ADDQ         BX, SI
+	ADDQ         BX, DI
 	VMAXPS       Y2, Y8, Y2
 	VMOVUPS      Y2, (SI)
 	VMAXPS       Y3, Y8, Y3
 	VMOVUPS      Y3, (DI)
 	CMPQ         R8, $0x02
 	JEQ          stored_54
-	ADDQ         AX, SI
-	ADDQ         AX, DI
+	ADDQ         BX, SI
+	ADDQ         BX, DI
 	VMAXPS       Y4, Y8, Y4
 	VMOVUPS      Y4, (SI)
 	VMAXPS       Y5, Y8, Y5
 	VMOVUPS      Y5, (DI)
 	CMPQ         R8, $0x03
 	JEQ          stored_54
-	ADDQ         AX, SI
-	ADDQ         AX, DI
+	ADDQ         BX, SI
+	ADDQ         BX, DI
 	VMAXPS       Y6, Y8, Y6
 	VMOVUPS      Y6, (SI)
 	VMAXPS       Y7, Y8, Y7
@@ -1902,26 +1907,26 @@ unbounded_55:
 	VMOVUPS Y1, (DI)
 	CMPQ    R8, $0x01
 	JEQ     stored_54
-	ADDQ    AX, SI
-	ADDQ    AX, DI
+	ADDQ    BX, SI
+	ADDQ    BX, DI
 	VMOVUPS Y2, (SI)
 	VMOVUPS Y3, (DI)
 	CMPQ    R8, $0x02
 	JEQ     stored_54
-	ADDQ    AX, SI
-	ADDQ    AX, DI
+	ADDQ    BX, SI
+	ADDQ    BX, DI
 	VMOVUPS Y4, (SI)
 	VMOVUPS Y5, (DI)
 	CMPQ    R8, $0x03
 	JEQ     stored_54
-	ADDQ    AX, SI
-	ADDQ    AX, DI
+	ADDQ    BX, SI
+	ADDQ    BX, DI
 	VMOVUPS Y6, (SI)
 	VMOVUPS Y7, (DI)
 
 stored_54:
-	ADDQ $0x10, CX
-	DECQ DX
+	ADDQ $0x10, AX
+	DECQ CX
 	JNE  group_51
 	VZEROUPPER
 	RET
@@ -1929,45 +1934,45 @@ stored_54:
 // func gather4x3AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, FMA3
 TEXT ·gather4x3AVX2(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_56:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      8(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      16(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      24(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Y0
-	VBROADCASTSS (AX), Y1
-	VBROADCASTSS (AX), Y2
-	VBROADCASTSS (AX), Y3
-	VBROADCASTSS 4(AX), Y4
-	VBROADCASTSS 4(AX), Y5
-	VBROADCASTSS 4(AX), Y6
-	VBROADCASTSS 4(AX), Y7
-	VBROADCASTSS 8(AX), Y8
-	VBROADCASTSS 8(AX), Y9
-	VBROADCASTSS 8(AX), Y10
-	VBROADCASTSS 8(AX), Y11
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      24(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Y0
+	VBROADCASTSS (BX), Y1
+	VBROADCASTSS (BX), Y2
+	VBROADCASTSS (BX), Y3
+	VBROADCASTSS 4(BX), Y4
+	VBROADCASTSS 4(BX), Y5
+	VBROADCASTSS 4(BX), Y6
+	VBROADCASTSS 4(BX), Y7
+	VBROADCASTSS 8(BX), Y8
+	VBROADCASTSS 8(BX), Y9
+	VBROADCASTSS 8(BX), Y10
+	VBROADCASTSS 8(BX), Y11
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), R10
-	LEAQ         (AX)(R10*8), R10
-	CMPQ         AX, R10
+	LEAQ         (BX)(R10*8), R10
+	CMPQ         BX, R10
 	JEQ          last_58
 
 tap_57:
-	MOVLQSX      4(AX), R11
-	VBROADCASTSS (BX)(R11*4), Y13
-	VBROADCASTSS 4(BX)(R11*4), Y14
-	VBROADCASTSS 8(BX)(R11*4), Y15
-	MOVLQSX      (AX), R11
+	MOVLQSX      4(BX), R11
+	VBROADCASTSS (DX)(R11*4), Y13
+	VBROADCASTSS 4(DX)(R11*4), Y14
+	VBROADCASTSS 8(DX)(R11*4), Y15
+	MOVLQSX      (BX), R11
 	VMOVUPS      (SI)(R11*4), Y12
 	VFMADD231PS  Y13, Y12, Y0
 	VFMADD231PS  Y14, Y12, Y4
@@ -1984,21 +1989,21 @@ tap_57:
 	VFMADD231PS  Y13, Y12, Y3
 	VFMADD231PS  Y14, Y12, Y7
 	VFMADD231PS  Y15, Y12, Y11
-	ADDQ         $0x08, AX
-	CMPQ         AX, R10
+	ADDQ         $0x08, BX
+	CMPQ         BX, R10
 	JNE          tap_57
 
 last_58:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      12(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      20(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      28(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVQ         plane+64(FP), AX
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      28(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R10
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_60
@@ -2013,10 +2018,10 @@ last_58:
 	VMOVUPS      Y3, (R9)
 	CMPQ         R10, $0x01
 	JEQ          stored_59
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
-	ADDQ         AX, R9
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
 	VMAXPS       Y4, Y12, Y4
 	VMOVUPS      Y4, (SI)
 	VMAXPS       Y5, Y12, Y5
@@ -2027,10 +2032,10 @@ last_58:
 	VMOVUPS      Y7, (R9)
 	CMPQ         R10, $0x02
 	JEQ          stored_59
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
-	ADDQ         AX, R9
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
 	VMAXPS       Y8, Y12, Y8
 	VMOVUPS      Y8, (SI)
 	VMAXPS       Y9, Y12, Y9
@@ -2048,28 +2053,28 @@ unbounded_60:
 	VMOVUPS Y3, (R9)
 	CMPQ    R10, $0x01
 	JEQ     stored_59
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
-	ADDQ    AX, R9
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	ADDQ    BX, R9
 	VMOVUPS Y4, (SI)
 	VMOVUPS Y5, (DI)
 	VMOVUPS Y6, (R8)
 	VMOVUPS Y7, (R9)
 	CMPQ    R10, $0x02
 	JEQ     stored_59
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
-	ADDQ    AX, R9
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	ADDQ    BX, R9
 	VMOVUPS Y8, (SI)
 	VMOVUPS Y9, (DI)
 	VMOVUPS Y10, (R8)
 	VMOVUPS Y11, (R9)
 
 stored_59:
-	ADDQ $0x20, CX
-	DECQ DX
+	ADDQ $0x20, AX
+	DECQ CX
 	JNE  group_56
 	VZEROUPPER
 	RET
@@ -2077,48 +2082,48 @@ stored_59:
 // func gather6x2AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, FMA3
 TEXT ·gather6x2AVX2(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_61:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      8(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      16(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      24(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVLQSX      32(CX), R10
-	LEAQ         (AX)(R10*4), R10
-	MOVLQSX      40(CX), R11
-	LEAQ         (AX)(R11*4), R11
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Y0
-	VBROADCASTSS (AX), Y1
-	VBROADCASTSS (AX), Y2
-	VBROADCASTSS (AX), Y3
-	VBROADCASTSS (AX), Y4
-	VBROADCASTSS (AX), Y5
-	VBROADCASTSS 4(AX), Y6
-	VBROADCASTSS 4(AX), Y7
-	VBROADCASTSS 4(AX), Y8
-	VBROADCASTSS 4(AX), Y9
-	VBROADCASTSS 4(AX), Y10
-	VBROADCASTSS 4(AX), Y11
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      24(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVLQSX      32(AX), R10
+	LEAQ         (BX)(R10*4), R10
+	MOVLQSX      40(AX), R11
+	LEAQ         (BX)(R11*4), R11
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Y0
+	VBROADCASTSS (BX), Y1
+	VBROADCASTSS (BX), Y2
+	VBROADCASTSS (BX), Y3
+	VBROADCASTSS (BX), Y4
+	VBROADCASTSS (BX), Y5
+	VBROADCASTSS 4(BX), Y6
+	VBROADCASTSS 4(BX), Y7
+	VBROADCASTSS 4(BX), Y8
+	VBROADCASTSS 4(BX), Y9
+	VBROADCASTSS 4(BX), Y10
+	VBROADCASTSS 4(BX), Y11
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), R12
-	LEAQ         (AX)(R12*8), R12
-	CMPQ         AX, R12
+	LEAQ         (BX)(R12*8), R12
+	CMPQ         BX, R12
 	JEQ          last_63
 
 tap_62:
-	MOVLQSX      4(AX), R13
-	VBROADCASTSS (BX)(R13*4), Y13
-	VBROADCASTSS 4(BX)(R13*4), Y14
-	MOVLQSX      (AX), R13
+	MOVLQSX      4(BX), R13
+	VBROADCASTSS (DX)(R13*4), Y13
+	VBROADCASTSS 4(DX)(R13*4), Y14
+	MOVLQSX      (BX), R13
 	VMOVUPS      (SI)(R13*4), Y12
 	VFMADD231PS  Y13, Y12, Y0
 	VFMADD231PS  Y14, Y12, Y6
@@ -2137,25 +2142,25 @@ tap_62:
 	VMOVUPS      (R11)(R13*4), Y12
 	VFMADD231PS  Y13, Y12, Y5
 	VFMADD231PS  Y14, Y12, Y11
-	ADDQ         $0x08, AX
-	CMPQ         AX, R12
+	ADDQ         $0x08, BX
+	CMPQ         BX, R12
 	JNE          tap_62
 
 last_63:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      12(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      20(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      28(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVLQSX      36(CX), R10
-	LEAQ         (AX)(R10*4), R10
-	MOVLQSX      44(CX), R11
-	LEAQ         (AX)(R11*4), R11
-	MOVQ         plane+64(FP), AX
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      28(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVLQSX      36(AX), R10
+	LEAQ         (BX)(R10*4), R10
+	MOVLQSX      44(AX), R11
+	LEAQ         (BX)(R11*4), R11
+	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R12
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_65
@@ -2174,12 +2179,12 @@ last_63:
 	VMOVUPS      Y5, (R11)
 	CMPQ         R12, $0x01
 	JEQ          stored_64
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	ADDQ         AX, R8
-	ADDQ         AX, R9
-	ADDQ         AX, R10
-	ADDQ         AX, R11
+	ADDQ         BX, SI
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
 	VMAXPS       Y6, Y12, Y6
 	VMOVUPS      Y6, (SI)
 	VMAXPS       Y7, Y12, Y7
@@ -2203,12 +2208,12 @@ unbounded_65:
 	VMOVUPS Y5, (R11)
 	CMPQ    R12, $0x01
 	JEQ     stored_64
-	ADDQ    AX, SI
-	ADDQ    AX, DI
-	ADDQ    AX, R8
-	ADDQ    AX, R9
-	ADDQ    AX, R10
-	ADDQ    AX, R11
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	ADDQ    BX, R9
+	ADDQ    BX, R10
+	ADDQ    BX, R11
 	VMOVUPS Y6, (SI)
 	VMOVUPS Y7, (DI)
 	VMOVUPS Y8, (R8)
@@ -2217,8 +2222,8 @@ unbounded_65:
 	VMOVUPS Y11, (R11)
 
 stored_64:
-	ADDQ $0x30, CX
-	DECQ DX
+	ADDQ $0x30, AX
+	DECQ CX
 	JNE  group_61
 	VZEROUPPER
 	RET
@@ -2226,47 +2231,47 @@ stored_64:
 // func gather8x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, FMA3
 TEXT ·gather8x1AVX2(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_66:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      8(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      16(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      24(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVLQSX      32(CX), R10
-	LEAQ         (AX)(R10*4), R10
-	MOVLQSX      40(CX), R11
-	LEAQ         (AX)(R11*4), R11
-	MOVLQSX      48(CX), R12
-	LEAQ         (AX)(R12*4), R12
-	MOVLQSX      56(CX), R13
-	LEAQ         (AX)(R13*4), R13
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Y0
-	VBROADCASTSS (AX), Y1
-	VBROADCASTSS (AX), Y2
-	VBROADCASTSS (AX), Y3
-	VBROADCASTSS (AX), Y4
-	VBROADCASTSS (AX), Y5
-	VBROADCASTSS (AX), Y6
-	VBROADCASTSS (AX), Y7
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      24(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVLQSX      32(AX), R10
+	LEAQ         (BX)(R10*4), R10
+	MOVLQSX      40(AX), R11
+	LEAQ         (BX)(R11*4), R11
+	MOVLQSX      48(AX), R12
+	LEAQ         (BX)(R12*4), R12
+	MOVLQSX      56(AX), R13
+	LEAQ         (BX)(R13*4), R13
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Y0
+	VBROADCASTSS (BX), Y1
+	VBROADCASTSS (BX), Y2
+	VBROADCASTSS (BX), Y3
+	VBROADCASTSS (BX), Y4
+	VBROADCASTSS (BX), Y5
+	VBROADCASTSS (BX), Y6
+	VBROADCASTSS (BX), Y7
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), R14
-	LEAQ         (AX)(R14*8), R14
-	CMPQ         AX, R14
+	LEAQ         (BX)(R14*8), R14
+	CMPQ         BX, R14
 	JEQ          last_68
 
 tap_67:
-	MOVLQSX      4(AX), R15
-	VBROADCASTSS (BX)(R15*4), Y8
-	MOVLQSX      (AX), R15
+	MOVLQSX      4(BX), R15
+	VBROADCASTSS (DX)(R15*4), Y8
+	MOVLQSX      (BX), R15
 	VFMADD231PS  (SI)(R15*4), Y8, Y0
 	VFMADD231PS  (DI)(R15*4), Y8, Y1
 	VFMADD231PS  (R8)(R15*4), Y8, Y2
@@ -2275,28 +2280,28 @@ tap_67:
 	VFMADD231PS  (R11)(R15*4), Y8, Y5
 	VFMADD231PS  (R12)(R15*4), Y8, Y6
 	VFMADD231PS  (R13)(R15*4), Y8, Y7
-	ADDQ         $0x08, AX
-	CMPQ         AX, R14
+	ADDQ         $0x08, BX
+	CMPQ         BX, R14
 	JNE          tap_67
 
 last_68:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      12(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      20(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      28(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVLQSX      36(CX), R10
-	LEAQ         (AX)(R10*4), R10
-	MOVLQSX      44(CX), R11
-	LEAQ         (AX)(R11*4), R11
-	MOVLQSX      52(CX), R12
-	LEAQ         (AX)(R12*4), R12
-	MOVLQSX      60(CX), R13
-	LEAQ         (AX)(R13*4), R13
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      28(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVLQSX      36(AX), R10
+	LEAQ         (BX)(R10*4), R10
+	MOVLQSX      44(AX), R11
+	LEAQ         (BX)(R11*4), R11
+	MOVLQSX      52(AX), R12
+	LEAQ         (BX)(R12*4), R12
+	MOVLQSX      60(AX), R13
+	LEAQ         (BX)(R13*4), R13
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_70
 	VBROADCASTSS bound+80(FP), Y8
@@ -2329,8 +2334,8 @@ unbounded_70:
 	VMOVUPS Y7, (R13)
 
 stored_69:
-	ADDQ $0x40, CX
-	DECQ DX
+	ADDQ $0x40, AX
+	DECQ CX
 	JNE  group_66
 	VZEROUPPER
 	RET
@@ -2338,53 +2343,53 @@ stored_69:
 // func gather4x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, FMA3
 TEXT ·gather4x1AVX2(SB), NOSPLIT, $0-84
-	MOVQ positions+48(FP), CX
-	MOVQ groups+56(FP), DX
-	MOVQ weights+16(FP), BX
+	MOVQ positions+48(FP), AX
+	MOVQ groups+56(FP), CX
+	MOVQ weights+16(FP), DX
 
 group_71:
-	MOVQ         x+8(FP), AX
-	MOVLQSX      (CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      8(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      16(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      24(CX), R9
-	LEAQ         (AX)(R9*4), R9
-	MOVQ         bias+24(FP), AX
-	VBROADCASTSS (AX), Y0
-	VBROADCASTSS (AX), Y1
-	VBROADCASTSS (AX), Y2
-	VBROADCASTSS (AX), Y3
-	MOVQ         taps+32(FP), AX
+	MOVQ         x+8(FP), BX
+	MOVLQSX      (AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      24(AX), R9
+	LEAQ         (BX)(R9*4), R9
+	MOVQ         bias+24(FP), BX
+	VBROADCASTSS (BX), Y0
+	VBROADCASTSS (BX), Y1
+	VBROADCASTSS (BX), Y2
+	VBROADCASTSS (BX), Y3
+	MOVQ         taps+32(FP), BX
 	MOVQ         tapCount+40(FP), R10
-	LEAQ         (AX)(R10*8), R10
-	CMPQ         AX, R10
+	LEAQ         (BX)(R10*8), R10
+	CMPQ         BX, R10
 	JEQ          last_73
 
 tap_72:
-	MOVLQSX      4(AX), R11
-	VBROADCASTSS (BX)(R11*4), Y4
-	MOVLQSX      (AX), R11
+	MOVLQSX      4(BX), R11
+	VBROADCASTSS (DX)(R11*4), Y4
+	MOVLQSX      (BX), R11
 	VFMADD231PS  (SI)(R11*4), Y4, Y0
 	VFMADD231PS  (DI)(R11*4), Y4, Y1
 	VFMADD231PS  (R8)(R11*4), Y4, Y2
 	VFMADD231PS  (R9)(R11*4), Y4, Y3
-	ADDQ         $0x08, AX
-	CMPQ         AX, R10
+	ADDQ         $0x08, BX
+	CMPQ         BX, R10
 	JNE          tap_72
 
 last_73:
-	MOVQ         y+0(FP), AX
-	MOVLQSX      4(CX), SI
-	LEAQ         (AX)(SI*4), SI
-	MOVLQSX      12(CX), DI
-	LEAQ         (AX)(DI*4), DI
-	MOVLQSX      20(CX), R8
-	LEAQ         (AX)(R8*4), R8
-	MOVLQSX      28(CX), R9
-	LEAQ         (AX)(R9*4), R9
+	MOVQ         y+0(FP), BX
+	MOVLQSX      4(AX), SI
+	LEAQ         (BX)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (BX)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVLQSX      28(AX), R9
+	LEAQ         (BX)(R9*4), R9
 	CMPL         bound+80(FP), $0xff800000
 	JEQ          unbounded_75
 	VBROADCASTSS bound+80(FP), Y4
@@ -2405,8 +2410,8 @@ unbounded_75:
 	VMOVUPS Y3, (R9)
 
 stored_74:
-	ADDQ $0x20, CX
-	DECQ DX
+	ADDQ $0x20, AX
+	DECQ CX
 	JNE  group_71
 	VZEROUPPER
 	RET
@@ -5422,17 +5427,20 @@ skip_237:
 	VZEROUPPER
 	RET
 
-// func outerByChannel3x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
+// func outerByChannel3x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 // Requires: AVX, AVX512F
-TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-56
-	MOVQ   transposed+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   row+40(FP), SI
-	MOVQ   plane+48(FP), DI
-	LEAQ   (DI)(DI*2), R8
+TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-64
+	MOVQ transposed+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ totals+0(FP), DX
+	MOVQ row+40(FP), BX
+	MOVQ plane+48(FP), SI
+	LEAQ (SI)(SI*2), DI
+
+block_238:
+	MOVQ   pairs+24(FP), R8
+	MOVQ   count+32(FP), R9
+	LEAQ   (R8)(R9*8), R9
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -5458,128 +5466,143 @@ TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_238:
-	MOVLQSX (DX), R9
-	LEAQ    (AX)(R9*4), R9
-	MOVLQSX 4(DX), R10
-	LEAQ    (CX)(R10*4), R10
-	LEAQ    64(R10), R11
-	LEAQ    (R10)(DI*4), R12
+pair_239:
+	MOVLQSX (R8), R10
+	LEAQ    (AX)(R10*4), R10
+	MOVLQSX 4(R8), R11
+	LEAQ    (CX)(R11*4), R11
+	LEAQ    64(R11), R12
+	LEAQ    (R11)(SI*4), R13
 
-lane_239:
-	VMOVUPS      (R9), Z24
-	VMOVUPS      64(R9), Z25
-	VMOVUPS      128(R9), Z26
-	VBROADCASTSS (R10), Z27
+lane_240:
+	VMOVUPS      (R10), Z24
+	VMOVUPS      64(R10), Z25
+	VMOVUPS      128(R10), Z26
+	VBROADCASTSS (R11), Z27
 	VFMADD231PS  Z27, Z24, Z0
 	VFMADD231PS  Z27, Z25, Z1
 	VFMADD231PS  Z27, Z26, Z2
-	VBROADCASTSS (R10)(DI*1), Z27
+	VBROADCASTSS (R11)(SI*1), Z27
 	VFMADD231PS  Z27, Z24, Z3
 	VFMADD231PS  Z27, Z25, Z4
 	VFMADD231PS  Z27, Z26, Z5
-	VBROADCASTSS (R10)(DI*2), Z27
+	VBROADCASTSS (R11)(SI*2), Z27
 	VFMADD231PS  Z27, Z24, Z6
 	VFMADD231PS  Z27, Z25, Z7
 	VFMADD231PS  Z27, Z26, Z8
-	VBROADCASTSS (R10)(R8*1), Z27
+	VBROADCASTSS (R11)(DI*1), Z27
 	VFMADD231PS  Z27, Z24, Z9
 	VFMADD231PS  Z27, Z25, Z10
 	VFMADD231PS  Z27, Z26, Z11
-	VBROADCASTSS (R12), Z27
+	VBROADCASTSS (R13), Z27
 	VFMADD231PS  Z27, Z24, Z12
 	VFMADD231PS  Z27, Z25, Z13
 	VFMADD231PS  Z27, Z26, Z14
-	VBROADCASTSS (R12)(DI*1), Z27
+	VBROADCASTSS (R13)(SI*1), Z27
 	VFMADD231PS  Z27, Z24, Z15
 	VFMADD231PS  Z27, Z25, Z16
 	VFMADD231PS  Z27, Z26, Z17
-	VBROADCASTSS (R12)(DI*2), Z27
+	VBROADCASTSS (R13)(SI*2), Z27
 	VFMADD231PS  Z27, Z24, Z18
 	VFMADD231PS  Z27, Z25, Z19
 	VFMADD231PS  Z27, Z26, Z20
-	VBROADCASTSS (R12)(R8*1), Z27
+	VBROADCASTSS (R13)(DI*1), Z27
 	VFMADD231PS  Z27, Z24, Z21
 	VFMADD231PS  Z27, Z25, Z22
 	VFMADD231PS  Z27, Z26, Z23
-	ADDQ         SI, R9
-	ADDQ         $0x04, R10
-	ADDQ         $0x04, R12
-	CMPQ         R10, R11
-	JNE          lane_239
-	ADDQ         $0x08, DX
-	CMPQ         DX, BX
-	JNE          pair_238
-	MOVQ         totals+0(FP), AX
-	VADDPS       (AX), Z0, Z0
-	VMOVUPS      Z0, (AX)
-	VADDPS       64(AX), Z1, Z1
-	VMOVUPS      Z1, 64(AX)
-	VADDPS       128(AX), Z2, Z2
-	VMOVUPS      Z2, 128(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z3, Z3
-	VMOVUPS      Z3, (AX)
-	VADDPS       64(AX), Z4, Z4
-	VMOVUPS      Z4, 64(AX)
-	VADDPS       128(AX), Z5, Z5
-	VMOVUPS      Z5, 128(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z6, Z6
-	VMOVUPS      Z6, (AX)
-	VADDPS       64(AX), Z7, Z7
-	VMOVUPS      Z7, 64(AX)
-	VADDPS       128(AX), Z8, Z8
-	VMOVUPS      Z8, 128(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z9, Z9
-	VMOVUPS      Z9, (AX)
-	VADDPS       64(AX), Z10, Z10
-	VMOVUPS      Z10, 64(AX)
-	VADDPS       128(AX), Z11, Z11
-	VMOVUPS      Z11, 128(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z12, Z12
-	VMOVUPS      Z12, (AX)
-	VADDPS       64(AX), Z13, Z13
-	VMOVUPS      Z13, 64(AX)
-	VADDPS       128(AX), Z14, Z14
-	VMOVUPS      Z14, 128(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z15, Z15
-	VMOVUPS      Z15, (AX)
-	VADDPS       64(AX), Z16, Z16
-	VMOVUPS      Z16, 64(AX)
-	VADDPS       128(AX), Z17, Z17
-	VMOVUPS      Z17, 128(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z18, Z18
-	VMOVUPS      Z18, (AX)
-	VADDPS       64(AX), Z19, Z19
-	VMOVUPS      Z19, 64(AX)
-	VADDPS       128(AX), Z20, Z20
-	VMOVUPS      Z20, 128(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z21, Z21
-	VMOVUPS      Z21, (AX)
-	VADDPS       64(AX), Z22, Z22
-	VMOVUPS      Z22, 64(AX)
-	VADDPS       128(AX), Z23, Z23
-	VMOVUPS      Z23, 128(AX)
+	ADDQ         BX, R10
+	ADDQ         $0x04, R11
+	ADDQ         $0x04, R13
+	CMPQ         R11, R12
+	JNE          lane_240
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JNE          pair_239
+	VADDPS       (DX), Z0, Z0
+	VMOVUPS      Z0, (DX)
+	VADDPS       64(DX), Z1, Z1
+	VMOVUPS      Z1, 64(DX)
+	VADDPS       128(DX), Z2, Z2
+	VMOVUPS      Z2, 128(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z3, Z3
+	VMOVUPS      Z3, (DX)
+	VADDPS       64(DX), Z4, Z4
+	VMOVUPS      Z4, 64(DX)
+	VADDPS       128(DX), Z5, Z5
+	VMOVUPS      Z5, 128(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z6, Z6
+	VMOVUPS      Z6, (DX)
+	VADDPS       64(DX), Z7, Z7
+	VMOVUPS      Z7, 64(DX)
+	VADDPS       128(DX), Z8, Z8
+	VMOVUPS      Z8, 128(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z9, Z9
+	VMOVUPS      Z9, (DX)
+	VADDPS       64(DX), Z10, Z10
+	VMOVUPS      Z10, 64(DX)
+	VADDPS       128(DX), Z11, Z11
+	VMOVUPS      Z11, 128(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z12, Z12
+	VMOVUPS      Z12, (DX)
+	VADDPS       64(DX), Z13, Z13
+	VMOVUPS      Z13, 64(DX)
+	VADDPS       128(DX), Z14, Z14
+	VMOVUPS      Z14, 128(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z15, Z15
+	VMOVUPS      Z15, (DX)
+	VADDPS       64(DX), Z16, Z16
+	VMOVUPS      Z16, 64(DX)
+	VADDPS       128(DX), Z17, Z17
+	VMOVUPS      Z17, 128(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z18, Z18
+	VMOVUPS      Z18, (DX)
+	VADDPS       64(DX), Z19, Z19
+	VMOVUPS      Z19, 64(DX)
+	VADDPS       128(DX), Z20, Z20
+	VMOVUPS      Z20, 128(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z21, Z21
+	VMOVUPS      Z21, (DX)
+	VADDPS       64(DX), Z22, Z22
+	VMOVUPS      Z22, 64(DX)
+	VADDPS       128(DX), Z23, Z23
+	VMOVUPS      Z23, 128(DX)
+	ADDQ         BX, DX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	MOVQ         blocks+56(FP), R8
+	DECQ         R8
+	MOVQ         R8, blocks+56(FP)
+	JNE          block_238
 	VZEROUPPER
 	RET
 
-// func outerByChannel2x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
+// func outerByChannel2x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 // Requires: AVX, AVX512F
-TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-56
-	MOVQ   transposed+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   row+40(FP), SI
-	MOVQ   plane+48(FP), DI
-	LEAQ   (DI)(DI*2), R8
+TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-64
+	MOVQ transposed+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ totals+0(FP), DX
+	MOVQ row+40(FP), BX
+	MOVQ plane+48(FP), SI
+	LEAQ (SI)(SI*2), DI
+
+block_241:
+	MOVQ   pairs+24(FP), R8
+	MOVQ   count+32(FP), R9
+	LEAQ   (R8)(R9*8), R9
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -5597,103 +5620,199 @@ TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_240:
-	MOVLQSX (DX), R9
-	LEAQ    (AX)(R9*4), R9
-	MOVLQSX 4(DX), R10
-	LEAQ    (CX)(R10*4), R10
-	LEAQ    64(R10), R11
-	LEAQ    (R10)(DI*4), R12
+pair_242:
+	MOVLQSX (R8), R10
+	LEAQ    (AX)(R10*4), R10
+	MOVLQSX 4(R8), R11
+	LEAQ    (CX)(R11*4), R11
+	LEAQ    64(R11), R12
+	LEAQ    (R11)(SI*4), R13
 
-lane_241:
-	VMOVUPS      (R9), Z16
-	VMOVUPS      64(R9), Z17
-	VBROADCASTSS (R10), Z18
+lane_243:
+	VMOVUPS      (R10), Z16
+	VMOVUPS      64(R10), Z17
+	VBROADCASTSS (R11), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS (R10)(DI*1), Z18
+	VBROADCASTSS (R11)(SI*1), Z18
 	VFMADD231PS  Z18, Z16, Z2
 	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS (R10)(DI*2), Z18
+	VBROADCASTSS (R11)(SI*2), Z18
 	VFMADD231PS  Z18, Z16, Z4
 	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS (R10)(R8*1), Z18
+	VBROADCASTSS (R11)(DI*1), Z18
 	VFMADD231PS  Z18, Z16, Z6
 	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS (R12), Z18
+	VBROADCASTSS (R13), Z18
 	VFMADD231PS  Z18, Z16, Z8
 	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS (R12)(DI*1), Z18
+	VBROADCASTSS (R13)(SI*1), Z18
 	VFMADD231PS  Z18, Z16, Z10
 	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS (R12)(DI*2), Z18
+	VBROADCASTSS (R13)(SI*2), Z18
 	VFMADD231PS  Z18, Z16, Z12
 	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS (R12)(R8*1), Z18
+	VBROADCASTSS (R13)(DI*1), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	ADDQ         SI, R9
-	ADDQ         $0x04, R10
-	ADDQ         $0x04, R12
-	CMPQ         R10, R11
-	JNE          lane_241
-	ADDQ         $0x08, DX
-	CMPQ         DX, BX
-	JNE          pair_240
-	MOVQ         totals+0(FP), AX
-	VADDPS       (AX), Z0, Z0
-	VMOVUPS      Z0, (AX)
-	VADDPS       64(AX), Z1, Z1
-	VMOVUPS      Z1, 64(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z2, Z2
-	VMOVUPS      Z2, (AX)
-	VADDPS       64(AX), Z3, Z3
-	VMOVUPS      Z3, 64(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z4, Z4
-	VMOVUPS      Z4, (AX)
-	VADDPS       64(AX), Z5, Z5
-	VMOVUPS      Z5, 64(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z6, Z6
-	VMOVUPS      Z6, (AX)
-	VADDPS       64(AX), Z7, Z7
-	VMOVUPS      Z7, 64(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z8, Z8
-	VMOVUPS      Z8, (AX)
-	VADDPS       64(AX), Z9, Z9
-	VMOVUPS      Z9, 64(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z10, Z10
-	VMOVUPS      Z10, (AX)
-	VADDPS       64(AX), Z11, Z11
-	VMOVUPS      Z11, 64(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z12, Z12
-	VMOVUPS      Z12, (AX)
-	VADDPS       64(AX), Z13, Z13
-	VMOVUPS      Z13, 64(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Z14, Z14
-	VMOVUPS      Z14, (AX)
-	VADDPS       64(AX), Z15, Z15
-	VMOVUPS      Z15, 64(AX)
+	ADDQ         BX, R10
+	VMOVUPS      (R10), Z16
+	VMOVUPS      64(R10), Z17
+	VBROADCASTSS 4(R11), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 4(R11)(SI*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 4(R11)(SI*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 4(R11)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 4(R13), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 4(R13)(SI*1), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 4(R13)(SI*2), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 4(R13)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	ADDQ         BX, R10
+	VMOVUPS      (R10), Z16
+	VMOVUPS      64(R10), Z17
+	VBROADCASTSS 8(R11), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 8(R11)(SI*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 8(R11)(SI*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 8(R11)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 8(R13), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 8(R13)(SI*1), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 8(R13)(SI*2), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 8(R13)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	ADDQ         BX, R10
+	VMOVUPS      (R10), Z16
+	VMOVUPS      64(R10), Z17
+	VBROADCASTSS 12(R11), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 12(R11)(SI*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 12(R11)(SI*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 12(R11)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 12(R13), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 12(R13)(SI*1), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 12(R13)(SI*2), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 12(R13)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	ADDQ         BX, R10
+	ADDQ         $0x10, R11
+	ADDQ         $0x10, R13
+	CMPQ         R11, R12
+	JNE          lane_243
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JNE          pair_242
+	VADDPS       (DX), Z0, Z0
+	VMOVUPS      Z0, (DX)
+	VADDPS       64(DX), Z1, Z1
+	VMOVUPS      Z1, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z2, Z2
+	VMOVUPS      Z2, (DX)
+	VADDPS       64(DX), Z3, Z3
+	VMOVUPS      Z3, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z4, Z4
+	VMOVUPS      Z4, (DX)
+	VADDPS       64(DX), Z5, Z5
+	VMOVUPS      Z5, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z6, Z6
+	VMOVUPS      Z6, (DX)
+	VADDPS       64(DX), Z7, Z7
+	VMOVUPS      Z7, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z8, Z8
+	VMOVUPS      Z8, (DX)
+	VADDPS       64(DX), Z9, Z9
+	VMOVUPS      Z9, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z10, Z10
+	VMOVUPS      Z10, (DX)
+	VADDPS       64(DX), Z11, Z11
+	VMOVUPS      Z11, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z12, Z12
+	VMOVUPS      Z12, (DX)
+	VADDPS       64(DX), Z13, Z13
+	VMOVUPS      Z13, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z14, Z14
+	VMOVUPS      Z14, (DX)
+	VADDPS       64(DX), Z15, Z15
+	VMOVUPS      Z15, 64(DX)
+	ADDQ         BX, DX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	MOVQ         blocks+56(FP), R8
+	DECQ         R8
+	MOVQ         R8, blocks+56(FP)
+	JNE          block_241
 	VZEROUPPER
 	RET
 
-// func outerByChannel1x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
+// func outerByChannel1x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 // Requires: AVX, AVX512F
-TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-56
-	MOVQ   transposed+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   row+40(FP), SI
-	MOVQ   plane+48(FP), DI
-	LEAQ   (DI)(DI*2), R8
+TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-64
+	MOVQ transposed+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ totals+0(FP), DX
+	MOVQ row+40(FP), BX
+	MOVQ plane+48(FP), SI
+	LEAQ (SI)(SI*2), DI
+
+block_244:
+	MOVQ   pairs+24(FP), R8
+	MOVQ   count+32(FP), R9
+	LEAQ   (R8)(R9*8), R9
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -5703,192 +5822,455 @@ TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_242:
-	MOVLQSX (DX), R9
-	LEAQ    (AX)(R9*4), R9
-	MOVLQSX 4(DX), R10
-	LEAQ    (CX)(R10*4), R10
-	LEAQ    64(R10), R11
-	LEAQ    (R10)(DI*4), R12
+pair_245:
+	MOVLQSX (R8), R10
+	LEAQ    (AX)(R10*4), R10
+	MOVLQSX 4(R8), R11
+	LEAQ    (CX)(R11*4), R11
+	LEAQ    64(R11), R12
+	LEAQ    (R11)(SI*4), R13
 
-lane_243:
-	VMOVUPS          (R9), Z8
-	VFMADD231PS.BCST (R10), Z8, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z8, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z8, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z8, Z3
-	VFMADD231PS.BCST (R12), Z8, Z4
-	VFMADD231PS.BCST (R12)(DI*1), Z8, Z5
-	VFMADD231PS.BCST (R12)(DI*2), Z8, Z6
-	VFMADD231PS.BCST (R12)(R8*1), Z8, Z7
-	ADDQ             SI, R9
-	ADDQ             $0x04, R10
-	ADDQ             $0x04, R12
-	CMPQ             R10, R11
-	JNE              lane_243
-	ADDQ             $0x08, DX
-	CMPQ             DX, BX
-	JNE              pair_242
-	MOVQ             totals+0(FP), AX
-	VADDPS           (AX), Z0, Z0
-	VMOVUPS          Z0, (AX)
-	ADDQ             SI, AX
-	VADDPS           (AX), Z1, Z1
-	VMOVUPS          Z1, (AX)
-	ADDQ             SI, AX
-	VADDPS           (AX), Z2, Z2
-	VMOVUPS          Z2, (AX)
-	ADDQ             SI, AX
-	VADDPS           (AX), Z3, Z3
-	VMOVUPS          Z3, (AX)
-	ADDQ             SI, AX
-	VADDPS           (AX), Z4, Z4
-	VMOVUPS          Z4, (AX)
-	ADDQ             SI, AX
-	VADDPS           (AX), Z5, Z5
-	VMOVUPS          Z5, (AX)
-	ADDQ             SI, AX
-	VADDPS           (AX), Z6, Z6
-	VMOVUPS          Z6, (AX)
-	ADDQ             SI, AX
-	VADDPS           (AX), Z7, Z7
-	VMOVUPS          Z7, (AX)
+lane_246:
+	VMOVUPS          (R10), Z8
+	VFMADD231PS.BCST (R11), Z8, Z0
+	VFMADD231PS.BCST (R11)(SI*1), Z8, Z1
+	VFMADD231PS.BCST (R11)(SI*2), Z8, Z2
+	VFMADD231PS.BCST (R11)(DI*1), Z8, Z3
+	VFMADD231PS.BCST (R13), Z8, Z4
+	VFMADD231PS.BCST (R13)(SI*1), Z8, Z5
+	VFMADD231PS.BCST (R13)(SI*2), Z8, Z6
+	VFMADD231PS.BCST (R13)(DI*1), Z8, Z7
+	ADDQ             BX, R10
+	VMOVUPS          (R10), Z8
+	VFMADD231PS.BCST 4(R11), Z8, Z0
+	VFMADD231PS.BCST 4(R11)(SI*1), Z8, Z1
+	VFMADD231PS.BCST 4(R11)(SI*2), Z8, Z2
+	VFMADD231PS.BCST 4(R11)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 4(R13), Z8, Z4
+	VFMADD231PS.BCST 4(R13)(SI*1), Z8, Z5
+	VFMADD231PS.BCST 4(R13)(SI*2), Z8, Z6
+	VFMADD231PS.BCST 4(R13)(DI*1), Z8, Z7
+	ADDQ             BX, R10
+	VMOVUPS          (R10), Z8
+	VFMADD231PS.BCST 8(R11), Z8, Z0
+	VFMADD231PS.BCST 8(R11)(SI*1), Z8, Z1
+	VFMADD231PS.BCST 8(R11)(SI*2), Z8, Z2
+	VFMADD231PS.BCST 8(R11)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 8(R13), Z8, Z4
+	VFMADD231PS.BCST 8(R13)(SI*1), Z8, Z5
+	VFMADD231PS.BCST 8(R13)(SI*2), Z8, Z6
+	VFMADD231PS.BCST 8(R13)(DI*1), Z8, Z7
+	ADDQ             BX, R10
+	VMOVUPS          (R10), Z8
+	VFMADD231PS.BCST 12(R11), Z8, Z0
+	VFMADD231PS.BCST 12(R11)(SI*1), Z8, Z1
+	VFMADD231PS.BCST 12(R11)(SI*2), Z8, Z2
+	VFMADD231PS.BCST 12(R11)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 12(R13), Z8, Z4
+	VFMADD231PS.BCST 12(R13)(SI*1), Z8, Z5
+	VFMADD231PS.BCST 12(R13)(SI*2), Z8, Z6
+	VFMADD231PS.BCST 12(R13)(DI*1), Z8, Z7
+	ADDQ             BX, R10
+	ADDQ             $0x10, R11
+	ADDQ             $0x10, R13
+	CMPQ             R11, R12
+	JNE              lane_246
+	ADDQ             $0x08, R8
+	CMPQ             R8, R9
+	JNE              pair_245
+	VADDPS           (DX), Z0, Z0
+	VMOVUPS          Z0, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z1, Z1
+	VMOVUPS          Z1, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z2, Z2
+	VMOVUPS          Z2, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z3, Z3
+	VMOVUPS          Z3, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z4, Z4
+	VMOVUPS          Z4, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z5, Z5
+	VMOVUPS          Z5, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z6, Z6
+	VMOVUPS          Z6, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z7, Z7
+	VMOVUPS          Z7, (DX)
+	ADDQ             BX, DX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	MOVQ             blocks+56(FP), R8
+	DECQ             R8
+	MOVQ             R8, blocks+56(FP)
+	JNE              block_244
 	VZEROUPPER
 	RET
 
-// func outerByChannel3x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
+// func outerByChannel1x16AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 // Requires: AVX, AVX512F
-TEXT ·outerByChannel3x1AVX512(SB), NOSPLIT, $0-56
-	MOVQ   transposed+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   row+40(FP), SI
-	MOVQ   plane+48(FP), DI
+TEXT ·outerByChannel1x16AVX512(SB), NOSPLIT, $0-64
+	MOVQ transposed+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ totals+0(FP), DX
+	MOVQ row+40(FP), BX
+	MOVQ plane+48(FP), SI
+	LEAQ (SI)(SI*2), DI
+
+block_247:
+	MOVQ   pairs+24(FP), R8
+	MOVQ   count+32(FP), R9
+	LEAQ   (R8)(R9*8), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+
+pair_248:
+	MOVLQSX (R8), R10
+	LEAQ    (AX)(R10*4), R10
+	MOVLQSX 4(R8), R11
+	LEAQ    (CX)(R11*4), R11
+	LEAQ    64(R11), R12
+	LEAQ    (R11)(SI*4), R13
+	LEAQ    (R13)(SI*4), R14
+	LEAQ    (R14)(SI*4), R15
+
+lane_249:
+	VMOVUPS          (R10), Z16
+	VFMADD231PS.BCST (R11), Z16, Z0
+	VFMADD231PS.BCST (R11)(SI*1), Z16, Z1
+	VFMADD231PS.BCST (R11)(SI*2), Z16, Z2
+	VFMADD231PS.BCST (R11)(DI*1), Z16, Z3
+	VFMADD231PS.BCST (R13), Z16, Z4
+	VFMADD231PS.BCST (R13)(SI*1), Z16, Z5
+	VFMADD231PS.BCST (R13)(SI*2), Z16, Z6
+	VFMADD231PS.BCST (R13)(DI*1), Z16, Z7
+	VFMADD231PS.BCST (R14), Z16, Z8
+	VFMADD231PS.BCST (R14)(SI*1), Z16, Z9
+	VFMADD231PS.BCST (R14)(SI*2), Z16, Z10
+	VFMADD231PS.BCST (R14)(DI*1), Z16, Z11
+	VFMADD231PS.BCST (R15), Z16, Z12
+	VFMADD231PS.BCST (R15)(SI*1), Z16, Z13
+	VFMADD231PS.BCST (R15)(SI*2), Z16, Z14
+	VFMADD231PS.BCST (R15)(DI*1), Z16, Z15
+	ADDQ             BX, R10
+	VMOVUPS          (R10), Z16
+	VFMADD231PS.BCST 4(R11), Z16, Z0
+	VFMADD231PS.BCST 4(R11)(SI*1), Z16, Z1
+	VFMADD231PS.BCST 4(R11)(SI*2), Z16, Z2
+	VFMADD231PS.BCST 4(R11)(DI*1), Z16, Z3
+	VFMADD231PS.BCST 4(R13), Z16, Z4
+	VFMADD231PS.BCST 4(R13)(SI*1), Z16, Z5
+	VFMADD231PS.BCST 4(R13)(SI*2), Z16, Z6
+	VFMADD231PS.BCST 4(R13)(DI*1), Z16, Z7
+	VFMADD231PS.BCST 4(R14), Z16, Z8
+	VFMADD231PS.BCST 4(R14)(SI*1), Z16, Z9
+	VFMADD231PS.BCST 4(R14)(SI*2), Z16, Z10
+	VFMADD231PS.BCST 4(R14)(DI*1), Z16, Z11
+	VFMADD231PS.BCST 4(R15), Z16, Z12
+	VFMADD231PS.BCST 4(R15)(SI*1), Z16, Z13
+	VFMADD231PS.BCST 4(R15)(SI*2), Z16, Z14
+	VFMADD231PS.BCST 4(R15)(DI*1), Z16, Z15
+	ADDQ             BX, R10
+	VMOVUPS          (R10), Z16
+	VFMADD231PS.BCST 8(R11), Z16, Z0
+	VFMADD231PS.BCST 8(R11)(SI*1), Z16, Z1
+	VFMADD231PS.BCST 8(R11)(SI*2), Z16, Z2
+	VFMADD231PS.BCST 8(R11)(DI*1), Z16, Z3
+	VFMADD231PS.BCST 8(R13), Z16, Z4
+	VFMADD231PS.BCST 8(R13)(SI*1), Z16, Z5
+	VFMADD231PS.BCST 8(R13)(SI*2), Z16, Z6
+	VFMADD231PS.BCST 8(R13)(DI*1), Z16, Z7
+	VFMADD231PS.BCST 8(R14), Z16, Z8
+	VFMADD231PS.BCST 8(R14)(SI*1), Z16, Z9
+	VFMADD231PS.BCST 8(R14)(SI*2), Z16, Z10
+	VFMADD231PS.BCST 8(R14)(DI*1), Z16, Z11
+	VFMADD231PS.BCST 8(R15), Z16, Z12
+	VFMADD231PS.BCST 8(R15)(SI*1), Z16, Z13
+	VFMADD231PS.BCST 8(R15)(SI*2), Z16, Z14
+	VFMADD231PS.BCST 8(R15)(DI*1), Z16, Z15
+	ADDQ             BX, R10
+	VMOVUPS          (R10), Z16
+	VFMADD231PS.BCST 12(R11), Z16, Z0
+	VFMADD231PS.BCST 12(R11)(SI*1), Z16, Z1
+	VFMADD231PS.BCST 12(R11)(SI*2), Z16, Z2
+	VFMADD231PS.BCST 12(R11)(DI*1), Z16, Z3
+	VFMADD231PS.BCST 12(R13), Z16, Z4
+	VFMADD231PS.BCST 12(R13)(SI*1), Z16, Z5
+	VFMADD231PS.BCST 12(R13)(SI*2), Z16, Z6
+	VFMADD231PS.BCST 12(R13)(DI*1), Z16, Z7
+	VFMADD231PS.BCST 12(R14), Z16, Z8
+	VFMADD231PS.BCST 12(R14)(SI*1), Z16, Z9
+	VFMADD231PS.BCST 12(R14)(SI*2), Z16, Z10
+	VFMADD231PS.BCST 12(R14)(DI*1), Z16, Z11
+	VFMADD231PS.BCST 12(R15), Z16, Z12
+	VFMADD231PS.BCST 12(R15)(SI*1), Z16, Z13
+	VFMADD231PS.BCST 12(R15)(SI*2), Z16, Z14
+	VFMADD231PS.BCST 12(R15)(DI*1), Z16, Z15
+	ADDQ             BX, R10
+	ADDQ             $0x10, R11
+	ADDQ             $0x10, R13
+	ADDQ             $0x10, R14
+	ADDQ             $0x10, R15
+	CMPQ             R11, R12
+	JNE              lane_249
+	ADDQ             $0x08, R8
+	CMPQ             R8, R9
+	JNE              pair_248
+	VADDPS           (DX), Z0, Z0
+	VMOVUPS          Z0, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z1, Z1
+	VMOVUPS          Z1, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z2, Z2
+	VMOVUPS          Z2, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z3, Z3
+	VMOVUPS          Z3, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z4, Z4
+	VMOVUPS          Z4, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z5, Z5
+	VMOVUPS          Z5, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z6, Z6
+	VMOVUPS          Z6, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z7, Z7
+	VMOVUPS          Z7, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z8, Z8
+	VMOVUPS          Z8, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z9, Z9
+	VMOVUPS          Z9, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z10, Z10
+	VMOVUPS          Z10, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z11, Z11
+	VMOVUPS          Z11, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z12, Z12
+	VMOVUPS          Z12, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z13, Z13
+	VMOVUPS          Z13, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z14, Z14
+	VMOVUPS          Z14, (DX)
+	ADDQ             BX, DX
+	VADDPS           (DX), Z15, Z15
+	VMOVUPS          Z15, (DX)
+	ADDQ             BX, DX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	ADDQ             SI, CX
+	MOVQ             blocks+56(FP), R8
+	DECQ             R8
+	MOVQ             R8, blocks+56(FP)
+	JNE              block_247
+	VZEROUPPER
+	RET
+
+// func outerByChannel3x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·outerByChannel3x1AVX512(SB), NOSPLIT, $0-64
+	MOVQ transposed+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ totals+0(FP), DX
+	MOVQ row+40(FP), BX
+	MOVQ plane+48(FP), SI
+
+block_250:
+	MOVQ   pairs+24(FP), DI
+	MOVQ   count+32(FP), R8
+	LEAQ   (DI)(R8*8), R8
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 
-pair_244:
-	MOVLQSX (DX), DI
-	LEAQ    (AX)(DI*4), DI
-	MOVLQSX 4(DX), R8
-	LEAQ    (CX)(R8*4), R8
-	LEAQ    64(R8), R9
+pair_251:
+	MOVLQSX (DI), R9
+	LEAQ    (AX)(R9*4), R9
+	MOVLQSX 4(DI), R10
+	LEAQ    (CX)(R10*4), R10
+	LEAQ    64(R10), R11
 
-lane_245:
-	VMOVUPS      (DI), Z3
-	VMOVUPS      64(DI), Z4
-	VMOVUPS      128(DI), Z5
-	VBROADCASTSS (R8), Z6
+lane_252:
+	VMOVUPS      (R9), Z3
+	VMOVUPS      64(R9), Z4
+	VMOVUPS      128(R9), Z5
+	VBROADCASTSS (R10), Z6
 	VFMADD231PS  Z6, Z3, Z0
 	VFMADD231PS  Z6, Z4, Z1
 	VFMADD231PS  Z6, Z5, Z2
-	ADDQ         SI, DI
-	ADDQ         $0x04, R8
-	CMPQ         R8, R9
-	JNE          lane_245
-	ADDQ         $0x08, DX
-	CMPQ         DX, BX
-	JNE          pair_244
-	MOVQ         totals+0(FP), AX
-	VADDPS       (AX), Z0, Z0
-	VMOVUPS      Z0, (AX)
-	VADDPS       64(AX), Z1, Z1
-	VMOVUPS      Z1, 64(AX)
-	VADDPS       128(AX), Z2, Z2
-	VMOVUPS      Z2, 128(AX)
+	ADDQ         BX, R9
+	ADDQ         $0x04, R10
+	CMPQ         R10, R11
+	JNE          lane_252
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
+	JNE          pair_251
+	VADDPS       (DX), Z0, Z0
+	VMOVUPS      Z0, (DX)
+	VADDPS       64(DX), Z1, Z1
+	VMOVUPS      Z1, 64(DX)
+	VADDPS       128(DX), Z2, Z2
+	VMOVUPS      Z2, 128(DX)
+	ADDQ         BX, DX
+	ADDQ         SI, CX
+	MOVQ         blocks+56(FP), DI
+	DECQ         DI
+	MOVQ         DI, blocks+56(FP)
+	JNE          block_250
 	VZEROUPPER
 	RET
 
-// func outerByChannel2x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
+// func outerByChannel2x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 // Requires: AVX, AVX512F
-TEXT ·outerByChannel2x1AVX512(SB), NOSPLIT, $0-56
-	MOVQ   transposed+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   row+40(FP), SI
-	MOVQ   plane+48(FP), DI
+TEXT ·outerByChannel2x1AVX512(SB), NOSPLIT, $0-64
+	MOVQ transposed+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ totals+0(FP), DX
+	MOVQ row+40(FP), BX
+	MOVQ plane+48(FP), SI
+
+block_253:
+	MOVQ   pairs+24(FP), DI
+	MOVQ   count+32(FP), R8
+	LEAQ   (DI)(R8*8), R8
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 
-pair_246:
-	MOVLQSX (DX), DI
-	LEAQ    (AX)(DI*4), DI
-	MOVLQSX 4(DX), R8
-	LEAQ    (CX)(R8*4), R8
-	LEAQ    64(R8), R9
+pair_254:
+	MOVLQSX (DI), R9
+	LEAQ    (AX)(R9*4), R9
+	MOVLQSX 4(DI), R10
+	LEAQ    (CX)(R10*4), R10
+	LEAQ    64(R10), R11
 
-lane_247:
-	VMOVUPS      (DI), Z2
-	VMOVUPS      64(DI), Z3
-	VBROADCASTSS (R8), Z4
+lane_255:
+	VMOVUPS      (R9), Z2
+	VMOVUPS      64(R9), Z3
+	VBROADCASTSS (R10), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
-	ADDQ         SI, DI
-	ADDQ         $0x04, R8
-	CMPQ         R8, R9
-	JNE          lane_247
-	ADDQ         $0x08, DX
-	CMPQ         DX, BX
-	JNE          pair_246
-	MOVQ         totals+0(FP), AX
-	VADDPS       (AX), Z0, Z0
-	VMOVUPS      Z0, (AX)
-	VADDPS       64(AX), Z1, Z1
-	VMOVUPS      Z1, 64(AX)
+	ADDQ         BX, R9
+	ADDQ         $0x04, R10
+	CMPQ         R10, R11
+	JNE          lane_255
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
+	JNE          pair_254
+	VADDPS       (DX), Z0, Z0
+	VMOVUPS      Z0, (DX)
+	VADDPS       64(DX), Z1, Z1
+	VMOVUPS      Z1, 64(DX)
+	ADDQ         BX, DX
+	ADDQ         SI, CX
+	MOVQ         blocks+56(FP), DI
+	DECQ         DI
+	MOVQ         DI, blocks+56(FP)
+	JNE          block_253
 	VZEROUPPER
 	RET
 
-// func outerByChannel1x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
+// func outerByChannel1x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 // Requires: AVX, AVX512F
-TEXT ·outerByChannel1x1AVX512(SB), NOSPLIT, $0-56
-	MOVQ   transposed+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   row+40(FP), SI
-	MOVQ   plane+48(FP), DI
+TEXT ·outerByChannel1x1AVX512(SB), NOSPLIT, $0-64
+	MOVQ transposed+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ totals+0(FP), DX
+	MOVQ row+40(FP), BX
+	MOVQ plane+48(FP), SI
+
+block_256:
+	MOVQ   pairs+24(FP), DI
+	MOVQ   count+32(FP), R8
+	LEAQ   (DI)(R8*8), R8
 	VPXORD Z0, Z0, Z0
 
-pair_248:
-	MOVLQSX (DX), DI
-	LEAQ    (AX)(DI*4), DI
-	MOVLQSX 4(DX), R8
-	LEAQ    (CX)(R8*4), R8
-	LEAQ    64(R8), R9
+pair_257:
+	MOVLQSX (DI), R9
+	LEAQ    (AX)(R9*4), R9
+	MOVLQSX 4(DI), R10
+	LEAQ    (CX)(R10*4), R10
+	LEAQ    64(R10), R11
 
-lane_249:
-	VMOVUPS          (DI), Z1
-	VFMADD231PS.BCST (R8), Z1, Z0
-	ADDQ             SI, DI
-	ADDQ             $0x04, R8
-	CMPQ             R8, R9
-	JNE              lane_249
-	ADDQ             $0x08, DX
-	CMPQ             DX, BX
-	JNE              pair_248
-	MOVQ             totals+0(FP), AX
-	VADDPS           (AX), Z0, Z0
-	VMOVUPS          Z0, (AX)
+lane_258:
+	VMOVUPS          (R9), Z1
+	VFMADD231PS.BCST (R10), Z1, Z0
+	ADDQ             BX, R9
+	ADDQ             $0x04, R10
+	CMPQ             R10, R11
+	JNE              lane_258
+	ADDQ             $0x08, DI
+	CMPQ             DI, R8
+	JNE              pair_257
+	VADDPS           (DX), Z0, Z0
+	VMOVUPS          Z0, (DX)
+	ADDQ             BX, DX
+	ADDQ             SI, CX
+	MOVQ             blocks+56(FP), DI
+	DECQ             DI
+	MOVQ             DI, blocks+56(FP)
+	JNE              block_256
 	VZEROUPPER
 	RET
 
-// func outerByChannel3x4AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
+// func outerByChannel3x4AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 // Requires: AVX, FMA3
-TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-56
-	MOVQ   transposed+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   row+40(FP), SI
-	MOVQ   plane+48(FP), DI
-	LEAQ   (DI)(DI*2), R8
+TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-64
+	MOVQ transposed+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ totals+0(FP), DX
+	MOVQ row+40(FP), BX
+	MOVQ plane+48(FP), SI
+	LEAQ (SI)(SI*2), DI
+
+block_259:
+	MOVQ   pairs+24(FP), R8
+	MOVQ   count+32(FP), R9
+	LEAQ   (R8)(R9*8), R9
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -5902,82 +6284,153 @@ TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_250:
-	MOVLQSX (DX), R9
-	LEAQ    (AX)(R9*4), R9
-	MOVLQSX 4(DX), R10
-	LEAQ    (CX)(R10*4), R10
-	LEAQ    64(R10), R11
+pair_260:
+	MOVLQSX (R8), R10
+	LEAQ    (AX)(R10*4), R10
+	MOVLQSX 4(R8), R11
+	LEAQ    (CX)(R11*4), R11
+	LEAQ    64(R11), R12
 
-lane_251:
-	VMOVUPS      (R9), Y12
-	VMOVUPS      32(R9), Y13
-	VMOVUPS      64(R9), Y14
-	VBROADCASTSS (R10), Y15
+lane_261:
+	VMOVUPS      (R10), Y12
+	VMOVUPS      32(R10), Y13
+	VMOVUPS      64(R10), Y14
+	VBROADCASTSS (R11), Y15
 	VFMADD231PS  Y15, Y12, Y0
 	VFMADD231PS  Y15, Y13, Y1
 	VFMADD231PS  Y15, Y14, Y2
-	VBROADCASTSS (R10)(DI*1), Y15
+	VBROADCASTSS (R11)(SI*1), Y15
 	VFMADD231PS  Y15, Y12, Y3
 	VFMADD231PS  Y15, Y13, Y4
 	VFMADD231PS  Y15, Y14, Y5
-	VBROADCASTSS (R10)(DI*2), Y15
+	VBROADCASTSS (R11)(SI*2), Y15
 	VFMADD231PS  Y15, Y12, Y6
 	VFMADD231PS  Y15, Y13, Y7
 	VFMADD231PS  Y15, Y14, Y8
-	VBROADCASTSS (R10)(R8*1), Y15
+	VBROADCASTSS (R11)(DI*1), Y15
 	VFMADD231PS  Y15, Y12, Y9
 	VFMADD231PS  Y15, Y13, Y10
 	VFMADD231PS  Y15, Y14, Y11
-	ADDQ         SI, R9
-	ADDQ         $0x04, R10
-	CMPQ         R10, R11
-	JNE          lane_251
-	ADDQ         $0x08, DX
-	CMPQ         DX, BX
-	JNE          pair_250
-	MOVQ         totals+0(FP), AX
-	VADDPS       (AX), Y0, Y0
-	VMOVUPS      Y0, (AX)
-	VADDPS       32(AX), Y1, Y1
-	VMOVUPS      Y1, 32(AX)
-	VADDPS       64(AX), Y2, Y2
-	VMOVUPS      Y2, 64(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Y3, Y3
-	VMOVUPS      Y3, (AX)
-	VADDPS       32(AX), Y4, Y4
-	VMOVUPS      Y4, 32(AX)
-	VADDPS       64(AX), Y5, Y5
-	VMOVUPS      Y5, 64(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Y6, Y6
-	VMOVUPS      Y6, (AX)
-	VADDPS       32(AX), Y7, Y7
-	VMOVUPS      Y7, 32(AX)
-	VADDPS       64(AX), Y8, Y8
-	VMOVUPS      Y8, 64(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Y9, Y9
-	VMOVUPS      Y9, (AX)
-	VADDPS       32(AX), Y10, Y10
-	VMOVUPS      Y10, 32(AX)
-	VADDPS       64(AX), Y11, Y11
-	VMOVUPS      Y11, 64(AX)
+	ADDQ         BX, R10
+	VMOVUPS      (R10), Y12
+	VMOVUPS      32(R10), Y13
+	VMOVUPS      64(R10), Y14
+	VBROADCASTSS 4(R11), Y15
+	VFMADD231PS  Y15, Y12, Y0
+	VFMADD231PS  Y15, Y13, Y1
+	VFMADD231PS  Y15, Y14, Y2
+	VBROADCASTSS 4(R11)(SI*1), Y15
+	VFMADD231PS  Y15, Y12, Y3
+	VFMADD231PS  Y15, Y13, Y4
+	VFMADD231PS  Y15, Y14, Y5
+	VBROADCASTSS 4(R11)(SI*2), Y15
+	VFMADD231PS  Y15, Y12, Y6
+	VFMADD231PS  Y15, Y13, Y7
+	VFMADD231PS  Y15, Y14, Y8
+	VBROADCASTSS 4(R11)(DI*1), Y15
+	VFMADD231PS  Y15, Y12, Y9
+	VFMADD231PS  Y15, Y13, Y10
+	VFMADD231PS  Y15, Y14, Y11
+	ADDQ         BX, R10
+	VMOVUPS      (R10), Y12
+	VMOVUPS      32(R10), Y13
+	VMOVUPS      64(R10), Y14
+	VBROADCASTSS 8(R11), Y15
+	VFMADD231PS  Y15, Y12, Y0
+	VFMADD231PS  Y15, Y13, Y1
+	VFMADD231PS  Y15, Y14, Y2
+	VBROADCASTSS 8(R11)(SI*1), Y15
+	VFMADD231PS  Y15, Y12, Y3
+	VFMADD231PS  Y15, Y13, Y4
+	VFMADD231PS  Y15, Y14, Y5
+	VBROADCASTSS 8(R11)(SI*2), Y15
+	VFMADD231PS  Y15, Y12, Y6
+	VFMADD231PS  Y15, Y13, Y7
+	VFMADD231PS  Y15, Y14, Y8
+	VBROADCASTSS 8(R11)(DI*1), Y15
+	VFMADD231PS  Y15, Y12, Y9
+	VFMADD231PS  Y15, Y13, Y10
+	VFMADD231PS  Y15, Y14, Y11
+	ADDQ         BX, R10
+	VMOVUPS      (R10), Y12
+	VMOVUPS      32(R10), Y13
+	VMOVUPS      64(R10), Y14
+	VBROADCASTSS 12(R11), Y15
+	VFMADD231PS  Y15, Y12, Y0
+	VFMADD231PS  Y15, Y13, Y1
+	VFMADD231PS  Y15, Y14, Y2
+	VBROADCASTSS 12(R11)(SI*1), Y15
+	VFMADD231PS  Y15, Y12, Y3
+	VFMADD231PS  Y15, Y13, Y4
+	VFMADD231PS  Y15, Y14, Y5
+	VBROADCASTSS 12(R11)(SI*2), Y15
+	VFMADD231PS  Y15, Y12, Y6
+	VFMADD231PS  Y15, Y13, Y7
+	VFMADD231PS  Y15, Y14, Y8
+	VBROADCASTSS 12(R11)(DI*1), Y15
+	VFMADD231PS  Y15, Y12, Y9
+	VFMADD231PS  Y15, Y13, Y10
+	VFMADD231PS  Y15, Y14, Y11
+	ADDQ         BX, R10
+	ADDQ         $0x10, R11
+	CMPQ         R11, R12
+	JNE          lane_261
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JNE          pair_260
+	VADDPS       (DX), Y0, Y0
+	VMOVUPS      Y0, (DX)
+	VADDPS       32(DX), Y1, Y1
+	VMOVUPS      Y1, 32(DX)
+	VADDPS       64(DX), Y2, Y2
+	VMOVUPS      Y2, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Y3, Y3
+	VMOVUPS      Y3, (DX)
+	VADDPS       32(DX), Y4, Y4
+	VMOVUPS      Y4, 32(DX)
+	VADDPS       64(DX), Y5, Y5
+	VMOVUPS      Y5, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Y6, Y6
+	VMOVUPS      Y6, (DX)
+	VADDPS       32(DX), Y7, Y7
+	VMOVUPS      Y7, 32(DX)
+	VADDPS       64(DX), Y8, Y8
+	VMOVUPS      Y8, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Y9, Y9
+	VMOVUPS      Y9, (DX)
+	VADDPS       32(DX), Y10, Y10
+	VMOVUPS      Y10, 32(DX)
+	VADDPS       64(DX), Y11, Y11
+	VMOVUPS      Y11, 64(DX)
+	ADDQ         BX, DX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	MOVQ         blocks+56(FP), R8
+	DECQ         R8
+	MOVQ         R8, blocks+56(FP)
+	JNE          block_259
 	VZEROUPPER
 	RET
 
-// func outerByChannel2x4AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
+// func outerByChannel2x4AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 // Requires: AVX, FMA3
-TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-56
-	MOVQ   transposed+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   row+40(FP), SI
-	MOVQ   plane+48(FP), DI
-	LEAQ   (DI)(DI*2), R8
+TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-64
+	MOVQ transposed+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ totals+0(FP), DX
+	MOVQ row+40(FP), BX
+	MOVQ plane+48(FP), SI
+	LEAQ (SI)(SI*2), DI
+
+block_262:
+	MOVQ   pairs+24(FP), R8
+	MOVQ   count+32(FP), R9
+	LEAQ   (R8)(R9*8), R9
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -5987,142 +6440,211 @@ TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_252:
-	MOVLQSX (DX), R9
-	LEAQ    (AX)(R9*4), R9
-	MOVLQSX 4(DX), R10
-	LEAQ    (CX)(R10*4), R10
-	LEAQ    64(R10), R11
+pair_263:
+	MOVLQSX (R8), R10
+	LEAQ    (AX)(R10*4), R10
+	MOVLQSX 4(R8), R11
+	LEAQ    (CX)(R11*4), R11
+	LEAQ    64(R11), R12
 
-lane_253:
-	VMOVUPS      (R9), Y8
-	VMOVUPS      32(R9), Y9
-	VBROADCASTSS (R10), Y10
+lane_264:
+	VMOVUPS      (R10), Y8
+	VMOVUPS      32(R10), Y9
+	VBROADCASTSS (R11), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS (R10)(DI*1), Y10
+	VBROADCASTSS (R11)(SI*1), Y10
 	VFMADD231PS  Y10, Y8, Y2
 	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS (R10)(DI*2), Y10
+	VBROADCASTSS (R11)(SI*2), Y10
 	VFMADD231PS  Y10, Y8, Y4
 	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS (R10)(R8*1), Y10
+	VBROADCASTSS (R11)(DI*1), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	ADDQ         SI, R9
-	ADDQ         $0x04, R10
-	CMPQ         R10, R11
-	JNE          lane_253
-	ADDQ         $0x08, DX
-	CMPQ         DX, BX
-	JNE          pair_252
-	MOVQ         totals+0(FP), AX
-	VADDPS       (AX), Y0, Y0
-	VMOVUPS      Y0, (AX)
-	VADDPS       32(AX), Y1, Y1
-	VMOVUPS      Y1, 32(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Y2, Y2
-	VMOVUPS      Y2, (AX)
-	VADDPS       32(AX), Y3, Y3
-	VMOVUPS      Y3, 32(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Y4, Y4
-	VMOVUPS      Y4, (AX)
-	VADDPS       32(AX), Y5, Y5
-	VMOVUPS      Y5, 32(AX)
-	ADDQ         SI, AX
-	VADDPS       (AX), Y6, Y6
-	VMOVUPS      Y6, (AX)
-	VADDPS       32(AX), Y7, Y7
-	VMOVUPS      Y7, 32(AX)
+	ADDQ         BX, R10
+	VMOVUPS      (R10), Y8
+	VMOVUPS      32(R10), Y9
+	VBROADCASTSS 4(R11), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 4(R11)(SI*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 4(R11)(SI*2), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 4(R11)(DI*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	ADDQ         BX, R10
+	VMOVUPS      (R10), Y8
+	VMOVUPS      32(R10), Y9
+	VBROADCASTSS 8(R11), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 8(R11)(SI*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 8(R11)(SI*2), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 8(R11)(DI*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	ADDQ         BX, R10
+	VMOVUPS      (R10), Y8
+	VMOVUPS      32(R10), Y9
+	VBROADCASTSS 12(R11), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 12(R11)(SI*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 12(R11)(SI*2), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 12(R11)(DI*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	ADDQ         BX, R10
+	ADDQ         $0x10, R11
+	CMPQ         R11, R12
+	JNE          lane_264
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JNE          pair_263
+	VADDPS       (DX), Y0, Y0
+	VMOVUPS      Y0, (DX)
+	VADDPS       32(DX), Y1, Y1
+	VMOVUPS      Y1, 32(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Y2, Y2
+	VMOVUPS      Y2, (DX)
+	VADDPS       32(DX), Y3, Y3
+	VMOVUPS      Y3, 32(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Y4, Y4
+	VMOVUPS      Y4, (DX)
+	VADDPS       32(DX), Y5, Y5
+	VMOVUPS      Y5, 32(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Y6, Y6
+	VMOVUPS      Y6, (DX)
+	VADDPS       32(DX), Y7, Y7
+	VMOVUPS      Y7, 32(DX)
+	ADDQ         BX, DX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	MOVQ         blocks+56(FP), R8
+	DECQ         R8
+	MOVQ         R8, blocks+56(FP)
+	JNE          block_262
 	VZEROUPPER
 	RET
 
-// func outerByChannel3x1AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
+// func outerByChannel3x1AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 // Requires: AVX, FMA3
-TEXT ·outerByChannel3x1AVX2(SB), NOSPLIT, $0-56
-	MOVQ   transposed+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   row+40(FP), SI
-	MOVQ   plane+48(FP), DI
+TEXT ·outerByChannel3x1AVX2(SB), NOSPLIT, $0-64
+	MOVQ transposed+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ totals+0(FP), DX
+	MOVQ row+40(FP), BX
+	MOVQ plane+48(FP), SI
+
+block_265:
+	MOVQ   pairs+24(FP), DI
+	MOVQ   count+32(FP), R8
+	LEAQ   (DI)(R8*8), R8
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-pair_254:
-	MOVLQSX (DX), DI
-	LEAQ    (AX)(DI*4), DI
-	MOVLQSX 4(DX), R8
-	LEAQ    (CX)(R8*4), R8
-	LEAQ    64(R8), R9
+pair_266:
+	MOVLQSX (DI), R9
+	LEAQ    (AX)(R9*4), R9
+	MOVLQSX 4(DI), R10
+	LEAQ    (CX)(R10*4), R10
+	LEAQ    64(R10), R11
 
-lane_255:
-	VMOVUPS      (DI), Y3
-	VMOVUPS      32(DI), Y4
-	VMOVUPS      64(DI), Y5
-	VBROADCASTSS (R8), Y6
+lane_267:
+	VMOVUPS      (R9), Y3
+	VMOVUPS      32(R9), Y4
+	VMOVUPS      64(R9), Y5
+	VBROADCASTSS (R10), Y6
 	VFMADD231PS  Y6, Y3, Y0
 	VFMADD231PS  Y6, Y4, Y1
 	VFMADD231PS  Y6, Y5, Y2
-	ADDQ         SI, DI
-	ADDQ         $0x04, R8
-	CMPQ         R8, R9
-	JNE          lane_255
-	ADDQ         $0x08, DX
-	CMPQ         DX, BX
-	JNE          pair_254
-	MOVQ         totals+0(FP), AX
-	VADDPS       (AX), Y0, Y0
-	VMOVUPS      Y0, (AX)
-	VADDPS       32(AX), Y1, Y1
-	VMOVUPS      Y1, 32(AX)
-	VADDPS       64(AX), Y2, Y2
-	VMOVUPS      Y2, 64(AX)
+	ADDQ         BX, R9
+	ADDQ         $0x04, R10
+	CMPQ         R10, R11
+	JNE          lane_267
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
+	JNE          pair_266
+	VADDPS       (DX), Y0, Y0
+	VMOVUPS      Y0, (DX)
+	VADDPS       32(DX), Y1, Y1
+	VMOVUPS      Y1, 32(DX)
+	VADDPS       64(DX), Y2, Y2
+	VMOVUPS      Y2, 64(DX)
+	ADDQ         BX, DX
+	ADDQ         SI, CX
+	MOVQ         blocks+56(FP), DI
+	DECQ         DI
+	MOVQ         DI, blocks+56(FP)
+	JNE          block_265
 	VZEROUPPER
 	RET
 
-// func outerByChannel2x1AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
+// func outerByChannel2x1AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 // Requires: AVX, FMA3
-TEXT ·outerByChannel2x1AVX2(SB), NOSPLIT, $0-56
-	MOVQ   transposed+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   row+40(FP), SI
-	MOVQ   plane+48(FP), DI
+TEXT ·outerByChannel2x1AVX2(SB), NOSPLIT, $0-64
+	MOVQ transposed+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ totals+0(FP), DX
+	MOVQ row+40(FP), BX
+	MOVQ plane+48(FP), SI
+
+block_268:
+	MOVQ   pairs+24(FP), DI
+	MOVQ   count+32(FP), R8
+	LEAQ   (DI)(R8*8), R8
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-pair_256:
-	MOVLQSX (DX), DI
-	LEAQ    (AX)(DI*4), DI
-	MOVLQSX 4(DX), R8
-	LEAQ    (CX)(R8*4), R8
-	LEAQ    64(R8), R9
+pair_269:
+	MOVLQSX (DI), R9
+	LEAQ    (AX)(R9*4), R9
+	MOVLQSX 4(DI), R10
+	LEAQ    (CX)(R10*4), R10
+	LEAQ    64(R10), R11
 
-lane_257:
-	VMOVUPS      (DI), Y2
-	VMOVUPS      32(DI), Y3
-	VBROADCASTSS (R8), Y4
+lane_270:
+	VMOVUPS      (R9), Y2
+	VMOVUPS      32(R9), Y3
+	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         SI, DI
-	ADDQ         $0x04, R8
-	CMPQ         R8, R9
-	JNE          lane_257
-	ADDQ         $0x08, DX
-	CMPQ         DX, BX
-	JNE          pair_256
-	MOVQ         totals+0(FP), AX
-	VADDPS       (AX), Y0, Y0
-	VMOVUPS      Y0, (AX)
-	VADDPS       32(AX), Y1, Y1
-	VMOVUPS      Y1, 32(AX)
+	ADDQ         BX, R9
+	ADDQ         $0x04, R10
+	CMPQ         R10, R11
+	JNE          lane_270
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
+	JNE          pair_269
+	VADDPS       (DX), Y0, Y0
+	VMOVUPS      Y0, (DX)
+	VADDPS       32(DX), Y1, Y1
+	VMOVUPS      Y1, 32(DX)
+	ADDQ         BX, DX
+	ADDQ         SI, CX
+	MOVQ         blocks+56(FP), DI
+	DECQ         DI
+	MOVQ         DI, blocks+56(FP)
+	JNE          block_268
 	VZEROUPPER
 	RET
 
@@ -6144,7 +6666,7 @@ TEXT ·peakAVX512(SB), NOSPLIT, $0-8
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 
-round_258:
+round_271:
 	VFMADD231PS Z12, Z12, Z0
 	VFMADD231PS Z12, Z12, Z1
 	VFMADD231PS Z12, Z12, Z2
@@ -6170,7 +6692,7 @@ round_258:
 	VFMADD231PS Z12, Z12, Z10
 	VFMADD231PS Z12, Z12, Z11
 	DECQ        AX
-	JNE         round_258
+	JNE         round_271
 	VZEROUPPER
 	RET
 
@@ -6192,7 +6714,7 @@ TEXT ·peakAVX2(SB), NOSPLIT, $0-8
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-round_259:
+round_272:
 	VFMADD231PS Y12, Y12, Y0
 	VFMADD231PS Y12, Y12, Y1
 	VFMADD231PS Y12, Y12, Y2
@@ -6218,7 +6740,7 @@ round_259:
 	VFMADD231PS Y12, Y12, Y10
 	VFMADD231PS Y12, Y12, Y11
 	DECQ        AX
-	JNE         round_259
+	JNE         round_272
 	VZEROUPPER
 	RET
 
@@ -6233,7 +6755,7 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (BX)(BX*2), DI
 	LEAQ (SI)(SI*2), R8
 
-block_260:
+block_273:
 	LEAQ       (CX)(SI*4), R9
 	LEAQ       (AX)(BX*4), R10
 	VMOVUPS    (CX), Y0
@@ -6279,7 +6801,7 @@ block_260:
 	ADDQ       $0x20, CX
 	LEAQ       (AX)(BX*8), AX
 	DECQ       DX
-	JNE        block_260
+	JNE        block_273
 	VZEROUPPER
 	RET
 
@@ -6290,7 +6812,7 @@ TEXT ·sumPositionsAVX2(SB), NOSPLIT, $0-32
 	MOVQ tile+8(FP), CX
 	MOVQ channels+16(FP), DX
 
-channel_261:
+channel_274:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -6301,9 +6823,9 @@ channel_261:
 	VXORPS Y7, Y7, Y7
 	MOVQ   positions+24(FP), BX
 
-four_262:
+four_275:
 	CMPQ   BX, $0x04
-	JLT    rest_263
+	JLT    rest_276
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	VADDPS 64(CX), Y2, Y2
@@ -6314,29 +6836,29 @@ four_262:
 	VADDPS 224(CX), Y7, Y7
 	ADDQ   $0x00000100, CX
 	SUBQ   $0x04, BX
-	JMP    four_262
+	JMP    four_275
 
-rest_263:
+rest_276:
 	TESTQ  BX, BX
-	JEQ    done_264
+	JEQ    done_277
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_264
+	JEQ    done_277
 	VADDPS (CX), Y2, Y2
 	VADDPS 32(CX), Y3, Y3
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_264
+	JEQ    done_277
 	VADDPS (CX), Y4, Y4
 	VADDPS 32(CX), Y5, Y5
 	ADDQ   $0x40, CX
 	DECQ   BX
 
-done_264:
+done_277:
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y0, Y0
@@ -6349,7 +6871,7 @@ done_264:
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x40, AX
 	DECQ    DX
-	JNE     channel_261
+	JNE     channel_274
 	VZEROUPPER
 	RET
 
@@ -6360,7 +6882,7 @@ TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
 	MOVQ src+8(FP), CX
 	MOVQ count+16(FP), DX
 
-vector_265:
+vector_278:
 	VMOVUPS      (CX), Y0
 	VADDPS       32(CX), Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
@@ -6373,7 +6895,7 @@ vector_265:
 	ADDQ         $0x40, CX
 	ADDQ         $0x04, AX
 	DECQ         DX
-	JNE          vector_265
+	JNE          vector_278
 	VZEROUPPER
 	RET
 
@@ -6381,28 +6903,28 @@ vector_265:
 // Requires: AVX, AVX512F
 TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_266<>+0(SB), Z0
-	VBROADCASTSS word_267<>+0(SB), Z1
-	VBROADCASTSS word_268<>+0(SB), Z2
-	VBROADCASTSS word_269<>+0(SB), Z3
-	VBROADCASTSS word_270<>+0(SB), Z4
-	VBROADCASTSS word_271<>+0(SB), Z5
-	VBROADCASTSS word_272<>+0(SB), Z6
-	VBROADCASTSS word_273<>+0(SB), Z7
-	VBROADCASTSS word_274<>+0(SB), Z8
-	VBROADCASTSS word_275<>+0(SB), Z9
-	VBROADCASTSS word_276<>+0(SB), Z10
-	VBROADCASTSS word_277<>+0(SB), Z11
-	VBROADCASTSS word_278<>+0(SB), Z12
+	VBROADCASTSS word_279<>+0(SB), Z0
+	VBROADCASTSS word_280<>+0(SB), Z1
+	VBROADCASTSS word_281<>+0(SB), Z2
+	VBROADCASTSS word_282<>+0(SB), Z3
+	VBROADCASTSS word_283<>+0(SB), Z4
+	VBROADCASTSS word_284<>+0(SB), Z5
+	VBROADCASTSS word_285<>+0(SB), Z6
+	VBROADCASTSS word_286<>+0(SB), Z7
+	VBROADCASTSS word_287<>+0(SB), Z8
+	VBROADCASTSS word_288<>+0(SB), Z9
+	VBROADCASTSS word_289<>+0(SB), Z10
+	VBROADCASTSS word_290<>+0(SB), Z11
+	VBROADCASTSS word_291<>+0(SB), Z12
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x40, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	SUBQ         $0x000000c0, BX
 
-vector_279:
+vector_292:
 	CMPQ         DX, BX
-	JGE          done_280
+	JGE          done_293
 	VMINPS       (AX)(DX*1), Z0, Z13
 	VMINPS       64(AX)(DX*1), Z0, Z14
 	VMINPS       128(AX)(DX*1), Z0, Z15
@@ -6484,12 +7006,12 @@ vector_279:
 	VMOVUPS      Z23, 128(AX)(DX*1)
 	VMOVUPS      Z24, 192(AX)(DX*1)
 	ADDQ         $0x00000100, DX
-	JMP          vector_279
+	JMP          vector_292
 
-done_280:
-vector_281:
+done_293:
+vector_294:
 	CMPQ         DX, CX
-	JGE          done_282
+	JGE          done_295
 	VMINPS       (AX)(DX*1), Z0, Z13
 	VMAXPS       Z13, Z1, Z13
 	VMOVAPS      Z4, Z14
@@ -6511,106 +7033,106 @@ vector_281:
 	VDIVPS       Z15, Z2, Z15
 	VMOVUPS      Z15, (AX)(DX*1)
 	ADDQ         $0x00000040, DX
-	JMP          vector_281
+	JMP          vector_294
 
-done_282:
+done_295:
 	VZEROUPPER
 	RET
 
-DATA word_266<>+0(SB)/4, $0x42d00000
-GLOBL word_266<>(SB), RODATA|NOPTR, $4
+DATA word_279<>+0(SB)/4, $0x42d00000
+GLOBL word_279<>(SB), RODATA|NOPTR, $4
 
-DATA word_267<>+0(SB)/4, $0xc2d00000
-GLOBL word_267<>(SB), RODATA|NOPTR, $4
+DATA word_280<>+0(SB)/4, $0xc2d00000
+GLOBL word_280<>(SB), RODATA|NOPTR, $4
 
-DATA word_268<>+0(SB)/4, $0x3f800000
-GLOBL word_268<>(SB), RODATA|NOPTR, $4
+DATA word_281<>+0(SB)/4, $0x3f800000
+GLOBL word_281<>(SB), RODATA|NOPTR, $4
 
-DATA word_269<>+0(SB)/4, $0x3fb8aa3b
-GLOBL word_269<>(SB), RODATA|NOPTR, $4
+DATA word_282<>+0(SB)/4, $0x3fb8aa3b
+GLOBL word_282<>(SB), RODATA|NOPTR, $4
 
-DATA word_270<>+0(SB)/4, $0x4b400000
-GLOBL word_270<>(SB), RODATA|NOPTR, $4
+DATA word_283<>+0(SB)/4, $0x4b400000
+GLOBL word_283<>(SB), RODATA|NOPTR, $4
 
-DATA word_271<>+0(SB)/4, $0xbf318000
-GLOBL word_271<>(SB), RODATA|NOPTR, $4
+DATA word_284<>+0(SB)/4, $0xbf318000
+GLOBL word_284<>(SB), RODATA|NOPTR, $4
 
-DATA word_272<>+0(SB)/4, $0x395e8083
-GLOBL word_272<>(SB), RODATA|NOPTR, $4
+DATA word_285<>+0(SB)/4, $0x395e8083
+GLOBL word_285<>(SB), RODATA|NOPTR, $4
 
-DATA word_273<>+0(SB)/4, $0x39506967
-GLOBL word_273<>(SB), RODATA|NOPTR, $4
+DATA word_286<>+0(SB)/4, $0x39506967
+GLOBL word_286<>(SB), RODATA|NOPTR, $4
 
-DATA word_274<>+0(SB)/4, $0x3ab743ce
-GLOBL word_274<>(SB), RODATA|NOPTR, $4
+DATA word_287<>+0(SB)/4, $0x3ab743ce
+GLOBL word_287<>(SB), RODATA|NOPTR, $4
 
-DATA word_275<>+0(SB)/4, $0x3c088908
-GLOBL word_275<>(SB), RODATA|NOPTR, $4
+DATA word_288<>+0(SB)/4, $0x3c088908
+GLOBL word_288<>(SB), RODATA|NOPTR, $4
 
-DATA word_276<>+0(SB)/4, $0x3d2aa9c1
-GLOBL word_276<>(SB), RODATA|NOPTR, $4
+DATA word_289<>+0(SB)/4, $0x3d2aa9c1
+GLOBL word_289<>(SB), RODATA|NOPTR, $4
 
-DATA word_277<>+0(SB)/4, $0x3e2aaaaa
-GLOBL word_277<>(SB), RODATA|NOPTR, $4
+DATA word_290<>+0(SB)/4, $0x3e2aaaaa
+GLOBL word_290<>(SB), RODATA|NOPTR, $4
 
-DATA word_278<>+0(SB)/4, $0x3f000000
-GLOBL word_278<>(SB), RODATA|NOPTR, $4
+DATA word_291<>+0(SB)/4, $0x3f000000
+GLOBL word_291<>(SB), RODATA|NOPTR, $4
 
 // func sigmoidAVX2(y *float32, count int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_266<>+0(SB), Y0
-	VBROADCASTSS word_267<>+0(SB), Y1
-	VBROADCASTSS word_268<>+0(SB), Y2
+	VBROADCASTSS word_279<>+0(SB), Y0
+	VBROADCASTSS word_280<>+0(SB), Y1
+	VBROADCASTSS word_281<>+0(SB), Y2
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x20, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	SUBQ         $0x00000040, BX
 
-vector_294:
+vector_307:
 	CMPQ         DX, BX
-	JGE          done_295
+	JGE          done_308
 	VMINPS       (AX)(DX*1), Y0, Y3
 	VMINPS       32(AX)(DX*1), Y0, Y4
 	VMINPS       64(AX)(DX*1), Y0, Y5
 	VMAXPS       Y3, Y1, Y3
 	VMAXPS       Y4, Y1, Y4
 	VMAXPS       Y5, Y1, Y5
-	VMOVAPS      vector_284<>+0(SB), Y6
-	VMOVAPS      vector_284<>+0(SB), Y7
-	VMOVAPS      vector_284<>+0(SB), Y8
-	VFNMADD231PS vector_283<>+0(SB), Y3, Y6
-	VFNMADD231PS vector_283<>+0(SB), Y4, Y7
-	VFNMADD231PS vector_283<>+0(SB), Y5, Y8
-	VSUBPS       vector_284<>+0(SB), Y6, Y9
-	VSUBPS       vector_284<>+0(SB), Y7, Y10
-	VSUBPS       vector_284<>+0(SB), Y8, Y11
-	VFMSUB231PS  vector_285<>+0(SB), Y9, Y3
-	VFMSUB231PS  vector_285<>+0(SB), Y10, Y4
-	VFMSUB231PS  vector_285<>+0(SB), Y11, Y5
-	VFMADD231PS  vector_286<>+0(SB), Y9, Y3
-	VFMADD231PS  vector_286<>+0(SB), Y10, Y4
-	VFMADD231PS  vector_286<>+0(SB), Y11, Y5
-	VMOVAPS      vector_288<>+0(SB), Y9
-	VMOVAPS      vector_288<>+0(SB), Y10
-	VMOVAPS      vector_288<>+0(SB), Y11
-	VFMADD213PS  vector_289<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_289<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_289<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_290<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_290<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_290<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_291<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_291<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_291<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_292<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_292<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_292<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_293<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_293<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_293<>+0(SB), Y5, Y11
+	VMOVAPS      vector_297<>+0(SB), Y6
+	VMOVAPS      vector_297<>+0(SB), Y7
+	VMOVAPS      vector_297<>+0(SB), Y8
+	VFNMADD231PS vector_296<>+0(SB), Y3, Y6
+	VFNMADD231PS vector_296<>+0(SB), Y4, Y7
+	VFNMADD231PS vector_296<>+0(SB), Y5, Y8
+	VSUBPS       vector_297<>+0(SB), Y6, Y9
+	VSUBPS       vector_297<>+0(SB), Y7, Y10
+	VSUBPS       vector_297<>+0(SB), Y8, Y11
+	VFMSUB231PS  vector_298<>+0(SB), Y9, Y3
+	VFMSUB231PS  vector_298<>+0(SB), Y10, Y4
+	VFMSUB231PS  vector_298<>+0(SB), Y11, Y5
+	VFMADD231PS  vector_299<>+0(SB), Y9, Y3
+	VFMADD231PS  vector_299<>+0(SB), Y10, Y4
+	VFMADD231PS  vector_299<>+0(SB), Y11, Y5
+	VMOVAPS      vector_301<>+0(SB), Y9
+	VMOVAPS      vector_301<>+0(SB), Y10
+	VMOVAPS      vector_301<>+0(SB), Y11
+	VFMADD213PS  vector_302<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_302<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_302<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_303<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_303<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_303<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_304<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_304<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_304<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_305<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_305<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_305<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_306<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_306<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_306<>+0(SB), Y5, Y11
 	VMULPS       Y3, Y9, Y9
 	VMULPS       Y4, Y10, Y10
 	VMULPS       Y5, Y11, Y11
@@ -6620,27 +7142,27 @@ vector_294:
 	VADDPS       Y2, Y9, Y9
 	VADDPS       Y2, Y10, Y10
 	VADDPS       Y2, Y11, Y11
-	VPSUBD       vector_284<>+0(SB), Y6, Y6
-	VPSUBD       vector_284<>+0(SB), Y7, Y7
-	VPSUBD       vector_284<>+0(SB), Y8, Y8
+	VPSUBD       vector_297<>+0(SB), Y6, Y6
+	VPSUBD       vector_297<>+0(SB), Y7, Y7
+	VPSUBD       vector_297<>+0(SB), Y8, Y8
 	VPSRAD       $0x01, Y6, Y3
 	VPSRAD       $0x01, Y7, Y4
 	VPSRAD       $0x01, Y8, Y5
 	VPSUBD       Y3, Y6, Y6
 	VPSUBD       Y4, Y7, Y7
 	VPSUBD       Y5, Y8, Y8
-	VPADDD       vector_287<>+0(SB), Y3, Y3
-	VPADDD       vector_287<>+0(SB), Y4, Y4
-	VPADDD       vector_287<>+0(SB), Y5, Y5
+	VPADDD       vector_300<>+0(SB), Y3, Y3
+	VPADDD       vector_300<>+0(SB), Y4, Y4
+	VPADDD       vector_300<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
 	VPSLLD       $0x17, Y4, Y4
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y3, Y9, Y9
 	VMULPS       Y4, Y10, Y10
 	VMULPS       Y5, Y11, Y11
-	VPADDD       vector_287<>+0(SB), Y6, Y6
-	VPADDD       vector_287<>+0(SB), Y7, Y7
-	VPADDD       vector_287<>+0(SB), Y8, Y8
+	VPADDD       vector_300<>+0(SB), Y6, Y6
+	VPADDD       vector_300<>+0(SB), Y7, Y7
+	VPADDD       vector_300<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y6, Y6
 	VPSLLD       $0x17, Y7, Y7
 	VPSLLD       $0x17, Y8, Y8
@@ -6657,184 +7179,184 @@ vector_294:
 	VMOVUPS      Y10, 32(AX)(DX*1)
 	VMOVUPS      Y11, 64(AX)(DX*1)
 	ADDQ         $0x00000060, DX
-	JMP          vector_294
+	JMP          vector_307
 
-done_295:
-vector_296:
+done_308:
+vector_309:
 	CMPQ         DX, CX
-	JGE          done_297
+	JGE          done_310
 	VMINPS       (AX)(DX*1), Y0, Y3
 	VMAXPS       Y3, Y1, Y3
-	VMOVAPS      vector_284<>+0(SB), Y4
-	VFNMADD231PS vector_283<>+0(SB), Y3, Y4
-	VSUBPS       vector_284<>+0(SB), Y4, Y5
-	VFMSUB231PS  vector_285<>+0(SB), Y5, Y3
-	VFMADD231PS  vector_286<>+0(SB), Y5, Y3
-	VMOVAPS      vector_288<>+0(SB), Y5
-	VFMADD213PS  vector_289<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_290<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_291<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_292<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_293<>+0(SB), Y3, Y5
+	VMOVAPS      vector_297<>+0(SB), Y4
+	VFNMADD231PS vector_296<>+0(SB), Y3, Y4
+	VSUBPS       vector_297<>+0(SB), Y4, Y5
+	VFMSUB231PS  vector_298<>+0(SB), Y5, Y3
+	VFMADD231PS  vector_299<>+0(SB), Y5, Y3
+	VMOVAPS      vector_301<>+0(SB), Y5
+	VFMADD213PS  vector_302<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_303<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_304<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_305<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_306<>+0(SB), Y3, Y5
 	VMULPS       Y3, Y5, Y5
 	VFMADD213PS  Y3, Y3, Y5
 	VADDPS       Y2, Y5, Y5
-	VPSUBD       vector_284<>+0(SB), Y4, Y4
+	VPSUBD       vector_297<>+0(SB), Y4, Y4
 	VPSRAD       $0x01, Y4, Y3
 	VPSUBD       Y3, Y4, Y4
-	VPADDD       vector_287<>+0(SB), Y3, Y3
+	VPADDD       vector_300<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
 	VMULPS       Y3, Y5, Y5
-	VPADDD       vector_287<>+0(SB), Y4, Y4
+	VPADDD       vector_300<>+0(SB), Y4, Y4
 	VPSLLD       $0x17, Y4, Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y2, Y5, Y5
 	VDIVPS       Y5, Y2, Y5
 	VMOVUPS      Y5, (AX)(DX*1)
 	ADDQ         $0x00000020, DX
-	JMP          vector_296
+	JMP          vector_309
 
-done_297:
+done_310:
 	VZEROUPPER
 	RET
 
-DATA vector_283<>+0(SB)/4, $0x3fb8aa3b
-DATA vector_283<>+4(SB)/4, $0x3fb8aa3b
-DATA vector_283<>+8(SB)/4, $0x3fb8aa3b
-DATA vector_283<>+12(SB)/4, $0x3fb8aa3b
-DATA vector_283<>+16(SB)/4, $0x3fb8aa3b
-DATA vector_283<>+20(SB)/4, $0x3fb8aa3b
-DATA vector_283<>+24(SB)/4, $0x3fb8aa3b
-DATA vector_283<>+28(SB)/4, $0x3fb8aa3b
-GLOBL vector_283<>(SB), RODATA|NOPTR, $32
+DATA vector_296<>+0(SB)/4, $0x3fb8aa3b
+DATA vector_296<>+4(SB)/4, $0x3fb8aa3b
+DATA vector_296<>+8(SB)/4, $0x3fb8aa3b
+DATA vector_296<>+12(SB)/4, $0x3fb8aa3b
+DATA vector_296<>+16(SB)/4, $0x3fb8aa3b
+DATA vector_296<>+20(SB)/4, $0x3fb8aa3b
+DATA vector_296<>+24(SB)/4, $0x3fb8aa3b
+DATA vector_296<>+28(SB)/4, $0x3fb8aa3b
+GLOBL vector_296<>(SB), RODATA|NOPTR, $32
 
-DATA vector_284<>+0(SB)/4, $0x4b400000
-DATA vector_284<>+4(SB)/4, $0x4b400000
-DATA vector_284<>+8(SB)/4, $0x4b400000
-DATA vector_284<>+12(SB)/4, $0x4b400000
-DATA vector_284<>+16(SB)/4, $0x4b400000
-DATA vector_284<>+20(SB)/4, $0x4b400000
-DATA vector_284<>+24(SB)/4, $0x4b400000
-DATA vector_284<>+28(SB)/4, $0x4b400000
-GLOBL vector_284<>(SB), RODATA|NOPTR, $32
+DATA vector_297<>+0(SB)/4, $0x4b400000
+DATA vector_297<>+4(SB)/4, $0x4b400000
+DATA vector_297<>+8(SB)/4, $0x4b400000
+DATA vector_297<>+12(SB)/4, $0x4b400000
+DATA vector_297<>+16(SB)/4, $0x4b400000
+DATA vector_297<>+20(SB)/4, $0x4b400000
+DATA vector_297<>+24(SB)/4, $0x4b400000
+DATA vector_297<>+28(SB)/4, $0x4b400000
+GLOBL vector_297<>(SB), RODATA|NOPTR, $32
 
-DATA vector_285<>+0(SB)/4, $0xbf318000
-DATA vector_285<>+4(SB)/4, $0xbf318000
-DATA vector_285<>+8(SB)/4, $0xbf318000
-DATA vector_285<>+12(SB)/4, $0xbf318000
-DATA vector_285<>+16(SB)/4, $0xbf318000
-DATA vector_285<>+20(SB)/4, $0xbf318000
-DATA vector_285<>+24(SB)/4, $0xbf318000
-DATA vector_285<>+28(SB)/4, $0xbf318000
-GLOBL vector_285<>(SB), RODATA|NOPTR, $32
+DATA vector_298<>+0(SB)/4, $0xbf318000
+DATA vector_298<>+4(SB)/4, $0xbf318000
+DATA vector_298<>+8(SB)/4, $0xbf318000
+DATA vector_298<>+12(SB)/4, $0xbf318000
+DATA vector_298<>+16(SB)/4, $0xbf318000
+DATA vector_298<>+20(SB)/4, $0xbf318000
+DATA vector_298<>+24(SB)/4, $0xbf318000
+DATA vector_298<>+28(SB)/4, $0xbf318000
+GLOBL vector_298<>(SB), RODATA|NOPTR, $32
 
-DATA vector_286<>+0(SB)/4, $0x395e8083
-DATA vector_286<>+4(SB)/4, $0x395e8083
-DATA vector_286<>+8(SB)/4, $0x395e8083
-DATA vector_286<>+12(SB)/4, $0x395e8083
-DATA vector_286<>+16(SB)/4, $0x395e8083
-DATA vector_286<>+20(SB)/4, $0x395e8083
-DATA vector_286<>+24(SB)/4, $0x395e8083
-DATA vector_286<>+28(SB)/4, $0x395e8083
-GLOBL vector_286<>(SB), RODATA|NOPTR, $32
+DATA vector_299<>+0(SB)/4, $0x395e8083
+DATA vector_299<>+4(SB)/4, $0x395e8083
+DATA vector_299<>+8(SB)/4, $0x395e8083
+DATA vector_299<>+12(SB)/4, $0x395e8083
+DATA vector_299<>+16(SB)/4, $0x395e8083
+DATA vector_299<>+20(SB)/4, $0x395e8083
+DATA vector_299<>+24(SB)/4, $0x395e8083
+DATA vector_299<>+28(SB)/4, $0x395e8083
+GLOBL vector_299<>(SB), RODATA|NOPTR, $32
 
-DATA vector_287<>+0(SB)/4, $0x0000007f
-DATA vector_287<>+4(SB)/4, $0x0000007f
-DATA vector_287<>+8(SB)/4, $0x0000007f
-DATA vector_287<>+12(SB)/4, $0x0000007f
-DATA vector_287<>+16(SB)/4, $0x0000007f
-DATA vector_287<>+20(SB)/4, $0x0000007f
-DATA vector_287<>+24(SB)/4, $0x0000007f
-DATA vector_287<>+28(SB)/4, $0x0000007f
-GLOBL vector_287<>(SB), RODATA|NOPTR, $32
+DATA vector_300<>+0(SB)/4, $0x0000007f
+DATA vector_300<>+4(SB)/4, $0x0000007f
+DATA vector_300<>+8(SB)/4, $0x0000007f
+DATA vector_300<>+12(SB)/4, $0x0000007f
+DATA vector_300<>+16(SB)/4, $0x0000007f
+DATA vector_300<>+20(SB)/4, $0x0000007f
+DATA vector_300<>+24(SB)/4, $0x0000007f
+DATA vector_300<>+28(SB)/4, $0x0000007f
+GLOBL vector_300<>(SB), RODATA|NOPTR, $32
 
-DATA vector_288<>+0(SB)/4, $0x39506967
-DATA vector_288<>+4(SB)/4, $0x39506967
-DATA vector_288<>+8(SB)/4, $0x39506967
-DATA vector_288<>+12(SB)/4, $0x39506967
-DATA vector_288<>+16(SB)/4, $0x39506967
-DATA vector_288<>+20(SB)/4, $0x39506967
-DATA vector_288<>+24(SB)/4, $0x39506967
-DATA vector_288<>+28(SB)/4, $0x39506967
-GLOBL vector_288<>(SB), RODATA|NOPTR, $32
+DATA vector_301<>+0(SB)/4, $0x39506967
+DATA vector_301<>+4(SB)/4, $0x39506967
+DATA vector_301<>+8(SB)/4, $0x39506967
+DATA vector_301<>+12(SB)/4, $0x39506967
+DATA vector_301<>+16(SB)/4, $0x39506967
+DATA vector_301<>+20(SB)/4, $0x39506967
+DATA vector_301<>+24(SB)/4, $0x39506967
+DATA vector_301<>+28(SB)/4, $0x39506967
+GLOBL vector_301<>(SB), RODATA|NOPTR, $32
 
-DATA vector_289<>+0(SB)/4, $0x3ab743ce
-DATA vector_289<>+4(SB)/4, $0x3ab743ce
-DATA vector_289<>+8(SB)/4, $0x3ab743ce
-DATA vector_289<>+12(SB)/4, $0x3ab743ce
-DATA vector_289<>+16(SB)/4, $0x3ab743ce
-DATA vector_289<>+20(SB)/4, $0x3ab743ce
-DATA vector_289<>+24(SB)/4, $0x3ab743ce
-DATA vector_289<>+28(SB)/4, $0x3ab743ce
-GLOBL vector_289<>(SB), RODATA|NOPTR, $32
+DATA vector_302<>+0(SB)/4, $0x3ab743ce
+DATA vector_302<>+4(SB)/4, $0x3ab743ce
+DATA vector_302<>+8(SB)/4, $0x3ab743ce
+DATA vector_302<>+12(SB)/4, $0x3ab743ce
+DATA vector_302<>+16(SB)/4, $0x3ab743ce
+DATA vector_302<>+20(SB)/4, $0x3ab743ce
+DATA vector_302<>+24(SB)/4, $0x3ab743ce
+DATA vector_302<>+28(SB)/4, $0x3ab743ce
+GLOBL vector_302<>(SB), RODATA|NOPTR, $32
 
-DATA vector_290<>+0(SB)/4, $0x3c088908
-DATA vector_290<>+4(SB)/4, $0x3c088908
-DATA vector_290<>+8(SB)/4, $0x3c088908
-DATA vector_290<>+12(SB)/4, $0x3c088908
-DATA vector_290<>+16(SB)/4, $0x3c088908
-DATA vector_290<>+20(SB)/4, $0x3c088908
-DATA vector_290<>+24(SB)/4, $0x3c088908
-DATA vector_290<>+28(SB)/4, $0x3c088908
-GLOBL vector_290<>(SB), RODATA|NOPTR, $32
+DATA vector_303<>+0(SB)/4, $0x3c088908
+DATA vector_303<>+4(SB)/4, $0x3c088908
+DATA vector_303<>+8(SB)/4, $0x3c088908
+DATA vector_303<>+12(SB)/4, $0x3c088908
+DATA vector_303<>+16(SB)/4, $0x3c088908
+DATA vector_303<>+20(SB)/4, $0x3c088908
+DATA vector_303<>+24(SB)/4, $0x3c088908
+DATA vector_303<>+28(SB)/4, $0x3c088908
+GLOBL vector_303<>(SB), RODATA|NOPTR, $32
 
-DATA vector_291<>+0(SB)/4, $0x3d2aa9c1
-DATA vector_291<>+4(SB)/4, $0x3d2aa9c1
-DATA vector_291<>+8(SB)/4, $0x3d2aa9c1
-DATA vector_291<>+12(SB)/4, $0x3d2aa9c1
-DATA vector_291<>+16(SB)/4, $0x3d2aa9c1
-DATA vector_291<>+20(SB)/4, $0x3d2aa9c1
-DATA vector_291<>+24(SB)/4, $0x3d2aa9c1
-DATA vector_291<>+28(SB)/4, $0x3d2aa9c1
-GLOBL vector_291<>(SB), RODATA|NOPTR, $32
+DATA vector_304<>+0(SB)/4, $0x3d2aa9c1
+DATA vector_304<>+4(SB)/4, $0x3d2aa9c1
+DATA vector_304<>+8(SB)/4, $0x3d2aa9c1
+DATA vector_304<>+12(SB)/4, $0x3d2aa9c1
+DATA vector_304<>+16(SB)/4, $0x3d2aa9c1
+DATA vector_304<>+20(SB)/4, $0x3d2aa9c1
+DATA vector_304<>+24(SB)/4, $0x3d2aa9c1
+DATA vector_304<>+28(SB)/4, $0x3d2aa9c1
+GLOBL vector_304<>(SB), RODATA|NOPTR, $32
 
-DATA vector_292<>+0(SB)/4, $0x3e2aaaaa
-DATA vector_292<>+4(SB)/4, $0x3e2aaaaa
-DATA vector_292<>+8(SB)/4, $0x3e2aaaaa
-DATA vector_292<>+12(SB)/4, $0x3e2aaaaa
-DATA vector_292<>+16(SB)/4, $0x3e2aaaaa
-DATA vector_292<>+20(SB)/4, $0x3e2aaaaa
-DATA vector_292<>+24(SB)/4, $0x3e2aaaaa
-DATA vector_292<>+28(SB)/4, $0x3e2aaaaa
-GLOBL vector_292<>(SB), RODATA|NOPTR, $32
+DATA vector_305<>+0(SB)/4, $0x3e2aaaaa
+DATA vector_305<>+4(SB)/4, $0x3e2aaaaa
+DATA vector_305<>+8(SB)/4, $0x3e2aaaaa
+DATA vector_305<>+12(SB)/4, $0x3e2aaaaa
+DATA vector_305<>+16(SB)/4, $0x3e2aaaaa
+DATA vector_305<>+20(SB)/4, $0x3e2aaaaa
+DATA vector_305<>+24(SB)/4, $0x3e2aaaaa
+DATA vector_305<>+28(SB)/4, $0x3e2aaaaa
+GLOBL vector_305<>(SB), RODATA|NOPTR, $32
 
-DATA vector_293<>+0(SB)/4, $0x3f000000
-DATA vector_293<>+4(SB)/4, $0x3f000000
-DATA vector_293<>+8(SB)/4, $0x3f000000
-DATA vector_293<>+12(SB)/4, $0x3f000000
-DATA vector_293<>+16(SB)/4, $0x3f000000
-DATA vector_293<>+20(SB)/4, $0x3f000000
-DATA vector_293<>+24(SB)/4, $0x3f000000
-DATA vector_293<>+28(SB)/4, $0x3f000000
-GLOBL vector_293<>(SB), RODATA|NOPTR, $32
+DATA vector_306<>+0(SB)/4, $0x3f000000
+DATA vector_306<>+4(SB)/4, $0x3f000000
+DATA vector_306<>+8(SB)/4, $0x3f000000
+DATA vector_306<>+12(SB)/4, $0x3f000000
+DATA vector_306<>+16(SB)/4, $0x3f000000
+DATA vector_306<>+20(SB)/4, $0x3f000000
+DATA vector_306<>+24(SB)/4, $0x3f000000
+DATA vector_306<>+28(SB)/4, $0x3f000000
+GLOBL vector_306<>(SB), RODATA|NOPTR, $32
 
 // func expAVX512(y *float32, x *float32, count int)
 // Requires: AVX, AVX512F
 TEXT ·expAVX512(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_266<>+0(SB), Z0
-	VBROADCASTSS word_267<>+0(SB), Z1
-	VBROADCASTSS word_268<>+0(SB), Z2
-	VBROADCASTSS word_269<>+0(SB), Z3
-	VBROADCASTSS word_270<>+0(SB), Z4
-	VBROADCASTSS word_271<>+0(SB), Z5
-	VBROADCASTSS word_272<>+0(SB), Z6
-	VBROADCASTSS word_273<>+0(SB), Z7
-	VBROADCASTSS word_274<>+0(SB), Z8
-	VBROADCASTSS word_275<>+0(SB), Z9
-	VBROADCASTSS word_276<>+0(SB), Z10
-	VBROADCASTSS word_277<>+0(SB), Z11
-	VBROADCASTSS word_278<>+0(SB), Z12
+	VBROADCASTSS word_279<>+0(SB), Z0
+	VBROADCASTSS word_280<>+0(SB), Z1
+	VBROADCASTSS word_281<>+0(SB), Z2
+	VBROADCASTSS word_282<>+0(SB), Z3
+	VBROADCASTSS word_283<>+0(SB), Z4
+	VBROADCASTSS word_284<>+0(SB), Z5
+	VBROADCASTSS word_285<>+0(SB), Z6
+	VBROADCASTSS word_286<>+0(SB), Z7
+	VBROADCASTSS word_287<>+0(SB), Z8
+	VBROADCASTSS word_288<>+0(SB), Z9
+	VBROADCASTSS word_289<>+0(SB), Z10
+	VBROADCASTSS word_290<>+0(SB), Z11
+	VBROADCASTSS word_291<>+0(SB), Z12
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x40, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	SUBQ         $0x000000c0, SI
 
-vector_298:
+vector_311:
 	CMPQ        BX, SI
-	JGE         done_299
+	JGE         done_312
 	VMINPS      (CX)(BX*1), Z0, Z13
 	VMINPS      64(CX)(BX*1), Z0, Z14
 	VMINPS      128(CX)(BX*1), Z0, Z15
@@ -6908,12 +7430,12 @@ vector_298:
 	VMOVUPS     Z23, 128(AX)(BX*1)
 	VMOVUPS     Z24, 192(AX)(BX*1)
 	ADDQ        $0x00000100, BX
-	JMP         vector_298
+	JMP         vector_311
 
-done_299:
-vector_300:
+done_312:
+vector_313:
 	CMPQ        BX, DX
-	JGE         done_301
+	JGE         done_314
 	VMINPS      (CX)(BX*1), Z0, Z13
 	VMAXPS      Z13, Z1, Z13
 	VMOVAPS     Z4, Z14
@@ -6933,9 +7455,9 @@ vector_300:
 	VSCALEFPS   Z14, Z15, Z15
 	VMOVUPS     Z15, (AX)(BX*1)
 	ADDQ        $0x00000040, BX
-	JMP         vector_300
+	JMP         vector_313
 
-done_301:
+done_314:
 	VZEROUPPER
 	RET
 
@@ -6944,57 +7466,57 @@ done_301:
 TEXT ·expAVX2(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_266<>+0(SB), Y0
-	VBROADCASTSS word_267<>+0(SB), Y1
-	VBROADCASTSS word_268<>+0(SB), Y2
+	VBROADCASTSS word_279<>+0(SB), Y0
+	VBROADCASTSS word_280<>+0(SB), Y1
+	VBROADCASTSS word_281<>+0(SB), Y2
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	SUBQ         $0x00000040, SI
 
-vector_302:
+vector_315:
 	CMPQ        BX, SI
-	JGE         done_303
+	JGE         done_316
 	VMINPS      (CX)(BX*1), Y0, Y3
 	VMINPS      32(CX)(BX*1), Y0, Y4
 	VMINPS      64(CX)(BX*1), Y0, Y5
 	VMAXPS      Y3, Y1, Y3
 	VMAXPS      Y4, Y1, Y4
 	VMAXPS      Y5, Y1, Y5
-	VMOVAPS     vector_284<>+0(SB), Y6
-	VMOVAPS     vector_284<>+0(SB), Y7
-	VMOVAPS     vector_284<>+0(SB), Y8
-	VFMADD231PS vector_283<>+0(SB), Y3, Y6
-	VFMADD231PS vector_283<>+0(SB), Y4, Y7
-	VFMADD231PS vector_283<>+0(SB), Y5, Y8
-	VSUBPS      vector_284<>+0(SB), Y6, Y9
-	VSUBPS      vector_284<>+0(SB), Y7, Y10
-	VSUBPS      vector_284<>+0(SB), Y8, Y11
-	VFMADD231PS vector_285<>+0(SB), Y9, Y3
-	VFMADD231PS vector_285<>+0(SB), Y10, Y4
-	VFMADD231PS vector_285<>+0(SB), Y11, Y5
-	VFMADD231PS vector_286<>+0(SB), Y9, Y3
-	VFMADD231PS vector_286<>+0(SB), Y10, Y4
-	VFMADD231PS vector_286<>+0(SB), Y11, Y5
-	VMOVAPS     vector_288<>+0(SB), Y9
-	VMOVAPS     vector_288<>+0(SB), Y10
-	VMOVAPS     vector_288<>+0(SB), Y11
-	VFMADD213PS vector_289<>+0(SB), Y3, Y9
-	VFMADD213PS vector_289<>+0(SB), Y4, Y10
-	VFMADD213PS vector_289<>+0(SB), Y5, Y11
-	VFMADD213PS vector_290<>+0(SB), Y3, Y9
-	VFMADD213PS vector_290<>+0(SB), Y4, Y10
-	VFMADD213PS vector_290<>+0(SB), Y5, Y11
-	VFMADD213PS vector_291<>+0(SB), Y3, Y9
-	VFMADD213PS vector_291<>+0(SB), Y4, Y10
-	VFMADD213PS vector_291<>+0(SB), Y5, Y11
-	VFMADD213PS vector_292<>+0(SB), Y3, Y9
-	VFMADD213PS vector_292<>+0(SB), Y4, Y10
-	VFMADD213PS vector_292<>+0(SB), Y5, Y11
-	VFMADD213PS vector_293<>+0(SB), Y3, Y9
-	VFMADD213PS vector_293<>+0(SB), Y4, Y10
-	VFMADD213PS vector_293<>+0(SB), Y5, Y11
+	VMOVAPS     vector_297<>+0(SB), Y6
+	VMOVAPS     vector_297<>+0(SB), Y7
+	VMOVAPS     vector_297<>+0(SB), Y8
+	VFMADD231PS vector_296<>+0(SB), Y3, Y6
+	VFMADD231PS vector_296<>+0(SB), Y4, Y7
+	VFMADD231PS vector_296<>+0(SB), Y5, Y8
+	VSUBPS      vector_297<>+0(SB), Y6, Y9
+	VSUBPS      vector_297<>+0(SB), Y7, Y10
+	VSUBPS      vector_297<>+0(SB), Y8, Y11
+	VFMADD231PS vector_298<>+0(SB), Y9, Y3
+	VFMADD231PS vector_298<>+0(SB), Y10, Y4
+	VFMADD231PS vector_298<>+0(SB), Y11, Y5
+	VFMADD231PS vector_299<>+0(SB), Y9, Y3
+	VFMADD231PS vector_299<>+0(SB), Y10, Y4
+	VFMADD231PS vector_299<>+0(SB), Y11, Y5
+	VMOVAPS     vector_301<>+0(SB), Y9
+	VMOVAPS     vector_301<>+0(SB), Y10
+	VMOVAPS     vector_301<>+0(SB), Y11
+	VFMADD213PS vector_302<>+0(SB), Y3, Y9
+	VFMADD213PS vector_302<>+0(SB), Y4, Y10
+	VFMADD213PS vector_302<>+0(SB), Y5, Y11
+	VFMADD213PS vector_303<>+0(SB), Y3, Y9
+	VFMADD213PS vector_303<>+0(SB), Y4, Y10
+	VFMADD213PS vector_303<>+0(SB), Y5, Y11
+	VFMADD213PS vector_304<>+0(SB), Y3, Y9
+	VFMADD213PS vector_304<>+0(SB), Y4, Y10
+	VFMADD213PS vector_304<>+0(SB), Y5, Y11
+	VFMADD213PS vector_305<>+0(SB), Y3, Y9
+	VFMADD213PS vector_305<>+0(SB), Y4, Y10
+	VFMADD213PS vector_305<>+0(SB), Y5, Y11
+	VFMADD213PS vector_306<>+0(SB), Y3, Y9
+	VFMADD213PS vector_306<>+0(SB), Y4, Y10
+	VFMADD213PS vector_306<>+0(SB), Y5, Y11
 	VMULPS      Y3, Y9, Y9
 	VMULPS      Y4, Y10, Y10
 	VMULPS      Y5, Y11, Y11
@@ -7004,27 +7526,27 @@ vector_302:
 	VADDPS      Y2, Y9, Y9
 	VADDPS      Y2, Y10, Y10
 	VADDPS      Y2, Y11, Y11
-	VPSUBD      vector_284<>+0(SB), Y6, Y6
-	VPSUBD      vector_284<>+0(SB), Y7, Y7
-	VPSUBD      vector_284<>+0(SB), Y8, Y8
+	VPSUBD      vector_297<>+0(SB), Y6, Y6
+	VPSUBD      vector_297<>+0(SB), Y7, Y7
+	VPSUBD      vector_297<>+0(SB), Y8, Y8
 	VPSRAD      $0x01, Y6, Y3
 	VPSRAD      $0x01, Y7, Y4
 	VPSRAD      $0x01, Y8, Y5
 	VPSUBD      Y3, Y6, Y6
 	VPSUBD      Y4, Y7, Y7
 	VPSUBD      Y5, Y8, Y8
-	VPADDD      vector_287<>+0(SB), Y3, Y3
-	VPADDD      vector_287<>+0(SB), Y4, Y4
-	VPADDD      vector_287<>+0(SB), Y5, Y5
+	VPADDD      vector_300<>+0(SB), Y3, Y3
+	VPADDD      vector_300<>+0(SB), Y4, Y4
+	VPADDD      vector_300<>+0(SB), Y5, Y5
 	VPSLLD      $0x17, Y3, Y3
 	VPSLLD      $0x17, Y4, Y4
 	VPSLLD      $0x17, Y5, Y5
 	VMULPS      Y3, Y9, Y9
 	VMULPS      Y4, Y10, Y10
 	VMULPS      Y5, Y11, Y11
-	VPADDD      vector_287<>+0(SB), Y6, Y6
-	VPADDD      vector_287<>+0(SB), Y7, Y7
-	VPADDD      vector_287<>+0(SB), Y8, Y8
+	VPADDD      vector_300<>+0(SB), Y6, Y6
+	VPADDD      vector_300<>+0(SB), Y7, Y7
+	VPADDD      vector_300<>+0(SB), Y8, Y8
 	VPSLLD      $0x17, Y6, Y6
 	VPSLLD      $0x17, Y7, Y7
 	VPSLLD      $0x17, Y8, Y8
@@ -7035,42 +7557,42 @@ vector_302:
 	VMOVUPS     Y10, 32(AX)(BX*1)
 	VMOVUPS     Y11, 64(AX)(BX*1)
 	ADDQ        $0x00000060, BX
-	JMP         vector_302
+	JMP         vector_315
 
-done_303:
-vector_304:
+done_316:
+vector_317:
 	CMPQ        BX, DX
-	JGE         done_305
+	JGE         done_318
 	VMINPS      (CX)(BX*1), Y0, Y3
 	VMAXPS      Y3, Y1, Y3
-	VMOVAPS     vector_284<>+0(SB), Y4
-	VFMADD231PS vector_283<>+0(SB), Y3, Y4
-	VSUBPS      vector_284<>+0(SB), Y4, Y5
-	VFMADD231PS vector_285<>+0(SB), Y5, Y3
-	VFMADD231PS vector_286<>+0(SB), Y5, Y3
-	VMOVAPS     vector_288<>+0(SB), Y5
-	VFMADD213PS vector_289<>+0(SB), Y3, Y5
-	VFMADD213PS vector_290<>+0(SB), Y3, Y5
-	VFMADD213PS vector_291<>+0(SB), Y3, Y5
-	VFMADD213PS vector_292<>+0(SB), Y3, Y5
-	VFMADD213PS vector_293<>+0(SB), Y3, Y5
+	VMOVAPS     vector_297<>+0(SB), Y4
+	VFMADD231PS vector_296<>+0(SB), Y3, Y4
+	VSUBPS      vector_297<>+0(SB), Y4, Y5
+	VFMADD231PS vector_298<>+0(SB), Y5, Y3
+	VFMADD231PS vector_299<>+0(SB), Y5, Y3
+	VMOVAPS     vector_301<>+0(SB), Y5
+	VFMADD213PS vector_302<>+0(SB), Y3, Y5
+	VFMADD213PS vector_303<>+0(SB), Y3, Y5
+	VFMADD213PS vector_304<>+0(SB), Y3, Y5
+	VFMADD213PS vector_305<>+0(SB), Y3, Y5
+	VFMADD213PS vector_306<>+0(SB), Y3, Y5
 	VMULPS      Y3, Y5, Y5
 	VFMADD213PS Y3, Y3, Y5
 	VADDPS      Y2, Y5, Y5
-	VPSUBD      vector_284<>+0(SB), Y4, Y4
+	VPSUBD      vector_297<>+0(SB), Y4, Y4
 	VPSRAD      $0x01, Y4, Y3
 	VPSUBD      Y3, Y4, Y4
-	VPADDD      vector_287<>+0(SB), Y3, Y3
+	VPADDD      vector_300<>+0(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
 	VMULPS      Y3, Y5, Y5
-	VPADDD      vector_287<>+0(SB), Y4, Y4
+	VPADDD      vector_300<>+0(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
 	VMULPS      Y4, Y5, Y5
 	VMOVUPS     Y5, (AX)(BX*1)
 	ADDQ        $0x00000020, BX
-	JMP         vector_304
+	JMP         vector_317
 
-done_305:
+done_318:
 	VZEROUPPER
 	RET
 
@@ -7085,16 +7607,16 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q $0x20, BX, BX
 	XORQ   SI, SI
 
-vector_306:
+vector_319:
 	CMPQ    SI, BX
-	JGE     done_307
+	JGE     done_320
 	VCMPPS  $0x09, (DX)(SI*1), Y0, Y1
 	VANDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_306
+	JMP     vector_319
 
-done_307:
+done_320:
 	VZEROUPPER
 	RET
 
@@ -7104,23 +7626,23 @@ TEXT ·sigmoidBackwardAVX2(SB), NOSPLIT, $0-32
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
 	MOVQ         y+16(FP), DX
-	VBROADCASTSS word_268<>+0(SB), Y0
+	VBROADCASTSS word_281<>+0(SB), Y0
 	MOVQ         count+24(FP), BX
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_308:
+vector_321:
 	CMPQ    SI, BX
-	JGE     done_309
+	JGE     done_322
 	VMOVUPS (DX)(SI*1), Y1
 	VSUBPS  Y1, Y0, Y2
 	VMULPS  Y2, Y1, Y2
 	VMULPS  (CX)(SI*1), Y2, Y2
 	VMOVUPS Y2, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_308
+	JMP     vector_321
 
-done_309:
+done_322:
 	VZEROUPPER
 	RET
 
@@ -7135,16 +7657,16 @@ TEXT ·addScaledAVX2(SB), NOSPLIT, $0-40
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_310:
+vector_323:
 	CMPQ    SI, BX
-	JGE     done_311
+	JGE     done_324
 	VMULPS  (DX)(SI*1), Y0, Y1
 	VADDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_310
+	JMP     vector_323
 
-done_311:
+done_324:
 	VZEROUPPER
 	RET
 
@@ -7155,8 +7677,8 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	MOVQ         state+8(FP), CX
 	MOVQ         table+16(FP), DX
 	MOVQ         count+24(FP), BX
-	VBROADCASTSS word_312<>+0(SB), Y0
-	VBROADCASTSS word_313<>+0(SB), Y1
+	VBROADCASTSS word_325<>+0(SB), Y0
+	VBROADCASTSS word_326<>+0(SB), Y1
 	VMOVDQU      (CX), Y2
 	VMOVDQU      64(CX), Y3
 	VMOVDQU      128(CX), Y4
@@ -7166,9 +7688,9 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	VMOVDQU      160(CX), Y8
 	VMOVDQU      224(CX), Y9
 
-draw_314:
+draw_327:
 	TESTQ      BX, BX
-	JEQ        done_315
+	JEQ        done_328
 	VPADDD     Y2, Y5, Y10
 	VPSRLD     $0x19, Y10, Y11
 	VPSLLD     $0x07, Y10, Y10
@@ -7231,9 +7753,9 @@ draw_314:
 	VMOVDQU    Y12, 96(AX)
 	ADDQ       $0x00000080, AX
 	DECQ       BX
-	JMP        draw_314
+	JMP        draw_327
 
-done_315:
+done_328:
 	VMOVDQU Y2, (CX)
 	VMOVDQU Y3, 64(CX)
 	VMOVDQU Y4, 128(CX)
@@ -7245,11 +7767,11 @@ done_315:
 	VZEROUPPER
 	RET
 
-DATA word_312<>+0(SB)/4, $0x00007fff
-GLOBL word_312<>(SB), RODATA|NOPTR, $4
+DATA word_325<>+0(SB)/4, $0x00007fff
+GLOBL word_325<>(SB), RODATA|NOPTR, $4
 
-DATA word_313<>+0(SB)/4, $0x80000000
-GLOBL word_313<>(SB), RODATA|NOPTR, $4
+DATA word_326<>+0(SB)/4, $0x80000000
+GLOBL word_326<>(SB), RODATA|NOPTR, $4
 
 // func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
 // Requires: AVX, FMA3
@@ -7267,9 +7789,9 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
 
-vector_316:
+vector_329:
 	TESTQ        BX, BX
-	JEQ          done_317
+	JEQ          done_330
 	VMOVUPS      (CX), Y7
 	VSUBPS       (DX), Y7, Y7
 	VANDPS       Y5, Y7, Y7
@@ -7294,9 +7816,9 @@ vector_316:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         BX
-	JMP          vector_316
+	JMP          vector_329
 
-done_317:
+done_330:
 	MOVQ    sums+0(FP), AX
 	VMOVUPD Y1, (AX)
 	VMOVUPD Y2, 32(AX)
@@ -7323,17 +7845,17 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-80
 	SHLQ         $0x05, SI
 	XORQ         DI, DI
 
-vector_318:
+vector_331:
 	CMPQ         DI, SI
-	JEQ          done_319
+	JEQ          done_332
 	VMOVUPS      (AX)(DI*1), Y7
-	VPBROADCASTD word_320<>+0(SB), Y9
+	VPBROADCASTD word_333<>+0(SB), Y9
 	VPADDD       Y7, Y7, Y8
 	VPMAXUD      Y9, Y8, Y9
 	VPCMPEQD     Y8, Y9, Y8
 	VMOVMSKPS    Y8, R8
 	CMPL         R8, $0xff
-	JNE          done_319
+	JNE          done_332
 	VMOVUPS      (CX)(DI*1), Y8
 	VFMADD231PS  Y0, Y7, Y8
 	VMOVUPS      (DX)(DI*1), Y9
@@ -7351,16 +7873,16 @@ vector_318:
 	VFMADD231PS  Y6, Y9, Y7
 	VMOVUPS      Y7, (AX)(DI*1)
 	ADDQ         $0x20, DI
-	JMP          vector_318
+	JMP          vector_331
 
-done_319:
+done_332:
 	SHRQ $0x05, DI
 	MOVQ DI, ret+72(FP)
 	VZEROUPPER
 	RET
 
-DATA word_320<>+0(SB)/4, $0x2f000000
-GLOBL word_320<>(SB), RODATA|NOPTR, $4
+DATA word_333<>+0(SB)/4, $0x2f000000
+GLOBL word_333<>(SB), RODATA|NOPTR, $4
 
 // func adamTinyAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float32, moment float32, beta2 float32, square float32, correction float32, epsilon float32, rate float32, count int)
 // Requires: AVX, AVX2, FMA3
@@ -7373,17 +7895,17 @@ TEXT ·adamTinyAVX2(SB), NOSPLIT, $0-72
 	SHLQ $0x05, SI
 	XORQ DI, DI
 
-vector_321:
+vector_334:
 	VMOVUPS      (AX)(DI*1), Y0
 	VPSLLD       $0x01, Y0, Y1
-	VPBROADCASTD word_320<>+0(SB), Y0
+	VPBROADCASTD word_333<>+0(SB), Y0
 	VPCMPGTD     Y1, Y0, Y0
 	VPCMPEQD     Y2, Y2, Y2
 	VPCMPGTD     Y2, Y1, Y1
 	VPAND        Y1, Y0, Y0
 	VMOVUPS      (DX)(DI*1), Y1
 	VPSLLD       $0x01, Y1, Y1
-	VPBROADCASTD word_323<>+0(SB), Y2
+	VPBROADCASTD word_336<>+0(SB), Y2
 	VPCMPGTD     Y1, Y2, Y2
 	VPAND        Y2, Y0, Y0
 	VPCMPEQD     Y2, Y2, Y2
@@ -7395,9 +7917,9 @@ vector_321:
 	VPCMPEQD     Y2, Y1, Y1
 	VPAND        Y1, Y0, Y0
 	VMOVUPS      (BX)(DI*1), Y2
-	VPBROADCASTD word_324<>+0(SB), Y1
+	VPBROADCASTD word_337<>+0(SB), Y1
 	VPCMPGTD     Y1, Y2, Y3
-	VPBROADCASTD word_325<>+0(SB), Y1
+	VPBROADCASTD word_338<>+0(SB), Y1
 	VPCMPGTD     Y2, Y1, Y1
 	VPAND        Y1, Y3, Y3
 	VPXOR        Y1, Y1, Y1
@@ -7405,7 +7927,7 @@ vector_321:
 	VPOR         Y1, Y3, Y3
 	VPAND        Y3, Y0, Y0
 
-plain_322:
+plain_335:
 	VANDNPS      (AX)(DI*1), Y0, Y1
 	VANDNPS      (CX)(DI*1), Y0, Y2
 	VANDNPS      (DX)(DI*1), Y0, Y3
@@ -7430,13 +7952,13 @@ plain_322:
 	VPXOR        Y6, Y6, Y6
 	VMOVUPS      (AX)(DI*1), Y5
 	VANDPS       Y5, Y0, Y5
-	VPBROADCASTD word_326<>+0(SB), Y7
+	VPBROADCASTD word_339<>+0(SB), Y7
 	VPAND        Y7, Y5, Y7
 	VPXOR        Y7, Y5, Y5
-	VPBROADCASTD word_327<>+0(SB), Y8
+	VPBROADCASTD word_340<>+0(SB), Y8
 	VPCMPGTD     Y8, Y7, Y8
 	VCVTDQ2PS    Y7, Y9
-	VPBROADCASTD word_328<>+0(SB), Y10
+	VPBROADCASTD word_341<>+0(SB), Y10
 	VPADDD       Y10, Y7, Y7
 	VBLENDVPS    Y8, Y7, Y9, Y7
 	VPOR         Y5, Y7, Y7
@@ -7444,36 +7966,36 @@ plain_322:
 	VBROADCASTSS weightDecay+32(FP), Y9
 	VMOVAPS      Y8, Y5
 	VFMADD231PS  Y9, Y7, Y5
-	VPBROADCASTD word_270<>+0(SB), Y11
+	VPBROADCASTD word_283<>+0(SB), Y11
 	VADDPS       Y11, Y8, Y10
 	VFMADD231PS  Y9, Y7, Y10
 	VSUBPS       Y11, Y10, Y10
-	VPBROADCASTD word_326<>+0(SB), Y11
+	VPBROADCASTD word_339<>+0(SB), Y11
 	VPAND        Y11, Y10, Y10
 	VPAND        Y11, Y5, Y9
 	VPAND        Y11, Y8, Y8
 	VPANDN       Y5, Y11, Y11
 	VPOR         Y11, Y10, Y10
-	VPBROADCASTD word_329<>+0(SB), Y11
+	VPBROADCASTD word_342<>+0(SB), Y11
 	VPCMPGTD     Y11, Y9, Y11
 	VBLENDVPS    Y11, Y5, Y10, Y5
 	VPMAXUD      Y8, Y9, Y8
-	VPBROADCASTD word_330<>+0(SB), Y10
+	VPBROADCASTD word_343<>+0(SB), Y10
 	VPCMPGTD     Y10, Y8, Y8
 	VPANDN       Y8, Y11, Y8
 	VPOR         Y8, Y6, Y6
-	VPBROADCASTD word_331<>+0(SB), Y8
+	VPBROADCASTD word_344<>+0(SB), Y8
 	VPCMPGTD     Y8, Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VMOVUPS      (DX)(DI*1), Y8
 	VANDPS       Y8, Y0, Y8
-	VPBROADCASTD word_326<>+0(SB), Y9
+	VPBROADCASTD word_339<>+0(SB), Y9
 	VPAND        Y9, Y8, Y9
 	VPXOR        Y9, Y8, Y8
-	VPBROADCASTD word_327<>+0(SB), Y10
+	VPBROADCASTD word_340<>+0(SB), Y10
 	VPCMPGTD     Y10, Y9, Y10
 	VCVTDQ2PS    Y9, Y11
-	VPBROADCASTD word_328<>+0(SB), Y12
+	VPBROADCASTD word_341<>+0(SB), Y12
 	VPADDD       Y12, Y9, Y9
 	VBLENDVPS    Y10, Y9, Y11, Y9
 	VPOR         Y8, Y9, Y9
@@ -7481,85 +8003,85 @@ plain_322:
 	VBROADCASTSS moment+36(FP), Y10
 	VMOVAPS      Y9, Y8
 	VFMADD231PS  Y10, Y5, Y8
-	VPBROADCASTD word_270<>+0(SB), Y12
+	VPBROADCASTD word_283<>+0(SB), Y12
 	VADDPS       Y12, Y9, Y11
 	VFMADD231PS  Y10, Y5, Y11
 	VSUBPS       Y12, Y11, Y11
-	VPBROADCASTD word_326<>+0(SB), Y10
+	VPBROADCASTD word_339<>+0(SB), Y10
 	VPAND        Y10, Y11, Y11
 	VPAND        Y10, Y8, Y5
 	VPAND        Y10, Y9, Y9
 	VPANDN       Y8, Y10, Y10
 	VPOR         Y10, Y11, Y11
-	VPBROADCASTD word_329<>+0(SB), Y10
+	VPBROADCASTD word_342<>+0(SB), Y10
 	VPCMPGTD     Y10, Y5, Y12
 	VBLENDVPS    Y12, Y8, Y11, Y8
 	VPMAXUD      Y9, Y5, Y9
-	VPBROADCASTD word_330<>+0(SB), Y10
+	VPBROADCASTD word_343<>+0(SB), Y10
 	VPCMPGTD     Y10, Y9, Y9
 	VPANDN       Y9, Y12, Y9
 	VPOR         Y9, Y6, Y6
-	VPBROADCASTD word_331<>+0(SB), Y9
+	VPBROADCASTD word_344<>+0(SB), Y9
 	VPCMPGTD     Y9, Y5, Y5
 	VPOR         Y5, Y6, Y6
 	VDIVPS       Y2, Y8, Y5
 	VROUNDPS     $0x00, Y5, Y2
 	VSUBPS       Y2, Y5, Y5
-	VPBROADCASTD word_326<>+0(SB), Y9
+	VPBROADCASTD word_339<>+0(SB), Y9
 	VANDPS       Y9, Y5, Y5
-	VPBROADCASTD word_278<>+0(SB), Y9
+	VPBROADCASTD word_291<>+0(SB), Y9
 	VPCMPEQD     Y9, Y5, Y5
 	VPOR         Y5, Y6, Y6
 	VBROADCASTSS rate+56(FP), Y5
 	VMOVAPS      Y7, Y9
 	VFMADD231PS  Y5, Y2, Y9
-	VPBROADCASTD word_270<>+0(SB), Y11
+	VPBROADCASTD word_283<>+0(SB), Y11
 	VADDPS       Y11, Y7, Y10
 	VFMADD231PS  Y5, Y2, Y10
 	VSUBPS       Y11, Y10, Y10
-	VPBROADCASTD word_326<>+0(SB), Y5
+	VPBROADCASTD word_339<>+0(SB), Y5
 	VPAND        Y5, Y10, Y10
 	VPAND        Y5, Y9, Y2
 	VPAND        Y5, Y7, Y7
 	VPANDN       Y9, Y5, Y5
 	VPOR         Y5, Y10, Y10
-	VPBROADCASTD word_329<>+0(SB), Y5
+	VPBROADCASTD word_342<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y11
 	VBLENDVPS    Y11, Y9, Y10, Y9
 	VPMAXUD      Y7, Y2, Y7
-	VPBROADCASTD word_330<>+0(SB), Y5
+	VPBROADCASTD word_343<>+0(SB), Y5
 	VPCMPGTD     Y5, Y7, Y7
 	VPANDN       Y7, Y11, Y7
 	VPOR         Y7, Y6, Y6
-	VPBROADCASTD word_331<>+0(SB), Y5
+	VPBROADCASTD word_344<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y2
 	VPOR         Y2, Y6, Y6
 	VPAND        Y0, Y6, Y6
 	VPTEST       Y6, Y6
-	JEQ          store_332
+	JEQ          store_345
 	VPXOR        Y0, Y0, Y0
-	JMP          plain_322
+	JMP          plain_335
 
-store_332:
-	VPBROADCASTD word_326<>+0(SB), Y2
+store_345:
+	VPBROADCASTD word_339<>+0(SB), Y2
 	VPAND        Y2, Y9, Y2
 	VPXOR        Y2, Y9, Y9
-	VPBROADCASTD word_329<>+0(SB), Y5
+	VPBROADCASTD word_342<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y5
 	VCVTPS2DQ    Y2, Y6
-	VPBROADCASTD word_328<>+0(SB), Y7
+	VPBROADCASTD word_341<>+0(SB), Y7
 	VPSUBD       Y7, Y2, Y2
 	VBLENDVPS    Y5, Y2, Y6, Y2
 	VPOR         Y9, Y2, Y2
 	VBLENDVPS    Y0, Y2, Y1, Y1
 	VMOVUPS      Y1, (AX)(DI*1)
-	VPBROADCASTD word_326<>+0(SB), Y1
+	VPBROADCASTD word_339<>+0(SB), Y1
 	VPAND        Y1, Y8, Y1
 	VPXOR        Y1, Y8, Y8
-	VPBROADCASTD word_329<>+0(SB), Y2
+	VPBROADCASTD word_342<>+0(SB), Y2
 	VPCMPGTD     Y2, Y1, Y2
 	VCVTPS2DQ    Y1, Y5
-	VPBROADCASTD word_328<>+0(SB), Y6
+	VPBROADCASTD word_341<>+0(SB), Y6
 	VPSUBD       Y6, Y1, Y1
 	VBLENDVPS    Y2, Y1, Y5, Y1
 	VPOR         Y8, Y1, Y1
@@ -7568,36 +8090,36 @@ store_332:
 	VMOVUPS      Y4, (BX)(DI*1)
 	ADDQ         $0x20, DI
 	CMPQ         DI, SI
-	JNE          vector_321
+	JNE          vector_334
 	VZEROUPPER
 	RET
 
-DATA word_323<>+0(SB)/4, $0x25000000
-GLOBL word_323<>(SB), RODATA|NOPTR, $4
+DATA word_336<>+0(SB)/4, $0x25000000
+GLOBL word_336<>(SB), RODATA|NOPTR, $4
 
-DATA word_324<>+0(SB)/4, $0x0d800000
-GLOBL word_324<>(SB), RODATA|NOPTR, $4
+DATA word_337<>+0(SB)/4, $0x0d800000
+GLOBL word_337<>(SB), RODATA|NOPTR, $4
 
-DATA word_325<>+0(SB)/4, $0x71800000
-GLOBL word_325<>(SB), RODATA|NOPTR, $4
+DATA word_338<>+0(SB)/4, $0x71800000
+GLOBL word_338<>(SB), RODATA|NOPTR, $4
 
-DATA word_326<>+0(SB)/4, $0x7fffffff
-GLOBL word_326<>(SB), RODATA|NOPTR, $4
+DATA word_339<>+0(SB)/4, $0x7fffffff
+GLOBL word_339<>(SB), RODATA|NOPTR, $4
 
-DATA word_327<>+0(SB)/4, $0x007fffff
-GLOBL word_327<>(SB), RODATA|NOPTR, $4
+DATA word_340<>+0(SB)/4, $0x007fffff
+GLOBL word_340<>(SB), RODATA|NOPTR, $4
 
-DATA word_328<>+0(SB)/4, $0x4a800000
-GLOBL word_328<>(SB), RODATA|NOPTR, $4
+DATA word_341<>+0(SB)/4, $0x4a800000
+GLOBL word_341<>(SB), RODATA|NOPTR, $4
 
-DATA word_329<>+0(SB)/4, $0x4affffff
-GLOBL word_329<>(SB), RODATA|NOPTR, $4
+DATA word_342<>+0(SB)/4, $0x4affffff
+GLOBL word_342<>(SB), RODATA|NOPTR, $4
 
-DATA word_330<>+0(SB)/4, $0x4a7fffff
-GLOBL word_330<>(SB), RODATA|NOPTR, $4
+DATA word_343<>+0(SB)/4, $0x4a7fffff
+GLOBL word_343<>(SB), RODATA|NOPTR, $4
 
-DATA word_331<>+0(SB)/4, $0x7b7fffff
-GLOBL word_331<>(SB), RODATA|NOPTR, $4
+DATA word_344<>+0(SB)/4, $0x7b7fffff
+GLOBL word_344<>(SB), RODATA|NOPTR, $4
 
 // func fillTileAVX2(dst *float32, images **byte, blocks int)
 // Requires: AVX, AVX2, FMA3
@@ -7606,10 +8128,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_333<>+0(SB), Y0
-	VBROADCASTSS word_334<>+0(SB), Y1
+	VBROADCASTSS word_346<>+0(SB), Y0
+	VBROADCASTSS word_347<>+0(SB), Y1
 
-block_335:
+block_348:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -7757,15 +8279,15 @@ block_335:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_335
+	JNE         block_348
 	VZEROUPPER
 	RET
 
-DATA word_333<>+0(SB)/4, $0x3b808081
-GLOBL word_333<>(SB), RODATA|NOPTR, $4
+DATA word_346<>+0(SB)/4, $0x3b808081
+GLOBL word_346<>(SB), RODATA|NOPTR, $4
 
-DATA word_334<>+0(SB)/4, $0xc37f0000
-GLOBL word_334<>(SB), RODATA|NOPTR, $4
+DATA word_347<>+0(SB)/4, $0xc37f0000
+GLOBL word_347<>(SB), RODATA|NOPTR, $4
 
 // func fillRowsAVX2(dst *float32, rows **float32, blocks int)
 // Requires: AVX
@@ -7775,7 +8297,7 @@ TEXT ·fillRowsAVX2(SB), NOSPLIT, $0-24
 	MOVQ blocks+16(FP), DX
 	XORQ BX, BX
 
-block_336:
+block_349:
 	MOVQ       (CX), SI
 	VMOVUPS    (SI)(BX*1), Y0
 	MOVQ       8(CX), SI
@@ -7827,7 +8349,7 @@ block_336:
 	ADDQ       $0x20, BX
 	ADDQ       $0x00000200, AX
 	DECQ       DX
-	JNE        block_336
+	JNE        block_349
 	VZEROUPPER
 	RET
 
@@ -7842,22 +8364,22 @@ TEXT ·subtractLargestAVX2(SB), NOSPLIT, $0-24
 	VMOVUPS 32(CX), Y1
 	MOVQ    $0x00000040, BX
 
-row_337:
+row_350:
 	CMPQ    BX, DX
-	JEQ     done_338
+	JEQ     done_351
 	VMOVUPS (CX)(BX*1), Y2
 	VMAXPS  Y0, Y2, Y0
 	VMOVUPS 32(CX)(BX*1), Y2
 	VMAXPS  Y1, Y2, Y1
 	ADDQ    $0x40, BX
-	JMP     row_337
+	JMP     row_350
 
-done_338:
+done_351:
 	XORQ BX, BX
 
-row_339:
+row_352:
 	CMPQ    BX, DX
-	JEQ     done_340
+	JEQ     done_353
 	VMOVUPS (CX)(BX*1), Y2
 	VSUBPS  Y0, Y2, Y2
 	VMOVUPS Y2, (AX)(BX*1)
@@ -7865,9 +8387,9 @@ row_339:
 	VSUBPS  Y1, Y2, Y2
 	VMOVUPS Y2, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_339
+	JMP     row_352
 
-done_340:
+done_353:
 	VZEROUPPER
 	RET
 
@@ -7884,9 +8406,9 @@ TEXT ·subtractLogarithmAVX2(SB), NOSPLIT, $0-25
 	VXORPD Y3, Y3, Y3
 	XORQ   BX, BX
 
-row_341:
+row_354:
 	CMPQ      BX, DX
-	JEQ       done_342
+	JEQ       done_355
 	VCVTPS2PD (CX)(BX*1), Y4
 	VADDPD    Y4, Y0, Y0
 	VCVTPS2PD 16(CX)(BX*1), Y4
@@ -7896,11 +8418,11 @@ row_341:
 	VCVTPS2PD 48(CX)(BX*1), Y4
 	VADDPD    Y4, Y3, Y3
 	ADDQ      $0x40, BX
-	JMP       row_341
+	JMP       row_354
 
-done_342:
-	VBROADCASTSD double_343<>+0(SB), Y4
-	VBROADCASTSD double_344<>+0(SB), Y6
+done_355:
+	VBROADCASTSD double_356<>+0(SB), Y4
+	VBROADCASTSD double_357<>+0(SB), Y6
 	VPCMPEQD     Y5, Y5, Y5
 	VCMPPD       $0x1d, Y4, Y0, Y7
 	VANDPD       Y7, Y5, Y5
@@ -7920,16 +8442,16 @@ done_342:
 	VANDPD       Y7, Y5, Y5
 	VMOVMSKPD    Y5, CX
 	CMPL         CX, $0x0f
-	JNE          wrong_345
-	VBROADCASTSD double_346<>+0(SB), Y5
-	VBROADCASTSD double_347<>+0(SB), Y6
-	VBROADCASTSD double_348<>+0(SB), Y7
-	VBROADCASTSD double_349<>+0(SB), Y8
+	JNE          wrong_358
+	VBROADCASTSD double_359<>+0(SB), Y5
+	VBROADCASTSD double_360<>+0(SB), Y6
+	VBROADCASTSD double_361<>+0(SB), Y7
+	VBROADCASTSD double_362<>+0(SB), Y8
 	VPSRLQ       $0x34, Y0, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y0, Y0
 	VORPD        Y6, Y0, Y0
-	VBROADCASTSD double_350<>+0(SB), Y11
+	VBROADCASTSD double_363<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y0, Y10
 	VANDPD       Y4, Y10, Y11
@@ -7940,52 +8462,52 @@ done_342:
 	VSUBPD       Y4, Y0, Y0
 	VDIVPD       Y10, Y0, Y0
 	VMULPD       Y0, Y0, Y10
-	VBROADCASTSD double_351<>+0(SB), Y11
+	VBROADCASTSD double_364<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_352<>+0(SB), Y12
+	VBROADCASTSD double_365<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_353<>+0(SB), Y12
+	VBROADCASTSD double_366<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_354<>+0(SB), Y12
+	VBROADCASTSD double_367<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_355<>+0(SB), Y12
+	VBROADCASTSD double_368<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_356<>+0(SB), Y12
+	VBROADCASTSD double_369<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_357<>+0(SB), Y12
+	VBROADCASTSD double_370<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_358<>+0(SB), Y12
+	VBROADCASTSD double_371<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_359<>+0(SB), Y12
+	VBROADCASTSD double_372<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_360<>+0(SB), Y12
+	VBROADCASTSD double_373<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_361<>+0(SB), Y12
+	VBROADCASTSD double_374<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_362<>+0(SB), Y12
+	VBROADCASTSD double_375<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y0, Y0, Y0
 	VMULPD       Y0, Y11, Y11
 	VADDPD       Y0, Y11, Y11
-	VBROADCASTSD double_363<>+0(SB), Y0
+	VBROADCASTSD double_376<>+0(SB), Y0
 	VMULPD       Y0, Y9, Y9
 	VADDPD       Y11, Y9, Y0
 	VPSRLQ       $0x34, Y1, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y1, Y1
 	VORPD        Y6, Y1, Y1
-	VBROADCASTSD double_350<>+0(SB), Y11
+	VBROADCASTSD double_363<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y1, Y10
 	VANDPD       Y4, Y10, Y11
@@ -7996,52 +8518,52 @@ done_342:
 	VSUBPD       Y4, Y1, Y1
 	VDIVPD       Y10, Y1, Y1
 	VMULPD       Y1, Y1, Y10
-	VBROADCASTSD double_351<>+0(SB), Y11
+	VBROADCASTSD double_364<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_352<>+0(SB), Y12
+	VBROADCASTSD double_365<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_353<>+0(SB), Y12
+	VBROADCASTSD double_366<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_354<>+0(SB), Y12
+	VBROADCASTSD double_367<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_355<>+0(SB), Y12
+	VBROADCASTSD double_368<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_356<>+0(SB), Y12
+	VBROADCASTSD double_369<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_357<>+0(SB), Y12
+	VBROADCASTSD double_370<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_358<>+0(SB), Y12
+	VBROADCASTSD double_371<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_359<>+0(SB), Y12
+	VBROADCASTSD double_372<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_360<>+0(SB), Y12
+	VBROADCASTSD double_373<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_361<>+0(SB), Y12
+	VBROADCASTSD double_374<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_362<>+0(SB), Y12
+	VBROADCASTSD double_375<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y1, Y1, Y1
 	VMULPD       Y1, Y11, Y11
 	VADDPD       Y1, Y11, Y11
-	VBROADCASTSD double_363<>+0(SB), Y1
+	VBROADCASTSD double_376<>+0(SB), Y1
 	VMULPD       Y1, Y9, Y9
 	VADDPD       Y11, Y9, Y1
 	VPSRLQ       $0x34, Y2, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y2, Y2
 	VORPD        Y6, Y2, Y2
-	VBROADCASTSD double_350<>+0(SB), Y11
+	VBROADCASTSD double_363<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y2, Y10
 	VANDPD       Y4, Y10, Y11
@@ -8052,52 +8574,52 @@ done_342:
 	VSUBPD       Y4, Y2, Y2
 	VDIVPD       Y10, Y2, Y2
 	VMULPD       Y2, Y2, Y10
-	VBROADCASTSD double_351<>+0(SB), Y11
+	VBROADCASTSD double_364<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_352<>+0(SB), Y12
+	VBROADCASTSD double_365<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_353<>+0(SB), Y12
+	VBROADCASTSD double_366<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_354<>+0(SB), Y12
+	VBROADCASTSD double_367<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_355<>+0(SB), Y12
+	VBROADCASTSD double_368<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_356<>+0(SB), Y12
+	VBROADCASTSD double_369<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_357<>+0(SB), Y12
+	VBROADCASTSD double_370<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_358<>+0(SB), Y12
+	VBROADCASTSD double_371<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_359<>+0(SB), Y12
+	VBROADCASTSD double_372<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_360<>+0(SB), Y12
+	VBROADCASTSD double_373<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_361<>+0(SB), Y12
+	VBROADCASTSD double_374<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_362<>+0(SB), Y12
+	VBROADCASTSD double_375<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y2, Y2, Y2
 	VMULPD       Y2, Y11, Y11
 	VADDPD       Y2, Y11, Y11
-	VBROADCASTSD double_363<>+0(SB), Y2
+	VBROADCASTSD double_376<>+0(SB), Y2
 	VMULPD       Y2, Y9, Y9
 	VADDPD       Y11, Y9, Y2
 	VPSRLQ       $0x34, Y3, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y3, Y3
 	VORPD        Y6, Y3, Y3
-	VBROADCASTSD double_350<>+0(SB), Y5
+	VBROADCASTSD double_363<>+0(SB), Y5
 	VSUBPD       Y5, Y9, Y9
 	VCMPPD       $0x11, Y7, Y3, Y6
 	VANDPD       Y4, Y6, Y5
@@ -8108,52 +8630,52 @@ done_342:
 	VSUBPD       Y4, Y3, Y3
 	VDIVPD       Y5, Y3, Y3
 	VMULPD       Y3, Y3, Y5
-	VBROADCASTSD double_351<>+0(SB), Y4
+	VBROADCASTSD double_364<>+0(SB), Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_352<>+0(SB), Y6
+	VBROADCASTSD double_365<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_353<>+0(SB), Y6
+	VBROADCASTSD double_366<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_354<>+0(SB), Y6
+	VBROADCASTSD double_367<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_355<>+0(SB), Y6
+	VBROADCASTSD double_368<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_356<>+0(SB), Y6
+	VBROADCASTSD double_369<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_357<>+0(SB), Y6
+	VBROADCASTSD double_370<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_358<>+0(SB), Y6
+	VBROADCASTSD double_371<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_359<>+0(SB), Y6
+	VBROADCASTSD double_372<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_360<>+0(SB), Y6
+	VBROADCASTSD double_373<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_361<>+0(SB), Y6
+	VBROADCASTSD double_374<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_362<>+0(SB), Y6
+	VBROADCASTSD double_375<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
 	VADDPD       Y3, Y3, Y3
 	VMULPD       Y3, Y4, Y4
 	VADDPD       Y3, Y4, Y4
-	VBROADCASTSD double_363<>+0(SB), Y3
+	VBROADCASTSD double_376<>+0(SB), Y3
 	VMULPD       Y3, Y9, Y9
 	VADDPD       Y4, Y9, Y3
 	XORQ         BX, BX
 
-row_364:
+row_377:
 	CMPQ       BX, DX
-	JEQ        done_365
+	JEQ        done_378
 	VCVTPS2PD  (AX)(BX*1), Y4
 	VSUBPD     Y0, Y4, Y4
 	VCVTPD2PSY Y4, X4
@@ -8171,79 +8693,79 @@ row_364:
 	VCVTPD2PSY Y4, X4
 	VMOVUPS    X4, 48(AX)(BX*1)
 	ADDQ       $0x40, BX
-	JMP        row_364
+	JMP        row_377
 
-done_365:
+done_378:
 	MOVB $0x01, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-wrong_345:
+wrong_358:
 	MOVB $0x00, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA double_343<>+0(SB)/8, $0x3ff0000000000000
-GLOBL double_343<>(SB), RODATA|NOPTR, $8
-
-DATA double_344<>+0(SB)/8, $0x7fefffffffffffff
-GLOBL double_344<>(SB), RODATA|NOPTR, $8
-
-DATA double_346<>+0(SB)/8, $0x000fffffffffffff
-GLOBL double_346<>(SB), RODATA|NOPTR, $8
-
-DATA double_347<>+0(SB)/8, $0x3fe0000000000000
-GLOBL double_347<>(SB), RODATA|NOPTR, $8
-
-DATA double_348<>+0(SB)/8, $0x3fe6a09e667f3bcd
-GLOBL double_348<>(SB), RODATA|NOPTR, $8
-
-DATA double_349<>+0(SB)/8, $0x4330000000000000
-GLOBL double_349<>(SB), RODATA|NOPTR, $8
-
-DATA double_350<>+0(SB)/8, $0x43300000000003fe
-GLOBL double_350<>(SB), RODATA|NOPTR, $8
-
-DATA double_351<>+0(SB)/8, $0x3fa47ae147ae147b
-GLOBL double_351<>(SB), RODATA|NOPTR, $8
-
-DATA double_352<>+0(SB)/8, $0x3fa642c8590b2164
-GLOBL double_352<>(SB), RODATA|NOPTR, $8
-
-DATA double_353<>+0(SB)/8, $0x3fa8618618618618
-GLOBL double_353<>(SB), RODATA|NOPTR, $8
-
-DATA double_354<>+0(SB)/8, $0x3faaf286bca1af28
-GLOBL double_354<>(SB), RODATA|NOPTR, $8
-
-DATA double_355<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
-GLOBL double_355<>(SB), RODATA|NOPTR, $8
-
-DATA double_356<>+0(SB)/8, $0x3fb1111111111111
+DATA double_356<>+0(SB)/8, $0x3ff0000000000000
 GLOBL double_356<>(SB), RODATA|NOPTR, $8
 
-DATA double_357<>+0(SB)/8, $0x3fb3b13b13b13b14
+DATA double_357<>+0(SB)/8, $0x7fefffffffffffff
 GLOBL double_357<>(SB), RODATA|NOPTR, $8
 
-DATA double_358<>+0(SB)/8, $0x3fb745d1745d1746
-GLOBL double_358<>(SB), RODATA|NOPTR, $8
-
-DATA double_359<>+0(SB)/8, $0x3fbc71c71c71c71c
+DATA double_359<>+0(SB)/8, $0x000fffffffffffff
 GLOBL double_359<>(SB), RODATA|NOPTR, $8
 
-DATA double_360<>+0(SB)/8, $0x3fc2492492492492
+DATA double_360<>+0(SB)/8, $0x3fe0000000000000
 GLOBL double_360<>(SB), RODATA|NOPTR, $8
 
-DATA double_361<>+0(SB)/8, $0x3fc999999999999a
+DATA double_361<>+0(SB)/8, $0x3fe6a09e667f3bcd
 GLOBL double_361<>(SB), RODATA|NOPTR, $8
 
-DATA double_362<>+0(SB)/8, $0x3fd5555555555555
+DATA double_362<>+0(SB)/8, $0x4330000000000000
 GLOBL double_362<>(SB), RODATA|NOPTR, $8
 
-DATA double_363<>+0(SB)/8, $0x3fe62e42fefa39ef
+DATA double_363<>+0(SB)/8, $0x43300000000003fe
 GLOBL double_363<>(SB), RODATA|NOPTR, $8
+
+DATA double_364<>+0(SB)/8, $0x3fa47ae147ae147b
+GLOBL double_364<>(SB), RODATA|NOPTR, $8
+
+DATA double_365<>+0(SB)/8, $0x3fa642c8590b2164
+GLOBL double_365<>(SB), RODATA|NOPTR, $8
+
+DATA double_366<>+0(SB)/8, $0x3fa8618618618618
+GLOBL double_366<>(SB), RODATA|NOPTR, $8
+
+DATA double_367<>+0(SB)/8, $0x3faaf286bca1af28
+GLOBL double_367<>(SB), RODATA|NOPTR, $8
+
+DATA double_368<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
+GLOBL double_368<>(SB), RODATA|NOPTR, $8
+
+DATA double_369<>+0(SB)/8, $0x3fb1111111111111
+GLOBL double_369<>(SB), RODATA|NOPTR, $8
+
+DATA double_370<>+0(SB)/8, $0x3fb3b13b13b13b14
+GLOBL double_370<>(SB), RODATA|NOPTR, $8
+
+DATA double_371<>+0(SB)/8, $0x3fb745d1745d1746
+GLOBL double_371<>(SB), RODATA|NOPTR, $8
+
+DATA double_372<>+0(SB)/8, $0x3fbc71c71c71c71c
+GLOBL double_372<>(SB), RODATA|NOPTR, $8
+
+DATA double_373<>+0(SB)/8, $0x3fc2492492492492
+GLOBL double_373<>(SB), RODATA|NOPTR, $8
+
+DATA double_374<>+0(SB)/8, $0x3fc999999999999a
+GLOBL double_374<>(SB), RODATA|NOPTR, $8
+
+DATA double_375<>+0(SB)/8, $0x3fd5555555555555
+GLOBL double_375<>(SB), RODATA|NOPTR, $8
+
+DATA double_376<>+0(SB)/8, $0x3fe62e42fefa39ef
+GLOBL double_376<>(SB), RODATA|NOPTR, $8
 
 // func logSoftmaxBackwardAVX2(dx *float32, dy *float32, count int)
 // Requires: AVX
@@ -8256,24 +8778,24 @@ TEXT ·logSoftmaxBackwardAVX2(SB), NOSPLIT, $0-24
 	VXORPS Y2, Y2, Y2
 	XORQ   BX, BX
 
-row_366:
+row_379:
 	CMPQ   BX, DX
-	JEQ    done_367
+	JEQ    done_380
 	VADDPS (CX)(BX*1), Y0, Y0
 	VADDPS 32(CX)(BX*1), Y2, Y2
 	ADDQ   $0x40, BX
-	JMP    row_366
+	JMP    row_379
 
-done_367:
+done_380:
 	VXORPS Y1, Y1, Y1
 	VCMPPS $0x00, Y0, Y1, Y1
 	VXORPS Y3, Y3, Y3
 	VCMPPS $0x00, Y2, Y3, Y3
 	XORQ   BX, BX
 
-row_368:
+row_381:
 	CMPQ    BX, DX
-	JEQ     done_369
+	JEQ     done_382
 	VMULPS  (AX)(BX*1), Y0, Y4
 	VMOVUPS (CX)(BX*1), Y5
 	VSUBPS  Y4, Y5, Y5
@@ -8285,9 +8807,9 @@ row_368:
 	VANDNPS Y5, Y3, Y5
 	VMOVUPS Y5, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_368
+	JMP     row_381
 
-done_369:
+done_382:
 	VZEROUPPER
 	RET
 
@@ -8302,13 +8824,13 @@ TEXT ·mostProbableAVX2(SB), NOSPLIT, $0-24
 	VXORPS       Y1, Y1, Y1
 	VMOVUPS      32(CX), Y2
 	VXORPS       Y3, Y3, Y3
-	VBROADCASTSS word_268<>+0(SB), Y4
+	VBROADCASTSS word_281<>+0(SB), Y4
 	VMOVAPS      Y4, Y5
 	MOVQ         $0x00000040, BX
 
-row_370:
+row_383:
 	CMPQ      BX, DX
-	JEQ       done_371
+	JEQ       done_384
 	VMOVUPS   (CX)(BX*1), Y6
 	VCMPPS    $0x1e, Y0, Y6, Y7
 	VBLENDVPS Y7, Y6, Y0, Y0
@@ -8319,9 +8841,9 @@ row_370:
 	VBLENDVPS Y7, Y5, Y3, Y3
 	VADDPS    Y4, Y5, Y5
 	ADDQ      $0x40, BX
-	JMP       row_370
+	JMP       row_383
 
-done_371:
+done_384:
 	VMOVUPS Y1, (AX)
 	VMOVUPS Y3, 32(AX)
 	VZEROUPPER
@@ -8333,48 +8855,48 @@ TEXT ·leastAVX2(SB), NOSPLIT, $0-32
 	MOVQ         least+0(FP), AX
 	MOVQ         most+8(FP), CX
 	MOVQ         src+16(FP), DX
-	VPBROADCASTD word_326<>+0(SB), Y0
-	VPBROADCASTD word_372<>+0(SB), Y1
+	VPBROADCASTD word_339<>+0(SB), Y0
+	VPBROADCASTD word_385<>+0(SB), Y1
 	VPCMPEQD     Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	MOVQ         count+24(FP), BX
 	SHLQ         $0x05, BX
 	XORQ         SI, SI
 
-row_373:
+row_386:
 	VPAND   (DX)(SI*1), Y0, Y4
 	VPMAXUD Y4, Y3, Y3
 	VPADDD  Y1, Y4, Y4
 	VPMINUD Y4, Y2, Y2
 	ADDQ    $0x20, SI
 	CMPQ    SI, BX
-	JNE     row_373
+	JNE     row_386
 	VMOVDQU Y2, (AX)
 	VMOVDQU Y3, (CX)
 	VZEROUPPER
 	RET
 
-DATA word_372<>+0(SB)/4, $0xffffffff
-GLOBL word_372<>(SB), RODATA|NOPTR, $4
+DATA word_385<>+0(SB)/4, $0xffffffff
+GLOBL word_385<>(SB), RODATA|NOPTR, $4
 
 // func scaleWeightsAVX2(dst *float32, src *float32, count int)
 // Requires: AVX, AVX2
 TEXT ·scaleWeightsAVX2(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_374<>+0(SB), Y0
-	VPBROADCASTD word_327<>+0(SB), Y1
-	VPBROADCASTD word_313<>+0(SB), Y2
-	VBROADCASTSS word_375<>+0(SB), Y3
-	VBROADCASTSS word_376<>+0(SB), Y4
+	VPBROADCASTD word_387<>+0(SB), Y0
+	VPBROADCASTD word_340<>+0(SB), Y1
+	VPBROADCASTD word_326<>+0(SB), Y2
+	VBROADCASTSS word_388<>+0(SB), Y3
+	VBROADCASTSS word_389<>+0(SB), Y4
 	VPXOR        Y5, Y5, Y5
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 
-vector_377:
+vector_390:
 	CMPQ      BX, DX
-	JGE       done_378
+	JGE       done_391
 	VMOVUPS   (CX)(BX*1), Y6
 	VPAND     Y0, Y6, Y7
 	VPCMPEQD  Y5, Y7, Y7
@@ -8388,36 +8910,36 @@ vector_377:
 	VBLENDVPS Y7, Y8, Y6, Y6
 	VMOVUPS   Y6, (AX)(BX*1)
 	ADDQ      $0x00000020, BX
-	JMP       vector_377
+	JMP       vector_390
 
-done_378:
+done_391:
 	VZEROUPPER
 	RET
 
-DATA word_374<>+0(SB)/4, $0x7f800000
-GLOBL word_374<>(SB), RODATA|NOPTR, $4
+DATA word_387<>+0(SB)/4, $0x7f800000
+GLOBL word_387<>(SB), RODATA|NOPTR, $4
 
-DATA word_375<>+0(SB)/4, $0x4f800000
-GLOBL word_375<>(SB), RODATA|NOPTR, $4
+DATA word_388<>+0(SB)/4, $0x4f800000
+GLOBL word_388<>(SB), RODATA|NOPTR, $4
 
-DATA word_376<>+0(SB)/4, $0x05000000
-GLOBL word_376<>(SB), RODATA|NOPTR, $4
+DATA word_389<>+0(SB)/4, $0x05000000
+GLOBL word_389<>(SB), RODATA|NOPTR, $4
 
 // func scaleInputsAVX2(dst *float32, src *float32, count int) bool
 // Requires: AVX, AVX2
 TEXT ·scaleInputsAVX2(SB), NOSPLIT, $0-25
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_326<>+0(SB), Y0
-	VPBROADCASTD word_372<>+0(SB), Y1
-	VPBROADCASTD word_379<>+0(SB), Y2
-	VBROADCASTSS word_380<>+0(SB), Y3
+	VPBROADCASTD word_339<>+0(SB), Y0
+	VPBROADCASTD word_385<>+0(SB), Y1
+	VPBROADCASTD word_392<>+0(SB), Y2
+	VBROADCASTSS word_393<>+0(SB), Y3
 	VPXOR        Y4, Y4, Y4
 	MOVQ         count+16(FP), DX
 	SHLQ         $0x05, DX
 	XORQ         BX, BX
 
-vector_381:
+vector_394:
 	VMOVUPS  (CX)(BX*1), Y5
 	VPAND    Y0, Y5, Y6
 	VPADDD   Y1, Y6, Y6
@@ -8428,18 +8950,18 @@ vector_381:
 	VMOVUPS  Y5, (AX)(BX*1)
 	ADDQ     $0x20, BX
 	CMPQ     BX, DX
-	JNE      vector_381
+	JNE      vector_394
 	VPTEST   Y4, Y4
 	SETEQ    AL
 	MOVB     AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA word_379<>+0(SB)/4, $0x107ffffe
-GLOBL word_379<>(SB), RODATA|NOPTR, $4
+DATA word_392<>+0(SB)/4, $0x107ffffe
+GLOBL word_392<>(SB), RODATA|NOPTR, $4
 
-DATA word_380<>+0(SB)/4, $0x2f800000
-GLOBL word_380<>(SB), RODATA|NOPTR, $4
+DATA word_393<>+0(SB)/4, $0x2f800000
+GLOBL word_393<>(SB), RODATA|NOPTR, $4
 
 // func positiveAVX2(dst *uint32, y *float32, count int)
 // Requires: AVX
@@ -8449,7 +8971,7 @@ TEXT ·positiveAVX2(SB), NOSPLIT, $0-24
 	MOVQ   count+16(FP), DX
 	VXORPS Y0, Y0, Y0
 
-vector_382:
+vector_395:
 	VCMPPS    $0x09, (CX), Y0, Y1
 	VCMPPS    $0x09, 32(CX), Y0, Y2
 	VORPS     Y2, Y1, Y1
@@ -8460,7 +8982,7 @@ vector_382:
 	ADDQ      $0x40, CX
 	ADDQ      $0x04, AX
 	DECQ      DX
-	JNE       vector_382
+	JNE       vector_395
 	VZEROUPPER
 	RET
 
@@ -8474,15 +8996,15 @@ TEXT ·hideAVX2(SB), NOSPLIT, $0-24
 	IMUL3Q  $0x20, CX, CX
 	XORQ    DX, DX
 
-vector_383:
+vector_396:
 	CMPQ    DX, CX
-	JGE     done_384
+	JGE     done_397
 	VANDNPS (AX)(DX*1), Y0, Y1
 	VMOVUPS Y1, (AX)(DX*1)
 	ADDQ    $0x00000020, DX
-	JMP     vector_383
+	JMP     vector_396
 
-done_384:
+done_397:
 	VZEROUPPER
 	RET
 
@@ -8497,108 +9019,108 @@ TEXT ·gatherTinyAVX2(SB), NOSPLIT, $0-49
 	MOVQ         bias+24(FP), BX
 	VBROADCASTSS (BX), Y2
 	VANDPS       Y2, Y1, Y2
-	VPBROADCASTD word_326<>+0(SB), Y3
+	VPBROADCASTD word_339<>+0(SB), Y3
 	VPAND        Y3, Y2, Y3
 	VPXOR        Y3, Y2, Y2
-	VPBROADCASTD word_327<>+0(SB), Y4
+	VPBROADCASTD word_340<>+0(SB), Y4
 	VPCMPGTD     Y4, Y3, Y4
 	VCVTDQ2PS    Y3, Y5
-	VPBROADCASTD word_328<>+0(SB), Y6
+	VPBROADCASTD word_341<>+0(SB), Y6
 	VPADDD       Y6, Y3, Y3
 	VBLENDVPS    Y4, Y3, Y5, Y3
 	VPOR         Y2, Y3, Y3
 	VMOVAPS      Y3, Y2
 
-tap_385:
+tap_398:
 	VBROADCASTSS (CX), Y4
 	VANDPS       Y4, Y1, Y4
-	VPBROADCASTD word_326<>+0(SB), Y5
+	VPBROADCASTD word_339<>+0(SB), Y5
 	VPAND        Y5, Y4, Y5
 	VPXOR        Y5, Y4, Y4
-	VPBROADCASTD word_327<>+0(SB), Y6
+	VPBROADCASTD word_340<>+0(SB), Y6
 	VPCMPGTD     Y6, Y5, Y6
 	VCVTDQ2PS    Y5, Y7
-	VPBROADCASTD word_328<>+0(SB), Y8
+	VPBROADCASTD word_341<>+0(SB), Y8
 	VPADDD       Y8, Y5, Y5
 	VBLENDVPS    Y6, Y5, Y7, Y5
 	VPOR         Y4, Y5, Y5
 	VMOVUPS      (AX), Y4
 	VMOVAPS      Y3, Y6
 	VFMADD231PS  Y5, Y4, Y6
-	VPBROADCASTD word_270<>+0(SB), Y8
+	VPBROADCASTD word_283<>+0(SB), Y8
 	VADDPS       Y8, Y3, Y7
 	VFMADD231PS  Y5, Y4, Y7
 	VSUBPS       Y8, Y7, Y7
-	VPBROADCASTD word_326<>+0(SB), Y8
+	VPBROADCASTD word_339<>+0(SB), Y8
 	VPAND        Y8, Y7, Y7
 	VPAND        Y8, Y6, Y4
 	VPAND        Y8, Y3, Y3
 	VPANDN       Y6, Y8, Y8
 	VPOR         Y8, Y7, Y7
-	VPBROADCASTD word_329<>+0(SB), Y8
+	VPBROADCASTD word_342<>+0(SB), Y8
 	VPCMPGTD     Y8, Y4, Y8
 	VBLENDVPS    Y8, Y6, Y7, Y6
 	VPMAXUD      Y3, Y4, Y3
-	VPBROADCASTD word_330<>+0(SB), Y7
+	VPBROADCASTD word_343<>+0(SB), Y7
 	VPCMPGTD     Y7, Y3, Y3
 	VPANDN       Y3, Y8, Y3
 	VPOR         Y3, Y0, Y0
-	VPBROADCASTD word_331<>+0(SB), Y3
+	VPBROADCASTD word_344<>+0(SB), Y3
 	VPCMPGTD     Y3, Y4, Y4
 	VPOR         Y4, Y0, Y0
 	VMOVAPS      Y6, Y3
 	VMOVUPS      32(AX), Y4
 	VMOVAPS      Y2, Y6
 	VFMADD231PS  Y5, Y4, Y6
-	VPBROADCASTD word_270<>+0(SB), Y8
+	VPBROADCASTD word_283<>+0(SB), Y8
 	VADDPS       Y8, Y2, Y7
 	VFMADD231PS  Y5, Y4, Y7
 	VSUBPS       Y8, Y7, Y7
-	VPBROADCASTD word_326<>+0(SB), Y5
+	VPBROADCASTD word_339<>+0(SB), Y5
 	VPAND        Y5, Y7, Y7
 	VPAND        Y5, Y6, Y4
 	VPAND        Y5, Y2, Y2
 	VPANDN       Y6, Y5, Y5
 	VPOR         Y5, Y7, Y7
-	VPBROADCASTD word_329<>+0(SB), Y5
+	VPBROADCASTD word_342<>+0(SB), Y5
 	VPCMPGTD     Y5, Y4, Y8
 	VBLENDVPS    Y8, Y6, Y7, Y6
 	VPMAXUD      Y2, Y4, Y2
-	VPBROADCASTD word_330<>+0(SB), Y5
+	VPBROADCASTD word_343<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y2
 	VPANDN       Y2, Y8, Y2
 	VPOR         Y2, Y0, Y0
-	VPBROADCASTD word_331<>+0(SB), Y2
+	VPBROADCASTD word_344<>+0(SB), Y2
 	VPCMPGTD     Y2, Y4, Y4
 	VPOR         Y4, Y0, Y0
 	VMOVAPS      Y6, Y2
 	ADDQ         $0x20, CX
 	ADDQ         $0x40, AX
 	DECQ         DX
-	JNE          tap_385
+	JNE          tap_398
 	MOVQ         y+0(FP), AX
 	VBROADCASTSS bound+40(FP), Y1
 	VMAXPS       Y3, Y1, Y3
-	VPBROADCASTD word_326<>+0(SB), Y1
+	VPBROADCASTD word_339<>+0(SB), Y1
 	VPAND        Y1, Y3, Y1
 	VPXOR        Y1, Y3, Y3
-	VPBROADCASTD word_329<>+0(SB), Y4
+	VPBROADCASTD word_342<>+0(SB), Y4
 	VPCMPGTD     Y4, Y1, Y4
 	VCVTPS2DQ    Y1, Y5
-	VPBROADCASTD word_328<>+0(SB), Y6
+	VPBROADCASTD word_341<>+0(SB), Y6
 	VPSUBD       Y6, Y1, Y1
 	VBLENDVPS    Y4, Y1, Y5, Y1
 	VPOR         Y3, Y1, Y1
 	VMOVUPS      Y1, (AX)
 	VBROADCASTSS bound+40(FP), Y1
 	VMAXPS       Y2, Y1, Y2
-	VPBROADCASTD word_326<>+0(SB), Y1
+	VPBROADCASTD word_339<>+0(SB), Y1
 	VPAND        Y1, Y2, Y1
 	VPXOR        Y1, Y2, Y2
-	VPBROADCASTD word_329<>+0(SB), Y3
+	VPBROADCASTD word_342<>+0(SB), Y3
 	VPCMPGTD     Y3, Y1, Y3
 	VCVTPS2DQ    Y1, Y4
-	VPBROADCASTD word_328<>+0(SB), Y5
+	VPBROADCASTD word_341<>+0(SB), Y5
 	VPSUBD       Y5, Y1, Y1
 	VBLENDVPS    Y3, Y1, Y4, Y1
 	VPOR         Y2, Y1, Y1

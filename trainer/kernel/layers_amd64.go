@@ -28,6 +28,7 @@ type layers struct {
 	channelOther  int                    // Other channels of a block in channelWide.
 	channelWide   [4]outerByChannelBlock // By number of vectors of chosen channels, 1 to 3.
 	channelSingle [4]outerByChannelBlock // The same with 1 other channel.
+	channelWidest outerByChannelBlock    // 1 vector, twice as many other channels; or nil.
 }
 
 type (
@@ -39,7 +40,7 @@ type (
 		bound float32)
 	outerByLaneBlock func(totals, chosen, other *float32, pairs, counts *int32, steps, chosenPlane, otherPlane,
 		row int)
-	outerByChannelBlock func(totals, transposed, other *float32, pairs *int32, count, row, plane int)
+	outerByChannelBlock func(totals, transposed, other *float32, pairs *int32, count, row, plane, blocks int)
 )
 
 // fewBlock is a block of so many positions.
@@ -91,6 +92,7 @@ var avx512Layers = layers{
 	channelSingle: [4]outerByChannelBlock{
 		1: outerByChannel1x1AVX512, 2: outerByChannel2x1AVX512, 3: outerByChannel3x1AVX512,
 	},
+	channelWidest: outerByChannel1x16AVX512,
 }
 
 // With vectors of 8 there are two for each position or group of 16 channels, so never a single one.
@@ -124,6 +126,9 @@ var avx2Layers = layers{
 // in it. It is some 10 microseconds.
 const callTaps = 1024
 
+// callPairs does so for the weights' gradient by channel, in pairs times blocks.
+const callPairs = 64
+
 // gather computes g block by block.
 func (l *layers) gather(g *gather, own *scratch, y, x, read []float32, bound float32) {
 	plane := g.outPlane * 4
@@ -146,9 +151,10 @@ func (l *layers) gather(g *gather, own *scratch, y, x, read []float32, bound flo
 			channels := min(l.gatherChannels, g.outChannels-o)
 			if len(c.positions) == 1 && l.gatherWide != nil && g.outChannels-o > block {
 				channels = min(2*block, g.outChannels-o)
-				l.gatherWide(out, &x[0], weights, perBlock*4, &g.bias[o], taps, count, &c.positions[0].x, 1,
+				groups := max(1, min(step, (g.outChannels-o)/(2*block)))
+				l.gatherWide(out, &x[0], weights, perBlock*4, &g.bias[o], taps, count, &c.positions[0].x, groups,
 					plane, channels, bound)
-				o += block
+				o += 2*block*groups - l.gatherChannels
 				continue
 			}
 			at := 0
@@ -255,12 +261,16 @@ func (l *layers) outerByChannel(o *outer, other []float32) {
 				first, count := &pairs[0].chosen, len(pairs)
 				for b := 0; b < o.other.channels; {
 					call, channels := l.channelSingle[size], 1
-					if o.other.channels-b >= l.channelOther {
+					switch left := o.other.channels - b; {
+					case size == 1 && left >= 2*l.channelOther && l.channelWidest != nil:
+						call, channels = l.channelWidest, 2*l.channelOther
+					case left >= l.channelOther:
 						call, channels = l.channelWide[size], l.channelOther
 					}
+					blocks := min((o.other.channels-b)/channels, max(1, callPairs/count))
 					call(&o.totals[(k*o.other.channels+b)*o.chosen.padded+a], &o.transposed[a], &other[b*plane],
-						first, count, o.chosen.padded*4, plane*4)
-					b += channels
+						first, count, o.chosen.padded*4, plane*4, blocks)
+					b += channels * blocks
 				}
 			}
 			a += size * l.vector

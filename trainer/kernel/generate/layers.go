@@ -29,16 +29,19 @@ func gather(w width, positions, channels int) {
 		"Only the first channels are stored. plane is in bytes, offsets are in values.",
 	}
 	if second {
-		doc = append(doc, "The weights of channels 8 and up begin next bytes after the first.")
+		doc = append(doc, "The weights of channels 8 and up begin next bytes after the first. Groups are not of "+
+			"positions, of which", "there is one, but of the channels that follow.")
 	}
 	Doc(doc...)
-	y := GP64()
 	list, groups := argument("positions"), argument("groups")
 	weights := argument("weights")
 	var weights2 GPVirtual
+	y, bias := GP64(), GP64()
 	if second {
 		weights2 = argument("next")
 		ADDQ(weights, weights2)
+		Load(Param("y"), y)
+		Load(Param("bias"), bias)
 	}
 	x := make([]GPVirtual, positions)
 	for p := range x {
@@ -60,8 +63,9 @@ func gather(w width, positions, channels int) {
 		MOVLQSX(Mem{Base: list, Disp: 8 * p}, x[p])
 		LEAQ(Mem{Base: base, Index: x[p], Scale: 4}, x[p])
 	}
-	bias := GP64()
-	Load(Param("bias"), bias)
+	if !second {
+		Load(Param("bias"), bias)
+	}
 	for k := range sums {
 		w.spread(Mem{Base: bias, Disp: 4 * k}, sums[k])
 	}
@@ -113,7 +117,9 @@ func gather(w width, positions, channels int) {
 	JNE(LabelRef(loop))
 
 	Label(last)
-	Load(Param("y"), y)
+	if !second {
+		Load(Param("y"), y)
+	}
 	for p := range x {
 		MOVLQSX(Mem{Base: list, Disp: 8*p + 4}, x[p])
 		LEAQ(Mem{Base: y, Index: x[p], Scale: 4}, x[p])
@@ -138,7 +144,16 @@ func gather(w width, positions, channels int) {
 			}
 		}
 	})
-	ADDQ(Imm(uint64(8*positions)), list)
+	if second {
+		next := argument("next")
+		LEAQ(Mem{Base: weights, Index: next, Scale: 2}, weights)
+		LEAQ(Mem{Base: weights2, Index: next, Scale: 2}, weights2)
+		SHLQ(Imm(4), plane)
+		ADDQ(plane, y)
+		ADDQ(Imm(uint64(4*channels)), bias)
+	} else {
+		ADDQ(Imm(uint64(8*positions)), list)
+	}
 	DECQ(groups)
 	JNE(LabelRef(group))
 	VZEROUPPER()
@@ -173,79 +188,6 @@ func (w width) bounded(stored string, body func(store func(sum VecVirtual, to Me
 	Label(unbounded)
 	body(func(sum VecVirtual, to Mem) { VMOVUPS(sum, to) })
 	Label(stored)
-}
-
-// outerByChannel emits the loop of the package's outer, by channel, for a block of vectors of chosen channels times
-// other channels.
-func outerByChannel(w width, vectors, other int) {
-	name := fmt.Sprintf("outerByChannel%dx%d%s", vectors, other, w.name)
-	function(name, "func(totals, transposed, other *float32, pairs *int32, count, row, plane int)")
-	Doc(
-		fmt.Sprintf("%s adds to the totals of %d vectors of chosen channels times %d other channels b", name, vectors,
-			other),
-		"",
-		"\ttotals[b*row] += sum over pairs and lanes: "+
-			"transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]",
-		"",
-		fmt.Sprintf("for each of %d neighboring chosen channels. row and plane are in bytes, "+
-			"offsets are in values; count is",
-			vectors*w.floats()),
-		"at least 1.",
-	)
-	fromBase, otherBase := argument("transposed"), argument("other")
-	pairs, end := argument("pairs"), argument("count")
-	LEAQ(Mem{Base: pairs, Index: end, Scale: 8}, end)
-	row := argument("row")
-	with := newStrided(argument("plane"), other)
-	sums := make([][]VecVirtual, other)
-	for b := range sums {
-		sums[b] = w.several(vectors)
-		for _, sum := range sums[b] {
-			w.zero(sum)
-		}
-	}
-	values, spare := w.several(vectors), w.new()
-
-	pair, lane := label("pair"), label("lane")
-	Label(pair)
-	from, factor, last := GP64(), GP64(), GP64()
-	MOVLQSX(Mem{Base: pairs}, from)
-	LEAQ(Mem{Base: fromBase, Index: from, Scale: 4}, from)
-	MOVLQSX(Mem{Base: pairs, Disp: 4}, factor)
-	LEAQ(Mem{Base: otherBase, Index: factor, Scale: 4}, factor)
-	LEAQ(Mem{Base: factor, Disp: 64}, last)
-	with.at(factor, other)
-	Label(lane)
-	for i := range values {
-		VMOVUPS(Mem{Base: from, Disp: i * w.bytes}, values[i])
-	}
-	for b := range sums {
-		w.multiplyAdd(with.mem(b), spare, values, sums[b])
-	}
-	ADDQ(row, from)
-	ADDQ(Imm(4), factor)
-	if other > 4 {
-		ADDQ(Imm(4), with.base4)
-	}
-	CMPQ(factor, last)
-	JNE(LabelRef(lane))
-	ADDQ(Imm(8), pairs)
-	CMPQ(pairs, end)
-	JNE(LabelRef(pair))
-
-	totals := argument("totals")
-	for b := range sums {
-		for i := range values {
-			total := Mem{Base: totals, Disp: i * w.bytes}
-			VADDPS(total, sums[b][i], sums[b][i])
-			VMOVUPS(sums[b][i], total)
-		}
-		if b+1 < other {
-			ADDQ(row, totals)
-		}
-	}
-	VZEROUPPER()
-	RET()
 }
 
 // peak emits independent multiply-adds on registers, for benchmarks.

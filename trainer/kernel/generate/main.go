@@ -78,9 +78,12 @@ func label(format string, arguments ...any) string {
 
 var labels int
 
-// strided addresses base + n*stride + offset for n from 0 to 7: the caller allocates once and sets the base as often as
-// it wants.
-type strided struct{ base, base4, stride, stride3 GPVirtual }
+// strided addresses base + n*stride + offset for n from 0 to 15: the caller allocates once and sets the base as often
+// as it wants.
+type strided struct {
+	base, stride, stride3 GPVirtual
+	bases                 [3]GPVirtual // 4, 8 and 12 strides on.
+}
 
 // newStrided takes a stride of which up to count multiples are needed.
 func newStrided(stride GPVirtual, count int) strided {
@@ -95,17 +98,21 @@ func newStrided(stride GPVirtual, count int) strided {
 // at sets the base.
 func (s *strided) at(base GPVirtual, count int) {
 	s.base = base
-	if count > 4 {
-		s.base4 = GP64()
-		LEAQ(Mem{Base: base, Index: s.stride, Scale: 4}, s.base4)
+	for i := range s.more(count) {
+		s.bases[i] = GP64()
+		LEAQ(Mem{Base: base, Index: s.stride, Scale: 4}, s.bases[i])
+		base = s.bases[i]
 	}
 }
+
+// more are the bases beside the first that count multiples need.
+func (s *strided) more(count int) []GPVirtual { return s.bases[:(count-1)/4] }
 
 // mem is the address of number n.
 func (s *strided) mem(n int) Mem {
 	base := s.base
 	if n >= 4 {
-		base, n = s.base4, n-4
+		base, n = s.bases[n/4-1], n%4
 	}
 	switch n {
 	case 0:
@@ -170,6 +177,7 @@ func main() {
 		{avx512, 3, 8},
 		{avx512, 2, 8},
 		{avx512, 1, 8},
+		{avx512, 1, 16},
 		{avx512, 3, 1},
 		{avx512, 2, 1},
 		{avx512, 1, 1},
