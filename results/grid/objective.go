@@ -57,6 +57,30 @@ func unknownMetric(name string, names []string) string {
 	return spelling.Unknown("metric", name, names)
 }
 
+// lossAxis says what a model's networks are trained on, and so what train_loss is.
+const lossAxis = "loss"
+
+// losses is how many losses the points of a spec are trained on.
+func losses(model *trellisv1.Model, spec *trellisv1.StudySpec) int {
+	its := Axis(model, lossAxis)
+	if its == nil {
+		return 1
+	}
+	known := map[ValueKey]bool{}
+	for k := range spec.GetGrid() {
+		values := []*trellisv1.Value{its.GetDefault()}
+		for _, axis := range axesOf(spec, k) {
+			if axis.name == lossAxis {
+				values = (&builder{}).values(axis.axis).values
+			}
+		}
+		for _, value := range values {
+			known[KeyOf(value)] = true
+		}
+	}
+	return len(known)
+}
+
 // checkObjective refuses an objective, and early stopping, by a metric that the model doesn't report. What a program
 // reports is known once it has run.
 func (models Models) checkObjective(b *builder, spec *trellisv1.StudySpec) {
@@ -83,6 +107,10 @@ func (models Models) checkObjective(b *builder, spec *trellisv1.StudySpec) {
 		}
 		check(o.GetMetric(), "objective")
 		check(stopping.GetMetric(), "early_stopping")
+		if o.GetMetric() == objective.TrainLoss && losses(model, spec) > 1 {
+			b.refuse("objective.train_loss", "train_loss is the mean squared error or the cross-entropy, as loss says, "+
+				"so that trials with different ones don't compare: name another metric, such as validation_loss, or search one loss", "objective", "metric")
+		}
 	}
 	if o.GetEpochs() > 0 && o.GetOf() != trellisv1.Objective_SUMMARY_MEAN {
 		b.refuse("objective.epochs", "only a mean is of a number of epochs: of: {mean: 5}", "objective", "epochs")
