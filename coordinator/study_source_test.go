@@ -319,6 +319,8 @@ func TestSourcesThatAreRefused(t *testing.T) {
 			if err := h.createError(test.spec); status.Code(err) != test.code ||
 				!strings.Contains(err.Error(), test.text) {
 				t.Errorf("%s: error %v, want %v with %q", name, err, test.code, test.text)
+			} else if name != "no checkpoint" && len(status.Convert(err).Details()) == 0 {
+				t.Errorf("%s: error %v does not say which field of the spec is wrong", name, err)
 			}
 			_, err := h.studies.PlanStudy(h.Context(), &trellisv1.PlanStudyRequest{Spec: test.spec})
 			if status.Code(err) != test.code || !strings.Contains(err.Error(), test.text) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"buf.build/go/protovalidate"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -39,10 +40,26 @@ func (s studyService) resolvePretrained(
 	}
 	source, err := find(s.store.Snapshot().Within(ctx), spec, s.models.Find(spec.GetModel()).GetPretrained())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, aboutPretrained(err)
 	}
 	spec, err = s.models.ResolveEncoder(spec, source)
 	return spec, source, Status(err)
+}
+
+// aboutPretrained says of an error that says so in words which field of the spec it is about.
+func aboutPretrained(err error) error {
+	answer, ok := status.FromError(err)
+	if !ok || !strings.HasPrefix(answer.Message(), "pretrained: ") || len(answer.Details()) > 0 {
+		return err
+	}
+	var where *protovalidate.ValidationError
+	if !errors.As(grid.Refuse("pretrained.source", answer.Message(), "pretrained"), &where) {
+		return err
+	}
+	if placed, wrong := answer.WithDetails(where.ToProto()); wrong == nil {
+		return placed.Err()
+	}
+	return err
 }
 
 // sourceOf finds the trial that a spec names, of one of the models that are allowed, and the checkpoint with its best
