@@ -3,6 +3,7 @@ package data
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,17 @@ from the same content, under any name. A folder of IDX files that you put there 
 	cmd.ValidArgsFunction = completeNames(options)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		library := options.Library()
+		unknown := func() error {
+			return exit.NotFoundf("there is no imported data set %s in %s: trellis data list shows which there are", args[0],
+				library.Dir)
+		}
+		folders, err := library.Available()
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(folders, func(folder dataset.Folder) bool { return folder.Name == args[0] }) {
+			return unknown()
+		}
 		if err := confirmation.Check(false, "remove deletes a data set"); err != nil {
 			return err
 		}
@@ -32,14 +44,13 @@ from the same content, under any name. A folder of IDX files that you put there 
 		}
 		switch err := library.Remove(args[0]); {
 		case errors.Is(err, dataset.ErrUnknown):
-			return exit.NotFoundf("there is no imported data set %s in %s: trellis data list shows which there are", args[0],
-				library.Dir)
+			return unknown()
 		case errors.Is(err, dataset.ErrNotImported):
 			return exit.Usagef("%w: delete the folder yourself if you don't need it", err)
 		case err != nil:
 			return err
 		}
-		_, err := fmt.Fprintf(env.Out, "Data set %s removed.\n", args[0])
+		_, err = fmt.Fprintf(env.Out, "Data set %s removed.\n", args[0])
 		return err
 	}
 	return cmd

@@ -2,6 +2,7 @@ package data
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -59,6 +60,7 @@ read and checked: what the disk has changed since it was imported is an error, w
 			if file == "-" {
 				return nil
 			}
+			fmt.Fprintf(env.Err, "Wrote %s.\n", file)
 		}
 		return write(env.Out, *format, describeSet(set, library.Dir, statistics))
 	}
