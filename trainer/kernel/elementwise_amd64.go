@@ -21,6 +21,9 @@ func transposeVector(dst, src []float32, rows, columns, dstRow int) {
 	}
 }
 
+// callPositions bounds how many positions, of all channels, a call sums, as callTaps does.
+const callPositions = 16 << 10
+
 func sumPositionsVector(sums, tile []float32) {
 	if len(tile) == len(sums) {
 		// There is one position. The product with 1 is the number itself, and no sum is a negative zero.
@@ -28,7 +31,11 @@ func sumPositionsVector(sums, tile []float32) {
 		return
 	}
 	channels := len(sums) / Lanes
-	sumPositionsAVX2(&sums[0], &tile[0], channels, len(tile)/channels/Lanes)
+	plane := len(tile) / channels
+	step := max(1, callPositions*Lanes/plane)
+	for first := 0; first < channels; first += step {
+		sumPositionsAVX2(&sums[first*Lanes], &tile[first*plane], min(step, channels-first), plane/Lanes)
+	}
 }
 
 func sumLanesVector(dst, src []float32) {
