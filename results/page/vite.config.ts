@@ -38,8 +38,24 @@ const plain: Plugin = {
   },
 }
 
+/**
+ * whole has the browser compile all of the code of a study's views when it loads it, beside the page. Otherwise it would compile each
+ * function when it is called first: while somebody waits for a view.
+ */
+const whole: Plugin = {
+  name: 'whole',
+  generateBundle: {
+    order: 'post',
+    handler(_, bundle) {
+      for (const its of Object.values(bundle)) {
+        if (its.type === 'chunk' && its.name === 'views') its.code = '//# allFunctionsCalledOnLoad\n' + its.code
+      }
+    },
+  },
+}
+
 export default defineConfig({
-  plugins: [svelte(), early, plain],
+  plugins: [svelte(), early, plain, whole],
   build: {
     outDir: 'embedded',
     // unbuilt.html stays: Go embeds the folder also where nothing is built.
@@ -55,7 +71,7 @@ export default defineConfig({
             // Whoever looks at one of a study's views goes to another: they are small, and one file is there sooner than ten.
             {
               name: 'views', priority: 1, includeDependenciesRecursively: false,
-              test: /\/(views\/(Curves|ParametersView|Coverage|TimeLine|Trials)|lib\/(Contour|HeatMap|Parallel|Slices))\.svelte|\/lib\/chart\/(curves|density)\.ts$/,
+              test: /\/(views\/(Curves|ParametersView|Coverage|TimeLine|Trials)|lib\/(Contour|HeatMap|Parallel|Slices))\.svelte|\/lib\/chart\/(curves|density|plot)\.ts$/,
             },
           ],
         },

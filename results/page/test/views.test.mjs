@@ -282,15 +282,39 @@ test('what a view has shown is shown again at once', async (t) => {
   await map.waitFor()
   await page.getByRole('link', { name: 'Trials', exact: true }).click()
   await page.locator('tbody a').first().waitFor()
-  // Views that nobody has looked at were made ready meanwhile.
+  // Views that nobody has looked at were made ready meanwhile, the time line last.
   await page.unroute('**/api/**')
   const other = await open(t, '/studies/small')
-  await other.waitForFunction(() => performance.getEntriesByType('resource').some(({ name }) => new URL(name).pathname.endsWith('/trials')))
+  await other.waitForFunction(() => performance.getEntriesByType('resource').some(({ name }) => new URL(name).pathname.endsWith('/time-line')))
   await other.route('**/api/**', () => {})
   for (const [view, said] of [['Curves', /^12 curves; the best one/], ['Time line', / bars, workers/], ['Trials', /^24 trials/]]) {
     await other.getByRole('link', { name: view, exact: true }).click()
     await other.getByText(said).waitFor()
   }
+})
+
+test('a view that is ready is there with the next frame', async (t) => {
+  const page = await open(t, '/')
+  await page.addInitScript(() => {
+    globalThis.pictures = 0
+    const put = CanvasRenderingContext2D.prototype.putImageData
+    CanvasRenderingContext2D.prototype.putImageData = function (...of) {
+      globalThis.pictures++
+      return put.apply(this, of)
+    }
+  })
+  await page.goto(coordinator.page + '/studies/small')
+  await page.waitForFunction(() => globalThis.pictures > 0) // The curves have been drawn.
+  const shown = await page.evaluate(async () => {
+    [...document.querySelectorAll('.tabs a')].find((one) => one.textContent === 'Curves').click()
+    for (let i = 0; i < 100; i++) await null // Whatever takes the browser another turn is not there yet.
+    return document.querySelector('figcaption')?.textContent.trim()
+  })
+  assert.match(shown ?? 'nothing', /^12 curves; the best one/)
+  await page.getByText(/^12 curves; the best one/).waitFor()
+  assert.equal(await page.evaluate(() => globalThis.pictures), 1, 'the curves are drawn again')
+  await page.getByLabel('logarithmic epochs').click()
+  await page.waitForFunction(() => globalThis.pictures === 2)
 })
 
 test('what is prepared waits while somebody goes elsewhere, and is prepared afterwards', async (t) => {

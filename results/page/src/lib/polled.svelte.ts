@@ -9,7 +9,8 @@ export const passing = (error: unknown) => !(error instanceof Problem) || error.
 // What answers were decoded to. An answer that has not changed is the same object.
 const decoded = new WeakMap<object, unknown>()
 
-function once<A extends object, T>(answer: A, decode: (answer: A) => T): T {
+/** once decodes an answer, the first time that it is called for it. */
+export function once<A extends object, T>(answer: A, decode: (answer: A) => T): T {
   if (!decoded.has(answer)) decoded.set(answer, decode(answer))
   return decoded.get(answer) as T
 }
@@ -36,6 +37,12 @@ export function asked<A extends object, T = A>(
   return new Polled<T>(load, interval, last && once(last, decode))
 }
 
+/** painted is when the next frame has been, or soon where nobody looks: then there may be none. */
+export const painted = () => new Promise<void>((done) => {
+  if (document.hidden) setTimeout(done)
+  else requestAnimationFrame(() => setTimeout(done))
+})
+
 export class Polled<T> {
   value = $state.raw<T>()
   error = $state.raw<Error>()
@@ -58,7 +65,9 @@ export class Polled<T> {
     }
     this.#interval = interval
     document.addEventListener('visibilitychange', this.#visible)
-    void this.now()
+    // What is shown at once is painted before it is asked for anew.
+    if (first === undefined) void this.now()
+    else void painted().then(() => this.now())
   }
 
   /** now asks at once, for the latest. */
