@@ -102,6 +102,17 @@ type Axes struct {
 	OneShape bool
 }
 
+// HasDefaultShape says that a network has the shape and the loss that its model has by default.
+func HasDefaultShape(p *trellisv1.Parameters, model *trellisv1.Model) bool {
+	for _, name := range shape {
+		value, axis := p.GetValues()[name], grid.Axis(model, name)
+		if value != nil && (axis.GetDefault() == nil || grid.KeyOf(value) != grid.KeyOf(axis.GetDefault())) {
+			return false
+		}
+	}
+	return true
+}
+
 // VariedAxes looks at a spec with its defaults filled in. To settle is to add seeds.
 func VariedAxes(spec *trellisv1.StudySpec) Axes {
 	varies := func(name string) bool { return grid.VariesIn(spec, name) }

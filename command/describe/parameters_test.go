@@ -16,6 +16,27 @@ func TestDescribeOwnAxes(t *testing.T) {
 	}
 }
 
+func TestHasDefaultShape(t *testing.T) {
+	model := &trellisv1.Model{Axes: []*trellisv1.ModelAxis{
+		{Name: "latent_dim"}, {Name: "filters", Default: trellisv1.IntegerValue(8)},
+		{Name: "loss", Default: trellisv1.TextValue("mse")},
+	}}
+	for _, test := range []struct {
+		values map[string]any
+		want   bool
+	}{
+		{map[string]any{"latent_dim": 4}, true}, // Of an older version.
+		{map[string]any{"latent_dim": 4, "filters": 8, "loss": "mse"}, true},
+		{map[string]any{"latent_dim": 4, "filters": 16, "loss": "mse"}, false},
+		{map[string]any{"latent_dim": 4, "filters": 8, "loss": "bce"}, false},
+		{map[string]any{"latent_dim": 4, "depth": 3}, false}, // This version does not know the axis.
+	} {
+		if got := HasDefaultShape(&trellisv1.Parameters{Values: trellisv1.ValuesOf(test.values)}, model); got != test.want {
+			t.Errorf("%v: %v", test.values, got)
+		}
+	}
+}
+
 // A network's shape is named where trials differ in it, or a program has axes of these names.
 func TestShapeIsNamedWhereItVaries(t *testing.T) {
 	point := &trellisv1.Parameters{Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 4, "filters": 8, "loss": "mse"})}
