@@ -309,7 +309,7 @@ func TestLead(t *testing.T) {
 		{"loss of zero", 0, 0.5, who + ": loss 0.500000"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := lead(describe.Objective{}, test.loss, second(test.next)); got != test.want {
+			if got := lead(describe.Objective{}, test.loss, second(test.next), describe.Axes{}); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})

@@ -84,7 +84,8 @@ func writeBestTrial(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	}
 	metricRows(row, ranked, "test ", t.GetTestMetrics())
 	if second := best.GetRunnerUp(); second != nil {
-		row("runner-up", "%s", lead(ranked, t.GetObjective(), second))
+		row("runner-up", "%s", lead(ranked, t.GetObjective(), second,
+			describe.Axes{OneShape: describe.VariedAxes(best.GetStudy().GetSpec()).OneShape}))
 	}
 	_, err := fmt.Fprintln(out, table.Render())
 	return err
@@ -98,10 +99,10 @@ func parameterRows(row func(name, format string, values ...any), p *trellisv1.Pa
 }
 
 // lead says by how much an objective beats the runner-up's.
-func lead(ranked describe.Objective, own float64, second *trellisv1.Trial) string {
+func lead(ranked describe.Objective, own float64, second *trellisv1.Trial, varied describe.Axes) string {
 	next := second.GetObjective()
 	who := fmt.Sprintf("trial %d (%s, maximum epochs %d)", second.GetIndex(),
-		describe.Parameters(second.GetParameters(), describe.Axes{}), second.GetParameters().GetMaxEpochs())
+		describe.Parameters(second.GetParameters(), varied), second.GetParameters().GetMaxEpochs())
 	what := "loss"
 	if !ranked.IsDefault() {
 		what = ranked.Name()

@@ -14,6 +14,7 @@ import (
 	"trellis/command/exit"
 	"trellis/command/model"
 	"trellis/command/output"
+	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -90,8 +91,10 @@ func getModel(ctx context.Context, env *cli.Environment, c *client.Client, study
 		path = "standard output"
 	}
 	ranked := describe.ObjectiveIn(trained.Config)
+	known := spec.Models().Find(trained.Config.GetModel())
+	shape := describe.Axes{OneShape: describe.HasDefaultShape(trial.GetParameters(), known)}
 	fmt.Fprintf(env.Err, "Wrote %s (%s): trial %d (%s), %s %s%s at epoch %d.\n", path,
-		output.ShortBytes(uint64(size)), trial.GetIndex(), describe.Parameters(trial.GetParameters(), describe.Axes{}),
+		output.ShortBytes(uint64(size)), trial.GetIndex(), describe.Parameters(trial.GetParameters(), shape),
 		ranked.Name(), output.ShortLoss(trial.GetObjective()), ranked.Note(), trial.GetBestEpoch())
 	return nil
 }
