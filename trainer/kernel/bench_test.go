@@ -38,6 +38,12 @@ var variational = []layer{
 	{Shape{64, 14, 14, 1, 4, 4, 2, 1, 0, 0, true}, Sigmoid},
 }
 
+// classifier is the paper's on codes, for ten classes.
+var classifier = []layer{
+	{Linear(16, 64), ReLU},
+	{Linear(64, 10), None},
+}
+
 // executed is the part of a shape's FLOPs that is done: taps on padding are skipped.
 func executed(s Shape) int {
 	rows, columns := s.axes()
@@ -126,7 +132,7 @@ func BenchmarkLayer(b *testing.B) {
 	for _, network := range []struct {
 		name   string
 		layers []layer
-	}{{"autoencoder", autoencoder}, {"variational", variational}} {
+	}{{"autoencoder", autoencoder}, {"variational", variational}, {"classifier", classifier}} {
 		for i, l := range network.layers {
 			run := func(pass string, passes int, run func(t *tile)) {
 				b.Run(fmt.Sprintf("%s/%s/%s", network.name, l, pass), func(b *testing.B) {

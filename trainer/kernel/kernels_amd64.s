@@ -804,6 +804,163 @@ stored_19:
 	VZEROUPPER
 	RET
 
+// func gather1x10AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// Requires: AVX, AVX512F
+TEXT ·gather1x10AVX512(SB), NOSPLIT, $0-92
+	MOVQ positions+56(FP), AX
+	MOVQ groups+64(FP), CX
+	MOVQ weights+16(FP), DX
+	MOVQ next+24(FP), DI
+	ADDQ DX, DI
+	MOVQ y+0(FP), BX
+	MOVQ bias+32(FP), SI
+
+group_21:
+	MOVQ         x+8(FP), R9
+	MOVLQSX      (AX), R8
+	LEAQ         (R9)(R8*4), R8
+	VBROADCASTSS (SI), Z0
+	VBROADCASTSS 4(SI), Z1
+	VBROADCASTSS 8(SI), Z2
+	VBROADCASTSS 12(SI), Z3
+	VBROADCASTSS 16(SI), Z4
+	VBROADCASTSS 20(SI), Z5
+	VBROADCASTSS 24(SI), Z6
+	VBROADCASTSS 28(SI), Z7
+	VBROADCASTSS 32(SI), Z8
+	VBROADCASTSS 36(SI), Z9
+	MOVQ         taps+40(FP), R9
+	MOVQ         tapCount+48(FP), R10
+	LEAQ         (R9)(R10*8), R10
+	CMPQ         R9, R10
+	JEQ          last_23
+
+tap_22:
+	MOVLQSX          (R9), R11
+	VMOVUPS          (R8)(R11*4), Z10
+	MOVLQSX          4(R9), R11
+	VFMADD231PS.BCST (DX)(R11*4), Z10, Z0
+	VFMADD231PS.BCST 4(DX)(R11*4), Z10, Z1
+	VFMADD231PS.BCST 8(DX)(R11*4), Z10, Z2
+	VFMADD231PS.BCST 12(DX)(R11*4), Z10, Z3
+	VFMADD231PS.BCST 16(DX)(R11*4), Z10, Z4
+	VFMADD231PS.BCST 20(DX)(R11*4), Z10, Z5
+	VFMADD231PS.BCST 24(DX)(R11*4), Z10, Z6
+	VFMADD231PS.BCST 28(DX)(R11*4), Z10, Z7
+	VFMADD231PS.BCST (DI)(R11*4), Z10, Z8
+	VFMADD231PS.BCST 4(DI)(R11*4), Z10, Z9
+	ADDQ             $0x08, R9
+	CMPQ             R9, R10
+	JNE              tap_22
+
+last_23:
+	MOVLQSX      4(AX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVQ         plane+72(FP), R9
+	MOVQ         channels+80(FP), R10
+	CMPL         bound+88(FP), $0xff800000
+	JEQ          unbounded_25
+	VBROADCASTSS bound+88(FP), Z10
+	VMAXPS       Z0, Z10, Z0
+	VMOVUPS      Z0, (R8)
+	CMPQ         R10, $0x01
+	JEQ          stored_24
+	ADDQ         R9, R8
+	VMAXPS       Z1, Z10, Z1
+	VMOVUPS      Z1, (R8)
+	CMPQ         R10, $0x02
+	JEQ          stored_24
+	ADDQ         R9, R8
+	VMAXPS       Z2, Z10, Z2
+	VMOVUPS      Z2, (R8)
+	CMPQ         R10, $0x03
+	JEQ          stored_24
+	ADDQ         R9, R8
+	VMAXPS       Z3, Z10, Z3
+	VMOVUPS      Z3, (R8)
+	CMPQ         R10, $0x04
+	JEQ          stored_24
+	ADDQ         R9, R8
+	VMAXPS       Z4, Z10, Z4
+	VMOVUPS      Z4, (R8)
+	CMPQ         R10, $0x05
+	JEQ          stored_24
+	ADDQ         R9, R8
+	VMAXPS       Z5, Z10, Z5
+	VMOVUPS      Z5, (R8)
+	CMPQ         R10, $0x06
+	JEQ          stored_24
+	ADDQ         R9, R8
+	VMAXPS       Z6, Z10, Z6
+	VMOVUPS      Z6, (R8)
+	CMPQ         R10, $0x07
+	JEQ          stored_24
+	ADDQ         R9, R8
+	VMAXPS       Z7, Z10, Z7
+	VMOVUPS      Z7, (R8)
+	CMPQ         R10, $0x08
+	JEQ          stored_24
+	ADDQ         R9, R8
+	VMAXPS       Z8, Z10, Z8
+	VMOVUPS      Z8, (R8)
+	CMPQ         R10, $0x09
+	JEQ          stored_24
+	ADDQ         R9, R8
+	VMAXPS       Z9, Z10, Z9
+	VMOVUPS      Z9, (R8)
+	JMP          stored_24
+
+unbounded_25:
+	VMOVUPS Z0, (R8)
+	CMPQ    R10, $0x01
+	JEQ     stored_24
+	ADDQ    R9, R8
+	VMOVUPS Z1, (R8)
+	CMPQ    R10, $0x02
+	JEQ     stored_24
+	ADDQ    R9, R8
+	VMOVUPS Z2, (R8)
+	CMPQ    R10, $0x03
+	JEQ     stored_24
+	ADDQ    R9, R8
+	VMOVUPS Z3, (R8)
+	CMPQ    R10, $0x04
+	JEQ     stored_24
+	ADDQ    R9, R8
+	VMOVUPS Z4, (R8)
+	CMPQ    R10, $0x05
+	JEQ     stored_24
+	ADDQ    R9, R8
+	VMOVUPS Z5, (R8)
+	CMPQ    R10, $0x06
+	JEQ     stored_24
+	ADDQ    R9, R8
+	VMOVUPS Z6, (R8)
+	CMPQ    R10, $0x07
+	JEQ     stored_24
+	ADDQ    R9, R8
+	VMOVUPS Z7, (R8)
+	CMPQ    R10, $0x08
+	JEQ     stored_24
+	ADDQ    R9, R8
+	VMOVUPS Z8, (R8)
+	CMPQ    R10, $0x09
+	JEQ     stored_24
+	ADDQ    R9, R8
+	VMOVUPS Z9, (R8)
+
+stored_24:
+	MOVQ next+24(FP), R8
+	LEAQ (DX)(R8*2), DX
+	LEAQ (DI)(R8*2), DI
+	SHLQ $0x04, R9
+	ADDQ R9, BX
+	ADDQ $0x28, SI
+	DECQ CX
+	JNE  group_21
+	VZEROUPPER
+	RET
+
 // func gather6x4AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, AVX512F
 TEXT ·gather6x4AVX512(SB), NOSPLIT, $0-84
@@ -811,7 +968,7 @@ TEXT ·gather6x4AVX512(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_21:
+group_26:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -854,9 +1011,9 @@ group_21:
 	MOVQ         tapCount+40(FP), R12
 	LEAQ         (BX)(R12*8), R12
 	CMPQ         BX, R12
-	JEQ          last_23
+	JEQ          last_28
 
-tap_22:
+tap_27:
 	MOVLQSX      4(BX), R13
 	VBROADCASTSS (DX)(R13*4), Z25
 	VBROADCASTSS 4(DX)(R13*4), Z26
@@ -895,9 +1052,9 @@ tap_22:
 	VFMADD231PS  Z28, Z24, Z23
 	ADDQ         $0x08, BX
 	CMPQ         BX, R12
-	JNE          tap_22
+	JNE          tap_27
 
-last_23:
+last_28:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -914,7 +1071,7 @@ last_23:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R12
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_25
+	JEQ          unbounded_30
 	VBROADCASTSS bound+80(FP), Z24
 	VMAXPS       Z0, Z24, Z0
 	VMOVUPS      Z0, (SI)
@@ -929,7 +1086,7 @@ last_23:
 	VMAXPS       Z5, Z24, Z5
 	VMOVUPS      Z5, (R11)
 	CMPQ         R12, $0x01
-	JEQ          stored_24
+	JEQ          stored_29
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -949,7 +1106,7 @@ last_23:
 	VMAXPS       Z11, Z24, Z11
 	VMOVUPS      Z11, (R11)
 	CMPQ         R12, $0x02
-	JEQ          stored_24
+	JEQ          stored_29
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -969,7 +1126,7 @@ last_23:
 	VMAXPS       Z17, Z24, Z17
 	VMOVUPS      Z17, (R11)
 	CMPQ         R12, $0x03
-	JEQ          stored_24
+	JEQ          stored_29
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -988,9 +1145,9 @@ last_23:
 	VMOVUPS      Z22, (R10)
 	VMAXPS       Z23, Z24, Z23
 	VMOVUPS      Z23, (R11)
-	JMP          stored_24
+	JMP          stored_29
 
-unbounded_25:
+unbounded_30:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, (R8)
@@ -998,7 +1155,7 @@ unbounded_25:
 	VMOVUPS Z4, (R10)
 	VMOVUPS Z5, (R11)
 	CMPQ    R12, $0x01
-	JEQ     stored_24
+	JEQ     stored_29
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1012,7 +1169,7 @@ unbounded_25:
 	VMOVUPS Z10, (R10)
 	VMOVUPS Z11, (R11)
 	CMPQ    R12, $0x02
-	JEQ     stored_24
+	JEQ     stored_29
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1026,7 +1183,7 @@ unbounded_25:
 	VMOVUPS Z16, (R10)
 	VMOVUPS Z17, (R11)
 	CMPQ    R12, $0x03
-	JEQ     stored_24
+	JEQ     stored_29
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1040,10 +1197,10 @@ unbounded_25:
 	VMOVUPS Z22, (R10)
 	VMOVUPS Z23, (R11)
 
-stored_24:
+stored_29:
 	ADDQ $0x30, AX
 	DECQ CX
-	JNE  group_21
+	JNE  group_26
 	VZEROUPPER
 	RET
 
@@ -1054,7 +1211,7 @@ TEXT ·gather8x3AVX512(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_26:
+group_31:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1101,9 +1258,9 @@ group_26:
 	MOVQ         tapCount+40(FP), R14
 	LEAQ         (BX)(R14*8), R14
 	CMPQ         BX, R14
-	JEQ          last_28
+	JEQ          last_33
 
-tap_27:
+tap_32:
 	MOVLQSX      4(BX), R15
 	VBROADCASTSS (DX)(R15*4), Z25
 	VBROADCASTSS 4(DX)(R15*4), Z26
@@ -1143,9 +1300,9 @@ tap_27:
 	VFMADD231PS  Z27, Z24, Z23
 	ADDQ         $0x08, BX
 	CMPQ         BX, R14
-	JNE          tap_27
+	JNE          tap_32
 
-last_28:
+last_33:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1166,7 +1323,7 @@ last_28:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R14
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_30
+	JEQ          unbounded_35
 	VBROADCASTSS bound+80(FP), Z24
 	VMAXPS       Z0, Z24, Z0
 	VMOVUPS      Z0, (SI)
@@ -1185,7 +1342,7 @@ last_28:
 	VMAXPS       Z7, Z24, Z7
 	VMOVUPS      Z7, (R13)
 	CMPQ         R14, $0x01
-	JEQ          stored_29
+	JEQ          stored_34
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -1211,7 +1368,7 @@ last_28:
 	VMAXPS       Z15, Z24, Z15
 	VMOVUPS      Z15, (R13)
 	CMPQ         R14, $0x02
-	JEQ          stored_29
+	JEQ          stored_34
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -1236,9 +1393,9 @@ last_28:
 	VMOVUPS      Z22, (R12)
 	VMAXPS       Z23, Z24, Z23
 	VMOVUPS      Z23, (R13)
-	JMP          stored_29
+	JMP          stored_34
 
-unbounded_30:
+unbounded_35:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, (R8)
@@ -1248,7 +1405,7 @@ unbounded_30:
 	VMOVUPS Z6, (R12)
 	VMOVUPS Z7, (R13)
 	CMPQ    R14, $0x01
-	JEQ     stored_29
+	JEQ     stored_34
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1266,7 +1423,7 @@ unbounded_30:
 	VMOVUPS Z14, (R12)
 	VMOVUPS Z15, (R13)
 	CMPQ    R14, $0x02
-	JEQ     stored_29
+	JEQ     stored_34
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1284,10 +1441,10 @@ unbounded_30:
 	VMOVUPS Z22, (R12)
 	VMOVUPS Z23, (R13)
 
-stored_29:
+stored_34:
 	ADDQ $0x40, AX
 	DECQ CX
-	JNE  group_26
+	JNE  group_31
 	VZEROUPPER
 	RET
 
@@ -1298,7 +1455,7 @@ TEXT ·gather8x2AVX512(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_31:
+group_36:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1337,9 +1494,9 @@ group_31:
 	MOVQ         tapCount+40(FP), R14
 	LEAQ         (BX)(R14*8), R14
 	CMPQ         BX, R14
-	JEQ          last_33
+	JEQ          last_38
 
-tap_32:
+tap_37:
 	MOVLQSX      4(BX), R15
 	VBROADCASTSS (DX)(R15*4), Z17
 	VBROADCASTSS 4(DX)(R15*4), Z18
@@ -1370,9 +1527,9 @@ tap_32:
 	VFMADD231PS  Z18, Z16, Z15
 	ADDQ         $0x08, BX
 	CMPQ         BX, R14
-	JNE          tap_32
+	JNE          tap_37
 
-last_33:
+last_38:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1393,7 +1550,7 @@ last_33:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R14
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_35
+	JEQ          unbounded_40
 	VBROADCASTSS bound+80(FP), Z16
 	VMAXPS       Z0, Z16, Z0
 	VMOVUPS      Z0, (SI)
@@ -1412,7 +1569,7 @@ last_33:
 	VMAXPS       Z7, Z16, Z7
 	VMOVUPS      Z7, (R13)
 	CMPQ         R14, $0x01
-	JEQ          stored_34
+	JEQ          stored_39
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -1437,9 +1594,9 @@ last_33:
 	VMOVUPS      Z14, (R12)
 	VMAXPS       Z15, Z16, Z15
 	VMOVUPS      Z15, (R13)
-	JMP          stored_34
+	JMP          stored_39
 
-unbounded_35:
+unbounded_40:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, (R8)
@@ -1449,7 +1606,7 @@ unbounded_35:
 	VMOVUPS Z6, (R12)
 	VMOVUPS Z7, (R13)
 	CMPQ    R14, $0x01
-	JEQ     stored_34
+	JEQ     stored_39
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1467,10 +1624,10 @@ unbounded_35:
 	VMOVUPS Z14, (R12)
 	VMOVUPS Z15, (R13)
 
-stored_34:
+stored_39:
 	ADDQ $0x40, AX
 	DECQ CX
-	JNE  group_31
+	JNE  group_36
 	VZEROUPPER
 	RET
 
@@ -1481,7 +1638,7 @@ TEXT ·gather8x1AVX512(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_36:
+group_41:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1512,9 +1669,9 @@ group_36:
 	MOVQ         tapCount+40(FP), R14
 	LEAQ         (BX)(R14*8), R14
 	CMPQ         BX, R14
-	JEQ          last_38
+	JEQ          last_43
 
-tap_37:
+tap_42:
 	MOVLQSX      4(BX), R15
 	VBROADCASTSS (DX)(R15*4), Z8
 	MOVLQSX      (BX), R15
@@ -1528,9 +1685,9 @@ tap_37:
 	VFMADD231PS  (R13)(R15*4), Z8, Z7
 	ADDQ         $0x08, BX
 	CMPQ         BX, R14
-	JNE          tap_37
+	JNE          tap_42
 
-last_38:
+last_43:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1549,7 +1706,7 @@ last_38:
 	MOVLQSX      60(AX), R13
 	LEAQ         (BX)(R13*4), R13
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_40
+	JEQ          unbounded_45
 	VBROADCASTSS bound+80(FP), Z8
 	VMAXPS       Z0, Z8, Z0
 	VMOVUPS      Z0, (SI)
@@ -1567,9 +1724,9 @@ last_38:
 	VMOVUPS      Z6, (R12)
 	VMAXPS       Z7, Z8, Z7
 	VMOVUPS      Z7, (R13)
-	JMP          stored_39
+	JMP          stored_44
 
-unbounded_40:
+unbounded_45:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, (R8)
@@ -1579,10 +1736,10 @@ unbounded_40:
 	VMOVUPS Z6, (R12)
 	VMOVUPS Z7, (R13)
 
-stored_39:
+stored_44:
 	ADDQ $0x40, AX
 	DECQ CX
-	JNE  group_36
+	JNE  group_41
 	VZEROUPPER
 	RET
 
@@ -1593,7 +1750,7 @@ TEXT ·gather4x1AVX512(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_41:
+group_46:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1612,9 +1769,9 @@ group_41:
 	MOVQ         tapCount+40(FP), R10
 	LEAQ         (BX)(R10*8), R10
 	CMPQ         BX, R10
-	JEQ          last_43
+	JEQ          last_48
 
-tap_42:
+tap_47:
 	MOVLQSX      4(BX), R11
 	VBROADCASTSS (DX)(R11*4), Z4
 	MOVLQSX      (BX), R11
@@ -1624,9 +1781,9 @@ tap_42:
 	VFMADD231PS  (R9)(R11*4), Z4, Z3
 	ADDQ         $0x08, BX
 	CMPQ         BX, R10
-	JNE          tap_42
+	JNE          tap_47
 
-last_43:
+last_48:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1637,7 +1794,7 @@ last_43:
 	MOVLQSX      28(AX), R9
 	LEAQ         (BX)(R9*4), R9
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_45
+	JEQ          unbounded_50
 	VBROADCASTSS bound+80(FP), Z4
 	VMAXPS       Z0, Z4, Z0
 	VMOVUPS      Z0, (SI)
@@ -1647,18 +1804,18 @@ last_43:
 	VMOVUPS      Z2, (R8)
 	VMAXPS       Z3, Z4, Z3
 	VMOVUPS      Z3, (R9)
-	JMP          stored_44
+	JMP          stored_49
 
-unbounded_45:
+unbounded_50:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, (R8)
 	VMOVUPS Z3, (R9)
 
-stored_44:
+stored_49:
 	ADDQ $0x20, AX
 	DECQ CX
-	JNE  group_41
+	JNE  group_46
 	VZEROUPPER
 	RET
 
@@ -1669,7 +1826,7 @@ TEXT ·gather3x4AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_46:
+group_51:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1694,9 +1851,9 @@ group_46:
 	MOVQ         tapCount+40(FP), R9
 	LEAQ         (BX)(R9*8), R9
 	CMPQ         BX, R9
-	JEQ          last_48
+	JEQ          last_53
 
-tap_47:
+tap_52:
 	MOVLQSX      (BX), R10
 	VMOVUPS      (SI)(R10*4), Y12
 	VMOVUPS      (DI)(R10*4), Y13
@@ -1720,9 +1877,9 @@ tap_47:
 	VFMADD231PS  Y15, Y14, Y11
 	ADDQ         $0x08, BX
 	CMPQ         BX, R9
-	JNE          tap_47
+	JNE          tap_52
 
-last_48:
+last_53:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1733,7 +1890,7 @@ last_48:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R9
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_50
+	JEQ          unbounded_55
 	VBROADCASTSS bound+80(FP), Y12
 	VMAXPS       Y0, Y12, Y0
 	VMOVUPS      Y0, (SI)
@@ -1742,7 +1899,7 @@ last_48:
 	VMAXPS       Y2, Y12, Y2
 	VMOVUPS      Y2, (R8)
 	CMPQ         R9, $0x01
-	JEQ          stored_49
+	JEQ          stored_54
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -1753,7 +1910,7 @@ last_48:
 	VMAXPS       Y5, Y12, Y5
 	VMOVUPS      Y5, (R8)
 	CMPQ         R9, $0x02
-	JEQ          stored_49
+	JEQ          stored_54
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -1764,7 +1921,7 @@ last_48:
 	VMAXPS       Y8, Y12, Y8
 	VMOVUPS      Y8, (R8)
 	CMPQ         R9, $0x03
-	JEQ          stored_49
+	JEQ          stored_54
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -1774,14 +1931,14 @@ last_48:
 	VMOVUPS      Y10, (DI)
 	VMAXPS       Y11, Y12, Y11
 	VMOVUPS      Y11, (R8)
-	JMP          stored_49
+	JMP          stored_54
 
-unbounded_50:
+unbounded_55:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	VMOVUPS Y2, (R8)
 	CMPQ    R9, $0x01
-	JEQ     stored_49
+	JEQ     stored_54
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1789,7 +1946,7 @@ unbounded_50:
 	VMOVUPS Y4, (DI)
 	VMOVUPS Y5, (R8)
 	CMPQ    R9, $0x02
-	JEQ     stored_49
+	JEQ     stored_54
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1797,7 +1954,7 @@ unbounded_50:
 	VMOVUPS Y7, (DI)
 	VMOVUPS Y8, (R8)
 	CMPQ    R9, $0x03
-	JEQ     stored_49
+	JEQ     stored_54
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1805,10 +1962,10 @@ unbounded_50:
 	VMOVUPS Y10, (DI)
 	VMOVUPS Y11, (R8)
 
-stored_49:
+stored_54:
 	ADDQ $0x18, AX
 	DECQ CX
-	JNE  group_46
+	JNE  group_51
 	VZEROUPPER
 	RET
 
@@ -1819,7 +1976,7 @@ TEXT ·gather2x4AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_51:
+group_56:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1838,9 +1995,9 @@ group_51:
 	MOVQ         tapCount+40(FP), R8
 	LEAQ         (BX)(R8*8), R8
 	CMPQ         BX, R8
-	JEQ          last_53
+	JEQ          last_58
 
-tap_52:
+tap_57:
 	MOVLQSX      (BX), R9
 	VMOVUPS      (SI)(R9*4), Y8
 	VMOVUPS      (DI)(R9*4), Y9
@@ -1859,9 +2016,9 @@ tap_52:
 	VFMADD231PS  Y10, Y9, Y7
 	ADDQ         $0x08, BX
 	CMPQ         BX, R8
-	JNE          tap_52
+	JNE          tap_57
 
-last_53:
+last_58:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1870,14 +2027,14 @@ last_53:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R8
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_55
+	JEQ          unbounded_60
 	VBROADCASTSS bound+80(FP), Y8
 	VMAXPS       Y0, Y8, Y0
 	VMOVUPS      Y0, (SI)
 	VMAXPS       Y1, Y8, Y1
 	VMOVUPS      Y1, (DI)
 	CMPQ         R8, $0x01
-	JEQ          stored_54
+	JEQ          stored_59
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	VMAXPS       Y2, Y8, Y2
@@ -1885,7 +2042,7 @@ last_53:
 	VMAXPS       Y3, Y8, Y3
 	VMOVUPS      Y3, (DI)
 	CMPQ         R8, $0x02
-	JEQ          stored_54
+	JEQ          stored_59
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	VMAXPS       Y4, Y8, Y4
@@ -1893,41 +2050,41 @@ last_53:
 	VMAXPS       Y5, Y8, Y5
 	VMOVUPS      Y5, (DI)
 	CMPQ         R8, $0x03
-	JEQ          stored_54
+	JEQ          stored_59
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	VMAXPS       Y6, Y8, Y6
 	VMOVUPS      Y6, (SI)
 	VMAXPS       Y7, Y8, Y7
 	VMOVUPS      Y7, (DI)
-	JMP          stored_54
+	JMP          stored_59
 
-unbounded_55:
+unbounded_60:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	CMPQ    R8, $0x01
-	JEQ     stored_54
+	JEQ     stored_59
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	VMOVUPS Y2, (SI)
 	VMOVUPS Y3, (DI)
 	CMPQ    R8, $0x02
-	JEQ     stored_54
+	JEQ     stored_59
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	VMOVUPS Y4, (SI)
 	VMOVUPS Y5, (DI)
 	CMPQ    R8, $0x03
-	JEQ     stored_54
+	JEQ     stored_59
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	VMOVUPS Y6, (SI)
 	VMOVUPS Y7, (DI)
 
-stored_54:
+stored_59:
 	ADDQ $0x10, AX
 	DECQ CX
-	JNE  group_51
+	JNE  group_56
 	VZEROUPPER
 	RET
 
@@ -1938,7 +2095,7 @@ TEXT ·gather4x3AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_56:
+group_61:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1965,9 +2122,9 @@ group_56:
 	MOVQ         tapCount+40(FP), R10
 	LEAQ         (BX)(R10*8), R10
 	CMPQ         BX, R10
-	JEQ          last_58
+	JEQ          last_63
 
-tap_57:
+tap_62:
 	MOVLQSX      4(BX), R11
 	VBROADCASTSS (DX)(R11*4), Y13
 	VBROADCASTSS 4(DX)(R11*4), Y14
@@ -1991,9 +2148,9 @@ tap_57:
 	VFMADD231PS  Y15, Y12, Y11
 	ADDQ         $0x08, BX
 	CMPQ         BX, R10
-	JNE          tap_57
+	JNE          tap_62
 
-last_58:
+last_63:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2006,7 +2163,7 @@ last_58:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R10
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_60
+	JEQ          unbounded_65
 	VBROADCASTSS bound+80(FP), Y12
 	VMAXPS       Y0, Y12, Y0
 	VMOVUPS      Y0, (SI)
@@ -2017,7 +2174,7 @@ last_58:
 	VMAXPS       Y3, Y12, Y3
 	VMOVUPS      Y3, (R9)
 	CMPQ         R10, $0x01
-	JEQ          stored_59
+	JEQ          stored_64
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -2031,7 +2188,7 @@ last_58:
 	VMAXPS       Y7, Y12, Y7
 	VMOVUPS      Y7, (R9)
 	CMPQ         R10, $0x02
-	JEQ          stored_59
+	JEQ          stored_64
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -2044,15 +2201,15 @@ last_58:
 	VMOVUPS      Y10, (R8)
 	VMAXPS       Y11, Y12, Y11
 	VMOVUPS      Y11, (R9)
-	JMP          stored_59
+	JMP          stored_64
 
-unbounded_60:
+unbounded_65:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	VMOVUPS Y2, (R8)
 	VMOVUPS Y3, (R9)
 	CMPQ    R10, $0x01
-	JEQ     stored_59
+	JEQ     stored_64
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -2062,7 +2219,7 @@ unbounded_60:
 	VMOVUPS Y6, (R8)
 	VMOVUPS Y7, (R9)
 	CMPQ    R10, $0x02
-	JEQ     stored_59
+	JEQ     stored_64
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -2072,10 +2229,10 @@ unbounded_60:
 	VMOVUPS Y10, (R8)
 	VMOVUPS Y11, (R9)
 
-stored_59:
+stored_64:
 	ADDQ $0x20, AX
 	DECQ CX
-	JNE  group_56
+	JNE  group_61
 	VZEROUPPER
 	RET
 
@@ -2086,7 +2243,7 @@ TEXT ·gather6x2AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_61:
+group_66:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2117,9 +2274,9 @@ group_61:
 	MOVQ         tapCount+40(FP), R12
 	LEAQ         (BX)(R12*8), R12
 	CMPQ         BX, R12
-	JEQ          last_63
+	JEQ          last_68
 
-tap_62:
+tap_67:
 	MOVLQSX      4(BX), R13
 	VBROADCASTSS (DX)(R13*4), Y13
 	VBROADCASTSS 4(DX)(R13*4), Y14
@@ -2144,9 +2301,9 @@ tap_62:
 	VFMADD231PS  Y14, Y12, Y11
 	ADDQ         $0x08, BX
 	CMPQ         BX, R12
-	JNE          tap_62
+	JNE          tap_67
 
-last_63:
+last_68:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2163,7 +2320,7 @@ last_63:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R12
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_65
+	JEQ          unbounded_70
 	VBROADCASTSS bound+80(FP), Y12
 	VMAXPS       Y0, Y12, Y0
 	VMOVUPS      Y0, (SI)
@@ -2178,7 +2335,7 @@ last_63:
 	VMAXPS       Y5, Y12, Y5
 	VMOVUPS      Y5, (R11)
 	CMPQ         R12, $0x01
-	JEQ          stored_64
+	JEQ          stored_69
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -2197,9 +2354,9 @@ last_63:
 	VMOVUPS      Y10, (R10)
 	VMAXPS       Y11, Y12, Y11
 	VMOVUPS      Y11, (R11)
-	JMP          stored_64
+	JMP          stored_69
 
-unbounded_65:
+unbounded_70:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	VMOVUPS Y2, (R8)
@@ -2207,7 +2364,7 @@ unbounded_65:
 	VMOVUPS Y4, (R10)
 	VMOVUPS Y5, (R11)
 	CMPQ    R12, $0x01
-	JEQ     stored_64
+	JEQ     stored_69
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -2221,10 +2378,10 @@ unbounded_65:
 	VMOVUPS Y10, (R10)
 	VMOVUPS Y11, (R11)
 
-stored_64:
+stored_69:
 	ADDQ $0x30, AX
 	DECQ CX
-	JNE  group_61
+	JNE  group_66
 	VZEROUPPER
 	RET
 
@@ -2235,7 +2392,7 @@ TEXT ·gather8x1AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_66:
+group_71:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2266,9 +2423,9 @@ group_66:
 	MOVQ         tapCount+40(FP), R14
 	LEAQ         (BX)(R14*8), R14
 	CMPQ         BX, R14
-	JEQ          last_68
+	JEQ          last_73
 
-tap_67:
+tap_72:
 	MOVLQSX      4(BX), R15
 	VBROADCASTSS (DX)(R15*4), Y8
 	MOVLQSX      (BX), R15
@@ -2282,9 +2439,9 @@ tap_67:
 	VFMADD231PS  (R13)(R15*4), Y8, Y7
 	ADDQ         $0x08, BX
 	CMPQ         BX, R14
-	JNE          tap_67
+	JNE          tap_72
 
-last_68:
+last_73:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2303,7 +2460,7 @@ last_68:
 	MOVLQSX      60(AX), R13
 	LEAQ         (BX)(R13*4), R13
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_70
+	JEQ          unbounded_75
 	VBROADCASTSS bound+80(FP), Y8
 	VMAXPS       Y0, Y8, Y0
 	VMOVUPS      Y0, (SI)
@@ -2321,9 +2478,9 @@ last_68:
 	VMOVUPS      Y6, (R12)
 	VMAXPS       Y7, Y8, Y7
 	VMOVUPS      Y7, (R13)
-	JMP          stored_69
+	JMP          stored_74
 
-unbounded_70:
+unbounded_75:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	VMOVUPS Y2, (R8)
@@ -2333,10 +2490,10 @@ unbounded_70:
 	VMOVUPS Y6, (R12)
 	VMOVUPS Y7, (R13)
 
-stored_69:
+stored_74:
 	ADDQ $0x40, AX
 	DECQ CX
-	JNE  group_66
+	JNE  group_71
 	VZEROUPPER
 	RET
 
@@ -2347,7 +2504,7 @@ TEXT ·gather4x1AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_71:
+group_76:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2366,9 +2523,9 @@ group_71:
 	MOVQ         tapCount+40(FP), R10
 	LEAQ         (BX)(R10*8), R10
 	CMPQ         BX, R10
-	JEQ          last_73
+	JEQ          last_78
 
-tap_72:
+tap_77:
 	MOVLQSX      4(BX), R11
 	VBROADCASTSS (DX)(R11*4), Y4
 	MOVLQSX      (BX), R11
@@ -2378,9 +2535,9 @@ tap_72:
 	VFMADD231PS  (R9)(R11*4), Y4, Y3
 	ADDQ         $0x08, BX
 	CMPQ         BX, R10
-	JNE          tap_72
+	JNE          tap_77
 
-last_73:
+last_78:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2391,7 +2548,7 @@ last_73:
 	MOVLQSX      28(AX), R9
 	LEAQ         (BX)(R9*4), R9
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_75
+	JEQ          unbounded_80
 	VBROADCASTSS bound+80(FP), Y4
 	VMAXPS       Y0, Y4, Y0
 	VMOVUPS      Y0, (SI)
@@ -2401,18 +2558,18 @@ last_73:
 	VMOVUPS      Y2, (R8)
 	VMAXPS       Y3, Y4, Y3
 	VMOVUPS      Y3, (R9)
-	JMP          stored_74
+	JMP          stored_79
 
-unbounded_75:
+unbounded_80:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	VMOVUPS Y2, (R8)
 	VMOVUPS Y3, (R9)
 
-stored_74:
+stored_79:
 	ADDQ $0x20, AX
 	DECQ CX
-	JNE  group_71
+	JNE  group_76
 	VZEROUPPER
 	RET
 
@@ -2425,7 +2582,7 @@ TEXT ·gather6SquaresAVX512(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), DX
 	MOVQ groups+64(FP), BX
 
-group_76:
+group_81:
 	MOVQ         x+8(FP), R12
 	MOVLQSX      (DX), SI
 	LEAQ         (R12)(SI*4), SI
@@ -2468,9 +2625,9 @@ group_76:
 	MOVQ         tapCount+48(FP), R13
 	LEAQ         (R12)(R13*8), R13
 	CMPQ         R12, R13
-	JEQ          last_78
+	JEQ          last_83
 
-tap_77:
+tap_82:
 	MOVLQSX      (R12), R14
 	VMOVUPS      (SI)(R14*4), Z0
 	VMOVUPS      (DI)(R14*4), Z1
@@ -2482,7 +2639,7 @@ tap_77:
 	MOVQ         R15, R14
 	SARQ         $0x04, R14
 	TESTL        $0x00000001, R15
-	JEQ          skip_79
+	JEQ          skip_84
 	VBROADCASTSS (AX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z7
 	VFMADD231PS  Z6, Z1, Z8
@@ -2491,9 +2648,9 @@ tap_77:
 	VFMADD231PS  Z6, Z4, Z11
 	VFMADD231PS  Z6, Z5, Z12
 
-skip_79:
+skip_84:
 	TESTL        $0x00000002, R15
-	JEQ          skip_80
+	JEQ          skip_85
 	VBROADCASTSS 4(AX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z13
 	VFMADD231PS  Z6, Z1, Z14
@@ -2502,9 +2659,9 @@ skip_79:
 	VFMADD231PS  Z6, Z4, Z17
 	VFMADD231PS  Z6, Z5, Z18
 
-skip_80:
+skip_85:
 	TESTL        $0x00000004, R15
-	JEQ          skip_81
+	JEQ          skip_86
 	VBROADCASTSS (CX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z19
 	VFMADD231PS  Z6, Z1, Z20
@@ -2513,9 +2670,9 @@ skip_80:
 	VFMADD231PS  Z6, Z4, Z23
 	VFMADD231PS  Z6, Z5, Z24
 
-skip_81:
+skip_86:
 	TESTL        $0x00000008, R15
-	JEQ          skip_82
+	JEQ          skip_87
 	VBROADCASTSS 4(CX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z25
 	VFMADD231PS  Z6, Z1, Z26
@@ -2524,12 +2681,12 @@ skip_81:
 	VFMADD231PS  Z6, Z4, Z29
 	VFMADD231PS  Z6, Z5, Z30
 
-skip_82:
+skip_87:
 	ADDQ $0x08, R12
 	CMPQ R12, R13
-	JNE  tap_77
+	JNE  tap_82
 
-last_78:
+last_83:
 	MOVQ         y+0(FP), R12
 	MOVQ         row+72(FP), R13
 	MOVLQSX      4(DX), SI
@@ -2546,10 +2703,10 @@ last_78:
 	LEAQ         (R12)(R11*4), R11
 	MOVQ         outputs+80(FP), R12
 	CMPL         bound+88(FP), $0xff800000
-	JEQ          unbounded_84
+	JEQ          unbounded_89
 	VBROADCASTSS bound+88(FP), Z0
 	TESTL        $0x00000001, R12
-	JEQ          skip_85
+	JEQ          skip_90
 	VMAXPS       Z7, Z0, Z7
 	VMOVUPS      Z7, (SI)
 	VMAXPS       Z8, Z0, Z8
@@ -2563,9 +2720,9 @@ last_78:
 	VMAXPS       Z12, Z0, Z12
 	VMOVUPS      Z12, (R11)
 
-skip_85:
+skip_90:
 	TESTL   $0x00000002, R12
-	JEQ     skip_86
+	JEQ     skip_91
 	VMAXPS  Z13, Z0, Z13
 	VMOVUPS Z13, 64(SI)
 	VMAXPS  Z14, Z0, Z14
@@ -2579,9 +2736,9 @@ skip_85:
 	VMAXPS  Z18, Z0, Z18
 	VMOVUPS Z18, 64(R11)
 
-skip_86:
+skip_91:
 	TESTL   $0x00000004, R12
-	JEQ     skip_87
+	JEQ     skip_92
 	VMAXPS  Z19, Z0, Z19
 	VMOVUPS Z19, (SI)(R13*1)
 	VMAXPS  Z20, Z0, Z20
@@ -2595,9 +2752,9 @@ skip_86:
 	VMAXPS  Z24, Z0, Z24
 	VMOVUPS Z24, (R11)(R13*1)
 
-skip_87:
+skip_92:
 	TESTL   $0x00000008, R12
-	JEQ     skip_88
+	JEQ     skip_93
 	VMAXPS  Z25, Z0, Z25
 	VMOVUPS Z25, 64(SI)(R13*1)
 	VMAXPS  Z26, Z0, Z26
@@ -2611,12 +2768,12 @@ skip_87:
 	VMAXPS  Z30, Z0, Z30
 	VMOVUPS Z30, 64(R11)(R13*1)
 
-skip_88:
-	JMP stored_83
+skip_93:
+	JMP stored_88
 
-unbounded_84:
+unbounded_89:
 	TESTL   $0x00000001, R12
-	JEQ     skip_89
+	JEQ     skip_94
 	VMOVUPS Z7, (SI)
 	VMOVUPS Z8, (DI)
 	VMOVUPS Z9, (R8)
@@ -2624,9 +2781,9 @@ unbounded_84:
 	VMOVUPS Z11, (R10)
 	VMOVUPS Z12, (R11)
 
-skip_89:
+skip_94:
 	TESTL   $0x00000002, R12
-	JEQ     skip_90
+	JEQ     skip_95
 	VMOVUPS Z13, 64(SI)
 	VMOVUPS Z14, 64(DI)
 	VMOVUPS Z15, 64(R8)
@@ -2634,9 +2791,9 @@ skip_89:
 	VMOVUPS Z17, 64(R10)
 	VMOVUPS Z18, 64(R11)
 
-skip_90:
+skip_95:
 	TESTL   $0x00000004, R12
-	JEQ     skip_91
+	JEQ     skip_96
 	VMOVUPS Z19, (SI)(R13*1)
 	VMOVUPS Z20, (DI)(R13*1)
 	VMOVUPS Z21, (R8)(R13*1)
@@ -2644,9 +2801,9 @@ skip_90:
 	VMOVUPS Z23, (R10)(R13*1)
 	VMOVUPS Z24, (R11)(R13*1)
 
-skip_91:
+skip_96:
 	TESTL   $0x00000008, R12
-	JEQ     skip_92
+	JEQ     skip_97
 	VMOVUPS Z25, 64(SI)(R13*1)
 	VMOVUPS Z26, 64(DI)(R13*1)
 	VMOVUPS Z27, 64(R8)(R13*1)
@@ -2654,11 +2811,11 @@ skip_91:
 	VMOVUPS Z29, 64(R10)(R13*1)
 	VMOVUPS Z30, 64(R11)(R13*1)
 
-skip_92:
-stored_83:
+skip_97:
+stored_88:
 	ADDQ $0x30, DX
 	DECQ BX
-	JNE  group_76
+	JNE  group_81
 	VZEROUPPER
 	RET
 
@@ -2671,7 +2828,7 @@ TEXT ·gather3SquaresAVX512(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), DX
 	MOVQ groups+64(FP), BX
 
-group_93:
+group_98:
 	MOVQ         x+8(FP), R9
 	MOVLQSX      (DX), SI
 	LEAQ         (R9)(SI*4), SI
@@ -2696,9 +2853,9 @@ group_93:
 	MOVQ         tapCount+48(FP), R10
 	LEAQ         (R9)(R10*8), R10
 	CMPQ         R9, R10
-	JEQ          last_95
+	JEQ          last_100
 
-tap_94:
+tap_99:
 	MOVLQSX      (R9), R11
 	VMOVUPS      (SI)(R11*4), Z0
 	VMOVUPS      (DI)(R11*4), Z1
@@ -2707,42 +2864,42 @@ tap_94:
 	MOVQ         R12, R11
 	SARQ         $0x04, R11
 	TESTL        $0x00000001, R12
-	JEQ          skip_96
+	JEQ          skip_101
 	VBROADCASTSS (AX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z4
 	VFMADD231PS  Z3, Z1, Z5
 	VFMADD231PS  Z3, Z2, Z6
 
-skip_96:
+skip_101:
 	TESTL        $0x00000002, R12
-	JEQ          skip_97
+	JEQ          skip_102
 	VBROADCASTSS 4(AX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z7
 	VFMADD231PS  Z3, Z1, Z8
 	VFMADD231PS  Z3, Z2, Z9
 
-skip_97:
+skip_102:
 	TESTL        $0x00000004, R12
-	JEQ          skip_98
+	JEQ          skip_103
 	VBROADCASTSS (CX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z10
 	VFMADD231PS  Z3, Z1, Z11
 	VFMADD231PS  Z3, Z2, Z12
 
-skip_98:
+skip_103:
 	TESTL        $0x00000008, R12
-	JEQ          skip_99
+	JEQ          skip_104
 	VBROADCASTSS 4(CX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z13
 	VFMADD231PS  Z3, Z1, Z14
 	VFMADD231PS  Z3, Z2, Z15
 
-skip_99:
+skip_104:
 	ADDQ $0x08, R9
 	CMPQ R9, R10
-	JNE  tap_94
+	JNE  tap_99
 
-last_95:
+last_100:
 	MOVQ         y+0(FP), R9
 	MOVQ         row+72(FP), R10
 	MOVLQSX      4(DX), SI
@@ -2753,10 +2910,10 @@ last_95:
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         outputs+80(FP), R9
 	CMPL         bound+88(FP), $0xff800000
-	JEQ          unbounded_101
+	JEQ          unbounded_106
 	VBROADCASTSS bound+88(FP), Z0
 	TESTL        $0x00000001, R9
-	JEQ          skip_102
+	JEQ          skip_107
 	VMAXPS       Z4, Z0, Z4
 	VMOVUPS      Z4, (SI)
 	VMAXPS       Z5, Z0, Z5
@@ -2764,9 +2921,9 @@ last_95:
 	VMAXPS       Z6, Z0, Z6
 	VMOVUPS      Z6, (R8)
 
-skip_102:
+skip_107:
 	TESTL   $0x00000002, R9
-	JEQ     skip_103
+	JEQ     skip_108
 	VMAXPS  Z7, Z0, Z7
 	VMOVUPS Z7, 64(SI)
 	VMAXPS  Z8, Z0, Z8
@@ -2774,9 +2931,9 @@ skip_102:
 	VMAXPS  Z9, Z0, Z9
 	VMOVUPS Z9, 64(R8)
 
-skip_103:
+skip_108:
 	TESTL   $0x00000004, R9
-	JEQ     skip_104
+	JEQ     skip_109
 	VMAXPS  Z10, Z0, Z10
 	VMOVUPS Z10, (SI)(R10*1)
 	VMAXPS  Z11, Z0, Z11
@@ -2784,9 +2941,9 @@ skip_103:
 	VMAXPS  Z12, Z0, Z12
 	VMOVUPS Z12, (R8)(R10*1)
 
-skip_104:
+skip_109:
 	TESTL   $0x00000008, R9
-	JEQ     skip_105
+	JEQ     skip_110
 	VMAXPS  Z13, Z0, Z13
 	VMOVUPS Z13, 64(SI)(R10*1)
 	VMAXPS  Z14, Z0, Z14
@@ -2794,42 +2951,42 @@ skip_104:
 	VMAXPS  Z15, Z0, Z15
 	VMOVUPS Z15, 64(R8)(R10*1)
 
-skip_105:
-	JMP stored_100
+skip_110:
+	JMP stored_105
 
-unbounded_101:
+unbounded_106:
 	TESTL   $0x00000001, R9
-	JEQ     skip_106
+	JEQ     skip_111
 	VMOVUPS Z4, (SI)
 	VMOVUPS Z5, (DI)
 	VMOVUPS Z6, (R8)
 
-skip_106:
+skip_111:
 	TESTL   $0x00000002, R9
-	JEQ     skip_107
+	JEQ     skip_112
 	VMOVUPS Z7, 64(SI)
 	VMOVUPS Z8, 64(DI)
 	VMOVUPS Z9, 64(R8)
 
-skip_107:
+skip_112:
 	TESTL   $0x00000004, R9
-	JEQ     skip_108
+	JEQ     skip_113
 	VMOVUPS Z10, (SI)(R10*1)
 	VMOVUPS Z11, (DI)(R10*1)
 	VMOVUPS Z12, (R8)(R10*1)
 
-skip_108:
+skip_113:
 	TESTL   $0x00000008, R9
-	JEQ     skip_109
+	JEQ     skip_114
 	VMOVUPS Z13, 64(SI)(R10*1)
 	VMOVUPS Z14, 64(DI)(R10*1)
 	VMOVUPS Z15, 64(R8)(R10*1)
 
-skip_109:
-stored_100:
+skip_114:
+stored_105:
 	ADDQ $0x18, DX
 	DECQ BX
-	JNE  group_93
+	JNE  group_98
 	VZEROUPPER
 	RET
 
@@ -2842,7 +2999,7 @@ TEXT ·gather3SquaresAVX2(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), DX
 	MOVQ groups+64(FP), BX
 
-group_110:
+group_115:
 	MOVQ         x+8(FP), R9
 	MOVLQSX      (DX), SI
 	LEAQ         (R9)(SI*4), SI
@@ -2867,9 +3024,9 @@ group_110:
 	MOVQ         tapCount+48(FP), R10
 	LEAQ         (R9)(R10*8), R10
 	CMPQ         R9, R10
-	JEQ          last_112
+	JEQ          last_117
 
-tap_111:
+tap_116:
 	MOVLQSX      (R9), R11
 	VMOVUPS      (SI)(R11*4), Y0
 	VMOVUPS      (DI)(R11*4), Y1
@@ -2878,42 +3035,42 @@ tap_111:
 	MOVQ         R12, R11
 	SARQ         $0x04, R11
 	TESTL        $0x00000001, R12
-	JEQ          skip_113
+	JEQ          skip_118
 	VBROADCASTSS (AX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y4
 	VFMADD231PS  Y3, Y1, Y5
 	VFMADD231PS  Y3, Y2, Y6
 
-skip_113:
+skip_118:
 	TESTL        $0x00000002, R12
-	JEQ          skip_114
+	JEQ          skip_119
 	VBROADCASTSS 4(AX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y7
 	VFMADD231PS  Y3, Y1, Y8
 	VFMADD231PS  Y3, Y2, Y9
 
-skip_114:
+skip_119:
 	TESTL        $0x00000004, R12
-	JEQ          skip_115
+	JEQ          skip_120
 	VBROADCASTSS (CX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y10
 	VFMADD231PS  Y3, Y1, Y11
 	VFMADD231PS  Y3, Y2, Y12
 
-skip_115:
+skip_120:
 	TESTL        $0x00000008, R12
-	JEQ          skip_116
+	JEQ          skip_121
 	VBROADCASTSS 4(CX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y13
 	VFMADD231PS  Y3, Y1, Y14
 	VFMADD231PS  Y3, Y2, Y15
 
-skip_116:
+skip_121:
 	ADDQ $0x08, R9
 	CMPQ R9, R10
-	JNE  tap_111
+	JNE  tap_116
 
-last_112:
+last_117:
 	MOVQ         y+0(FP), R9
 	MOVQ         row+72(FP), R10
 	MOVLQSX      4(DX), SI
@@ -2924,10 +3081,10 @@ last_112:
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         outputs+80(FP), R9
 	CMPL         bound+88(FP), $0xff800000
-	JEQ          unbounded_118
+	JEQ          unbounded_123
 	VBROADCASTSS bound+88(FP), Y0
 	TESTL        $0x00000001, R9
-	JEQ          skip_119
+	JEQ          skip_124
 	VMAXPS       Y4, Y0, Y4
 	VMOVUPS      Y4, (SI)
 	VMAXPS       Y5, Y0, Y5
@@ -2935,9 +3092,9 @@ last_112:
 	VMAXPS       Y6, Y0, Y6
 	VMOVUPS      Y6, (R8)
 
-skip_119:
+skip_124:
 	TESTL   $0x00000002, R9
-	JEQ     skip_120
+	JEQ     skip_125
 	VMAXPS  Y7, Y0, Y7
 	VMOVUPS Y7, 64(SI)
 	VMAXPS  Y8, Y0, Y8
@@ -2945,9 +3102,9 @@ skip_119:
 	VMAXPS  Y9, Y0, Y9
 	VMOVUPS Y9, 64(R8)
 
-skip_120:
+skip_125:
 	TESTL   $0x00000004, R9
-	JEQ     skip_121
+	JEQ     skip_126
 	VMAXPS  Y10, Y0, Y10
 	VMOVUPS Y10, (SI)(R10*1)
 	VMAXPS  Y11, Y0, Y11
@@ -2955,9 +3112,9 @@ skip_120:
 	VMAXPS  Y12, Y0, Y12
 	VMOVUPS Y12, (R8)(R10*1)
 
-skip_121:
+skip_126:
 	TESTL   $0x00000008, R9
-	JEQ     skip_122
+	JEQ     skip_127
 	VMAXPS  Y13, Y0, Y13
 	VMOVUPS Y13, 64(SI)(R10*1)
 	VMAXPS  Y14, Y0, Y14
@@ -2965,42 +3122,42 @@ skip_121:
 	VMAXPS  Y15, Y0, Y15
 	VMOVUPS Y15, 64(R8)(R10*1)
 
-skip_122:
-	JMP stored_117
+skip_127:
+	JMP stored_122
 
-unbounded_118:
+unbounded_123:
 	TESTL   $0x00000001, R9
-	JEQ     skip_123
+	JEQ     skip_128
 	VMOVUPS Y4, (SI)
 	VMOVUPS Y5, (DI)
 	VMOVUPS Y6, (R8)
 
-skip_123:
+skip_128:
 	TESTL   $0x00000002, R9
-	JEQ     skip_124
+	JEQ     skip_129
 	VMOVUPS Y7, 64(SI)
 	VMOVUPS Y8, 64(DI)
 	VMOVUPS Y9, 64(R8)
 
-skip_124:
+skip_129:
 	TESTL   $0x00000004, R9
-	JEQ     skip_125
+	JEQ     skip_130
 	VMOVUPS Y10, (SI)(R10*1)
 	VMOVUPS Y11, (DI)(R10*1)
 	VMOVUPS Y12, (R8)(R10*1)
 
-skip_125:
+skip_130:
 	TESTL   $0x00000008, R9
-	JEQ     skip_126
+	JEQ     skip_131
 	VMOVUPS Y13, 64(SI)(R10*1)
 	VMOVUPS Y14, 64(DI)(R10*1)
 	VMOVUPS Y15, 64(R8)(R10*1)
 
-skip_126:
-stored_117:
+skip_131:
+stored_122:
 	ADDQ $0x18, DX
 	DECQ BX
-	JNE  group_110
+	JNE  group_115
 	VZEROUPPER
 	RET
 
@@ -3010,7 +3167,7 @@ TEXT ·gather6Squares3x3AVX512(SB), NOSPLIT, $0-84
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 
-group_127:
+group_132:
 	MOVQ         x+8(FP), R10
 	MOVLQSX      (AX), DX
 	LEAQ         (R10)(DX*4), DX
@@ -3057,7 +3214,7 @@ group_127:
 	MOVQ         inRow+48(FP), R15
 	SUBQ         R15, R14
 
-channel_128:
+channel_133:
 	VMOVUPS      (DX)(R13*1), Z0
 	VMOVUPS      (BX)(R13*1), Z1
 	VMOVUPS      (SI)(R13*1), Z2
@@ -3149,7 +3306,7 @@ channel_128:
 	ADDQ         R12, R14
 	ADDQ         $0x24, R10
 	DECQ         R11
-	JNE          channel_128
+	JNE          channel_133
 	MOVQ         y+0(FP), R10
 	MOVQ         row+72(FP), R11
 	MOVLQSX      4(AX), DX
@@ -3165,7 +3322,7 @@ channel_128:
 	MOVLQSX      44(AX), R9
 	LEAQ         (R10)(R9*4), R9
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_130
+	JEQ          unbounded_135
 	VBROADCASTSS bound+80(FP), Z0
 	VMAXPS       Z7, Z0, Z7
 	VMOVUPS      Z7, (DX)
@@ -3215,9 +3372,9 @@ channel_128:
 	VMOVUPS      Z29, 64(R8)(R11*1)
 	VMAXPS       Z30, Z0, Z30
 	VMOVUPS      Z30, 64(R9)(R11*1)
-	JMP          stored_129
+	JMP          stored_134
 
-unbounded_130:
+unbounded_135:
 	VMOVUPS Z7, (DX)
 	VMOVUPS Z8, (BX)
 	VMOVUPS Z9, (SI)
@@ -3243,10 +3400,10 @@ unbounded_130:
 	VMOVUPS Z29, 64(R8)(R11*1)
 	VMOVUPS Z30, 64(R9)(R11*1)
 
-stored_129:
+stored_134:
 	ADDQ $0x30, AX
 	DECQ CX
-	JNE  group_127
+	JNE  group_132
 	VZEROUPPER
 	RET
 
@@ -3256,7 +3413,7 @@ TEXT ·gather3Squares3x3AVX512(SB), NOSPLIT, $0-84
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 
-group_139:
+group_144:
 	MOVQ         x+8(FP), DI
 	MOVLQSX      (AX), DX
 	LEAQ         (DI)(DX*4), DX
@@ -3285,7 +3442,7 @@ group_139:
 	MOVQ         inRow+48(FP), R12
 	SUBQ         R12, R11
 
-channel_140:
+channel_145:
 	VMOVUPS      (DX)(R10*1), Z0
 	VMOVUPS      (BX)(R10*1), Z1
 	VMOVUPS      (SI)(R10*1), Z2
@@ -3338,7 +3495,7 @@ channel_140:
 	ADDQ         R9, R11
 	ADDQ         $0x24, DI
 	DECQ         R8
-	JNE          channel_140
+	JNE          channel_145
 	MOVQ         y+0(FP), DI
 	MOVQ         row+72(FP), R8
 	MOVLQSX      4(AX), DX
@@ -3348,7 +3505,7 @@ channel_140:
 	MOVLQSX      20(AX), SI
 	LEAQ         (DI)(SI*4), SI
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_142
+	JEQ          unbounded_147
 	VBROADCASTSS bound+80(FP), Z0
 	VMAXPS       Z4, Z0, Z4
 	VMOVUPS      Z4, (DX)
@@ -3374,9 +3531,9 @@ channel_140:
 	VMOVUPS      Z14, 64(BX)(R8*1)
 	VMAXPS       Z15, Z0, Z15
 	VMOVUPS      Z15, 64(SI)(R8*1)
-	JMP          stored_141
+	JMP          stored_146
 
-unbounded_142:
+unbounded_147:
 	VMOVUPS Z4, (DX)
 	VMOVUPS Z5, (BX)
 	VMOVUPS Z6, (SI)
@@ -3390,10 +3547,10 @@ unbounded_142:
 	VMOVUPS Z14, 64(BX)(R8*1)
 	VMOVUPS Z15, 64(SI)(R8*1)
 
-stored_141:
+stored_146:
 	ADDQ $0x18, AX
 	DECQ CX
-	JNE  group_139
+	JNE  group_144
 	VZEROUPPER
 	RET
 
@@ -3403,7 +3560,7 @@ TEXT ·gather3Squares3x3AVX2(SB), NOSPLIT, $0-84
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 
-group_151:
+group_156:
 	MOVQ         x+8(FP), DI
 	MOVLQSX      (AX), DX
 	LEAQ         (DI)(DX*4), DX
@@ -3432,7 +3589,7 @@ group_151:
 	MOVQ         inRow+48(FP), R12
 	SUBQ         R12, R11
 
-channel_152:
+channel_157:
 	VMOVUPS      (DX)(R10*1), Y0
 	VMOVUPS      (BX)(R10*1), Y1
 	VMOVUPS      (SI)(R10*1), Y2
@@ -3485,7 +3642,7 @@ channel_152:
 	ADDQ         R9, R11
 	ADDQ         $0x24, DI
 	DECQ         R8
-	JNE          channel_152
+	JNE          channel_157
 	MOVQ         y+0(FP), DI
 	MOVQ         row+72(FP), R8
 	MOVLQSX      4(AX), DX
@@ -3495,7 +3652,7 @@ channel_152:
 	MOVLQSX      20(AX), SI
 	LEAQ         (DI)(SI*4), SI
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_154
+	JEQ          unbounded_159
 	VBROADCASTSS bound+80(FP), Y0
 	VMAXPS       Y4, Y0, Y4
 	VMOVUPS      Y4, (DX)
@@ -3521,9 +3678,9 @@ channel_152:
 	VMOVUPS      Y14, 64(BX)(R8*1)
 	VMAXPS       Y15, Y0, Y15
 	VMOVUPS      Y15, 64(SI)(R8*1)
-	JMP          stored_153
+	JMP          stored_158
 
-unbounded_154:
+unbounded_159:
 	VMOVUPS Y4, (DX)
 	VMOVUPS Y5, (BX)
 	VMOVUPS Y6, (SI)
@@ -3537,10 +3694,10 @@ unbounded_154:
 	VMOVUPS Y14, 64(BX)(R8*1)
 	VMOVUPS Y15, 64(SI)(R8*1)
 
-stored_153:
+stored_158:
 	ADDQ $0x18, AX
 	DECQ CX
-	JNE  group_151
+	JNE  group_156
 	VZEROUPPER
 	RET
 
@@ -3556,7 +3713,7 @@ TEXT ·outerByLane8x1AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), DI
 
-step_163:
+step_168:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -3568,7 +3725,7 @@ step_163:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
 
-pair_164:
+pair_169:
 	MOVLQSX     (DX), R10
 	MOVLQSX     4(DX), R11
 	LEAQ        (AX)(R10*4), R10
@@ -3585,7 +3742,7 @@ pair_164:
 	VFMADD231PS (R12)(R9*1), Z8, Z7
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_164
+	JNE         pair_169
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R10
 	LEAQ        (DI)(R10*4), DI
@@ -3607,7 +3764,7 @@ pair_164:
 	VMOVUPS     Z7, 448(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_163
+	JNE         step_168
 	VZEROUPPER
 	RET
 
@@ -3623,7 +3780,7 @@ TEXT ·outerByLane8x2AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_165:
+step_170:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -3643,7 +3800,7 @@ step_165:
 	VPXORD  Z14, Z14, Z14
 	VPXORD  Z15, Z15, Z15
 
-pair_166:
+pair_171:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -3677,7 +3834,7 @@ pair_166:
 	VFMADD231PS Z18, Z17, Z15
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_166
+	JNE         pair_171
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -3717,7 +3874,7 @@ pair_166:
 	VMOVUPS     Z15, 448(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_165
+	JNE         step_170
 	VZEROUPPER
 	RET
 
@@ -3733,7 +3890,7 @@ TEXT ·outerByLane8x2ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_167:
+step_172:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -3753,7 +3910,7 @@ step_167:
 	VPXORD  Z14, Z14, Z14
 	VPXORD  Z15, Z15, Z15
 
-pair_168:
+pair_173:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -3762,7 +3919,7 @@ pair_168:
 	LEAQ        (CX)(R12*4), R12
 	LEAQ        (R11)(R8*4), R14
 	TESTL       $0x00000001, R13
-	JEQ         skip_169
+	JEQ         skip_174
 	VMOVUPS     (R12), Z16
 	VFMADD231PS (R11), Z16, Z0
 	VFMADD231PS (R11)(R8*1), Z16, Z2
@@ -3773,9 +3930,9 @@ pair_168:
 	VFMADD231PS (R14)(R8*2), Z16, Z12
 	VFMADD231PS (R14)(R9*1), Z16, Z14
 
-skip_169:
+skip_174:
 	TESTL       $0x00000002, R13
-	JEQ         skip_170
+	JEQ         skip_175
 	VMOVUPS     (R12)(R10*1), Z16
 	VFMADD231PS (R11), Z16, Z1
 	VFMADD231PS (R11)(R8*1), Z16, Z3
@@ -3786,10 +3943,10 @@ skip_169:
 	VFMADD231PS (R14)(R8*2), Z16, Z13
 	VFMADD231PS (R14)(R9*1), Z16, Z15
 
-skip_170:
+skip_175:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_168
+	JNE     pair_173
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -3829,7 +3986,7 @@ skip_170:
 	VMOVUPS Z15, 448(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_167
+	JNE     step_172
 	VZEROUPPER
 	RET
 
@@ -3845,7 +4002,7 @@ TEXT ·outerByLane8x3AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_171:
+step_176:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -3873,7 +4030,7 @@ step_171:
 	VPXORD  Z22, Z22, Z22
 	VPXORD  Z23, Z23, Z23
 
-pair_172:
+pair_177:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -3916,7 +4073,7 @@ pair_172:
 	VFMADD231PS Z27, Z26, Z23
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_172
+	JNE         pair_177
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -3974,7 +4131,7 @@ pair_172:
 	VMOVUPS     Z23, 448(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_171
+	JNE         step_176
 	VZEROUPPER
 	RET
 
@@ -3990,7 +4147,7 @@ TEXT ·outerByLane8x3ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_173:
+step_178:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -4018,7 +4175,7 @@ step_173:
 	VPXORD  Z22, Z22, Z22
 	VPXORD  Z23, Z23, Z23
 
-pair_174:
+pair_179:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -4027,7 +4184,7 @@ pair_174:
 	LEAQ        (CX)(R12*4), R12
 	LEAQ        (R11)(R8*4), R14
 	TESTL       $0x00000001, R13
-	JEQ         skip_175
+	JEQ         skip_180
 	VMOVUPS     (R12), Z24
 	VFMADD231PS (R11), Z24, Z0
 	VFMADD231PS (R11)(R8*1), Z24, Z3
@@ -4038,9 +4195,9 @@ pair_174:
 	VFMADD231PS (R14)(R8*2), Z24, Z18
 	VFMADD231PS (R14)(R9*1), Z24, Z21
 
-skip_175:
+skip_180:
 	TESTL       $0x00000002, R13
-	JEQ         skip_176
+	JEQ         skip_181
 	VMOVUPS     (R12)(R10*1), Z24
 	VFMADD231PS (R11), Z24, Z1
 	VFMADD231PS (R11)(R8*1), Z24, Z4
@@ -4051,9 +4208,9 @@ skip_175:
 	VFMADD231PS (R14)(R8*2), Z24, Z19
 	VFMADD231PS (R14)(R9*1), Z24, Z22
 
-skip_176:
+skip_181:
 	TESTL       $0x00000004, R13
-	JEQ         skip_177
+	JEQ         skip_182
 	VMOVUPS     (R12)(R10*2), Z24
 	VFMADD231PS (R11), Z24, Z2
 	VFMADD231PS (R11)(R8*1), Z24, Z5
@@ -4064,10 +4221,10 @@ skip_176:
 	VFMADD231PS (R14)(R8*2), Z24, Z20
 	VFMADD231PS (R14)(R9*1), Z24, Z23
 
-skip_177:
+skip_182:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_174
+	JNE     pair_179
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -4125,7 +4282,7 @@ skip_177:
 	VMOVUPS Z23, 448(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_173
+	JNE     step_178
 	VZEROUPPER
 	RET
 
@@ -4141,7 +4298,7 @@ TEXT ·outerByLane4x1AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), DI
 
-step_178:
+step_183:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -4149,7 +4306,7 @@ step_178:
 	VPXORD  Z2, Z2, Z2
 	VPXORD  Z3, Z3, Z3
 
-pair_179:
+pair_184:
 	MOVLQSX     (DX), R10
 	MOVLQSX     4(DX), R11
 	LEAQ        (AX)(R10*4), R10
@@ -4161,7 +4318,7 @@ pair_179:
 	VFMADD231PS (R10)(R9*1), Z4, Z3
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_179
+	JNE         pair_184
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R10
 	LEAQ        (DI)(R10*4), DI
@@ -4175,7 +4332,7 @@ pair_179:
 	VMOVUPS     Z3, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_178
+	JNE         step_183
 	VZEROUPPER
 	RET
 
@@ -4191,7 +4348,7 @@ TEXT ·outerByLane4x2AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_180:
+step_185:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -4203,7 +4360,7 @@ step_180:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
 
-pair_181:
+pair_186:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -4224,7 +4381,7 @@ pair_181:
 	VFMADD231PS Z10, Z9, Z7
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_181
+	JNE         pair_186
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -4248,7 +4405,7 @@ pair_181:
 	VMOVUPS     Z7, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_180
+	JNE         step_185
 	VZEROUPPER
 	RET
 
@@ -4264,7 +4421,7 @@ TEXT ·outerByLane4x2ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_182:
+step_187:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -4276,7 +4433,7 @@ step_182:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
 
-pair_183:
+pair_188:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -4284,26 +4441,26 @@ pair_183:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_184
+	JEQ         skip_189
 	VMOVUPS     (R12), Z8
 	VFMADD231PS (R11), Z8, Z0
 	VFMADD231PS (R11)(R8*1), Z8, Z2
 	VFMADD231PS (R11)(R8*2), Z8, Z4
 	VFMADD231PS (R11)(R9*1), Z8, Z6
 
-skip_184:
+skip_189:
 	TESTL       $0x00000002, R13
-	JEQ         skip_185
+	JEQ         skip_190
 	VMOVUPS     (R12)(R10*1), Z8
 	VFMADD231PS (R11), Z8, Z1
 	VFMADD231PS (R11)(R8*1), Z8, Z3
 	VFMADD231PS (R11)(R8*2), Z8, Z5
 	VFMADD231PS (R11)(R9*1), Z8, Z7
 
-skip_185:
+skip_190:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_183
+	JNE     pair_188
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -4327,7 +4484,7 @@ skip_185:
 	VMOVUPS Z7, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_182
+	JNE     step_187
 	VZEROUPPER
 	RET
 
@@ -4343,7 +4500,7 @@ TEXT ·outerByLane4x3AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_186:
+step_191:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -4359,7 +4516,7 @@ step_186:
 	VPXORD  Z10, Z10, Z10
 	VPXORD  Z11, Z11, Z11
 
-pair_187:
+pair_192:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -4385,7 +4542,7 @@ pair_187:
 	VFMADD231PS Z15, Z14, Z11
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_187
+	JNE         pair_192
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -4419,7 +4576,7 @@ pair_187:
 	VMOVUPS     Z11, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_186
+	JNE         step_191
 	VZEROUPPER
 	RET
 
@@ -4435,7 +4592,7 @@ TEXT ·outerByLane4x3ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_188:
+step_193:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
@@ -4451,7 +4608,7 @@ step_188:
 	VPXORD  Z10, Z10, Z10
 	VPXORD  Z11, Z11, Z11
 
-pair_189:
+pair_194:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -4459,35 +4616,35 @@ pair_189:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_190
+	JEQ         skip_195
 	VMOVUPS     (R12), Z12
 	VFMADD231PS (R11), Z12, Z0
 	VFMADD231PS (R11)(R8*1), Z12, Z3
 	VFMADD231PS (R11)(R8*2), Z12, Z6
 	VFMADD231PS (R11)(R9*1), Z12, Z9
 
-skip_190:
+skip_195:
 	TESTL       $0x00000002, R13
-	JEQ         skip_191
+	JEQ         skip_196
 	VMOVUPS     (R12)(R10*1), Z12
 	VFMADD231PS (R11), Z12, Z1
 	VFMADD231PS (R11)(R8*1), Z12, Z4
 	VFMADD231PS (R11)(R8*2), Z12, Z7
 	VFMADD231PS (R11)(R9*1), Z12, Z10
 
-skip_191:
+skip_196:
 	TESTL       $0x00000004, R13
-	JEQ         skip_192
+	JEQ         skip_197
 	VMOVUPS     (R12)(R10*2), Z12
 	VFMADD231PS (R11), Z12, Z2
 	VFMADD231PS (R11)(R8*1), Z12, Z5
 	VFMADD231PS (R11)(R8*2), Z12, Z8
 	VFMADD231PS (R11)(R9*1), Z12, Z11
 
-skip_192:
+skip_197:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_189
+	JNE     pair_194
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -4521,7 +4678,7 @@ skip_192:
 	VMOVUPS Z11, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_188
+	JNE     step_193
 	VZEROUPPER
 	RET
 
@@ -4536,12 +4693,12 @@ TEXT ·outerByLane1x1AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), DI
 
-step_193:
+step_198:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 
-pair_194:
+pair_199:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -4550,7 +4707,7 @@ pair_194:
 	VFMADD231PS (R8), Z1, Z0
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_194
+	JNE         pair_199
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R8
 	LEAQ        (DI)(R8*4), DI
@@ -4558,7 +4715,7 @@ pair_194:
 	VMOVUPS     Z0, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_193
+	JNE         step_198
 	VZEROUPPER
 	RET
 
@@ -4573,13 +4730,13 @@ TEXT ·outerByLane1x2AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_195:
+step_200:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 
-pair_196:
+pair_201:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -4591,7 +4748,7 @@ pair_196:
 	VFMADD231PS Z4, Z3, Z1
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_196
+	JNE         pair_201
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -4603,7 +4760,7 @@ pair_196:
 	VMOVUPS     Z1, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_195
+	JNE         step_200
 	VZEROUPPER
 	RET
 
@@ -4618,13 +4775,13 @@ TEXT ·outerByLane1x2ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_197:
+step_202:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 
-pair_198:
+pair_203:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -4632,20 +4789,20 @@ pair_198:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_199
+	JEQ         skip_204
 	VMOVUPS     (R10), Z2
 	VFMADD231PS (R9), Z2, Z0
 
-skip_199:
+skip_204:
 	TESTL       $0x00000002, R11
-	JEQ         skip_200
+	JEQ         skip_205
 	VMOVUPS     (R10)(R8*1), Z2
 	VFMADD231PS (R9), Z2, Z1
 
-skip_200:
+skip_205:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_198
+	JNE     pair_203
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -4657,7 +4814,7 @@ skip_200:
 	VMOVUPS Z1, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_197
+	JNE     step_202
 	VZEROUPPER
 	RET
 
@@ -4672,14 +4829,14 @@ TEXT ·outerByLane1x3AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_201:
+step_206:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
 
-pair_202:
+pair_207:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -4693,7 +4850,7 @@ pair_202:
 	VFMADD231PS Z6, Z5, Z2
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_202
+	JNE         pair_207
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -4709,7 +4866,7 @@ pair_202:
 	VMOVUPS     Z2, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_201
+	JNE         step_206
 	VZEROUPPER
 	RET
 
@@ -4724,14 +4881,14 @@ TEXT ·outerByLane1x3ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_203:
+step_208:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
 
-pair_204:
+pair_209:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -4739,26 +4896,26 @@ pair_204:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_205
+	JEQ         skip_210
 	VMOVUPS     (R10), Z3
 	VFMADD231PS (R9), Z3, Z0
 
-skip_205:
+skip_210:
 	TESTL       $0x00000002, R11
-	JEQ         skip_206
+	JEQ         skip_211
 	VMOVUPS     (R10)(R8*1), Z3
 	VFMADD231PS (R9), Z3, Z1
 
-skip_206:
+skip_211:
 	TESTL       $0x00000004, R11
-	JEQ         skip_207
+	JEQ         skip_212
 	VMOVUPS     (R10)(R8*2), Z3
 	VFMADD231PS (R9), Z3, Z2
 
-skip_207:
+skip_212:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_204
+	JNE     pair_209
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -4774,7 +4931,7 @@ skip_207:
 	VMOVUPS Z2, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_203
+	JNE     step_208
 	VZEROUPPER
 	RET
 
@@ -4790,7 +4947,7 @@ TEXT ·outerByLane4x1AVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), DI
 
-step_208:
+step_213:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -4798,7 +4955,7 @@ step_208:
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 
-pair_209:
+pair_214:
 	MOVLQSX     (DX), R10
 	MOVLQSX     4(DX), R11
 	LEAQ        (AX)(R10*4), R10
@@ -4810,7 +4967,7 @@ pair_209:
 	VFMADD231PS (R10)(R9*1), Y4, Y3
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_209
+	JNE         pair_214
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R10
 	LEAQ        (DI)(R10*4), DI
@@ -4824,7 +4981,7 @@ pair_209:
 	VMOVUPS     Y3, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_208
+	JNE         step_213
 	VZEROUPPER
 	RET
 
@@ -4840,7 +4997,7 @@ TEXT ·outerByLane4x2AVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_210:
+step_215:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -4852,7 +5009,7 @@ step_210:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 
-pair_211:
+pair_216:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -4873,7 +5030,7 @@ pair_211:
 	VFMADD231PS Y10, Y9, Y7
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_211
+	JNE         pair_216
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -4897,7 +5054,7 @@ pair_211:
 	VMOVUPS     Y7, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_210
+	JNE         step_215
 	VZEROUPPER
 	RET
 
@@ -4913,7 +5070,7 @@ TEXT ·outerByLane4x2ReachedAVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_212:
+step_217:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -4925,7 +5082,7 @@ step_212:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 
-pair_213:
+pair_218:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -4933,26 +5090,26 @@ pair_213:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_214
+	JEQ         skip_219
 	VMOVUPS     (R12), Y8
 	VFMADD231PS (R11), Y8, Y0
 	VFMADD231PS (R11)(R8*1), Y8, Y2
 	VFMADD231PS (R11)(R8*2), Y8, Y4
 	VFMADD231PS (R11)(R9*1), Y8, Y6
 
-skip_214:
+skip_219:
 	TESTL       $0x00000002, R13
-	JEQ         skip_215
+	JEQ         skip_220
 	VMOVUPS     (R12)(R10*1), Y8
 	VFMADD231PS (R11), Y8, Y1
 	VFMADD231PS (R11)(R8*1), Y8, Y3
 	VFMADD231PS (R11)(R8*2), Y8, Y5
 	VFMADD231PS (R11)(R9*1), Y8, Y7
 
-skip_215:
+skip_220:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_213
+	JNE     pair_218
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -4976,7 +5133,7 @@ skip_215:
 	VMOVUPS Y7, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_212
+	JNE     step_217
 	VZEROUPPER
 	RET
 
@@ -4992,7 +5149,7 @@ TEXT ·outerByLane4x3AVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_216:
+step_221:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -5008,7 +5165,7 @@ step_216:
 	VXORPS  Y10, Y10, Y10
 	VXORPS  Y11, Y11, Y11
 
-pair_217:
+pair_222:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -5034,7 +5191,7 @@ pair_217:
 	VFMADD231PS Y15, Y14, Y11
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_217
+	JNE         pair_222
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -5068,7 +5225,7 @@ pair_217:
 	VMOVUPS     Y11, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_216
+	JNE         step_221
 	VZEROUPPER
 	RET
 
@@ -5084,7 +5241,7 @@ TEXT ·outerByLane4x3ReachedAVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_218:
+step_223:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
@@ -5100,7 +5257,7 @@ step_218:
 	VXORPS  Y10, Y10, Y10
 	VXORPS  Y11, Y11, Y11
 
-pair_219:
+pair_224:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -5108,35 +5265,35 @@ pair_219:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_220
+	JEQ         skip_225
 	VMOVUPS     (R12), Y12
 	VFMADD231PS (R11), Y12, Y0
 	VFMADD231PS (R11)(R8*1), Y12, Y3
 	VFMADD231PS (R11)(R8*2), Y12, Y6
 	VFMADD231PS (R11)(R9*1), Y12, Y9
 
-skip_220:
+skip_225:
 	TESTL       $0x00000002, R13
-	JEQ         skip_221
+	JEQ         skip_226
 	VMOVUPS     (R12)(R10*1), Y12
 	VFMADD231PS (R11), Y12, Y1
 	VFMADD231PS (R11)(R8*1), Y12, Y4
 	VFMADD231PS (R11)(R8*2), Y12, Y7
 	VFMADD231PS (R11)(R9*1), Y12, Y10
 
-skip_221:
+skip_226:
 	TESTL       $0x00000004, R13
-	JEQ         skip_222
+	JEQ         skip_227
 	VMOVUPS     (R12)(R10*2), Y12
 	VFMADD231PS (R11), Y12, Y2
 	VFMADD231PS (R11)(R8*1), Y12, Y5
 	VFMADD231PS (R11)(R8*2), Y12, Y8
 	VFMADD231PS (R11)(R9*1), Y12, Y11
 
-skip_222:
+skip_227:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_219
+	JNE     pair_224
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -5170,7 +5327,7 @@ skip_222:
 	VMOVUPS Y11, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_218
+	JNE     step_223
 	VZEROUPPER
 	RET
 
@@ -5185,12 +5342,12 @@ TEXT ·outerByLane1x1AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), DI
 
-step_223:
+step_228:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 
-pair_224:
+pair_229:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -5199,7 +5356,7 @@ pair_224:
 	VFMADD231PS (R8), Y1, Y0
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_224
+	JNE         pair_229
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R8
 	LEAQ        (DI)(R8*4), DI
@@ -5207,7 +5364,7 @@ pair_224:
 	VMOVUPS     Y0, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_223
+	JNE         step_228
 	VZEROUPPER
 	RET
 
@@ -5222,13 +5379,13 @@ TEXT ·outerByLane1x2AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_225:
+step_230:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 
-pair_226:
+pair_231:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -5240,7 +5397,7 @@ pair_226:
 	VFMADD231PS Y4, Y3, Y1
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_226
+	JNE         pair_231
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -5252,7 +5409,7 @@ pair_226:
 	VMOVUPS     Y1, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_225
+	JNE         step_230
 	VZEROUPPER
 	RET
 
@@ -5267,13 +5424,13 @@ TEXT ·outerByLane1x2ReachedAVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_227:
+step_232:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 
-pair_228:
+pair_233:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -5281,20 +5438,20 @@ pair_228:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_229
+	JEQ         skip_234
 	VMOVUPS     (R10), Y2
 	VFMADD231PS (R9), Y2, Y0
 
-skip_229:
+skip_234:
 	TESTL       $0x00000002, R11
-	JEQ         skip_230
+	JEQ         skip_235
 	VMOVUPS     (R10)(R8*1), Y2
 	VFMADD231PS (R9), Y2, Y1
 
-skip_230:
+skip_235:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_228
+	JNE     pair_233
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -5306,7 +5463,7 @@ skip_230:
 	VMOVUPS Y1, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_227
+	JNE     step_232
 	VZEROUPPER
 	RET
 
@@ -5321,14 +5478,14 @@ TEXT ·outerByLane1x3AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_231:
+step_236:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 
-pair_232:
+pair_237:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -5342,7 +5499,7 @@ pair_232:
 	VFMADD231PS Y6, Y5, Y2
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_232
+	JNE         pair_237
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -5358,7 +5515,7 @@ pair_232:
 	VMOVUPS     Y2, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_231
+	JNE         step_236
 	VZEROUPPER
 	RET
 
@@ -5373,14 +5530,14 @@ TEXT ·outerByLane1x3ReachedAVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_233:
+step_238:
 	MOVLQSX (BX), DI
 	LEAQ    (DX)(DI*8), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 
-pair_234:
+pair_239:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -5388,26 +5545,26 @@ pair_234:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_235
+	JEQ         skip_240
 	VMOVUPS     (R10), Y3
 	VFMADD231PS (R9), Y3, Y0
 
-skip_235:
+skip_240:
 	TESTL       $0x00000002, R11
-	JEQ         skip_236
+	JEQ         skip_241
 	VMOVUPS     (R10)(R8*1), Y3
 	VFMADD231PS (R9), Y3, Y1
 
-skip_236:
+skip_241:
 	TESTL       $0x00000004, R11
-	JEQ         skip_237
+	JEQ         skip_242
 	VMOVUPS     (R10)(R8*2), Y3
 	VFMADD231PS (R9), Y3, Y2
 
-skip_237:
+skip_242:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_234
+	JNE     pair_239
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -5423,7 +5580,7 @@ skip_237:
 	VMOVUPS Y2, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_233
+	JNE     step_238
 	VZEROUPPER
 	RET
 
@@ -5437,7 +5594,7 @@ TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ plane+48(FP), SI
 	LEAQ (SI)(SI*2), DI
 
-block_238:
+block_243:
 	MOVQ   pairs+24(FP), R8
 	MOVQ   count+32(FP), R9
 	LEAQ   (R8)(R9*8), R9
@@ -5466,7 +5623,7 @@ block_238:
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_239:
+pair_244:
 	MOVLQSX (R8), R10
 	LEAQ    (AX)(R10*4), R10
 	MOVLQSX 4(R8), R11
@@ -5474,7 +5631,7 @@ pair_239:
 	LEAQ    64(R11), R12
 	LEAQ    (R11)(SI*4), R13
 
-lane_240:
+lane_245:
 	VMOVUPS      (R10), Z24
 	VMOVUPS      64(R10), Z25
 	VMOVUPS      128(R10), Z26
@@ -5514,10 +5671,10 @@ lane_240:
 	ADDQ         $0x04, R11
 	ADDQ         $0x04, R13
 	CMPQ         R11, R12
-	JNE          lane_240
+	JNE          lane_245
 	ADDQ         $0x08, R8
 	CMPQ         R8, R9
-	JNE          pair_239
+	JNE          pair_244
 	VADDPS       (DX), Z0, Z0
 	VMOVUPS      Z0, (DX)
 	VADDPS       64(DX), Z1, Z1
@@ -5585,7 +5742,7 @@ lane_240:
 	MOVQ         blocks+56(FP), R8
 	DECQ         R8
 	MOVQ         R8, blocks+56(FP)
-	JNE          block_238
+	JNE          block_243
 	VZEROUPPER
 	RET
 
@@ -5599,7 +5756,7 @@ TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ plane+48(FP), SI
 	LEAQ (SI)(SI*2), DI
 
-block_241:
+block_246:
 	MOVQ   pairs+24(FP), R8
 	MOVQ   count+32(FP), R9
 	LEAQ   (R8)(R9*8), R9
@@ -5620,7 +5777,7 @@ block_241:
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_242:
+pair_247:
 	MOVLQSX (R8), R10
 	LEAQ    (AX)(R10*4), R10
 	MOVLQSX 4(R8), R11
@@ -5628,7 +5785,7 @@ pair_242:
 	LEAQ    64(R11), R12
 	LEAQ    (R11)(SI*4), R13
 
-lane_243:
+lane_248:
 	VMOVUPS      (R10), Z16
 	VMOVUPS      64(R10), Z17
 	VBROADCASTSS (R11), Z18
@@ -5740,10 +5897,10 @@ lane_243:
 	ADDQ         $0x10, R11
 	ADDQ         $0x10, R13
 	CMPQ         R11, R12
-	JNE          lane_243
+	JNE          lane_248
 	ADDQ         $0x08, R8
 	CMPQ         R8, R9
-	JNE          pair_242
+	JNE          pair_247
 	VADDPS       (DX), Z0, Z0
 	VMOVUPS      Z0, (DX)
 	VADDPS       64(DX), Z1, Z1
@@ -5795,7 +5952,7 @@ lane_243:
 	MOVQ         blocks+56(FP), R8
 	DECQ         R8
 	MOVQ         R8, blocks+56(FP)
-	JNE          block_241
+	JNE          block_246
 	VZEROUPPER
 	RET
 
@@ -5809,7 +5966,7 @@ TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ plane+48(FP), SI
 	LEAQ (SI)(SI*2), DI
 
-block_244:
+block_249:
 	MOVQ   pairs+24(FP), R8
 	MOVQ   count+32(FP), R9
 	LEAQ   (R8)(R9*8), R9
@@ -5822,7 +5979,7 @@ block_244:
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_245:
+pair_250:
 	MOVLQSX (R8), R10
 	LEAQ    (AX)(R10*4), R10
 	MOVLQSX 4(R8), R11
@@ -5830,7 +5987,7 @@ pair_245:
 	LEAQ    64(R11), R12
 	LEAQ    (R11)(SI*4), R13
 
-lane_246:
+lane_251:
 	VMOVUPS          (R10), Z8
 	VFMADD231PS.BCST (R11), Z8, Z0
 	VFMADD231PS.BCST (R11)(SI*1), Z8, Z1
@@ -5874,10 +6031,10 @@ lane_246:
 	ADDQ             $0x10, R11
 	ADDQ             $0x10, R13
 	CMPQ             R11, R12
-	JNE              lane_246
+	JNE              lane_251
 	ADDQ             $0x08, R8
 	CMPQ             R8, R9
-	JNE              pair_245
+	JNE              pair_250
 	VADDPS           (DX), Z0, Z0
 	VMOVUPS          Z0, (DX)
 	ADDQ             BX, DX
@@ -5913,7 +6070,7 @@ lane_246:
 	MOVQ             blocks+56(FP), R8
 	DECQ             R8
 	MOVQ             R8, blocks+56(FP)
-	JNE              block_244
+	JNE              block_249
 	VZEROUPPER
 	RET
 
@@ -5927,7 +6084,7 @@ TEXT ·outerByChannel1x16AVX512(SB), NOSPLIT, $0-64
 	MOVQ plane+48(FP), SI
 	LEAQ (SI)(SI*2), DI
 
-block_247:
+block_252:
 	MOVQ   pairs+24(FP), R8
 	MOVQ   count+32(FP), R9
 	LEAQ   (R8)(R9*8), R9
@@ -5948,7 +6105,7 @@ block_247:
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_248:
+pair_253:
 	MOVLQSX (R8), R10
 	LEAQ    (AX)(R10*4), R10
 	MOVLQSX 4(R8), R11
@@ -5958,7 +6115,7 @@ pair_248:
 	LEAQ    (R13)(SI*4), R14
 	LEAQ    (R14)(SI*4), R15
 
-lane_249:
+lane_254:
 	VMOVUPS          (R10), Z16
 	VFMADD231PS.BCST (R11), Z16, Z0
 	VFMADD231PS.BCST (R11)(SI*1), Z16, Z1
@@ -6036,10 +6193,10 @@ lane_249:
 	ADDQ             $0x10, R14
 	ADDQ             $0x10, R15
 	CMPQ             R11, R12
-	JNE              lane_249
+	JNE              lane_254
 	ADDQ             $0x08, R8
 	CMPQ             R8, R9
-	JNE              pair_248
+	JNE              pair_253
 	VADDPS           (DX), Z0, Z0
 	VMOVUPS          Z0, (DX)
 	ADDQ             BX, DX
@@ -6107,7 +6264,160 @@ lane_249:
 	MOVQ             blocks+56(FP), R8
 	DECQ             R8
 	MOVQ             R8, blocks+56(FP)
-	JNE              block_247
+	JNE              block_252
+	VZEROUPPER
+	RET
+
+// func outerByChannel2x10AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·outerByChannel2x10AVX512(SB), NOSPLIT, $0-64
+	MOVQ transposed+8(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ totals+0(FP), DX
+	MOVQ row+40(FP), BX
+	MOVQ plane+48(FP), SI
+	LEAQ (SI)(SI*2), DI
+
+block_255:
+	MOVQ   pairs+24(FP), R8
+	MOVQ   count+32(FP), R9
+	LEAQ   (R8)(R9*8), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+
+pair_256:
+	MOVLQSX (R8), R10
+	LEAQ    (AX)(R10*4), R10
+	MOVLQSX 4(R8), R11
+	LEAQ    (CX)(R11*4), R11
+	LEAQ    64(R11), R12
+	LEAQ    (R11)(SI*4), R13
+	LEAQ    (R13)(SI*4), R14
+
+lane_257:
+	VMOVUPS      (R10), Z20
+	VMOVUPS      64(R10), Z21
+	VBROADCASTSS (R11), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (R11)(SI*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS (R11)(SI*2), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS (R11)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS (R13), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (R13)(SI*1), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS (R13)(SI*2), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS (R13)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS (R14), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (R14)(SI*1), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	ADDQ         BX, R10
+	ADDQ         $0x04, R11
+	ADDQ         $0x04, R13
+	ADDQ         $0x04, R14
+	CMPQ         R11, R12
+	JNE          lane_257
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JNE          pair_256
+	VADDPS       (DX), Z0, Z0
+	VMOVUPS      Z0, (DX)
+	VADDPS       64(DX), Z1, Z1
+	VMOVUPS      Z1, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z2, Z2
+	VMOVUPS      Z2, (DX)
+	VADDPS       64(DX), Z3, Z3
+	VMOVUPS      Z3, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z4, Z4
+	VMOVUPS      Z4, (DX)
+	VADDPS       64(DX), Z5, Z5
+	VMOVUPS      Z5, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z6, Z6
+	VMOVUPS      Z6, (DX)
+	VADDPS       64(DX), Z7, Z7
+	VMOVUPS      Z7, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z8, Z8
+	VMOVUPS      Z8, (DX)
+	VADDPS       64(DX), Z9, Z9
+	VMOVUPS      Z9, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z10, Z10
+	VMOVUPS      Z10, (DX)
+	VADDPS       64(DX), Z11, Z11
+	VMOVUPS      Z11, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z12, Z12
+	VMOVUPS      Z12, (DX)
+	VADDPS       64(DX), Z13, Z13
+	VMOVUPS      Z13, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z14, Z14
+	VMOVUPS      Z14, (DX)
+	VADDPS       64(DX), Z15, Z15
+	VMOVUPS      Z15, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z16, Z16
+	VMOVUPS      Z16, (DX)
+	VADDPS       64(DX), Z17, Z17
+	VMOVUPS      Z17, 64(DX)
+	ADDQ         BX, DX
+	VADDPS       (DX), Z18, Z18
+	VMOVUPS      Z18, (DX)
+	VADDPS       64(DX), Z19, Z19
+	VMOVUPS      Z19, 64(DX)
+	ADDQ         BX, DX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	ADDQ         SI, CX
+	MOVQ         blocks+56(FP), R8
+	DECQ         R8
+	MOVQ         R8, blocks+56(FP)
+	JNE          block_255
 	VZEROUPPER
 	RET
 
@@ -6120,7 +6430,7 @@ TEXT ·outerByChannel3x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ row+40(FP), BX
 	MOVQ plane+48(FP), SI
 
-block_250:
+block_258:
 	MOVQ   pairs+24(FP), DI
 	MOVQ   count+32(FP), R8
 	LEAQ   (DI)(R8*8), R8
@@ -6128,14 +6438,14 @@ block_250:
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 
-pair_251:
+pair_259:
 	MOVLQSX (DI), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DI), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_252:
+lane_260:
 	VMOVUPS      (R9), Z3
 	VMOVUPS      64(R9), Z4
 	VMOVUPS      128(R9), Z5
@@ -6146,10 +6456,10 @@ lane_252:
 	ADDQ         BX, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_252
+	JNE          lane_260
 	ADDQ         $0x08, DI
 	CMPQ         DI, R8
-	JNE          pair_251
+	JNE          pair_259
 	VADDPS       (DX), Z0, Z0
 	VMOVUPS      Z0, (DX)
 	VADDPS       64(DX), Z1, Z1
@@ -6161,7 +6471,7 @@ lane_252:
 	MOVQ         blocks+56(FP), DI
 	DECQ         DI
 	MOVQ         DI, blocks+56(FP)
-	JNE          block_250
+	JNE          block_258
 	VZEROUPPER
 	RET
 
@@ -6174,21 +6484,21 @@ TEXT ·outerByChannel2x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ row+40(FP), BX
 	MOVQ plane+48(FP), SI
 
-block_253:
+block_261:
 	MOVQ   pairs+24(FP), DI
 	MOVQ   count+32(FP), R8
 	LEAQ   (DI)(R8*8), R8
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 
-pair_254:
+pair_262:
 	MOVLQSX (DI), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DI), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_255:
+lane_263:
 	VMOVUPS      (R9), Z2
 	VMOVUPS      64(R9), Z3
 	VBROADCASTSS (R10), Z4
@@ -6197,10 +6507,10 @@ lane_255:
 	ADDQ         BX, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_255
+	JNE          lane_263
 	ADDQ         $0x08, DI
 	CMPQ         DI, R8
-	JNE          pair_254
+	JNE          pair_262
 	VADDPS       (DX), Z0, Z0
 	VMOVUPS      Z0, (DX)
 	VADDPS       64(DX), Z1, Z1
@@ -6210,7 +6520,7 @@ lane_255:
 	MOVQ         blocks+56(FP), DI
 	DECQ         DI
 	MOVQ         DI, blocks+56(FP)
-	JNE          block_253
+	JNE          block_261
 	VZEROUPPER
 	RET
 
@@ -6223,29 +6533,29 @@ TEXT ·outerByChannel1x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ row+40(FP), BX
 	MOVQ plane+48(FP), SI
 
-block_256:
+block_264:
 	MOVQ   pairs+24(FP), DI
 	MOVQ   count+32(FP), R8
 	LEAQ   (DI)(R8*8), R8
 	VPXORD Z0, Z0, Z0
 
-pair_257:
+pair_265:
 	MOVLQSX (DI), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DI), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_258:
+lane_266:
 	VMOVUPS          (R9), Z1
 	VFMADD231PS.BCST (R10), Z1, Z0
 	ADDQ             BX, R9
 	ADDQ             $0x04, R10
 	CMPQ             R10, R11
-	JNE              lane_258
+	JNE              lane_266
 	ADDQ             $0x08, DI
 	CMPQ             DI, R8
-	JNE              pair_257
+	JNE              pair_265
 	VADDPS           (DX), Z0, Z0
 	VMOVUPS          Z0, (DX)
 	ADDQ             BX, DX
@@ -6253,7 +6563,7 @@ lane_258:
 	MOVQ             blocks+56(FP), DI
 	DECQ             DI
 	MOVQ             DI, blocks+56(FP)
-	JNE              block_256
+	JNE              block_264
 	VZEROUPPER
 	RET
 
@@ -6267,7 +6577,7 @@ TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-64
 	MOVQ plane+48(FP), SI
 	LEAQ (SI)(SI*2), DI
 
-block_259:
+block_267:
 	MOVQ   pairs+24(FP), R8
 	MOVQ   count+32(FP), R9
 	LEAQ   (R8)(R9*8), R9
@@ -6284,14 +6594,14 @@ block_259:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_260:
+pair_268:
 	MOVLQSX (R8), R10
 	LEAQ    (AX)(R10*4), R10
 	MOVLQSX 4(R8), R11
 	LEAQ    (CX)(R11*4), R11
 	LEAQ    64(R11), R12
 
-lane_261:
+lane_269:
 	VMOVUPS      (R10), Y12
 	VMOVUPS      32(R10), Y13
 	VMOVUPS      64(R10), Y14
@@ -6374,10 +6684,10 @@ lane_261:
 	ADDQ         BX, R10
 	ADDQ         $0x10, R11
 	CMPQ         R11, R12
-	JNE          lane_261
+	JNE          lane_269
 	ADDQ         $0x08, R8
 	CMPQ         R8, R9
-	JNE          pair_260
+	JNE          pair_268
 	VADDPS       (DX), Y0, Y0
 	VMOVUPS      Y0, (DX)
 	VADDPS       32(DX), Y1, Y1
@@ -6413,7 +6723,7 @@ lane_261:
 	MOVQ         blocks+56(FP), R8
 	DECQ         R8
 	MOVQ         R8, blocks+56(FP)
-	JNE          block_259
+	JNE          block_267
 	VZEROUPPER
 	RET
 
@@ -6427,7 +6737,7 @@ TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-64
 	MOVQ plane+48(FP), SI
 	LEAQ (SI)(SI*2), DI
 
-block_262:
+block_270:
 	MOVQ   pairs+24(FP), R8
 	MOVQ   count+32(FP), R9
 	LEAQ   (R8)(R9*8), R9
@@ -6440,14 +6750,14 @@ block_262:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_263:
+pair_271:
 	MOVLQSX (R8), R10
 	LEAQ    (AX)(R10*4), R10
 	MOVLQSX 4(R8), R11
 	LEAQ    (CX)(R11*4), R11
 	LEAQ    64(R11), R12
 
-lane_264:
+lane_272:
 	VMOVUPS      (R10), Y8
 	VMOVUPS      32(R10), Y9
 	VBROADCASTSS (R11), Y10
@@ -6510,10 +6820,10 @@ lane_264:
 	ADDQ         BX, R10
 	ADDQ         $0x10, R11
 	CMPQ         R11, R12
-	JNE          lane_264
+	JNE          lane_272
 	ADDQ         $0x08, R8
 	CMPQ         R8, R9
-	JNE          pair_263
+	JNE          pair_271
 	VADDPS       (DX), Y0, Y0
 	VMOVUPS      Y0, (DX)
 	VADDPS       32(DX), Y1, Y1
@@ -6541,7 +6851,7 @@ lane_264:
 	MOVQ         blocks+56(FP), R8
 	DECQ         R8
 	MOVQ         R8, blocks+56(FP)
-	JNE          block_262
+	JNE          block_270
 	VZEROUPPER
 	RET
 
@@ -6554,7 +6864,7 @@ TEXT ·outerByChannel3x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ row+40(FP), BX
 	MOVQ plane+48(FP), SI
 
-block_265:
+block_273:
 	MOVQ   pairs+24(FP), DI
 	MOVQ   count+32(FP), R8
 	LEAQ   (DI)(R8*8), R8
@@ -6562,14 +6872,14 @@ block_265:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-pair_266:
+pair_274:
 	MOVLQSX (DI), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DI), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_267:
+lane_275:
 	VMOVUPS      (R9), Y3
 	VMOVUPS      32(R9), Y4
 	VMOVUPS      64(R9), Y5
@@ -6580,10 +6890,10 @@ lane_267:
 	ADDQ         BX, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_267
+	JNE          lane_275
 	ADDQ         $0x08, DI
 	CMPQ         DI, R8
-	JNE          pair_266
+	JNE          pair_274
 	VADDPS       (DX), Y0, Y0
 	VMOVUPS      Y0, (DX)
 	VADDPS       32(DX), Y1, Y1
@@ -6595,7 +6905,7 @@ lane_267:
 	MOVQ         blocks+56(FP), DI
 	DECQ         DI
 	MOVQ         DI, blocks+56(FP)
-	JNE          block_265
+	JNE          block_273
 	VZEROUPPER
 	RET
 
@@ -6608,21 +6918,21 @@ TEXT ·outerByChannel2x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ row+40(FP), BX
 	MOVQ plane+48(FP), SI
 
-block_268:
+block_276:
 	MOVQ   pairs+24(FP), DI
 	MOVQ   count+32(FP), R8
 	LEAQ   (DI)(R8*8), R8
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-pair_269:
+pair_277:
 	MOVLQSX (DI), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DI), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_270:
+lane_278:
 	VMOVUPS      (R9), Y2
 	VMOVUPS      32(R9), Y3
 	VBROADCASTSS (R10), Y4
@@ -6631,10 +6941,10 @@ lane_270:
 	ADDQ         BX, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_270
+	JNE          lane_278
 	ADDQ         $0x08, DI
 	CMPQ         DI, R8
-	JNE          pair_269
+	JNE          pair_277
 	VADDPS       (DX), Y0, Y0
 	VMOVUPS      Y0, (DX)
 	VADDPS       32(DX), Y1, Y1
@@ -6644,7 +6954,7 @@ lane_270:
 	MOVQ         blocks+56(FP), DI
 	DECQ         DI
 	MOVQ         DI, blocks+56(FP)
-	JNE          block_268
+	JNE          block_276
 	VZEROUPPER
 	RET
 
@@ -6666,7 +6976,7 @@ TEXT ·peakAVX512(SB), NOSPLIT, $0-8
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 
-round_271:
+round_279:
 	VFMADD231PS Z12, Z12, Z0
 	VFMADD231PS Z12, Z12, Z1
 	VFMADD231PS Z12, Z12, Z2
@@ -6692,7 +7002,7 @@ round_271:
 	VFMADD231PS Z12, Z12, Z10
 	VFMADD231PS Z12, Z12, Z11
 	DECQ        AX
-	JNE         round_271
+	JNE         round_279
 	VZEROUPPER
 	RET
 
@@ -6714,7 +7024,7 @@ TEXT ·peakAVX2(SB), NOSPLIT, $0-8
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-round_272:
+round_280:
 	VFMADD231PS Y12, Y12, Y0
 	VFMADD231PS Y12, Y12, Y1
 	VFMADD231PS Y12, Y12, Y2
@@ -6740,7 +7050,7 @@ round_272:
 	VFMADD231PS Y12, Y12, Y10
 	VFMADD231PS Y12, Y12, Y11
 	DECQ        AX
-	JNE         round_272
+	JNE         round_280
 	VZEROUPPER
 	RET
 
@@ -6755,53 +7065,53 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (BX)(BX*2), DI
 	LEAQ (SI)(SI*2), R8
 
-block_273:
-	LEAQ       (CX)(SI*4), R9
-	LEAQ       (AX)(BX*4), R10
-	VMOVUPS    (CX), Y0
-	VMOVUPS    (CX)(SI*1), Y1
-	VMOVUPS    (CX)(SI*2), Y2
-	VMOVUPS    (CX)(R8*1), Y3
-	VMOVUPS    (R9), Y4
-	VMOVUPS    (R9)(SI*1), Y5
-	VMOVUPS    (R9)(SI*2), Y6
-	VMOVUPS    (R9)(R8*1), Y7
-	VUNPCKLPS  Y1, Y0, Y8
-	VUNPCKHPS  Y1, Y0, Y9
-	VUNPCKLPS  Y3, Y2, Y1
-	VUNPCKHPS  Y3, Y2, Y3
-	VUNPCKLPS  Y5, Y4, Y10
-	VUNPCKHPS  Y5, Y4, Y11
-	VUNPCKLPS  Y7, Y6, Y5
-	VUNPCKHPS  Y7, Y6, Y7
-	VUNPCKLPD  Y1, Y8, Y0
-	VUNPCKHPD  Y1, Y8, Y1
-	VUNPCKLPD  Y3, Y9, Y2
-	VUNPCKHPD  Y3, Y9, Y3
-	VUNPCKLPD  Y5, Y10, Y4
-	VUNPCKHPD  Y5, Y10, Y5
-	VUNPCKLPD  Y7, Y11, Y6
-	VUNPCKHPD  Y7, Y11, Y7
-	VPERM2F128 $0x20, Y4, Y0, Y8
-	VMOVUPS    Y8, (AX)
-	VPERM2F128 $0x31, Y4, Y0, Y9
-	VMOVUPS    Y9, (R10)
-	VPERM2F128 $0x20, Y5, Y1, Y8
-	VMOVUPS    Y8, (AX)(BX*1)
-	VPERM2F128 $0x31, Y5, Y1, Y9
-	VMOVUPS    Y9, (R10)(BX*1)
-	VPERM2F128 $0x20, Y6, Y2, Y8
-	VMOVUPS    Y8, (AX)(BX*2)
-	VPERM2F128 $0x31, Y6, Y2, Y9
-	VMOVUPS    Y9, (R10)(BX*2)
-	VPERM2F128 $0x20, Y7, Y3, Y8
-	VMOVUPS    Y8, (AX)(DI*1)
-	VPERM2F128 $0x31, Y7, Y3, Y9
-	VMOVUPS    Y9, (R10)(DI*1)
-	ADDQ       $0x20, CX
-	LEAQ       (AX)(BX*8), AX
-	DECQ       DX
-	JNE        block_273
+block_281:
+	LEAQ        (CX)(SI*4), R9
+	LEAQ        (AX)(BX*4), R10
+	VMOVUPS     (CX), X0
+	VINSERTF128 $0x01, (R9), Y0, Y0
+	VMOVUPS     (CX)(SI*1), X1
+	VINSERTF128 $0x01, (R9)(SI*1), Y1, Y1
+	VMOVUPS     (CX)(SI*2), X2
+	VINSERTF128 $0x01, (R9)(SI*2), Y2, Y2
+	VMOVUPS     (CX)(R8*1), X3
+	VINSERTF128 $0x01, (R9)(R8*1), Y3, Y3
+	VUNPCKLPS   Y1, Y0, Y4
+	VUNPCKHPS   Y1, Y0, Y5
+	VUNPCKLPS   Y3, Y2, Y1
+	VUNPCKHPS   Y3, Y2, Y3
+	VUNPCKLPD   Y1, Y4, Y0
+	VUNPCKHPD   Y1, Y4, Y1
+	VUNPCKLPD   Y3, Y5, Y2
+	VUNPCKHPD   Y3, Y5, Y3
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y1, (AX)(BX*1)
+	VMOVUPS     Y2, (AX)(BX*2)
+	VMOVUPS     Y3, (AX)(DI*1)
+	VMOVUPS     16(CX), X6
+	VINSERTF128 $0x01, 16(R9), Y6, Y6
+	VMOVUPS     16(CX)(SI*1), X7
+	VINSERTF128 $0x01, 16(R9)(SI*1), Y7, Y7
+	VMOVUPS     16(CX)(SI*2), X8
+	VINSERTF128 $0x01, 16(R9)(SI*2), Y8, Y8
+	VMOVUPS     16(CX)(R8*1), X9
+	VINSERTF128 $0x01, 16(R9)(R8*1), Y9, Y9
+	VUNPCKLPS   Y7, Y6, Y4
+	VUNPCKHPS   Y7, Y6, Y5
+	VUNPCKLPS   Y9, Y8, Y7
+	VUNPCKHPS   Y9, Y8, Y9
+	VUNPCKLPD   Y7, Y4, Y6
+	VUNPCKHPD   Y7, Y4, Y7
+	VUNPCKLPD   Y9, Y5, Y8
+	VUNPCKHPD   Y9, Y5, Y9
+	VMOVUPS     Y6, (R10)
+	VMOVUPS     Y7, (R10)(BX*1)
+	VMOVUPS     Y8, (R10)(BX*2)
+	VMOVUPS     Y9, (R10)(DI*1)
+	ADDQ        $0x20, CX
+	LEAQ        (AX)(BX*8), AX
+	DECQ        DX
+	JNE         block_281
 	VZEROUPPER
 	RET
 
@@ -6812,7 +7122,7 @@ TEXT ·sumPositionsAVX2(SB), NOSPLIT, $0-32
 	MOVQ tile+8(FP), CX
 	MOVQ channels+16(FP), DX
 
-channel_274:
+channel_282:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -6823,9 +7133,9 @@ channel_274:
 	VXORPS Y7, Y7, Y7
 	MOVQ   positions+24(FP), BX
 
-four_275:
+four_283:
 	CMPQ   BX, $0x04
-	JLT    rest_276
+	JLT    rest_284
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	VADDPS 64(CX), Y2, Y2
@@ -6836,29 +7146,29 @@ four_275:
 	VADDPS 224(CX), Y7, Y7
 	ADDQ   $0x00000100, CX
 	SUBQ   $0x04, BX
-	JMP    four_275
+	JMP    four_283
 
-rest_276:
+rest_284:
 	TESTQ  BX, BX
-	JEQ    done_277
+	JEQ    done_285
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_277
+	JEQ    done_285
 	VADDPS (CX), Y2, Y2
 	VADDPS 32(CX), Y3, Y3
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_277
+	JEQ    done_285
 	VADDPS (CX), Y4, Y4
 	VADDPS 32(CX), Y5, Y5
 	ADDQ   $0x40, CX
 	DECQ   BX
 
-done_277:
+done_285:
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y0, Y0
@@ -6871,7 +7181,7 @@ done_277:
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x40, AX
 	DECQ    DX
-	JNE     channel_274
+	JNE     channel_282
 	VZEROUPPER
 	RET
 
@@ -6882,7 +7192,7 @@ TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
 	MOVQ src+8(FP), CX
 	MOVQ count+16(FP), DX
 
-vector_278:
+vector_286:
 	VMOVUPS      (CX), Y0
 	VADDPS       32(CX), Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
@@ -6895,7 +7205,7 @@ vector_278:
 	ADDQ         $0x40, CX
 	ADDQ         $0x04, AX
 	DECQ         DX
-	JNE          vector_278
+	JNE          vector_286
 	VZEROUPPER
 	RET
 
@@ -6903,28 +7213,28 @@ vector_278:
 // Requires: AVX, AVX512F
 TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_279<>+0(SB), Z0
-	VBROADCASTSS word_280<>+0(SB), Z1
-	VBROADCASTSS word_281<>+0(SB), Z2
-	VBROADCASTSS word_282<>+0(SB), Z3
-	VBROADCASTSS word_283<>+0(SB), Z4
-	VBROADCASTSS word_284<>+0(SB), Z5
-	VBROADCASTSS word_285<>+0(SB), Z6
-	VBROADCASTSS word_286<>+0(SB), Z7
-	VBROADCASTSS word_287<>+0(SB), Z8
-	VBROADCASTSS word_288<>+0(SB), Z9
-	VBROADCASTSS word_289<>+0(SB), Z10
-	VBROADCASTSS word_290<>+0(SB), Z11
-	VBROADCASTSS word_291<>+0(SB), Z12
+	VBROADCASTSS word_287<>+0(SB), Z0
+	VBROADCASTSS word_288<>+0(SB), Z1
+	VBROADCASTSS word_289<>+0(SB), Z2
+	VBROADCASTSS word_290<>+0(SB), Z3
+	VBROADCASTSS word_291<>+0(SB), Z4
+	VBROADCASTSS word_292<>+0(SB), Z5
+	VBROADCASTSS word_293<>+0(SB), Z6
+	VBROADCASTSS word_294<>+0(SB), Z7
+	VBROADCASTSS word_295<>+0(SB), Z8
+	VBROADCASTSS word_296<>+0(SB), Z9
+	VBROADCASTSS word_297<>+0(SB), Z10
+	VBROADCASTSS word_298<>+0(SB), Z11
+	VBROADCASTSS word_299<>+0(SB), Z12
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x40, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	SUBQ         $0x000000c0, BX
 
-vector_292:
+vector_300:
 	CMPQ         DX, BX
-	JGE          done_293
+	JGE          done_301
 	VMINPS       (AX)(DX*1), Z0, Z13
 	VMINPS       64(AX)(DX*1), Z0, Z14
 	VMINPS       128(AX)(DX*1), Z0, Z15
@@ -7006,12 +7316,12 @@ vector_292:
 	VMOVUPS      Z23, 128(AX)(DX*1)
 	VMOVUPS      Z24, 192(AX)(DX*1)
 	ADDQ         $0x00000100, DX
-	JMP          vector_292
+	JMP          vector_300
 
-done_293:
-vector_294:
+done_301:
+vector_302:
 	CMPQ         DX, CX
-	JGE          done_295
+	JGE          done_303
 	VMINPS       (AX)(DX*1), Z0, Z13
 	VMAXPS       Z13, Z1, Z13
 	VMOVAPS      Z4, Z14
@@ -7033,106 +7343,106 @@ vector_294:
 	VDIVPS       Z15, Z2, Z15
 	VMOVUPS      Z15, (AX)(DX*1)
 	ADDQ         $0x00000040, DX
-	JMP          vector_294
+	JMP          vector_302
 
-done_295:
+done_303:
 	VZEROUPPER
 	RET
 
-DATA word_279<>+0(SB)/4, $0x42d00000
-GLOBL word_279<>(SB), RODATA|NOPTR, $4
-
-DATA word_280<>+0(SB)/4, $0xc2d00000
-GLOBL word_280<>(SB), RODATA|NOPTR, $4
-
-DATA word_281<>+0(SB)/4, $0x3f800000
-GLOBL word_281<>(SB), RODATA|NOPTR, $4
-
-DATA word_282<>+0(SB)/4, $0x3fb8aa3b
-GLOBL word_282<>(SB), RODATA|NOPTR, $4
-
-DATA word_283<>+0(SB)/4, $0x4b400000
-GLOBL word_283<>(SB), RODATA|NOPTR, $4
-
-DATA word_284<>+0(SB)/4, $0xbf318000
-GLOBL word_284<>(SB), RODATA|NOPTR, $4
-
-DATA word_285<>+0(SB)/4, $0x395e8083
-GLOBL word_285<>(SB), RODATA|NOPTR, $4
-
-DATA word_286<>+0(SB)/4, $0x39506967
-GLOBL word_286<>(SB), RODATA|NOPTR, $4
-
-DATA word_287<>+0(SB)/4, $0x3ab743ce
+DATA word_287<>+0(SB)/4, $0x42d00000
 GLOBL word_287<>(SB), RODATA|NOPTR, $4
 
-DATA word_288<>+0(SB)/4, $0x3c088908
+DATA word_288<>+0(SB)/4, $0xc2d00000
 GLOBL word_288<>(SB), RODATA|NOPTR, $4
 
-DATA word_289<>+0(SB)/4, $0x3d2aa9c1
+DATA word_289<>+0(SB)/4, $0x3f800000
 GLOBL word_289<>(SB), RODATA|NOPTR, $4
 
-DATA word_290<>+0(SB)/4, $0x3e2aaaaa
+DATA word_290<>+0(SB)/4, $0x3fb8aa3b
 GLOBL word_290<>(SB), RODATA|NOPTR, $4
 
-DATA word_291<>+0(SB)/4, $0x3f000000
+DATA word_291<>+0(SB)/4, $0x4b400000
 GLOBL word_291<>(SB), RODATA|NOPTR, $4
+
+DATA word_292<>+0(SB)/4, $0xbf318000
+GLOBL word_292<>(SB), RODATA|NOPTR, $4
+
+DATA word_293<>+0(SB)/4, $0x395e8083
+GLOBL word_293<>(SB), RODATA|NOPTR, $4
+
+DATA word_294<>+0(SB)/4, $0x39506967
+GLOBL word_294<>(SB), RODATA|NOPTR, $4
+
+DATA word_295<>+0(SB)/4, $0x3ab743ce
+GLOBL word_295<>(SB), RODATA|NOPTR, $4
+
+DATA word_296<>+0(SB)/4, $0x3c088908
+GLOBL word_296<>(SB), RODATA|NOPTR, $4
+
+DATA word_297<>+0(SB)/4, $0x3d2aa9c1
+GLOBL word_297<>(SB), RODATA|NOPTR, $4
+
+DATA word_298<>+0(SB)/4, $0x3e2aaaaa
+GLOBL word_298<>(SB), RODATA|NOPTR, $4
+
+DATA word_299<>+0(SB)/4, $0x3f000000
+GLOBL word_299<>(SB), RODATA|NOPTR, $4
 
 // func sigmoidAVX2(y *float32, count int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_279<>+0(SB), Y0
-	VBROADCASTSS word_280<>+0(SB), Y1
-	VBROADCASTSS word_281<>+0(SB), Y2
+	VBROADCASTSS word_287<>+0(SB), Y0
+	VBROADCASTSS word_288<>+0(SB), Y1
+	VBROADCASTSS word_289<>+0(SB), Y2
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x20, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	SUBQ         $0x00000040, BX
 
-vector_307:
+vector_315:
 	CMPQ         DX, BX
-	JGE          done_308
+	JGE          done_316
 	VMINPS       (AX)(DX*1), Y0, Y3
 	VMINPS       32(AX)(DX*1), Y0, Y4
 	VMINPS       64(AX)(DX*1), Y0, Y5
 	VMAXPS       Y3, Y1, Y3
 	VMAXPS       Y4, Y1, Y4
 	VMAXPS       Y5, Y1, Y5
-	VMOVAPS      vector_297<>+0(SB), Y6
-	VMOVAPS      vector_297<>+0(SB), Y7
-	VMOVAPS      vector_297<>+0(SB), Y8
-	VFNMADD231PS vector_296<>+0(SB), Y3, Y6
-	VFNMADD231PS vector_296<>+0(SB), Y4, Y7
-	VFNMADD231PS vector_296<>+0(SB), Y5, Y8
-	VSUBPS       vector_297<>+0(SB), Y6, Y9
-	VSUBPS       vector_297<>+0(SB), Y7, Y10
-	VSUBPS       vector_297<>+0(SB), Y8, Y11
-	VFMSUB231PS  vector_298<>+0(SB), Y9, Y3
-	VFMSUB231PS  vector_298<>+0(SB), Y10, Y4
-	VFMSUB231PS  vector_298<>+0(SB), Y11, Y5
-	VFMADD231PS  vector_299<>+0(SB), Y9, Y3
-	VFMADD231PS  vector_299<>+0(SB), Y10, Y4
-	VFMADD231PS  vector_299<>+0(SB), Y11, Y5
-	VMOVAPS      vector_301<>+0(SB), Y9
-	VMOVAPS      vector_301<>+0(SB), Y10
-	VMOVAPS      vector_301<>+0(SB), Y11
-	VFMADD213PS  vector_302<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_302<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_302<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_303<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_303<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_303<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_304<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_304<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_304<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_305<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_305<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_305<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_306<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_306<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_306<>+0(SB), Y5, Y11
+	VMOVAPS      vector_305<>+0(SB), Y6
+	VMOVAPS      vector_305<>+0(SB), Y7
+	VMOVAPS      vector_305<>+0(SB), Y8
+	VFNMADD231PS vector_304<>+0(SB), Y3, Y6
+	VFNMADD231PS vector_304<>+0(SB), Y4, Y7
+	VFNMADD231PS vector_304<>+0(SB), Y5, Y8
+	VSUBPS       vector_305<>+0(SB), Y6, Y9
+	VSUBPS       vector_305<>+0(SB), Y7, Y10
+	VSUBPS       vector_305<>+0(SB), Y8, Y11
+	VFMSUB231PS  vector_306<>+0(SB), Y9, Y3
+	VFMSUB231PS  vector_306<>+0(SB), Y10, Y4
+	VFMSUB231PS  vector_306<>+0(SB), Y11, Y5
+	VFMADD231PS  vector_307<>+0(SB), Y9, Y3
+	VFMADD231PS  vector_307<>+0(SB), Y10, Y4
+	VFMADD231PS  vector_307<>+0(SB), Y11, Y5
+	VMOVAPS      vector_309<>+0(SB), Y9
+	VMOVAPS      vector_309<>+0(SB), Y10
+	VMOVAPS      vector_309<>+0(SB), Y11
+	VFMADD213PS  vector_310<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_310<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_310<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_311<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_311<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_311<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_312<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_312<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_312<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_313<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_313<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_313<>+0(SB), Y5, Y11
+	VFMADD213PS  vector_314<>+0(SB), Y3, Y9
+	VFMADD213PS  vector_314<>+0(SB), Y4, Y10
+	VFMADD213PS  vector_314<>+0(SB), Y5, Y11
 	VMULPS       Y3, Y9, Y9
 	VMULPS       Y4, Y10, Y10
 	VMULPS       Y5, Y11, Y11
@@ -7142,27 +7452,27 @@ vector_307:
 	VADDPS       Y2, Y9, Y9
 	VADDPS       Y2, Y10, Y10
 	VADDPS       Y2, Y11, Y11
-	VPSUBD       vector_297<>+0(SB), Y6, Y6
-	VPSUBD       vector_297<>+0(SB), Y7, Y7
-	VPSUBD       vector_297<>+0(SB), Y8, Y8
+	VPSUBD       vector_305<>+0(SB), Y6, Y6
+	VPSUBD       vector_305<>+0(SB), Y7, Y7
+	VPSUBD       vector_305<>+0(SB), Y8, Y8
 	VPSRAD       $0x01, Y6, Y3
 	VPSRAD       $0x01, Y7, Y4
 	VPSRAD       $0x01, Y8, Y5
 	VPSUBD       Y3, Y6, Y6
 	VPSUBD       Y4, Y7, Y7
 	VPSUBD       Y5, Y8, Y8
-	VPADDD       vector_300<>+0(SB), Y3, Y3
-	VPADDD       vector_300<>+0(SB), Y4, Y4
-	VPADDD       vector_300<>+0(SB), Y5, Y5
+	VPADDD       vector_308<>+0(SB), Y3, Y3
+	VPADDD       vector_308<>+0(SB), Y4, Y4
+	VPADDD       vector_308<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
 	VPSLLD       $0x17, Y4, Y4
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y3, Y9, Y9
 	VMULPS       Y4, Y10, Y10
 	VMULPS       Y5, Y11, Y11
-	VPADDD       vector_300<>+0(SB), Y6, Y6
-	VPADDD       vector_300<>+0(SB), Y7, Y7
-	VPADDD       vector_300<>+0(SB), Y8, Y8
+	VPADDD       vector_308<>+0(SB), Y6, Y6
+	VPADDD       vector_308<>+0(SB), Y7, Y7
+	VPADDD       vector_308<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y6, Y6
 	VPSLLD       $0x17, Y7, Y7
 	VPSLLD       $0x17, Y8, Y8
@@ -7179,184 +7489,184 @@ vector_307:
 	VMOVUPS      Y10, 32(AX)(DX*1)
 	VMOVUPS      Y11, 64(AX)(DX*1)
 	ADDQ         $0x00000060, DX
-	JMP          vector_307
+	JMP          vector_315
 
-done_308:
-vector_309:
+done_316:
+vector_317:
 	CMPQ         DX, CX
-	JGE          done_310
+	JGE          done_318
 	VMINPS       (AX)(DX*1), Y0, Y3
 	VMAXPS       Y3, Y1, Y3
-	VMOVAPS      vector_297<>+0(SB), Y4
-	VFNMADD231PS vector_296<>+0(SB), Y3, Y4
-	VSUBPS       vector_297<>+0(SB), Y4, Y5
-	VFMSUB231PS  vector_298<>+0(SB), Y5, Y3
-	VFMADD231PS  vector_299<>+0(SB), Y5, Y3
-	VMOVAPS      vector_301<>+0(SB), Y5
-	VFMADD213PS  vector_302<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_303<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_304<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_305<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_306<>+0(SB), Y3, Y5
+	VMOVAPS      vector_305<>+0(SB), Y4
+	VFNMADD231PS vector_304<>+0(SB), Y3, Y4
+	VSUBPS       vector_305<>+0(SB), Y4, Y5
+	VFMSUB231PS  vector_306<>+0(SB), Y5, Y3
+	VFMADD231PS  vector_307<>+0(SB), Y5, Y3
+	VMOVAPS      vector_309<>+0(SB), Y5
+	VFMADD213PS  vector_310<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_311<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_312<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_313<>+0(SB), Y3, Y5
+	VFMADD213PS  vector_314<>+0(SB), Y3, Y5
 	VMULPS       Y3, Y5, Y5
 	VFMADD213PS  Y3, Y3, Y5
 	VADDPS       Y2, Y5, Y5
-	VPSUBD       vector_297<>+0(SB), Y4, Y4
+	VPSUBD       vector_305<>+0(SB), Y4, Y4
 	VPSRAD       $0x01, Y4, Y3
 	VPSUBD       Y3, Y4, Y4
-	VPADDD       vector_300<>+0(SB), Y3, Y3
+	VPADDD       vector_308<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
 	VMULPS       Y3, Y5, Y5
-	VPADDD       vector_300<>+0(SB), Y4, Y4
+	VPADDD       vector_308<>+0(SB), Y4, Y4
 	VPSLLD       $0x17, Y4, Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y2, Y5, Y5
 	VDIVPS       Y5, Y2, Y5
 	VMOVUPS      Y5, (AX)(DX*1)
 	ADDQ         $0x00000020, DX
-	JMP          vector_309
+	JMP          vector_317
 
-done_310:
+done_318:
 	VZEROUPPER
 	RET
 
-DATA vector_296<>+0(SB)/4, $0x3fb8aa3b
-DATA vector_296<>+4(SB)/4, $0x3fb8aa3b
-DATA vector_296<>+8(SB)/4, $0x3fb8aa3b
-DATA vector_296<>+12(SB)/4, $0x3fb8aa3b
-DATA vector_296<>+16(SB)/4, $0x3fb8aa3b
-DATA vector_296<>+20(SB)/4, $0x3fb8aa3b
-DATA vector_296<>+24(SB)/4, $0x3fb8aa3b
-DATA vector_296<>+28(SB)/4, $0x3fb8aa3b
-GLOBL vector_296<>(SB), RODATA|NOPTR, $32
-
-DATA vector_297<>+0(SB)/4, $0x4b400000
-DATA vector_297<>+4(SB)/4, $0x4b400000
-DATA vector_297<>+8(SB)/4, $0x4b400000
-DATA vector_297<>+12(SB)/4, $0x4b400000
-DATA vector_297<>+16(SB)/4, $0x4b400000
-DATA vector_297<>+20(SB)/4, $0x4b400000
-DATA vector_297<>+24(SB)/4, $0x4b400000
-DATA vector_297<>+28(SB)/4, $0x4b400000
-GLOBL vector_297<>(SB), RODATA|NOPTR, $32
-
-DATA vector_298<>+0(SB)/4, $0xbf318000
-DATA vector_298<>+4(SB)/4, $0xbf318000
-DATA vector_298<>+8(SB)/4, $0xbf318000
-DATA vector_298<>+12(SB)/4, $0xbf318000
-DATA vector_298<>+16(SB)/4, $0xbf318000
-DATA vector_298<>+20(SB)/4, $0xbf318000
-DATA vector_298<>+24(SB)/4, $0xbf318000
-DATA vector_298<>+28(SB)/4, $0xbf318000
-GLOBL vector_298<>(SB), RODATA|NOPTR, $32
-
-DATA vector_299<>+0(SB)/4, $0x395e8083
-DATA vector_299<>+4(SB)/4, $0x395e8083
-DATA vector_299<>+8(SB)/4, $0x395e8083
-DATA vector_299<>+12(SB)/4, $0x395e8083
-DATA vector_299<>+16(SB)/4, $0x395e8083
-DATA vector_299<>+20(SB)/4, $0x395e8083
-DATA vector_299<>+24(SB)/4, $0x395e8083
-DATA vector_299<>+28(SB)/4, $0x395e8083
-GLOBL vector_299<>(SB), RODATA|NOPTR, $32
-
-DATA vector_300<>+0(SB)/4, $0x0000007f
-DATA vector_300<>+4(SB)/4, $0x0000007f
-DATA vector_300<>+8(SB)/4, $0x0000007f
-DATA vector_300<>+12(SB)/4, $0x0000007f
-DATA vector_300<>+16(SB)/4, $0x0000007f
-DATA vector_300<>+20(SB)/4, $0x0000007f
-DATA vector_300<>+24(SB)/4, $0x0000007f
-DATA vector_300<>+28(SB)/4, $0x0000007f
-GLOBL vector_300<>(SB), RODATA|NOPTR, $32
-
-DATA vector_301<>+0(SB)/4, $0x39506967
-DATA vector_301<>+4(SB)/4, $0x39506967
-DATA vector_301<>+8(SB)/4, $0x39506967
-DATA vector_301<>+12(SB)/4, $0x39506967
-DATA vector_301<>+16(SB)/4, $0x39506967
-DATA vector_301<>+20(SB)/4, $0x39506967
-DATA vector_301<>+24(SB)/4, $0x39506967
-DATA vector_301<>+28(SB)/4, $0x39506967
-GLOBL vector_301<>(SB), RODATA|NOPTR, $32
-
-DATA vector_302<>+0(SB)/4, $0x3ab743ce
-DATA vector_302<>+4(SB)/4, $0x3ab743ce
-DATA vector_302<>+8(SB)/4, $0x3ab743ce
-DATA vector_302<>+12(SB)/4, $0x3ab743ce
-DATA vector_302<>+16(SB)/4, $0x3ab743ce
-DATA vector_302<>+20(SB)/4, $0x3ab743ce
-DATA vector_302<>+24(SB)/4, $0x3ab743ce
-DATA vector_302<>+28(SB)/4, $0x3ab743ce
-GLOBL vector_302<>(SB), RODATA|NOPTR, $32
-
-DATA vector_303<>+0(SB)/4, $0x3c088908
-DATA vector_303<>+4(SB)/4, $0x3c088908
-DATA vector_303<>+8(SB)/4, $0x3c088908
-DATA vector_303<>+12(SB)/4, $0x3c088908
-DATA vector_303<>+16(SB)/4, $0x3c088908
-DATA vector_303<>+20(SB)/4, $0x3c088908
-DATA vector_303<>+24(SB)/4, $0x3c088908
-DATA vector_303<>+28(SB)/4, $0x3c088908
-GLOBL vector_303<>(SB), RODATA|NOPTR, $32
-
-DATA vector_304<>+0(SB)/4, $0x3d2aa9c1
-DATA vector_304<>+4(SB)/4, $0x3d2aa9c1
-DATA vector_304<>+8(SB)/4, $0x3d2aa9c1
-DATA vector_304<>+12(SB)/4, $0x3d2aa9c1
-DATA vector_304<>+16(SB)/4, $0x3d2aa9c1
-DATA vector_304<>+20(SB)/4, $0x3d2aa9c1
-DATA vector_304<>+24(SB)/4, $0x3d2aa9c1
-DATA vector_304<>+28(SB)/4, $0x3d2aa9c1
+DATA vector_304<>+0(SB)/4, $0x3fb8aa3b
+DATA vector_304<>+4(SB)/4, $0x3fb8aa3b
+DATA vector_304<>+8(SB)/4, $0x3fb8aa3b
+DATA vector_304<>+12(SB)/4, $0x3fb8aa3b
+DATA vector_304<>+16(SB)/4, $0x3fb8aa3b
+DATA vector_304<>+20(SB)/4, $0x3fb8aa3b
+DATA vector_304<>+24(SB)/4, $0x3fb8aa3b
+DATA vector_304<>+28(SB)/4, $0x3fb8aa3b
 GLOBL vector_304<>(SB), RODATA|NOPTR, $32
 
-DATA vector_305<>+0(SB)/4, $0x3e2aaaaa
-DATA vector_305<>+4(SB)/4, $0x3e2aaaaa
-DATA vector_305<>+8(SB)/4, $0x3e2aaaaa
-DATA vector_305<>+12(SB)/4, $0x3e2aaaaa
-DATA vector_305<>+16(SB)/4, $0x3e2aaaaa
-DATA vector_305<>+20(SB)/4, $0x3e2aaaaa
-DATA vector_305<>+24(SB)/4, $0x3e2aaaaa
-DATA vector_305<>+28(SB)/4, $0x3e2aaaaa
+DATA vector_305<>+0(SB)/4, $0x4b400000
+DATA vector_305<>+4(SB)/4, $0x4b400000
+DATA vector_305<>+8(SB)/4, $0x4b400000
+DATA vector_305<>+12(SB)/4, $0x4b400000
+DATA vector_305<>+16(SB)/4, $0x4b400000
+DATA vector_305<>+20(SB)/4, $0x4b400000
+DATA vector_305<>+24(SB)/4, $0x4b400000
+DATA vector_305<>+28(SB)/4, $0x4b400000
 GLOBL vector_305<>(SB), RODATA|NOPTR, $32
 
-DATA vector_306<>+0(SB)/4, $0x3f000000
-DATA vector_306<>+4(SB)/4, $0x3f000000
-DATA vector_306<>+8(SB)/4, $0x3f000000
-DATA vector_306<>+12(SB)/4, $0x3f000000
-DATA vector_306<>+16(SB)/4, $0x3f000000
-DATA vector_306<>+20(SB)/4, $0x3f000000
-DATA vector_306<>+24(SB)/4, $0x3f000000
-DATA vector_306<>+28(SB)/4, $0x3f000000
+DATA vector_306<>+0(SB)/4, $0xbf318000
+DATA vector_306<>+4(SB)/4, $0xbf318000
+DATA vector_306<>+8(SB)/4, $0xbf318000
+DATA vector_306<>+12(SB)/4, $0xbf318000
+DATA vector_306<>+16(SB)/4, $0xbf318000
+DATA vector_306<>+20(SB)/4, $0xbf318000
+DATA vector_306<>+24(SB)/4, $0xbf318000
+DATA vector_306<>+28(SB)/4, $0xbf318000
 GLOBL vector_306<>(SB), RODATA|NOPTR, $32
+
+DATA vector_307<>+0(SB)/4, $0x395e8083
+DATA vector_307<>+4(SB)/4, $0x395e8083
+DATA vector_307<>+8(SB)/4, $0x395e8083
+DATA vector_307<>+12(SB)/4, $0x395e8083
+DATA vector_307<>+16(SB)/4, $0x395e8083
+DATA vector_307<>+20(SB)/4, $0x395e8083
+DATA vector_307<>+24(SB)/4, $0x395e8083
+DATA vector_307<>+28(SB)/4, $0x395e8083
+GLOBL vector_307<>(SB), RODATA|NOPTR, $32
+
+DATA vector_308<>+0(SB)/4, $0x0000007f
+DATA vector_308<>+4(SB)/4, $0x0000007f
+DATA vector_308<>+8(SB)/4, $0x0000007f
+DATA vector_308<>+12(SB)/4, $0x0000007f
+DATA vector_308<>+16(SB)/4, $0x0000007f
+DATA vector_308<>+20(SB)/4, $0x0000007f
+DATA vector_308<>+24(SB)/4, $0x0000007f
+DATA vector_308<>+28(SB)/4, $0x0000007f
+GLOBL vector_308<>(SB), RODATA|NOPTR, $32
+
+DATA vector_309<>+0(SB)/4, $0x39506967
+DATA vector_309<>+4(SB)/4, $0x39506967
+DATA vector_309<>+8(SB)/4, $0x39506967
+DATA vector_309<>+12(SB)/4, $0x39506967
+DATA vector_309<>+16(SB)/4, $0x39506967
+DATA vector_309<>+20(SB)/4, $0x39506967
+DATA vector_309<>+24(SB)/4, $0x39506967
+DATA vector_309<>+28(SB)/4, $0x39506967
+GLOBL vector_309<>(SB), RODATA|NOPTR, $32
+
+DATA vector_310<>+0(SB)/4, $0x3ab743ce
+DATA vector_310<>+4(SB)/4, $0x3ab743ce
+DATA vector_310<>+8(SB)/4, $0x3ab743ce
+DATA vector_310<>+12(SB)/4, $0x3ab743ce
+DATA vector_310<>+16(SB)/4, $0x3ab743ce
+DATA vector_310<>+20(SB)/4, $0x3ab743ce
+DATA vector_310<>+24(SB)/4, $0x3ab743ce
+DATA vector_310<>+28(SB)/4, $0x3ab743ce
+GLOBL vector_310<>(SB), RODATA|NOPTR, $32
+
+DATA vector_311<>+0(SB)/4, $0x3c088908
+DATA vector_311<>+4(SB)/4, $0x3c088908
+DATA vector_311<>+8(SB)/4, $0x3c088908
+DATA vector_311<>+12(SB)/4, $0x3c088908
+DATA vector_311<>+16(SB)/4, $0x3c088908
+DATA vector_311<>+20(SB)/4, $0x3c088908
+DATA vector_311<>+24(SB)/4, $0x3c088908
+DATA vector_311<>+28(SB)/4, $0x3c088908
+GLOBL vector_311<>(SB), RODATA|NOPTR, $32
+
+DATA vector_312<>+0(SB)/4, $0x3d2aa9c1
+DATA vector_312<>+4(SB)/4, $0x3d2aa9c1
+DATA vector_312<>+8(SB)/4, $0x3d2aa9c1
+DATA vector_312<>+12(SB)/4, $0x3d2aa9c1
+DATA vector_312<>+16(SB)/4, $0x3d2aa9c1
+DATA vector_312<>+20(SB)/4, $0x3d2aa9c1
+DATA vector_312<>+24(SB)/4, $0x3d2aa9c1
+DATA vector_312<>+28(SB)/4, $0x3d2aa9c1
+GLOBL vector_312<>(SB), RODATA|NOPTR, $32
+
+DATA vector_313<>+0(SB)/4, $0x3e2aaaaa
+DATA vector_313<>+4(SB)/4, $0x3e2aaaaa
+DATA vector_313<>+8(SB)/4, $0x3e2aaaaa
+DATA vector_313<>+12(SB)/4, $0x3e2aaaaa
+DATA vector_313<>+16(SB)/4, $0x3e2aaaaa
+DATA vector_313<>+20(SB)/4, $0x3e2aaaaa
+DATA vector_313<>+24(SB)/4, $0x3e2aaaaa
+DATA vector_313<>+28(SB)/4, $0x3e2aaaaa
+GLOBL vector_313<>(SB), RODATA|NOPTR, $32
+
+DATA vector_314<>+0(SB)/4, $0x3f000000
+DATA vector_314<>+4(SB)/4, $0x3f000000
+DATA vector_314<>+8(SB)/4, $0x3f000000
+DATA vector_314<>+12(SB)/4, $0x3f000000
+DATA vector_314<>+16(SB)/4, $0x3f000000
+DATA vector_314<>+20(SB)/4, $0x3f000000
+DATA vector_314<>+24(SB)/4, $0x3f000000
+DATA vector_314<>+28(SB)/4, $0x3f000000
+GLOBL vector_314<>(SB), RODATA|NOPTR, $32
 
 // func expAVX512(y *float32, x *float32, count int)
 // Requires: AVX, AVX512F
 TEXT ·expAVX512(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_279<>+0(SB), Z0
-	VBROADCASTSS word_280<>+0(SB), Z1
-	VBROADCASTSS word_281<>+0(SB), Z2
-	VBROADCASTSS word_282<>+0(SB), Z3
-	VBROADCASTSS word_283<>+0(SB), Z4
-	VBROADCASTSS word_284<>+0(SB), Z5
-	VBROADCASTSS word_285<>+0(SB), Z6
-	VBROADCASTSS word_286<>+0(SB), Z7
-	VBROADCASTSS word_287<>+0(SB), Z8
-	VBROADCASTSS word_288<>+0(SB), Z9
-	VBROADCASTSS word_289<>+0(SB), Z10
-	VBROADCASTSS word_290<>+0(SB), Z11
-	VBROADCASTSS word_291<>+0(SB), Z12
+	VBROADCASTSS word_287<>+0(SB), Z0
+	VBROADCASTSS word_288<>+0(SB), Z1
+	VBROADCASTSS word_289<>+0(SB), Z2
+	VBROADCASTSS word_290<>+0(SB), Z3
+	VBROADCASTSS word_291<>+0(SB), Z4
+	VBROADCASTSS word_292<>+0(SB), Z5
+	VBROADCASTSS word_293<>+0(SB), Z6
+	VBROADCASTSS word_294<>+0(SB), Z7
+	VBROADCASTSS word_295<>+0(SB), Z8
+	VBROADCASTSS word_296<>+0(SB), Z9
+	VBROADCASTSS word_297<>+0(SB), Z10
+	VBROADCASTSS word_298<>+0(SB), Z11
+	VBROADCASTSS word_299<>+0(SB), Z12
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x40, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	SUBQ         $0x000000c0, SI
 
-vector_311:
+vector_319:
 	CMPQ        BX, SI
-	JGE         done_312
+	JGE         done_320
 	VMINPS      (CX)(BX*1), Z0, Z13
 	VMINPS      64(CX)(BX*1), Z0, Z14
 	VMINPS      128(CX)(BX*1), Z0, Z15
@@ -7430,12 +7740,12 @@ vector_311:
 	VMOVUPS     Z23, 128(AX)(BX*1)
 	VMOVUPS     Z24, 192(AX)(BX*1)
 	ADDQ        $0x00000100, BX
-	JMP         vector_311
+	JMP         vector_319
 
-done_312:
-vector_313:
+done_320:
+vector_321:
 	CMPQ        BX, DX
-	JGE         done_314
+	JGE         done_322
 	VMINPS      (CX)(BX*1), Z0, Z13
 	VMAXPS      Z13, Z1, Z13
 	VMOVAPS     Z4, Z14
@@ -7455,9 +7765,9 @@ vector_313:
 	VSCALEFPS   Z14, Z15, Z15
 	VMOVUPS     Z15, (AX)(BX*1)
 	ADDQ        $0x00000040, BX
-	JMP         vector_313
+	JMP         vector_321
 
-done_314:
+done_322:
 	VZEROUPPER
 	RET
 
@@ -7466,57 +7776,57 @@ done_314:
 TEXT ·expAVX2(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_279<>+0(SB), Y0
-	VBROADCASTSS word_280<>+0(SB), Y1
-	VBROADCASTSS word_281<>+0(SB), Y2
+	VBROADCASTSS word_287<>+0(SB), Y0
+	VBROADCASTSS word_288<>+0(SB), Y1
+	VBROADCASTSS word_289<>+0(SB), Y2
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	SUBQ         $0x00000040, SI
 
-vector_315:
+vector_323:
 	CMPQ        BX, SI
-	JGE         done_316
+	JGE         done_324
 	VMINPS      (CX)(BX*1), Y0, Y3
 	VMINPS      32(CX)(BX*1), Y0, Y4
 	VMINPS      64(CX)(BX*1), Y0, Y5
 	VMAXPS      Y3, Y1, Y3
 	VMAXPS      Y4, Y1, Y4
 	VMAXPS      Y5, Y1, Y5
-	VMOVAPS     vector_297<>+0(SB), Y6
-	VMOVAPS     vector_297<>+0(SB), Y7
-	VMOVAPS     vector_297<>+0(SB), Y8
-	VFMADD231PS vector_296<>+0(SB), Y3, Y6
-	VFMADD231PS vector_296<>+0(SB), Y4, Y7
-	VFMADD231PS vector_296<>+0(SB), Y5, Y8
-	VSUBPS      vector_297<>+0(SB), Y6, Y9
-	VSUBPS      vector_297<>+0(SB), Y7, Y10
-	VSUBPS      vector_297<>+0(SB), Y8, Y11
-	VFMADD231PS vector_298<>+0(SB), Y9, Y3
-	VFMADD231PS vector_298<>+0(SB), Y10, Y4
-	VFMADD231PS vector_298<>+0(SB), Y11, Y5
-	VFMADD231PS vector_299<>+0(SB), Y9, Y3
-	VFMADD231PS vector_299<>+0(SB), Y10, Y4
-	VFMADD231PS vector_299<>+0(SB), Y11, Y5
-	VMOVAPS     vector_301<>+0(SB), Y9
-	VMOVAPS     vector_301<>+0(SB), Y10
-	VMOVAPS     vector_301<>+0(SB), Y11
-	VFMADD213PS vector_302<>+0(SB), Y3, Y9
-	VFMADD213PS vector_302<>+0(SB), Y4, Y10
-	VFMADD213PS vector_302<>+0(SB), Y5, Y11
-	VFMADD213PS vector_303<>+0(SB), Y3, Y9
-	VFMADD213PS vector_303<>+0(SB), Y4, Y10
-	VFMADD213PS vector_303<>+0(SB), Y5, Y11
-	VFMADD213PS vector_304<>+0(SB), Y3, Y9
-	VFMADD213PS vector_304<>+0(SB), Y4, Y10
-	VFMADD213PS vector_304<>+0(SB), Y5, Y11
-	VFMADD213PS vector_305<>+0(SB), Y3, Y9
-	VFMADD213PS vector_305<>+0(SB), Y4, Y10
-	VFMADD213PS vector_305<>+0(SB), Y5, Y11
-	VFMADD213PS vector_306<>+0(SB), Y3, Y9
-	VFMADD213PS vector_306<>+0(SB), Y4, Y10
-	VFMADD213PS vector_306<>+0(SB), Y5, Y11
+	VMOVAPS     vector_305<>+0(SB), Y6
+	VMOVAPS     vector_305<>+0(SB), Y7
+	VMOVAPS     vector_305<>+0(SB), Y8
+	VFMADD231PS vector_304<>+0(SB), Y3, Y6
+	VFMADD231PS vector_304<>+0(SB), Y4, Y7
+	VFMADD231PS vector_304<>+0(SB), Y5, Y8
+	VSUBPS      vector_305<>+0(SB), Y6, Y9
+	VSUBPS      vector_305<>+0(SB), Y7, Y10
+	VSUBPS      vector_305<>+0(SB), Y8, Y11
+	VFMADD231PS vector_306<>+0(SB), Y9, Y3
+	VFMADD231PS vector_306<>+0(SB), Y10, Y4
+	VFMADD231PS vector_306<>+0(SB), Y11, Y5
+	VFMADD231PS vector_307<>+0(SB), Y9, Y3
+	VFMADD231PS vector_307<>+0(SB), Y10, Y4
+	VFMADD231PS vector_307<>+0(SB), Y11, Y5
+	VMOVAPS     vector_309<>+0(SB), Y9
+	VMOVAPS     vector_309<>+0(SB), Y10
+	VMOVAPS     vector_309<>+0(SB), Y11
+	VFMADD213PS vector_310<>+0(SB), Y3, Y9
+	VFMADD213PS vector_310<>+0(SB), Y4, Y10
+	VFMADD213PS vector_310<>+0(SB), Y5, Y11
+	VFMADD213PS vector_311<>+0(SB), Y3, Y9
+	VFMADD213PS vector_311<>+0(SB), Y4, Y10
+	VFMADD213PS vector_311<>+0(SB), Y5, Y11
+	VFMADD213PS vector_312<>+0(SB), Y3, Y9
+	VFMADD213PS vector_312<>+0(SB), Y4, Y10
+	VFMADD213PS vector_312<>+0(SB), Y5, Y11
+	VFMADD213PS vector_313<>+0(SB), Y3, Y9
+	VFMADD213PS vector_313<>+0(SB), Y4, Y10
+	VFMADD213PS vector_313<>+0(SB), Y5, Y11
+	VFMADD213PS vector_314<>+0(SB), Y3, Y9
+	VFMADD213PS vector_314<>+0(SB), Y4, Y10
+	VFMADD213PS vector_314<>+0(SB), Y5, Y11
 	VMULPS      Y3, Y9, Y9
 	VMULPS      Y4, Y10, Y10
 	VMULPS      Y5, Y11, Y11
@@ -7526,27 +7836,27 @@ vector_315:
 	VADDPS      Y2, Y9, Y9
 	VADDPS      Y2, Y10, Y10
 	VADDPS      Y2, Y11, Y11
-	VPSUBD      vector_297<>+0(SB), Y6, Y6
-	VPSUBD      vector_297<>+0(SB), Y7, Y7
-	VPSUBD      vector_297<>+0(SB), Y8, Y8
+	VPSUBD      vector_305<>+0(SB), Y6, Y6
+	VPSUBD      vector_305<>+0(SB), Y7, Y7
+	VPSUBD      vector_305<>+0(SB), Y8, Y8
 	VPSRAD      $0x01, Y6, Y3
 	VPSRAD      $0x01, Y7, Y4
 	VPSRAD      $0x01, Y8, Y5
 	VPSUBD      Y3, Y6, Y6
 	VPSUBD      Y4, Y7, Y7
 	VPSUBD      Y5, Y8, Y8
-	VPADDD      vector_300<>+0(SB), Y3, Y3
-	VPADDD      vector_300<>+0(SB), Y4, Y4
-	VPADDD      vector_300<>+0(SB), Y5, Y5
+	VPADDD      vector_308<>+0(SB), Y3, Y3
+	VPADDD      vector_308<>+0(SB), Y4, Y4
+	VPADDD      vector_308<>+0(SB), Y5, Y5
 	VPSLLD      $0x17, Y3, Y3
 	VPSLLD      $0x17, Y4, Y4
 	VPSLLD      $0x17, Y5, Y5
 	VMULPS      Y3, Y9, Y9
 	VMULPS      Y4, Y10, Y10
 	VMULPS      Y5, Y11, Y11
-	VPADDD      vector_300<>+0(SB), Y6, Y6
-	VPADDD      vector_300<>+0(SB), Y7, Y7
-	VPADDD      vector_300<>+0(SB), Y8, Y8
+	VPADDD      vector_308<>+0(SB), Y6, Y6
+	VPADDD      vector_308<>+0(SB), Y7, Y7
+	VPADDD      vector_308<>+0(SB), Y8, Y8
 	VPSLLD      $0x17, Y6, Y6
 	VPSLLD      $0x17, Y7, Y7
 	VPSLLD      $0x17, Y8, Y8
@@ -7557,42 +7867,42 @@ vector_315:
 	VMOVUPS     Y10, 32(AX)(BX*1)
 	VMOVUPS     Y11, 64(AX)(BX*1)
 	ADDQ        $0x00000060, BX
-	JMP         vector_315
+	JMP         vector_323
 
-done_316:
-vector_317:
+done_324:
+vector_325:
 	CMPQ        BX, DX
-	JGE         done_318
+	JGE         done_326
 	VMINPS      (CX)(BX*1), Y0, Y3
 	VMAXPS      Y3, Y1, Y3
-	VMOVAPS     vector_297<>+0(SB), Y4
-	VFMADD231PS vector_296<>+0(SB), Y3, Y4
-	VSUBPS      vector_297<>+0(SB), Y4, Y5
-	VFMADD231PS vector_298<>+0(SB), Y5, Y3
-	VFMADD231PS vector_299<>+0(SB), Y5, Y3
-	VMOVAPS     vector_301<>+0(SB), Y5
-	VFMADD213PS vector_302<>+0(SB), Y3, Y5
-	VFMADD213PS vector_303<>+0(SB), Y3, Y5
-	VFMADD213PS vector_304<>+0(SB), Y3, Y5
-	VFMADD213PS vector_305<>+0(SB), Y3, Y5
-	VFMADD213PS vector_306<>+0(SB), Y3, Y5
+	VMOVAPS     vector_305<>+0(SB), Y4
+	VFMADD231PS vector_304<>+0(SB), Y3, Y4
+	VSUBPS      vector_305<>+0(SB), Y4, Y5
+	VFMADD231PS vector_306<>+0(SB), Y5, Y3
+	VFMADD231PS vector_307<>+0(SB), Y5, Y3
+	VMOVAPS     vector_309<>+0(SB), Y5
+	VFMADD213PS vector_310<>+0(SB), Y3, Y5
+	VFMADD213PS vector_311<>+0(SB), Y3, Y5
+	VFMADD213PS vector_312<>+0(SB), Y3, Y5
+	VFMADD213PS vector_313<>+0(SB), Y3, Y5
+	VFMADD213PS vector_314<>+0(SB), Y3, Y5
 	VMULPS      Y3, Y5, Y5
 	VFMADD213PS Y3, Y3, Y5
 	VADDPS      Y2, Y5, Y5
-	VPSUBD      vector_297<>+0(SB), Y4, Y4
+	VPSUBD      vector_305<>+0(SB), Y4, Y4
 	VPSRAD      $0x01, Y4, Y3
 	VPSUBD      Y3, Y4, Y4
-	VPADDD      vector_300<>+0(SB), Y3, Y3
+	VPADDD      vector_308<>+0(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
 	VMULPS      Y3, Y5, Y5
-	VPADDD      vector_300<>+0(SB), Y4, Y4
+	VPADDD      vector_308<>+0(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
 	VMULPS      Y4, Y5, Y5
 	VMOVUPS     Y5, (AX)(BX*1)
 	ADDQ        $0x00000020, BX
-	JMP         vector_317
+	JMP         vector_325
 
-done_318:
+done_326:
 	VZEROUPPER
 	RET
 
@@ -7607,16 +7917,16 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q $0x20, BX, BX
 	XORQ   SI, SI
 
-vector_319:
+vector_327:
 	CMPQ    SI, BX
-	JGE     done_320
+	JGE     done_328
 	VCMPPS  $0x09, (DX)(SI*1), Y0, Y1
 	VANDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_319
+	JMP     vector_327
 
-done_320:
+done_328:
 	VZEROUPPER
 	RET
 
@@ -7626,23 +7936,23 @@ TEXT ·sigmoidBackwardAVX2(SB), NOSPLIT, $0-32
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
 	MOVQ         y+16(FP), DX
-	VBROADCASTSS word_281<>+0(SB), Y0
+	VBROADCASTSS word_289<>+0(SB), Y0
 	MOVQ         count+24(FP), BX
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_321:
+vector_329:
 	CMPQ    SI, BX
-	JGE     done_322
+	JGE     done_330
 	VMOVUPS (DX)(SI*1), Y1
 	VSUBPS  Y1, Y0, Y2
 	VMULPS  Y2, Y1, Y2
 	VMULPS  (CX)(SI*1), Y2, Y2
 	VMOVUPS Y2, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_321
+	JMP     vector_329
 
-done_322:
+done_330:
 	VZEROUPPER
 	RET
 
@@ -7657,16 +7967,16 @@ TEXT ·addScaledAVX2(SB), NOSPLIT, $0-40
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_323:
+vector_331:
 	CMPQ    SI, BX
-	JGE     done_324
+	JGE     done_332
 	VMULPS  (DX)(SI*1), Y0, Y1
 	VADDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_323
+	JMP     vector_331
 
-done_324:
+done_332:
 	VZEROUPPER
 	RET
 
@@ -7677,8 +7987,8 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	MOVQ         state+8(FP), CX
 	MOVQ         table+16(FP), DX
 	MOVQ         count+24(FP), BX
-	VBROADCASTSS word_325<>+0(SB), Y0
-	VBROADCASTSS word_326<>+0(SB), Y1
+	VBROADCASTSS word_333<>+0(SB), Y0
+	VBROADCASTSS word_334<>+0(SB), Y1
 	VMOVDQU      (CX), Y2
 	VMOVDQU      64(CX), Y3
 	VMOVDQU      128(CX), Y4
@@ -7688,9 +7998,9 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	VMOVDQU      160(CX), Y8
 	VMOVDQU      224(CX), Y9
 
-draw_327:
+draw_335:
 	TESTQ      BX, BX
-	JEQ        done_328
+	JEQ        done_336
 	VPADDD     Y2, Y5, Y10
 	VPSRLD     $0x19, Y10, Y11
 	VPSLLD     $0x07, Y10, Y10
@@ -7753,9 +8063,9 @@ draw_327:
 	VMOVDQU    Y12, 96(AX)
 	ADDQ       $0x00000080, AX
 	DECQ       BX
-	JMP        draw_327
+	JMP        draw_335
 
-done_328:
+done_336:
 	VMOVDQU Y2, (CX)
 	VMOVDQU Y3, 64(CX)
 	VMOVDQU Y4, 128(CX)
@@ -7767,11 +8077,11 @@ done_328:
 	VZEROUPPER
 	RET
 
-DATA word_325<>+0(SB)/4, $0x00007fff
-GLOBL word_325<>(SB), RODATA|NOPTR, $4
+DATA word_333<>+0(SB)/4, $0x00007fff
+GLOBL word_333<>(SB), RODATA|NOPTR, $4
 
-DATA word_326<>+0(SB)/4, $0x80000000
-GLOBL word_326<>(SB), RODATA|NOPTR, $4
+DATA word_334<>+0(SB)/4, $0x80000000
+GLOBL word_334<>(SB), RODATA|NOPTR, $4
 
 // func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
 // Requires: AVX, FMA3
@@ -7789,9 +8099,9 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
 
-vector_329:
+vector_337:
 	TESTQ        BX, BX
-	JEQ          done_330
+	JEQ          done_338
 	VMOVUPS      (CX), Y7
 	VSUBPS       (DX), Y7, Y7
 	VANDPS       Y5, Y7, Y7
@@ -7816,9 +8126,9 @@ vector_329:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         BX
-	JMP          vector_329
+	JMP          vector_337
 
-done_330:
+done_338:
 	MOVQ    sums+0(FP), AX
 	VMOVUPD Y1, (AX)
 	VMOVUPD Y2, 32(AX)
@@ -7845,17 +8155,17 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-80
 	SHLQ         $0x05, SI
 	XORQ         DI, DI
 
-vector_331:
+vector_339:
 	CMPQ         DI, SI
-	JEQ          done_332
+	JEQ          done_340
 	VMOVUPS      (AX)(DI*1), Y7
-	VPBROADCASTD word_333<>+0(SB), Y9
+	VPBROADCASTD word_341<>+0(SB), Y9
 	VPADDD       Y7, Y7, Y8
 	VPMAXUD      Y9, Y8, Y9
 	VPCMPEQD     Y8, Y9, Y8
 	VMOVMSKPS    Y8, R8
 	CMPL         R8, $0xff
-	JNE          done_332
+	JNE          done_340
 	VMOVUPS      (CX)(DI*1), Y8
 	VFMADD231PS  Y0, Y7, Y8
 	VMOVUPS      (DX)(DI*1), Y9
@@ -7873,16 +8183,16 @@ vector_331:
 	VFMADD231PS  Y6, Y9, Y7
 	VMOVUPS      Y7, (AX)(DI*1)
 	ADDQ         $0x20, DI
-	JMP          vector_331
+	JMP          vector_339
 
-done_332:
+done_340:
 	SHRQ $0x05, DI
 	MOVQ DI, ret+72(FP)
 	VZEROUPPER
 	RET
 
-DATA word_333<>+0(SB)/4, $0x2f000000
-GLOBL word_333<>(SB), RODATA|NOPTR, $4
+DATA word_341<>+0(SB)/4, $0x2f000000
+GLOBL word_341<>(SB), RODATA|NOPTR, $4
 
 // func adamTinyAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float32, moment float32, beta2 float32, square float32, correction float32, epsilon float32, rate float32, count int)
 // Requires: AVX, AVX2, FMA3
@@ -7895,17 +8205,17 @@ TEXT ·adamTinyAVX2(SB), NOSPLIT, $0-72
 	SHLQ $0x05, SI
 	XORQ DI, DI
 
-vector_334:
+vector_342:
 	VMOVUPS      (AX)(DI*1), Y0
 	VPSLLD       $0x01, Y0, Y1
-	VPBROADCASTD word_333<>+0(SB), Y0
+	VPBROADCASTD word_341<>+0(SB), Y0
 	VPCMPGTD     Y1, Y0, Y0
 	VPCMPEQD     Y2, Y2, Y2
 	VPCMPGTD     Y2, Y1, Y1
 	VPAND        Y1, Y0, Y0
 	VMOVUPS      (DX)(DI*1), Y1
 	VPSLLD       $0x01, Y1, Y1
-	VPBROADCASTD word_336<>+0(SB), Y2
+	VPBROADCASTD word_344<>+0(SB), Y2
 	VPCMPGTD     Y1, Y2, Y2
 	VPAND        Y2, Y0, Y0
 	VPCMPEQD     Y2, Y2, Y2
@@ -7917,9 +8227,9 @@ vector_334:
 	VPCMPEQD     Y2, Y1, Y1
 	VPAND        Y1, Y0, Y0
 	VMOVUPS      (BX)(DI*1), Y2
-	VPBROADCASTD word_337<>+0(SB), Y1
+	VPBROADCASTD word_345<>+0(SB), Y1
 	VPCMPGTD     Y1, Y2, Y3
-	VPBROADCASTD word_338<>+0(SB), Y1
+	VPBROADCASTD word_346<>+0(SB), Y1
 	VPCMPGTD     Y2, Y1, Y1
 	VPAND        Y1, Y3, Y3
 	VPXOR        Y1, Y1, Y1
@@ -7927,7 +8237,7 @@ vector_334:
 	VPOR         Y1, Y3, Y3
 	VPAND        Y3, Y0, Y0
 
-plain_335:
+plain_343:
 	VANDNPS      (AX)(DI*1), Y0, Y1
 	VANDNPS      (CX)(DI*1), Y0, Y2
 	VANDNPS      (DX)(DI*1), Y0, Y3
@@ -7952,13 +8262,13 @@ plain_335:
 	VPXOR        Y6, Y6, Y6
 	VMOVUPS      (AX)(DI*1), Y5
 	VANDPS       Y5, Y0, Y5
-	VPBROADCASTD word_339<>+0(SB), Y7
+	VPBROADCASTD word_347<>+0(SB), Y7
 	VPAND        Y7, Y5, Y7
 	VPXOR        Y7, Y5, Y5
-	VPBROADCASTD word_340<>+0(SB), Y8
+	VPBROADCASTD word_348<>+0(SB), Y8
 	VPCMPGTD     Y8, Y7, Y8
 	VCVTDQ2PS    Y7, Y9
-	VPBROADCASTD word_341<>+0(SB), Y10
+	VPBROADCASTD word_349<>+0(SB), Y10
 	VPADDD       Y10, Y7, Y7
 	VBLENDVPS    Y8, Y7, Y9, Y7
 	VPOR         Y5, Y7, Y7
@@ -7966,36 +8276,36 @@ plain_335:
 	VBROADCASTSS weightDecay+32(FP), Y9
 	VMOVAPS      Y8, Y5
 	VFMADD231PS  Y9, Y7, Y5
-	VPBROADCASTD word_283<>+0(SB), Y11
+	VPBROADCASTD word_291<>+0(SB), Y11
 	VADDPS       Y11, Y8, Y10
 	VFMADD231PS  Y9, Y7, Y10
 	VSUBPS       Y11, Y10, Y10
-	VPBROADCASTD word_339<>+0(SB), Y11
+	VPBROADCASTD word_347<>+0(SB), Y11
 	VPAND        Y11, Y10, Y10
 	VPAND        Y11, Y5, Y9
 	VPAND        Y11, Y8, Y8
 	VPANDN       Y5, Y11, Y11
 	VPOR         Y11, Y10, Y10
-	VPBROADCASTD word_342<>+0(SB), Y11
+	VPBROADCASTD word_350<>+0(SB), Y11
 	VPCMPGTD     Y11, Y9, Y11
 	VBLENDVPS    Y11, Y5, Y10, Y5
 	VPMAXUD      Y8, Y9, Y8
-	VPBROADCASTD word_343<>+0(SB), Y10
+	VPBROADCASTD word_351<>+0(SB), Y10
 	VPCMPGTD     Y10, Y8, Y8
 	VPANDN       Y8, Y11, Y8
 	VPOR         Y8, Y6, Y6
-	VPBROADCASTD word_344<>+0(SB), Y8
+	VPBROADCASTD word_352<>+0(SB), Y8
 	VPCMPGTD     Y8, Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VMOVUPS      (DX)(DI*1), Y8
 	VANDPS       Y8, Y0, Y8
-	VPBROADCASTD word_339<>+0(SB), Y9
+	VPBROADCASTD word_347<>+0(SB), Y9
 	VPAND        Y9, Y8, Y9
 	VPXOR        Y9, Y8, Y8
-	VPBROADCASTD word_340<>+0(SB), Y10
+	VPBROADCASTD word_348<>+0(SB), Y10
 	VPCMPGTD     Y10, Y9, Y10
 	VCVTDQ2PS    Y9, Y11
-	VPBROADCASTD word_341<>+0(SB), Y12
+	VPBROADCASTD word_349<>+0(SB), Y12
 	VPADDD       Y12, Y9, Y9
 	VBLENDVPS    Y10, Y9, Y11, Y9
 	VPOR         Y8, Y9, Y9
@@ -8003,85 +8313,85 @@ plain_335:
 	VBROADCASTSS moment+36(FP), Y10
 	VMOVAPS      Y9, Y8
 	VFMADD231PS  Y10, Y5, Y8
-	VPBROADCASTD word_283<>+0(SB), Y12
+	VPBROADCASTD word_291<>+0(SB), Y12
 	VADDPS       Y12, Y9, Y11
 	VFMADD231PS  Y10, Y5, Y11
 	VSUBPS       Y12, Y11, Y11
-	VPBROADCASTD word_339<>+0(SB), Y10
+	VPBROADCASTD word_347<>+0(SB), Y10
 	VPAND        Y10, Y11, Y11
 	VPAND        Y10, Y8, Y5
 	VPAND        Y10, Y9, Y9
 	VPANDN       Y8, Y10, Y10
 	VPOR         Y10, Y11, Y11
-	VPBROADCASTD word_342<>+0(SB), Y10
+	VPBROADCASTD word_350<>+0(SB), Y10
 	VPCMPGTD     Y10, Y5, Y12
 	VBLENDVPS    Y12, Y8, Y11, Y8
 	VPMAXUD      Y9, Y5, Y9
-	VPBROADCASTD word_343<>+0(SB), Y10
+	VPBROADCASTD word_351<>+0(SB), Y10
 	VPCMPGTD     Y10, Y9, Y9
 	VPANDN       Y9, Y12, Y9
 	VPOR         Y9, Y6, Y6
-	VPBROADCASTD word_344<>+0(SB), Y9
+	VPBROADCASTD word_352<>+0(SB), Y9
 	VPCMPGTD     Y9, Y5, Y5
 	VPOR         Y5, Y6, Y6
 	VDIVPS       Y2, Y8, Y5
 	VROUNDPS     $0x00, Y5, Y2
 	VSUBPS       Y2, Y5, Y5
-	VPBROADCASTD word_339<>+0(SB), Y9
+	VPBROADCASTD word_347<>+0(SB), Y9
 	VANDPS       Y9, Y5, Y5
-	VPBROADCASTD word_291<>+0(SB), Y9
+	VPBROADCASTD word_299<>+0(SB), Y9
 	VPCMPEQD     Y9, Y5, Y5
 	VPOR         Y5, Y6, Y6
 	VBROADCASTSS rate+56(FP), Y5
 	VMOVAPS      Y7, Y9
 	VFMADD231PS  Y5, Y2, Y9
-	VPBROADCASTD word_283<>+0(SB), Y11
+	VPBROADCASTD word_291<>+0(SB), Y11
 	VADDPS       Y11, Y7, Y10
 	VFMADD231PS  Y5, Y2, Y10
 	VSUBPS       Y11, Y10, Y10
-	VPBROADCASTD word_339<>+0(SB), Y5
+	VPBROADCASTD word_347<>+0(SB), Y5
 	VPAND        Y5, Y10, Y10
 	VPAND        Y5, Y9, Y2
 	VPAND        Y5, Y7, Y7
 	VPANDN       Y9, Y5, Y5
 	VPOR         Y5, Y10, Y10
-	VPBROADCASTD word_342<>+0(SB), Y5
+	VPBROADCASTD word_350<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y11
 	VBLENDVPS    Y11, Y9, Y10, Y9
 	VPMAXUD      Y7, Y2, Y7
-	VPBROADCASTD word_343<>+0(SB), Y5
+	VPBROADCASTD word_351<>+0(SB), Y5
 	VPCMPGTD     Y5, Y7, Y7
 	VPANDN       Y7, Y11, Y7
 	VPOR         Y7, Y6, Y6
-	VPBROADCASTD word_344<>+0(SB), Y5
+	VPBROADCASTD word_352<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y2
 	VPOR         Y2, Y6, Y6
 	VPAND        Y0, Y6, Y6
 	VPTEST       Y6, Y6
-	JEQ          store_345
+	JEQ          store_353
 	VPXOR        Y0, Y0, Y0
-	JMP          plain_335
+	JMP          plain_343
 
-store_345:
-	VPBROADCASTD word_339<>+0(SB), Y2
+store_353:
+	VPBROADCASTD word_347<>+0(SB), Y2
 	VPAND        Y2, Y9, Y2
 	VPXOR        Y2, Y9, Y9
-	VPBROADCASTD word_342<>+0(SB), Y5
+	VPBROADCASTD word_350<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y5
 	VCVTPS2DQ    Y2, Y6
-	VPBROADCASTD word_341<>+0(SB), Y7
+	VPBROADCASTD word_349<>+0(SB), Y7
 	VPSUBD       Y7, Y2, Y2
 	VBLENDVPS    Y5, Y2, Y6, Y2
 	VPOR         Y9, Y2, Y2
 	VBLENDVPS    Y0, Y2, Y1, Y1
 	VMOVUPS      Y1, (AX)(DI*1)
-	VPBROADCASTD word_339<>+0(SB), Y1
+	VPBROADCASTD word_347<>+0(SB), Y1
 	VPAND        Y1, Y8, Y1
 	VPXOR        Y1, Y8, Y8
-	VPBROADCASTD word_342<>+0(SB), Y2
+	VPBROADCASTD word_350<>+0(SB), Y2
 	VPCMPGTD     Y2, Y1, Y2
 	VCVTPS2DQ    Y1, Y5
-	VPBROADCASTD word_341<>+0(SB), Y6
+	VPBROADCASTD word_349<>+0(SB), Y6
 	VPSUBD       Y6, Y1, Y1
 	VBLENDVPS    Y2, Y1, Y5, Y1
 	VPOR         Y8, Y1, Y1
@@ -8090,36 +8400,36 @@ store_345:
 	VMOVUPS      Y4, (BX)(DI*1)
 	ADDQ         $0x20, DI
 	CMPQ         DI, SI
-	JNE          vector_334
+	JNE          vector_342
 	VZEROUPPER
 	RET
 
-DATA word_336<>+0(SB)/4, $0x25000000
-GLOBL word_336<>(SB), RODATA|NOPTR, $4
-
-DATA word_337<>+0(SB)/4, $0x0d800000
-GLOBL word_337<>(SB), RODATA|NOPTR, $4
-
-DATA word_338<>+0(SB)/4, $0x71800000
-GLOBL word_338<>(SB), RODATA|NOPTR, $4
-
-DATA word_339<>+0(SB)/4, $0x7fffffff
-GLOBL word_339<>(SB), RODATA|NOPTR, $4
-
-DATA word_340<>+0(SB)/4, $0x007fffff
-GLOBL word_340<>(SB), RODATA|NOPTR, $4
-
-DATA word_341<>+0(SB)/4, $0x4a800000
-GLOBL word_341<>(SB), RODATA|NOPTR, $4
-
-DATA word_342<>+0(SB)/4, $0x4affffff
-GLOBL word_342<>(SB), RODATA|NOPTR, $4
-
-DATA word_343<>+0(SB)/4, $0x4a7fffff
-GLOBL word_343<>(SB), RODATA|NOPTR, $4
-
-DATA word_344<>+0(SB)/4, $0x7b7fffff
+DATA word_344<>+0(SB)/4, $0x25000000
 GLOBL word_344<>(SB), RODATA|NOPTR, $4
+
+DATA word_345<>+0(SB)/4, $0x0d800000
+GLOBL word_345<>(SB), RODATA|NOPTR, $4
+
+DATA word_346<>+0(SB)/4, $0x71800000
+GLOBL word_346<>(SB), RODATA|NOPTR, $4
+
+DATA word_347<>+0(SB)/4, $0x7fffffff
+GLOBL word_347<>(SB), RODATA|NOPTR, $4
+
+DATA word_348<>+0(SB)/4, $0x007fffff
+GLOBL word_348<>(SB), RODATA|NOPTR, $4
+
+DATA word_349<>+0(SB)/4, $0x4a800000
+GLOBL word_349<>(SB), RODATA|NOPTR, $4
+
+DATA word_350<>+0(SB)/4, $0x4affffff
+GLOBL word_350<>(SB), RODATA|NOPTR, $4
+
+DATA word_351<>+0(SB)/4, $0x4a7fffff
+GLOBL word_351<>(SB), RODATA|NOPTR, $4
+
+DATA word_352<>+0(SB)/4, $0x7b7fffff
+GLOBL word_352<>(SB), RODATA|NOPTR, $4
 
 // func fillTileAVX2(dst *float32, images **byte, blocks int)
 // Requires: AVX, AVX2, FMA3
@@ -8128,10 +8438,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_346<>+0(SB), Y0
-	VBROADCASTSS word_347<>+0(SB), Y1
+	VBROADCASTSS word_354<>+0(SB), Y0
+	VBROADCASTSS word_355<>+0(SB), Y1
 
-block_348:
+block_356:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -8279,15 +8589,15 @@ block_348:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_348
+	JNE         block_356
 	VZEROUPPER
 	RET
 
-DATA word_346<>+0(SB)/4, $0x3b808081
-GLOBL word_346<>(SB), RODATA|NOPTR, $4
+DATA word_354<>+0(SB)/4, $0x3b808081
+GLOBL word_354<>(SB), RODATA|NOPTR, $4
 
-DATA word_347<>+0(SB)/4, $0xc37f0000
-GLOBL word_347<>(SB), RODATA|NOPTR, $4
+DATA word_355<>+0(SB)/4, $0xc37f0000
+GLOBL word_355<>(SB), RODATA|NOPTR, $4
 
 // func fillRowsAVX2(dst *float32, rows **float32, blocks int)
 // Requires: AVX
@@ -8297,59 +8607,67 @@ TEXT ·fillRowsAVX2(SB), NOSPLIT, $0-24
 	MOVQ blocks+16(FP), DX
 	XORQ BX, BX
 
-block_349:
-	MOVQ       (CX), SI
-	VMOVUPS    (SI)(BX*1), Y0
-	MOVQ       8(CX), SI
-	VMOVUPS    (SI)(BX*1), Y1
-	MOVQ       16(CX), SI
-	VMOVUPS    (SI)(BX*1), Y2
-	MOVQ       24(CX), SI
-	VMOVUPS    (SI)(BX*1), Y3
-	MOVQ       32(CX), SI
-	VMOVUPS    (SI)(BX*1), Y4
-	MOVQ       40(CX), SI
-	VMOVUPS    (SI)(BX*1), Y5
-	MOVQ       48(CX), SI
-	VMOVUPS    (SI)(BX*1), Y6
-	MOVQ       56(CX), SI
-	VMOVUPS    (SI)(BX*1), Y7
-	VUNPCKLPS  Y1, Y0, Y8
-	VUNPCKHPS  Y1, Y0, Y9
-	VUNPCKLPS  Y3, Y2, Y1
-	VUNPCKHPS  Y3, Y2, Y3
-	VUNPCKLPS  Y5, Y4, Y10
-	VUNPCKHPS  Y5, Y4, Y11
-	VUNPCKLPS  Y7, Y6, Y5
-	VUNPCKHPS  Y7, Y6, Y7
-	VUNPCKLPD  Y1, Y8, Y0
-	VUNPCKHPD  Y1, Y8, Y1
-	VUNPCKLPD  Y3, Y9, Y2
-	VUNPCKHPD  Y3, Y9, Y3
-	VUNPCKLPD  Y5, Y10, Y4
-	VUNPCKHPD  Y5, Y10, Y5
-	VUNPCKLPD  Y7, Y11, Y6
-	VUNPCKHPD  Y7, Y11, Y7
-	VPERM2F128 $0x20, Y4, Y0, Y8
-	VMOVUPS    Y8, (AX)
-	VPERM2F128 $0x31, Y4, Y0, Y9
-	VMOVUPS    Y9, 256(AX)
-	VPERM2F128 $0x20, Y5, Y1, Y8
-	VMOVUPS    Y8, 64(AX)
-	VPERM2F128 $0x31, Y5, Y1, Y9
-	VMOVUPS    Y9, 320(AX)
-	VPERM2F128 $0x20, Y6, Y2, Y8
-	VMOVUPS    Y8, 128(AX)
-	VPERM2F128 $0x31, Y6, Y2, Y9
-	VMOVUPS    Y9, 384(AX)
-	VPERM2F128 $0x20, Y7, Y3, Y8
-	VMOVUPS    Y8, 192(AX)
-	VPERM2F128 $0x31, Y7, Y3, Y9
-	VMOVUPS    Y9, 448(AX)
-	ADDQ       $0x20, BX
-	ADDQ       $0x00000200, AX
-	DECQ       DX
-	JNE        block_349
+block_357:
+	MOVQ        (CX), SI
+	VMOVUPS     (SI)(BX*1), X0
+	MOVQ        32(CX), SI
+	VINSERTF128 $0x01, (SI)(BX*1), Y0, Y0
+	MOVQ        8(CX), SI
+	VMOVUPS     (SI)(BX*1), X1
+	MOVQ        40(CX), SI
+	VINSERTF128 $0x01, (SI)(BX*1), Y1, Y1
+	MOVQ        16(CX), SI
+	VMOVUPS     (SI)(BX*1), X2
+	MOVQ        48(CX), SI
+	VINSERTF128 $0x01, (SI)(BX*1), Y2, Y2
+	MOVQ        24(CX), SI
+	VMOVUPS     (SI)(BX*1), X3
+	MOVQ        56(CX), SI
+	VINSERTF128 $0x01, (SI)(BX*1), Y3, Y3
+	VUNPCKLPS   Y1, Y0, Y4
+	VUNPCKHPS   Y1, Y0, Y5
+	VUNPCKLPS   Y3, Y2, Y1
+	VUNPCKHPS   Y3, Y2, Y3
+	VUNPCKLPD   Y1, Y4, Y0
+	VUNPCKHPD   Y1, Y4, Y1
+	VUNPCKLPD   Y3, Y5, Y2
+	VUNPCKHPD   Y3, Y5, Y3
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y1, 64(AX)
+	VMOVUPS     Y2, 128(AX)
+	VMOVUPS     Y3, 192(AX)
+	MOVQ        (CX), SI
+	VMOVUPS     16(SI)(BX*1), X6
+	MOVQ        32(CX), SI
+	VINSERTF128 $0x01, 16(SI)(BX*1), Y6, Y6
+	MOVQ        8(CX), SI
+	VMOVUPS     16(SI)(BX*1), X7
+	MOVQ        40(CX), SI
+	VINSERTF128 $0x01, 16(SI)(BX*1), Y7, Y7
+	MOVQ        16(CX), SI
+	VMOVUPS     16(SI)(BX*1), X8
+	MOVQ        48(CX), SI
+	VINSERTF128 $0x01, 16(SI)(BX*1), Y8, Y8
+	MOVQ        24(CX), SI
+	VMOVUPS     16(SI)(BX*1), X9
+	MOVQ        56(CX), SI
+	VINSERTF128 $0x01, 16(SI)(BX*1), Y9, Y9
+	VUNPCKLPS   Y7, Y6, Y4
+	VUNPCKHPS   Y7, Y6, Y5
+	VUNPCKLPS   Y9, Y8, Y7
+	VUNPCKHPS   Y9, Y8, Y9
+	VUNPCKLPD   Y7, Y4, Y6
+	VUNPCKHPD   Y7, Y4, Y7
+	VUNPCKLPD   Y9, Y5, Y8
+	VUNPCKHPD   Y9, Y5, Y9
+	VMOVUPS     Y6, 256(AX)
+	VMOVUPS     Y7, 320(AX)
+	VMOVUPS     Y8, 384(AX)
+	VMOVUPS     Y9, 448(AX)
+	ADDQ        $0x20, BX
+	ADDQ        $0x00000200, AX
+	DECQ        DX
+	JNE         block_357
 	VZEROUPPER
 	RET
 
@@ -8364,22 +8682,22 @@ TEXT ·subtractLargestAVX2(SB), NOSPLIT, $0-24
 	VMOVUPS 32(CX), Y1
 	MOVQ    $0x00000040, BX
 
-row_350:
+row_358:
 	CMPQ    BX, DX
-	JEQ     done_351
+	JEQ     done_359
 	VMOVUPS (CX)(BX*1), Y2
 	VMAXPS  Y0, Y2, Y0
 	VMOVUPS 32(CX)(BX*1), Y2
 	VMAXPS  Y1, Y2, Y1
 	ADDQ    $0x40, BX
-	JMP     row_350
+	JMP     row_358
 
-done_351:
+done_359:
 	XORQ BX, BX
 
-row_352:
+row_360:
 	CMPQ    BX, DX
-	JEQ     done_353
+	JEQ     done_361
 	VMOVUPS (CX)(BX*1), Y2
 	VSUBPS  Y0, Y2, Y2
 	VMOVUPS Y2, (AX)(BX*1)
@@ -8387,9 +8705,9 @@ row_352:
 	VSUBPS  Y1, Y2, Y2
 	VMOVUPS Y2, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_352
+	JMP     row_360
 
-done_353:
+done_361:
 	VZEROUPPER
 	RET
 
@@ -8406,9 +8724,9 @@ TEXT ·subtractLogarithmAVX2(SB), NOSPLIT, $0-25
 	VXORPD Y3, Y3, Y3
 	XORQ   BX, BX
 
-row_354:
+row_362:
 	CMPQ      BX, DX
-	JEQ       done_355
+	JEQ       done_363
 	VCVTPS2PD (CX)(BX*1), Y4
 	VADDPD    Y4, Y0, Y0
 	VCVTPS2PD 16(CX)(BX*1), Y4
@@ -8418,11 +8736,11 @@ row_354:
 	VCVTPS2PD 48(CX)(BX*1), Y4
 	VADDPD    Y4, Y3, Y3
 	ADDQ      $0x40, BX
-	JMP       row_354
+	JMP       row_362
 
-done_355:
-	VBROADCASTSD double_356<>+0(SB), Y4
-	VBROADCASTSD double_357<>+0(SB), Y6
+done_363:
+	VBROADCASTSD double_364<>+0(SB), Y4
+	VBROADCASTSD double_365<>+0(SB), Y6
 	VPCMPEQD     Y5, Y5, Y5
 	VCMPPD       $0x1d, Y4, Y0, Y7
 	VANDPD       Y7, Y5, Y5
@@ -8442,16 +8760,16 @@ done_355:
 	VANDPD       Y7, Y5, Y5
 	VMOVMSKPD    Y5, CX
 	CMPL         CX, $0x0f
-	JNE          wrong_358
-	VBROADCASTSD double_359<>+0(SB), Y5
-	VBROADCASTSD double_360<>+0(SB), Y6
-	VBROADCASTSD double_361<>+0(SB), Y7
-	VBROADCASTSD double_362<>+0(SB), Y8
+	JNE          wrong_366
+	VBROADCASTSD double_367<>+0(SB), Y5
+	VBROADCASTSD double_368<>+0(SB), Y6
+	VBROADCASTSD double_369<>+0(SB), Y7
+	VBROADCASTSD double_370<>+0(SB), Y8
 	VPSRLQ       $0x34, Y0, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y0, Y0
 	VORPD        Y6, Y0, Y0
-	VBROADCASTSD double_363<>+0(SB), Y11
+	VBROADCASTSD double_371<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y0, Y10
 	VANDPD       Y4, Y10, Y11
@@ -8462,31 +8780,7 @@ done_355:
 	VSUBPD       Y4, Y0, Y0
 	VDIVPD       Y10, Y0, Y0
 	VMULPD       Y0, Y0, Y10
-	VBROADCASTSD double_364<>+0(SB), Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_365<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_366<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_367<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_368<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_369<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_370<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_371<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_372<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
+	VBROADCASTSD double_372<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
 	VBROADCASTSD double_373<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
@@ -8497,17 +8791,41 @@ done_355:
 	VBROADCASTSD double_375<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_376<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_377<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_378<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_379<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_380<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_381<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_382<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_383<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
 	VADDPD       Y0, Y0, Y0
 	VMULPD       Y0, Y11, Y11
 	VADDPD       Y0, Y11, Y11
-	VBROADCASTSD double_376<>+0(SB), Y0
+	VBROADCASTSD double_384<>+0(SB), Y0
 	VMULPD       Y0, Y9, Y9
 	VADDPD       Y11, Y9, Y0
 	VPSRLQ       $0x34, Y1, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y1, Y1
 	VORPD        Y6, Y1, Y1
-	VBROADCASTSD double_363<>+0(SB), Y11
+	VBROADCASTSD double_371<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y1, Y10
 	VANDPD       Y4, Y10, Y11
@@ -8518,31 +8836,7 @@ done_355:
 	VSUBPD       Y4, Y1, Y1
 	VDIVPD       Y10, Y1, Y1
 	VMULPD       Y1, Y1, Y10
-	VBROADCASTSD double_364<>+0(SB), Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_365<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_366<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_367<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_368<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_369<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_370<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_371<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_372<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
+	VBROADCASTSD double_372<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
 	VBROADCASTSD double_373<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
@@ -8553,17 +8847,41 @@ done_355:
 	VBROADCASTSD double_375<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_376<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_377<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_378<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_379<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_380<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_381<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_382<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_383<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
 	VADDPD       Y1, Y1, Y1
 	VMULPD       Y1, Y11, Y11
 	VADDPD       Y1, Y11, Y11
-	VBROADCASTSD double_376<>+0(SB), Y1
+	VBROADCASTSD double_384<>+0(SB), Y1
 	VMULPD       Y1, Y9, Y9
 	VADDPD       Y11, Y9, Y1
 	VPSRLQ       $0x34, Y2, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y2, Y2
 	VORPD        Y6, Y2, Y2
-	VBROADCASTSD double_363<>+0(SB), Y11
+	VBROADCASTSD double_371<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y2, Y10
 	VANDPD       Y4, Y10, Y11
@@ -8574,31 +8892,7 @@ done_355:
 	VSUBPD       Y4, Y2, Y2
 	VDIVPD       Y10, Y2, Y2
 	VMULPD       Y2, Y2, Y10
-	VBROADCASTSD double_364<>+0(SB), Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_365<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_366<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_367<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_368<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_369<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_370<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_371<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
-	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_372<>+0(SB), Y12
-	VADDPD       Y12, Y11, Y11
+	VBROADCASTSD double_372<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
 	VBROADCASTSD double_373<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
@@ -8609,17 +8903,41 @@ done_355:
 	VBROADCASTSD double_375<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_376<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_377<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_378<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_379<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_380<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_381<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_382<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
+	VBROADCASTSD double_383<>+0(SB), Y12
+	VADDPD       Y12, Y11, Y11
+	VMULPD       Y10, Y11, Y11
 	VADDPD       Y2, Y2, Y2
 	VMULPD       Y2, Y11, Y11
 	VADDPD       Y2, Y11, Y11
-	VBROADCASTSD double_376<>+0(SB), Y2
+	VBROADCASTSD double_384<>+0(SB), Y2
 	VMULPD       Y2, Y9, Y9
 	VADDPD       Y11, Y9, Y2
 	VPSRLQ       $0x34, Y3, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y3, Y3
 	VORPD        Y6, Y3, Y3
-	VBROADCASTSD double_363<>+0(SB), Y5
+	VBROADCASTSD double_371<>+0(SB), Y5
 	VSUBPD       Y5, Y9, Y9
 	VCMPPD       $0x11, Y7, Y3, Y6
 	VANDPD       Y4, Y6, Y5
@@ -8630,31 +8948,7 @@ done_355:
 	VSUBPD       Y4, Y3, Y3
 	VDIVPD       Y5, Y3, Y3
 	VMULPD       Y3, Y3, Y5
-	VBROADCASTSD double_364<>+0(SB), Y4
-	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_365<>+0(SB), Y6
-	VADDPD       Y6, Y4, Y4
-	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_366<>+0(SB), Y6
-	VADDPD       Y6, Y4, Y4
-	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_367<>+0(SB), Y6
-	VADDPD       Y6, Y4, Y4
-	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_368<>+0(SB), Y6
-	VADDPD       Y6, Y4, Y4
-	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_369<>+0(SB), Y6
-	VADDPD       Y6, Y4, Y4
-	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_370<>+0(SB), Y6
-	VADDPD       Y6, Y4, Y4
-	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_371<>+0(SB), Y6
-	VADDPD       Y6, Y4, Y4
-	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_372<>+0(SB), Y6
-	VADDPD       Y6, Y4, Y4
+	VBROADCASTSD double_372<>+0(SB), Y4
 	VMULPD       Y5, Y4, Y4
 	VBROADCASTSD double_373<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
@@ -8665,17 +8959,41 @@ done_355:
 	VBROADCASTSD double_375<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_376<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_377<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_378<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_379<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_380<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_381<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_382<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
+	VBROADCASTSD double_383<>+0(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMULPD       Y5, Y4, Y4
 	VADDPD       Y3, Y3, Y3
 	VMULPD       Y3, Y4, Y4
 	VADDPD       Y3, Y4, Y4
-	VBROADCASTSD double_376<>+0(SB), Y3
+	VBROADCASTSD double_384<>+0(SB), Y3
 	VMULPD       Y3, Y9, Y9
 	VADDPD       Y4, Y9, Y3
 	XORQ         BX, BX
 
-row_377:
+row_385:
 	CMPQ       BX, DX
-	JEQ        done_378
+	JEQ        done_386
 	VCVTPS2PD  (AX)(BX*1), Y4
 	VSUBPD     Y0, Y4, Y4
 	VCVTPD2PSY Y4, X4
@@ -8693,79 +9011,79 @@ row_377:
 	VCVTPD2PSY Y4, X4
 	VMOVUPS    X4, 48(AX)(BX*1)
 	ADDQ       $0x40, BX
-	JMP        row_377
+	JMP        row_385
 
-done_378:
+done_386:
 	MOVB $0x01, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-wrong_358:
+wrong_366:
 	MOVB $0x00, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA double_356<>+0(SB)/8, $0x3ff0000000000000
-GLOBL double_356<>(SB), RODATA|NOPTR, $8
-
-DATA double_357<>+0(SB)/8, $0x7fefffffffffffff
-GLOBL double_357<>(SB), RODATA|NOPTR, $8
-
-DATA double_359<>+0(SB)/8, $0x000fffffffffffff
-GLOBL double_359<>(SB), RODATA|NOPTR, $8
-
-DATA double_360<>+0(SB)/8, $0x3fe0000000000000
-GLOBL double_360<>(SB), RODATA|NOPTR, $8
-
-DATA double_361<>+0(SB)/8, $0x3fe6a09e667f3bcd
-GLOBL double_361<>(SB), RODATA|NOPTR, $8
-
-DATA double_362<>+0(SB)/8, $0x4330000000000000
-GLOBL double_362<>(SB), RODATA|NOPTR, $8
-
-DATA double_363<>+0(SB)/8, $0x43300000000003fe
-GLOBL double_363<>(SB), RODATA|NOPTR, $8
-
-DATA double_364<>+0(SB)/8, $0x3fa47ae147ae147b
+DATA double_364<>+0(SB)/8, $0x3ff0000000000000
 GLOBL double_364<>(SB), RODATA|NOPTR, $8
 
-DATA double_365<>+0(SB)/8, $0x3fa642c8590b2164
+DATA double_365<>+0(SB)/8, $0x7fefffffffffffff
 GLOBL double_365<>(SB), RODATA|NOPTR, $8
 
-DATA double_366<>+0(SB)/8, $0x3fa8618618618618
-GLOBL double_366<>(SB), RODATA|NOPTR, $8
-
-DATA double_367<>+0(SB)/8, $0x3faaf286bca1af28
+DATA double_367<>+0(SB)/8, $0x000fffffffffffff
 GLOBL double_367<>(SB), RODATA|NOPTR, $8
 
-DATA double_368<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
+DATA double_368<>+0(SB)/8, $0x3fe0000000000000
 GLOBL double_368<>(SB), RODATA|NOPTR, $8
 
-DATA double_369<>+0(SB)/8, $0x3fb1111111111111
+DATA double_369<>+0(SB)/8, $0x3fe6a09e667f3bcd
 GLOBL double_369<>(SB), RODATA|NOPTR, $8
 
-DATA double_370<>+0(SB)/8, $0x3fb3b13b13b13b14
+DATA double_370<>+0(SB)/8, $0x4330000000000000
 GLOBL double_370<>(SB), RODATA|NOPTR, $8
 
-DATA double_371<>+0(SB)/8, $0x3fb745d1745d1746
+DATA double_371<>+0(SB)/8, $0x43300000000003fe
 GLOBL double_371<>(SB), RODATA|NOPTR, $8
 
-DATA double_372<>+0(SB)/8, $0x3fbc71c71c71c71c
+DATA double_372<>+0(SB)/8, $0x3fa47ae147ae147b
 GLOBL double_372<>(SB), RODATA|NOPTR, $8
 
-DATA double_373<>+0(SB)/8, $0x3fc2492492492492
+DATA double_373<>+0(SB)/8, $0x3fa642c8590b2164
 GLOBL double_373<>(SB), RODATA|NOPTR, $8
 
-DATA double_374<>+0(SB)/8, $0x3fc999999999999a
+DATA double_374<>+0(SB)/8, $0x3fa8618618618618
 GLOBL double_374<>(SB), RODATA|NOPTR, $8
 
-DATA double_375<>+0(SB)/8, $0x3fd5555555555555
+DATA double_375<>+0(SB)/8, $0x3faaf286bca1af28
 GLOBL double_375<>(SB), RODATA|NOPTR, $8
 
-DATA double_376<>+0(SB)/8, $0x3fe62e42fefa39ef
+DATA double_376<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
 GLOBL double_376<>(SB), RODATA|NOPTR, $8
+
+DATA double_377<>+0(SB)/8, $0x3fb1111111111111
+GLOBL double_377<>(SB), RODATA|NOPTR, $8
+
+DATA double_378<>+0(SB)/8, $0x3fb3b13b13b13b14
+GLOBL double_378<>(SB), RODATA|NOPTR, $8
+
+DATA double_379<>+0(SB)/8, $0x3fb745d1745d1746
+GLOBL double_379<>(SB), RODATA|NOPTR, $8
+
+DATA double_380<>+0(SB)/8, $0x3fbc71c71c71c71c
+GLOBL double_380<>(SB), RODATA|NOPTR, $8
+
+DATA double_381<>+0(SB)/8, $0x3fc2492492492492
+GLOBL double_381<>(SB), RODATA|NOPTR, $8
+
+DATA double_382<>+0(SB)/8, $0x3fc999999999999a
+GLOBL double_382<>(SB), RODATA|NOPTR, $8
+
+DATA double_383<>+0(SB)/8, $0x3fd5555555555555
+GLOBL double_383<>(SB), RODATA|NOPTR, $8
+
+DATA double_384<>+0(SB)/8, $0x3fe62e42fefa39ef
+GLOBL double_384<>(SB), RODATA|NOPTR, $8
 
 // func logSoftmaxBackwardAVX2(dx *float32, dy *float32, count int)
 // Requires: AVX
@@ -8778,24 +9096,24 @@ TEXT ·logSoftmaxBackwardAVX2(SB), NOSPLIT, $0-24
 	VXORPS Y2, Y2, Y2
 	XORQ   BX, BX
 
-row_379:
+row_387:
 	CMPQ   BX, DX
-	JEQ    done_380
+	JEQ    done_388
 	VADDPS (CX)(BX*1), Y0, Y0
 	VADDPS 32(CX)(BX*1), Y2, Y2
 	ADDQ   $0x40, BX
-	JMP    row_379
+	JMP    row_387
 
-done_380:
+done_388:
 	VXORPS Y1, Y1, Y1
 	VCMPPS $0x00, Y0, Y1, Y1
 	VXORPS Y3, Y3, Y3
 	VCMPPS $0x00, Y2, Y3, Y3
 	XORQ   BX, BX
 
-row_381:
+row_389:
 	CMPQ    BX, DX
-	JEQ     done_382
+	JEQ     done_390
 	VMULPS  (AX)(BX*1), Y0, Y4
 	VMOVUPS (CX)(BX*1), Y5
 	VSUBPS  Y4, Y5, Y5
@@ -8807,9 +9125,9 @@ row_381:
 	VANDNPS Y5, Y3, Y5
 	VMOVUPS Y5, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_381
+	JMP     row_389
 
-done_382:
+done_390:
 	VZEROUPPER
 	RET
 
@@ -8824,13 +9142,13 @@ TEXT ·mostProbableAVX2(SB), NOSPLIT, $0-24
 	VXORPS       Y1, Y1, Y1
 	VMOVUPS      32(CX), Y2
 	VXORPS       Y3, Y3, Y3
-	VBROADCASTSS word_281<>+0(SB), Y4
+	VBROADCASTSS word_289<>+0(SB), Y4
 	VMOVAPS      Y4, Y5
 	MOVQ         $0x00000040, BX
 
-row_383:
+row_391:
 	CMPQ      BX, DX
-	JEQ       done_384
+	JEQ       done_392
 	VMOVUPS   (CX)(BX*1), Y6
 	VCMPPS    $0x1e, Y0, Y6, Y7
 	VBLENDVPS Y7, Y6, Y0, Y0
@@ -8841,9 +9159,9 @@ row_383:
 	VBLENDVPS Y7, Y5, Y3, Y3
 	VADDPS    Y4, Y5, Y5
 	ADDQ      $0x40, BX
-	JMP       row_383
+	JMP       row_391
 
-done_384:
+done_392:
 	VMOVUPS Y1, (AX)
 	VMOVUPS Y3, 32(AX)
 	VZEROUPPER
@@ -8855,48 +9173,48 @@ TEXT ·leastAVX2(SB), NOSPLIT, $0-32
 	MOVQ         least+0(FP), AX
 	MOVQ         most+8(FP), CX
 	MOVQ         src+16(FP), DX
-	VPBROADCASTD word_339<>+0(SB), Y0
-	VPBROADCASTD word_385<>+0(SB), Y1
+	VPBROADCASTD word_347<>+0(SB), Y0
+	VPBROADCASTD word_393<>+0(SB), Y1
 	VPCMPEQD     Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	MOVQ         count+24(FP), BX
 	SHLQ         $0x05, BX
 	XORQ         SI, SI
 
-row_386:
+row_394:
 	VPAND   (DX)(SI*1), Y0, Y4
 	VPMAXUD Y4, Y3, Y3
 	VPADDD  Y1, Y4, Y4
 	VPMINUD Y4, Y2, Y2
 	ADDQ    $0x20, SI
 	CMPQ    SI, BX
-	JNE     row_386
+	JNE     row_394
 	VMOVDQU Y2, (AX)
 	VMOVDQU Y3, (CX)
 	VZEROUPPER
 	RET
 
-DATA word_385<>+0(SB)/4, $0xffffffff
-GLOBL word_385<>(SB), RODATA|NOPTR, $4
+DATA word_393<>+0(SB)/4, $0xffffffff
+GLOBL word_393<>(SB), RODATA|NOPTR, $4
 
 // func scaleWeightsAVX2(dst *float32, src *float32, count int)
 // Requires: AVX, AVX2
 TEXT ·scaleWeightsAVX2(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_387<>+0(SB), Y0
-	VPBROADCASTD word_340<>+0(SB), Y1
-	VPBROADCASTD word_326<>+0(SB), Y2
-	VBROADCASTSS word_388<>+0(SB), Y3
-	VBROADCASTSS word_389<>+0(SB), Y4
+	VPBROADCASTD word_395<>+0(SB), Y0
+	VPBROADCASTD word_348<>+0(SB), Y1
+	VPBROADCASTD word_334<>+0(SB), Y2
+	VBROADCASTSS word_396<>+0(SB), Y3
+	VBROADCASTSS word_397<>+0(SB), Y4
 	VPXOR        Y5, Y5, Y5
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 
-vector_390:
+vector_398:
 	CMPQ      BX, DX
-	JGE       done_391
+	JGE       done_399
 	VMOVUPS   (CX)(BX*1), Y6
 	VPAND     Y0, Y6, Y7
 	VPCMPEQD  Y5, Y7, Y7
@@ -8910,36 +9228,36 @@ vector_390:
 	VBLENDVPS Y7, Y8, Y6, Y6
 	VMOVUPS   Y6, (AX)(BX*1)
 	ADDQ      $0x00000020, BX
-	JMP       vector_390
+	JMP       vector_398
 
-done_391:
+done_399:
 	VZEROUPPER
 	RET
 
-DATA word_387<>+0(SB)/4, $0x7f800000
-GLOBL word_387<>(SB), RODATA|NOPTR, $4
+DATA word_395<>+0(SB)/4, $0x7f800000
+GLOBL word_395<>(SB), RODATA|NOPTR, $4
 
-DATA word_388<>+0(SB)/4, $0x4f800000
-GLOBL word_388<>(SB), RODATA|NOPTR, $4
+DATA word_396<>+0(SB)/4, $0x4f800000
+GLOBL word_396<>(SB), RODATA|NOPTR, $4
 
-DATA word_389<>+0(SB)/4, $0x05000000
-GLOBL word_389<>(SB), RODATA|NOPTR, $4
+DATA word_397<>+0(SB)/4, $0x05000000
+GLOBL word_397<>(SB), RODATA|NOPTR, $4
 
 // func scaleInputsAVX2(dst *float32, src *float32, count int) bool
 // Requires: AVX, AVX2
 TEXT ·scaleInputsAVX2(SB), NOSPLIT, $0-25
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_339<>+0(SB), Y0
-	VPBROADCASTD word_385<>+0(SB), Y1
-	VPBROADCASTD word_392<>+0(SB), Y2
-	VBROADCASTSS word_393<>+0(SB), Y3
+	VPBROADCASTD word_347<>+0(SB), Y0
+	VPBROADCASTD word_393<>+0(SB), Y1
+	VPBROADCASTD word_400<>+0(SB), Y2
+	VBROADCASTSS word_401<>+0(SB), Y3
 	VPXOR        Y4, Y4, Y4
 	MOVQ         count+16(FP), DX
 	SHLQ         $0x05, DX
 	XORQ         BX, BX
 
-vector_394:
+vector_402:
 	VMOVUPS  (CX)(BX*1), Y5
 	VPAND    Y0, Y5, Y6
 	VPADDD   Y1, Y6, Y6
@@ -8950,18 +9268,18 @@ vector_394:
 	VMOVUPS  Y5, (AX)(BX*1)
 	ADDQ     $0x20, BX
 	CMPQ     BX, DX
-	JNE      vector_394
+	JNE      vector_402
 	VPTEST   Y4, Y4
 	SETEQ    AL
 	MOVB     AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA word_392<>+0(SB)/4, $0x107ffffe
-GLOBL word_392<>(SB), RODATA|NOPTR, $4
+DATA word_400<>+0(SB)/4, $0x107ffffe
+GLOBL word_400<>(SB), RODATA|NOPTR, $4
 
-DATA word_393<>+0(SB)/4, $0x2f800000
-GLOBL word_393<>(SB), RODATA|NOPTR, $4
+DATA word_401<>+0(SB)/4, $0x2f800000
+GLOBL word_401<>(SB), RODATA|NOPTR, $4
 
 // func positiveAVX2(dst *uint32, y *float32, count int)
 // Requires: AVX
@@ -8971,7 +9289,7 @@ TEXT ·positiveAVX2(SB), NOSPLIT, $0-24
 	MOVQ   count+16(FP), DX
 	VXORPS Y0, Y0, Y0
 
-vector_395:
+vector_403:
 	VCMPPS    $0x09, (CX), Y0, Y1
 	VCMPPS    $0x09, 32(CX), Y0, Y2
 	VORPS     Y2, Y1, Y1
@@ -8982,7 +9300,7 @@ vector_395:
 	ADDQ      $0x40, CX
 	ADDQ      $0x04, AX
 	DECQ      DX
-	JNE       vector_395
+	JNE       vector_403
 	VZEROUPPER
 	RET
 
@@ -8996,15 +9314,15 @@ TEXT ·hideAVX2(SB), NOSPLIT, $0-24
 	IMUL3Q  $0x20, CX, CX
 	XORQ    DX, DX
 
-vector_396:
+vector_404:
 	CMPQ    DX, CX
-	JGE     done_397
+	JGE     done_405
 	VANDNPS (AX)(DX*1), Y0, Y1
 	VMOVUPS Y1, (AX)(DX*1)
 	ADDQ    $0x00000020, DX
-	JMP     vector_396
+	JMP     vector_404
 
-done_397:
+done_405:
 	VZEROUPPER
 	RET
 
@@ -9019,108 +9337,108 @@ TEXT ·gatherTinyAVX2(SB), NOSPLIT, $0-49
 	MOVQ         bias+24(FP), BX
 	VBROADCASTSS (BX), Y2
 	VANDPS       Y2, Y1, Y2
-	VPBROADCASTD word_339<>+0(SB), Y3
+	VPBROADCASTD word_347<>+0(SB), Y3
 	VPAND        Y3, Y2, Y3
 	VPXOR        Y3, Y2, Y2
-	VPBROADCASTD word_340<>+0(SB), Y4
+	VPBROADCASTD word_348<>+0(SB), Y4
 	VPCMPGTD     Y4, Y3, Y4
 	VCVTDQ2PS    Y3, Y5
-	VPBROADCASTD word_341<>+0(SB), Y6
+	VPBROADCASTD word_349<>+0(SB), Y6
 	VPADDD       Y6, Y3, Y3
 	VBLENDVPS    Y4, Y3, Y5, Y3
 	VPOR         Y2, Y3, Y3
 	VMOVAPS      Y3, Y2
 
-tap_398:
+tap_406:
 	VBROADCASTSS (CX), Y4
 	VANDPS       Y4, Y1, Y4
-	VPBROADCASTD word_339<>+0(SB), Y5
+	VPBROADCASTD word_347<>+0(SB), Y5
 	VPAND        Y5, Y4, Y5
 	VPXOR        Y5, Y4, Y4
-	VPBROADCASTD word_340<>+0(SB), Y6
+	VPBROADCASTD word_348<>+0(SB), Y6
 	VPCMPGTD     Y6, Y5, Y6
 	VCVTDQ2PS    Y5, Y7
-	VPBROADCASTD word_341<>+0(SB), Y8
+	VPBROADCASTD word_349<>+0(SB), Y8
 	VPADDD       Y8, Y5, Y5
 	VBLENDVPS    Y6, Y5, Y7, Y5
 	VPOR         Y4, Y5, Y5
 	VMOVUPS      (AX), Y4
 	VMOVAPS      Y3, Y6
 	VFMADD231PS  Y5, Y4, Y6
-	VPBROADCASTD word_283<>+0(SB), Y8
+	VPBROADCASTD word_291<>+0(SB), Y8
 	VADDPS       Y8, Y3, Y7
 	VFMADD231PS  Y5, Y4, Y7
 	VSUBPS       Y8, Y7, Y7
-	VPBROADCASTD word_339<>+0(SB), Y8
+	VPBROADCASTD word_347<>+0(SB), Y8
 	VPAND        Y8, Y7, Y7
 	VPAND        Y8, Y6, Y4
 	VPAND        Y8, Y3, Y3
 	VPANDN       Y6, Y8, Y8
 	VPOR         Y8, Y7, Y7
-	VPBROADCASTD word_342<>+0(SB), Y8
+	VPBROADCASTD word_350<>+0(SB), Y8
 	VPCMPGTD     Y8, Y4, Y8
 	VBLENDVPS    Y8, Y6, Y7, Y6
 	VPMAXUD      Y3, Y4, Y3
-	VPBROADCASTD word_343<>+0(SB), Y7
+	VPBROADCASTD word_351<>+0(SB), Y7
 	VPCMPGTD     Y7, Y3, Y3
 	VPANDN       Y3, Y8, Y3
 	VPOR         Y3, Y0, Y0
-	VPBROADCASTD word_344<>+0(SB), Y3
+	VPBROADCASTD word_352<>+0(SB), Y3
 	VPCMPGTD     Y3, Y4, Y4
 	VPOR         Y4, Y0, Y0
 	VMOVAPS      Y6, Y3
 	VMOVUPS      32(AX), Y4
 	VMOVAPS      Y2, Y6
 	VFMADD231PS  Y5, Y4, Y6
-	VPBROADCASTD word_283<>+0(SB), Y8
+	VPBROADCASTD word_291<>+0(SB), Y8
 	VADDPS       Y8, Y2, Y7
 	VFMADD231PS  Y5, Y4, Y7
 	VSUBPS       Y8, Y7, Y7
-	VPBROADCASTD word_339<>+0(SB), Y5
+	VPBROADCASTD word_347<>+0(SB), Y5
 	VPAND        Y5, Y7, Y7
 	VPAND        Y5, Y6, Y4
 	VPAND        Y5, Y2, Y2
 	VPANDN       Y6, Y5, Y5
 	VPOR         Y5, Y7, Y7
-	VPBROADCASTD word_342<>+0(SB), Y5
+	VPBROADCASTD word_350<>+0(SB), Y5
 	VPCMPGTD     Y5, Y4, Y8
 	VBLENDVPS    Y8, Y6, Y7, Y6
 	VPMAXUD      Y2, Y4, Y2
-	VPBROADCASTD word_343<>+0(SB), Y5
+	VPBROADCASTD word_351<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y2
 	VPANDN       Y2, Y8, Y2
 	VPOR         Y2, Y0, Y0
-	VPBROADCASTD word_344<>+0(SB), Y2
+	VPBROADCASTD word_352<>+0(SB), Y2
 	VPCMPGTD     Y2, Y4, Y4
 	VPOR         Y4, Y0, Y0
 	VMOVAPS      Y6, Y2
 	ADDQ         $0x20, CX
 	ADDQ         $0x40, AX
 	DECQ         DX
-	JNE          tap_398
+	JNE          tap_406
 	MOVQ         y+0(FP), AX
 	VBROADCASTSS bound+40(FP), Y1
 	VMAXPS       Y3, Y1, Y3
-	VPBROADCASTD word_339<>+0(SB), Y1
+	VPBROADCASTD word_347<>+0(SB), Y1
 	VPAND        Y1, Y3, Y1
 	VPXOR        Y1, Y3, Y3
-	VPBROADCASTD word_342<>+0(SB), Y4
+	VPBROADCASTD word_350<>+0(SB), Y4
 	VPCMPGTD     Y4, Y1, Y4
 	VCVTPS2DQ    Y1, Y5
-	VPBROADCASTD word_341<>+0(SB), Y6
+	VPBROADCASTD word_349<>+0(SB), Y6
 	VPSUBD       Y6, Y1, Y1
 	VBLENDVPS    Y4, Y1, Y5, Y1
 	VPOR         Y3, Y1, Y1
 	VMOVUPS      Y1, (AX)
 	VBROADCASTSS bound+40(FP), Y1
 	VMAXPS       Y2, Y1, Y2
-	VPBROADCASTD word_339<>+0(SB), Y1
+	VPBROADCASTD word_347<>+0(SB), Y1
 	VPAND        Y1, Y2, Y1
 	VPXOR        Y1, Y2, Y2
-	VPBROADCASTD word_342<>+0(SB), Y3
+	VPBROADCASTD word_350<>+0(SB), Y3
 	VPCMPGTD     Y3, Y1, Y3
 	VCVTPS2DQ    Y1, Y4
-	VPBROADCASTD word_341<>+0(SB), Y5
+	VPBROADCASTD word_349<>+0(SB), Y5
 	VPSUBD       Y5, Y1, Y1
 	VBLENDVPS    Y3, Y1, Y4, Y1
 	VPOR         Y2, Y1, Y1

@@ -19,9 +19,8 @@ type layers struct {
 	gatherSquares    []squareBlock
 	gatherSquares3x3 []square3x3Block
 	// gatherWide is for 1 position and two blocks of channels, the second's weights next bytes after the first's; or
-	// nil.
-	gatherWide func(y, x, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32,
-		groups, plane, channels int, bound float32)
+	// nil. gatherTen has room for 2 channels in the second.
+	gatherWide, gatherTen gatherWideBlock
 
 	lanes []laneBlocks // The largest first, the last for 1 chosen channel.
 
@@ -29,9 +28,12 @@ type layers struct {
 	channelWide   [4]outerByChannelBlock // By number of vectors of chosen channels, 1 to 3.
 	channelSingle [4]outerByChannelBlock // The same with 1 other channel.
 	channelWidest outerByChannelBlock    // 1 vector, twice as many other channels; or nil.
+	channelTen    outerByChannelBlock    // 2 vectors, 10 other channels: a classifier's classes, as a rule; or nil.
 }
 
 type (
+	gatherWideBlock func(y, x, weights *float32, next int, bias *float32, taps *int32, tapCount int,
+		positions *int32, groups, plane, channels int, bound float32)
 	gatherBlock func(y, x, weights, bias *float32, taps *int32, tapCount int, positions *int32,
 		groups, plane, channels int, bound float32)
 	squareBlock func(y, x, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32,
@@ -68,6 +70,7 @@ var avx512Layers = layers{
 	gatherSquares:    []squareBlock{1: gather3SquaresAVX512, 2: gather6SquaresAVX512},
 	gatherSquares3x3: []square3x3Block{1: gather3Squares3x3AVX512, 2: gather6Squares3x3AVX512},
 	gatherWide:       gather1x16AVX512,
+	gatherTen:        gather1x10AVX512,
 	lanes: []laneBlocks{
 		{
 			8,
@@ -93,6 +96,7 @@ var avx512Layers = layers{
 		1: outerByChannel1x1AVX512, 2: outerByChannel2x1AVX512, 3: outerByChannel3x1AVX512,
 	},
 	channelWidest: outerByChannel1x16AVX512,
+	channelTen:    outerByChannel2x10AVX512,
 }
 
 // With vectors of 8 there are two for each position or group of 16 channels, so never a single one.
@@ -152,8 +156,12 @@ func (l *layers) gather(g *gather, own *scratch, y, x, read []float32, bound flo
 			if len(c.positions) == 1 && l.gatherWide != nil && g.outChannels-o > block {
 				channels = min(2*block, g.outChannels-o)
 				groups := max(1, min(step, (g.outChannels-o)/(2*block)))
-				l.gatherWide(out, &x[0], weights, perBlock*4, &g.bias[o], taps, count, &c.positions[0].x, groups,
-					plane, channels, bound)
+				call := l.gatherWide
+				if channels <= 10 {
+					call = l.gatherTen
+				}
+				call(out, &x[0], weights, perBlock*4, &g.bias[o], taps, count, &c.positions[0].x, groups, plane,
+					channels, bound)
 				o += 2*block*groups - l.gatherChannels
 				continue
 			}
@@ -264,6 +272,8 @@ func (l *layers) outerByChannel(o *outer, other []float32) {
 					switch left := o.other.channels - b; {
 					case size == 1 && left >= 2*l.channelOther && l.channelWidest != nil:
 						call, channels = l.channelWidest, 2*l.channelOther
+					case size == 2 && left == 10 && l.channelTen != nil:
+						call, channels = l.channelTen, 10
 					case left >= l.channelOther:
 						call, channels = l.channelWide[size], l.channelOther
 					}

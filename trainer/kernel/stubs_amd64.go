@@ -42,6 +42,17 @@ func gather1x8AVX512(y *float32, x *float32, weights *float32, bias *float32, ta
 //go:noescape
 func gather1x16AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
+// gather1x10AVX512 computes groups of 1 positions (vectors) times 10 channels: for each position p and channel k,
+//
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
+//
+// Only the first channels are stored. plane is in bytes, offsets are in values.
+// The weights of channels 8 and up begin next bytes after the first. Groups are not of positions, of which
+// there is one, but of the channels that follow.
+//
+//go:noescape
+func gather1x10AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+
 // gather6x4AVX512 computes groups of 6 positions (vectors) times 4 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
@@ -481,6 +492,16 @@ func outerByChannel1x8AVX512(totals *float32, transposed *float32, other *float3
 //
 //go:noescape
 func outerByChannel1x16AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
+
+// outerByChannel2x10AVX512 adds to the totals of 2 vectors of chosen channels times 10 other channels b
+//
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//
+// for each of 32 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
+// at least 1. It does so for blocks of other channels that follow each other.
+//
+//go:noescape
+func outerByChannel2x10AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 
 // outerByChannel3x1AVX512 adds to the totals of 3 vectors of chosen channels times 1 other channels b
 //

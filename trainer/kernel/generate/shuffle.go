@@ -20,12 +20,11 @@ func transpose() {
 	Label(loop)
 	from.at(src, 8)
 	to.at(dst, 8)
-	rows := make([]VecVirtual, 8)
-	for i := range rows {
-		rows[i] = YMM()
-		VMOVUPS(from.mem(i), rows[i])
-	}
-	transposed(rows, to.mem)
+	transposed(func(row, half int) Mem {
+		at := from.mem(row)
+		at.Disp = 16 * half
+		return at
+	}, to.mem)
 	ADDQ(Imm(32), src)
 	LEAQ(Mem{Base: dst, Index: dstRow, Scale: 8}, dst)
 	DECQ(blocks)
@@ -34,26 +33,29 @@ func transpose() {
 	RET()
 }
 
-// transposed emits the transposition of 8 rows of 8, which it overwrites.
-func transposed(rows []VecVirtual, to func(row int) Mem) {
-	pairs := make([]VecVirtual, 8)
-	// 1 x 2 blocks, then 2 x 4, then 4 x 8.
-	for i := 0; i < 8; i += 2 {
-		pairs[i], pairs[i+1] = YMM(), YMM()
-		VUNPCKLPS(rows[i+1], rows[i], pairs[i])
-		VUNPCKHPS(rows[i+1], rows[i], pairs[i+1])
-	}
-	for i := 0; i < 8; i += 4 {
-		for j := range 2 {
-			VUNPCKLPD(pairs[i+2+j], pairs[i+j], rows[i+2*j])
-			VUNPCKHPD(pairs[i+2+j], pairs[i+j], rows[i+2*j+1])
+// transposed emits the transposition of 8 rows of 8, given where values 4*half and on of a row are.
+func transposed(from func(row, half int) Mem, to func(row int) Mem) {
+	for half := range 2 {
+		rows, pairs := make([]VecVirtual, 4), make([]VecVirtual, 4)
+		for i := range rows {
+			// Rows i and i+4 side by side.
+			rows[i] = YMM()
+			VMOVUPS(from(i, half), rows[i].AsX())
+			VINSERTF128(Imm(1), from(i+4, half), rows[i], rows[i])
 		}
-	}
-	for i := range 4 {
-		VPERM2F128(Imm(0x20), rows[i+4], rows[i], pairs[0])
-		VMOVUPS(pairs[0], to(i))
-		VPERM2F128(Imm(0x31), rows[i+4], rows[i], pairs[1])
-		VMOVUPS(pairs[1], to(i+4))
+		// 1 x 2 blocks, then 2 x 4.
+		for i := 0; i < 4; i += 2 {
+			pairs[i], pairs[i+1] = YMM(), YMM()
+			VUNPCKLPS(rows[i+1], rows[i], pairs[i])
+			VUNPCKHPS(rows[i+1], rows[i], pairs[i+1])
+		}
+		for i := range 2 {
+			VUNPCKLPD(pairs[2+i], pairs[i], rows[2*i])
+			VUNPCKHPD(pairs[2+i], pairs[i], rows[2*i+1])
+		}
+		for i, row := range rows {
+			VMOVUPS(row, to(4*half+i))
+		}
 	}
 }
 
@@ -66,14 +68,11 @@ func fillRows() {
 	XORQ(at, at)
 	loop := label("block")
 	Label(loop)
-	rows := make([]VecVirtual, 8)
-	for i := range rows {
+	transposed(func(row, half int) Mem {
 		pointer := GP64()
-		MOVQ(Mem{Base: from, Disp: 8 * i}, pointer)
-		rows[i] = YMM()
-		VMOVUPS(indexed(pointer, at), rows[i])
-	}
-	transposed(rows, func(row int) Mem { return Mem{Base: dst, Disp: 64 * row} })
+		MOVQ(Mem{Base: from, Disp: 8 * row}, pointer)
+		return Mem{Base: pointer, Index: at, Scale: 1, Disp: 16 * half}
+	}, func(row int) Mem { return Mem{Base: dst, Disp: 64 * row} })
 	ADDQ(Imm(32), at)
 	ADDQ(U32(512), dst)
 	DECQ(blocks)
