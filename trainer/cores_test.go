@@ -156,6 +156,7 @@ func TestCoresAreGivenBackWithinAPass(t *testing.T) {
 	// Whoever has the core may lose its processor before it is asked, but not each time.
 	for range 100 {
 		cores.filled.Store(0)
+		cores.atGiven.Store(100)
 		if _, err := m.network.Evaluate(t.Context(), examples, m.inOrder); err != nil {
 			t.Fatal(err)
 		}
