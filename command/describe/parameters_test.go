@@ -18,7 +18,8 @@ func TestDescribeOwnAxes(t *testing.T) {
 
 func TestHasDefaultShape(t *testing.T) {
 	model := &trellisv1.Model{Axes: []*trellisv1.ModelAxis{
-		{Name: "latent_dim"}, {Name: "filters", Default: trellisv1.IntegerValue(8)},
+		{Name: "latent_dim"},
+		{Name: "filters", Default: trellisv1.IntegerValue(8)},
 		{Name: "loss", Default: trellisv1.TextValue("mse")},
 	}}
 	for _, test := range []struct {
