@@ -299,6 +299,9 @@ func TestPruneCheckpoints(t *testing.T) {
 			var asked []string
 			for _, request := range fake.deletes {
 				asked = append(asked, request.GetStudy())
+				if request.GetCreateIndex() != 10 {
+					t.Errorf("%v does not say which study of the name is meant", request)
+				}
 			}
 			if got := strings.Join(asked, " "); got != test.deleted {
 				t.Errorf("asked to delete those of %q, want %q", got, test.deleted)
