@@ -97,13 +97,13 @@ func TestSameBitsConv(t *testing.T) {
 // TestSameBitsWeightsOfSingleChannel goes through the ways in which kernel rows meet edges, and the sizes of blocks.
 func TestSameBitsWeightsOfSingleChannel(t *testing.T) {
 	reached := 0
-	for _, kernel := range []int{2, 3, 4, 5, 7} {
+	for _, kernel := range []int{2, 3, 4, 7} {
 		for stride := 1; stride <= 3; stride++ {
-			for padding := range min(3, kernel) {
+			for padding := 1; padding < min(3, kernel); padding++ {
 				for _, s := range []Shape{
-					{1, 8 * stride, 9 * stride, 13, kernel, kernel, stride, padding, 0, 0, false},
-					{13, 8, 9, 1, kernel, kernel, stride, padding, 0, 0, true},
-					{2, 8 * stride, 9 * stride, 1, kernel, kernel, stride, padding, 0, 0, false},
+					{1, 6 * stride, 7 * stride, 13, kernel, kernel, stride, padding, 0, 0, false},
+					{13, 6, 7, 1, kernel, kernel, stride, padding, 0, 0, true},
+					{2, 6 * stride, 7 * stride, 1, kernel, kernel, stride, padding, 0, 0, false},
 				} {
 					comparePaths(t, func() outputs {
 						conv, err := NewConv(s, BackwardWeights)
