@@ -365,6 +365,14 @@ test('a view is asked for before the page is there, and others once it has its a
   await until(() => prepared.length >= 3, 'the other views are not prepared')
 })
 
+test('the code of the view that a link leads to is asked for before the page is there', async (t) => {
+  const page = await open(t, '/nowhere')
+  const code = page.waitForRequest('**/assets/views-*.js')
+  await page.route('**/assets/index-*.js', async (route) => { await code; await route.continue() })
+  await page.goto(coordinator.page + '/studies/small/curves')
+  await page.getByText(/^12 curves; the best one/).waitFor()
+})
+
 test('who leaves the view that a link led to waits no longer for its answer', async (t) => {
   const page = await open(t, '/')
   let canceled = 0

@@ -5,10 +5,15 @@ interface Begun { response: Promise<Response>; end: AbortController }
 
 const begun = new Map<string, Begun>()
 
+/** views have their code in one file: see vite.config.ts. */
+const views = ['curves', 'parameters', 'coverage', 'timeline', 'trials']
+
 function asks(): Question[] {
   const [view, name, tab = '', beyond] = location.pathname.split('/').filter(Boolean)
   if (view === undefined) return [questions.studies()]
   if (view !== 'studies' || name === undefined || beyond !== undefined) return []
+  // When the study is there, its view can be shown with it. Who wants to see it is told of errors.
+  if (views.includes(tab)) import('../views/Curves.svelte').catch(() => {})
   try {
     const study = decodeURIComponent(name)
     const more = Object.hasOwn(early, tab) ? early[tab]?.(study, new URLSearchParams(location.search)) : undefined
