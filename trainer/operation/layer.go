@@ -88,12 +88,11 @@ func (l *layer) forward() *op {
 			if err != nil {
 				return nil, err
 			}
-			var dx *gorgonia.Node
-			if isReLU(x) {
-				dx, err = gorgonia.ApplyOp(l.inputGradientOfReLU(), parameters, dSums, x)
-			} else {
-				dx, err = gorgonia.ApplyOp(l.inputGradient(), parameters, dSums)
+			ofReLU, needed := isReLU(x), gorgonia.Nodes{parameters, dSums}
+			if ofReLU {
+				needed = append(needed, x)
 			}
+			dx, err := gorgonia.ApplyOp(l.inputGradient(ofReLU), needed...)
 			if err != nil {
 				return nil, err
 			}
@@ -103,11 +102,16 @@ func (l *layer) forward() *op {
 }
 
 // inputGradient computes the loss's derivative by x from (parameters, its derivative by the sums before the
-// activation).
-func (l *layer) inputGradient() *op {
+// activation). ofReLU: a layer's ReLU has made x, which is the last input. That layer's gradient of its activation
+// ignores what x is zero for, and so does this operation.
+func (l *layer) inputGradient(ofReLU bool) *op {
+	name, inputs := "gradient by input", []tensor.Shape{l.parameters(), l.output()}
+	if ofReLU {
+		name, inputs = "gradient by input from a ReLU", append(inputs, l.input())
+	}
 	return &op{
-		name:   fmt.Sprintf("%s: %v, gradient by input", l.name, l.shape),
-		inputs: []tensor.Shape{l.parameters(), l.output()},
+		name:   fmt.Sprintf("%s: %v, %s", l.name, l.shape, name),
+		inputs: inputs,
 		output: l.input(),
 		compile: func(dx []float32, inputs ...[]float32) (Call, error) {
 			weights := inputs[0][:l.shape.Weights()]
@@ -117,28 +121,11 @@ func (l *layer) inputGradient() *op {
 			}
 			return prepared(func() { conv.SetWeights(weights, nil) }, func(dx []float32, inputs ...[]float32) func() {
 				dSums, conv := inputs[1], conv.Beside()
+				if ofReLU {
+					x := inputs[2]
+					return func() { conv.BackwardInputOfReLU(dx, dSums, x) }
+				}
 				return func() { conv.BackwardInput(dx, dSums) }
-			}, dx, inputs), nil
-		},
-	}
-}
-
-// inputGradientOfReLU is inputGradient, with x as its last input, where a layer's ReLU has made x. That layer's
-// gradient of its activation ignores what x is zero for, and so does this operation.
-func (l *layer) inputGradientOfReLU() *op {
-	return &op{
-		name:   fmt.Sprintf("%s: %v, gradient by input from a ReLU", l.name, l.shape),
-		inputs: []tensor.Shape{l.parameters(), l.output(), l.input()},
-		output: l.input(),
-		compile: func(dx []float32, inputs ...[]float32) (Call, error) {
-			weights := inputs[0][:l.shape.Weights()]
-			conv, err := kernel.NewConv(l.shape, kernel.BackwardInput)
-			if err != nil {
-				return Call{}, err
-			}
-			return prepared(func() { conv.SetWeights(weights, nil) }, func(dx []float32, inputs ...[]float32) func() {
-				dSums, x, conv := inputs[1], inputs[2], conv.Beside()
-				return func() { conv.BackwardInputOfReLU(dx, dSums, x) }
 			}, dx, inputs), nil
 		},
 	}
