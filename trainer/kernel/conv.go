@@ -147,8 +147,8 @@ func (c *Conv) BackwardInput(dx, dy []float32) {
 	c.path.gather(c.backward, &c.scratch, dx, dy, nil, float32(math.Inf(-1)))
 }
 
-// BackwardInputOfReLU is BackwardInput for an input x that a ReLU has made. Where x is zero, dx may be anything: it
-// goes through ReLUBackward next.
+// BackwardInputOfReLU is BackwardInput for an input x that a ReLU has made. Where x is zero in all lanes of a channel,
+// dx may be anything, also not a number, and something else on each path: nothing but ReLUBackward may read it.
 func (c *Conv) BackwardInputOfReLU(dx, dy, x []float32) {
 	c.checkBackward(dx, dy)
 	check("x", x, c.backward.out)

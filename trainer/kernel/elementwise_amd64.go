@@ -8,8 +8,11 @@ package kernel
 func transposeVector(dst, src []float32, rows, columns, dstRow int) {
 	const step = 8
 	wholeRows, wholeColumns := rows/step*step, columns/step*step
-	for row := 0; row < wholeRows && wholeColumns > 0; row += step {
-		transposeAVX2(&dst[row], &src[row*columns], wholeColumns/step, dstRow*4, columns*4)
+	for row := 0; row < wholeRows; row += step {
+		for from := 0; from < wholeColumns; from += callValues / step {
+			count := min(callValues/step, wholeColumns-from)
+			transposeAVX2(&dst[from*dstRow+row], &src[row*columns+from], count/step, dstRow*4, columns*4)
+		}
 	}
 	for column := wholeColumns; column < columns; column++ {
 		for row := range wholeRows {
@@ -21,7 +24,8 @@ func transposeVector(dst, src []float32, rows, columns, dstRow int) {
 	}
 }
 
-// callPositions bounds how many positions, of all channels, a call sums, as callTaps does.
+// callPositions bounds how many positions, of all channels, a call sums, as callTaps does. One channel is always done
+// in one call.
 const callPositions = 16 << 10
 
 func sumPositionsVector(sums, tile []float32) {
@@ -42,7 +46,7 @@ func sumLanesVector(dst, src []float32) {
 	sumLanesAVX2(&dst[0], &src[0], len(dst))
 }
 
-// callValues bounds the work of one call of the sigmoid, as callTaps does.
+// callValues bounds the work of one call of what is done value by value, as callTaps does.
 const callValues = 32 << 10
 
 func sigmoidVector(y []float32) {
@@ -58,20 +62,20 @@ func sigmoidWide(y []float32) {
 }
 
 func reluBackwardVector(dx, dy, y []float32) {
-	if len(y) > 0 {
-		reluBackwardAVX2(&dx[0], &dy[0], &y[0], len(y)/8)
+	for from := 0; from < len(y); from += callValues {
+		reluBackwardAVX2(&dx[from], &dy[from], &y[from], min(callValues, len(y)-from)/8)
 	}
 }
 
 func sigmoidBackwardVector(dx, dy, y []float32) {
-	if len(y) > 0 {
-		sigmoidBackwardAVX2(&dx[0], &dy[0], &y[0], len(y)/8)
+	for from := 0; from < len(y); from += callValues {
+		sigmoidBackwardAVX2(&dx[from], &dy[from], &y[from], min(callValues, len(y)-from)/8)
 	}
 }
 
 func addScaledVector(dst, x, y []float32, scale float32) {
-	if len(x) > 0 {
-		addScaledAVX2(&dst[0], &x[0], &y[0], scale, len(x)/8)
+	for from := 0; from < len(x); from += callValues {
+		addScaledAVX2(&dst[from], &x[from], &y[from], scale, min(callValues, len(x)-from)/8)
 	}
 }
 
@@ -86,8 +90,9 @@ func normalVector(dst []float32, state *NormalState, table *[halfNormals]float32
 }
 
 func squaredErrorVector(dy, y, target []float32, mask *[Lanes]uint32, scale float32) (sums [Lanes]float64) {
-	if len(y) > 0 {
-		squaredErrorAVX2(&sums[0], &dy[0], &y[0], &target[0], &mask[0], scale, len(y)/Lanes)
+	for from := 0; from < len(y); from += callValues {
+		count := min(callValues, len(y)-from)
+		squaredErrorAVX2(&sums[0], &dy[from], &y[from], &target[from], &mask[0], scale, count/Lanes)
 	}
 	return sums
 }
@@ -127,16 +132,18 @@ func fillTileVector(dst []float32, pixels []byte, size int, indices []uint32) {
 		return
 	}
 	// Lanes without an image take the first one's until they are cleared.
-	var images [Lanes]*byte
-	for lane := range images {
-		image := indices[0]
-		if lane < len(indices) {
-			image = indices[lane]
+	for from := 0; from < whole; from += callValues / Lanes {
+		var images [Lanes]*byte
+		for lane := range images {
+			image := indices[0]
+			if lane < len(indices) {
+				image = indices[lane]
+			}
+			images[lane] = &pixels[int(image)*size+from]
 		}
-		images[lane] = &pixels[int(image)*size]
-	}
-	for lane := 0; lane < Lanes; lane += 8 {
-		fillTileAVX2(&dst[lane], &images[lane], whole/step)
+		for lane := 0; lane < Lanes; lane += 8 {
+			fillTileAVX2(&dst[from*Lanes+lane], &images[lane], min(callValues/Lanes, whole-from)/step)
+		}
 	}
 	for lane := len(indices); lane < Lanes; lane++ {
 		for pixel := range whole {

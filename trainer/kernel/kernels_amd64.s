@@ -8091,10 +8091,11 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	MOVQ         target+24(FP), DX
 	MOVQ         mask+32(FP), BX
 	VBROADCASTSS scale+40(FP), Y0
-	VXORPD       Y1, Y1, Y1
-	VXORPD       Y2, Y2, Y2
-	VXORPD       Y3, Y3, Y3
-	VXORPD       Y4, Y4, Y4
+	MOVQ         sums+0(FP), SI
+	VMOVUPD      (SI), Y1
+	VMOVUPD      32(SI), Y2
+	VMOVUPD      64(SI), Y3
+	VMOVUPD      96(SI), Y4
 	VMOVUPS      (BX), Y5
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
@@ -8129,11 +8130,10 @@ vector_337:
 	JMP          vector_337
 
 done_338:
-	MOVQ    sums+0(FP), AX
-	VMOVUPD Y1, (AX)
-	VMOVUPD Y2, 32(AX)
-	VMOVUPD Y3, 64(AX)
-	VMOVUPD Y4, 96(AX)
+	VMOVUPD Y1, (SI)
+	VMOVUPD Y2, 32(SI)
+	VMOVUPD Y3, 64(SI)
+	VMOVUPD Y4, 96(SI)
 	VZEROUPPER
 	RET
 

@@ -51,10 +51,12 @@ const (
 	mostScaled  = 191 << 23
 )
 
-// newSubnormals returns those of a gather, nil for one that does without.
+// newSubnormals returns those of a gather, nil for one that does without. What looks like a linear layer may meet
+// nothing but padding.
 func newSubnormals(g *gather, rows, columns axis) *subnormals {
 	weights := len(g.weights)
-	if g.outChannels == 1 || g.kernel*rows.in*columns.in*rows.out*columns.out != 1 || weights > maxScaled {
+	linear := g.kernel*rows.in*columns.in*rows.out*columns.out == 1 && len(g.classes[0].taps) == g.inChannels
+	if g.outChannels == 1 || !linear || weights > maxScaled {
 		return nil
 	}
 	return &subnormals{weights: Values(weights), tiny: make([]int, 0, len(g.bias))}

@@ -340,9 +340,10 @@ func squaredError() {
 	dy, y, target, mask := argument("dy"), argument("y"), argument("target"), argument("mask")
 	scale := broadcast("scale")
 	sums, masks := make([]VecVirtual, 4), make([]VecVirtual, 2)
+	to := argument("sums")
 	for i := range sums {
 		sums[i] = YMM()
-		VXORPD(sums[i], sums[i], sums[i])
+		VMOVUPD(Mem{Base: to, Disp: 32 * i}, sums[i])
 	}
 	for i := range masks {
 		masks[i] = YMM()
@@ -373,7 +374,6 @@ func squaredError() {
 	DECQ(count)
 	JMP(LabelRef(loop))
 	Label(done)
-	to := argument("sums")
 	for i := range sums {
 		VMOVUPD(sums[i], Mem{Base: to, Disp: 32 * i})
 	}
