@@ -169,7 +169,9 @@ func TestData(t *testing.T) {
 		t.Errorf("without --yes, exit code %d, %s", code, stderr)
 	}
 	mustTrellis(t, "data", "remove", "gray", "--yes", "--data-sets", sets)
-	for _, args := range [][]string{{"data", "show", "gray"}, {"data", "remove", "--yes", "gray"}, {"data", "remove", "gray"}} {
+	for _, args := range [][]string{
+		{"data", "show", "gray"}, {"data", "remove", "--yes", "gray"}, {"data", "remove", "gray"}, {"data", "remove", "mnist"},
+	} {
 		if _, stderr, code := trellis(t, append(args, "--data-sets", sets)...); code != exit.NotFound {
 			t.Errorf("%v without such a data set gave exit code %d, %s", args, code, stderr)
 		}

@@ -29,6 +29,9 @@ from the same content, under any name. A folder of IDX files that you put there 
 			return exit.NotFoundf("there is no imported data set %s in %s: trellis data list shows which there are", args[0],
 				library.Dir)
 		}
+		if args[0] == dataset.MNIST {
+			return unknown()
+		}
 		folders, err := library.Available()
 		if err != nil {
 			return err
