@@ -199,8 +199,14 @@ func fits(ctx context.Context, c *client.Client, wanted *trellisv1.StudySpec, wo
 		return nil
 	}
 	for {
+		// With --data, those of an earlier start are listed too, though they are gone.
 		ready := 0
-		if err := c.EachWorker(ctx, func(*trellisv1.Worker) error { ready++; return nil }); err != nil {
+		if err := c.EachWorker(ctx, func(worker *trellisv1.Worker) error {
+			if worker.GetState() == trellisv1.WorkerState_WORKER_STATE_READY {
+				ready++
+			}
+			return nil
+		}); err != nil {
 			return err
 		}
 		if ready >= workers {
