@@ -11,7 +11,7 @@ import (
 
 // A run of a large network uses no more cores than leave memory for as many such runs as there would be room for.
 func TestCoresOfLargeNetworks(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(16))
 	small := &trainer.Config{Model: "variational-autoencoder", LatentDim: 8, LearningRate: 1e-3, BatchSize: 256}
 	large := *small
 	large.Input = trainer.Input{Image: network.Image{Channels: 3, Height: 64, Width: 64}, Classes: 10}
@@ -34,6 +34,8 @@ func TestCoresOfLargeNetworks(t *testing.T) {
 		"less than the run takes":  {&large, size.Memory / 2, 0, 4, 0, 1},
 		"enough for all":           {&large, 100 * size.Memory, 0, 4, 0, 4},
 		"limit":                    {&large, 100 * size.Memory, 0, 4, 2, 2},
+		"more cores than slots":    {&large, 100 * size.Memory, 0, 4, 64, 4},
+		"more than a run can use":  {small, 1, 0, 16, 64, 8},
 	} {
 		w := &Worker{
 			config: Config{Threads: test.threads}, slots: make(chan struct{}, test.slots),
@@ -41,6 +43,12 @@ func TestCoresOfLargeNetworks(t *testing.T) {
 		}
 		if got := w.coresFor(test.config, test.images); got != test.want {
 			t.Errorf("%s: %d cores, want %d", name, got, test.want)
+		}
+		// The coordinator counts memory for as many as the worker announces.
+		announced := w.config
+		announced.Slots = test.slots
+		if got := announced.capacity(t.Context()).GetThreads(); got < uint32(test.want) || got > uint32(min(test.slots, 8)) {
+			t.Errorf("%s: %d cores are announced, want %d to %d", name, got, test.want, min(test.slots, 8))
 		}
 	}
 }
