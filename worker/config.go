@@ -66,6 +66,8 @@ type Config struct {
 	CPUs   float64
 	Memory uint64
 	GPUs   []*trellisv1.Gpu
+	// Sharers is how many workers share the machine's memory, with this one, each with an equal part. Default: 1.
+	Sharers int
 	// Labels are what specs can ask for, at most 64: names and values of 1 to 63 letters, digits and . _ - / (in values also
 	// @ : +). Names start and end with a letter or digit.
 	Labels map[string]string
@@ -255,6 +257,7 @@ func (c Config) capacity(ctx context.Context) *trellisv1.Capacity {
 	if c.CPUs > 0 {
 		its.Cpus = c.CPUs
 	}
+	its.Memory /= uint64(max(1, c.Sharers))
 	if c.Memory > 0 {
 		its.Memory = c.Memory
 	}

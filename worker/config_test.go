@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -45,6 +47,31 @@ func TestValidate(t *testing.T) {
 				t.Errorf("New returned %v", newErr)
 			}
 		})
+	}
+}
+
+// Workers that share a machine announce its memory once.
+func TestMemoryIsShared(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "proc"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "proc/meminfo"), []byte("MemTotal: 16384 kB\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		config Config
+		want   uint64
+	}{
+		{Config{}, 16 << 20},
+		{Config{Sharers: 1}, 16 << 20},
+		{Config{Sharers: 4}, 4 << 20},
+		{Config{Sharers: 4, Memory: 7 << 20}, 7 << 20},
+	} {
+		test.config.Root = root
+		if got := test.config.capacity(t.Context()).GetMemory(); got != test.want {
+			t.Errorf("%d sharers, memory %d: %d bytes, want %d", test.config.Sharers, test.config.Memory, got, test.want)
+		}
 	}
 }
 

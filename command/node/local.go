@@ -151,16 +151,9 @@ func start(parent context.Context, options Options) (*Local, error) {
 // StartWorkers starts the workers.
 func (l *Local) StartWorkers() error {
 	for n := range l.options.Workers {
-		w, err := worker.New(worker.Config{
-			Coordinator: l.Address,
-			Name:        fmt.Sprintf("local-%d", n+1),
-			Slots:       l.options.Slots,
-			Programs:    l.options.Programs,
-			CacheDir:    l.dataSets.library.CacheDir,
-			Version:     l.options.Version,
-			Logger:      l.options.Logger,
-			Tracer:      l.options.Tracer,
-		})
+		config := l.options.worker(n)
+		config.Coordinator, config.CacheDir = l.Address, l.dataSets.library.CacheDir
+		w, err := worker.New(config)
 		if err != nil {
 			return err
 		}
@@ -170,6 +163,14 @@ func (l *Local) StartWorkers() error {
 		l.workers.Go(func() { l.ended(l.working, w.Name(), w.Run(l.working)) })
 	}
 	return nil
+}
+
+// worker configures one of the workers.
+func (o *Options) worker(n int) worker.Config {
+	return worker.Config{
+		Name: fmt.Sprintf("local-%d", n+1), Slots: o.Slots, Sharers: o.Workers, Programs: o.Programs, Version: o.Version,
+		Logger: o.Logger, Tracer: o.Tracer,
+	}
 }
 
 // ended ends all when a part of it has ended before its time.
