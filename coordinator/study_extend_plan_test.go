@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // planExtension plans what extend does.
@@ -276,4 +277,31 @@ func TestValuesAndABudgetForAStudyThatListsSomething(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The forecast of a plan counts the slots that have room for the networks which the study would have.
+func TestAnExtensionIsForecastForItsNetworks(t *testing.T) {
+	latent := proto.CloneOf(commonAxes[0])
+	latent.Sizes, latent.Grows = true, true
+	axes := append([]*trellisv1.ModelAxis{latent}, commonAxes[1:]...)
+	models := grid.Models{{Name: "conv-autoencoder", Data: true, Axes: axes}}
+	config := Config{Models: models, Sizer: func(_ string, _ *trellisv1.ModelInput, point *trellisv1.Parameters) (grid.Size, error) {
+		return grid.Size{Memory: uint64(point.Numeric("latent_dim")) * (50 << 20)}, nil
+	}}
+	serve(t, config, func(h *harness) {
+		h.create(imageSpec("s", "conv-autoencoder", 1))
+		hello := helloFrom("w", 4)
+		hello.Capacity = &trellisv1.Capacity{Memory: 1 << 30}
+		if _, err := h.hello(hello); err != nil {
+			t.Fatal(err)
+		}
+		for latent, want := range map[uint32]uint32{2: 4, 8: 2} {
+			plan, err := h.planExtension(&trellisv1.ExtendStudyRequest{
+				Study: "s", Axes: map[string]*trellisv1.Axis{"latent_dim": someIntegers(latent)},
+			})
+			if got := plan.GetForecast().GetSlots(); err != nil || got != want {
+				t.Errorf("latent dimension %d: %d slots, error %v; want %d", latent, got, err, want)
+			}
+		}
+	})
 }

@@ -25,7 +25,7 @@ func (s studyService) PlanExtension(
 	if err != nil {
 		return nil, err
 	}
-	spec, _, err := s.extendedSpec(ctx, study, &trellisv1.ExtendStudyRequest{
+	spec, network, err := s.extendedSpec(ctx, study, &trellisv1.ExtendStudyRequest{
 		Study: request.GetStudy(), Seeds: request.GetSeeds(), Axes: request.GetAxes(), Budget: request.GetBudget(),
 		DropBudget: request.GetDropBudget(),
 	})
@@ -40,7 +40,7 @@ func (s studyService) PlanExtension(
 		return nil, err
 	}
 	defer release()
-	response, err := s.planExtension(ctx, study, spec)
+	response, err := s.planExtension(ctx, study, spec, network)
 	if err != nil {
 		return nil, Status(err)
 	}
@@ -51,9 +51,9 @@ func (s studyService) PlanExtension(
 	return response, nil
 }
 
-// planExtension says what an extension of a study to a spec would add.
+// planExtension says what an extension of a study to a spec would add, whose networks have so much at most.
 func (s studyService) planExtension(
-	ctx context.Context, study *trellisv1.Study, spec *trellisv1.StudySpec,
+	ctx context.Context, study *trellisv1.Study, spec *trellisv1.StudySpec, network *trellisv1.ModelSize,
 ) (*trellisv1.PlanExtensionResponse, error) {
 	leftOut, err := grid.LeftOut(ctx, spec)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s studyService) planExtension(
 	}
 	// Its own measurements count as another study's.
 	response.Forecast, err = s.forecasts.For(snapshot, &trellisv1.Study{
-		Spec: spec, DataSet: stored.GetDataSet(), Numerics: stored.GetNumerics(),
+		Spec: spec, DataSet: stored.GetDataSet(), Numerics: stored.GetNumerics(), Network: network,
 	}, tally)
 	return response, err
 }

@@ -56,6 +56,31 @@ func TestAheadAreOnlyThoseServed(t *testing.T) {
 	}
 }
 
+// A slot counts only if the worker has room for a run in it.
+func TestSlotsWithoutRoomDoNotCount(t *testing.T) {
+	for memory, want := range map[uint64]int{0: 4, 512 << 20: 2, 1 << 30: 1, 2 << 30: 0} {
+		store, err := results.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.SetWorker(1, timestamppb.Now(), 0, &trellisv1.Worker{
+			Name: "w", State: trellisv1.WorkerState_WORKER_STATE_READY, Slots: 4,
+			Capacity: &trellisv1.Capacity{Memory: 1 << 30},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		study := &trellisv1.Study{
+			Spec:    &trellisv1.StudySpec{Name: "large", Model: "synthetic"},
+			Network: &trellisv1.ModelSize{Memory: memory},
+		}
+		maker := NewMaker(slog.New(slog.DiscardHandler))
+		in, err := maker.input(store.Snapshot(), study, NewTally(study.GetSpec()))
+		if err != nil || in.slots() != want {
+			t.Errorf("runs of %d bytes on a worker with %d: %d slots, error %v; want %d", memory, 1<<30, in.slots(), err, want)
+		}
+	}
+}
+
 // What was trained last is measured first. Deleting the checkpoints of a study that ended long ago does not bring it to
 // the front.
 func TestLatestLike(t *testing.T) {

@@ -137,7 +137,8 @@ func (m *Maker) ahead(
 	return ahead
 }
 
-// slots collects the slots of workers that accept runs, and the runs of other studies that hold such slots.
+// slots collects the slots of workers that accept runs, as many as have room for a run of the study each, and the runs of
+// other studies that hold such slots.
 func (m *Maker) slots(
 	snapshot *results.Snapshot, studies []*trellisv1.Study, study *trellisv1.Study, ready []*trellisv1.Worker, in *Input,
 ) error {
@@ -145,8 +146,9 @@ func (m *Maker) slots(
 	for _, other := range studies {
 		paces[other.GetName()] = secondsPerEpoch(other)
 	}
+	need := resources.Of(study)
 	for _, worker := range ready {
-		in.Workers = append(in.Workers, Worker{Name: worker.GetName(), Slots: int(worker.GetSlots())})
+		in.Workers = append(in.Workers, Worker{Name: worker.GetName(), Slots: int(need.Slots(worker))})
 		runs, err := snapshot.RunsHeldBy(nil, worker.GetName())
 		if err != nil {
 			return err

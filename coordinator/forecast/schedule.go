@@ -24,8 +24,8 @@ func (s *simulation) schedule(in Input, p play) *schedule {
 		}
 		on[worker.Name] = of
 	}
-	// A worker has a slot for each run that it holds. If the worker is draining, the run gets a slot that accepts no
-	// other run.
+	// A worker has a slot for each run that it holds, or these take turns where the study's runs have room in fewer. If the
+	// worker is draining, the run gets a slot that accepts no other run.
 	hold := func(worker string, seconds float64) float64 {
 		if of := on[worker]; len(of) > 0 {
 			return of.run(seconds)
