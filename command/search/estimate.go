@@ -24,6 +24,12 @@ const (
 	probeTime = time.Second
 	// probeImages is how many images an epoch of the measurement trains on at most.
 	probeImages = 2048
+	// probeOperations is how many floating point operations an epoch takes on them, which is a second or two on a core,
+	// unless it has no more images than a network does at once.
+	probeOperations = 64_000_000_000
+	probeTile       = 16
+	// probeMemory is what networks take of which only one is measured at a time, in bytes.
+	probeMemory = 512 << 20
 	// probePixels is how many pixels its images have at most, with those of validation. Time and memory follow them: so
 	// many take about a second.
 	probePixels = 16 << 20
@@ -120,11 +126,18 @@ func measure(
 	if err != nil && !assumed {
 		return 0, nil, err
 	}
-	images, validation := probeSize(split, input)
+	size, err := node.Size(spec.GetModel(), input, point)
+	if err != nil {
+		return 0, nil, fmt.Errorf("measure the speed of training: %w", err)
+	}
+	images, validation := probeSize(split, input, size)
 	config := worker.TrainerConfig(&trellisv1.RunConfig{Model: spec.GetModel(), Parameters: point, Input: input})
 	config.Data = trainer.RandomImages(config, images, validation)
 	cores := min(slots, runtime.GOMAXPROCS(0))
-	epochs := make([]time.Duration, cores)
+	if size.Memory > probeMemory {
+		cores = 1
+	}
+	epochs, start := make([]time.Duration, cores), time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	for core := range cores {
 		group.Go(func() (err error) {
@@ -135,15 +148,19 @@ func measure(
 	if err := group.Wait(); err != nil {
 		return 0, nil, fmt.Errorf("measure the speed of training: %w", err)
 	}
+	took := probeTime
+	if elapsed := time.Since(start).Round(time.Second); elapsed > 2*probeTime {
+		took = elapsed // Two epochs of a large network take longer.
+	}
 	for _, epoch := range epochs {
 		pace += epoch.Seconds() / float64(cores) * float64(split.GetTrain()) / float64(images)
 	}
-	if size, err := node.Size(spec.GetModel(), input, point); err == nil && size.Train > 0 {
+	if size.Train > 0 {
 		operations := float64(size.Train)*float64(split.GetTrain()) + float64(size.Evaluate)*float64(split.GetValidation())
 		pace *= max(1, from.sizes.GetLargest().GetOperations()/operations)
 	}
 	return pace, &trellisv1.ForecastBasis{Probe: &trellisv1.ForecastBasis_Probe{
-		Trainings: uint32(cores), Seconds: probeTime.Seconds(), LatentDim: uint32(config.LatentDim), BatchSize: uint32(config.BatchSize),
+		Trainings: uint32(cores), Seconds: took.Seconds(), LatentDim: uint32(config.LatentDim), BatchSize: uint32(config.BatchSize),
 		TrainImages: split.GetTrain(), ValidationImages: split.GetValidation(),
 		InputAssumed: assumed,
 	}}, nil
@@ -151,13 +168,14 @@ func measure(
 
 // probeSize is how many training and validation images to measure with: as many as an epoch has, or fewer in the same
 // ratio.
-func probeSize(split *trellisv1.Split, input *trellisv1.ModelInput) (train, validation int) {
+func probeSize(split *trellisv1.Split, input *trellisv1.ModelInput, size grid.Size) (train, validation int) {
 	pixels := uint64(28 * 28)
 	if input != nil {
 		pixels = uint64(input.GetHeight()) * uint64(input.GetWidth())
 	}
 	all, most := uint64(split.GetTrain())+uint64(split.GetValidation()), probePixels/pixels
-	images := max(1, min(probeImages, uint64(split.GetTrain()), most*uint64(split.GetTrain())/all))
+	affordable := max(probeTile, probeOperations/max(1, size.Train))
+	images := max(1, min(probeImages, affordable, uint64(split.GetTrain()), most*uint64(split.GetTrain())/all))
 	others := min(most, images*uint64(split.GetValidation())/uint64(split.GetTrain()))
 	return int(images), int(max(1, others))
 }

@@ -14,6 +14,7 @@ import (
 	"trellis/command/output"
 	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // What studies would cost, in each format.
@@ -155,24 +156,28 @@ func TestPlanMeasuresOnSlotsThatThereAre(t *testing.T) {
 	}
 }
 
-// What is measured on is bounded by its pixels: the largest images take no more memory and time than small ones.
+// What is measured on is bounded by its pixels and operations: the largest images and networks take little more time
+// than small ones.
 func TestProbeIsBounded(t *testing.T) {
 	side := func(n uint32) *trellisv1.ModelInput { return &trellisv1.ModelInput{Channels: 4, Height: n, Width: n} }
 	for _, test := range []struct {
 		name                      string
 		train, validation         uint32
 		input                     *trellisv1.ModelInput
+		operations                uint64
 		wantTrain, wantValidation int
 	}{
-		{"digits", 50_000, 10_000, nil, 2048, 409},
-		{"few digits", 32, 16, nil, 32, 16},
-		{"few digits, many to validate", 100, 50_000, nil, 42, 21_000},
-		{"the largest images", 50_000, 10_000, side(256), 213, 42},
-		{"the largest images, one to train", 1, 10_000, side(256), 1, 256},
-		{"the largest images, one to validate", 10_000, 1, side(256), 255, 1},
+		{"digits", 50_000, 10_000, nil, 2e6, 2048, 409},
+		{"few digits", 32, 16, nil, 2e6, 32, 16},
+		{"few digits, many to validate", 100, 50_000, nil, 2e6, 42, 21_000},
+		{"the largest images", 50_000, 10_000, side(256), 2e6, 213, 42},
+		{"the largest images, one to train", 1, 10_000, side(256), 2e6, 1, 256},
+		{"the largest images, one to validate", 10_000, 1, side(256), 2e6, 255, 1},
+		{"a large network", 50_000, 10_000, side(256), 1e9, 64, 12},
+		{"one of the largest networks", 50_000, 10_000, side(256), 1e11, 16, 3},
 	} {
 		split := &trellisv1.Split{Train: test.train, Validation: test.validation}
-		train, validation := probeSize(split, test.input)
+		train, validation := probeSize(split, test.input, grid.Size{Train: test.operations})
 		if train != test.wantTrain || validation != test.wantValidation {
 			t.Errorf("%s: measured with %d and %d images, want %d and %d", test.name, train, validation, test.wantTrain,
 				test.wantValidation)
