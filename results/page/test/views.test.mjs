@@ -297,9 +297,11 @@ test('a view that is ready is there with the next frame', async (t) => {
   const page = await open(t, '/')
   await page.addInitScript(() => {
     globalThis.pictures = 0
+    globalThis.canvases = new Set()
     const put = CanvasRenderingContext2D.prototype.putImageData
     CanvasRenderingContext2D.prototype.putImageData = function (...of) {
       globalThis.pictures++
+      globalThis.canvases.add(this.canvas)
       return put.apply(this, of)
     }
   })
@@ -315,6 +317,11 @@ test('a view that is ready is there with the next frame', async (t) => {
   assert.equal(await page.evaluate(() => globalThis.pictures), 1, 'the curves are drawn again')
   await page.getByLabel('logarithmic epochs').click()
   await page.waitForFunction(() => globalThis.pictures === 2)
+  await page.getByLabel('logarithmic epochs').click()
+  await page.waitForFunction(() => globalThis.pictures === 3)
+  assert.equal(await page.evaluate(() => globalThis.canvases.size), 1, 'each picture takes a canvas of its own')
+  await page.getByRole('link', { name: 'Studies' }).first().click()
+  await page.waitForFunction(() => [...globalThis.canvases][0].width === 0) // It is given back.
 })
 
 test('what is prepared waits while somebody goes elsewhere, and is prepared afterwards', async (t) => {
@@ -344,6 +351,28 @@ test('what is prepared waits while somebody goes elsewhere, and is prepared afte
   release()
   await page.getByText(/^12 curves; the best one/).waitFor()
   await is({ asked: 2, canceled: 1, answered: 1 })
+})
+
+test('others are prepared once somebody has the answers of a view that they point at', async (t) => {
+  const page = await open(t, '/')
+  let [answerBest, answerPointed] = [() => {}, () => {}]
+  const [best, pointed] = [new Promise((done) => { answerBest = done }), new Promise((done) => { answerPointed = done })]
+  const asked = []
+  page.on('request', (request) => {
+    const found = /\/studies\/small\/(trials|curves|points|coverage|time-line)/.exec(request.url())
+    if (found) asked.push(found[1])
+  })
+  await page.route('**/importance?*', async (route) => { await best; await route.continue() })
+  await page.route('**/coverage*', async (route) => { await pointed; await route.continue() })
+  // A pointer on its way would prepare what it passes.
+  await page.getByRole('link', { name: 'small' }).evaluate((link) => link.click())
+  await page.getByRole('link', { name: 'Coverage', exact: true }).focus()
+  await untilEqual(() => asked, ['coverage'])
+  answerBest()
+  await page.waitForTimeout(700)
+  assert.deepEqual(asked, ['coverage'])
+  answerPointed()
+  await until(() => asked.includes('time-line'), 'the other views are not prepared')
 })
 
 test('a view is asked for before the page is there, and others once it has its answers', async (t) => {

@@ -12,8 +12,6 @@ export class Density {
   constructor(readonly width: number, readonly height: number) {
     this.#image = new ImageData(width, height)
     this.counts = new Float32Array(this.#image.data.buffer) // A count has its pixel's place: neither is needed with the other.
-    this.#canvas.width = width
-    this.#canvas.height = height
   }
 
   static #last: Density | undefined
@@ -69,9 +67,11 @@ export class Density {
     }
   }
 
-  /** picture has the lines in a colour, each of so much of it. It is good until the next one. */
-  picture(colour: string, opacity: number): HTMLCanvasElement {
-    const context = this.#canvas.getContext('2d')!
+  /** picture has the lines in a colour, each of so much of it. It is good until the next one, unless it gets a canvas of its own. */
+  picture(colour: string, opacity: number, canvas = this.#canvas): HTMLCanvasElement {
+    if (canvas.width !== this.width) canvas.width = this.width
+    if (canvas.height !== this.height) canvas.height = this.height
+    const context = canvas.getContext('2d')!
     const image = this.#image
     const [r = 0, g = 0, b = 0] = (colour.match(/[\d.]+/g) ?? []).map(Number)
     const pixels = new Uint32Array(image.data.buffer)
@@ -86,6 +86,6 @@ export class Density {
       if (count !== 0) pixels[i] = shades[Math.min(steps - 1, (count / each) | 0)]!
     }
     context.putImageData(image, 0, 0)
-    return this.#canvas
+    return canvas
   }
 }

@@ -6,6 +6,7 @@ import type { Curves, Study } from '../types'
 import { curvesOf, ways, type LevelledCurves } from './curves'
 import { Density } from './density'
 import { colours, scale, type Frame, type Scale } from './draw'
+import { lastOf, next } from './picture'
 
 export const height = 460
 // The lowest and the highest level have room for the width of a line.
@@ -72,19 +73,15 @@ export function areRunning(curves: LevelledCurves): { going: number[]; others: n
   return { going, others }
 }
 
-// The last picture of all curves.
-let made: { curves: LevelledCurves; what: string; picture: HTMLCanvasElement } | undefined
-
 /** all is the picture of all curves that don't go on. One that was made before is not made again. */
 export function all(curves: LevelledCurves, plot: Plot, colour: string): HTMLCanvasElement {
   const [wide, high, ratio] = sizeOf(plot)
   const what = [wide, high, ratio, colour, plot.xOf(0), plot.xOf(1), plot.xOf(curves.longest - 1), plot.yOf(1), plot.yOf(curves.most)].join()
-  if (made?.curves === curves && made.what === what) return made.picture
-  const density = new Density(wide, high)
+  const made = lastOf(curves, what)
+  if (made) return made
+  const density = Density.sized(wide, high)
   lines(density, curves, plot, ratio, areRunning(curves).others)
-  if (made) made.picture.width = 0
-  made = { curves, what, picture: density.picture(colour, Math.max(0.05, Math.min(0.5, 120 / curves.count))) }
-  return made.picture
+  return next(curves, what, (canvas) => density.picture(colour, Math.max(0.05, Math.min(0.5, 120 / curves.count)), canvas))
 }
 
 /** ready draws the curves of an answer that was prepared, for a plot that is so wide. */
@@ -93,4 +90,5 @@ export function ready(study: Study, query: URLSearchParams, width: number): void
   if (!answer || width < 100) return
   const curves = once(answer, decode)
   all(curves, plotOf(curves, width, ''), colours(document.body)('muted'))
+  Density.drop() // The view may never be looked at.
 }
