@@ -1,6 +1,7 @@
 package lead
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -25,13 +26,17 @@ type slot struct {
 func (s slot) taken() bool { return s.number > s.left }
 
 // line has free slots in the order in which they are to be filled.
-type line struct{ slots []slot }
+type line struct {
+	slots []slot
+	// tight says that there are others: of workers that suit, but have no room now.
+	tight bool
+}
 
 // newLine puts the slots of workers in line: those of workers with the fewest labels first, which others can do without best.
 // Of those with equally many, it has the slots of the worker with the most free ones first, so that runs spread over the
 // workers. Of each number of labels, it has no more slots than runs can be granted at once.
-func newLine(offers []*offer) *line {
-	its := &line{}
+func newLine(offers []*offer, tight bool) *line {
+	its := &line{tight: tight}
 	ranks := map[int][]*offer{}
 	for _, offer := range offers {
 		labels := len(offer.worker.GetLabels())
@@ -68,10 +73,10 @@ func (l *line) trim() {
 	}
 }
 
-// lines has the lines that were asked for. A worker is in several, and studies that ask for the same labels have one in common:
+// lines has the lines that were asked for. A worker is in several, and studies that need the same have one in common:
 // there may be as many kinds of workers as workers, and as many studies as runs.
 type lines struct {
-	// of has the lines by study, and shared those of workers that are there for all, by the labels that they must have.
+	// of has the lines by study, and shared those of workers that are there for all, by what they must have.
 	of     map[string][]*line
 	shared map[string]*line
 	// all are the workers that are there for all studies, own those for one alone. having has those for all by label.
@@ -103,12 +108,8 @@ func (p *pairing) linesFor(study string) []*line {
 	if p.packing != nil {
 		need = p.packing.need(study)
 	}
-	asks := need.Asks()
-	if l.shared[asks] == nil {
-		l.shared[asks] = newLine(serving(need, l.candidates(need.Labels)))
-	}
-	for _, line := range []*line{newLine(serving(need, l.own[study])), l.shared[asks]} {
-		if len(line.slots) > 0 {
+	for _, line := range []*line{newLine(p.serving(need, l.own[study])), p.sharedLine(need)} {
+		if len(line.slots) > 0 || line.tight {
 			its = append(its, line)
 		}
 	}
@@ -138,14 +139,46 @@ func (l *lines) candidates(labels map[string]string) []*offer {
 	return few
 }
 
-// serving has the offers of workers that serve.
-func serving(need resources.Need, offers []*offer) (serving []*offer) {
+// sharedLine has slots of workers that are there for all studies. It is that of all with the labels, unless one in it
+// has no room for such a run: building a line for each need takes long if there are many of both.
+func (p *pairing) sharedLine(need resources.Need) *line {
+	shared, asks := p.lines.shared, need.Asks()
+	if shared[asks] == nil {
+		plain := resources.Need{Labels: need.Labels, Study: need.Study}
+		shared[asks] = newLine(p.serving(plain, p.lines.candidates(need.Labels)))
+	}
+	its := shared[asks]
+	if !need.NeedsRoom() || !slices.ContainsFunc(its.slots, func(its slot) bool {
+		return !p.packing.room(its.worker).Fits(need)
+	}) {
+		return its
+	}
+	labels := need.Labels
+	need.Labels, need.Study = nil, ""
+	key := asks + fmt.Sprint(need)
+	if shared[key] == nil {
+		need.Labels = labels
+		shared[key] = newLine(p.serving(need, p.lines.candidates(labels)))
+	}
+	return shared[key]
+}
+
+// serving has the offers of workers that serve, and have room if a run needs that. Those that have none must not be in
+// line: a line has an end, and they would keep others out of it. tight says that some have room when they are idle.
+func (p *pairing) serving(need resources.Need, offers []*offer) (serving []*offer, tight bool) {
 	for _, offer := range offers {
-		if need.Serves(offer.worker) {
+		switch worker := offer.worker; {
+		case !need.Serves(worker):
+		case p.packing == nil || !need.NeedsRoom():
 			serving = append(serving, offer)
+		case !need.Suits(worker):
+		case p.packing.room(worker).Fits(need):
+			serving = append(serving, offer)
+		default:
+			tight = tight || offer.left > 0
 		}
 	}
-	return serving
+	return serving, tight
 }
 
 // left counts the slots that are left.

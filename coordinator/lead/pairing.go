@@ -42,6 +42,7 @@ func (p *pairing) Study(study string) bool {
 	}
 	allowed := false
 	for _, line := range p.linesFor(study) {
+		allowed = allowed || line.tight
 		for _, slot := range line.slots {
 			if slot.taken() || p.avoids(slot.worker, study) {
 				continue

@@ -93,7 +93,7 @@ type plainRuns struct {
 
 var _ results.Choice = (*plainRuns)(nil)
 
-// Study says whether any more runs of a study may be chosen. One that none of the workers serves has no say.
+// Study says whether any more runs of a study may be chosen. One that none of the workers suits has no say.
 func (p *plainRuns) Study(study string) bool {
 	if len(p.linesFor(study)) == 0 {
 		return false

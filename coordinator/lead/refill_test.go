@@ -27,13 +27,16 @@ func TestSlotsAreRefilledAtOnce(t *testing.T) {
 	}}
 	for name, test := range map[string]struct {
 		// older is what an older study asks of workers. If it is not nil, that study prunes, too.
-		older   map[string]string
+		older map[string]string
+		// large is how much memory the networks of another older study take.
+		large   uint64
 		pruning *trellisv1.Pruning
 		want    bool
 	}{
 		"models":                       {want: true},
 		"pruning":                      {pruning: halving},
 		"another one prunes elsewhere": {older: map[string]string{"gpu": "a100"}, want: true},
+		"another one suits no worker":  {large: 2 * giga, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			leading(t, func(l *Leader, log *testLog) {
@@ -45,8 +48,13 @@ func TestSlotsAreRefilledAtOnce(t *testing.T) {
 						}}},
 					})
 				}
+				if test.large > 0 {
+					log.createLarge("large", test.large, 16)
+				}
 				log.createAt("first", 4, 1)
-				w := connect(log, l, hello("worker"))
+				greeting := hello("worker")
+				greeting.Capacity = &trellisv1.Capacity{Memory: giga}
+				w := connect(log, l, greeting)
 				a := w.assignment()
 				together, alone := 0, 0
 				log.hook(func(command *trellisv1.Command) {
