@@ -39,8 +39,9 @@ func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendS
 			}
 		}
 	}
-	ofKinds(models.Find(merged.GetModel()), merged)
-	if err := models.Validate(merged); err != nil {
+	model := models.Find(merged.GetModel())
+	ofKinds(model, merged)
+	if err := models.validate(merged, max(1, losses(model, spec))); err != nil {
 		return nil, err
 	}
 	return merged, nil

@@ -82,8 +82,8 @@ func losses(model *trellisv1.Model, spec *trellisv1.StudySpec) int {
 }
 
 // checkObjective refuses an objective, and early stopping, by a metric that the model doesn't report. What a program
-// reports is known once it has run.
-func (models Models) checkObjective(b *builder, spec *trellisv1.StudySpec) {
+// reports is known once it has run. By train_loss, so many losses may be compared.
+func (models Models) checkObjective(b *builder, spec *trellisv1.StudySpec, mayHave int) {
 	o, stopping := spec.GetObjective(), spec.GetEarlyStopping()
 	if spec.GetProgram() != nil {
 		if o.GetMetric() == "" {
@@ -107,7 +107,7 @@ func (models Models) checkObjective(b *builder, spec *trellisv1.StudySpec) {
 		}
 		check(o.GetMetric(), "objective")
 		check(stopping.GetMetric(), "early_stopping")
-		if o.GetMetric() == objective.TrainLoss && losses(model, spec) > 1 {
+		if o.GetMetric() == objective.TrainLoss && losses(model, spec) > mayHave {
 			b.refuse("objective.train_loss", "train_loss is the mean squared error or the cross-entropy, as loss says, "+
 				"so that trials with different ones don't compare: name another metric, such as validation_loss, or search one loss", "objective", "metric")
 		}

@@ -46,3 +46,36 @@ func TestTrainLossOfSeveralLosses(t *testing.T) {
 		}
 	}
 }
+
+// A study that compares several losses already, as earlier versions allowed, gets more seeds. Another loss is refused.
+func TestExtensionsOfSeveralLosses(t *testing.T) {
+	models := Models{{Name: "plain", Data: true, Axes: append(slices.Clone(commonAxes), &trellisv1.ModelAxis{
+		Name: "loss", Kind: trellisv1.Kind_KIND_TEXT, Texts: []string{"mse", "bce", "l1"},
+		Default: trellisv1.TextValue("mse"),
+	})}}
+	seeds := &trellisv1.ExtendStudyRequest{Study: "s", Seeds: integers(2)}
+	loss := &trellisv1.ExtendStudyRequest{Study: "s", Axes: map[string]*trellisv1.Axis{"loss": trellisv1.AxisOf("l1")}}
+	for name, test := range map[string]struct {
+		losses  []string
+		request *trellisv1.ExtendStudyRequest
+		refused bool
+	}{
+		"seeds":                  {[]string{"mse", "bce"}, seeds, false},
+		"another loss":           {[]string{"mse", "bce"}, loss, true},
+		"seeds of one loss":      {[]string{"mse"}, seeds, false},
+		"a loss besides one":     {[]string{"mse"}, loss, true},
+		"a loss that it has too": {[]string{"bce", "l1"}, loss, false},
+	} {
+		_, err := models.Merge(&trellisv1.StudySpec{
+			Name: "s", Model: "plain", Data: "d", Objective: &trellisv1.Objective{Metric: "train_loss"}, Seeds: integers(1),
+			Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+				"latent_dim": integers(4), "learning_rate": numbers(1e-3), "max_epochs": integers(2),
+				"loss": trellisv1.AxisOf(test.losses...),
+			}}},
+		}, test.request)
+		if refused := err != nil && strings.Contains(err.Error(), "don't compare"); refused != test.refused ||
+			!test.refused && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -24,7 +24,11 @@ import (
 // the path of each field. A larger grid does not take longer.
 //
 // latent_dim may be missing if pretrained weights come from a study: then it is that study's latent dimension.
-func (models Models) Validate(spec *trellisv1.StudySpec) error {
+func (models Models) Validate(spec *trellisv1.StudySpec) error { return models.validate(spec, 1) }
+
+// validate is Validate for a spec that may have so many losses whatever its objective is: an extension is not refused for
+// those that its study has.
+func (models Models) validate(spec *trellisv1.StudySpec, mayHave int) error {
 	b := builder{}
 	if err := protovalidate.Validate(spec); err != nil {
 		invalid, ok := errors.AsType[*protovalidate.ValidationError](err)
@@ -39,7 +43,7 @@ func (models Models) Validate(spec *trellisv1.StudySpec) error {
 		b.violations = append(b.violations, invalid.Violations...)
 	}
 	models.check(&b, spec)
-	models.checkObjective(&b, spec)
+	models.checkObjective(&b, spec, mayHave)
 	spec = models.WithDefaults(knownLatentDim(spec))
 	if len(b.violations) > 0 {
 		b.checkSize(spec)
