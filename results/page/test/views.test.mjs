@@ -535,6 +535,12 @@ test('a spec is written, what is wrong is shown at its line, and it is submitted
   assert.equal(await row('trials'), String(plan.trials))
   assert.equal(await row('runs'), String(plan.runs))
   assert.match(await row('epochs'), new RegExp(`^at most ${plan.epochs}; ${plan.epochs_alone} without`))
+  const networks = 'name: shapes\ndata: mnist\nmodel: conv-autoencoder\ngrid:\n  latent_dim: 16\n  filters: [4, 8]\n  learning_rate: 1e-3\n  weight_decay: 0\n  max_epochs: 3\n'
+  const words = /^networks +(.*)$/m.exec(await coordinator.submit(networks, '--dry-run'))?.[1]
+  await spec.fill(networks)
+  await page.getByRole('button', { name: 'Submit shapes' }).waitFor()
+  assert.equal(await row('networks'), words)
+  await spec.fill(right)
   await page.getByRole('button', { name: 'Submit written' }).click()
   await page.getByRole('heading', { level: 1, name: /written/ }).waitFor()
   await page.getByText('completed').waitFor()

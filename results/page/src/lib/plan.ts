@@ -1,7 +1,7 @@
 // What a study or an extension would cost, in words: what `trellis submit --dry-run` says.
-import { count, duration, forecast as expected, grouped } from './number'
+import { bytes, count, duration, forecast as expected, grouped, significant } from './number'
 import { objectiveName } from './study'
-import type { Estimate, ExtensionPlan, Forecast, Plan, StudySpec } from './types'
+import type { Estimate, ExtensionPlan, Forecast, ModelSize, Plan, StudySpec } from './types'
 import { missing } from './waiting'
 
 export interface Row { name: string; text: string }
@@ -71,6 +71,14 @@ function timeRows(spec: StudySpec, forecast: Forecast | undefined, ofThese = '')
   return rows
 }
 
+/** networksOf says how large networks are, from the smallest to the largest, what an epoch costs, and what a run of the largest takes. */
+function networksOf(smallest: ModelSize, largest: ModelSize): string {
+  const range = (low: number, high: number, write: (value: number) => string) => (low === high ? '' : write(low) + ' to ') + write(high)
+  const giga = (operations = 0) => significant(operations / 1e9, 4)
+  return `${range(Number(smallest.weights ?? 0), Number(largest.weights ?? 0), grouped)} weights; `
+    + `${range(smallest.operations ?? 0, largest.operations ?? 0, giga)} GFLOP an epoch; up to ${bytes(Number(largest.memory ?? 0))} of memory a run, without its data`
+}
+
 /** planRows describe what a new study would cost. */
 export function planRows(spec: StudySpec, plan: Plan): Row[] {
   const rows: Row[] = []
@@ -84,6 +92,7 @@ export function planRows(spec: StudySpec, plan: Plan): Row[] {
   add('order', words((spec.order ?? '').replace('ORDER_', '')))
   const alone = Number(plan.epochs_alone ?? 0)
   add('epochs', `at most ${grouped(epochs)}` + (alone > epochs ? `; ${grouped(alone)} without sharing runs between trials that differ only in max epochs` : ''))
+  if (plan.smallest && plan.largest) add('networks', networksOf(plan.smallest, plan.largest))
   if (spec.objective) add('ranked by', `${objectiveName(spec)}, ${spec.objective.direction === 'DIRECTION_MAXIMIZE' ? 'the highest' : 'the lowest'} first`)
   const pruning = Object.keys((spec.pruning as object | undefined) ?? {})[0]
   if (pruning) add('pruned by', words(pruning))

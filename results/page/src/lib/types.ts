@@ -38,8 +38,9 @@ export interface ForecastBasis {
 export interface WaitingFor { reason?: string; message?: string; memory?: Count }
 export interface Plan {
   trials?: Count; runs?: Count; epochs?: Count; epochs_alone?: Count; runs_shared?: Count; epochs_shared?: Count; epochs_again?: Count
-  seconds_shared?: number; forecast?: Forecast; waiting_for?: WaitingFor; left_out?: Count
+  seconds_shared?: number; forecast?: Forecast; waiting_for?: WaitingFor; left_out?: Count; smallest?: ModelSize; largest?: ModelSize
 }
+export interface ModelSize { weights?: Count; operations?: number; memory?: Count }
 export interface ExtensionPlan {
   trials?: Count; runs?: Count; runs_lengthened?: Count; runs_reopened?: Count
   epochs?: Count; epochs_before?: Count; epochs_again?: Count; forecast?: Forecast
