@@ -28,7 +28,6 @@ func TestExamplesOverHTTP(t *testing.T) {
 	}
 	coordinator, address := startCoordinator(t, "--in-memory", "--http", "127.0.0.1:0")
 	link := coordinator.await(t, `^Web page: +(http://\S+)/ `)
-	startWorker(t, address, "w1")
 	examples := 0
 	ran := example.ReplaceAllStringFunc(string(page), func(text string) string {
 		examples++
@@ -37,6 +36,9 @@ func TestExamplesOverHTTP(t *testing.T) {
 			strings.ReplaceAll(command, "http://localhost:8080", link)).Output()
 		if err != nil {
 			t.Errorf("%s: %v", command, err)
+		}
+		if examples == 1 {
+			startWorker(t, address, "w1") // Before, the study that it submits could have ended already.
 		}
 		return "$ " + command + "\n" + string(output)
 	})
