@@ -13,6 +13,7 @@ import (
 // Size says how much memory a run takes: of networks with many weights and of those with many values, on one core and
 // on two.
 func TestSizeSaysMemory(t *testing.T) {
+	skipShort(t) // With the race detector, a run allocates more.
 	for name, test := range map[string]struct {
 		image  network.Image
 		values map[string]float64
