@@ -14,6 +14,9 @@ import (
 // on every machine. Any change that alters a bit of a loss or a weight must change it.
 const NumericsVersion = "1"
 
+// MaxCores is how many cores a run uses at most, its own among them.
+const MaxCores = network.MaxMembers
+
 // Config describes one run: everything that determines its losses, and how many epochs to train.
 type Config struct {
 	// Model is the name of one of Models.

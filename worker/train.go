@@ -200,12 +200,9 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 	return result, err
 }
 
-// maxThreads is how many cores the trainer uses for one run at most.
-const maxThreads = 8
-
 // threads is how many cores a run of a model uses at most: those of slots.
 func (c Config) threads(slots int) int {
-	return min(cmp.Or(c.Threads, slots), slots, maxThreads, runtime.GOMAXPROCS(0))
+	return min(cmp.Or(c.Threads, slots), slots, trainer.MaxCores, runtime.GOMAXPROCS(0))
 }
 
 // coresFor is how many cores the run may use, whose images have so many bytes. If the network is large, its memory allows no more than leave room for as many

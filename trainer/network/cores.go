@@ -11,8 +11,8 @@ type Cores interface {
 	Wanted() bool
 }
 
-// maxMembers is how many goroutines run a batch at most: each has memory of its own.
-const maxMembers = 8
+// MaxMembers is how many goroutines run a batch at most: each has memory of its own.
+const MaxMembers = 8
 
 // loan are the cores that a batch was lent.
 type loan struct {
@@ -24,7 +24,7 @@ type loan struct {
 func (l *loan) take(cores Cores, members int) int {
 	l.cores = cores
 	taken := 1
-	for taken < min(members, maxMembers) && cores.TryTake() {
+	for taken < min(members, MaxMembers) && cores.TryTake() {
 		taken++
 	}
 	l.held.Store(int32(taken - 1))
