@@ -25,13 +25,12 @@ type keptCodes struct {
 }
 
 func newCodes(config *Config, n *network.Network) codes {
-	images := 0
-	for _, part := range config.parts() {
-		images += part.Len()
-	}
-	keep := n.CodeSize() > 0 && images <= maxCodes/4/n.CodeSize()
+	size := Size{Codes: 4 * n.CodeSize()}
+	size.TrainSaved, size.EvaluateSaved = n.Saved()
+	keep := config.kept(size) > 0
 	return codes{
-		training: keptCodes{keep: keep && n.Shift == 0}, validation: keptCodes{keep: keep}, test: keptCodes{keep: keep},
+		training:   keptCodes{keep: keep && size.TrainSaved > 0},
+		validation: keptCodes{keep: keep}, test: keptCodes{keep: keep},
 	}
 }
 

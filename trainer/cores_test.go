@@ -70,7 +70,7 @@ func TestCoresDoNotInfluence(t *testing.T) {
 			t.Logf("seed %d", seed)
 			random := rand.New(rand.NewPCG(seed, 1))
 			config.BatchSize = kernel.Lanes + 1 + random.IntN(5*kernel.Lanes)
-			config.MaxEpochs = 2
+			config.MaxEpochs = 3 // Half of the batches are on one core at first.
 			var checkpoints [][]byte
 			config.Checkpoint = func(c *Checkpoint) error {
 				b, err := c.MarshalBinary()
@@ -195,18 +195,19 @@ func BenchmarkTwoCores(b *testing.B) {
 		steps int // Of a stretch, which takes 50 to 200 ms on one core.
 	}{{ConvAutoencoder, 15}, {VariationalAutoencoder, 1}} {
 		b.Run(test.model, func(b *testing.B) {
-			runs := [2]*training{}
+			runs := [3]*training{} // The last one always has two cores, and finds out that it should use them.
 			for i := range runs {
 				runs[i] = benchmarkOf(b, Config{Model: test.model})
 			}
-			stretch := func(most int, runs ...*training) time.Duration {
+			stretch := func(steps, most int, runs ...*training) time.Duration {
 				start := time.Now()
 				var wait sync.WaitGroup
 				for _, run := range runs {
 					run.network.Cores = &borrowed{most: most}
 					wait.Go(func() {
-						for i := range test.steps {
-							run.step(b, run.trainingExamples(1), run.order[i*benchmarkBatch:][:benchmarkBatch])
+						for i := range steps {
+							batch := run.order[i%test.steps*benchmarkBatch:][:benchmarkBatch]
+							run.step(b, run.trainingExamples(1), batch)
 						}
 					})
 				}
@@ -216,11 +217,12 @@ func BenchmarkTwoCores(b *testing.B) {
 			for _, run := range runs {
 				copy(run.order, run.inOrder)
 			}
+			stretch(20, 1, runs[2])
 			var one, two, both []float64
 			for b.Loop() {
-				one = append(one, stretch(0, runs[0]).Seconds())
-				two = append(two, stretch(1, runs[0]).Seconds())
-				both = append(both, stretch(0, runs[:]...).Seconds())
+				one = append(one, stretch(test.steps, 0, runs[0]).Seconds())
+				two = append(two, stretch(test.steps, 1, runs[2]).Seconds())
+				both = append(both, stretch(test.steps, 0, runs[:2]...).Seconds())
 			}
 			report := func(prefix string, of func([]float64) float64) {
 				one, two, both := of(one), of(two), of(both)

@@ -105,6 +105,11 @@ func smallModel(t testing.TB, name string) Config {
 	return config
 }
 
+func withValues(config Config, values map[string]float64) Config {
+	config.Values = values
+	return config
+}
+
 // networks are all models but the synthetic one.
 var networks = []string{ConvAutoencoder, DenoisingAutoencoder, VariationalAutoencoder, Classifier}
 

@@ -1,3 +1,5 @@
+//go:build !race
+
 package trainer
 
 import (
@@ -138,11 +140,6 @@ func TestEvaluationBits(t *testing.T) {
 			}
 		})
 	}
-}
-
-func withValues(config Config, values map[string]float64) Config {
-	config.Values = values
-	return config
 }
 
 // trainingBits trains on batches of the given sizes, and returns what every step left.

@@ -36,6 +36,7 @@ const (
 const (
 	Noise    = denoisingautoencoder.Noise
 	FineTune = classifier.FineTune
+	Shift    = classifier.Shift
 )
 
 // Names of axes of a network's shape, and of what an autoencoder is trained on.
@@ -64,8 +65,9 @@ const (
 
 // What a value of an axis does to the size of a network: see model.Effect.
 const (
-	SizeSame  = model.Same
-	SizeGrows = model.Grows
+	SizeSame   = model.Same
+	SizeGrows  = model.Grows
+	SameLayers = model.SameLayers
 )
 
 // Models describes all models.

@@ -59,6 +59,7 @@ func TestRecordedBits(t *testing.T) {
 }
 
 func TestTrainLearns(t *testing.T) {
+	skipShort(t)
 	config := small(t)
 	config.MaxEpochs = 8
 	result, reports := collect(t, config)
@@ -129,6 +130,7 @@ func checkPrefix(t *testing.T, config Config) {
 }
 
 func TestParametersInfluence(t *testing.T) {
+	skipShort(t)
 	base := small(t)
 	base.MaxEpochs = 1
 	_, want := collect(t, base)
@@ -150,6 +152,7 @@ func TestParametersInfluence(t *testing.T) {
 }
 
 func TestDivergence(t *testing.T) {
+	skipShort(t)
 	config := small(t)
 	config.LearningRate = 1e30
 	config.MaxEpochs = 20
@@ -171,6 +174,7 @@ func TestDivergence(t *testing.T) {
 
 // The weights and the test loss are the best epoch's, not the last one's.
 func TestBestWeightsAreKept(t *testing.T) {
+	skipShort(t)
 	config := small(t)
 	config.LearningRate = 0.03 // High enough that losses go up and down.
 	config.MaxEpochs = 12
@@ -193,6 +197,7 @@ func TestBestWeightsAreKept(t *testing.T) {
 
 // Testing the best weights at a milestone leaves the current ones in place, when the two differ.
 func TestMilestonesAfterTheBestEpoch(t *testing.T) {
+	skipShort(t)
 	config := small(t)
 	config.LearningRate = 0.03
 	config.MaxEpochs = 12
@@ -246,6 +251,7 @@ func TestCancelWithinABatch(t *testing.T) {
 }
 
 func TestStepsAreCounted(t *testing.T) {
+	skipShort(t)
 	config := small(t)
 	config.MaxEpochs = 2
 	config.Steps = new(atomic.Uint64)

@@ -163,7 +163,7 @@ func (l *Library) convert(ctx context.Context, folder string, source *Source, te
 	case c.tally.parts[trainPart].images == 0:
 		return nil, invalidf("it has no training images")
 	case c.tally.parts[testPart].images == 0 && source.Test == nil:
-		return nil, invalidf("it has no test images, and no class has %d images, of which one is put aside: "+
+		return nil, invalidf("it has no test images, and one of every %d images of a class would become one, but no class has so many: "+
 			"set --test-every to a smaller number", testEvery)
 	case c.tally.parts[testPart].images == 0:
 		return nil, invalidf("it has no test images")

@@ -78,8 +78,8 @@ func newSet(name string, files []File) (*Set, error) {
 	return set, nil
 }
 
-// readHeaders reads the headers of a data set's files, which are four or two, and checks that they agree, and agree with
-// the sizes that are known.
+// readHeaders reads the headers of a data set's files, which are four or two, and checks that they agree, and agree
+// with the sizes that are known.
 func readHeaders(files []File) ([]header, error) {
 	headers := make([]header, len(files))
 	for i, f := range files {
@@ -108,8 +108,8 @@ func readHeaders(files []File) ([]header, error) {
 			files[0].place, a.height, a.width, files[test].place, b.height, b.width)
 	}
 	if a.channels != b.channels {
-		return nil, invalidf("images of %s have %d channels, those of %s have %d",
-			files[0].place, a.channels, files[test].place, b.channels)
+		return nil, invalidf("images of %s and %s have %d and %d channels: want equally many",
+			files[0].place, files[test].place, a.channels, b.channels)
 	}
 	return headers, nil
 }
@@ -132,7 +132,8 @@ func checkTotal(files []File, limit int64) error {
 	left := limit
 	for _, f := range files {
 		if f.Size > left {
-			return fmt.Errorf("%s brings the files beyond %d bytes together, uncompressed: %w", f.Name, limit, ErrTooLarge)
+			return fmt.Errorf("%s brings the files beyond %d bytes together, uncompressed: %w", f.Name, limit,
+				ErrTooLarge)
 		}
 		left -= f.Size
 	}
@@ -164,7 +165,10 @@ func (s *Set) Look() string {
 
 // Load reads the data set into memory, and verifies it again.
 func (s *Set) Load() (*Data, error) {
-	d := &Data{Name: s.Name, Digest: s.Digest, Height: s.Height, Width: s.Width, Channels: s.Channels, Unlabeled: s.Classes == 0}
+	d := &Data{
+		Name: s.Name, Digest: s.Digest, Height: s.Height, Width: s.Width, Channels: s.Channels,
+		Unlabeled: s.Classes == 0,
+	}
 	into := [len(FileNames)]*[]byte{&d.Train.Pixels, &d.Train.Labels, &d.Test.Pixels, &d.Test.Labels}
 	for _, f := range s.Files {
 		content, err := f.load()

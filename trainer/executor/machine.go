@@ -139,15 +139,7 @@ func Needs(inputs, outputs gorgonia.Nodes, node *gorgonia.Node) bool {
 }
 
 // Inputs are the nodes that a node is computed from, in the order of its operation's arguments.
-func Inputs(node *gorgonia.Node) gorgonia.Nodes {
-	var inputs gorgonia.Nodes
-	if from := node.Graph().From(node.ID()); from != nil {
-		for from.Next() {
-			inputs = append(inputs, from.Node().(*gorgonia.Node))
-		}
-	}
-	return inputs
-}
+func Inputs(node *gorgonia.Node) gorgonia.Nodes { return operation.Inputs(node) }
 
 // place assigns memory to every node. Inputs and outputs have the memory that they are bound to, a view has that of
 // what it shows, and any other value occupies its part of the arena from its making to its last use.

@@ -1,3 +1,5 @@
+//go:build !race
+
 package kernel
 
 import (
@@ -126,6 +128,10 @@ func newTile(b *testing.B, l layer) *tile {
 	return t
 }
 
+// smallLayer is how many operations an image has in layers of which an iteration does a batch's tiles, rather than one:
+// a tile takes less than a microsecond, and to look at the clock a twentieth of one.
+const smallLayer = 8 << 10
+
 // BenchmarkLayer has the passes of each layer, and all that a training step needs together. Nobody needs the gradient
 // of the images.
 func BenchmarkLayer(b *testing.B) {
@@ -134,11 +140,19 @@ func BenchmarkLayer(b *testing.B) {
 		layers []layer
 	}{{"autoencoder", autoencoder}, {"variational", variational}, {"classifier", classifier}} {
 		for i, l := range network.layers {
+			tiles := 1
+			if l.FLOPs() < smallLayer {
+				tiles = 16
+			}
 			run := func(pass string, passes int, run func(t *tile)) {
 				b.Run(fmt.Sprintf("%s/%s/%s", network.name, l, pass), func(b *testing.B) {
 					onFastPaths(b, func(b *testing.B) {
 						t := newTile(b, l)
-						measure(b, passes*Lanes*l.FLOPs(), passes*Lanes*executed(l.Shape), func() { run(t) })
+						measure(b, tiles*passes*Lanes*l.FLOPs(), tiles*passes*Lanes*executed(l.Shape), func() {
+							for range tiles {
+								run(t)
+							}
+						})
 					})
 				})
 			}
@@ -202,17 +216,16 @@ func BenchmarkStep(b *testing.B) {
 						for _, t := range tiles {
 							t.Forward(t.y, t.x, t.activation)
 						}
-						SquaredError(last.dy, last.y, first.x, Lanes, 1e-5)
+						SquaredError(last.y, first.x, Lanes)
+						SigmoidSquaredErrorBackward(last.dy, last.y, first.x, Lanes, 1e-5)
 						for i := len(tiles) - 1; i >= 0; i-- {
 							t := tiles[i]
-							switch t.activation {
-							case ReLU:
-								ReLUBackward(t.dy, t.dy, t.y)
-							case Sigmoid:
-								SigmoidBackward(t.dy, t.dy, t.y)
-							}
 							t.BackwardWeights(t.dy, t.x)
-							if i > 0 {
+							switch {
+							case i == 0:
+							case tiles[i-1].activation == ReLU:
+								t.BackwardInputOfReLU(t.dx, t.dy, t.x)
+							default:
 								t.BackwardInput(t.dx, t.dy)
 							}
 						}

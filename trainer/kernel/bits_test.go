@@ -1,3 +1,5 @@
+//go:build !race
+
 package kernel
 
 import (
@@ -10,11 +12,6 @@ import (
 
 	"pgregory.net/rapid"
 )
-
-// The paths must give the same bits. NaNs count as the same whatever their payload, which the contract leaves open.
-func sameBits(a, b float32) bool {
-	return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b
-}
 
 // outputs collects everything that one path computes for a case.
 type outputs map[string][]float32
@@ -47,21 +44,6 @@ func comparePaths(t rapid.TB, compute func() outputs) {
 		}
 		compareOutputs(t, name, compute(), want)
 	}
-}
-
-// special sprinkles values that arithmetic treats specially.
-func special(r *rand.Rand, values []float32) []float32 {
-	inf, nan := float32(math.Inf(1)), float32(math.NaN())
-	extremes := []float32{
-		0, float32(math.Copysign(0, -1)), inf, -inf, nan,
-		math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, 1e-40, -3e-39, 1.1754944e-38, 1, -1,
-	}
-	for i := range values {
-		if r.IntN(20) == 0 {
-			values[i] = extremes[r.IntN(len(extremes))]
-		}
-	}
-	return values
 }
 
 // kinds of values: ordinary ones, tiny ones whose products are subnormal, and some that are special.
@@ -148,6 +130,18 @@ func TestSameBitsFewChannels(t *testing.T) {
 	}
 }
 
+// TestSameBitsLinear has each number of channels that the last blocks of a linear layer can have, and more blocks than
+// are done in one call.
+func TestSameBitsLinear(t *testing.T) {
+	shapes := []Shape{Linear(16, 1100)}
+	for out := 2; out <= 35; out++ {
+		shapes = append(shapes, Linear(37-out, out))
+	}
+	for _, s := range shapes {
+		comparePaths(t, func() outputs { return convOutputs(t, s, 1, "normal", ReLU) })
+	}
+}
+
 // TestBitsOfContract compares with digests that were recorded. If it fails, losses differ from those that others have
 // stored: undo the change, or change the trainer's numerics version along with the digests.
 func TestBitsOfContract(t *testing.T) {
@@ -199,16 +193,20 @@ func convOutputs(t rapid.TB, s Shape, seed uint64, kind string, activation Activ
 	}
 	values := func(n int) []float32 { return valuesOf(kind, r, n) }
 	conv.SetWeights(values(s.Weights()), values(s.OutChannels))
-	y, dx := make([]float32, s.OutSize()), make([]float32, s.InSize())
+	y, dx, dxOfReLU := make([]float32, s.OutSize()), make([]float32, s.InSize()), make([]float32, s.InSize())
 	dw, db := make([]float32, s.Weights()), make([]float32, s.OutChannels)
 	for range 2 {
 		x, dy := values(s.InSize()), values(s.OutSize())
 		conv.Forward(y, x, activation)
 		conv.BackwardInput(dx, dy)
 		conv.BackwardWeights(dy, x)
+		conv.BackwardInputOfReLU(dxOfReLU, dy, x)
+		want := make([]float32, len(dx))
+		ReLUBackward(want, dx, x)
+		compareOutputs(t, s.String()+" on path "+Path(), outputs{"dx of ReLU": dxOfReLU}, outputs{"dx of ReLU": want})
 	}
 	conv.Gradient(dw, db)
-	return outputs{"y": y, "dx": dx, "dw": dw, "db": db}
+	return outputs{"y": y, "dx": dx, "dw": dw, "db": db, "dx of ReLU": dxOfReLU}
 }
 
 func TestSameBitsElementwise(t *testing.T) {
@@ -227,7 +225,12 @@ func TestSameBitsElementwise(t *testing.T) {
 			exponential, activation := make([]float32, n), slices.Clone(y)
 			ExpTile(exponential, y)
 			active.Load().sigmoid(activation)
-			loss := SquaredError(square, y, target, lanes, 0.125)
+			SquaredErrorBackward(square, y, target, lanes, 0.125)
+			both, fused := make([]float32, n), make([]float32, n)
+			SigmoidBackward(both, square, y)
+			SigmoidSquaredErrorBackward(fused, y, target, lanes, 0.125)
+			compareOutputs(t, Path(), outputs{"in one pass": fused}, outputs{"in one pass": both})
+			loss := SquaredError(y, target, lanes)
 			bits := math.Float64bits(loss)
 			if loss != loss {
 				bits = 0
@@ -275,5 +278,40 @@ func TestSameBitsFillTile(t *testing.T) {
 			FillTile(tile, pixels, size, indices)
 			return outputs{"tile": tile}
 		})
+	})
+}
+
+// TestSameBitsPacking has weights of all layouts that are packed, whose channels do not fill the blocks.
+func TestSameBitsPacking(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawRand(t)
+		in, out := rapid.IntRange(1, 30).Draw(t, "in"), rapid.IntRange(2, 30).Draw(t, "out")
+		kernel := rapid.IntRange(1, 5).Draw(t, "kernel")
+		weights := drawValues(t, r)(in * out * kernel * kernel)
+		for _, transposed := range []bool{false, true} {
+			s := Shape{in, 6, 6, out, kernel, kernel, 1, 0, 0, 0, transposed}
+			comparePaths(t, func() outputs {
+				conv, err := NewConv(s, Forward)
+				if err != nil {
+					t.Fatal(err)
+				}
+				conv.SetWeights(weights, nil)
+				for o := range out {
+					for i := range in {
+						for k := range kernel * kernel {
+							from := weights[(o*in+i)*kernel*kernel+k]
+							if transposed {
+								from = weights[(i*out+o)*kernel*kernel+k]
+							}
+							at := ((o/block*in+i)*kernel*kernel+k)*block + o%block
+							if got := conv.forward.weights[at]; !sameBits(got, from) {
+								t.Fatalf("%v: weight %d of (%d, %d) is packed as %x, want %x", s, k, o, i, got, from)
+							}
+						}
+					}
+				}
+				return outputs{"packed": conv.forward.weights}
+			})
+		}
 	})
 }

@@ -1,3 +1,5 @@
+//go:build !race
+
 package kernel
 
 import (
@@ -75,7 +77,9 @@ func TestNoWritesBesideOutputs(t *testing.T) {
 			SigmoidBackward(dy, dy, y)
 			AddScaled(dy, y, dy, 2)
 			Normal(dy, &NormalState{{1}, {2}, {3}, {4}})
-			SquaredError(dy, y, y, 3, 1)
+			SquaredError(dy, y, 3)
+			SquaredErrorBackward(dy, y, y, 3, 1)
+			SigmoidSquaredErrorBackward(dy, y, y, 3, 1)
 			pixels := make([]byte, 2*len(x)/Lanes)
 			FillTile(x, pixels, len(x)/Lanes, []uint32{1, 0})
 			for name, check := range checks {
@@ -224,35 +228,37 @@ func TestWrongLengthsPanic(t *testing.T) {
 	w, b := make([]float32, s.Weights()), make([]float32, s.OutChannels)
 	conv.SetWeights(w, b)
 	for name, call := range map[string]func(){
-		"weights":       func() { conv.SetWeights(w[1:], b) },
-		"bias":          func() { conv.SetWeights(w, b[1:]) },
-		"y":             func() { conv.Forward(out[1:], in, None) },
-		"x":             func() { conv.Forward(out, in[1:], None) },
-		"dx":            func() { conv.BackwardInput(in[1:], out) },
-		"dy":            func() { conv.BackwardInput(in, out[1:]) },
-		"dy of weights": func() { conv.BackwardWeights(out[1:], in) },
-		"x of weights":  func() { conv.BackwardWeights(out, in[1:]) },
-		"dw":            func() { conv.Gradient(w[1:], b) },
-		"db":            func() { conv.Gradient(w, b[1:]) },
-		"unplanned":     func() { forwardOnly.BackwardInput(in, out) },
-		"unplanned too": func() { forwardOnly.BackwardWeights(out, in) },
-		"relu":          func() { ReLUBackward(in, in[1:], in) },
-		"part of tile":  func() { ReLUBackward(in[1:], in[1:], in[1:]) },
-		"sigmoid":       func() { SigmoidBackward(in[16:], in, in) },
-		"exponentials":  func() { ExpTile(in[16:], in) },
-		"part of exp":   func() { ExpTile(in[1:], in[1:]) },
-		"sum":           func() { AddScaled(in, in, in[16:], 1) },
-		"part of a sum": func() { AddScaled(in[1:], in[1:], in[1:], 1) },
-		"part normal":   func() { Normal(in[1:], new(NormalState)) },
-		"target":        func() { SquaredError(in, in, in[16:], 1, 1) },
-		"no lanes":      func() { SquaredError(in, in, in, 0, 1) },
-		"17 lanes":      func() { SquaredError(in, in, in, 17, 1) },
-		"moment":        func() { Adam(w, w, w[1:], w, AdamStep{Step: 1}) },
-		"step 0":        func() { Adam(w, w, w, w, AdamStep{}) },
-		"no such image": func() { FillTile(in[:32], make([]byte, 4), 2, []uint32{2}) },
-		"17 images":     func() { FillTile(in[:32], make([]byte, 4), 2, make([]uint32, 17)) },
-		"no pixels":     func() { FillTile(nil, nil, 0, nil) },
-		"tile":          func() { FillTile(in[:31], make([]byte, 4), 2, nil) },
+		"weights":          func() { conv.SetWeights(w[1:], b) },
+		"bias":             func() { conv.SetWeights(w, b[1:]) },
+		"y":                func() { conv.Forward(out[1:], in, None) },
+		"x":                func() { conv.Forward(out, in[1:], None) },
+		"dx":               func() { conv.BackwardInput(in[1:], out) },
+		"dy":               func() { conv.BackwardInput(in, out[1:]) },
+		"dy of weights":    func() { conv.BackwardWeights(out[1:], in) },
+		"x of weights":     func() { conv.BackwardWeights(out, in[1:]) },
+		"dw":               func() { conv.Gradient(w[1:], b) },
+		"db":               func() { conv.Gradient(w, b[1:]) },
+		"unplanned":        func() { forwardOnly.BackwardInput(in, out) },
+		"unplanned too":    func() { forwardOnly.BackwardWeights(out, in) },
+		"relu":             func() { ReLUBackward(in, in[1:], in) },
+		"part of tile":     func() { ReLUBackward(in[1:], in[1:], in[1:]) },
+		"sigmoid":          func() { SigmoidBackward(in[16:], in, in) },
+		"exponentials":     func() { ExpTile(in[16:], in) },
+		"part of exp":      func() { ExpTile(in[1:], in[1:]) },
+		"sum":              func() { AddScaled(in, in, in[16:], 1) },
+		"part of a sum":    func() { AddScaled(in[1:], in[1:], in[1:], 1) },
+		"part normal":      func() { Normal(in[1:], new(NormalState)) },
+		"target":           func() { SquaredError(in, in[16:], 1) },
+		"no lanes":         func() { SquaredError(in, in, 0) },
+		"sigmoid's target": func() { SigmoidSquaredErrorBackward(in, in, in[16:], 1, 1) },
+		"sigmoid's error":  func() { SigmoidSquaredErrorBackward(in[16:], in, in, 1, 1) },
+		"17 lanes":         func() { SquaredErrorBackward(in, in, in, 17, 1) },
+		"moment":           func() { Adam(w, w, w[1:], w, AdamStep{Step: 1}) },
+		"step 0":           func() { Adam(w, w, w, w, AdamStep{}) },
+		"no such image":    func() { FillTile(in[:32], make([]byte, 4), 2, []uint32{2}) },
+		"17 images":        func() { FillTile(in[:32], make([]byte, 4), 2, make([]uint32, 17)) },
+		"no pixels":        func() { FillTile(nil, nil, 0, nil) },
+		"tile":             func() { FillTile(in[:31], make([]byte, 4), 2, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
@@ -275,12 +281,15 @@ func TestNoAllocations(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 7))
 		w, b, x, y := random(r, s.Weights()), random(r, s.OutChannels), random(r, s.InSize()), random(r, s.OutSize())
 		pixels, indices := make([]byte, s.InSize()), []uint32{3, 2, 1}
+		dy := make([]float32, s.OutSize())
 		state := NormalState{{1}, {2}, {3}, {4}}
 		allocations := testing.AllocsPerRun(10, func() {
 			conv.SetWeights(w, b)
 			FillTile(x, pixels, s.InSize()/Lanes, indices)
 			conv.Forward(y, x, Sigmoid)
-			SquaredError(y, y, y, 5, 1)
+			SquaredError(y, y, 5)
+			SquaredErrorBackward(y, y, y, 5, 1)
+			SigmoidSquaredErrorBackward(dy, y, y, 5, 1)
 			SigmoidBackward(y, y, y)
 			AddScaled(y, y, y, 1)
 			Normal(y, &state)

@@ -43,7 +43,9 @@ const (
 // but NewConv and Beside.
 type Conv struct {
 	shape Shape
-	path  *path
+	// in and out are the numbers of values in the tiles.
+	in, out int
+	path    *path
 	// Those that were not planned are nil.
 	forward  *gather
 	backward *gather
@@ -60,17 +62,18 @@ func NewConv(s Shape, passes ...Pass) (*Conv, error) {
 	if len(passes) == 0 {
 		passes = []Pass{Forward, BackwardInput, BackwardWeights}
 	}
-	c := &Conv{shape: s, path: active.Load()}
+	c := &Conv{shape: s, in: s.InSize(), out: s.OutSize(), path: active.Load()}
 	rows, columns := s.axes()
 	for _, pass := range passes {
 		switch pass {
 		case Forward:
 			c.forward = newGather(c.path.vector, c.path.together, s.InChannels, s.OutChannels, rows, columns)
-			c.forward.subnormals = newSubnormals(c.forward, rows, columns)
+			c.forward.subnormals = newSubnormals(c.forward)
 		case BackwardInput:
 			c.backward = newGather(c.path.vector, c.path.together, s.OutChannels, s.InChannels, rows.adjoint(),
 				columns.adjoint())
-			c.backward.subnormals = newSubnormals(c.backward, rows, columns)
+			c.backward.subnormals = newSubnormals(c.backward)
+			c.backward.faint = c.path.balance != nil && c.backward.subnormals == nil && s.looksForFaint()
 		case BackwardWeights:
 			c.weights, c.bias = newOuter(s, c.path.together), Values(s.OutChannels*Lanes)
 		default:
@@ -89,6 +92,9 @@ func (c *Conv) Beside() *Conv {
 		weights := *c.weights
 		// It would go from one processor's cache to another's.
 		weights.transposed = Values(len(weights.transposed))
+		if weights.faint != nil {
+			weights.faint = newFaint(len(weights.faint.scaled), len(weights.faint.others))
+		}
 		beside.weights = &weights
 	}
 	return &beside
@@ -128,8 +134,8 @@ func (c *Conv) SetWeights(weights, bias []float32) {
 // Forward computes an output tile: y = activation(weights * x + bias). y must not overlap x.
 func (c *Conv) Forward(y, x []float32, activation Activation) {
 	planned(c.forward != nil)
-	check("y", y, c.forward.out)
-	check("x", x, c.forward.in)
+	check("y", y, c.out)
+	check("x", x, c.in)
 	bound := float32(math.Inf(-1))
 	if activation == ReLU {
 		bound = 0
@@ -147,28 +153,26 @@ func (c *Conv) BackwardInput(dx, dy []float32) {
 	c.path.gather(c.backward, &c.scratch, dx, dy, nil, float32(math.Inf(-1)))
 }
 
-// BackwardInputOfReLU is BackwardInput for an input x that a ReLU has made. Where x is zero in all lanes of a channel,
-// dx may be anything, also not a number, and something else on each path: nothing but ReLUBackward may read it.
+// BackwardInputOfReLU is BackwardInput for an input x that a ReLU has made, and that ReLU's ReLUBackward after it.
 func (c *Conv) BackwardInputOfReLU(dx, dy, x []float32) {
 	c.checkBackward(dx, dy)
-	check("x", x, c.backward.out)
+	check("x", x, c.in)
 	c.path.gather(c.backward, &c.scratch, dx, dy, x, float32(math.Inf(-1)))
 }
 
 func (c *Conv) checkBackward(dx, dy []float32) {
 	planned(c.backward != nil)
-	check("dx", dx, c.backward.out)
-	check("dy", dy, c.backward.in)
+	check("dx", dx, c.in)
+	check("dy", dy, c.out)
 }
 
 // BackwardWeights adds a tile's share of the gradient of weights and bias to the plan's own sums. dy is the gradient
 // of the sums (the output before the activation); lanes without an image must be zero in it.
 func (c *Conv) BackwardWeights(dy, x []float32) {
 	planned(c.weights != nil)
-	check("dy", dy, c.shape.OutSize())
-	check("x", x, c.shape.InSize())
-	c.weights.add(c.path, dy, x)
-	c.path.sumPositions(c.bias, dy)
+	check("dy", dy, c.out)
+	check("x", x, c.in)
+	c.weights.add(c.path, c.bias, dy, x)
 }
 
 // ZeroGrad forgets what BackwardWeights has added.

@@ -31,23 +31,40 @@ func AddScaled(dst, x, y []float32, scale float32) {
 	active.Load().addScaled(dst, x, y, scale)
 }
 
-// SquaredError returns the sum of (y-target)^2 over the first lanes images of a tile, and sets dy = scale * (y-target)
-// there and zero in the other lanes. For the mean over all pixels of a batch, scale is 2 / (images * pixels).
-// dy may be y.
-func SquaredError(dy, y, target []float32, lanes int, scale float32) float64 {
-	check("dy", dy, len(y))
-	check("target", target, len(y))
-	checkTile("y", y)
-	if lanes < 1 || lanes > Lanes {
-		panic(fmt.Sprintf("kernel: %d lanes, want 1 to %d", lanes, Lanes))
-	}
-	sums := active.Load().squaredError(dy, y, target, &laneMasks[lanes], scale)
+// SquaredError returns the sum of (y-target)^2 over the first lanes images of a tile.
+func SquaredError(y, target []float32, lanes int) float64 {
+	checkTarget(y, target, lanes)
+	sums := active.Load().squaredError(y, target, &laneMasks[lanes])
 	for half := Lanes / 2; half > 0; half /= 2 {
 		for i := range half {
 			sums[i] += sums[i+half]
 		}
 	}
 	return sums[0]
+}
+
+// SquaredErrorBackward sets dy = scale * (y-target) in the first lanes of a tile, and zero in the others. For the
+// gradient of the mean over all pixels of a batch, scale is 2 / (images * pixels). dy may be y.
+func SquaredErrorBackward(dy, y, target []float32, lanes int, scale float32) {
+	check("dy", dy, len(y))
+	checkTarget(y, target, lanes)
+	active.Load().squaredErrorBackward(dy, y, target, &laneMasks[lanes], scale)
+}
+
+// SigmoidSquaredErrorBackward is SquaredErrorBackward for an output y that a sigmoid has made, and that sigmoid's
+// SigmoidBackward after it. dx must not be y or target.
+func SigmoidSquaredErrorBackward(dx, y, target []float32, lanes int, scale float32) {
+	check("dx", dx, len(y))
+	checkTarget(y, target, lanes)
+	active.Load().sigmoidSquaredErrorBackward(dx, y, target, &laneMasks[lanes], scale)
+}
+
+func checkTarget(y, target []float32, lanes int) {
+	check("target", target, len(y))
+	checkTile("y", y)
+	if lanes < 1 || lanes > Lanes {
+		panic(fmt.Sprintf("kernel: %d lanes, want 1 to %d", lanes, Lanes))
+	}
 }
 
 // laneMasks[n] has all bits set in the first n lanes.
@@ -123,9 +140,10 @@ func FillTile(dst []float32, pixels []byte, size int, indices []uint32) {
 	if len(indices) > Lanes {
 		panic(fmt.Sprintf("kernel: %d images for a tile of %d", len(indices), Lanes))
 	}
+	count := len(pixels) / size
 	for _, index := range indices {
-		if int(index) >= len(pixels)/size {
-			panic(fmt.Sprintf("kernel: image %d of %d", index, len(pixels)/size))
+		if int(index) >= count {
+			panic(fmt.Sprintf("kernel: image %d of %d", index, count))
 		}
 	}
 	active.Load().fillTile(dst, pixels, size, indices)
@@ -141,9 +159,10 @@ func FillRows(dst, values []float32, size int, indices []uint32) {
 	if len(indices) > Lanes {
 		panic(fmt.Sprintf("kernel: %d rows for a tile of %d", len(indices), Lanes))
 	}
+	count := len(values) / size
 	for _, index := range indices {
-		if int(index) >= len(values)/size {
-			panic(fmt.Sprintf("kernel: row %d of %d", index, len(values)/size))
+		if int(index) >= count {
+			panic(fmt.Sprintf("kernel: row %d of %d", index, count))
 		}
 	}
 	active.Load().fillRows(dst, values, size, indices)

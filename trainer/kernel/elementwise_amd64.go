@@ -8,10 +8,12 @@ package kernel
 func transposeVector(dst, src []float32, rows, columns, dstRow int) {
 	const step = 8
 	wholeRows, wholeColumns := rows/step*step, columns/step*step
-	for row := 0; row < wholeRows; row += step {
-		for from := 0; from < wholeColumns; from += callValues / step {
-			count := min(callValues/step, wholeColumns-from)
-			transposeAVX2(&dst[from*dstRow+row], &src[row*columns+from], count/step, dstRow*4, columns*4)
+	for from := 0; from < wholeColumns; from += callValues / step {
+		count := min(callValues/step, wholeColumns-from)
+		for row := 0; row < wholeRows; {
+			groups := min((wholeRows-row)/step, callValues/step/count)
+			transposeAVX2(&dst[from*dstRow+row], &src[row*columns+from], count/step, groups, dstRow*4, columns*4)
+			row += step * groups
 		}
 	}
 	for column := wholeColumns; column < columns; column++ {
@@ -24,6 +26,12 @@ func transposeVector(dst, src []float32, rows, columns, dstRow int) {
 	}
 }
 
+func copyBlocksVector(dst, src []float32, rows, srcRow int) {
+	for from := 0; from < rows; from += callValues / block {
+		copyBlocksAVX2(&dst[from*block], &src[from*srcRow], min(callValues/block, rows-from), srcRow*4)
+	}
+}
+
 // callPositions bounds how many positions, of all channels, a call sums, as callTaps does. One channel is always done
 // in one call.
 const callPositions = 16 << 10
@@ -31,7 +39,7 @@ const callPositions = 16 << 10
 func sumPositionsVector(sums, tile []float32) {
 	if len(tile) == len(sums) {
 		// There is one position. The product with 1 is the number itself, and no sum is a negative zero.
-		addScaledAVX2(&sums[0], &sums[0], &tile[0], 1, len(sums)/8)
+		addScaledVector(sums, sums, tile, 1)
 		return
 	}
 	channels := len(sums) / Lanes
@@ -40,6 +48,15 @@ func sumPositionsVector(sums, tile []float32) {
 	for first := 0; first < channels; first += step {
 		sumPositionsAVX2(&sums[first*Lanes], &tile[first*plane], min(step, channels-first), plane/Lanes)
 	}
+}
+
+// sumPositionsWide differs where there is one position: what is loaded and stored is all that it takes.
+func sumPositionsWide(sums, tile []float32) {
+	if len(tile) != len(sums) {
+		sumPositionsVector(sums, tile)
+		return
+	}
+	addScaledWide(sums, sums, tile, 1)
 }
 
 func sumLanesVector(dst, src []float32) {
@@ -79,6 +96,12 @@ func addScaledVector(dst, x, y []float32, scale float32) {
 	}
 }
 
+func addScaledWide(dst, x, y []float32, scale float32) {
+	for from := 0; from < len(x); from += callValues {
+		addScaledAVX512(&dst[from], &x[from], &y[from], scale, min(callValues, len(x)-from)/16)
+	}
+}
+
 func normalVector(dst []float32, state *NormalState, table *[halfNormals]float32) {
 	whole := len(dst) / (2 * Lanes) * (2 * Lanes)
 	if whole > 0 {
@@ -89,12 +112,39 @@ func normalVector(dst []float32, state *NormalState, table *[halfNormals]float32
 	}
 }
 
-func squaredErrorVector(dy, y, target []float32, mask *[Lanes]uint32, scale float32) (sums [Lanes]float64) {
+func squaredErrorVector(y, target []float32, mask *[Lanes]uint32) (sums [Lanes]float64) {
 	for from := 0; from < len(y); from += callValues {
-		count := min(callValues, len(y)-from)
-		squaredErrorAVX2(&sums[0], &dy[from], &y[from], &target[from], &mask[0], scale, count/Lanes)
+		squaredErrorAVX2(&sums[0], &y[from], &target[from], &mask[0], min(callValues, len(y)-from)/Lanes)
 	}
 	return sums
+}
+
+func squaredErrorWide(y, target []float32, mask *[Lanes]uint32) (sums [Lanes]float64) {
+	for from := 0; from < len(y); from += callValues {
+		squaredErrorAVX512(&sums[0], &y[from], &target[from], &mask[0], min(callValues, len(y)-from)/Lanes)
+	}
+	return sums
+}
+
+func sigmoidSquaredErrorBackwardVector(dx, y, target []float32, mask *[Lanes]uint32, scale float32) {
+	for from := 0; from < len(y); from += callValues {
+		count := min(callValues, len(y)-from)
+		sigmoidSquaredErrorBackwardAVX2(&dx[from], &y[from], &target[from], &mask[0], scale, count/Lanes)
+	}
+}
+
+func sigmoidSquaredErrorBackwardWide(dx, y, target []float32, mask *[Lanes]uint32, scale float32) {
+	for from := 0; from < len(y); from += callValues {
+		count := min(callValues, len(y)-from)
+		sigmoidSquaredErrorBackwardAVX512(&dx[from], &y[from], &target[from], &mask[0], scale, count/Lanes)
+	}
+}
+
+func squaredErrorBackwardVector(dy, y, target []float32, mask *[Lanes]uint32, scale float32) {
+	for from := 0; from < len(y); from += callValues {
+		count := min(callValues, len(y)-from)
+		squaredErrorBackwardAVX2(&dy[from], &y[from], &target[from], &mask[0], scale, count/Lanes)
+	}
 }
 
 func adamVector(w, g, m, v []float32, c adamConstants) {

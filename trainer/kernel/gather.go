@@ -45,6 +45,8 @@ type gather struct {
 	weightsOutFirst         bool
 	// squares says that each position stands for 2 x 2 outputs, itself at the top left.
 	squares bool
+	// linear says that this is a linear layer with several outputs. What looks like one may meet nothing but padding.
+	linear bool
 
 	classes []class
 	bias    []float32 // By output channel, zeros up to a multiple of block.
@@ -53,6 +55,8 @@ type gather struct {
 	weights []float32
 	// subnormals are nil for a gather that does without.
 	subnormals *subnormals
+	// faint says that its inputs are gradients that may be faint. Its biases are zero then.
+	faint bool
 }
 
 // class is a set of output positions with the same taps. A path whose vectors are shorter than a position has several
@@ -225,6 +229,8 @@ func newGather(vector int, squares bool, in, out int, rows, columns axis) *gathe
 			}
 		}
 	}
+	pixels := rows.in * columns.in * rows.out * columns.out
+	g.linear = g.kernel*pixels == 1 && len(g.classes[0].taps) == in && out > 1
 	if out == 1 {
 		step := singleStep
 		if g.squares {
@@ -264,10 +270,11 @@ func bandRows(in, out int, rows, columns axis) int {
 		return singleRows
 	}
 	most := bandBytes / (4 * Lanes * in * columns.in) // Rows of input.
-	if most >= rows.in || most < rows.reach(1) {
-		// Nothing is to be gained, or nothing to be had: then the weights are read once only.
-		return rows.out
+	if most >= rows.in {
+		return rows.out // Nothing is to be gained. So the weights are read once only.
 	}
+	// At least one row of output. What it reads may be too much for a small cache, and each band reads the weights
+	// again, which wide layers have more of: 512x8x8-1024x4x4 reads its weights, many MiB, four times.
 	band := 1
 	for rows.reach(band+1) <= most {
 		band++
@@ -308,18 +315,13 @@ func (g *gather) setWeights(p *path, weights, bias []float32) {
 			p.transpose(packed, weights[first*perOut:], channels, perOut, width)
 			continue
 		}
+		if g.kernel == 1 && channels == block {
+			p.copyBlocks(packed, weights[first:], g.inChannels, g.outChannels)
+			continue
+		}
 		for i := range g.inChannels {
 			from := weights[(i*g.outChannels+first)*g.kernel:]
-			to := packed[i*g.kernel*width:]
-			if g.kernel == 1 && channels == block {
-				*(*[block]float32)(to) = [block]float32(from)
-				continue
-			}
-			for k := range g.kernel {
-				for o := range channels {
-					to[k*width+o] = from[o*g.kernel+k]
-				}
-			}
+			p.transpose(packed[i*g.kernel*width:], from, channels, g.kernel, width)
 		}
 	}
 }

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func gather3x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather3x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, AVX512F
-TEXT ·gather3x8AVX512(SB), NOSPLIT, $0-84
+TEXT ·gather3x8AVX512(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
@@ -191,6 +191,121 @@ last_3:
 	JMP          stored_4
 
 unbounded_5:
+	MOVQ      relu+88(FP), R10
+	TESTQ     R10, R10
+	JEQ       plain_6
+	SUBQ      y+0(FP), R10
+	VPXORD    Z28, Z28, Z28
+	VCMPPS    $0x09, (SI)(R10*1), Z28, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VMOVUPS   Z0, (SI)
+	VCMPPS    $0x09, (DI)(R10*1), Z28, K1
+	VMOVAPS.Z Z1, K1, Z1
+	VMOVUPS   Z1, (DI)
+	VCMPPS    $0x09, (R8)(R10*1), Z28, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VMOVUPS   Z2, (R8)
+	CMPQ      R9, $0x01
+	JEQ       stored_4
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	ADDQ      BX, R8
+	VCMPPS    $0x09, (SI)(R10*1), Z28, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VMOVUPS   Z3, (SI)
+	VCMPPS    $0x09, (DI)(R10*1), Z28, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VMOVUPS   Z4, (DI)
+	VCMPPS    $0x09, (R8)(R10*1), Z28, K1
+	VMOVAPS.Z Z5, K1, Z5
+	VMOVUPS   Z5, (R8)
+	CMPQ      R9, $0x02
+	JEQ       stored_4
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	ADDQ      BX, R8
+	VCMPPS    $0x09, (SI)(R10*1), Z28, K1
+	VMOVAPS.Z Z6, K1, Z6
+	VMOVUPS   Z6, (SI)
+	VCMPPS    $0x09, (DI)(R10*1), Z28, K1
+	VMOVAPS.Z Z7, K1, Z7
+	VMOVUPS   Z7, (DI)
+	VCMPPS    $0x09, (R8)(R10*1), Z28, K1
+	VMOVAPS.Z Z8, K1, Z8
+	VMOVUPS   Z8, (R8)
+	CMPQ      R9, $0x03
+	JEQ       stored_4
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	ADDQ      BX, R8
+	VCMPPS    $0x09, (SI)(R10*1), Z28, K1
+	VMOVAPS.Z Z9, K1, Z9
+	VMOVUPS   Z9, (SI)
+	VCMPPS    $0x09, (DI)(R10*1), Z28, K1
+	VMOVAPS.Z Z10, K1, Z10
+	VMOVUPS   Z10, (DI)
+	VCMPPS    $0x09, (R8)(R10*1), Z28, K1
+	VMOVAPS.Z Z11, K1, Z11
+	VMOVUPS   Z11, (R8)
+	CMPQ      R9, $0x04
+	JEQ       stored_4
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	ADDQ      BX, R8
+	VCMPPS    $0x09, (SI)(R10*1), Z28, K1
+	VMOVAPS.Z Z12, K1, Z12
+	VMOVUPS   Z12, (SI)
+	VCMPPS    $0x09, (DI)(R10*1), Z28, K1
+	VMOVAPS.Z Z13, K1, Z13
+	VMOVUPS   Z13, (DI)
+	VCMPPS    $0x09, (R8)(R10*1), Z28, K1
+	VMOVAPS.Z Z14, K1, Z14
+	VMOVUPS   Z14, (R8)
+	CMPQ      R9, $0x05
+	JEQ       stored_4
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	ADDQ      BX, R8
+	VCMPPS    $0x09, (SI)(R10*1), Z28, K1
+	VMOVAPS.Z Z15, K1, Z15
+	VMOVUPS   Z15, (SI)
+	VCMPPS    $0x09, (DI)(R10*1), Z28, K1
+	VMOVAPS.Z Z16, K1, Z16
+	VMOVUPS   Z16, (DI)
+	VCMPPS    $0x09, (R8)(R10*1), Z28, K1
+	VMOVAPS.Z Z17, K1, Z17
+	VMOVUPS   Z17, (R8)
+	CMPQ      R9, $0x06
+	JEQ       stored_4
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	ADDQ      BX, R8
+	VCMPPS    $0x09, (SI)(R10*1), Z28, K1
+	VMOVAPS.Z Z18, K1, Z18
+	VMOVUPS   Z18, (SI)
+	VCMPPS    $0x09, (DI)(R10*1), Z28, K1
+	VMOVAPS.Z Z19, K1, Z19
+	VMOVUPS   Z19, (DI)
+	VCMPPS    $0x09, (R8)(R10*1), Z28, K1
+	VMOVAPS.Z Z20, K1, Z20
+	VMOVUPS   Z20, (R8)
+	CMPQ      R9, $0x07
+	JEQ       stored_4
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	ADDQ      BX, R8
+	VCMPPS    $0x09, (SI)(R10*1), Z28, K1
+	VMOVAPS.Z Z21, K1, Z21
+	VMOVUPS   Z21, (SI)
+	VCMPPS    $0x09, (DI)(R10*1), Z28, K1
+	VMOVAPS.Z Z22, K1, Z22
+	VMOVUPS   Z22, (DI)
+	VCMPPS    $0x09, (R8)(R10*1), Z28, K1
+	VMOVAPS.Z Z23, K1, Z23
+	VMOVUPS   Z23, (R8)
+	JMP       stored_4
+
+plain_6:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, (R8)
@@ -258,14 +373,14 @@ stored_4:
 	VZEROUPPER
 	RET
 
-// func gather2x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather2x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, AVX512F
-TEXT ·gather2x8AVX512(SB), NOSPLIT, $0-84
+TEXT ·gather2x8AVX512(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_6:
+group_7:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -292,9 +407,9 @@ group_6:
 	MOVQ         tapCount+40(FP), R8
 	LEAQ         (BX)(R8*8), R8
 	CMPQ         BX, R8
-	JEQ          last_8
+	JEQ          last_9
 
-tap_7:
+tap_8:
 	MOVLQSX      (BX), R9
 	VMOVUPS      (SI)(R9*4), Z16
 	VMOVUPS      (DI)(R9*4), Z17
@@ -325,9 +440,9 @@ tap_7:
 	VFMADD231PS  Z18, Z17, Z15
 	ADDQ         $0x08, BX
 	CMPQ         BX, R8
-	JNE          tap_7
+	JNE          tap_8
 
-last_8:
+last_9:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -336,14 +451,14 @@ last_8:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R8
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_10
+	JEQ          unbounded_11
 	VBROADCASTSS bound+80(FP), Z16
 	VMAXPS       Z0, Z16, Z0
 	VMOVUPS      Z0, (SI)
 	VMAXPS       Z1, Z16, Z1
 	VMOVUPS      Z1, (DI)
 	CMPQ         R8, $0x01
-	JEQ          stored_9
+	JEQ          stored_10
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	VMAXPS       Z2, Z16, Z2
@@ -351,7 +466,7 @@ last_8:
 	VMAXPS       Z3, Z16, Z3
 	VMOVUPS      Z3, (DI)
 	CMPQ         R8, $0x02
-	JEQ          stored_9
+	JEQ          stored_10
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	VMAXPS       Z4, Z16, Z4
@@ -359,7 +474,7 @@ last_8:
 	VMAXPS       Z5, Z16, Z5
 	VMOVUPS      Z5, (DI)
 	CMPQ         R8, $0x03
-	JEQ          stored_9
+	JEQ          stored_10
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	VMAXPS       Z6, Z16, Z6
@@ -367,7 +482,7 @@ last_8:
 	VMAXPS       Z7, Z16, Z7
 	VMOVUPS      Z7, (DI)
 	CMPQ         R8, $0x04
-	JEQ          stored_9
+	JEQ          stored_10
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	VMAXPS       Z8, Z16, Z8
@@ -375,7 +490,7 @@ last_8:
 	VMAXPS       Z9, Z16, Z9
 	VMOVUPS      Z9, (DI)
 	CMPQ         R8, $0x05
-	JEQ          stored_9
+	JEQ          stored_10
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	VMAXPS       Z10, Z16, Z10
@@ -383,7 +498,7 @@ last_8:
 	VMAXPS       Z11, Z16, Z11
 	VMOVUPS      Z11, (DI)
 	CMPQ         R8, $0x06
-	JEQ          stored_9
+	JEQ          stored_10
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	VMAXPS       Z12, Z16, Z12
@@ -391,76 +506,160 @@ last_8:
 	VMAXPS       Z13, Z16, Z13
 	VMOVUPS      Z13, (DI)
 	CMPQ         R8, $0x07
-	JEQ          stored_9
+	JEQ          stored_10
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	VMAXPS       Z14, Z16, Z14
 	VMOVUPS      Z14, (SI)
 	VMAXPS       Z15, Z16, Z15
 	VMOVUPS      Z15, (DI)
-	JMP          stored_9
+	JMP          stored_10
 
-unbounded_10:
+unbounded_11:
+	MOVQ      relu+88(FP), R9
+	TESTQ     R9, R9
+	JEQ       plain_12
+	SUBQ      y+0(FP), R9
+	VPXORD    Z19, Z19, Z19
+	VCMPPS    $0x09, (SI)(R9*1), Z19, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VMOVUPS   Z0, (SI)
+	VCMPPS    $0x09, (DI)(R9*1), Z19, K1
+	VMOVAPS.Z Z1, K1, Z1
+	VMOVUPS   Z1, (DI)
+	CMPQ      R8, $0x01
+	JEQ       stored_10
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	VCMPPS    $0x09, (SI)(R9*1), Z19, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VMOVUPS   Z2, (SI)
+	VCMPPS    $0x09, (DI)(R9*1), Z19, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VMOVUPS   Z3, (DI)
+	CMPQ      R8, $0x02
+	JEQ       stored_10
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	VCMPPS    $0x09, (SI)(R9*1), Z19, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VMOVUPS   Z4, (SI)
+	VCMPPS    $0x09, (DI)(R9*1), Z19, K1
+	VMOVAPS.Z Z5, K1, Z5
+	VMOVUPS   Z5, (DI)
+	CMPQ      R8, $0x03
+	JEQ       stored_10
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	VCMPPS    $0x09, (SI)(R9*1), Z19, K1
+	VMOVAPS.Z Z6, K1, Z6
+	VMOVUPS   Z6, (SI)
+	VCMPPS    $0x09, (DI)(R9*1), Z19, K1
+	VMOVAPS.Z Z7, K1, Z7
+	VMOVUPS   Z7, (DI)
+	CMPQ      R8, $0x04
+	JEQ       stored_10
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	VCMPPS    $0x09, (SI)(R9*1), Z19, K1
+	VMOVAPS.Z Z8, K1, Z8
+	VMOVUPS   Z8, (SI)
+	VCMPPS    $0x09, (DI)(R9*1), Z19, K1
+	VMOVAPS.Z Z9, K1, Z9
+	VMOVUPS   Z9, (DI)
+	CMPQ      R8, $0x05
+	JEQ       stored_10
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	VCMPPS    $0x09, (SI)(R9*1), Z19, K1
+	VMOVAPS.Z Z10, K1, Z10
+	VMOVUPS   Z10, (SI)
+	VCMPPS    $0x09, (DI)(R9*1), Z19, K1
+	VMOVAPS.Z Z11, K1, Z11
+	VMOVUPS   Z11, (DI)
+	CMPQ      R8, $0x06
+	JEQ       stored_10
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	VCMPPS    $0x09, (SI)(R9*1), Z19, K1
+	VMOVAPS.Z Z12, K1, Z12
+	VMOVUPS   Z12, (SI)
+	VCMPPS    $0x09, (DI)(R9*1), Z19, K1
+	VMOVAPS.Z Z13, K1, Z13
+	VMOVUPS   Z13, (DI)
+	CMPQ      R8, $0x07
+	JEQ       stored_10
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	VCMPPS    $0x09, (SI)(R9*1), Z19, K1
+	VMOVAPS.Z Z14, K1, Z14
+	VMOVUPS   Z14, (SI)
+	VCMPPS    $0x09, (DI)(R9*1), Z19, K1
+	VMOVAPS.Z Z15, K1, Z15
+	VMOVUPS   Z15, (DI)
+	JMP       stored_10
+
+plain_12:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	CMPQ    R8, $0x01
-	JEQ     stored_9
+	JEQ     stored_10
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	VMOVUPS Z2, (SI)
 	VMOVUPS Z3, (DI)
 	CMPQ    R8, $0x02
-	JEQ     stored_9
+	JEQ     stored_10
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	VMOVUPS Z4, (SI)
 	VMOVUPS Z5, (DI)
 	CMPQ    R8, $0x03
-	JEQ     stored_9
+	JEQ     stored_10
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	VMOVUPS Z6, (SI)
 	VMOVUPS Z7, (DI)
 	CMPQ    R8, $0x04
-	JEQ     stored_9
+	JEQ     stored_10
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	VMOVUPS Z8, (SI)
 	VMOVUPS Z9, (DI)
 	CMPQ    R8, $0x05
-	JEQ     stored_9
+	JEQ     stored_10
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	VMOVUPS Z10, (SI)
 	VMOVUPS Z11, (DI)
 	CMPQ    R8, $0x06
-	JEQ     stored_9
+	JEQ     stored_10
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	VMOVUPS Z12, (SI)
 	VMOVUPS Z13, (DI)
 	CMPQ    R8, $0x07
-	JEQ     stored_9
+	JEQ     stored_10
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	VMOVUPS Z14, (SI)
 	VMOVUPS Z15, (DI)
 
-stored_9:
+stored_10:
 	ADDQ $0x10, AX
 	DECQ CX
-	JNE  group_6
+	JNE  group_7
 	VZEROUPPER
 	RET
 
-// func gather1x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather1x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, AVX512F
-TEXT ·gather1x8AVX512(SB), NOSPLIT, $0-84
+TEXT ·gather1x8AVX512(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_11:
+group_13:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -477,113 +676,167 @@ group_11:
 	MOVQ         tapCount+40(FP), DI
 	LEAQ         (BX)(DI*8), DI
 	CMPQ         BX, DI
-	JEQ          last_13
+	JEQ          last_15
 
-tap_12:
+tap_14:
 	MOVLQSX          (BX), R8
 	VMOVUPS          (SI)(R8*4), Z8
 	MOVLQSX          4(BX), R8
-	VFMADD231PS.BCST (DX)(R8*4), Z8, Z0
-	VFMADD231PS.BCST 4(DX)(R8*4), Z8, Z1
-	VFMADD231PS.BCST 8(DX)(R8*4), Z8, Z2
-	VFMADD231PS.BCST 12(DX)(R8*4), Z8, Z3
-	VFMADD231PS.BCST 16(DX)(R8*4), Z8, Z4
-	VFMADD231PS.BCST 20(DX)(R8*4), Z8, Z5
-	VFMADD231PS.BCST 24(DX)(R8*4), Z8, Z6
-	VFMADD231PS.BCST 28(DX)(R8*4), Z8, Z7
+	LEAQ             (DX)(R8*4), R8
+	VFMADD231PS.BCST (R8), Z8, Z0
+	VFMADD231PS.BCST 4(R8), Z8, Z1
+	VFMADD231PS.BCST 8(R8), Z8, Z2
+	VFMADD231PS.BCST 12(R8), Z8, Z3
+	VFMADD231PS.BCST 16(R8), Z8, Z4
+	VFMADD231PS.BCST 20(R8), Z8, Z5
+	VFMADD231PS.BCST 24(R8), Z8, Z6
+	VFMADD231PS.BCST 28(R8), Z8, Z7
 	ADDQ             $0x08, BX
 	CMPQ             BX, DI
-	JNE              tap_12
+	JNE              tap_14
 
-last_13:
+last_15:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), DI
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_15
+	JEQ          unbounded_17
 	VBROADCASTSS bound+80(FP), Z8
 	VMAXPS       Z0, Z8, Z0
 	VMOVUPS      Z0, (SI)
 	CMPQ         DI, $0x01
-	JEQ          stored_14
+	JEQ          stored_16
 	ADDQ         BX, SI
 	VMAXPS       Z1, Z8, Z1
 	VMOVUPS      Z1, (SI)
 	CMPQ         DI, $0x02
-	JEQ          stored_14
+	JEQ          stored_16
 	ADDQ         BX, SI
 	VMAXPS       Z2, Z8, Z2
 	VMOVUPS      Z2, (SI)
 	CMPQ         DI, $0x03
-	JEQ          stored_14
+	JEQ          stored_16
 	ADDQ         BX, SI
 	VMAXPS       Z3, Z8, Z3
 	VMOVUPS      Z3, (SI)
 	CMPQ         DI, $0x04
-	JEQ          stored_14
+	JEQ          stored_16
 	ADDQ         BX, SI
 	VMAXPS       Z4, Z8, Z4
 	VMOVUPS      Z4, (SI)
 	CMPQ         DI, $0x05
-	JEQ          stored_14
+	JEQ          stored_16
 	ADDQ         BX, SI
 	VMAXPS       Z5, Z8, Z5
 	VMOVUPS      Z5, (SI)
 	CMPQ         DI, $0x06
-	JEQ          stored_14
+	JEQ          stored_16
 	ADDQ         BX, SI
 	VMAXPS       Z6, Z8, Z6
 	VMOVUPS      Z6, (SI)
 	CMPQ         DI, $0x07
-	JEQ          stored_14
+	JEQ          stored_16
 	ADDQ         BX, SI
 	VMAXPS       Z7, Z8, Z7
 	VMOVUPS      Z7, (SI)
-	JMP          stored_14
+	JMP          stored_16
 
-unbounded_15:
+unbounded_17:
+	MOVQ      relu+88(FP), R8
+	TESTQ     R8, R8
+	JEQ       plain_18
+	SUBQ      y+0(FP), R8
+	VPXORD    Z9, Z9, Z9
+	VCMPPS    $0x09, (SI)(R8*1), Z9, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VMOVUPS   Z0, (SI)
+	CMPQ      DI, $0x01
+	JEQ       stored_16
+	ADDQ      BX, SI
+	VCMPPS    $0x09, (SI)(R8*1), Z9, K1
+	VMOVAPS.Z Z1, K1, Z1
+	VMOVUPS   Z1, (SI)
+	CMPQ      DI, $0x02
+	JEQ       stored_16
+	ADDQ      BX, SI
+	VCMPPS    $0x09, (SI)(R8*1), Z9, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VMOVUPS   Z2, (SI)
+	CMPQ      DI, $0x03
+	JEQ       stored_16
+	ADDQ      BX, SI
+	VCMPPS    $0x09, (SI)(R8*1), Z9, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VMOVUPS   Z3, (SI)
+	CMPQ      DI, $0x04
+	JEQ       stored_16
+	ADDQ      BX, SI
+	VCMPPS    $0x09, (SI)(R8*1), Z9, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VMOVUPS   Z4, (SI)
+	CMPQ      DI, $0x05
+	JEQ       stored_16
+	ADDQ      BX, SI
+	VCMPPS    $0x09, (SI)(R8*1), Z9, K1
+	VMOVAPS.Z Z5, K1, Z5
+	VMOVUPS   Z5, (SI)
+	CMPQ      DI, $0x06
+	JEQ       stored_16
+	ADDQ      BX, SI
+	VCMPPS    $0x09, (SI)(R8*1), Z9, K1
+	VMOVAPS.Z Z6, K1, Z6
+	VMOVUPS   Z6, (SI)
+	CMPQ      DI, $0x07
+	JEQ       stored_16
+	ADDQ      BX, SI
+	VCMPPS    $0x09, (SI)(R8*1), Z9, K1
+	VMOVAPS.Z Z7, K1, Z7
+	VMOVUPS   Z7, (SI)
+	JMP       stored_16
+
+plain_18:
 	VMOVUPS Z0, (SI)
 	CMPQ    DI, $0x01
-	JEQ     stored_14
+	JEQ     stored_16
 	ADDQ    BX, SI
 	VMOVUPS Z1, (SI)
 	CMPQ    DI, $0x02
-	JEQ     stored_14
+	JEQ     stored_16
 	ADDQ    BX, SI
 	VMOVUPS Z2, (SI)
 	CMPQ    DI, $0x03
-	JEQ     stored_14
+	JEQ     stored_16
 	ADDQ    BX, SI
 	VMOVUPS Z3, (SI)
 	CMPQ    DI, $0x04
-	JEQ     stored_14
+	JEQ     stored_16
 	ADDQ    BX, SI
 	VMOVUPS Z4, (SI)
 	CMPQ    DI, $0x05
-	JEQ     stored_14
+	JEQ     stored_16
 	ADDQ    BX, SI
 	VMOVUPS Z5, (SI)
 	CMPQ    DI, $0x06
-	JEQ     stored_14
+	JEQ     stored_16
 	ADDQ    BX, SI
 	VMOVUPS Z6, (SI)
 	CMPQ    DI, $0x07
-	JEQ     stored_14
+	JEQ     stored_16
 	ADDQ    BX, SI
 	VMOVUPS Z7, (SI)
 
-stored_14:
+stored_16:
 	ADDQ $0x08, AX
 	DECQ CX
-	JNE  group_11
+	JNE  group_13
 	VZEROUPPER
 	RET
 
-// func gather1x16AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather1x16AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, AVX512F
-TEXT ·gather1x16AVX512(SB), NOSPLIT, $0-92
+TEXT ·gather1x16AVX512(SB), NOSPLIT, $0-104
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 	MOVQ weights+16(FP), DX
@@ -592,7 +845,7 @@ TEXT ·gather1x16AVX512(SB), NOSPLIT, $0-92
 	MOVQ y+0(FP), BX
 	MOVQ bias+32(FP), SI
 
-group_16:
+group_19:
 	MOVQ         x+8(FP), R9
 	MOVLQSX      (AX), R8
 	LEAQ         (R9)(R8*4), R8
@@ -616,183 +869,286 @@ group_16:
 	MOVQ         tapCount+48(FP), R10
 	LEAQ         (R9)(R10*8), R10
 	CMPQ         R9, R10
-	JEQ          last_18
+	JEQ          last_21
 
-tap_17:
+tap_20:
 	MOVLQSX          (R9), R11
 	VMOVUPS          (R8)(R11*4), Z16
 	MOVLQSX          4(R9), R11
-	VFMADD231PS.BCST (DX)(R11*4), Z16, Z0
-	VFMADD231PS.BCST 4(DX)(R11*4), Z16, Z1
-	VFMADD231PS.BCST 8(DX)(R11*4), Z16, Z2
-	VFMADD231PS.BCST 12(DX)(R11*4), Z16, Z3
-	VFMADD231PS.BCST 16(DX)(R11*4), Z16, Z4
-	VFMADD231PS.BCST 20(DX)(R11*4), Z16, Z5
-	VFMADD231PS.BCST 24(DX)(R11*4), Z16, Z6
-	VFMADD231PS.BCST 28(DX)(R11*4), Z16, Z7
-	VFMADD231PS.BCST (DI)(R11*4), Z16, Z8
-	VFMADD231PS.BCST 4(DI)(R11*4), Z16, Z9
-	VFMADD231PS.BCST 8(DI)(R11*4), Z16, Z10
-	VFMADD231PS.BCST 12(DI)(R11*4), Z16, Z11
-	VFMADD231PS.BCST 16(DI)(R11*4), Z16, Z12
-	VFMADD231PS.BCST 20(DI)(R11*4), Z16, Z13
-	VFMADD231PS.BCST 24(DI)(R11*4), Z16, Z14
-	VFMADD231PS.BCST 28(DI)(R11*4), Z16, Z15
+	LEAQ             (DX)(R11*4), R12
+	LEAQ             (DI)(R11*4), R11
+	VFMADD231PS.BCST (R12), Z16, Z0
+	VFMADD231PS.BCST 4(R12), Z16, Z1
+	VFMADD231PS.BCST 8(R12), Z16, Z2
+	VFMADD231PS.BCST 12(R12), Z16, Z3
+	VFMADD231PS.BCST 16(R12), Z16, Z4
+	VFMADD231PS.BCST 20(R12), Z16, Z5
+	VFMADD231PS.BCST 24(R12), Z16, Z6
+	VFMADD231PS.BCST 28(R12), Z16, Z7
+	VFMADD231PS.BCST (R11), Z16, Z8
+	VFMADD231PS.BCST 4(R11), Z16, Z9
+	VFMADD231PS.BCST 8(R11), Z16, Z10
+	VFMADD231PS.BCST 12(R11), Z16, Z11
+	VFMADD231PS.BCST 16(R11), Z16, Z12
+	VFMADD231PS.BCST 20(R11), Z16, Z13
+	VFMADD231PS.BCST 24(R11), Z16, Z14
+	VFMADD231PS.BCST 28(R11), Z16, Z15
 	ADDQ             $0x08, R9
 	CMPQ             R9, R10
-	JNE              tap_17
+	JNE              tap_20
 
-last_18:
+last_21:
 	MOVLQSX      4(AX), R8
 	LEAQ         (BX)(R8*4), R8
 	MOVQ         plane+72(FP), R9
 	MOVQ         channels+80(FP), R10
 	CMPL         bound+88(FP), $0xff800000
-	JEQ          unbounded_20
+	JEQ          unbounded_23
 	VBROADCASTSS bound+88(FP), Z16
 	VMAXPS       Z0, Z16, Z0
 	VMOVUPS      Z0, (R8)
 	CMPQ         R10, $0x01
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z1, Z16, Z1
 	VMOVUPS      Z1, (R8)
 	CMPQ         R10, $0x02
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z2, Z16, Z2
 	VMOVUPS      Z2, (R8)
 	CMPQ         R10, $0x03
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z3, Z16, Z3
 	VMOVUPS      Z3, (R8)
 	CMPQ         R10, $0x04
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z4, Z16, Z4
 	VMOVUPS      Z4, (R8)
 	CMPQ         R10, $0x05
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z5, Z16, Z5
 	VMOVUPS      Z5, (R8)
 	CMPQ         R10, $0x06
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z6, Z16, Z6
 	VMOVUPS      Z6, (R8)
 	CMPQ         R10, $0x07
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z7, Z16, Z7
 	VMOVUPS      Z7, (R8)
 	CMPQ         R10, $0x08
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z8, Z16, Z8
 	VMOVUPS      Z8, (R8)
 	CMPQ         R10, $0x09
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z9, Z16, Z9
 	VMOVUPS      Z9, (R8)
 	CMPQ         R10, $0x0a
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z10, Z16, Z10
 	VMOVUPS      Z10, (R8)
 	CMPQ         R10, $0x0b
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z11, Z16, Z11
 	VMOVUPS      Z11, (R8)
 	CMPQ         R10, $0x0c
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z12, Z16, Z12
 	VMOVUPS      Z12, (R8)
 	CMPQ         R10, $0x0d
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z13, Z16, Z13
 	VMOVUPS      Z13, (R8)
 	CMPQ         R10, $0x0e
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z14, Z16, Z14
 	VMOVUPS      Z14, (R8)
 	CMPQ         R10, $0x0f
-	JEQ          stored_19
+	JEQ          stored_22
 	ADDQ         R9, R8
 	VMAXPS       Z15, Z16, Z15
 	VMOVUPS      Z15, (R8)
-	JMP          stored_19
+	JMP          stored_22
 
-unbounded_20:
+unbounded_23:
+	MOVQ      relu+96(FP), R11
+	TESTQ     R11, R11
+	JEQ       plain_24
+	SUBQ      y+0(FP), R11
+	VPXORD    Z17, Z17, Z17
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VMOVUPS   Z0, (R8)
+	CMPQ      R10, $0x01
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z1, K1, Z1
+	VMOVUPS   Z1, (R8)
+	CMPQ      R10, $0x02
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VMOVUPS   Z2, (R8)
+	CMPQ      R10, $0x03
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VMOVUPS   Z3, (R8)
+	CMPQ      R10, $0x04
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VMOVUPS   Z4, (R8)
+	CMPQ      R10, $0x05
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z5, K1, Z5
+	VMOVUPS   Z5, (R8)
+	CMPQ      R10, $0x06
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z6, K1, Z6
+	VMOVUPS   Z6, (R8)
+	CMPQ      R10, $0x07
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z7, K1, Z7
+	VMOVUPS   Z7, (R8)
+	CMPQ      R10, $0x08
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z8, K1, Z8
+	VMOVUPS   Z8, (R8)
+	CMPQ      R10, $0x09
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z9, K1, Z9
+	VMOVUPS   Z9, (R8)
+	CMPQ      R10, $0x0a
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z10, K1, Z10
+	VMOVUPS   Z10, (R8)
+	CMPQ      R10, $0x0b
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z11, K1, Z11
+	VMOVUPS   Z11, (R8)
+	CMPQ      R10, $0x0c
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z12, K1, Z12
+	VMOVUPS   Z12, (R8)
+	CMPQ      R10, $0x0d
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z13, K1, Z13
+	VMOVUPS   Z13, (R8)
+	CMPQ      R10, $0x0e
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z14, K1, Z14
+	VMOVUPS   Z14, (R8)
+	CMPQ      R10, $0x0f
+	JEQ       stored_22
+	ADDQ      R9, R8
+	VCMPPS    $0x09, (R8)(R11*1), Z17, K1
+	VMOVAPS.Z Z15, K1, Z15
+	VMOVUPS   Z15, (R8)
+	JMP       stored_22
+
+plain_24:
 	VMOVUPS Z0, (R8)
 	CMPQ    R10, $0x01
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z1, (R8)
 	CMPQ    R10, $0x02
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z2, (R8)
 	CMPQ    R10, $0x03
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z3, (R8)
 	CMPQ    R10, $0x04
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z4, (R8)
 	CMPQ    R10, $0x05
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z5, (R8)
 	CMPQ    R10, $0x06
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z6, (R8)
 	CMPQ    R10, $0x07
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z7, (R8)
 	CMPQ    R10, $0x08
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z8, (R8)
 	CMPQ    R10, $0x09
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z9, (R8)
 	CMPQ    R10, $0x0a
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z10, (R8)
 	CMPQ    R10, $0x0b
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z11, (R8)
 	CMPQ    R10, $0x0c
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z12, (R8)
 	CMPQ    R10, $0x0d
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z13, (R8)
 	CMPQ    R10, $0x0e
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z14, (R8)
 	CMPQ    R10, $0x0f
-	JEQ     stored_19
+	JEQ     stored_22
 	ADDQ    R9, R8
 	VMOVUPS Z15, (R8)
 
-stored_19:
+stored_22:
 	MOVQ next+24(FP), R8
 	LEAQ (DX)(R8*2), DX
 	LEAQ (DI)(R8*2), DI
@@ -800,175 +1156,18 @@ stored_19:
 	ADDQ R9, BX
 	ADDQ $0x40, SI
 	DECQ CX
-	JNE  group_16
+	JNE  group_19
 	VZEROUPPER
 	RET
 
-// func gather1x10AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather6x4AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, AVX512F
-TEXT ·gather1x10AVX512(SB), NOSPLIT, $0-92
-	MOVQ positions+56(FP), AX
-	MOVQ groups+64(FP), CX
-	MOVQ weights+16(FP), DX
-	MOVQ next+24(FP), DI
-	ADDQ DX, DI
-	MOVQ y+0(FP), BX
-	MOVQ bias+32(FP), SI
-
-group_21:
-	MOVQ         x+8(FP), R9
-	MOVLQSX      (AX), R8
-	LEAQ         (R9)(R8*4), R8
-	VBROADCASTSS (SI), Z0
-	VBROADCASTSS 4(SI), Z1
-	VBROADCASTSS 8(SI), Z2
-	VBROADCASTSS 12(SI), Z3
-	VBROADCASTSS 16(SI), Z4
-	VBROADCASTSS 20(SI), Z5
-	VBROADCASTSS 24(SI), Z6
-	VBROADCASTSS 28(SI), Z7
-	VBROADCASTSS 32(SI), Z8
-	VBROADCASTSS 36(SI), Z9
-	MOVQ         taps+40(FP), R9
-	MOVQ         tapCount+48(FP), R10
-	LEAQ         (R9)(R10*8), R10
-	CMPQ         R9, R10
-	JEQ          last_23
-
-tap_22:
-	MOVLQSX          (R9), R11
-	VMOVUPS          (R8)(R11*4), Z10
-	MOVLQSX          4(R9), R11
-	VFMADD231PS.BCST (DX)(R11*4), Z10, Z0
-	VFMADD231PS.BCST 4(DX)(R11*4), Z10, Z1
-	VFMADD231PS.BCST 8(DX)(R11*4), Z10, Z2
-	VFMADD231PS.BCST 12(DX)(R11*4), Z10, Z3
-	VFMADD231PS.BCST 16(DX)(R11*4), Z10, Z4
-	VFMADD231PS.BCST 20(DX)(R11*4), Z10, Z5
-	VFMADD231PS.BCST 24(DX)(R11*4), Z10, Z6
-	VFMADD231PS.BCST 28(DX)(R11*4), Z10, Z7
-	VFMADD231PS.BCST (DI)(R11*4), Z10, Z8
-	VFMADD231PS.BCST 4(DI)(R11*4), Z10, Z9
-	ADDQ             $0x08, R9
-	CMPQ             R9, R10
-	JNE              tap_22
-
-last_23:
-	MOVLQSX      4(AX), R8
-	LEAQ         (BX)(R8*4), R8
-	MOVQ         plane+72(FP), R9
-	MOVQ         channels+80(FP), R10
-	CMPL         bound+88(FP), $0xff800000
-	JEQ          unbounded_25
-	VBROADCASTSS bound+88(FP), Z10
-	VMAXPS       Z0, Z10, Z0
-	VMOVUPS      Z0, (R8)
-	CMPQ         R10, $0x01
-	JEQ          stored_24
-	ADDQ         R9, R8
-	VMAXPS       Z1, Z10, Z1
-	VMOVUPS      Z1, (R8)
-	CMPQ         R10, $0x02
-	JEQ          stored_24
-	ADDQ         R9, R8
-	VMAXPS       Z2, Z10, Z2
-	VMOVUPS      Z2, (R8)
-	CMPQ         R10, $0x03
-	JEQ          stored_24
-	ADDQ         R9, R8
-	VMAXPS       Z3, Z10, Z3
-	VMOVUPS      Z3, (R8)
-	CMPQ         R10, $0x04
-	JEQ          stored_24
-	ADDQ         R9, R8
-	VMAXPS       Z4, Z10, Z4
-	VMOVUPS      Z4, (R8)
-	CMPQ         R10, $0x05
-	JEQ          stored_24
-	ADDQ         R9, R8
-	VMAXPS       Z5, Z10, Z5
-	VMOVUPS      Z5, (R8)
-	CMPQ         R10, $0x06
-	JEQ          stored_24
-	ADDQ         R9, R8
-	VMAXPS       Z6, Z10, Z6
-	VMOVUPS      Z6, (R8)
-	CMPQ         R10, $0x07
-	JEQ          stored_24
-	ADDQ         R9, R8
-	VMAXPS       Z7, Z10, Z7
-	VMOVUPS      Z7, (R8)
-	CMPQ         R10, $0x08
-	JEQ          stored_24
-	ADDQ         R9, R8
-	VMAXPS       Z8, Z10, Z8
-	VMOVUPS      Z8, (R8)
-	CMPQ         R10, $0x09
-	JEQ          stored_24
-	ADDQ         R9, R8
-	VMAXPS       Z9, Z10, Z9
-	VMOVUPS      Z9, (R8)
-	JMP          stored_24
-
-unbounded_25:
-	VMOVUPS Z0, (R8)
-	CMPQ    R10, $0x01
-	JEQ     stored_24
-	ADDQ    R9, R8
-	VMOVUPS Z1, (R8)
-	CMPQ    R10, $0x02
-	JEQ     stored_24
-	ADDQ    R9, R8
-	VMOVUPS Z2, (R8)
-	CMPQ    R10, $0x03
-	JEQ     stored_24
-	ADDQ    R9, R8
-	VMOVUPS Z3, (R8)
-	CMPQ    R10, $0x04
-	JEQ     stored_24
-	ADDQ    R9, R8
-	VMOVUPS Z4, (R8)
-	CMPQ    R10, $0x05
-	JEQ     stored_24
-	ADDQ    R9, R8
-	VMOVUPS Z5, (R8)
-	CMPQ    R10, $0x06
-	JEQ     stored_24
-	ADDQ    R9, R8
-	VMOVUPS Z6, (R8)
-	CMPQ    R10, $0x07
-	JEQ     stored_24
-	ADDQ    R9, R8
-	VMOVUPS Z7, (R8)
-	CMPQ    R10, $0x08
-	JEQ     stored_24
-	ADDQ    R9, R8
-	VMOVUPS Z8, (R8)
-	CMPQ    R10, $0x09
-	JEQ     stored_24
-	ADDQ    R9, R8
-	VMOVUPS Z9, (R8)
-
-stored_24:
-	MOVQ next+24(FP), R8
-	LEAQ (DX)(R8*2), DX
-	LEAQ (DI)(R8*2), DI
-	SHLQ $0x04, R9
-	ADDQ R9, BX
-	ADDQ $0x28, SI
-	DECQ CX
-	JNE  group_21
-	VZEROUPPER
-	RET
-
-// func gather6x4AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
-// Requires: AVX, AVX512F
-TEXT ·gather6x4AVX512(SB), NOSPLIT, $0-84
+TEXT ·gather6x4AVX512(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_26:
+group_25:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1011,9 +1210,9 @@ group_26:
 	MOVQ         tapCount+40(FP), R12
 	LEAQ         (BX)(R12*8), R12
 	CMPQ         BX, R12
-	JEQ          last_28
+	JEQ          last_27
 
-tap_27:
+tap_26:
 	MOVLQSX      4(BX), R13
 	VBROADCASTSS (DX)(R13*4), Z25
 	VBROADCASTSS 4(DX)(R13*4), Z26
@@ -1052,9 +1251,9 @@ tap_27:
 	VFMADD231PS  Z28, Z24, Z23
 	ADDQ         $0x08, BX
 	CMPQ         BX, R12
-	JNE          tap_27
+	JNE          tap_26
 
-last_28:
+last_27:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1071,7 +1270,7 @@ last_28:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R12
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_30
+	JEQ          unbounded_29
 	VBROADCASTSS bound+80(FP), Z24
 	VMAXPS       Z0, Z24, Z0
 	VMOVUPS      Z0, (SI)
@@ -1086,7 +1285,7 @@ last_28:
 	VMAXPS       Z5, Z24, Z5
 	VMOVUPS      Z5, (R11)
 	CMPQ         R12, $0x01
-	JEQ          stored_29
+	JEQ          stored_28
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -1106,7 +1305,7 @@ last_28:
 	VMAXPS       Z11, Z24, Z11
 	VMOVUPS      Z11, (R11)
 	CMPQ         R12, $0x02
-	JEQ          stored_29
+	JEQ          stored_28
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -1126,7 +1325,7 @@ last_28:
 	VMAXPS       Z17, Z24, Z17
 	VMOVUPS      Z17, (R11)
 	CMPQ         R12, $0x03
-	JEQ          stored_29
+	JEQ          stored_28
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -1145,9 +1344,113 @@ last_28:
 	VMOVUPS      Z22, (R10)
 	VMAXPS       Z23, Z24, Z23
 	VMOVUPS      Z23, (R11)
-	JMP          stored_29
+	JMP          stored_28
 
-unbounded_30:
+unbounded_29:
+	MOVQ      relu+88(FP), R13
+	TESTQ     R13, R13
+	JEQ       plain_30
+	SUBQ      y+0(FP), R13
+	VPXORD    Z29, Z29, Z29
+	VCMPPS    $0x09, (SI)(R13*1), Z29, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VMOVUPS   Z0, (SI)
+	VCMPPS    $0x09, (DI)(R13*1), Z29, K1
+	VMOVAPS.Z Z1, K1, Z1
+	VMOVUPS   Z1, (DI)
+	VCMPPS    $0x09, (R8)(R13*1), Z29, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VMOVUPS   Z2, (R8)
+	VCMPPS    $0x09, (R9)(R13*1), Z29, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VMOVUPS   Z3, (R9)
+	VCMPPS    $0x09, (R10)(R13*1), Z29, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VMOVUPS   Z4, (R10)
+	VCMPPS    $0x09, (R11)(R13*1), Z29, K1
+	VMOVAPS.Z Z5, K1, Z5
+	VMOVUPS   Z5, (R11)
+	CMPQ      R12, $0x01
+	JEQ       stored_28
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	ADDQ      BX, R8
+	ADDQ      BX, R9
+	ADDQ      BX, R10
+	ADDQ      BX, R11
+	VCMPPS    $0x09, (SI)(R13*1), Z29, K1
+	VMOVAPS.Z Z6, K1, Z6
+	VMOVUPS   Z6, (SI)
+	VCMPPS    $0x09, (DI)(R13*1), Z29, K1
+	VMOVAPS.Z Z7, K1, Z7
+	VMOVUPS   Z7, (DI)
+	VCMPPS    $0x09, (R8)(R13*1), Z29, K1
+	VMOVAPS.Z Z8, K1, Z8
+	VMOVUPS   Z8, (R8)
+	VCMPPS    $0x09, (R9)(R13*1), Z29, K1
+	VMOVAPS.Z Z9, K1, Z9
+	VMOVUPS   Z9, (R9)
+	VCMPPS    $0x09, (R10)(R13*1), Z29, K1
+	VMOVAPS.Z Z10, K1, Z10
+	VMOVUPS   Z10, (R10)
+	VCMPPS    $0x09, (R11)(R13*1), Z29, K1
+	VMOVAPS.Z Z11, K1, Z11
+	VMOVUPS   Z11, (R11)
+	CMPQ      R12, $0x02
+	JEQ       stored_28
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	ADDQ      BX, R8
+	ADDQ      BX, R9
+	ADDQ      BX, R10
+	ADDQ      BX, R11
+	VCMPPS    $0x09, (SI)(R13*1), Z29, K1
+	VMOVAPS.Z Z12, K1, Z12
+	VMOVUPS   Z12, (SI)
+	VCMPPS    $0x09, (DI)(R13*1), Z29, K1
+	VMOVAPS.Z Z13, K1, Z13
+	VMOVUPS   Z13, (DI)
+	VCMPPS    $0x09, (R8)(R13*1), Z29, K1
+	VMOVAPS.Z Z14, K1, Z14
+	VMOVUPS   Z14, (R8)
+	VCMPPS    $0x09, (R9)(R13*1), Z29, K1
+	VMOVAPS.Z Z15, K1, Z15
+	VMOVUPS   Z15, (R9)
+	VCMPPS    $0x09, (R10)(R13*1), Z29, K1
+	VMOVAPS.Z Z16, K1, Z16
+	VMOVUPS   Z16, (R10)
+	VCMPPS    $0x09, (R11)(R13*1), Z29, K1
+	VMOVAPS.Z Z17, K1, Z17
+	VMOVUPS   Z17, (R11)
+	CMPQ      R12, $0x03
+	JEQ       stored_28
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	ADDQ      BX, R8
+	ADDQ      BX, R9
+	ADDQ      BX, R10
+	ADDQ      BX, R11
+	VCMPPS    $0x09, (SI)(R13*1), Z29, K1
+	VMOVAPS.Z Z18, K1, Z18
+	VMOVUPS   Z18, (SI)
+	VCMPPS    $0x09, (DI)(R13*1), Z29, K1
+	VMOVAPS.Z Z19, K1, Z19
+	VMOVUPS   Z19, (DI)
+	VCMPPS    $0x09, (R8)(R13*1), Z29, K1
+	VMOVAPS.Z Z20, K1, Z20
+	VMOVUPS   Z20, (R8)
+	VCMPPS    $0x09, (R9)(R13*1), Z29, K1
+	VMOVAPS.Z Z21, K1, Z21
+	VMOVUPS   Z21, (R9)
+	VCMPPS    $0x09, (R10)(R13*1), Z29, K1
+	VMOVAPS.Z Z22, K1, Z22
+	VMOVUPS   Z22, (R10)
+	VCMPPS    $0x09, (R11)(R13*1), Z29, K1
+	VMOVAPS.Z Z23, K1, Z23
+	VMOVUPS   Z23, (R11)
+	JMP       stored_28
+
+plain_30:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, (R8)
@@ -1155,7 +1458,7 @@ unbounded_30:
 	VMOVUPS Z4, (R10)
 	VMOVUPS Z5, (R11)
 	CMPQ    R12, $0x01
-	JEQ     stored_29
+	JEQ     stored_28
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1169,7 +1472,7 @@ unbounded_30:
 	VMOVUPS Z10, (R10)
 	VMOVUPS Z11, (R11)
 	CMPQ    R12, $0x02
-	JEQ     stored_29
+	JEQ     stored_28
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1183,7 +1486,7 @@ unbounded_30:
 	VMOVUPS Z16, (R10)
 	VMOVUPS Z17, (R11)
 	CMPQ    R12, $0x03
-	JEQ     stored_29
+	JEQ     stored_28
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1197,16 +1500,16 @@ unbounded_30:
 	VMOVUPS Z22, (R10)
 	VMOVUPS Z23, (R11)
 
-stored_29:
+stored_28:
 	ADDQ $0x30, AX
 	DECQ CX
-	JNE  group_26
+	JNE  group_25
 	VZEROUPPER
 	RET
 
-// func gather8x3AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather8x3AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, AVX512F
-TEXT ·gather8x3AVX512(SB), NOSPLIT, $0-84
+TEXT ·gather8x3AVX512(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
@@ -1396,6 +1699,106 @@ last_33:
 	JMP          stored_34
 
 unbounded_35:
+	MOVQ      relu+88(FP), R15
+	TESTQ     R15, R15
+	JEQ       plain_36
+	SUBQ      y+0(FP), R15
+	VPXORD    Z28, Z28, Z28
+	VCMPPS    $0x09, (SI)(R15*1), Z28, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VMOVUPS   Z0, (SI)
+	VCMPPS    $0x09, (DI)(R15*1), Z28, K1
+	VMOVAPS.Z Z1, K1, Z1
+	VMOVUPS   Z1, (DI)
+	VCMPPS    $0x09, (R8)(R15*1), Z28, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VMOVUPS   Z2, (R8)
+	VCMPPS    $0x09, (R9)(R15*1), Z28, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VMOVUPS   Z3, (R9)
+	VCMPPS    $0x09, (R10)(R15*1), Z28, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VMOVUPS   Z4, (R10)
+	VCMPPS    $0x09, (R11)(R15*1), Z28, K1
+	VMOVAPS.Z Z5, K1, Z5
+	VMOVUPS   Z5, (R11)
+	VCMPPS    $0x09, (R12)(R15*1), Z28, K1
+	VMOVAPS.Z Z6, K1, Z6
+	VMOVUPS   Z6, (R12)
+	VCMPPS    $0x09, (R13)(R15*1), Z28, K1
+	VMOVAPS.Z Z7, K1, Z7
+	VMOVUPS   Z7, (R13)
+	CMPQ      R14, $0x01
+	JEQ       stored_34
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	ADDQ      BX, R8
+	ADDQ      BX, R9
+	ADDQ      BX, R10
+	ADDQ      BX, R11
+	ADDQ      BX, R12
+	ADDQ      BX, R13
+	VCMPPS    $0x09, (SI)(R15*1), Z28, K1
+	VMOVAPS.Z Z8, K1, Z8
+	VMOVUPS   Z8, (SI)
+	VCMPPS    $0x09, (DI)(R15*1), Z28, K1
+	VMOVAPS.Z Z9, K1, Z9
+	VMOVUPS   Z9, (DI)
+	VCMPPS    $0x09, (R8)(R15*1), Z28, K1
+	VMOVAPS.Z Z10, K1, Z10
+	VMOVUPS   Z10, (R8)
+	VCMPPS    $0x09, (R9)(R15*1), Z28, K1
+	VMOVAPS.Z Z11, K1, Z11
+	VMOVUPS   Z11, (R9)
+	VCMPPS    $0x09, (R10)(R15*1), Z28, K1
+	VMOVAPS.Z Z12, K1, Z12
+	VMOVUPS   Z12, (R10)
+	VCMPPS    $0x09, (R11)(R15*1), Z28, K1
+	VMOVAPS.Z Z13, K1, Z13
+	VMOVUPS   Z13, (R11)
+	VCMPPS    $0x09, (R12)(R15*1), Z28, K1
+	VMOVAPS.Z Z14, K1, Z14
+	VMOVUPS   Z14, (R12)
+	VCMPPS    $0x09, (R13)(R15*1), Z28, K1
+	VMOVAPS.Z Z15, K1, Z15
+	VMOVUPS   Z15, (R13)
+	CMPQ      R14, $0x02
+	JEQ       stored_34
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	ADDQ      BX, R8
+	ADDQ      BX, R9
+	ADDQ      BX, R10
+	ADDQ      BX, R11
+	ADDQ      BX, R12
+	ADDQ      BX, R13
+	VCMPPS    $0x09, (SI)(R15*1), Z28, K1
+	VMOVAPS.Z Z16, K1, Z16
+	VMOVUPS   Z16, (SI)
+	VCMPPS    $0x09, (DI)(R15*1), Z28, K1
+	VMOVAPS.Z Z17, K1, Z17
+	VMOVUPS   Z17, (DI)
+	VCMPPS    $0x09, (R8)(R15*1), Z28, K1
+	VMOVAPS.Z Z18, K1, Z18
+	VMOVUPS   Z18, (R8)
+	VCMPPS    $0x09, (R9)(R15*1), Z28, K1
+	VMOVAPS.Z Z19, K1, Z19
+	VMOVUPS   Z19, (R9)
+	VCMPPS    $0x09, (R10)(R15*1), Z28, K1
+	VMOVAPS.Z Z20, K1, Z20
+	VMOVUPS   Z20, (R10)
+	VCMPPS    $0x09, (R11)(R15*1), Z28, K1
+	VMOVAPS.Z Z21, K1, Z21
+	VMOVUPS   Z21, (R11)
+	VCMPPS    $0x09, (R12)(R15*1), Z28, K1
+	VMOVAPS.Z Z22, K1, Z22
+	VMOVUPS   Z22, (R12)
+	VCMPPS    $0x09, (R13)(R15*1), Z28, K1
+	VMOVAPS.Z Z23, K1, Z23
+	VMOVUPS   Z23, (R13)
+	JMP       stored_34
+
+plain_36:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, (R8)
@@ -1448,14 +1851,14 @@ stored_34:
 	VZEROUPPER
 	RET
 
-// func gather8x2AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather8x2AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, AVX512F
-TEXT ·gather8x2AVX512(SB), NOSPLIT, $0-84
+TEXT ·gather8x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_36:
+group_37:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1494,9 +1897,9 @@ group_36:
 	MOVQ         tapCount+40(FP), R14
 	LEAQ         (BX)(R14*8), R14
 	CMPQ         BX, R14
-	JEQ          last_38
+	JEQ          last_39
 
-tap_37:
+tap_38:
 	MOVLQSX      4(BX), R15
 	VBROADCASTSS (DX)(R15*4), Z17
 	VBROADCASTSS 4(DX)(R15*4), Z18
@@ -1527,9 +1930,9 @@ tap_37:
 	VFMADD231PS  Z18, Z16, Z15
 	ADDQ         $0x08, BX
 	CMPQ         BX, R14
-	JNE          tap_37
+	JNE          tap_38
 
-last_38:
+last_39:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1550,7 +1953,7 @@ last_38:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R14
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_40
+	JEQ          unbounded_41
 	VBROADCASTSS bound+80(FP), Z16
 	VMAXPS       Z0, Z16, Z0
 	VMOVUPS      Z0, (SI)
@@ -1569,7 +1972,7 @@ last_38:
 	VMAXPS       Z7, Z16, Z7
 	VMOVUPS      Z7, (R13)
 	CMPQ         R14, $0x01
-	JEQ          stored_39
+	JEQ          stored_40
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -1594,9 +1997,75 @@ last_38:
 	VMOVUPS      Z14, (R12)
 	VMAXPS       Z15, Z16, Z15
 	VMOVUPS      Z15, (R13)
-	JMP          stored_39
+	JMP          stored_40
 
-unbounded_40:
+unbounded_41:
+	MOVQ      relu+88(FP), R15
+	TESTQ     R15, R15
+	JEQ       plain_42
+	SUBQ      y+0(FP), R15
+	VPXORD    Z19, Z19, Z19
+	VCMPPS    $0x09, (SI)(R15*1), Z19, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VMOVUPS   Z0, (SI)
+	VCMPPS    $0x09, (DI)(R15*1), Z19, K1
+	VMOVAPS.Z Z1, K1, Z1
+	VMOVUPS   Z1, (DI)
+	VCMPPS    $0x09, (R8)(R15*1), Z19, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VMOVUPS   Z2, (R8)
+	VCMPPS    $0x09, (R9)(R15*1), Z19, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VMOVUPS   Z3, (R9)
+	VCMPPS    $0x09, (R10)(R15*1), Z19, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VMOVUPS   Z4, (R10)
+	VCMPPS    $0x09, (R11)(R15*1), Z19, K1
+	VMOVAPS.Z Z5, K1, Z5
+	VMOVUPS   Z5, (R11)
+	VCMPPS    $0x09, (R12)(R15*1), Z19, K1
+	VMOVAPS.Z Z6, K1, Z6
+	VMOVUPS   Z6, (R12)
+	VCMPPS    $0x09, (R13)(R15*1), Z19, K1
+	VMOVAPS.Z Z7, K1, Z7
+	VMOVUPS   Z7, (R13)
+	CMPQ      R14, $0x01
+	JEQ       stored_40
+	ADDQ      BX, SI
+	ADDQ      BX, DI
+	ADDQ      BX, R8
+	ADDQ      BX, R9
+	ADDQ      BX, R10
+	ADDQ      BX, R11
+	ADDQ      BX, R12
+	ADDQ      BX, R13
+	VCMPPS    $0x09, (SI)(R15*1), Z19, K1
+	VMOVAPS.Z Z8, K1, Z8
+	VMOVUPS   Z8, (SI)
+	VCMPPS    $0x09, (DI)(R15*1), Z19, K1
+	VMOVAPS.Z Z9, K1, Z9
+	VMOVUPS   Z9, (DI)
+	VCMPPS    $0x09, (R8)(R15*1), Z19, K1
+	VMOVAPS.Z Z10, K1, Z10
+	VMOVUPS   Z10, (R8)
+	VCMPPS    $0x09, (R9)(R15*1), Z19, K1
+	VMOVAPS.Z Z11, K1, Z11
+	VMOVUPS   Z11, (R9)
+	VCMPPS    $0x09, (R10)(R15*1), Z19, K1
+	VMOVAPS.Z Z12, K1, Z12
+	VMOVUPS   Z12, (R10)
+	VCMPPS    $0x09, (R11)(R15*1), Z19, K1
+	VMOVAPS.Z Z13, K1, Z13
+	VMOVUPS   Z13, (R11)
+	VCMPPS    $0x09, (R12)(R15*1), Z19, K1
+	VMOVAPS.Z Z14, K1, Z14
+	VMOVUPS   Z14, (R12)
+	VCMPPS    $0x09, (R13)(R15*1), Z19, K1
+	VMOVAPS.Z Z15, K1, Z15
+	VMOVUPS   Z15, (R13)
+	JMP       stored_40
+
+plain_42:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, (R8)
@@ -1606,7 +2075,7 @@ unbounded_40:
 	VMOVUPS Z6, (R12)
 	VMOVUPS Z7, (R13)
 	CMPQ    R14, $0x01
-	JEQ     stored_39
+	JEQ     stored_40
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1624,21 +2093,21 @@ unbounded_40:
 	VMOVUPS Z14, (R12)
 	VMOVUPS Z15, (R13)
 
-stored_39:
+stored_40:
 	ADDQ $0x40, AX
 	DECQ CX
-	JNE  group_36
+	JNE  group_37
 	VZEROUPPER
 	RET
 
-// func gather8x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather8x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, AVX512F
-TEXT ·gather8x1AVX512(SB), NOSPLIT, $0-84
+TEXT ·gather8x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_41:
+group_43:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1669,9 +2138,9 @@ group_41:
 	MOVQ         tapCount+40(FP), R14
 	LEAQ         (BX)(R14*8), R14
 	CMPQ         BX, R14
-	JEQ          last_43
+	JEQ          last_45
 
-tap_42:
+tap_44:
 	MOVLQSX      4(BX), R15
 	VBROADCASTSS (DX)(R15*4), Z8
 	MOVLQSX      (BX), R15
@@ -1685,9 +2154,9 @@ tap_42:
 	VFMADD231PS  (R13)(R15*4), Z8, Z7
 	ADDQ         $0x08, BX
 	CMPQ         BX, R14
-	JNE          tap_42
+	JNE          tap_44
 
-last_43:
+last_45:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1706,7 +2175,7 @@ last_43:
 	MOVLQSX      60(AX), R13
 	LEAQ         (BX)(R13*4), R13
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_45
+	JEQ          unbounded_47
 	VBROADCASTSS bound+80(FP), Z8
 	VMAXPS       Z0, Z8, Z0
 	VMOVUPS      Z0, (SI)
@@ -1724,9 +2193,41 @@ last_43:
 	VMOVUPS      Z6, (R12)
 	VMAXPS       Z7, Z8, Z7
 	VMOVUPS      Z7, (R13)
-	JMP          stored_44
+	JMP          stored_46
 
-unbounded_45:
+unbounded_47:
+	MOVQ      relu+88(FP), BX
+	TESTQ     BX, BX
+	JEQ       plain_48
+	SUBQ      y+0(FP), BX
+	VPXORD    Z9, Z9, Z9
+	VCMPPS    $0x09, (SI)(BX*1), Z9, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VMOVUPS   Z0, (SI)
+	VCMPPS    $0x09, (DI)(BX*1), Z9, K1
+	VMOVAPS.Z Z1, K1, Z1
+	VMOVUPS   Z1, (DI)
+	VCMPPS    $0x09, (R8)(BX*1), Z9, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VMOVUPS   Z2, (R8)
+	VCMPPS    $0x09, (R9)(BX*1), Z9, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VMOVUPS   Z3, (R9)
+	VCMPPS    $0x09, (R10)(BX*1), Z9, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VMOVUPS   Z4, (R10)
+	VCMPPS    $0x09, (R11)(BX*1), Z9, K1
+	VMOVAPS.Z Z5, K1, Z5
+	VMOVUPS   Z5, (R11)
+	VCMPPS    $0x09, (R12)(BX*1), Z9, K1
+	VMOVAPS.Z Z6, K1, Z6
+	VMOVUPS   Z6, (R12)
+	VCMPPS    $0x09, (R13)(BX*1), Z9, K1
+	VMOVAPS.Z Z7, K1, Z7
+	VMOVUPS   Z7, (R13)
+	JMP       stored_46
+
+plain_48:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, (R8)
@@ -1736,21 +2237,21 @@ unbounded_45:
 	VMOVUPS Z6, (R12)
 	VMOVUPS Z7, (R13)
 
-stored_44:
+stored_46:
 	ADDQ $0x40, AX
 	DECQ CX
-	JNE  group_41
+	JNE  group_43
 	VZEROUPPER
 	RET
 
-// func gather4x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather4x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, AVX512F
-TEXT ·gather4x1AVX512(SB), NOSPLIT, $0-84
+TEXT ·gather4x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_46:
+group_49:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1769,9 +2270,9 @@ group_46:
 	MOVQ         tapCount+40(FP), R10
 	LEAQ         (BX)(R10*8), R10
 	CMPQ         BX, R10
-	JEQ          last_48
+	JEQ          last_51
 
-tap_47:
+tap_50:
 	MOVLQSX      4(BX), R11
 	VBROADCASTSS (DX)(R11*4), Z4
 	MOVLQSX      (BX), R11
@@ -1781,9 +2282,9 @@ tap_47:
 	VFMADD231PS  (R9)(R11*4), Z4, Z3
 	ADDQ         $0x08, BX
 	CMPQ         BX, R10
-	JNE          tap_47
+	JNE          tap_50
 
-last_48:
+last_51:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1794,7 +2295,7 @@ last_48:
 	MOVLQSX      28(AX), R9
 	LEAQ         (BX)(R9*4), R9
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_50
+	JEQ          unbounded_53
 	VBROADCASTSS bound+80(FP), Z4
 	VMAXPS       Z0, Z4, Z0
 	VMOVUPS      Z0, (SI)
@@ -1804,29 +2305,49 @@ last_48:
 	VMOVUPS      Z2, (R8)
 	VMAXPS       Z3, Z4, Z3
 	VMOVUPS      Z3, (R9)
-	JMP          stored_49
+	JMP          stored_52
 
-unbounded_50:
+unbounded_53:
+	MOVQ      relu+88(FP), BX
+	TESTQ     BX, BX
+	JEQ       plain_54
+	SUBQ      y+0(FP), BX
+	VPXORD    Z5, Z5, Z5
+	VCMPPS    $0x09, (SI)(BX*1), Z5, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VMOVUPS   Z0, (SI)
+	VCMPPS    $0x09, (DI)(BX*1), Z5, K1
+	VMOVAPS.Z Z1, K1, Z1
+	VMOVUPS   Z1, (DI)
+	VCMPPS    $0x09, (R8)(BX*1), Z5, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VMOVUPS   Z2, (R8)
+	VCMPPS    $0x09, (R9)(BX*1), Z5, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VMOVUPS   Z3, (R9)
+	JMP       stored_52
+
+plain_54:
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, (R8)
 	VMOVUPS Z3, (R9)
 
-stored_49:
+stored_52:
 	ADDQ $0x20, AX
 	DECQ CX
-	JNE  group_46
+	JNE  group_49
 	VZEROUPPER
 	RET
 
-// func gather3x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather3x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, FMA3
-TEXT ·gather3x4AVX2(SB), NOSPLIT, $0-84
+TEXT ·gather3x4AVX2(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_51:
+group_55:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1851,9 +2372,9 @@ group_51:
 	MOVQ         tapCount+40(FP), R9
 	LEAQ         (BX)(R9*8), R9
 	CMPQ         BX, R9
-	JEQ          last_53
+	JEQ          last_57
 
-tap_52:
+tap_56:
 	MOVLQSX      (BX), R10
 	VMOVUPS      (SI)(R10*4), Y12
 	VMOVUPS      (DI)(R10*4), Y13
@@ -1877,9 +2398,9 @@ tap_52:
 	VFMADD231PS  Y15, Y14, Y11
 	ADDQ         $0x08, BX
 	CMPQ         BX, R9
-	JNE          tap_52
+	JNE          tap_56
 
-last_53:
+last_57:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1890,7 +2411,7 @@ last_53:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R9
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_55
+	JEQ          unbounded_59
 	VBROADCASTSS bound+80(FP), Y12
 	VMAXPS       Y0, Y12, Y0
 	VMOVUPS      Y0, (SI)
@@ -1899,7 +2420,7 @@ last_53:
 	VMAXPS       Y2, Y12, Y2
 	VMOVUPS      Y2, (R8)
 	CMPQ         R9, $0x01
-	JEQ          stored_54
+	JEQ          stored_58
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -1910,7 +2431,7 @@ last_53:
 	VMAXPS       Y5, Y12, Y5
 	VMOVUPS      Y5, (R8)
 	CMPQ         R9, $0x02
-	JEQ          stored_54
+	JEQ          stored_58
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -1921,7 +2442,7 @@ last_53:
 	VMAXPS       Y8, Y12, Y8
 	VMOVUPS      Y8, (R8)
 	CMPQ         R9, $0x03
-	JEQ          stored_54
+	JEQ          stored_58
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -1931,14 +2452,73 @@ last_53:
 	VMOVUPS      Y10, (DI)
 	VMAXPS       Y11, Y12, Y11
 	VMOVUPS      Y11, (R8)
-	JMP          stored_54
+	JMP          stored_58
 
-unbounded_55:
+unbounded_59:
+	MOVQ    relu+88(FP), R10
+	TESTQ   R10, R10
+	JEQ     plain_60
+	SUBQ    y+0(FP), R10
+	VXORPS  Y12, Y12, Y12
+	VCMPPS  $0x09, (SI)(R10*1), Y12, Y13
+	VANDPS  Y13, Y0, Y0
+	VMOVUPS Y0, (SI)
+	VCMPPS  $0x09, (DI)(R10*1), Y12, Y0
+	VANDPS  Y0, Y1, Y1
+	VMOVUPS Y1, (DI)
+	VCMPPS  $0x09, (R8)(R10*1), Y12, Y0
+	VANDPS  Y0, Y2, Y2
+	VMOVUPS Y2, (R8)
+	CMPQ    R9, $0x01
+	JEQ     stored_58
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	VCMPPS  $0x09, (SI)(R10*1), Y12, Y0
+	VANDPS  Y0, Y3, Y3
+	VMOVUPS Y3, (SI)
+	VCMPPS  $0x09, (DI)(R10*1), Y12, Y0
+	VANDPS  Y0, Y4, Y4
+	VMOVUPS Y4, (DI)
+	VCMPPS  $0x09, (R8)(R10*1), Y12, Y0
+	VANDPS  Y0, Y5, Y5
+	VMOVUPS Y5, (R8)
+	CMPQ    R9, $0x02
+	JEQ     stored_58
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	VCMPPS  $0x09, (SI)(R10*1), Y12, Y0
+	VANDPS  Y0, Y6, Y6
+	VMOVUPS Y6, (SI)
+	VCMPPS  $0x09, (DI)(R10*1), Y12, Y0
+	VANDPS  Y0, Y7, Y7
+	VMOVUPS Y7, (DI)
+	VCMPPS  $0x09, (R8)(R10*1), Y12, Y0
+	VANDPS  Y0, Y8, Y8
+	VMOVUPS Y8, (R8)
+	CMPQ    R9, $0x03
+	JEQ     stored_58
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	VCMPPS  $0x09, (SI)(R10*1), Y12, Y0
+	VANDPS  Y0, Y9, Y9
+	VMOVUPS Y9, (SI)
+	VCMPPS  $0x09, (DI)(R10*1), Y12, Y0
+	VANDPS  Y0, Y10, Y10
+	VMOVUPS Y10, (DI)
+	VCMPPS  $0x09, (R8)(R10*1), Y12, Y0
+	VANDPS  Y0, Y11, Y11
+	VMOVUPS Y11, (R8)
+	JMP     stored_58
+
+plain_60:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	VMOVUPS Y2, (R8)
 	CMPQ    R9, $0x01
-	JEQ     stored_54
+	JEQ     stored_58
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1946,7 +2526,7 @@ unbounded_55:
 	VMOVUPS Y4, (DI)
 	VMOVUPS Y5, (R8)
 	CMPQ    R9, $0x02
-	JEQ     stored_54
+	JEQ     stored_58
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1954,7 +2534,7 @@ unbounded_55:
 	VMOVUPS Y7, (DI)
 	VMOVUPS Y8, (R8)
 	CMPQ    R9, $0x03
-	JEQ     stored_54
+	JEQ     stored_58
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -1962,21 +2542,21 @@ unbounded_55:
 	VMOVUPS Y10, (DI)
 	VMOVUPS Y11, (R8)
 
-stored_54:
+stored_58:
 	ADDQ $0x18, AX
 	DECQ CX
-	JNE  group_51
+	JNE  group_55
 	VZEROUPPER
 	RET
 
-// func gather2x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather2x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, FMA3
-TEXT ·gather2x4AVX2(SB), NOSPLIT, $0-84
+TEXT ·gather2x4AVX2(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_56:
+group_61:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -1995,9 +2575,9 @@ group_56:
 	MOVQ         tapCount+40(FP), R8
 	LEAQ         (BX)(R8*8), R8
 	CMPQ         BX, R8
-	JEQ          last_58
+	JEQ          last_63
 
-tap_57:
+tap_62:
 	MOVLQSX      (BX), R9
 	VMOVUPS      (SI)(R9*4), Y8
 	VMOVUPS      (DI)(R9*4), Y9
@@ -2016,9 +2596,9 @@ tap_57:
 	VFMADD231PS  Y10, Y9, Y7
 	ADDQ         $0x08, BX
 	CMPQ         BX, R8
-	JNE          tap_57
+	JNE          tap_62
 
-last_58:
+last_63:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2027,14 +2607,14 @@ last_58:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R8
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_60
+	JEQ          unbounded_65
 	VBROADCASTSS bound+80(FP), Y8
 	VMAXPS       Y0, Y8, Y0
 	VMOVUPS      Y0, (SI)
 	VMAXPS       Y1, Y8, Y1
 	VMOVUPS      Y1, (DI)
 	CMPQ         R8, $0x01
-	JEQ          stored_59
+	JEQ          stored_64
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	VMAXPS       Y2, Y8, Y2
@@ -2042,7 +2622,7 @@ last_58:
 	VMAXPS       Y3, Y8, Y3
 	VMOVUPS      Y3, (DI)
 	CMPQ         R8, $0x02
-	JEQ          stored_59
+	JEQ          stored_64
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	VMAXPS       Y4, Y8, Y4
@@ -2050,52 +2630,96 @@ last_58:
 	VMAXPS       Y5, Y8, Y5
 	VMOVUPS      Y5, (DI)
 	CMPQ         R8, $0x03
-	JEQ          stored_59
+	JEQ          stored_64
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	VMAXPS       Y6, Y8, Y6
 	VMOVUPS      Y6, (SI)
 	VMAXPS       Y7, Y8, Y7
 	VMOVUPS      Y7, (DI)
-	JMP          stored_59
+	JMP          stored_64
 
-unbounded_60:
+unbounded_65:
+	MOVQ    relu+88(FP), R9
+	TESTQ   R9, R9
+	JEQ     plain_66
+	SUBQ    y+0(FP), R9
+	VXORPS  Y8, Y8, Y8
+	VCMPPS  $0x09, (SI)(R9*1), Y8, Y9
+	VANDPS  Y9, Y0, Y0
+	VMOVUPS Y0, (SI)
+	VCMPPS  $0x09, (DI)(R9*1), Y8, Y0
+	VANDPS  Y0, Y1, Y1
+	VMOVUPS Y1, (DI)
+	CMPQ    R8, $0x01
+	JEQ     stored_64
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	VCMPPS  $0x09, (SI)(R9*1), Y8, Y0
+	VANDPS  Y0, Y2, Y2
+	VMOVUPS Y2, (SI)
+	VCMPPS  $0x09, (DI)(R9*1), Y8, Y0
+	VANDPS  Y0, Y3, Y3
+	VMOVUPS Y3, (DI)
+	CMPQ    R8, $0x02
+	JEQ     stored_64
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	VCMPPS  $0x09, (SI)(R9*1), Y8, Y0
+	VANDPS  Y0, Y4, Y4
+	VMOVUPS Y4, (SI)
+	VCMPPS  $0x09, (DI)(R9*1), Y8, Y0
+	VANDPS  Y0, Y5, Y5
+	VMOVUPS Y5, (DI)
+	CMPQ    R8, $0x03
+	JEQ     stored_64
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	VCMPPS  $0x09, (SI)(R9*1), Y8, Y0
+	VANDPS  Y0, Y6, Y6
+	VMOVUPS Y6, (SI)
+	VCMPPS  $0x09, (DI)(R9*1), Y8, Y0
+	VANDPS  Y0, Y7, Y7
+	VMOVUPS Y7, (DI)
+	JMP     stored_64
+
+plain_66:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	CMPQ    R8, $0x01
-	JEQ     stored_59
+	JEQ     stored_64
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	VMOVUPS Y2, (SI)
 	VMOVUPS Y3, (DI)
 	CMPQ    R8, $0x02
-	JEQ     stored_59
+	JEQ     stored_64
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	VMOVUPS Y4, (SI)
 	VMOVUPS Y5, (DI)
 	CMPQ    R8, $0x03
-	JEQ     stored_59
+	JEQ     stored_64
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	VMOVUPS Y6, (SI)
 	VMOVUPS Y7, (DI)
 
-stored_59:
+stored_64:
 	ADDQ $0x10, AX
 	DECQ CX
-	JNE  group_56
+	JNE  group_61
 	VZEROUPPER
 	RET
 
-// func gather4x3AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather4x3AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, FMA3
-TEXT ·gather4x3AVX2(SB), NOSPLIT, $0-84
+TEXT ·gather4x3AVX2(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_61:
+group_67:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2122,9 +2746,9 @@ group_61:
 	MOVQ         tapCount+40(FP), R10
 	LEAQ         (BX)(R10*8), R10
 	CMPQ         BX, R10
-	JEQ          last_63
+	JEQ          last_69
 
-tap_62:
+tap_68:
 	MOVLQSX      4(BX), R11
 	VBROADCASTSS (DX)(R11*4), Y13
 	VBROADCASTSS 4(DX)(R11*4), Y14
@@ -2148,9 +2772,9 @@ tap_62:
 	VFMADD231PS  Y15, Y12, Y11
 	ADDQ         $0x08, BX
 	CMPQ         BX, R10
-	JNE          tap_62
+	JNE          tap_68
 
-last_63:
+last_69:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2163,7 +2787,7 @@ last_63:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R10
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_65
+	JEQ          unbounded_71
 	VBROADCASTSS bound+80(FP), Y12
 	VMAXPS       Y0, Y12, Y0
 	VMOVUPS      Y0, (SI)
@@ -2174,7 +2798,7 @@ last_63:
 	VMAXPS       Y3, Y12, Y3
 	VMOVUPS      Y3, (R9)
 	CMPQ         R10, $0x01
-	JEQ          stored_64
+	JEQ          stored_70
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -2188,7 +2812,7 @@ last_63:
 	VMAXPS       Y7, Y12, Y7
 	VMOVUPS      Y7, (R9)
 	CMPQ         R10, $0x02
-	JEQ          stored_64
+	JEQ          stored_70
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -2201,15 +2825,71 @@ last_63:
 	VMOVUPS      Y10, (R8)
 	VMAXPS       Y11, Y12, Y11
 	VMOVUPS      Y11, (R9)
-	JMP          stored_64
+	JMP          stored_70
 
-unbounded_65:
+unbounded_71:
+	MOVQ    relu+88(FP), R11
+	TESTQ   R11, R11
+	JEQ     plain_72
+	SUBQ    y+0(FP), R11
+	VXORPS  Y12, Y12, Y12
+	VCMPPS  $0x09, (SI)(R11*1), Y12, Y13
+	VANDPS  Y13, Y0, Y0
+	VMOVUPS Y0, (SI)
+	VCMPPS  $0x09, (DI)(R11*1), Y12, Y0
+	VANDPS  Y0, Y1, Y1
+	VMOVUPS Y1, (DI)
+	VCMPPS  $0x09, (R8)(R11*1), Y12, Y0
+	VANDPS  Y0, Y2, Y2
+	VMOVUPS Y2, (R8)
+	VCMPPS  $0x09, (R9)(R11*1), Y12, Y0
+	VANDPS  Y0, Y3, Y3
+	VMOVUPS Y3, (R9)
+	CMPQ    R10, $0x01
+	JEQ     stored_70
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	ADDQ    BX, R9
+	VCMPPS  $0x09, (SI)(R11*1), Y12, Y0
+	VANDPS  Y0, Y4, Y4
+	VMOVUPS Y4, (SI)
+	VCMPPS  $0x09, (DI)(R11*1), Y12, Y0
+	VANDPS  Y0, Y5, Y5
+	VMOVUPS Y5, (DI)
+	VCMPPS  $0x09, (R8)(R11*1), Y12, Y0
+	VANDPS  Y0, Y6, Y6
+	VMOVUPS Y6, (R8)
+	VCMPPS  $0x09, (R9)(R11*1), Y12, Y0
+	VANDPS  Y0, Y7, Y7
+	VMOVUPS Y7, (R9)
+	CMPQ    R10, $0x02
+	JEQ     stored_70
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	ADDQ    BX, R9
+	VCMPPS  $0x09, (SI)(R11*1), Y12, Y0
+	VANDPS  Y0, Y8, Y8
+	VMOVUPS Y8, (SI)
+	VCMPPS  $0x09, (DI)(R11*1), Y12, Y0
+	VANDPS  Y0, Y9, Y9
+	VMOVUPS Y9, (DI)
+	VCMPPS  $0x09, (R8)(R11*1), Y12, Y0
+	VANDPS  Y0, Y10, Y10
+	VMOVUPS Y10, (R8)
+	VCMPPS  $0x09, (R9)(R11*1), Y12, Y0
+	VANDPS  Y0, Y11, Y11
+	VMOVUPS Y11, (R9)
+	JMP     stored_70
+
+plain_72:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	VMOVUPS Y2, (R8)
 	VMOVUPS Y3, (R9)
 	CMPQ    R10, $0x01
-	JEQ     stored_64
+	JEQ     stored_70
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -2219,7 +2899,7 @@ unbounded_65:
 	VMOVUPS Y6, (R8)
 	VMOVUPS Y7, (R9)
 	CMPQ    R10, $0x02
-	JEQ     stored_64
+	JEQ     stored_70
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -2229,21 +2909,21 @@ unbounded_65:
 	VMOVUPS Y10, (R8)
 	VMOVUPS Y11, (R9)
 
-stored_64:
+stored_70:
 	ADDQ $0x20, AX
 	DECQ CX
-	JNE  group_61
+	JNE  group_67
 	VZEROUPPER
 	RET
 
-// func gather6x2AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather6x2AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, FMA3
-TEXT ·gather6x2AVX2(SB), NOSPLIT, $0-84
+TEXT ·gather6x2AVX2(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_66:
+group_73:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2274,9 +2954,9 @@ group_66:
 	MOVQ         tapCount+40(FP), R12
 	LEAQ         (BX)(R12*8), R12
 	CMPQ         BX, R12
-	JEQ          last_68
+	JEQ          last_75
 
-tap_67:
+tap_74:
 	MOVLQSX      4(BX), R13
 	VBROADCASTSS (DX)(R13*4), Y13
 	VBROADCASTSS 4(DX)(R13*4), Y14
@@ -2301,9 +2981,9 @@ tap_67:
 	VFMADD231PS  Y14, Y12, Y11
 	ADDQ         $0x08, BX
 	CMPQ         BX, R12
-	JNE          tap_67
+	JNE          tap_74
 
-last_68:
+last_75:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2320,7 +3000,7 @@ last_68:
 	MOVQ         plane+64(FP), BX
 	MOVQ         channels+72(FP), R12
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_70
+	JEQ          unbounded_77
 	VBROADCASTSS bound+80(FP), Y12
 	VMAXPS       Y0, Y12, Y0
 	VMOVUPS      Y0, (SI)
@@ -2335,7 +3015,7 @@ last_68:
 	VMAXPS       Y5, Y12, Y5
 	VMOVUPS      Y5, (R11)
 	CMPQ         R12, $0x01
-	JEQ          stored_69
+	JEQ          stored_76
 	ADDQ         BX, SI
 	ADDQ         BX, DI
 	ADDQ         BX, R8
@@ -2354,9 +3034,61 @@ last_68:
 	VMOVUPS      Y10, (R10)
 	VMAXPS       Y11, Y12, Y11
 	VMOVUPS      Y11, (R11)
-	JMP          stored_69
+	JMP          stored_76
 
-unbounded_70:
+unbounded_77:
+	MOVQ    relu+88(FP), R13
+	TESTQ   R13, R13
+	JEQ     plain_78
+	SUBQ    y+0(FP), R13
+	VXORPS  Y12, Y12, Y12
+	VCMPPS  $0x09, (SI)(R13*1), Y12, Y13
+	VANDPS  Y13, Y0, Y0
+	VMOVUPS Y0, (SI)
+	VCMPPS  $0x09, (DI)(R13*1), Y12, Y0
+	VANDPS  Y0, Y1, Y1
+	VMOVUPS Y1, (DI)
+	VCMPPS  $0x09, (R8)(R13*1), Y12, Y0
+	VANDPS  Y0, Y2, Y2
+	VMOVUPS Y2, (R8)
+	VCMPPS  $0x09, (R9)(R13*1), Y12, Y0
+	VANDPS  Y0, Y3, Y3
+	VMOVUPS Y3, (R9)
+	VCMPPS  $0x09, (R10)(R13*1), Y12, Y0
+	VANDPS  Y0, Y4, Y4
+	VMOVUPS Y4, (R10)
+	VCMPPS  $0x09, (R11)(R13*1), Y12, Y0
+	VANDPS  Y0, Y5, Y5
+	VMOVUPS Y5, (R11)
+	CMPQ    R12, $0x01
+	JEQ     stored_76
+	ADDQ    BX, SI
+	ADDQ    BX, DI
+	ADDQ    BX, R8
+	ADDQ    BX, R9
+	ADDQ    BX, R10
+	ADDQ    BX, R11
+	VCMPPS  $0x09, (SI)(R13*1), Y12, Y0
+	VANDPS  Y0, Y6, Y6
+	VMOVUPS Y6, (SI)
+	VCMPPS  $0x09, (DI)(R13*1), Y12, Y0
+	VANDPS  Y0, Y7, Y7
+	VMOVUPS Y7, (DI)
+	VCMPPS  $0x09, (R8)(R13*1), Y12, Y0
+	VANDPS  Y0, Y8, Y8
+	VMOVUPS Y8, (R8)
+	VCMPPS  $0x09, (R9)(R13*1), Y12, Y0
+	VANDPS  Y0, Y9, Y9
+	VMOVUPS Y9, (R9)
+	VCMPPS  $0x09, (R10)(R13*1), Y12, Y0
+	VANDPS  Y0, Y10, Y10
+	VMOVUPS Y10, (R10)
+	VCMPPS  $0x09, (R11)(R13*1), Y12, Y0
+	VANDPS  Y0, Y11, Y11
+	VMOVUPS Y11, (R11)
+	JMP     stored_76
+
+plain_78:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	VMOVUPS Y2, (R8)
@@ -2364,7 +3096,7 @@ unbounded_70:
 	VMOVUPS Y4, (R10)
 	VMOVUPS Y5, (R11)
 	CMPQ    R12, $0x01
-	JEQ     stored_69
+	JEQ     stored_76
 	ADDQ    BX, SI
 	ADDQ    BX, DI
 	ADDQ    BX, R8
@@ -2378,21 +3110,21 @@ unbounded_70:
 	VMOVUPS Y10, (R10)
 	VMOVUPS Y11, (R11)
 
-stored_69:
+stored_76:
 	ADDQ $0x30, AX
 	DECQ CX
-	JNE  group_66
+	JNE  group_73
 	VZEROUPPER
 	RET
 
-// func gather8x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather8x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, FMA3
-TEXT ·gather8x1AVX2(SB), NOSPLIT, $0-84
+TEXT ·gather8x1AVX2(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_71:
+group_79:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2423,9 +3155,9 @@ group_71:
 	MOVQ         tapCount+40(FP), R14
 	LEAQ         (BX)(R14*8), R14
 	CMPQ         BX, R14
-	JEQ          last_73
+	JEQ          last_81
 
-tap_72:
+tap_80:
 	MOVLQSX      4(BX), R15
 	VBROADCASTSS (DX)(R15*4), Y8
 	MOVLQSX      (BX), R15
@@ -2439,9 +3171,9 @@ tap_72:
 	VFMADD231PS  (R13)(R15*4), Y8, Y7
 	ADDQ         $0x08, BX
 	CMPQ         BX, R14
-	JNE          tap_72
+	JNE          tap_80
 
-last_73:
+last_81:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2460,7 +3192,7 @@ last_73:
 	MOVLQSX      60(AX), R13
 	LEAQ         (BX)(R13*4), R13
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_75
+	JEQ          unbounded_83
 	VBROADCASTSS bound+80(FP), Y8
 	VMAXPS       Y0, Y8, Y0
 	VMOVUPS      Y0, (SI)
@@ -2478,9 +3210,41 @@ last_73:
 	VMOVUPS      Y6, (R12)
 	VMAXPS       Y7, Y8, Y7
 	VMOVUPS      Y7, (R13)
-	JMP          stored_74
+	JMP          stored_82
 
-unbounded_75:
+unbounded_83:
+	MOVQ    relu+88(FP), BX
+	TESTQ   BX, BX
+	JEQ     plain_84
+	SUBQ    y+0(FP), BX
+	VXORPS  Y8, Y8, Y8
+	VCMPPS  $0x09, (SI)(BX*1), Y8, Y9
+	VANDPS  Y9, Y0, Y0
+	VMOVUPS Y0, (SI)
+	VCMPPS  $0x09, (DI)(BX*1), Y8, Y0
+	VANDPS  Y0, Y1, Y1
+	VMOVUPS Y1, (DI)
+	VCMPPS  $0x09, (R8)(BX*1), Y8, Y0
+	VANDPS  Y0, Y2, Y2
+	VMOVUPS Y2, (R8)
+	VCMPPS  $0x09, (R9)(BX*1), Y8, Y0
+	VANDPS  Y0, Y3, Y3
+	VMOVUPS Y3, (R9)
+	VCMPPS  $0x09, (R10)(BX*1), Y8, Y0
+	VANDPS  Y0, Y4, Y4
+	VMOVUPS Y4, (R10)
+	VCMPPS  $0x09, (R11)(BX*1), Y8, Y0
+	VANDPS  Y0, Y5, Y5
+	VMOVUPS Y5, (R11)
+	VCMPPS  $0x09, (R12)(BX*1), Y8, Y0
+	VANDPS  Y0, Y6, Y6
+	VMOVUPS Y6, (R12)
+	VCMPPS  $0x09, (R13)(BX*1), Y8, Y0
+	VANDPS  Y0, Y7, Y7
+	VMOVUPS Y7, (R13)
+	JMP     stored_82
+
+plain_84:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	VMOVUPS Y2, (R8)
@@ -2490,21 +3254,21 @@ unbounded_75:
 	VMOVUPS Y6, (R12)
 	VMOVUPS Y7, (R13)
 
-stored_74:
+stored_82:
 	ADDQ $0x40, AX
 	DECQ CX
-	JNE  group_71
+	JNE  group_79
 	VZEROUPPER
 	RET
 
-// func gather4x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// func gather4x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 // Requires: AVX, FMA3
-TEXT ·gather4x1AVX2(SB), NOSPLIT, $0-84
+TEXT ·gather4x1AVX2(SB), NOSPLIT, $0-96
 	MOVQ positions+48(FP), AX
 	MOVQ groups+56(FP), CX
 	MOVQ weights+16(FP), DX
 
-group_76:
+group_85:
 	MOVQ         x+8(FP), BX
 	MOVLQSX      (AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2523,9 +3287,9 @@ group_76:
 	MOVQ         tapCount+40(FP), R10
 	LEAQ         (BX)(R10*8), R10
 	CMPQ         BX, R10
-	JEQ          last_78
+	JEQ          last_87
 
-tap_77:
+tap_86:
 	MOVLQSX      4(BX), R11
 	VBROADCASTSS (DX)(R11*4), Y4
 	MOVLQSX      (BX), R11
@@ -2535,9 +3299,9 @@ tap_77:
 	VFMADD231PS  (R9)(R11*4), Y4, Y3
 	ADDQ         $0x08, BX
 	CMPQ         BX, R10
-	JNE          tap_77
+	JNE          tap_86
 
-last_78:
+last_87:
 	MOVQ         y+0(FP), BX
 	MOVLQSX      4(AX), SI
 	LEAQ         (BX)(SI*4), SI
@@ -2548,7 +3312,7 @@ last_78:
 	MOVLQSX      28(AX), R9
 	LEAQ         (BX)(R9*4), R9
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_80
+	JEQ          unbounded_89
 	VBROADCASTSS bound+80(FP), Y4
 	VMAXPS       Y0, Y4, Y0
 	VMOVUPS      Y0, (SI)
@@ -2558,18 +3322,1695 @@ last_78:
 	VMOVUPS      Y2, (R8)
 	VMAXPS       Y3, Y4, Y3
 	VMOVUPS      Y3, (R9)
-	JMP          stored_79
+	JMP          stored_88
 
-unbounded_80:
+unbounded_89:
+	MOVQ    relu+88(FP), BX
+	TESTQ   BX, BX
+	JEQ     plain_90
+	SUBQ    y+0(FP), BX
+	VXORPS  Y4, Y4, Y4
+	VCMPPS  $0x09, (SI)(BX*1), Y4, Y5
+	VANDPS  Y5, Y0, Y0
+	VMOVUPS Y0, (SI)
+	VCMPPS  $0x09, (DI)(BX*1), Y4, Y0
+	VANDPS  Y0, Y1, Y1
+	VMOVUPS Y1, (DI)
+	VCMPPS  $0x09, (R8)(BX*1), Y4, Y0
+	VANDPS  Y0, Y2, Y2
+	VMOVUPS Y2, (R8)
+	VCMPPS  $0x09, (R9)(BX*1), Y4, Y0
+	VANDPS  Y0, Y3, Y3
+	VMOVUPS Y3, (R9)
+	JMP     stored_88
+
+plain_90:
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, (DI)
 	VMOVUPS Y2, (R8)
 	VMOVUPS Y3, (R9)
 
-stored_79:
+stored_88:
 	ADDQ $0x20, AX
 	DECQ CX
-	JNE  group_76
+	JNE  group_85
+	VZEROUPPER
+	RET
+
+// func gatherLinear16AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, inputs int, groups int, channels int, bound float32, relu *float32)
+// Requires: AVX, AVX512F
+TEXT ·gatherLinear16AVX512(SB), NOSPLIT, $0-80
+	MOVQ y+0(FP), AX
+	MOVQ weights+16(FP), CX
+	MOVQ next+24(FP), DX
+	MOVQ bias+32(FP), BX
+	MOVQ groups+48(FP), SI
+
+group_91:
+	VBROADCASTSS (BX), Z0
+	VBROADCASTSS 4(BX), Z1
+	VBROADCASTSS 8(BX), Z2
+	VBROADCASTSS 12(BX), Z3
+	VBROADCASTSS 16(BX), Z4
+	VBROADCASTSS 20(BX), Z5
+	VBROADCASTSS 24(BX), Z6
+	VBROADCASTSS 28(BX), Z7
+	VBROADCASTSS 32(BX), Z8
+	VBROADCASTSS 36(BX), Z9
+	VBROADCASTSS 40(BX), Z10
+	VBROADCASTSS 44(BX), Z11
+	VBROADCASTSS 48(BX), Z12
+	VBROADCASTSS 52(BX), Z13
+	VBROADCASTSS 56(BX), Z14
+	VBROADCASTSS 60(BX), Z15
+	MOVQ         x+8(FP), DI
+	MOVQ         inputs+40(FP), R8
+	SHLQ         $0x06, R8
+	ADDQ         DI, R8
+	MOVQ         CX, R9
+	LEAQ         (R9)(DX*1), R10
+
+input_93:
+	VMOVUPS          (DI), Z16
+	VFMADD231PS.BCST (R9), Z16, Z0
+	VFMADD231PS.BCST 4(R9), Z16, Z1
+	VFMADD231PS.BCST 8(R9), Z16, Z2
+	VFMADD231PS.BCST 12(R9), Z16, Z3
+	VFMADD231PS.BCST 16(R9), Z16, Z4
+	VFMADD231PS.BCST 20(R9), Z16, Z5
+	VFMADD231PS.BCST 24(R9), Z16, Z6
+	VFMADD231PS.BCST 28(R9), Z16, Z7
+	VFMADD231PS.BCST (R10), Z16, Z8
+	VFMADD231PS.BCST 4(R10), Z16, Z9
+	VFMADD231PS.BCST 8(R10), Z16, Z10
+	VFMADD231PS.BCST 12(R10), Z16, Z11
+	VFMADD231PS.BCST 16(R10), Z16, Z12
+	VFMADD231PS.BCST 20(R10), Z16, Z13
+	VFMADD231PS.BCST 24(R10), Z16, Z14
+	VFMADD231PS.BCST 28(R10), Z16, Z15
+	ADDQ             $0x20, R9
+	ADDQ             $0x20, R10
+	ADDQ             $0x40, DI
+	CMPQ             DI, R8
+	JNE              input_93
+	MOVQ             channels+56(FP), DI
+	CMPL             bound+64(FP), $0xff800000
+	JEQ              unbounded_95
+	VBROADCASTSS     bound+64(FP), Z16
+	VMAXPS           Z0, Z16, Z0
+	VMOVUPS          Z0, (AX)
+	CMPQ             DI, $0x01
+	JEQ              stored_92
+	VMAXPS           Z1, Z16, Z1
+	VMOVUPS          Z1, 64(AX)
+	CMPQ             DI, $0x02
+	JEQ              stored_92
+	VMAXPS           Z2, Z16, Z2
+	VMOVUPS          Z2, 128(AX)
+	CMPQ             DI, $0x03
+	JEQ              stored_92
+	VMAXPS           Z3, Z16, Z3
+	VMOVUPS          Z3, 192(AX)
+	CMPQ             DI, $0x04
+	JEQ              stored_92
+	VMAXPS           Z4, Z16, Z4
+	VMOVUPS          Z4, 256(AX)
+	CMPQ             DI, $0x05
+	JEQ              stored_92
+	VMAXPS           Z5, Z16, Z5
+	VMOVUPS          Z5, 320(AX)
+	CMPQ             DI, $0x06
+	JEQ              stored_92
+	VMAXPS           Z6, Z16, Z6
+	VMOVUPS          Z6, 384(AX)
+	CMPQ             DI, $0x07
+	JEQ              stored_92
+	VMAXPS           Z7, Z16, Z7
+	VMOVUPS          Z7, 448(AX)
+	CMPQ             DI, $0x08
+	JEQ              stored_92
+	VMAXPS           Z8, Z16, Z8
+	VMOVUPS          Z8, 512(AX)
+	CMPQ             DI, $0x09
+	JEQ              stored_92
+	VMAXPS           Z9, Z16, Z9
+	VMOVUPS          Z9, 576(AX)
+	CMPQ             DI, $0x0a
+	JEQ              stored_92
+	VMAXPS           Z10, Z16, Z10
+	VMOVUPS          Z10, 640(AX)
+	CMPQ             DI, $0x0b
+	JEQ              stored_92
+	VMAXPS           Z11, Z16, Z11
+	VMOVUPS          Z11, 704(AX)
+	CMPQ             DI, $0x0c
+	JEQ              stored_92
+	VMAXPS           Z12, Z16, Z12
+	VMOVUPS          Z12, 768(AX)
+	CMPQ             DI, $0x0d
+	JEQ              stored_92
+	VMAXPS           Z13, Z16, Z13
+	VMOVUPS          Z13, 832(AX)
+	CMPQ             DI, $0x0e
+	JEQ              stored_92
+	VMAXPS           Z14, Z16, Z14
+	VMOVUPS          Z14, 896(AX)
+	CMPQ             DI, $0x0f
+	JEQ              stored_92
+	VMAXPS           Z15, Z16, Z15
+	VMOVUPS          Z15, 960(AX)
+	JMP              part_94
+
+unbounded_95:
+	MOVQ      relu+72(FP), R8
+	TESTQ     R8, R8
+	JEQ       plain_96
+	SUBQ      y+0(FP), R8
+	VPXORD    Z17, Z17, Z17
+	VCMPPS    $0x09, (AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VMOVUPS   Z0, (AX)
+	CMPQ      DI, $0x01
+	JEQ       stored_92
+	VCMPPS    $0x09, 64(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z1, K1, Z1
+	VMOVUPS   Z1, 64(AX)
+	CMPQ      DI, $0x02
+	JEQ       stored_92
+	VCMPPS    $0x09, 128(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VMOVUPS   Z2, 128(AX)
+	CMPQ      DI, $0x03
+	JEQ       stored_92
+	VCMPPS    $0x09, 192(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VMOVUPS   Z3, 192(AX)
+	CMPQ      DI, $0x04
+	JEQ       stored_92
+	VCMPPS    $0x09, 256(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VMOVUPS   Z4, 256(AX)
+	CMPQ      DI, $0x05
+	JEQ       stored_92
+	VCMPPS    $0x09, 320(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z5, K1, Z5
+	VMOVUPS   Z5, 320(AX)
+	CMPQ      DI, $0x06
+	JEQ       stored_92
+	VCMPPS    $0x09, 384(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z6, K1, Z6
+	VMOVUPS   Z6, 384(AX)
+	CMPQ      DI, $0x07
+	JEQ       stored_92
+	VCMPPS    $0x09, 448(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z7, K1, Z7
+	VMOVUPS   Z7, 448(AX)
+	CMPQ      DI, $0x08
+	JEQ       stored_92
+	VCMPPS    $0x09, 512(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z8, K1, Z8
+	VMOVUPS   Z8, 512(AX)
+	CMPQ      DI, $0x09
+	JEQ       stored_92
+	VCMPPS    $0x09, 576(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z9, K1, Z9
+	VMOVUPS   Z9, 576(AX)
+	CMPQ      DI, $0x0a
+	JEQ       stored_92
+	VCMPPS    $0x09, 640(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z10, K1, Z10
+	VMOVUPS   Z10, 640(AX)
+	CMPQ      DI, $0x0b
+	JEQ       stored_92
+	VCMPPS    $0x09, 704(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z11, K1, Z11
+	VMOVUPS   Z11, 704(AX)
+	CMPQ      DI, $0x0c
+	JEQ       stored_92
+	VCMPPS    $0x09, 768(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z12, K1, Z12
+	VMOVUPS   Z12, 768(AX)
+	CMPQ      DI, $0x0d
+	JEQ       stored_92
+	VCMPPS    $0x09, 832(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z13, K1, Z13
+	VMOVUPS   Z13, 832(AX)
+	CMPQ      DI, $0x0e
+	JEQ       stored_92
+	VCMPPS    $0x09, 896(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z14, K1, Z14
+	VMOVUPS   Z14, 896(AX)
+	CMPQ      DI, $0x0f
+	JEQ       stored_92
+	VCMPPS    $0x09, 960(AX)(R8*1), Z17, K1
+	VMOVAPS.Z Z15, K1, Z15
+	VMOVUPS   Z15, 960(AX)
+	JMP       part_94
+
+plain_96:
+	VMOVUPS Z0, (AX)
+	CMPQ    DI, $0x01
+	JEQ     stored_92
+	VMOVUPS Z1, 64(AX)
+	CMPQ    DI, $0x02
+	JEQ     stored_92
+	VMOVUPS Z2, 128(AX)
+	CMPQ    DI, $0x03
+	JEQ     stored_92
+	VMOVUPS Z3, 192(AX)
+	CMPQ    DI, $0x04
+	JEQ     stored_92
+	VMOVUPS Z4, 256(AX)
+	CMPQ    DI, $0x05
+	JEQ     stored_92
+	VMOVUPS Z5, 320(AX)
+	CMPQ    DI, $0x06
+	JEQ     stored_92
+	VMOVUPS Z6, 384(AX)
+	CMPQ    DI, $0x07
+	JEQ     stored_92
+	VMOVUPS Z7, 448(AX)
+	CMPQ    DI, $0x08
+	JEQ     stored_92
+	VMOVUPS Z8, 512(AX)
+	CMPQ    DI, $0x09
+	JEQ     stored_92
+	VMOVUPS Z9, 576(AX)
+	CMPQ    DI, $0x0a
+	JEQ     stored_92
+	VMOVUPS Z10, 640(AX)
+	CMPQ    DI, $0x0b
+	JEQ     stored_92
+	VMOVUPS Z11, 704(AX)
+	CMPQ    DI, $0x0c
+	JEQ     stored_92
+	VMOVUPS Z12, 768(AX)
+	CMPQ    DI, $0x0d
+	JEQ     stored_92
+	VMOVUPS Z13, 832(AX)
+	CMPQ    DI, $0x0e
+	JEQ     stored_92
+	VMOVUPS Z14, 896(AX)
+	CMPQ    DI, $0x0f
+	JEQ     stored_92
+	VMOVUPS Z15, 960(AX)
+
+part_94:
+	ADDQ $0x00000400, AX
+	ADDQ $0x40, BX
+	ADDQ DX, CX
+	ADDQ DX, CX
+	DECQ SI
+	JNE  group_91
+
+stored_92:
+	VZEROUPPER
+	RET
+
+// func gatherLinear10AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, inputs int, groups int, channels int, bound float32, relu *float32)
+// Requires: AVX, AVX512F
+TEXT ·gatherLinear10AVX512(SB), NOSPLIT, $0-80
+	MOVQ y+0(FP), AX
+	MOVQ weights+16(FP), CX
+	MOVQ next+24(FP), DX
+	MOVQ bias+32(FP), BX
+	MOVQ groups+48(FP), SI
+
+group_97:
+	VBROADCASTSS (BX), Z0
+	VBROADCASTSS 4(BX), Z1
+	VBROADCASTSS 8(BX), Z2
+	VBROADCASTSS 12(BX), Z3
+	VBROADCASTSS 16(BX), Z4
+	VBROADCASTSS 20(BX), Z5
+	VBROADCASTSS 24(BX), Z6
+	VBROADCASTSS 28(BX), Z7
+	VBROADCASTSS 32(BX), Z8
+	VBROADCASTSS 36(BX), Z9
+	MOVQ         x+8(FP), DI
+	MOVQ         inputs+40(FP), R8
+	SHLQ         $0x06, R8
+	ADDQ         DI, R8
+	MOVQ         CX, R9
+	LEAQ         (R9)(DX*1), R10
+
+input_99:
+	VMOVUPS          (DI), Z10
+	VFMADD231PS.BCST (R9), Z10, Z0
+	VFMADD231PS.BCST 4(R9), Z10, Z1
+	VFMADD231PS.BCST 8(R9), Z10, Z2
+	VFMADD231PS.BCST 12(R9), Z10, Z3
+	VFMADD231PS.BCST 16(R9), Z10, Z4
+	VFMADD231PS.BCST 20(R9), Z10, Z5
+	VFMADD231PS.BCST 24(R9), Z10, Z6
+	VFMADD231PS.BCST 28(R9), Z10, Z7
+	VFMADD231PS.BCST (R10), Z10, Z8
+	VFMADD231PS.BCST 4(R10), Z10, Z9
+	ADDQ             $0x20, R9
+	ADDQ             $0x20, R10
+	ADDQ             $0x40, DI
+	CMPQ             DI, R8
+	JNE              input_99
+	MOVQ             channels+56(FP), DI
+	CMPL             bound+64(FP), $0xff800000
+	JEQ              unbounded_101
+	VBROADCASTSS     bound+64(FP), Z10
+	VMAXPS           Z0, Z10, Z0
+	VMOVUPS          Z0, (AX)
+	CMPQ             DI, $0x01
+	JEQ              stored_98
+	VMAXPS           Z1, Z10, Z1
+	VMOVUPS          Z1, 64(AX)
+	CMPQ             DI, $0x02
+	JEQ              stored_98
+	VMAXPS           Z2, Z10, Z2
+	VMOVUPS          Z2, 128(AX)
+	CMPQ             DI, $0x03
+	JEQ              stored_98
+	VMAXPS           Z3, Z10, Z3
+	VMOVUPS          Z3, 192(AX)
+	CMPQ             DI, $0x04
+	JEQ              stored_98
+	VMAXPS           Z4, Z10, Z4
+	VMOVUPS          Z4, 256(AX)
+	CMPQ             DI, $0x05
+	JEQ              stored_98
+	VMAXPS           Z5, Z10, Z5
+	VMOVUPS          Z5, 320(AX)
+	CMPQ             DI, $0x06
+	JEQ              stored_98
+	VMAXPS           Z6, Z10, Z6
+	VMOVUPS          Z6, 384(AX)
+	CMPQ             DI, $0x07
+	JEQ              stored_98
+	VMAXPS           Z7, Z10, Z7
+	VMOVUPS          Z7, 448(AX)
+	CMPQ             DI, $0x08
+	JEQ              stored_98
+	VMAXPS           Z8, Z10, Z8
+	VMOVUPS          Z8, 512(AX)
+	CMPQ             DI, $0x09
+	JEQ              stored_98
+	VMAXPS           Z9, Z10, Z9
+	VMOVUPS          Z9, 576(AX)
+	JMP              part_100
+
+unbounded_101:
+	MOVQ      relu+72(FP), R8
+	TESTQ     R8, R8
+	JEQ       plain_102
+	SUBQ      y+0(FP), R8
+	VPXORD    Z11, Z11, Z11
+	VCMPPS    $0x09, (AX)(R8*1), Z11, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VMOVUPS   Z0, (AX)
+	CMPQ      DI, $0x01
+	JEQ       stored_98
+	VCMPPS    $0x09, 64(AX)(R8*1), Z11, K1
+	VMOVAPS.Z Z1, K1, Z1
+	VMOVUPS   Z1, 64(AX)
+	CMPQ      DI, $0x02
+	JEQ       stored_98
+	VCMPPS    $0x09, 128(AX)(R8*1), Z11, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VMOVUPS   Z2, 128(AX)
+	CMPQ      DI, $0x03
+	JEQ       stored_98
+	VCMPPS    $0x09, 192(AX)(R8*1), Z11, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VMOVUPS   Z3, 192(AX)
+	CMPQ      DI, $0x04
+	JEQ       stored_98
+	VCMPPS    $0x09, 256(AX)(R8*1), Z11, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VMOVUPS   Z4, 256(AX)
+	CMPQ      DI, $0x05
+	JEQ       stored_98
+	VCMPPS    $0x09, 320(AX)(R8*1), Z11, K1
+	VMOVAPS.Z Z5, K1, Z5
+	VMOVUPS   Z5, 320(AX)
+	CMPQ      DI, $0x06
+	JEQ       stored_98
+	VCMPPS    $0x09, 384(AX)(R8*1), Z11, K1
+	VMOVAPS.Z Z6, K1, Z6
+	VMOVUPS   Z6, 384(AX)
+	CMPQ      DI, $0x07
+	JEQ       stored_98
+	VCMPPS    $0x09, 448(AX)(R8*1), Z11, K1
+	VMOVAPS.Z Z7, K1, Z7
+	VMOVUPS   Z7, 448(AX)
+	CMPQ      DI, $0x08
+	JEQ       stored_98
+	VCMPPS    $0x09, 512(AX)(R8*1), Z11, K1
+	VMOVAPS.Z Z8, K1, Z8
+	VMOVUPS   Z8, 512(AX)
+	CMPQ      DI, $0x09
+	JEQ       stored_98
+	VCMPPS    $0x09, 576(AX)(R8*1), Z11, K1
+	VMOVAPS.Z Z9, K1, Z9
+	VMOVUPS   Z9, 576(AX)
+	JMP       part_100
+
+plain_102:
+	VMOVUPS Z0, (AX)
+	CMPQ    DI, $0x01
+	JEQ     stored_98
+	VMOVUPS Z1, 64(AX)
+	CMPQ    DI, $0x02
+	JEQ     stored_98
+	VMOVUPS Z2, 128(AX)
+	CMPQ    DI, $0x03
+	JEQ     stored_98
+	VMOVUPS Z3, 192(AX)
+	CMPQ    DI, $0x04
+	JEQ     stored_98
+	VMOVUPS Z4, 256(AX)
+	CMPQ    DI, $0x05
+	JEQ     stored_98
+	VMOVUPS Z5, 320(AX)
+	CMPQ    DI, $0x06
+	JEQ     stored_98
+	VMOVUPS Z6, 384(AX)
+	CMPQ    DI, $0x07
+	JEQ     stored_98
+	VMOVUPS Z7, 448(AX)
+	CMPQ    DI, $0x08
+	JEQ     stored_98
+	VMOVUPS Z8, 512(AX)
+	CMPQ    DI, $0x09
+	JEQ     stored_98
+	VMOVUPS Z9, 576(AX)
+
+part_100:
+	ADDQ $0x00000280, AX
+	ADDQ $0x28, BX
+	ADDQ DX, CX
+	DECQ SI
+	JNE  group_97
+
+stored_98:
+	VZEROUPPER
+	RET
+
+// func gatherLinear8AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, inputs int, groups int, channels int, bound float32, relu *float32)
+// Requires: AVX, AVX512F
+TEXT ·gatherLinear8AVX512(SB), NOSPLIT, $0-80
+	MOVQ y+0(FP), AX
+	MOVQ weights+16(FP), CX
+	MOVQ next+24(FP), DX
+	MOVQ bias+32(FP), BX
+	MOVQ groups+48(FP), SI
+
+group_103:
+	VBROADCASTSS (BX), Z0
+	VBROADCASTSS 4(BX), Z1
+	VBROADCASTSS 8(BX), Z2
+	VBROADCASTSS 12(BX), Z3
+	VBROADCASTSS 16(BX), Z4
+	VBROADCASTSS 20(BX), Z5
+	VBROADCASTSS 24(BX), Z6
+	VBROADCASTSS 28(BX), Z7
+	MOVQ         x+8(FP), DI
+	MOVQ         inputs+40(FP), R8
+	SHLQ         $0x06, R8
+	ADDQ         DI, R8
+	MOVQ         CX, R9
+
+input_105:
+	VMOVUPS          (DI), Z8
+	VFMADD231PS.BCST (R9), Z8, Z0
+	VFMADD231PS.BCST 4(R9), Z8, Z1
+	VFMADD231PS.BCST 8(R9), Z8, Z2
+	VFMADD231PS.BCST 12(R9), Z8, Z3
+	VFMADD231PS.BCST 16(R9), Z8, Z4
+	VFMADD231PS.BCST 20(R9), Z8, Z5
+	VFMADD231PS.BCST 24(R9), Z8, Z6
+	VFMADD231PS.BCST 28(R9), Z8, Z7
+	ADDQ             $0x20, R9
+	ADDQ             $0x40, DI
+	CMPQ             DI, R8
+	JNE              input_105
+	MOVQ             channels+56(FP), DI
+	CMPL             bound+64(FP), $0xff800000
+	JEQ              unbounded_107
+	VBROADCASTSS     bound+64(FP), Z8
+	VMAXPS           Z0, Z8, Z0
+	VMOVUPS          Z0, (AX)
+	CMPQ             DI, $0x01
+	JEQ              stored_104
+	VMAXPS           Z1, Z8, Z1
+	VMOVUPS          Z1, 64(AX)
+	CMPQ             DI, $0x02
+	JEQ              stored_104
+	VMAXPS           Z2, Z8, Z2
+	VMOVUPS          Z2, 128(AX)
+	CMPQ             DI, $0x03
+	JEQ              stored_104
+	VMAXPS           Z3, Z8, Z3
+	VMOVUPS          Z3, 192(AX)
+	CMPQ             DI, $0x04
+	JEQ              stored_104
+	VMAXPS           Z4, Z8, Z4
+	VMOVUPS          Z4, 256(AX)
+	CMPQ             DI, $0x05
+	JEQ              stored_104
+	VMAXPS           Z5, Z8, Z5
+	VMOVUPS          Z5, 320(AX)
+	CMPQ             DI, $0x06
+	JEQ              stored_104
+	VMAXPS           Z6, Z8, Z6
+	VMOVUPS          Z6, 384(AX)
+	CMPQ             DI, $0x07
+	JEQ              stored_104
+	VMAXPS           Z7, Z8, Z7
+	VMOVUPS          Z7, 448(AX)
+	JMP              part_106
+
+unbounded_107:
+	MOVQ      relu+72(FP), R8
+	TESTQ     R8, R8
+	JEQ       plain_108
+	SUBQ      y+0(FP), R8
+	VPXORD    Z9, Z9, Z9
+	VCMPPS    $0x09, (AX)(R8*1), Z9, K1
+	VMOVAPS.Z Z0, K1, Z0
+	VMOVUPS   Z0, (AX)
+	CMPQ      DI, $0x01
+	JEQ       stored_104
+	VCMPPS    $0x09, 64(AX)(R8*1), Z9, K1
+	VMOVAPS.Z Z1, K1, Z1
+	VMOVUPS   Z1, 64(AX)
+	CMPQ      DI, $0x02
+	JEQ       stored_104
+	VCMPPS    $0x09, 128(AX)(R8*1), Z9, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VMOVUPS   Z2, 128(AX)
+	CMPQ      DI, $0x03
+	JEQ       stored_104
+	VCMPPS    $0x09, 192(AX)(R8*1), Z9, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VMOVUPS   Z3, 192(AX)
+	CMPQ      DI, $0x04
+	JEQ       stored_104
+	VCMPPS    $0x09, 256(AX)(R8*1), Z9, K1
+	VMOVAPS.Z Z4, K1, Z4
+	VMOVUPS   Z4, 256(AX)
+	CMPQ      DI, $0x05
+	JEQ       stored_104
+	VCMPPS    $0x09, 320(AX)(R8*1), Z9, K1
+	VMOVAPS.Z Z5, K1, Z5
+	VMOVUPS   Z5, 320(AX)
+	CMPQ      DI, $0x06
+	JEQ       stored_104
+	VCMPPS    $0x09, 384(AX)(R8*1), Z9, K1
+	VMOVAPS.Z Z6, K1, Z6
+	VMOVUPS   Z6, 384(AX)
+	CMPQ      DI, $0x07
+	JEQ       stored_104
+	VCMPPS    $0x09, 448(AX)(R8*1), Z9, K1
+	VMOVAPS.Z Z7, K1, Z7
+	VMOVUPS   Z7, 448(AX)
+	JMP       part_106
+
+plain_108:
+	VMOVUPS Z0, (AX)
+	CMPQ    DI, $0x01
+	JEQ     stored_104
+	VMOVUPS Z1, 64(AX)
+	CMPQ    DI, $0x02
+	JEQ     stored_104
+	VMOVUPS Z2, 128(AX)
+	CMPQ    DI, $0x03
+	JEQ     stored_104
+	VMOVUPS Z3, 192(AX)
+	CMPQ    DI, $0x04
+	JEQ     stored_104
+	VMOVUPS Z4, 256(AX)
+	CMPQ    DI, $0x05
+	JEQ     stored_104
+	VMOVUPS Z5, 320(AX)
+	CMPQ    DI, $0x06
+	JEQ     stored_104
+	VMOVUPS Z6, 384(AX)
+	CMPQ    DI, $0x07
+	JEQ     stored_104
+	VMOVUPS Z7, 448(AX)
+
+part_106:
+	ADDQ $0x00000200, AX
+	ADDQ $0x20, BX
+	ADDQ DX, CX
+	DECQ SI
+	JNE  group_103
+
+stored_104:
+	VZEROUPPER
+	RET
+
+// func gatherLinear16AVX2(y *float32, x *float32, weights *float32, next int, bias *float32, inputs int, groups int, channels int, bound float32, relu *float32)
+// Requires: AVX, FMA3
+TEXT ·gatherLinear16AVX2(SB), NOSPLIT, $0-80
+	MOVQ y+0(FP), AX
+	MOVQ weights+16(FP), CX
+	MOVQ next+24(FP), DX
+	MOVQ bias+32(FP), BX
+	MOVQ groups+48(FP), SI
+
+group_109:
+	VBROADCASTSS (BX), Y0
+	VBROADCASTSS (BX), Y1
+	VBROADCASTSS 4(BX), Y2
+	VBROADCASTSS 4(BX), Y3
+	VBROADCASTSS 8(BX), Y4
+	VBROADCASTSS 8(BX), Y5
+	VBROADCASTSS 12(BX), Y6
+	VBROADCASTSS 12(BX), Y7
+	VBROADCASTSS 16(BX), Y8
+	VBROADCASTSS 16(BX), Y9
+	VBROADCASTSS 20(BX), Y10
+	VBROADCASTSS 20(BX), Y11
+	MOVQ         x+8(FP), DI
+	MOVQ         inputs+40(FP), R8
+	SHLQ         $0x06, R8
+	ADDQ         DI, R8
+	MOVQ         CX, R9
+
+input_111:
+	VMOVUPS      (DI), Y12
+	VMOVUPS      32(DI), Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 4(R9), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 8(R9), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 12(R9), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 16(R9), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 20(R9), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         $0x20, R9
+	ADDQ         $0x40, DI
+	CMPQ         DI, R8
+	JNE          input_111
+	MOVQ         channels+56(FP), DI
+	CMPL         bound+64(FP), $0xff800000
+	JEQ          unbounded_113
+	VBROADCASTSS bound+64(FP), Y12
+	VMAXPS       Y0, Y12, Y0
+	VMOVUPS      Y0, (AX)
+	VMAXPS       Y1, Y12, Y1
+	VMOVUPS      Y1, 32(AX)
+	CMPQ         DI, $0x01
+	JEQ          stored_110
+	VMAXPS       Y2, Y12, Y2
+	VMOVUPS      Y2, 64(AX)
+	VMAXPS       Y3, Y12, Y3
+	VMOVUPS      Y3, 96(AX)
+	CMPQ         DI, $0x02
+	JEQ          stored_110
+	VMAXPS       Y4, Y12, Y4
+	VMOVUPS      Y4, 128(AX)
+	VMAXPS       Y5, Y12, Y5
+	VMOVUPS      Y5, 160(AX)
+	CMPQ         DI, $0x03
+	JEQ          stored_110
+	VMAXPS       Y6, Y12, Y6
+	VMOVUPS      Y6, 192(AX)
+	VMAXPS       Y7, Y12, Y7
+	VMOVUPS      Y7, 224(AX)
+	CMPQ         DI, $0x04
+	JEQ          stored_110
+	VMAXPS       Y8, Y12, Y8
+	VMOVUPS      Y8, 256(AX)
+	VMAXPS       Y9, Y12, Y9
+	VMOVUPS      Y9, 288(AX)
+	CMPQ         DI, $0x05
+	JEQ          stored_110
+	VMAXPS       Y10, Y12, Y10
+	VMOVUPS      Y10, 320(AX)
+	VMAXPS       Y11, Y12, Y11
+	VMOVUPS      Y11, 352(AX)
+	CMPQ         DI, $0x06
+	JEQ          stored_110
+	JMP          part_112
+
+unbounded_113:
+	MOVQ    relu+72(FP), R8
+	TESTQ   R8, R8
+	JEQ     plain_114
+	SUBQ    y+0(FP), R8
+	VXORPS  Y12, Y12, Y12
+	VCMPPS  $0x09, (AX)(R8*1), Y12, Y13
+	VANDPS  Y13, Y0, Y0
+	VMOVUPS Y0, (AX)
+	VCMPPS  $0x09, 32(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x01
+	JEQ     stored_110
+	VCMPPS  $0x09, 64(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y2, Y2
+	VMOVUPS Y2, 64(AX)
+	VCMPPS  $0x09, 96(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y3, Y3
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x02
+	JEQ     stored_110
+	VCMPPS  $0x09, 128(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y4, Y4
+	VMOVUPS Y4, 128(AX)
+	VCMPPS  $0x09, 160(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y5, Y5
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x03
+	JEQ     stored_110
+	VCMPPS  $0x09, 192(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y6, Y6
+	VMOVUPS Y6, 192(AX)
+	VCMPPS  $0x09, 224(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y7, Y7
+	VMOVUPS Y7, 224(AX)
+	CMPQ    DI, $0x04
+	JEQ     stored_110
+	VCMPPS  $0x09, 256(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y8, Y8
+	VMOVUPS Y8, 256(AX)
+	VCMPPS  $0x09, 288(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y9, Y9
+	VMOVUPS Y9, 288(AX)
+	CMPQ    DI, $0x05
+	JEQ     stored_110
+	VCMPPS  $0x09, 320(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y10, Y10
+	VMOVUPS Y10, 320(AX)
+	VCMPPS  $0x09, 352(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y11, Y11
+	VMOVUPS Y11, 352(AX)
+	CMPQ    DI, $0x06
+	JEQ     stored_110
+	JMP     part_112
+
+plain_114:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x01
+	JEQ     stored_110
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x02
+	JEQ     stored_110
+	VMOVUPS Y4, 128(AX)
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x03
+	JEQ     stored_110
+	VMOVUPS Y6, 192(AX)
+	VMOVUPS Y7, 224(AX)
+	CMPQ    DI, $0x04
+	JEQ     stored_110
+	VMOVUPS Y8, 256(AX)
+	VMOVUPS Y9, 288(AX)
+	CMPQ    DI, $0x05
+	JEQ     stored_110
+	VMOVUPS Y10, 320(AX)
+	VMOVUPS Y11, 352(AX)
+	CMPQ    DI, $0x06
+	JEQ     stored_110
+
+part_112:
+	ADDQ         $0x00000180, AX
+	ADDQ         $0x18, BX
+	VBROADCASTSS (BX), Y0
+	VBROADCASTSS (BX), Y1
+	VBROADCASTSS 4(BX), Y2
+	VBROADCASTSS 4(BX), Y3
+	VBROADCASTSS 8(BX), Y4
+	VBROADCASTSS 8(BX), Y5
+	VBROADCASTSS 12(BX), Y6
+	VBROADCASTSS 12(BX), Y7
+	VBROADCASTSS 16(BX), Y8
+	VBROADCASTSS 16(BX), Y9
+	VBROADCASTSS 20(BX), Y10
+	VBROADCASTSS 20(BX), Y11
+	MOVQ         x+8(FP), DI
+	MOVQ         inputs+40(FP), R8
+	SHLQ         $0x06, R8
+	ADDQ         DI, R8
+	MOVQ         CX, R9
+	LEAQ         (R9)(DX*1), R10
+
+input_115:
+	VMOVUPS      (DI), Y12
+	VMOVUPS      32(DI), Y13
+	VBROADCASTSS 24(R9), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 28(R9), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 4(R10), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 8(R10), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 12(R10), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         $0x20, R9
+	ADDQ         $0x20, R10
+	ADDQ         $0x40, DI
+	CMPQ         DI, R8
+	JNE          input_115
+	MOVQ         channels+56(FP), DI
+	CMPL         bound+64(FP), $0xff800000
+	JEQ          unbounded_117
+	VBROADCASTSS bound+64(FP), Y12
+	VMAXPS       Y0, Y12, Y0
+	VMOVUPS      Y0, (AX)
+	VMAXPS       Y1, Y12, Y1
+	VMOVUPS      Y1, 32(AX)
+	CMPQ         DI, $0x07
+	JEQ          stored_110
+	VMAXPS       Y2, Y12, Y2
+	VMOVUPS      Y2, 64(AX)
+	VMAXPS       Y3, Y12, Y3
+	VMOVUPS      Y3, 96(AX)
+	CMPQ         DI, $0x08
+	JEQ          stored_110
+	VMAXPS       Y4, Y12, Y4
+	VMOVUPS      Y4, 128(AX)
+	VMAXPS       Y5, Y12, Y5
+	VMOVUPS      Y5, 160(AX)
+	CMPQ         DI, $0x09
+	JEQ          stored_110
+	VMAXPS       Y6, Y12, Y6
+	VMOVUPS      Y6, 192(AX)
+	VMAXPS       Y7, Y12, Y7
+	VMOVUPS      Y7, 224(AX)
+	CMPQ         DI, $0x0a
+	JEQ          stored_110
+	VMAXPS       Y8, Y12, Y8
+	VMOVUPS      Y8, 256(AX)
+	VMAXPS       Y9, Y12, Y9
+	VMOVUPS      Y9, 288(AX)
+	CMPQ         DI, $0x0b
+	JEQ          stored_110
+	VMAXPS       Y10, Y12, Y10
+	VMOVUPS      Y10, 320(AX)
+	VMAXPS       Y11, Y12, Y11
+	VMOVUPS      Y11, 352(AX)
+	CMPQ         DI, $0x0c
+	JEQ          stored_110
+	JMP          part_116
+
+unbounded_117:
+	MOVQ    relu+72(FP), R8
+	TESTQ   R8, R8
+	JEQ     plain_118
+	SUBQ    y+0(FP), R8
+	VXORPS  Y12, Y12, Y12
+	VCMPPS  $0x09, (AX)(R8*1), Y12, Y13
+	VANDPS  Y13, Y0, Y0
+	VMOVUPS Y0, (AX)
+	VCMPPS  $0x09, 32(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x07
+	JEQ     stored_110
+	VCMPPS  $0x09, 64(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y2, Y2
+	VMOVUPS Y2, 64(AX)
+	VCMPPS  $0x09, 96(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y3, Y3
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x08
+	JEQ     stored_110
+	VCMPPS  $0x09, 128(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y4, Y4
+	VMOVUPS Y4, 128(AX)
+	VCMPPS  $0x09, 160(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y5, Y5
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x09
+	JEQ     stored_110
+	VCMPPS  $0x09, 192(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y6, Y6
+	VMOVUPS Y6, 192(AX)
+	VCMPPS  $0x09, 224(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y7, Y7
+	VMOVUPS Y7, 224(AX)
+	CMPQ    DI, $0x0a
+	JEQ     stored_110
+	VCMPPS  $0x09, 256(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y8, Y8
+	VMOVUPS Y8, 256(AX)
+	VCMPPS  $0x09, 288(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y9, Y9
+	VMOVUPS Y9, 288(AX)
+	CMPQ    DI, $0x0b
+	JEQ     stored_110
+	VCMPPS  $0x09, 320(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y10, Y10
+	VMOVUPS Y10, 320(AX)
+	VCMPPS  $0x09, 352(AX)(R8*1), Y12, Y0
+	VANDPS  Y0, Y11, Y11
+	VMOVUPS Y11, 352(AX)
+	CMPQ    DI, $0x0c
+	JEQ     stored_110
+	JMP     part_116
+
+plain_118:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x07
+	JEQ     stored_110
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x08
+	JEQ     stored_110
+	VMOVUPS Y4, 128(AX)
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x09
+	JEQ     stored_110
+	VMOVUPS Y6, 192(AX)
+	VMOVUPS Y7, 224(AX)
+	CMPQ    DI, $0x0a
+	JEQ     stored_110
+	VMOVUPS Y8, 256(AX)
+	VMOVUPS Y9, 288(AX)
+	CMPQ    DI, $0x0b
+	JEQ     stored_110
+	VMOVUPS Y10, 320(AX)
+	VMOVUPS Y11, 352(AX)
+	CMPQ    DI, $0x0c
+	JEQ     stored_110
+
+part_116:
+	ADDQ         $0x00000180, AX
+	ADDQ         $0x18, BX
+	ADDQ         DX, CX
+	VBROADCASTSS (BX), Y0
+	VBROADCASTSS (BX), Y1
+	VBROADCASTSS 4(BX), Y2
+	VBROADCASTSS 4(BX), Y3
+	VBROADCASTSS 8(BX), Y4
+	VBROADCASTSS 8(BX), Y5
+	VBROADCASTSS 12(BX), Y6
+	VBROADCASTSS 12(BX), Y7
+	MOVQ         x+8(FP), DI
+	MOVQ         inputs+40(FP), R8
+	SHLQ         $0x06, R8
+	ADDQ         DI, R8
+	MOVQ         CX, R9
+
+input_119:
+	VMOVUPS      (DI), Y12
+	VMOVUPS      32(DI), Y13
+	VBROADCASTSS 16(R9), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 20(R9), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 24(R9), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 28(R9), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	ADDQ         $0x20, R9
+	ADDQ         $0x40, DI
+	CMPQ         DI, R8
+	JNE          input_119
+	MOVQ         channels+56(FP), DI
+	CMPL         bound+64(FP), $0xff800000
+	JEQ          unbounded_121
+	VBROADCASTSS bound+64(FP), Y8
+	VMAXPS       Y0, Y8, Y0
+	VMOVUPS      Y0, (AX)
+	VMAXPS       Y1, Y8, Y1
+	VMOVUPS      Y1, 32(AX)
+	CMPQ         DI, $0x0d
+	JEQ          stored_110
+	VMAXPS       Y2, Y8, Y2
+	VMOVUPS      Y2, 64(AX)
+	VMAXPS       Y3, Y8, Y3
+	VMOVUPS      Y3, 96(AX)
+	CMPQ         DI, $0x0e
+	JEQ          stored_110
+	VMAXPS       Y4, Y8, Y4
+	VMOVUPS      Y4, 128(AX)
+	VMAXPS       Y5, Y8, Y5
+	VMOVUPS      Y5, 160(AX)
+	CMPQ         DI, $0x0f
+	JEQ          stored_110
+	VMAXPS       Y6, Y8, Y6
+	VMOVUPS      Y6, 192(AX)
+	VMAXPS       Y7, Y8, Y7
+	VMOVUPS      Y7, 224(AX)
+	JMP          part_120
+
+unbounded_121:
+	MOVQ    relu+72(FP), R8
+	TESTQ   R8, R8
+	JEQ     plain_122
+	SUBQ    y+0(FP), R8
+	VXORPS  Y8, Y8, Y8
+	VCMPPS  $0x09, (AX)(R8*1), Y8, Y9
+	VANDPS  Y9, Y0, Y0
+	VMOVUPS Y0, (AX)
+	VCMPPS  $0x09, 32(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x0d
+	JEQ     stored_110
+	VCMPPS  $0x09, 64(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y2, Y2
+	VMOVUPS Y2, 64(AX)
+	VCMPPS  $0x09, 96(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y3, Y3
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x0e
+	JEQ     stored_110
+	VCMPPS  $0x09, 128(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y4, Y4
+	VMOVUPS Y4, 128(AX)
+	VCMPPS  $0x09, 160(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y5, Y5
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x0f
+	JEQ     stored_110
+	VCMPPS  $0x09, 192(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y6, Y6
+	VMOVUPS Y6, 192(AX)
+	VCMPPS  $0x09, 224(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y7, Y7
+	VMOVUPS Y7, 224(AX)
+	JMP     part_120
+
+plain_122:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x0d
+	JEQ     stored_110
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x0e
+	JEQ     stored_110
+	VMOVUPS Y4, 128(AX)
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x0f
+	JEQ     stored_110
+	VMOVUPS Y6, 192(AX)
+	VMOVUPS Y7, 224(AX)
+
+part_120:
+	ADDQ $0x00000100, AX
+	ADDQ $0x10, BX
+	ADDQ DX, CX
+	DECQ SI
+	JNE  group_109
+
+stored_110:
+	VZEROUPPER
+	RET
+
+// func gatherLinear10AVX2(y *float32, x *float32, weights *float32, next int, bias *float32, inputs int, groups int, channels int, bound float32, relu *float32)
+// Requires: AVX, FMA3
+TEXT ·gatherLinear10AVX2(SB), NOSPLIT, $0-80
+	MOVQ y+0(FP), AX
+	MOVQ weights+16(FP), CX
+	MOVQ next+24(FP), DX
+	MOVQ bias+32(FP), BX
+	MOVQ groups+48(FP), SI
+
+group_123:
+	VBROADCASTSS (BX), Y0
+	VBROADCASTSS (BX), Y1
+	VBROADCASTSS 4(BX), Y2
+	VBROADCASTSS 4(BX), Y3
+	VBROADCASTSS 8(BX), Y4
+	VBROADCASTSS 8(BX), Y5
+	VBROADCASTSS 12(BX), Y6
+	VBROADCASTSS 12(BX), Y7
+	VBROADCASTSS 16(BX), Y8
+	VBROADCASTSS 16(BX), Y9
+	MOVQ         x+8(FP), DI
+	MOVQ         inputs+40(FP), R8
+	SHLQ         $0x06, R8
+	ADDQ         DI, R8
+	MOVQ         CX, R9
+
+input_125:
+	VMOVUPS      (DI), Y10
+	VMOVUPS      32(DI), Y11
+	VBROADCASTSS (R9), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 4(R9), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 8(R9), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 12(R9), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 16(R9), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	ADDQ         $0x20, R9
+	ADDQ         $0x40, DI
+	CMPQ         DI, R8
+	JNE          input_125
+	MOVQ         channels+56(FP), DI
+	CMPL         bound+64(FP), $0xff800000
+	JEQ          unbounded_127
+	VBROADCASTSS bound+64(FP), Y10
+	VMAXPS       Y0, Y10, Y0
+	VMOVUPS      Y0, (AX)
+	VMAXPS       Y1, Y10, Y1
+	VMOVUPS      Y1, 32(AX)
+	CMPQ         DI, $0x01
+	JEQ          stored_124
+	VMAXPS       Y2, Y10, Y2
+	VMOVUPS      Y2, 64(AX)
+	VMAXPS       Y3, Y10, Y3
+	VMOVUPS      Y3, 96(AX)
+	CMPQ         DI, $0x02
+	JEQ          stored_124
+	VMAXPS       Y4, Y10, Y4
+	VMOVUPS      Y4, 128(AX)
+	VMAXPS       Y5, Y10, Y5
+	VMOVUPS      Y5, 160(AX)
+	CMPQ         DI, $0x03
+	JEQ          stored_124
+	VMAXPS       Y6, Y10, Y6
+	VMOVUPS      Y6, 192(AX)
+	VMAXPS       Y7, Y10, Y7
+	VMOVUPS      Y7, 224(AX)
+	CMPQ         DI, $0x04
+	JEQ          stored_124
+	VMAXPS       Y8, Y10, Y8
+	VMOVUPS      Y8, 256(AX)
+	VMAXPS       Y9, Y10, Y9
+	VMOVUPS      Y9, 288(AX)
+	CMPQ         DI, $0x05
+	JEQ          stored_124
+	JMP          part_126
+
+unbounded_127:
+	MOVQ    relu+72(FP), R8
+	TESTQ   R8, R8
+	JEQ     plain_128
+	SUBQ    y+0(FP), R8
+	VXORPS  Y10, Y10, Y10
+	VCMPPS  $0x09, (AX)(R8*1), Y10, Y11
+	VANDPS  Y11, Y0, Y0
+	VMOVUPS Y0, (AX)
+	VCMPPS  $0x09, 32(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x01
+	JEQ     stored_124
+	VCMPPS  $0x09, 64(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y2, Y2
+	VMOVUPS Y2, 64(AX)
+	VCMPPS  $0x09, 96(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y3, Y3
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x02
+	JEQ     stored_124
+	VCMPPS  $0x09, 128(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y4, Y4
+	VMOVUPS Y4, 128(AX)
+	VCMPPS  $0x09, 160(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y5, Y5
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x03
+	JEQ     stored_124
+	VCMPPS  $0x09, 192(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y6, Y6
+	VMOVUPS Y6, 192(AX)
+	VCMPPS  $0x09, 224(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y7, Y7
+	VMOVUPS Y7, 224(AX)
+	CMPQ    DI, $0x04
+	JEQ     stored_124
+	VCMPPS  $0x09, 256(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y8, Y8
+	VMOVUPS Y8, 256(AX)
+	VCMPPS  $0x09, 288(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y9, Y9
+	VMOVUPS Y9, 288(AX)
+	CMPQ    DI, $0x05
+	JEQ     stored_124
+	JMP     part_126
+
+plain_128:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x01
+	JEQ     stored_124
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x02
+	JEQ     stored_124
+	VMOVUPS Y4, 128(AX)
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x03
+	JEQ     stored_124
+	VMOVUPS Y6, 192(AX)
+	VMOVUPS Y7, 224(AX)
+	CMPQ    DI, $0x04
+	JEQ     stored_124
+	VMOVUPS Y8, 256(AX)
+	VMOVUPS Y9, 288(AX)
+	CMPQ    DI, $0x05
+	JEQ     stored_124
+
+part_126:
+	ADDQ         $0x00000140, AX
+	ADDQ         $0x14, BX
+	VBROADCASTSS (BX), Y0
+	VBROADCASTSS (BX), Y1
+	VBROADCASTSS 4(BX), Y2
+	VBROADCASTSS 4(BX), Y3
+	VBROADCASTSS 8(BX), Y4
+	VBROADCASTSS 8(BX), Y5
+	VBROADCASTSS 12(BX), Y6
+	VBROADCASTSS 12(BX), Y7
+	VBROADCASTSS 16(BX), Y8
+	VBROADCASTSS 16(BX), Y9
+	MOVQ         x+8(FP), DI
+	MOVQ         inputs+40(FP), R8
+	SHLQ         $0x06, R8
+	ADDQ         DI, R8
+	MOVQ         CX, R9
+	LEAQ         (R9)(DX*1), R10
+
+input_129:
+	VMOVUPS      (DI), Y10
+	VMOVUPS      32(DI), Y11
+	VBROADCASTSS 20(R9), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 24(R9), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 28(R9), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS (R10), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 4(R10), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	ADDQ         $0x20, R9
+	ADDQ         $0x20, R10
+	ADDQ         $0x40, DI
+	CMPQ         DI, R8
+	JNE          input_129
+	MOVQ         channels+56(FP), DI
+	CMPL         bound+64(FP), $0xff800000
+	JEQ          unbounded_131
+	VBROADCASTSS bound+64(FP), Y10
+	VMAXPS       Y0, Y10, Y0
+	VMOVUPS      Y0, (AX)
+	VMAXPS       Y1, Y10, Y1
+	VMOVUPS      Y1, 32(AX)
+	CMPQ         DI, $0x06
+	JEQ          stored_124
+	VMAXPS       Y2, Y10, Y2
+	VMOVUPS      Y2, 64(AX)
+	VMAXPS       Y3, Y10, Y3
+	VMOVUPS      Y3, 96(AX)
+	CMPQ         DI, $0x07
+	JEQ          stored_124
+	VMAXPS       Y4, Y10, Y4
+	VMOVUPS      Y4, 128(AX)
+	VMAXPS       Y5, Y10, Y5
+	VMOVUPS      Y5, 160(AX)
+	CMPQ         DI, $0x08
+	JEQ          stored_124
+	VMAXPS       Y6, Y10, Y6
+	VMOVUPS      Y6, 192(AX)
+	VMAXPS       Y7, Y10, Y7
+	VMOVUPS      Y7, 224(AX)
+	CMPQ         DI, $0x09
+	JEQ          stored_124
+	VMAXPS       Y8, Y10, Y8
+	VMOVUPS      Y8, 256(AX)
+	VMAXPS       Y9, Y10, Y9
+	VMOVUPS      Y9, 288(AX)
+	JMP          part_130
+
+unbounded_131:
+	MOVQ    relu+72(FP), R8
+	TESTQ   R8, R8
+	JEQ     plain_132
+	SUBQ    y+0(FP), R8
+	VXORPS  Y10, Y10, Y10
+	VCMPPS  $0x09, (AX)(R8*1), Y10, Y11
+	VANDPS  Y11, Y0, Y0
+	VMOVUPS Y0, (AX)
+	VCMPPS  $0x09, 32(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x06
+	JEQ     stored_124
+	VCMPPS  $0x09, 64(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y2, Y2
+	VMOVUPS Y2, 64(AX)
+	VCMPPS  $0x09, 96(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y3, Y3
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x07
+	JEQ     stored_124
+	VCMPPS  $0x09, 128(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y4, Y4
+	VMOVUPS Y4, 128(AX)
+	VCMPPS  $0x09, 160(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y5, Y5
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x08
+	JEQ     stored_124
+	VCMPPS  $0x09, 192(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y6, Y6
+	VMOVUPS Y6, 192(AX)
+	VCMPPS  $0x09, 224(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y7, Y7
+	VMOVUPS Y7, 224(AX)
+	CMPQ    DI, $0x09
+	JEQ     stored_124
+	VCMPPS  $0x09, 256(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y8, Y8
+	VMOVUPS Y8, 256(AX)
+	VCMPPS  $0x09, 288(AX)(R8*1), Y10, Y0
+	VANDPS  Y0, Y9, Y9
+	VMOVUPS Y9, 288(AX)
+	JMP     part_130
+
+plain_132:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x06
+	JEQ     stored_124
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x07
+	JEQ     stored_124
+	VMOVUPS Y4, 128(AX)
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x08
+	JEQ     stored_124
+	VMOVUPS Y6, 192(AX)
+	VMOVUPS Y7, 224(AX)
+	CMPQ    DI, $0x09
+	JEQ     stored_124
+	VMOVUPS Y8, 256(AX)
+	VMOVUPS Y9, 288(AX)
+
+part_130:
+	ADDQ $0x00000140, AX
+	ADDQ $0x14, BX
+	ADDQ DX, CX
+	DECQ SI
+	JNE  group_123
+
+stored_124:
+	VZEROUPPER
+	RET
+
+// func gatherLinear8AVX2(y *float32, x *float32, weights *float32, next int, bias *float32, inputs int, groups int, channels int, bound float32, relu *float32)
+// Requires: AVX, FMA3
+TEXT ·gatherLinear8AVX2(SB), NOSPLIT, $0-80
+	MOVQ y+0(FP), AX
+	MOVQ weights+16(FP), CX
+	MOVQ next+24(FP), DX
+	MOVQ bias+32(FP), BX
+	MOVQ groups+48(FP), SI
+
+group_133:
+	VBROADCASTSS (BX), Y0
+	VBROADCASTSS (BX), Y1
+	VBROADCASTSS 4(BX), Y2
+	VBROADCASTSS 4(BX), Y3
+	VBROADCASTSS 8(BX), Y4
+	VBROADCASTSS 8(BX), Y5
+	VBROADCASTSS 12(BX), Y6
+	VBROADCASTSS 12(BX), Y7
+	MOVQ         x+8(FP), DI
+	MOVQ         inputs+40(FP), R8
+	SHLQ         $0x06, R8
+	ADDQ         DI, R8
+	MOVQ         CX, R9
+
+input_135:
+	VMOVUPS      (DI), Y8
+	VMOVUPS      32(DI), Y9
+	VBROADCASTSS (R9), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 4(R9), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 8(R9), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 12(R9), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	ADDQ         $0x20, R9
+	ADDQ         $0x40, DI
+	CMPQ         DI, R8
+	JNE          input_135
+	MOVQ         channels+56(FP), DI
+	CMPL         bound+64(FP), $0xff800000
+	JEQ          unbounded_137
+	VBROADCASTSS bound+64(FP), Y8
+	VMAXPS       Y0, Y8, Y0
+	VMOVUPS      Y0, (AX)
+	VMAXPS       Y1, Y8, Y1
+	VMOVUPS      Y1, 32(AX)
+	CMPQ         DI, $0x01
+	JEQ          stored_134
+	VMAXPS       Y2, Y8, Y2
+	VMOVUPS      Y2, 64(AX)
+	VMAXPS       Y3, Y8, Y3
+	VMOVUPS      Y3, 96(AX)
+	CMPQ         DI, $0x02
+	JEQ          stored_134
+	VMAXPS       Y4, Y8, Y4
+	VMOVUPS      Y4, 128(AX)
+	VMAXPS       Y5, Y8, Y5
+	VMOVUPS      Y5, 160(AX)
+	CMPQ         DI, $0x03
+	JEQ          stored_134
+	VMAXPS       Y6, Y8, Y6
+	VMOVUPS      Y6, 192(AX)
+	VMAXPS       Y7, Y8, Y7
+	VMOVUPS      Y7, 224(AX)
+	CMPQ         DI, $0x04
+	JEQ          stored_134
+	JMP          part_136
+
+unbounded_137:
+	MOVQ    relu+72(FP), R8
+	TESTQ   R8, R8
+	JEQ     plain_138
+	SUBQ    y+0(FP), R8
+	VXORPS  Y8, Y8, Y8
+	VCMPPS  $0x09, (AX)(R8*1), Y8, Y9
+	VANDPS  Y9, Y0, Y0
+	VMOVUPS Y0, (AX)
+	VCMPPS  $0x09, 32(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x01
+	JEQ     stored_134
+	VCMPPS  $0x09, 64(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y2, Y2
+	VMOVUPS Y2, 64(AX)
+	VCMPPS  $0x09, 96(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y3, Y3
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x02
+	JEQ     stored_134
+	VCMPPS  $0x09, 128(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y4, Y4
+	VMOVUPS Y4, 128(AX)
+	VCMPPS  $0x09, 160(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y5, Y5
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x03
+	JEQ     stored_134
+	VCMPPS  $0x09, 192(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y6, Y6
+	VMOVUPS Y6, 192(AX)
+	VCMPPS  $0x09, 224(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y7, Y7
+	VMOVUPS Y7, 224(AX)
+	CMPQ    DI, $0x04
+	JEQ     stored_134
+	JMP     part_136
+
+plain_138:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x01
+	JEQ     stored_134
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x02
+	JEQ     stored_134
+	VMOVUPS Y4, 128(AX)
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x03
+	JEQ     stored_134
+	VMOVUPS Y6, 192(AX)
+	VMOVUPS Y7, 224(AX)
+	CMPQ    DI, $0x04
+	JEQ     stored_134
+
+part_136:
+	ADDQ         $0x00000100, AX
+	ADDQ         $0x10, BX
+	VBROADCASTSS (BX), Y0
+	VBROADCASTSS (BX), Y1
+	VBROADCASTSS 4(BX), Y2
+	VBROADCASTSS 4(BX), Y3
+	VBROADCASTSS 8(BX), Y4
+	VBROADCASTSS 8(BX), Y5
+	VBROADCASTSS 12(BX), Y6
+	VBROADCASTSS 12(BX), Y7
+	MOVQ         x+8(FP), DI
+	MOVQ         inputs+40(FP), R8
+	SHLQ         $0x06, R8
+	ADDQ         DI, R8
+	MOVQ         CX, R9
+
+input_139:
+	VMOVUPS      (DI), Y8
+	VMOVUPS      32(DI), Y9
+	VBROADCASTSS 16(R9), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 20(R9), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 24(R9), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 28(R9), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	ADDQ         $0x20, R9
+	ADDQ         $0x40, DI
+	CMPQ         DI, R8
+	JNE          input_139
+	MOVQ         channels+56(FP), DI
+	CMPL         bound+64(FP), $0xff800000
+	JEQ          unbounded_141
+	VBROADCASTSS bound+64(FP), Y8
+	VMAXPS       Y0, Y8, Y0
+	VMOVUPS      Y0, (AX)
+	VMAXPS       Y1, Y8, Y1
+	VMOVUPS      Y1, 32(AX)
+	CMPQ         DI, $0x05
+	JEQ          stored_134
+	VMAXPS       Y2, Y8, Y2
+	VMOVUPS      Y2, 64(AX)
+	VMAXPS       Y3, Y8, Y3
+	VMOVUPS      Y3, 96(AX)
+	CMPQ         DI, $0x06
+	JEQ          stored_134
+	VMAXPS       Y4, Y8, Y4
+	VMOVUPS      Y4, 128(AX)
+	VMAXPS       Y5, Y8, Y5
+	VMOVUPS      Y5, 160(AX)
+	CMPQ         DI, $0x07
+	JEQ          stored_134
+	VMAXPS       Y6, Y8, Y6
+	VMOVUPS      Y6, 192(AX)
+	VMAXPS       Y7, Y8, Y7
+	VMOVUPS      Y7, 224(AX)
+	JMP          part_140
+
+unbounded_141:
+	MOVQ    relu+72(FP), R8
+	TESTQ   R8, R8
+	JEQ     plain_142
+	SUBQ    y+0(FP), R8
+	VXORPS  Y8, Y8, Y8
+	VCMPPS  $0x09, (AX)(R8*1), Y8, Y9
+	VANDPS  Y9, Y0, Y0
+	VMOVUPS Y0, (AX)
+	VCMPPS  $0x09, 32(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x05
+	JEQ     stored_134
+	VCMPPS  $0x09, 64(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y2, Y2
+	VMOVUPS Y2, 64(AX)
+	VCMPPS  $0x09, 96(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y3, Y3
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x06
+	JEQ     stored_134
+	VCMPPS  $0x09, 128(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y4, Y4
+	VMOVUPS Y4, 128(AX)
+	VCMPPS  $0x09, 160(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y5, Y5
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x07
+	JEQ     stored_134
+	VCMPPS  $0x09, 192(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y6, Y6
+	VMOVUPS Y6, 192(AX)
+	VCMPPS  $0x09, 224(AX)(R8*1), Y8, Y0
+	VANDPS  Y0, Y7, Y7
+	VMOVUPS Y7, 224(AX)
+	JMP     part_140
+
+plain_142:
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	CMPQ    DI, $0x05
+	JEQ     stored_134
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	CMPQ    DI, $0x06
+	JEQ     stored_134
+	VMOVUPS Y4, 128(AX)
+	VMOVUPS Y5, 160(AX)
+	CMPQ    DI, $0x07
+	JEQ     stored_134
+	VMOVUPS Y6, 192(AX)
+	VMOVUPS Y7, 224(AX)
+
+part_140:
+	ADDQ $0x00000100, AX
+	ADDQ $0x10, BX
+	ADDQ DX, CX
+	DECQ SI
+	JNE  group_133
+
+stored_134:
 	VZEROUPPER
 	RET
 
@@ -2582,7 +5023,7 @@ TEXT ·gather6SquaresAVX512(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), DX
 	MOVQ groups+64(FP), BX
 
-group_81:
+group_143:
 	MOVQ         x+8(FP), R12
 	MOVLQSX      (DX), SI
 	LEAQ         (R12)(SI*4), SI
@@ -2625,9 +5066,9 @@ group_81:
 	MOVQ         tapCount+48(FP), R13
 	LEAQ         (R12)(R13*8), R13
 	CMPQ         R12, R13
-	JEQ          last_83
+	JEQ          last_145
 
-tap_82:
+tap_144:
 	MOVLQSX      (R12), R14
 	VMOVUPS      (SI)(R14*4), Z0
 	VMOVUPS      (DI)(R14*4), Z1
@@ -2639,7 +5080,7 @@ tap_82:
 	MOVQ         R15, R14
 	SARQ         $0x04, R14
 	TESTL        $0x00000001, R15
-	JEQ          skip_84
+	JEQ          skip_146
 	VBROADCASTSS (AX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z7
 	VFMADD231PS  Z6, Z1, Z8
@@ -2648,9 +5089,9 @@ tap_82:
 	VFMADD231PS  Z6, Z4, Z11
 	VFMADD231PS  Z6, Z5, Z12
 
-skip_84:
+skip_146:
 	TESTL        $0x00000002, R15
-	JEQ          skip_85
+	JEQ          skip_147
 	VBROADCASTSS 4(AX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z13
 	VFMADD231PS  Z6, Z1, Z14
@@ -2659,9 +5100,9 @@ skip_84:
 	VFMADD231PS  Z6, Z4, Z17
 	VFMADD231PS  Z6, Z5, Z18
 
-skip_85:
+skip_147:
 	TESTL        $0x00000004, R15
-	JEQ          skip_86
+	JEQ          skip_148
 	VBROADCASTSS (CX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z19
 	VFMADD231PS  Z6, Z1, Z20
@@ -2670,9 +5111,9 @@ skip_85:
 	VFMADD231PS  Z6, Z4, Z23
 	VFMADD231PS  Z6, Z5, Z24
 
-skip_86:
+skip_148:
 	TESTL        $0x00000008, R15
-	JEQ          skip_87
+	JEQ          skip_149
 	VBROADCASTSS 4(CX)(R14*4), Z6
 	VFMADD231PS  Z6, Z0, Z25
 	VFMADD231PS  Z6, Z1, Z26
@@ -2681,12 +5122,12 @@ skip_86:
 	VFMADD231PS  Z6, Z4, Z29
 	VFMADD231PS  Z6, Z5, Z30
 
-skip_87:
+skip_149:
 	ADDQ $0x08, R12
 	CMPQ R12, R13
-	JNE  tap_82
+	JNE  tap_144
 
-last_83:
+last_145:
 	MOVQ         y+0(FP), R12
 	MOVQ         row+72(FP), R13
 	MOVLQSX      4(DX), SI
@@ -2703,10 +5144,10 @@ last_83:
 	LEAQ         (R12)(R11*4), R11
 	MOVQ         outputs+80(FP), R12
 	CMPL         bound+88(FP), $0xff800000
-	JEQ          unbounded_89
+	JEQ          unbounded_151
 	VBROADCASTSS bound+88(FP), Z0
 	TESTL        $0x00000001, R12
-	JEQ          skip_90
+	JEQ          skip_152
 	VMAXPS       Z7, Z0, Z7
 	VMOVUPS      Z7, (SI)
 	VMAXPS       Z8, Z0, Z8
@@ -2720,9 +5161,9 @@ last_83:
 	VMAXPS       Z12, Z0, Z12
 	VMOVUPS      Z12, (R11)
 
-skip_90:
+skip_152:
 	TESTL   $0x00000002, R12
-	JEQ     skip_91
+	JEQ     skip_153
 	VMAXPS  Z13, Z0, Z13
 	VMOVUPS Z13, 64(SI)
 	VMAXPS  Z14, Z0, Z14
@@ -2736,9 +5177,9 @@ skip_90:
 	VMAXPS  Z18, Z0, Z18
 	VMOVUPS Z18, 64(R11)
 
-skip_91:
+skip_153:
 	TESTL   $0x00000004, R12
-	JEQ     skip_92
+	JEQ     skip_154
 	VMAXPS  Z19, Z0, Z19
 	VMOVUPS Z19, (SI)(R13*1)
 	VMAXPS  Z20, Z0, Z20
@@ -2752,9 +5193,9 @@ skip_91:
 	VMAXPS  Z24, Z0, Z24
 	VMOVUPS Z24, (R11)(R13*1)
 
-skip_92:
+skip_154:
 	TESTL   $0x00000008, R12
-	JEQ     skip_93
+	JEQ     skip_155
 	VMAXPS  Z25, Z0, Z25
 	VMOVUPS Z25, 64(SI)(R13*1)
 	VMAXPS  Z26, Z0, Z26
@@ -2768,12 +5209,12 @@ skip_92:
 	VMAXPS  Z30, Z0, Z30
 	VMOVUPS Z30, 64(R11)(R13*1)
 
-skip_93:
-	JMP stored_88
+skip_155:
+	JMP stored_150
 
-unbounded_89:
+unbounded_151:
 	TESTL   $0x00000001, R12
-	JEQ     skip_94
+	JEQ     skip_156
 	VMOVUPS Z7, (SI)
 	VMOVUPS Z8, (DI)
 	VMOVUPS Z9, (R8)
@@ -2781,9 +5222,9 @@ unbounded_89:
 	VMOVUPS Z11, (R10)
 	VMOVUPS Z12, (R11)
 
-skip_94:
+skip_156:
 	TESTL   $0x00000002, R12
-	JEQ     skip_95
+	JEQ     skip_157
 	VMOVUPS Z13, 64(SI)
 	VMOVUPS Z14, 64(DI)
 	VMOVUPS Z15, 64(R8)
@@ -2791,9 +5232,9 @@ skip_94:
 	VMOVUPS Z17, 64(R10)
 	VMOVUPS Z18, 64(R11)
 
-skip_95:
+skip_157:
 	TESTL   $0x00000004, R12
-	JEQ     skip_96
+	JEQ     skip_158
 	VMOVUPS Z19, (SI)(R13*1)
 	VMOVUPS Z20, (DI)(R13*1)
 	VMOVUPS Z21, (R8)(R13*1)
@@ -2801,9 +5242,9 @@ skip_95:
 	VMOVUPS Z23, (R10)(R13*1)
 	VMOVUPS Z24, (R11)(R13*1)
 
-skip_96:
+skip_158:
 	TESTL   $0x00000008, R12
-	JEQ     skip_97
+	JEQ     skip_159
 	VMOVUPS Z25, 64(SI)(R13*1)
 	VMOVUPS Z26, 64(DI)(R13*1)
 	VMOVUPS Z27, 64(R8)(R13*1)
@@ -2811,11 +5252,11 @@ skip_96:
 	VMOVUPS Z29, 64(R10)(R13*1)
 	VMOVUPS Z30, 64(R11)(R13*1)
 
-skip_97:
-stored_88:
+skip_159:
+stored_150:
 	ADDQ $0x30, DX
 	DECQ BX
-	JNE  group_81
+	JNE  group_143
 	VZEROUPPER
 	RET
 
@@ -2828,7 +5269,7 @@ TEXT ·gather3SquaresAVX512(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), DX
 	MOVQ groups+64(FP), BX
 
-group_98:
+group_160:
 	MOVQ         x+8(FP), R9
 	MOVLQSX      (DX), SI
 	LEAQ         (R9)(SI*4), SI
@@ -2853,9 +5294,9 @@ group_98:
 	MOVQ         tapCount+48(FP), R10
 	LEAQ         (R9)(R10*8), R10
 	CMPQ         R9, R10
-	JEQ          last_100
+	JEQ          last_162
 
-tap_99:
+tap_161:
 	MOVLQSX      (R9), R11
 	VMOVUPS      (SI)(R11*4), Z0
 	VMOVUPS      (DI)(R11*4), Z1
@@ -2864,42 +5305,42 @@ tap_99:
 	MOVQ         R12, R11
 	SARQ         $0x04, R11
 	TESTL        $0x00000001, R12
-	JEQ          skip_101
+	JEQ          skip_163
 	VBROADCASTSS (AX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z4
 	VFMADD231PS  Z3, Z1, Z5
 	VFMADD231PS  Z3, Z2, Z6
 
-skip_101:
+skip_163:
 	TESTL        $0x00000002, R12
-	JEQ          skip_102
+	JEQ          skip_164
 	VBROADCASTSS 4(AX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z7
 	VFMADD231PS  Z3, Z1, Z8
 	VFMADD231PS  Z3, Z2, Z9
 
-skip_102:
+skip_164:
 	TESTL        $0x00000004, R12
-	JEQ          skip_103
+	JEQ          skip_165
 	VBROADCASTSS (CX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z10
 	VFMADD231PS  Z3, Z1, Z11
 	VFMADD231PS  Z3, Z2, Z12
 
-skip_103:
+skip_165:
 	TESTL        $0x00000008, R12
-	JEQ          skip_104
+	JEQ          skip_166
 	VBROADCASTSS 4(CX)(R11*4), Z3
 	VFMADD231PS  Z3, Z0, Z13
 	VFMADD231PS  Z3, Z1, Z14
 	VFMADD231PS  Z3, Z2, Z15
 
-skip_104:
+skip_166:
 	ADDQ $0x08, R9
 	CMPQ R9, R10
-	JNE  tap_99
+	JNE  tap_161
 
-last_100:
+last_162:
 	MOVQ         y+0(FP), R9
 	MOVQ         row+72(FP), R10
 	MOVLQSX      4(DX), SI
@@ -2910,10 +5351,10 @@ last_100:
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         outputs+80(FP), R9
 	CMPL         bound+88(FP), $0xff800000
-	JEQ          unbounded_106
+	JEQ          unbounded_168
 	VBROADCASTSS bound+88(FP), Z0
 	TESTL        $0x00000001, R9
-	JEQ          skip_107
+	JEQ          skip_169
 	VMAXPS       Z4, Z0, Z4
 	VMOVUPS      Z4, (SI)
 	VMAXPS       Z5, Z0, Z5
@@ -2921,9 +5362,9 @@ last_100:
 	VMAXPS       Z6, Z0, Z6
 	VMOVUPS      Z6, (R8)
 
-skip_107:
+skip_169:
 	TESTL   $0x00000002, R9
-	JEQ     skip_108
+	JEQ     skip_170
 	VMAXPS  Z7, Z0, Z7
 	VMOVUPS Z7, 64(SI)
 	VMAXPS  Z8, Z0, Z8
@@ -2931,9 +5372,9 @@ skip_107:
 	VMAXPS  Z9, Z0, Z9
 	VMOVUPS Z9, 64(R8)
 
-skip_108:
+skip_170:
 	TESTL   $0x00000004, R9
-	JEQ     skip_109
+	JEQ     skip_171
 	VMAXPS  Z10, Z0, Z10
 	VMOVUPS Z10, (SI)(R10*1)
 	VMAXPS  Z11, Z0, Z11
@@ -2941,9 +5382,9 @@ skip_108:
 	VMAXPS  Z12, Z0, Z12
 	VMOVUPS Z12, (R8)(R10*1)
 
-skip_109:
+skip_171:
 	TESTL   $0x00000008, R9
-	JEQ     skip_110
+	JEQ     skip_172
 	VMAXPS  Z13, Z0, Z13
 	VMOVUPS Z13, 64(SI)(R10*1)
 	VMAXPS  Z14, Z0, Z14
@@ -2951,42 +5392,42 @@ skip_109:
 	VMAXPS  Z15, Z0, Z15
 	VMOVUPS Z15, 64(R8)(R10*1)
 
-skip_110:
-	JMP stored_105
+skip_172:
+	JMP stored_167
 
-unbounded_106:
+unbounded_168:
 	TESTL   $0x00000001, R9
-	JEQ     skip_111
+	JEQ     skip_173
 	VMOVUPS Z4, (SI)
 	VMOVUPS Z5, (DI)
 	VMOVUPS Z6, (R8)
 
-skip_111:
+skip_173:
 	TESTL   $0x00000002, R9
-	JEQ     skip_112
+	JEQ     skip_174
 	VMOVUPS Z7, 64(SI)
 	VMOVUPS Z8, 64(DI)
 	VMOVUPS Z9, 64(R8)
 
-skip_112:
+skip_174:
 	TESTL   $0x00000004, R9
-	JEQ     skip_113
+	JEQ     skip_175
 	VMOVUPS Z10, (SI)(R10*1)
 	VMOVUPS Z11, (DI)(R10*1)
 	VMOVUPS Z12, (R8)(R10*1)
 
-skip_113:
+skip_175:
 	TESTL   $0x00000008, R9
-	JEQ     skip_114
+	JEQ     skip_176
 	VMOVUPS Z13, 64(SI)(R10*1)
 	VMOVUPS Z14, 64(DI)(R10*1)
 	VMOVUPS Z15, 64(R8)(R10*1)
 
-skip_114:
-stored_105:
+skip_176:
+stored_167:
 	ADDQ $0x18, DX
 	DECQ BX
-	JNE  group_98
+	JNE  group_160
 	VZEROUPPER
 	RET
 
@@ -2999,7 +5440,7 @@ TEXT ·gather3SquaresAVX2(SB), NOSPLIT, $0-92
 	MOVQ positions+56(FP), DX
 	MOVQ groups+64(FP), BX
 
-group_115:
+group_177:
 	MOVQ         x+8(FP), R9
 	MOVLQSX      (DX), SI
 	LEAQ         (R9)(SI*4), SI
@@ -3024,9 +5465,9 @@ group_115:
 	MOVQ         tapCount+48(FP), R10
 	LEAQ         (R9)(R10*8), R10
 	CMPQ         R9, R10
-	JEQ          last_117
+	JEQ          last_179
 
-tap_116:
+tap_178:
 	MOVLQSX      (R9), R11
 	VMOVUPS      (SI)(R11*4), Y0
 	VMOVUPS      (DI)(R11*4), Y1
@@ -3035,42 +5476,42 @@ tap_116:
 	MOVQ         R12, R11
 	SARQ         $0x04, R11
 	TESTL        $0x00000001, R12
-	JEQ          skip_118
+	JEQ          skip_180
 	VBROADCASTSS (AX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y4
 	VFMADD231PS  Y3, Y1, Y5
 	VFMADD231PS  Y3, Y2, Y6
 
-skip_118:
+skip_180:
 	TESTL        $0x00000002, R12
-	JEQ          skip_119
+	JEQ          skip_181
 	VBROADCASTSS 4(AX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y7
 	VFMADD231PS  Y3, Y1, Y8
 	VFMADD231PS  Y3, Y2, Y9
 
-skip_119:
+skip_181:
 	TESTL        $0x00000004, R12
-	JEQ          skip_120
+	JEQ          skip_182
 	VBROADCASTSS (CX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y10
 	VFMADD231PS  Y3, Y1, Y11
 	VFMADD231PS  Y3, Y2, Y12
 
-skip_120:
+skip_182:
 	TESTL        $0x00000008, R12
-	JEQ          skip_121
+	JEQ          skip_183
 	VBROADCASTSS 4(CX)(R11*4), Y3
 	VFMADD231PS  Y3, Y0, Y13
 	VFMADD231PS  Y3, Y1, Y14
 	VFMADD231PS  Y3, Y2, Y15
 
-skip_121:
+skip_183:
 	ADDQ $0x08, R9
 	CMPQ R9, R10
-	JNE  tap_116
+	JNE  tap_178
 
-last_117:
+last_179:
 	MOVQ         y+0(FP), R9
 	MOVQ         row+72(FP), R10
 	MOVLQSX      4(DX), SI
@@ -3081,10 +5522,10 @@ last_117:
 	LEAQ         (R9)(R8*4), R8
 	MOVQ         outputs+80(FP), R9
 	CMPL         bound+88(FP), $0xff800000
-	JEQ          unbounded_123
+	JEQ          unbounded_185
 	VBROADCASTSS bound+88(FP), Y0
 	TESTL        $0x00000001, R9
-	JEQ          skip_124
+	JEQ          skip_186
 	VMAXPS       Y4, Y0, Y4
 	VMOVUPS      Y4, (SI)
 	VMAXPS       Y5, Y0, Y5
@@ -3092,9 +5533,9 @@ last_117:
 	VMAXPS       Y6, Y0, Y6
 	VMOVUPS      Y6, (R8)
 
-skip_124:
+skip_186:
 	TESTL   $0x00000002, R9
-	JEQ     skip_125
+	JEQ     skip_187
 	VMAXPS  Y7, Y0, Y7
 	VMOVUPS Y7, 64(SI)
 	VMAXPS  Y8, Y0, Y8
@@ -3102,9 +5543,9 @@ skip_124:
 	VMAXPS  Y9, Y0, Y9
 	VMOVUPS Y9, 64(R8)
 
-skip_125:
+skip_187:
 	TESTL   $0x00000004, R9
-	JEQ     skip_126
+	JEQ     skip_188
 	VMAXPS  Y10, Y0, Y10
 	VMOVUPS Y10, (SI)(R10*1)
 	VMAXPS  Y11, Y0, Y11
@@ -3112,9 +5553,9 @@ skip_125:
 	VMAXPS  Y12, Y0, Y12
 	VMOVUPS Y12, (R8)(R10*1)
 
-skip_126:
+skip_188:
 	TESTL   $0x00000008, R9
-	JEQ     skip_127
+	JEQ     skip_189
 	VMAXPS  Y13, Y0, Y13
 	VMOVUPS Y13, 64(SI)(R10*1)
 	VMAXPS  Y14, Y0, Y14
@@ -3122,42 +5563,42 @@ skip_126:
 	VMAXPS  Y15, Y0, Y15
 	VMOVUPS Y15, 64(R8)(R10*1)
 
-skip_127:
-	JMP stored_122
+skip_189:
+	JMP stored_184
 
-unbounded_123:
+unbounded_185:
 	TESTL   $0x00000001, R9
-	JEQ     skip_128
+	JEQ     skip_190
 	VMOVUPS Y4, (SI)
 	VMOVUPS Y5, (DI)
 	VMOVUPS Y6, (R8)
 
-skip_128:
+skip_190:
 	TESTL   $0x00000002, R9
-	JEQ     skip_129
+	JEQ     skip_191
 	VMOVUPS Y7, 64(SI)
 	VMOVUPS Y8, 64(DI)
 	VMOVUPS Y9, 64(R8)
 
-skip_129:
+skip_191:
 	TESTL   $0x00000004, R9
-	JEQ     skip_130
+	JEQ     skip_192
 	VMOVUPS Y10, (SI)(R10*1)
 	VMOVUPS Y11, (DI)(R10*1)
 	VMOVUPS Y12, (R8)(R10*1)
 
-skip_130:
+skip_192:
 	TESTL   $0x00000008, R9
-	JEQ     skip_131
+	JEQ     skip_193
 	VMOVUPS Y13, 64(SI)(R10*1)
 	VMOVUPS Y14, 64(DI)(R10*1)
 	VMOVUPS Y15, 64(R8)(R10*1)
 
-skip_131:
-stored_122:
+skip_193:
+stored_184:
 	ADDQ $0x18, DX
 	DECQ BX
-	JNE  group_115
+	JNE  group_177
 	VZEROUPPER
 	RET
 
@@ -3167,7 +5608,7 @@ TEXT ·gather6Squares3x3AVX512(SB), NOSPLIT, $0-84
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 
-group_132:
+group_194:
 	MOVQ         x+8(FP), R10
 	MOVLQSX      (AX), DX
 	LEAQ         (R10)(DX*4), DX
@@ -3214,7 +5655,7 @@ group_132:
 	MOVQ         inRow+48(FP), R15
 	SUBQ         R15, R14
 
-channel_133:
+channel_195:
 	VMOVUPS      (DX)(R13*1), Z0
 	VMOVUPS      (BX)(R13*1), Z1
 	VMOVUPS      (SI)(R13*1), Z2
@@ -3306,7 +5747,7 @@ channel_133:
 	ADDQ         R12, R14
 	ADDQ         $0x24, R10
 	DECQ         R11
-	JNE          channel_133
+	JNE          channel_195
 	MOVQ         y+0(FP), R10
 	MOVQ         row+72(FP), R11
 	MOVLQSX      4(AX), DX
@@ -3322,7 +5763,7 @@ channel_133:
 	MOVLQSX      44(AX), R9
 	LEAQ         (R10)(R9*4), R9
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_135
+	JEQ          unbounded_197
 	VBROADCASTSS bound+80(FP), Z0
 	VMAXPS       Z7, Z0, Z7
 	VMOVUPS      Z7, (DX)
@@ -3372,9 +5813,9 @@ channel_133:
 	VMOVUPS      Z29, 64(R8)(R11*1)
 	VMAXPS       Z30, Z0, Z30
 	VMOVUPS      Z30, 64(R9)(R11*1)
-	JMP          stored_134
+	JMP          stored_196
 
-unbounded_135:
+unbounded_197:
 	VMOVUPS Z7, (DX)
 	VMOVUPS Z8, (BX)
 	VMOVUPS Z9, (SI)
@@ -3400,10 +5841,10 @@ unbounded_135:
 	VMOVUPS Z29, 64(R8)(R11*1)
 	VMOVUPS Z30, 64(R9)(R11*1)
 
-stored_134:
+stored_196:
 	ADDQ $0x30, AX
 	DECQ CX
-	JNE  group_132
+	JNE  group_194
 	VZEROUPPER
 	RET
 
@@ -3413,7 +5854,7 @@ TEXT ·gather3Squares3x3AVX512(SB), NOSPLIT, $0-84
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 
-group_144:
+group_206:
 	MOVQ         x+8(FP), DI
 	MOVLQSX      (AX), DX
 	LEAQ         (DI)(DX*4), DX
@@ -3442,7 +5883,7 @@ group_144:
 	MOVQ         inRow+48(FP), R12
 	SUBQ         R12, R11
 
-channel_145:
+channel_207:
 	VMOVUPS      (DX)(R10*1), Z0
 	VMOVUPS      (BX)(R10*1), Z1
 	VMOVUPS      (SI)(R10*1), Z2
@@ -3495,7 +5936,7 @@ channel_145:
 	ADDQ         R9, R11
 	ADDQ         $0x24, DI
 	DECQ         R8
-	JNE          channel_145
+	JNE          channel_207
 	MOVQ         y+0(FP), DI
 	MOVQ         row+72(FP), R8
 	MOVLQSX      4(AX), DX
@@ -3505,7 +5946,7 @@ channel_145:
 	MOVLQSX      20(AX), SI
 	LEAQ         (DI)(SI*4), SI
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_147
+	JEQ          unbounded_209
 	VBROADCASTSS bound+80(FP), Z0
 	VMAXPS       Z4, Z0, Z4
 	VMOVUPS      Z4, (DX)
@@ -3531,9 +5972,9 @@ channel_145:
 	VMOVUPS      Z14, 64(BX)(R8*1)
 	VMAXPS       Z15, Z0, Z15
 	VMOVUPS      Z15, 64(SI)(R8*1)
-	JMP          stored_146
+	JMP          stored_208
 
-unbounded_147:
+unbounded_209:
 	VMOVUPS Z4, (DX)
 	VMOVUPS Z5, (BX)
 	VMOVUPS Z6, (SI)
@@ -3547,10 +5988,10 @@ unbounded_147:
 	VMOVUPS Z14, 64(BX)(R8*1)
 	VMOVUPS Z15, 64(SI)(R8*1)
 
-stored_146:
+stored_208:
 	ADDQ $0x18, AX
 	DECQ CX
-	JNE  group_144
+	JNE  group_206
 	VZEROUPPER
 	RET
 
@@ -3560,7 +6001,7 @@ TEXT ·gather3Squares3x3AVX2(SB), NOSPLIT, $0-84
 	MOVQ positions+56(FP), AX
 	MOVQ groups+64(FP), CX
 
-group_156:
+group_218:
 	MOVQ         x+8(FP), DI
 	MOVLQSX      (AX), DX
 	LEAQ         (DI)(DX*4), DX
@@ -3589,7 +6030,7 @@ group_156:
 	MOVQ         inRow+48(FP), R12
 	SUBQ         R12, R11
 
-channel_157:
+channel_219:
 	VMOVUPS      (DX)(R10*1), Y0
 	VMOVUPS      (BX)(R10*1), Y1
 	VMOVUPS      (SI)(R10*1), Y2
@@ -3642,7 +6083,7 @@ channel_157:
 	ADDQ         R9, R11
 	ADDQ         $0x24, DI
 	DECQ         R8
-	JNE          channel_157
+	JNE          channel_219
 	MOVQ         y+0(FP), DI
 	MOVQ         row+72(FP), R8
 	MOVLQSX      4(AX), DX
@@ -3652,7 +6093,7 @@ channel_157:
 	MOVLQSX      20(AX), SI
 	LEAQ         (DI)(SI*4), SI
 	CMPL         bound+80(FP), $0xff800000
-	JEQ          unbounded_159
+	JEQ          unbounded_221
 	VBROADCASTSS bound+80(FP), Y0
 	VMAXPS       Y4, Y0, Y4
 	VMOVUPS      Y4, (DX)
@@ -3678,9 +6119,9 @@ channel_157:
 	VMOVUPS      Y14, 64(BX)(R8*1)
 	VMAXPS       Y15, Y0, Y15
 	VMOVUPS      Y15, 64(SI)(R8*1)
-	JMP          stored_158
+	JMP          stored_220
 
-unbounded_159:
+unbounded_221:
 	VMOVUPS Y4, (DX)
 	VMOVUPS Y5, (BX)
 	VMOVUPS Y6, (SI)
@@ -3694,15 +6135,15 @@ unbounded_159:
 	VMOVUPS Y14, 64(BX)(R8*1)
 	VMOVUPS Y15, 64(SI)(R8*1)
 
-stored_158:
+stored_220:
 	ADDQ $0x18, AX
 	DECQ CX
-	JNE  group_156
+	JNE  group_218
 	VZEROUPPER
 	RET
 
 // func outerByLane8x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane8x1AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -3713,19 +6154,30 @@ TEXT ·outerByLane8x1AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), DI
 
-step_168:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
-	VPXORD  Z4, Z4, Z4
-	VPXORD  Z5, Z5, Z5
-	VPXORD  Z6, Z6, Z6
-	VPXORD  Z7, Z7, Z7
+step_230:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R10
+	MOVLQSX    4(BX), R11
+	LEAQ       (R10)(R11*4), R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	PREFETCHT0 128(R10)
+	PREFETCHT0 192(R10)
+	PREFETCHT0 256(R10)
+	PREFETCHT0 320(R10)
+	PREFETCHT0 384(R10)
+	PREFETCHT0 448(R10)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
 
-pair_169:
+pair_231:
 	MOVLQSX     (DX), R10
 	MOVLQSX     4(DX), R11
 	LEAQ        (AX)(R10*4), R10
@@ -3742,7 +6194,7 @@ pair_169:
 	VFMADD231PS (R12)(R9*1), Z8, Z7
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_169
+	JNE         pair_231
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R10
 	LEAQ        (DI)(R10*4), DI
@@ -3764,12 +6216,12 @@ pair_169:
 	VMOVUPS     Z7, 448(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_168
+	JNE         step_230
 	VZEROUPPER
 	RET
 
 // func outerByLane8x2AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane8x2AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -3780,27 +6232,48 @@ TEXT ·outerByLane8x2AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_170:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
-	VPXORD  Z4, Z4, Z4
-	VPXORD  Z5, Z5, Z5
-	VPXORD  Z6, Z6, Z6
-	VPXORD  Z7, Z7, Z7
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	VPXORD  Z15, Z15, Z15
+step_232:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R11
+	MOVLQSX    4(BX), R12
+	LEAQ       (R11)(R12*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	PREFETCHT0 256(R11)
+	PREFETCHT0 320(R11)
+	PREFETCHT0 384(R11)
+	PREFETCHT0 448(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	PREFETCHT0 256(R11)
+	PREFETCHT0 320(R11)
+	PREFETCHT0 384(R11)
+	PREFETCHT0 448(R11)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
 
-pair_171:
+pair_233:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -3834,7 +6307,7 @@ pair_171:
 	VFMADD231PS Z18, Z17, Z15
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_171
+	JNE         pair_233
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -3874,12 +6347,12 @@ pair_171:
 	VMOVUPS     Z15, 448(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_170
+	JNE         step_232
 	VZEROUPPER
 	RET
 
 // func outerByLane8x2ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane8x2ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -3890,27 +6363,48 @@ TEXT ·outerByLane8x2ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_172:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
-	VPXORD  Z4, Z4, Z4
-	VPXORD  Z5, Z5, Z5
-	VPXORD  Z6, Z6, Z6
-	VPXORD  Z7, Z7, Z7
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	VPXORD  Z15, Z15, Z15
+step_234:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R11
+	MOVLQSX    4(BX), R12
+	LEAQ       (R11)(R12*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	PREFETCHT0 256(R11)
+	PREFETCHT0 320(R11)
+	PREFETCHT0 384(R11)
+	PREFETCHT0 448(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	PREFETCHT0 256(R11)
+	PREFETCHT0 320(R11)
+	PREFETCHT0 384(R11)
+	PREFETCHT0 448(R11)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
 
-pair_173:
+pair_235:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -3919,7 +6413,7 @@ pair_173:
 	LEAQ        (CX)(R12*4), R12
 	LEAQ        (R11)(R8*4), R14
 	TESTL       $0x00000001, R13
-	JEQ         skip_174
+	JEQ         skip_236
 	VMOVUPS     (R12), Z16
 	VFMADD231PS (R11), Z16, Z0
 	VFMADD231PS (R11)(R8*1), Z16, Z2
@@ -3930,9 +6424,9 @@ pair_173:
 	VFMADD231PS (R14)(R8*2), Z16, Z12
 	VFMADD231PS (R14)(R9*1), Z16, Z14
 
-skip_174:
+skip_236:
 	TESTL       $0x00000002, R13
-	JEQ         skip_175
+	JEQ         skip_237
 	VMOVUPS     (R12)(R10*1), Z16
 	VFMADD231PS (R11), Z16, Z1
 	VFMADD231PS (R11)(R8*1), Z16, Z3
@@ -3943,10 +6437,10 @@ skip_174:
 	VFMADD231PS (R14)(R8*2), Z16, Z13
 	VFMADD231PS (R14)(R9*1), Z16, Z15
 
-skip_175:
+skip_237:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_173
+	JNE     pair_235
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -3986,12 +6480,12 @@ skip_175:
 	VMOVUPS Z15, 448(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_172
+	JNE     step_234
 	VZEROUPPER
 	RET
 
 // func outerByLane8x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane8x3AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4002,35 +6496,66 @@ TEXT ·outerByLane8x3AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_176:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
-	VPXORD  Z4, Z4, Z4
-	VPXORD  Z5, Z5, Z5
-	VPXORD  Z6, Z6, Z6
-	VPXORD  Z7, Z7, Z7
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	VPXORD  Z15, Z15, Z15
-	VPXORD  Z16, Z16, Z16
-	VPXORD  Z17, Z17, Z17
-	VPXORD  Z18, Z18, Z18
-	VPXORD  Z19, Z19, Z19
-	VPXORD  Z20, Z20, Z20
-	VPXORD  Z21, Z21, Z21
-	VPXORD  Z22, Z22, Z22
-	VPXORD  Z23, Z23, Z23
+step_238:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R11
+	MOVLQSX    4(BX), R12
+	LEAQ       (R11)(R12*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	PREFETCHT0 256(R11)
+	PREFETCHT0 320(R11)
+	PREFETCHT0 384(R11)
+	PREFETCHT0 448(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	PREFETCHT0 256(R11)
+	PREFETCHT0 320(R11)
+	PREFETCHT0 384(R11)
+	PREFETCHT0 448(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	PREFETCHT0 256(R11)
+	PREFETCHT0 320(R11)
+	PREFETCHT0 384(R11)
+	PREFETCHT0 448(R11)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
 
-pair_177:
+pair_239:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -4073,7 +6598,7 @@ pair_177:
 	VFMADD231PS Z27, Z26, Z23
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_177
+	JNE         pair_239
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -4131,12 +6656,12 @@ pair_177:
 	VMOVUPS     Z23, 448(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_176
+	JNE         step_238
 	VZEROUPPER
 	RET
 
 // func outerByLane8x3ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane8x3ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4147,35 +6672,66 @@ TEXT ·outerByLane8x3ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_178:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
-	VPXORD  Z4, Z4, Z4
-	VPXORD  Z5, Z5, Z5
-	VPXORD  Z6, Z6, Z6
-	VPXORD  Z7, Z7, Z7
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	VPXORD  Z15, Z15, Z15
-	VPXORD  Z16, Z16, Z16
-	VPXORD  Z17, Z17, Z17
-	VPXORD  Z18, Z18, Z18
-	VPXORD  Z19, Z19, Z19
-	VPXORD  Z20, Z20, Z20
-	VPXORD  Z21, Z21, Z21
-	VPXORD  Z22, Z22, Z22
-	VPXORD  Z23, Z23, Z23
+step_240:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R11
+	MOVLQSX    4(BX), R12
+	LEAQ       (R11)(R12*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	PREFETCHT0 256(R11)
+	PREFETCHT0 320(R11)
+	PREFETCHT0 384(R11)
+	PREFETCHT0 448(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	PREFETCHT0 256(R11)
+	PREFETCHT0 320(R11)
+	PREFETCHT0 384(R11)
+	PREFETCHT0 448(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	PREFETCHT0 256(R11)
+	PREFETCHT0 320(R11)
+	PREFETCHT0 384(R11)
+	PREFETCHT0 448(R11)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
 
-pair_179:
+pair_241:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -4184,7 +6740,7 @@ pair_179:
 	LEAQ        (CX)(R12*4), R12
 	LEAQ        (R11)(R8*4), R14
 	TESTL       $0x00000001, R13
-	JEQ         skip_180
+	JEQ         skip_242
 	VMOVUPS     (R12), Z24
 	VFMADD231PS (R11), Z24, Z0
 	VFMADD231PS (R11)(R8*1), Z24, Z3
@@ -4195,9 +6751,9 @@ pair_179:
 	VFMADD231PS (R14)(R8*2), Z24, Z18
 	VFMADD231PS (R14)(R9*1), Z24, Z21
 
-skip_180:
+skip_242:
 	TESTL       $0x00000002, R13
-	JEQ         skip_181
+	JEQ         skip_243
 	VMOVUPS     (R12)(R10*1), Z24
 	VFMADD231PS (R11), Z24, Z1
 	VFMADD231PS (R11)(R8*1), Z24, Z4
@@ -4208,9 +6764,9 @@ skip_180:
 	VFMADD231PS (R14)(R8*2), Z24, Z19
 	VFMADD231PS (R14)(R9*1), Z24, Z22
 
-skip_181:
+skip_243:
 	TESTL       $0x00000004, R13
-	JEQ         skip_182
+	JEQ         skip_244
 	VMOVUPS     (R12)(R10*2), Z24
 	VFMADD231PS (R11), Z24, Z2
 	VFMADD231PS (R11)(R8*1), Z24, Z5
@@ -4221,10 +6777,10 @@ skip_181:
 	VFMADD231PS (R14)(R8*2), Z24, Z20
 	VFMADD231PS (R14)(R9*1), Z24, Z23
 
-skip_182:
+skip_244:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_179
+	JNE     pair_241
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -4282,12 +6838,12 @@ skip_182:
 	VMOVUPS Z23, 448(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_178
+	JNE     step_240
 	VZEROUPPER
 	RET
 
 // func outerByLane4x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane4x1AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4298,15 +6854,22 @@ TEXT ·outerByLane4x1AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), DI
 
-step_183:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
+step_245:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R10
+	MOVLQSX    4(BX), R11
+	LEAQ       (R10)(R11*4), R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	PREFETCHT0 128(R10)
+	PREFETCHT0 192(R10)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
 
-pair_184:
+pair_246:
 	MOVLQSX     (DX), R10
 	MOVLQSX     4(DX), R11
 	LEAQ        (AX)(R10*4), R10
@@ -4318,7 +6881,7 @@ pair_184:
 	VFMADD231PS (R10)(R9*1), Z4, Z3
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_184
+	JNE         pair_246
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R10
 	LEAQ        (DI)(R10*4), DI
@@ -4332,12 +6895,12 @@ pair_184:
 	VMOVUPS     Z3, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_183
+	JNE         step_245
 	VZEROUPPER
 	RET
 
 // func outerByLane4x2AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane4x2AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4348,19 +6911,32 @@ TEXT ·outerByLane4x2AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_185:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
-	VPXORD  Z4, Z4, Z4
-	VPXORD  Z5, Z5, Z5
-	VPXORD  Z6, Z6, Z6
-	VPXORD  Z7, Z7, Z7
+step_247:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R11
+	MOVLQSX    4(BX), R12
+	LEAQ       (R11)(R12*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
 
-pair_186:
+pair_248:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -4381,7 +6957,7 @@ pair_186:
 	VFMADD231PS Z10, Z9, Z7
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_186
+	JNE         pair_248
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -4405,12 +6981,12 @@ pair_186:
 	VMOVUPS     Z7, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_185
+	JNE         step_247
 	VZEROUPPER
 	RET
 
 // func outerByLane4x2ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane4x2ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4421,19 +6997,32 @@ TEXT ·outerByLane4x2ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_187:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
-	VPXORD  Z4, Z4, Z4
-	VPXORD  Z5, Z5, Z5
-	VPXORD  Z6, Z6, Z6
-	VPXORD  Z7, Z7, Z7
+step_249:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R11
+	MOVLQSX    4(BX), R12
+	LEAQ       (R11)(R12*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
 
-pair_188:
+pair_250:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -4441,26 +7030,26 @@ pair_188:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_189
+	JEQ         skip_251
 	VMOVUPS     (R12), Z8
 	VFMADD231PS (R11), Z8, Z0
 	VFMADD231PS (R11)(R8*1), Z8, Z2
 	VFMADD231PS (R11)(R8*2), Z8, Z4
 	VFMADD231PS (R11)(R9*1), Z8, Z6
 
-skip_189:
+skip_251:
 	TESTL       $0x00000002, R13
-	JEQ         skip_190
+	JEQ         skip_252
 	VMOVUPS     (R12)(R10*1), Z8
 	VFMADD231PS (R11), Z8, Z1
 	VFMADD231PS (R11)(R8*1), Z8, Z3
 	VFMADD231PS (R11)(R8*2), Z8, Z5
 	VFMADD231PS (R11)(R9*1), Z8, Z7
 
-skip_190:
+skip_252:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_188
+	JNE     pair_250
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -4484,12 +7073,12 @@ skip_190:
 	VMOVUPS Z7, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_187
+	JNE     step_249
 	VZEROUPPER
 	RET
 
 // func outerByLane4x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane4x3AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4500,23 +7089,42 @@ TEXT ·outerByLane4x3AVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_191:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
-	VPXORD  Z4, Z4, Z4
-	VPXORD  Z5, Z5, Z5
-	VPXORD  Z6, Z6, Z6
-	VPXORD  Z7, Z7, Z7
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
+step_253:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R11
+	MOVLQSX    4(BX), R12
+	LEAQ       (R11)(R12*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
 
-pair_192:
+pair_254:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -4542,7 +7150,7 @@ pair_192:
 	VFMADD231PS Z15, Z14, Z11
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_192
+	JNE         pair_254
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -4576,12 +7184,12 @@ pair_192:
 	VMOVUPS     Z11, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_191
+	JNE         step_253
 	VZEROUPPER
 	RET
 
 // func outerByLane4x3ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane4x3ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4592,23 +7200,42 @@ TEXT ·outerByLane4x3ReachedAVX512(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_193:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
-	VPXORD  Z4, Z4, Z4
-	VPXORD  Z5, Z5, Z5
-	VPXORD  Z6, Z6, Z6
-	VPXORD  Z7, Z7, Z7
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
+step_255:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R11
+	MOVLQSX    4(BX), R12
+	LEAQ       (R11)(R12*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
 
-pair_194:
+pair_256:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -4616,35 +7243,35 @@ pair_194:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_195
+	JEQ         skip_257
 	VMOVUPS     (R12), Z12
 	VFMADD231PS (R11), Z12, Z0
 	VFMADD231PS (R11)(R8*1), Z12, Z3
 	VFMADD231PS (R11)(R8*2), Z12, Z6
 	VFMADD231PS (R11)(R9*1), Z12, Z9
 
-skip_195:
+skip_257:
 	TESTL       $0x00000002, R13
-	JEQ         skip_196
+	JEQ         skip_258
 	VMOVUPS     (R12)(R10*1), Z12
 	VFMADD231PS (R11), Z12, Z1
 	VFMADD231PS (R11)(R8*1), Z12, Z4
 	VFMADD231PS (R11)(R8*2), Z12, Z7
 	VFMADD231PS (R11)(R9*1), Z12, Z10
 
-skip_196:
+skip_258:
 	TESTL       $0x00000004, R13
-	JEQ         skip_197
+	JEQ         skip_259
 	VMOVUPS     (R12)(R10*2), Z12
 	VFMADD231PS (R11), Z12, Z2
 	VFMADD231PS (R11)(R8*1), Z12, Z5
 	VFMADD231PS (R11)(R8*2), Z12, Z8
 	VFMADD231PS (R11)(R9*1), Z12, Z11
 
-skip_197:
+skip_259:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_194
+	JNE     pair_256
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -4678,12 +7305,12 @@ skip_197:
 	VMOVUPS Z11, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_193
+	JNE     step_255
 	VZEROUPPER
 	RET
 
 // func outerByLane1x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane1x1AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4693,12 +7320,16 @@ TEXT ·outerByLane1x1AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), DI
 
-step_198:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
+step_260:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R8
+	MOVLQSX    4(BX), R9
+	LEAQ       (R8)(R9*4), R8
+	PREFETCHT0 (R8)
+	VPXORD     Z0, Z0, Z0
 
-pair_199:
+pair_261:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -4707,7 +7338,7 @@ pair_199:
 	VFMADD231PS (R8), Z1, Z0
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_199
+	JNE         pair_261
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R8
 	LEAQ        (DI)(R8*4), DI
@@ -4715,12 +7346,12 @@ pair_199:
 	VMOVUPS     Z0, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_198
+	JNE         step_260
 	VZEROUPPER
 	RET
 
 // func outerByLane1x2AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane1x2AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4730,13 +7361,20 @@ TEXT ·outerByLane1x2AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_200:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
+step_262:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R9
+	MOVLQSX    4(BX), R10
+	LEAQ       (R9)(R10*4), R9
+	PREFETCHT0 (R9)
+	MOVQ       row+64(FP), R10
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
 
-pair_201:
+pair_263:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -4748,7 +7386,7 @@ pair_201:
 	VFMADD231PS Z4, Z3, Z1
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_201
+	JNE         pair_263
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -4760,12 +7398,12 @@ pair_201:
 	VMOVUPS     Z1, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_200
+	JNE         step_262
 	VZEROUPPER
 	RET
 
 // func outerByLane1x2ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane1x2ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4775,13 +7413,20 @@ TEXT ·outerByLane1x2ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_202:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
+step_264:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R9
+	MOVLQSX    4(BX), R10
+	LEAQ       (R9)(R10*4), R9
+	PREFETCHT0 (R9)
+	MOVQ       row+64(FP), R10
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
 
-pair_203:
+pair_265:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -4789,20 +7434,20 @@ pair_203:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_204
+	JEQ         skip_266
 	VMOVUPS     (R10), Z2
 	VFMADD231PS (R9), Z2, Z0
 
-skip_204:
+skip_266:
 	TESTL       $0x00000002, R11
-	JEQ         skip_205
+	JEQ         skip_267
 	VMOVUPS     (R10)(R8*1), Z2
 	VFMADD231PS (R9), Z2, Z1
 
-skip_205:
+skip_267:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_203
+	JNE     pair_265
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -4814,12 +7459,12 @@ skip_205:
 	VMOVUPS Z1, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_202
+	JNE     step_264
 	VZEROUPPER
 	RET
 
 // func outerByLane1x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane1x3AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4829,14 +7474,24 @@ TEXT ·outerByLane1x3AVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_206:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
+step_268:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R9
+	MOVLQSX    4(BX), R10
+	LEAQ       (R9)(R10*4), R9
+	PREFETCHT0 (R9)
+	MOVQ       row+64(FP), R10
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	MOVQ       row+64(FP), R10
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
 
-pair_207:
+pair_269:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -4850,7 +7505,7 @@ pair_207:
 	VFMADD231PS Z6, Z5, Z2
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_207
+	JNE         pair_269
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -4866,12 +7521,12 @@ pair_207:
 	VMOVUPS     Z2, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_206
+	JNE         step_268
 	VZEROUPPER
 	RET
 
 // func outerByLane1x3ReachedAVX512(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByLane1x3ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4881,14 +7536,24 @@ TEXT ·outerByLane1x3ReachedAVX512(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_208:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
+step_270:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R9
+	MOVLQSX    4(BX), R10
+	LEAQ       (R9)(R10*4), R9
+	PREFETCHT0 (R9)
+	MOVQ       row+64(FP), R10
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	MOVQ       row+64(FP), R10
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
 
-pair_209:
+pair_271:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -4896,26 +7561,26 @@ pair_209:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_210
+	JEQ         skip_272
 	VMOVUPS     (R10), Z3
 	VFMADD231PS (R9), Z3, Z0
 
-skip_210:
+skip_272:
 	TESTL       $0x00000002, R11
-	JEQ         skip_211
+	JEQ         skip_273
 	VMOVUPS     (R10)(R8*1), Z3
 	VFMADD231PS (R9), Z3, Z1
 
-skip_211:
+skip_273:
 	TESTL       $0x00000004, R11
-	JEQ         skip_212
+	JEQ         skip_274
 	VMOVUPS     (R10)(R8*2), Z3
 	VFMADD231PS (R9), Z3, Z2
 
-skip_212:
+skip_274:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_209
+	JNE     pair_271
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -4931,12 +7596,12 @@ skip_212:
 	VMOVUPS Z2, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_208
+	JNE     step_270
 	VZEROUPPER
 	RET
 
 // func outerByLane4x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByLane4x1AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4947,15 +7612,22 @@ TEXT ·outerByLane4x1AVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), DI
 
-step_213:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
+step_275:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R10
+	MOVLQSX    4(BX), R11
+	LEAQ       (R10)(R11*4), R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	PREFETCHT0 128(R10)
+	PREFETCHT0 192(R10)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
 
-pair_214:
+pair_276:
 	MOVLQSX     (DX), R10
 	MOVLQSX     4(DX), R11
 	LEAQ        (AX)(R10*4), R10
@@ -4967,7 +7639,7 @@ pair_214:
 	VFMADD231PS (R10)(R9*1), Y4, Y3
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_214
+	JNE         pair_276
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R10
 	LEAQ        (DI)(R10*4), DI
@@ -4981,12 +7653,12 @@ pair_214:
 	VMOVUPS     Y3, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_213
+	JNE         step_275
 	VZEROUPPER
 	RET
 
 // func outerByLane4x2AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByLane4x2AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -4997,19 +7669,32 @@ TEXT ·outerByLane4x2AVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_215:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
+step_277:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R11
+	MOVLQSX    4(BX), R12
+	LEAQ       (R11)(R12*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
 
-pair_216:
+pair_278:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -5030,7 +7715,7 @@ pair_216:
 	VFMADD231PS Y10, Y9, Y7
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_216
+	JNE         pair_278
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -5054,12 +7739,12 @@ pair_216:
 	VMOVUPS     Y7, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_215
+	JNE         step_277
 	VZEROUPPER
 	RET
 
 // func outerByLane4x2ReachedAVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByLane4x2ReachedAVX2(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -5070,19 +7755,32 @@ TEXT ·outerByLane4x2ReachedAVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_217:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
+step_279:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R11
+	MOVLQSX    4(BX), R12
+	LEAQ       (R11)(R12*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
 
-pair_218:
+pair_280:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -5090,26 +7788,26 @@ pair_218:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_219
+	JEQ         skip_281
 	VMOVUPS     (R12), Y8
 	VFMADD231PS (R11), Y8, Y0
 	VFMADD231PS (R11)(R8*1), Y8, Y2
 	VFMADD231PS (R11)(R8*2), Y8, Y4
 	VFMADD231PS (R11)(R9*1), Y8, Y6
 
-skip_219:
+skip_281:
 	TESTL       $0x00000002, R13
-	JEQ         skip_220
+	JEQ         skip_282
 	VMOVUPS     (R12)(R10*1), Y8
 	VFMADD231PS (R11), Y8, Y1
 	VFMADD231PS (R11)(R8*1), Y8, Y3
 	VFMADD231PS (R11)(R8*2), Y8, Y5
 	VFMADD231PS (R11)(R9*1), Y8, Y7
 
-skip_220:
+skip_282:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_218
+	JNE     pair_280
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -5133,12 +7831,12 @@ skip_220:
 	VMOVUPS Y7, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_217
+	JNE     step_279
 	VZEROUPPER
 	RET
 
 // func outerByLane4x3AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByLane4x3AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -5149,23 +7847,42 @@ TEXT ·outerByLane4x3AVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_221:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	VXORPS  Y10, Y10, Y10
-	VXORPS  Y11, Y11, Y11
+step_283:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R11
+	MOVLQSX    4(BX), R12
+	LEAQ       (R11)(R12*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
 
-pair_222:
+pair_284:
 	MOVLQSX     (DX), R11
 	MOVLQSX     4(DX), R12
 	LEAQ        (AX)(R11*4), R11
@@ -5191,7 +7908,7 @@ pair_222:
 	VFMADD231PS Y15, Y14, Y11
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_222
+	JNE         pair_284
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R11
 	LEAQ        (DI)(R11*4), DI
@@ -5225,12 +7942,12 @@ pair_222:
 	VMOVUPS     Y11, 192(DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_221
+	JNE         step_283
 	VZEROUPPER
 	RET
 
 // func outerByLane4x3ReachedAVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByLane4x3ReachedAVX2(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -5241,23 +7958,42 @@ TEXT ·outerByLane4x3ReachedAVX2(SB), NOSPLIT, $0-72
 	LEAQ (R8)(R8*2), R9
 	MOVQ otherPlane+56(FP), R10
 
-step_223:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	VXORPS  Y10, Y10, Y10
-	VXORPS  Y11, Y11, Y11
+step_285:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R11
+	MOVLQSX    4(BX), R12
+	LEAQ       (R11)(R12*4), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	MOVQ       row+64(FP), R12
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
 
-pair_224:
+pair_286:
 	MOVLQSX     (DX), R11
 	MOVQ        R11, R13
 	ANDQ        $-16, R11
@@ -5265,35 +8001,35 @@ pair_224:
 	LEAQ        (AX)(R11*4), R11
 	LEAQ        (CX)(R12*4), R12
 	TESTL       $0x00000001, R13
-	JEQ         skip_225
+	JEQ         skip_287
 	VMOVUPS     (R12), Y12
 	VFMADD231PS (R11), Y12, Y0
 	VFMADD231PS (R11)(R8*1), Y12, Y3
 	VFMADD231PS (R11)(R8*2), Y12, Y6
 	VFMADD231PS (R11)(R9*1), Y12, Y9
 
-skip_225:
+skip_287:
 	TESTL       $0x00000002, R13
-	JEQ         skip_226
+	JEQ         skip_288
 	VMOVUPS     (R12)(R10*1), Y12
 	VFMADD231PS (R11), Y12, Y1
 	VFMADD231PS (R11)(R8*1), Y12, Y4
 	VFMADD231PS (R11)(R8*2), Y12, Y7
 	VFMADD231PS (R11)(R9*1), Y12, Y10
 
-skip_226:
+skip_288:
 	TESTL       $0x00000004, R13
-	JEQ         skip_227
+	JEQ         skip_289
 	VMOVUPS     (R12)(R10*2), Y12
 	VFMADD231PS (R11), Y12, Y2
 	VFMADD231PS (R11)(R8*1), Y12, Y5
 	VFMADD231PS (R11)(R8*2), Y12, Y8
 	VFMADD231PS (R11)(R9*1), Y12, Y11
 
-skip_227:
+skip_289:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_224
+	JNE     pair_286
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R11
 	LEAQ    (DI)(R11*4), DI
@@ -5327,12 +8063,12 @@ skip_227:
 	VMOVUPS Y11, 192(DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_223
+	JNE     step_285
 	VZEROUPPER
 	RET
 
 // func outerByLane1x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByLane1x1AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -5342,12 +8078,16 @@ TEXT ·outerByLane1x1AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), DI
 
-step_228:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VXORPS  Y0, Y0, Y0
+step_290:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R8
+	MOVLQSX    4(BX), R9
+	LEAQ       (R8)(R9*4), R8
+	PREFETCHT0 (R8)
+	VXORPS     Y0, Y0, Y0
 
-pair_229:
+pair_291:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -5356,7 +8096,7 @@ pair_229:
 	VFMADD231PS (R8), Y1, Y0
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_229
+	JNE         pair_291
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R8
 	LEAQ        (DI)(R8*4), DI
@@ -5364,12 +8104,12 @@ pair_229:
 	VMOVUPS     Y0, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_228
+	JNE         step_290
 	VZEROUPPER
 	RET
 
 // func outerByLane1x2AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByLane1x2AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -5379,13 +8119,20 @@ TEXT ·outerByLane1x2AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_230:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
+step_292:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R9
+	MOVLQSX    4(BX), R10
+	LEAQ       (R9)(R10*4), R9
+	PREFETCHT0 (R9)
+	MOVQ       row+64(FP), R10
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
 
-pair_231:
+pair_293:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -5397,7 +8144,7 @@ pair_231:
 	VFMADD231PS Y4, Y3, Y1
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_231
+	JNE         pair_293
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -5409,12 +8156,12 @@ pair_231:
 	VMOVUPS     Y1, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_230
+	JNE         step_292
 	VZEROUPPER
 	RET
 
 // func outerByLane1x2ReachedAVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByLane1x2ReachedAVX2(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -5424,13 +8171,20 @@ TEXT ·outerByLane1x2ReachedAVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_232:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
+step_294:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R9
+	MOVLQSX    4(BX), R10
+	LEAQ       (R9)(R10*4), R9
+	PREFETCHT0 (R9)
+	MOVQ       row+64(FP), R10
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
 
-pair_233:
+pair_295:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -5438,20 +8192,20 @@ pair_233:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_234
+	JEQ         skip_296
 	VMOVUPS     (R10), Y2
 	VFMADD231PS (R9), Y2, Y0
 
-skip_234:
+skip_296:
 	TESTL       $0x00000002, R11
-	JEQ         skip_235
+	JEQ         skip_297
 	VMOVUPS     (R10)(R8*1), Y2
 	VFMADD231PS (R9), Y2, Y1
 
-skip_235:
+skip_297:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_233
+	JNE     pair_295
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -5463,12 +8217,12 @@ skip_235:
 	VMOVUPS Y1, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_232
+	JNE     step_294
 	VZEROUPPER
 	RET
 
 // func outerByLane1x3AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByLane1x3AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -5478,14 +8232,24 @@ TEXT ·outerByLane1x3AVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_236:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
+step_298:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R9
+	MOVLQSX    4(BX), R10
+	LEAQ       (R9)(R10*4), R9
+	PREFETCHT0 (R9)
+	MOVQ       row+64(FP), R10
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	MOVQ       row+64(FP), R10
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
 
-pair_237:
+pair_299:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -5499,7 +8263,7 @@ pair_237:
 	VFMADD231PS Y6, Y5, Y2
 	ADDQ        $0x08, DX
 	CMPQ        DX, DI
-	JNE         pair_237
+	JNE         pair_299
 	MOVQ        totals+0(FP), DI
 	MOVLQSX     4(BX), R9
 	LEAQ        (DI)(R9*4), DI
@@ -5515,12 +8279,12 @@ pair_237:
 	VMOVUPS     Y2, (DI)
 	ADDQ        $0x08, BX
 	DECQ        SI
-	JNE         step_236
+	JNE         step_298
 	VZEROUPPER
 	RET
 
 // func outerByLane1x3ReachedAVX2(totals *float32, chosen *float32, other *float32, pairs *int32, counts *int32, steps int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByLane1x3ReachedAVX2(SB), NOSPLIT, $0-72
 	MOVQ chosen+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -5530,14 +8294,24 @@ TEXT ·outerByLane1x3ReachedAVX2(SB), NOSPLIT, $0-72
 	MOVQ chosenPlane+48(FP), DI
 	MOVQ otherPlane+56(FP), R8
 
-step_238:
-	MOVLQSX (BX), DI
-	LEAQ    (DX)(DI*8), DI
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
+step_300:
+	MOVLQSX    (BX), DI
+	LEAQ       (DX)(DI*8), DI
+	MOVQ       totals+0(FP), R9
+	MOVLQSX    4(BX), R10
+	LEAQ       (R9)(R10*4), R9
+	PREFETCHT0 (R9)
+	MOVQ       row+64(FP), R10
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	MOVQ       row+64(FP), R10
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
 
-pair_239:
+pair_301:
 	MOVLQSX     (DX), R9
 	MOVQ        R9, R11
 	ANDQ        $-16, R9
@@ -5545,26 +8319,26 @@ pair_239:
 	LEAQ        (AX)(R9*4), R9
 	LEAQ        (CX)(R10*4), R10
 	TESTL       $0x00000001, R11
-	JEQ         skip_240
+	JEQ         skip_302
 	VMOVUPS     (R10), Y3
 	VFMADD231PS (R9), Y3, Y0
 
-skip_240:
+skip_302:
 	TESTL       $0x00000002, R11
-	JEQ         skip_241
+	JEQ         skip_303
 	VMOVUPS     (R10)(R8*1), Y3
 	VFMADD231PS (R9), Y3, Y1
 
-skip_241:
+skip_303:
 	TESTL       $0x00000004, R11
-	JEQ         skip_242
+	JEQ         skip_304
 	VMOVUPS     (R10)(R8*2), Y3
 	VFMADD231PS (R9), Y3, Y2
 
-skip_242:
+skip_304:
 	ADDQ    $0x08, DX
 	CMPQ    DX, DI
-	JNE     pair_239
+	JNE     pair_301
 	MOVQ    totals+0(FP), DI
 	MOVLQSX 4(BX), R9
 	LEAQ    (DI)(R9*4), DI
@@ -5580,12 +8354,12 @@ skip_242:
 	VMOVUPS Y2, (DI)
 	ADDQ    $0x08, BX
 	DECQ    SI
-	JNE     step_238
+	JNE     step_300
 	VZEROUPPER
 	RET
 
 // func outerByChannel3x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ transposed+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -5594,44 +8368,77 @@ TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ plane+48(FP), SI
 	LEAQ (SI)(SI*2), DI
 
-block_243:
-	MOVQ   pairs+24(FP), R8
-	MOVQ   count+32(FP), R9
-	LEAQ   (R8)(R9*8), R9
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
+block_305:
+	MOVQ       pairs+24(FP), R8
+	MOVQ       count+32(FP), R9
+	LEAQ       (R8)(R9*8), R9
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+	MOVQ       DX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	PREFETCHT0 128(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	PREFETCHT0 128(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	PREFETCHT0 128(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	PREFETCHT0 128(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	PREFETCHT0 128(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	PREFETCHT0 128(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	PREFETCHT0 128(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	PREFETCHT0 128(R10)
 
-pair_244:
+pair_306:
 	MOVLQSX (R8), R10
-	LEAQ    (AX)(R10*4), R10
+	IMUL3Q  $0xc0, R10, R10
+	ADDQ    AX, R10
 	MOVLQSX 4(R8), R11
 	LEAQ    (CX)(R11*4), R11
 	LEAQ    64(R11), R12
 	LEAQ    (R11)(SI*4), R13
 
-lane_245:
+lane_307:
 	VMOVUPS      (R10), Z24
 	VMOVUPS      64(R10), Z25
 	VMOVUPS      128(R10), Z26
@@ -5667,14 +8474,14 @@ lane_245:
 	VFMADD231PS  Z27, Z24, Z21
 	VFMADD231PS  Z27, Z25, Z22
 	VFMADD231PS  Z27, Z26, Z23
-	ADDQ         BX, R10
+	ADDQ         $0x000000c0, R10
 	ADDQ         $0x04, R11
 	ADDQ         $0x04, R13
 	CMPQ         R11, R12
-	JNE          lane_245
+	JNE          lane_307
 	ADDQ         $0x08, R8
 	CMPQ         R8, R9
-	JNE          pair_244
+	JNE          pair_306
 	VADDPS       (DX), Z0, Z0
 	VMOVUPS      Z0, (DX)
 	VADDPS       64(DX), Z1, Z1
@@ -5742,12 +8549,12 @@ lane_245:
 	MOVQ         blocks+56(FP), R8
 	DECQ         R8
 	MOVQ         R8, blocks+56(FP)
-	JNE          block_243
+	JNE          block_305
 	VZEROUPPER
 	RET
 
 // func outerByChannel2x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ transposed+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -5756,36 +8563,61 @@ TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ plane+48(FP), SI
 	LEAQ (SI)(SI*2), DI
 
-block_246:
-	MOVQ   pairs+24(FP), R8
-	MOVQ   count+32(FP), R9
-	LEAQ   (R8)(R9*8), R9
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
+block_308:
+	MOVQ       pairs+24(FP), R8
+	MOVQ       count+32(FP), R9
+	LEAQ       (R8)(R9*8), R9
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	MOVQ       DX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
 
-pair_247:
+pair_309:
 	MOVLQSX (R8), R10
-	LEAQ    (AX)(R10*4), R10
+	IMUL3Q  $0x80, R10, R10
+	ADDQ    AX, R10
 	MOVLQSX 4(R8), R11
 	LEAQ    (CX)(R11*4), R11
 	LEAQ    64(R11), R12
 	LEAQ    (R11)(SI*4), R13
 
-lane_248:
+lane_310:
 	VMOVUPS      (R10), Z16
 	VMOVUPS      64(R10), Z17
 	VBROADCASTSS (R11), Z18
@@ -5812,9 +8644,8 @@ lane_248:
 	VBROADCASTSS (R13)(DI*1), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	ADDQ         BX, R10
-	VMOVUPS      (R10), Z16
-	VMOVUPS      64(R10), Z17
+	VMOVUPS      128(R10), Z16
+	VMOVUPS      192(R10), Z17
 	VBROADCASTSS 4(R11), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
@@ -5839,9 +8670,8 @@ lane_248:
 	VBROADCASTSS 4(R13)(DI*1), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	ADDQ         BX, R10
-	VMOVUPS      (R10), Z16
-	VMOVUPS      64(R10), Z17
+	VMOVUPS      256(R10), Z16
+	VMOVUPS      320(R10), Z17
 	VBROADCASTSS 8(R11), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
@@ -5866,9 +8696,8 @@ lane_248:
 	VBROADCASTSS 8(R13)(DI*1), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	ADDQ         BX, R10
-	VMOVUPS      (R10), Z16
-	VMOVUPS      64(R10), Z17
+	VMOVUPS      384(R10), Z16
+	VMOVUPS      448(R10), Z17
 	VBROADCASTSS 12(R11), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
@@ -5893,14 +8722,14 @@ lane_248:
 	VBROADCASTSS 12(R13)(DI*1), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	ADDQ         BX, R10
+	ADDQ         $0x00000200, R10
 	ADDQ         $0x10, R11
 	ADDQ         $0x10, R13
 	CMPQ         R11, R12
-	JNE          lane_248
+	JNE          lane_310
 	ADDQ         $0x08, R8
 	CMPQ         R8, R9
-	JNE          pair_247
+	JNE          pair_309
 	VADDPS       (DX), Z0, Z0
 	VMOVUPS      Z0, (DX)
 	VADDPS       64(DX), Z1, Z1
@@ -5952,12 +8781,12 @@ lane_248:
 	MOVQ         blocks+56(FP), R8
 	DECQ         R8
 	MOVQ         R8, blocks+56(FP)
-	JNE          block_246
+	JNE          block_308
 	VZEROUPPER
 	RET
 
 // func outerByChannel1x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ transposed+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -5966,28 +8795,45 @@ TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ plane+48(FP), SI
 	LEAQ (SI)(SI*2), DI
 
-block_249:
-	MOVQ   pairs+24(FP), R8
-	MOVQ   count+32(FP), R9
-	LEAQ   (R8)(R9*8), R9
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
+block_311:
+	MOVQ       pairs+24(FP), R8
+	MOVQ       count+32(FP), R9
+	LEAQ       (R8)(R9*8), R9
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	MOVQ       DX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
 
-pair_250:
+pair_312:
 	MOVLQSX (R8), R10
-	LEAQ    (AX)(R10*4), R10
+	IMUL3Q  $0x40, R10, R10
+	ADDQ    AX, R10
 	MOVLQSX 4(R8), R11
 	LEAQ    (CX)(R11*4), R11
 	LEAQ    64(R11), R12
 	LEAQ    (R11)(SI*4), R13
 
-lane_251:
+lane_313:
 	VMOVUPS          (R10), Z8
 	VFMADD231PS.BCST (R11), Z8, Z0
 	VFMADD231PS.BCST (R11)(SI*1), Z8, Z1
@@ -5997,8 +8843,7 @@ lane_251:
 	VFMADD231PS.BCST (R13)(SI*1), Z8, Z5
 	VFMADD231PS.BCST (R13)(SI*2), Z8, Z6
 	VFMADD231PS.BCST (R13)(DI*1), Z8, Z7
-	ADDQ             BX, R10
-	VMOVUPS          (R10), Z8
+	VMOVUPS          64(R10), Z8
 	VFMADD231PS.BCST 4(R11), Z8, Z0
 	VFMADD231PS.BCST 4(R11)(SI*1), Z8, Z1
 	VFMADD231PS.BCST 4(R11)(SI*2), Z8, Z2
@@ -6007,8 +8852,7 @@ lane_251:
 	VFMADD231PS.BCST 4(R13)(SI*1), Z8, Z5
 	VFMADD231PS.BCST 4(R13)(SI*2), Z8, Z6
 	VFMADD231PS.BCST 4(R13)(DI*1), Z8, Z7
-	ADDQ             BX, R10
-	VMOVUPS          (R10), Z8
+	VMOVUPS          128(R10), Z8
 	VFMADD231PS.BCST 8(R11), Z8, Z0
 	VFMADD231PS.BCST 8(R11)(SI*1), Z8, Z1
 	VFMADD231PS.BCST 8(R11)(SI*2), Z8, Z2
@@ -6017,8 +8861,7 @@ lane_251:
 	VFMADD231PS.BCST 8(R13)(SI*1), Z8, Z5
 	VFMADD231PS.BCST 8(R13)(SI*2), Z8, Z6
 	VFMADD231PS.BCST 8(R13)(DI*1), Z8, Z7
-	ADDQ             BX, R10
-	VMOVUPS          (R10), Z8
+	VMOVUPS          192(R10), Z8
 	VFMADD231PS.BCST 12(R11), Z8, Z0
 	VFMADD231PS.BCST 12(R11)(SI*1), Z8, Z1
 	VFMADD231PS.BCST 12(R11)(SI*2), Z8, Z2
@@ -6027,14 +8870,14 @@ lane_251:
 	VFMADD231PS.BCST 12(R13)(SI*1), Z8, Z5
 	VFMADD231PS.BCST 12(R13)(SI*2), Z8, Z6
 	VFMADD231PS.BCST 12(R13)(DI*1), Z8, Z7
-	ADDQ             BX, R10
+	ADDQ             $0x00000100, R10
 	ADDQ             $0x10, R11
 	ADDQ             $0x10, R13
 	CMPQ             R11, R12
-	JNE              lane_251
+	JNE              lane_313
 	ADDQ             $0x08, R8
 	CMPQ             R8, R9
-	JNE              pair_250
+	JNE              pair_312
 	VADDPS           (DX), Z0, Z0
 	VMOVUPS          Z0, (DX)
 	ADDQ             BX, DX
@@ -6070,12 +8913,12 @@ lane_251:
 	MOVQ             blocks+56(FP), R8
 	DECQ             R8
 	MOVQ             R8, blocks+56(FP)
-	JNE              block_249
+	JNE              block_311
 	VZEROUPPER
 	RET
 
 // func outerByChannel1x16AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByChannel1x16AVX512(SB), NOSPLIT, $0-64
 	MOVQ transposed+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -6084,30 +8927,63 @@ TEXT ·outerByChannel1x16AVX512(SB), NOSPLIT, $0-64
 	MOVQ plane+48(FP), SI
 	LEAQ (SI)(SI*2), DI
 
-block_252:
-	MOVQ   pairs+24(FP), R8
-	MOVQ   count+32(FP), R9
-	LEAQ   (R8)(R9*8), R9
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
+block_314:
+	MOVQ       pairs+24(FP), R8
+	MOVQ       count+32(FP), R9
+	LEAQ       (R8)(R9*8), R9
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	MOVQ       DX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
 
-pair_253:
+pair_315:
 	MOVLQSX (R8), R10
-	LEAQ    (AX)(R10*4), R10
+	IMUL3Q  $0x40, R10, R10
+	ADDQ    AX, R10
 	MOVLQSX 4(R8), R11
 	LEAQ    (CX)(R11*4), R11
 	LEAQ    64(R11), R12
@@ -6115,7 +8991,7 @@ pair_253:
 	LEAQ    (R13)(SI*4), R14
 	LEAQ    (R14)(SI*4), R15
 
-lane_254:
+lane_316:
 	VMOVUPS          (R10), Z16
 	VFMADD231PS.BCST (R11), Z16, Z0
 	VFMADD231PS.BCST (R11)(SI*1), Z16, Z1
@@ -6133,8 +9009,7 @@ lane_254:
 	VFMADD231PS.BCST (R15)(SI*1), Z16, Z13
 	VFMADD231PS.BCST (R15)(SI*2), Z16, Z14
 	VFMADD231PS.BCST (R15)(DI*1), Z16, Z15
-	ADDQ             BX, R10
-	VMOVUPS          (R10), Z16
+	VMOVUPS          64(R10), Z16
 	VFMADD231PS.BCST 4(R11), Z16, Z0
 	VFMADD231PS.BCST 4(R11)(SI*1), Z16, Z1
 	VFMADD231PS.BCST 4(R11)(SI*2), Z16, Z2
@@ -6151,8 +9026,7 @@ lane_254:
 	VFMADD231PS.BCST 4(R15)(SI*1), Z16, Z13
 	VFMADD231PS.BCST 4(R15)(SI*2), Z16, Z14
 	VFMADD231PS.BCST 4(R15)(DI*1), Z16, Z15
-	ADDQ             BX, R10
-	VMOVUPS          (R10), Z16
+	VMOVUPS          128(R10), Z16
 	VFMADD231PS.BCST 8(R11), Z16, Z0
 	VFMADD231PS.BCST 8(R11)(SI*1), Z16, Z1
 	VFMADD231PS.BCST 8(R11)(SI*2), Z16, Z2
@@ -6169,8 +9043,7 @@ lane_254:
 	VFMADD231PS.BCST 8(R15)(SI*1), Z16, Z13
 	VFMADD231PS.BCST 8(R15)(SI*2), Z16, Z14
 	VFMADD231PS.BCST 8(R15)(DI*1), Z16, Z15
-	ADDQ             BX, R10
-	VMOVUPS          (R10), Z16
+	VMOVUPS          192(R10), Z16
 	VFMADD231PS.BCST 12(R11), Z16, Z0
 	VFMADD231PS.BCST 12(R11)(SI*1), Z16, Z1
 	VFMADD231PS.BCST 12(R11)(SI*2), Z16, Z2
@@ -6187,16 +9060,16 @@ lane_254:
 	VFMADD231PS.BCST 12(R15)(SI*1), Z16, Z13
 	VFMADD231PS.BCST 12(R15)(SI*2), Z16, Z14
 	VFMADD231PS.BCST 12(R15)(DI*1), Z16, Z15
-	ADDQ             BX, R10
+	ADDQ             $0x00000100, R10
 	ADDQ             $0x10, R11
 	ADDQ             $0x10, R13
 	ADDQ             $0x10, R14
 	ADDQ             $0x10, R15
 	CMPQ             R11, R12
-	JNE              lane_254
+	JNE              lane_316
 	ADDQ             $0x08, R8
 	CMPQ             R8, R9
-	JNE              pair_253
+	JNE              pair_315
 	VADDPS           (DX), Z0, Z0
 	VMOVUPS          Z0, (DX)
 	ADDQ             BX, DX
@@ -6264,165 +9137,12 @@ lane_254:
 	MOVQ             blocks+56(FP), R8
 	DECQ             R8
 	MOVQ             R8, blocks+56(FP)
-	JNE              block_252
-	VZEROUPPER
-	RET
-
-// func outerByChannel2x10AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
-// Requires: AVX, AVX512F
-TEXT ·outerByChannel2x10AVX512(SB), NOSPLIT, $0-64
-	MOVQ transposed+8(FP), AX
-	MOVQ other+16(FP), CX
-	MOVQ totals+0(FP), DX
-	MOVQ row+40(FP), BX
-	MOVQ plane+48(FP), SI
-	LEAQ (SI)(SI*2), DI
-
-block_255:
-	MOVQ   pairs+24(FP), R8
-	MOVQ   count+32(FP), R9
-	LEAQ   (R8)(R9*8), R9
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-
-pair_256:
-	MOVLQSX (R8), R10
-	LEAQ    (AX)(R10*4), R10
-	MOVLQSX 4(R8), R11
-	LEAQ    (CX)(R11*4), R11
-	LEAQ    64(R11), R12
-	LEAQ    (R11)(SI*4), R13
-	LEAQ    (R13)(SI*4), R14
-
-lane_257:
-	VMOVUPS      (R10), Z20
-	VMOVUPS      64(R10), Z21
-	VBROADCASTSS (R11), Z22
-	VFMADD231PS  Z22, Z20, Z0
-	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS (R11)(SI*1), Z22
-	VFMADD231PS  Z22, Z20, Z2
-	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS (R11)(SI*2), Z22
-	VFMADD231PS  Z22, Z20, Z4
-	VFMADD231PS  Z22, Z21, Z5
-	VBROADCASTSS (R11)(DI*1), Z22
-	VFMADD231PS  Z22, Z20, Z6
-	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS (R13), Z22
-	VFMADD231PS  Z22, Z20, Z8
-	VFMADD231PS  Z22, Z21, Z9
-	VBROADCASTSS (R13)(SI*1), Z22
-	VFMADD231PS  Z22, Z20, Z10
-	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS (R13)(SI*2), Z22
-	VFMADD231PS  Z22, Z20, Z12
-	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS (R13)(DI*1), Z22
-	VFMADD231PS  Z22, Z20, Z14
-	VFMADD231PS  Z22, Z21, Z15
-	VBROADCASTSS (R14), Z22
-	VFMADD231PS  Z22, Z20, Z16
-	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS (R14)(SI*1), Z22
-	VFMADD231PS  Z22, Z20, Z18
-	VFMADD231PS  Z22, Z21, Z19
-	ADDQ         BX, R10
-	ADDQ         $0x04, R11
-	ADDQ         $0x04, R13
-	ADDQ         $0x04, R14
-	CMPQ         R11, R12
-	JNE          lane_257
-	ADDQ         $0x08, R8
-	CMPQ         R8, R9
-	JNE          pair_256
-	VADDPS       (DX), Z0, Z0
-	VMOVUPS      Z0, (DX)
-	VADDPS       64(DX), Z1, Z1
-	VMOVUPS      Z1, 64(DX)
-	ADDQ         BX, DX
-	VADDPS       (DX), Z2, Z2
-	VMOVUPS      Z2, (DX)
-	VADDPS       64(DX), Z3, Z3
-	VMOVUPS      Z3, 64(DX)
-	ADDQ         BX, DX
-	VADDPS       (DX), Z4, Z4
-	VMOVUPS      Z4, (DX)
-	VADDPS       64(DX), Z5, Z5
-	VMOVUPS      Z5, 64(DX)
-	ADDQ         BX, DX
-	VADDPS       (DX), Z6, Z6
-	VMOVUPS      Z6, (DX)
-	VADDPS       64(DX), Z7, Z7
-	VMOVUPS      Z7, 64(DX)
-	ADDQ         BX, DX
-	VADDPS       (DX), Z8, Z8
-	VMOVUPS      Z8, (DX)
-	VADDPS       64(DX), Z9, Z9
-	VMOVUPS      Z9, 64(DX)
-	ADDQ         BX, DX
-	VADDPS       (DX), Z10, Z10
-	VMOVUPS      Z10, (DX)
-	VADDPS       64(DX), Z11, Z11
-	VMOVUPS      Z11, 64(DX)
-	ADDQ         BX, DX
-	VADDPS       (DX), Z12, Z12
-	VMOVUPS      Z12, (DX)
-	VADDPS       64(DX), Z13, Z13
-	VMOVUPS      Z13, 64(DX)
-	ADDQ         BX, DX
-	VADDPS       (DX), Z14, Z14
-	VMOVUPS      Z14, (DX)
-	VADDPS       64(DX), Z15, Z15
-	VMOVUPS      Z15, 64(DX)
-	ADDQ         BX, DX
-	VADDPS       (DX), Z16, Z16
-	VMOVUPS      Z16, (DX)
-	VADDPS       64(DX), Z17, Z17
-	VMOVUPS      Z17, 64(DX)
-	ADDQ         BX, DX
-	VADDPS       (DX), Z18, Z18
-	VMOVUPS      Z18, (DX)
-	VADDPS       64(DX), Z19, Z19
-	VMOVUPS      Z19, 64(DX)
-	ADDQ         BX, DX
-	ADDQ         SI, CX
-	ADDQ         SI, CX
-	ADDQ         SI, CX
-	ADDQ         SI, CX
-	ADDQ         SI, CX
-	ADDQ         SI, CX
-	ADDQ         SI, CX
-	ADDQ         SI, CX
-	ADDQ         SI, CX
-	ADDQ         SI, CX
-	MOVQ         blocks+56(FP), R8
-	DECQ         R8
-	MOVQ         R8, blocks+56(FP)
-	JNE          block_255
+	JNE              block_314
 	VZEROUPPER
 	RET
 
 // func outerByChannel3x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByChannel3x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ transposed+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -6430,22 +9150,27 @@ TEXT ·outerByChannel3x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ row+40(FP), BX
 	MOVQ plane+48(FP), SI
 
-block_258:
-	MOVQ   pairs+24(FP), DI
-	MOVQ   count+32(FP), R8
-	LEAQ   (DI)(R8*8), R8
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
+block_317:
+	MOVQ       pairs+24(FP), DI
+	MOVQ       count+32(FP), R8
+	LEAQ       (DI)(R8*8), R8
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	MOVQ       DX, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	PREFETCHT0 128(R9)
 
-pair_259:
+pair_318:
 	MOVLQSX (DI), R9
-	LEAQ    (AX)(R9*4), R9
+	IMUL3Q  $0xc0, R9, R9
+	ADDQ    AX, R9
 	MOVLQSX 4(DI), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_260:
+lane_319:
 	VMOVUPS      (R9), Z3
 	VMOVUPS      64(R9), Z4
 	VMOVUPS      128(R9), Z5
@@ -6453,13 +9178,13 @@ lane_260:
 	VFMADD231PS  Z6, Z3, Z0
 	VFMADD231PS  Z6, Z4, Z1
 	VFMADD231PS  Z6, Z5, Z2
-	ADDQ         BX, R9
+	ADDQ         $0x000000c0, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_260
+	JNE          lane_319
 	ADDQ         $0x08, DI
 	CMPQ         DI, R8
-	JNE          pair_259
+	JNE          pair_318
 	VADDPS       (DX), Z0, Z0
 	VMOVUPS      Z0, (DX)
 	VADDPS       64(DX), Z1, Z1
@@ -6471,12 +9196,12 @@ lane_260:
 	MOVQ         blocks+56(FP), DI
 	DECQ         DI
 	MOVQ         DI, blocks+56(FP)
-	JNE          block_258
+	JNE          block_317
 	VZEROUPPER
 	RET
 
 // func outerByChannel2x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByChannel2x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ transposed+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -6484,33 +9209,37 @@ TEXT ·outerByChannel2x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ row+40(FP), BX
 	MOVQ plane+48(FP), SI
 
-block_261:
-	MOVQ   pairs+24(FP), DI
-	MOVQ   count+32(FP), R8
-	LEAQ   (DI)(R8*8), R8
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
+block_320:
+	MOVQ       pairs+24(FP), DI
+	MOVQ       count+32(FP), R8
+	LEAQ       (DI)(R8*8), R8
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	MOVQ       DX, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
 
-pair_262:
+pair_321:
 	MOVLQSX (DI), R9
-	LEAQ    (AX)(R9*4), R9
+	IMUL3Q  $0x80, R9, R9
+	ADDQ    AX, R9
 	MOVLQSX 4(DI), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_263:
+lane_322:
 	VMOVUPS      (R9), Z2
 	VMOVUPS      64(R9), Z3
 	VBROADCASTSS (R10), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
-	ADDQ         BX, R9
+	ADDQ         $0x00000080, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_263
+	JNE          lane_322
 	ADDQ         $0x08, DI
 	CMPQ         DI, R8
-	JNE          pair_262
+	JNE          pair_321
 	VADDPS       (DX), Z0, Z0
 	VMOVUPS      Z0, (DX)
 	VADDPS       64(DX), Z1, Z1
@@ -6520,12 +9249,12 @@ lane_263:
 	MOVQ         blocks+56(FP), DI
 	DECQ         DI
 	MOVQ         DI, blocks+56(FP)
-	JNE          block_261
+	JNE          block_320
 	VZEROUPPER
 	RET
 
 // func outerByChannel1x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outerByChannel1x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ transposed+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -6533,29 +9262,32 @@ TEXT ·outerByChannel1x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ row+40(FP), BX
 	MOVQ plane+48(FP), SI
 
-block_264:
-	MOVQ   pairs+24(FP), DI
-	MOVQ   count+32(FP), R8
-	LEAQ   (DI)(R8*8), R8
-	VPXORD Z0, Z0, Z0
+block_323:
+	MOVQ       pairs+24(FP), DI
+	MOVQ       count+32(FP), R8
+	LEAQ       (DI)(R8*8), R8
+	VPXORD     Z0, Z0, Z0
+	MOVQ       DX, R9
+	PREFETCHT0 (R9)
 
-pair_265:
+pair_324:
 	MOVLQSX (DI), R9
-	LEAQ    (AX)(R9*4), R9
+	IMUL3Q  $0x40, R9, R9
+	ADDQ    AX, R9
 	MOVLQSX 4(DI), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_266:
+lane_325:
 	VMOVUPS          (R9), Z1
 	VFMADD231PS.BCST (R10), Z1, Z0
-	ADDQ             BX, R9
+	ADDQ             $0x00000040, R9
 	ADDQ             $0x04, R10
 	CMPQ             R10, R11
-	JNE              lane_266
+	JNE              lane_325
 	ADDQ             $0x08, DI
 	CMPQ             DI, R8
-	JNE              pair_265
+	JNE              pair_324
 	VADDPS           (DX), Z0, Z0
 	VMOVUPS          Z0, (DX)
 	ADDQ             BX, DX
@@ -6563,12 +9295,12 @@ lane_266:
 	MOVQ             blocks+56(FP), DI
 	DECQ             DI
 	MOVQ             DI, blocks+56(FP)
-	JNE              block_264
+	JNE              block_323
 	VZEROUPPER
 	RET
 
 // func outerByChannel3x4AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-64
 	MOVQ transposed+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -6577,31 +9309,44 @@ TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-64
 	MOVQ plane+48(FP), SI
 	LEAQ (SI)(SI*2), DI
 
-block_267:
-	MOVQ   pairs+24(FP), R8
-	MOVQ   count+32(FP), R9
-	LEAQ   (R8)(R9*8), R9
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
+block_326:
+	MOVQ       pairs+24(FP), R8
+	MOVQ       count+32(FP), R9
+	LEAQ       (R8)(R9*8), R9
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
+	MOVQ       DX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
 
-pair_268:
+pair_327:
 	MOVLQSX (R8), R10
-	LEAQ    (AX)(R10*4), R10
+	IMUL3Q  $0x60, R10, R10
+	ADDQ    AX, R10
 	MOVLQSX 4(R8), R11
 	LEAQ    (CX)(R11*4), R11
 	LEAQ    64(R11), R12
 
-lane_269:
+lane_328:
 	VMOVUPS      (R10), Y12
 	VMOVUPS      32(R10), Y13
 	VMOVUPS      64(R10), Y14
@@ -6621,10 +9366,9 @@ lane_269:
 	VFMADD231PS  Y15, Y12, Y9
 	VFMADD231PS  Y15, Y13, Y10
 	VFMADD231PS  Y15, Y14, Y11
-	ADDQ         BX, R10
-	VMOVUPS      (R10), Y12
-	VMOVUPS      32(R10), Y13
-	VMOVUPS      64(R10), Y14
+	VMOVUPS      96(R10), Y12
+	VMOVUPS      128(R10), Y13
+	VMOVUPS      160(R10), Y14
 	VBROADCASTSS 4(R11), Y15
 	VFMADD231PS  Y15, Y12, Y0
 	VFMADD231PS  Y15, Y13, Y1
@@ -6641,10 +9385,9 @@ lane_269:
 	VFMADD231PS  Y15, Y12, Y9
 	VFMADD231PS  Y15, Y13, Y10
 	VFMADD231PS  Y15, Y14, Y11
-	ADDQ         BX, R10
-	VMOVUPS      (R10), Y12
-	VMOVUPS      32(R10), Y13
-	VMOVUPS      64(R10), Y14
+	VMOVUPS      192(R10), Y12
+	VMOVUPS      224(R10), Y13
+	VMOVUPS      256(R10), Y14
 	VBROADCASTSS 8(R11), Y15
 	VFMADD231PS  Y15, Y12, Y0
 	VFMADD231PS  Y15, Y13, Y1
@@ -6661,10 +9404,9 @@ lane_269:
 	VFMADD231PS  Y15, Y12, Y9
 	VFMADD231PS  Y15, Y13, Y10
 	VFMADD231PS  Y15, Y14, Y11
-	ADDQ         BX, R10
-	VMOVUPS      (R10), Y12
-	VMOVUPS      32(R10), Y13
-	VMOVUPS      64(R10), Y14
+	VMOVUPS      288(R10), Y12
+	VMOVUPS      320(R10), Y13
+	VMOVUPS      352(R10), Y14
 	VBROADCASTSS 12(R11), Y15
 	VFMADD231PS  Y15, Y12, Y0
 	VFMADD231PS  Y15, Y13, Y1
@@ -6681,13 +9423,13 @@ lane_269:
 	VFMADD231PS  Y15, Y12, Y9
 	VFMADD231PS  Y15, Y13, Y10
 	VFMADD231PS  Y15, Y14, Y11
-	ADDQ         BX, R10
+	ADDQ         $0x00000180, R10
 	ADDQ         $0x10, R11
 	CMPQ         R11, R12
-	JNE          lane_269
+	JNE          lane_328
 	ADDQ         $0x08, R8
 	CMPQ         R8, R9
-	JNE          pair_268
+	JNE          pair_327
 	VADDPS       (DX), Y0, Y0
 	VMOVUPS      Y0, (DX)
 	VADDPS       32(DX), Y1, Y1
@@ -6723,12 +9465,12 @@ lane_269:
 	MOVQ         blocks+56(FP), R8
 	DECQ         R8
 	MOVQ         R8, blocks+56(FP)
-	JNE          block_267
+	JNE          block_326
 	VZEROUPPER
 	RET
 
 // func outerByChannel2x4AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-64
 	MOVQ transposed+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -6737,27 +9479,36 @@ TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-64
 	MOVQ plane+48(FP), SI
 	LEAQ (SI)(SI*2), DI
 
-block_270:
-	MOVQ   pairs+24(FP), R8
-	MOVQ   count+32(FP), R9
-	LEAQ   (R8)(R9*8), R9
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
+block_329:
+	MOVQ       pairs+24(FP), R8
+	MOVQ       count+32(FP), R9
+	LEAQ       (R8)(R9*8), R9
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	MOVQ       DX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
+	ADDQ       BX, R10
+	PREFETCHT0 (R10)
 
-pair_271:
+pair_330:
 	MOVLQSX (R8), R10
-	LEAQ    (AX)(R10*4), R10
+	IMUL3Q  $0x40, R10, R10
+	ADDQ    AX, R10
 	MOVLQSX 4(R8), R11
 	LEAQ    (CX)(R11*4), R11
 	LEAQ    64(R11), R12
 
-lane_272:
+lane_331:
 	VMOVUPS      (R10), Y8
 	VMOVUPS      32(R10), Y9
 	VBROADCASTSS (R11), Y10
@@ -6772,9 +9523,8 @@ lane_272:
 	VBROADCASTSS (R11)(DI*1), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	ADDQ         BX, R10
-	VMOVUPS      (R10), Y8
-	VMOVUPS      32(R10), Y9
+	VMOVUPS      64(R10), Y8
+	VMOVUPS      96(R10), Y9
 	VBROADCASTSS 4(R11), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
@@ -6787,9 +9537,8 @@ lane_272:
 	VBROADCASTSS 4(R11)(DI*1), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	ADDQ         BX, R10
-	VMOVUPS      (R10), Y8
-	VMOVUPS      32(R10), Y9
+	VMOVUPS      128(R10), Y8
+	VMOVUPS      160(R10), Y9
 	VBROADCASTSS 8(R11), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
@@ -6802,9 +9551,8 @@ lane_272:
 	VBROADCASTSS 8(R11)(DI*1), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	ADDQ         BX, R10
-	VMOVUPS      (R10), Y8
-	VMOVUPS      32(R10), Y9
+	VMOVUPS      192(R10), Y8
+	VMOVUPS      224(R10), Y9
 	VBROADCASTSS 12(R11), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
@@ -6817,13 +9565,13 @@ lane_272:
 	VBROADCASTSS 12(R11)(DI*1), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	ADDQ         BX, R10
+	ADDQ         $0x00000100, R10
 	ADDQ         $0x10, R11
 	CMPQ         R11, R12
-	JNE          lane_272
+	JNE          lane_331
 	ADDQ         $0x08, R8
 	CMPQ         R8, R9
-	JNE          pair_271
+	JNE          pair_330
 	VADDPS       (DX), Y0, Y0
 	VMOVUPS      Y0, (DX)
 	VADDPS       32(DX), Y1, Y1
@@ -6851,12 +9599,12 @@ lane_272:
 	MOVQ         blocks+56(FP), R8
 	DECQ         R8
 	MOVQ         R8, blocks+56(FP)
-	JNE          block_270
+	JNE          block_329
 	VZEROUPPER
 	RET
 
 // func outerByChannel3x1AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByChannel3x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ transposed+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -6864,22 +9612,26 @@ TEXT ·outerByChannel3x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ row+40(FP), BX
 	MOVQ plane+48(FP), SI
 
-block_273:
-	MOVQ   pairs+24(FP), DI
-	MOVQ   count+32(FP), R8
-	LEAQ   (DI)(R8*8), R8
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
+block_332:
+	MOVQ       pairs+24(FP), DI
+	MOVQ       count+32(FP), R8
+	LEAQ       (DI)(R8*8), R8
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	MOVQ       DX, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
 
-pair_274:
+pair_333:
 	MOVLQSX (DI), R9
-	LEAQ    (AX)(R9*4), R9
+	IMUL3Q  $0x60, R9, R9
+	ADDQ    AX, R9
 	MOVLQSX 4(DI), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_275:
+lane_334:
 	VMOVUPS      (R9), Y3
 	VMOVUPS      32(R9), Y4
 	VMOVUPS      64(R9), Y5
@@ -6887,13 +9639,13 @@ lane_275:
 	VFMADD231PS  Y6, Y3, Y0
 	VFMADD231PS  Y6, Y4, Y1
 	VFMADD231PS  Y6, Y5, Y2
-	ADDQ         BX, R9
+	ADDQ         $0x00000060, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_275
+	JNE          lane_334
 	ADDQ         $0x08, DI
 	CMPQ         DI, R8
-	JNE          pair_274
+	JNE          pair_333
 	VADDPS       (DX), Y0, Y0
 	VMOVUPS      Y0, (DX)
 	VADDPS       32(DX), Y1, Y1
@@ -6905,12 +9657,12 @@ lane_275:
 	MOVQ         blocks+56(FP), DI
 	DECQ         DI
 	MOVQ         DI, blocks+56(FP)
-	JNE          block_273
+	JNE          block_332
 	VZEROUPPER
 	RET
 
 // func outerByChannel2x1AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerByChannel2x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ transposed+8(FP), AX
 	MOVQ other+16(FP), CX
@@ -6918,33 +9670,36 @@ TEXT ·outerByChannel2x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ row+40(FP), BX
 	MOVQ plane+48(FP), SI
 
-block_276:
-	MOVQ   pairs+24(FP), DI
-	MOVQ   count+32(FP), R8
-	LEAQ   (DI)(R8*8), R8
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
+block_335:
+	MOVQ       pairs+24(FP), DI
+	MOVQ       count+32(FP), R8
+	LEAQ       (DI)(R8*8), R8
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	MOVQ       DX, R9
+	PREFETCHT0 (R9)
 
-pair_277:
+pair_336:
 	MOVLQSX (DI), R9
-	LEAQ    (AX)(R9*4), R9
+	IMUL3Q  $0x40, R9, R9
+	ADDQ    AX, R9
 	MOVLQSX 4(DI), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_278:
+lane_337:
 	VMOVUPS      (R9), Y2
 	VMOVUPS      32(R9), Y3
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         BX, R9
+	ADDQ         $0x00000040, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_278
+	JNE          lane_337
 	ADDQ         $0x08, DI
 	CMPQ         DI, R8
-	JNE          pair_277
+	JNE          pair_336
 	VADDPS       (DX), Y0, Y0
 	VMOVUPS      Y0, (DX)
 	VADDPS       32(DX), Y1, Y1
@@ -6954,7 +9709,1731 @@ lane_278:
 	MOVQ         blocks+56(FP), DI
 	DECQ         DI
 	MOVQ         DI, blocks+56(FP)
-	JNE          block_276
+	JNE          block_335
+	VZEROUPPER
+	RET
+
+// func outerLinear2x10AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·outerLinear2x10AVX512(SB), NOSPLIT, $0-48
+	MOVQ totals+0(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ bias+24(FP), DX
+	MOVQ row+32(FP), BX
+	MOVQ blocks+40(FP), SI
+
+block_338:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	MOVQ       AX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	MOVQ       transposed+8(FP), DI
+	LEAQ       2048(DI), R8
+
+lane_339:
+	VMOVUPS      (DI), Z20
+	VMOVUPS      64(DI), Z21
+	VBROADCASTSS (CX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 64(CX), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 128(CX), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 192(CX), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 256(CX), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 320(CX), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 384(CX), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 448(CX), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 512(CX), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 576(CX), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	VMOVUPS      128(DI), Z20
+	VMOVUPS      192(DI), Z21
+	VBROADCASTSS 4(CX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 68(CX), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 132(CX), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 196(CX), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 260(CX), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 324(CX), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 388(CX), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 452(CX), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 516(CX), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 580(CX), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	VMOVUPS      256(DI), Z20
+	VMOVUPS      320(DI), Z21
+	VBROADCASTSS 8(CX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 72(CX), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 136(CX), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 200(CX), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 264(CX), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 328(CX), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 392(CX), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 456(CX), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 520(CX), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 584(CX), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	VMOVUPS      384(DI), Z20
+	VMOVUPS      448(DI), Z21
+	VBROADCASTSS 12(CX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 76(CX), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 140(CX), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 204(CX), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 268(CX), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 332(CX), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 396(CX), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 460(CX), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 524(CX), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 588(CX), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	ADDQ         $0x00000200, DI
+	ADDQ         $0x10, CX
+	CMPQ         DI, R8
+	JNE          lane_339
+	VADDPS       (AX), Z0, Z0
+	VMOVUPS      Z0, (AX)
+	VADDPS       64(AX), Z1, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z2, Z2
+	VMOVUPS      Z2, (AX)
+	VADDPS       64(AX), Z3, Z3
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z4, Z4
+	VMOVUPS      Z4, (AX)
+	VADDPS       64(AX), Z5, Z5
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z6, Z6
+	VMOVUPS      Z6, (AX)
+	VADDPS       64(AX), Z7, Z7
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z8, Z8
+	VMOVUPS      Z8, (AX)
+	VADDPS       64(AX), Z9, Z9
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z10, Z10
+	VMOVUPS      Z10, (AX)
+	VADDPS       64(AX), Z11, Z11
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z12, Z12
+	VMOVUPS      Z12, (AX)
+	VADDPS       64(AX), Z13, Z13
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z14, Z14
+	VMOVUPS      Z14, (AX)
+	VADDPS       64(AX), Z15, Z15
+	VMOVUPS      Z15, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z16, Z16
+	VMOVUPS      Z16, (AX)
+	VADDPS       64(AX), Z17, Z17
+	VMOVUPS      Z17, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z18, Z18
+	VMOVUPS      Z18, (AX)
+	VADDPS       64(AX), Z19, Z19
+	VMOVUPS      Z19, 64(AX)
+	ADDQ         BX, AX
+	TESTQ        DX, DX
+	JEQ          summed_340
+	VMOVUPS      (DX), Z22
+	VADDPS       -64(CX), Z22, Z22
+	VMOVUPS      Z22, (DX)
+	VMOVUPS      64(DX), Z22
+	VADDPS       (CX), Z22, Z22
+	VMOVUPS      Z22, 64(DX)
+	VMOVUPS      128(DX), Z22
+	VADDPS       64(CX), Z22, Z22
+	VMOVUPS      Z22, 128(DX)
+	VMOVUPS      192(DX), Z22
+	VADDPS       128(CX), Z22, Z22
+	VMOVUPS      Z22, 192(DX)
+	VMOVUPS      256(DX), Z22
+	VADDPS       192(CX), Z22, Z22
+	VMOVUPS      Z22, 256(DX)
+	VMOVUPS      320(DX), Z22
+	VADDPS       256(CX), Z22, Z22
+	VMOVUPS      Z22, 320(DX)
+	VMOVUPS      384(DX), Z22
+	VADDPS       320(CX), Z22, Z22
+	VMOVUPS      Z22, 384(DX)
+	VMOVUPS      448(DX), Z22
+	VADDPS       384(CX), Z22, Z22
+	VMOVUPS      Z22, 448(DX)
+	VMOVUPS      512(DX), Z22
+	VADDPS       448(CX), Z22, Z22
+	VMOVUPS      Z22, 512(DX)
+	VMOVUPS      576(DX), Z22
+	VADDPS       512(CX), Z22, Z22
+	VMOVUPS      Z22, 576(DX)
+	ADDQ         $0x00000280, DX
+
+summed_340:
+	ADDQ $0x00000240, CX
+	DECQ SI
+	JNE  block_338
+	VZEROUPPER
+	RET
+
+// func outerLinear2x8AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·outerLinear2x8AVX512(SB), NOSPLIT, $0-48
+	MOVQ totals+0(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ bias+24(FP), DX
+	MOVQ row+32(FP), BX
+	MOVQ blocks+40(FP), SI
+
+block_341:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	MOVQ       AX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	MOVQ       transposed+8(FP), DI
+	LEAQ       2048(DI), R8
+
+lane_342:
+	VMOVUPS      (DI), Z16
+	VMOVUPS      64(DI), Z17
+	VBROADCASTSS (CX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 64(CX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 128(CX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 192(CX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 256(CX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 320(CX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 384(CX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 448(CX), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	VMOVUPS      128(DI), Z16
+	VMOVUPS      192(DI), Z17
+	VBROADCASTSS 4(CX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 68(CX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 132(CX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 196(CX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 260(CX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 324(CX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 388(CX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 452(CX), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	VMOVUPS      256(DI), Z16
+	VMOVUPS      320(DI), Z17
+	VBROADCASTSS 8(CX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 72(CX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 136(CX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 200(CX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 264(CX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 328(CX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 392(CX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 456(CX), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	VMOVUPS      384(DI), Z16
+	VMOVUPS      448(DI), Z17
+	VBROADCASTSS 12(CX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 76(CX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 140(CX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 204(CX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 268(CX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 332(CX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 396(CX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 460(CX), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	ADDQ         $0x00000200, DI
+	ADDQ         $0x10, CX
+	CMPQ         DI, R8
+	JNE          lane_342
+	VADDPS       (AX), Z0, Z0
+	VMOVUPS      Z0, (AX)
+	VADDPS       64(AX), Z1, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z2, Z2
+	VMOVUPS      Z2, (AX)
+	VADDPS       64(AX), Z3, Z3
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z4, Z4
+	VMOVUPS      Z4, (AX)
+	VADDPS       64(AX), Z5, Z5
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z6, Z6
+	VMOVUPS      Z6, (AX)
+	VADDPS       64(AX), Z7, Z7
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z8, Z8
+	VMOVUPS      Z8, (AX)
+	VADDPS       64(AX), Z9, Z9
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z10, Z10
+	VMOVUPS      Z10, (AX)
+	VADDPS       64(AX), Z11, Z11
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z12, Z12
+	VMOVUPS      Z12, (AX)
+	VADDPS       64(AX), Z13, Z13
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z14, Z14
+	VMOVUPS      Z14, (AX)
+	VADDPS       64(AX), Z15, Z15
+	VMOVUPS      Z15, 64(AX)
+	ADDQ         BX, AX
+	TESTQ        DX, DX
+	JEQ          summed_343
+	VMOVUPS      (DX), Z18
+	VADDPS       -64(CX), Z18, Z18
+	VMOVUPS      Z18, (DX)
+	VMOVUPS      64(DX), Z18
+	VADDPS       (CX), Z18, Z18
+	VMOVUPS      Z18, 64(DX)
+	VMOVUPS      128(DX), Z18
+	VADDPS       64(CX), Z18, Z18
+	VMOVUPS      Z18, 128(DX)
+	VMOVUPS      192(DX), Z18
+	VADDPS       128(CX), Z18, Z18
+	VMOVUPS      Z18, 192(DX)
+	VMOVUPS      256(DX), Z18
+	VADDPS       192(CX), Z18, Z18
+	VMOVUPS      Z18, 256(DX)
+	VMOVUPS      320(DX), Z18
+	VADDPS       256(CX), Z18, Z18
+	VMOVUPS      Z18, 320(DX)
+	VMOVUPS      384(DX), Z18
+	VADDPS       320(CX), Z18, Z18
+	VMOVUPS      Z18, 384(DX)
+	VMOVUPS      448(DX), Z18
+	VADDPS       384(CX), Z18, Z18
+	VMOVUPS      Z18, 448(DX)
+	ADDQ         $0x00000200, DX
+
+summed_343:
+	ADDQ $0x000001c0, CX
+	DECQ SI
+	JNE  block_341
+	VZEROUPPER
+	RET
+
+// func outerLinear2x4AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·outerLinear2x4AVX512(SB), NOSPLIT, $0-48
+	MOVQ totals+0(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ bias+24(FP), DX
+	MOVQ row+32(FP), BX
+	MOVQ blocks+40(FP), SI
+
+block_344:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	MOVQ       AX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	MOVQ       transposed+8(FP), DI
+	LEAQ       2048(DI), R8
+
+lane_345:
+	VMOVUPS      (DI), Z8
+	VMOVUPS      64(DI), Z9
+	VBROADCASTSS (CX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 64(CX), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 128(CX), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 192(CX), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	VMOVUPS      128(DI), Z8
+	VMOVUPS      192(DI), Z9
+	VBROADCASTSS 4(CX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 68(CX), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 132(CX), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 196(CX), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	VMOVUPS      256(DI), Z8
+	VMOVUPS      320(DI), Z9
+	VBROADCASTSS 8(CX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 72(CX), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 136(CX), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 200(CX), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	VMOVUPS      384(DI), Z8
+	VMOVUPS      448(DI), Z9
+	VBROADCASTSS 12(CX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 76(CX), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 140(CX), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 204(CX), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	ADDQ         $0x00000200, DI
+	ADDQ         $0x10, CX
+	CMPQ         DI, R8
+	JNE          lane_345
+	VADDPS       (AX), Z0, Z0
+	VMOVUPS      Z0, (AX)
+	VADDPS       64(AX), Z1, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z2, Z2
+	VMOVUPS      Z2, (AX)
+	VADDPS       64(AX), Z3, Z3
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z4, Z4
+	VMOVUPS      Z4, (AX)
+	VADDPS       64(AX), Z5, Z5
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Z6, Z6
+	VMOVUPS      Z6, (AX)
+	VADDPS       64(AX), Z7, Z7
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         BX, AX
+	TESTQ        DX, DX
+	JEQ          summed_346
+	VMOVUPS      (DX), Z10
+	VADDPS       -64(CX), Z10, Z10
+	VMOVUPS      Z10, (DX)
+	VMOVUPS      64(DX), Z10
+	VADDPS       (CX), Z10, Z10
+	VMOVUPS      Z10, 64(DX)
+	VMOVUPS      128(DX), Z10
+	VADDPS       64(CX), Z10, Z10
+	VMOVUPS      Z10, 128(DX)
+	VMOVUPS      192(DX), Z10
+	VADDPS       128(CX), Z10, Z10
+	VMOVUPS      Z10, 192(DX)
+	ADDQ         $0x00000100, DX
+
+summed_346:
+	ADDQ $0x000000c0, CX
+	DECQ SI
+	JNE  block_344
+	VZEROUPPER
+	RET
+
+// func outerLinear2x1AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·outerLinear2x1AVX512(SB), NOSPLIT, $0-48
+	MOVQ totals+0(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ bias+24(FP), DX
+	MOVQ row+32(FP), BX
+	MOVQ blocks+40(FP), SI
+
+block_347:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	MOVQ       AX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	MOVQ       transposed+8(FP), DI
+	LEAQ       2048(DI), R8
+
+lane_348:
+	VMOVUPS      (DI), Z2
+	VMOVUPS      64(DI), Z3
+	VBROADCASTSS (CX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	VMOVUPS      128(DI), Z2
+	VMOVUPS      192(DI), Z3
+	VBROADCASTSS 4(CX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	VMOVUPS      256(DI), Z2
+	VMOVUPS      320(DI), Z3
+	VBROADCASTSS 8(CX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	VMOVUPS      384(DI), Z2
+	VMOVUPS      448(DI), Z3
+	VBROADCASTSS 12(CX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         $0x00000200, DI
+	ADDQ         $0x10, CX
+	CMPQ         DI, R8
+	JNE          lane_348
+	VADDPS       (AX), Z0, Z0
+	VMOVUPS      Z0, (AX)
+	VADDPS       64(AX), Z1, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         BX, AX
+	TESTQ        DX, DX
+	JEQ          summed_349
+	VMOVUPS      (DX), Z4
+	VADDPS       -64(CX), Z4, Z4
+	VMOVUPS      Z4, (DX)
+	ADDQ         $0x00000040, DX
+
+summed_349:
+	DECQ SI
+	JNE  block_347
+	VZEROUPPER
+	RET
+
+// func outerLinear1x16AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·outerLinear1x16AVX512(SB), NOSPLIT, $0-48
+	MOVQ totals+0(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ bias+24(FP), DX
+	MOVQ row+32(FP), BX
+	MOVQ blocks+40(FP), SI
+
+block_350:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	MOVQ       AX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	MOVQ       transposed+8(FP), DI
+	LEAQ       1024(DI), R8
+
+lane_351:
+	VMOVUPS          (DI), Z16
+	VFMADD231PS.BCST (CX), Z16, Z0
+	VFMADD231PS.BCST 64(CX), Z16, Z1
+	VFMADD231PS.BCST 128(CX), Z16, Z2
+	VFMADD231PS.BCST 192(CX), Z16, Z3
+	VFMADD231PS.BCST 256(CX), Z16, Z4
+	VFMADD231PS.BCST 320(CX), Z16, Z5
+	VFMADD231PS.BCST 384(CX), Z16, Z6
+	VFMADD231PS.BCST 448(CX), Z16, Z7
+	VFMADD231PS.BCST 512(CX), Z16, Z8
+	VFMADD231PS.BCST 576(CX), Z16, Z9
+	VFMADD231PS.BCST 640(CX), Z16, Z10
+	VFMADD231PS.BCST 704(CX), Z16, Z11
+	VFMADD231PS.BCST 768(CX), Z16, Z12
+	VFMADD231PS.BCST 832(CX), Z16, Z13
+	VFMADD231PS.BCST 896(CX), Z16, Z14
+	VFMADD231PS.BCST 960(CX), Z16, Z15
+	VMOVUPS          64(DI), Z16
+	VFMADD231PS.BCST 4(CX), Z16, Z0
+	VFMADD231PS.BCST 68(CX), Z16, Z1
+	VFMADD231PS.BCST 132(CX), Z16, Z2
+	VFMADD231PS.BCST 196(CX), Z16, Z3
+	VFMADD231PS.BCST 260(CX), Z16, Z4
+	VFMADD231PS.BCST 324(CX), Z16, Z5
+	VFMADD231PS.BCST 388(CX), Z16, Z6
+	VFMADD231PS.BCST 452(CX), Z16, Z7
+	VFMADD231PS.BCST 516(CX), Z16, Z8
+	VFMADD231PS.BCST 580(CX), Z16, Z9
+	VFMADD231PS.BCST 644(CX), Z16, Z10
+	VFMADD231PS.BCST 708(CX), Z16, Z11
+	VFMADD231PS.BCST 772(CX), Z16, Z12
+	VFMADD231PS.BCST 836(CX), Z16, Z13
+	VFMADD231PS.BCST 900(CX), Z16, Z14
+	VFMADD231PS.BCST 964(CX), Z16, Z15
+	VMOVUPS          128(DI), Z16
+	VFMADD231PS.BCST 8(CX), Z16, Z0
+	VFMADD231PS.BCST 72(CX), Z16, Z1
+	VFMADD231PS.BCST 136(CX), Z16, Z2
+	VFMADD231PS.BCST 200(CX), Z16, Z3
+	VFMADD231PS.BCST 264(CX), Z16, Z4
+	VFMADD231PS.BCST 328(CX), Z16, Z5
+	VFMADD231PS.BCST 392(CX), Z16, Z6
+	VFMADD231PS.BCST 456(CX), Z16, Z7
+	VFMADD231PS.BCST 520(CX), Z16, Z8
+	VFMADD231PS.BCST 584(CX), Z16, Z9
+	VFMADD231PS.BCST 648(CX), Z16, Z10
+	VFMADD231PS.BCST 712(CX), Z16, Z11
+	VFMADD231PS.BCST 776(CX), Z16, Z12
+	VFMADD231PS.BCST 840(CX), Z16, Z13
+	VFMADD231PS.BCST 904(CX), Z16, Z14
+	VFMADD231PS.BCST 968(CX), Z16, Z15
+	VMOVUPS          192(DI), Z16
+	VFMADD231PS.BCST 12(CX), Z16, Z0
+	VFMADD231PS.BCST 76(CX), Z16, Z1
+	VFMADD231PS.BCST 140(CX), Z16, Z2
+	VFMADD231PS.BCST 204(CX), Z16, Z3
+	VFMADD231PS.BCST 268(CX), Z16, Z4
+	VFMADD231PS.BCST 332(CX), Z16, Z5
+	VFMADD231PS.BCST 396(CX), Z16, Z6
+	VFMADD231PS.BCST 460(CX), Z16, Z7
+	VFMADD231PS.BCST 524(CX), Z16, Z8
+	VFMADD231PS.BCST 588(CX), Z16, Z9
+	VFMADD231PS.BCST 652(CX), Z16, Z10
+	VFMADD231PS.BCST 716(CX), Z16, Z11
+	VFMADD231PS.BCST 780(CX), Z16, Z12
+	VFMADD231PS.BCST 844(CX), Z16, Z13
+	VFMADD231PS.BCST 908(CX), Z16, Z14
+	VFMADD231PS.BCST 972(CX), Z16, Z15
+	ADDQ             $0x00000100, DI
+	ADDQ             $0x10, CX
+	CMPQ             DI, R8
+	JNE              lane_351
+	VADDPS           (AX), Z0, Z0
+	VMOVUPS          Z0, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z1, Z1
+	VMOVUPS          Z1, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z2, Z2
+	VMOVUPS          Z2, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z3, Z3
+	VMOVUPS          Z3, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z4, Z4
+	VMOVUPS          Z4, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z5, Z5
+	VMOVUPS          Z5, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z6, Z6
+	VMOVUPS          Z6, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z7, Z7
+	VMOVUPS          Z7, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z8, Z8
+	VMOVUPS          Z8, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z9, Z9
+	VMOVUPS          Z9, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z10, Z10
+	VMOVUPS          Z10, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z11, Z11
+	VMOVUPS          Z11, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z12, Z12
+	VMOVUPS          Z12, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z13, Z13
+	VMOVUPS          Z13, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z14, Z14
+	VMOVUPS          Z14, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z15, Z15
+	VMOVUPS          Z15, (AX)
+	ADDQ             BX, AX
+	TESTQ            DX, DX
+	JEQ              summed_352
+	VMOVUPS          (DX), Z16
+	VADDPS           -64(CX), Z16, Z16
+	VMOVUPS          Z16, (DX)
+	VMOVUPS          64(DX), Z16
+	VADDPS           (CX), Z16, Z16
+	VMOVUPS          Z16, 64(DX)
+	VMOVUPS          128(DX), Z16
+	VADDPS           64(CX), Z16, Z16
+	VMOVUPS          Z16, 128(DX)
+	VMOVUPS          192(DX), Z16
+	VADDPS           128(CX), Z16, Z16
+	VMOVUPS          Z16, 192(DX)
+	VMOVUPS          256(DX), Z16
+	VADDPS           192(CX), Z16, Z16
+	VMOVUPS          Z16, 256(DX)
+	VMOVUPS          320(DX), Z16
+	VADDPS           256(CX), Z16, Z16
+	VMOVUPS          Z16, 320(DX)
+	VMOVUPS          384(DX), Z16
+	VADDPS           320(CX), Z16, Z16
+	VMOVUPS          Z16, 384(DX)
+	VMOVUPS          448(DX), Z16
+	VADDPS           384(CX), Z16, Z16
+	VMOVUPS          Z16, 448(DX)
+	VMOVUPS          512(DX), Z16
+	VADDPS           448(CX), Z16, Z16
+	VMOVUPS          Z16, 512(DX)
+	VMOVUPS          576(DX), Z16
+	VADDPS           512(CX), Z16, Z16
+	VMOVUPS          Z16, 576(DX)
+	VMOVUPS          640(DX), Z16
+	VADDPS           576(CX), Z16, Z16
+	VMOVUPS          Z16, 640(DX)
+	VMOVUPS          704(DX), Z16
+	VADDPS           640(CX), Z16, Z16
+	VMOVUPS          Z16, 704(DX)
+	VMOVUPS          768(DX), Z16
+	VADDPS           704(CX), Z16, Z16
+	VMOVUPS          Z16, 768(DX)
+	VMOVUPS          832(DX), Z16
+	VADDPS           768(CX), Z16, Z16
+	VMOVUPS          Z16, 832(DX)
+	VMOVUPS          896(DX), Z16
+	VADDPS           832(CX), Z16, Z16
+	VMOVUPS          Z16, 896(DX)
+	VMOVUPS          960(DX), Z16
+	VADDPS           896(CX), Z16, Z16
+	VMOVUPS          Z16, 960(DX)
+	ADDQ             $0x00000400, DX
+
+summed_352:
+	ADDQ $0x000003c0, CX
+	DECQ SI
+	JNE  block_350
+	VZEROUPPER
+	RET
+
+// func outerLinear1x8AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·outerLinear1x8AVX512(SB), NOSPLIT, $0-48
+	MOVQ totals+0(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ bias+24(FP), DX
+	MOVQ row+32(FP), BX
+	MOVQ blocks+40(FP), SI
+
+block_353:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	MOVQ       AX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	MOVQ       transposed+8(FP), DI
+	LEAQ       1024(DI), R8
+
+lane_354:
+	VMOVUPS          (DI), Z8
+	VFMADD231PS.BCST (CX), Z8, Z0
+	VFMADD231PS.BCST 64(CX), Z8, Z1
+	VFMADD231PS.BCST 128(CX), Z8, Z2
+	VFMADD231PS.BCST 192(CX), Z8, Z3
+	VFMADD231PS.BCST 256(CX), Z8, Z4
+	VFMADD231PS.BCST 320(CX), Z8, Z5
+	VFMADD231PS.BCST 384(CX), Z8, Z6
+	VFMADD231PS.BCST 448(CX), Z8, Z7
+	VMOVUPS          64(DI), Z8
+	VFMADD231PS.BCST 4(CX), Z8, Z0
+	VFMADD231PS.BCST 68(CX), Z8, Z1
+	VFMADD231PS.BCST 132(CX), Z8, Z2
+	VFMADD231PS.BCST 196(CX), Z8, Z3
+	VFMADD231PS.BCST 260(CX), Z8, Z4
+	VFMADD231PS.BCST 324(CX), Z8, Z5
+	VFMADD231PS.BCST 388(CX), Z8, Z6
+	VFMADD231PS.BCST 452(CX), Z8, Z7
+	VMOVUPS          128(DI), Z8
+	VFMADD231PS.BCST 8(CX), Z8, Z0
+	VFMADD231PS.BCST 72(CX), Z8, Z1
+	VFMADD231PS.BCST 136(CX), Z8, Z2
+	VFMADD231PS.BCST 200(CX), Z8, Z3
+	VFMADD231PS.BCST 264(CX), Z8, Z4
+	VFMADD231PS.BCST 328(CX), Z8, Z5
+	VFMADD231PS.BCST 392(CX), Z8, Z6
+	VFMADD231PS.BCST 456(CX), Z8, Z7
+	VMOVUPS          192(DI), Z8
+	VFMADD231PS.BCST 12(CX), Z8, Z0
+	VFMADD231PS.BCST 76(CX), Z8, Z1
+	VFMADD231PS.BCST 140(CX), Z8, Z2
+	VFMADD231PS.BCST 204(CX), Z8, Z3
+	VFMADD231PS.BCST 268(CX), Z8, Z4
+	VFMADD231PS.BCST 332(CX), Z8, Z5
+	VFMADD231PS.BCST 396(CX), Z8, Z6
+	VFMADD231PS.BCST 460(CX), Z8, Z7
+	ADDQ             $0x00000100, DI
+	ADDQ             $0x10, CX
+	CMPQ             DI, R8
+	JNE              lane_354
+	VADDPS           (AX), Z0, Z0
+	VMOVUPS          Z0, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z1, Z1
+	VMOVUPS          Z1, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z2, Z2
+	VMOVUPS          Z2, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z3, Z3
+	VMOVUPS          Z3, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z4, Z4
+	VMOVUPS          Z4, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z5, Z5
+	VMOVUPS          Z5, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z6, Z6
+	VMOVUPS          Z6, (AX)
+	ADDQ             BX, AX
+	VADDPS           (AX), Z7, Z7
+	VMOVUPS          Z7, (AX)
+	ADDQ             BX, AX
+	TESTQ            DX, DX
+	JEQ              summed_355
+	VMOVUPS          (DX), Z8
+	VADDPS           -64(CX), Z8, Z8
+	VMOVUPS          Z8, (DX)
+	VMOVUPS          64(DX), Z8
+	VADDPS           (CX), Z8, Z8
+	VMOVUPS          Z8, 64(DX)
+	VMOVUPS          128(DX), Z8
+	VADDPS           64(CX), Z8, Z8
+	VMOVUPS          Z8, 128(DX)
+	VMOVUPS          192(DX), Z8
+	VADDPS           128(CX), Z8, Z8
+	VMOVUPS          Z8, 192(DX)
+	VMOVUPS          256(DX), Z8
+	VADDPS           192(CX), Z8, Z8
+	VMOVUPS          Z8, 256(DX)
+	VMOVUPS          320(DX), Z8
+	VADDPS           256(CX), Z8, Z8
+	VMOVUPS          Z8, 320(DX)
+	VMOVUPS          384(DX), Z8
+	VADDPS           320(CX), Z8, Z8
+	VMOVUPS          Z8, 384(DX)
+	VMOVUPS          448(DX), Z8
+	VADDPS           384(CX), Z8, Z8
+	VMOVUPS          Z8, 448(DX)
+	ADDQ             $0x00000200, DX
+
+summed_355:
+	ADDQ $0x000001c0, CX
+	DECQ SI
+	JNE  block_353
+	VZEROUPPER
+	RET
+
+// func outerLinear1x1AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·outerLinear1x1AVX512(SB), NOSPLIT, $0-48
+	MOVQ totals+0(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ bias+24(FP), DX
+	MOVQ row+32(FP), BX
+	MOVQ blocks+40(FP), SI
+
+block_356:
+	VPXORD     Z0, Z0, Z0
+	MOVQ       AX, DI
+	PREFETCHT0 (DI)
+	MOVQ       transposed+8(FP), DI
+	LEAQ       1024(DI), R8
+
+lane_357:
+	VMOVUPS          (DI), Z1
+	VFMADD231PS.BCST (CX), Z1, Z0
+	VMOVUPS          64(DI), Z1
+	VFMADD231PS.BCST 4(CX), Z1, Z0
+	VMOVUPS          128(DI), Z1
+	VFMADD231PS.BCST 8(CX), Z1, Z0
+	VMOVUPS          192(DI), Z1
+	VFMADD231PS.BCST 12(CX), Z1, Z0
+	ADDQ             $0x00000100, DI
+	ADDQ             $0x10, CX
+	CMPQ             DI, R8
+	JNE              lane_357
+	VADDPS           (AX), Z0, Z0
+	VMOVUPS          Z0, (AX)
+	ADDQ             BX, AX
+	TESTQ            DX, DX
+	JEQ              summed_358
+	VMOVUPS          (DX), Z1
+	VADDPS           -64(CX), Z1, Z1
+	VMOVUPS          Z1, (DX)
+	ADDQ             $0x00000040, DX
+
+summed_358:
+	DECQ SI
+	JNE  block_356
+	VZEROUPPER
+	RET
+
+// func outerLinear2x6AVX2(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·outerLinear2x6AVX2(SB), NOSPLIT, $0-48
+	MOVQ totals+0(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ bias+24(FP), DX
+	MOVQ row+32(FP), BX
+	MOVQ blocks+40(FP), SI
+
+block_359:
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
+	MOVQ       AX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	MOVQ       transposed+8(FP), DI
+	LEAQ       1024(DI), R8
+
+lane_360:
+	VMOVUPS      (DI), Y12
+	VMOVUPS      32(DI), Y13
+	VBROADCASTSS (CX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 64(CX), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 128(CX), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 192(CX), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 256(CX), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 320(CX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	VMOVUPS      64(DI), Y12
+	VMOVUPS      96(DI), Y13
+	VBROADCASTSS 4(CX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 68(CX), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 132(CX), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 196(CX), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 260(CX), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 324(CX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	VMOVUPS      128(DI), Y12
+	VMOVUPS      160(DI), Y13
+	VBROADCASTSS 8(CX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 72(CX), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 136(CX), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 200(CX), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 264(CX), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 328(CX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	VMOVUPS      192(DI), Y12
+	VMOVUPS      224(DI), Y13
+	VBROADCASTSS 12(CX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 76(CX), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 140(CX), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 204(CX), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 268(CX), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 332(CX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         $0x00000100, DI
+	ADDQ         $0x10, CX
+	CMPQ         DI, R8
+	JNE          lane_360
+	VADDPS       (AX), Y0, Y0
+	VMOVUPS      Y0, (AX)
+	VADDPS       32(AX), Y1, Y1
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Y2, Y2
+	VMOVUPS      Y2, (AX)
+	VADDPS       32(AX), Y3, Y3
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Y4, Y4
+	VMOVUPS      Y4, (AX)
+	VADDPS       32(AX), Y5, Y5
+	VMOVUPS      Y5, 32(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Y6, Y6
+	VMOVUPS      Y6, (AX)
+	VADDPS       32(AX), Y7, Y7
+	VMOVUPS      Y7, 32(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Y8, Y8
+	VMOVUPS      Y8, (AX)
+	VADDPS       32(AX), Y9, Y9
+	VMOVUPS      Y9, 32(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Y10, Y10
+	VMOVUPS      Y10, (AX)
+	VADDPS       32(AX), Y11, Y11
+	VMOVUPS      Y11, 32(AX)
+	ADDQ         BX, AX
+	TESTQ        DX, DX
+	JEQ          summed_361
+	VMOVUPS      (DX), Y14
+	VADDPS       -64(CX), Y14, Y14
+	VMOVUPS      Y14, (DX)
+	VMOVUPS      32(DX), Y14
+	VADDPS       -32(CX), Y14, Y14
+	VMOVUPS      Y14, 32(DX)
+	VMOVUPS      64(DX), Y14
+	VADDPS       (CX), Y14, Y14
+	VMOVUPS      Y14, 64(DX)
+	VMOVUPS      96(DX), Y14
+	VADDPS       32(CX), Y14, Y14
+	VMOVUPS      Y14, 96(DX)
+	VMOVUPS      128(DX), Y14
+	VADDPS       64(CX), Y14, Y14
+	VMOVUPS      Y14, 128(DX)
+	VMOVUPS      160(DX), Y14
+	VADDPS       96(CX), Y14, Y14
+	VMOVUPS      Y14, 160(DX)
+	VMOVUPS      192(DX), Y14
+	VADDPS       128(CX), Y14, Y14
+	VMOVUPS      Y14, 192(DX)
+	VMOVUPS      224(DX), Y14
+	VADDPS       160(CX), Y14, Y14
+	VMOVUPS      Y14, 224(DX)
+	VMOVUPS      256(DX), Y14
+	VADDPS       192(CX), Y14, Y14
+	VMOVUPS      Y14, 256(DX)
+	VMOVUPS      288(DX), Y14
+	VADDPS       224(CX), Y14, Y14
+	VMOVUPS      Y14, 288(DX)
+	VMOVUPS      320(DX), Y14
+	VADDPS       256(CX), Y14, Y14
+	VMOVUPS      Y14, 320(DX)
+	VMOVUPS      352(DX), Y14
+	VADDPS       288(CX), Y14, Y14
+	VMOVUPS      Y14, 352(DX)
+	ADDQ         $0x00000180, DX
+
+summed_361:
+	ADDQ $0x00000140, CX
+	DECQ SI
+	JNE  block_359
+	VZEROUPPER
+	RET
+
+// func outerLinear2x5AVX2(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·outerLinear2x5AVX2(SB), NOSPLIT, $0-48
+	MOVQ totals+0(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ bias+24(FP), DX
+	MOVQ row+32(FP), BX
+	MOVQ blocks+40(FP), SI
+
+block_362:
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	MOVQ       AX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	MOVQ       transposed+8(FP), DI
+	LEAQ       1024(DI), R8
+
+lane_363:
+	VMOVUPS      (DI), Y10
+	VMOVUPS      32(DI), Y11
+	VBROADCASTSS (CX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 64(CX), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 128(CX), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 192(CX), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 256(CX), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	VMOVUPS      64(DI), Y10
+	VMOVUPS      96(DI), Y11
+	VBROADCASTSS 4(CX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 68(CX), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 132(CX), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 196(CX), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 260(CX), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	VMOVUPS      128(DI), Y10
+	VMOVUPS      160(DI), Y11
+	VBROADCASTSS 8(CX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 72(CX), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 136(CX), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 200(CX), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 264(CX), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	VMOVUPS      192(DI), Y10
+	VMOVUPS      224(DI), Y11
+	VBROADCASTSS 12(CX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 76(CX), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 140(CX), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 204(CX), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 268(CX), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	ADDQ         $0x00000100, DI
+	ADDQ         $0x10, CX
+	CMPQ         DI, R8
+	JNE          lane_363
+	VADDPS       (AX), Y0, Y0
+	VMOVUPS      Y0, (AX)
+	VADDPS       32(AX), Y1, Y1
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Y2, Y2
+	VMOVUPS      Y2, (AX)
+	VADDPS       32(AX), Y3, Y3
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Y4, Y4
+	VMOVUPS      Y4, (AX)
+	VADDPS       32(AX), Y5, Y5
+	VMOVUPS      Y5, 32(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Y6, Y6
+	VMOVUPS      Y6, (AX)
+	VADDPS       32(AX), Y7, Y7
+	VMOVUPS      Y7, 32(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Y8, Y8
+	VMOVUPS      Y8, (AX)
+	VADDPS       32(AX), Y9, Y9
+	VMOVUPS      Y9, 32(AX)
+	ADDQ         BX, AX
+	TESTQ        DX, DX
+	JEQ          summed_364
+	VMOVUPS      (DX), Y12
+	VADDPS       -64(CX), Y12, Y12
+	VMOVUPS      Y12, (DX)
+	VMOVUPS      32(DX), Y12
+	VADDPS       -32(CX), Y12, Y12
+	VMOVUPS      Y12, 32(DX)
+	VMOVUPS      64(DX), Y12
+	VADDPS       (CX), Y12, Y12
+	VMOVUPS      Y12, 64(DX)
+	VMOVUPS      96(DX), Y12
+	VADDPS       32(CX), Y12, Y12
+	VMOVUPS      Y12, 96(DX)
+	VMOVUPS      128(DX), Y12
+	VADDPS       64(CX), Y12, Y12
+	VMOVUPS      Y12, 128(DX)
+	VMOVUPS      160(DX), Y12
+	VADDPS       96(CX), Y12, Y12
+	VMOVUPS      Y12, 160(DX)
+	VMOVUPS      192(DX), Y12
+	VADDPS       128(CX), Y12, Y12
+	VMOVUPS      Y12, 192(DX)
+	VMOVUPS      224(DX), Y12
+	VADDPS       160(CX), Y12, Y12
+	VMOVUPS      Y12, 224(DX)
+	VMOVUPS      256(DX), Y12
+	VADDPS       192(CX), Y12, Y12
+	VMOVUPS      Y12, 256(DX)
+	VMOVUPS      288(DX), Y12
+	VADDPS       224(CX), Y12, Y12
+	VMOVUPS      Y12, 288(DX)
+	ADDQ         $0x00000140, DX
+
+summed_364:
+	ADDQ $0x00000100, CX
+	DECQ SI
+	JNE  block_362
+	VZEROUPPER
+	RET
+
+// func outerLinear2x4AVX2(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·outerLinear2x4AVX2(SB), NOSPLIT, $0-48
+	MOVQ totals+0(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ bias+24(FP), DX
+	MOVQ row+32(FP), BX
+	MOVQ blocks+40(FP), SI
+
+block_365:
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	MOVQ       AX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	ADDQ       BX, DI
+	PREFETCHT0 (DI)
+	MOVQ       transposed+8(FP), DI
+	LEAQ       1024(DI), R8
+
+lane_366:
+	VMOVUPS      (DI), Y8
+	VMOVUPS      32(DI), Y9
+	VBROADCASTSS (CX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 64(CX), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 128(CX), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 192(CX), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	VMOVUPS      64(DI), Y8
+	VMOVUPS      96(DI), Y9
+	VBROADCASTSS 4(CX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 68(CX), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 132(CX), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 196(CX), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	VMOVUPS      128(DI), Y8
+	VMOVUPS      160(DI), Y9
+	VBROADCASTSS 8(CX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 72(CX), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 136(CX), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 200(CX), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	VMOVUPS      192(DI), Y8
+	VMOVUPS      224(DI), Y9
+	VBROADCASTSS 12(CX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 76(CX), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 140(CX), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 204(CX), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	ADDQ         $0x00000100, DI
+	ADDQ         $0x10, CX
+	CMPQ         DI, R8
+	JNE          lane_366
+	VADDPS       (AX), Y0, Y0
+	VMOVUPS      Y0, (AX)
+	VADDPS       32(AX), Y1, Y1
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Y2, Y2
+	VMOVUPS      Y2, (AX)
+	VADDPS       32(AX), Y3, Y3
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Y4, Y4
+	VMOVUPS      Y4, (AX)
+	VADDPS       32(AX), Y5, Y5
+	VMOVUPS      Y5, 32(AX)
+	ADDQ         BX, AX
+	VADDPS       (AX), Y6, Y6
+	VMOVUPS      Y6, (AX)
+	VADDPS       32(AX), Y7, Y7
+	VMOVUPS      Y7, 32(AX)
+	ADDQ         BX, AX
+	TESTQ        DX, DX
+	JEQ          summed_367
+	VMOVUPS      (DX), Y10
+	VADDPS       -64(CX), Y10, Y10
+	VMOVUPS      Y10, (DX)
+	VMOVUPS      32(DX), Y10
+	VADDPS       -32(CX), Y10, Y10
+	VMOVUPS      Y10, 32(DX)
+	VMOVUPS      64(DX), Y10
+	VADDPS       (CX), Y10, Y10
+	VMOVUPS      Y10, 64(DX)
+	VMOVUPS      96(DX), Y10
+	VADDPS       32(CX), Y10, Y10
+	VMOVUPS      Y10, 96(DX)
+	VMOVUPS      128(DX), Y10
+	VADDPS       64(CX), Y10, Y10
+	VMOVUPS      Y10, 128(DX)
+	VMOVUPS      160(DX), Y10
+	VADDPS       96(CX), Y10, Y10
+	VMOVUPS      Y10, 160(DX)
+	VMOVUPS      192(DX), Y10
+	VADDPS       128(CX), Y10, Y10
+	VMOVUPS      Y10, 192(DX)
+	VMOVUPS      224(DX), Y10
+	VADDPS       160(CX), Y10, Y10
+	VMOVUPS      Y10, 224(DX)
+	ADDQ         $0x00000100, DX
+
+summed_367:
+	ADDQ $0x000000c0, CX
+	DECQ SI
+	JNE  block_365
+	VZEROUPPER
+	RET
+
+// func outerLinear2x1AVX2(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·outerLinear2x1AVX2(SB), NOSPLIT, $0-48
+	MOVQ totals+0(FP), AX
+	MOVQ other+16(FP), CX
+	MOVQ bias+24(FP), DX
+	MOVQ row+32(FP), BX
+	MOVQ blocks+40(FP), SI
+
+block_368:
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	MOVQ       AX, DI
+	PREFETCHT0 (DI)
+	MOVQ       transposed+8(FP), DI
+	LEAQ       1024(DI), R8
+
+lane_369:
+	VMOVUPS      (DI), Y2
+	VMOVUPS      32(DI), Y3
+	VBROADCASTSS (CX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	VMOVUPS      64(DI), Y2
+	VMOVUPS      96(DI), Y3
+	VBROADCASTSS 4(CX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	VMOVUPS      128(DI), Y2
+	VMOVUPS      160(DI), Y3
+	VBROADCASTSS 8(CX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	VMOVUPS      192(DI), Y2
+	VMOVUPS      224(DI), Y3
+	VBROADCASTSS 12(CX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         $0x00000100, DI
+	ADDQ         $0x10, CX
+	CMPQ         DI, R8
+	JNE          lane_369
+	VADDPS       (AX), Y0, Y0
+	VMOVUPS      Y0, (AX)
+	VADDPS       32(AX), Y1, Y1
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         BX, AX
+	TESTQ        DX, DX
+	JEQ          summed_370
+	VMOVUPS      (DX), Y4
+	VADDPS       -64(CX), Y4, Y4
+	VMOVUPS      Y4, (DX)
+	VMOVUPS      32(DX), Y4
+	VADDPS       -32(CX), Y4, Y4
+	VMOVUPS      Y4, 32(DX)
+	ADDQ         $0x00000040, DX
+
+summed_370:
+	DECQ SI
+	JNE  block_368
 	VZEROUPPER
 	RET
 
@@ -6976,7 +11455,7 @@ TEXT ·peakAVX512(SB), NOSPLIT, $0-8
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 
-round_279:
+round_371:
 	VFMADD231PS Z12, Z12, Z0
 	VFMADD231PS Z12, Z12, Z1
 	VFMADD231PS Z12, Z12, Z2
@@ -7002,7 +11481,7 @@ round_279:
 	VFMADD231PS Z12, Z12, Z10
 	VFMADD231PS Z12, Z12, Z11
 	DECQ        AX
-	JNE         round_279
+	JNE         round_371
 	VZEROUPPER
 	RET
 
@@ -7024,7 +11503,7 @@ TEXT ·peakAVX2(SB), NOSPLIT, $0-8
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-round_280:
+round_372:
 	VFMADD231PS Y12, Y12, Y0
 	VFMADD231PS Y12, Y12, Y1
 	VFMADD231PS Y12, Y12, Y2
@@ -7050,32 +11529,36 @@ round_280:
 	VFMADD231PS Y12, Y12, Y10
 	VFMADD231PS Y12, Y12, Y11
 	DECQ        AX
-	JNE         round_280
+	JNE         round_372
 	VZEROUPPER
 	RET
 
-// func transposeAVX2(dst *float32, src *float32, blocks int, dstRow int, srcRow int)
+// func transposeAVX2(dst *float32, src *float32, blocks int, groups int, dstRow int, srcRow int)
 // Requires: AVX
-TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
+TEXT ·transposeAVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
-	MOVQ blocks+16(FP), DX
-	MOVQ dstRow+24(FP), BX
-	MOVQ srcRow+32(FP), SI
+	MOVQ dstRow+32(FP), DX
+	MOVQ srcRow+40(FP), BX
+	LEAQ (DX)(DX*2), SI
 	LEAQ (BX)(BX*2), DI
-	LEAQ (SI)(SI*2), R8
 
-block_281:
-	LEAQ        (CX)(SI*4), R9
-	LEAQ        (AX)(BX*4), R10
-	VMOVUPS     (CX), X0
-	VINSERTF128 $0x01, (R9), Y0, Y0
-	VMOVUPS     (CX)(SI*1), X1
-	VINSERTF128 $0x01, (R9)(SI*1), Y1, Y1
-	VMOVUPS     (CX)(SI*2), X2
-	VINSERTF128 $0x01, (R9)(SI*2), Y2, Y2
-	VMOVUPS     (CX)(R8*1), X3
-	VINSERTF128 $0x01, (R9)(R8*1), Y3, Y3
+group_373:
+	MOVQ blocks+16(FP), R8
+	MOVQ AX, R9
+	MOVQ CX, R10
+
+block_374:
+	LEAQ        (R10)(BX*4), R11
+	LEAQ        (R9)(DX*4), R12
+	VMOVUPS     (R10), X0
+	VINSERTF128 $0x01, (R11), Y0, Y0
+	VMOVUPS     (R10)(BX*1), X1
+	VINSERTF128 $0x01, (R11)(BX*1), Y1, Y1
+	VMOVUPS     (R10)(BX*2), X2
+	VINSERTF128 $0x01, (R11)(BX*2), Y2, Y2
+	VMOVUPS     (R10)(DI*1), X3
+	VINSERTF128 $0x01, (R11)(DI*1), Y3, Y3
 	VUNPCKLPS   Y1, Y0, Y4
 	VUNPCKHPS   Y1, Y0, Y5
 	VUNPCKLPS   Y3, Y2, Y1
@@ -7084,18 +11567,18 @@ block_281:
 	VUNPCKHPD   Y1, Y4, Y1
 	VUNPCKLPD   Y3, Y5, Y2
 	VUNPCKHPD   Y3, Y5, Y3
-	VMOVUPS     Y0, (AX)
-	VMOVUPS     Y1, (AX)(BX*1)
-	VMOVUPS     Y2, (AX)(BX*2)
-	VMOVUPS     Y3, (AX)(DI*1)
-	VMOVUPS     16(CX), X6
-	VINSERTF128 $0x01, 16(R9), Y6, Y6
-	VMOVUPS     16(CX)(SI*1), X7
-	VINSERTF128 $0x01, 16(R9)(SI*1), Y7, Y7
-	VMOVUPS     16(CX)(SI*2), X8
-	VINSERTF128 $0x01, 16(R9)(SI*2), Y8, Y8
-	VMOVUPS     16(CX)(R8*1), X9
-	VINSERTF128 $0x01, 16(R9)(R8*1), Y9, Y9
+	VMOVUPS     Y0, (R9)
+	VMOVUPS     Y1, (R9)(DX*1)
+	VMOVUPS     Y2, (R9)(DX*2)
+	VMOVUPS     Y3, (R9)(SI*1)
+	VMOVUPS     16(R10), X6
+	VINSERTF128 $0x01, 16(R11), Y6, Y6
+	VMOVUPS     16(R10)(BX*1), X7
+	VINSERTF128 $0x01, 16(R11)(BX*1), Y7, Y7
+	VMOVUPS     16(R10)(BX*2), X8
+	VINSERTF128 $0x01, 16(R11)(BX*2), Y8, Y8
+	VMOVUPS     16(R10)(DI*1), X9
+	VINSERTF128 $0x01, 16(R11)(DI*1), Y9, Y9
 	VUNPCKLPS   Y7, Y6, Y4
 	VUNPCKHPS   Y7, Y6, Y5
 	VUNPCKLPS   Y9, Y8, Y7
@@ -7104,14 +11587,38 @@ block_281:
 	VUNPCKHPD   Y7, Y4, Y7
 	VUNPCKLPD   Y9, Y5, Y8
 	VUNPCKHPD   Y9, Y5, Y9
-	VMOVUPS     Y6, (R10)
-	VMOVUPS     Y7, (R10)(BX*1)
-	VMOVUPS     Y8, (R10)(BX*2)
-	VMOVUPS     Y9, (R10)(DI*1)
-	ADDQ        $0x20, CX
-	LEAQ        (AX)(BX*8), AX
-	DECQ        DX
-	JNE         block_281
+	VMOVUPS     Y6, (R12)
+	VMOVUPS     Y7, (R12)(DX*1)
+	VMOVUPS     Y8, (R12)(DX*2)
+	VMOVUPS     Y9, (R12)(SI*1)
+	ADDQ        $0x20, R10
+	LEAQ        (R9)(DX*8), R9
+	DECQ        R8
+	JNE         block_374
+	ADDQ        $0x20, AX
+	LEAQ        (CX)(BX*8), CX
+	MOVQ        groups+24(FP), R8
+	DECQ        R8
+	MOVQ        R8, groups+24(FP)
+	JNE         group_373
+	VZEROUPPER
+	RET
+
+// func copyBlocksAVX2(dst *float32, src *float32, rows int, srcRow int)
+// Requires: AVX
+TEXT ·copyBlocksAVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ srcRow+24(FP), BX
+
+row_375:
+	VMOVUPS (CX), Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    BX, CX
+	ADDQ    $0x20, AX
+	DECQ    DX
+	JNE     row_375
 	VZEROUPPER
 	RET
 
@@ -7122,7 +11629,7 @@ TEXT ·sumPositionsAVX2(SB), NOSPLIT, $0-32
 	MOVQ tile+8(FP), CX
 	MOVQ channels+16(FP), DX
 
-channel_282:
+channel_376:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7133,9 +11640,9 @@ channel_282:
 	VXORPS Y7, Y7, Y7
 	MOVQ   positions+24(FP), BX
 
-four_283:
+four_377:
 	CMPQ   BX, $0x04
-	JLT    rest_284
+	JLT    rest_378
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	VADDPS 64(CX), Y2, Y2
@@ -7146,29 +11653,29 @@ four_283:
 	VADDPS 224(CX), Y7, Y7
 	ADDQ   $0x00000100, CX
 	SUBQ   $0x04, BX
-	JMP    four_283
+	JMP    four_377
 
-rest_284:
+rest_378:
 	TESTQ  BX, BX
-	JEQ    done_285
+	JEQ    done_379
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_285
+	JEQ    done_379
 	VADDPS (CX), Y2, Y2
 	VADDPS 32(CX), Y3, Y3
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_285
+	JEQ    done_379
 	VADDPS (CX), Y4, Y4
 	VADDPS 32(CX), Y5, Y5
 	ADDQ   $0x40, CX
 	DECQ   BX
 
-done_285:
+done_379:
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y0, Y0
@@ -7181,7 +11688,7 @@ done_285:
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x40, AX
 	DECQ    DX
-	JNE     channel_282
+	JNE     channel_376
 	VZEROUPPER
 	RET
 
@@ -7192,7 +11699,7 @@ TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
 	MOVQ src+8(FP), CX
 	MOVQ count+16(FP), DX
 
-vector_286:
+vector_380:
 	VMOVUPS      (CX), Y0
 	VADDPS       32(CX), Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
@@ -7205,7 +11712,7 @@ vector_286:
 	ADDQ         $0x40, CX
 	ADDQ         $0x04, AX
 	DECQ         DX
-	JNE          vector_286
+	JNE          vector_380
 	VZEROUPPER
 	RET
 
@@ -7213,468 +11720,551 @@ vector_286:
 // Requires: AVX, AVX512F
 TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_287<>+0(SB), Z0
-	VBROADCASTSS word_288<>+0(SB), Z1
-	VBROADCASTSS word_289<>+0(SB), Z2
-	VBROADCASTSS word_290<>+0(SB), Z3
-	VBROADCASTSS word_291<>+0(SB), Z4
-	VBROADCASTSS word_292<>+0(SB), Z5
-	VBROADCASTSS word_293<>+0(SB), Z6
-	VBROADCASTSS word_294<>+0(SB), Z7
-	VBROADCASTSS word_295<>+0(SB), Z8
-	VBROADCASTSS word_296<>+0(SB), Z9
-	VBROADCASTSS word_297<>+0(SB), Z10
-	VBROADCASTSS word_298<>+0(SB), Z11
-	VBROADCASTSS word_299<>+0(SB), Z12
+	VBROADCASTSS word_381<>+0(SB), Z0
+	VBROADCASTSS word_382<>+0(SB), Z1
+	VBROADCASTSS word_383<>+0(SB), Z2
+	VBROADCASTSS word_384<>+0(SB), Z3
+	VBROADCASTSS word_385<>+0(SB), Z4
+	VBROADCASTSS word_386<>+0(SB), Z5
+	VBROADCASTSS word_387<>+0(SB), Z6
+	VBROADCASTSS word_388<>+0(SB), Z7
+	VBROADCASTSS word_389<>+0(SB), Z8
+	VBROADCASTSS word_390<>+0(SB), Z9
+	VBROADCASTSS word_391<>+0(SB), Z10
+	VBROADCASTSS word_392<>+0(SB), Z11
+	VBROADCASTSS word_393<>+0(SB), Z12
+	VBROADCASTSS word_394<>+0(SB), Z13
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x40, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	SUBQ         $0x000000c0, BX
 
-vector_300:
+vector_395:
 	CMPQ         DX, BX
-	JGE          done_301
-	VMINPS       (AX)(DX*1), Z0, Z13
-	VMINPS       64(AX)(DX*1), Z0, Z14
-	VMINPS       128(AX)(DX*1), Z0, Z15
-	VMINPS       192(AX)(DX*1), Z0, Z16
-	VMAXPS       Z13, Z1, Z13
-	VMAXPS       Z14, Z1, Z14
-	VMAXPS       Z15, Z1, Z15
-	VMAXPS       Z16, Z1, Z16
-	VMOVAPS      Z4, Z17
+	JGE          done_396
+	VMINPS       (AX)(DX*1), Z1, Z14
+	VMINPS       64(AX)(DX*1), Z1, Z15
+	VMINPS       128(AX)(DX*1), Z1, Z16
+	VMINPS       192(AX)(DX*1), Z1, Z17
+	VMAXPS       Z14, Z0, Z14
+	VMAXPS       Z15, Z0, Z15
+	VMAXPS       Z16, Z0, Z16
+	VMAXPS       Z17, Z0, Z17
 	VMOVAPS      Z4, Z18
 	VMOVAPS      Z4, Z19
 	VMOVAPS      Z4, Z20
-	VFNMADD231PS Z3, Z13, Z17
+	VMOVAPS      Z4, Z21
 	VFNMADD231PS Z3, Z14, Z18
 	VFNMADD231PS Z3, Z15, Z19
 	VFNMADD231PS Z3, Z16, Z20
-	VSUBPS       Z4, Z17, Z17
-	VSUBPS       Z4, Z18, Z18
-	VSUBPS       Z4, Z19, Z19
-	VSUBPS       Z4, Z20, Z20
-	VFMSUB231PS  Z5, Z17, Z13
-	VFMSUB231PS  Z5, Z18, Z14
-	VFMSUB231PS  Z5, Z19, Z15
-	VFMSUB231PS  Z5, Z20, Z16
-	VFMADD231PS  Z6, Z17, Z13
-	VFMADD231PS  Z6, Z18, Z14
-	VFMADD231PS  Z6, Z19, Z15
-	VFMADD231PS  Z6, Z20, Z16
-	VMOVAPS      Z7, Z21
+	VFNMADD231PS Z3, Z17, Z21
+	VSUBPS       Z4, Z18, Z22
+	VSUBPS       Z4, Z19, Z23
+	VSUBPS       Z4, Z20, Z24
+	VSUBPS       Z4, Z21, Z25
+	VFMSUB231PS  Z5, Z22, Z14
+	VFMSUB231PS  Z5, Z23, Z15
+	VFMSUB231PS  Z5, Z24, Z16
+	VFMSUB231PS  Z5, Z25, Z17
+	VFMADD231PS  Z6, Z22, Z14
+	VFMADD231PS  Z6, Z23, Z15
+	VFMADD231PS  Z6, Z24, Z16
+	VFMADD231PS  Z6, Z25, Z17
 	VMOVAPS      Z7, Z22
 	VMOVAPS      Z7, Z23
 	VMOVAPS      Z7, Z24
-	VFMADD213PS  Z8, Z13, Z21
+	VMOVAPS      Z7, Z25
 	VFMADD213PS  Z8, Z14, Z22
 	VFMADD213PS  Z8, Z15, Z23
 	VFMADD213PS  Z8, Z16, Z24
-	VFMADD213PS  Z9, Z13, Z21
+	VFMADD213PS  Z8, Z17, Z25
 	VFMADD213PS  Z9, Z14, Z22
 	VFMADD213PS  Z9, Z15, Z23
 	VFMADD213PS  Z9, Z16, Z24
-	VFMADD213PS  Z10, Z13, Z21
+	VFMADD213PS  Z9, Z17, Z25
 	VFMADD213PS  Z10, Z14, Z22
 	VFMADD213PS  Z10, Z15, Z23
 	VFMADD213PS  Z10, Z16, Z24
-	VFMADD213PS  Z11, Z13, Z21
+	VFMADD213PS  Z10, Z17, Z25
 	VFMADD213PS  Z11, Z14, Z22
 	VFMADD213PS  Z11, Z15, Z23
 	VFMADD213PS  Z11, Z16, Z24
-	VFMADD213PS  Z12, Z13, Z21
+	VFMADD213PS  Z11, Z17, Z25
 	VFMADD213PS  Z12, Z14, Z22
 	VFMADD213PS  Z12, Z15, Z23
 	VFMADD213PS  Z12, Z16, Z24
-	VMULPS       Z13, Z21, Z21
+	VFMADD213PS  Z12, Z17, Z25
 	VMULPS       Z14, Z22, Z22
 	VMULPS       Z15, Z23, Z23
 	VMULPS       Z16, Z24, Z24
-	VFMADD213PS  Z13, Z13, Z21
+	VMULPS       Z17, Z25, Z25
 	VFMADD213PS  Z14, Z14, Z22
 	VFMADD213PS  Z15, Z15, Z23
 	VFMADD213PS  Z16, Z16, Z24
-	VADDPS       Z2, Z21, Z21
-	VADDPS       Z2, Z22, Z22
-	VADDPS       Z2, Z23, Z23
-	VADDPS       Z2, Z24, Z24
-	VSCALEFPS    Z17, Z21, Z21
-	VSCALEFPS    Z18, Z22, Z22
-	VSCALEFPS    Z19, Z23, Z23
-	VSCALEFPS    Z20, Z24, Z24
-	VADDPS       Z2, Z21, Z21
-	VADDPS       Z2, Z22, Z22
-	VADDPS       Z2, Z23, Z23
-	VADDPS       Z2, Z24, Z24
-	VDIVPS       Z21, Z2, Z21
+	VFMADD213PS  Z17, Z17, Z25
+	VFMADD213PS  Z13, Z13, Z22
+	VFMADD213PS  Z13, Z13, Z23
+	VFMADD213PS  Z13, Z13, Z24
+	VFMADD213PS  Z13, Z13, Z25
+	VPSLLD       $0x17, Z18, Z18
+	VPSLLD       $0x17, Z19, Z19
+	VPSLLD       $0x17, Z20, Z20
+	VPSLLD       $0x17, Z21, Z21
+	VFMADD213PS  Z2, Z18, Z22
+	VFMADD213PS  Z2, Z19, Z23
+	VFMADD213PS  Z2, Z20, Z24
+	VFMADD213PS  Z2, Z21, Z25
 	VDIVPS       Z22, Z2, Z22
 	VDIVPS       Z23, Z2, Z23
 	VDIVPS       Z24, Z2, Z24
-	VMOVUPS      Z21, (AX)(DX*1)
-	VMOVUPS      Z22, 64(AX)(DX*1)
-	VMOVUPS      Z23, 128(AX)(DX*1)
-	VMOVUPS      Z24, 192(AX)(DX*1)
+	VDIVPS       Z25, Z2, Z25
+	VMOVUPS      Z22, (AX)(DX*1)
+	VMOVUPS      Z23, 64(AX)(DX*1)
+	VMOVUPS      Z24, 128(AX)(DX*1)
+	VMOVUPS      Z25, 192(AX)(DX*1)
 	ADDQ         $0x00000100, DX
-	JMP          vector_300
+	JMP          vector_395
 
-done_301:
-vector_302:
+done_396:
+	MOVQ CX, BX
+	SUBQ $0x00000040, BX
+
+vector_397:
+	CMPQ         DX, BX
+	JGE          done_398
+	VMINPS       (AX)(DX*1), Z1, Z14
+	VMINPS       64(AX)(DX*1), Z1, Z15
+	VMAXPS       Z14, Z0, Z14
+	VMAXPS       Z15, Z0, Z15
+	VMOVAPS      Z4, Z16
+	VMOVAPS      Z4, Z17
+	VFNMADD231PS Z3, Z14, Z16
+	VFNMADD231PS Z3, Z15, Z17
+	VSUBPS       Z4, Z16, Z18
+	VSUBPS       Z4, Z17, Z19
+	VFMSUB231PS  Z5, Z18, Z14
+	VFMSUB231PS  Z5, Z19, Z15
+	VFMADD231PS  Z6, Z18, Z14
+	VFMADD231PS  Z6, Z19, Z15
+	VMOVAPS      Z7, Z18
+	VMOVAPS      Z7, Z19
+	VFMADD213PS  Z8, Z14, Z18
+	VFMADD213PS  Z8, Z15, Z19
+	VFMADD213PS  Z9, Z14, Z18
+	VFMADD213PS  Z9, Z15, Z19
+	VFMADD213PS  Z10, Z14, Z18
+	VFMADD213PS  Z10, Z15, Z19
+	VFMADD213PS  Z11, Z14, Z18
+	VFMADD213PS  Z11, Z15, Z19
+	VFMADD213PS  Z12, Z14, Z18
+	VFMADD213PS  Z12, Z15, Z19
+	VMULPS       Z14, Z18, Z18
+	VMULPS       Z15, Z19, Z19
+	VFMADD213PS  Z14, Z14, Z18
+	VFMADD213PS  Z15, Z15, Z19
+	VFMADD213PS  Z13, Z13, Z18
+	VFMADD213PS  Z13, Z13, Z19
+	VPSLLD       $0x17, Z16, Z16
+	VPSLLD       $0x17, Z17, Z17
+	VFMADD213PS  Z2, Z16, Z18
+	VFMADD213PS  Z2, Z17, Z19
+	VDIVPS       Z18, Z2, Z18
+	VDIVPS       Z19, Z2, Z19
+	VMOVUPS      Z18, (AX)(DX*1)
+	VMOVUPS      Z19, 64(AX)(DX*1)
+	ADDQ         $0x00000080, DX
+	JMP          vector_397
+
+done_398:
+vector_399:
 	CMPQ         DX, CX
-	JGE          done_303
-	VMINPS       (AX)(DX*1), Z0, Z13
-	VMAXPS       Z13, Z1, Z13
-	VMOVAPS      Z4, Z14
-	VFNMADD231PS Z3, Z13, Z14
-	VSUBPS       Z4, Z14, Z14
-	VFMSUB231PS  Z5, Z14, Z13
-	VFMADD231PS  Z6, Z14, Z13
-	VMOVAPS      Z7, Z15
-	VFMADD213PS  Z8, Z13, Z15
-	VFMADD213PS  Z9, Z13, Z15
-	VFMADD213PS  Z10, Z13, Z15
-	VFMADD213PS  Z11, Z13, Z15
-	VFMADD213PS  Z12, Z13, Z15
-	VMULPS       Z13, Z15, Z15
-	VFMADD213PS  Z13, Z13, Z15
-	VADDPS       Z2, Z15, Z15
-	VSCALEFPS    Z14, Z15, Z15
-	VADDPS       Z2, Z15, Z15
-	VDIVPS       Z15, Z2, Z15
-	VMOVUPS      Z15, (AX)(DX*1)
+	JGE          done_400
+	VMINPS       (AX)(DX*1), Z1, Z14
+	VMAXPS       Z14, Z0, Z14
+	VMOVAPS      Z4, Z15
+	VFNMADD231PS Z3, Z14, Z15
+	VSUBPS       Z4, Z15, Z16
+	VFMSUB231PS  Z5, Z16, Z14
+	VFMADD231PS  Z6, Z16, Z14
+	VMOVAPS      Z7, Z16
+	VFMADD213PS  Z8, Z14, Z16
+	VFMADD213PS  Z9, Z14, Z16
+	VFMADD213PS  Z10, Z14, Z16
+	VFMADD213PS  Z11, Z14, Z16
+	VFMADD213PS  Z12, Z14, Z16
+	VMULPS       Z14, Z16, Z16
+	VFMADD213PS  Z14, Z14, Z16
+	VFMADD213PS  Z13, Z13, Z16
+	VPSLLD       $0x17, Z15, Z15
+	VFMADD213PS  Z2, Z15, Z16
+	VDIVPS       Z16, Z2, Z16
+	VMOVUPS      Z16, (AX)(DX*1)
 	ADDQ         $0x00000040, DX
-	JMP          vector_302
+	JMP          vector_399
 
-done_303:
+done_400:
 	VZEROUPPER
 	RET
 
-DATA word_287<>+0(SB)/4, $0x42d00000
-GLOBL word_287<>(SB), RODATA|NOPTR, $4
+DATA word_381<>+0(SB)/4, $0xc2b30000
+GLOBL word_381<>(SB), RODATA|NOPTR, $4
 
-DATA word_288<>+0(SB)/4, $0xc2d00000
-GLOBL word_288<>(SB), RODATA|NOPTR, $4
+DATA word_382<>+0(SB)/4, $0x42ae0000
+GLOBL word_382<>(SB), RODATA|NOPTR, $4
 
-DATA word_289<>+0(SB)/4, $0x3f800000
-GLOBL word_289<>(SB), RODATA|NOPTR, $4
+DATA word_383<>+0(SB)/4, $0x3f800000
+GLOBL word_383<>(SB), RODATA|NOPTR, $4
 
-DATA word_290<>+0(SB)/4, $0x3fb8aa3b
-GLOBL word_290<>(SB), RODATA|NOPTR, $4
+DATA word_384<>+0(SB)/4, $0x3fb8aa3b
+GLOBL word_384<>(SB), RODATA|NOPTR, $4
 
-DATA word_291<>+0(SB)/4, $0x4b400000
-GLOBL word_291<>(SB), RODATA|NOPTR, $4
+DATA word_385<>+0(SB)/4, $0x4b40007e
+GLOBL word_385<>(SB), RODATA|NOPTR, $4
 
-DATA word_292<>+0(SB)/4, $0xbf318000
-GLOBL word_292<>(SB), RODATA|NOPTR, $4
+DATA word_386<>+0(SB)/4, $0xbf318000
+GLOBL word_386<>(SB), RODATA|NOPTR, $4
 
-DATA word_293<>+0(SB)/4, $0x395e8083
-GLOBL word_293<>(SB), RODATA|NOPTR, $4
+DATA word_387<>+0(SB)/4, $0x395e8083
+GLOBL word_387<>(SB), RODATA|NOPTR, $4
 
-DATA word_294<>+0(SB)/4, $0x39506967
-GLOBL word_294<>(SB), RODATA|NOPTR, $4
+DATA word_388<>+0(SB)/4, $0x39506967
+GLOBL word_388<>(SB), RODATA|NOPTR, $4
 
-DATA word_295<>+0(SB)/4, $0x3ab743ce
-GLOBL word_295<>(SB), RODATA|NOPTR, $4
+DATA word_389<>+0(SB)/4, $0x3ab743ce
+GLOBL word_389<>(SB), RODATA|NOPTR, $4
 
-DATA word_296<>+0(SB)/4, $0x3c088908
-GLOBL word_296<>(SB), RODATA|NOPTR, $4
+DATA word_390<>+0(SB)/4, $0x3c088908
+GLOBL word_390<>(SB), RODATA|NOPTR, $4
 
-DATA word_297<>+0(SB)/4, $0x3d2aa9c1
-GLOBL word_297<>(SB), RODATA|NOPTR, $4
+DATA word_391<>+0(SB)/4, $0x3d2aa9c1
+GLOBL word_391<>(SB), RODATA|NOPTR, $4
 
-DATA word_298<>+0(SB)/4, $0x3e2aaaaa
-GLOBL word_298<>(SB), RODATA|NOPTR, $4
+DATA word_392<>+0(SB)/4, $0x3e2aaaaa
+GLOBL word_392<>(SB), RODATA|NOPTR, $4
 
-DATA word_299<>+0(SB)/4, $0x3f000000
-GLOBL word_299<>(SB), RODATA|NOPTR, $4
+DATA word_393<>+0(SB)/4, $0x3f000000
+GLOBL word_393<>(SB), RODATA|NOPTR, $4
+
+DATA word_394<>+0(SB)/4, $0x40000000
+GLOBL word_394<>(SB), RODATA|NOPTR, $4
 
 // func sigmoidAVX2(y *float32, count int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_287<>+0(SB), Y0
-	VBROADCASTSS word_288<>+0(SB), Y1
-	VBROADCASTSS word_289<>+0(SB), Y2
+	VBROADCASTSS word_381<>+0(SB), Y0
+	VBROADCASTSS word_382<>+0(SB), Y1
+	VBROADCASTSS word_383<>+0(SB), Y2
+	VBROADCASTSS word_394<>+0(SB), Y3
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x20, CX, CX
 	XORQ         DX, DX
 	MOVQ         CX, BX
-	SUBQ         $0x00000040, BX
+	SUBQ         $0x00000060, BX
 
-vector_315:
+vector_411:
 	CMPQ         DX, BX
-	JGE          done_316
-	VMINPS       (AX)(DX*1), Y0, Y3
-	VMINPS       32(AX)(DX*1), Y0, Y4
-	VMINPS       64(AX)(DX*1), Y0, Y5
-	VMAXPS       Y3, Y1, Y3
-	VMAXPS       Y4, Y1, Y4
-	VMAXPS       Y5, Y1, Y5
-	VMOVAPS      vector_305<>+0(SB), Y6
-	VMOVAPS      vector_305<>+0(SB), Y7
-	VMOVAPS      vector_305<>+0(SB), Y8
-	VFNMADD231PS vector_304<>+0(SB), Y3, Y6
-	VFNMADD231PS vector_304<>+0(SB), Y4, Y7
-	VFNMADD231PS vector_304<>+0(SB), Y5, Y8
-	VSUBPS       vector_305<>+0(SB), Y6, Y9
-	VSUBPS       vector_305<>+0(SB), Y7, Y10
-	VSUBPS       vector_305<>+0(SB), Y8, Y11
-	VFMSUB231PS  vector_306<>+0(SB), Y9, Y3
-	VFMSUB231PS  vector_306<>+0(SB), Y10, Y4
-	VFMSUB231PS  vector_306<>+0(SB), Y11, Y5
-	VFMADD231PS  vector_307<>+0(SB), Y9, Y3
-	VFMADD231PS  vector_307<>+0(SB), Y10, Y4
-	VFMADD231PS  vector_307<>+0(SB), Y11, Y5
-	VMOVAPS      vector_309<>+0(SB), Y9
-	VMOVAPS      vector_309<>+0(SB), Y10
-	VMOVAPS      vector_309<>+0(SB), Y11
-	VFMADD213PS  vector_310<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_310<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_310<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_311<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_311<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_311<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_312<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_312<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_312<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_313<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_313<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_313<>+0(SB), Y5, Y11
-	VFMADD213PS  vector_314<>+0(SB), Y3, Y9
-	VFMADD213PS  vector_314<>+0(SB), Y4, Y10
-	VFMADD213PS  vector_314<>+0(SB), Y5, Y11
-	VMULPS       Y3, Y9, Y9
-	VMULPS       Y4, Y10, Y10
-	VMULPS       Y5, Y11, Y11
+	JGE          done_412
+	VMINPS       (AX)(DX*1), Y1, Y4
+	VMINPS       32(AX)(DX*1), Y1, Y5
+	VMINPS       64(AX)(DX*1), Y1, Y6
+	VMINPS       96(AX)(DX*1), Y1, Y7
+	VMAXPS       Y4, Y0, Y4
+	VMAXPS       Y5, Y0, Y5
+	VMAXPS       Y6, Y0, Y6
+	VMAXPS       Y7, Y0, Y7
+	VMOVAPS      vector_402<>+0(SB), Y8
+	VMOVAPS      vector_402<>+0(SB), Y9
+	VMOVAPS      vector_402<>+0(SB), Y10
+	VMOVAPS      vector_402<>+0(SB), Y11
+	VFNMADD231PS vector_401<>+0(SB), Y4, Y8
+	VFNMADD231PS vector_401<>+0(SB), Y5, Y9
+	VFNMADD231PS vector_401<>+0(SB), Y6, Y10
+	VFNMADD231PS vector_401<>+0(SB), Y7, Y11
+	VSUBPS       vector_402<>+0(SB), Y8, Y12
+	VSUBPS       vector_402<>+0(SB), Y9, Y13
+	VSUBPS       vector_402<>+0(SB), Y10, Y14
+	VSUBPS       vector_402<>+0(SB), Y11, Y15
+	VFMSUB231PS  vector_403<>+0(SB), Y12, Y4
+	VFMSUB231PS  vector_403<>+0(SB), Y13, Y5
+	VFMSUB231PS  vector_403<>+0(SB), Y14, Y6
+	VFMSUB231PS  vector_403<>+0(SB), Y15, Y7
+	VFMADD231PS  vector_404<>+0(SB), Y12, Y4
+	VFMADD231PS  vector_404<>+0(SB), Y13, Y5
+	VFMADD231PS  vector_404<>+0(SB), Y14, Y6
+	VFMADD231PS  vector_404<>+0(SB), Y15, Y7
+	VMOVAPS      vector_405<>+0(SB), Y12
+	VMOVAPS      vector_405<>+0(SB), Y13
+	VMOVAPS      vector_405<>+0(SB), Y14
+	VMOVAPS      vector_405<>+0(SB), Y15
+	VFMADD213PS  vector_406<>+0(SB), Y4, Y12
+	VFMADD213PS  vector_406<>+0(SB), Y5, Y13
+	VFMADD213PS  vector_406<>+0(SB), Y6, Y14
+	VFMADD213PS  vector_406<>+0(SB), Y7, Y15
+	VFMADD213PS  vector_407<>+0(SB), Y4, Y12
+	VFMADD213PS  vector_407<>+0(SB), Y5, Y13
+	VFMADD213PS  vector_407<>+0(SB), Y6, Y14
+	VFMADD213PS  vector_407<>+0(SB), Y7, Y15
+	VFMADD213PS  vector_408<>+0(SB), Y4, Y12
+	VFMADD213PS  vector_408<>+0(SB), Y5, Y13
+	VFMADD213PS  vector_408<>+0(SB), Y6, Y14
+	VFMADD213PS  vector_408<>+0(SB), Y7, Y15
+	VFMADD213PS  vector_409<>+0(SB), Y4, Y12
+	VFMADD213PS  vector_409<>+0(SB), Y5, Y13
+	VFMADD213PS  vector_409<>+0(SB), Y6, Y14
+	VFMADD213PS  vector_409<>+0(SB), Y7, Y15
+	VFMADD213PS  vector_410<>+0(SB), Y4, Y12
+	VFMADD213PS  vector_410<>+0(SB), Y5, Y13
+	VFMADD213PS  vector_410<>+0(SB), Y6, Y14
+	VFMADD213PS  vector_410<>+0(SB), Y7, Y15
+	VMULPS       Y4, Y12, Y12
+	VMULPS       Y5, Y13, Y13
+	VMULPS       Y6, Y14, Y14
+	VMULPS       Y7, Y15, Y15
+	VFMADD213PS  Y4, Y4, Y12
+	VFMADD213PS  Y5, Y5, Y13
+	VFMADD213PS  Y6, Y6, Y14
+	VFMADD213PS  Y7, Y7, Y15
+	VFMADD213PS  Y3, Y3, Y12
+	VFMADD213PS  Y3, Y3, Y13
+	VFMADD213PS  Y3, Y3, Y14
+	VFMADD213PS  Y3, Y3, Y15
+	VPSLLD       $0x17, Y8, Y8
+	VPSLLD       $0x17, Y9, Y9
+	VPSLLD       $0x17, Y10, Y10
+	VPSLLD       $0x17, Y11, Y11
+	VFMADD213PS  Y2, Y8, Y12
+	VFMADD213PS  Y2, Y9, Y13
+	VFMADD213PS  Y2, Y10, Y14
+	VFMADD213PS  Y2, Y11, Y15
+	VDIVPS       Y12, Y2, Y12
+	VDIVPS       Y13, Y2, Y13
+	VDIVPS       Y14, Y2, Y14
+	VDIVPS       Y15, Y2, Y15
+	VMOVUPS      Y12, (AX)(DX*1)
+	VMOVUPS      Y13, 32(AX)(DX*1)
+	VMOVUPS      Y14, 64(AX)(DX*1)
+	VMOVUPS      Y15, 96(AX)(DX*1)
+	ADDQ         $0x00000080, DX
+	JMP          vector_411
+
+done_412:
+	MOVQ CX, BX
+	SUBQ $0x00000020, BX
+
+vector_413:
+	CMPQ         DX, BX
+	JGE          done_414
+	VMINPS       (AX)(DX*1), Y1, Y4
+	VMINPS       32(AX)(DX*1), Y1, Y5
+	VMAXPS       Y4, Y0, Y4
+	VMAXPS       Y5, Y0, Y5
+	VMOVAPS      vector_402<>+0(SB), Y6
+	VMOVAPS      vector_402<>+0(SB), Y7
+	VFNMADD231PS vector_401<>+0(SB), Y4, Y6
+	VFNMADD231PS vector_401<>+0(SB), Y5, Y7
+	VSUBPS       vector_402<>+0(SB), Y6, Y8
+	VSUBPS       vector_402<>+0(SB), Y7, Y9
+	VFMSUB231PS  vector_403<>+0(SB), Y8, Y4
+	VFMSUB231PS  vector_403<>+0(SB), Y9, Y5
+	VFMADD231PS  vector_404<>+0(SB), Y8, Y4
+	VFMADD231PS  vector_404<>+0(SB), Y9, Y5
+	VMOVAPS      vector_405<>+0(SB), Y8
+	VMOVAPS      vector_405<>+0(SB), Y9
+	VFMADD213PS  vector_406<>+0(SB), Y4, Y8
+	VFMADD213PS  vector_406<>+0(SB), Y5, Y9
+	VFMADD213PS  vector_407<>+0(SB), Y4, Y8
+	VFMADD213PS  vector_407<>+0(SB), Y5, Y9
+	VFMADD213PS  vector_408<>+0(SB), Y4, Y8
+	VFMADD213PS  vector_408<>+0(SB), Y5, Y9
+	VFMADD213PS  vector_409<>+0(SB), Y4, Y8
+	VFMADD213PS  vector_409<>+0(SB), Y5, Y9
+	VFMADD213PS  vector_410<>+0(SB), Y4, Y8
+	VFMADD213PS  vector_410<>+0(SB), Y5, Y9
+	VMULPS       Y4, Y8, Y8
+	VMULPS       Y5, Y9, Y9
+	VFMADD213PS  Y4, Y4, Y8
+	VFMADD213PS  Y5, Y5, Y9
+	VFMADD213PS  Y3, Y3, Y8
 	VFMADD213PS  Y3, Y3, Y9
-	VFMADD213PS  Y4, Y4, Y10
-	VFMADD213PS  Y5, Y5, Y11
-	VADDPS       Y2, Y9, Y9
-	VADDPS       Y2, Y10, Y10
-	VADDPS       Y2, Y11, Y11
-	VPSUBD       vector_305<>+0(SB), Y6, Y6
-	VPSUBD       vector_305<>+0(SB), Y7, Y7
-	VPSUBD       vector_305<>+0(SB), Y8, Y8
-	VPSRAD       $0x01, Y6, Y3
-	VPSRAD       $0x01, Y7, Y4
-	VPSRAD       $0x01, Y8, Y5
-	VPSUBD       Y3, Y6, Y6
-	VPSUBD       Y4, Y7, Y7
-	VPSUBD       Y5, Y8, Y8
-	VPADDD       vector_308<>+0(SB), Y3, Y3
-	VPADDD       vector_308<>+0(SB), Y4, Y4
-	VPADDD       vector_308<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y3, Y3
-	VPSLLD       $0x17, Y4, Y4
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y3, Y9, Y9
-	VMULPS       Y4, Y10, Y10
-	VMULPS       Y5, Y11, Y11
-	VPADDD       vector_308<>+0(SB), Y6, Y6
-	VPADDD       vector_308<>+0(SB), Y7, Y7
-	VPADDD       vector_308<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y6, Y6
 	VPSLLD       $0x17, Y7, Y7
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y6, Y9, Y9
-	VMULPS       Y7, Y10, Y10
-	VMULPS       Y8, Y11, Y11
-	VADDPS       Y2, Y9, Y9
-	VADDPS       Y2, Y10, Y10
-	VADDPS       Y2, Y11, Y11
+	VFMADD213PS  Y2, Y6, Y8
+	VFMADD213PS  Y2, Y7, Y9
+	VDIVPS       Y8, Y2, Y8
 	VDIVPS       Y9, Y2, Y9
-	VDIVPS       Y10, Y2, Y10
-	VDIVPS       Y11, Y2, Y11
-	VMOVUPS      Y9, (AX)(DX*1)
-	VMOVUPS      Y10, 32(AX)(DX*1)
-	VMOVUPS      Y11, 64(AX)(DX*1)
-	ADDQ         $0x00000060, DX
-	JMP          vector_315
+	VMOVUPS      Y8, (AX)(DX*1)
+	VMOVUPS      Y9, 32(AX)(DX*1)
+	ADDQ         $0x00000040, DX
+	JMP          vector_413
 
-done_316:
-vector_317:
+done_414:
+vector_415:
 	CMPQ         DX, CX
-	JGE          done_318
-	VMINPS       (AX)(DX*1), Y0, Y3
-	VMAXPS       Y3, Y1, Y3
-	VMOVAPS      vector_305<>+0(SB), Y4
-	VFNMADD231PS vector_304<>+0(SB), Y3, Y4
-	VSUBPS       vector_305<>+0(SB), Y4, Y5
-	VFMSUB231PS  vector_306<>+0(SB), Y5, Y3
-	VFMADD231PS  vector_307<>+0(SB), Y5, Y3
-	VMOVAPS      vector_309<>+0(SB), Y5
-	VFMADD213PS  vector_310<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_311<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_312<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_313<>+0(SB), Y3, Y5
-	VFMADD213PS  vector_314<>+0(SB), Y3, Y5
-	VMULPS       Y3, Y5, Y5
-	VFMADD213PS  Y3, Y3, Y5
-	VADDPS       Y2, Y5, Y5
-	VPSUBD       vector_305<>+0(SB), Y4, Y4
-	VPSRAD       $0x01, Y4, Y3
-	VPSUBD       Y3, Y4, Y4
-	VPADDD       vector_308<>+0(SB), Y3, Y3
-	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y3, Y5, Y5
-	VPADDD       vector_308<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y4, Y5, Y5
-	VADDPS       Y2, Y5, Y5
-	VDIVPS       Y5, Y2, Y5
-	VMOVUPS      Y5, (AX)(DX*1)
+	JGE          done_416
+	VMINPS       (AX)(DX*1), Y1, Y4
+	VMAXPS       Y4, Y0, Y4
+	VMOVAPS      vector_402<>+0(SB), Y5
+	VFNMADD231PS vector_401<>+0(SB), Y4, Y5
+	VSUBPS       vector_402<>+0(SB), Y5, Y6
+	VFMSUB231PS  vector_403<>+0(SB), Y6, Y4
+	VFMADD231PS  vector_404<>+0(SB), Y6, Y4
+	VMOVAPS      vector_405<>+0(SB), Y6
+	VFMADD213PS  vector_406<>+0(SB), Y4, Y6
+	VFMADD213PS  vector_407<>+0(SB), Y4, Y6
+	VFMADD213PS  vector_408<>+0(SB), Y4, Y6
+	VFMADD213PS  vector_409<>+0(SB), Y4, Y6
+	VFMADD213PS  vector_410<>+0(SB), Y4, Y6
+	VMULPS       Y4, Y6, Y6
+	VFMADD213PS  Y4, Y4, Y6
+	VFMADD213PS  Y3, Y3, Y6
+	VPSLLD       $0x17, Y5, Y5
+	VFMADD213PS  Y2, Y5, Y6
+	VDIVPS       Y6, Y2, Y6
+	VMOVUPS      Y6, (AX)(DX*1)
 	ADDQ         $0x00000020, DX
-	JMP          vector_317
+	JMP          vector_415
 
-done_318:
+done_416:
 	VZEROUPPER
 	RET
 
-DATA vector_304<>+0(SB)/4, $0x3fb8aa3b
-DATA vector_304<>+4(SB)/4, $0x3fb8aa3b
-DATA vector_304<>+8(SB)/4, $0x3fb8aa3b
-DATA vector_304<>+12(SB)/4, $0x3fb8aa3b
-DATA vector_304<>+16(SB)/4, $0x3fb8aa3b
-DATA vector_304<>+20(SB)/4, $0x3fb8aa3b
-DATA vector_304<>+24(SB)/4, $0x3fb8aa3b
-DATA vector_304<>+28(SB)/4, $0x3fb8aa3b
-GLOBL vector_304<>(SB), RODATA|NOPTR, $32
+DATA vector_401<>+0(SB)/4, $0x3fb8aa3b
+DATA vector_401<>+4(SB)/4, $0x3fb8aa3b
+DATA vector_401<>+8(SB)/4, $0x3fb8aa3b
+DATA vector_401<>+12(SB)/4, $0x3fb8aa3b
+DATA vector_401<>+16(SB)/4, $0x3fb8aa3b
+DATA vector_401<>+20(SB)/4, $0x3fb8aa3b
+DATA vector_401<>+24(SB)/4, $0x3fb8aa3b
+DATA vector_401<>+28(SB)/4, $0x3fb8aa3b
+GLOBL vector_401<>(SB), RODATA|NOPTR, $32
 
-DATA vector_305<>+0(SB)/4, $0x4b400000
-DATA vector_305<>+4(SB)/4, $0x4b400000
-DATA vector_305<>+8(SB)/4, $0x4b400000
-DATA vector_305<>+12(SB)/4, $0x4b400000
-DATA vector_305<>+16(SB)/4, $0x4b400000
-DATA vector_305<>+20(SB)/4, $0x4b400000
-DATA vector_305<>+24(SB)/4, $0x4b400000
-DATA vector_305<>+28(SB)/4, $0x4b400000
-GLOBL vector_305<>(SB), RODATA|NOPTR, $32
+DATA vector_402<>+0(SB)/4, $0x4b40007e
+DATA vector_402<>+4(SB)/4, $0x4b40007e
+DATA vector_402<>+8(SB)/4, $0x4b40007e
+DATA vector_402<>+12(SB)/4, $0x4b40007e
+DATA vector_402<>+16(SB)/4, $0x4b40007e
+DATA vector_402<>+20(SB)/4, $0x4b40007e
+DATA vector_402<>+24(SB)/4, $0x4b40007e
+DATA vector_402<>+28(SB)/4, $0x4b40007e
+GLOBL vector_402<>(SB), RODATA|NOPTR, $32
 
-DATA vector_306<>+0(SB)/4, $0xbf318000
-DATA vector_306<>+4(SB)/4, $0xbf318000
-DATA vector_306<>+8(SB)/4, $0xbf318000
-DATA vector_306<>+12(SB)/4, $0xbf318000
-DATA vector_306<>+16(SB)/4, $0xbf318000
-DATA vector_306<>+20(SB)/4, $0xbf318000
-DATA vector_306<>+24(SB)/4, $0xbf318000
-DATA vector_306<>+28(SB)/4, $0xbf318000
-GLOBL vector_306<>(SB), RODATA|NOPTR, $32
+DATA vector_403<>+0(SB)/4, $0xbf318000
+DATA vector_403<>+4(SB)/4, $0xbf318000
+DATA vector_403<>+8(SB)/4, $0xbf318000
+DATA vector_403<>+12(SB)/4, $0xbf318000
+DATA vector_403<>+16(SB)/4, $0xbf318000
+DATA vector_403<>+20(SB)/4, $0xbf318000
+DATA vector_403<>+24(SB)/4, $0xbf318000
+DATA vector_403<>+28(SB)/4, $0xbf318000
+GLOBL vector_403<>(SB), RODATA|NOPTR, $32
 
-DATA vector_307<>+0(SB)/4, $0x395e8083
-DATA vector_307<>+4(SB)/4, $0x395e8083
-DATA vector_307<>+8(SB)/4, $0x395e8083
-DATA vector_307<>+12(SB)/4, $0x395e8083
-DATA vector_307<>+16(SB)/4, $0x395e8083
-DATA vector_307<>+20(SB)/4, $0x395e8083
-DATA vector_307<>+24(SB)/4, $0x395e8083
-DATA vector_307<>+28(SB)/4, $0x395e8083
-GLOBL vector_307<>(SB), RODATA|NOPTR, $32
+DATA vector_404<>+0(SB)/4, $0x395e8083
+DATA vector_404<>+4(SB)/4, $0x395e8083
+DATA vector_404<>+8(SB)/4, $0x395e8083
+DATA vector_404<>+12(SB)/4, $0x395e8083
+DATA vector_404<>+16(SB)/4, $0x395e8083
+DATA vector_404<>+20(SB)/4, $0x395e8083
+DATA vector_404<>+24(SB)/4, $0x395e8083
+DATA vector_404<>+28(SB)/4, $0x395e8083
+GLOBL vector_404<>(SB), RODATA|NOPTR, $32
 
-DATA vector_308<>+0(SB)/4, $0x0000007f
-DATA vector_308<>+4(SB)/4, $0x0000007f
-DATA vector_308<>+8(SB)/4, $0x0000007f
-DATA vector_308<>+12(SB)/4, $0x0000007f
-DATA vector_308<>+16(SB)/4, $0x0000007f
-DATA vector_308<>+20(SB)/4, $0x0000007f
-DATA vector_308<>+24(SB)/4, $0x0000007f
-DATA vector_308<>+28(SB)/4, $0x0000007f
-GLOBL vector_308<>(SB), RODATA|NOPTR, $32
+DATA vector_405<>+0(SB)/4, $0x39506967
+DATA vector_405<>+4(SB)/4, $0x39506967
+DATA vector_405<>+8(SB)/4, $0x39506967
+DATA vector_405<>+12(SB)/4, $0x39506967
+DATA vector_405<>+16(SB)/4, $0x39506967
+DATA vector_405<>+20(SB)/4, $0x39506967
+DATA vector_405<>+24(SB)/4, $0x39506967
+DATA vector_405<>+28(SB)/4, $0x39506967
+GLOBL vector_405<>(SB), RODATA|NOPTR, $32
 
-DATA vector_309<>+0(SB)/4, $0x39506967
-DATA vector_309<>+4(SB)/4, $0x39506967
-DATA vector_309<>+8(SB)/4, $0x39506967
-DATA vector_309<>+12(SB)/4, $0x39506967
-DATA vector_309<>+16(SB)/4, $0x39506967
-DATA vector_309<>+20(SB)/4, $0x39506967
-DATA vector_309<>+24(SB)/4, $0x39506967
-DATA vector_309<>+28(SB)/4, $0x39506967
-GLOBL vector_309<>(SB), RODATA|NOPTR, $32
+DATA vector_406<>+0(SB)/4, $0x3ab743ce
+DATA vector_406<>+4(SB)/4, $0x3ab743ce
+DATA vector_406<>+8(SB)/4, $0x3ab743ce
+DATA vector_406<>+12(SB)/4, $0x3ab743ce
+DATA vector_406<>+16(SB)/4, $0x3ab743ce
+DATA vector_406<>+20(SB)/4, $0x3ab743ce
+DATA vector_406<>+24(SB)/4, $0x3ab743ce
+DATA vector_406<>+28(SB)/4, $0x3ab743ce
+GLOBL vector_406<>(SB), RODATA|NOPTR, $32
 
-DATA vector_310<>+0(SB)/4, $0x3ab743ce
-DATA vector_310<>+4(SB)/4, $0x3ab743ce
-DATA vector_310<>+8(SB)/4, $0x3ab743ce
-DATA vector_310<>+12(SB)/4, $0x3ab743ce
-DATA vector_310<>+16(SB)/4, $0x3ab743ce
-DATA vector_310<>+20(SB)/4, $0x3ab743ce
-DATA vector_310<>+24(SB)/4, $0x3ab743ce
-DATA vector_310<>+28(SB)/4, $0x3ab743ce
-GLOBL vector_310<>(SB), RODATA|NOPTR, $32
+DATA vector_407<>+0(SB)/4, $0x3c088908
+DATA vector_407<>+4(SB)/4, $0x3c088908
+DATA vector_407<>+8(SB)/4, $0x3c088908
+DATA vector_407<>+12(SB)/4, $0x3c088908
+DATA vector_407<>+16(SB)/4, $0x3c088908
+DATA vector_407<>+20(SB)/4, $0x3c088908
+DATA vector_407<>+24(SB)/4, $0x3c088908
+DATA vector_407<>+28(SB)/4, $0x3c088908
+GLOBL vector_407<>(SB), RODATA|NOPTR, $32
 
-DATA vector_311<>+0(SB)/4, $0x3c088908
-DATA vector_311<>+4(SB)/4, $0x3c088908
-DATA vector_311<>+8(SB)/4, $0x3c088908
-DATA vector_311<>+12(SB)/4, $0x3c088908
-DATA vector_311<>+16(SB)/4, $0x3c088908
-DATA vector_311<>+20(SB)/4, $0x3c088908
-DATA vector_311<>+24(SB)/4, $0x3c088908
-DATA vector_311<>+28(SB)/4, $0x3c088908
-GLOBL vector_311<>(SB), RODATA|NOPTR, $32
+DATA vector_408<>+0(SB)/4, $0x3d2aa9c1
+DATA vector_408<>+4(SB)/4, $0x3d2aa9c1
+DATA vector_408<>+8(SB)/4, $0x3d2aa9c1
+DATA vector_408<>+12(SB)/4, $0x3d2aa9c1
+DATA vector_408<>+16(SB)/4, $0x3d2aa9c1
+DATA vector_408<>+20(SB)/4, $0x3d2aa9c1
+DATA vector_408<>+24(SB)/4, $0x3d2aa9c1
+DATA vector_408<>+28(SB)/4, $0x3d2aa9c1
+GLOBL vector_408<>(SB), RODATA|NOPTR, $32
 
-DATA vector_312<>+0(SB)/4, $0x3d2aa9c1
-DATA vector_312<>+4(SB)/4, $0x3d2aa9c1
-DATA vector_312<>+8(SB)/4, $0x3d2aa9c1
-DATA vector_312<>+12(SB)/4, $0x3d2aa9c1
-DATA vector_312<>+16(SB)/4, $0x3d2aa9c1
-DATA vector_312<>+20(SB)/4, $0x3d2aa9c1
-DATA vector_312<>+24(SB)/4, $0x3d2aa9c1
-DATA vector_312<>+28(SB)/4, $0x3d2aa9c1
-GLOBL vector_312<>(SB), RODATA|NOPTR, $32
+DATA vector_409<>+0(SB)/4, $0x3e2aaaaa
+DATA vector_409<>+4(SB)/4, $0x3e2aaaaa
+DATA vector_409<>+8(SB)/4, $0x3e2aaaaa
+DATA vector_409<>+12(SB)/4, $0x3e2aaaaa
+DATA vector_409<>+16(SB)/4, $0x3e2aaaaa
+DATA vector_409<>+20(SB)/4, $0x3e2aaaaa
+DATA vector_409<>+24(SB)/4, $0x3e2aaaaa
+DATA vector_409<>+28(SB)/4, $0x3e2aaaaa
+GLOBL vector_409<>(SB), RODATA|NOPTR, $32
 
-DATA vector_313<>+0(SB)/4, $0x3e2aaaaa
-DATA vector_313<>+4(SB)/4, $0x3e2aaaaa
-DATA vector_313<>+8(SB)/4, $0x3e2aaaaa
-DATA vector_313<>+12(SB)/4, $0x3e2aaaaa
-DATA vector_313<>+16(SB)/4, $0x3e2aaaaa
-DATA vector_313<>+20(SB)/4, $0x3e2aaaaa
-DATA vector_313<>+24(SB)/4, $0x3e2aaaaa
-DATA vector_313<>+28(SB)/4, $0x3e2aaaaa
-GLOBL vector_313<>(SB), RODATA|NOPTR, $32
-
-DATA vector_314<>+0(SB)/4, $0x3f000000
-DATA vector_314<>+4(SB)/4, $0x3f000000
-DATA vector_314<>+8(SB)/4, $0x3f000000
-DATA vector_314<>+12(SB)/4, $0x3f000000
-DATA vector_314<>+16(SB)/4, $0x3f000000
-DATA vector_314<>+20(SB)/4, $0x3f000000
-DATA vector_314<>+24(SB)/4, $0x3f000000
-DATA vector_314<>+28(SB)/4, $0x3f000000
-GLOBL vector_314<>(SB), RODATA|NOPTR, $32
+DATA vector_410<>+0(SB)/4, $0x3f000000
+DATA vector_410<>+4(SB)/4, $0x3f000000
+DATA vector_410<>+8(SB)/4, $0x3f000000
+DATA vector_410<>+12(SB)/4, $0x3f000000
+DATA vector_410<>+16(SB)/4, $0x3f000000
+DATA vector_410<>+20(SB)/4, $0x3f000000
+DATA vector_410<>+24(SB)/4, $0x3f000000
+DATA vector_410<>+28(SB)/4, $0x3f000000
+GLOBL vector_410<>(SB), RODATA|NOPTR, $32
 
 // func expAVX512(y *float32, x *float32, count int)
 // Requires: AVX, AVX512F
 TEXT ·expAVX512(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_287<>+0(SB), Z0
-	VBROADCASTSS word_288<>+0(SB), Z1
-	VBROADCASTSS word_289<>+0(SB), Z2
-	VBROADCASTSS word_290<>+0(SB), Z3
-	VBROADCASTSS word_291<>+0(SB), Z4
-	VBROADCASTSS word_292<>+0(SB), Z5
-	VBROADCASTSS word_293<>+0(SB), Z6
-	VBROADCASTSS word_294<>+0(SB), Z7
-	VBROADCASTSS word_295<>+0(SB), Z8
-	VBROADCASTSS word_296<>+0(SB), Z9
-	VBROADCASTSS word_297<>+0(SB), Z10
-	VBROADCASTSS word_298<>+0(SB), Z11
-	VBROADCASTSS word_299<>+0(SB), Z12
+	VBROADCASTSS word_417<>+0(SB), Z0
+	VBROADCASTSS word_418<>+0(SB), Z1
+	VBROADCASTSS word_383<>+0(SB), Z2
+	VBROADCASTSS word_384<>+0(SB), Z3
+	VBROADCASTSS word_419<>+0(SB), Z4
+	VBROADCASTSS word_386<>+0(SB), Z5
+	VBROADCASTSS word_387<>+0(SB), Z6
+	VBROADCASTSS word_388<>+0(SB), Z7
+	VBROADCASTSS word_389<>+0(SB), Z8
+	VBROADCASTSS word_390<>+0(SB), Z9
+	VBROADCASTSS word_391<>+0(SB), Z10
+	VBROADCASTSS word_392<>+0(SB), Z11
+	VBROADCASTSS word_393<>+0(SB), Z12
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x40, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	SUBQ         $0x000000c0, SI
 
-vector_319:
+vector_420:
 	CMPQ        BX, SI
-	JGE         done_320
-	VMINPS      (CX)(BX*1), Z0, Z13
-	VMINPS      64(CX)(BX*1), Z0, Z14
-	VMINPS      128(CX)(BX*1), Z0, Z15
-	VMINPS      192(CX)(BX*1), Z0, Z16
-	VMAXPS      Z13, Z1, Z13
-	VMAXPS      Z14, Z1, Z14
-	VMAXPS      Z15, Z1, Z15
-	VMAXPS      Z16, Z1, Z16
+	JGE         done_421
+	VMINPS      (CX)(BX*1), Z1, Z13
+	VMINPS      64(CX)(BX*1), Z1, Z14
+	VMINPS      128(CX)(BX*1), Z1, Z15
+	VMINPS      192(CX)(BX*1), Z1, Z16
+	VMAXPS      Z13, Z0, Z13
+	VMAXPS      Z14, Z0, Z14
+	VMAXPS      Z15, Z0, Z15
+	VMAXPS      Z16, Z0, Z16
 	VMOVAPS     Z4, Z17
 	VMOVAPS     Z4, Z18
 	VMOVAPS     Z4, Z19
@@ -7740,14 +12330,60 @@ vector_319:
 	VMOVUPS     Z23, 128(AX)(BX*1)
 	VMOVUPS     Z24, 192(AX)(BX*1)
 	ADDQ        $0x00000100, BX
-	JMP         vector_319
+	JMP         vector_420
 
-done_320:
-vector_321:
+done_421:
+	MOVQ DX, SI
+	SUBQ $0x00000040, SI
+
+vector_422:
+	CMPQ        BX, SI
+	JGE         done_423
+	VMINPS      (CX)(BX*1), Z1, Z13
+	VMINPS      64(CX)(BX*1), Z1, Z14
+	VMAXPS      Z13, Z0, Z13
+	VMAXPS      Z14, Z0, Z14
+	VMOVAPS     Z4, Z15
+	VMOVAPS     Z4, Z16
+	VFMADD231PS Z3, Z13, Z15
+	VFMADD231PS Z3, Z14, Z16
+	VSUBPS      Z4, Z15, Z15
+	VSUBPS      Z4, Z16, Z16
+	VFMADD231PS Z5, Z15, Z13
+	VFMADD231PS Z5, Z16, Z14
+	VFMADD231PS Z6, Z15, Z13
+	VFMADD231PS Z6, Z16, Z14
+	VMOVAPS     Z7, Z17
+	VMOVAPS     Z7, Z18
+	VFMADD213PS Z8, Z13, Z17
+	VFMADD213PS Z8, Z14, Z18
+	VFMADD213PS Z9, Z13, Z17
+	VFMADD213PS Z9, Z14, Z18
+	VFMADD213PS Z10, Z13, Z17
+	VFMADD213PS Z10, Z14, Z18
+	VFMADD213PS Z11, Z13, Z17
+	VFMADD213PS Z11, Z14, Z18
+	VFMADD213PS Z12, Z13, Z17
+	VFMADD213PS Z12, Z14, Z18
+	VMULPS      Z13, Z17, Z17
+	VMULPS      Z14, Z18, Z18
+	VFMADD213PS Z13, Z13, Z17
+	VFMADD213PS Z14, Z14, Z18
+	VADDPS      Z2, Z17, Z17
+	VADDPS      Z2, Z18, Z18
+	VSCALEFPS   Z15, Z17, Z17
+	VSCALEFPS   Z16, Z18, Z18
+	VMOVUPS     Z17, (AX)(BX*1)
+	VMOVUPS     Z18, 64(AX)(BX*1)
+	ADDQ        $0x00000080, BX
+	JMP         vector_422
+
+done_423:
+vector_424:
 	CMPQ        BX, DX
-	JGE         done_322
-	VMINPS      (CX)(BX*1), Z0, Z13
-	VMAXPS      Z13, Z1, Z13
+	JGE         done_425
+	VMINPS      (CX)(BX*1), Z1, Z13
+	VMAXPS      Z13, Z0, Z13
 	VMOVAPS     Z4, Z14
 	VFMADD231PS Z3, Z13, Z14
 	VSUBPS      Z4, Z14, Z14
@@ -7765,146 +12401,263 @@ vector_321:
 	VSCALEFPS   Z14, Z15, Z15
 	VMOVUPS     Z15, (AX)(BX*1)
 	ADDQ        $0x00000040, BX
-	JMP         vector_321
+	JMP         vector_424
 
-done_322:
+done_425:
 	VZEROUPPER
 	RET
+
+DATA word_417<>+0(SB)/4, $0xc2d00000
+GLOBL word_417<>(SB), RODATA|NOPTR, $4
+
+DATA word_418<>+0(SB)/4, $0x42d00000
+GLOBL word_418<>(SB), RODATA|NOPTR, $4
+
+DATA word_419<>+0(SB)/4, $0x4b400000
+GLOBL word_419<>(SB), RODATA|NOPTR, $4
 
 // func expAVX2(y *float32, x *float32, count int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·expAVX2(SB), NOSPLIT, $0-24
 	MOVQ         y+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS word_287<>+0(SB), Y0
-	VBROADCASTSS word_288<>+0(SB), Y1
-	VBROADCASTSS word_289<>+0(SB), Y2
+	VBROADCASTSS word_417<>+0(SB), Y0
+	VBROADCASTSS word_418<>+0(SB), Y1
+	VBROADCASTSS word_383<>+0(SB), Y2
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 	MOVQ         DX, SI
-	SUBQ         $0x00000040, SI
+	SUBQ         $0x00000060, SI
 
-vector_323:
+vector_427:
 	CMPQ        BX, SI
-	JGE         done_324
-	VMINPS      (CX)(BX*1), Y0, Y3
-	VMINPS      32(CX)(BX*1), Y0, Y4
-	VMINPS      64(CX)(BX*1), Y0, Y5
-	VMAXPS      Y3, Y1, Y3
-	VMAXPS      Y4, Y1, Y4
-	VMAXPS      Y5, Y1, Y5
-	VMOVAPS     vector_305<>+0(SB), Y6
-	VMOVAPS     vector_305<>+0(SB), Y7
-	VMOVAPS     vector_305<>+0(SB), Y8
-	VFMADD231PS vector_304<>+0(SB), Y3, Y6
-	VFMADD231PS vector_304<>+0(SB), Y4, Y7
-	VFMADD231PS vector_304<>+0(SB), Y5, Y8
-	VSUBPS      vector_305<>+0(SB), Y6, Y9
-	VSUBPS      vector_305<>+0(SB), Y7, Y10
-	VSUBPS      vector_305<>+0(SB), Y8, Y11
-	VFMADD231PS vector_306<>+0(SB), Y9, Y3
-	VFMADD231PS vector_306<>+0(SB), Y10, Y4
-	VFMADD231PS vector_306<>+0(SB), Y11, Y5
-	VFMADD231PS vector_307<>+0(SB), Y9, Y3
-	VFMADD231PS vector_307<>+0(SB), Y10, Y4
-	VFMADD231PS vector_307<>+0(SB), Y11, Y5
-	VMOVAPS     vector_309<>+0(SB), Y9
-	VMOVAPS     vector_309<>+0(SB), Y10
-	VMOVAPS     vector_309<>+0(SB), Y11
-	VFMADD213PS vector_310<>+0(SB), Y3, Y9
-	VFMADD213PS vector_310<>+0(SB), Y4, Y10
-	VFMADD213PS vector_310<>+0(SB), Y5, Y11
-	VFMADD213PS vector_311<>+0(SB), Y3, Y9
-	VFMADD213PS vector_311<>+0(SB), Y4, Y10
-	VFMADD213PS vector_311<>+0(SB), Y5, Y11
-	VFMADD213PS vector_312<>+0(SB), Y3, Y9
-	VFMADD213PS vector_312<>+0(SB), Y4, Y10
-	VFMADD213PS vector_312<>+0(SB), Y5, Y11
-	VFMADD213PS vector_313<>+0(SB), Y3, Y9
-	VFMADD213PS vector_313<>+0(SB), Y4, Y10
-	VFMADD213PS vector_313<>+0(SB), Y5, Y11
-	VFMADD213PS vector_314<>+0(SB), Y3, Y9
-	VFMADD213PS vector_314<>+0(SB), Y4, Y10
-	VFMADD213PS vector_314<>+0(SB), Y5, Y11
-	VMULPS      Y3, Y9, Y9
-	VMULPS      Y4, Y10, Y10
-	VMULPS      Y5, Y11, Y11
-	VFMADD213PS Y3, Y3, Y9
-	VFMADD213PS Y4, Y4, Y10
-	VFMADD213PS Y5, Y5, Y11
-	VADDPS      Y2, Y9, Y9
-	VADDPS      Y2, Y10, Y10
+	JGE         done_428
+	VMINPS      (CX)(BX*1), Y1, Y3
+	VMINPS      32(CX)(BX*1), Y1, Y4
+	VMINPS      64(CX)(BX*1), Y1, Y5
+	VMINPS      96(CX)(BX*1), Y1, Y6
+	VMAXPS      Y3, Y0, Y3
+	VMAXPS      Y4, Y0, Y4
+	VMAXPS      Y5, Y0, Y5
+	VMAXPS      Y6, Y0, Y6
+	VMOVAPS     vector_426<>+0(SB), Y7
+	VMOVAPS     vector_426<>+0(SB), Y8
+	VMOVAPS     vector_426<>+0(SB), Y9
+	VMOVAPS     vector_426<>+0(SB), Y10
+	VFMADD231PS vector_401<>+0(SB), Y3, Y7
+	VFMADD231PS vector_401<>+0(SB), Y4, Y8
+	VFMADD231PS vector_401<>+0(SB), Y5, Y9
+	VFMADD231PS vector_401<>+0(SB), Y6, Y10
+	VSUBPS      vector_426<>+0(SB), Y7, Y11
+	VSUBPS      vector_426<>+0(SB), Y8, Y12
+	VSUBPS      vector_426<>+0(SB), Y9, Y13
+	VSUBPS      vector_426<>+0(SB), Y10, Y14
+	VFMADD231PS vector_403<>+0(SB), Y11, Y3
+	VFMADD231PS vector_403<>+0(SB), Y12, Y4
+	VFMADD231PS vector_403<>+0(SB), Y13, Y5
+	VFMADD231PS vector_403<>+0(SB), Y14, Y6
+	VFMADD231PS vector_404<>+0(SB), Y11, Y3
+	VFMADD231PS vector_404<>+0(SB), Y12, Y4
+	VFMADD231PS vector_404<>+0(SB), Y13, Y5
+	VFMADD231PS vector_404<>+0(SB), Y14, Y6
+	VMOVAPS     vector_405<>+0(SB), Y11
+	VMOVAPS     vector_405<>+0(SB), Y12
+	VMOVAPS     vector_405<>+0(SB), Y13
+	VMOVAPS     vector_405<>+0(SB), Y14
+	VFMADD213PS vector_406<>+0(SB), Y3, Y11
+	VFMADD213PS vector_406<>+0(SB), Y4, Y12
+	VFMADD213PS vector_406<>+0(SB), Y5, Y13
+	VFMADD213PS vector_406<>+0(SB), Y6, Y14
+	VFMADD213PS vector_407<>+0(SB), Y3, Y11
+	VFMADD213PS vector_407<>+0(SB), Y4, Y12
+	VFMADD213PS vector_407<>+0(SB), Y5, Y13
+	VFMADD213PS vector_407<>+0(SB), Y6, Y14
+	VFMADD213PS vector_408<>+0(SB), Y3, Y11
+	VFMADD213PS vector_408<>+0(SB), Y4, Y12
+	VFMADD213PS vector_408<>+0(SB), Y5, Y13
+	VFMADD213PS vector_408<>+0(SB), Y6, Y14
+	VFMADD213PS vector_409<>+0(SB), Y3, Y11
+	VFMADD213PS vector_409<>+0(SB), Y4, Y12
+	VFMADD213PS vector_409<>+0(SB), Y5, Y13
+	VFMADD213PS vector_409<>+0(SB), Y6, Y14
+	VFMADD213PS vector_410<>+0(SB), Y3, Y11
+	VFMADD213PS vector_410<>+0(SB), Y4, Y12
+	VFMADD213PS vector_410<>+0(SB), Y5, Y13
+	VFMADD213PS vector_410<>+0(SB), Y6, Y14
+	VMULPS      Y3, Y11, Y11
+	VMULPS      Y4, Y12, Y12
+	VMULPS      Y5, Y13, Y13
+	VMULPS      Y6, Y14, Y14
+	VFMADD213PS Y3, Y3, Y11
+	VFMADD213PS Y4, Y4, Y12
+	VFMADD213PS Y5, Y5, Y13
+	VFMADD213PS Y6, Y6, Y14
 	VADDPS      Y2, Y11, Y11
-	VPSUBD      vector_305<>+0(SB), Y6, Y6
-	VPSUBD      vector_305<>+0(SB), Y7, Y7
-	VPSUBD      vector_305<>+0(SB), Y8, Y8
-	VPSRAD      $0x01, Y6, Y3
-	VPSRAD      $0x01, Y7, Y4
-	VPSRAD      $0x01, Y8, Y5
-	VPSUBD      Y3, Y6, Y6
-	VPSUBD      Y4, Y7, Y7
-	VPSUBD      Y5, Y8, Y8
-	VPADDD      vector_308<>+0(SB), Y3, Y3
-	VPADDD      vector_308<>+0(SB), Y4, Y4
-	VPADDD      vector_308<>+0(SB), Y5, Y5
+	VADDPS      Y2, Y12, Y12
+	VADDPS      Y2, Y13, Y13
+	VADDPS      Y2, Y14, Y14
+	VPSUBD      vector_426<>+0(SB), Y7, Y7
+	VPSUBD      vector_426<>+0(SB), Y8, Y8
+	VPSUBD      vector_426<>+0(SB), Y9, Y9
+	VPSUBD      vector_426<>+0(SB), Y10, Y10
+	VPSRAD      $0x01, Y7, Y3
+	VPSRAD      $0x01, Y8, Y4
+	VPSRAD      $0x01, Y9, Y5
+	VPSRAD      $0x01, Y10, Y6
+	VPSUBD      Y3, Y7, Y7
+	VPSUBD      Y4, Y8, Y8
+	VPSUBD      Y5, Y9, Y9
+	VPSUBD      Y6, Y10, Y10
+	VPADDD      vector_429<>+0(SB), Y3, Y3
+	VPADDD      vector_429<>+0(SB), Y4, Y4
+	VPADDD      vector_429<>+0(SB), Y5, Y5
+	VPADDD      vector_429<>+0(SB), Y6, Y6
 	VPSLLD      $0x17, Y3, Y3
 	VPSLLD      $0x17, Y4, Y4
 	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y3, Y9, Y9
-	VMULPS      Y4, Y10, Y10
-	VMULPS      Y5, Y11, Y11
-	VPADDD      vector_308<>+0(SB), Y6, Y6
-	VPADDD      vector_308<>+0(SB), Y7, Y7
-	VPADDD      vector_308<>+0(SB), Y8, Y8
 	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y3, Y11, Y11
+	VMULPS      Y4, Y12, Y12
+	VMULPS      Y5, Y13, Y13
+	VMULPS      Y6, Y14, Y14
+	VPADDD      vector_429<>+0(SB), Y7, Y7
+	VPADDD      vector_429<>+0(SB), Y8, Y8
+	VPADDD      vector_429<>+0(SB), Y9, Y9
+	VPADDD      vector_429<>+0(SB), Y10, Y10
 	VPSLLD      $0x17, Y7, Y7
 	VPSLLD      $0x17, Y8, Y8
-	VMULPS      Y6, Y9, Y9
-	VMULPS      Y7, Y10, Y10
-	VMULPS      Y8, Y11, Y11
-	VMOVUPS     Y9, (AX)(BX*1)
-	VMOVUPS     Y10, 32(AX)(BX*1)
-	VMOVUPS     Y11, 64(AX)(BX*1)
-	ADDQ        $0x00000060, BX
-	JMP         vector_323
+	VPSLLD      $0x17, Y9, Y9
+	VPSLLD      $0x17, Y10, Y10
+	VMULPS      Y7, Y11, Y11
+	VMULPS      Y8, Y12, Y12
+	VMULPS      Y9, Y13, Y13
+	VMULPS      Y10, Y14, Y14
+	VMOVUPS     Y11, (AX)(BX*1)
+	VMOVUPS     Y12, 32(AX)(BX*1)
+	VMOVUPS     Y13, 64(AX)(BX*1)
+	VMOVUPS     Y14, 96(AX)(BX*1)
+	ADDQ        $0x00000080, BX
+	JMP         vector_427
 
-done_324:
-vector_325:
+done_428:
+	MOVQ DX, SI
+	SUBQ $0x00000020, SI
+
+vector_430:
+	CMPQ        BX, SI
+	JGE         done_431
+	VMINPS      (CX)(BX*1), Y1, Y3
+	VMINPS      32(CX)(BX*1), Y1, Y4
+	VMAXPS      Y3, Y0, Y3
+	VMAXPS      Y4, Y0, Y4
+	VMOVAPS     vector_426<>+0(SB), Y5
+	VMOVAPS     vector_426<>+0(SB), Y6
+	VFMADD231PS vector_401<>+0(SB), Y3, Y5
+	VFMADD231PS vector_401<>+0(SB), Y4, Y6
+	VSUBPS      vector_426<>+0(SB), Y5, Y7
+	VSUBPS      vector_426<>+0(SB), Y6, Y8
+	VFMADD231PS vector_403<>+0(SB), Y7, Y3
+	VFMADD231PS vector_403<>+0(SB), Y8, Y4
+	VFMADD231PS vector_404<>+0(SB), Y7, Y3
+	VFMADD231PS vector_404<>+0(SB), Y8, Y4
+	VMOVAPS     vector_405<>+0(SB), Y7
+	VMOVAPS     vector_405<>+0(SB), Y8
+	VFMADD213PS vector_406<>+0(SB), Y3, Y7
+	VFMADD213PS vector_406<>+0(SB), Y4, Y8
+	VFMADD213PS vector_407<>+0(SB), Y3, Y7
+	VFMADD213PS vector_407<>+0(SB), Y4, Y8
+	VFMADD213PS vector_408<>+0(SB), Y3, Y7
+	VFMADD213PS vector_408<>+0(SB), Y4, Y8
+	VFMADD213PS vector_409<>+0(SB), Y3, Y7
+	VFMADD213PS vector_409<>+0(SB), Y4, Y8
+	VFMADD213PS vector_410<>+0(SB), Y3, Y7
+	VFMADD213PS vector_410<>+0(SB), Y4, Y8
+	VMULPS      Y3, Y7, Y7
+	VMULPS      Y4, Y8, Y8
+	VFMADD213PS Y3, Y3, Y7
+	VFMADD213PS Y4, Y4, Y8
+	VADDPS      Y2, Y7, Y7
+	VADDPS      Y2, Y8, Y8
+	VPSUBD      vector_426<>+0(SB), Y5, Y5
+	VPSUBD      vector_426<>+0(SB), Y6, Y6
+	VPSRAD      $0x01, Y5, Y3
+	VPSRAD      $0x01, Y6, Y4
+	VPSUBD      Y3, Y5, Y5
+	VPSUBD      Y4, Y6, Y6
+	VPADDD      vector_429<>+0(SB), Y3, Y3
+	VPADDD      vector_429<>+0(SB), Y4, Y4
+	VPSLLD      $0x17, Y3, Y3
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y3, Y7, Y7
+	VMULPS      Y4, Y8, Y8
+	VPADDD      vector_429<>+0(SB), Y5, Y5
+	VPADDD      vector_429<>+0(SB), Y6, Y6
+	VPSLLD      $0x17, Y5, Y5
+	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y5, Y7, Y7
+	VMULPS      Y6, Y8, Y8
+	VMOVUPS     Y7, (AX)(BX*1)
+	VMOVUPS     Y8, 32(AX)(BX*1)
+	ADDQ        $0x00000040, BX
+	JMP         vector_430
+
+done_431:
+vector_432:
 	CMPQ        BX, DX
-	JGE         done_326
-	VMINPS      (CX)(BX*1), Y0, Y3
-	VMAXPS      Y3, Y1, Y3
-	VMOVAPS     vector_305<>+0(SB), Y4
-	VFMADD231PS vector_304<>+0(SB), Y3, Y4
-	VSUBPS      vector_305<>+0(SB), Y4, Y5
-	VFMADD231PS vector_306<>+0(SB), Y5, Y3
-	VFMADD231PS vector_307<>+0(SB), Y5, Y3
-	VMOVAPS     vector_309<>+0(SB), Y5
-	VFMADD213PS vector_310<>+0(SB), Y3, Y5
-	VFMADD213PS vector_311<>+0(SB), Y3, Y5
-	VFMADD213PS vector_312<>+0(SB), Y3, Y5
-	VFMADD213PS vector_313<>+0(SB), Y3, Y5
-	VFMADD213PS vector_314<>+0(SB), Y3, Y5
+	JGE         done_433
+	VMINPS      (CX)(BX*1), Y1, Y3
+	VMAXPS      Y3, Y0, Y3
+	VMOVAPS     vector_426<>+0(SB), Y4
+	VFMADD231PS vector_401<>+0(SB), Y3, Y4
+	VSUBPS      vector_426<>+0(SB), Y4, Y5
+	VFMADD231PS vector_403<>+0(SB), Y5, Y3
+	VFMADD231PS vector_404<>+0(SB), Y5, Y3
+	VMOVAPS     vector_405<>+0(SB), Y5
+	VFMADD213PS vector_406<>+0(SB), Y3, Y5
+	VFMADD213PS vector_407<>+0(SB), Y3, Y5
+	VFMADD213PS vector_408<>+0(SB), Y3, Y5
+	VFMADD213PS vector_409<>+0(SB), Y3, Y5
+	VFMADD213PS vector_410<>+0(SB), Y3, Y5
 	VMULPS      Y3, Y5, Y5
 	VFMADD213PS Y3, Y3, Y5
 	VADDPS      Y2, Y5, Y5
-	VPSUBD      vector_305<>+0(SB), Y4, Y4
+	VPSUBD      vector_426<>+0(SB), Y4, Y4
 	VPSRAD      $0x01, Y4, Y3
 	VPSUBD      Y3, Y4, Y4
-	VPADDD      vector_308<>+0(SB), Y3, Y3
+	VPADDD      vector_429<>+0(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
 	VMULPS      Y3, Y5, Y5
-	VPADDD      vector_308<>+0(SB), Y4, Y4
+	VPADDD      vector_429<>+0(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
 	VMULPS      Y4, Y5, Y5
 	VMOVUPS     Y5, (AX)(BX*1)
 	ADDQ        $0x00000020, BX
-	JMP         vector_325
+	JMP         vector_432
 
-done_326:
+done_433:
 	VZEROUPPER
 	RET
+
+DATA vector_426<>+0(SB)/4, $0x4b400000
+DATA vector_426<>+4(SB)/4, $0x4b400000
+DATA vector_426<>+8(SB)/4, $0x4b400000
+DATA vector_426<>+12(SB)/4, $0x4b400000
+DATA vector_426<>+16(SB)/4, $0x4b400000
+DATA vector_426<>+20(SB)/4, $0x4b400000
+DATA vector_426<>+24(SB)/4, $0x4b400000
+DATA vector_426<>+28(SB)/4, $0x4b400000
+GLOBL vector_426<>(SB), RODATA|NOPTR, $32
+
+DATA vector_429<>+0(SB)/4, $0x0000007f
+DATA vector_429<>+4(SB)/4, $0x0000007f
+DATA vector_429<>+8(SB)/4, $0x0000007f
+DATA vector_429<>+12(SB)/4, $0x0000007f
+DATA vector_429<>+16(SB)/4, $0x0000007f
+DATA vector_429<>+20(SB)/4, $0x0000007f
+DATA vector_429<>+24(SB)/4, $0x0000007f
+DATA vector_429<>+28(SB)/4, $0x0000007f
+GLOBL vector_429<>(SB), RODATA|NOPTR, $32
 
 // func reluBackwardAVX2(dx *float32, dy *float32, y *float32, count int)
 // Requires: AVX
@@ -7917,16 +12670,17 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q $0x20, BX, BX
 	XORQ   SI, SI
 
-vector_327:
+vector_434:
 	CMPQ    SI, BX
-	JGE     done_328
-	VCMPPS  $0x09, (DX)(SI*1), Y0, Y1
-	VANDPS  (CX)(SI*1), Y1, Y1
+	JGE     done_435
+	VMOVUPS (CX)(SI*1), Y1
+	VCMPPS  $0x09, (DX)(SI*1), Y0, Y2
+	VANDPS  Y2, Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_327
+	JMP     vector_434
 
-done_328:
+done_435:
 	VZEROUPPER
 	RET
 
@@ -7936,23 +12690,84 @@ TEXT ·sigmoidBackwardAVX2(SB), NOSPLIT, $0-32
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
 	MOVQ         y+16(FP), DX
-	VBROADCASTSS word_289<>+0(SB), Y0
+	VBROADCASTSS word_383<>+0(SB), Y0
 	MOVQ         count+24(FP), BX
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_329:
+vector_436:
 	CMPQ    SI, BX
-	JGE     done_330
+	JGE     done_437
 	VMOVUPS (DX)(SI*1), Y1
 	VSUBPS  Y1, Y0, Y2
 	VMULPS  Y2, Y1, Y2
 	VMULPS  (CX)(SI*1), Y2, Y2
 	VMOVUPS Y2, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_329
+	JMP     vector_436
 
-done_330:
+done_437:
+	VZEROUPPER
+	RET
+
+// func addScaledAVX512(dst *float32, x *float32, y *float32, scale float32, count int)
+// Requires: AVX, AVX512F
+TEXT ·addScaledAVX512(SB), NOSPLIT, $0-40
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         y+16(FP), DX
+	VBROADCASTSS scale+24(FP), Z0
+	MOVQ         count+32(FP), BX
+	IMUL3Q       $0x40, BX, BX
+	XORQ         SI, SI
+	MOVQ         BX, DI
+	SUBQ         $0x000000c0, DI
+
+vector_438:
+	CMPQ    SI, DI
+	JGE     done_439
+	VMULPS  (DX)(SI*1), Z0, Z1
+	VADDPS  (CX)(SI*1), Z1, Z1
+	VMOVUPS Z1, (AX)(SI*1)
+	VMULPS  64(DX)(SI*1), Z0, Z1
+	VADDPS  64(CX)(SI*1), Z1, Z1
+	VMOVUPS Z1, 64(AX)(SI*1)
+	VMULPS  128(DX)(SI*1), Z0, Z1
+	VADDPS  128(CX)(SI*1), Z1, Z1
+	VMOVUPS Z1, 128(AX)(SI*1)
+	VMULPS  192(DX)(SI*1), Z0, Z1
+	VADDPS  192(CX)(SI*1), Z1, Z1
+	VMOVUPS Z1, 192(AX)(SI*1)
+	ADDQ    $0x00000100, SI
+	JMP     vector_438
+
+done_439:
+	MOVQ BX, DI
+	SUBQ $0x00000040, DI
+
+vector_440:
+	CMPQ    SI, DI
+	JGE     done_441
+	VMULPS  (DX)(SI*1), Z0, Z1
+	VADDPS  (CX)(SI*1), Z1, Z1
+	VMOVUPS Z1, (AX)(SI*1)
+	VMULPS  64(DX)(SI*1), Z0, Z1
+	VADDPS  64(CX)(SI*1), Z1, Z1
+	VMOVUPS Z1, 64(AX)(SI*1)
+	ADDQ    $0x00000080, SI
+	JMP     vector_440
+
+done_441:
+vector_442:
+	CMPQ    SI, BX
+	JGE     done_443
+	VMULPS  (DX)(SI*1), Z0, Z1
+	VADDPS  (CX)(SI*1), Z1, Z1
+	VMOVUPS Z1, (AX)(SI*1)
+	ADDQ    $0x00000040, SI
+	JMP     vector_442
+
+done_443:
 	VZEROUPPER
 	RET
 
@@ -7966,17 +12781,54 @@ TEXT ·addScaledAVX2(SB), NOSPLIT, $0-40
 	MOVQ         count+32(FP), BX
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
+	MOVQ         BX, DI
+	SUBQ         $0x00000060, DI
 
-vector_331:
+vector_444:
+	CMPQ    SI, DI
+	JGE     done_445
+	VMULPS  (DX)(SI*1), Y0, Y1
+	VADDPS  (CX)(SI*1), Y1, Y1
+	VMOVUPS Y1, (AX)(SI*1)
+	VMULPS  32(DX)(SI*1), Y0, Y1
+	VADDPS  32(CX)(SI*1), Y1, Y1
+	VMOVUPS Y1, 32(AX)(SI*1)
+	VMULPS  64(DX)(SI*1), Y0, Y1
+	VADDPS  64(CX)(SI*1), Y1, Y1
+	VMOVUPS Y1, 64(AX)(SI*1)
+	VMULPS  96(DX)(SI*1), Y0, Y1
+	VADDPS  96(CX)(SI*1), Y1, Y1
+	VMOVUPS Y1, 96(AX)(SI*1)
+	ADDQ    $0x00000080, SI
+	JMP     vector_444
+
+done_445:
+	MOVQ BX, DI
+	SUBQ $0x00000020, DI
+
+vector_446:
+	CMPQ    SI, DI
+	JGE     done_447
+	VMULPS  (DX)(SI*1), Y0, Y1
+	VADDPS  (CX)(SI*1), Y1, Y1
+	VMOVUPS Y1, (AX)(SI*1)
+	VMULPS  32(DX)(SI*1), Y0, Y1
+	VADDPS  32(CX)(SI*1), Y1, Y1
+	VMOVUPS Y1, 32(AX)(SI*1)
+	ADDQ    $0x00000040, SI
+	JMP     vector_446
+
+done_447:
+vector_448:
 	CMPQ    SI, BX
-	JGE     done_332
+	JGE     done_449
 	VMULPS  (DX)(SI*1), Y0, Y1
 	VADDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x00000020, SI
-	JMP     vector_331
+	JMP     vector_448
 
-done_332:
+done_449:
 	VZEROUPPER
 	RET
 
@@ -7987,8 +12839,8 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	MOVQ         state+8(FP), CX
 	MOVQ         table+16(FP), DX
 	MOVQ         count+24(FP), BX
-	VBROADCASTSS word_333<>+0(SB), Y0
-	VBROADCASTSS word_334<>+0(SB), Y1
+	VBROADCASTSS word_450<>+0(SB), Y0
+	VBROADCASTSS word_451<>+0(SB), Y1
 	VMOVDQU      (CX), Y2
 	VMOVDQU      64(CX), Y3
 	VMOVDQU      128(CX), Y4
@@ -7998,9 +12850,9 @@ TEXT ·normalAVX2(SB), NOSPLIT, $0-32
 	VMOVDQU      160(CX), Y8
 	VMOVDQU      224(CX), Y9
 
-draw_335:
+draw_452:
 	TESTQ      BX, BX
-	JEQ        done_336
+	JEQ        done_453
 	VPADDD     Y2, Y5, Y10
 	VPSRLD     $0x19, Y10, Y11
 	VPSLLD     $0x07, Y10, Y10
@@ -8063,9 +12915,9 @@ draw_335:
 	VMOVDQU    Y12, 96(AX)
 	ADDQ       $0x00000080, AX
 	DECQ       BX
-	JMP        draw_335
+	JMP        draw_452
 
-done_336:
+done_453:
 	VMOVDQU Y2, (CX)
 	VMOVDQU Y3, 64(CX)
 	VMOVDQU Y4, 128(CX)
@@ -8077,65 +12929,227 @@ done_336:
 	VZEROUPPER
 	RET
 
-DATA word_333<>+0(SB)/4, $0x00007fff
-GLOBL word_333<>(SB), RODATA|NOPTR, $4
+DATA word_450<>+0(SB)/4, $0x00007fff
+GLOBL word_450<>(SB), RODATA|NOPTR, $4
 
-DATA word_334<>+0(SB)/4, $0x80000000
-GLOBL word_334<>(SB), RODATA|NOPTR, $4
+DATA word_451<>+0(SB)/4, $0x80000000
+GLOBL word_451<>(SB), RODATA|NOPTR, $4
 
-// func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
-// Requires: AVX, FMA3
-TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
-	MOVQ         dy+8(FP), AX
-	MOVQ         y+16(FP), CX
-	MOVQ         target+24(FP), DX
-	MOVQ         mask+32(FP), BX
-	VBROADCASTSS scale+40(FP), Y0
-	MOVQ         sums+0(FP), SI
-	VMOVUPD      (SI), Y1
-	VMOVUPD      32(SI), Y2
-	VMOVUPD      64(SI), Y3
-	VMOVUPD      96(SI), Y4
-	VMOVUPS      (BX), Y5
-	VMOVUPS      32(BX), Y6
-	MOVQ         count+48(FP), BX
+// func squaredErrorAVX512(sums *float64, y *float32, target *float32, mask *uint32, count int)
+// Requires: AVX, AVX512F
+TEXT ·squaredErrorAVX512(SB), NOSPLIT, $0-40
+	MOVQ    y+8(FP), AX
+	MOVQ    target+16(FP), CX
+	MOVQ    mask+24(FP), DX
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	MOVQ    sums+0(FP), DX
+	VMOVUPD (DX), Z2
+	VMOVUPD 64(DX), Z3
+	MOVQ    count+32(FP), BX
+	SHLQ    $0x06, BX
+	XORQ    SI, SI
 
-vector_337:
-	TESTQ        BX, BX
-	JEQ          done_338
-	VMOVUPS      (CX), Y7
-	VSUBPS       (DX), Y7, Y7
-	VANDPS       Y5, Y7, Y7
-	VMULPS       Y0, Y7, Y8
-	VMOVUPS      Y8, (AX)
-	VEXTRACTF128 $0x01, Y7, X8
-	VCVTPS2PD    X7, Y7
-	VFMADD231PD  Y7, Y7, Y1
-	VCVTPS2PD    X8, Y7
-	VFMADD231PD  Y7, Y7, Y2
-	VMOVUPS      32(CX), Y7
-	VSUBPS       32(DX), Y7, Y7
-	VANDPS       Y6, Y7, Y7
-	VMULPS       Y0, Y7, Y8
-	VMOVUPS      Y8, 32(AX)
-	VEXTRACTF128 $0x01, Y7, X8
-	VCVTPS2PD    X7, Y7
-	VFMADD231PD  Y7, Y7, Y3
-	VCVTPS2PD    X8, Y7
-	VFMADD231PD  Y7, Y7, Y4
-	ADDQ         $0x40, AX
-	ADDQ         $0x40, CX
-	ADDQ         $0x40, DX
-	DECQ         BX
-	JMP          vector_337
-
-done_338:
-	VMOVUPD Y1, (SI)
-	VMOVUPD Y2, 32(SI)
-	VMOVUPD Y3, 64(SI)
-	VMOVUPD Y4, 96(SI)
+tile_454:
+	VMOVUPS     (AX)(SI*1), Y4
+	VSUBPS      (CX)(SI*1), Y4, Y4
+	VANDPS      Y0, Y4, Y4
+	VCVTPS2PD   Y4, Z4
+	VFMADD231PD Z4, Z4, Z2
+	VMOVUPS     32(AX)(SI*1), Y4
+	VSUBPS      32(CX)(SI*1), Y4, Y4
+	VANDPS      Y1, Y4, Y4
+	VCVTPS2PD   Y4, Z4
+	VFMADD231PD Z4, Z4, Z3
+	ADDQ        $0x40, SI
+	CMPQ        SI, BX
+	JNE         tile_454
+	VMOVUPD     Z2, (DX)
+	VMOVUPD     Z3, 64(DX)
 	VZEROUPPER
 	RET
+
+// func squaredErrorAVX2(sums *float64, y *float32, target *float32, mask *uint32, count int)
+// Requires: AVX, FMA3
+TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-40
+	MOVQ    y+8(FP), AX
+	MOVQ    target+16(FP), CX
+	MOVQ    mask+24(FP), DX
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	MOVQ    sums+0(FP), DX
+	VMOVUPD (DX), Y2
+	VMOVUPD 32(DX), Y3
+	VMOVUPD 64(DX), Y4
+	VMOVUPD 96(DX), Y5
+	MOVQ    count+32(FP), BX
+	SHLQ    $0x06, BX
+	XORQ    SI, SI
+
+tile_455:
+	VMOVUPS      (AX)(SI*1), Y6
+	VSUBPS       (CX)(SI*1), Y6, Y6
+	VANDPS       Y0, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X7
+	VCVTPS2PD    X6, Y6
+	VFMADD231PD  Y6, Y6, Y2
+	VCVTPS2PD    X7, Y6
+	VFMADD231PD  Y6, Y6, Y3
+	VMOVUPS      32(AX)(SI*1), Y6
+	VSUBPS       32(CX)(SI*1), Y6, Y6
+	VANDPS       Y1, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X7
+	VCVTPS2PD    X6, Y6
+	VFMADD231PD  Y6, Y6, Y4
+	VCVTPS2PD    X7, Y6
+	VFMADD231PD  Y6, Y6, Y5
+	ADDQ         $0x40, SI
+	CMPQ         SI, BX
+	JNE          tile_455
+	VMOVUPD      Y2, (DX)
+	VMOVUPD      Y3, 32(DX)
+	VMOVUPD      Y4, 64(DX)
+	VMOVUPD      Y5, 96(DX)
+	VZEROUPPER
+	RET
+
+// func squaredErrorBackwardAVX2(dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
+// Requires: AVX
+TEXT ·squaredErrorBackwardAVX2(SB), NOSPLIT, $0-48
+	MOVQ         dy+0(FP), AX
+	MOVQ         y+8(FP), CX
+	MOVQ         target+16(FP), DX
+	VBROADCASTSS scale+32(FP), Y0
+	MOVQ         mask+24(FP), BX
+	VMOVUPS      (BX), Y1
+	VMOVUPS      32(BX), Y2
+	MOVQ         count+40(FP), BX
+	SHLQ         $0x06, BX
+	XORQ         SI, SI
+
+tile_456:
+	VMOVUPS (CX)(SI*1), Y3
+	VSUBPS  (DX)(SI*1), Y3, Y3
+	VANDPS  Y1, Y3, Y3
+	VMULPS  Y0, Y3, Y3
+	VMOVUPS Y3, (AX)(SI*1)
+	VMOVUPS 32(CX)(SI*1), Y3
+	VSUBPS  32(DX)(SI*1), Y3, Y3
+	VANDPS  Y2, Y3, Y3
+	VMULPS  Y0, Y3, Y3
+	VMOVUPS Y3, 32(AX)(SI*1)
+	ADDQ    $0x40, SI
+	CMPQ    SI, BX
+	JNE     tile_456
+	VZEROUPPER
+	RET
+
+// func sigmoidSquaredErrorBackwardAVX2(dx *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
+// Requires: AVX
+TEXT ·sigmoidSquaredErrorBackwardAVX2(SB), NOSPLIT, $0-48
+	MOVQ         dx+0(FP), AX
+	MOVQ         y+8(FP), CX
+	MOVQ         target+16(FP), DX
+	VBROADCASTSS scale+32(FP), Y0
+	VBROADCASTSS word_383<>+0(SB), Y1
+	MOVQ         mask+24(FP), BX
+	VMOVUPS      (BX), Y2
+	VMOVUPS      32(BX), Y3
+	MOVQ         count+40(FP), BX
+	SHLQ         $0x06, BX
+	XORQ         SI, SI
+
+tile_457:
+	VMOVUPS (CX)(SI*1), Y4
+	VSUBPS  (DX)(SI*1), Y4, Y6
+	VANDPS  Y2, Y6, Y6
+	VMULPS  Y0, Y6, Y6
+	VSUBPS  Y4, Y1, Y5
+	VMULPS  Y5, Y4, Y5
+	VMULPS  Y6, Y5, Y5
+	VMOVUPS Y5, (AX)(SI*1)
+	VMOVUPS 32(CX)(SI*1), Y4
+	VSUBPS  32(DX)(SI*1), Y4, Y6
+	VANDPS  Y3, Y6, Y6
+	VMULPS  Y0, Y6, Y6
+	VSUBPS  Y4, Y1, Y5
+	VMULPS  Y5, Y4, Y5
+	VMULPS  Y6, Y5, Y5
+	VMOVUPS Y5, 32(AX)(SI*1)
+	ADDQ    $0x40, SI
+	CMPQ    SI, BX
+	JNE     tile_457
+	VZEROUPPER
+	RET
+
+// func sigmoidSquaredErrorBackwardAVX512(dx *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
+// Requires: AVX, AVX512F
+TEXT ·sigmoidSquaredErrorBackwardAVX512(SB), NOSPLIT, $0-48
+	MOVQ         dx+0(FP), AX
+	MOVQ         y+8(FP), CX
+	MOVQ         target+16(FP), DX
+	MOVQ         mask+24(FP), BX
+	VBROADCASTSS scale+32(FP), Z1
+	VBROADCASTSS word_383<>+0(SB), Z2
+	VMOVUPS      (BX), Z0
+	VPBROADCASTD word_458<>+0(SB), Z3
+	VPBROADCASTD word_459<>+0(SB), Z4
+	VBROADCASTSS word_460<>+0(SB), Z5
+	VBROADCASTSS word_461<>+0(SB), Z6
+	VBROADCASTSS word_462<>+0(SB), Z7
+	MOVQ         count+40(FP), BX
+	SHLQ         $0x06, BX
+	XORQ         SI, SI
+
+tile_463:
+	VMOVUPS     (CX)(SI*1), Z8
+	VSUBPS      (DX)(SI*1), Z8, Z10
+	VPANDD      Z0, Z10, Z10
+	VMULPS      Z1, Z10, Z10
+	VSUBPS      Z8, Z2, Z9
+	VMULPS      Z9, Z8, Z9
+	VPANDD      Z3, Z10, Z8
+	VPANDD      Z3, Z9, Z11
+	VPADDD      Z8, Z11, Z11
+	VPCMPUD     $0x01, Z4, Z11, K1
+	KNOTW       K1, K2
+	VMULPS.Z    Z9, Z10, K2, Z8
+	KORTESTW    K1, K1
+	JEQ         store_464
+	VPXORD      Z9, Z10, Z12
+	VPANDND     Z12, Z3, Z12
+	VPORD       Z6, Z12, Z13
+	VMULPS      Z5, Z10, Z10
+	VMOVAPS     Z13, Z11
+	VFMADD231PS Z9, Z10, Z11
+	VSUBPS      Z13, Z11, Z11
+	VPANDD      Z3, Z11, Z11
+	VMULPS      Z7, Z11, Z11
+	VCVTPS2DQ   Z11, Z11
+	VPORD       Z12, Z11, K1, Z8
+
+store_464:
+	VMOVUPS Z8, (AX)(SI*1)
+	ADDQ    $0x40, SI
+	CMPQ    SI, BX
+	JNE     tile_463
+	VZEROUPPER
+	RET
+
+DATA word_458<>+0(SB)/4, $0x7fffffff
+GLOBL word_458<>(SB), RODATA|NOPTR, $4
+
+DATA word_459<>+0(SB)/4, $0x3fe00000
+GLOBL word_459<>(SB), RODATA|NOPTR, $4
+
+DATA word_460<>+0(SB)/4, $0x4f800000
+GLOBL word_460<>(SB), RODATA|NOPTR, $4
+
+DATA word_461<>+0(SB)/4, $0x10800000
+GLOBL word_461<>(SB), RODATA|NOPTR, $4
+
+DATA word_462<>+0(SB)/4, $0x7a000000
+GLOBL word_462<>(SB), RODATA|NOPTR, $4
 
 // func adamAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float32, moment float32, beta2 float32, square float32, correction float32, epsilon float32, rate float32, count int) int
 // Requires: AVX, AVX2, FMA3
@@ -8155,17 +13169,17 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-80
 	SHLQ         $0x05, SI
 	XORQ         DI, DI
 
-vector_339:
+vector_465:
 	CMPQ         DI, SI
-	JEQ          done_340
+	JEQ          done_466
 	VMOVUPS      (AX)(DI*1), Y7
-	VPBROADCASTD word_341<>+0(SB), Y9
+	VPBROADCASTD word_467<>+0(SB), Y9
 	VPADDD       Y7, Y7, Y8
 	VPMAXUD      Y9, Y8, Y9
 	VPCMPEQD     Y8, Y9, Y8
 	VMOVMSKPS    Y8, R8
 	CMPL         R8, $0xff
-	JNE          done_340
+	JNE          done_466
 	VMOVUPS      (CX)(DI*1), Y8
 	VFMADD231PS  Y0, Y7, Y8
 	VMOVUPS      (DX)(DI*1), Y9
@@ -8183,16 +13197,16 @@ vector_339:
 	VFMADD231PS  Y6, Y9, Y7
 	VMOVUPS      Y7, (AX)(DI*1)
 	ADDQ         $0x20, DI
-	JMP          vector_339
+	JMP          vector_465
 
-done_340:
+done_466:
 	SHRQ $0x05, DI
 	MOVQ DI, ret+72(FP)
 	VZEROUPPER
 	RET
 
-DATA word_341<>+0(SB)/4, $0x2f000000
-GLOBL word_341<>(SB), RODATA|NOPTR, $4
+DATA word_467<>+0(SB)/4, $0x2f000000
+GLOBL word_467<>(SB), RODATA|NOPTR, $4
 
 // func adamTinyAVX2(w *float32, dw *float32, m *float32, v *float32, weightDecay float32, moment float32, beta2 float32, square float32, correction float32, epsilon float32, rate float32, count int)
 // Requires: AVX, AVX2, FMA3
@@ -8205,17 +13219,17 @@ TEXT ·adamTinyAVX2(SB), NOSPLIT, $0-72
 	SHLQ $0x05, SI
 	XORQ DI, DI
 
-vector_342:
+vector_468:
 	VMOVUPS      (AX)(DI*1), Y0
 	VPSLLD       $0x01, Y0, Y1
-	VPBROADCASTD word_341<>+0(SB), Y0
+	VPBROADCASTD word_467<>+0(SB), Y0
 	VPCMPGTD     Y1, Y0, Y0
 	VPCMPEQD     Y2, Y2, Y2
 	VPCMPGTD     Y2, Y1, Y1
 	VPAND        Y1, Y0, Y0
 	VMOVUPS      (DX)(DI*1), Y1
 	VPSLLD       $0x01, Y1, Y1
-	VPBROADCASTD word_344<>+0(SB), Y2
+	VPBROADCASTD word_470<>+0(SB), Y2
 	VPCMPGTD     Y1, Y2, Y2
 	VPAND        Y2, Y0, Y0
 	VPCMPEQD     Y2, Y2, Y2
@@ -8227,9 +13241,9 @@ vector_342:
 	VPCMPEQD     Y2, Y1, Y1
 	VPAND        Y1, Y0, Y0
 	VMOVUPS      (BX)(DI*1), Y2
-	VPBROADCASTD word_345<>+0(SB), Y1
+	VPBROADCASTD word_471<>+0(SB), Y1
 	VPCMPGTD     Y1, Y2, Y3
-	VPBROADCASTD word_346<>+0(SB), Y1
+	VPBROADCASTD word_472<>+0(SB), Y1
 	VPCMPGTD     Y2, Y1, Y1
 	VPAND        Y1, Y3, Y3
 	VPXOR        Y1, Y1, Y1
@@ -8237,7 +13251,7 @@ vector_342:
 	VPOR         Y1, Y3, Y3
 	VPAND        Y3, Y0, Y0
 
-plain_343:
+plain_469:
 	VANDNPS      (AX)(DI*1), Y0, Y1
 	VANDNPS      (CX)(DI*1), Y0, Y2
 	VANDNPS      (DX)(DI*1), Y0, Y3
@@ -8262,13 +13276,13 @@ plain_343:
 	VPXOR        Y6, Y6, Y6
 	VMOVUPS      (AX)(DI*1), Y5
 	VANDPS       Y5, Y0, Y5
-	VPBROADCASTD word_347<>+0(SB), Y7
+	VPBROADCASTD word_458<>+0(SB), Y7
 	VPAND        Y7, Y5, Y7
 	VPXOR        Y7, Y5, Y5
-	VPBROADCASTD word_348<>+0(SB), Y8
+	VPBROADCASTD word_473<>+0(SB), Y8
 	VPCMPGTD     Y8, Y7, Y8
 	VCVTDQ2PS    Y7, Y9
-	VPBROADCASTD word_349<>+0(SB), Y10
+	VPBROADCASTD word_474<>+0(SB), Y10
 	VPADDD       Y10, Y7, Y7
 	VBLENDVPS    Y8, Y7, Y9, Y7
 	VPOR         Y5, Y7, Y7
@@ -8276,36 +13290,36 @@ plain_343:
 	VBROADCASTSS weightDecay+32(FP), Y9
 	VMOVAPS      Y8, Y5
 	VFMADD231PS  Y9, Y7, Y5
-	VPBROADCASTD word_291<>+0(SB), Y11
+	VPBROADCASTD word_419<>+0(SB), Y11
 	VADDPS       Y11, Y8, Y10
 	VFMADD231PS  Y9, Y7, Y10
 	VSUBPS       Y11, Y10, Y10
-	VPBROADCASTD word_347<>+0(SB), Y11
+	VPBROADCASTD word_458<>+0(SB), Y11
 	VPAND        Y11, Y10, Y10
 	VPAND        Y11, Y5, Y9
 	VPAND        Y11, Y8, Y8
 	VPANDN       Y5, Y11, Y11
 	VPOR         Y11, Y10, Y10
-	VPBROADCASTD word_350<>+0(SB), Y11
+	VPBROADCASTD word_475<>+0(SB), Y11
 	VPCMPGTD     Y11, Y9, Y11
 	VBLENDVPS    Y11, Y5, Y10, Y5
 	VPMAXUD      Y8, Y9, Y8
-	VPBROADCASTD word_351<>+0(SB), Y10
+	VPBROADCASTD word_476<>+0(SB), Y10
 	VPCMPGTD     Y10, Y8, Y8
 	VPANDN       Y8, Y11, Y8
 	VPOR         Y8, Y6, Y6
-	VPBROADCASTD word_352<>+0(SB), Y8
+	VPBROADCASTD word_477<>+0(SB), Y8
 	VPCMPGTD     Y8, Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VMOVUPS      (DX)(DI*1), Y8
 	VANDPS       Y8, Y0, Y8
-	VPBROADCASTD word_347<>+0(SB), Y9
+	VPBROADCASTD word_458<>+0(SB), Y9
 	VPAND        Y9, Y8, Y9
 	VPXOR        Y9, Y8, Y8
-	VPBROADCASTD word_348<>+0(SB), Y10
+	VPBROADCASTD word_473<>+0(SB), Y10
 	VPCMPGTD     Y10, Y9, Y10
 	VCVTDQ2PS    Y9, Y11
-	VPBROADCASTD word_349<>+0(SB), Y12
+	VPBROADCASTD word_474<>+0(SB), Y12
 	VPADDD       Y12, Y9, Y9
 	VBLENDVPS    Y10, Y9, Y11, Y9
 	VPOR         Y8, Y9, Y9
@@ -8313,85 +13327,85 @@ plain_343:
 	VBROADCASTSS moment+36(FP), Y10
 	VMOVAPS      Y9, Y8
 	VFMADD231PS  Y10, Y5, Y8
-	VPBROADCASTD word_291<>+0(SB), Y12
+	VPBROADCASTD word_419<>+0(SB), Y12
 	VADDPS       Y12, Y9, Y11
 	VFMADD231PS  Y10, Y5, Y11
 	VSUBPS       Y12, Y11, Y11
-	VPBROADCASTD word_347<>+0(SB), Y10
+	VPBROADCASTD word_458<>+0(SB), Y10
 	VPAND        Y10, Y11, Y11
 	VPAND        Y10, Y8, Y5
 	VPAND        Y10, Y9, Y9
 	VPANDN       Y8, Y10, Y10
 	VPOR         Y10, Y11, Y11
-	VPBROADCASTD word_350<>+0(SB), Y10
+	VPBROADCASTD word_475<>+0(SB), Y10
 	VPCMPGTD     Y10, Y5, Y12
 	VBLENDVPS    Y12, Y8, Y11, Y8
 	VPMAXUD      Y9, Y5, Y9
-	VPBROADCASTD word_351<>+0(SB), Y10
+	VPBROADCASTD word_476<>+0(SB), Y10
 	VPCMPGTD     Y10, Y9, Y9
 	VPANDN       Y9, Y12, Y9
 	VPOR         Y9, Y6, Y6
-	VPBROADCASTD word_352<>+0(SB), Y9
+	VPBROADCASTD word_477<>+0(SB), Y9
 	VPCMPGTD     Y9, Y5, Y5
 	VPOR         Y5, Y6, Y6
 	VDIVPS       Y2, Y8, Y5
 	VROUNDPS     $0x00, Y5, Y2
 	VSUBPS       Y2, Y5, Y5
-	VPBROADCASTD word_347<>+0(SB), Y9
+	VPBROADCASTD word_458<>+0(SB), Y9
 	VANDPS       Y9, Y5, Y5
-	VPBROADCASTD word_299<>+0(SB), Y9
+	VPBROADCASTD word_393<>+0(SB), Y9
 	VPCMPEQD     Y9, Y5, Y5
 	VPOR         Y5, Y6, Y6
 	VBROADCASTSS rate+56(FP), Y5
 	VMOVAPS      Y7, Y9
 	VFMADD231PS  Y5, Y2, Y9
-	VPBROADCASTD word_291<>+0(SB), Y11
+	VPBROADCASTD word_419<>+0(SB), Y11
 	VADDPS       Y11, Y7, Y10
 	VFMADD231PS  Y5, Y2, Y10
 	VSUBPS       Y11, Y10, Y10
-	VPBROADCASTD word_347<>+0(SB), Y5
+	VPBROADCASTD word_458<>+0(SB), Y5
 	VPAND        Y5, Y10, Y10
 	VPAND        Y5, Y9, Y2
 	VPAND        Y5, Y7, Y7
 	VPANDN       Y9, Y5, Y5
 	VPOR         Y5, Y10, Y10
-	VPBROADCASTD word_350<>+0(SB), Y5
+	VPBROADCASTD word_475<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y11
 	VBLENDVPS    Y11, Y9, Y10, Y9
 	VPMAXUD      Y7, Y2, Y7
-	VPBROADCASTD word_351<>+0(SB), Y5
+	VPBROADCASTD word_476<>+0(SB), Y5
 	VPCMPGTD     Y5, Y7, Y7
 	VPANDN       Y7, Y11, Y7
 	VPOR         Y7, Y6, Y6
-	VPBROADCASTD word_352<>+0(SB), Y5
+	VPBROADCASTD word_477<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y2
 	VPOR         Y2, Y6, Y6
 	VPAND        Y0, Y6, Y6
 	VPTEST       Y6, Y6
-	JEQ          store_353
+	JEQ          store_478
 	VPXOR        Y0, Y0, Y0
-	JMP          plain_343
+	JMP          plain_469
 
-store_353:
-	VPBROADCASTD word_347<>+0(SB), Y2
+store_478:
+	VPBROADCASTD word_458<>+0(SB), Y2
 	VPAND        Y2, Y9, Y2
 	VPXOR        Y2, Y9, Y9
-	VPBROADCASTD word_350<>+0(SB), Y5
+	VPBROADCASTD word_475<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y5
 	VCVTPS2DQ    Y2, Y6
-	VPBROADCASTD word_349<>+0(SB), Y7
+	VPBROADCASTD word_474<>+0(SB), Y7
 	VPSUBD       Y7, Y2, Y2
 	VBLENDVPS    Y5, Y2, Y6, Y2
 	VPOR         Y9, Y2, Y2
 	VBLENDVPS    Y0, Y2, Y1, Y1
 	VMOVUPS      Y1, (AX)(DI*1)
-	VPBROADCASTD word_347<>+0(SB), Y1
+	VPBROADCASTD word_458<>+0(SB), Y1
 	VPAND        Y1, Y8, Y1
 	VPXOR        Y1, Y8, Y8
-	VPBROADCASTD word_350<>+0(SB), Y2
+	VPBROADCASTD word_475<>+0(SB), Y2
 	VPCMPGTD     Y2, Y1, Y2
 	VCVTPS2DQ    Y1, Y5
-	VPBROADCASTD word_349<>+0(SB), Y6
+	VPBROADCASTD word_474<>+0(SB), Y6
 	VPSUBD       Y6, Y1, Y1
 	VBLENDVPS    Y2, Y1, Y5, Y1
 	VPOR         Y8, Y1, Y1
@@ -8400,36 +13414,33 @@ store_353:
 	VMOVUPS      Y4, (BX)(DI*1)
 	ADDQ         $0x20, DI
 	CMPQ         DI, SI
-	JNE          vector_342
+	JNE          vector_468
 	VZEROUPPER
 	RET
 
-DATA word_344<>+0(SB)/4, $0x25000000
-GLOBL word_344<>(SB), RODATA|NOPTR, $4
+DATA word_470<>+0(SB)/4, $0x25000000
+GLOBL word_470<>(SB), RODATA|NOPTR, $4
 
-DATA word_345<>+0(SB)/4, $0x0d800000
-GLOBL word_345<>(SB), RODATA|NOPTR, $4
+DATA word_471<>+0(SB)/4, $0x0d800000
+GLOBL word_471<>(SB), RODATA|NOPTR, $4
 
-DATA word_346<>+0(SB)/4, $0x71800000
-GLOBL word_346<>(SB), RODATA|NOPTR, $4
+DATA word_472<>+0(SB)/4, $0x71800000
+GLOBL word_472<>(SB), RODATA|NOPTR, $4
 
-DATA word_347<>+0(SB)/4, $0x7fffffff
-GLOBL word_347<>(SB), RODATA|NOPTR, $4
+DATA word_473<>+0(SB)/4, $0x007fffff
+GLOBL word_473<>(SB), RODATA|NOPTR, $4
 
-DATA word_348<>+0(SB)/4, $0x007fffff
-GLOBL word_348<>(SB), RODATA|NOPTR, $4
+DATA word_474<>+0(SB)/4, $0x4a800000
+GLOBL word_474<>(SB), RODATA|NOPTR, $4
 
-DATA word_349<>+0(SB)/4, $0x4a800000
-GLOBL word_349<>(SB), RODATA|NOPTR, $4
+DATA word_475<>+0(SB)/4, $0x4affffff
+GLOBL word_475<>(SB), RODATA|NOPTR, $4
 
-DATA word_350<>+0(SB)/4, $0x4affffff
-GLOBL word_350<>(SB), RODATA|NOPTR, $4
+DATA word_476<>+0(SB)/4, $0x4a7fffff
+GLOBL word_476<>(SB), RODATA|NOPTR, $4
 
-DATA word_351<>+0(SB)/4, $0x4a7fffff
-GLOBL word_351<>(SB), RODATA|NOPTR, $4
-
-DATA word_352<>+0(SB)/4, $0x7b7fffff
-GLOBL word_352<>(SB), RODATA|NOPTR, $4
+DATA word_477<>+0(SB)/4, $0x7b7fffff
+GLOBL word_477<>(SB), RODATA|NOPTR, $4
 
 // func fillTileAVX2(dst *float32, images **byte, blocks int)
 // Requires: AVX, AVX2, FMA3
@@ -8438,10 +13449,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_354<>+0(SB), Y0
-	VBROADCASTSS word_355<>+0(SB), Y1
+	VBROADCASTSS word_479<>+0(SB), Y0
+	VBROADCASTSS word_480<>+0(SB), Y1
 
-block_356:
+block_481:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -8589,15 +13600,15 @@ block_356:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_356
+	JNE         block_481
 	VZEROUPPER
 	RET
 
-DATA word_354<>+0(SB)/4, $0x3b808081
-GLOBL word_354<>(SB), RODATA|NOPTR, $4
+DATA word_479<>+0(SB)/4, $0x3b808081
+GLOBL word_479<>(SB), RODATA|NOPTR, $4
 
-DATA word_355<>+0(SB)/4, $0xc37f0000
-GLOBL word_355<>(SB), RODATA|NOPTR, $4
+DATA word_480<>+0(SB)/4, $0xc37f0000
+GLOBL word_480<>(SB), RODATA|NOPTR, $4
 
 // func fillRowsAVX2(dst *float32, rows **float32, blocks int)
 // Requires: AVX
@@ -8607,7 +13618,7 @@ TEXT ·fillRowsAVX2(SB), NOSPLIT, $0-24
 	MOVQ blocks+16(FP), DX
 	XORQ BX, BX
 
-block_357:
+block_482:
 	MOVQ        (CX), SI
 	VMOVUPS     (SI)(BX*1), X0
 	MOVQ        32(CX), SI
@@ -8667,7 +13678,7 @@ block_357:
 	ADDQ        $0x20, BX
 	ADDQ        $0x00000200, AX
 	DECQ        DX
-	JNE         block_357
+	JNE         block_482
 	VZEROUPPER
 	RET
 
@@ -8682,22 +13693,22 @@ TEXT ·subtractLargestAVX2(SB), NOSPLIT, $0-24
 	VMOVUPS 32(CX), Y1
 	MOVQ    $0x00000040, BX
 
-row_358:
+row_483:
 	CMPQ    BX, DX
-	JEQ     done_359
+	JEQ     done_484
 	VMOVUPS (CX)(BX*1), Y2
 	VMAXPS  Y0, Y2, Y0
 	VMOVUPS 32(CX)(BX*1), Y2
 	VMAXPS  Y1, Y2, Y1
 	ADDQ    $0x40, BX
-	JMP     row_358
+	JMP     row_483
 
-done_359:
+done_484:
 	XORQ BX, BX
 
-row_360:
+row_485:
 	CMPQ    BX, DX
-	JEQ     done_361
+	JEQ     done_486
 	VMOVUPS (CX)(BX*1), Y2
 	VSUBPS  Y0, Y2, Y2
 	VMOVUPS Y2, (AX)(BX*1)
@@ -8705,9 +13716,9 @@ row_360:
 	VSUBPS  Y1, Y2, Y2
 	VMOVUPS Y2, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_360
+	JMP     row_485
 
-done_361:
+done_486:
 	VZEROUPPER
 	RET
 
@@ -8724,9 +13735,9 @@ TEXT ·subtractLogarithmAVX2(SB), NOSPLIT, $0-25
 	VXORPD Y3, Y3, Y3
 	XORQ   BX, BX
 
-row_362:
+row_487:
 	CMPQ      BX, DX
-	JEQ       done_363
+	JEQ       done_488
 	VCVTPS2PD (CX)(BX*1), Y4
 	VADDPD    Y4, Y0, Y0
 	VCVTPS2PD 16(CX)(BX*1), Y4
@@ -8736,11 +13747,11 @@ row_362:
 	VCVTPS2PD 48(CX)(BX*1), Y4
 	VADDPD    Y4, Y3, Y3
 	ADDQ      $0x40, BX
-	JMP       row_362
+	JMP       row_487
 
-done_363:
-	VBROADCASTSD double_364<>+0(SB), Y4
-	VBROADCASTSD double_365<>+0(SB), Y6
+done_488:
+	VBROADCASTSD double_489<>+0(SB), Y4
+	VBROADCASTSD double_490<>+0(SB), Y6
 	VPCMPEQD     Y5, Y5, Y5
 	VCMPPD       $0x1d, Y4, Y0, Y7
 	VANDPD       Y7, Y5, Y5
@@ -8760,16 +13771,16 @@ done_363:
 	VANDPD       Y7, Y5, Y5
 	VMOVMSKPD    Y5, CX
 	CMPL         CX, $0x0f
-	JNE          wrong_366
-	VBROADCASTSD double_367<>+0(SB), Y5
-	VBROADCASTSD double_368<>+0(SB), Y6
-	VBROADCASTSD double_369<>+0(SB), Y7
-	VBROADCASTSD double_370<>+0(SB), Y8
+	JNE          wrong_491
+	VBROADCASTSD double_492<>+0(SB), Y5
+	VBROADCASTSD double_493<>+0(SB), Y6
+	VBROADCASTSD double_494<>+0(SB), Y7
+	VBROADCASTSD double_495<>+0(SB), Y8
 	VPSRLQ       $0x34, Y0, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y0, Y0
 	VORPD        Y6, Y0, Y0
-	VBROADCASTSD double_371<>+0(SB), Y11
+	VBROADCASTSD double_496<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y0, Y10
 	VANDPD       Y4, Y10, Y11
@@ -8780,52 +13791,52 @@ done_363:
 	VSUBPD       Y4, Y0, Y0
 	VDIVPD       Y10, Y0, Y0
 	VMULPD       Y0, Y0, Y10
-	VBROADCASTSD double_372<>+0(SB), Y11
+	VBROADCASTSD double_497<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_373<>+0(SB), Y12
+	VBROADCASTSD double_498<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_374<>+0(SB), Y12
+	VBROADCASTSD double_499<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_375<>+0(SB), Y12
+	VBROADCASTSD double_500<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_376<>+0(SB), Y12
+	VBROADCASTSD double_501<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_377<>+0(SB), Y12
+	VBROADCASTSD double_502<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_378<>+0(SB), Y12
+	VBROADCASTSD double_503<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_379<>+0(SB), Y12
+	VBROADCASTSD double_504<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_380<>+0(SB), Y12
+	VBROADCASTSD double_505<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_381<>+0(SB), Y12
+	VBROADCASTSD double_506<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_382<>+0(SB), Y12
+	VBROADCASTSD double_507<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_383<>+0(SB), Y12
+	VBROADCASTSD double_508<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y0, Y0, Y0
 	VMULPD       Y0, Y11, Y11
 	VADDPD       Y0, Y11, Y11
-	VBROADCASTSD double_384<>+0(SB), Y0
+	VBROADCASTSD double_509<>+0(SB), Y0
 	VMULPD       Y0, Y9, Y9
 	VADDPD       Y11, Y9, Y0
 	VPSRLQ       $0x34, Y1, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y1, Y1
 	VORPD        Y6, Y1, Y1
-	VBROADCASTSD double_371<>+0(SB), Y11
+	VBROADCASTSD double_496<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y1, Y10
 	VANDPD       Y4, Y10, Y11
@@ -8836,52 +13847,52 @@ done_363:
 	VSUBPD       Y4, Y1, Y1
 	VDIVPD       Y10, Y1, Y1
 	VMULPD       Y1, Y1, Y10
-	VBROADCASTSD double_372<>+0(SB), Y11
+	VBROADCASTSD double_497<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_373<>+0(SB), Y12
+	VBROADCASTSD double_498<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_374<>+0(SB), Y12
+	VBROADCASTSD double_499<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_375<>+0(SB), Y12
+	VBROADCASTSD double_500<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_376<>+0(SB), Y12
+	VBROADCASTSD double_501<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_377<>+0(SB), Y12
+	VBROADCASTSD double_502<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_378<>+0(SB), Y12
+	VBROADCASTSD double_503<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_379<>+0(SB), Y12
+	VBROADCASTSD double_504<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_380<>+0(SB), Y12
+	VBROADCASTSD double_505<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_381<>+0(SB), Y12
+	VBROADCASTSD double_506<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_382<>+0(SB), Y12
+	VBROADCASTSD double_507<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_383<>+0(SB), Y12
+	VBROADCASTSD double_508<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y1, Y1, Y1
 	VMULPD       Y1, Y11, Y11
 	VADDPD       Y1, Y11, Y11
-	VBROADCASTSD double_384<>+0(SB), Y1
+	VBROADCASTSD double_509<>+0(SB), Y1
 	VMULPD       Y1, Y9, Y9
 	VADDPD       Y11, Y9, Y1
 	VPSRLQ       $0x34, Y2, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y2, Y2
 	VORPD        Y6, Y2, Y2
-	VBROADCASTSD double_371<>+0(SB), Y11
+	VBROADCASTSD double_496<>+0(SB), Y11
 	VSUBPD       Y11, Y9, Y9
 	VCMPPD       $0x11, Y7, Y2, Y10
 	VANDPD       Y4, Y10, Y11
@@ -8892,52 +13903,52 @@ done_363:
 	VSUBPD       Y4, Y2, Y2
 	VDIVPD       Y10, Y2, Y2
 	VMULPD       Y2, Y2, Y10
-	VBROADCASTSD double_372<>+0(SB), Y11
+	VBROADCASTSD double_497<>+0(SB), Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_373<>+0(SB), Y12
+	VBROADCASTSD double_498<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_374<>+0(SB), Y12
+	VBROADCASTSD double_499<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_375<>+0(SB), Y12
+	VBROADCASTSD double_500<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_376<>+0(SB), Y12
+	VBROADCASTSD double_501<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_377<>+0(SB), Y12
+	VBROADCASTSD double_502<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_378<>+0(SB), Y12
+	VBROADCASTSD double_503<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_379<>+0(SB), Y12
+	VBROADCASTSD double_504<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_380<>+0(SB), Y12
+	VBROADCASTSD double_505<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_381<>+0(SB), Y12
+	VBROADCASTSD double_506<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_382<>+0(SB), Y12
+	VBROADCASTSD double_507<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
-	VBROADCASTSD double_383<>+0(SB), Y12
+	VBROADCASTSD double_508<>+0(SB), Y12
 	VADDPD       Y12, Y11, Y11
 	VMULPD       Y10, Y11, Y11
 	VADDPD       Y2, Y2, Y2
 	VMULPD       Y2, Y11, Y11
 	VADDPD       Y2, Y11, Y11
-	VBROADCASTSD double_384<>+0(SB), Y2
+	VBROADCASTSD double_509<>+0(SB), Y2
 	VMULPD       Y2, Y9, Y9
 	VADDPD       Y11, Y9, Y2
 	VPSRLQ       $0x34, Y3, Y9
 	VPOR         Y8, Y9, Y9
 	VANDPD       Y5, Y3, Y3
 	VORPD        Y6, Y3, Y3
-	VBROADCASTSD double_371<>+0(SB), Y5
+	VBROADCASTSD double_496<>+0(SB), Y5
 	VSUBPD       Y5, Y9, Y9
 	VCMPPD       $0x11, Y7, Y3, Y6
 	VANDPD       Y4, Y6, Y5
@@ -8948,52 +13959,52 @@ done_363:
 	VSUBPD       Y4, Y3, Y3
 	VDIVPD       Y5, Y3, Y3
 	VMULPD       Y3, Y3, Y5
-	VBROADCASTSD double_372<>+0(SB), Y4
+	VBROADCASTSD double_497<>+0(SB), Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_373<>+0(SB), Y6
+	VBROADCASTSD double_498<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_374<>+0(SB), Y6
+	VBROADCASTSD double_499<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_375<>+0(SB), Y6
+	VBROADCASTSD double_500<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_376<>+0(SB), Y6
+	VBROADCASTSD double_501<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_377<>+0(SB), Y6
+	VBROADCASTSD double_502<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_378<>+0(SB), Y6
+	VBROADCASTSD double_503<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_379<>+0(SB), Y6
+	VBROADCASTSD double_504<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_380<>+0(SB), Y6
+	VBROADCASTSD double_505<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_381<>+0(SB), Y6
+	VBROADCASTSD double_506<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_382<>+0(SB), Y6
+	VBROADCASTSD double_507<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
-	VBROADCASTSD double_383<>+0(SB), Y6
+	VBROADCASTSD double_508<>+0(SB), Y6
 	VADDPD       Y6, Y4, Y4
 	VMULPD       Y5, Y4, Y4
 	VADDPD       Y3, Y3, Y3
 	VMULPD       Y3, Y4, Y4
 	VADDPD       Y3, Y4, Y4
-	VBROADCASTSD double_384<>+0(SB), Y3
+	VBROADCASTSD double_509<>+0(SB), Y3
 	VMULPD       Y3, Y9, Y9
 	VADDPD       Y4, Y9, Y3
 	XORQ         BX, BX
 
-row_385:
+row_510:
 	CMPQ       BX, DX
-	JEQ        done_386
+	JEQ        done_511
 	VCVTPS2PD  (AX)(BX*1), Y4
 	VSUBPD     Y0, Y4, Y4
 	VCVTPD2PSY Y4, X4
@@ -9011,79 +14022,79 @@ row_385:
 	VCVTPD2PSY Y4, X4
 	VMOVUPS    X4, 48(AX)(BX*1)
 	ADDQ       $0x40, BX
-	JMP        row_385
+	JMP        row_510
 
-done_386:
+done_511:
 	MOVB $0x01, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-wrong_366:
+wrong_491:
 	MOVB $0x00, AL
 	MOVB AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA double_364<>+0(SB)/8, $0x3ff0000000000000
-GLOBL double_364<>(SB), RODATA|NOPTR, $8
+DATA double_489<>+0(SB)/8, $0x3ff0000000000000
+GLOBL double_489<>(SB), RODATA|NOPTR, $8
 
-DATA double_365<>+0(SB)/8, $0x7fefffffffffffff
-GLOBL double_365<>(SB), RODATA|NOPTR, $8
+DATA double_490<>+0(SB)/8, $0x7fefffffffffffff
+GLOBL double_490<>(SB), RODATA|NOPTR, $8
 
-DATA double_367<>+0(SB)/8, $0x000fffffffffffff
-GLOBL double_367<>(SB), RODATA|NOPTR, $8
+DATA double_492<>+0(SB)/8, $0x000fffffffffffff
+GLOBL double_492<>(SB), RODATA|NOPTR, $8
 
-DATA double_368<>+0(SB)/8, $0x3fe0000000000000
-GLOBL double_368<>(SB), RODATA|NOPTR, $8
+DATA double_493<>+0(SB)/8, $0x3fe0000000000000
+GLOBL double_493<>(SB), RODATA|NOPTR, $8
 
-DATA double_369<>+0(SB)/8, $0x3fe6a09e667f3bcd
-GLOBL double_369<>(SB), RODATA|NOPTR, $8
+DATA double_494<>+0(SB)/8, $0x3fe6a09e667f3bcd
+GLOBL double_494<>(SB), RODATA|NOPTR, $8
 
-DATA double_370<>+0(SB)/8, $0x4330000000000000
-GLOBL double_370<>(SB), RODATA|NOPTR, $8
+DATA double_495<>+0(SB)/8, $0x4330000000000000
+GLOBL double_495<>(SB), RODATA|NOPTR, $8
 
-DATA double_371<>+0(SB)/8, $0x43300000000003fe
-GLOBL double_371<>(SB), RODATA|NOPTR, $8
+DATA double_496<>+0(SB)/8, $0x43300000000003fe
+GLOBL double_496<>(SB), RODATA|NOPTR, $8
 
-DATA double_372<>+0(SB)/8, $0x3fa47ae147ae147b
-GLOBL double_372<>(SB), RODATA|NOPTR, $8
+DATA double_497<>+0(SB)/8, $0x3fa47ae147ae147b
+GLOBL double_497<>(SB), RODATA|NOPTR, $8
 
-DATA double_373<>+0(SB)/8, $0x3fa642c8590b2164
-GLOBL double_373<>(SB), RODATA|NOPTR, $8
+DATA double_498<>+0(SB)/8, $0x3fa642c8590b2164
+GLOBL double_498<>(SB), RODATA|NOPTR, $8
 
-DATA double_374<>+0(SB)/8, $0x3fa8618618618618
-GLOBL double_374<>(SB), RODATA|NOPTR, $8
+DATA double_499<>+0(SB)/8, $0x3fa8618618618618
+GLOBL double_499<>(SB), RODATA|NOPTR, $8
 
-DATA double_375<>+0(SB)/8, $0x3faaf286bca1af28
-GLOBL double_375<>(SB), RODATA|NOPTR, $8
+DATA double_500<>+0(SB)/8, $0x3faaf286bca1af28
+GLOBL double_500<>(SB), RODATA|NOPTR, $8
 
-DATA double_376<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
-GLOBL double_376<>(SB), RODATA|NOPTR, $8
+DATA double_501<>+0(SB)/8, $0x3fae1e1e1e1e1e1e
+GLOBL double_501<>(SB), RODATA|NOPTR, $8
 
-DATA double_377<>+0(SB)/8, $0x3fb1111111111111
-GLOBL double_377<>(SB), RODATA|NOPTR, $8
+DATA double_502<>+0(SB)/8, $0x3fb1111111111111
+GLOBL double_502<>(SB), RODATA|NOPTR, $8
 
-DATA double_378<>+0(SB)/8, $0x3fb3b13b13b13b14
-GLOBL double_378<>(SB), RODATA|NOPTR, $8
+DATA double_503<>+0(SB)/8, $0x3fb3b13b13b13b14
+GLOBL double_503<>(SB), RODATA|NOPTR, $8
 
-DATA double_379<>+0(SB)/8, $0x3fb745d1745d1746
-GLOBL double_379<>(SB), RODATA|NOPTR, $8
+DATA double_504<>+0(SB)/8, $0x3fb745d1745d1746
+GLOBL double_504<>(SB), RODATA|NOPTR, $8
 
-DATA double_380<>+0(SB)/8, $0x3fbc71c71c71c71c
-GLOBL double_380<>(SB), RODATA|NOPTR, $8
+DATA double_505<>+0(SB)/8, $0x3fbc71c71c71c71c
+GLOBL double_505<>(SB), RODATA|NOPTR, $8
 
-DATA double_381<>+0(SB)/8, $0x3fc2492492492492
-GLOBL double_381<>(SB), RODATA|NOPTR, $8
+DATA double_506<>+0(SB)/8, $0x3fc2492492492492
+GLOBL double_506<>(SB), RODATA|NOPTR, $8
 
-DATA double_382<>+0(SB)/8, $0x3fc999999999999a
-GLOBL double_382<>(SB), RODATA|NOPTR, $8
+DATA double_507<>+0(SB)/8, $0x3fc999999999999a
+GLOBL double_507<>(SB), RODATA|NOPTR, $8
 
-DATA double_383<>+0(SB)/8, $0x3fd5555555555555
-GLOBL double_383<>(SB), RODATA|NOPTR, $8
+DATA double_508<>+0(SB)/8, $0x3fd5555555555555
+GLOBL double_508<>(SB), RODATA|NOPTR, $8
 
-DATA double_384<>+0(SB)/8, $0x3fe62e42fefa39ef
-GLOBL double_384<>(SB), RODATA|NOPTR, $8
+DATA double_509<>+0(SB)/8, $0x3fe62e42fefa39ef
+GLOBL double_509<>(SB), RODATA|NOPTR, $8
 
 // func logSoftmaxBackwardAVX2(dx *float32, dy *float32, count int)
 // Requires: AVX
@@ -9096,24 +14107,24 @@ TEXT ·logSoftmaxBackwardAVX2(SB), NOSPLIT, $0-24
 	VXORPS Y2, Y2, Y2
 	XORQ   BX, BX
 
-row_387:
+row_512:
 	CMPQ   BX, DX
-	JEQ    done_388
+	JEQ    done_513
 	VADDPS (CX)(BX*1), Y0, Y0
 	VADDPS 32(CX)(BX*1), Y2, Y2
 	ADDQ   $0x40, BX
-	JMP    row_387
+	JMP    row_512
 
-done_388:
+done_513:
 	VXORPS Y1, Y1, Y1
 	VCMPPS $0x00, Y0, Y1, Y1
 	VXORPS Y3, Y3, Y3
 	VCMPPS $0x00, Y2, Y3, Y3
 	XORQ   BX, BX
 
-row_389:
+row_514:
 	CMPQ    BX, DX
-	JEQ     done_390
+	JEQ     done_515
 	VMULPS  (AX)(BX*1), Y0, Y4
 	VMOVUPS (CX)(BX*1), Y5
 	VSUBPS  Y4, Y5, Y5
@@ -9125,9 +14136,9 @@ row_389:
 	VANDNPS Y5, Y3, Y5
 	VMOVUPS Y5, 32(AX)(BX*1)
 	ADDQ    $0x40, BX
-	JMP     row_389
+	JMP     row_514
 
-done_390:
+done_515:
 	VZEROUPPER
 	RET
 
@@ -9142,13 +14153,13 @@ TEXT ·mostProbableAVX2(SB), NOSPLIT, $0-24
 	VXORPS       Y1, Y1, Y1
 	VMOVUPS      32(CX), Y2
 	VXORPS       Y3, Y3, Y3
-	VBROADCASTSS word_289<>+0(SB), Y4
+	VBROADCASTSS word_383<>+0(SB), Y4
 	VMOVAPS      Y4, Y5
 	MOVQ         $0x00000040, BX
 
-row_391:
+row_516:
 	CMPQ      BX, DX
-	JEQ       done_392
+	JEQ       done_517
 	VMOVUPS   (CX)(BX*1), Y6
 	VCMPPS    $0x1e, Y0, Y6, Y7
 	VBLENDVPS Y7, Y6, Y0, Y0
@@ -9159,9 +14170,9 @@ row_391:
 	VBLENDVPS Y7, Y5, Y3, Y3
 	VADDPS    Y4, Y5, Y5
 	ADDQ      $0x40, BX
-	JMP       row_391
+	JMP       row_516
 
-done_392:
+done_517:
 	VMOVUPS Y1, (AX)
 	VMOVUPS Y3, 32(AX)
 	VZEROUPPER
@@ -9173,48 +14184,94 @@ TEXT ·leastAVX2(SB), NOSPLIT, $0-32
 	MOVQ         least+0(FP), AX
 	MOVQ         most+8(FP), CX
 	MOVQ         src+16(FP), DX
-	VPBROADCASTD word_347<>+0(SB), Y0
-	VPBROADCASTD word_393<>+0(SB), Y1
+	VPBROADCASTD word_458<>+0(SB), Y0
+	VPBROADCASTD word_518<>+0(SB), Y1
 	VPCMPEQD     Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	MOVQ         count+24(FP), BX
 	SHLQ         $0x05, BX
 	XORQ         SI, SI
 
-row_394:
+row_519:
 	VPAND   (DX)(SI*1), Y0, Y4
 	VPMAXUD Y4, Y3, Y3
 	VPADDD  Y1, Y4, Y4
 	VPMINUD Y4, Y2, Y2
 	ADDQ    $0x20, SI
 	CMPQ    SI, BX
-	JNE     row_394
+	JNE     row_519
 	VMOVDQU Y2, (AX)
 	VMOVDQU Y3, (CX)
 	VZEROUPPER
 	RET
 
-DATA word_393<>+0(SB)/4, $0xffffffff
-GLOBL word_393<>(SB), RODATA|NOPTR, $4
+DATA word_518<>+0(SB)/4, $0xffffffff
+GLOBL word_518<>(SB), RODATA|NOPTR, $4
+
+// func smallRowsAVX2(rows *uint32, values *float32, limit uint32, count int)
+// Requires: AVX, AVX2
+TEXT ·smallRowsAVX2(SB), NOSPLIT, $0-32
+	MOVQ         rows+0(FP), AX
+	MOVQ         values+8(FP), CX
+	MOVQ         count+24(FP), DX
+	VPBROADCASTD word_458<>+0(SB), Y0
+	VPBROADCASTD word_518<>+0(SB), Y1
+	VBROADCASTSS limit+16(FP), Y2
+
+row_520:
+	VPAND     (CX), Y0, Y3
+	VPADDD    Y1, Y3, Y3
+	VPMINUD   Y2, Y3, Y4
+	VPCMPEQD  Y3, Y4, Y4
+	VMOVMSKPS Y4, BX
+	ORL       BX, (AX)
+	ADDQ      $0x20, CX
+	ADDQ      $0x04, AX
+	DECQ      DX
+	JNE       row_520
+	VZEROUPPER
+	RET
+
+// func zeroRowsAVX2(x *float32, rows *int32, count int) bool
+// Requires: AVX, AVX2
+TEXT ·zeroRowsAVX2(SB), NOSPLIT, $0-25
+	MOVQ  x+0(FP), AX
+	MOVQ  rows+8(FP), CX
+	MOVQ  count+16(FP), DX
+	VPXOR Y0, Y0, Y0
+
+row_521:
+	MOVLQSX      (CX), BX
+	VPOR         (AX)(BX*4), Y0, Y0
+	VPOR         32(AX)(BX*4), Y0, Y0
+	ADDQ         $0x04, CX
+	DECQ         DX
+	JNE          row_521
+	VPBROADCASTD word_458<>+0(SB), Y1
+	VPTEST       Y0, Y1
+	SETEQ        AL
+	MOVB         AL, ret+24(FP)
+	VZEROUPPER
+	RET
 
 // func scaleWeightsAVX2(dst *float32, src *float32, count int)
 // Requires: AVX, AVX2
 TEXT ·scaleWeightsAVX2(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_395<>+0(SB), Y0
-	VPBROADCASTD word_348<>+0(SB), Y1
-	VPBROADCASTD word_334<>+0(SB), Y2
-	VBROADCASTSS word_396<>+0(SB), Y3
-	VBROADCASTSS word_397<>+0(SB), Y4
+	VPBROADCASTD word_522<>+0(SB), Y0
+	VPBROADCASTD word_473<>+0(SB), Y1
+	VPBROADCASTD word_451<>+0(SB), Y2
+	VBROADCASTSS word_460<>+0(SB), Y3
+	VBROADCASTSS word_523<>+0(SB), Y4
 	VPXOR        Y5, Y5, Y5
 	MOVQ         count+16(FP), DX
 	IMUL3Q       $0x20, DX, DX
 	XORQ         BX, BX
 
-vector_398:
+vector_524:
 	CMPQ      BX, DX
-	JGE       done_399
+	JGE       done_525
 	VMOVUPS   (CX)(BX*1), Y6
 	VPAND     Y0, Y6, Y7
 	VPCMPEQD  Y5, Y7, Y7
@@ -9228,101 +14285,96 @@ vector_398:
 	VBLENDVPS Y7, Y8, Y6, Y6
 	VMOVUPS   Y6, (AX)(BX*1)
 	ADDQ      $0x00000020, BX
-	JMP       vector_398
+	JMP       vector_524
 
-done_399:
+done_525:
 	VZEROUPPER
 	RET
 
-DATA word_395<>+0(SB)/4, $0x7f800000
-GLOBL word_395<>(SB), RODATA|NOPTR, $4
+DATA word_522<>+0(SB)/4, $0x7f800000
+GLOBL word_522<>(SB), RODATA|NOPTR, $4
 
-DATA word_396<>+0(SB)/4, $0x4f800000
-GLOBL word_396<>(SB), RODATA|NOPTR, $4
-
-DATA word_397<>+0(SB)/4, $0x05000000
-GLOBL word_397<>(SB), RODATA|NOPTR, $4
+DATA word_523<>+0(SB)/4, $0x05000000
+GLOBL word_523<>(SB), RODATA|NOPTR, $4
 
 // func scaleInputsAVX2(dst *float32, src *float32, count int) bool
 // Requires: AVX, AVX2
 TEXT ·scaleInputsAVX2(SB), NOSPLIT, $0-25
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
-	VPBROADCASTD word_347<>+0(SB), Y0
-	VPBROADCASTD word_393<>+0(SB), Y1
-	VPBROADCASTD word_400<>+0(SB), Y2
-	VBROADCASTSS word_401<>+0(SB), Y3
-	VPXOR        Y4, Y4, Y4
+	VPBROADCASTD word_458<>+0(SB), Y0
+	VPBROADCASTD word_518<>+0(SB), Y1
+	VPBROADCASTD word_526<>+0(SB), Y2
+	VPBROADCASTD word_527<>+0(SB), Y3
+	VBROADCASTSS word_528<>+0(SB), Y4
+	VPXOR        Y5, Y5, Y5
 	MOVQ         count+16(FP), DX
 	SHLQ         $0x05, DX
 	XORQ         BX, BX
 
-vector_402:
-	VMOVUPS  (CX)(BX*1), Y5
-	VPAND    Y0, Y5, Y6
-	VPADDD   Y1, Y6, Y6
-	VPMINUD  Y2, Y6, Y7
-	VPCMPEQD Y6, Y7, Y7
-	VPOR     Y7, Y4, Y4
-	VMULPS   Y3, Y5, Y5
-	VMOVUPS  Y5, (AX)(BX*1)
+vector_529:
+	VMOVUPS  (CX)(BX*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTD Y3, Y7, Y8
+	VPOR     Y8, Y5, Y5
+	VPADDD   Y1, Y7, Y7
+	VPMINUD  Y2, Y7, Y8
+	VPCMPEQD Y7, Y8, Y8
+	VPOR     Y8, Y5, Y5
+	VMULPS   Y4, Y6, Y6
+	VMOVUPS  Y6, (AX)(BX*1)
 	ADDQ     $0x20, BX
 	CMPQ     BX, DX
-	JNE      vector_402
-	VPTEST   Y4, Y4
+	JNE      vector_529
+	VPTEST   Y5, Y5
 	SETEQ    AL
 	MOVB     AL, ret+24(FP)
 	VZEROUPPER
 	RET
 
-DATA word_400<>+0(SB)/4, $0x107ffffe
-GLOBL word_400<>(SB), RODATA|NOPTR, $4
+DATA word_526<>+0(SB)/4, $0x107ffffe
+GLOBL word_526<>(SB), RODATA|NOPTR, $4
 
-DATA word_401<>+0(SB)/4, $0x2f800000
-GLOBL word_401<>(SB), RODATA|NOPTR, $4
+DATA word_527<>+0(SB)/4, $0x44800000
+GLOBL word_527<>(SB), RODATA|NOPTR, $4
 
-// func positiveAVX2(dst *uint32, y *float32, count int)
-// Requires: AVX
-TEXT ·positiveAVX2(SB), NOSPLIT, $0-24
-	MOVQ   dst+0(FP), AX
-	MOVQ   y+8(FP), CX
-	MOVQ   count+16(FP), DX
-	VXORPS Y0, Y0, Y0
+DATA word_528<>+0(SB)/4, $0x2f800000
+GLOBL word_528<>(SB), RODATA|NOPTR, $4
 
-vector_403:
-	VCMPPS    $0x09, (CX), Y0, Y1
-	VCMPPS    $0x09, 32(CX), Y0, Y2
-	VORPS     Y2, Y1, Y1
-	VMOVMSKPS Y1, BX
-	NEGL      BX
-	SBBL      BX, BX
-	MOVL      BX, (AX)
-	ADDQ      $0x40, CX
-	ADDQ      $0x04, AX
-	DECQ      DX
-	JNE       vector_403
+// func positiveAVX2(y *float32) bool
+// Requires: AVX, AVX2
+TEXT ·positiveAVX2(SB), NOSPLIT, $0-9
+	MOVQ      y+0(FP), AX
+	VPXOR     Y0, Y0, Y0
+	VCMPPS    $0x09, (AX), Y0, Y1
+	VCMPPS    $0x09, 32(AX), Y0, Y0
+	VORPS     Y0, Y1, Y1
+	VMOVMSKPS Y1, AX
+	TESTL     AX, AX
+	SETNE     AL
+	MOVB      AL, ret+8(FP)
 	VZEROUPPER
 	RET
 
-// func hideAVX2(weights *float32, hidden *uint32, count int)
+// func scaleColumnsAVX2(weights *float32, factors *float32, count int)
 // Requires: AVX
-TEXT ·hideAVX2(SB), NOSPLIT, $0-24
+TEXT ·scaleColumnsAVX2(SB), NOSPLIT, $0-24
 	MOVQ    weights+0(FP), AX
-	MOVQ    hidden+8(FP), CX
+	MOVQ    factors+8(FP), CX
 	VMOVUPS (CX), Y0
 	MOVQ    count+16(FP), CX
 	IMUL3Q  $0x20, CX, CX
 	XORQ    DX, DX
 
-vector_404:
+vector_530:
 	CMPQ    DX, CX
-	JGE     done_405
-	VANDNPS (AX)(DX*1), Y0, Y1
+	JGE     done_531
+	VMULPS  (AX)(DX*1), Y0, Y1
 	VMOVUPS Y1, (AX)(DX*1)
 	ADDQ    $0x00000020, DX
-	JMP     vector_404
+	JMP     vector_530
 
-done_405:
+done_531:
 	VZEROUPPER
 	RET
 
@@ -9337,108 +14389,108 @@ TEXT ·gatherTinyAVX2(SB), NOSPLIT, $0-49
 	MOVQ         bias+24(FP), BX
 	VBROADCASTSS (BX), Y2
 	VANDPS       Y2, Y1, Y2
-	VPBROADCASTD word_347<>+0(SB), Y3
+	VPBROADCASTD word_458<>+0(SB), Y3
 	VPAND        Y3, Y2, Y3
 	VPXOR        Y3, Y2, Y2
-	VPBROADCASTD word_348<>+0(SB), Y4
+	VPBROADCASTD word_473<>+0(SB), Y4
 	VPCMPGTD     Y4, Y3, Y4
 	VCVTDQ2PS    Y3, Y5
-	VPBROADCASTD word_349<>+0(SB), Y6
+	VPBROADCASTD word_474<>+0(SB), Y6
 	VPADDD       Y6, Y3, Y3
 	VBLENDVPS    Y4, Y3, Y5, Y3
 	VPOR         Y2, Y3, Y3
 	VMOVAPS      Y3, Y2
 
-tap_406:
+tap_532:
 	VBROADCASTSS (CX), Y4
 	VANDPS       Y4, Y1, Y4
-	VPBROADCASTD word_347<>+0(SB), Y5
+	VPBROADCASTD word_458<>+0(SB), Y5
 	VPAND        Y5, Y4, Y5
 	VPXOR        Y5, Y4, Y4
-	VPBROADCASTD word_348<>+0(SB), Y6
+	VPBROADCASTD word_473<>+0(SB), Y6
 	VPCMPGTD     Y6, Y5, Y6
 	VCVTDQ2PS    Y5, Y7
-	VPBROADCASTD word_349<>+0(SB), Y8
+	VPBROADCASTD word_474<>+0(SB), Y8
 	VPADDD       Y8, Y5, Y5
 	VBLENDVPS    Y6, Y5, Y7, Y5
 	VPOR         Y4, Y5, Y5
 	VMOVUPS      (AX), Y4
 	VMOVAPS      Y3, Y6
 	VFMADD231PS  Y5, Y4, Y6
-	VPBROADCASTD word_291<>+0(SB), Y8
+	VPBROADCASTD word_419<>+0(SB), Y8
 	VADDPS       Y8, Y3, Y7
 	VFMADD231PS  Y5, Y4, Y7
 	VSUBPS       Y8, Y7, Y7
-	VPBROADCASTD word_347<>+0(SB), Y8
+	VPBROADCASTD word_458<>+0(SB), Y8
 	VPAND        Y8, Y7, Y7
 	VPAND        Y8, Y6, Y4
 	VPAND        Y8, Y3, Y3
 	VPANDN       Y6, Y8, Y8
 	VPOR         Y8, Y7, Y7
-	VPBROADCASTD word_350<>+0(SB), Y8
+	VPBROADCASTD word_475<>+0(SB), Y8
 	VPCMPGTD     Y8, Y4, Y8
 	VBLENDVPS    Y8, Y6, Y7, Y6
 	VPMAXUD      Y3, Y4, Y3
-	VPBROADCASTD word_351<>+0(SB), Y7
+	VPBROADCASTD word_476<>+0(SB), Y7
 	VPCMPGTD     Y7, Y3, Y3
 	VPANDN       Y3, Y8, Y3
 	VPOR         Y3, Y0, Y0
-	VPBROADCASTD word_352<>+0(SB), Y3
+	VPBROADCASTD word_477<>+0(SB), Y3
 	VPCMPGTD     Y3, Y4, Y4
 	VPOR         Y4, Y0, Y0
 	VMOVAPS      Y6, Y3
 	VMOVUPS      32(AX), Y4
 	VMOVAPS      Y2, Y6
 	VFMADD231PS  Y5, Y4, Y6
-	VPBROADCASTD word_291<>+0(SB), Y8
+	VPBROADCASTD word_419<>+0(SB), Y8
 	VADDPS       Y8, Y2, Y7
 	VFMADD231PS  Y5, Y4, Y7
 	VSUBPS       Y8, Y7, Y7
-	VPBROADCASTD word_347<>+0(SB), Y5
+	VPBROADCASTD word_458<>+0(SB), Y5
 	VPAND        Y5, Y7, Y7
 	VPAND        Y5, Y6, Y4
 	VPAND        Y5, Y2, Y2
 	VPANDN       Y6, Y5, Y5
 	VPOR         Y5, Y7, Y7
-	VPBROADCASTD word_350<>+0(SB), Y5
+	VPBROADCASTD word_475<>+0(SB), Y5
 	VPCMPGTD     Y5, Y4, Y8
 	VBLENDVPS    Y8, Y6, Y7, Y6
 	VPMAXUD      Y2, Y4, Y2
-	VPBROADCASTD word_351<>+0(SB), Y5
+	VPBROADCASTD word_476<>+0(SB), Y5
 	VPCMPGTD     Y5, Y2, Y2
 	VPANDN       Y2, Y8, Y2
 	VPOR         Y2, Y0, Y0
-	VPBROADCASTD word_352<>+0(SB), Y2
+	VPBROADCASTD word_477<>+0(SB), Y2
 	VPCMPGTD     Y2, Y4, Y4
 	VPOR         Y4, Y0, Y0
 	VMOVAPS      Y6, Y2
 	ADDQ         $0x20, CX
 	ADDQ         $0x40, AX
 	DECQ         DX
-	JNE          tap_406
+	JNE          tap_532
 	MOVQ         y+0(FP), AX
 	VBROADCASTSS bound+40(FP), Y1
 	VMAXPS       Y3, Y1, Y3
-	VPBROADCASTD word_347<>+0(SB), Y1
+	VPBROADCASTD word_458<>+0(SB), Y1
 	VPAND        Y1, Y3, Y1
 	VPXOR        Y1, Y3, Y3
-	VPBROADCASTD word_350<>+0(SB), Y4
+	VPBROADCASTD word_475<>+0(SB), Y4
 	VPCMPGTD     Y4, Y1, Y4
 	VCVTPS2DQ    Y1, Y5
-	VPBROADCASTD word_349<>+0(SB), Y6
+	VPBROADCASTD word_474<>+0(SB), Y6
 	VPSUBD       Y6, Y1, Y1
 	VBLENDVPS    Y4, Y1, Y5, Y1
 	VPOR         Y3, Y1, Y1
 	VMOVUPS      Y1, (AX)
 	VBROADCASTSS bound+40(FP), Y1
 	VMAXPS       Y2, Y1, Y2
-	VPBROADCASTD word_347<>+0(SB), Y1
+	VPBROADCASTD word_458<>+0(SB), Y1
 	VPAND        Y1, Y2, Y1
 	VPXOR        Y1, Y2, Y2
-	VPBROADCASTD word_350<>+0(SB), Y3
+	VPBROADCASTD word_475<>+0(SB), Y3
 	VPCMPGTD     Y3, Y1, Y3
 	VCVTPS2DQ    Y1, Y4
-	VPBROADCASTD word_349<>+0(SB), Y5
+	VPBROADCASTD word_474<>+0(SB), Y5
 	VPSUBD       Y5, Y1, Y1
 	VBLENDVPS    Y3, Y1, Y4, Y1
 	VPOR         Y2, Y1, Y1
@@ -9448,3 +14500,137 @@ tap_406:
 	MOVB         AL, ret+48(FP)
 	VZEROUPPER
 	RET
+
+// func gatherFaintAVX2(y *float32, x *float32, weights *float32, taps *int32, tapCount int, plane int, channels int, relu *float32) bool
+// Requires: AVX, AVX2, FMA3
+TEXT ·gatherFaintAVX2(SB), NOSPLIT, $0-65
+	MOVQ         y+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         weights+16(FP), DX
+	MOVQ         relu+56(FP), BX
+	MOVQ         taps+24(FP), SI
+	MOVQ         tapCount+32(FP), DI
+	MOVQ         plane+40(FP), R8
+	MOVQ         channels+48(FP), R9
+	LEAQ         (SI)(DI*8), DI
+	VPBROADCASTD word_458<>+0(SB), Y0
+	VPXOR        Y1, Y1, Y1
+
+channel_533:
+	VPXOR  Y2, Y2, Y2
+	VPXOR  Y3, Y3, Y3
+	TESTQ  BX, BX
+	JEQ    live_535
+	VCMPPS $0x09, (BX), Y2, Y4
+	VCMPPS $0x09, 32(BX), Y2, Y5
+	VPOR   Y5, Y4, Y4
+	VPTEST Y4, Y4
+	JEQ    store_536
+
+live_535:
+	VPCMPEQD Y4, Y4, Y4
+	VPCMPEQD Y5, Y5, Y5
+	MOVQ     SI, R10
+
+tap_534:
+	MOVLQSX      4(R10), R11
+	VBROADCASTSS (DX)(R11*4), Y6
+	MOVLQSX      (R10), R11
+	LEAQ         (CX)(R11*4), R11
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  (R11), Y6, Y7
+	VPANDN       Y7, Y0, Y8
+	VPOR         vector_537<>+0(SB), Y8, Y9
+	VADDPS       Y9, Y2, Y2
+	VFMADD231PS  (R11), Y6, Y2
+	VSUBPS       Y9, Y2, Y2
+	VPOR         Y8, Y2, Y2
+	VPAND        Y0, Y7, Y8
+	VPSUBD       vector_537<>+0(SB), Y8, Y8
+	VBLENDVPS    Y8, Y2, Y7, Y2
+	VPANDN       Y8, Y4, Y4
+	VPOR         Y4, Y1, Y1
+	VMOVAPS      Y8, Y4
+	VMOVAPS      Y3, Y7
+	VFMADD231PS  32(R11), Y6, Y7
+	VPANDN       Y7, Y0, Y8
+	VPOR         vector_537<>+0(SB), Y8, Y9
+	VADDPS       Y9, Y3, Y3
+	VFMADD231PS  32(R11), Y6, Y3
+	VSUBPS       Y9, Y3, Y3
+	VPOR         Y8, Y3, Y3
+	VPAND        Y0, Y7, Y6
+	VPSUBD       vector_537<>+0(SB), Y6, Y6
+	VBLENDVPS    Y6, Y3, Y7, Y3
+	VPANDN       Y6, Y5, Y5
+	VPOR         Y5, Y1, Y1
+	VMOVAPS      Y6, Y5
+	ADDQ         $0x08, R10
+	CMPQ         R10, DI
+	JNE          tap_534
+	VPAND        Y0, Y2, Y6
+	VPXOR        Y6, Y2, Y2
+	VPBROADCASTD word_538<>+0(SB), Y7
+	VPCMPGTD     Y7, Y6, Y7
+	VPOR         Y7, Y1, Y1
+	VBROADCASTSS word_462<>+0(SB), Y7
+	VMULPS       Y7, Y6, Y7
+	VCVTPS2DQ    Y7, Y7
+	VPBROADCASTD word_539<>+0(SB), Y8
+	VPSUBD       Y8, Y6, Y6
+	VBLENDVPS    Y4, Y7, Y6, Y6
+	VPOR         Y2, Y6, Y2
+	VPAND        Y0, Y3, Y4
+	VPXOR        Y4, Y3, Y3
+	VPBROADCASTD word_538<>+0(SB), Y6
+	VPCMPGTD     Y6, Y4, Y6
+	VPOR         Y6, Y1, Y1
+	VBROADCASTSS word_462<>+0(SB), Y6
+	VMULPS       Y6, Y4, Y6
+	VCVTPS2DQ    Y6, Y6
+	VPBROADCASTD word_539<>+0(SB), Y7
+	VPSUBD       Y7, Y4, Y4
+	VBLENDVPS    Y5, Y6, Y4, Y4
+	VPOR         Y3, Y4, Y3
+	TESTQ        BX, BX
+	JEQ          store_536
+	VPXOR        Y4, Y4, Y4
+	VCMPPS       $0x09, (BX), Y4, Y5
+	VANDPS       Y5, Y2, Y2
+	VCMPPS       $0x09, 32(BX), Y4, Y4
+	VANDPS       Y4, Y3, Y3
+
+store_536:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	TESTQ   BX, BX
+	JEQ     next_540
+	ADDQ    R8, BX
+
+next_540:
+	ADDQ      R8, AX
+	ADDQ      $0x04, DX
+	DECQ      R9
+	JNE       channel_533
+	VMOVMSKPS Y1, AX
+	TESTL     AX, AX
+	SETEQ     AL
+	MOVB      AL, ret+64(FP)
+	VZEROUPPER
+	RET
+
+DATA vector_537<>+0(SB)/4, $0x10800000
+DATA vector_537<>+4(SB)/4, $0x10800000
+DATA vector_537<>+8(SB)/4, $0x10800000
+DATA vector_537<>+12(SB)/4, $0x10800000
+DATA vector_537<>+16(SB)/4, $0x10800000
+DATA vector_537<>+20(SB)/4, $0x10800000
+DATA vector_537<>+24(SB)/4, $0x10800000
+DATA vector_537<>+28(SB)/4, $0x10800000
+GLOBL vector_537<>(SB), RODATA|NOPTR, $32
+
+DATA word_538<>+0(SB)/4, $0x7f7fffff
+GLOBL word_538<>(SB), RODATA|NOPTR, $4
+
+DATA word_539<>+0(SB)/4, $0x10000000
+GLOBL word_539<>(SB), RODATA|NOPTR, $4

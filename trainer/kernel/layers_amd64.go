@@ -19,8 +19,10 @@ type layers struct {
 	gatherSquares    []squareBlock
 	gatherSquares3x3 []square3x3Block
 	// gatherWide is for 1 position and two blocks of channels, the second's weights next bytes after the first's; or
-	// nil. gatherTen has room for 2 channels in the second.
-	gatherWide, gatherTen gatherWideBlock
+	// nil.
+	gatherWide gatherWideBlock
+	// linear are for linear layers, by the number of channels. A classifier has ten, as a rule.
+	linear16, linear10, linear8 linearBlock
 
 	lanes []laneBlocks // The largest first, the last for 1 chosen channel.
 
@@ -28,14 +30,19 @@ type layers struct {
 	channelWide   [4]outerByChannelBlock // By number of vectors of chosen channels, 1 to 3.
 	channelSingle [4]outerByChannelBlock // The same with 1 other channel.
 	channelWidest outerByChannelBlock    // 1 vector, twice as many other channels; or nil.
-	channelTen    outerByChannelBlock    // 2 vectors, 10 other channels: a classifier's classes, as a rule; or nil.
+
+	// linearOuter has, by number of vectors of chosen channels, blocks of so many other channels, in the order in
+	// which they are tried. The last are for one.
+	linearOuter [3][]otherBlock
 }
 
 type (
+	linearBlock func(y, x, weights *float32, next int, bias *float32, inputs, groups, channels int, bound float32,
+		relu *float32)
 	gatherWideBlock func(y, x, weights *float32, next int, bias *float32, taps *int32, tapCount int,
-		positions *int32, groups, plane, channels int, bound float32)
+		positions *int32, groups, plane, channels int, bound float32, relu *float32)
 	gatherBlock func(y, x, weights, bias *float32, taps *int32, tapCount int, positions *int32,
-		groups, plane, channels int, bound float32)
+		groups, plane, channels int, bound float32, relu *float32)
 	squareBlock func(y, x, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32,
 		groups, row, outputs int, bound float32)
 	square3x3Block func(y, x, weights, bias *float32, channels, plane, inRow int, positions *int32, groups, row int,
@@ -44,6 +51,12 @@ type (
 		row int)
 	outerByChannelBlock func(totals, transposed, other *float32, pairs *int32, count, row, plane, blocks int)
 )
+
+// otherBlock is a block of so many other channels.
+type otherBlock struct {
+	channels int
+	call     func(totals, transposed, other, bias *float32, row, blocks int)
+}
 
 // fewBlock is a block of so many positions.
 type fewBlock struct {
@@ -70,7 +83,9 @@ var avx512Layers = layers{
 	gatherSquares:    []squareBlock{1: gather3SquaresAVX512, 2: gather6SquaresAVX512},
 	gatherSquares3x3: []square3x3Block{1: gather3Squares3x3AVX512, 2: gather6Squares3x3AVX512},
 	gatherWide:       gather1x16AVX512,
-	gatherTen:        gather1x10AVX512,
+	linear16:         gatherLinear16AVX512,
+	linear10:         gatherLinear10AVX512,
+	linear8:          gatherLinear8AVX512,
 	lanes: []laneBlocks{
 		{
 			8,
@@ -96,7 +111,15 @@ var avx512Layers = layers{
 		1: outerByChannel1x1AVX512, 2: outerByChannel2x1AVX512, 3: outerByChannel3x1AVX512,
 	},
 	channelWidest: outerByChannel1x16AVX512,
-	channelTen:    outerByChannel2x10AVX512,
+	linearOuter: [3][]otherBlock{
+		1: {{16, outerLinear1x16AVX512}, {8, outerLinear1x8AVX512}, {1, outerLinear1x1AVX512}},
+		2: {
+			{8, outerLinear2x8AVX512},
+			{10, outerLinear2x10AVX512},
+			{4, outerLinear2x4AVX512},
+			{1, outerLinear2x1AVX512},
+		},
+	},
 }
 
 // With vectors of 8 there are two for each position or group of 16 channels, so never a single one.
@@ -109,6 +132,9 @@ var avx2Layers = layers{
 	gatherSingleRest: gather4x1AVX2,
 	gatherSquares:    []squareBlock{1: gather3SquaresAVX2},
 	gatherSquares3x3: []square3x3Block{1: gather3Squares3x3AVX2},
+	linear16:         gatherLinear16AVX2,
+	linear10:         gatherLinear10AVX2,
+	linear8:          gatherLinear8AVX2,
 	lanes: []laneBlocks{
 		{
 			4,
@@ -124,6 +150,11 @@ var avx2Layers = layers{
 	channelOther:  4,
 	channelWide:   [4]outerByChannelBlock{2: outerByChannel2x4AVX2, 3: outerByChannel3x4AVX2},
 	channelSingle: [4]outerByChannelBlock{2: outerByChannel2x1AVX2, 3: outerByChannel3x1AVX2},
+	linearOuter: [3][]otherBlock{
+		2: {
+			{6, outerLinear2x6AVX2}, {5, outerLinear2x5AVX2}, {4, outerLinear2x4AVX2}, {1, outerLinear2x1AVX2},
+		},
+	},
 }
 
 // callTaps bounds the work of one call of assembly, in taps times groups of positions: a goroutine can't be preempted
@@ -134,55 +165,102 @@ const callTaps = 1024
 const callPairs = 64
 
 // gather computes g block by block.
-func (l *layers) gather(g *gather, own *scratch, y, x, read []float32, bound float32) {
+func (l *layers) gather(g *gather, own *scratch, y, x, relu []float32, bound float32) {
 	plane := g.outPlane * 4
 	if g.outChannels == 1 {
 		l.gatherOne(g, y, x, bound)
+		if relu != nil {
+			reluBackwardVector(y, y, relu)
+		}
 		return
 	}
-	packed := g.weights
-	if s := g.subnormals; s != nil && s.found && scaleInputsAVX2(&own.x[0], &x[0], len(x)/8) {
-		defer gatherTiny(g, own, y, x, read, bound)
-		packed, x = s.weights, own.x
+	packed, bias := g.weights, g.bias
+	if s := g.subnormals; s != nil && s.needed(x) && scaleInputsAVX2(&own.x[0], &x[0], len(x)/8) {
+		defer l.gatherTiny(g, y, x, relu, bound)
+		packed, bias, x = s.weights, s.bias, own.x
+	}
+	if g.linear {
+		l.gatherLinear(g, packed, bias, y, x, relu, bound)
+		return
+	}
+	apart := false
+	if g.faint && own.faint.found(x) {
+		if apart = own.faint.rows != nil; apart {
+			own.faint.mark(x)
+		} else if own.faint.scaleOthers(g.weights) {
+			packed, x = own.faint.others, own.faint.scaled
+		}
 	}
 	perBlock := block * g.inChannels * g.kernel
 	for i := range g.classes {
 		c := &g.classes[i]
+		positions := c.positions
+		if apart {
+			positions = l.gatherFaint(g, c, own.faint, y, relu)
+		}
+		if len(positions) == 0 {
+			continue
+		}
 		taps, count := firstTap(c.taps), len(c.taps)
 		step := max(1, callTaps/(count+1))
 		for o := 0; o < g.outChannels; o += l.gatherChannels {
 			weights, out := &packed[o/block*perBlock+o%block], &y[o*g.outPlane]
+			var made *float32
+			if relu != nil {
+				made = &relu[o*g.outPlane]
+			}
 			channels := min(l.gatherChannels, g.outChannels-o)
-			if len(c.positions) == 1 && l.gatherWide != nil && g.outChannels-o > block {
+			if len(positions) == 1 && l.gatherWide != nil && g.outChannels-o > block {
 				channels = min(2*block, g.outChannels-o)
 				groups := max(1, min(step, (g.outChannels-o)/(2*block)))
-				call := l.gatherWide
-				if channels <= 10 {
-					call = l.gatherTen
-				}
-				call(out, &x[0], weights, perBlock*4, &g.bias[o], taps, count, &c.positions[0].x, groups, plane,
-					channels, bound)
+				l.gatherWide(out, &x[0], weights, perBlock*4, &bias[o], taps, count, &positions[0].x, groups, plane,
+					channels, bound, made)
 				o += 2*block*groups - l.gatherChannels
 				continue
 			}
 			at := 0
 			if channels < len(l.gatherFew) && l.gatherFew[channels].call != nil {
 				few := &l.gatherFew[channels]
-				for at+few.positions <= len(c.positions) {
-					groups := min((len(c.positions)-at)/few.positions, step)
-					few.call(out, &x[0], weights, &g.bias[o], taps, count, &c.positions[at].x, groups, plane, channels,
-						bound)
+				for at+few.positions <= len(positions) {
+					groups := min((len(positions)-at)/few.positions, step)
+					few.call(out, &x[0], weights, &bias[o], taps, count, &positions[at].x, groups, plane, channels,
+						bound, made)
 					at += few.positions * groups
 				}
 			}
-			for at < len(c.positions) {
-				size, groups := blocks(len(c.positions) - at)
+			for at < len(positions) {
+				size, groups := blocks(len(positions) - at)
 				groups = min(groups, step)
-				l.gatherBlocks[size](out, &x[0], weights, &g.bias[o], taps, count, &c.positions[at].x, groups,
-					plane, channels, bound)
+				l.gatherBlocks[size](out, &x[0], weights, &bias[o], taps, count, &positions[at].x, groups,
+					plane, channels, bound, made)
 				at += size * groups
 			}
 		}
+	}
+}
+
+// gatherLinear computes a g that is linear, with these weights and biases.
+func (l *layers) gatherLinear(g *gather, packed, bias, y, x, relu []float32, bound float32) {
+	perBlock := block * g.inChannels
+	step := max(1, callTaps/(g.inChannels+1))
+	for o := 0; o < g.outChannels; {
+		call, most := l.linear16, 2*block
+		left := g.outChannels - o
+		switch {
+		case left <= block:
+			call, most = l.linear8, block
+		case left <= 10:
+			call, most = l.linear10, 10
+		}
+		var made *float32
+		if relu != nil {
+			made = &relu[o*Lanes]
+		}
+		channels := min(most, left)
+		groups := min(step, left/channels)
+		call(&y[o*Lanes], &x[0], &packed[o/block*perBlock], perBlock*4, &bias[o], g.inChannels, groups, channels, bound,
+			made)
+		o += channels * groups
 	}
 }
 
@@ -212,7 +290,7 @@ func (l *layers) gatherOne(g *gather, y, x []float32, bound float32) {
 				call, size = l.gatherSingleRest, singleStep
 			}
 			groups := min(step, left/size)
-			call(&y[0], &x[0], &g.weights[0], &g.bias[0], taps, count, first, groups, 0, 1, bound)
+			call(&y[0], &x[0], &g.weights[0], &g.bias[0], taps, count, first, groups, 0, 1, bound, nil)
 			at += size * groups
 		}
 	}
@@ -253,10 +331,17 @@ func (l *layers) outerByLane(o *outer, chosen, other []float32) {
 	}
 }
 
-// outerByChannel adds a tile, of which one side is in o.transposed, to o block by block. Steps of a phase, which read
-// the same values of the other side, are done together, so that these and the block's chosen channels stay in the
-// second-level cache.
-func (l *layers) outerByChannel(o *outer, other []float32) {
+// outerByChannel adds a tile to o block by block. Steps of a phase, which read the same values of the other side, are
+// done together, so that these and the block's chosen channels stay in the second-level cache. The channels of a block
+// lie together in o.transposed: with those of others between them, they would use a part of the cache's sets alone.
+func (l *layers) outerByChannel(o *outer, chosen, other []float32) {
+	for a := 0; a < o.chosen.padded; {
+		size, _ := blocks((o.chosen.padded - a) / l.vector)
+		width := size * l.vector
+		transposeVector(o.transposed[a*o.chosen.plane():], chosen[a*o.chosen.plane():],
+			min(width, o.chosen.channels-a), o.chosen.plane(), width)
+		a += width
+	}
 	plane := o.other.plane()
 	for from, to := 0, 0; from < len(o.steps); from = to {
 		for to < len(o.steps) && o.steps[to].phase == o.steps[from].phase {
@@ -272,18 +357,61 @@ func (l *layers) outerByChannel(o *outer, other []float32) {
 					switch left := o.other.channels - b; {
 					case size == 1 && left >= 2*l.channelOther && l.channelWidest != nil:
 						call, channels = l.channelWidest, 2*l.channelOther
-					case size == 2 && left == 10 && l.channelTen != nil:
-						call, channels = l.channelTen, 10
 					case left >= l.channelOther:
 						call, channels = l.channelWide[size], l.channelOther
 					}
 					blocks := min((o.other.channels-b)/channels, max(1, callPairs/count))
-					call(&o.totals[(k*o.other.channels+b)*o.chosen.padded+a], &o.transposed[a], &other[b*plane],
-						first, count, o.chosen.padded*4, plane*4, blocks)
+					call(&o.totals[(k*o.other.channels+b)*o.chosen.padded+a], &o.transposed[a*o.chosen.plane()],
+						&other[b*plane], first, count, o.chosen.padded*4, plane*4, blocks)
 					b += channels * blocks
 				}
 			}
 			a += size * l.vector
 		}
 	}
+}
+
+// outerLinear adds a tile to an o that is linear, and, unless bias is nil, the other tile to bias: both go through the
+// first-level cache once.
+func (l *layers) outerLinear(o *outer, bias, chosen, other []float32) {
+	for a := 0; a < o.chosen.padded; {
+		vectors := min(2, (o.chosen.padded-a)/l.vector)
+		width := vectors * l.vector
+		transposed := o.transposed[a*Lanes:]
+		transposeVector(transposed, chosen[a*Lanes:], min(width, o.chosen.channels-a), Lanes, width)
+		for b := 0; b < o.other.channels; {
+			left := o.other.channels - b
+			block := nextBlock(l.linearOuter[vectors], left)
+			blocks := left / block.channels
+			if left%block.channels != 0 {
+				blocks = max(1, blocks-1) // What is left then may be better done in others.
+			}
+			blocks = min(blocks, callPairs)
+			var sums *float32
+			if bias != nil {
+				sums = &bias[b*Lanes]
+			}
+			block.call(&o.totals[b*o.chosen.padded+a], &transposed[0], &other[b*Lanes], sums, o.chosen.padded*4, blocks)
+			b += block.channels * blocks
+		}
+		bias = nil
+		a += width
+	}
+}
+
+// nextBlock chooses the block for the next of so many channels: the first that leaves none, or enough for one of
+// several channels; else the first that is not larger.
+func nextBlock(sizes []otherBlock, left int) otherBlock {
+	least := sizes[len(sizes)-2].channels
+	for _, size := range sizes {
+		if rest := left - size.channels; rest == 0 || rest >= least {
+			return size
+		}
+	}
+	for _, size := range sizes {
+		if size.channels <= left {
+			return size
+		}
+	}
+	panic("kernel: no block for one channel")
 }

@@ -1,3 +1,5 @@
+//go:build !race
+
 package kernel
 
 import (
@@ -16,7 +18,10 @@ func TestSameBitsLongTiles(t *testing.T) {
 		ReLUBackward(relu, x, y)
 		SigmoidBackward(sigmoid, x, y)
 		AddScaled(sum, x, y, 0.3)
-		loss := math.Float64bits(SquaredError(square, x, target, 13, 0.5))
+		SquaredErrorBackward(square, x, target, 13, 0.5)
+		ofSigmoid := Values(n)
+		SigmoidSquaredErrorBackward(ofSigmoid, x, target, 13, 0.5)
+		loss := math.Float64bits(SquaredError(x, target, 13))
 
 		const size = 5003
 		pixels := make([]byte, 3*size)
@@ -29,8 +34,11 @@ func TestSameBitsLongTiles(t *testing.T) {
 		const rows, columns = 17, 9001
 		transposed := Values(columns * rows)
 		active.Load().transpose(transposed, random(r, rows*columns), rows, columns, rows)
+		copied := Values(columns * block)
+		active.Load().copyBlocks(copied, random(r, columns*rows), columns, rows)
 		return outputs{
 			"relu": relu, "sigmoid": sigmoid, "sum": sum, "square": square, "tile": tile, "transposed": transposed,
+			"copied": copied, "of sigmoid": ofSigmoid,
 			"loss": {math.Float32frombits(uint32(loss >> 32)), math.Float32frombits(uint32(loss))},
 		}
 	})

@@ -19,13 +19,15 @@ import (
 // and the rest at once.
 //
 // By channel (many weights or few positions): one of the two tiles, the chosen one, is transposed to
-// [position][lane][channel], and the lanes of a vector are its channels. A weight has one sum, over positions and,
-// within a position, over lanes.
+// [block of channels][position][lane][channel in block], and the lanes of a vector are its channels. A weight has one
+// sum, over positions and, within a position, over lanes.
 //
 // Either way the sum over a tile, or over a part, starts from zero, takes one fused multiply-add per pair (and lane),
 // and is then added to the total.
 type outer struct {
 	byLane bool
+	// linear says that this is a linear layer.
+	linear bool
 	// chooseOutput says that the chosen side, whose channels lie next to each other in totals, is the output.
 	chooseOutput bool
 	chosen       side
@@ -37,8 +39,10 @@ type outer struct {
 	// totals are [kernel index][other channel][chosen channel], times 16 lanes if byLane. The chosen channels are
 	// padded to a multiple of 16 if not byLane.
 	totals []float32
-	// transposed is the chosen tile as [position][lane][padded channel]; its padding stays zero. Nil if byLane.
+	// transposed is the chosen tile, with padded channels; its padding stays zero. Nil if byLane.
 	transposed []float32
+	// faint is nil for a layer that does not look for faint gradients.
+	faint *faint
 }
 
 // side is one of the two tiles that an outer reads.
@@ -63,9 +67,9 @@ type step struct {
 	pairs []pair
 }
 
-// pair is a position of the chosen tile and one of the other tile, as offsets of values within a channel; if not
-// byLane, the first is an offset into the transposed tile. In a step with reached, the lowest bits of the first (which
-// is a multiple of 16 otherwise) say which columns take it: 1 is the first column.
+// pair is a position of the chosen tile and one of the other tile, as offsets of values within a channel. In a step
+// with reached, the lowest bits of the first (which is a multiple of 16 otherwise) say which columns take it: 1 is the
+// first column.
 type pair struct{ chosen, other int32 }
 
 // run is a range of steps that have columns and reached in common. counts has two numbers for each: of its pairs, which
@@ -89,7 +93,7 @@ const columnStep = 3
 // runPairs is how many pairs a run has at most, unless a step has more.
 const runPairs = 1024
 
-// newOuter plans the outer of a layer. together says that the path has steps with reached.
+// newOuter plans the outer of a layer. together says that the path has steps with reached, and avoids faint gradients.
 func newOuter(s Shape, together bool) *outer {
 	input := side{channels: s.InChannels, positions: s.InHeight * s.InWidth}
 	output := side{channels: s.OutChannels, positions: s.OutHeight() * s.OutWidth()}
@@ -111,21 +115,25 @@ func newOuter(s Shape, together bool) *outer {
 	o.other.padded = o.other.channels
 
 	o.kernel = s.KernelHeight * s.KernelWidth
-	scale, parts := Lanes, (o.chosen.positions+partPositions-1)/partPositions
+	parts := (o.chosen.positions + partPositions - 1) / partPositions
 	if !o.byLane {
-		scale, parts = Lanes*o.chosen.padded, 1
-		o.transposed = Values(o.chosen.positions * scale)
+		parts = 1
+		o.transposed = Values(o.chosen.plane() * o.chosen.padded)
 	}
-	o.plan(s, scale, parts, together)
+	o.plan(s, parts, together)
 	if o.byLane {
 		o.planRuns()
+		if together && s.looksForFaint() {
+			o.faint = newFaint(s.OutSize(), s.InSize())
+		}
 	}
+	o.linear = o.kernel == 1 && o.chosen.positions == 1 && o.other.positions == 1 && len(o.steps) == 1
 	o.totals = Values(o.weights() * o.lanes())
 	return o
 }
 
-// plan lists the steps. Offsets in the chosen tile are multiples of scale.
-func (o *outer) plan(s Shape, scale, parts int, together bool) {
+// plan lists the steps.
+func (o *outer) plan(s Shape, parts int, together bool) {
 	rows, columns := s.axes()
 	// By kernel index and chosen position: the other position plus 1, or 0 for none.
 	meets := make([][]int, o.kernel)
@@ -159,7 +167,7 @@ func (o *outer) plan(s Shape, scale, parts int, together bool) {
 		st := step{kernel: k, columns: width, part: part}
 		for chosen := from; chosen < min(to, o.chosen.positions); chosen++ {
 			if other := meets[k][chosen]; other > 0 {
-				st.pairs = append(st.pairs, pair{chosen: int32(chosen * scale), other: int32((other - 1) * Lanes)})
+				st.pairs = append(st.pairs, pair{chosen: int32(chosen * Lanes), other: int32((other - 1) * Lanes)})
 			}
 		}
 		add(st)
@@ -310,18 +318,28 @@ func (o *outer) lanes() int {
 
 func padLanes(channels int) int { return (channels + Lanes - 1) / Lanes * Lanes }
 
-// add adds one tile.
-func (o *outer) add(p *path, dy, x []float32) {
-	chosen, other := x, dy
-	if o.chooseOutput {
-		chosen, other = dy, x
+// add adds one tile, and its gradient of the bias to bias.
+func (o *outer) add(p *path, bias, dy, x []float32) {
+	gradients, inputs := dy, x
+	if o.faint != nil {
+		gradients, inputs = p.balance(o.faint, dy, x)
 	}
-	if o.byLane {
+	chosen, other := inputs, gradients
+	if o.chooseOutput {
+		chosen, other = gradients, inputs
+	}
+	switch {
+	case o.byLane:
 		p.outerByLane(o, chosen, other)
+	case !o.linear || p.outerLinear == nil:
+		p.outerByChannel(o, chosen, other)
+	case o.chooseOutput:
+		p.outerLinear(o, nil, chosen, other)
+	default:
+		p.outerLinear(o, bias, chosen, other)
 		return
 	}
-	p.transpose(o.transposed, chosen, o.chosen.channels, o.chosen.plane(), o.chosen.padded)
-	p.outerByChannel(o, other)
+	p.sumPositions(bias, dy)
 }
 
 // gradient writes the totals to dw, which is (out, in, kh, kw), or (in, out, kh, kw) if inFirst.

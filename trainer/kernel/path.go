@@ -17,24 +17,31 @@ type path struct {
 	// channel (step.reached).
 	together bool
 
-	// gather may leave out channels in which read has no positive value; nil: it does all.
-	gather func(g *gather, s *scratch, y, x, read []float32, bound float32)
+	// gather sets y to zero where relu, if it is not nil, is not above 0. bound is minus infinity then.
+	gather func(g *gather, s *scratch, y, x, relu []float32, bound float32)
 	// findSubnormals looks at g's weights; nil if subnormal ones are like others.
 	findSubnormals func(g *gather)
+	// balance scales gradients and inputs so that products stay the same, unless no path has such plans.
+	balance        func(f *faint, dy, x []float32) (scaled, inputs []float32)
 	transpose      func(dst, src []float32, rows, columns, dstRow int)
+	copyBlocks     func(dst, src []float32, rows, srcRow int)
 	outerByLane    func(o *outer, chosen, other []float32)
-	outerByChannel func(o *outer, other []float32)
-	sumPositions   func(sums, tile []float32)
-	sumLanes       func(dst, src []float32)
+	outerByChannel func(o *outer, chosen, other []float32)
+	// outerLinear is for an o that is linear. Unless bias is nil, it adds other to it. A path may have none.
+	outerLinear  func(o *outer, bias, chosen, other []float32)
+	sumPositions func(sums, tile []float32)
+	sumLanes     func(dst, src []float32)
 
-	sigmoid         func(y []float32)
-	exp             func(y, x []float32)
-	reluBackward    func(dx, dy, y []float32)
-	sigmoidBackward func(dx, dy, y []float32)
-	addScaled       func(dst, x, y []float32, scale float32)
-	normal          func(dst []float32, state *NormalState, table *[halfNormals]float32)
-	squaredError    func(dy, y, target []float32, mask *[Lanes]uint32, scale float32) [Lanes]float64
-	adam            func(w, g, m, v []float32, c adamConstants)
+	sigmoid                     func(y []float32)
+	exp                         func(y, x []float32)
+	reluBackward                func(dx, dy, y []float32)
+	sigmoidBackward             func(dx, dy, y []float32)
+	addScaled                   func(dst, x, y []float32, scale float32)
+	normal                      func(dst []float32, state *NormalState, table *[halfNormals]float32)
+	squaredError                func(y, target []float32, mask *[Lanes]uint32) [Lanes]float64
+	squaredErrorBackward        func(dy, y, target []float32, mask *[Lanes]uint32, scale float32)
+	sigmoidSquaredErrorBackward func(dx, y, target []float32, mask *[Lanes]uint32, scale float32)
+	adam                        func(w, g, m, v []float32, c adamConstants)
 	// peak runs a loop of multiply-adds on registers and returns how many it did; nil if there is none.
 	peak func(rounds int) int
 

@@ -21,27 +21,32 @@ func vectorPaths() []*path {
 
 var (
 	avx2Path = path{
-		name:            "avx2",
-		vector:          8,
-		together:        true,
-		gather:          avx2Layers.gather,
-		outerByLane:     avx2Layers.outerByLane,
-		outerByChannel:  avx2Layers.outerByChannel,
-		findSubnormals:  findSubnormals,
-		transpose:       transposeVector,
-		sumPositions:    sumPositionsVector,
-		sumLanes:        sumLanesVector,
-		sigmoid:         sigmoidVector,
-		exp:             func(y, x []float32) { expAVX2(&y[0], &x[0], len(x)/8) },
-		reluBackward:    reluBackwardVector,
-		sigmoidBackward: sigmoidBackwardVector,
-		addScaled:       addScaledVector,
-		normal:          normalVector,
-		squaredError:    squaredErrorVector,
-		adam:            adamVector,
-		fillTile:        fillTileVector,
-		fillRows:        fillRowsVector,
-		subtractLargest: func(y, x []float32) { subtractLargestAVX2(&y[0], &x[0], len(x)/Lanes) },
+		name:                        "avx2",
+		vector:                      8,
+		together:                    true,
+		gather:                      avx2Layers.gather,
+		outerByLane:                 avx2Layers.outerByLane,
+		outerByChannel:              avx2Layers.outerByChannel,
+		outerLinear:                 avx2Layers.outerLinear,
+		findSubnormals:              findSubnormals,
+		balance:                     balance,
+		transpose:                   transposeVector,
+		copyBlocks:                  copyBlocksVector,
+		sumPositions:                sumPositionsVector,
+		sumLanes:                    sumLanesVector,
+		sigmoid:                     sigmoidVector,
+		exp:                         func(y, x []float32) { expAVX2(&y[0], &x[0], len(x)/8) },
+		reluBackward:                reluBackwardVector,
+		sigmoidBackward:             sigmoidBackwardVector,
+		addScaled:                   addScaledVector,
+		normal:                      normalVector,
+		squaredError:                squaredErrorVector,
+		squaredErrorBackward:        squaredErrorBackwardVector,
+		sigmoidSquaredErrorBackward: sigmoidSquaredErrorBackwardVector,
+		adam:                        adamVector,
+		fillTile:                    fillTileVector,
+		fillRows:                    fillRowsVector,
+		subtractLargest:             func(y, x []float32) { subtractLargestAVX2(&y[0], &x[0], len(x)/Lanes) },
 		subtractLogarithm: func(y, exponentials []float32) {
 			if !subtractLogarithmAVX2(&y[0], &exponentials[0], len(y)/Lanes) {
 				subtractLogarithmPortable(y, exponentials)
@@ -63,7 +68,12 @@ func widen(p path) path {
 	p.gather = avx512Layers.gather
 	p.outerByLane = avx512Layers.outerByLane
 	p.outerByChannel = avx512Layers.outerByChannel
+	p.outerLinear = avx512Layers.outerLinear
+	p.sumPositions = sumPositionsWide
 	p.sigmoid = sigmoidWide
+	p.addScaled = addScaledWide
+	p.squaredError = squaredErrorWide
+	p.sigmoidSquaredErrorBackward = sigmoidSquaredErrorBackwardWide
 	p.exp = func(y, x []float32) { expAVX512(&y[0], &x[0], len(x)/16) }
 	p.peak = func(rounds int) int { peakAVX512(rounds); return rounds * 24 * 16 }
 	return p

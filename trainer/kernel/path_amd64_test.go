@@ -1,4 +1,4 @@
-//go:build !purego
+//go:build !purego && !race
 
 package kernel
 
@@ -23,4 +23,34 @@ func TestPathsAreThoseOfProcessor(t *testing.T) {
 	if got := active.Load(); got != paths[0] {
 		t.Errorf("path %q is in use, want the first of %q", got.name, want)
 	}
+}
+
+// Inputs are scaled if one that meets a subnormal weight is not zero.
+func TestInputsAreScaledIfNeeded(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		if Path() == "portable" {
+			return
+		}
+		conv, err := NewConv(Linear(3, 9), Forward)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, x := slices.Repeat([]float32{0.5}, 27), make([]float32, 3*Lanes)
+		x[0], x[2*Lanes] = 1, 1
+		needed := func() bool {
+			conv.SetWeights(w, nil)
+			return conv.forward.subnormals.needed(x)
+		}
+		if needed() {
+			t.Error("inputs are scaled without subnormal weights")
+		}
+		w[3*8+1] = 1e-40
+		if needed() {
+			t.Error("inputs are scaled although the one that meets a subnormal weight is zero")
+		}
+		x[Lanes+9] = 1
+		if !needed() {
+			t.Error("inputs are not scaled although one meets a subnormal weight")
+		}
+	})
 }

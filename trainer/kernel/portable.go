@@ -4,24 +4,27 @@ import "math"
 
 // portable is the path of every processor, and the reference of the others.
 var portable = path{
-	name:            "portable",
-	vector:          Lanes,
-	gather:          gatherPortable,
-	transpose:       transposePortable,
-	outerByLane:     outerByLanePortable,
-	outerByChannel:  outerByChannelPortable,
-	sumPositions:    sumPositionsPortable,
-	sumLanes:        sumLanesPortable,
-	sigmoid:         sigmoidPortable,
-	exp:             expPortable,
-	reluBackward:    reluBackwardPortable,
-	sigmoidBackward: sigmoidBackwardPortable,
-	addScaled:       addScaledPortable,
-	normal:          normalPortable,
-	squaredError:    squaredErrorPortable,
-	adam:            adamPortable,
-	fillTile:        fillTilePortable,
-	fillRows:        fillRowsPortable,
+	name:                        "portable",
+	vector:                      Lanes,
+	gather:                      gatherPortable,
+	transpose:                   transposePortable,
+	copyBlocks:                  copyBlocksPortable,
+	outerByLane:                 outerByLanePortable,
+	outerByChannel:              outerByChannelPortable,
+	sumPositions:                sumPositionsPortable,
+	sumLanes:                    sumLanesPortable,
+	sigmoid:                     sigmoidPortable,
+	exp:                         expPortable,
+	reluBackward:                reluBackwardPortable,
+	sigmoidBackward:             sigmoidBackwardPortable,
+	addScaled:                   addScaledPortable,
+	normal:                      normalPortable,
+	squaredError:                squaredErrorPortable,
+	squaredErrorBackward:        squaredErrorBackwardPortable,
+	sigmoidSquaredErrorBackward: sigmoidSquaredErrorBackwardPortable,
+	adam:                        adamPortable,
+	fillTile:                    fillTilePortable,
+	fillRows:                    fillRowsPortable,
 
 	subtractLargest:    subtractLargestPortable,
 	subtractLogarithm:  subtractLogarithmPortable,
@@ -29,7 +32,7 @@ var portable = path{
 	mostProbable:       mostProbablePortable,
 }
 
-func gatherPortable(g *gather, _ *scratch, y, x, _ []float32, bound float32) {
+func gatherPortable(g *gather, _ *scratch, y, x, relu []float32, bound float32) {
 	width := g.width()
 	for o := range g.outChannels {
 		packed := g.weights[o/width*width*g.inChannels*g.kernel+o%width:]
@@ -47,6 +50,9 @@ func gatherPortable(g *gather, _ *scratch, y, x, _ []float32, bound float32) {
 			}
 		}
 	}
+	if relu != nil {
+		reluBackwardPortable(y, y, relu)
+	}
 }
 
 // transposePortable: dst[column*dstRow + row] = src[row*columns + column].
@@ -55,6 +61,13 @@ func transposePortable(dst, src []float32, rows, columns, dstRow int) {
 		for column, value := range src[row*columns:][:columns] {
 			dst[column*dstRow+row] = value
 		}
+	}
+}
+
+// copyBlocksPortable: dst[row*block + i] = src[row*srcRow + i] for i < block.
+func copyBlocksPortable(dst, src []float32, rows, srcRow int) {
+	for row := range rows {
+		*(*[block]float32)(dst[row*block:]) = [block]float32(src[row*srcRow:])
 	}
 }
 
@@ -72,7 +85,9 @@ func outerByLanePortable(o *outer, chosen, other []float32) {
 	}
 }
 
-func outerByChannelPortable(o *outer, other []float32) {
+// outerByChannelPortable has one block of all channels.
+func outerByChannelPortable(o *outer, chosen, other []float32) {
+	transposePortable(o.transposed, chosen, o.chosen.channels, o.chosen.plane(), o.chosen.padded)
 	for _, step := range o.steps {
 		for b := range o.other.channels {
 			with := other[b*o.other.plane():]
@@ -193,14 +208,24 @@ func addScaledPortable(dst, x, y []float32, scale float32) {
 	}
 }
 
-func squaredErrorPortable(dy, y, target []float32, mask *[Lanes]uint32, scale float32) (sums [Lanes]float64) {
+func squaredErrorPortable(y, target []float32, mask *[Lanes]uint32) (sums [Lanes]float64) {
 	for i, value := range y {
-		difference := math.Float32frombits(math.Float32bits(value-target[i]) & mask[i%Lanes])
-		wide := float64(difference)
+		wide := float64(math.Float32frombits(math.Float32bits(value-target[i]) & mask[i%Lanes]))
 		sums[i%Lanes] += float64(wide * wide) // The product is exact.
-		dy[i] = float32(scale * difference)
 	}
 	return sums
+}
+
+func squaredErrorBackwardPortable(dy, y, target []float32, mask *[Lanes]uint32, scale float32) {
+	for i, value := range y {
+		difference := math.Float32frombits(math.Float32bits(value-target[i]) & mask[i%Lanes])
+		dy[i] = float32(scale * difference)
+	}
+}
+
+func sigmoidSquaredErrorBackwardPortable(dx, y, target []float32, mask *[Lanes]uint32, scale float32) {
+	squaredErrorBackwardPortable(dx, y, target, mask, scale)
+	sigmoidBackwardPortable(dx, dx, y)
 }
 
 func adamPortable(w, g, m, v []float32, c adamConstants) {

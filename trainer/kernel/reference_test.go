@@ -1,3 +1,5 @@
+//go:build !race
+
 package kernel
 
 import (
@@ -66,6 +68,9 @@ func (s sums) compare(t rapid.TB, name string, got []float32) {
 }
 
 func drawShape(t *rapid.T) Shape {
+	if rapid.IntRange(0, 5).Draw(t, "kind") == 0 {
+		return Linear(rapid.IntRange(1, 40).Draw(t, "in"), rapid.IntRange(1, 40).Draw(t, "out"))
+	}
 	for {
 		s := Shape{
 			InChannels:   rapid.IntRange(1, 35).Draw(t, "in"),
@@ -90,30 +95,8 @@ func drawShape(t *rapid.T) Shape {
 }
 
 // random returns values from -2 to 2, the same on every machine.
-func random(r *rand.Rand, n int) []float32 {
-	values := make([]float32, n)
-	for i := range values {
-		values[i] = 4*r.Float32() - 2
-	}
-	return values
-}
-
 func drawRand(t *rapid.T) *rand.Rand {
 	return rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-}
-
-// onEachPath runs a test once per path of this processor.
-func onEachPath(t *testing.T, test func(t *testing.T)) {
-	previous := Path()
-	defer func() { _ = SetPath(previous) }()
-	for _, name := range Paths() {
-		t.Run(name, func(t *testing.T) {
-			if err := SetPath(name); err != nil {
-				t.Fatal(err)
-			}
-			test(t)
-		})
-	}
 }
 
 func TestSetWeightsReplacesWeightsAndBias(t *testing.T) {
@@ -273,10 +256,10 @@ func TestBands(t *testing.T) {
 		{Shape{32, 40, 24, 32, 3, 3, 1, 1, 0, 0, false}, 6, 6},
 		{Shape{40, 21, 14, 9, 3, 2, 2, 1, 0, 0, false}, 4, 21},
 		{Shape{9, 11, 14, 40, 2, 3, 2, 1, 1, 0, true}, 21, 2},
-		// All fits, or there is one output channel (without squares), or not even one row of input fits.
+		// All fits, or there is one output channel (without squares), or not even one row's input fits.
 		{Shape{16, 7, 7, 32, 3, 3, 2, 0, 0, 0, false}, 3, 7},
 		{Shape{64, 14, 14, 1, 4, 4, 3, 1, 0, 0, true}, singleRows, 14},
-		{Shape{64, 9, 128, 64, 4, 4, 1, 1, 0, 0, false}, 8, 9},
+		{Shape{64, 9, 128, 64, 4, 4, 1, 1, 0, 0, false}, 1, 1},
 	} {
 		rows, columns := test.shape.axes()
 		s := test.shape

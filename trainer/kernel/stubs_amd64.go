@@ -8,149 +8,213 @@ package kernel
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather3x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather3x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather2x8AVX512 computes groups of 2 positions (vectors) times 8 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather2x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather2x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather1x8AVX512 computes groups of 1 positions (vectors) times 8 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather1x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather1x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather1x16AVX512 computes groups of 1 positions (vectors) times 16 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 // The weights of channels 8 and up begin next bytes after the first. Groups are not of positions, of which
 // there is one, but of the channels that follow.
 //
 //go:noescape
-func gather1x16AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
-
-// gather1x10AVX512 computes groups of 1 positions (vectors) times 10 channels: for each position p and channel k,
-//
-//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
-//
-// Only the first channels are stored. plane is in bytes, offsets are in values.
-// The weights of channels 8 and up begin next bytes after the first. Groups are not of positions, of which
-// there is one, but of the channels that follow.
-//
-//go:noescape
-func gather1x10AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather1x16AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather6x4AVX512 computes groups of 6 positions (vectors) times 4 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather6x4AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather6x4AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather8x3AVX512 computes groups of 8 positions (vectors) times 3 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather8x3AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather8x3AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather8x2AVX512 computes groups of 8 positions (vectors) times 2 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather8x2AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather8x2AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather8x1AVX512 computes groups of 8 positions (vectors) times 1 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather8x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather8x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather4x1AVX512 computes groups of 4 positions (vectors) times 1 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather4x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather4x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather3x4AVX2 computes groups of 3 positions (vectors) times 4 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather3x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather3x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather2x4AVX2 computes groups of 2 positions (vectors) times 4 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather2x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather2x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather4x3AVX2 computes groups of 4 positions (vectors) times 3 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather4x3AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather4x3AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather6x2AVX2 computes groups of 6 positions (vectors) times 2 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather6x2AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather6x2AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather8x1AVX2 computes groups of 8 positions (vectors) times 1 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather8x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather8x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
 
 // gather4x1AVX2 computes groups of 4 positions (vectors) times 1 channels: for each position p and channel k,
 //
 //	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
-// Only the first channels are stored. plane is in bytes, offsets are in values.
+// Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is
+// minus infinity, and zeros are stored where relu, which is like y, is not above 0.
 //
 //go:noescape
-func gather4x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+func gather4x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32, relu *float32)
+
+// gatherLinear16AVX512 computes groups of 16 output channels of a linear layer: for each channel k and lane,
+//
+//	y[k*16 + lane] = max(bound, bias[k] + sum over inputs i: weights[k/8*next + i*8 + k%8] * x[i*16 + lane])
+//
+// Only the first channels of a group are stored. next is in bytes. Unless relu is nil, bound is minus infinity,
+// and zeros are stored where relu, which is like y, is not above 0.
+//
+//go:noescape
+func gatherLinear16AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, inputs int, groups int, channels int, bound float32, relu *float32)
+
+// gatherLinear10AVX512 computes groups of 10 output channels of a linear layer: for each channel k and lane,
+//
+//	y[k*16 + lane] = max(bound, bias[k] + sum over inputs i: weights[k/8*next + i*8 + k%8] * x[i*16 + lane])
+//
+// Only the first channels of a group are stored. next is in bytes. Unless relu is nil, bound is minus infinity,
+// and zeros are stored where relu, which is like y, is not above 0.
+//
+//go:noescape
+func gatherLinear10AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, inputs int, groups int, channels int, bound float32, relu *float32)
+
+// gatherLinear8AVX512 computes groups of 8 output channels of a linear layer: for each channel k and lane,
+//
+//	y[k*16 + lane] = max(bound, bias[k] + sum over inputs i: weights[k/8*next + i*8 + k%8] * x[i*16 + lane])
+//
+// Only the first channels of a group are stored. next is in bytes. Unless relu is nil, bound is minus infinity,
+// and zeros are stored where relu, which is like y, is not above 0.
+//
+//go:noescape
+func gatherLinear8AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, inputs int, groups int, channels int, bound float32, relu *float32)
+
+// gatherLinear16AVX2 computes groups of 16 output channels of a linear layer: for each channel k and lane,
+//
+//	y[k*16 + lane] = max(bound, bias[k] + sum over inputs i: weights[k/8*next + i*8 + k%8] * x[i*16 + lane])
+//
+// Only the first channels of a group are stored. next is in bytes. Unless relu is nil, bound is minus infinity,
+// and zeros are stored where relu, which is like y, is not above 0.
+//
+//go:noescape
+func gatherLinear16AVX2(y *float32, x *float32, weights *float32, next int, bias *float32, inputs int, groups int, channels int, bound float32, relu *float32)
+
+// gatherLinear10AVX2 computes groups of 10 output channels of a linear layer: for each channel k and lane,
+//
+//	y[k*16 + lane] = max(bound, bias[k] + sum over inputs i: weights[k/8*next + i*8 + k%8] * x[i*16 + lane])
+//
+// Only the first channels of a group are stored. next is in bytes. Unless relu is nil, bound is minus infinity,
+// and zeros are stored where relu, which is like y, is not above 0.
+//
+//go:noescape
+func gatherLinear10AVX2(y *float32, x *float32, weights *float32, next int, bias *float32, inputs int, groups int, channels int, bound float32, relu *float32)
+
+// gatherLinear8AVX2 computes groups of 8 output channels of a linear layer: for each channel k and lane,
+//
+//	y[k*16 + lane] = max(bound, bias[k] + sum over inputs i: weights[k/8*next + i*8 + k%8] * x[i*16 + lane])
+//
+// Only the first channels of a group are stored. next is in bytes. Unless relu is nil, bound is minus infinity,
+// and zeros are stored where relu, which is like y, is not above 0.
+//
+//go:noescape
+func gatherLinear8AVX2(y *float32, x *float32, weights *float32, next int, bias *float32, inputs int, groups int, channels int, bound float32, relu *float32)
 
 // gather6SquaresAVX512 computes groups of 6 squares (of vectors): for each position p, and i and j from 0 to 1,
 //
@@ -455,123 +519,278 @@ func outerByLane1x3ReachedAVX2(totals *float32, chosen *float32, other *float32,
 
 // outerByChannel3x8AVX512 adds to the totals of 3 vectors of chosen channels times 8 other channels b
 //
-//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane][...] * other[b*plane + pair.other + lane]
 //
-// for each of 48 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
-// at least 1. It does so for blocks of other channels that follow each other.
+// for each of 48 neighboring chosen channels, of which a row of transposed consists. row and plane
+// are in bytes, offsets are in values; count is at least 1. It does so for blocks of other channels that follow
+// each other.
 //
 //go:noescape
 func outerByChannel3x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 
 // outerByChannel2x8AVX512 adds to the totals of 2 vectors of chosen channels times 8 other channels b
 //
-//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane][...] * other[b*plane + pair.other + lane]
 //
-// for each of 32 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
-// at least 1. It does so for blocks of other channels that follow each other.
+// for each of 32 neighboring chosen channels, of which a row of transposed consists. row and plane
+// are in bytes, offsets are in values; count is at least 1. It does so for blocks of other channels that follow
+// each other.
 //
 //go:noescape
 func outerByChannel2x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 
 // outerByChannel1x8AVX512 adds to the totals of 1 vectors of chosen channels times 8 other channels b
 //
-//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane][...] * other[b*plane + pair.other + lane]
 //
-// for each of 16 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
-// at least 1. It does so for blocks of other channels that follow each other.
+// for each of 16 neighboring chosen channels, of which a row of transposed consists. row and plane
+// are in bytes, offsets are in values; count is at least 1. It does so for blocks of other channels that follow
+// each other.
 //
 //go:noescape
 func outerByChannel1x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 
 // outerByChannel1x16AVX512 adds to the totals of 1 vectors of chosen channels times 16 other channels b
 //
-//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane][...] * other[b*plane + pair.other + lane]
 //
-// for each of 16 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
-// at least 1. It does so for blocks of other channels that follow each other.
+// for each of 16 neighboring chosen channels, of which a row of transposed consists. row and plane
+// are in bytes, offsets are in values; count is at least 1. It does so for blocks of other channels that follow
+// each other.
 //
 //go:noescape
 func outerByChannel1x16AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 
-// outerByChannel2x10AVX512 adds to the totals of 2 vectors of chosen channels times 10 other channels b
-//
-//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
-//
-// for each of 32 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
-// at least 1. It does so for blocks of other channels that follow each other.
-//
-//go:noescape
-func outerByChannel2x10AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
-
 // outerByChannel3x1AVX512 adds to the totals of 3 vectors of chosen channels times 1 other channels b
 //
-//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane][...] * other[b*plane + pair.other + lane]
 //
-// for each of 48 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
-// at least 1. It does so for blocks of other channels that follow each other.
+// for each of 48 neighboring chosen channels, of which a row of transposed consists. row and plane
+// are in bytes, offsets are in values; count is at least 1. It does so for blocks of other channels that follow
+// each other.
 //
 //go:noescape
 func outerByChannel3x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 
 // outerByChannel2x1AVX512 adds to the totals of 2 vectors of chosen channels times 1 other channels b
 //
-//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane][...] * other[b*plane + pair.other + lane]
 //
-// for each of 32 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
-// at least 1. It does so for blocks of other channels that follow each other.
+// for each of 32 neighboring chosen channels, of which a row of transposed consists. row and plane
+// are in bytes, offsets are in values; count is at least 1. It does so for blocks of other channels that follow
+// each other.
 //
 //go:noescape
 func outerByChannel2x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 
 // outerByChannel1x1AVX512 adds to the totals of 1 vectors of chosen channels times 1 other channels b
 //
-//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane][...] * other[b*plane + pair.other + lane]
 //
-// for each of 16 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
-// at least 1. It does so for blocks of other channels that follow each other.
+// for each of 16 neighboring chosen channels, of which a row of transposed consists. row and plane
+// are in bytes, offsets are in values; count is at least 1. It does so for blocks of other channels that follow
+// each other.
 //
 //go:noescape
 func outerByChannel1x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 
 // outerByChannel3x4AVX2 adds to the totals of 3 vectors of chosen channels times 4 other channels b
 //
-//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane][...] * other[b*plane + pair.other + lane]
 //
-// for each of 24 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
-// at least 1. It does so for blocks of other channels that follow each other.
+// for each of 24 neighboring chosen channels, of which a row of transposed consists. row and plane
+// are in bytes, offsets are in values; count is at least 1. It does so for blocks of other channels that follow
+// each other.
 //
 //go:noescape
 func outerByChannel3x4AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 
 // outerByChannel2x4AVX2 adds to the totals of 2 vectors of chosen channels times 4 other channels b
 //
-//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane][...] * other[b*plane + pair.other + lane]
 //
-// for each of 16 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
-// at least 1. It does so for blocks of other channels that follow each other.
+// for each of 16 neighboring chosen channels, of which a row of transposed consists. row and plane
+// are in bytes, offsets are in values; count is at least 1. It does so for blocks of other channels that follow
+// each other.
 //
 //go:noescape
 func outerByChannel2x4AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 
 // outerByChannel3x1AVX2 adds to the totals of 3 vectors of chosen channels times 1 other channels b
 //
-//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane][...] * other[b*plane + pair.other + lane]
 //
-// for each of 24 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
-// at least 1. It does so for blocks of other channels that follow each other.
+// for each of 24 neighboring chosen channels, of which a row of transposed consists. row and plane
+// are in bytes, offsets are in values; count is at least 1. It does so for blocks of other channels that follow
+// each other.
 //
 //go:noescape
 func outerByChannel3x1AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
 
 // outerByChannel2x1AVX2 adds to the totals of 2 vectors of chosen channels times 1 other channels b
 //
-//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane][...] * other[b*plane + pair.other + lane]
 //
-// for each of 16 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
-// at least 1. It does so for blocks of other channels that follow each other.
+// for each of 16 neighboring chosen channels, of which a row of transposed consists. row and plane
+// are in bytes, offsets are in values; count is at least 1. It does so for blocks of other channels that follow
+// each other.
 //
 //go:noescape
 func outerByChannel2x1AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int, blocks int)
+
+// outerLinear2x10AVX512 adds to the totals of 2 vectors of chosen channels times 10 other channels b
+//
+//	totals[b*row] += sum over lanes: transposed[lane][...] * other[b*16 + lane]
+//
+// for each of 32 neighboring chosen channels, of which a row of transposed consists, and, unless
+// bias is nil,
+//
+//	bias[b*16 + lane] += other[b*16 + lane]
+//
+// row is in bytes. It does so for blocks of other channels that follow each other.
+//
+//go:noescape
+func outerLinear2x10AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+
+// outerLinear2x8AVX512 adds to the totals of 2 vectors of chosen channels times 8 other channels b
+//
+//	totals[b*row] += sum over lanes: transposed[lane][...] * other[b*16 + lane]
+//
+// for each of 32 neighboring chosen channels, of which a row of transposed consists, and, unless
+// bias is nil,
+//
+//	bias[b*16 + lane] += other[b*16 + lane]
+//
+// row is in bytes. It does so for blocks of other channels that follow each other.
+//
+//go:noescape
+func outerLinear2x8AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+
+// outerLinear2x4AVX512 adds to the totals of 2 vectors of chosen channels times 4 other channels b
+//
+//	totals[b*row] += sum over lanes: transposed[lane][...] * other[b*16 + lane]
+//
+// for each of 32 neighboring chosen channels, of which a row of transposed consists, and, unless
+// bias is nil,
+//
+//	bias[b*16 + lane] += other[b*16 + lane]
+//
+// row is in bytes. It does so for blocks of other channels that follow each other.
+//
+//go:noescape
+func outerLinear2x4AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+
+// outerLinear2x1AVX512 adds to the totals of 2 vectors of chosen channels times 1 other channels b
+//
+//	totals[b*row] += sum over lanes: transposed[lane][...] * other[b*16 + lane]
+//
+// for each of 32 neighboring chosen channels, of which a row of transposed consists, and, unless
+// bias is nil,
+//
+//	bias[b*16 + lane] += other[b*16 + lane]
+//
+// row is in bytes. It does so for blocks of other channels that follow each other.
+//
+//go:noescape
+func outerLinear2x1AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+
+// outerLinear1x16AVX512 adds to the totals of 1 vectors of chosen channels times 16 other channels b
+//
+//	totals[b*row] += sum over lanes: transposed[lane][...] * other[b*16 + lane]
+//
+// for each of 16 neighboring chosen channels, of which a row of transposed consists, and, unless
+// bias is nil,
+//
+//	bias[b*16 + lane] += other[b*16 + lane]
+//
+// row is in bytes. It does so for blocks of other channels that follow each other.
+//
+//go:noescape
+func outerLinear1x16AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+
+// outerLinear1x8AVX512 adds to the totals of 1 vectors of chosen channels times 8 other channels b
+//
+//	totals[b*row] += sum over lanes: transposed[lane][...] * other[b*16 + lane]
+//
+// for each of 16 neighboring chosen channels, of which a row of transposed consists, and, unless
+// bias is nil,
+//
+//	bias[b*16 + lane] += other[b*16 + lane]
+//
+// row is in bytes. It does so for blocks of other channels that follow each other.
+//
+//go:noescape
+func outerLinear1x8AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+
+// outerLinear1x1AVX512 adds to the totals of 1 vectors of chosen channels times 1 other channels b
+//
+//	totals[b*row] += sum over lanes: transposed[lane][...] * other[b*16 + lane]
+//
+// for each of 16 neighboring chosen channels, of which a row of transposed consists, and, unless
+// bias is nil,
+//
+//	bias[b*16 + lane] += other[b*16 + lane]
+//
+// row is in bytes. It does so for blocks of other channels that follow each other.
+//
+//go:noescape
+func outerLinear1x1AVX512(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+
+// outerLinear2x6AVX2 adds to the totals of 2 vectors of chosen channels times 6 other channels b
+//
+//	totals[b*row] += sum over lanes: transposed[lane][...] * other[b*16 + lane]
+//
+// for each of 16 neighboring chosen channels, of which a row of transposed consists, and, unless
+// bias is nil,
+//
+//	bias[b*16 + lane] += other[b*16 + lane]
+//
+// row is in bytes. It does so for blocks of other channels that follow each other.
+//
+//go:noescape
+func outerLinear2x6AVX2(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+
+// outerLinear2x5AVX2 adds to the totals of 2 vectors of chosen channels times 5 other channels b
+//
+//	totals[b*row] += sum over lanes: transposed[lane][...] * other[b*16 + lane]
+//
+// for each of 16 neighboring chosen channels, of which a row of transposed consists, and, unless
+// bias is nil,
+//
+//	bias[b*16 + lane] += other[b*16 + lane]
+//
+// row is in bytes. It does so for blocks of other channels that follow each other.
+//
+//go:noescape
+func outerLinear2x5AVX2(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+
+// outerLinear2x4AVX2 adds to the totals of 2 vectors of chosen channels times 4 other channels b
+//
+//	totals[b*row] += sum over lanes: transposed[lane][...] * other[b*16 + lane]
+//
+// for each of 16 neighboring chosen channels, of which a row of transposed consists, and, unless
+// bias is nil,
+//
+//	bias[b*16 + lane] += other[b*16 + lane]
+//
+// row is in bytes. It does so for blocks of other channels that follow each other.
+//
+//go:noescape
+func outerLinear2x4AVX2(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
+
+// outerLinear2x1AVX2 adds to the totals of 2 vectors of chosen channels times 1 other channels b
+//
+//	totals[b*row] += sum over lanes: transposed[lane][...] * other[b*16 + lane]
+//
+// for each of 16 neighboring chosen channels, of which a row of transposed consists, and, unless
+// bias is nil,
+//
+//	bias[b*16 + lane] += other[b*16 + lane]
+//
+// row is in bytes. It does so for blocks of other channels that follow each other.
+//
+//go:noescape
+func outerLinear2x1AVX2(totals *float32, transposed *float32, other *float32, bias *float32, row int, blocks int)
 
 // peakAVX512 does rounds times 24 multiply-adds of 16 lanes, all in registers.
 //
@@ -583,11 +802,16 @@ func peakAVX512(rounds int)
 //go:noescape
 func peakAVX2(rounds int)
 
-// transposeAVX2 transposes blocks of 8 x 8: dst[i*dstRow + j] = src[j*srcRow + i] for j < 8 and i < 8*blocks.
-// Rows are in bytes.
+// transposeAVX2 transposes groups of blocks of 8 x 8: dst[i*dstRow + j] = src[j*srcRow + i] for j < 8*groups
+// and i < 8*blocks. Rows are in bytes.
 //
 //go:noescape
-func transposeAVX2(dst *float32, src *float32, blocks int, dstRow int, srcRow int)
+func transposeAVX2(dst *float32, src *float32, blocks int, groups int, dstRow int, srcRow int)
+
+// copyBlocksAVX2 copies 8 columns of rows: dst[row*8 + i] = src[row*srcRow + i]. srcRow is in bytes.
+//
+//go:noescape
+func copyBlocksAVX2(dst *float32, src *float32, rows int, srcRow int)
 
 // sumPositionsAVX2 adds each channel's vectors to sums[channel], in the portable form's four interleaved sums.
 //
@@ -629,7 +853,12 @@ func reluBackwardAVX2(dx *float32, dy *float32, y *float32, count int)
 //go:noescape
 func sigmoidBackwardAVX2(dx *float32, dy *float32, y *float32, count int)
 
-// addScaledAVX2 computes dst[i] = x[i] + scale * y[i], with the product rounded, for count vectors of 8.
+// addScaledAVX512 computes dst[i] = x[i] + scale * y[i], with the product rounded, for count vectors.
+//
+//go:noescape
+func addScaledAVX512(dst *float32, x *float32, y *float32, scale float32, count int)
+
+// addScaledAVX2 computes dst[i] = x[i] + scale * y[i], with the product rounded, for count vectors.
 //
 //go:noescape
 func addScaledAVX2(dst *float32, x *float32, y *float32, scale float32, count int)
@@ -639,11 +868,32 @@ func addScaledAVX2(dst *float32, x *float32, y *float32, scale float32, count in
 //go:noescape
 func normalAVX2(dst *float32, state *uint32, table *float32, count int)
 
-// squaredErrorAVX2 computes, for count vectors of 16 lanes, d = (y-target) & mask, dy = scale * d and, in float64,
-// sums[lane] += d * d.
+// squaredErrorAVX512 computes sums[lane] += ((y-target) & mask)^2 in float64 for count vectors of 16 lanes.
 //
 //go:noescape
-func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
+func squaredErrorAVX512(sums *float64, y *float32, target *float32, mask *uint32, count int)
+
+// squaredErrorAVX2 computes sums[lane] += ((y-target) & mask)^2 in float64 for count vectors of 16 lanes.
+//
+//go:noescape
+func squaredErrorAVX2(sums *float64, y *float32, target *float32, mask *uint32, count int)
+
+// squaredErrorBackwardAVX2 computes dy = scale * ((y-target) & mask) for count vectors of 16 lanes.
+//
+//go:noescape
+func squaredErrorBackwardAVX2(dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
+
+// sigmoidSquaredErrorBackwardAVX2 computes dx = scale * ((y-target) & mask) * (y * (1-y)) for count vectors of
+// 16 lanes.
+//
+//go:noescape
+func sigmoidSquaredErrorBackwardAVX2(dx *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
+
+// sigmoidSquaredErrorBackwardAVX512 computes dx = scale * ((y-target) & mask) * (y * (1-y)) for count vectors
+// of 16 lanes.
+//
+//go:noescape
+func sigmoidSquaredErrorBackwardAVX512(dx *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
 
 // adamAVX2 does the package's Adam for up to count vectors of 8, and returns for how many: it ends before the
 // first that has a tiny weight.
@@ -695,29 +945,50 @@ func mostProbableAVX2(classes *float32, x *float32, count int)
 //go:noescape
 func leastAVX2(least *uint32, most *uint32, src *float32, count int)
 
+// smallRowsAVX2 sets bits of rows[i] if one of 8 columns of values' row i is not zero and |value|'s bits less 1
+// are at most limit, for count rows.
+//
+//go:noescape
+func smallRowsAVX2(rows *uint32, values *float32, limit uint32, count int)
+
+// zeroRowsAVX2 says whether all of x is zero in count rows of 16, given where they begin.
+//
+//go:noescape
+func zeroRowsAVX2(x *float32, rows *int32, count int) bool
+
 // scaleWeightsAVX2 computes dst[i] = 2^32 * src[i] for count vectors of 8.
 //
 //go:noescape
 func scaleWeightsAVX2(dst *float32, src *float32, count int)
 
 // scaleInputsAVX2 computes dst[i] = 2^-32 * src[i] for count vectors of 8, and returns whether these are exact,
-// normal numbers, zeros, infinities or not numbers.
+// normal numbers or zeros, and no |src[i]| is above 2^10.
 //
 //go:noescape
 func scaleInputsAVX2(dst *float32, src *float32, count int) bool
 
-// positiveAVX2 sets dst[i] = all bits if one of vector i of 16 is positive or not a number, else 0.
+// positiveAVX2 says whether one of 16 values is positive or not a number.
 //
 //go:noescape
-func positiveAVX2(dst *uint32, y *float32, count int)
+func positiveAVX2(y *float32) bool
 
-// hideAVX2 writes zeros into count rows of 8 columns, where the column is hidden.
+// scaleColumnsAVX2 multiplies count rows of 8 columns by the columns' factors.
 //
 //go:noescape
-func hideAVX2(weights *float32, hidden *uint32, count int)
+func scaleColumnsAVX2(weights *float32, factors *float32, count int)
 
 // gatherTinyAVX2 computes, for 16 lanes, y = max(bound, bias[0] + sum over i < count: weights[i*8] * x[i*16]).
 // All weights and the bias are below 2^-30. It returns whether y is exact.
 //
 //go:noescape
 func gatherTinyAVX2(y *float32, x *float32, weights *float32, bias *float32, count int, bound float32) bool
+
+// gatherFaintAVX2 computes, for 16 lanes and each of up to 8 channels k,
+//
+//	y[k*plane] = 2^-32 * (sum over taps: weights[tap.w + k] * x[tap.x])
+//
+// rounded as sums of 2^-32 * x are, or zero where relu, which is like y unless it is nil, is not above 0. plane
+// is in bytes, offsets are in values. It returns whether y is exact.
+//
+//go:noescape
+func gatherFaintAVX2(y *float32, x *float32, weights *float32, taps *int32, tapCount int, plane int, channels int, relu *float32) bool

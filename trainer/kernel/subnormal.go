@@ -5,59 +5,83 @@ package kernel
 // smaller and smaller, down to subnormal ones, where they stay. Subnormals keep such weights away from multiply-adds in
 // the gathers of linear layers, and leave all bits as they are:
 //
+//   - Where all inputs that meet subnormal weights are zero, as units without a gradient are, there is nothing to do: a
+//     product with zero takes no longer than others.
 //   - With weights times 2^32 and inputs times 2^-32, all products are the same numbers, and the weights are normal.
-//     This holds as long as scaled inputs are normal too, or zero: if not, the tile is done without.
-//   - Output channels that have small weights alone, whose sums may be subnormal, are done one by one, as multiples of
-//     the least number. On the way back most of these belong to units that are zero, and nobody reads the result: see
-//     BackwardInputOfReLU.
+//     This holds as long as scaled inputs are normal too, or zero, and not large: if not, the tile is done without.
+//   - Output channels that have small weights alone, whose sums may be subnormal, or a subnormal bias, are scaled
+//     further. Such sums are not the same numbers, but show where the right ones are negative, which a ReLU makes zero:
+//     as most of these channels belong to units that are zero for all images, that is nearly everywhere. On the way
+//     back, such units have no gradient. What is left is done one by one, small weights as multiples of the least
+//     number.
 type subnormals struct {
-	// found says that there are subnormal weights, and no large ones. Without, nothing else here is in use.
+	// found says that there are subnormal weights or tiny channels, and no large weights. Without, nothing else here is
+	// in use.
 	found bool
-	// weights are the gather's, scaled, with zeros for the tiny channels.
-	weights []float32
-	// tiny are the output channels that are done one by one.
-	tiny []int
+	// weights and bias are the gather's, scaled: those of the tiny channels as tinyBias says.
+	weights, bias []float32
+	// tiny are the output channels that have small weights alone, or a subnormal bias.
+	tiny []tinyChannel
+	// idle says where inputs begin that meet subnormal weights, if there are no tiny channels. The rows of weights that
+	// have these have bits in rows.
+	idle []int32
+	rows []uint32
 }
 
-// scratch is what a goroutine needs beside.
+// tinyChannel is the number of a channel, and says that it has small weights alone.
+type tinyChannel struct {
+	channel int
+	small   bool
+}
+
+// scratch is what a goroutine needs beside: room for the input, scaled, and for faint gradients; nil if it needs none.
 type scratch struct {
-	// x is the input, scaled.
-	x []float32
-	// read says of each output channel whether it is needed: all bits or none.
-	read []uint32
+	x     []float32
+	faint *faint
 }
 
 // newScratch returns what is enough for the gathers that there are.
 func newScratch(gathers ...*gather) (s scratch) {
-	in, channels := 0, 0
+	in := 0
 	for _, g := range gathers {
-		if g != nil && g.subnormals != nil {
-			in, channels = max(in, g.in), max(channels, len(g.bias))
+		switch {
+		case g == nil:
+		case g.subnormals != nil:
+			in = max(in, g.in)
+		case g.faint:
+			s.faint = newFaintOf(g)
 		}
 	}
-	return scratch{x: Values(in), read: make([]uint32, channels)}
+	s.x = Values(in)
+	return s
 }
 
 const (
 	// maxScaled is how many weights are kept twice, so that memory and the time to look at weights stay small.
 	maxScaled = 32 << 10
-	// What least gives for less than the least normal number; for what makes subnormal sums with usual gradients, below
-	// 2^-90; and what most gives for less than 2^-30, and for 2^64, which is as far as weights are scaled. A bias from
-	// 2^-100 on keeps sums from being subnormal.
+	// Limits of the bits that leastAVX2 gives. The least are below leastNormal where a weight is subnormal, and below
+	// leastUsual where one is under 2^-90: with usual gradients, it makes subnormal sums. The most are below mostTiny
+	// where all weights are under 2^-30. Weights above 2^64, mostScaled, are not scaled; nor, beside a subnormal bias,
+	// those from 2^10, mostFaint, on. A bias from 2^-100, mostBias, on keeps sums from being subnormal.
 	leastNormal = 1<<23 - 1
 	leastUsual  = 37<<23 - 1
 	mostTiny    = 97 << 23
 	mostBias    = 27 << 23
 	mostScaled  = 191 << 23
+	mostFaint   = 137 << 23
+	// tinyScale is what sums of tiny channels are scaled by, and mostInput the largest input that is.
+	tinyScale = 1 << 64
+	mostInput = 1 << 10
 )
 
-// newSubnormals returns those of a gather, nil for one that does without. What looks like a linear layer may meet
-// nothing but padding.
-func newSubnormals(g *gather, rows, columns axis) *subnormals {
+// newSubnormals returns those of a gather, nil for one that does without.
+func newSubnormals(g *gather) *subnormals {
 	weights := len(g.weights)
-	linear := g.kernel*rows.in*columns.in*rows.out*columns.out == 1 && len(g.classes[0].taps) == g.inChannels
-	if g.outChannels == 1 || !linear || weights > maxScaled {
+	if !g.linear || weights > maxScaled {
 		return nil
 	}
-	return &subnormals{weights: Values(weights), tiny: make([]int, 0, len(g.bias))}
+	return &subnormals{
+		weights: Values(weights), bias: Values(len(g.bias)), tiny: make([]tinyChannel, 0, len(g.bias)),
+		idle: make([]int32, 0, g.inChannels), rows: make([]uint32, g.inChannels),
+	}
 }

@@ -7,9 +7,10 @@ import "math"
 // findSubnormals looks at weights that were packed.
 func findSubnormals(g *gather) {
 	s := g.subnormals
-	s.found, s.tiny = false, s.tiny[:0]
+	s.found, s.tiny, s.idle = false, s.tiny[:0], s.idle[:0]
 	large := false
 	perBlock := block * g.inChannels
+	copy(s.bias, g.bias)
 	for o := 0; o < g.outChannels; o += block {
 		var least, most [block]uint32
 		leastAVX2(&least[0], &most[0], &g.weights[o/block*perBlock], g.inChannels)
@@ -17,49 +18,197 @@ func findSubnormals(g *gather) {
 			s.found = s.found || bits < leastNormal
 			large = large || most[i] > mostScaled
 			bias := math.Float32bits(g.bias[o+i]) &^ (1 << 31)
-			if bits < leastUsual && most[i] < mostTiny && bias < mostBias {
-				s.tiny = append(s.tiny, o+i)
+			small := bits < leastUsual && most[i] < mostTiny && bias < mostBias
+			if small || bias-1 < leastNormal && most[i] < mostFaint {
+				s.tiny = append(s.tiny, tinyChannel{o + i, small})
+				s.bias[o+i] = tinyBias(g.bias[o+i], math.Float32frombits(most[i]), g.inChannels)
 			}
 		}
 	}
-	if s.found = s.found && !large; !s.found {
+	if s.found = (s.found || len(s.tiny) > 0) && !large; !s.found {
 		return
+	}
+	if len(s.tiny) == 0 {
+		s.findIdle(g)
 	}
 	scaleWeightsAVX2(&s.weights[0], &g.weights[0], len(g.weights)/block)
 	for i := 0; i < len(s.tiny); {
-		var hidden [block]uint32
-		o := s.tiny[i] / block
-		for ; i < len(s.tiny) && s.tiny[i]/block == o; i++ {
-			hidden[s.tiny[i]%block] = 1<<32 - 1
+		factors := [block]float32{1, 1, 1, 1, 1, 1, 1, 1}
+		o := s.tiny[i].channel / block
+		for ; i < len(s.tiny) && s.tiny[i].channel/block == o; i++ {
+			factors[s.tiny[i].channel%block] = tinyScale
 		}
-		hideAVX2(&s.weights[o*perBlock], &hidden[0], g.inChannels)
+		scaleColumnsAVX2(&s.weights[o*perBlock], &factors[0], g.inChannels)
 	}
 }
 
-// gatherTiny computes the tiny channels, all or those for which read has a positive value.
-func gatherTiny(g *gather, own *scratch, y, x, read []float32, bound float32) {
+// findIdle lists the inputs that meet subnormal weights.
+func (s *subnormals) findIdle(g *gather) {
+	clear(s.rows)
+	for o := 0; o < g.outChannels; o += block {
+		smallRowsAVX2(&s.rows[0], &g.weights[o*g.inChannels], leastNormal-1, g.inChannels)
+	}
+	for i, bits := range s.rows {
+		if bits != 0 {
+			s.idle = append(s.idle, int32(i*Lanes))
+		}
+	}
+}
+
+// needed says whether x has to be scaled.
+func (s *subnormals) needed(x []float32) bool {
+	return s.found && (len(s.idle) == 0 || !zeroRowsAVX2(&x[0], &s.idle[0], len(s.idle)))
+}
+
+// tinyBias is the scaled bias of a tiny channel of so many inputs, whose largest weight is most, plus more than its sum
+// can be wrong by without counting in quanta: half a quantum or 2^-24 of what has been summed for each addition, of
+// that sum and of the right one.
+func tinyBias(bias, most float32, inputs int) float32 {
+	n, b := float64(inputs), float64(bias)
+	return float32(tinyScale * (b + n*(0x1p-150+0x1p-22*(math.Abs(b)+n*mostInput*float64(most)))))
+}
+
+// gatherTiny computes the tiny channels. What y has of them are scaled sums, from the scaled bias on: where the ReLU
+// has made it zero, the right sum is negative. With relu, y is zero where that has no positive value.
+func (l *layers) gatherTiny(g *gather, y, x, relu []float32, bound float32) {
 	s := g.subnormals
-	if len(s.tiny) == 0 {
-		return
-	}
-	if read != nil {
-		positiveAVX2(&own.read[0], &read[0], len(read)/Lanes)
-	}
 	perBlock := block * g.inChannels
-	for _, o := range s.tiny {
-		if read != nil && own.read[o] == 0 {
+	done := 0 // Channels up to here are right: their zeros may be -0.
+	for _, tiny := range s.tiny {
+		o := tiny.channel
+		if o < done {
+			continue
+		}
+		to := (*[Lanes]float32)(y[o*g.outPlane:])
+		decides := to[:]
+		if relu != nil {
+			decides = relu[o*g.outPlane:][:Lanes]
+		}
+		if relu != nil || bound == 0 {
+			if !positiveAVX2(&decides[0]) {
+				clear(to[:]) // The scaled sum may be -0, where the right one is negative.
+				continue
+			}
+		}
+		if !tiny.small {
+			done = l.gatherPlain(g, y, x, o, bound)
 			continue
 		}
 		at := o/block*perBlock + o%block
-		to := y[o*g.outPlane:][:Lanes]
-		if gatherTinyAVX2(&to[0], &x[0], &g.weights[at], &g.bias[o], g.inChannels, bound) {
-			continue
-		}
-		sumTaps((*[Lanes]float32)(to), g.bias[o], g.weights[at:], x, 0, g.classes[0].taps)
-		for lane, sum := range to {
-			if bound > sum { // False for a NaN, which stays.
-				to[lane] = bound
+		if !gatherTinyAVX2(&to[0], &x[0], &g.weights[at], &g.bias[o], g.inChannels, bound) {
+			sumTaps(to, g.bias[o], g.weights[at:], x, 0, g.classes[0].taps)
+			for lane, sum := range to {
+				if bound > sum { // False for a NaN, which stays.
+					to[lane] = bound
+				}
 			}
 		}
+		if relu != nil {
+			reluBackwardVector(to[:], to[:], decides)
+		}
 	}
+}
+
+// gatherPlain computes the block that has a channel of a linear layer, without scaling, and returns where the next one
+// begins. It overwrites the block's other channels with the right sums, which those that are not tiny have already. It
+// knows no relu: only a channel with a subnormal bias comes here, and the way back has no bias.
+func (l *layers) gatherPlain(g *gather, y, x []float32, o int, bound float32) int {
+	o -= o % l.gatherChannels
+	c := &g.classes[0]
+	weights := &g.weights[o/block*block*g.inChannels+o%block]
+	channels := min(l.gatherChannels, g.outChannels-o)
+	l.gatherBlocks[len(c.positions)](&y[o*g.outPlane], &x[0], weights, &g.bias[o], firstTap(c.taps), len(c.taps),
+		&c.positions[0].x, 1, g.outPlane*4, channels, bound, nil)
+	return o + channels
+}
+
+// found says whether a tile of gradients has faint numbers, of which all fit when scaled, and scales it.
+func (f *faint) found(dy []float32) bool {
+	if f.wait > 0 {
+		f.wait--
+		return false
+	}
+	found, large := false, false
+	for from := 0; from < len(dy); from += callValues {
+		var least, most [block]uint32
+		leastAVX2(&least[0], &most[0], &dy[from], min(callValues, len(dy)-from)/block)
+		for i := range least {
+			found = found || least[i] < faintBits-1
+			large = large || most[i] >= mostScaled
+		}
+	}
+	if !found || large {
+		f.pause = min(2*f.pause+1, faintPause)
+		f.wait = f.pause
+		return false
+	}
+	f.pause = 0
+	for from := 0; from < len(dy); from += callValues {
+		scaleWeightsAVX2(&f.scaled[from], &dy[from], min(callValues, len(dy)-from)/block)
+	}
+	return true
+}
+
+// scaleOthers scales what gradients are multiplied with, and says whether that is exact.
+func (f *faint) scaleOthers(values []float32) bool {
+	for from := 0; from < len(values); from += callValues {
+		if !scaleInputsAVX2(&f.others[from], &values[from], min(callValues, len(values)-from)/block) {
+			return false
+		}
+	}
+	return true
+}
+
+// balance returns gradients and inputs with the same products, of which none has a faint factor, if that is possible.
+func balance(f *faint, dy, x []float32) (scaled, inputs []float32) {
+	if !f.found(dy) || !f.scaleOthers(x) {
+		return dy, x
+	}
+	return f.scaled, f.others
+}
+
+// mark marks rows with faint numbers.
+func (f *faint) mark(dy []float32) {
+	clear(f.rows)
+	for from := 0; from < len(dy); from += callValues {
+		smallRowsAVX2(&f.rows[from/block], &dy[from], faintBits-2, min(callValues, len(dy)-from)/block)
+	}
+}
+
+// gatherFaint computes the positions of a class that meet faint inputs, and returns the others.
+func (l *layers) gatherFaint(g *gather, c *class, f *faint, y, relu []float32) []position {
+	f.usual = f.usual[:0]
+	entries := Lanes / l.vector // Of a position.
+	for i := 0; i < len(c.positions); i += entries {
+		p := c.positions[i]
+		if !f.meets(c.taps, p) || !gatherFaintPosition(g, c, f, p, y, relu) {
+			f.usual = append(f.usual, c.positions[i:i+entries]...)
+		}
+	}
+	return f.usual
+}
+
+// gatherFaintPosition computes a position, and says whether it is exact.
+func gatherFaintPosition(g *gather, c *class, f *faint, p position, y, relu []float32) bool {
+	exact := true
+	for o := 0; o < g.outChannels; o += block {
+		at := o*g.outPlane + int(p.y)
+		var made *float32
+		if relu != nil {
+			made = &relu[at]
+		}
+		exact = exact && gatherFaintAVX2(&y[at], &f.scaled[p.x], &g.weights[o*g.inChannels*g.kernel], firstTap(c.taps),
+			len(c.taps), g.outPlane*4, min(block, g.outChannels-o), made)
+	}
+	return exact
+}
+
+// meets says whether the taps of a position have faint numbers.
+func (f *faint) meets(taps []tap, p position) bool {
+	for _, t := range taps {
+		if row := int(p.x+t.x) / block; f.rows[row]|f.rows[row+1] != 0 {
+			return true
+		}
+	}
+	return false
 }

@@ -31,13 +31,13 @@ func emulatedPairs(total *[Lanes]float32, chosen, other []float32, pairs []pair)
 	addLanes(total, &sum)
 }
 
-// emulatedLanePairs: total[i] += the sum over pairs, and lanes within, of transposed[pair.chosen+lane*stride+i] *
+// emulatedLanePairs: total[i] += the sum over pairs, and lanes within, of transposed[(pair.chosen+lane)*stride+i] *
 // other[pair.other+lane].
 func emulatedLanePairs(total *[Lanes]float32, transposed []float32, stride int, other []float32, pairs []pair) {
 	var sum [Lanes]float32
 	for _, pair := range pairs {
 		for lane, factor := range (*[Lanes]float32)(other[pair.other:]) {
-			emulatedMultiplyAdd(&sum, factor, (*[Lanes]float32)(transposed[int(pair.chosen)+lane*stride:]))
+			emulatedMultiplyAdd(&sum, factor, (*[Lanes]float32)(transposed[(int(pair.chosen)+lane)*stride:]))
 		}
 	}
 	addLanes(total, &sum)

@@ -124,7 +124,7 @@ func fusedLanePairs(total *[Lanes]float32, transposed []float32, stride int, oth
 	var s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, s15 float32
 	for _, pair := range pairs {
 		for lane, factor := range (*[Lanes]float32)(other[pair.other:]) {
-			v := (*[Lanes]float32)(transposed[int(pair.chosen)+lane*stride:])
+			v := (*[Lanes]float32)(transposed[(int(pair.chosen)+lane)*stride:])
 			s0 += factor * v[0]
 			s1 += factor * v[1]
 			s2 += factor * v[2]

@@ -22,6 +22,8 @@ const (
 	Grows
 	// Varies: it depends.
 	Varies
+	// SameLayers: layers and weights are the same, and so is whether there are any, but what they take is not.
+	SameLayers
 )
 
 // Maximum values of common axes. They bound memory use; smaller values may not make sense either.

@@ -61,10 +61,15 @@ type Plan struct {
 	Parameters []Parameter
 	// Labels is as Network's.
 	Labels int
-	// Train and Evaluate are what FLOPs returns.
-	Train, Evaluate int
+	// Train and Evaluate are the operations of an image with all layers, and TrainSaved and EvaluateSaved those of them
+	// that are saved if codes stand for images: what FLOPs returns has none of these.
+	Train, Evaluate, TrainSaved, EvaluateSaved int
 	// Values is how many values an image's passes have: the image, and what each layer makes of it.
 	Values int
+	// Scaled is how many values of a tile a goroutine may keep twice.
+	Scaled int
+	// Codes is how many values the frozen layers make of an image, if these may stand for images: 0 if they don't.
+	Codes int
 }
 
 // Layout plans the network that layers make.
@@ -79,13 +84,24 @@ func Layout(layers func(*Builder)) (Plan, error) {
 	for _, layer := range b.layers {
 		plan.Parameters = append(plan.Parameters, layer.tensors()...)
 		plan.Values += layer.shape.OutSize() / kernel.Lanes
+		plan.Scaled += layer.shape.Scaled()
 	}
 	forward, backward, encoding := b.flops()
-	if b.codes != nil && b.clean == nil && b.shift == 0 { // Codes stand for images.
-		forward -= encoding
-	}
 	plan.Train, plan.Evaluate = forward+backward, forward
+	if b.codes != nil && b.clean == nil { // Codes stand for images.
+		plan.Codes = b.codes.Shape().TotalSize() / kernel.Lanes
+		plan.TrainSaved, plan.EvaluateSaved = saved(encoding, b.shift)
+	}
 	return plan, nil
+}
+
+// saved are the operations of an image that codes save: those of the frozen layers, which take so many. Training images
+// that are shifted anew in each epoch have no codes that stay.
+func saved(encoding, shift int) (train, evaluate int) {
+	if shift > 0 {
+		return 0, encoding
+	}
+	return encoding, encoding
 }
 
 // Build makes, differentiates and compiles the network that layers make.
@@ -223,11 +239,16 @@ func (n *Network) bind(gradients gorgonia.Nodes) error {
 // FLOPs is what Train and Evaluate cost per image: the layers' multiply-adds, each counted as two. As is usual, those
 // on padding are counted although they are skipped. Frozen layers are not counted if codes stand for images.
 func (n *Network) FLOPs() (train, evaluate int) {
-	forward := n.forward
-	if n.CodeSize() > 0 && n.Shift == 0 {
-		forward -= n.encoding
+	trainSaved, evaluateSaved := n.Saved()
+	return n.forward + n.backward - trainSaved, n.forward - evaluateSaved
+}
+
+// Saved is what codes save of that: nothing if they don't stand for images.
+func (n *Network) Saved() (train, evaluate int) {
+	if n.CodeSize() == 0 {
+		return 0, 0
 	}
-	return forward + n.backward, forward
+	return saved(n.encoding, n.Shift)
 }
 
 // Step lets a solver update the weights that are trained by the gradients.

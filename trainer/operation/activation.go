@@ -17,8 +17,16 @@ func activationGradient(activation kernel.Activation, y, dy *gorgonia.Node) (*go
 	case kernel.None:
 		return dy, nil
 	case kernel.ReLU:
+		if by, ok := shown(dy).Op().(*op); ok && by.throughReLU {
+			return dy, nil
+		}
 		backward = kernel.ReLUBackward
 	case kernel.Sigmoid:
+		if by, ok := dy.Op().(*op); ok && by.bySigmoid != nil {
+			if inputs := Inputs(dy); inputs[0] == y {
+				return gorgonia.ApplyOp(by.bySigmoid(), inputs...)
+			}
+		}
 		backward = kernel.SigmoidBackward
 	default:
 		return nil, fmt.Errorf("differentiate activation %d: unknown", activation)

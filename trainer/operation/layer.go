@@ -102,17 +102,17 @@ func (l *layer) forward() *op {
 }
 
 // inputGradient computes the loss's derivative by x from (parameters, its derivative by the sums before the
-// activation). ofReLU: a layer's ReLU has made x, which is the last input. That layer's gradient of its activation
-// ignores what x is zero for, and so does this operation.
+// activation). ofReLU: a layer's ReLU has made x, which is the last input, and the derivative is by what went in.
 func (l *layer) inputGradient(ofReLU bool) *op {
 	name, inputs := "gradient by input", []tensor.Shape{l.parameters(), l.output()}
 	if ofReLU {
 		name, inputs = "gradient by input from a ReLU", append(inputs, l.input())
 	}
 	return &op{
-		name:   fmt.Sprintf("%s: %v, %s", l.name, l.shape, name),
-		inputs: inputs,
-		output: l.input(),
+		name:        fmt.Sprintf("%s: %v, %s", l.name, l.shape, name),
+		inputs:      inputs,
+		output:      l.input(),
+		throughReLU: ofReLU,
 		compile: func(dx []float32, inputs ...[]float32) (Call, error) {
 			weights := inputs[0][:l.shape.Weights()]
 			conv, err := kernel.NewConv(l.shape, kernel.BackwardInput)
@@ -133,7 +133,7 @@ func (l *layer) inputGradient(ofReLU bool) *op {
 
 // isReLU says whether a node is the output of a layer that ends in a ReLU.
 func isReLU(x *gorgonia.Node) bool {
-	made, ok := x.Op().(*op)
+	made, ok := shown(x).Op().(*op)
 	return ok && made.forward != nil && made.forward.activation == kernel.ReLU
 }
 

@@ -40,6 +40,12 @@ type op struct {
 	view bool
 	// forward is the layer that the operation computes, nil if it is none.
 	forward *layer
+	// throughReLU means that the operation computes the derivative by what went into the ReLU that made its last input,
+	// rather than by what came out.
+	throughReLU bool
+	// bySigmoid makes, of the derivative of a loss by its first input, the derivative by what went into the sigmoid
+	// that made that, from the same inputs. Nil: there is none in one pass.
+	bySigmoid func() *op
 	// logSoftmax means that the operation is LogSoftmax.
 	logSoftmax bool
 }
@@ -53,6 +59,27 @@ var (
 func IsView(o gorgonia.Op) bool {
 	ours, ok := o.(*op)
 	return ok && ours.view
+}
+
+// Inputs are what a node's operation is applied to, in order.
+func Inputs(node *gorgonia.Node) gorgonia.Nodes {
+	var inputs gorgonia.Nodes
+	if from := node.Graph().From(node.ID()); from != nil {
+		for from.Next() {
+			inputs = append(inputs, from.Node().(*gorgonia.Node))
+		}
+	}
+	return inputs
+}
+
+// shown is the node whose values a node shows, maybe under another shape.
+func shown(node *gorgonia.Node) *gorgonia.Node {
+	for IsView(node.Op()) {
+		from := node.Graph().From(node.ID())
+		from.Next()
+		node = from.Node().(*gorgonia.Node)
+	}
+	return node
 }
 
 // LayerOf returns the shape and the activation of the layer that an operation computes.

@@ -29,10 +29,9 @@ func squaredError(shape tensor.Shape) *op {
 			var total float64
 			return sum(func() { total = 0 }, func(inputs ...[]float32) func() {
 				prediction, target, share := inputs[0], inputs[1], inputs[2]
-				gradient := kernel.Values(len(prediction)) // The kernel's other result, which is not wanted here.
 				return func() {
 					if images := occupied(share); images > 0 {
-						squares := kernel.SquaredError(gradient, prediction, target, images, 1)
+						squares := kernel.SquaredError(prediction, target, images)
 						total += float64(float64(share[0]) * squares)
 					}
 				}
@@ -49,8 +48,19 @@ func squaredError(shape tensor.Shape) *op {
 // squaredErrorGradient computes the derivative by the prediction from (prediction, target, share, derivative by the
 // squared error, a scalar).
 func squaredErrorGradient(shape tensor.Shape) *op {
+	o := squaredErrorGradientBy("prediction", shape, kernel.SquaredErrorBackward)
+	o.bySigmoid = func() *op {
+		return squaredErrorGradientBy("input of the sigmoid of the prediction", shape,
+			kernel.SigmoidSquaredErrorBackward)
+	}
+	return o
+}
+
+func squaredErrorGradientBy(
+	by string, shape tensor.Shape, backward func(dy, y, target []float32, lanes int, scale float32),
+) *op {
 	return &op{
-		name:   fmt.Sprintf("gradient of squared error of %v", shape),
+		name:   fmt.Sprintf("gradient of squared error of %v by %s", shape, by),
 		inputs: []tensor.Shape{shape, shape, {kernel.Lanes}, tensor.ScalarShape()},
 		output: shape,
 		compile: func(dPrediction []float32, inputs ...[]float32) (Call, error) {
@@ -61,7 +71,7 @@ func squaredErrorGradient(shape tensor.Shape) *op {
 					clear(dPrediction)
 					return
 				}
-				kernel.SquaredError(dPrediction, prediction, target, images, 2*share[0]*dLoss[0])
+				backward(dPrediction, prediction, target, images, 2*share[0]*dLoss[0])
 			}}, nil
 		},
 	}
@@ -69,9 +79,9 @@ func squaredErrorGradient(shape tensor.Shape) *op {
 
 // occupied is the number of lanes with an image, which come first.
 func occupied(share []float32) int {
-	images := 0
-	for images < len(share) && share[images] != 0 {
-		images++
+	images := len(share)
+	for images > 0 && share[images-1] == 0 {
+		images--
 	}
 	return images
 }

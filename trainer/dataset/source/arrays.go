@@ -193,8 +193,8 @@ func addPart(path string, source *dataset.Source, part string, roles map[role]ar
 	if first {
 		source.Height, source.Width, source.Channels, source.Labeled = x.height, x.width, x.channels, labeled
 	} else if x.height != source.Height || x.width != source.Width || x.channels != source.Channels {
-		return dataset.Invalidf("the images of %s have %d x %d pixels and %d channels, those for training %d x %d and %d",
-			images.path(), x.height, x.width, x.channels, source.Height, source.Width, source.Channels)
+		return dataset.Invalidf("the images of %s have %d x %d pixels and %s, those for training %d x %d and %d",
+			images.path(), x.height, x.width, channels(x.channels), source.Height, source.Width, source.Channels)
 	}
 	if labels != nil {
 		if err := checkLabels(labels, x.count); err != nil {

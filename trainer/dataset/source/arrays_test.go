@@ -135,7 +135,7 @@ func TestUnfitArrays(t *testing.T) {
 		"y.npy is -1, want 0 to 255": {"x": x, "y": array("|i1", "(2,)", []byte{1, 255})},
 		"has labels, but none for x_test: want y_test":                      {"x_train": x, "y_train": y, "x_test": x},
 		"has the labels y_test, but not the images x_test":                  {"x_train": x, "y_train": y, "y_test": y},
-		"have 6 x 5 pixels and 1 channels, those for training 5 x 6":        {"x_train": x, "x_test": array("|u1", "(2, 6, 5)", count(60))},
+		"have 6 x 5 pixels and 1 channel, those for training 5 x 6":         {"x_train": x, "x_test": array("|u1", "(2, 6, 5)", count(60))},
 		"are both x_train: keep one":                                        {"x_train": x, "train_images": x},
 		"has the arrays pictures: want x_train, y_train, x_test and y_test": {"pictures": x},
 		"want x_train, y_train, x_test and y_test, or x and y":              {"x": x, "x_test": x},

@@ -46,8 +46,8 @@ func Open(ctx context.Context, path string, options Options) (*dataset.Source, e
 		return nil, err
 	}
 	if want := options.Channels; want > 0 && want != source.Channels {
-		return nil, dataset.Invalidf("the images of %s have %d channels: only those of pictures can be changed, to %d",
-			path, source.Channels, want)
+		return nil, dataset.Invalidf("the images of %s have %s: only those of pictures can be changed, to %d",
+			path, channels(source.Channels), want)
 	}
 	return source, nil
 }
@@ -168,4 +168,12 @@ func readError(path string, number int, err error) error {
 		return dataset.Invalidf("read %s: it ends within image %d", path, number+1)
 	}
 	return fmt.Errorf("read %s: %w", path, err)
+}
+
+// channels is a number of channels in words.
+func channels(n int) string {
+	if n == 1 {
+		return "1 channel"
+	}
+	return fmt.Sprintf("%d channels", n)
 }

@@ -18,12 +18,12 @@ func outerByChannel(w width, vectors, other int) {
 			other),
 		"",
 		"\ttotals[b*row] += sum over pairs and lanes: "+
-			"transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]",
+			"transposed[pair.chosen + lane][...] * other[b*plane + pair.other + lane]",
 		"",
-		fmt.Sprintf("for each of %d neighboring chosen channels. row and plane are in bytes, "+
-			"offsets are in values; count is",
+		fmt.Sprintf("for each of %d neighboring chosen channels, of which a row of transposed consists. row and plane",
 			vectors*w.floats()),
-		"at least 1. It does so for blocks of other channels that follow each other.",
+		"are in bytes, offsets are in values; count is at least 1. It does so for blocks of other channels that follow",
+		"each other.",
 	)
 	fromBase, otherBase := argument("transposed"), argument("other")
 	totals, row := argument("totals"), argument("row")
@@ -39,13 +39,16 @@ func outerByChannel(w width, vectors, other int) {
 			w.zero(sum)
 		}
 	}
+	prefetchTotals(totals, row, other, vectors*w.bytes)
 	values, spare := w.several(vectors), w.new()
 
 	pair, lane := label("pair"), label("lane")
 	Label(pair)
 	from, factor, last := GP64(), GP64(), GP64()
+	chosen := vectors * w.bytes // Of a lane.
 	MOVLQSX(Mem{Base: pairs}, from)
-	LEAQ(Mem{Base: fromBase, Index: from, Scale: 4}, from)
+	IMUL3Q(Imm(uint64(chosen)), from, from)
+	ADDQ(fromBase, from)
 	MOVLQSX(Mem{Base: pairs, Disp: 4}, factor)
 	LEAQ(Mem{Base: otherBase, Index: factor, Scale: 4}, factor)
 	LEAQ(Mem{Base: factor, Disp: 64}, last)
@@ -58,15 +61,15 @@ func outerByChannel(w width, vectors, other int) {
 	Label(lane)
 	for n := range turn {
 		for i := range values {
-			VMOVUPS(Mem{Base: from, Disp: i * w.bytes}, values[i])
+			VMOVUPS(Mem{Base: from, Disp: n*chosen + i*w.bytes}, values[i])
 		}
 		for b := range sums {
 			at := with.mem(b)
 			at.Disp = 4 * n
 			w.multiplyAdd(at, spare, values, sums[b])
 		}
-		ADDQ(row, from)
 	}
+	ADDQ(U32(uint32(turn*chosen)), from)
 	ADDQ(Imm(uint64(4*turn)), factor)
 	for _, base := range with.more(other) {
 		ADDQ(Imm(uint64(4*turn)), base)
@@ -95,4 +98,19 @@ func outerByChannel(w width, vectors, other int) {
 	JNE(LabelRef(block))
 	VZEROUPPER()
 	RET()
+}
+
+// prefetchTotals emits the prefetching of so many rows, so many bytes of each, as another core may have added to the
+// totals last.
+func prefetchTotals(totals, row GPVirtual, rows, bytes int) {
+	ahead := GP64()
+	MOVQ(totals, ahead)
+	for b := range rows {
+		for i := 0; i < bytes; i += 64 {
+			PREFETCHT0(Mem{Base: ahead, Disp: i})
+		}
+		if b+1 < rows {
+			ADDQ(row, ahead)
+		}
+	}
 }

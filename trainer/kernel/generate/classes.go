@@ -8,7 +8,7 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// Kernels of classifiers, for tiles (class, lane). As those of elementwise.go, they exist in AVX2 alone.
+// Kernels of classifiers, for tiles (class, lane). They exist in AVX2 alone.
 
 // doubleMem is a read-only float64.
 func doubleMem(value float64) Mem {

@@ -9,7 +9,7 @@ import (
 )
 
 // The kernels of this file take little of a step's time. But for the sigmoid and the exponential, whose chains of
-// operations are long, they exist in AVX2 alone, which the AVX-512 path uses too.
+// operations are long, and addScaled, they exist in AVX2 alone, which the AVX-512 path uses too.
 
 // constant broadcasts a float32 into a register.
 func (w width) constant(value float32) VecVirtual {
@@ -46,8 +46,10 @@ func vectorMem(bits uint32) Mem {
 var vectorConstants = map[uint32]Mem{}
 
 // broadcast loads a float32 parameter into all lanes.
-func broadcast(name string) VecVirtual {
-	register := YMM()
+func broadcast(name string) VecVirtual { return avx2.broadcast(name) }
+
+func (w width) broadcast(name string) VecVirtual {
+	register := w.new()
 	component, err := Param(name).Resolve()
 	if err != nil {
 		panic(err)
@@ -61,12 +63,12 @@ func (w width) vectors(body func(at GPVirtual)) {
 	w.interleaved(1, func(at GPVirtual, _ int) { body(at) })
 }
 
-// interleaved emits the same, for several vectors at once as long as there are so many; then one at a time.
+// interleaved emits the same, for several vectors at once as long as there are so many; then for half of them.
 func (w width) interleaved(several int, body func(at GPVirtual, vectors int)) {
 	end, at := argument("count"), GP64()
 	IMUL3Q(Imm(uint64(w.bytes)), end, end)
 	XORQ(at, at)
-	for vectors := several; ; vectors = 1 {
+	for vectors := several; ; vectors /= 2 {
 		loop, done := label("vector"), label("done")
 		last := end
 		if vectors > 1 {
@@ -92,31 +94,27 @@ func (w width) interleaved(several int, body func(at GPVirtual, vectors int)) {
 func indexed(base, at GPVirtual) Mem { return Mem{Base: base, Index: at, Scale: 1} }
 
 // together is how many exponentials are computed at once: as each is a chain of operations, the processor would not see
-// far enough ahead to fill the time. There are registers for no more.
-func (w width) together() int {
-	if w.bytes == 64 {
-		return 4
-	}
-	return 3
-}
+// far enough ahead to fill the time. AVX2 has registers for no more.
+const together = 4
 
+// sigmoid emits 1 / (1 + q * 2^k), where q * 2^k is the exponential, with the sum as one multiply-add. Its bounds are
+// closer than the exponential's: below, the exponential is too small to change the sum; above, it is infinite. As it is
+// not yet so where 2^k begins to be, 2^(k-1) is used with 2 q.
 func sigmoid(w width) {
 	name := "sigmoid" + w.name
 	function(name, "func(y *float32, count int)")
 	Doc(name + " computes y[i] = 1 / (1 + exp(-y[i])) for count vectors.")
 	y := argument("y")
-	exponential := newExponential(w)
-	w.interleaved(w.together(), func(at GPVirtual, vectors int) {
-		p := exponential.of(indexed(y, at), vectors, true)
-		for i := range p {
-			VADDPS(exponential.one, p[i], p[i])
-		}
-		for i := range p {
-			VDIVPS(p[i], exponential.one, p[i])
-		}
-		for i := range p {
-			VMOVUPS(p[i], indexed(y, at).Offset(i*w.bytes))
-		}
+	// k is from -126, whose 2^(k-1) is taken for 0, to 129. It is k + 126, shifted to the exponent.
+	e := newExponential(w, -89.5, 87, expRound+126)
+	two := w.constant(2)
+	w.interleaved(together, func(at GPVirtual, vectors int) {
+		n, _, p := e.reduced(indexed(y, at), vectors, true)
+		each(p, func(i int) { VFMADD213PS(two, two, p[i]) })
+		each(p, func(i int) { VPSLLD(Imm(23), n[i], n[i]) })
+		each(p, func(i int) { VFMADD213PS(e.one, n[i], p[i]) })
+		each(p, func(i int) { VDIVPS(p[i], e.one, p[i]) })
+		each(p, func(i int) { VMOVUPS(p[i], indexed(y, at).Offset(i*w.bytes)) })
 	})
 }
 
@@ -125,28 +123,53 @@ func exp(w width) {
 	function(name, "func(y, x *float32, count int)")
 	Doc(name + " computes y[i] = exp(x[i]) for count vectors.")
 	y, from := argument("y"), argument("x")
-	exponential := newExponential(w)
-	w.interleaved(w.together(), func(at GPVirtual, vectors int) {
-		for i, p := range exponential.of(indexed(from, at), vectors, false) {
-			VMOVUPS(p, indexed(y, at).Offset(i*w.bytes))
+	e := newExponential(w, -104, 104, expRound)
+	w.interleaved(together, func(at GPVirtual, vectors int) {
+		n, whole, p := e.reduced(indexed(from, at), vectors, false)
+		each(p, func(i int) { VADDPS(e.one, p[i], p[i]) })
+		if w.bytes == 64 {
+			each(p, func(i int) { VSCALEFPS(whole[i], p[i], p[i]) })
+		} else {
+			// 2^k may lie outside the range of exponents; the two factors do not.
+			half, bias := w.several(vectors), vectorMem(127)
+			each(p, func(i int) { VPSUBD(e.round, n[i], n[i]) })
+			each(p, func(i int) { VPSRAD(Imm(1), n[i], half[i]) })
+			each(p, func(i int) { VPSUBD(half[i], n[i], n[i]) })
+			for _, exponent := range [][]VecVirtual{half, n} {
+				each(p, func(i int) { VPADDD(bias, exponent[i], exponent[i]) })
+				each(p, func(i int) { VPSLLD(Imm(23), exponent[i], exponent[i]) })
+				each(p, func(i int) { VMULPS(exponent[i], p[i], p[i]) })
+			}
 		}
+		each(p, func(i int) { VMOVUPS(p[i], indexed(y, at).Offset(i*w.bytes)) })
 	})
+}
+
+// each emits a step for all vectors that are computed at once.
+func each(vectors []VecVirtual, step func(i int)) {
+	for i := range vectors {
+		step(i)
+	}
 }
 
 // exponential is what the exponentials of a kernel share.
 type exponential struct {
 	width
-	high, low, one                   VecVirtual
-	log2e, round, ln2Hi, ln2Lo, bias Op
-	coefficients                     []Op
+	low, high, one             VecVirtual
+	log2e, round, ln2Hi, ln2Lo Op
+	coefficients               []Op
 }
+
+// expRound is 1.5 * 2^23, which rounds to an integer when added.
+const expRound = 12582912
 
 // coefficients of the exponential's polynomial, the highest power's first.
 var coefficients = []float32{
 	1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
 }
 
-func newExponential(w width) exponential {
+// newExponential takes bounds for what it is given, and what to round with: expRound, or an integer more.
+func newExponential(w width, low, high, round float32) exponential {
 	constant := func(value float32) Op { return w.constant(value) }
 	if w.bytes < 64 {
 		// There are too few registers.
@@ -154,16 +177,13 @@ func newExponential(w width) exponential {
 	}
 	e := exponential{
 		width: w,
-		high:  w.constant(104),
-		low:   w.constant(-104),
+		low:   w.constant(low),
+		high:  w.constant(high),
 		one:   w.constant(1),
 		log2e: constant(1.44269504),
-		round: constant(12582912),
+		round: constant(round),
 		ln2Hi: constant(-0.693359375),
 		ln2Lo: constant(2.12194440e-4),
-	}
-	if w.bytes < 64 {
-		e.bias = vectorMem(127)
 	}
 	for _, value := range coefficients {
 		e.coefficients = append(e.coefficients, constant(value))
@@ -171,48 +191,31 @@ func newExponential(w width) exponential {
 	return e
 }
 
-// of emits the exponentials of vectors at from, or of their negatives, step by step for all.
-func (e *exponential) of(from Mem, vectors int, negative bool) []VecVirtual {
-	x, n, whole, p := e.several(vectors), e.several(vectors), e.several(vectors), e.several(vectors)
-	each := func(step func(i int)) {
-		for i := range vectors {
-			step(i)
-		}
-	}
+// reduced emits the exponentials of vectors at from, or of their negatives, step by step for all, as (1 + p) * 2^whole;
+// n is whole plus what is added to round.
+func (e *exponential) reduced(from Mem, vectors int, negative bool) (n, whole, p []VecVirtual) {
+	r := e.several(vectors)
+	n, whole, p = e.several(vectors), e.several(vectors), e.several(vectors)
 	// Signs change within the multiply-adds that x enters first.
 	scale, reduce := VFMADD231PS, VFMADD231PS
 	if negative {
 		scale, reduce = VFNMADD231PS, VFMSUB231PS
 	}
-	// If one is a NaN, the result is x.
-	each(func(i int) { VMINPS(from.Offset(i*e.bytes), e.high, x[i]) })
-	each(func(i int) { VMAXPS(x[i], e.low, x[i]) })
-	each(func(i int) { VMOVAPS(e.round, n[i]) })
-	each(func(i int) { scale(e.log2e, x[i], n[i]) })
-	each(func(i int) { VSUBPS(e.round, n[i], whole[i]) })
-	each(func(i int) { reduce(e.ln2Hi, whole[i], x[i]) })
-	each(func(i int) { VFMADD231PS(e.ln2Lo, whole[i], x[i]) })
-	each(func(i int) { VMOVAPS(e.coefficients[0], p[i]) })
+	// If one is a NaN, the result is what comes from memory.
+	each(p, func(i int) { VMINPS(from.Offset(i*e.bytes), e.high, r[i]) })
+	each(p, func(i int) { VMAXPS(r[i], e.low, r[i]) })
+	each(p, func(i int) { VMOVAPS(e.round, n[i]) })
+	each(p, func(i int) { scale(e.log2e, r[i], n[i]) })
+	each(p, func(i int) { VSUBPS(e.round, n[i], whole[i]) })
+	each(p, func(i int) { reduce(e.ln2Hi, whole[i], r[i]) })
+	each(p, func(i int) { VFMADD231PS(e.ln2Lo, whole[i], r[i]) })
+	each(p, func(i int) { VMOVAPS(e.coefficients[0], p[i]) })
 	for _, coefficient := range e.coefficients[1:] {
-		each(func(i int) { VFMADD213PS(coefficient, x[i], p[i]) })
+		each(p, func(i int) { VFMADD213PS(coefficient, r[i], p[i]) })
 	}
-	each(func(i int) { VMULPS(x[i], p[i], p[i]) })
-	each(func(i int) { VFMADD213PS(x[i], x[i], p[i]) })
-	each(func(i int) { VADDPS(e.one, p[i], p[i]) })
-	if e.bytes == 64 {
-		each(func(i int) { VSCALEFPS(whole[i], p[i], p[i]) })
-		return p
-	}
-	half := x // Whose value is not needed any more.
-	each(func(i int) { VPSUBD(e.round, n[i], n[i]) })
-	each(func(i int) { VPSRAD(Imm(1), n[i], half[i]) })
-	each(func(i int) { VPSUBD(half[i], n[i], n[i]) })
-	for _, exponent := range [][]VecVirtual{half, n} {
-		each(func(i int) { VPADDD(e.bias, exponent[i], exponent[i]) })
-		each(func(i int) { VPSLLD(Imm(23), exponent[i], exponent[i]) })
-		each(func(i int) { VMULPS(exponent[i], p[i], p[i]) })
-	}
-	return p
+	each(p, func(i int) { VMULPS(r[i], p[i], p[i]) })
+	each(p, func(i int) { VFMADD213PS(r[i], r[i], p[i]) })
+	return n, whole, p
 }
 
 func reluBackward() {
@@ -222,11 +225,10 @@ func reluBackward() {
 	zero := YMM()
 	VXORPS(zero, zero, zero)
 	avx2.vectors(func(at GPVirtual) {
-		keep := YMM()
-		const notGreaterEqual = 9 // Of zero and y: true if y > 0 or not a number.
-		VCMPPS(Imm(notGreaterEqual), indexed(y, at), zero, keep)
-		VANDPS(indexed(dy, at), keep, keep)
-		VMOVUPS(keep, indexed(dx, at))
+		gradient := YMM()
+		VMOVUPS(indexed(dy, at), gradient)
+		avx2.clearUnlessAbove(indexed(y, at), zero, gradient)
+		VMOVUPS(gradient, indexed(dx, at))
 	})
 }
 
@@ -245,16 +247,18 @@ func sigmoidBackward() {
 	})
 }
 
-func addScaled() {
-	function("addScaledAVX2", "func(dst, x, y *float32, scale float32, count int)")
-	Doc("addScaledAVX2 computes dst[i] = x[i] + scale * y[i], with the product rounded, for count vectors of 8.")
-	dst, x, y := argument("dst"), argument("x"), argument("y")
-	scale := broadcast("scale")
-	avx2.vectors(func(at GPVirtual) {
-		sum := YMM()
-		VMULPS(indexed(y, at), scale, sum)
-		VADDPS(indexed(x, at), sum, sum)
-		VMOVUPS(sum, indexed(dst, at))
+func addScaled(w width) {
+	name := "addScaled" + w.name
+	function(name, "func(dst, x, y *float32, scale float32, count int)")
+	Doc(name + " computes dst[i] = x[i] + scale * y[i], with the product rounded, for count vectors.")
+	dst, x, y, scale := argument("dst"), argument("x"), argument("y"), w.broadcast("scale")
+	w.interleaved(4, func(at GPVirtual, vectors int) {
+		for i := range vectors {
+			sum, offset := w.new(), i*w.bytes
+			VMULPS(indexed(y, at).Offset(offset), scale, sum)
+			VADDPS(indexed(x, at).Offset(offset), sum, sum)
+			VMOVUPS(sum, indexed(dst, at).Offset(offset))
+		}
 	})
 }
 
@@ -325,57 +329,6 @@ func normal() {
 		for word := range s[half] {
 			VMOVDQU(s[half][word], Mem{Base: state, Disp: 64*word + 32*half})
 		}
-	}
-	VZEROUPPER()
-	RET()
-}
-
-func squaredError() {
-	function("squaredErrorAVX2", "func(sums *float64, dy, y, target *float32, mask *uint32, scale float32, count int)")
-	Doc(
-		"squaredErrorAVX2 computes, for count vectors of 16 lanes, d = (y-target) & mask, "+
-			"dy = scale * d and, in float64,",
-		"sums[lane] += d * d.",
-	)
-	dy, y, target, mask := argument("dy"), argument("y"), argument("target"), argument("mask")
-	scale := broadcast("scale")
-	sums, masks := make([]VecVirtual, 4), make([]VecVirtual, 2)
-	to := argument("sums")
-	for i := range sums {
-		sums[i] = YMM()
-		VMOVUPD(Mem{Base: to, Disp: 32 * i}, sums[i])
-	}
-	for i := range masks {
-		masks[i] = YMM()
-		VMOVUPS(Mem{Base: mask, Disp: 32 * i}, masks[i])
-	}
-	count := argument("count")
-	loop, done := label("vector"), label("done")
-	Label(loop)
-	TESTQ(count, count)
-	JEQ(LabelRef(done))
-	for i := range masks {
-		difference, upper, scaled := YMM(), XMM(), YMM()
-		VMOVUPS(Mem{Base: y, Disp: 32 * i}, difference)
-		VSUBPS(Mem{Base: target, Disp: 32 * i}, difference, difference)
-		VANDPS(masks[i], difference, difference)
-		VMULPS(scale, difference, scaled)
-		VMOVUPS(scaled, Mem{Base: dy, Disp: 32 * i})
-		VEXTRACTF128(Imm(1), difference, upper)
-		for j, part := range []Op{difference.AsX(), upper} {
-			wide := YMM()
-			VCVTPS2PD(part, wide)
-			VFMADD231PD(wide, wide, sums[2*i+j])
-		}
-	}
-	for _, pointer := range []GPVirtual{dy, y, target} {
-		ADDQ(Imm(64), pointer)
-	}
-	DECQ(count)
-	JMP(LabelRef(loop))
-	Label(done)
-	for i := range sums {
-		VMOVUPD(sums[i], Mem{Base: to, Disp: 32 * i})
 	}
 	VZEROUPPER()
 	RET()

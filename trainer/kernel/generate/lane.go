@@ -46,6 +46,16 @@ func outerByLane(w width, chosen, other int, reached bool) {
 	Label(step)
 	MOVLQSX(Mem{Base: counts}, end)
 	LEAQ(Mem{Base: pairs, Index: end, Scale: 8}, end)
+	// Another core may have added to the totals last.
+	ahead := totalsOf(counts)
+	for b := range other {
+		for a := range sums {
+			PREFETCHT0(Mem{Base: ahead, Disp: 64 * a})
+		}
+		if b+1 < other {
+			ADDQ(argument("row"), ahead)
+		}
+	}
 	for a := range sums {
 		for _, sum := range sums[a] {
 			w.zero(sum)
@@ -93,9 +103,7 @@ func outerByLane(w width, chosen, other int, reached bool) {
 	CMPQ(pairs, end)
 	JNE(LabelRef(loop))
 
-	totals, offset := argument("totals"), GP64()
-	MOVLQSX(Mem{Base: counts, Disp: 4}, offset)
-	LEAQ(Mem{Base: totals, Index: offset, Scale: 4}, totals)
+	totals := totalsOf(counts)
 	for b := range other {
 		for a := range sums {
 			total := Mem{Base: totals, Disp: 64 * a}
@@ -103,8 +111,7 @@ func outerByLane(w width, chosen, other int, reached bool) {
 			VMOVUPS(sums[a][b], total)
 		}
 		if b+1 < other {
-			row := argument("row")
-			ADDQ(row, totals)
+			ADDQ(argument("row"), totals)
 		}
 	}
 	ADDQ(Imm(8), counts)
@@ -112,4 +119,12 @@ func outerByLane(w width, chosen, other int, reached bool) {
 	JNE(LabelRef(step))
 	VZEROUPPER()
 	RET()
+}
+
+// totalsOf is where the totals of a step begin.
+func totalsOf(counts Register) GPVirtual {
+	totals, offset := argument("totals"), GP64()
+	MOVLQSX(Mem{Base: counts, Disp: 4}, offset)
+	LEAQ(Mem{Base: totals, Index: offset, Scale: 4}, totals)
+	return totals
 }

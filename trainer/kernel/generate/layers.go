@@ -18,7 +18,8 @@ func gather(w width, positions, channels int) {
 		parameters += "next int, "
 	}
 	function(name, "func("+parameters+
-		"bias *float32, taps *int32, tapCount int, positions *int32, groups, plane, channels int, bound float32)")
+		"bias *float32, taps *int32, tapCount int, positions *int32, groups, plane, channels int, bound float32, "+
+		"relu *float32)")
 	doc := []string{
 		fmt.Sprintf("%s computes groups of %d positions (vectors) times %d channels: "+
 			"for each position p and channel k,",
@@ -26,7 +27,8 @@ func gather(w width, positions, channels int) {
 		"",
 		"\ty[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])",
 		"",
-		"Only the first channels are stored. plane is in bytes, offsets are in values.",
+		"Only the first channels are stored. plane is in bytes, offsets are in values. Unless relu is nil, bound is",
+		"minus infinity, and zeros are stored where relu, which is like y, is not above 0.",
 	}
 	if second {
 		doc = append(doc, "The weights of channels 8 and up begin next bytes after the first. Groups are not of "+
@@ -104,12 +106,20 @@ func gather(w width, positions, channels int) {
 		}
 		weight := GP64()
 		MOVLQSX(Mem{Base: tap, Disp: 4}, weight)
+		from := []Mem{{Base: weights, Index: weight, Scale: 4}}
+		if positions == 1 {
+			// A multiply-add that takes an index beside counts as two operations.
+			from[0] = Mem{Base: GP64()}
+			LEAQ(Mem{Base: weights, Index: weight, Scale: 4}, from[0].Base)
+		}
+		if second {
+			from = append(from, Mem{Base: GP64()})
+			LEAQ(Mem{Base: weights2, Index: weight, Scale: 4}, from[1].Base)
+		}
 		for k := range sums {
-			from := Mem{Base: weights, Index: weight, Scale: 4, Disp: 4 * k}
-			if k >= 8 {
-				from = Mem{Base: weights2, Index: weight, Scale: 4, Disp: 4 * (k - 8)}
-			}
-			w.multiplyAdd(from, spare, values, sums[k])
+			factor := from[k/8]
+			factor.Disp = 4 * (k % 8)
+			w.multiplyAdd(factor, spare, values, sums[k])
 		}
 	}
 	ADDQ(Imm(8), tap)
@@ -130,7 +140,7 @@ func gather(w width, positions, channels int) {
 		Load(Param("plane"), plane)
 		Load(Param("channels"), count)
 	}
-	w.bounded(stored, func(store func(sum VecVirtual, to Mem)) {
+	w.storing(stored, true, func(store func(sum VecVirtual, to Mem)) {
 		for k := range sums {
 			for p := range x {
 				store(sums[k][p], Mem{Base: x[p]})
@@ -167,9 +177,10 @@ func (w width) spread(from Mem, to []VecVirtual) {
 	}
 }
 
-// bounded emits body twice: if the parameter bound is minus infinity, the sums are stored as they are. Both end at
-// label stored.
-func (w width) bounded(stored string, body func(store func(sum VecVirtual, to Mem))) {
+// storing emits body once for each way to store sums: with the parameter bound; as they are, if that is minus infinity;
+// and, if there is a parameter relu and it is not nil, with zeros where what that points to, in place of the parameter
+// y, is not above 0. All end at label stored.
+func (w width) storing(stored string, relu bool, body func(store func(sum VecVirtual, to Mem))) {
 	limit, err := Param("bound").Resolve()
 	if err != nil {
 		panic(err)
@@ -186,8 +197,41 @@ func (w width) bounded(stored string, body func(store func(sum VecVirtual, to Me
 	})
 	JMP(LabelRef(stored))
 	Label(unbounded)
+	if relu {
+		plain, from, zero := label("plain"), argument("relu"), w.new()
+		TESTQ(from, from)
+		JEQ(LabelRef(plain))
+		y, err := Param("y").Resolve()
+		if err != nil {
+			panic(err)
+		}
+		SUBQ(y.Addr, from)
+		w.zero(zero)
+		body(func(sum VecVirtual, to Mem) {
+			decides := indexed(to.Base.(GPVirtual), from)
+			decides.Disp = to.Disp
+			w.clearUnlessAbove(decides, zero, sum)
+			VMOVUPS(sum, to)
+		})
+		JMP(LabelRef(stored))
+		Label(plain)
+	}
 	body(func(sum VecVirtual, to Mem) { VMOVUPS(sum, to) })
 	Label(stored)
+}
+
+// clearUnlessAbove clears the lanes of a register in which what is in memory is neither above zero nor not a number.
+func (w width) clearUnlessAbove(from Mem, zero, register VecVirtual) {
+	const notGreaterEqual = 9 // Of zero and what is in memory.
+	if w.bytes == 64 {
+		keep := K()
+		VCMPPS(Imm(notGreaterEqual), from, zero, keep)
+		VMOVAPS_Z(register, keep, register)
+		return
+	}
+	keep := w.new()
+	VCMPPS(Imm(notGreaterEqual), from, zero, keep)
+	VANDPS(keep, register, register)
 }
 
 // peak emits independent multiply-adds on registers, for benchmarks.

@@ -133,7 +133,6 @@ func main() {
 		{avx512, 2, 8},
 		{avx512, 1, 8},
 		{avx512, 1, 16},
-		{avx512, 1, 10},
 		{avx512, 6, 4},
 		{avx512, 8, 3},
 		{avx512, 8, 2},
@@ -148,6 +147,12 @@ func main() {
 	} {
 		gather(shape.width, shape.positions, shape.channels)
 	}
+	gatherLinear(avx512, 16, 16)
+	gatherLinear(avx512, 10, 10)
+	gatherLinear(avx512, 8, 8)
+	gatherLinear(avx2, 16, 6, 6, 4)
+	gatherLinear(avx2, 10, 5, 5)
+	gatherLinear(avx2, 8, 4, 4)
 	gatherSquare(avx512, 6)
 	gatherSquare(avx512, 3)
 	gatherSquare(avx2, 3)
@@ -179,7 +184,6 @@ func main() {
 		{avx512, 2, 8},
 		{avx512, 1, 8},
 		{avx512, 1, 16},
-		{avx512, 2, 10},
 		{avx512, 3, 1},
 		{avx512, 2, 1},
 		{avx512, 1, 1},
@@ -190,9 +194,28 @@ func main() {
 	} {
 		outerByChannel(shape.width, shape.vectors, shape.other)
 	}
+	for _, shape := range []struct {
+		width
+		vectors, other int
+	}{
+		{avx512, 2, 10},
+		{avx512, 2, 8},
+		{avx512, 2, 4},
+		{avx512, 2, 1},
+		{avx512, 1, 16},
+		{avx512, 1, 8},
+		{avx512, 1, 1},
+		{avx2, 2, 6},
+		{avx2, 2, 5},
+		{avx2, 2, 4},
+		{avx2, 2, 1},
+	} {
+		outerLinear(shape.width, shape.vectors, shape.other)
+	}
 	peak(avx512)
 	peak(avx2)
 	transpose()
+	copyBlocks()
 	sumPositions()
 	sumLanes()
 	sigmoid(avx512)
@@ -201,9 +224,14 @@ func main() {
 	exp(avx2)
 	reluBackward()
 	sigmoidBackward()
-	addScaled()
+	addScaled(avx512)
+	addScaled(avx2)
 	normal()
-	squaredError()
+	squaredError(avx512)
+	squaredError(avx2)
+	squaredErrorBackward()
+	sigmoidSquaredErrorBackward()
+	sigmoidSquaredErrorBackwardWide()
 	adam()
 	adamTiny()
 	fillTile()
@@ -213,10 +241,13 @@ func main() {
 	logSoftmaxBackward()
 	mostProbable()
 	least()
+	smallRows()
+	zeroRows()
 	scaleWeights()
 	scaleInputs()
 	positive()
-	hide()
+	scaleColumns()
 	gatherTiny()
+	gatherFaint()
 	Generate()
 }

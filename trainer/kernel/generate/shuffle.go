@@ -6,16 +6,21 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// transpose emits the transposition of a row of 8 x 8 blocks.
+// transpose emits the transposition of groups of rows of 8 x 8 blocks.
 func transpose() {
-	function("transposeAVX2", "func(dst, src *float32, blocks, dstRow, srcRow int)")
+	function("transposeAVX2", "func(dst, src *float32, blocks, groups, dstRow, srcRow int)")
 	Doc(
-		"transposeAVX2 transposes blocks of 8 x 8: dst[i*dstRow + j] = src[j*srcRow + i] for j < 8 and i < 8*blocks.",
-		"Rows are in bytes.",
+		"transposeAVX2 transposes groups of blocks of 8 x 8: dst[i*dstRow + j] = src[j*srcRow + i] for j < 8*groups",
+		"and i < 8*blocks. Rows are in bytes.",
 	)
-	dst, src, blocks := argument("dst"), argument("src"), argument("blocks")
+	groupDst, groupSrc := argument("dst"), argument("src")
 	dstRow, srcRow := argument("dstRow"), argument("srcRow")
 	to, from := newStrided(dstRow, 8), newStrided(srcRow, 8)
+	group := label("group")
+	Label(group)
+	blocks, dst, src := argument("blocks"), GP64(), GP64()
+	MOVQ(groupDst, dst)
+	MOVQ(groupSrc, src)
 	loop := label("block")
 	Label(loop)
 	from.at(src, 8)
@@ -28,6 +33,30 @@ func transpose() {
 	ADDQ(Imm(32), src)
 	LEAQ(Mem{Base: dst, Index: dstRow, Scale: 8}, dst)
 	DECQ(blocks)
+	JNE(LabelRef(loop))
+	ADDQ(Imm(32), groupDst)
+	LEAQ(Mem{Base: groupSrc, Index: srcRow, Scale: 8}, groupSrc)
+	groups := argument("groups")
+	DECQ(groups)
+	Store(groups, Param("groups"))
+	JNE(LabelRef(group))
+	VZEROUPPER()
+	RET()
+}
+
+// copyBlocks emits a copy of 8 columns.
+func copyBlocks() {
+	function("copyBlocksAVX2", "func(dst, src *float32, rows, srcRow int)")
+	Doc("copyBlocksAVX2 copies 8 columns of rows: dst[row*8 + i] = src[row*srcRow + i]. srcRow is in bytes.")
+	dst, src, rows, srcRow := argument("dst"), argument("src"), argument("rows"), argument("srcRow")
+	loop := label("row")
+	Label(loop)
+	values := YMM()
+	VMOVUPS(Mem{Base: src}, values)
+	VMOVUPS(values, Mem{Base: dst})
+	ADDQ(srcRow, src)
+	ADDQ(Imm(32), dst)
+	DECQ(rows)
 	JNE(LabelRef(loop))
 	VZEROUPPER()
 	RET()

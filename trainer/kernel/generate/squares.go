@@ -140,7 +140,7 @@ func (w width) squares(positions int, body func(x []GPVirtual, sums [][]VecVirtu
 	if masked {
 		outputs = argument("outputs")
 	}
-	w.bounded(label("stored"), func(store func(sum VecVirtual, to Mem)) {
+	w.storing(label("stored"), false, func(store func(sum VecVirtual, to Mem)) {
 		for k := range sums {
 			skip := label("skip")
 			if masked {

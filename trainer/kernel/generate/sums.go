@@ -6,8 +6,8 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// Sums over positions and over lanes, which gradients of weights and losses end with. As those of elementwise.go, they
-// exist in AVX2 alone.
+// Sums over positions and over lanes, which gradients of weights and losses end with. They exist in AVX2
+// alone.
 
 func sumPositions() {
 	function("sumPositionsAVX2", "func(sums, tile *float32, channels, positions int)")

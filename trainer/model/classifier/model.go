@@ -33,12 +33,13 @@ func (Definition) Describe() model.Model {
 			Name:    FineTune,
 			Summary: "0: the encoder keeps its weights and only the layers on top are trained; 1: all are",
 			Kind:    model.Integer, Minimum: 0, Maximum: 1, Default: &zero,
+			Size: model.SameLayers,
 		}, model.Axis{
 			Name: Shift,
 			Summary: "training images are moved by up to so many pixels to each side, anew in each epoch; " +
 				"what comes in is black. " +
 				"Validation and test images stay",
-			Kind: model.Integer, Minimum: 0, Maximum: 4, Default: &zero,
+			Kind: model.Integer, Minimum: 0, Maximum: 4, Default: &zero, Size: model.SameLayers,
 		})...),
 		Data:    true,
 		MinSide: model.MinSide, MaxSide: model.MaxSide, MaxChannels: model.MaxChannels,
