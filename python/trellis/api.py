@@ -263,7 +263,8 @@ AvoidanceReason = Annotated[
 # fewer epochs, and runs stop by themselves. LOWEST_BEFORE_END: max_epochs stays: the best configuration's objective
 # comes from well before its end. STILL_BETTER: max_epochs grows: the best configuration was still improving.
 # CONTENDERS: The values of a parameter without an order stay that are among the best, and those go that are clearly
-# worse. LEFT_OUT: The value stays: the study's condition leaves out all others that would be tried.
+# worse. LEFT_OUT: The value stays: the study's condition leaves out all others that would be tried. UNFIT: The value
+# stays: with all others that would be tried, not all networks fit the images. They are in unfit.
 AxisChoiceReason = Annotated[
     Literal[
         "single_value",
@@ -283,6 +284,7 @@ AxisChoiceReason = Annotated[
         "still_better",
         "contenders",
         "left_out",
+        "unfit",
     ],
     Prefix("REASON_"),
 ]
@@ -610,6 +612,9 @@ class AxisChoice(Message):
 
     # Only for max_epochs: the epoch at which the best configuration stopped, or that its objective comes from.
     epoch: int = 0
+
+    # Values that would be tried too, but with them not all networks fit the images.
+    unfit: Sequence[Scalar] = ()
 
 
 class AxisDifference(Message):
@@ -1120,6 +1125,13 @@ class ForecastBasis(Message):
 
     # There are no workers yet: the slots are the cores of the client's machine.
     own_cores: bool = False
+
+    # There are workers, but none has what a run of the study needs.
+    unsuited: bool = False
+
+    # How much of the time is of networks of shapes of which no epoch was measured, between 0 and 1: it is scaled from
+    # those that were by the number of operations. The interval is wider for that.
+    scaled_share: float = 0.0
 
 
 class ForecastBasisProbe(Message):
@@ -1897,10 +1909,13 @@ class ModelAxis(Message):
     # It shapes the encoder: pretrained weights fit their own value alone, which is the default then.
     encoder: bool = False
 
-    # The size of the network depends on it. If it grows, no layer is smaller with a larger value.
+    # The size of the network depends on it. If it grows, no layer is smaller with a larger value. If it has the same
+    # layers with all values, only what these take differs.
     sizes: bool = False
 
     grows: bool = False
+
+    same_layers: bool = False
 
 
 class ModelInput(Message):
@@ -1934,7 +1949,8 @@ class ModelSize(Message):
 
     weights: int = 0
 
-    # Floating point operations of an epoch, with validation.
+    # Floating point operations of an epoch, with validation: of one after the first, if what it computes of images is
+    # kept.
     operations: float = 0.0
 
     # About how many bytes a run takes besides its data, with its checkpoint.
@@ -2278,6 +2294,15 @@ class PlanExtensionResponse(Message):
 
     # How many runs would begin after all that did not while the budget's time lasted.
     runs_reopened: int = 0
+
+    # The least and the most that the networks of the extended study have, each figure by itself. Unset if there are
+    # none.
+    smallest: ModelSize | None = None
+
+    largest: ModelSize | None = None
+
+    # What its runs would wait for if it were extended now.
+    waiting_for: WaitingFor | None = None
 
 
 class PlanStudyResponse(Message):
@@ -3353,6 +3378,9 @@ class WaitingFor(Message):
 
     # Bytes that a run of a model needs of a worker, with its data, if no worker that is READY has as many.
     memory: int = 0
+
+    # With memory, what the largest worker has of those that are READY and may be given the study's runs.
+    largest_memory: int = 0
 
 
 class WatchEventsResponse(Message):

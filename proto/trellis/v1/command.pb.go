@@ -968,7 +968,10 @@ type DeleteCheckpointsCommand struct {
 	// The first section to look at. Sections are numbered by the places of their runs, from 0.
 	NextSection uint32 `protobuf:"varint,4,opt,name=next_section,json=nextSection,proto3" json:"next_section,omitempty"`
 	// Ids of the runs that keep their checkpoints.
-	KeepRuns      []string `protobuf:"bytes,5,rep,name=keep_runs,json=keepRuns,proto3" json:"keep_runs,omitempty"`
+	KeepRuns []string `protobuf:"bytes,5,rep,name=keep_runs,json=keepRuns,proto3" json:"keep_runs,omitempty"`
+	// Its end_time must be this, in place of modify_index, which another deletion of its checkpoints changes too. Unset in
+	// commands of older versions.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1034,6 +1037,13 @@ func (x *DeleteCheckpointsCommand) GetNextSection() uint32 {
 func (x *DeleteCheckpointsCommand) GetKeepRuns() []string {
 	if x != nil {
 		return x.KeepRuns
+	}
+	return nil
+}
+
+func (x *DeleteCheckpointsCommand) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
 	}
 	return nil
 }
@@ -1952,13 +1962,14 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\x12DeleteStudyCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12!\n" +
 	"\fmodify_index\x18\x02 \x01(\x04R\vmodifyIndex\x12!\n" +
-	"\fcreate_index\x18\x03 \x01(\x04R\vcreateIndex\"\xb6\x01\n" +
+	"\fcreate_index\x18\x03 \x01(\x04R\vcreateIndex\"\xed\x01\n" +
 	"\x18DeleteCheckpointsCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12!\n" +
 	"\fcreate_index\x18\x02 \x01(\x04R\vcreateIndex\x12!\n" +
 	"\fmodify_index\x18\x03 \x01(\x04R\vmodifyIndex\x12!\n" +
 	"\fnext_section\x18\x04 \x01(\rR\vnextSection\x12\x1b\n" +
-	"\tkeep_runs\x18\x05 \x03(\tR\bkeepRuns\"z\n" +
+	"\tkeep_runs\x18\x05 \x03(\tR\bkeepRuns\x125\n" +
+	"\bend_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"z\n" +
 	"\x15RecordAndGrantCommand\x121\n" +
 	"\x06record\x18\x01 \x01(\v2\x19.trellis.v1.RecordCommandR\x06record\x12.\n" +
 	"\x05grant\x18\x02 \x01(\v2\x18.trellis.v1.GrantCommandR\x05grant\"9\n" +
@@ -2095,26 +2106,27 @@ var file_trellis_v1_command_proto_depIdxs = []int32{
 	30, // 27: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
 	29, // 28: trellis.v1.ExtendStudyCommand.network:type_name -> trellis.v1.ModelSize
 	31, // 29: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
-	12, // 30: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
-	10, // 31: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
-	11, // 32: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
-	23, // 33: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
-	32, // 34: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
-	33, // 35: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
-	34, // 36: trellis.v1.CreateHookCommand.hook:type_name -> trellis.v1.Hook
-	20, // 37: trellis.v1.RecordDeliveriesCommand.attempts:type_name -> trellis.v1.DeliveryAttempt
-	35, // 38: trellis.v1.DeliveryAttempt.state:type_name -> trellis.v1.DeliveryState
-	24, // 39: trellis.v1.DeliveryAttempt.time:type_name -> google.protobuf.Timestamp
-	24, // 40: trellis.v1.DeliveryAttempt.retry_time:type_name -> google.protobuf.Timestamp
-	36, // 41: trellis.v1.PutPaperReportCommand.report:type_name -> trellis.v1.PaperReport
-	37, // 42: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
-	38, // 43: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
-	39, // 44: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	24, // 30: trellis.v1.DeleteCheckpointsCommand.end_time:type_name -> google.protobuf.Timestamp
+	12, // 31: trellis.v1.RecordAndGrantCommand.record:type_name -> trellis.v1.RecordCommand
+	10, // 32: trellis.v1.RecordAndGrantCommand.grant:type_name -> trellis.v1.GrantCommand
+	11, // 33: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
+	23, // 34: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
+	32, // 35: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
+	33, // 36: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
+	34, // 37: trellis.v1.CreateHookCommand.hook:type_name -> trellis.v1.Hook
+	20, // 38: trellis.v1.RecordDeliveriesCommand.attempts:type_name -> trellis.v1.DeliveryAttempt
+	35, // 39: trellis.v1.DeliveryAttempt.state:type_name -> trellis.v1.DeliveryState
+	24, // 40: trellis.v1.DeliveryAttempt.time:type_name -> google.protobuf.Timestamp
+	24, // 41: trellis.v1.DeliveryAttempt.retry_time:type_name -> google.protobuf.Timestamp
+	36, // 42: trellis.v1.PutPaperReportCommand.report:type_name -> trellis.v1.PaperReport
+	37, // 43: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
+	38, // 44: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
+	39, // 45: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_command_proto_init() }

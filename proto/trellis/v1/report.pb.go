@@ -56,6 +56,8 @@ const (
 	AxisChoice_REASON_CONTENDERS AxisChoice_Reason = 16
 	// The value stays: the study's condition leaves out all others that would be tried.
 	AxisChoice_REASON_LEFT_OUT AxisChoice_Reason = 17
+	// The value stays: with all others that would be tried, not all networks fit the images. They are in unfit.
+	AxisChoice_REASON_UNFIT AxisChoice_Reason = 18
 )
 
 // Enum value maps for AxisChoice_Reason.
@@ -79,6 +81,7 @@ var (
 		15: "REASON_STILL_BETTER",
 		16: "REASON_CONTENDERS",
 		17: "REASON_LEFT_OUT",
+		18: "REASON_UNFIT",
 	}
 	AxisChoice_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -99,6 +102,7 @@ var (
 		"REASON_STILL_BETTER":        15,
 		"REASON_CONTENDERS":          16,
 		"REASON_LEFT_OUT":            17,
+		"REASON_UNFIT":               18,
 	}
 )
 
@@ -672,7 +676,9 @@ type AxisChoice struct {
 	// Share of the variance, from 0 to 1, that the axis explains, including all its interactions.
 	Total float64 `protobuf:"fixed64,7,opt,name=total,proto3" json:"total,omitempty"`
 	// Only for max_epochs: the epoch at which the best configuration stopped, or that its objective comes from.
-	Epoch         uint32 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch uint32 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Values that would be tried too, but with them not all networks fit the images.
+	Unfit         []*Value `protobuf:"bytes,13,rep,name=unfit,proto3" json:"unfit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -761,6 +767,13 @@ func (x *AxisChoice) GetEpoch() uint32 {
 		return x.Epoch
 	}
 	return 0
+}
+
+func (x *AxisChoice) GetUnfit() []*Value {
+	if x != nil {
+		return x.Unfit
+	}
+	return nil
 }
 
 // AxisEffect says what one axis does on its own.
@@ -1541,7 +1554,7 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\x04open\x18\x05 \x01(\x04R\x04open\x1aN\n" +
 	"\tAxisValue\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12'\n" +
-	"\x05value\x18\x03 \x01(\v2\x11.trellis.v1.ValueR\x05valueJ\x04\b\x02\x10\x03J\x04\b\x06\x10\a\"\x90\x06\n" +
+	"\x05value\x18\x03 \x01(\v2\x11.trellis.v1.ValueR\x05valueJ\x04\b\x02\x10\x03J\x04\b\x06\x10\a\"\xcb\x06\n" +
 	"\n" +
 	"AxisChoice\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12)\n" +
@@ -1552,7 +1565,8 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\x05below\x18\v \x01(\v2\x11.trellis.v1.ValueR\x05below\x12'\n" +
 	"\x05above\x18\f \x01(\v2\x11.trellis.v1.ValueR\x05above\x12\x14\n" +
 	"\x05total\x18\a \x01(\x01R\x05total\x12\x14\n" +
-	"\x05epoch\x18\b \x01(\rR\x05epoch\"\xce\x03\n" +
+	"\x05epoch\x18\b \x01(\rR\x05epoch\x12'\n" +
+	"\x05unfit\x18\r \x03(\v2\x11.trellis.v1.ValueR\x05unfit\"\xe0\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REASON_SINGLE_VALUE\x10\x01\x12\x18\n" +
@@ -1572,7 +1586,8 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\x18REASON_LOWEST_BEFORE_END\x10\x0e\x12\x17\n" +
 	"\x13REASON_STILL_BETTER\x10\x0f\x12\x15\n" +
 	"\x11REASON_CONTENDERS\x10\x10\x12\x13\n" +
-	"\x0fREASON_LEFT_OUT\x10\x11J\x04\b\x02\x10\x03J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\x06\x10\a\"\x87\x01\n" +
+	"\x0fREASON_LEFT_OUT\x10\x11\x12\x10\n" +
+	"\fREASON_UNFIT\x10\x12J\x04\b\x02\x10\x03J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\x06\x10\a\"\x87\x01\n" +
 	"\n" +
 	"AxisEffect\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x1e\n" +
@@ -1652,19 +1667,20 @@ var file_trellis_v1_report_proto_depIdxs = []int32{
 	19, // 16: trellis.v1.AxisChoice.best:type_name -> trellis.v1.Value
 	19, // 17: trellis.v1.AxisChoice.below:type_name -> trellis.v1.Value
 	19, // 18: trellis.v1.AxisChoice.above:type_name -> trellis.v1.Value
-	6,  // 19: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
-	19, // 20: trellis.v1.ValueEffect.value:type_name -> trellis.v1.Value
-	20, // 21: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
-	20, // 22: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
-	20, // 23: trellis.v1.AuditSummary.RunDisagreement.parameters:type_name -> trellis.v1.Parameters
-	21, // 24: trellis.v1.AuditSummary.RunDisagreement.disagreement:type_name -> trellis.v1.Disagreement
-	20, // 25: trellis.v1.AuditSummary.GivenUpRun.parameters:type_name -> trellis.v1.Parameters
-	19, // 26: trellis.v1.Importance.AxisValue.value:type_name -> trellis.v1.Value
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	19, // 19: trellis.v1.AxisChoice.unfit:type_name -> trellis.v1.Value
+	6,  // 20: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
+	19, // 21: trellis.v1.ValueEffect.value:type_name -> trellis.v1.Value
+	20, // 22: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
+	20, // 23: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
+	20, // 24: trellis.v1.AuditSummary.RunDisagreement.parameters:type_name -> trellis.v1.Parameters
+	21, // 25: trellis.v1.AuditSummary.RunDisagreement.disagreement:type_name -> trellis.v1.Disagreement
+	20, // 26: trellis.v1.AuditSummary.GivenUpRun.parameters:type_name -> trellis.v1.Parameters
+	19, // 27: trellis.v1.Importance.AxisValue.value:type_name -> trellis.v1.Value
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_report_proto_init() }

@@ -1517,7 +1517,12 @@ type PlanExtensionResponse struct {
 	// How many recorded epochs these would train again, because no checkpoint has them.
 	EpochsAgain uint64 `protobuf:"varint,7,opt,name=epochs_again,json=epochsAgain,proto3" json:"epochs_again,omitempty"`
 	// How many runs would begin after all that did not while the budget's time lasted.
-	RunsReopened  uint64 `protobuf:"varint,8,opt,name=runs_reopened,json=runsReopened,proto3" json:"runs_reopened,omitempty"`
+	RunsReopened uint64 `protobuf:"varint,8,opt,name=runs_reopened,json=runsReopened,proto3" json:"runs_reopened,omitempty"`
+	// The least and the most that the networks of the extended study have, each figure by itself. Unset if there are none.
+	Smallest *ModelSize `protobuf:"bytes,9,opt,name=smallest,proto3" json:"smallest,omitempty"`
+	Largest  *ModelSize `protobuf:"bytes,10,opt,name=largest,proto3" json:"largest,omitempty"`
+	// What its runs would wait for if it were extended now.
+	WaitingFor    *WaitingFor `protobuf:"bytes,11,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1606,6 +1611,27 @@ func (x *PlanExtensionResponse) GetRunsReopened() uint64 {
 		return x.RunsReopened
 	}
 	return 0
+}
+
+func (x *PlanExtensionResponse) GetSmallest() *ModelSize {
+	if x != nil {
+		return x.Smallest
+	}
+	return nil
+}
+
+func (x *PlanExtensionResponse) GetLargest() *ModelSize {
+	if x != nil {
+		return x.Largest
+	}
+	return nil
+}
+
+func (x *PlanExtensionResponse) GetWaitingFor() *WaitingFor {
+	if x != nil {
+		return x.WaitingFor
+	}
+	return nil
 }
 
 type RetryStudyRequest struct {
@@ -4478,12 +4504,17 @@ func (*SessionResponse_OwnStudy) isSessionResponse_Message() {}
 
 func (*SessionResponse_Unserved) isSessionResponse_Message() {}
 
-// Unserved tells a worker without runs that all studies whose runs wait ask for labels that it does not have: once it is
-// so, and when it has changed.
+// Unserved tells a worker without runs that all studies whose runs wait ask for labels that it does not have, or for more
+// memory: once it is so, and when it has changed.
 type Unserved struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the studies ask for, each once; not all if there are many. Empty: it is no longer so.
-	Asked         []*Labels `protobuf:"bytes,1,rep,name=asked,proto3" json:"asked,omitempty"`
+	// What the studies ask for, each once; not all if there are many. Empty: it is no longer so, or memory says why.
+	Asked []*Labels `protobuf:"bytes,1,rep,name=asked,proto3" json:"asked,omitempty"`
+	// How many bytes a run takes at least, with its data, of the studies for which it has the labels. 0: that is not what it
+	// lacks.
+	Memory uint64 `protobuf:"varint,2,opt,name=memory,proto3" json:"memory,omitempty"`
+	// With memory, the study whose run that is.
+	Study         string `protobuf:"bytes,3,opt,name=study,proto3" json:"study,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4523,6 +4554,20 @@ func (x *Unserved) GetAsked() []*Labels {
 		return x.Asked
 	}
 	return nil
+}
+
+func (x *Unserved) GetMemory() uint64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+func (x *Unserved) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
 }
 
 // Labels are those that a study asks for.
@@ -7649,7 +7694,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"dropBudget\x1aI\n" +
 	"\tAxesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12&\n" +
-	"\x05value\x18\x02 \x01(\v2\x10.trellis.v1.AxisR\x05value:\x028\x01\"\xa3\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x10.trellis.v1.AxisR\x05value:\x028\x01\"\xc0\x03\n" +
 	"\x15PlanExtensionResponse\x12\x16\n" +
 	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12\x12\n" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\x12'\n" +
@@ -7658,7 +7703,12 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\bforecast\x18\x05 \x01(\v2\x14.trellis.v1.ForecastR\bforecast\x12#\n" +
 	"\repochs_before\x18\x06 \x01(\x04R\fepochsBefore\x12!\n" +
 	"\fepochs_again\x18\a \x01(\x04R\vepochsAgain\x12#\n" +
-	"\rruns_reopened\x18\b \x01(\x04R\frunsReopened\"I\n" +
+	"\rruns_reopened\x18\b \x01(\x04R\frunsReopened\x121\n" +
+	"\bsmallest\x18\t \x01(\v2\x15.trellis.v1.ModelSizeR\bsmallest\x12/\n" +
+	"\alargest\x18\n" +
+	" \x01(\v2\x15.trellis.v1.ModelSizeR\alargest\x127\n" +
+	"\vwaiting_for\x18\v \x01(\v2\x16.trellis.v1.WaitingForR\n" +
+	"waitingFor\"I\n" +
 	"\x11RetryStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x16\n" +
 	"\x06pruned\x18\x02 \x01(\bR\x06pruned\"Q\n" +
@@ -7860,9 +7910,11 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x05batch\x18\a \x01(\v2\x1c.trellis.v1.SessionResponsesH\x00R\x05batch\x123\n" +
 	"\town_study\x18\b \x01(\v2\x14.trellis.v1.OwnStudyH\x00R\bownStudy\x122\n" +
 	"\bunserved\x18\t \x01(\v2\x14.trellis.v1.UnservedH\x00R\bunservedB\t\n" +
-	"\amessage\"4\n" +
+	"\amessage\"b\n" +
 	"\bUnserved\x12(\n" +
-	"\x05asked\x18\x01 \x03(\v2\x12.trellis.v1.LabelsR\x05asked\"{\n" +
+	"\x05asked\x18\x01 \x03(\v2\x12.trellis.v1.LabelsR\x05asked\x12\x16\n" +
+	"\x06memory\x18\x02 \x01(\x04R\x06memory\x12\x14\n" +
+	"\x05study\x18\x03 \x01(\tR\x05study\"{\n" +
 	"\x06Labels\x126\n" +
 	"\x06labels\x18\x01 \x03(\v2\x1e.trellis.v1.Labels.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
@@ -8298,10 +8350,10 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*IntegerAxis)(nil),                    // 145: trellis.v1.IntegerAxis
 	(*NumberAxis)(nil),                     // 146: trellis.v1.NumberAxis
 	(*Forecast)(nil),                       // 147: trellis.v1.Forecast
-	(*Split)(nil),                          // 148: trellis.v1.Split
+	(*ModelSize)(nil),                      // 148: trellis.v1.ModelSize
 	(*WaitingFor)(nil),                     // 149: trellis.v1.WaitingFor
-	(*ModelInput)(nil),                     // 150: trellis.v1.ModelInput
-	(*ModelSize)(nil),                      // 151: trellis.v1.ModelSize
+	(*Split)(nil),                          // 150: trellis.v1.Split
+	(*ModelInput)(nil),                     // 151: trellis.v1.ModelInput
 	(*Verdict)(nil),                        // 152: trellis.v1.Verdict
 	(*Configuration)(nil),                  // 153: trellis.v1.Configuration
 	(*Objective)(nil),                      // 154: trellis.v1.Objective
@@ -8376,219 +8428,222 @@ var file_trellis_v1_service_proto_depIdxs = []int32{
 	134, // 27: trellis.v1.PlanExtensionRequest.axes:type_name -> trellis.v1.PlanExtensionRequest.AxesEntry
 	144, // 28: trellis.v1.PlanExtensionRequest.budget:type_name -> trellis.v1.Budget
 	147, // 29: trellis.v1.PlanExtensionResponse.forecast:type_name -> trellis.v1.Forecast
-	140, // 30: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	139, // 31: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	147, // 32: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	148, // 33: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	149, // 34: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	150, // 35: trellis.v1.PlanStudyResponse.input:type_name -> trellis.v1.ModelInput
-	151, // 36: trellis.v1.PlanStudyResponse.smallest:type_name -> trellis.v1.ModelSize
-	151, // 37: trellis.v1.PlanStudyResponse.largest:type_name -> trellis.v1.ModelSize
-	139, // 38: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
-	30,  // 39: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
-	34,  // 40: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
-	139, // 41: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
-	142, // 42: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	141, // 43: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
-	142, // 44: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
-	142, // 45: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	142, // 46: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	140, // 47: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	152, // 48: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	153, // 49: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	154, // 50: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	155, // 51: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	156, // 52: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	139, // 53: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	157, // 54: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	154, // 55: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	141, // 56: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	158, // 57: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	159, // 58: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	160, // 59: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	63,  // 60: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	64,  // 61: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	66,  // 62: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	161, // 63: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	67,  // 64: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	68,  // 65: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	162, // 66: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	75,  // 67: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
-	62,  // 68: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
-	61,  // 69: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
-	163, // 70: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	135, // 71: trellis.v1.Hello.labels:type_name -> trellis.v1.Hello.LabelsEntry
-	65,  // 72: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	164, // 73: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	77,  // 74: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	78,  // 75: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	79,  // 76: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	80,  // 77: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	76,  // 78: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	74,  // 79: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	73,  // 80: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
-	72,  // 81: trellis.v1.SessionResponse.own_study:type_name -> trellis.v1.OwnStudy
-	70,  // 82: trellis.v1.SessionResponse.unserved:type_name -> trellis.v1.Unserved
-	71,  // 83: trellis.v1.Unserved.asked:type_name -> trellis.v1.Labels
-	136, // 84: trellis.v1.Labels.labels:type_name -> trellis.v1.Labels.LabelsEntry
-	165, // 85: trellis.v1.OwnStudy.state:type_name -> trellis.v1.StudyState
-	69,  // 86: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
-	158, // 87: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	166, // 88: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	137, // 89: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	167, // 90: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	168, // 91: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	169, // 92: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	170, // 93: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	171, // 94: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	172, // 95: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	170, // 96: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	170, // 97: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	170, // 98: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	173, // 99: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	173, // 100: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
-	174, // 101: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
-	174, // 102: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
-	175, // 103: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
-	176, // 104: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
-	177, // 105: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
-	177, // 106: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
-	140, // 107: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
-	177, // 108: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
-	178, // 109: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	143, // 110: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	146, // 111: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	143, // 112: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
-	179, // 113: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 114: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 115: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 116: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 117: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 118: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 119: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 120: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 121: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 122: trellis.v1.StudyService.DeleteCheckpoints:input_type -> trellis.v1.DeleteCheckpointsRequest
-	20,  // 123: trellis.v1.StudyService.PlanCheckpointDeletion:input_type -> trellis.v1.PlanCheckpointDeletionRequest
-	23,  // 124: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	25,  // 125: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
-	27,  // 126: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	29,  // 127: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	31,  // 128: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
-	35,  // 129: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
-	0,   // 130: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	37,  // 131: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	39,  // 132: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
-	41,  // 133: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	51,  // 134: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	53,  // 135: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	43,  // 136: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	45,  // 137: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	47,  // 138: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	49,  // 139: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	180, // 140: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
-	181, // 141: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
-	182, // 142: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
-	183, // 143: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
-	184, // 144: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
-	185, // 145: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
-	186, // 146: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
-	55,  // 147: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	57,  // 148: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	59,  // 149: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	61,  // 150: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	81,  // 151: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	83,  // 152: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	85,  // 153: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	87,  // 154: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	89,  // 155: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	91,  // 156: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	93,  // 157: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	95,  // 158: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	97,  // 159: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	99,  // 160: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	101, // 161: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	103, // 162: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	105, // 163: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	107, // 164: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	109, // 165: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
-	111, // 166: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
-	113, // 167: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
-	115, // 168: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
-	117, // 169: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
-	119, // 170: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
-	121, // 171: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
-	123, // 172: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
-	125, // 173: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
-	127, // 174: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
-	129, // 175: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
-	3,   // 176: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 177: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 178: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 179: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 180: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 181: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 182: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 183: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 184: trellis.v1.StudyService.DeleteCheckpoints:output_type -> trellis.v1.DeleteCheckpointsResponse
-	21,  // 185: trellis.v1.StudyService.PlanCheckpointDeletion:output_type -> trellis.v1.PlanCheckpointDeletionResponse
-	24,  // 186: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	26,  // 187: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
-	28,  // 188: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	30,  // 189: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	32,  // 190: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
-	36,  // 191: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
-	1,   // 192: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	38,  // 193: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	40,  // 194: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
-	42,  // 195: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	52,  // 196: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	54,  // 197: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	44,  // 198: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	46,  // 199: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	48,  // 200: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	50,  // 201: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	187, // 202: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
-	188, // 203: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
-	189, // 204: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
-	190, // 205: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
-	191, // 206: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
-	192, // 207: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
-	193, // 208: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
-	56,  // 209: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	58,  // 210: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	60,  // 211: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	69,  // 212: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	82,  // 213: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	84,  // 214: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	86,  // 215: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	88,  // 216: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	90,  // 217: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	92,  // 218: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	94,  // 219: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	96,  // 220: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	98,  // 221: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	100, // 222: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	102, // 223: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	104, // 224: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	106, // 225: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	108, // 226: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	110, // 227: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
-	112, // 228: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
-	114, // 229: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
-	116, // 230: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
-	118, // 231: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
-	120, // 232: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
-	122, // 233: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
-	124, // 234: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
-	126, // 235: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
-	128, // 236: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
-	130, // 237: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
-	176, // [176:238] is the sub-list for method output_type
-	114, // [114:176] is the sub-list for method input_type
-	114, // [114:114] is the sub-list for extension type_name
-	114, // [114:114] is the sub-list for extension extendee
-	0,   // [0:114] is the sub-list for field type_name
+	148, // 30: trellis.v1.PlanExtensionResponse.smallest:type_name -> trellis.v1.ModelSize
+	148, // 31: trellis.v1.PlanExtensionResponse.largest:type_name -> trellis.v1.ModelSize
+	149, // 32: trellis.v1.PlanExtensionResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	140, // 33: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	139, // 34: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	147, // 35: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	150, // 36: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	149, // 37: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	151, // 38: trellis.v1.PlanStudyResponse.input:type_name -> trellis.v1.ModelInput
+	148, // 39: trellis.v1.PlanStudyResponse.smallest:type_name -> trellis.v1.ModelSize
+	148, // 40: trellis.v1.PlanStudyResponse.largest:type_name -> trellis.v1.ModelSize
+	139, // 41: trellis.v1.ParseSpecResponse.spec:type_name -> trellis.v1.StudySpec
+	30,  // 42: trellis.v1.ParseSpecResponse.plan:type_name -> trellis.v1.PlanStudyResponse
+	34,  // 43: trellis.v1.TextProblems.problems:type_name -> trellis.v1.TextProblem
+	139, // 44: trellis.v1.FormatSpecRequest.spec:type_name -> trellis.v1.StudySpec
+	142, // 45: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	141, // 46: trellis.v1.ListTrialsResponse.runs:type_name -> trellis.v1.Run
+	142, // 47: trellis.v1.GetTrialResponse.trial:type_name -> trellis.v1.Trial
+	142, // 48: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	142, // 49: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	140, // 50: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	152, // 51: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	153, // 52: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	154, // 53: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	155, // 54: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	156, // 55: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	139, // 56: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	157, // 57: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	154, // 58: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	141, // 59: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	158, // 60: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	159, // 61: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	160, // 62: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	63,  // 63: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	64,  // 64: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	66,  // 65: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	161, // 66: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	67,  // 67: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	68,  // 68: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	162, // 69: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	75,  // 70: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
+	62,  // 71: trellis.v1.SessionRequest.batch:type_name -> trellis.v1.SessionRequests
+	61,  // 72: trellis.v1.SessionRequests.requests:type_name -> trellis.v1.SessionRequest
+	163, // 73: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	135, // 74: trellis.v1.Hello.labels:type_name -> trellis.v1.Hello.LabelsEntry
+	65,  // 75: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	164, // 76: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	77,  // 77: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	78,  // 78: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	79,  // 79: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	80,  // 80: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	76,  // 81: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	74,  // 82: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	73,  // 83: trellis.v1.SessionResponse.batch:type_name -> trellis.v1.SessionResponses
+	72,  // 84: trellis.v1.SessionResponse.own_study:type_name -> trellis.v1.OwnStudy
+	70,  // 85: trellis.v1.SessionResponse.unserved:type_name -> trellis.v1.Unserved
+	71,  // 86: trellis.v1.Unserved.asked:type_name -> trellis.v1.Labels
+	136, // 87: trellis.v1.Labels.labels:type_name -> trellis.v1.Labels.LabelsEntry
+	165, // 88: trellis.v1.OwnStudy.state:type_name -> trellis.v1.StudyState
+	69,  // 89: trellis.v1.SessionResponses.responses:type_name -> trellis.v1.SessionResponse
+	158, // 90: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	166, // 91: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	137, // 92: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	167, // 93: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	168, // 94: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	169, // 95: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	170, // 96: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	171, // 97: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	172, // 98: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	170, // 99: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	170, // 100: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	170, // 101: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	173, // 102: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	173, // 103: trellis.v1.WatchEventsResponse.events:type_name -> trellis.v1.Event
+	174, // 104: trellis.v1.CreateHookResponse.hook:type_name -> trellis.v1.Hook
+	174, // 105: trellis.v1.ListHooksResponse.hooks:type_name -> trellis.v1.Hook
+	175, // 106: trellis.v1.TestHookResponse.took:type_name -> google.protobuf.Duration
+	176, // 107: trellis.v1.ListDeliveriesResponse.deliveries:type_name -> trellis.v1.Delivery
+	177, // 108: trellis.v1.PutPaperReportRequest.report:type_name -> trellis.v1.PaperReport
+	177, // 109: trellis.v1.GetPaperReportResponse.report:type_name -> trellis.v1.PaperReport
+	140, // 110: trellis.v1.GetPaperReportResponse.studies:type_name -> trellis.v1.Study
+	177, // 111: trellis.v1.ListPaperReportsResponse.reports:type_name -> trellis.v1.PaperReport
+	178, // 112: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	143, // 113: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	146, // 114: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	143, // 115: trellis.v1.PlanExtensionRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	179, // 116: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 117: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 118: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 119: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 120: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 121: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 122: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 123: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 124: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 125: trellis.v1.StudyService.DeleteCheckpoints:input_type -> trellis.v1.DeleteCheckpointsRequest
+	20,  // 126: trellis.v1.StudyService.PlanCheckpointDeletion:input_type -> trellis.v1.PlanCheckpointDeletionRequest
+	23,  // 127: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	25,  // 128: trellis.v1.StudyService.PlanExtension:input_type -> trellis.v1.PlanExtensionRequest
+	27,  // 129: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	29,  // 130: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	31,  // 131: trellis.v1.StudyService.ParseSpec:input_type -> trellis.v1.ParseSpecRequest
+	35,  // 132: trellis.v1.StudyService.FormatSpec:input_type -> trellis.v1.FormatSpecRequest
+	0,   // 133: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	37,  // 134: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	39,  // 135: trellis.v1.TrialService.GetTrial:input_type -> trellis.v1.GetTrialRequest
+	41,  // 136: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	51,  // 137: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	53,  // 138: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	43,  // 139: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	45,  // 140: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	47,  // 141: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	49,  // 142: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	180, // 143: trellis.v1.ChartService.GetCurves:input_type -> trellis.v1.GetCurvesRequest
+	181, // 144: trellis.v1.ChartService.GetPoints:input_type -> trellis.v1.GetPointsRequest
+	182, // 145: trellis.v1.ChartService.GetHeatMap:input_type -> trellis.v1.GetHeatMapRequest
+	183, // 146: trellis.v1.ChartService.GetHistory:input_type -> trellis.v1.GetHistoryRequest
+	184, // 147: trellis.v1.ChartService.GetDistribution:input_type -> trellis.v1.GetDistributionRequest
+	185, // 148: trellis.v1.ChartService.GetCoverage:input_type -> trellis.v1.GetCoverageRequest
+	186, // 149: trellis.v1.ChartService.GetTimeLine:input_type -> trellis.v1.GetTimeLineRequest
+	55,  // 150: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	57,  // 151: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	59,  // 152: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	61,  // 153: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	81,  // 154: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	83,  // 155: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	85,  // 156: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	87,  // 157: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	89,  // 158: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	91,  // 159: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	93,  // 160: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	95,  // 161: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	97,  // 162: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	99,  // 163: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	101, // 164: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	103, // 165: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	105, // 166: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	107, // 167: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	109, // 168: trellis.v1.AccessService.WatchEvents:input_type -> trellis.v1.WatchEventsRequest
+	111, // 169: trellis.v1.HookService.CreateHook:input_type -> trellis.v1.CreateHookRequest
+	113, // 170: trellis.v1.HookService.ListHooks:input_type -> trellis.v1.ListHooksRequest
+	115, // 171: trellis.v1.HookService.DeleteHook:input_type -> trellis.v1.DeleteHookRequest
+	117, // 172: trellis.v1.HookService.TestHook:input_type -> trellis.v1.TestHookRequest
+	119, // 173: trellis.v1.HookService.ListDeliveries:input_type -> trellis.v1.ListDeliveriesRequest
+	121, // 174: trellis.v1.PaperService.PutPaperReport:input_type -> trellis.v1.PutPaperReportRequest
+	123, // 175: trellis.v1.PaperService.GetPaperReport:input_type -> trellis.v1.GetPaperReportRequest
+	125, // 176: trellis.v1.PaperService.ListPaperReports:input_type -> trellis.v1.ListPaperReportsRequest
+	127, // 177: trellis.v1.PaperService.DeletePaperReport:input_type -> trellis.v1.DeletePaperReportRequest
+	129, // 178: trellis.v1.PaperService.DownloadPicture:input_type -> trellis.v1.DownloadPictureRequest
+	3,   // 179: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 180: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 181: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 182: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 183: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 184: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 185: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 186: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 187: trellis.v1.StudyService.DeleteCheckpoints:output_type -> trellis.v1.DeleteCheckpointsResponse
+	21,  // 188: trellis.v1.StudyService.PlanCheckpointDeletion:output_type -> trellis.v1.PlanCheckpointDeletionResponse
+	24,  // 189: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	26,  // 190: trellis.v1.StudyService.PlanExtension:output_type -> trellis.v1.PlanExtensionResponse
+	28,  // 191: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	30,  // 192: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	32,  // 193: trellis.v1.StudyService.ParseSpec:output_type -> trellis.v1.ParseSpecResponse
+	36,  // 194: trellis.v1.StudyService.FormatSpec:output_type -> trellis.v1.FormatSpecResponse
+	1,   // 195: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	38,  // 196: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	40,  // 197: trellis.v1.TrialService.GetTrial:output_type -> trellis.v1.GetTrialResponse
+	42,  // 198: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	52,  // 199: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	54,  // 200: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	44,  // 201: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	46,  // 202: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	48,  // 203: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	50,  // 204: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	187, // 205: trellis.v1.ChartService.GetCurves:output_type -> trellis.v1.GetCurvesResponse
+	188, // 206: trellis.v1.ChartService.GetPoints:output_type -> trellis.v1.GetPointsResponse
+	189, // 207: trellis.v1.ChartService.GetHeatMap:output_type -> trellis.v1.GetHeatMapResponse
+	190, // 208: trellis.v1.ChartService.GetHistory:output_type -> trellis.v1.GetHistoryResponse
+	191, // 209: trellis.v1.ChartService.GetDistribution:output_type -> trellis.v1.GetDistributionResponse
+	192, // 210: trellis.v1.ChartService.GetCoverage:output_type -> trellis.v1.GetCoverageResponse
+	193, // 211: trellis.v1.ChartService.GetTimeLine:output_type -> trellis.v1.GetTimeLineResponse
+	56,  // 212: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	58,  // 213: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	60,  // 214: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	69,  // 215: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	82,  // 216: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	84,  // 217: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	86,  // 218: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	88,  // 219: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	90,  // 220: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	92,  // 221: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	94,  // 222: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	96,  // 223: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	98,  // 224: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	100, // 225: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	102, // 226: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	104, // 227: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	106, // 228: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	108, // 229: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	110, // 230: trellis.v1.AccessService.WatchEvents:output_type -> trellis.v1.WatchEventsResponse
+	112, // 231: trellis.v1.HookService.CreateHook:output_type -> trellis.v1.CreateHookResponse
+	114, // 232: trellis.v1.HookService.ListHooks:output_type -> trellis.v1.ListHooksResponse
+	116, // 233: trellis.v1.HookService.DeleteHook:output_type -> trellis.v1.DeleteHookResponse
+	118, // 234: trellis.v1.HookService.TestHook:output_type -> trellis.v1.TestHookResponse
+	120, // 235: trellis.v1.HookService.ListDeliveries:output_type -> trellis.v1.ListDeliveriesResponse
+	122, // 236: trellis.v1.PaperService.PutPaperReport:output_type -> trellis.v1.PutPaperReportResponse
+	124, // 237: trellis.v1.PaperService.GetPaperReport:output_type -> trellis.v1.GetPaperReportResponse
+	126, // 238: trellis.v1.PaperService.ListPaperReports:output_type -> trellis.v1.ListPaperReportsResponse
+	128, // 239: trellis.v1.PaperService.DeletePaperReport:output_type -> trellis.v1.DeletePaperReportResponse
+	130, // 240: trellis.v1.PaperService.DownloadPicture:output_type -> trellis.v1.DownloadPictureResponse
+	179, // [179:241] is the sub-list for method output_type
+	117, // [117:179] is the sub-list for method input_type
+	117, // [117:117] is the sub-list for extension type_name
+	117, // [117:117] is the sub-list for extension extendee
+	0,   // [0:117] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }

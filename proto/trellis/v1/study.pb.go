@@ -823,7 +823,7 @@ func (x *Model) GetMaxChannels() uint32 {
 type ModelSize struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Weights uint64                 `protobuf:"varint,1,opt,name=weights,proto3" json:"weights,omitempty"`
-	// Floating point operations of an epoch, with validation.
+	// Floating point operations of an epoch, with validation: of one after the first, if what it computes of images is kept.
 	Operations float64 `protobuf:"fixed64,2,opt,name=operations,proto3" json:"operations,omitempty"`
 	// About how many bytes a run takes besides its data, with its checkpoint.
 	Memory uint64 `protobuf:"varint,3,opt,name=memory,proto3" json:"memory,omitempty"`
@@ -982,9 +982,11 @@ type ModelAxis struct {
 	Common bool `protobuf:"varint,11,opt,name=common,proto3" json:"common,omitempty"`
 	// It shapes the encoder: pretrained weights fit their own value alone, which is the default then.
 	Encoder bool `protobuf:"varint,12,opt,name=encoder,proto3" json:"encoder,omitempty"`
-	// The size of the network depends on it. If it grows, no layer is smaller with a larger value.
+	// The size of the network depends on it. If it grows, no layer is smaller with a larger value. If it has the same
+	// layers with all values, only what these take differs.
 	Sizes         bool `protobuf:"varint,13,opt,name=sizes,proto3" json:"sizes,omitempty"`
 	Grows         bool `protobuf:"varint,14,opt,name=grows,proto3" json:"grows,omitempty"`
+	SameLayers    bool `protobuf:"varint,15,opt,name=same_layers,json=sameLayers,proto3" json:"same_layers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1099,6 +1101,13 @@ func (x *ModelAxis) GetSizes() bool {
 func (x *ModelAxis) GetGrows() bool {
 	if x != nil {
 		return x.Grows
+	}
+	return false
+}
+
+func (x *ModelAxis) GetSameLayers() bool {
+	if x != nil {
+		return x.SameLayers
 	}
 	return false
 }
@@ -2815,7 +2824,9 @@ type WaitingFor struct {
 	// Why the data set or the weights can't be used, if they are missing.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	// Bytes that a run of a model needs of a worker, with its data, if no worker that is READY has as many.
-	Memory        uint64 `protobuf:"varint,4,opt,name=memory,proto3" json:"memory,omitempty"`
+	Memory uint64 `protobuf:"varint,4,opt,name=memory,proto3" json:"memory,omitempty"`
+	// With memory, what the largest worker has of those that are READY and may be given the study's runs.
+	LargestMemory uint64 `protobuf:"varint,5,opt,name=largest_memory,json=largestMemory,proto3" json:"largest_memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2874,6 +2885,13 @@ func (x *WaitingFor) GetMessage() string {
 func (x *WaitingFor) GetMemory() uint64 {
 	if x != nil {
 		return x.Memory
+	}
+	return 0
+}
+
+func (x *WaitingFor) GetLargestMemory() uint64 {
+	if x != nil {
+		return x.LargestMemory
 	}
 	return 0
 }
@@ -3062,7 +3080,12 @@ type ForecastBasis struct {
 	// Set if the time was measured by a short training on the client's machine.
 	Probe *ForecastBasis_Probe `protobuf:"bytes,11,opt,name=probe,proto3" json:"probe,omitempty"`
 	// There are no workers yet: the slots are the cores of the client's machine.
-	OwnCores      bool `protobuf:"varint,12,opt,name=own_cores,json=ownCores,proto3" json:"own_cores,omitempty"`
+	OwnCores bool `protobuf:"varint,12,opt,name=own_cores,json=ownCores,proto3" json:"own_cores,omitempty"`
+	// There are workers, but none has what a run of the study needs.
+	Unsuited bool `protobuf:"varint,13,opt,name=unsuited,proto3" json:"unsuited,omitempty"`
+	// How much of the time is of networks of shapes of which no epoch was measured, between 0 and 1: it is scaled from those that
+	// were by the number of operations. The interval is wider for that.
+	ScaledShare   float64 `protobuf:"fixed64,14,opt,name=scaled_share,json=scaledShare,proto3" json:"scaled_share,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3179,6 +3202,20 @@ func (x *ForecastBasis) GetOwnCores() bool {
 		return x.OwnCores
 	}
 	return false
+}
+
+func (x *ForecastBasis) GetUnsuited() bool {
+	if x != nil {
+		return x.Unsuited
+	}
+	return false
+}
+
+func (x *ForecastBasis) GetScaledShare() float64 {
+	if x != nil {
+		return x.ScaledShare
+	}
+	return 0
 }
 
 // Progress counts the parts of a study, and how many of them are done.
@@ -3646,7 +3683,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\bchannels\x18\x01 \x01(\rR\bchannels\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\rR\x06height\x12\x14\n" +
 	"\x05width\x18\x03 \x01(\rR\x05width\x12\x18\n" +
-	"\aclasses\x18\x04 \x01(\rR\aclasses\"\xed\x02\n" +
+	"\aclasses\x18\x04 \x01(\rR\aclasses\"\x8e\x03\n" +
 	"\tModelAxis\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12$\n" +
@@ -3660,7 +3697,9 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x06common\x18\v \x01(\bR\x06common\x12\x18\n" +
 	"\aencoder\x18\f \x01(\bR\aencoder\x12\x14\n" +
 	"\x05sizes\x18\r \x01(\bR\x05sizes\x12\x14\n" +
-	"\x05grows\x18\x0e \x01(\bR\x05growsJ\x04\b\x03\x10\x04J\x04\b\a\x10\b\"p\n" +
+	"\x05grows\x18\x0e \x01(\bR\x05grows\x12\x1f\n" +
+	"\vsame_layers\x18\x0f \x01(\bR\n" +
+	"sameLayersJ\x04\b\x03\x10\x04J\x04\b\a\x10\b\"p\n" +
 	"\vModelMetric\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x123\n" +
@@ -3818,13 +3857,14 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x05whole\x18\x06 \x01(\v2\x10.trellis.v1.AxisR\x05whole\x12>\n" +
 	"\fold_integers\x18\x04 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\voldIntegers\x12;\n" +
 	"\vold_numbers\x18\x05 \x01(\v2\x16.trellis.v1.NumberAxisB\x02\x18\x01R\n" +
-	"oldNumbers\"\x87\x01\n" +
+	"oldNumbers\"\xae\x01\n" +
 	"\n" +
 	"WaitingFor\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.trellis.v1.WaitingReasonR\x06reason\x12\x14\n" +
 	"\x05found\x18\x02 \x01(\tR\x05found\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x16\n" +
-	"\x06memory\x18\x04 \x01(\x04R\x06memory\"L\n" +
+	"\x06memory\x18\x04 \x01(\x04R\x06memory\x12%\n" +
+	"\x0elargest_memory\x18\x05 \x01(\x04R\rlargestMemory\"L\n" +
 	"\bEstimate\x12\x1a\n" +
 	"\bexpected\x18\x01 \x01(\x01R\bexpected\x12\x10\n" +
 	"\x03low\x18\x02 \x01(\x01R\x03low\x12\x12\n" +
@@ -3841,7 +3881,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x05basis\x18\b \x01(\v2\x19.trellis.v1.ForecastBasisR\x05basis\x1a=\n" +
 	"\vAlternative\x12\x14\n" +
 	"\x05slots\x18\x01 \x01(\rR\x05slots\x12\x18\n" +
-	"\aseconds\x18\x02 \x01(\x01R\asecondsJ\x04\b\x06\x10\a\"\x9f\x05\n" +
+	"\aseconds\x18\x02 \x01(\x01R\asecondsJ\x04\b\x06\x10\a\"\xde\x05\n" +
 	"\rForecastBasis\x12\x16\n" +
 	"\x06epochs\x18\x01 \x01(\x04R\x06epochs\x12!\n" +
 	"\fother_epochs\x18\x02 \x01(\x04R\votherEpochs\x12#\n" +
@@ -3859,7 +3899,9 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\fafter_others\x18\n" +
 	" \x01(\bR\vafterOthers\x125\n" +
 	"\x05probe\x18\v \x01(\v2\x1f.trellis.v1.ForecastBasis.ProbeR\x05probe\x12\x1b\n" +
-	"\town_cores\x18\f \x01(\bR\bownCores\x1a\xf2\x01\n" +
+	"\town_cores\x18\f \x01(\bR\bownCores\x12\x1a\n" +
+	"\bunsuited\x18\r \x01(\bR\bunsuited\x12!\n" +
+	"\fscaled_share\x18\x0e \x01(\x01R\vscaledShare\x1a\xf2\x01\n" +
 	"\x05Probe\x12\x1c\n" +
 	"\ttrainings\x18\x01 \x01(\rR\ttrainings\x12\x18\n" +
 	"\aseconds\x18\x02 \x01(\x01R\aseconds\x12\x1d\n" +
