@@ -34,20 +34,29 @@ type hostileSize struct {
 // Many more workers try to connect than the limits allow, over few connections and over one each. As many are served as
 // the limits say; the others are refused with the limit's name. Who was there before trains on.
 func TestManySessions(t *testing.T) {
+	many := hostile
+	if testing.Short() { // A third of the sessions meets a third of the limits in the same way.
+		many.sessions /= 3
+		many.limits.Sessions, many.limits.SessionsEach = many.limits.Sessions/3, many.limits.SessionsEach/3
+		many.limits.Connections, many.limits.ConnectionsAddress = many.limits.Connections/3, many.limits.ConnectionsAddress/3
+	}
 	for _, kind := range []struct {
 		name string
 		// perConnection is how many sessions share a connection.
 		perConnection int
 		limits        Limits
 	}{
-		{"over few connections", maxStreams * 3 / 4, hostile.limits},
-		{"over one connection each", 1, hostile.limits},
+		{"over few connections", maxStreams * 3 / 4, many.limits},
+		{"over one connection each", 1, many.limits},
 		// Nothing but the descriptors is in their way.
 		{"up to the last descriptor", 1, Limits{
 			Sessions: 1e6, SessionsEach: 1e6, Connections: 1e6, ConnectionsAddress: 1e6, Calls: 1e6, CallsEach: 1e6,
 		}},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
+			if kind.limits != many.limits {
+				skipShort(t)
+			}
 			// Silent workers keep their sessions.
 			target := newTarget(t, hostileConfig{
 				Limits: kind.limits, Descriptors: hostile.descriptors, Lease: time.Hour,
@@ -58,7 +67,7 @@ func TestManySessions(t *testing.T) {
 			stop := target.latency("127.0.0.9")
 			began := time.Now()
 			flood := newFlood(target, kind.perConnection)
-			flood.connect(hostile.sessions)
+			flood.connect(many.sessions)
 			took := time.Since(began)
 			worst, calls := stop()
 			limits := kind.limits.withDefaults()
@@ -70,11 +79,11 @@ func TestManySessions(t *testing.T) {
 				t.Errorf("%d sessions are open, and the limit is %d", open, limit)
 			}
 			refused := flood.answers[codes.ResourceExhausted]
-			if closed := flood.answers[codes.Unavailable]; refused+closed+open != hostile.sessions || refused == 0 {
-				t.Errorf("%d open, %d refused and %d closed of %d: %v", open, refused, closed, hostile.sessions,
+			if closed := flood.answers[codes.Unavailable]; refused+closed+open != many.sessions || refused == 0 {
+				t.Errorf("%d open, %d refused and %d closed of %d: %v", open, refused, closed, many.sessions,
 					flood.answers)
 			}
-			if kind.perConnection > 1 && refused+open != hostile.sessions {
+			if kind.perConnection > 1 && refused+open != many.sessions {
 				t.Errorf("not all were told why: %v", flood.answers)
 			}
 			peak := target.status("VmHWM") >> 10
@@ -88,7 +97,7 @@ func TestManySessions(t *testing.T) {
 				t.Logf("refusals: %v", said)
 			}
 			t.Logf("%d sessions in %v: %d served, %d refused, %d closed; another client's slowest of %d calls took %v; "+
-				"peak memory %d MB", hostile.sessions, took.Round(time.Millisecond), open, refused,
+				"peak memory %d MB", many.sessions, took.Round(time.Millisecond), open, refused,
 				flood.answers[codes.Unavailable], calls, worst, peak)
 			flood.leave()
 			after := target.client("127.0.0.5")

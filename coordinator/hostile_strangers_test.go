@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -53,6 +54,8 @@ type halfCalls struct {
 	mu sync.Mutex
 	// answers counts what the calls were answered, by code and message.
 	answers map[string]int
+	// failed is why a call without an answer failed last, nil if none did.
+	failed error
 }
 
 // halfSize is how much of a request is sent: a little less than the largest that a coordinator takes.
@@ -78,29 +81,25 @@ func (h *target) halfRequests(from, method string, secure *tls.Config, n int) *h
 	ctx, stop := context.WithCancel(h.Context())
 	var all sync.WaitGroup
 	h.Cleanup(func() {
+		if h.Failed() {
+			h.Logf("calls of %s by %s: %v", method, from, calls)
+		}
 		stop()
 		all.Wait()
 		transport.CloseIdleConnections()
 	})
 	for range n {
 		all.Go(func() {
-			body := io.MultiReader(bytes.NewReader(message), stalled{ctx})
-			request, err := http.NewRequestWithContext(ctx, http.MethodPost, scheme+"://"+h.address+method, body)
-			if err != nil {
-				h.Error(err)
-				return
-			}
-			request.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}}
-			answer := ""
-			response, err := transport.RoundTrip(request)
-			if err == nil {
-				_, _ = io.Copy(io.Discard, response.Body)
-				response.Body.Close()
-				for _, header := range []http.Header{response.Header, response.Trailer} {
-					answer += header.Get("Grpc-Status") + " " + header.Get("Grpc-Message")
+			url := scheme + "://" + h.address + method
+			answer, err := halfRequest(ctx, transport, url, message)
+			// A slow machine may end connections before calls on them are answered.
+			for err != nil && ctx.Err() == nil {
+				calls.fail(err)
+				select {
+				case <-ctx.Done():
+				case <-time.After(50 * time.Millisecond):
+					answer, err = halfRequest(ctx, transport, url, message)
 				}
-			} else if ctx.Err() == nil {
-				answer = err.Error()
 			}
 			calls.mu.Lock()
 			defer calls.mu.Unlock()
@@ -108,6 +107,40 @@ func (h *target) halfRequests(from, method string, secure *tls.Config, n int) *h
 		})
 	}
 	return calls
+}
+
+// halfRequest makes one call, and returns its status and message.
+func halfRequest(ctx context.Context, transport *http.Transport, url string, message []byte) (answer string, err error) {
+	body := io.MultiReader(bytes.NewReader(message), stalled{ctx})
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
+	if err != nil {
+		return "", err
+	}
+	request.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return "", err
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	response.Body.Close()
+	for _, header := range []http.Header{response.Header, response.Trailer} {
+		answer += header.Get("Grpc-Status") + " " + header.Get("Grpc-Message")
+	}
+	return answer, nil
+}
+
+// fail keeps why a call failed.
+func (c *halfCalls) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed = err
+}
+
+// String is what the calls were answered, and why the last that failed did.
+func (c *halfCalls) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fmt.Sprintf("answers %v; the last failed call: %v", c.answers, c.failed)
 }
 
 // with counts the answers that contain a text.

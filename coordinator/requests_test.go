@@ -65,6 +65,7 @@ func TestTheSizeOfASpecIsCheckedBeforeItsRules(t *testing.T) {
 
 // Large specs that break a rule, many at once, are checked one by one, and leave another client its time.
 func TestTheRulesOfLargeSpecsAreCheckedInTurn(t *testing.T) {
+	skipShort(t)
 	target := newTarget(t, hostileConfig{})
 	stop := target.latency("127.0.0.9")
 	spec := longSpec("rules", 900<<10)

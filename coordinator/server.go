@@ -132,7 +132,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		Data: c.config.Data, MinFreeDisk: c.config.MinFreeDisk, NoPrograms: c.config.NoPrograms,
 		Specs: c.config.Specs, Limits: c.config.Limits.ofStudies(),
 		Store: c.store, Log: asked{c.commands}, DataSets: c.dataSets, Artifacts: c.artifacts,
-		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Outputs: c.leader, Memory: c.leader, Node: self{c},
+		Forecasts: forecast.NewMaker(c.logger, c.leader.Lacks), Sessions: c.leader, Outputs: c.leader, Memory: c.leader, Node: self{c},
 		Hooks: webhook.Sender{Version: c.config.Version}, Turns: limits.turns(), Spans: c.spans, Stopping: c.stopping, Logger: c.logger,
 	})
 	services := newServices(slices.Sorted(maps.Keys(server.GetServiceInfo())))

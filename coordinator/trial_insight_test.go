@@ -1,12 +1,15 @@
 package coordinator
 
 import (
+	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"testing"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
@@ -32,8 +35,8 @@ func TestSuggestedStudiesAreValid(t *testing.T) {
 				t.Fatal(err)
 			}
 			snapshot := findAnything(t, spec)
-			response, err := insight.SuggestStudy(snapshot, &trellisv1.SuggestStudyRequest{Study: spec.GetName()},
-				testModels)
+			response, err := insight.SuggestStudy(context.Background(), snapshot, &trellisv1.SuggestStudyRequest{Study: spec.GetName()},
+				testModels, nil)
 			if status.Code(api.Status(err)) == codes.FailedPrecondition {
 				return
 			}
@@ -197,6 +200,42 @@ func TestInsightOverTheWire(t *testing.T) {
 			if status.Code(err) != study.want {
 				t.Errorf("suggestion after %s: %v, want %v", study.name, err, study.want)
 			}
+		}
+	})
+}
+
+// What is suggested passes the same check of sizes as what is submitted.
+func TestSuggestionsFitTheImages(t *testing.T) {
+	latent := proto.CloneOf(commonAxes[0])
+	latent.Sizes, latent.Grows = true, true
+	models := grid.Models{{Name: "conv-autoencoder", Data: true, Axes: append([]*trellisv1.ModelAxis{latent}, commonAxes[1:]...)}}
+	config := Config{Models: models, Sizer: func(_ string, _ *trellisv1.ModelInput, point *trellisv1.Parameters) (grid.Size, error) {
+		if point.Numeric("latent_dim") > 10 {
+			return grid.Size{}, errors.New("too large")
+		}
+		return grid.Size{Weights: 1}, nil
+	}}
+	serve(t, config, func(h *harness) {
+		spec := imageSpec("s", "conv-autoencoder", 1)
+		spec.Grid[0].Axes["latent_dim"] = someIntegers(4, 8)
+		h.create(spec)
+		w := h.connect("w", 1)
+		for range 2 {
+			a := w.assignment()
+			p := a.GetConfig().GetParameters()
+			for epoch := uint32(1); epoch <= p.GetMaxEpochs(); epoch++ {
+				w.reportLoss(a, epoch, 1/p.Numeric("latent_dim"))
+			}
+			w.succeed(a, p.GetMaxEpochs())
+			w.acknowledged(a.GetAttempt(), p.GetMaxEpochs(), true)
+		}
+		response, err := h.trials.SuggestStudy(h.Context(), &trellisv1.SuggestStudyRequest{Study: "s"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// 16 is twice the best and the largest value tried.
+		if unfit := response.GetAxes()[0].GetUnfit(); len(unfit) != 1 || unfit[0].GetInteger() != 16 {
+			t.Errorf("left out are %v, want 16: %v", unfit, response.GetAxes())
 		}
 	})
 }

@@ -84,6 +84,7 @@ func TestDeleteCheckpoints(t *testing.T) {
 	for _, change := range []func(*trellisv1.DeleteCheckpointsCommand){
 		func(c *trellisv1.DeleteCheckpointsCommand) { c.ModifyIndex-- },
 		func(c *trellisv1.DeleteCheckpointsCommand) { c.CreateIndex++ },
+		func(c *trellisv1.DeleteCheckpointsCommand) { c.EndTime = at(19) },
 	} {
 		wrong := command("ended", 0)
 		change(wrong)
@@ -95,6 +96,14 @@ func TestDeleteCheckpoints(t *testing.T) {
 	ok(t, err)
 	if part != (DeletedCheckpoints{More: true, NextSection: 2, ModifyIndex: 21}) || withCheckpoints(t, store, "ended") != 200-2*64+1 {
 		t.Fatalf("the first part is %+v, and %d runs have checkpoints", part, withCheckpoints(t, store, "ended"))
+	}
+	// Another deletion of the same study, which has looked at it before, goes on beside it.
+	other := command("ended", 2)
+	if other.ModifyIndex, other.EndTime = other.ModifyIndex-1, study("ended").EndTime; other.EndTime == nil {
+		t.Fatal("the study has not ended")
+	}
+	if _, err := restoredFrom(t, store).DeleteCheckpoints(22, at(22), other); err != nil {
+		t.Errorf("another deletion: %v", err)
 	}
 	// Whoever deletes them is gone, and another begins again.
 	store = restoredFrom(t, store)

@@ -68,7 +68,7 @@
 // These are the latest rules. Each command names its own (trajectory.Rules): those of Trellis 0.1.0 count attempts and
 // the names of workers, and have neither INPUT nor WORKER. By rules before TrainAgain, the first conflict fails a run,
 // and by those before CountAudits an audit has no budget of conflicts. Those before CountReturns have no RETURNED,
-// and those before MatchLabels no labels of workers.
+// those before MatchLabels no labels of workers, and those before FitMemory don't know what networks take.
 //
 // # Disagreements and audits
 //

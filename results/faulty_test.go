@@ -384,6 +384,7 @@ func rankedOf(t *rapid.T, store *Store, study string) (texts []string) {
 // TestFaultyWorkers: whatever one faulty machine reports, and whatever users do, a study all of whose runs are audited
 // ends with the right losses, and no worker of another machine is called wrong.
 func TestFaultyWorkers(t *testing.T) {
+	drawFew(t)
 	rapid.Check(t, func(rt *rapid.T) { testFaultyWorkers(t, rt, false) })
 }
 

@@ -1,6 +1,7 @@
 package results_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -57,7 +58,7 @@ func everythingSaid(snapshot *results.Snapshot, study string) (texts []string) {
 	add(report.GetVerdict(), err)
 	importance, err := insight.Importance(snapshot, &trellisv1.GetImportanceRequest{Study: study})
 	add(importance, err)
-	suggested, err := insight.SuggestStudy(snapshot, &trellisv1.SuggestStudyRequest{Study: study}, grid.Models{{Name: "synthetic"}})
+	suggested, err := insight.SuggestStudy(context.Background(), snapshot, &trellisv1.SuggestStudyRequest{Study: study}, grid.Models{{Name: "synthetic"}}, nil)
 	add(suggested, err)
 	return texts
 }

@@ -3,13 +3,13 @@
 package results
 
 // modelChecks is how many cases tests draw whose random cases are costly: see drawFew.
-const modelChecks = 40
+const modelChecks = 30
 
 // replayOrders is in how many orders TestReplayPaper replays each setting but the default one.
 const replayOrders = 1
 
 // modelCommands is how many commands TestModel gives at least.
-const modelCommands = 5_000
+const modelCommands = 2_000
 
 // largeStudyTrials is how many trials TestLargeStudy has.
 const largeStudyTrials = 50_000

@@ -20,6 +20,7 @@ import (
 // then, with lost workers, and with studies that are paused.
 func TestPruningModel(t *testing.T) {
 	skipShort(t)
+	drawFew(t)
 	pruned := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newStoreMachine(t)
@@ -238,6 +239,7 @@ func drawCurves(t *rapid.T) (curves []curve) {
 // study ends, the best of every rung have gone on, and what is answered is what it would be without pruning.
 func TestPruningProperties(t *testing.T) {
 	skipShort(t)
+	drawFew(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		curves := drawCurves(rt)
 		slots := rapid.Uint32Range(1, 4).Draw(rt, "slots")

@@ -374,7 +374,9 @@ func (c *change) deleteCheckpoints(command *trellisv1.DeleteCheckpointsCommand) 
 		return done, err
 	}
 	switch {
-	case study.CreateIndex != command.GetCreateIndex() || study.ModifyIndex != command.GetModifyIndex():
+	case study.CreateIndex != command.GetCreateIndex(),
+		command.EndTime == nil && study.ModifyIndex != command.GetModifyIndex(),
+		command.EndTime != nil && !proto.Equal(study.EndTime, command.EndTime) && lifecycle.StudyEnded(study.State):
 		return done, ErrStudyChanged
 	case !lifecycle.StudyEnded(study.State):
 		return done, fmt.Errorf("its runs go on from them, as it is %s: %w", lifecycle.Name(study.State), ErrIllegalMove)

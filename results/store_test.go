@@ -18,8 +18,9 @@ import (
 // TestModel gives the same random commands to two stores and to the model, and compares all that can be read after
 // each. One of the stores is written and restored now and then. With the build tag soak, there are a million commands.
 func TestModel(t *testing.T) {
+	drawFew(t)
 	commands := modelCommands
-	if testing.Short() || raceDetector {
+	if testing.Short() {
 		commands = min(commands, 500)
 	}
 	done := 0

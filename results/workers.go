@@ -380,9 +380,13 @@ func (s *Snapshot) AwaitedWorker(study *trellisv1.Study) (*trellisv1.WaitingFor,
 	if err != nil {
 		return nil, err
 	}
+	largest := uint64(0)
 	reason := resources.Missing(need, func(yield func(*trellisv1.Worker) bool) {
 		for _, workers := range []iter.Seq[*trellisv1.Worker]{own, shared} {
 			for worker := range workers {
+				if need.Serves(worker) {
+					largest = max(largest, worker.GetCapacity().GetMemory())
+				}
 				if !yield(worker) {
 					return
 				}
@@ -399,7 +403,7 @@ func (s *Snapshot) AwaitedWorker(study *trellisv1.Study) (*trellisv1.WaitingFor,
 	}
 	why := &trellisv1.WaitingFor{Reason: reason}
 	if reason == trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE && !need.Program {
-		why.Memory = need.Memory + need.Data
+		why.Memory, why.LargestMemory = need.Memory+need.Data, largest
 	}
 	return why, nil
 }

@@ -254,6 +254,47 @@ func TestFreeWorkersByLabels(t *testing.T) {
 	}
 }
 
+// A study whose runs no worker has the memory for is told what the largest has of those that it may use.
+func TestAwaitedMemory(t *testing.T) {
+	const giga = 1 << 30
+	worker := func(memory uint64, study string, labels map[string]string) *trellisv1.Worker {
+		return &trellisv1.Worker{Study: study, Labels: labels, Capacity: &trellisv1.Capacity{Memory: memory * giga}}
+	}
+	one := map[string]string{"a": "1"}
+	for name, test := range map[string]struct {
+		workers []*trellisv1.Worker
+		asked   map[string]string
+		// largest is in GiB, and -1 if the study waits for no memory.
+		largest int
+	}{
+		"no worker":               {nil, nil, -1},
+		"the largest":             {[]*trellisv1.Worker{worker(2, "", nil), worker(3, "", nil), worker(1, "", nil)}, nil, 3},
+		"one is large enough":     {[]*trellisv1.Worker{worker(2, "", nil), worker(5, "", nil)}, nil, -1},
+		"those with its labels":   {[]*trellisv1.Worker{worker(6, "", nil), worker(1, "", one)}, one, 1},
+		"none with its labels":    {[]*trellisv1.Worker{worker(1, "", nil)}, one, -1},
+		"not that of another":     {[]*trellisv1.Worker{worker(6, "t", nil), worker(2, "s", nil)}, nil, 2},
+		"its own with no labels":  {[]*trellisv1.Worker{worker(4, "s", nil), worker(1, "", one)}, one, 1},
+		"its own with its labels": {[]*trellisv1.Worker{worker(4, "s", one), worker(1, "", one)}, one, 4},
+	} {
+		store := newStore(t)
+		for i, worker := range test.workers {
+			worker.Name, worker.State, worker.Slots = fmt.Sprint("w", i), lifecycle.WorkerReady, 1
+			ok(t, store.SetWorker(uint64(i+1), at(uint64(i+1)), trajectory.LatestRules, worker))
+		}
+		why, err := store.Snapshot().AwaitedWorker(&trellisv1.Study{
+			Spec: &trellisv1.StudySpec{Name: "s", Workers: test.asked}, Network: &trellisv1.ModelSize{Memory: 5 * giga},
+		})
+		ok(t, err)
+		memory, largest := uint64(5*giga), uint64(test.largest)*giga
+		if test.largest < 0 {
+			memory, largest = 0, 0
+		}
+		if why.GetMemory() != memory || why.GetLargestMemory() != largest {
+			t.Errorf("%s: it waits for %v", name, why)
+		}
+	}
+}
+
 // What a study waits for is the same whether one looks at all workers or only at those of its labels.
 func TestAwaitedWorker(t *testing.T) {
 	labels := []map[string]string{nil, {"a": "1"}, {"a": "1", "b": "1"}, {"a": "2"}, {"b": "1"}}

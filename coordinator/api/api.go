@@ -133,8 +133,8 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 	}
 	trellisv1.RegisterStudyServiceServer(server, studies)
 	trellisv1.RegisterTrialServiceServer(server, trialService{
-		numerics: c.Numerics, models: c.Models, store: c.Store, forecasts: c.Forecasts, artifacts: c.Artifacts,
-		outputs: c.Outputs, stopping: c.Stopping,
+		numerics: c.Numerics, models: c.Models, sizer: c.Sizer, store: c.Store, forecasts: c.Forecasts,
+		artifacts: c.Artifacts, outputs: c.Outputs, stopping: c.Stopping,
 	})
 	trellisv1.RegisterChartServiceServer(server, chartService{store: c.Store})
 	trellisv1.RegisterDataSetServiceServer(server, dataSetService{

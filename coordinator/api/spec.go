@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -15,7 +17,8 @@ import (
 
 // Specs reads and writes specs as people write them.
 type Specs interface {
-	// Read returns the spec of a text. If something is wrong with the text, it returns a status with the detail TextProblems.
+	// Read returns the spec of a text. If something is wrong with the text, it returns a status with the detail
+	// TextProblems.
 	Read(text string) (*trellisv1.StudySpec, error)
 	// Place returns such a status if err names broken rules of the text's spec. It returns any other error as it is.
 	Place(text string, err error) error
@@ -26,7 +29,8 @@ type Specs interface {
 // largeText is the size of a text, in bytes, that takes so long to read that it needs a turn.
 const largeText = 64 << 10
 
-var errNoSpecs = status.Error(codes.Unimplemented, "this coordinator doesn't read specs as text: send the spec as a message")
+var errNoSpecs = status.Error(codes.Unimplemented,
+	"this coordinator doesn't read specs as text: send the spec as a message")
 
 // ParseSpec reads a spec as people write it, and says what its study would cost.
 func (s studyService) ParseSpec(
@@ -71,13 +75,31 @@ func (s studyService) reading(ctx context.Context, size int, read func() error) 
 func (s studyService) planNew(
 	ctx context.Context, spec *trellisv1.StudySpec, fresh bool,
 ) (*trellisv1.PlanStudyResponse, error) {
-	switch _, err := s.store.Snapshot().Study(nil, spec.GetName()); {
+	name := spec.GetName()
+	switch _, err := s.store.Snapshot().Study(nil, name); {
 	case err == nil:
-		return nil, grid.Refuse("study.exists", status.Convert(errStudyExists(spec.GetName())).Message(), "name")
+		_, _, err := s.createCommand(ctx, spec, fresh) // There is no use for its plan.
+		return nil, refusedAsWell(err, "study.exists", status.Convert(errStudyExists(name)).Message(), "name")
 	case !errors.Is(err, results.ErrNotFound):
 		return nil, err
 	}
 	return s.PlanStudy(ctx, &trellisv1.PlanStudyRequest{Spec: spec, Fresh: fresh})
+}
+
+// refusedAsWell refuses a field of a spec, and what err refuses of it.
+func refusedAsWell(err error, rule, message string, path ...any) error {
+	refused := grid.Refuse(rule, message, path...)
+	invalid, ok := errors.AsType[*protovalidate.ValidationError](refused)
+	if !ok {
+		return refused
+	}
+	for _, detail := range status.Convert(err).Details() {
+		broken, _ := detail.(*validate.Violations)
+		for _, violation := range broken.GetViolations() {
+			invalid.Violations = append(invalid.Violations, &protovalidate.Violation{Proto: violation})
+		}
+	}
+	return invalid
 }
 
 // FormatSpec writes a spec as people do.
@@ -100,8 +122,8 @@ func (s studyService) FormatSpec(
 
 type whenChecked struct{}
 
-// WhenChecked makes the call of a context call checked when the rules of its spec have been checked, which takes long for
-// a large one. A call that fails before doesn't.
+// WhenChecked makes the call of a context call checked when the rules of its spec have been checked, which takes long
+// for a large one. A call that fails before doesn't.
 func WhenChecked(ctx context.Context, checked func()) context.Context {
 	return context.WithValue(ctx, whenChecked{}, checked)
 }

@@ -76,7 +76,17 @@ func (s studyService) waiting(study *trellisv1.Study) *trellisv1.Study {
 	}
 	study = shallow(study)
 	study.WaitingFor = why
+	if f := study.GetForecast(); canNotBegin(why) && f != nil { // Nobody knows when it ends.
+		study.Forecast = shallow(f)
+		study.Forecast.Seconds, study.Forecast.Alternatives = nil, nil
+	}
 	return study
+}
+
+// canNotBegin says whether no run of a study can begin before it has what it waits for. Runs whose attempts disagree wait
+// for another machine, and others don't.
+func canNotBegin(why *trellisv1.WaitingFor) bool {
+	return why != nil && why.GetReason() != trellisv1.WaitingReason_WAITING_REASON_ANOTHER_MACHINE
 }
 
 // get returns a study as it is presented, without what is to come of it.
@@ -247,7 +257,7 @@ func (s studyService) deleteCheckpoints(ctx context.Context, study *trellisv1.St
 		answer, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_DeleteCheckpoints{
 			DeleteCheckpoints: &trellisv1.DeleteCheckpointsCommand{
 				Study: study.GetName(), CreateIndex: study.GetCreateIndex(), ModifyIndex: done.ModifyIndex,
-				NextSection: done.NextSection, KeepRuns: keep,
+				NextSection: done.NextSection, KeepRuns: keep, EndTime: study.GetEndTime(),
 			},
 		}})
 		if err != nil {

@@ -33,11 +33,11 @@ func (s studyService) ExtendStudy(
 		if err != nil {
 			return nil, err
 		}
-		spec, network, err := s.extendedSpec(ctx, study, request)
+		spec, found, err := s.extendedSpec(ctx, study, request)
 		if err != nil {
 			return nil, Status(err)
 		}
-		answer, err := s.proposeExtension(ctx, study, spec, network)
+		answer, err := s.proposeExtension(ctx, study, spec, found.largest)
 		if errors.Is(err, results.ErrStudyChanged) {
 			continue
 		}
@@ -90,46 +90,49 @@ func (s studyService) proposeExtension(
 }
 
 // extendedSpec returns the study's spec with the requested values added, or the requested budget, if the study may be
-// extended, and what its networks have at most.
+// extended, and what its networks have.
 func (s studyService) extendedSpec(
 	ctx context.Context, study *trellisv1.Study, request *trellisv1.ExtendStudyRequest,
-) (spec *trellisv1.StudySpec, network *trellisv1.ModelSize, err error) {
+) (spec *trellisv1.StudySpec, found foundOut, err error) {
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
-		return nil, nil, status.Errorf(codes.FailedPrecondition,
+		return nil, found, status.Errorf(codes.FailedPrecondition,
 			"study %q was canceled and can't be extended: submit a new one, which uses what this one has trained",
 			study.GetName())
 	}
 	empty := &trellisv1.ExtendStudyRequest{Study: request.GetStudy()}
 	if proto.Equal(request, empty) {
-		return nil, nil, status.Error(codes.InvalidArgument, "adds nothing: name an axis and the values to add to it, "+
-			"for example max_epochs: [200] or seeds: [2, 3], or a larger budget")
+		return nil, found, status.Error(codes.InvalidArgument, "adds nothing: name an axis and the values to add to "+
+			"it, for example max_epochs: [200] or seeds: [2, 3], or a larger budget")
 	}
 	if spec, err = s.models.Merge(study.GetSpec(), request); err != nil {
-		return nil, nil, err
+		return nil, found, err
 	}
 	// Weights fit one latent dimension, and one encoder.
 	if _, err := s.models.ResolveEncoder(spec, study.GetPretrained()); err != nil {
-		return nil, nil, err
+		return nil, found, err
 	}
-	if _, network, err = s.models.Sizes(ctx, s.sizer, spec, study.GetDataSet()); err != nil {
-		return nil, nil, err
+	found.smallest, found.largest, err = s.models.ExtendedSizes(ctx, s.sizer, study.GetSpec(), request, spec,
+		study.GetDataSet())
+	if err != nil {
+		return nil, found, err
 	}
 	if proto.Equal(spec, grid.WithDefaults(study.GetSpec())) {
 		what := "all of these values"
 		if request.GetBudget() != nil {
 			what = "this budget"
 		}
-		return nil, nil, status.Errorf(codes.InvalidArgument, "adds nothing: study %q already has %s", study.GetName(), what)
+		return nil, found, status.Errorf(codes.InvalidArgument, "adds nothing: study %q already has %s",
+			study.GetName(), what)
 	}
 	if err := timeLeft(study, spec); err != nil {
-		return nil, nil, err
+		return nil, found, err
 	}
 	budget, has := spec.GetBudget().GetTrials(), study.GetProgress().GetTrials()
 	if study.GetGridTrials() > 0 && budget > 0 && budget <= has && !grid.OnlyRaises(spec, study.GetSpec()) {
-		return nil, nil, status.Errorf(codes.InvalidArgument, "adds nothing: the budget of %d trials is used up, so that the "+
-			"larger grid has no more trials: raise it too, for example with --budget trials=%d", budget, 2*has)
+		return nil, found, status.Errorf(codes.InvalidArgument, "adds nothing: the budget of %d trials is used up, so "+
+			"that the larger grid has no more trials: raise it too, for example with --budget trials=%d", budget, 2*has)
 	}
-	return spec, network, nil
+	return spec, found, nil
 }
 
 // timeLeft returns an error if the time of the budget that a study would have is over, so that nothing would be

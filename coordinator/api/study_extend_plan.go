@@ -25,7 +25,7 @@ func (s studyService) PlanExtension(
 	if err != nil {
 		return nil, err
 	}
-	spec, network, err := s.extendedSpec(ctx, study, &trellisv1.ExtendStudyRequest{
+	spec, found, err := s.extendedSpec(ctx, study, &trellisv1.ExtendStudyRequest{
 		Study: request.GetStudy(), Seeds: request.GetSeeds(), Axes: request.GetAxes(), Budget: request.GetBudget(),
 		DropBudget: request.GetDropBudget(),
 	})
@@ -40,7 +40,7 @@ func (s studyService) PlanExtension(
 		return nil, err
 	}
 	defer release()
-	response, err := s.planExtension(ctx, study, spec, network)
+	response, err := s.planExtension(ctx, study, spec, found)
 	if err != nil {
 		return nil, Status(err)
 	}
@@ -51,9 +51,9 @@ func (s studyService) PlanExtension(
 	return response, nil
 }
 
-// planExtension says what an extension of a study to a spec would add, whose networks have so much at most.
+// planExtension says what an extension of a study to a spec would add, of whose networks so much is known.
 func (s studyService) planExtension(
-	ctx context.Context, study *trellisv1.Study, spec *trellisv1.StudySpec, network *trellisv1.ModelSize,
+	ctx context.Context, study *trellisv1.Study, spec *trellisv1.StudySpec, found foundOut,
 ) (*trellisv1.PlanExtensionResponse, error) {
 	leftOut, err := grid.LeftOut(ctx, spec)
 	if err != nil {
@@ -73,9 +73,14 @@ func (s studyService) planExtension(
 		return nil, err
 	}
 	// Its own measurements count as another study's.
-	response.Forecast, err = s.forecasts.For(snapshot, &trellisv1.Study{
-		Spec: spec, DataSet: stored.GetDataSet(), Numerics: stored.GetNumerics(), Network: network,
-	}, tally)
+	extended := &trellisv1.Study{
+		Spec: spec, DataSet: stored.GetDataSet(), Numerics: stored.GetNumerics(), Network: found.largest,
+	}
+	response.Smallest, response.Largest = found.smallest, found.largest
+	if response.WaitingFor, err = snapshot.AwaitedWorker(extended); err != nil {
+		return nil, err
+	}
+	response.Forecast, err = s.forecasts.For(snapshot, extended, tally)
 	return response, err
 }
 

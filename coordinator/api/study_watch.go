@@ -21,8 +21,8 @@ const (
 	// may exceed the limit by at most one run.
 	watchRuns  = 1000
 	watchBytes = 1 << 20
-	// firstRuns is how many runs a watch begins with at most. If there are more, it begins with those that are being trained
-	// and lastRuns others.
+	// firstRuns is how many runs a watch begins with at most. If there are more, it begins with those that are being
+	// trained and lastRuns others.
 	firstRuns = 10_000
 	lastRuns  = 1000
 )
@@ -82,7 +82,8 @@ func awaitChange(ctx, stopping context.Context, watch memdb.WatchSet) error {
 // sendChanges sends what has changed after index since. Only the last of its responses carries the study's index. So a
 // client that loses the stream in between gets all of them again.
 func (s studyService) sendChanges(
-	stream trellisv1.StudyService_WatchStudyServer, snapshot *results.Snapshot, study *trellisv1.Study, since uint64, all bool,
+	stream trellisv1.StudyService_WatchStudyServer, snapshot *results.Snapshot, study *trellisv1.Study, since uint64,
+	all bool,
 ) error {
 	changed, err := s.changes(stream.Context(), snapshot, study, since, all)
 	if err != nil {
@@ -117,17 +118,18 @@ type changes struct {
 }
 
 // changes finds what has changed after index since, with the study as it is shown. In a large study that takes a while,
-// so that watches take turns. They send what they have found without one. Of what has changed since the study was created,
-// it is a part where there is much, unless all is asked for.
+// so that watches take turns. They send what they have found without one, nor do they hold one while they wait for a
+// forecast, which may be long, and whose maker has turns of its own. Of what has changed since the study was created, it
+// is a part where there is much, unless all is asked for.
 func (s studyService) changes(
 	ctx context.Context, snapshot *results.Snapshot, study *trellisv1.Study, since uint64, all bool,
 ) (*changes, error) {
+	c := &changes{study: s.waiting(s.forecasts.On(snapshot, study))}
 	release, err := s.turns.Watch.take(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	c := &changes{study: s.waiting(s.forecasts.On(snapshot, study))}
 	if c.best, err = snapshot.Best(nil, study.GetName()); err != nil && !errors.Is(err, results.ErrNoAnswer) {
 		return nil, err
 	}
@@ -140,8 +142,8 @@ func (s studyService) changes(
 	return c, nil
 }
 
-// changedRuns returns the runs that have changed after index since, and whether some have been left out. Runs that have not
-// changed since the study was created are not sent.
+// changedRuns returns the runs that have changed after index since, and whether some have been left out. Runs that have
+// not changed since the study was created are not sent.
 func changedRuns(
 	snapshot *results.Snapshot, study *trellisv1.Study, since uint64, all bool,
 ) (runs []*trellisv1.Run, partial bool, err error) {

@@ -1,11 +1,14 @@
 package api
 
 import (
+	"context"
+	"log/slog"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"trellis/coordinator/forecast"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/lifecycle"
@@ -90,3 +93,50 @@ func TestALargeWatchBeginsWithTheLatestRuns(t *testing.T) {
 		}
 	}
 }
+
+// A watch has its forecast before it takes a turn: others don't wait for it meanwhile.
+func TestAWatchForecastsWithoutATurn(t *testing.T) {
+	store, err := results.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []string{"older", "s"} {
+		err := store.CreateStudy(uint64(i+1), timestamppb.Now(), &trellisv1.Study{Name: name, Numerics: "1", Spec: &trellisv1.StudySpec{
+			Name: name, Model: "synthetic", Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+				"latent_dim": trellisv1.AxisOf(i + 1), "learning_rate": trellisv1.AxisOf(1e-3), "weight_decay": trellisv1.AxisOf(0),
+				"max_epochs": trellisv1.AxisOf(2), "batch_size": trellisv1.AxisOf(256),
+			}}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	snapshot := store.Snapshot()
+	study, err := snapshot.Study(nil, "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked, taken, released bool
+	// A forecast asks whether the older study, which comes first, waits.
+	forecasts := forecast.NewMaker(slog.New(slog.DiscardHandler), func(string) bool {
+		asked = true
+		if taken {
+			t.Error("a forecast is made in a watch's turn")
+		}
+		return false
+	})
+	turn := func(context.Context) (func(), error) {
+		taken = true
+		return func() { released = true }, nil
+	}
+	s := studyService{memory: nothing{}, forecasts: forecasts, turns: Turns{Watch: turn}}
+	changed, err := s.changes(t.Context(), snapshot, study, 0, false)
+	if err != nil || changed.study.GetForecast() == nil || !asked || !taken || !released {
+		t.Errorf("the study is %v, %v; a forecast was made: %v, with a turn: %v, that ended: %v", changed, err, asked, taken, released)
+	}
+}
+
+// nothing is a memory in which no study waits.
+type nothing struct{ Memory }
+
+func (nothing) WaitingFor(string) *trellisv1.WaitingFor { return nil }

@@ -18,6 +18,7 @@ type trialService struct {
 	trellisv1.UnimplementedTrialServiceServer
 	numerics  string
 	models    grid.Models
+	sizer     grid.Sizer
 	store     Snapshots
 	forecasts *forecast.Maker
 	artifacts *artifact.Keeper
@@ -127,6 +128,6 @@ func (s trialService) GetImportance(
 func (s trialService) SuggestStudy(
 	ctx context.Context, request *trellisv1.SuggestStudyRequest,
 ) (*trellisv1.SuggestStudyResponse, error) {
-	response, err := insight.SuggestStudy(s.store.Snapshot().Within(ctx), request, s.models)
+	response, err := insight.SuggestStudy(ctx, s.store.Snapshot(), request, s.models, s.sizer)
 	return response, Status(err)
 }

@@ -9,12 +9,17 @@ import (
 func (in Input) basis(pace *pace) *trellisv1.ForecastBasis {
 	own := in.Study.counts
 	basis := &trellisv1.ForecastBasis{
-		Epochs: own.epochs, OtherStudies: uint32(len(in.Others)),
+		Epochs:    own.epochs,
 		RunsEnded: uint64(own.ended), RunsStopped: uint64(own.stopped), RunsDiverged: uint64(own.diverged),
 		RunsBegun:   uint64(len(in.Study.open)),
-		AfterOthers: ahead(in.Ahead) > 0,
+		AfterOthers: ahead(in.Ahead) > 0, Unsuited: in.Unsuited,
 	}
 	for _, other := range in.Others {
+		if other == in.Itself {
+			basis.Epochs += other.counts.epochs
+			continue
+		}
+		basis.OtherStudies++
 		basis.OtherEpochs += other.counts.epochs
 	}
 	basis.EpochTime = basis.Epochs == 0 && basis.OtherEpochs == 0 && pace.known()

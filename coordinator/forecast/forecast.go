@@ -15,8 +15,12 @@ type Input struct {
 	Study *Tally
 	// Others are studies of the same model and data, from whose runs the forecast can learn.
 	Others []*Tally
+	// Itself is, among these, the study as it is, if the forecast is of what it is extended by.
+	Itself *Tally
 	// Workers are the workers that accept runs now.
 	Workers []Worker
+	// Unsuited says that there are others, but none has what a run of the study needs.
+	Unsuited bool
 	// Held are runs of other studies that workers train now.
 	Held []Held
 	// Ahead is the work that older studies have in the queue, in seconds on one slot. It is done first.
@@ -68,6 +72,7 @@ func Make(in Input) Outlook {
 		Epochs: estimate(played, count), Confidence: Confidence, Slots: uint32(in.slots()), Basis: in.basis(pace),
 	}}
 	if pace.known() {
+		out.Forecast.Basis.ScaledShare = simulation.share
 		simulation.time(in, played, &out)
 	}
 	in.Study.mayPrune(out.Forecast)

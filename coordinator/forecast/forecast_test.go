@@ -159,7 +159,8 @@ func TestOtherStudiesTellHowLongItTakes(t *testing.T) {
 	}
 }
 
-// Networks of other shapes take as many times as long as they have more operations, about.
+// Networks of other shapes take as many times as long as they have more operations, about: the forecast says that they were
+// not measured, and its interval is the wider the more they differ.
 func TestLargerNetworksTakeLonger(t *testing.T) {
 	shaped := func(state trellisv1.RunState, epochs uint32, filters, kernel, depth int) *trellisv1.Run {
 		run := runOf(state, epochs)
@@ -176,8 +177,50 @@ func TestLargerNetworksTakeLonger(t *testing.T) {
 			Study:  tallyOf(exactSpec(), shaped(pending, 0, test.filters, test.kernel, test.depth)),
 			Others: []*Tally{tallyOf(exactSpec(), shaped(succeeded, 10, 8, 3, 3))}, Workers: []Worker{{"a", 1}},
 		}).Forecast
-		if !near(f.GetSeconds(), test.seconds) {
-			t.Errorf("%+v: 10 epochs are forecast to take %v", test, f.GetSeconds())
+		its := f.GetSeconds()
+		doublings := math.Abs(math.Log2(test.seconds / 20))
+		least := math.Exp(1.2 * scaledDeviation * doublings)
+		if share := f.GetBasis().GetScaledShare(); doublings == 0 && (!near(its, test.seconds) || share != 0) ||
+			doublings > 0 && share != 1 {
+			t.Errorf("%+v: 10 epochs are forecast to take %v, %v of it scaled", test, its, share)
+		}
+		if math.Abs(its.GetExpected()/test.seconds-1) > 0.1 || its.GetHigh() < least*its.GetExpected() ||
+			its.GetLow() > its.GetExpected()/least {
+			t.Errorf("%+v: 10 epochs are forecast to take %v", test, its)
+		}
+	}
+}
+
+// A network of another shape was not measured, though it may have as many operations.
+func TestEachAxisOfAShapeIsMeasured(t *testing.T) {
+	shaped := func(state trellisv1.RunState, epochs uint32, shape [4]int) *trellisv1.Run {
+		run := runOf(state, epochs)
+		for i, name := range []string{"filters", "kernel", "depth", "hidden"} {
+			run.Parameters.Values[name] = trellisv1.ValueOf(shape[i])
+		}
+		return run
+	}
+	for _, test := range []struct {
+		measured, planned [4]int
+		// scaled is how many doublings the interval is the wider for.
+		scaled float64
+	}{
+		{[4]int{8, 3, 2, 64}, [4]int{8, 3, 2, 64}, 0},
+		{[4]int{8, 3, 2, 64}, [4]int{4, 3, 5, 64}, 4},
+		{[4]int{8, 4, 2, 64}, [4]int{16, 2, 2, 64}, 4},
+		{[4]int{8, 3, 2, 64}, [4]int{8, 3, 2, 4096}, 6},
+		{[4]int{8, 3, 2, 64}, [4]int{8, 3, 2, 32}, 1},
+		{[4]int{8, 3, 2, 64}, [4]int{8, 3, 1, 64}, 1},
+		{[4]int{8, 1, 2, 64}, [4]int{8, 2, 2, 64}, 2},
+	} {
+		f := Make(Input{
+			Study:  tallyOf(exactSpec(), shaped(pending, 0, test.planned)),
+			Others: []*Tally{tallyOf(exactSpec(), shaped(succeeded, 10, test.measured))}, Workers: []Worker{{"a", 1}},
+		}).Forecast
+		its, share := f.GetSeconds(), f.GetBasis().GetScaledShare()
+		if least := math.Exp(1.2 * scaledDeviation * test.scaled); share != min(1, test.scaled) ||
+			test.scaled > 0 && its.GetHigh() < least*its.GetExpected() {
+			t.Errorf("%v from %v is forecast to take %v, %v of it scaled", test.planned, test.measured, its, share)
 		}
 	}
 }

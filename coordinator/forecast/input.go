@@ -44,13 +44,17 @@ func (m *Maker) input(snapshot *results.Snapshot, study *trellisv1.Study, tally 
 		if err != nil {
 			return in, err
 		}
-		in.Others = append(in.Others, other)
+		if in.Others = append(in.Others, other); like.GetName() == study.GetSpec().GetName() {
+			in.Itself = other
+		}
 	}
 	ready, err := snapshot.ReadyWorkers()
 	if err != nil {
 		return in, err
 	}
+	some := len(ready) > 0
 	ready = resources.Serving(study, ready)
+	in.Unsuited = some && len(ready) == 0
 	in.Ahead = m.ahead(snapshot, studies, study, ready)
 	return in, m.slots(snapshot, studies, study, ready, &in)
 }
@@ -113,7 +117,7 @@ func latestLike(studies []*trellisv1.Study, study *trellisv1.Study) (like []*tre
 }
 
 // ahead returns the work that older running studies have in the queue of those workers, if there are any. The oldest are forecast first, so that there is
-// no circle.
+// no circle. Those that can't be trained now delay nobody.
 func (m *Maker) ahead(
 	snapshot *results.Snapshot, studies []*trellisv1.Study, study *trellisv1.Study, workers []*trellisv1.Worker,
 ) (ahead []*trellisv1.Estimate) {
@@ -122,7 +126,7 @@ func (m *Maker) ahead(
 			study.GetCreateIndex() > 0 && older.GetCreateIndex() >= study.GetCreateIndex() {
 			continue
 		}
-		if len(workers) > 0 && !slices.ContainsFunc(workers, resources.Of(older).Serves) {
+		if len(workers) > 0 && !slices.ContainsFunc(workers, resources.Of(older).Suits) || m.waits(older.GetName()) {
 			continue
 		}
 		if len(ahead) < aheadStudies {

@@ -36,6 +36,8 @@ const (
 // Maker makes forecasts of studies, and caches them for a while.
 type Maker struct {
 	logger *slog.Logger
+	// waits says whether a study's runs wait for something without which none of them begins, as far as is known.
+	waits func(study string) bool
 	// making has an element while a forecast is made: one at a time, so that forecasts leave the other cores free.
 	making chan struct{}
 	// listed has an element while the forecasts of a list are made.
@@ -62,10 +64,10 @@ type made struct {
 	runs    uint64
 }
 
-// NewMaker returns a maker without forecasts.
-func NewMaker(logger *slog.Logger) *Maker {
+// NewMaker returns a maker without forecasts. Work of studies that wait, as waits says, is put before nobody's.
+func NewMaker(logger *slog.Logger, waits func(study string) bool) *Maker {
 	return &Maker{
-		logger: logger, making: make(chan struct{}, 1), listed: make(chan struct{}, 1), made: map[uint64]*made{},
+		logger: logger, waits: waits, making: make(chan struct{}, 1), listed: make(chan struct{}, 1), made: map[uint64]*made{},
 		learned: map[uint64]*learned{},
 	}
 }
@@ -201,23 +203,25 @@ func (m *Maker) setDue(due int) {
 	m.due = due
 }
 
-// of returns a study's forecast. While another caller is making a new one, or if that takes long, it returns the previous one.
+// of returns a study's forecast. While another one is being made, or if that takes long, it returns the previous one, unless
+// that was of other runs or of another state: then it waits.
 func (m *Maker) of(snapshot *results.Snapshot, study *trellisv1.Study) (Outlook, bool) {
 	latest, known := m.latest(study)
 	if known && latest.good(study) {
 		return latest.outlook, true
 	}
+	usable := known && latest.fits(study)
 	select {
 	case m.making <- struct{}{}:
 	default:
-		if known {
+		if usable {
 			return latest.outlook, true
 		}
 		if m.begin(snapshot) != nil {
 			return Outlook{}, false
 		}
 	}
-	if !known || !latest.fits(study) {
+	if !usable {
 		defer func() { <-m.making }()
 		return m.renew(snapshot, study)
 	}

@@ -44,7 +44,7 @@ func newStore(t *testing.T, names ...string) *results.Store {
 func TestAForecastIsOfTheStudyAsItIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newStore(t, "slow")
-		maker := NewMaker(slog.New(slog.DiscardHandler))
+		maker := NewMaker(slog.New(slog.DiscardHandler), noneWaits)
 		forecast := func() *trellisv1.Forecast {
 			t.Helper()
 			snapshot := store.Snapshot()
@@ -70,12 +70,15 @@ func TestAForecastIsOfTheStudyAsItIs(t *testing.T) {
 		if second == first {
 			t.Errorf("the same forecast after %v", Life)
 		}
+		synctest.Wait()
+		maker.making <- struct{}{} // That of another study.
 		if err := store.SetStudyState(2, timestamppb.Now(), "slow",
 			trellisv1.StudyState_STUDY_STATE_PAUSED); err != nil {
 			t.Fatal(err)
 		}
-		if forecast() == second {
-			t.Error("a paused study has the forecast of a running one")
+		time.AfterFunc(time.Second, func() { <-maker.making })
+		if got := forecast(); got == second || got == nil {
+			t.Errorf("a paused study has the forecast %v, and had %v when it ran", got, second)
 		}
 	})
 }
@@ -97,7 +100,7 @@ func listed(t *testing.T, store *results.Store, maker *Maker) (studies []*trelli
 func TestListsDoNotWaitLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newStore(t, "first", "second")
-		maker := NewMaker(slog.New(slog.DiscardHandler))
+		maker := NewMaker(slog.New(slog.DiscardHandler), noneWaits)
 		list := func() (forecasts []*trellisv1.Forecast, waited time.Duration) {
 			t.Helper()
 			studies, waited := listed(t, store, maker)
@@ -141,7 +144,7 @@ func TestListsDoNotWaitLong(t *testing.T) {
 func TestListsDoNotWaitInVain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newStore(t, "slow", "first", "second")
-		maker := NewMaker(slog.New(slog.DiscardHandler))
+		maker := NewMaker(slog.New(slog.DiscardHandler), noneWaits)
 		list := func() (waited time.Duration) {
 			t.Helper()
 			_, waited = listed(t, store, maker)
@@ -193,7 +196,7 @@ func TestForecastsAreKeptUntilAllAreMade(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				maker := NewMaker(slog.New(slog.DiscardHandler))
+				maker := NewMaker(slog.New(slog.DiscardHandler), noneWaits)
 				keep := func(index uint64, took time.Duration) {
 					maker.keep(&trellisv1.Study{CreateIndex: index}, &made{
 						at: time.Now(), took: took, state: trellisv1.StudyState_STUDY_STATE_RUNNING,
@@ -231,7 +234,7 @@ func TestStudiesThatHaveEndedAreForgotten(t *testing.T) {
 		t.Run(end, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := newStore(t, "large", "small")
-				maker := NewMaker(slog.New(slog.DiscardHandler))
+				maker := NewMaker(slog.New(slog.DiscardHandler), noneWaits)
 				study := func(name string) *trellisv1.Study {
 					t.Helper()
 					study, err := store.Snapshot().Study(nil, name)
@@ -291,7 +294,7 @@ func TestStudiesThatHaveEndedAreForgotten(t *testing.T) {
 func TestListsDoNotWaitForOthersRenewals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newStore(t, "first", "second")
-		maker := NewMaker(slog.New(slog.DiscardHandler))
+		maker := NewMaker(slog.New(slog.DiscardHandler), noneWaits)
 		snapshot := store.Snapshot()
 		stored, err := snapshot.Studies(nil)
 		if err != nil {

@@ -40,6 +40,10 @@ const (
 	// much as loadRuns runs.
 	loadDeviation = 0.06
 	loadRuns      = 4
+	// scaledDeviation is the deviation of the time of a network of another shape, in logarithms, for each doubling of the work
+	// from the nearest shape that was measured, and sameShape how much less than a doubling is the same shape.
+	scaledDeviation = 0.12
+	sameShape       = 1e-9
 	// loadLast is how many runs in a row are trained under the same load.
 	loadLast = 2
 	// trustedEpochs is how many epochs a worker must have trained before half of its difference from others counts.
@@ -49,6 +53,8 @@ const (
 // pace estimates how long an epoch takes.
 type pace struct {
 	measured []weighted
+	// families are those that were measured.
+	families map[family]bool
 	// images is how many images an epoch of the study processes.
 	images float64
 	// fixed is the time of an epoch according to the study's spec. It counts as one measured epoch.
@@ -71,10 +77,13 @@ type weighted struct {
 
 // newPace combines the measurements of the study itself and of others.
 func newPace(study *Tally, others []*Tally) *pace {
-	p := &pace{images: study.images, fixed: study.epochTime, workers: map[string]float64{}}
+	p := &pace{images: study.images, fixed: study.epochTime, workers: map[string]float64{}, families: map[family]bool{}}
 	p.weigh(study.measured, 1)
 	for _, other := range others {
 		p.weigh(other.measured, otherStudy)
+	}
+	for i := range p.measured {
+		p.families[p.measured[i].family()] = true
 	}
 	p.settle()
 	p.deviation = p.spread()
@@ -121,13 +130,38 @@ func (p *pace) at(s settings) float64 {
 	return sum / weights
 }
 
+// scaledFrom returns by how many doublings of its work the shape of other settings is apart from the nearest one that was
+// measured, of those that near sums up: 0 if a network of the same shape was, or none.
+func (p *pace) scaledFrom(s settings) (doublings float64) {
+	doublings = math.Inf(1)
+	for i := range p.measured {
+		if m := &p.measured[i]; p.counts(m, s) {
+			doublings = min(doublings, s.apart(m.settings))
+		}
+	}
+	if len(p.measured) == 0 || doublings < sameShape {
+		return 0
+	}
+	return doublings
+}
+
+// counts says whether a measurement says anything about settings. Those of other families do only where there are none of
+// this one.
+func (p *pace) counts(m *weighted, s settings) bool {
+	its := s.family()
+	return m.family() == its || !p.families[its]
+}
+
 // near sums up paces of runs, weighted by how similar their settings are, for epochs of the study.
 func (p *pace) near(s settings, of func(*weighted) float64) (sum, weights float64) {
 	for i := range p.measured {
 		m := &p.measured[i]
+		if !p.counts(m, s) {
+			continue
+		}
 		latent, batch := (m.latent-s.latent)/paceWidth, (m.batch-s.batch)/paceWidth
-		work := s.doublings(m.settings) / paceWidth
-		weight := m.weight * max(farAway, math.Exp(-(float64(latent*latent)+float64(batch*batch)+float64(work*work))/2))
+		shape := s.apart(m.settings) / paceWidth
+		weight := m.weight * max(farAway, math.Exp(-(float64(latent*latent)+float64(batch*batch)+float64(shape*shape))/2))
 		sum += float64(weight * of(m) * p.images / m.images * math.Exp2(s.doublings(m.settings)))
 		weights += weight
 	}

@@ -22,12 +22,18 @@ type simulation struct {
 	// took is how many seconds an epoch of each class takes, and diverges how likely it is to diverge, and when.
 	took     []float64
 	diverges []divergesAt
+	// scaled is the deviation of the time of each class, in logarithms, as no network of its shape was measured; nil if all
+	// were. share is how much of the time is of such classes, if nothing ends early.
+	scaled []float64
+	share  float64
 
 	random *rand.Rand
 	// Of the current play: coefficients and effects of the model, and how much slower everything is than expected.
 	coefficients vector
 	effects      []float64
 	slowness     float64
+	// scaling is how far off the scaling of times is, in its deviations.
+	scaling float64
 }
 
 type divergesAt struct {
@@ -72,7 +78,32 @@ func newSimulation(in Input, pace *pace) *simulation {
 		chance, epoch := study.divergence.at(class.learningRate)
 		s.diverges = append(s.diverges, divergesAt{chance, epoch})
 	}
+	s.scale()
 	return s
+}
+
+// scale finds the classes of whose shape no network was measured.
+func (s *simulation) scale() {
+	runs := s.study.queue.counts(len(s.took))
+	for _, number := range s.rest {
+		runs[number]++
+	}
+	for _, held := range s.study.held {
+		runs[held.class]++
+	}
+	all, scaled := 0.0, 0.0
+	deviations := make([]float64, len(s.took))
+	for number, count := range runs {
+		class := &s.study.classes.list[number]
+		seconds := float64(count) * s.took[number] * float64(max(0, class.maxEpochs-class.from))
+		deviations[number] = scaledDeviation * s.pace.scaledFrom(class.settings)
+		if all += seconds; deviations[number] > 0 {
+			scaled += seconds
+		}
+	}
+	if scaled > 0 {
+		s.scaled, s.share = deviations, scaled/all
+	}
 }
 
 // play simulates the rest once.
@@ -82,6 +113,9 @@ func (s *simulation) play() play {
 	}
 	deviation := s.pace.deviation
 	s.slowness = math.Exp(s.random.NormFloat64()*deviation - deviation*deviation/2)
+	if s.scaled != nil {
+		s.scaling = s.random.NormFloat64()
+	}
 	var p play
 	for number, count := range s.bulk {
 		if count == 0 {
@@ -131,7 +165,12 @@ func (s *simulation) runsOf(in Input) int {
 }
 
 func (s *simulation) seconds(number int, epochs float64) float64 {
-	return epochs * s.took[number] * s.slowness
+	seconds := epochs * s.took[number] * s.slowness
+	if s.scaled != nil {
+		deviation := s.scaled[number]
+		seconds *= math.Exp(s.scaling*deviation - deviation*deviation/2)
+	}
+	return seconds
 }
 
 // left samples how many more epochs are trained for a run of the class.

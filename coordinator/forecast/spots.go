@@ -2,7 +2,6 @@ package forecast
 
 import (
 	"iter"
-	"math"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
@@ -20,7 +19,9 @@ func (t *Tally) AddSpots(spots iter.Seq[lattice.Spot]) {
 // AddSpot is AddSpots of a single run.
 func (t *Tally) AddSpot(spot lattice.Spot) {
 	if t.spotted.axes == nil || t.spotted.step != t.classes.step {
-		t.spotted = spotted{step: t.classes.step, axes: map[*grid.Product]*axes{}, classes: map[alike]int{}}
+		t.spotted = spotted{
+			step: t.classes.step, program: t.program(), axes: map[*grid.Product]*axes{}, classes: map[alike]int{},
+		}
 	}
 	of := t.spotted.axesOf(spot.Product)
 	which := alike{of.number, of.positions(spot.Rest), t.spotted.endOf(spot.Epochs)}
@@ -37,7 +38,9 @@ func (t *Tally) AddSpot(spot lattice.Spot) {
 // spotted remembers the classes of runs.
 type spotted struct {
 	// step is that of the classes: as long as it stays, runs that are alike have the same class.
-	step    float64
+	step float64
+	// program says whether the runs are those of a program.
+	program bool
 	axes    map[*grid.Product]*axes
 	last    *axes
 	classes map[alike]int
@@ -68,6 +71,7 @@ func (s *spotted) endOf(epochs uint32) int32 {
 // axes are those of a product that the settings of a run depend on.
 type axes struct {
 	product *grid.Product
+	program bool
 	number  int
 	of      [settingCount]settingAxis
 }
@@ -85,21 +89,21 @@ func (s *spotted) axesOf(p *grid.Product) *axes {
 	}
 	its := s.axes[p]
 	if its == nil {
-		its = newAxes(p, len(s.axes), s.step)
+		its = s.newAxes(p)
 		s.axes[p] = its
 	}
 	s.last = its
 	return its
 }
 
-func newAxes(p *grid.Product, number int, step float64) *axes {
-	its := &axes{product: p, number: number}
+func (s *spotted) newAxes(p *grid.Product) *axes {
+	its := &axes{product: p, program: s.program, number: len(s.axes)}
 	weight := uint64(1)
 	for i := len(p.Dimensions) - 1; i >= 0; i-- {
 		d := &p.Dimensions[i]
 		for n, name := range settingNames {
 			if d.Name == name {
-				its.of[n] = newSettingAxis(d, n, weight, step)
+				its.of[n] = s.newSettingAxis(d, n, weight)
 			}
 		}
 		weight *= d.Size()
@@ -107,13 +111,13 @@ func newAxes(p *grid.Product, number int, step float64) *axes {
 	return its
 }
 
-func newSettingAxis(d *grid.Dimension, name int, weight uint64, step float64) settingAxis {
+func (s *spotted) newSettingAxis(d *grid.Dimension, name int, weight uint64) settingAxis {
 	a := settingAxis{weight: weight, size: d.Size(), positions: make([]int32, d.Size())}
 	point := &trellisv1.Parameters{Values: map[string]*trellisv1.Value{}}
 	for digit := range a.positions {
-		if a.positions[digit] = int32(digit); step > 0 {
+		if a.positions[digit] = int32(digit); s.step > 0 {
 			point.Values[d.Name] = d.Value(uint64(digit))
-			a.positions[digit] = int32(math.Floor(settingsOf(point).list()[name] / step))
+			a.positions[digit] = int32(settingsOf(point, s.program).down(s.step).list()[name])
 		}
 	}
 	return a
@@ -139,6 +143,6 @@ func (a *axes) classOf(spot lattice.Spot) class {
 		rest /= d.Size()
 	}
 	return class{
-		settings: settingsOf(&trellisv1.Parameters{Values: values}), maxEpochs: int(spot.Epochs), trajectory: none,
+		settings: settingsOf(&trellisv1.Parameters{Values: values}, a.program), maxEpochs: int(spot.Epochs), trajectory: none,
 	}
 }

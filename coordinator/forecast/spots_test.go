@@ -44,6 +44,11 @@ func TestSpotsCountAsRuns(t *testing.T) {
 					axes[shape] = integers(shape, 2)
 				}
 			}
+			for _, name := range []string{"fine_tune", "shift"} {
+				if axes[name] != nil && rapid.Bool().Draw(t, name+" from 0") {
+					axes[name] = trellisv1.AxisOf[uint32](0, 1)
+				}
+			}
 			spec.Grid = append(spec.Grid, &trellisv1.Grid{Axes: axes})
 		}
 		spec.Seeds = integers("seeds", 2)

@@ -65,12 +65,15 @@ func NewTally(spec *trellisv1.StudySpec) *Tally {
 	}
 }
 
+// program says whether the study's runs are those of a program.
+func (t *Tally) program() bool { return t.spec.GetProgram() != nil }
+
 // Add counts a run. Runs must be added in the order in which they will be leased. losses is nil before the first epoch.
 func (t *Tally) Add(run *trellisv1.Run, losses *trellisv1.Losses) { t.AddLike(run, losses, 1) }
 
 // AddLike counts a run that stands for several like it.
 func (t *Tally) AddLike(run *trellisv1.Run, losses *trellisv1.Losses, runs int) {
-	at := settingsOf(run.GetParameters())
+	at := settingsOf(run.GetParameters(), t.program())
 	t.measure(run, at, losses.GetSeconds(), runs)
 	c := class{
 		settings: at, maxEpochs: int(run.GetParameters().GetMaxEpochs()), epochs: int(run.GetEpochs()),

@@ -46,7 +46,8 @@ func TestLargeNetworksNeedMemory(t *testing.T) {
 			t.Errorf("a worker that is too small has %d runs", runs)
 		}
 		why := l.WaitingFor("large")
-		if why.GetReason() != trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE || why.GetMemory() != 2*giga {
+		if why.GetReason() != trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE || why.GetMemory() != 2*giga ||
+			why.GetLargestMemory() != giga {
 			t.Errorf("it waits for %v", why)
 		}
 		greet("large", 5*giga)
@@ -60,6 +61,37 @@ func TestLargeNetworksNeedMemory(t *testing.T) {
 		if runs := log.worker("small").GetRuns() + log.worker("large").GetRuns(); runs != 5 {
 			t.Errorf("two large runs and three small ones are %d", runs)
 		}
+	})
+}
+
+// A worker that is too small for all runs that wait is told how much the smallest of them takes and whose it is, and when
+// that changes.
+func TestSmallWorkersAreTold(t *testing.T) {
+	leading(t, func(l *Leader, log *testLog) {
+		log.createLarge("large", 3*giga, 16, 8)
+		log.createLarge("larger", 5*giga, 4)
+		greeting := hello("small")
+		greeting.Slots, greeting.Capacity = 4, &trellisv1.Capacity{Memory: giga}
+		w := connect(log, l, greeting)
+		told := func(want uint64, study string) {
+			t.Helper()
+			for {
+				select {
+				case response := <-w.gotten:
+					if unserved := response.GetUnserved(); unserved != nil {
+						if unserved.GetMemory() != want || unserved.GetStudy() != study || len(unserved.GetAsked()) > 0 {
+							t.Errorf("it is told %v, want %d bytes of study %s", unserved, want, study)
+						}
+						return
+					}
+				case <-time.After(3 * askedInterval):
+					log.Fatalf("it is not told of %d bytes", want)
+				}
+			}
+		}
+		told(3*giga, "large")
+		log.createLarge("less large", 2*giga, 3)
+		told(2*giga, "less large")
 	})
 }
 

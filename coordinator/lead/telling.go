@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -61,7 +60,7 @@ func (h *host) send(
 	}
 	for {
 		needs, changed := h.asked.now()
-		if len(needs) > 0 || len(unserved.told) > 0 {
+		if len(needs) > 0 || len(unserved.told) > 0 || unserved.memory > 0 {
 			if err := h.tellUnserved(unserved, needs, stream); err != nil {
 				return err
 			}
@@ -109,15 +108,16 @@ func (h *host) tellOwnStudy(own *ownStudy, stream trellisv1.WorkerService_Sessio
 	}})
 }
 
-// askedInterval is how often is looked which labels the studies ask for whose runs wait, and maxUnserved how many
-// different ones a worker is told.
+// askedInterval is how often is looked what the studies ask for whose runs wait, and maxUnserved how many different labels
+// a worker is told.
 const (
 	askedInterval = 10 * time.Second
 	maxUnserved   = 8
 )
 
-// asked has what the studies ask for whose runs wait, each once. It has nothing if one of them asks for nothing. One of
-// the leader's loops looks, and sessions wait for a change: any number of workers may be idle.
+// asked has what the studies ask for whose runs wait: the least for each combination of labels. It has nothing if one of
+// them asks for nothing. One of the leader's loops looks, and sessions wait for a change: any number of workers may be
+// idle.
 type asked struct {
 	store  Snapshots
 	logger *slog.Logger
@@ -137,7 +137,7 @@ func (a *asked) run(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		if err := a.look(); err != nil {
-			a.logger.Warn("could not find which labels the studies ask for; will retry", "error", err)
+			a.logger.Warn("could not find what the studies ask for; will retry", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -161,26 +161,30 @@ func (a *asked) look() error {
 	if err != nil {
 		return err
 	}
-	var needs []resources.Need
-	seen := map[string]bool{}
+	least := map[string]resources.Need{}
 	for study := range studies {
-		need := resources.Of(study)
-		asks := need.Asks()
-		if !waits(study) || seen[asks] {
+		if !waits(study) {
 			continue
 		}
-		if asks == "" {
-			needs = nil
+		need := resources.Of(study)
+		asks := need.Asks()
+		if asks == "" && bytesOf(need) == 0 {
+			least = nil
 			break
 		}
-		seen[asks] = true
-		needs = append(needs, need)
+		if before, seen := least[asks]; !seen || bytesOf(need) < bytesOf(before) {
+			least[asks] = need
+		}
 	}
-	// Which study of several asks for something does not matter.
-	slices.SortFunc(needs, func(x, y resources.Need) int { return strings.Compare(x.Asks(), y.Asks()) })
+	var needs []resources.Need
+	for _, asks := range slices.Sorted(maps.Keys(least)) {
+		needs = append(needs, least[asks])
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !slices.EqualFunc(needs, a.needs, func(x, y resources.Need) bool { return x.Asks() == y.Asks() }) {
+	if !slices.EqualFunc(needs, a.needs, func(x, y resources.Need) bool {
+		return x.Asks() == y.Asks() && bytesOf(x) == bytesOf(y) && (x.Study == y.Study || bytesOf(x) == 0)
+	}) {
 		a.needs = needs
 		close(a.changed)
 		a.changed = make(chan struct{})
@@ -188,13 +192,24 @@ func (a *asked) look() error {
 	return nil
 }
 
-// unserved is what a worker was told of labels that it lacks.
+// bytesOf is how much memory a model's run and its images take, as far as anybody looks. A program is not said to need any:
+// what it lacks may be something else.
+func bytesOf(need resources.Need) uint64 {
+	if need.Program {
+		return 0
+	}
+	return need.Memory + need.Data
+}
+
+// unserved is what a worker was told of labels, or memory, that it lacks.
 type unserved struct {
 	worker string
 	told   []*trellisv1.Labels
+	memory uint64
+	study  string
 }
 
-// tellUnserved tells a worker without runs if nothing but labels keeps it from runs that wait, unless it knows.
+// tellUnserved tells a worker without runs if nothing but labels, or memory, keeps it from runs that wait, unless it knows.
 func (h *host) tellUnserved(
 	unserved *unserved, needs []resources.Need, stream trellisv1.WorkerService_SessionServer,
 ) error {
@@ -203,18 +218,29 @@ func (h *host) tellUnserved(
 		return nil // Of its only study, it is told otherwise.
 	}
 	var lacks []*trellisv1.Labels
-	if !slices.ContainsFunc(needs, func(need resources.Need) bool { return need.Serves(worker) }) {
+	memory, study, served := uint64(0), "", false
+	for _, need := range needs {
+		if its := bytesOf(need); need.Serves(worker) {
+			served = served || its == 0 || need.Suits(worker)
+			if memory == 0 || its < memory {
+				memory, study = its, need.Study
+			}
+		}
+	}
+	if served {
+		memory, study = 0, ""
+	} else if memory == 0 {
 		for _, need := range needs[:min(len(needs), maxUnserved)] {
 			lacks = append(lacks, &trellisv1.Labels{Labels: need.Labels})
 		}
 	}
 	same := func(a, b *trellisv1.Labels) bool { return maps.Equal(a.GetLabels(), b.GetLabels()) }
-	if slices.EqualFunc(lacks, unserved.told, same) {
+	if slices.EqualFunc(lacks, unserved.told, same) && memory == unserved.memory && study == unserved.study {
 		return nil
 	}
-	unserved.told = lacks
+	unserved.told, unserved.memory, unserved.study = lacks, memory, study
 	return stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Unserved{
-		Unserved: &trellisv1.Unserved{Asked: lacks},
+		Unserved: &trellisv1.Unserved{Asked: lacks, Memory: memory, Study: study},
 	}})
 }
 

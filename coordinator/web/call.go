@@ -262,6 +262,15 @@ func encode(response proto.Message) ([]byte, error) {
 // respond answers with a message as JSON. If the client has the same already, it is told so.
 func (s *Server) respond(w http.ResponseWriter, r *http.Request, response proto.Message) {
 	defer s.taken(r, response)
+	if r.Method == http.MethodGet && takesGzip(r) && proto.Size(response) >= packFrom {
+		one, err := s.packed.of(response, r.Header.Get("If-None-Match"))
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		one.write(w, r)
+		return
+	}
 	body, err := encode(response)
 	if err != nil {
 		fail(w, err)

@@ -176,6 +176,7 @@ type harness struct {
 	*testing.T
 	*fake
 	pipes  *pipes
+	server *Server
 	client *http.Client
 }
 
@@ -202,6 +203,7 @@ func serve(t *testing.T, config Config, test func(*harness)) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		h.server = server
 		var served sync.WaitGroup
 		served.Go(func() {
 			if err := server.Serve(h.pipes); err != nil {

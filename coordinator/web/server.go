@@ -57,6 +57,7 @@ type Server struct {
 	// decode has as many items as large bodies are being decoded.
 	decode chan struct{}
 	shared shared
+	packed packed
 	server *http.Server
 }
 
@@ -69,7 +70,7 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the paths of calls: %w", err)
 	}
-	s := &Server{config: config, routes: routes, decode: make(chan struct{}, decoding)}
+	s := &Server{config: config, routes: routes, decode: make(chan struct{}, decoding), packed: newPacked()}
 	if err := s.route(); err != nil {
 		return nil, err
 	}

@@ -1,3 +1,5 @@
+//go:build !race
+
 package chart
 
 import (
@@ -23,8 +25,8 @@ var pointStates = map[trellisv1.TrialState]trellisv1.PointState{
 }
 
 // TestCoverage compares maps of small studies with what their trials say, in the order of the grid and over two axes. A
-// study that was canceled has points that nobody has touched, and a twin of a study gets results from it. With a filter, maps
-// have the trials that meet it.
+// study that was canceled has points that nobody has touched, and a twin of a study gets results from it. With a filter,
+// maps have the trials that meet it.
 func TestCoverage(tb *testing.T) {
 	rapid.Check(tb, func(t *rapid.T) {
 		spec := drawSpec(t)
@@ -57,7 +59,8 @@ func TestCoverage(tb *testing.T) {
 					cellIn(t, got.X, got.Columns, valueOf(trial, request.X))
 			}
 			for c := range uint64(got.Columns) {
-				if c*got.Indices/uint64(got.Columns) <= trial.Index && trial.Index < (c+1)*got.Indices/uint64(got.Columns) {
+				from, to := c*got.Indices/uint64(got.Columns), (c+1)*got.Indices/uint64(got.Columns)
+				if from <= trial.Index && trial.Index < to {
 					return int(c)
 				}
 			}
@@ -90,7 +93,8 @@ func TestCoverage(tb *testing.T) {
 			ok(t, err)
 			for index, more := all.From(0); more; index, more = all.From(index + 1) {
 				if !there[index] {
-					add(trellisv1.PointState_POINT_STATE_NOT_VISITED, &trellisv1.Trial{Index: index, Parameters: all.At(index)})
+					trial := &trellisv1.Trial{Index: index, Parameters: all.At(index)}
+					add(trellisv1.PointState_POINT_STATE_NOT_VISITED, trial)
 				}
 			}
 		}

@@ -1,3 +1,5 @@
+//go:build !race
+
 package chart
 
 import (
@@ -31,10 +33,10 @@ func TestPoints(tb *testing.T) {
 		}
 		objectives, epochs := readFloat64s(got.Objectives), readFloat64s(got.Fields[0])
 		for i, trial := range want {
-			if got.Trials[i] != trial.Index || !same(objectives[i], objectiveOf(trial)) || got.Ranks[i] != ranks[trial.Index] ||
-				epochs[i] != float64(trial.Epochs) {
-				t.Fatalf("point %d is trial %d, %v, of rank %d and %v epochs; want %v of rank %d", i, got.Trials[i], objectives[i],
-					got.Ranks[i], epochs[i], trial, ranks[trial.Index])
+			if got.Trials[i] != trial.Index || !same(objectives[i], objectiveOf(trial)) ||
+				got.Ranks[i] != ranks[trial.Index] || epochs[i] != float64(trial.Epochs) {
+				t.Fatalf("point %d is trial %d, %v, of rank %d and %v epochs; want %v of rank %d", i, got.Trials[i],
+					objectives[i], got.Ranks[i], epochs[i], trial, ranks[trial.Index])
 			}
 			if x, known := trial.Metrics["x"]; known && !same(readFloat64s(got.Fields[1])[i], x) {
 				t.Fatalf("point %d has x %v, want %v", i, readFloat64s(got.Fields[1])[i], x)
@@ -97,7 +99,8 @@ func TestSampledPoints(tb *testing.T) {
 			if want[rank-1].Index != got.Trials[i] || i < int(best) && rank != uint64(i+1) {
 				t.Fatalf("point %d is trial %d of rank %d", i, got.Trials[i], rank)
 			}
-			if gap := uint64(len(want)-int(best)) / uint64(max(1, int(points-best)-1)); i > int(best) && rank-got.Ranks[i-1] > gap+1 {
+			gap := uint64(len(want)-int(best)) / uint64(max(1, int(points-best)-1))
+			if i > int(best) && rank-got.Ranks[i-1] > gap+1 {
 				t.Fatalf("the ranks %v are not even", got.Ranks)
 			}
 		}

@@ -1,7 +1,9 @@
 package grid
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -54,25 +56,42 @@ func (models Models) ResolveSplit(spec *trellisv1.StudySpec, dataSet *trellisv1.
 	return ResolveSplit(spec, dataSet)
 }
 
-// refuseSize refuses a combination, at the value without which it would do, if there is one: then it says which would.
+// refuseSize refuses a combination, at the value without which it would do, if there is one: then it says which would. Of
+// an extension's, it is one that was asked for: the others are those of the study.
 func (s *sizing) refuseSize(spec *trellisv1.StudySpec, k int, axes []sizedAxis, ranks []int, problem error) {
 	point, images := s.point(k, axes, ranks), s.imagesInWords()
-	for _, its := range axesOf(spec, k) {
+	blamed := func(its namedAxis) bool {
+		return slices.ContainsFunc(axes, func(axis sizedAxis) bool { return axis.Name == its.name && !axis.sameLayers })
+	}
+	asked := slices.DeleteFunc(s.extends.asked(k, point), func(its namedAxis) bool { return !blamed(its) })
+	its := asked
+	if len(asked) == 0 {
+		its = axesOf(spec, k)
+	}
+	slices.SortStableFunc(its, func(a, b namedAxis) int {
+		return cmp.Compare(s.unusual(point, b.name), s.unusual(point, a.name))
+	})
+	if len(asked) > 0 {
+		defer func() { nameAsRequested(s.violations[len(s.violations)-1]) }()
+	}
+	for _, its := range its {
 		at := slices.IndexFunc(axes, func(axis sizedAxis) bool { return axis.Name == its.name })
-		if at < 0 {
+		if at < 0 || axes[at].sameLayers {
 			continue
 		}
 		fits, limit := s.fitting(point, its.name)
 		if fits == "" {
 			continue
 		}
-		digit := axes[at].sorted[ranks[at]]
+		list := (&builder{}).values(its.axis)
+		unfit := []*trellisv1.Value{point.Values[its.name]}
 		if axes[at].grows && axes[at].tested == nil {
-			// The first value that is too large.
-			digit = slices.IndexFunc(axes[at].values, func(value *trellisv1.Value) bool { return numberOf(value) > limit })
-			point.Values[its.name] = axes[at].values[digit]
+			// All that are too large. What is wrong is said of the first.
+			unfit = slices.DeleteFunc(slices.Clone(list.values), func(value *trellisv1.Value) bool { return numberOf(value) <= limit })
+			point.Values[its.name] = unfit[0]
 		}
-		path := valuePath(its.path, listOf(its.axis), digit)
+		digit, _ := list.position(point.Values[its.name])
+		path := valuePath(its.path, listOf(its.axis), int(digit))
 		if r, field, _ := rangeOf(its.axis); r != nil {
 			path = append(slices.Clone(its.path), field)
 		} else if its.axis.GetStep() != nil {
@@ -80,25 +99,162 @@ func (s *sizing) refuseSize(spec *trellisv1.StudySpec, k int, axes []sizedAxis, 
 		}
 		_, problem = s.sizer(s.model.GetName(), s.input, point)
 		others := ""
-		if len(axes) > 1 {
-			others = ", with " + inPoint(point, axes, its.name)
+		if with := s.inPoint(k, point, axes, its.name); with != "" {
+			others = ", with " + with
 		}
-		s.refuse("data.network", fmt.Sprintf("%s: %s does not fit %s%s: %v: %s", its.name,
-			inWords(point.Values[its.name]), images, others, problem, fits), path...)
+		s.refuse("data.network", fmt.Sprintf("%s: %s fit %s%s: %v: %s%s", its.name, doNot(unfit), images, others, problem, fits,
+			s.orWhere(axes)), path...)
 		return
 	}
-	s.refuse("data.network", fmt.Sprintf("%s do not fit %s: %v", inPoint(point, axes, ""), images, problem), "grid", k)
+	var path []any
+	if len(asked) > 0 {
+		path = its[0].path
+	} else {
+		path = s.concerned(spec, k, axes, point)
+	}
+	s.refuse("data.network", fmt.Sprintf("%s do not fit %s: %v%s", s.inPoint(k, point, axes, ""), images, problem,
+		s.orWhere(axes)), path...)
 }
 
-// inPoint are a point's values on the axes but one, in words.
-func inPoint(point *trellisv1.Parameters, axes []sizedAxis, except string) string {
-	var parts []string
+// namedUnfit is how many values are named that do not fit, and one more if that is all.
+const namedUnfit = 3
+
+// doNot names values, with the verb for what they don't do.
+func doNot(values []*trellisv1.Value) string {
+	if len(values) == 1 {
+		return inWords(values[0]) + " does not"
+	}
+	var words []string
+	for _, value := range values {
+		words = append(words, inWords(value))
+	}
+	if more := len(words) - namedUnfit; more > 1 {
+		words = append(words[:namedUnfit], fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1] + " do not"
+}
+
+// orWhere says what else helps where not all combinations of a grid's values fit. An extension can't change a condition.
+func (s *sizing) orWhere(axes []sizedAxis) string {
+	several := 0
 	for _, axis := range axes {
-		if axis.Name != except {
-			parts = append(parts, axis.Name+" "+inWords(point.Values[axis.Name]))
+		if !axis.sameLayers && len(axis.values) > 1 {
+			several++
 		}
 	}
-	return strings.Join(parts, ", ")
+	if several < 2 || s.extends != nil {
+		return ""
+	}
+	return "; or leave out such combinations with where"
+}
+
+// extension is what a request adds to a spec. A nil one adds nothing.
+type extension struct {
+	before  *trellisv1.StudySpec
+	request *trellisv1.ExtendStudyRequest
+}
+
+// adds says whether a value of an axis of grid k is an added one.
+func (e *extension) adds(k int, name string, value *trellisv1.Value) bool {
+	if e == nil || e.request.GetAxes()[name] == nil {
+		return false
+	}
+	had := (&builder{}).values(e.before.GetGrid()[k].GetAxes()[name])
+	_, there := had.position(value)
+	return !there
+}
+
+// asked are the axes of grid k on which a point has an added value, as the request has them.
+func (e *extension) asked(k int, point *trellisv1.Parameters) (asked []namedAxis) {
+	if e == nil {
+		return nil
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(e.request.GetAxes()), CompareNames) {
+		if value := point.GetValues()[name]; value != nil && e.adds(k, name, value) {
+			asked = append(asked, namedAxis{name, e.request.GetAxes()[name], axisPath(k, name)})
+		}
+	}
+	return asked
+}
+
+// concerned leads to an axis of a point that does not fit, where no other value of one axis is enough: one with which
+// layers grow if their smallest values fit, and else one of the others, and rather one whose value is not its default.
+func (s *sizing) concerned(spec *trellisv1.StudySpec, k int, axes []sizedAxis, point *trellisv1.Parameters) []any {
+	small := proto.CloneOf(point)
+	for _, axis := range axes {
+		if axis.grows {
+			small.Values[axis.Name] = trellisv1.IntegerValue(int64(Axis(s.model, axis.Name).GetMinimum()))
+		}
+	}
+	_, err := s.sizer(s.model.GetName(), s.input, small)
+	path := []any{"data"}
+	for _, its := range axesOf(spec, k) {
+		at := slices.IndexFunc(axes, func(axis sizedAxis) bool { return axis.Name == its.name })
+		if at < 0 || axes[at].sameLayers || axes[at].grows != (err == nil) {
+			continue
+		}
+		if !proto.Equal(point.Values[its.name], Axis(s.model, its.name).GetDefault()) {
+			return its.path
+		}
+		path = its.path
+	}
+	return path
+}
+
+// usualLatentDim stands for the default of an axis that has none.
+const usualLatentDim = 32
+
+// unusual is how far a point's value of a number is from its default: what is too large for the images is rather due to what
+// somebody has chosen than to what is always so.
+func (s *sizing) unusual(point *trellisv1.Parameters, name string) float64 {
+	value, is := point.Values[name].Numeric()
+	usual, has := Axis(s.model, name).GetDefault().Numeric()
+	if !is || value <= 0 {
+		return 0
+	}
+	if !has || usual <= 0 {
+		usual = usualLatentDim
+	}
+	if !Axis(s.model, name).GetGrows() && value < usual {
+		return usual / value
+	}
+	return value / usual
+}
+
+// among are the values of a group's combinations on axes with which layers don't grow: those with the same layers, or the
+// others. Groups that differ only in the former have networks or not for the same reasons.
+func (g *sizedGroup) among(axes []sizedAxis, sameLayers bool) string {
+	var ranks []int
+	for i, axis := range axes {
+		if !axis.grows && axis.sameLayers == sameLayers {
+			ranks = append(ranks, g.least[i])
+		}
+	}
+	return fmt.Sprint(ranks)
+}
+
+// inPoint are a point's values on the axes but one, in words. It says which of them a study that is extended has.
+// Those with the same layers make no difference.
+func (s *sizing) inPoint(k int, point *trellisv1.Parameters, axes []sizedAxis, except string) string {
+	var parts, had []string
+	for _, axis := range axes {
+		value := point.Values[axis.Name]
+		switch part := axis.Name + " " + inWords(value); {
+		case axis.Name == except || axis.sameLayers:
+		case s.extends != nil && !s.extends.adds(k, axis.Name, value):
+			had = append(had, part)
+		default:
+			parts = append(parts, part)
+		}
+	}
+	words := strings.Join(parts, ", ")
+	if len(had) == 0 {
+		return words
+	}
+	if words != "" {
+		words += " and "
+	}
+	return words + "the study's " + strings.Join(had, ", ")
 }
 
 func (s *sizing) imagesInWords() string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
@@ -109,8 +108,9 @@ func sizeOf(_ string, _ *trellisv1.ModelInput, point *trellisv1.Parameters) (Siz
 func TestSizes(t *testing.T) {
 	models := Models{sizedModel}
 	const images = `the images of the data set "large", which have 256 x 257 pixels`
-	refused := func(value int, weights string) string {
-		return fmt.Sprintf("latent_dim: %d does not fit %s, with depth 2: %s weights: 32 fits", value, images, weights)
+	const orWhere = "; or leave out such combinations with where"
+	refused := func(do, weights string) string {
+		return fmt.Sprintf("latent_dim: %s fit %s, with depth 2: %s weights: 32 fits", do, images, weights)
 	}
 	of := func(axis *trellisv1.Axis) *trellisv1.StudySpec {
 		return &trellisv1.StudySpec{Model: "images", Grid: []*trellisv1.Grid{
@@ -141,26 +141,27 @@ func TestSizes(t *testing.T) {
 		largest uint64
 	}{
 		{"fits", of(trellisv1.AxisOf(1, 32)), "", "", 32},
-		{"in a list", of(trellisv1.AxisOf(2, 33, 784)), `grid[1].axes["latent_dim"].integers[1]`, refused(33, "17301504"), 0},
+		{"in a list", of(trellisv1.AxisOf(2, 33, 784)), `grid[1].axes["latent_dim"].integers[1]`, refused("33 and 784 do not", "17301504"), 0},
 		{"a range that fits", of(linear(8, 32, 4)), "", "", 32},
-		{"a range", of(linear(8, 64, 8)), `grid[1].axes["latent_dim"].linear`, refused(40, "20971520"), 0},
-		{"a logarithmic range", of(log2), `grid[1].axes["latent_dim"].log2`, refused(64, "33554432"), 0},
+		{"a range", of(linear(8, 64, 8)), `grid[1].axes["latent_dim"].linear`, refused("40, 48, 56 and 64 do not", "20971520"), 0},
+		{"a long range", of(linear(8, 80, 10)), `grid[1].axes["latent_dim"].linear`, refused("40, 48, 56 and 3 more do not", "20971520"), 0},
+		{"a logarithmic range", of(log2), `grid[1].axes["latent_dim"].log2`, refused("64 does not", "33554432"), 0},
 		{"steps whose end is no point", of(stepped(61)), "", "", 32},
-		{"steps", of(stepped(62)), `grid[1].axes["latent_dim"].step`, refused(62, "32505856"), 0},
-		{"fixed", fixed, `fixed["latent_dim"]`, refused(33, "17301504"), 0},
+		{"steps", of(stepped(62)), `grid[1].axes["latent_dim"].step`, refused("62 does not", "32505856"), 0},
+		{"fixed", fixed, `fixed["latent_dim"]`, refused("33 does not", "17301504"), 0},
 		{
 			"too deep", deep("", 2, 4), depth,
-			"depth: 4 does not fit " + images + ", with latent_dim 20: too small: 2 fits", 0,
+			"depth: 4 does not fit " + images + ", with latent_dim 20: too small: 2 fits" + orWhere, 0,
 		},
 		{
-			"together too large", deep("", 2, 3), `grid[1].axes["latent_dim"].integers[1]`,
-			"latent_dim: 20 does not fit " + images + ", with depth 3: 20971520 weights: 16 fits", 0,
+			"together too large", deep("", 2, 3), depth,
+			"depth: 3 does not fit " + images + ", with latent_dim 20: 20971520 weights: 2 fits" + orWhere, 0,
 		},
 		{"left out", deep("depth < 3 || latent_dim < 9", 2, 3), "", "", 20},
 		{"left out by one axis", deep("depth != 4", 2, 4), "", "", 20},
 		{
-			"not left out", deep("depth < 3 || latent_dim > 9", 2, 3), `grid[1].axes["latent_dim"].integers[1]`,
-			"latent_dim: 20 does not fit " + images + ", with depth 3: 20971520 weights: 16 fits", 0,
+			"not left out", deep("depth < 3 || latent_dim > 9", 2, 3), depth,
+			"depth: 3 does not fit " + images + ", with latent_dim 20: 20971520 weights: 2 fits" + orWhere, 0,
 		},
 	} {
 		data := &trellisv1.DataSet{Name: "large", Height: 256, Width: 257, TrainImages: 12}
@@ -176,6 +177,130 @@ func TestSizes(t *testing.T) {
 		} else if err != nil || smallest.GetWeights() != 1<<19 || largest.GetWeights() != test.largest<<19 ||
 			largest.GetOperations() != 10*3+2 || largest.GetMemory() != 5 {
 			t.Errorf("%s: got %v, %v and %v", test.name, smallest, largest, err)
+		}
+	}
+}
+
+// What an extension adds is refused as a value of the request, beside what the study has: its own values were right. The
+// images are too small for a depth times a kernel of 20 or more, and for a latent dimension times either above 40.
+func TestExtendedSizes(t *testing.T) {
+	axis := func(name string, sizes *trellisv1.ModelAxis) *trellisv1.ModelAxis {
+		sizes.Name, sizes.Kind, sizes.Sizes = name, trellisv1.Kind_KIND_INTEGER, true
+		return sizes
+	}
+	models := Models{{Name: "images", Data: true, Axes: []*trellisv1.ModelAxis{
+		axis(LatentDim, &trellisv1.ModelAxis{Minimum: 1, Maximum: 784, Grows: true}),
+		axis("depth", &trellisv1.ModelAxis{Minimum: 2, Maximum: 5, Default: trellisv1.IntegerValue(3)}),
+		axis("kernel", &trellisv1.ModelAxis{Minimum: 3, Maximum: 5, Default: trellisv1.IntegerValue(3)}),
+		axis("shift", &trellisv1.ModelAxis{Maximum: 1000, Default: trellisv1.IntegerValue(500), SameLayers: true}),
+	}}}
+	sizer := func(_ string, _ *trellisv1.ModelInput, point *trellisv1.Parameters) (Size, error) {
+		depth, kernel := point.Numeric("depth"), point.Numeric("kernel")
+		if depth*kernel >= 20 || max(depth, kernel)*point.Numeric(LatentDim) > 40 {
+			return Size{}, errors.New("too small")
+		}
+		return Size{Weights: 1}, nil
+	}
+	data := &trellisv1.DataSet{Name: "digits", Height: 28, Width: 28, TrainImages: 12}
+	const images = `the images of the data set "digits", which have 28 x 28 pixels`
+	steps := &trellisv1.Axis{Step: &trellisv1.Step{From: 1, To: 16, By: 5}}
+	type axes = map[string]*trellisv1.Axis
+	for _, test := range []struct {
+		name, where string
+		has, asks   axes
+		path, want  string
+	}{
+		{"fits", "", axes{"kernel": trellisv1.AxisOf(4)}, axes{"depth": trellisv1.AxisOf(4)}, "", ""},
+		{
+			"another value would do too", "",
+			axes{"kernel": trellisv1.AxisOf(5)},
+			axes{"depth": trellisv1.AxisOf(4)},
+			`axes["depth"].integers[0]`,
+			"depth: 4 does not fit " + images + ", with the study's latent_dim 1, kernel 5: too small: 2 and 3 fit",
+		},
+		{
+			"two are added", "", nil,
+			axes{"depth": trellisv1.AxisOf(3, 2, 4), "kernel": trellisv1.AxisOf(3, 5)},
+			`axes["kernel"].integers[1]`,
+			"kernel: 5 does not fit " + images + ", with depth 4 and the study's latent_dim 1: too small: 3 and 4 fit",
+		},
+		{
+			"only together", "depth == kernel && (depth < 5 || shift == 1)",
+			axes{"kernel": trellisv1.AxisOf(3)},
+			axes{
+				"depth": trellisv1.AxisOf(5), "kernel": trellisv1.AxisOf(5), LatentDim: trellisv1.AxisOf(9), "shift": trellisv1.AxisOf(1),
+			},
+			`axes["depth"]`, "latent_dim 9, depth 5, kernel 5 do not fit " + images + ": too small",
+		},
+		{
+			"the first that is too large", "", nil,
+			axes{LatentDim: trellisv1.AxisOf(1, 13, 14, 15)},
+			`axes["latent_dim"].integers[2]`,
+			"latent_dim: 14 and 15 do not fit " + images + ", with the study's depth 3, kernel 3: too small: 13 fits",
+		},
+		{
+			"in steps", "", nil,
+			axes{LatentDim: steps},
+			`axes["latent_dim"].step`,
+			"latent_dim: 16 does not fit " + images + ", with the study's depth 3, kernel 3: too small: 13 fits",
+		},
+		{
+			"the study has it", "",
+			axes{"kernel": trellisv1.AxisOf(5), "depth": trellisv1.AxisOf(4)},
+			axes{LatentDim: trellisv1.AxisOf(1)},
+			`grid[0].axes["kernel"].integers[0]`,
+			"kernel: 5 does not fit " + images + ", with the study's latent_dim 1, depth 4: too small: 3 and 4 fit",
+		},
+	} {
+		grid := &trellisv1.Grid{Axes: axes{LatentDim: trellisv1.AxisOf(1), MaxEpochs: trellisv1.AxisOf(5)}}
+		for name, axis := range test.has {
+			put(grid, name, axis)
+		}
+		before := models.WithDefaults(&trellisv1.StudySpec{
+			Name: "s", Data: "digits", Model: "images", Where: test.where, Grid: []*trellisv1.Grid{grid},
+		})
+		request := &trellisv1.ExtendStudyRequest{Study: "s", Axes: test.asks}
+		merged, err := models.Merge(before, request)
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		_, _, err = models.ExtendedSizes(t.Context(), sizer, before, request, merged, data)
+		if test.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			}
+			continue
+		}
+		got := onlyViolation(t, test.name, err)
+		if path := protovalidate.FieldPathString(got.GetField()); got.GetMessage() != test.want || path != test.path {
+			t.Errorf("%s: got %s: %s, want %s: %s", test.name, path, got.GetMessage(), test.path, test.want)
+		}
+	}
+}
+
+// What is kept of all images counts as memory, and saves operations unless it would be too much.
+func TestMemoryCountsCodes(t *testing.T) {
+	spec := &trellisv1.StudySpec{Model: "images", Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+		LatentDim: trellisv1.AxisOf(1), MaxEpochs: trellisv1.AxisOf(1),
+	}}}}
+	var most uint64
+	sizer := func(string, *trellisv1.ModelInput, *trellisv1.Parameters) (Size, error) {
+		return Size{
+			Weights: 1, Memory: 5, Train: 30, Evaluate: 20, TrainSaved: 7, EvaluateSaved: 3,
+			Kept: func(train, others uint64) uint64 { return most / max(most, 4*train+2*others) * (4*train + 2*others) },
+		}, nil
+	}
+	models := Models{sizedModel}
+	for most = range map[uint64]bool{50: true, 49: true} {
+		_, largest, err := models.Sizes(t.Context(), sizer, models.WithDefaults(spec), &trellisv1.DataSet{
+			Height: 32, Width: 32, TrainImages: 12, TestImages: 3,
+		})
+		memory, operations := uint64(5), float64(10*30+2*20)
+		if most == 50 {
+			memory, operations = 5+4*10+2*5, 10*23+2*17
+		}
+		if err != nil || largest.GetMemory() != memory || largest.GetOperations() != operations {
+			t.Errorf("up to %d: %v, error %v; want %d bytes and %g operations", most, largest, err, memory, operations)
 		}
 	}
 }
@@ -288,64 +413,6 @@ func planeSpec(n uint32) (*trellisv1.Model, *trellisv1.StudySpec) {
 	return model, &trellisv1.StudySpec{
 		Model: "layers", Grid: []*trellisv1.Grid{{Axes: axes}},
 		Where: fmt.Sprintf("latent_dim + filters + hidden < %d", n/2*3+1),
-	}
-}
-
-// A where that leaves thousands of large combinations takes few looks: if what is larger than all of them fits, all
-// fit. Then the most is exact, or no network exceeds it. If not, only what decides is looked at.
-func TestSizesWithinAPlane(t *testing.T) {
-	product := func(x, y, z float64) float64 { return x * y * z }
-	sum := func(x, y, z float64) float64 { return x + y + z }
-	largest := func(x, y, z float64) float64 { return max(x, y, z) }
-	const none = 1 << 20
-	for _, test := range []struct {
-		name        string
-		n           uint32
-		weights     func(x, y, z float64) float64
-		limit       float64
-		looks       int
-		least, most uint64
-		exact       bool
-		refused     string
-	}{
-		{"all fit", 97, product, none, 2000, 1, 48 * 48 * 48, true, ""},
-		{"some are as large", 31, largest, none, 300, 1, 31, true, ""},
-		{"all just fit", 31, product, 15 * 15 * 15, 1000, 1, 15 * 15 * 15, true, ""},
-		{"all are as large", 45, sum, none, maxMostLooks + 4, 3, 66, false, ""},
-		{"the largest is too large", 31, product, 15*15*15 - 1, 20, 0, 0, false, "latent_dim: 15 does not fit"},
-		{"another is too large", 31, largest, 28, 100, 0, 0, false, "latent_dim: 29 does not fit"},
-		{
-			"many just fit", 61, sum, 90, maxSearchLooks + 4, 0, 0, false,
-			"where: leaves too many large combinations to see whether all of them fit the images",
-		},
-	} {
-		looks := 0
-		sizer := func(_ string, _ *trellisv1.ModelInput, p *trellisv1.Parameters) (Size, error) {
-			looks++
-			weights := test.weights(p.Numeric(LatentDim), p.Numeric("filters"), p.Numeric("hidden"))
-			if weights > test.limit {
-				return Size{}, fmt.Errorf("%v weights", weights)
-			}
-			return Size{Weights: uint64(weights), Train: 3, Evaluate: 1, Memory: 5}, nil
-		}
-		model, spec := planeSpec(test.n)
-		data := &trellisv1.DataSet{Height: 32, Width: 32, TrainImages: 12}
-		least, most, err := Models{model}.Sizes(t.Context(), sizer, spec, data)
-		if looks > test.looks {
-			t.Errorf("%s: %d looks, want at most %d", test.name, looks, test.looks)
-		}
-		if test.refused != "" {
-			got := onlyViolation(t, test.name, err)
-			if path := protovalidate.FieldPathString(got.GetField()); !strings.HasPrefix(got.GetMessage(), test.refused) ||
-				strings.HasPrefix(test.refused, "where") != (path == "where") {
-				t.Errorf("%s: %s: %s, want %s", test.name, path, got.GetMessage(), test.refused)
-			}
-			continue
-		}
-		if err != nil || least.GetWeights() != test.least || most.GetWeights() < test.most ||
-			test.exact && most.GetWeights() != test.most || most.GetWeights() > test.most*5/4 {
-			t.Errorf("%s: from %v to %v, %v, want %d to %d", test.name, least, most, err, test.least, test.most)
-		}
 	}
 }
 

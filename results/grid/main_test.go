@@ -103,6 +103,18 @@ func largeSpec() *trellisv1.StudySpec {
 	return spec
 }
 
+// hugeSpec has 10^12 points.
+func hugeSpec() *trellisv1.StudySpec {
+	spec := newSpec()
+	spec.Grid[0] = &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+		"latent_dim":    {Linear: newRange(1, 500, 500)},
+		"learning_rate": {Log10: newRange(1e-5, 1, 10_000)},
+		"weight_decay":  {Linear: newRange(0, 1, 10_000)},
+		"max_epochs":    {Linear: newRange(5, 100, 20)},
+	}}
+	return spec
+}
+
 // unionSpec has 100,000 points in 100 grids of 1,000, each of which overlaps the next.
 func unionSpec() *trellisv1.StudySpec {
 	spec := newSpec()

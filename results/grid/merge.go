@@ -23,7 +23,9 @@ import (
 //
 // Of the axes that only the model has, only those in the spec can be extended: the study's trials have no value on an
 // axis that was added to the model since.
-func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) (*trellisv1.StudySpec, error) {
+func (models Models) Merge(
+	spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest,
+) (*trellisv1.StudySpec, error) {
 	if err := models.validateValues(spec, request); err != nil {
 		return nil, err
 	}
@@ -41,7 +43,11 @@ func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendS
 	}
 	model := models.Find(merged.GetModel())
 	ofKinds(model, merged)
-	if err := models.validate(merged, max(1, losses(model, spec))); err != nil {
+	mayHave := 1
+	if has, err := New(WithDefaults(spec)); err == nil {
+		mayHave = max(mayHave, losses(model, has))
+	}
+	if err := models.validate(merged, mayHave); err != nil {
 		return nil, err
 	}
 	return merged, nil
@@ -109,8 +115,8 @@ func hasAxes(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) e
 	return b.err()
 }
 
-// ofSameKinds refuses values of another kind than a program's axis has, and numbers on one of whole numbers: the program gets
-// these as integers, and would get them as numbers if the study had had the others from the start.
+// ofSameKinds refuses values of another kind than a program's axis has, and numbers on one of whole numbers: the program
+// gets these as integers, and would get them as numbers if the study had had the others from the start.
 func ofSameKinds(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
 	b := builder{}
 	for _, its := range Parameters(spec) {
@@ -174,7 +180,8 @@ func Extends(all, some *trellisv1.StudySpec) bool {
 	return extends(all, some)
 }
 
-// OnlyRaises says whether two specs differ in nothing but their budgets, and that of all allows all that the other does.
+// OnlyRaises says whether two specs differ in nothing but their budgets, and that of all allows all that the other
+// does.
 func OnlyRaises(all, some *trellisv1.StudySpec) bool {
 	return Extends(all, some) && Extends(withBudget(some, all), all)
 }
@@ -250,15 +257,16 @@ func raiseBudget(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyReques
 	return b.err()
 }
 
-// CheckLengthened refuses a budget that the runs which a study has would exceed with the max_epochs that it is extended by.
+// CheckLengthened refuses a budget that the runs which a study has would exceed with the max_epochs that it is extended
+// by.
 func CheckLengthened(budget *trellisv1.Budget, trials, epochs uint64) error {
 	for _, its := range []struct {
 		name     string
 		most, is uint64
 	}{{"trials", budget.GetTrials(), trials}, {"epochs", budget.GetEpochs(), epochs}} {
 		if its.most > 0 && its.is > its.most {
-			return Refuse("budget.lengthened", fmt.Sprintf("with these max_epochs, the runs that the study has would have %s %s, "+
-				"and the budget allows %s: raise it too, with --budget %[2]s=%[4]d or more", grouped(its.is), its.name,
+			return Refuse("budget.lengthened", fmt.Sprintf("with these max_epochs, the runs that the study has would have "+
+				"%s %s, and the budget allows %s: raise it too, with --budget %[2]s=%[4]d or more", grouped(its.is), its.name,
 				grouped(its.most), its.is), "budget", its.name)
 		}
 	}

@@ -60,30 +60,56 @@ func unknownMetric(name string, names []string) string {
 // lossAxis says what a model's networks are trained on, and so what train_loss is.
 const lossAxis = "loss"
 
-// losses is how many losses the points of a spec are trained on.
-func losses(model *trellisv1.Model, spec *trellisv1.StudySpec) int {
+// losses is how many losses the points of a grid are trained on that its condition doesn't leave out.
+func losses(model *trellisv1.Model, g *Grid) int {
 	its := Axis(model, lossAxis)
 	if its == nil {
 		return 1
 	}
-	known := map[ValueKey]bool{}
-	for k := range spec.GetGrid() {
-		values := []*trellisv1.Value{its.GetDefault()}
-		for _, axis := range axesOf(spec, k) {
-			if axis.name == lossAxis {
-				values = (&builder{}).values(axis.axis).values
+	known, conditions := map[ValueKey]bool{}, tester{grid: g}
+	for k := range g.products {
+		p := &g.products[k]
+		at := slices.IndexFunc(p.tested, func(t tested) bool { return t.name == lossAxis })
+		axis := p.dimension(lossAxis)
+		switch {
+		case axis == nil:
+			known[KeyOf(its.GetDefault())] = true
+			continue
+		case at < 0:
+			for _, value := range axis.values {
+				known[KeyOf(value)] = true
 			}
+			continue
 		}
-		for _, value := range values {
-			known[KeyOf(value)] = true
+		left := map[uint64]bool{}
+		for number := uint64(0); number < p.combinations && len(left) < len(axis.values); number++ {
+			if conditions.cost > maxWhereCost {
+				break // Refused for that.
+			}
+			rest := p.restOf(number)
+			digit := rest / p.tested[at].weight % axis.size()
+			// What can't be computed is refused for that.
+			if ok, err := conditions.meets(k, p.Offset+rest); ok && err == nil && !left[digit] {
+				left[digit], known[KeyOf(axis.values[digit])] = true, true
+			}
 		}
 	}
 	return len(known)
 }
 
+// checkTrainLoss refuses train_loss as the objective of a grid whose points are trained on more losses than it may have.
+func (models Models) checkTrainLoss(b *builder, spec *trellisv1.StudySpec, g *Grid, mayHave int) {
+	model := models.Find(spec.GetModel())
+	if model != nil && spec.GetObjective().GetMetric() == objective.TrainLoss && losses(model, g) > mayHave {
+		b.refuse("objective.train_loss", "train_loss is the mean squared error or the cross-entropy, as loss says, "+
+			"so that trials with different ones don't compare: name another metric, such as validation_loss, or search one loss",
+			"objective", "metric")
+	}
+}
+
 // checkObjective refuses an objective, and early stopping, by a metric that the model doesn't report. What a program
-// reports is known once it has run. By train_loss, so many losses may be compared.
-func (models Models) checkObjective(b *builder, spec *trellisv1.StudySpec, mayHave int) {
+// reports is known once it has run.
+func (models Models) checkObjective(b *builder, spec *trellisv1.StudySpec) {
 	o, stopping := spec.GetObjective(), spec.GetEarlyStopping()
 	if spec.GetProgram() != nil {
 		if o.GetMetric() == "" {
@@ -107,10 +133,6 @@ func (models Models) checkObjective(b *builder, spec *trellisv1.StudySpec, mayHa
 		}
 		check(o.GetMetric(), "objective")
 		check(stopping.GetMetric(), "early_stopping")
-		if o.GetMetric() == objective.TrainLoss && losses(model, spec) > mayHave {
-			b.refuse("objective.train_loss", "train_loss is the mean squared error or the cross-entropy, as loss says, "+
-				"so that trials with different ones don't compare: name another metric, such as validation_loss, or search one loss", "objective", "metric")
-		}
 	}
 	if o.GetEpochs() > 0 && o.GetOf() != trellisv1.Objective_SUMMARY_MEAN {
 		b.refuse("objective.epochs", "only a mean is of a number of epochs: of: {mean: 5}", "objective", "epochs")

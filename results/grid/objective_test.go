@@ -1,3 +1,5 @@
+//go:build !race
+
 package grid
 
 import (
@@ -17,18 +19,24 @@ func TestTrainLossOfSeveralLosses(t *testing.T) {
 	for name, test := range map[string]struct {
 		metric  string
 		losses  [][]string // Of each grid; nil: the default.
+		where   string
 		refused bool
 	}{
-		"an axis":                {train, [][]string{{"mse", "bce"}}, true},
-		"two grids":              {train, [][]string{{"mse"}, {"bce"}}, true},
-		"a grid and the default": {train, [][]string{nil, {"bce"}}, true},
-		"one loss":               {train, [][]string{{"bce"}, {"bce"}}, false},
-		"the default":            {train, [][]string{nil, {"mse"}}, false},
-		"another metric":         {validation, [][]string{{"mse", "bce"}}, false},
+		"an axis":                  {train, [][]string{{"mse", "bce"}}, "", true},
+		"two grids":                {train, [][]string{{"mse"}, {"bce"}}, "", true},
+		"a grid and the default":   {train, [][]string{nil, {"bce"}}, "", true},
+		"one loss":                 {train, [][]string{{"bce"}, {"bce"}}, "", false},
+		"the default":              {train, [][]string{nil, {"mse"}}, "", false},
+		"another metric":           {validation, [][]string{{"mse", "bce"}}, "", false},
+		"one is left":              {train, [][]string{{"mse", "bce"}}, `loss == "bce"`, false},
+		"both are left":            {train, [][]string{{"mse", "bce"}}, `loss == "bce" || latent_dim == 4`, true},
+		"of one grid each":         {train, [][]string{{"mse", "bce"}, {"mse", "bce"}}, `loss == (latent_dim == 4 ? "mse" : "bce")`, true},
+		"one is left of two grids": {train, [][]string{{"mse", "bce"}, {"bce"}}, `loss != "mse" || latent_dim == 5`, false},
+		"without the loss":         {train, [][]string{{"mse", "bce"}}, `latent_dim == 4`, true},
 	} {
 		spec := &trellisv1.StudySpec{
 			Name: "s", Model: "plain", Data: "d", Objective: &trellisv1.Objective{Metric: test.metric},
-			Seeds: integers(1),
+			Seeds: integers(1), Where: test.where,
 		}
 		for i, losses := range test.losses {
 			axes := map[string]*trellisv1.Axis{

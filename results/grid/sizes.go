@@ -12,13 +12,31 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Size is how large a network is.
+// Size is how large a network is. It is zero if there is none.
 type Size struct {
 	Weights uint64
-	// Train and Evaluate are floating point operations for an image.
-	Train, Evaluate uint64
+	// Train and Evaluate are floating point operations for an image, and TrainSaved and EvaluateSaved those of them that only
+	// the first epoch takes if something is kept of images.
+	Train, Evaluate, TrainSaved, EvaluateSaved uint64
 	// Memory is about what a run takes besides its data, and CoreMemory what it takes more for each further core.
 	Memory, CoreMemory uint64
+	// Kept is what it keeps besides of so many images that it trains on, and others that it validates and tests on. Nil is
+	// nothing.
+	Kept func(train, others uint64) uint64
+}
+
+// Epoch is what an epoch on so many images takes, once what is kept of them is there: floating point operations, and
+// bytes of memory.
+func (s Size) Epoch(split *trellisv1.Split, testImages uint32) (operations float64, memory uint64) {
+	train, validation := split.GetTrain(), split.GetValidation()
+	memory = s.Memory
+	if s.Kept != nil {
+		if kept := s.Kept(uint64(train), uint64(validation)+uint64(testImages)); kept > 0 {
+			memory += kept
+			s.Train, s.Evaluate = s.Train-s.TrainSaved, s.Evaluate-s.EvaluateSaved
+		}
+	}
+	return float64(s.Train)*float64(train) + float64(s.Evaluate)*float64(validation), memory
 }
 
 // A Sizer says how large the network of a model is with a point's values on an input, of which nil is the paper's.
@@ -40,6 +58,21 @@ const (
 func (models Models) Sizes(
 	ctx context.Context, sizer Sizer, spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet,
 ) (smallest, largest *trellisv1.ModelSize, err error) {
+	return models.sizes(ctx, sizer, spec, dataSet, nil)
+}
+
+// ExtendedSizes is Sizes of what Merge has made of a spec and a request. The error is about values of the request, and
+// names its fields, if without these all points had a network.
+func (models Models) ExtendedSizes(
+	ctx context.Context, sizer Sizer, before *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest,
+	merged *trellisv1.StudySpec, dataSet *trellisv1.DataSet,
+) (smallest, largest *trellisv1.ModelSize, err error) {
+	return models.sizes(ctx, sizer, merged, dataSet, &extension{before, request})
+}
+
+func (models Models) sizes(
+	ctx context.Context, sizer Sizer, spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet, extends *extension,
+) (smallest, largest *trellisv1.ModelSize, err error) {
 	if sizer == nil || !needsData(spec) {
 		return nil, nil, nil
 	}
@@ -49,7 +82,7 @@ func (models Models) Sizes(
 	}
 	s := sizing{
 		grid: g, model: models.Find(spec.GetModel()), sizer: sizer, input: InputOf(spec, dataSet),
-		split: splitOf(spec, dataSet), images: dataSet,
+		split: splitOf(spec, dataSet), images: dataSet, looksOf: map[string]int{}, extends: extends,
 	}
 	for k := range g.products {
 		if err := s.product(ctx, spec, k); err != nil {
@@ -68,15 +101,19 @@ type sizing struct {
 	input             *trellisv1.ModelInput
 	split             *trellisv1.Split
 	images            *trellisv1.DataSet
+	extends           *extension
 	smallest, largest *trellisv1.ModelSize
-	// looks are those of searches.
-	looks int
+	// looks are those of searches, and looksOf those of them for each combination of values with the same layers.
+	looks   int
+	looksOf map[string]int
 }
 
 // sizedAxis is an axis of a product on which the size depends.
 type sizedAxis struct {
 	*Dimension
 	grows bool
+	// sameLayers: whether there is a network does not depend on it.
+	sameLayers bool
 	// sorted are the digits, that of the smallest value first, and ranks are their places in it.
 	sorted, ranks []int
 	// tested is set if the condition depends on the axis.
@@ -94,7 +131,9 @@ func (s *sizing) product(ctx context.Context, spec *trellisv1.StudySpec, k int) 
 		if !axis.GetSizes() || d.Size() == 0 {
 			continue
 		}
-		sized := sizedAxis{Dimension: d, grows: axis.GetGrows(), ranks: make([]int, d.Size())}
+		sized := sizedAxis{
+			Dimension: d, grows: axis.GetGrows(), sameLayers: axis.GetSameLayers(), ranks: make([]int, d.Size()),
+		}
 		for digit := range d.values {
 			sized.sorted = append(sized.sorted, digit)
 		}
@@ -108,10 +147,16 @@ func (s *sizing) product(ctx context.Context, spec *trellisv1.StudySpec, k int) 
 		axes = append(axes, sized)
 	}
 	groups, err := s.alike(ctx, k, axes)
+	refused := map[string]bool{}
 	for _, group := range groups {
+		layers, has := group.among(axes, false), len(s.violations)
+		if refused[layers] {
+			continue
+		}
 		if err := s.group(ctx, spec, k, axes, group); err != nil {
 			return err
 		}
+		refused[layers] = len(s.violations) > has
 	}
 	return err
 }
@@ -300,7 +345,7 @@ func (s *sizing) group(
 	}
 	s.note(size)
 	if len(group.front) > 1 {
-		if ok, err := s.search(ctx, spec, k, axes, group.front); err != nil || !ok {
+		if ok, err := s.search(ctx, spec, k, axes, group); err != nil || !ok {
 			return err
 		}
 	}
@@ -320,16 +365,18 @@ type sizedBox struct {
 // search notes the most that the networks of combinations have. If the largest values on each axis fit together, all
 // of them fit; else it looks at halves. It says whether all fit, and otherwise has refused what does not.
 func (s *sizing) search(
-	ctx context.Context, spec *trellisv1.StudySpec, k int, axes []sizedAxis, points [][]int,
+	ctx context.Context, spec *trellisv1.StudySpec, k int, axes []sizedAxis, group *sizedGroup,
 ) (ok bool, err error) {
 	var fit []sizedBox
 	var tooLarge [][][]int
-	for boxes := [][][]int{points}; ; {
+	like := group.among(axes, true)
+	for boxes := [][][]int{group.front}; ; {
 		for _, points := range boxes {
 			if ctx.Err() != nil {
 				return false, ctx.Err()
 			}
 			s.looks++
+			s.looksOf[like]++
 			_, corner := cornersOf(points)
 			size, err := s.size(k, axes, corner)
 			switch {
@@ -340,10 +387,10 @@ func (s *sizing) search(
 			case len(points) == 1:
 				s.refuseSize(spec, k, axes, corner, err)
 				return false, nil
-			case s.looks >= maxSearchLooks:
+			case s.looksOf[like] >= maxSearchLooks:
 				s.refuse("where", fmt.Sprintf("where: leaves too many large combinations to see whether all of them fit %s, "+
 					"as %s do not: %v: leave out more of them, or use smaller axes", s.imagesInWords(),
-					inPoint(s.point(k, axes, corner), axes, ""), err), "where")
+					s.inPoint(k, s.point(k, axes, corner), axes, ""), err), "where")
 				return false, nil
 			default:
 				tooLarge = append(tooLarge, points)
@@ -412,13 +459,12 @@ func (s *sizing) point(k int, axes []sizedAxis, ranks []int) *trellisv1.Paramete
 // size computes the size of a network; nil if the model has none.
 func (s *sizing) size(k int, axes []sizedAxis, ranks []int) (*trellisv1.ModelSize, error) {
 	size, err := s.sizer(s.model.GetName(), s.input, s.point(k, axes, ranks))
-	if err != nil || size == (Size{}) {
+	if err != nil || size.Weights == 0 && size.Memory == 0 {
 		return nil, err
 	}
+	operations, memory := size.Epoch(s.split, s.images.GetTestImages())
 	return &trellisv1.ModelSize{
-		Weights: size.Weights, Memory: size.Memory, CoreMemory: size.CoreMemory,
-		Operations: float64(size.Train)*float64(s.split.GetTrain()) +
-			float64(size.Evaluate)*float64(s.split.GetValidation()),
+		Weights: size.Weights, Memory: memory, CoreMemory: size.CoreMemory, Operations: operations,
 	}, nil
 }
 

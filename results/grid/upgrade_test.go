@@ -1,3 +1,5 @@
+//go:build !race
+
 package grid
 
 //lint:file-ignore SA1019 Old data is in the deprecated fields.
@@ -32,14 +34,16 @@ func oldPoint() *trellisv1.Parameters {
 func todaysGrid(batchSize *trellisv1.Axis, latentDim ...uint32) *trellisv1.Grid {
 	return &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
 		"latent_dim": integers(latentDim...), "learning_rate": {Log10: newRange(1e-4, 1e-2, 3)},
-		"weight_decay": numbers(0, 1e-5), "batch_size": batchSize, "max_epochs": integers(5, 10), "fine_tune": numbers(0, 1),
+		"weight_decay": numbers(0, 1e-5), "batch_size": batchSize, "max_epochs": integers(5, 10),
+		"fine_tune": numbers(0, 1),
 	}}
 }
 
 func todaysPoint() *trellisv1.Parameters {
 	return &trellisv1.Parameters{MaxEpochs: 10, Seed: 3, Values: map[string]*trellisv1.Value{
 		"latent_dim": trellisv1.IntegerValue(8), "learning_rate": trellisv1.NumberValue(1e-3),
-		"weight_decay": trellisv1.NumberValue(0), "batch_size": trellisv1.IntegerValue(128), "fine_tune": trellisv1.NumberValue(1),
+		"weight_decay": trellisv1.NumberValue(0), "batch_size": trellisv1.IntegerValue(128),
+		"fine_tune": trellisv1.NumberValue(1),
 	}}
 }
 
@@ -118,11 +122,13 @@ func TestUpgrade(t *testing.T) {
 		},
 		"request": {
 			&trellisv1.ExtendStudyRequest{
-				OldBatchSize: &trellisv1.IntegerAxis{Values: []uint32{64}}, OldSeeds: &trellisv1.IntegerAxis{Values: []uint32{7}},
-				OldAxes: map[string]*trellisv1.NumberAxis{"fine_tune": {Values: []float64{1}}},
+				OldBatchSize: &trellisv1.IntegerAxis{Values: []uint32{64}},
+				OldSeeds:     &trellisv1.IntegerAxis{Values: []uint32{7}},
+				OldAxes:      map[string]*trellisv1.NumberAxis{"fine_tune": {Values: []float64{1}}},
 			},
 			&trellisv1.ExtendStudyRequest{
-				Seeds: integers(7), Axes: map[string]*trellisv1.Axis{"batch_size": integers(64), "fine_tune": numbers(1)},
+				Seeds: integers(7),
+				Axes:  map[string]*trellisv1.Axis{"batch_size": integers(64), "fine_tune": numbers(1)},
 			},
 		},
 	} {

@@ -43,12 +43,13 @@ func (models Models) validate(spec *trellisv1.StudySpec, mayHave int) error {
 		b.violations = append(b.violations, invalid.Violations...)
 	}
 	models.check(&b, spec)
-	models.checkObjective(&b, spec, mayHave)
+	models.checkObjective(&b, spec)
 	spec = models.WithDefaults(knownLatentDim(spec))
 	if len(b.violations) > 0 {
 		b.checkSize(spec)
 	} else if g := b.build(spec); g != nil {
 		models.checkWhole(&b, spec)
+		models.checkTrainLoss(&b, spec, g, mayHave)
 		b.checkPruning(spec.GetPruning(), g)
 		b.checkSettle(spec.GetSettle(), valueCount(spec.GetSeeds()))
 	}

@@ -1,3 +1,5 @@
+//go:build !race
+
 package grid
 
 import (
@@ -212,18 +214,6 @@ func TestValidateMessages(t *testing.T) {
 			}
 		})
 	}
-}
-
-// hugeSpec has 10^12 points.
-func hugeSpec() *trellisv1.StudySpec {
-	spec := newSpec()
-	spec.Grid[0] = &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
-		"latent_dim":    {Linear: newRange(1, 500, 500)},
-		"learning_rate": {Log10: newRange(1e-5, 1, 10_000)},
-		"weight_decay":  {Linear: newRange(0, 1, 10_000)},
-		"max_epochs":    {Linear: newRange(5, 100, 20)},
-	}}
-	return spec
 }
 
 // TestHugeGridTakesNoMemory: what a refusal costs does not depend on how large the grid is.

@@ -26,7 +26,7 @@ func BenchmarkInsight(b *testing.B) {
 	})
 	b.Run("suggest/trials=1M", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := SuggestStudy(store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil); err != nil {
+			if _, err := SuggestStudy(b.Context(), store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil, nil); err != nil {
 				b.Fatal(err)
 			}
 		}

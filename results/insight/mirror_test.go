@@ -1,6 +1,7 @@
 package insight
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"testing"
@@ -232,9 +233,9 @@ func sameMirrored(t *rapid.T, highest, lowest *mirrored) bool {
 		}
 		ib.Importance.Objective.Direction = ia.Importance.Objective.Direction
 		same("importance", ia, ib)
-		sa, err := SuggestStudy(highest.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil)
+		sa, err := SuggestStudy(context.Background(), highest.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil, nil)
 		ok(highest, err)
-		sb, err := SuggestStudy(lowest.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil)
+		sb, err := SuggestStudy(context.Background(), lowest.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil, nil)
 		ok(highest, err)
 		sb.Objective.Direction = sa.Objective.Direction
 		if sb.Spec != nil {

@@ -1,11 +1,15 @@
 package insight
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // noisyModel has three axes of its own: a number above 0, a switch, and a number that may be 0.
@@ -135,7 +139,7 @@ func TestSuggestOnOwnAxes(t *testing.T) {
 					distanceIn(test.noise, noise, test.best[0])+distanceIn(test.fineTune, fineTune, test.best[1]),
 				)
 			})
-			response, err := SuggestStudy(store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, test.models)
+			response, err := SuggestStudy(t.Context(), store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, test.models, nil)
 			ok(t, err)
 			axes := response.Spec.Grid[0].Axes
 			if got := listed(axes["noise"].GetValues()) + " " + listed(axes["fine_tune"].GetValues()); got != test.want ||
@@ -159,4 +163,101 @@ func listed(values []*trellisv1.Value) string {
 		texts[i] = value.Written()
 	}
 	return "[" + strings.Join(texts, " ") + "]"
+}
+
+// TestSuggestFits: what is suggested can be submitted, also where not all networks fit the images. The axis that explains
+// most has more of its values then.
+func TestSuggestFits(t *testing.T) {
+	models := grid.Models{{Name: "shaped", Axes: append(slices.Clip(commonAxes),
+		&trellisv1.ModelAxis{Name: "depth", Minimum: 2, Maximum: 5, Kind: trellisv1.Kind_KIND_INTEGER, Sizes: true},
+		&trellisv1.ModelAxis{Name: "kernel", Minimum: 3, Maximum: 5, Kind: trellisv1.Kind_KIND_INTEGER, Sizes: true},
+	)}}
+	for _, test := range []struct {
+		largest             float64 // product of depth and kernel
+		depthMatters        float64
+		depth, kernel, left string
+	}{
+		{20, 2, "[3 4]", "[4 5]", ""},
+		{16, 2, "[3 4]", "[4]", "kernel [5]"},
+		{16, 0.5, "[3]", "[4 5]", "depth [4]"},
+		{12, 2, "", "", "depth [4] kernel [5]"},
+	} {
+		sizer := func(_ string, _ *trellisv1.ModelInput, point *trellisv1.Parameters) (grid.Size, error) {
+			if point.Numeric("depth")*point.Numeric("kernel") > test.largest {
+				return grid.Size{}, errors.New("too much")
+			}
+			return grid.Size{Weights: 1}, nil
+		}
+		var points []trainedTrial
+		for _, depth := range []float64{2, 3} {
+			for _, kernel := range []float64{3, 4} {
+				point := at1(8, 1e-3, 0, 10-test.depthMatters*depth-kernel)
+				point.parameters.Values["depth"] = trellisv1.IntegerValue(int64(depth))
+				point.parameters.Values["kernel"] = trellisv1.IntegerValue(int64(kernel))
+				points = append(points, point)
+			}
+		}
+		spec := &trellisv1.StudySpec{Model: "shaped", EarlyStopping: &trellisv1.EarlyStopping{Patience: 1}}
+		store := newTrainedStore(t, spec, points...)
+		response, err := SuggestStudy(t.Context(), store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, models, sizer)
+		ok(t, err)
+		var left []string
+		for _, choice := range response.GetAxes() {
+			if unfit := choice.GetUnfit(); len(unfit) > 0 {
+				left = append(left, choice.GetAxis()+" "+listed(unfit))
+			}
+			if stays := choice.GetReason() == trellisv1.AxisChoice_REASON_UNFIT; stays != (len(choice.GetUnfit()) > 0) {
+				t.Errorf("up to %v, %v says why with %v", test.largest, choice, stays)
+			}
+		}
+		if got := strings.Join(left, " "); got != test.left {
+			t.Errorf("up to %v, without %s, want %s", test.largest, got, test.left)
+		}
+		if test.depth == "" {
+			if response.GetSpec() != nil {
+				t.Errorf("up to %v, %v is suggested, which has been tried", test.largest, response.GetSpec())
+			}
+			continue
+		}
+		axes := response.GetSpec().GetGrid()[0].GetAxes()
+		if got := listed(axes["depth"].GetValues()) + listed(axes["kernel"].GetValues()); got != test.depth+test.kernel {
+			t.Errorf("up to %v, suggested %s, want %s%s", test.largest, got, test.depth, test.kernel)
+		}
+		if _, _, err := models.Sizes(t.Context(), sizer, response.GetSpec(), nil); err != nil {
+			t.Errorf("up to %v, what is suggested is refused: %v", test.largest, err)
+		}
+	}
+}
+
+// TestSuggestFitsInFewLooks: many values of an axis with which layers grow are not tried one by one, and a condition that
+// leaves out what is longer does not hide what is too large.
+func TestSuggestFitsInFewLooks(t *testing.T) {
+	latent := proto.CloneOf(commonAxes[0])
+	latent.Sizes, latent.Grows = true, true
+	models := grid.Models{{Name: "shaped", Axes: append([]*trellisv1.ModelAxis{latent}, commonAxes[1:]...)}}
+	for _, where := range []string{"", "max_epochs <= 2"} {
+		looks := 0
+		sizer := func(_ string, _ *trellisv1.ModelInput, point *trellisv1.Parameters) (grid.Size, error) {
+			if looks++; point.Numeric("latent_dim") > 210 {
+				return grid.Size{}, errors.New("too much")
+			}
+			return grid.Size{Weights: 1}, nil
+		}
+		var points []trainedTrial
+		for dim := 1; dim <= 200; dim++ {
+			point := at1(uint32(dim), 1e-3, 0, 0)
+			point.parameters.MaxEpochs, point.losses = 2, []float64{1001 - float64(dim), 1000 - float64(dim)}
+			points = append(points, point)
+		}
+		spec := &trellisv1.StudySpec{Model: "shaped", Where: where}
+		response, err := SuggestStudy(t.Context(), newTrainedStore(t, spec, points...).Snapshot(),
+			&trellisv1.SuggestStudyRequest{Study: "s"}, models, sizer)
+		ok(t, err)
+		if unfit := response.GetAxes()[0].GetUnfit(); len(unfit) < 20 || looks > 200 {
+			t.Errorf("where %q: %d are left out after %d looks", where, len(unfit), looks)
+		}
+		if _, _, err := models.Sizes(t.Context(), sizer, response.GetSpec(), nil); err != nil {
+			t.Errorf("where %q: what is suggested is refused: %v", where, err)
+		}
+	}
 }

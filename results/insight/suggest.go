@@ -2,12 +2,14 @@ package insight
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
+	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -28,13 +30,14 @@ const (
 // user was willing to pay for those. Everything else is as in the old spec.
 //
 // models has the bounds of the axes that only the study's model has. If the model is not among them, these axes stay
-// within the values that were tried.
+// within the values that were tried. sizer says which networks fit the study's images: others are not suggested.
 //
-// The spec is nil if it would try nothing new. SuggestStudy fails when Importance fails.
+// The spec is nil if it would try nothing new. SuggestStudy fails when Importance fails, and ends early with ctx.
 func SuggestStudy(
-	snapshot *results.Snapshot, request *trellisv1.SuggestStudyRequest, models grid.Models,
+	ctx context.Context, snapshot *results.Snapshot, request *trellisv1.SuggestStudyRequest, models grid.Models,
+	sizer grid.Sizer,
 ) (*trellisv1.SuggestStudyResponse, error) {
-	response, err := suggestStudy(snapshot, request.GetStudy(), models)
+	response, err := suggestStudy(ctx, snapshot.Within(ctx), request.GetStudy(), models, sizer)
 	if err != nil {
 		return nil, fmt.Errorf("suggest a next study after %q: %w", request.GetStudy(), err)
 	}
@@ -42,7 +45,7 @@ func SuggestStudy(
 }
 
 func suggestStudy(
-	snapshot *results.Snapshot, name string, models grid.Models,
+	ctx context.Context, snapshot *results.Snapshot, name string, models grid.Models, sizer grid.Sizer,
 ) (*trellisv1.SuggestStudyResponse, error) {
 	survey, err := newSurvey(snapshot, name)
 	if err == nil {
@@ -70,6 +73,12 @@ func suggestStudy(
 		response.Axes = append(response.Axes, choice)
 	}
 	response.Axes = append(response.Axes, survey.suggestEpochs(trials, points))
+	if err := survey.settleEpochs(response.Axes); err != nil {
+		return nil, err
+	}
+	if err := survey.keepFitting(ctx, response.Axes, models, sizer); err != nil {
+		return nil, err
+	}
 	if err := survey.keepMet(response.Axes); err != nil {
 		return nil, err
 	}
@@ -90,9 +99,8 @@ func (s *survey) isNew(choice *trellisv1.AxisChoice) bool {
 	return len(choice.GetValues()) > 1
 }
 
-// keepMet takes values out of the choices, of which the last is that of max_epochs, that the study's condition leaves out
-// whatever the other axes have.
-func (s *survey) keepMet(choices []*trellisv1.AxisChoice) error {
+// settleEpochs leaves max_epochs as the best has it if the study's condition leaves out all longer ones.
+func (s *survey) settleEpochs(choices []*trellisv1.AxisChoice) error {
 	if s.study.GetSpec().GetWhere() == "" {
 		return nil
 	}
@@ -103,9 +111,23 @@ func (s *survey) keepMet(choices []*trellisv1.AxisChoice) error {
 	if epochs := choices[len(choices)-1]; len(met[len(choices)-1]) == 0 {
 		// Nothing may train for longer, not even the best.
 		epochs.Values, epochs.Reason = []*trellisv1.Value{epochs.GetBest()}, trellisv1.AxisChoice_REASON_LEFT_OUT
-		if met, err = s.met(choices); err != nil {
-			return err
-		}
+	}
+	return nil
+}
+
+// keepMet takes values out of the choices, of which the last is that of max_epochs, that the study's condition leaves out
+// whatever the other axes have.
+func (s *survey) keepMet(choices []*trellisv1.AxisChoice) error {
+	if s.study.GetSpec().GetWhere() == "" {
+		return nil
+	}
+	// What does not fit may have been all that could train for longer.
+	if err := s.settleEpochs(choices); err != nil {
+		return err
+	}
+	met, err := s.met(choices)
+	if err != nil {
+		return err
 	}
 	for i, choice := range choices {
 		kept := slices.DeleteFunc(slices.Clone(choice.GetValues()), func(value *trellisv1.Value) bool {
@@ -115,6 +137,101 @@ func (s *survey) keepMet(choices []*trellisv1.AxisChoice) error {
 		if choice.Values = kept; fewer && !s.isNew(choice) {
 			choice.Reason = trellisv1.AxisChoice_REASON_LEFT_OUT
 		}
+	}
+	return nil
+}
+
+// keepFitting takes values out of the choices so that all networks fit the study's images, as they must to be submitted. The
+// best configuration's do. Values of the axes that explain most come first. What is left fits whatever the condition leaves
+// out: to evaluate it for each value would take too long.
+func (s *survey) keepFitting(
+	ctx context.Context, choices []*trellisv1.AxisChoice, models grid.Models, sizer grid.Sizer,
+) error {
+	fit := func(where string) (bool, error) {
+		spec := s.specOf(choices)
+		spec.Where = where
+		_, _, err := models.Sizes(ctx, sizer, spec, s.study.GetDataSet())
+		if _, refused := errors.AsType[*protovalidate.ValidationError](err); refused {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	if all, err := fit(s.study.GetSpec().GetWhere()); all || err != nil {
+		return err
+	}
+	model := models.Find(s.study.GetSpec().GetModel())
+	var shaping []*trellisv1.AxisChoice
+	wanted := map[*trellisv1.AxisChoice][]*trellisv1.Value{}
+	for _, choice := range choices {
+		axis := grid.Axis(model, choice.GetAxis())
+		if axis.GetSizes() && !axis.GetSameLayers() && len(choice.GetValues()) > 1 {
+			shaping = append(shaping, choice)
+			wanted[choice], choice.Values = choice.GetValues(), []*trellisv1.Value{choice.GetBest()}
+		}
+	}
+	slices.SortStableFunc(shaping, func(a, b *trellisv1.AxisChoice) int { return cmp.Compare(b.GetTotal(), a.GetTotal()) })
+	for _, choice := range shaping {
+		if err := keepSome(choice, wanted[choice], grid.Axis(model, choice.GetAxis()).GetGrows(), fit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepSome gives a choice those of the values with which all networks fit. If layers grow with the axis, these are all up
+// to one of them, which few looks find.
+func keepSome(
+	choice *trellisv1.AxisChoice, wanted []*trellisv1.Value, grows bool, fit func(where string) (bool, error),
+) error {
+	var others []*trellisv1.Value
+	for _, value := range wanted {
+		if grid.KeyOf(value) != grid.KeyOf(choice.GetBest()) {
+			others = append(others, value)
+		}
+	}
+	slices.SortStableFunc(others, grid.Compare)
+	stay := map[grid.ValueKey]bool{grid.KeyOf(choice.GetBest()): true}
+	// fits adds values if they fit.
+	fits := func(values []*trellisv1.Value) (bool, error) {
+		before := choice.Values
+		for _, value := range values {
+			stay[grid.KeyOf(value)] = true
+		}
+		choice.Values = slices.DeleteFunc(slices.Clone(wanted), func(value *trellisv1.Value) bool {
+			return !stay[grid.KeyOf(value)]
+		})
+		ok, err := fit("")
+		if !ok {
+			choice.Values = before
+			for _, value := range values {
+				delete(stay, grid.KeyOf(value))
+			}
+		}
+		return ok, err
+	}
+	for len(others) > 0 {
+		next := 1
+		if grows {
+			next = (len(others) + 1) / 2
+		}
+		ok, err := fits(others[:next])
+		switch {
+		case err != nil:
+			return err
+		case ok:
+			others = others[next:]
+		case grows && next > 1:
+			choice.Unfit = append(slices.Clone(others[next-1:]), choice.Unfit...)
+			others = others[:next-1]
+		case grows:
+			choice.Unfit = append(slices.Clone(others), choice.Unfit...)
+			others = nil
+		default:
+			choice.Unfit, others = append(choice.Unfit, others[0]), others[1:]
+		}
+	}
+	if len(choice.Values) == 1 {
+		choice.Reason = trellisv1.AxisChoice_REASON_UNFIT
 	}
 	return nil
 }

@@ -171,30 +171,35 @@ func (a *searchAxis) value(place float64) float64 {
 }
 
 // values are those of the suggested axis, ascending: the best one, and at most count-1 round it. They divide the steps
-// to its two neighbors evenly. On an edge, half of them go beyond it, at the old spacing.
+// to its two neighbors evenly. On an edge, half of them go beyond it, at the old spacing. There is the best one alone only if
+// there is no other value between these.
 func (a *searchAxis) values() []float64 {
 	at, _ := slices.BinarySearch(a.tried, a.best)
 	if a.logarithmic && a.best == 0 {
 		return a.aboveZero()
 	}
-	first, last := at == 0, at == len(a.tried)-1
 	below, above := (a.count-1)/2, a.count/2
-	if first {
+	if at == 0 {
 		below, above = above, below
 	}
-	values := []float64{a.best}
-	if first {
-		values = append(values, a.walk(-a.step(at+1), below)...)
-	} else {
-		values = append(values, a.divide(-a.step(at-1), below)...)
-	}
-	if last {
-		values = append(values, a.walk(a.step(at-1), above)...)
-	} else {
-		values = append(values, a.divide(a.step(at+1), above)...)
+	values := slices.Concat([]float64{a.best}, a.beside(at, -1, below), a.beside(at, 1, above))
+	// Where there is none, such as beyond a limit, there may be some on the other side.
+	for _, side := range []int{-1, 1} {
+		if len(values) == 1 {
+			values = append(values, a.beside(at, side, a.count-1)...)
+		}
 	}
 	slices.Sort(values)
 	return values
+}
+
+// beside returns at most n values on one side of the best, which is that at a place: below it if side is -1, above it if it
+// is 1.
+func (a *searchAxis) beside(at, side, n int) []float64 {
+	if next := at + side; next >= 0 && next < len(a.tried) {
+		return a.divide(float64(side)*a.step(next), n)
+	}
+	return a.walk(float64(side)*a.step(at-side), n)
 }
 
 // step is how far the best value is from one of the tried ones. There is always another one.

@@ -40,9 +40,9 @@ func suggest(t testing.TB, spec *trellisv1.StudySpec, points ...trainedTrial) *t
 		spec.Model = "plain"
 	}
 	response, err := SuggestStudy(
-		newTrainedStore(t, spec, points...).Snapshot(),
+		t.Context(), newTrainedStore(t, spec, points...).Snapshot(),
 		&trellisv1.SuggestStudyRequest{Study: "s"},
-		[]*trellisv1.Model{{Name: "plain", Axes: commonAxes}, {Name: "conv-autoencoder", Axes: commonAxes}},
+		[]*trellisv1.Model{{Name: "plain", Axes: commonAxes}, {Name: "conv-autoencoder", Axes: commonAxes}}, nil,
 	)
 	ok(t, err)
 	return response
@@ -96,6 +96,8 @@ func TestSuggestGrid(t *testing.T) {
 			"[250 784] [300 1000] [0]",
 		},
 		{"the lower limit", []uint32{1, 2, 4}, decades, []float64{0}, [3]int{0, 1, 0}, "[1] [0.0003 0.001 0.003] [0]"},
+		{"the lower limit, and a gap", []uint32{1, 3}, decades, []float64{0}, [3]int{0, 1, 0}, "[1 2] [0.0003 0.001 0.003] [0]"},
+		{"the upper limit, and a gap", []uint32{780, 784}, decades, []float64{0}, [3]int{1, 1, 0}, "[782 784] [0.0003 0.001 0.003] [0]"},
 		{"whole neighbors", []uint32{4, 5, 6}, decades, []float64{0}, [3]int{1, 1, 0}, "[5] [0.0003 0.001 0.003] [0]"},
 		{"a single value", []uint32{4}, decades, []float64{1e-5}, [3]int{0, 1, 0}, "[4] [0.0003 0.001 0.003] [1e-05]"},
 		// 0 beside powers of ten is no point of their scale.
@@ -419,7 +421,7 @@ func TestSuggestNothing(t *testing.T) {
 		t.Errorf("%v", response)
 	}
 	store := newTrainedStore(t, nil, at1(4, 1, 0, 1))
-	_, err := SuggestStudy(store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil)
+	_, err := SuggestStudy(t.Context(), store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil, nil)
 	if !errors.Is(err, results.ErrInconclusive) {
 		t.Errorf("%v", err)
 	}

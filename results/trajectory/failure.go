@@ -55,8 +55,12 @@ const (
 	// refuses the commands instead. Failures are judged alike. The name is of labels of workers, which came at the time; the
 	// rules before knew these already.
 	MatchLabels
+	// FitMemory are those of Trellis since studies have what their networks take (Study.network), which a node of the rules
+	// before would not store: it would judge failures by workers that are too small, and give them runs once it leads. Such
+	// a node refuses the commands instead.
+	FitMemory
 	// LatestRules are those of new commands.
-	LatestRules = MatchLabels
+	LatestRules = FitMemory
 )
 
 // QuarantineWorkers is the number of workers of different machines after whose loss at the same epoch of a run the run

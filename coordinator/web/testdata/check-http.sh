@@ -18,6 +18,7 @@ end() {
 trap end EXIT
 
 rm -rf "$folder" "$folder.log"
+mkdir -p "$(dirname "$folder")"
 ./trellis coordinator --data "$folder" --listen 127.0.0.1:0 --http "127.0.0.1:$2" 2>"$folder.log" &
 coordinator=$!
 address=
