@@ -81,9 +81,14 @@ func (w *Worker) learnOfStudy(state trellisv1.StudyState) {
 	}
 }
 
-// learnOfLabels says that no study whose runs wait can have this worker, which may be so for long: its labels may be
-// mistyped, here or in a spec.
-func (w *Worker) learnOfLabels(asked []*trellisv1.Labels) {
+// learnUnserved says that no study whose runs wait can have this worker, which may be so for long: its labels may be
+// mistyped, here or in a spec, or its memory is too little.
+func (w *Worker) learnUnserved(unserved *trellisv1.Unserved) {
+	asked := unserved.GetAsked()
+	if memory := unserved.GetMemory(); memory > 0 {
+		w.log.Warn("the runs that wait take more memory than this worker has: it gets none of them", "study", unserved.GetStudy(),
+			"memory of a run", mebibytes(memory+1<<20-1), "its memory", mebibytes(w.capacity.GetMemory()))
+	}
 	if len(asked) == 0 {
 		return
 	}
@@ -94,6 +99,9 @@ func (w *Worker) learnOfLabels(asked []*trellisv1.Labels) {
 	w.log.Warn("the studies whose runs wait ask for workers with other labels: this worker gets none of their runs",
 		"asked for", strings.Join(words, "; "), "its labels", labelText(w.config.Labels))
 }
+
+// mebibytes is a number of bytes as --memory takes it, rounded down.
+func mebibytes(bytes uint64) string { return fmt.Sprintf("%dMiB", bytes>>20) }
 
 // labelText is labels as --label takes them, in one order.
 func labelText(labels map[string]string) string {
@@ -273,4 +281,7 @@ func (w *Worker) forget(a *attempt) {
 	a.end()
 	a.span.Stopped()
 	w.attempts = slices.DeleteFunc(w.attempts, func(b *attempt) bool { return a == b })
+	if w.largeEnded.Swap(false) {
+		w.releasing = time.After(releaseDelay)
+	}
 }

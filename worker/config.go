@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -66,8 +68,9 @@ type Config struct {
 	CPUs   float64
 	Memory uint64
 	GPUs   []*trellisv1.Gpu
-	// Sharers is how many workers share the machine's memory, with this one, each with an equal part. Default: 1.
-	Sharers int
+	// Sharers is how many workers share the machine, with this one, each with an equal part of its memory and cores, but one
+	// core at least, and with GPUs of its own. Sharer is which of them this one is, from 0 on. Default: 1.
+	Sharers, Sharer int
 	// Labels are what specs can ask for, at most 64: names and values of 1 to 63 letters, digits and . _ - / (in values also
 	// @ : +). Names start and end with a letter or digit.
 	Labels map[string]string
@@ -95,9 +98,13 @@ type Config struct {
 	// Default: none.
 	Registerer prometheus.Registerer
 
-	// train trains a run, and now returns the time. Tests replace them.
+	// train trains a run, and now returns the time. Tests replace them, and what follows.
 	train trainFunc
 	now   func() time.Time
+	// release gives memory that is not used any more back to the system, and keepWithin sets how many bytes the process should
+	// take at most.
+	release    func()
+	keepWithin func(memory uint64)
 }
 
 // trainFunc is trainer.Train.
@@ -192,7 +199,24 @@ func (c Config) withDefaults() Config {
 	if c.now == nil {
 		c.now = time.Now
 	}
+	if c.release == nil {
+		c.release = debug.FreeOSMemory
+	}
+	if c.keepWithin == nil {
+		c.keepWithin = keepHeapWithin
+	}
 	return c
+}
+
+// leastLimit is what a process may always take, in bytes: the collector must not run all the time because of a small --memory.
+const leastLimit = 256 << 20
+
+// keepHeapWithin has Go's collector run more often where memory would exceed what the worker has, in bytes, unless GOMEMLIMIT
+// is set: what a large run left behind, and the fifth by which a heap may grow, would be more than there is.
+func keepHeapWithin(memory uint64) {
+	if os.Getenv("GOMEMLIMIT") == "" && memory > 0 {
+		debug.SetMemoryLimit(int64(max(leastLimit, min(memory, math.MaxInt64))))
+	}
 }
 
 func hostName() string {
@@ -254,10 +278,19 @@ func processor() string {
 func (c Config) capacity(ctx context.Context) *trellisv1.Capacity {
 	its := capacity.Of(ctx, c.Root)
 	its.Programs, its.Threads = c.Programs, uint32(c.threads(c.Slots))
+	if sharers := max(1, c.Sharers); sharers > 1 {
+		its.Memory /= uint64(sharers)
+		its.Cpus = max(min(1, its.Cpus), its.Cpus/float64(sharers))
+		all := its.Gpus
+		its.Gpus = nil
+		for i := c.Sharer; i < len(all); i += sharers {
+			its.Gpus = append(its.Gpus, all[i])
+		}
+	}
+	// What was set is this worker's own.
 	if c.CPUs > 0 {
 		its.Cpus = c.CPUs
 	}
-	its.Memory /= uint64(max(1, c.Sharers))
 	if c.Memory > 0 {
 		its.Memory = c.Memory
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
 )
 
@@ -29,7 +30,11 @@ func TestValidate(t *testing.T) {
 		{"long name", Config{Name: strings.Repeat("n", 201)}, []string{"at most 200 bytes"}},
 		{"name that is not UTF-8", Config{Name: "\xff"}, []string{"must be UTF-8 text"}},
 		{"several nodes", Config{Coordinator: "a:1,b:1,[::1]:1"}, nil},
-		{"a URL", Config{Coordinator: "http://host:7070"}, []string{`coordinator: "http://host:7070" begins with http://: use host:7070`}},
+		{
+			"a URL",
+			Config{Coordinator: "http://host:7070"},
+			[]string{`coordinator: "http://host:7070" begins with http://: use host:7070`},
+		},
 		{"one of several nodes", Config{Coordinator: "a:1,b"}, []string{`coordinator: "b" has no port: use b:7070`}},
 		{"all wrong", Config{Coordinator: " ", Name: "\xff", Slots: -1}, []string{"slots", "name", "coordinator"}},
 	} {
@@ -72,6 +77,47 @@ func TestMemoryIsShared(t *testing.T) {
 		if got := test.config.capacity(t.Context()).GetMemory(); got != test.want {
 			t.Errorf("%d sharers, memory %d: %d bytes, want %d", test.config.Sharers, test.config.Memory, got, test.want)
 		}
+	}
+}
+
+// They have cores of their own, though one each at least, and GPUs.
+func TestCoresAndGPUsAreShared(t *testing.T) {
+	root := t.TempDir()
+	for _, gpu := range []string{"a", "b", "c"} {
+		folder := filepath.Join(root, "proc/driver/nvidia/gpus", gpu)
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		text := "Model: \t\t " + gpu + "\nGPU UUID: \t GPU-" + gpu + "\n"
+		if err := os.WriteFile(filepath.Join(folder, "information"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := Config{Root: root}.capacity(t.Context())
+	if len(all.GetGpus()) != 3 || all.GetCpus() < 1 {
+		t.Fatalf("the machine has %v", all)
+	}
+	seen := map[string]bool{}
+	for n, gpus := range []int{2, 1} {
+		its := Config{Root: root, Sharers: 2, Sharer: n}.capacity(t.Context())
+		for _, gpu := range its.GetGpus() {
+			seen[gpu.GetId()] = true
+		}
+		if want := max(1, all.GetCpus()/2); len(its.GetGpus()) != gpus || its.GetCpus() != want {
+			t.Errorf("worker %d of 2 has %v, want %v cores and %d GPUs", n, its, want, gpus)
+		}
+	}
+	if len(seen) != 3 {
+		t.Errorf("the workers have %d GPUs of 3", len(seen))
+	}
+}
+
+// What was set of a worker is its own, and not divided.
+func TestWhatWasSetIsNotShared(t *testing.T) {
+	gpus := []*trellisv1.Gpu{{Id: "a"}, {Id: "b"}}
+	its := Config{Root: t.TempDir(), Sharers: 4, Sharer: 3, CPUs: 6, Memory: 7 << 20, GPUs: gpus}.capacity(t.Context())
+	if its.GetCpus() != 6 || its.GetMemory() != 7<<20 || len(its.GetGpus()) != 2 {
+		t.Errorf("got %v, want 6 cores, 7 MiB and 2 GPUs", its)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
+
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
 )
@@ -349,12 +351,14 @@ func TestExitWhenIdle(t *testing.T) {
 			p.goodbye()
 			return start
 		}, nil},
-		{"given one at the last moment", func(h *harness) time.Time {
+		{"given one after its goodbye", func(h *harness) time.Time {
 			start := time.Now()
 			p := h.connect()
 			time.Sleep(patience)
 			p.drain()
+			synctest.Wait() // The goodbye is under way.
 			p.assign(synthetic(1, "a", 2))
+			synctest.Wait()
 			p.goodbye() // Whoever hears this gives the run to another worker.
 			return start
 		}, ErrHandedBack},
@@ -389,4 +393,51 @@ func TestExitWhenIdle(t *testing.T) {
 			})
 		})
 	}
+}
+
+// heldStream says nothing after a drain until it is released.
+type heldStream struct {
+	grpc.ClientStream
+	release <-chan struct{}
+}
+
+func (s heldStream) SendMsg(message any) error {
+	err := s.ClientStream.SendMsg(message)
+	if request, ok := message.(*trellisv1.SessionRequest); ok && request.GetDrain() != nil {
+		select {
+		case <-s.release:
+		case <-s.Context().Done():
+		}
+	}
+	return err
+}
+
+// A run may also come after the worker has begun to leave and before its goodbye. The worker hands it back itself.
+func TestExitWhenIdleMeetsARun(t *testing.T) {
+	const patience = 10 * time.Minute
+	var release chan struct{}
+	configure := func(_ *harness, c *Config) {
+		release = make(chan struct{})
+		c.ExitWhenIdle = patience
+		c.DialOptions = append(c.DialOptions, grpc.WithStreamInterceptor(func(ctx context.Context,
+			description *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption,
+		) (grpc.ClientStream, error) {
+			stream, err := open(ctx, description, conn, method, options...)
+			return heldStream{stream, release}, err
+		}))
+	}
+	inBubble(t, configure, func(h *harness) {
+		p := h.connect()
+		time.Sleep(patience)
+		p.drain()
+		p.assign(synthetic(1, "a", 2))
+		synctest.Wait()
+		close(release)
+		p.handedBack(1)
+		p.acknowledgeOutcome(1)
+		p.goodbye()
+		if err := h.returned(); !errors.Is(err, ErrHandedBack) {
+			t.Errorf("Run returned %v, want %v", err, ErrHandedBack)
+		}
+	})
 }

@@ -64,7 +64,7 @@ func (w *Worker) handleResponse(response *trellisv1.SessionResponse) {
 	case *trellisv1.SessionResponse_OwnStudy:
 		w.learnOfStudy(m.OwnStudy.GetState())
 	case *trellisv1.SessionResponse_Unserved:
-		w.learnOfLabels(m.Unserved.GetAsked())
+		w.learnUnserved(m.Unserved)
 	case *trellisv1.SessionResponse_Acknowledgement:
 		if a := w.find(m.Acknowledgement.GetAttempt()); a != nil {
 			a.acknowledge(m.Acknowledgement.GetEpoch(), m.Acknowledgement.GetCheckpoint())

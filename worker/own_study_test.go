@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -76,7 +77,9 @@ func TestOwnStudy(t *testing.T) {
 		{name: "extended as it leaves", want: ErrHandedBack, work: func(p *peer) {
 			p.ownStudy(completed)
 			p.drain()
+			synctest.Wait() // The goodbye is under way.
 			p.assign(synthetic(1, "a", 2))
+			synctest.Wait()
 			p.goodbye()
 		}},
 		{name: "idle and never there", idle: 10 * time.Minute, want: ErrNoStudy, warned: 1, work: func(p *peer) {
@@ -145,6 +148,27 @@ func (p *peer) ownStudy(state trellisv1.StudyState) {
 	p.send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_OwnStudy{
 		OwnStudy: &trellisv1.OwnStudy{State: state},
 	}})
+}
+
+// A worker says how much memory the runs take that it can't have.
+func TestUnservedForMemory(t *testing.T) {
+	inBubble(t, func(_ *harness, c *Config) { c.Memory = 1 << 30 }, func(h *harness) {
+		p := h.connect()
+		unserved := func(memory uint64) {
+			p.send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Unserved{
+				Unserved: &trellisv1.Unserved{Memory: memory, Study: "large"},
+			}})
+		}
+		unserved(3<<30 + 1)
+		unserved(0)
+		p.assign(synthetic(1, "a", 2))
+		p.reports(1, 1, 2)
+		p.outcome(1)
+		const want = `study=large "memory of a run"=3073MiB "its memory"=1024MiB`
+		if said := h.logs.String(); strings.Count(said, "more memory than this worker has") != 1 || !strings.Contains(said, want) {
+			t.Errorf("it does not say once %s:\n%s", want, said)
+		}
+	})
 }
 
 // A worker says which labels the studies ask for whose runs it can't have, each time that it is told, and goes on.

@@ -117,6 +117,20 @@ func (s *shared[Key, Value]) drop(entry *sharedEntry[Key, Value]) {
 	s.entries = slices.DeleteFunc(s.entries, func(e *sharedEntry[Key, Value]) bool { return e == entry })
 }
 
+// trim forgets the values that are not to be kept, of those that are there.
+func (s *shared[Key, Value]) trim(keep func(Key, Value) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.entries = slices.DeleteFunc(s.entries, func(e *sharedEntry[Key, Value]) bool {
+		select {
+		case <-e.done:
+			return e.err == nil && !keep(e.key, e.value)
+		default:
+			return false
+		}
+	})
+}
+
 // load fetches a value, with retries as long as they may help.
 func (s *shared[Key, Value]) load(key Key) (value Value, err error) {
 	err = retry(s.ctx, func() (err error) {

@@ -16,6 +16,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
+	"trellis/trainer/dataset"
 )
 
 // Reasons why training is interrupted, besides the end of the attempt.
@@ -178,6 +179,9 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 		return result, err
 	}
 	config.Steps = &a.steps
+	if size, err := config.Size(); err == nil && max(size.Memory, images) >= largeRun {
+		defer w.largeEnded.Store(true)
+	}
 	if threads := w.coresFor(&config, images); threads > 1 {
 		config.Cores = &idleSlots{
 			slots: w.slots, waiting: &w.waiting, programs: &w.programsRunning, borrowed: w.metrics.borrowed,
@@ -223,6 +227,25 @@ func (w *Worker) coresFor(config *trainer.Config, images int) int {
 
 // largeRun is how many bytes a run takes whose memory is looked at, as in resources.Of.
 const largeRun = 128 << 20
+
+// releaseDelay is how long after a run that takes much memory the worker gives back what nothing uses any more: the next
+// run of the study may begin at once, and use it.
+const releaseDelay = 5 * time.Second
+
+// release forgets large data sets of which no attempt trains a run, and gives memory back to the system. Go would keep it for
+// minutes, and in an idle process longer, while the coordinator counts on what an idle worker has.
+func (w *Worker) release() {
+	// What was handled is kept until there is more.
+	for _, e := range w.events.take() {
+		w.handleEvent(e)
+	}
+	used := map[string]bool{}
+	for _, a := range w.attempts {
+		used[a.assignment.GetConfig().GetDataSet()] = true
+	}
+	w.data.trim(func(digest string, data *dataset.Data) bool { return used[digest] || data.Size() < largeRun })
+	w.goroutines.Go(w.config.release)
+}
 
 // fewReports is for how many reports there is room from the beginning.
 const fewReports = 16

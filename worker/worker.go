@@ -74,6 +74,8 @@ type Worker struct {
 	waiting atomic.Int32
 	// programsRunning is how many of these runs are programs.
 	programsRunning atomic.Int32
+	// largeEnded says that a run has ended that took much memory.
+	largeEnded atomic.Bool
 	// events come from the attempts' goroutines.
 	events *events
 	// goroutines counts the attempts' goroutines.
@@ -131,6 +133,8 @@ type Worker struct {
 	contact time.Time
 	// fence fires when the worker has been without a session, and without contact for longer than its patience.
 	fence <-chan time.Time
+	// releasing fires when memory is to be given back.
+	releasing <-chan time.Time
 	// clock ticks. The time since the last tick, awake, shows whether the process was paused.
 	clock <-chan time.Time
 	awake time.Time
@@ -231,6 +235,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.pretrained = newShared(ctx, w.log, "pretrained", w.artifacts.fetchPretrained)
 	w.files = files.NewCache(w.config.CacheDir, w.artifacts.fetchFiles)
 	w.capacity = w.config.capacity(ctx)
+	w.config.keepWithin(w.capacity.GetMemory())
 	w.gpus = capacity.NewGPUs(w.capacity.GetGpus())
 	w.mistakes = conn.Mistakes()
 	if w.config.Programs {
@@ -306,6 +311,9 @@ func (w *Worker) loop() error {
 			if w.session.ticks++; len(w.attempts) > 0 || w.session.ticks%idleTicks == 0 {
 				w.session.heartbeatDue = true
 			}
+		case <-w.releasing:
+			w.releasing = nil
+			w.release()
 		case <-w.clock:
 		case <-w.fence:
 			if w.denied {
