@@ -73,10 +73,12 @@ python:
 # Raced processes don't wait a second before they exit: tests start hundreds. The race detector watches everything but the
 # decompression of data sets, which has no goroutines and would take most of the time. For the same reason it does not run the
 # tests of packages that start no goroutine in code or tests: it could find nothing there. -short leaves out such tests of
-# the other packages, and those of quantities.
+# the other packages, and those of quantities; //go:build !race leaves out files of such tests, which must start none.
 race: export GORACE := atexit_sleep_ms=0
 race: STARTS := \bgo (func|[A-Za-z.]+\()|\.Go\(|t\.Parallel\(|synctest\.|httptest\.|\.Serve(Until)?\(
 race:
+	@left="$$(git grep -lE '^//go:build (.+ )?!race' -- '*_test.go' | xargs -r grep -lE '$(STARTS)')"; \
+		test -z "$$left" || { echo "$$left"; echo "start goroutines: remove //go:build !race from these"; exit 1; }
 	set -e -o pipefail; \
 		folders="$$($(GO) list -f '{{.Dir}}' ./... | while read -r folder; do \
 			if grep -qE '$(STARTS)' "$$folder"/*.go; then echo "$$folder"; fi; done)"; \

@@ -108,9 +108,14 @@ func TestData(t *testing.T) {
 	for _, test := range []struct{ spec, want string }{
 		{
 			spec("a", "conv-autoencoder", "tiny", ""),
-			`spec.yaml:4:7: depth: 3 does not fit the images of the data set "tiny", which have 8 x 20 pixels, with latent_dim 4, ` +
-				`filters 8, hidden 64, kernel 3: images are too small: 8 x 20 pixels, want 9 or more a side for 3 convolutions with ` +
-				`kernels of 3 x 3: 2 fits`,
+			`spec.yaml:3:7: depth: 3 (the grid has no depth) does not fit the images of the data set "tiny", which have 8 x 20 ` +
+				`pixels, with latent_dim 4, filters 8, hidden 64, kernel 3: images are too small: 8 x 20 pixels, want 9 or more a ` +
+				`side for 3 convolutions with kernels of 3 x 3: 2 fits`,
+		},
+		{
+			writeSpec(t, "name: tiny\nmodel: conv-autoencoder\ndata: tiny\ngrid:\n  latent_dim: 4\n  learning_rate: 1e-3\n"+
+				"  max_epochs: 1\n  kernel: 5\n  depth: 5\n"),
+			`spec.yaml:9:10: latent_dim 4, depth 5, filters 8, hidden 64, kernel 5 do not fit the images`,
 		},
 		{
 			writeSpec(t, "name: deep\nmodel: conv-autoencoder\ndata: gray\ngrid:\n  latent_dim: 4\n  learning_rate: 1e-3\n"+

@@ -10,6 +10,7 @@ import (
 // Where every trial has diverged there is no best: every format refuses with the same words, nothing is ranked, and a
 // watch names no best trial.
 func TestDivergedHasNoBest(t *testing.T) {
+	skipRaced(t)
 	t.Parallel()
 	_, address := startCoordinator(t)
 	startWorker(t, address, "worker")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"trellis/command/exit"
+	"trellis/command/fake"
 )
 
 // startReceiver runs the receiver of docs/hooks.md. lines has what it prints.
@@ -77,15 +78,9 @@ func nextLine(t *testing.T, lines <-chan string) string {
 // before it can deliver that, and it refuses what is not signed.
 func TestWebHooks(t *testing.T) {
 	t.Parallel()
-	free, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := "http://" + free.Addr().String()
-	_, port, _ := net.SplitHostPort(free.Addr().String())
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
+	receiver := fake.FreeAddress(t)
+	url := "http://" + receiver
+	_, port, _ := net.SplitHostPort(receiver)
 	data, secret := t.TempDir(), filepath.Join(t.TempDir(), "secret")
 	coordinator, address := startCoordinator(t, "--data", data)
 	at := []string{"--coordinator", address}

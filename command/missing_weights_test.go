@@ -11,6 +11,7 @@ import (
 // Where the store of artifacts takes nothing, a study completes, and everything that shows it says whose weights are
 // missing and why.
 func TestMissingWeights(t *testing.T) {
+	skipRaced(t)
 	t.Parallel()
 	artifacts := t.TempDir() + "/artifacts"
 	_, address := startCoordinator(t, "--data", t.TempDir(), "--artifacts", artifacts)

@@ -15,6 +15,7 @@ import (
 
 // The weights of every trial of a study can be fetched, and are those with the trial's validation loss.
 func TestModelGet(t *testing.T) {
+	skipRaced(t)
 	coordinator, address := startCoordinator(t, "--data", t.TempDir())
 	worker := startWorker(t, address, "worker", "--slots", "2")
 	mustTrellis(t, "submit", "--watch", "--coordinator", address, writeSpec(t, mnistStudy))

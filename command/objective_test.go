@@ -13,6 +13,7 @@ import (
 // A classifier is ranked by its accuracy if its spec says so: so are the weights that are kept and tested. Nothing else
 // differs from the study that is ranked by the validation loss, bit for bit.
 func TestClassifierRankedByAccuracy(t *testing.T) {
+	skipRaced(t)
 	t.Parallel()
 	_, address := startCoordinator(t, "--data", t.TempDir())
 	startWorker(t, address, "worker", "--slots", "2")

@@ -77,12 +77,28 @@ func TestReproduceQuick(t *testing.T) {
 	if testing.Short() {
 		t.Skip("trains for half a minute")
 	}
+	// On half of the images.
+	fewer := string(examples.ReproduceQuick)
+	for _, numbers := range [][2]string{
+		{"train: 10000, validation: 2000", "train: 5000, validation: 500"},
+		{"validation: 1000", "validation: 500"},
+		{"images: 1000\n", "images: 500\n"},
+	} {
+		if !strings.Contains(fewer, numbers[0]) {
+			t.Fatalf("the example has no %q to make less of", numbers[0])
+		}
+		fewer = strings.ReplaceAll(fewer, numbers[0], numbers[1])
+	}
+	file := filepath.Join(t.TempDir(), "fewer.yaml")
+	if err := os.WriteFile(file, []byte(fewer), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	output := filepath.Join(t.TempDir(), "paper")
 	reproduce := func() (string, string) {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
 		start := time.Now()
-		if code := Run(t.Context(), []string{"reproduce", "--quick", "--folder", output}, nil, &stdout, &stderr); code != exit.OK {
+		if code := Run(t.Context(), []string{"reproduce", file, "--folder", output}, nil, &stdout, &stderr); code != exit.OK {
 			t.Fatalf("exit code %d:\n%s", code, stderr.String())
 		}
 		t.Logf("it took %v", time.Since(start))

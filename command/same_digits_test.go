@@ -31,6 +31,7 @@ split: {train: 512, validation: 128}
 
 // The same spec gives the same bytes, however many workers train it.
 func TestSameDigitsOnOneWorkerAndOnThree(t *testing.T) {
+	skipRaced(t)
 	t.Parallel()
 	for _, test := range []struct{ name, spec string }{{"synthetic", syntheticStudy}, {"mnist", mnistStudy}} {
 		t.Run(test.name, func(t *testing.T) {

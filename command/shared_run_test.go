@@ -8,6 +8,7 @@ import (
 // A trial that ends in the middle of a run that longer trials share equals, bit for bit, the same trial submitted
 // alone.
 func TestTrialOfASharedRunEqualsTheSameTrialAlone(t *testing.T) {
+	skipRaced(t)
 	t.Parallel()
 	for _, test := range []struct{ name, spec string }{
 		{"synthetic", `

@@ -42,6 +42,7 @@ func writeImages(t *testing.T, dir string, side, classes int) {
 // A study that no worker could train is refused when it is submitted, and by a dry run, with or without a coordinator.
 // What can be trained is: an autoencoder needs no labels.
 func TestUnfitData(t *testing.T) {
+	skipRaced(t)
 	data := t.TempDir()
 	writeImages(t, filepath.Join(data, "digits"), 28, 10)
 	writeImages(t, filepath.Join(data, "letters"), 28, 26)
@@ -60,7 +61,7 @@ func TestUnfitData(t *testing.T) {
 	const pretrained = "pretrained: {study: digits}\n"
 	mustTrellis(t, "submit", "--watch", "--coordinator", address, spec("classes", "classifier", "digits", pretrained))
 	mustTrellis(t, "submit", "--watch", "--coordinator", address, spec("more-classes", "classifier", "letters", pretrained))
-	const tooSmall = `spec.yaml:4:7: depth: 3 does not fit the images of the data set "small", which have 8 x 8 pixels, ` +
+	const tooSmall = `spec.yaml:3:7: depth: 3 (the grid has no depth) does not fit the images of the data set "small", which have 8 x 8 pixels, ` +
 		"with latent_dim 4, filters 8, hidden 64, kernel 3: images are too small: 8 x 8 pixels, want 9 or more a side " +
 		"for 3 convolutions with kernels of 3 x 3: 2 fits"
 	for _, test := range []struct{ spec, want string }{
@@ -98,8 +99,20 @@ func TestUnfitData(t *testing.T) {
 		}
 	}
 	mustTrellis(t, "submit", "--watch", "--coordinator", address, spec("wide", "variational-autoencoder", "large", ""))
-	_, stderr, code := trellis(t, "extend", "wide", "--latent-dim", "404,405", "--coordinator", address)
-	if code != exit.Usage || !strings.Contains(stderr, "latent_dim: 405 does not fit the images") {
-		t.Errorf("extend: exit code %d, %s", code, stderr)
+	mustTrellis(t, "submit", "--coordinator", address, spec("kernel", "conv-autoencoder", "digits", "fixed: {kernel: 5}\n"))
+	for _, test := range []struct{ study, flag, values, want string }{
+		{"wide", "--latent-dim", "404,405", "trellis: --latent-dim: 405 does not fit the images"},
+		{"wide", "--add", "latent_dim=405,406", "trellis: --add latent_dim: 405 and 406 do not fit the images"},
+		{"wide", "--learning-rate", "5000", "trellis: --learning-rate takes numbers above 0 and at most 1000, not 5000"},
+		{"wide", "--seeds", "1,1", "trellis: --seeds: 1 stands twice"},
+		{"kernel", "--depth", "4", `trellis: --depth: 4 does not fit the images of the data set "digits", which have ` +
+			"28 x 28 pixels, with the study's latent_dim 4, filters 8, hidden 64, kernel 5: "},
+	} {
+		for _, plan := range []string{"--dry-run=false", "--dry-run"} {
+			_, stderr, code := trellis(t, "extend", test.study, test.flag, test.values, plan, "--coordinator", address)
+			if code != exit.Usage || !strings.Contains(stderr, test.want) {
+				t.Errorf("extend %s: exit code %d, %s", test.study, code, stderr)
+			}
+		}
 	}
 }

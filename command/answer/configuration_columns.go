@@ -46,7 +46,7 @@ type configuration = *trellisv1.Configuration
 
 // configurationColumnsOf are those of the configurations of a study with the spec. Programs have no test images.
 func configurationColumnsOf(spec *trellisv1.StudySpec) []output.Column[configuration] {
-	columns := configurationColumns(describe.Names(spec))
+	columns := describe.WithoutConstantShape(configurationColumns(describe.Names(spec)), spec)
 	if spec.GetProgram() == nil {
 		return columns
 	}

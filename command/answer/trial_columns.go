@@ -61,7 +61,7 @@ type trial = *trellisv1.Trial
 
 // ColumnsOf are those of the trials of studies with these specs.
 func ColumnsOf(specs ...*trellisv1.StudySpec) []output.Column[trial] {
-	columns := TrialColumns(describe.Names(specs...))
+	columns := describe.WithoutConstantShape(TrialColumns(describe.Names(specs...)), specs...)
 	if slices.ContainsFunc(specs, func(spec *trellisv1.StudySpec) bool { return spec.GetProgram() == nil }) {
 		return columns
 	}

@@ -25,26 +25,32 @@ func describeSuggestion(suggestion *trellisv1.SuggestStudyResponse) (reasons []s
 	return reasons
 }
 
-// describeChoice says which values an axis has, and why.
+// describeChoice says which values an axis has, and why, and which it can't have.
 func describeChoice(choice *trellisv1.AxisChoice, ranked *trellisv1.Objective) string {
-	best := valueInWords(choice.GetBest())
-	values := make([]string, len(choice.GetValues()))
-	for i, value := range choice.GetValues() {
-		values[i] = valueInWords(value)
+	text := describeValues(choice, ranked)
+	if unfit := fewInWords(choice.GetUnfit()); unfit != "" && choice.GetReason() != trellisv1.AxisChoice_REASON_UNFIT {
+		text += fmt.Sprintf("; without %s, with which not all networks fit the images", unfit)
 	}
+	return text
+}
+
+// describeValues says which values an axis has, and why.
+func describeValues(choice *trellisv1.AxisChoice, ranked *trellisv1.Objective) string {
+	best := valueInWords(choice.GetBest())
+	values := valuesInWords(choice.GetValues())
 	if why := whyItStays(choice, ranked, best); why != "" {
-		return fmt.Sprintf("%s stays at %s: %s", choice.GetAxis(), strings.Join(values, ", "), why)
+		return fmt.Sprintf("%s stays at %s: %s", choice.GetAxis(), values, why)
 	}
 	if choice.GetReason() == trellisv1.AxisChoice_REASON_CONTENDERS {
 		return fmt.Sprintf("%s keeps %s, which the best quarter of the configurations have; the axis and its interactions "+
-			"explain %.0f%% of the variation", choice.GetAxis(), strings.Join(values, ", "), 100*choice.GetTotal())
+			"explain %.0f%% of the variation", choice.GetAxis(), values, 100*choice.GetTotal())
 	}
 	if choice.GetReason() == trellisv1.AxisChoice_REASON_STILL_BETTER {
 		return fmt.Sprintf("%s grows to %s: the best configuration was still improving at epoch %d of %s",
-			choice.GetAxis(), values[len(values)-1], choice.GetEpoch(), best)
+			choice.GetAxis(), valueInWords(choice.GetValues()[len(choice.GetValues())-1]), choice.GetEpoch(), best)
 	}
 	return fmt.Sprintf("%s becomes %s: %s; the axis and its interactions explain %.0f%% of the variation",
-		choice.GetAxis(), strings.Join(values, ", "), whereItStands(choice, best), 100*choice.GetTotal())
+		choice.GetAxis(), values, whereItStands(choice, best), 100*choice.GetTotal())
 }
 
 // whyItStays says why an axis has a single value, or nothing if it has several.
@@ -72,6 +78,8 @@ func whyItStays(choice *trellisv1.AxisChoice, ranked *trellisv1.Objective, best 
 		return fmt.Sprintf("the best configuration has its %s at epoch %d", what, choice.GetEpoch())
 	case trellisv1.AxisChoice_REASON_LEFT_OUT:
 		return "where leaves out the other values to try"
+	case trellisv1.AxisChoice_REASON_UNFIT:
+		return fmt.Sprintf("with %s, not all networks fit the images", fewInWords(choice.GetUnfit()))
 	case trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE:
 		if len(choice.GetValues()) == 1 {
 			return "it is the largest possible value"
@@ -98,6 +106,24 @@ func whereItStands(choice *trellisv1.AxisChoice, best string) string {
 		return best + " was best, the smallest value tried"
 	}
 	return best + " was best"
+}
+
+// valuesInWords writes several.
+func valuesInWords(values []*trellisv1.Value) string {
+	texts := make([]string, len(values))
+	for i, value := range values {
+		texts[i] = valueInWords(value)
+	}
+	return strings.Join(texts, ", ")
+}
+
+// fewInWords writes the first of several, and how many more there are.
+func fewInWords(values []*trellisv1.Value) string {
+	const most = 5
+	if len(values) <= most+1 {
+		return valuesInWords(values)
+	}
+	return fmt.Sprintf("%s and %d more", valuesInWords(values[:most]), len(values)-most)
 }
 
 // valueInWords writes a value, or says that the grid does not have the axis.

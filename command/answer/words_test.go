@@ -133,6 +133,14 @@ func TestDescribeSuggestion(t *testing.T) {
 			Reason: trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE,
 			Best:   trellisv1.IntegerValue(10_000),
 		},
+		{
+			Axis: "depth", Values: trellisv1.AxisOf(2, 3).GetValues(), Reason: trellisv1.AxisChoice_REASON_LARGEST_TRIED,
+			Best: trellisv1.IntegerValue(3), Unfit: trellisv1.AxisOf(4).GetValues(), Total: 0.25,
+		},
+		{
+			Axis: "kernel", Values: trellisv1.AxisOf(3).GetValues(), Reason: trellisv1.AxisChoice_REASON_UNFIT,
+			Best: trellisv1.IntegerValue(3), Unfit: trellisv1.AxisOf(4, 5, 6, 7, 8, 9, 10).GetValues(), Total: 0.25,
+		},
 	}})
 	want := []string{
 		"latent_dim becomes 6, 8, 10: 8 was best, between 4 and 12; the axis and its interactions explain 50% of " +
@@ -141,6 +149,9 @@ func TestDescribeSuggestion(t *testing.T) {
 		"max_epochs stays at 20: the best configuration stops early, after 1 epoch",
 		"max_epochs grows to 150: the best configuration was still improving at epoch 95 of 100",
 		"max_epochs stays at 10000: it is the largest possible value",
+		"depth becomes 2, 3: 3 was best, the largest value tried; the axis and its interactions explain 25% of the variation; " +
+			"without 4, with which not all networks fit the images",
+		"kernel stays at 3: with 4, 5, 6, 7, 8 and 2 more, not all networks fit the images",
 		"1 pruned configuration is left out, and it may be the best",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {

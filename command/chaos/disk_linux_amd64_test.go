@@ -60,7 +60,7 @@ func TestSyscallKills(t *testing.T) {
 	random := newRandom(t)
 	var mu sync.Mutex
 	var restarts []time.Duration
-	places := spread(all, count(t, "TRELLIS_CHAOS_KILLS", 4, 16, all))
+	places := spread(all, count(t, "TRELLIS_CHAOS_KILLS", 4, 10, all))
 	start := time.Now()
 	kill := func(t *testing.T, f fault) {
 		parallel(t)
@@ -127,9 +127,10 @@ func TestDiskErrors(t *testing.T) {
 	parallel(t)
 	all := len(countChanges(t))
 	random := newRandom(t)
-	for _, at := range spread(all, count(t, "TRELLIS_CHAOS_FAULTS", 4, 12, all)) {
+	places := spread(all, count(t, "TRELLIS_CHAOS_FAULTS", 3, 8, all))
+	for _, at := range places {
 		if !soak {
-			at += random.IntN(max(1, all/12))
+			at += random.IntN(max(1, all/len(places)))
 		}
 		faults := []fault{
 			{effect: fail, at: at, errno: syscall.EIO},

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"trellis/command/fake"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -27,7 +28,7 @@ func TestClusterFromNothing(t *testing.T) {
 	for n, machine := range []string{"a", "b", "c"} {
 		host := fmt.Sprintf("127.0.0.%d", n+1)
 		names[machine] = host
-		places = append(places, machine+":7070", freeAddress(t, host), "node-"+machine+".", "node-"+host+".")
+		places = append(places, machine+":7070", fake.FreeAddressAt(t, host), "node-"+machine+".", "node-"+host+".")
 	}
 	replace := strings.NewReplacer(places...)
 	var coordinators []*process

@@ -28,7 +28,7 @@ func lease() time.Duration {
 // spent waiting.
 func TestKills(t *testing.T) {
 	parallel(t)
-	kills := count(t, "TRELLIS_CHAOS_KILLS", 10, 100, 1000)
+	kills := count(t, "TRELLIS_CHAOS_KILLS", 6, 50, 1000)
 	if soak {
 		killAtRandom(t, kills)
 		return

@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"trellis/command/fake"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
 	"trellis/trainer/dataset"
@@ -91,7 +92,7 @@ func firstOf(f *fleet, set *dataset.Set, file dataset.File, count int) []byte {
 
 func (l *lab) startWorker(args ...string) *process {
 	l.Helper()
-	metrics := freeAddress(l.T, "127.0.0.1")
+	metrics := fake.FreeAddress(l.T)
 	name := fmt.Sprintf("%s-worker-%d", l.coordinator.name, len(l.workers)+1)
 	worker := l.newWorker(name, l.coordinator.address,
 		append([]string{"--slots", "1", "--metrics", metrics}, args...)...)

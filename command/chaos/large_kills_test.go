@@ -16,8 +16,8 @@ import (
 func TestLargeStudyKills(t *testing.T) {
 	parallel(t)
 	random := newRandom(t)
-	runs := count(t, "TRELLIS_CHAOS_RUNS", 4_000, 20_000, 1_000_000)
-	kills := count(t, "TRELLIS_CHAOS_KILLS", 4, 8, 30)
+	runs := count(t, "TRELLIS_CHAOS_RUNS", 2_000, 20_000, 1_000_000)
+	kills := count(t, "TRELLIS_CHAOS_KILLS", 3, 6, 30)
 	spec := synthetic("large", 0, gridOf(runs, 10))
 	f := newFleet(t)
 

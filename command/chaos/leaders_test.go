@@ -192,7 +192,7 @@ func TestLeaderKills(t *testing.T) {
 
 	start := time.Now()
 	var outages []time.Duration
-	kills := count(t, "TRELLIS_CHAOS_KILLS", 5, 20, 200)
+	kills := count(t, "TRELLIS_CHAOS_KILLS", 4, 10, 200)
 	for n := 0; n < kills && !t.Failed(); n++ {
 		leader := k.awaitLeader()
 		pause(t.Context(), between(random, 0, 500*time.Millisecond))
@@ -251,7 +251,7 @@ func TestRollingRestart(t *testing.T) {
 	u.start(random, 3)
 
 	var gaps []time.Duration
-	for range count(t, "TRELLIS_CHAOS_KILLS", 1, 2, 20) {
+	for range count(t, "TRELLIS_CHAOS_KILLS", 1, 1, 20) {
 		leader := k.awaitLeader()
 		for i := range 3 {
 			node := (leader + 1 + i) % 3

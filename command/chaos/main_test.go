@@ -42,7 +42,8 @@ func run(m *testing.M) (code int, err error) {
 		binary = built
 		return test(m)
 	}
-	build := exec.Command("go", "build", "-o", binary, "trellis")
+	// As make trellis builds it, which then has all packages already, or the other way round.
+	build := exec.Command("go", "build", "-trimpath", "-o", binary, "trellis")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if raced {
 		build = exec.Command("go", "build", "-race", "-o", binary, "trellis")

@@ -3,8 +3,6 @@ package chaos
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"trellis/command/fake"
 )
 
 const (
@@ -108,7 +108,7 @@ func (f *fleet) newCoordinator(name string, args ...string) *process {
 // newCoordinatorAt returns a coordinator that listens at a host.
 func (f *fleet) newCoordinatorAt(name, host string, args ...string) *process {
 	f.Helper()
-	address := freeAddress(f.T, host)
+	address := fake.FreeAddressAt(f.T, host)
 	data := filepath.Join(f.dir, name+"-data")
 	args = append(args, f.certified("node-"+host)...)
 	p := f.newProcess(name, append([]string{"coordinator", "--listen", address, "--data", data}, args...)...)
@@ -123,29 +123,6 @@ func (f *fleet) newWorker(name string, coordinators string, args ...string) *pro
 		"worker", "--coordinator", coordinators, "--name", name,
 		"--cache-dir", filepath.Join(f.dir, "cache"),
 	}, args...)...)
-}
-
-// taken are the addresses that freeAddress has returned.
-var taken sync.Map
-
-// freeAddress returns an address that nobody listens on, and another one each time. Its port is none that the system
-// gives to outgoing connections, so that it stays free while the process that listens there is dead.
-func freeAddress(t *testing.T, host string) string {
-	t.Helper()
-	for range 100 {
-		address := net.JoinHostPort(host, fmt.Sprint(10000+rand.IntN(20000)))
-		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		listener.Close()
-		if _, before := taken.LoadOrStore(address, true); before {
-			continue
-		}
-		return address
-	}
-	t.Fatal("no port between 10000 and 30000 seems to be free")
-	return ""
 }
 
 func (p *process) logPath() string { return filepath.Join(p.fleet.dir, p.name+".log") }

@@ -16,6 +16,9 @@ import (
 	"trellis/worker/capacity"
 )
 
+// leastMemory is how many bytes the smallest network takes in a process of its own, about.
+const leastMemory = 16 << 20
+
 // resourceFlags are the flags of a worker about programs and what they may use. The returned function reads them.
 func resourceFlags(cmd *cobra.Command, config *worker.Config) (read func() error) {
 	flags := cmd.Flags()
@@ -42,6 +45,10 @@ func resourceFlags(cmd *cobra.Command, config *worker.Config) (read func() error
 			bytes, ok := spec.ParseSize(*memory)
 			if !ok {
 				return exit.Usagef("invalid argument %q for --memory: must be a size in bytes, for example 64GiB", *memory)
+			}
+			if bytes < leastMemory {
+				return exit.Usagef("invalid argument %q for --memory: that is %s, and must be %s or more: give a size with its unit, "+
+					"for example 64GiB", *memory, output.ShortBytes(bytes), output.ShortBytes(leastMemory))
 			}
 			config.Memory = bytes
 		}

@@ -19,8 +19,7 @@ var oneTime = map[string]bool{
 	"name": true, "study": true, "role": true, "trial": true, "file": true, "folder": true, "filter": true, "format": true,
 	// What is done to it.
 	"dry-run": true, "older-than": true, "keep": true, "expires": true, "force": true, "fresh": true, "pruned": true, "quick": true, "yes": true,
-	// What extend adds.
-	"latent-dim": true, "learning-rate": true, "weight-decay": true, "max-epochs": true, "seeds": true, "batch-size": true,
+	// What extend adds, besides the values of each axis: see IsSetting.
 	"axis": true,
 }
 
@@ -28,6 +27,10 @@ var oneTime = map[string]bool{
 func IsSetting(flag *pflag.Flag) bool {
 	// Some commands have formats of their own.
 	if flag.Name == "output" && flag.Value.Type() != "format" {
+		return false
+	}
+	// What extend adds to an axis: that of a network's kernel is not a worker's --kernel either.
+	if flag.Value.Type() == "values" {
 		return false
 	}
 	// What a launch asks a scheduler for is no choice among the GPUs of a machine.

@@ -124,7 +124,12 @@ func (d *document) notices() (notices []string) {
 	if untested != nil {
 		notice := "no test image has the " + labels(untested)
 		if d.TestEvery > 0 {
-			notice += fmt.Sprintf(": fewer than %d images each (--test-every)", d.TestEvery)
+			has := "it has"
+			if len(untested) > 1 {
+				has = "each of them has"
+			}
+			notice += fmt.Sprintf(": %s fewer than %d images, of which one would be put aside to test (--test-every)", has,
+				d.TestEvery)
 		}
 		notices = append(notices, notice)
 	}

@@ -34,11 +34,13 @@ func TestClassesOfOnePart(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	m.TestEvery, m.Statistics.Test.Classes = 10, []int{1, 1, 1, 0}
-	want[1] = "no test image has the label 3 (d): fewer than 10 images each (--test-every)"
+	want[1] = "no test image has the label 3 (d): it has fewer than 10 images, of which one would be put aside to test " +
+		"(--test-every)"
 	if got := describeManifest("pets", "sets", m).notices(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got, want := labels(strings.Split("0123456789ab", "")), "labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"; got != want {
-		t.Errorf("got %q, want %q", got, want)
+	const first = "labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"
+	if got := labels(strings.Split("0123456789ab", "")); got != first {
+		t.Errorf("got %q, want %q", got, first)
 	}
 }

@@ -2,6 +2,7 @@ package describe
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"trellis/command/output"
@@ -12,8 +13,14 @@ import (
 func Basis(spec *trellisv1.StudySpec, f *trellisv1.Forecast) string {
 	basis := f.GetBasis()
 	parts := []string{paceBasis(spec, basis)}
-	if basis.GetOwnCores() {
+	if basis.GetOwnCores() && basis.GetUnsuited() {
+		parts = append(parts, "no worker has what a run needs, so the slots are cores of this machine")
+	} else if basis.GetOwnCores() {
 		parts = append(parts, "there are no workers yet, so the slots are cores of this machine")
+	}
+	if share := basis.GetScaledShare(); share > 0 {
+		parts = append(parts, fmt.Sprintf("%s of the time is of shapes that were not measured, scaled by their operations",
+			output.Percent(math.Ceil(100*share)/100)))
 	}
 	// A forecast of no confidence is a bound.
 	bound := f.GetConfidence() == 0

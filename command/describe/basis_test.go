@@ -63,6 +63,11 @@ func TestBasis(t *testing.T) {
 				"not counting seeds that settle may add",
 		},
 		{
+			plain, &trellisv1.ForecastBasis{OtherEpochs: 17, OtherStudies: 1, ScaledShare: 0.931, OwnCores: true, Unsuited: true}, false,
+			"17 measured epochs of 1 other study with the same model and data; no worker has what a run needs, so the slots are " +
+				"cores of this machine; 94% of the time is of shapes that were not measured, scaled by their operations",
+		},
+		{
 			&trellisv1.StudySpec{Data: "photos"},
 			&trellisv1.ForecastBasis{Probe: &trellisv1.ForecastBasis_Probe{
 				Trainings: 1, Seconds: 1, LatentDim: 8, BatchSize: 256, TrainImages: 50, ValidationImages: 10, InputAssumed: true,

@@ -64,6 +64,20 @@ func ParameterColumns[T any](names []string, parametersOf func(T) *trellisv1.Par
 	return columns
 }
 
+// WithoutConstantShape leaves the axes of the network's shape out of tables of a study's items in which they don't vary. Of
+// several studies, and of a program's axes, all stay.
+func WithoutConstantShape[T any](columns []output.Column[T], specs ...*trellisv1.StudySpec) []output.Column[T] {
+	if len(specs) != 1 || specs[0].GetProgram() != nil {
+		return columns
+	}
+	for i, column := range columns {
+		if slices.Contains(shape, column.Name) && !grid.VariesIn(specs[0], column.Name) {
+			columns[i].Short = nil
+		}
+	}
+	return columns
+}
+
 // MetricIn returns the metric of that name, nil if there is none.
 func MetricIn(metrics map[string]float64, name string) *float64 {
 	value, ok := metrics[name]

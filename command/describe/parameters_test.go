@@ -38,6 +38,34 @@ func TestHasDefaultShape(t *testing.T) {
 	}
 }
 
+// A table has columns for those axes of the shape alone that vary, of one study; CSV has all.
+func TestConstantShapeHasNoColumns(t *testing.T) {
+	spec := func(program *trellisv1.Program) *trellisv1.StudySpec {
+		return &trellisv1.StudySpec{Model: "m", Program: program, Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"latent_dim": trellisv1.AxisOf(4), "filters": trellisv1.AxisOf(8), "depth": trellisv1.AxisOf(2, 3),
+		}}}}
+	}
+	for want, specs := range map[string][]*trellisv1.StudySpec{
+		"latent_dim depth":          {spec(nil)},
+		"latent_dim filters depth":  {spec(&trellisv1.Program{})},
+		"latent_dim filters  depth": {spec(nil), spec(nil)},
+	} {
+		columns := ParameterColumns([]string{"latent_dim", "filters", "depth"}, (*trellisv1.Trial).GetParameters)
+		var shown []string
+		for _, column := range WithoutConstantShape(columns, specs...) {
+			if column.Plain == nil {
+				t.Errorf("%s is not in CSV", column.Name)
+			}
+			if column.Short != nil {
+				shown = append(shown, column.Name)
+			}
+		}
+		if got := strings.Join(shown, " "); got != strings.Join(strings.Fields(want), " ") {
+			t.Errorf("shown are %s, want %s", got, want)
+		}
+	}
+}
+
 // A network's shape is named where trials differ in it, or a program has axes of these names.
 func TestShapeIsNamedWhereItVaries(t *testing.T) {
 	point := &trellisv1.Parameters{Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 4, "filters": 8, "loss": "mse"})}

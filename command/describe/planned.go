@@ -36,11 +36,18 @@ func PlannedTime(
 		row("if started now", "%s", End(f, at))
 	case spec.GetProgram() != nil && f.GetSlots() > 0:
 		row("time", "unknown: no epoch of this program has been trained yet")
+	case f.GetSlots() == 0 && f.GetBasis().GetUnsuited():
+		row("time", "unknown: no worker has what a run needs")
 	case f.GetSlots() == 0:
 		row("time", "unknown: there are no workers yet")
+	case f.GetSecondsPerEpoch() == 0 && f.GetBasis() == nil:
+		row("time", "unknown: no epoch has been measured")
 	}
 	var others []string
 	for _, other := range f.GetAlternatives() {
+		if f.GetSeconds() != nil && other.GetSlots() == f.GetSlots() {
+			continue // That was said; the alternatives are of fewer simulations, on slots that are all alike.
+		}
 		others = append(others, fmt.Sprintf("%s on %d", output.ShortSeconds(other.GetSeconds()), other.GetSlots()))
 	}
 	if others != nil {
@@ -49,4 +56,20 @@ func PlannedTime(
 	if spec.GetProgram() == nil || f.GetSeconds() != nil {
 		row("estimated from", "%s%s", Basis(spec, f), intervals)
 	}
+}
+
+// Sizes says how large networks are, from the smallest to the largest, what an epoch costs, and what a run
+// needs.
+func Sizes(smallest, largest *trellisv1.ModelSize) string {
+	weights, operations := output.Grouped(largest.GetWeights()), largest.GetOperations()
+	gigas := func(operations float64) string { return output.ShortNumber(operations / 1e9) }
+	cost := gigas(operations)
+	if smallest.GetWeights() != largest.GetWeights() {
+		weights = output.Grouped(smallest.GetWeights()) + " to " + weights
+	}
+	if low := gigas(smallest.GetOperations()); low != cost {
+		cost = low + " to " + cost
+	}
+	return fmt.Sprintf("%s weights; %s GFLOP an epoch; up to %s of memory a run, without its data", weights, cost,
+		output.ShortBytes(largest.GetMemory()))
 }

@@ -35,7 +35,7 @@ func WaitingFor(study *trellisv1.Study) string {
 		return "a worker that runs programs: start one with trellis worker --programs"
 	case trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE:
 		if study.GetSpec().GetProgram() == nil {
-			return fmt.Sprintf("a worker with %s. See trellis workers for what there is", Memory(why))
+			return fmt.Sprintf("a worker with %s%s. See trellis workers for what there is", Memory(why.GetMemory()), largest(why))
 		}
 		return fmt.Sprintf("a worker that has what a run needs: %s. See trellis workers for what there is",
 			Resources(study.GetSpec()))
@@ -57,8 +57,20 @@ func WaitingFor(study *trellisv1.Study) string {
 }
 
 // Memory says what a run of a model needs that no worker has.
-func Memory(why *trellisv1.WaitingFor) string {
-	return output.ShortBytes(why.GetMemory()) + " of memory, for a run of the largest network and its data"
+func Memory(bytes uint64) string {
+	return output.ShortBytes(bytes) + " of memory, for a run of the largest network and its data"
+}
+
+// largest says what the largest worker has, where that is known.
+func largest(why *trellisv1.WaitingFor) string {
+	if why.GetLargestMemory() == 0 {
+		return ""
+	}
+	has := output.ShortBytes(why.GetLargestMemory())
+	if has == output.ShortBytes(why.GetMemory()) {
+		has = "a little less"
+	}
+	return "; the largest worker that may train it has " + has
 }
 
 // weightsOf names pretrained weights.

@@ -41,6 +41,20 @@ func TestWaitingFor(t *testing.T) {
 			"a worker with 4.0 GiB of memory, for a run of the largest network and its data. See trellis workers for what there is",
 			"too_large",
 		},
+		{
+			&trellisv1.WaitingFor{
+				Reason: trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE, Memory: 5 << 30, LargestMemory: 2 << 30,
+			},
+			"a worker with 5.0 GiB of memory, for a run of the largest network and its data; the largest worker that may train it " +
+				"has 2.0 GiB. See trellis workers for what there is", "too_large",
+		},
+		{
+			&trellisv1.WaitingFor{
+				Reason: trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE, Memory: 5 << 30, LargestMemory: 5<<30 - 1,
+			},
+			"a worker with 5.0 GiB of memory, for a run of the largest network and its data; the largest worker that may train it " +
+				"has a little less. See trellis workers for what there is", "too_large",
+		},
 	} {
 		study := &trellisv1.Study{
 			Spec:    &trellisv1.StudySpec{Workers: map[string]string{"zone": "b", "gpu": "a100"}},

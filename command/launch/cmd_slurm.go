@@ -192,10 +192,11 @@ func (o *launchOptions) launch(
 				"--name, repeat the options, or stop it first with trellis launch stop %s",
 				o.name, jobs[other].id, o.name)
 		}
+		kind := o.kind()
 		fleet := &fleet{
 			name: o.name, folder: o.folder, jobs: s, batch: batch, max: o.max, every: o.every, idle: o.untilIdle,
 			look: func(ctx context.Context) (demand, error) {
-				return look(ctx, c, s, o.name, batch.mark, o.kind())
+				return look(ctx, c, s, o.name, batch.mark, kind)
 			},
 		}
 		if asked && o.workerToken == "" {
@@ -278,14 +279,14 @@ func connectionFlags(options *cli.ClientOptions) string {
 }
 
 // kind is one of the workers, as a study sees it.
-func (o *launchOptions) kind() *trellisv1.Worker {
-	memory, _ := parseMemory(o.memory)
-	return &trellisv1.Worker{
+func (o *launchOptions) kind() *kind {
+	memory, said := parseMemory(o.memory)
+	return &kind{said: said, Worker: &trellisv1.Worker{
 		Slots: uint32(o.slots), Labels: o.labels, Study: o.study,
 		Capacity: &trellisv1.Capacity{
 			Cpus: float64(o.slots), Memory: memory, Gpus: make([]*trellisv1.Gpu, o.gpus), Programs: o.programs,
 		},
-	}
+	}}
 }
 
 // tokenFile is the file of the workers' token, nothing if they need none.

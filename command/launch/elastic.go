@@ -50,11 +50,11 @@ const (
 
 // demand is what a look at coordinator and scheduler finds.
 type demand struct {
-	// waiting is how many workers the runs that wait would fill, open whether there are any runs that have not ended.
-	waiting float64
-	open    bool
-	// free is how many workers' worth of slots is free on those of the launch that are connected.
-	free float64
+	// waiting is how many workers the runs would fill that wait and for which there is no room on those of the launch that
+	// are connected, and unsure how many those would that may be too large for them: for all of these, one job is submitted at
+	// a time until a worker has said what it has. open says whether there are any runs that have not ended.
+	waiting, unsure float64
+	open            bool
 	// connected and starting count jobs that run, with and without a connected worker; queued are the others.
 	connected, starting int
 	queued              []string
@@ -67,13 +67,13 @@ type demand struct {
 // change says how many jobs to submit, and which to cancel. Workers that are not needed leave by themselves: none that runs is
 // canceled.
 func (d demand) change(most int) (submit int, cancel []string) {
-	wanted := d.connected + int(math.Ceil(max(0, d.waiting-d.free)-1e-9))
-	wanted = min(wanted, most)
+	wanted := func(waiting float64) int { return min(d.connected+int(math.Ceil(waiting-1e-9)), most) }
 	have := d.connected + d.starting + len(d.queued)
-	if have < wanted {
-		return wanted - have, nil
+	if least := wanted(d.waiting + min(1, d.unsure)); have < least {
+		return least - have, nil
 	}
-	return 0, d.queued[len(d.queued)-min(len(d.queued), have-wanted):]
+	spare := max(0, have-wanted(d.waiting+d.unsure))
+	return 0, d.queued[len(d.queued)-min(len(d.queued), spare):]
 }
 
 // keep keeps as many workers as there is work for, until there has been none for long, jobs only fail, or ctx is done.
@@ -196,9 +196,9 @@ func (f *fleet) adjust(ctx context.Context, log io.Writer, d demand) error {
 }
 
 // look finds out what there is to do for workers of a kind, and who does it. Jobs of that name with other options don't
-// count.
+// count. It notes how much memory the workers say that they have, if nobody has said how much the kind has.
 func look(
-	ctx context.Context, c *client.Client, s scheduler, launch, options string, kind *trellisv1.Worker,
+	ctx context.Context, c *client.Client, s scheduler, launch, options string, kind *kind,
 ) (demand, error) {
 	var d demand
 	jobs, err := s.jobs(ctx, launch)
@@ -209,6 +209,7 @@ func look(
 	if err != nil {
 		return d, err
 	}
+	var ours []*trellisv1.Worker
 	d.jobs = slices.DeleteFunc(jobs, func(j job) bool { return j.options != options })
 	for _, job := range d.jobs {
 		if job.phase.live() {
@@ -219,39 +220,121 @@ func look(
 			d.queued = append(d.queued, job.id)
 		case job.phase == running && worker != nil:
 			d.connected++
-			d.free += float64(worker.GetSlots()-worker.GetRuns()) / float64(worker.GetSlots())
+			ours = append(ours, worker)
 		case job.phase == running:
 			d.starting++
 		}
 	}
-	err = c.EachStudy(ctx, func(study *trellisv1.Study) error {
-		waiting, open := need(kind, study)
-		d.waiting += waiting
-		d.open = d.open || open
+	var studies []*trellisv1.Study
+	if err := c.EachStudy(ctx, func(study *trellisv1.Study) error {
+		studies = append(studies, study)
 		return nil
-	})
-	return d, err
+	}); err != nil {
+		return d, err
+	}
+	kind.learn(ours)
+	d.waiting, d.unsure, d.open = kind.lacking(studies, ours)
+	return d, nil
 }
 
-// need says how many workers the runs of a study that wait would fill, and whether there are any that have not ended. What
-// these workers could not train does not count.
-func need(kind *trellisv1.Worker, study *trellisv1.Study) (waiting float64, open bool) {
+// kind is one of a launch's workers, as a study sees it. Its memory is unknown until one of them is connected, if nobody
+// has said how much it is.
+type kind struct {
+	*trellisv1.Worker
+	// said is set if it has been said.
+	said bool
+}
+
+// learn notes what memory workers of the kind have: the most, if they differ.
+func (k *kind) learn(workers []*trellisv1.Worker) {
+	for _, worker := range workers {
+		if !k.said {
+			k.Capacity.Memory = max(k.Capacity.Memory, worker.GetCapacity().GetMemory())
+		}
+	}
+}
+
+// lacking says how many workers of the kind the runs of studies would fill that wait and for which the connected workers
+// have no room: waiting, and apart from them those that may be too large. open says whether there are any that have not
+// ended. Runs that these workers could not train don't count.
+func (k *kind) lacking(studies []*trellisv1.Study, connected []*trellisv1.Worker) (waiting, unsure float64, open bool) {
+	var held []resources.Need
+	for _, study := range studies {
+		if study.GetProgress().GetRunsRunning() > 0 {
+			held = append(held, resources.Of(study))
+		}
+	}
+	// used is how much of each worker has been given to studies before.
+	used := make([]float64, len(connected))
+	for _, study := range studies {
+		need := resources.Of(study)
+		runs, left := waitingRuns(study)
+		fit := need.Slots(k.Worker)
+		if fit == 0 || left == 0 {
+			continue
+		}
+		open = true
+		lacks := float64(runs) / float64(fit)
+		for i, worker := range connected {
+			if lacks <= 0 {
+				break
+			}
+			free := min(max(0, freeFor(need, worker, held)-used[i]), lacks)
+			used[i] += free
+			lacks -= free
+		}
+		// What others have is too little: these may have no more, as long as nobody knows.
+		if study.GetWaitingFor().GetReason() == trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE &&
+			need.Memory+need.Data > 0 && k.Capacity.GetMemory() == 0 {
+			unsure += lacks
+		} else {
+			waiting += lacks
+		}
+	}
+	return waiting, unsure, open
+}
+
+// freeFor is how much of a worker is free for runs that need so much. The coordinator says how many runs a worker has, but not
+// which: they are taken for those of the study, of those that have some, which leave the least room. With more room than
+// that it would have been given some of the runs that wait.
+func freeFor(need resources.Need, worker *trellisv1.Worker, held []resources.Need) float64 {
+	all, runs := need.Slots(worker), worker.GetRuns()
+	if all == 0 {
+		return 0
+	}
+	free := min(all, worker.GetSlots()-min(runs, worker.GetSlots()))
+	if runs == 0 || !need.NeedsRoom() {
+		return float64(free) / float64(all)
+	}
+	for _, other := range held {
+		room := resources.RoomOf(worker)
+		for taken := uint32(0); taken < runs && room.Fits(other); taken++ {
+			room.Take(other)
+		}
+		beside := uint32(0)
+		for ; beside < free && room.Fits(need); beside++ {
+			room.Take(need)
+		}
+		free = beside
+	}
+	return float64(free) / float64(all)
+}
+
+// waitingRuns is how many of a study's runs wait, of those left that have not ended. What waits for something else than a worker
+// does not count.
+func waitingRuns(study *trellisv1.Study) (waiting, left uint64) {
 	if study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING {
-		return 0, false
+		return 0, 0
 	}
 	switch study.GetWaitingFor().GetReason() {
 	case trellisv1.WaitingReason_WAITING_REASON_UNSPECIFIED, trellisv1.WaitingReason_WAITING_REASON_LABELS_MISSING,
 		trellisv1.WaitingReason_WAITING_REASON_NO_PROGRAMS, trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE:
 	default:
-		return 0, false
-	}
-	fit := resources.Of(study).Slots(kind)
-	if fit == 0 {
-		return 0, false
+		return 0, 0
 	}
 	progress := study.GetProgress()
-	left := trajectory.OpenRuns(progress) + progress.GetAuditsDue()
-	return float64(left-min(left, progress.GetRunsRunning())) / float64(fit), left > 0
+	left = trajectory.OpenRuns(progress) + progress.GetAuditsDue()
+	return left - min(left, progress.GetRunsRunning()), left
 }
 
 // workersByJob has the workers that are READY by their job of Slurm, which their names have before the random suffix.

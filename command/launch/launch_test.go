@@ -23,11 +23,14 @@ func TestChange(t *testing.T) {
 		"no more than allowed":                {demand{waiting: 50}, 5, nil},
 		"those that start are enough":         {demand{waiting: 2, starting: 1, queued: []string{"7"}}, 0, nil},
 		"those that work are not free":        {demand{waiting: 1, connected: 2}, 1, nil},
-		"they have free slots":                {demand{waiting: 1, connected: 2, free: 1}, 0, nil},
 		"not all of those queued are needed":  {demand{waiting: 1, queued: []string{"7_1", "7_2", "7_3"}}, 0, []string{"7_2", "7_3"}},
 		"none of those queued is needed":      {demand{connected: 1, queued: []string{"7"}}, 0, []string{"7"}},
 		"more run than are allowed":           {demand{waiting: 9, connected: 7, queued: []string{"7"}}, 0, []string{"7"}},
 		"a third and two thirds are a worker": {demand{waiting: 1.0/3 + 2.0/3}, 1, nil},
+		"one may tell what they have":         {demand{unsure: 4}, 1, nil},
+		"one of them is enough":               {demand{unsure: 4, queued: []string{"7"}}, 0, nil},
+		"none is canceled for that":           {demand{unsure: 2.5, queued: []string{"7_1", "7_2", "7_3", "7_4"}}, 0, []string{"7_4"}},
+		"besides those that are large enough": {demand{waiting: 1.5, unsure: 4, connected: 1}, 3, nil},
 	} {
 		submit, cancel := test.demand.change(5)
 		if submit != test.submit || !slices.Equal(cancel, test.cancel) {
@@ -68,8 +71,60 @@ func TestNeed(t *testing.T) {
 			study(&trellisv1.StudySpec{Program: &trellisv1.Program{}, Resources: &trellisv1.Resources{Gpus: 2}}), 0, false,
 		},
 	} {
-		if waiting, open := need(kind, test.study); waiting != test.waiting || open != test.open {
+		waiting, _, open := kind.lacking([]*trellisv1.Study{test.study}, nil)
+		if waiting != test.waiting || open != test.open {
 			t.Errorf("%s: %v and %v, want %v and %v", name, waiting, open, test.waiting, test.open)
+		}
+	}
+}
+
+// For how many runs there is no room on the workers that a launch has, of those that others of their kind have room for.
+func TestLacking(t *testing.T) {
+	const giga = 1 << 30
+	study := func(waiting, running, memory uint64) *trellisv1.Study {
+		return &trellisv1.Study{
+			State: trellisv1.StudyState_STUDY_STATE_RUNNING, Spec: &trellisv1.StudySpec{},
+			Network:  &trellisv1.ModelSize{Memory: memory},
+			Progress: &trellisv1.Progress{Runs: waiting + running, RunsRunning: running},
+		}
+	}
+	tooLarge := study(40, 0, 20*giga)
+	tooLarge.WaitingFor = &trellisv1.WaitingFor{Reason: trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE}
+	// workers has one for each number of runs.
+	workers := func(runs ...uint32) (connected []*trellisv1.Worker) {
+		for _, runs := range runs {
+			connected = append(connected, &trellisv1.Worker{Slots: 8, Runs: runs, Capacity: &trellisv1.Capacity{Memory: 10 * giga}})
+		}
+		return connected
+	}
+	type studies []*trellisv1.Study
+	for name, test := range map[string]struct {
+		memory    string
+		studies   studies
+		connected []*trellisv1.Worker
+		want      float64
+		unsure    float64
+	}{
+		"free slots":                        {"10G", studies{study(10, 6, 0)}, workers(6, 0), 0, 0},
+		"fewer free slots":                  {"10G", studies{study(10, 6, 0)}, workers(6), 1, 0},
+		"one slot of many":                  {"10G", studies{study(4000, 15, giga)}, workers(8, 7), 500 - 1./8, 0},
+		"their memory is full":              {"10G", studies{study(10, 4, 5*giga)}, workers(2, 2), 5, 0},
+		"half of it is":                     {"10G", studies{study(10, 2, 5*giga)}, workers(1, 1), 4, 0},
+		"it is full of another's":           {"10G", studies{study(10, 0, 4*giga), study(0, 2, 8*giga)}, workers(1, 1), 5, 0},
+		"it has room beside another's":      {"10G", studies{study(10, 0, 4*giga), study(0, 2, 5*giga)}, workers(1, 1), 4, 0},
+		"small ones fit beside another's":   {"10G", studies{study(16, 0, 0), study(0, 2, 8*giga)}, workers(1, 1), 0.25, 0},
+		"what one gets another does not":    {"10G", studies{study(4, 4, 0), study(4, 0, 0)}, workers(4), 0.5, 0},
+		"nobody has said how much":          {"", studies{study(40, 0, 20*giga)}, nil, 5, 0},
+		"they have too little":              {"", studies{study(40, 0, 20*giga)}, workers(0), 0, 0},
+		"others' workers have too little":   {"", studies{tooLarge}, nil, 0, 5},
+		"and theirs too":                    {"", studies{tooLarge}, workers(0), 0, 0},
+		"too large for what was said":       {"10G", studies{tooLarge}, nil, 0, 0},
+		"one study is too large of several": {"10G", studies{tooLarge, study(8, 0, giga)}, nil, 1, 0},
+	} {
+		kind := (&launchOptions{slots: 8, memory: test.memory}).kind()
+		kind.learn(test.connected)
+		if got, unsure, open := kind.lacking(test.studies, test.connected); got != test.want || unsure != test.unsure {
+			t.Errorf("%s: %v and %v (%v), want %v and %v", name, got, unsure, open, test.want, test.unsure)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"trellis/command/configuration"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer/dataset"
 )
@@ -15,11 +16,13 @@ import (
 // DataOptions are the flags that say where data sets are found.
 type DataOptions struct {
 	dataSets, cacheDir string
+	// cmd has the flags.
+	cmd *cobra.Command
 }
 
 // DataFlags adds --data-sets and --cache-dir.
 func DataFlags(cmd *cobra.Command) *DataOptions {
-	options := new(DataOptions)
+	options := &DataOptions{cmd: cmd}
 	cmd.Flags().StringVar(&options.dataSets, "data-sets", "",
 		"`folder` with a subfolder for each data set in addition to mnist (default "+dataSetsFolder+" in the user's data folder)")
 	CacheDirFlag(cmd, &options.cacheDir)
@@ -29,6 +32,14 @@ func DataFlags(cmd *cobra.Command) *DataOptions {
 		"renamed")
 	cmd.Flag("data-dir").Hidden = true
 	return options
+}
+
+// dataSetsNamed is what people know the folder of data sets by: the flag, or the variable or the setting that names it.
+func (o *DataOptions) dataSetsNamed() string {
+	if o.cmd == nil {
+		return "--data-sets"
+	}
+	return configuration.NameOf(o.cmd, "data-sets")
 }
 
 // dataSetsFolder is beside the data directory of coordinators.

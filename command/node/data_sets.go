@@ -60,11 +60,11 @@ func newDataSets(ctx context.Context, options *DataOptions) (*dataSets, error) {
 	}
 	if options.dataSets != "" {
 		if info, err := os.Stat(options.dataSets); errors.Is(err, fs.ErrNotExist) {
-			return nil, exit.Usagef("--data-sets: folder %s not found", options.dataSets)
+			return nil, exit.Usagef("%s: folder %s not found", options.dataSetsNamed(), options.dataSets)
 		} else if err != nil {
-			return nil, exit.Usagef("--data-sets: %w", err)
+			return nil, exit.Usagef("%s: %w", options.dataSetsNamed(), err)
 		} else if !info.IsDir() {
-			return nil, exit.Usagef("--data-sets %s is not a folder", options.dataSets)
+			return nil, exit.Usagef("%s: %s is not a folder", options.dataSetsNamed(), options.dataSets)
 		}
 	}
 	return d, nil

@@ -83,6 +83,8 @@ type Local struct {
 
 	// err is standard error.
 	err io.Writer
+	// Workers are the names of the workers that were started.
+	Workers []string
 	// drained are the workers if their runs are to be handed back when this ends, so that another process can go on.
 	drained []*worker.Worker
 
@@ -157,6 +159,7 @@ func (l *Local) StartWorkers() error {
 		if err != nil {
 			return err
 		}
+		l.Workers = append(l.Workers, w.Name())
 		if l.Directory.Path != "" {
 			l.drained = append(l.drained, w)
 		}
@@ -168,7 +171,7 @@ func (l *Local) StartWorkers() error {
 // worker configures one of the workers.
 func (o *Options) worker(n int) worker.Config {
 	return worker.Config{
-		Name: fmt.Sprintf("local-%d", n+1), Slots: o.Slots, Sharers: o.Workers, Programs: o.Programs, Version: o.Version,
+		Name: fmt.Sprintf("local-%d", n+1), Slots: o.Slots, Sharers: o.Workers, Sharer: n, Programs: o.Programs, Version: o.Version,
 		Logger: o.Logger, Tracer: o.Tracer,
 	}
 }

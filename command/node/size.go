@@ -15,5 +15,7 @@ func Size(model string, input *trellisv1.ModelInput, point *trellisv1.Parameters
 	return grid.Size{
 		Weights: uint64(size.Weights), Memory: uint64(size.Memory), CoreMemory: uint64(size.CoreMemory),
 		Train: uint64(size.Train), Evaluate: uint64(size.Evaluate),
+		TrainSaved: uint64(size.TrainSaved), EvaluateSaved: uint64(size.EvaluateSaved),
+		Kept: func(train, others uint64) uint64 { return uint64(size.Kept(int(train), int(others))) },
 	}, err
 }

@@ -1,3 +1,5 @@
+//go:build !race
+
 package node
 
 import (
@@ -254,5 +256,65 @@ func TestTextsReachTheTrainer(t *testing.T) {
 		if got, given := config.Values[trainer.Loss]; got != want || !given {
 			t.Errorf("%s is %v (given: %t), want %v", text, got, given, want)
 		}
+	}
+}
+
+// An epoch with a frozen encoder has a small part of the operations of one that trains it. The sizes of a study have both.
+func TestSizesOfFrozenAndTrainedEncoders(t *testing.T) {
+	models := spec.Models()
+	sizes := func(fineTune ...int) (smallest, largest float64) {
+		of := models.WithDefaults(&trellisv1.StudySpec{
+			Name: "s", Model: "classifier", Data: "mnist",
+			Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+				"latent_dim": trellisv1.AxisOf(8), "learning_rate": trellisv1.AxisOf(1e-3), "max_epochs": trellisv1.AxisOf(5),
+				"fine_tune": trellisv1.AxisOf(fineTune...),
+			}}},
+		})
+		low, high, err := models.Sizes(t.Context(), Size, of, &trellisv1.DataSet{TrainImages: 60_000, TestImages: 10_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return low.GetOperations(), high.GetOperations()
+	}
+	frozen, _ := sizes(0)
+	_, trained := sizes(1)
+	if ratio := trained / frozen; ratio < 80 || ratio > 200 {
+		t.Errorf("a trained encoder has %.0f times the operations of a frozen one: %g and %g", ratio, trained, frozen)
+	}
+	if low, high := sizes(0, 1); low != frozen || high != trained {
+		t.Errorf("both together have %g to %g operations, want %g to %g", low, high, frozen, trained)
+	}
+}
+
+// Axes that are said to leave the layers as they are do: with each of their values a network has as many weights, or there
+// is none for the same reason.
+func TestSameLayers(t *testing.T) {
+	looked := 0
+	for _, model := range spec.Models() {
+		for _, axis := range model.GetAxes() {
+			if !axis.GetSameLayers() {
+				continue
+			}
+			for _, shape := range []struct{ depth, kernel int64 }{{2, 3}, {5, 5}} {
+				of := func(value float64) string {
+					point := &trellisv1.Parameters{MaxEpochs: 2, Seed: 3, Values: map[string]*trellisv1.Value{
+						grid.LatentDim: trellisv1.IntegerValue(8), grid.LearningRate: trellisv1.NumberValue(1e-3),
+						"depth": trellisv1.IntegerValue(shape.depth), "kernel": trellisv1.IntegerValue(shape.kernel),
+						axis.GetName(): trellisv1.IntegerValue(int64(value)),
+					}}
+					size, err := Size(model.GetName(), &trellisv1.ModelInput{Channels: 1, Height: 28, Width: 28, Classes: 10}, point)
+					return fmt.Sprint(size.Weights, err)
+				}
+				for value := axis.GetMinimum(); value <= axis.GetMaximum(); value++ {
+					looked++
+					if got, want := of(value), of(axis.GetMinimum()); got != want {
+						t.Errorf("%s with %v and %s %v: got %s, want %s", model.GetName(), shape, axis.GetName(), value, got, want)
+					}
+				}
+			}
+		}
+	}
+	if looked == 0 {
+		t.Error("no model has such an axis")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -160,7 +161,7 @@ func runStudies(
 			return err
 		}
 		for _, wanted := range specs {
-			if err := fits(local.Ctx, c, wanted, int(options.Workers)); err != nil {
+			if err := fits(local.Ctx, c, wanted, local.Workers); err != nil {
 				return local.Why(err)
 			}
 		}
@@ -182,34 +183,38 @@ func runStudies(
 	})
 }
 
-// fits returns an error if no worker of this machine has what a run of a study needs: no other will come.
-func fits(ctx context.Context, c *client.Client, wanted *trellisv1.StudySpec, workers int) error {
+// fits returns an error if none of the workers of this command has what a run of a study needs: no other will come.
+func fits(ctx context.Context, c *client.Client, wanted *trellisv1.StudySpec, workers []string) error {
 	if labels := wanted.GetWorkers(); len(labels) > 0 {
 		return exit.Usagef("study %s can't be trained here: it asks for workers with the labels %s, and those of this command have "+
 			"none: leave out workers, or submit it to a coordinator with such workers", wanted.GetName(), describe.Labels(labels))
 	}
 	ctx, cancel := context.WithTimeout(ctx, client.CallTimeout)
 	defer cancel()
-	if wanted.GetProgram() == nil {
-		response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: wanted.GetName()})
-		if err != nil || !resources.Of(response.GetStudy()).NeedsRoom() {
-			return err
-		}
-	} else if wanted.GetResources() == nil {
+	if wanted.GetProgram() != nil && wanted.GetResources() == nil {
 		return nil
 	}
+	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: wanted.GetName()})
+	if err != nil {
+		return err
+	}
+	need := resources.Of(response.GetStudy())
+	if !need.NeedsRoom() {
+		return nil
+	}
+	var ready []*trellisv1.Worker
 	for {
-		// With --data, those of an earlier start are listed too, though they are gone.
-		ready := 0
+		// With --data, those of an earlier start are listed too, though they are gone: if it was killed, as READY.
+		ready = nil
 		if err := c.EachWorker(ctx, func(worker *trellisv1.Worker) error {
-			if worker.GetState() == trellisv1.WorkerState_WORKER_STATE_READY {
-				ready++
+			if worker.GetState() == trellisv1.WorkerState_WORKER_STATE_READY && slices.Contains(workers, worker.GetName()) {
+				ready = append(ready, worker)
 			}
 			return nil
 		}); err != nil {
 			return err
 		}
-		if ready >= workers {
+		if len(ready) == len(workers) {
 			break
 		}
 		select {
@@ -218,20 +223,20 @@ func fits(ctx context.Context, c *client.Client, wanted *trellisv1.StudySpec, wo
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: wanted.GetName()})
-	if err != nil {
-		return err
-	}
-	why := response.GetStudy().GetWaitingFor()
-	if why.GetReason() != trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE {
+	// Of networks that differ, the largest too: the study would not end.
+	if resources.Missing(need, slices.Values(ready)) != trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE {
 		return nil
 	}
-	if wanted.GetProgram() == nil {
-		return fmt.Errorf("study %s can't be trained here: it needs %s, and this machine has less: search smaller networks, or "+
-			"submit it to a coordinator with larger workers", wanted.GetName(), describe.Memory(why))
+	has, fewer := "this machine has", ""
+	if len(workers) > 1 {
+		has, fewer = fmt.Sprintf("each of %d workers has", len(workers)), "use fewer --workers, "
 	}
-	return fmt.Errorf("study %s can't be trained here: a run needs %s, and this machine has less: ask for less in resources, "+
-		"or submit it to a coordinator with larger workers", wanted.GetName(), describe.Resources(wanted))
+	if wanted.GetProgram() == nil {
+		return fmt.Errorf("study %s can't be trained here: it needs %s, and %s less: %ssearch smaller networks, or submit it to a "+
+			"coordinator with larger workers", wanted.GetName(), describe.Memory(need.Memory+need.Data), has, fewer)
+	}
+	return fmt.Errorf("study %s can't be trained here: a run needs %s, and %s less: %sask for less in resources, or submit it to "+
+		"a coordinator with larger workers", wanted.GetName(), describe.Resources(wanted), has, fewer)
 }
 
 // describeInterruption says what is left of studies after Ctrl-C.

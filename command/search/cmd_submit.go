@@ -148,7 +148,7 @@ func submitStudy(
 	if watch {
 		return studies.WatchStudy(ctx, env, c, study.GetName(), env.Err)
 	}
-	studies.TellNoWorker(ctx, env, c, study.GetName())
+	studies.TellWaiting(ctx, env, c, study.GetName())
 	return nil
 }
 

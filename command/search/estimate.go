@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"trellis/command/exit"
 	"trellis/command/node"
@@ -15,24 +11,6 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/results/lattice"
-	"trellis/trainer"
-	"trellis/worker"
-)
-
-const (
-	// probeTime is how long the speed of training is measured.
-	probeTime = time.Second
-	// probeImages is how many images an epoch of the measurement trains on at most.
-	probeImages = 2048
-	// probeOperations is how many floating point operations an epoch takes on them, which is a second or two on a core,
-	// unless it has no more images than a network does at once.
-	probeOperations = 64_000_000_000
-	probeTile       = 16
-	// probeMemory is what networks take of which only one is measured at a time, in bytes.
-	probeMemory = 512 << 20
-	// probePixels is how many pixels its images have at most, with those of validation. Time and memory follow them: so
-	// many take about a second.
-	probePixels = 16 << 20
 )
 
 // assumedLatentDim is measured with where a spec leaves the latent dimension to its pretrained weights. Nobody here
@@ -47,7 +25,7 @@ func preview(wanted *trellisv1.StudySpec) *trellisv1.StudySpec {
 // estimateHere counts the epochs of a study, of which there is a preview, and measures on this machine how long one
 // takes. What it says of times is a bound: the most that it takes if no run stops early, on so many slots.
 func estimateHere(
-	ctx context.Context, complete *trellisv1.StudySpec, data *node.DataOptions, slots int,
+	ctx context.Context, complete *trellisv1.StudySpec, data *node.DataOptions, slots int, probe prober,
 ) (*trellisv1.PlanStudyResponse, error) {
 	leftOut, err := grid.LeftOut(ctx, complete)
 	if err != nil {
@@ -60,16 +38,16 @@ func estimateHere(
 	response := &trellisv1.PlanStudyResponse{
 		Trials: its.Trials(), Runs: uint64(its.Runs()), Epochs: its.Epochs(), EpochsAlone: its.EpochsAlone(), LeftOut: leftOut,
 	}
+	whole := float64(its.Epochs())
+	response.Forecast = &trellisv1.Forecast{
+		Epochs: &trellisv1.Estimate{Expected: whole, Low: whole, High: whole}, Slots: uint32(slots),
+	}
 	if complete.GetProgram() != nil {
-		whole := float64(its.Epochs())
-		response.Forecast = &trellisv1.Forecast{
-			Epochs: &trellisv1.Estimate{Expected: whole, Low: whole, High: whole}, Slots: uint32(slots),
-		}
 		return response, nil
 	}
-	pace, basis, err := measurePace(ctx, complete, its, imageSource{data: data, sizes: response}, slots)
-	if err != nil {
-		return nil, err
+	pace, basis, err := probe.pace(ctx, complete, its, imageSource{data: data, sizes: response}, slots)
+	if err != nil || basis == nil {
+		return response, err
 	}
 	response.Forecast = bound(response.Runs, its.Epochs(), uint64(its.Longest()), pace, slots, basis)
 	return response, nil
@@ -99,85 +77,6 @@ func bound(runs, epochs, longest uint64, pace float64, slots int, basis *trellis
 		})
 	}
 	return f
-}
-
-// measurePace returns how many seconds an epoch takes here at most, with so many runs side by side, and how that was
-// found: from a point in the middle of the grid, and from how many operations the largest network has.
-func measurePace(
-	ctx context.Context, spec *trellisv1.StudySpec, its *lattice.Lattice, from imageSource, slots int,
-) (pace float64, basis *trellisv1.ForecastBasis, err error) {
-	if spec.GetModel() == trainer.Synthetic {
-		return spec.GetSynthetic().GetEpochTime().AsDuration().Seconds(), &trellisv1.ForecastBasis{EpochTime: true}, nil
-	}
-	middle, ok := its.From(its.Indices() / 2)
-	if !ok {
-		middle, _ = its.From(0) // The condition leaves out the second half, or it is beyond the budget.
-	}
-	return measure(ctx, spec, its.At(middle), from, slots)
-}
-
-// measure trains one point of the grid on random images, on as many cores at once as the study would keep busy here. It
-// returns the seconds that an epoch takes, and how it found them.
-func measure(
-	ctx context.Context, spec *trellisv1.StudySpec, point *trellisv1.Parameters, from imageSource, slots int,
-) (pace float64, basis *trellisv1.ForecastBasis, err error) {
-	split, input, err := from.find(ctx, spec)
-	assumed := errors.Is(err, errNotHere)
-	if err != nil && !assumed {
-		return 0, nil, err
-	}
-	size, err := node.Size(spec.GetModel(), input, point)
-	if err != nil {
-		return 0, nil, fmt.Errorf("measure the speed of training: %w", err)
-	}
-	images, validation := probeSize(split, input, size)
-	config := worker.TrainerConfig(&trellisv1.RunConfig{Model: spec.GetModel(), Parameters: point, Input: input})
-	config.Data = trainer.RandomImages(config, images, validation)
-	cores := min(slots, runtime.GOMAXPROCS(0))
-	if size.Memory > probeMemory {
-		cores = 1
-	}
-	epochs, start := make([]time.Duration, cores), time.Now()
-	group, ctx := errgroup.WithContext(ctx)
-	for core := range cores {
-		group.Go(func() (err error) {
-			epochs[core], err = trainer.Probe(ctx, config, probeTime)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return 0, nil, fmt.Errorf("measure the speed of training: %w", err)
-	}
-	took := probeTime
-	if elapsed := time.Since(start).Round(time.Second); elapsed > 2*probeTime {
-		took = elapsed // Two epochs of a large network take longer.
-	}
-	for _, epoch := range epochs {
-		pace += epoch.Seconds() / float64(cores) * float64(split.GetTrain()) / float64(images)
-	}
-	if size.Train > 0 {
-		operations := float64(size.Train)*float64(split.GetTrain()) + float64(size.Evaluate)*float64(split.GetValidation())
-		pace *= max(1, from.sizes.GetLargest().GetOperations()/operations)
-	}
-	return pace, &trellisv1.ForecastBasis{Probe: &trellisv1.ForecastBasis_Probe{
-		Trainings: uint32(cores), Seconds: took.Seconds(), LatentDim: uint32(config.LatentDim), BatchSize: uint32(config.BatchSize),
-		TrainImages: split.GetTrain(), ValidationImages: split.GetValidation(),
-		InputAssumed: assumed,
-	}}, nil
-}
-
-// probeSize is how many training and validation images to measure with: as many as an epoch has, or fewer in the same
-// ratio.
-func probeSize(split *trellisv1.Split, input *trellisv1.ModelInput, size grid.Size) (train, validation int) {
-	pixels := uint64(28 * 28)
-	if input != nil {
-		pixels = uint64(input.GetHeight()) * uint64(input.GetWidth())
-	}
-	all, most := uint64(split.GetTrain())+uint64(split.GetValidation()), probePixels/pixels
-	affordable := max(probeTile, probeOperations/max(1, size.Train))
-	images := max(1, min(probeImages, affordable, uint64(split.GetTrain()), most*uint64(split.GetTrain())/all))
-	others := min(most, images*uint64(split.GetValidation())/uint64(split.GetTrain()))
-	return int(images), int(max(1, others))
 }
 
 // imageSource says where to find out which images an epoch takes: in a data set on this machine or, without data, in

@@ -23,6 +23,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/results/lattice"
+	"trellis/worker/capacity"
 )
 
 // planOptions are the flags of a dry run.
@@ -33,6 +34,8 @@ type planOptions struct {
 	slots int
 	// here says that no coordinator is to be asked.
 	here bool
+	// probe measures what nobody knows.
+	probe prober
 }
 
 // planWait is how long a dry run waits for a coordinator.
@@ -52,6 +55,7 @@ func dryRun(
 	if !plan.here {
 		response, err = askForPlan(ctx, env, options, request)
 	}
+	plan.probe = prober{notices: env.Err, free: capacity.Free("/")}
 	if err == nil {
 		response, err = completePlan(ctx, request.GetSpec(), response, plan)
 	}
@@ -111,7 +115,7 @@ func completePlan(
 		slots = runtime.GOMAXPROCS(0)
 	}
 	if response == nil {
-		return estimateHere(ctx, complete, plan.data, slots)
+		return estimateHere(ctx, complete, plan.data, slots, plan.probe)
 	}
 	f := response.GetForecast()
 	if f.GetSeconds() != nil || f.GetSecondsPerEpoch() > 0 || f.GetEpochs().GetHigh() == 0 {
@@ -130,12 +134,12 @@ func completePlan(
 		// The coordinator has the data set. It need not be on this machine, or be the same here.
 		complete.Split, from = response.GetSplit(), imageSource{input: response.GetInput(), sizes: response}
 	}
-	pace, basis, err := measurePace(ctx, complete, its, from, slots)
-	if err != nil {
-		return nil, err
+	pace, basis, err := plan.probe.pace(ctx, complete, its, from, slots)
+	if err != nil || basis == nil {
+		return response, err
 	}
 	if f.GetSlots() == 0 {
-		basis.OwnCores = true
+		basis.OwnCores, basis.Unsuited = true, f.GetBasis().GetUnsuited()
 	}
 	left := uint64(math.Ceil(f.GetEpochs().GetHigh()))
 	runs, longest := response.GetRuns()-response.GetRunsShared(), min(left, uint64(its.Longest()))
@@ -250,7 +254,7 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 			again)
 	}
 	if plan.GetLargest() != nil {
-		row("networks", "%s", describeSizes(plan.GetSmallest(), plan.GetLargest()))
+		row("networks", "%s", describe.Sizes(plan.GetSmallest(), plan.GetLargest()))
 	}
 	if program := spec.GetProgram(); program != nil {
 		if program.GetFiles() != nil {
@@ -291,22 +295,6 @@ func describeTrials(spec *trellisv1.StudySpec, plan studyPlan) string {
 	}
 	return fmt.Sprintf("%d; where leaves out %d of %s", plan.GetTrials(), plan.GetLeftOut(),
 		output.Count(plan.GetTrials()+plan.GetLeftOut(), "point"))
-}
-
-// describeSizes says how large networks are, from the smallest to the largest, what an epoch costs, and what a run
-// needs.
-func describeSizes(smallest, largest *trellisv1.ModelSize) string {
-	weights, operations := output.Grouped(largest.GetWeights()), largest.GetOperations()
-	gigas := func(operations float64) string { return output.ShortNumber(operations / 1e9) }
-	cost := gigas(operations)
-	if smallest.GetWeights() != largest.GetWeights() {
-		weights = output.Grouped(smallest.GetWeights()) + " to " + weights
-	}
-	if low := gigas(smallest.GetOperations()); low != cost {
-		cost = low + " to " + cost
-	}
-	return fmt.Sprintf("%s weights; %s GFLOP an epoch; up to %s of memory a run, without its data", weights, cost,
-		output.ShortBytes(largest.GetMemory()))
 }
 
 // describePlannedAudit says how many runs a study trains again, and what that costs. Which ones follows from their ids,

@@ -1,6 +1,8 @@
 package spec
 
 import (
+	"slices"
+
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/trainer"
@@ -36,6 +38,7 @@ func axisMessage(axis trainer.Axis) *trellisv1.ModelAxis {
 		Name: axis.Name, Summary: axis.Summary, Kind: trellisv1.Kind_KIND_NUMBER, Minimum: axis.Minimum,
 		Maximum: axis.Maximum, ExclusiveMinimum: axis.ExclusiveMinimum, Common: axis.Common,
 		Encoder: axis.Encoder, Sizes: axis.Size != trainer.SizeSame, Grows: axis.Size == trainer.SizeGrows,
+		SameLayers: axis.Size == trainer.SameLayers,
 	}
 	switch axis.Kind {
 	case trainer.Integer:
@@ -53,6 +56,19 @@ func axisMessage(axis trainer.Axis) *trellisv1.ModelAxis {
 		message.Default = trellisv1.NumberValue(*axis.Default)
 	}
 	return message
+}
+
+// AllAxes are the axes that a model of this binary has: the common ones, and those that only some have.
+func AllAxes() []*trellisv1.ModelAxis {
+	axes := CommonAxes()
+	for _, model := range Models() {
+		for _, axis := range model.GetAxes() {
+			if !slices.ContainsFunc(axes, func(its *trellisv1.ModelAxis) bool { return its.GetName() == axis.GetName() }) {
+				axes = append(axes, axis)
+			}
+		}
+	}
+	return axes
 }
 
 // CommonAxes are the axes of all models, max_epochs among them, in the order in which they are shown.

@@ -43,7 +43,8 @@ func TestKnownModels(t *testing.T) {
 				got.GetMaximum() != axis.Maximum || got.GetExclusiveMinimum() != axis.ExclusiveMinimum ||
 				got.GetKind() != kind || got.GetCommon() != axis.Common || (got.Default == nil) != (axis.Default == nil) ||
 				got.GetEncoder() != axis.Encoder || got.GetSizes() != (axis.Size != trainer.SizeSame) ||
-				got.GetGrows() != (axis.Size == trainer.SizeGrows) || !slices.Equal(got.GetTexts(), axis.Texts) ||
+				got.GetGrows() != (axis.Size == trainer.SizeGrows) ||
+				got.GetSameLayers() != (axis.Size == trainer.SameLayers) || !slices.Equal(got.GetTexts(), axis.Texts) ||
 				axis.Default != nil && got.GetDefault().Written() != written(axis) {
 				t.Errorf("got %v, want %+v", got, axis)
 			}

@@ -38,6 +38,15 @@ func Place(path string, data []byte, err error) error {
 	return placed
 }
 
+// BrokenRules are those that an error names, of a spec or of a request.
+func BrokenRules(err error) []*protovalidate.Violation {
+	broken, ok := errors.AsType[*protovalidate.ValidationError](brokenRules(err))
+	if !ok {
+		return nil
+	}
+	return broken.Violations
+}
+
 // brokenRules are those that an error names, or a detail of the answer of a call, nil if there are none.
 func brokenRules(err error) error {
 	if invalid, ok := errors.AsType[*protovalidate.ValidationError](err); ok {

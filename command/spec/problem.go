@@ -53,6 +53,23 @@ func plainViolation(violation *protovalidate.Violation) *protovalidate.Violation
 	return &plain
 }
 
+// atData puts what does not fit the images, if the spec's grid does not have it, at the data. Else it would stand at the
+// first axis of the grid, which may be any.
+func atData(message proto.Message, violation *protovalidate.Violation) *protovalidate.Violation {
+	spec, ok := message.(*trellisv1.StudySpec)
+	path := violation.Proto.GetField().GetElements()
+	if !ok || violation.Proto.GetRuleId() != "data.network" || len(path) < 2 || !path[1].HasStringKey() ||
+		path[0].GetIndex() >= uint64(len(spec.GetGrid())) {
+		return violation
+	}
+	axis := path[1].GetStringKey()
+	if spec.GetGrid()[path[0].GetIndex()].GetAxes()[axis] != nil {
+		return violation
+	}
+	said := strings.Replace(violation.Proto.GetMessage(), " does not fit", " (the grid has no "+axis+") does not fit", 1)
+	return grid.Violation(spec, violation.Proto.GetRuleId(), said, "data")
+}
+
 // fieldName is the last name on the way to a violation's field. The values of an axis are named like the axis.
 func fieldName(path *validate.FieldPath) string {
 	elements := path.GetElements()

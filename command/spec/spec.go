@@ -6,10 +6,12 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"buf.build/go/protovalidate"
 	"buf.build/go/protoyaml"
+	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
 
 	"trellis/command/exit"
@@ -136,7 +138,8 @@ func parseInto(
 	models grid.Models, path string, data []byte, spec proto.Message, validate func(proto.Message) error,
 ) (*specReader, error) {
 	text := source.NewText(path, data)
-	switch document, err := text.Document(); {
+	document, err := text.Document()
+	switch {
 	case err != nil:
 		return nil, err
 	case document == nil:
@@ -146,20 +149,75 @@ func parseInto(
 			return nil, err
 		}
 	}
-	var reader *specReader
-	// Values that are missing because their key was misspelt need not be reported too, so the rules that span the
-	// spec are checked only once all of it can be read.
-	for _, validator := range []protoyaml.Validator{nil, validator(validate)} {
-		reader = &specReader{models: models}
+	unmarshal := func(rules protoyaml.Validator) (*specReader, []source.Problem) {
+		reader := &specReader{models: models}
 		proto.Reset(spec)
 		err := protoyaml.UnmarshalOptions{
-			Path: path, CustomUnmarshaler: reader, Validator: validator,
+			Path: path, CustomUnmarshaler: reader, Validator: rules,
 		}.Unmarshal(text.Data, spec)
-		if err := text.Error(append(reader.problems, nodeProblems(path, err)...)...); err != nil {
-			return nil, err
-		}
+		return reader, append(reader.problems, nodeProblems(path, err)...)
+	}
+	_, unread := unmarshal(nil)
+	if _, isSpec := spec.(*trellisv1.StudySpec); len(unread) > 0 && isSpec {
+		_, all := unmarshal(partial(validate))
+		return nil, text.Error(append(unread, besides(document, unread, all)...)...)
+	}
+	if len(unread) > 0 {
+		return nil, text.Error(unread...)
+	}
+	reader, broken := unmarshal(validator(validate))
+	if err := text.Error(broken...); err != nil {
+		return nil, err
 	}
 	return reader, nil
+}
+
+// partial is a validator of a spec of which a part could not be read: it leaves out rules that look at several parts at
+// once, which what is missing may seem to break.
+func partial(validate validator) validator {
+	return func(message proto.Message) error {
+		invalid, ok := errors.AsType[*protovalidate.ValidationError](validate(message))
+		if !ok {
+			return nil
+		}
+		kept := new(protovalidate.ValidationError)
+		for _, violation := range invalid.Violations {
+			part, _, _ := strings.Cut(violation.Proto.GetRuleId(), ".")
+			if !slices.Contains([]string{"where", "pruning", "settle", "budget", "objective"}, part) {
+				kept.Violations = append(kept.Violations, violation)
+			}
+		}
+		return kept
+	}
+}
+
+// besides are the problems of parts of a document in which nothing is unread: what is said of the others may be due to
+// what could not be read, as that a value is missing whose key was misspelt.
+func besides(document *yaml.Node, unread, all []source.Problem) []source.Problem {
+	places := make(map[source.Problem]bool)
+	for _, problem := range unread {
+		places[source.Problem{Line: problem.Line, Column: problem.Column}] = true
+	}
+	whole := make(map[source.Problem]bool)
+	var look func(node *yaml.Node) bool
+	look = func(node *yaml.Node) bool {
+		place := source.Problem{Line: node.Line, Column: node.Column}
+		readable := !places[place]
+		for _, part := range node.Content {
+			readable = look(part) && readable
+		}
+		// A mapping begins where its first key does: the last word is the mapping's.
+		whole[place] = readable
+		return readable
+	}
+	look(document)
+	var others []source.Problem
+	for _, problem := range all {
+		if whole[source.Problem{Line: problem.Line, Column: problem.Column}] && !slices.Contains(unread, problem) {
+			others = append(others, problem)
+		}
+	}
+	return others
 }
 
 // violationText is how protoyaml prints a violation: its field's path, which the position says better, its message, and
@@ -215,7 +273,7 @@ func (v validator) Validate(message proto.Message) error {
 	}
 	plain := new(protovalidate.ValidationError)
 	for _, violation := range invalid.Violations {
-		plain.Violations = append(plain.Violations, plainViolation(violation))
+		plain.Violations = append(plain.Violations, plainViolation(atData(message, violation)))
 	}
 	return plain
 }

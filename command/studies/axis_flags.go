@@ -2,7 +2,9 @@ package studies
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +15,7 @@ import (
 	"trellis/results/grid"
 )
 
-// axisFlag adds values to an axis: numbers with commas between them.
+// axisFlag adds values to an axis: numbers, or one of its texts, with commas between them.
 type axisFlag struct {
 	axis  *trellisv1.ModelAxis
 	found func() *trellisv1.Axis
@@ -33,6 +35,13 @@ func (f axisFlag) Set(text string) error {
 				return errors.New("must be whole numbers separated by commas, such as 64,128")
 			}
 			axis.Add(trellisv1.IntegerValue(int64(value)))
+			continue
+		}
+		if f.axis.GetKind() == trellisv1.Kind_KIND_TEXT {
+			if !slices.Contains(f.axis.GetTexts(), item) {
+				return fmt.Errorf("must be %s, separated by commas", strings.Join(f.axis.GetTexts(), ", "))
+			}
+			axis.Add(trellisv1.TextValue(item))
 			continue
 		}
 		value, err := strconv.ParseFloat(item, 64)

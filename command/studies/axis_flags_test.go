@@ -6,8 +6,27 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"trellis/command/cli"
 	trellisv1 "trellis/proto/trellis/v1"
 )
+
+// Each axis of a model has a flag of its own, which takes its values alone.
+func TestFlagsOfAxes(t *testing.T) {
+	cmd := ExtendCommand(&cli.Environment{})
+	for _, name := range []string{"latent-dim", "seeds", "max-epochs", "filters", "depth", "kernel", "hidden", "loss", "noise"} {
+		if cmd.Flags().Lookup(name) == nil {
+			t.Errorf("there is no --%s", name)
+		}
+	}
+	for flag, values := range map[string]string{"loss": "bce,mse", "filters": "16,32"} {
+		if err := cmd.Flags().Set(flag, values); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := cmd.Flags().Set("loss", "l1"); err == nil || !strings.Contains(err.Error(), "must be mse, bce, separated by commas") {
+		t.Error(err)
+	}
+}
 
 // What is given to extend for a model's own axes.
 func TestAxisFlag(t *testing.T) {

@@ -52,7 +52,11 @@ With --dry-run, nothing is added: the coordinator shows what the extension would
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	request := new(trellisv1.ExtendStudyRequest)
-	for _, axis := range append(spec.CommonAxes(), seeds) {
+	for _, axis := range append(spec.AllAxes(), seeds) {
+		usage := output.Plural(describe.Label(strings.TrimSuffix(axis.GetName(), "s"))) + " to add"
+		if !axis.GetCommon() && axis != seeds && axis.GetName() != grid.MaxEpochs {
+			usage = "values of " + describe.Label(axis.GetName()) + " to add, which some models have"
+		}
 		cmd.Flags().Var(axisFlag{axis, func() *trellisv1.Axis {
 			if axis != seeds {
 				return axisOf(request, axis.GetName())
@@ -61,8 +65,7 @@ With --dry-run, nothing is added: the coordinator shows what the extension would
 				request.Seeds = new(trellisv1.Axis)
 			}
 			return request.Seeds
-		}}, strings.ReplaceAll(axis.GetName(), "_", "-"),
-			output.Plural(describe.Label(strings.TrimSuffix(axis.GetName(), "s")))+" to add")
+		}}, strings.ReplaceAll(axis.GetName(), "_", "-"), usage)
 	}
 	cmd.Flags().Var(axesFlag{request}, "add", "`name=values` to add to any axis of the study; may be repeated")
 	cmd.Flags().Var(axesFlag{request}, "axis", "`name=values` to add to any axis of the study; may be repeated")
@@ -83,11 +86,11 @@ With --dry-run, nothing is added: the coordinator shows what the extension would
 		request.Study = args[0]
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
 			if *dryRun {
-				return planExtension(ctx, env.Out, c, *format, request)
+				return byFlags(cmd, planExtension(ctx, env.Out, c, *format, request))
 			}
 			response, err := client.Call(ctx, client.CreateTimeout, c.ExtendStudy, request)
 			if err != nil {
-				return err
+				return byFlags(cmd, err)
 			}
 			what := output.Count(response.GetTrials(), "trial") + " added"
 			if request.GetBudget().GetTime() != nil && response.GetTrials() == 0 {

@@ -71,11 +71,23 @@ func WatchStudy(ctx context.Context, env *cli.Environment, c *client.Client, nam
 
 // TellNoWorker says that a study waits for a worker, if none is connected. What else it may wait for comes with a watch.
 func TellNoWorker(ctx context.Context, env *cli.Environment, c *client.Client, name string) {
+	tellWaiting(ctx, env, c, name, noWorker)
+}
+
+// TellWaiting says that a study waits for a worker, if none is connected, or for something else that is missing.
+func TellWaiting(ctx context.Context, env *cli.Environment, c *client.Client, name string) {
+	tellWaiting(ctx, env, c, name, missing)
+}
+
+func tellWaiting(
+	ctx context.Context, env *cli.Environment, c *client.Client, name string,
+	waitsFor func(study *trellisv1.Study, elsewhere string) string,
+) {
 	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: name})
 	if err != nil {
 		return // Whoever follows the study hears of it too.
 	}
-	if waits := noWorker(response.GetStudy(), cli.Elsewhere(c.Address)); waits != "" {
+	if waits := waitsFor(response.GetStudy(), cli.Elsewhere(c.Address)); waits != "" {
 		fmt.Fprintf(env.Err, "Study %s waits for %s\n", name, waits)
 	}
 }

@@ -79,6 +79,12 @@ func writeExtensionPlan(
 	row("trials", "%d more", plan.GetTrials())
 	row("runs", "%s", describeAddedRuns(plan))
 	row("epochs", "at most %d more", plan.GetEpochs())
+	if plan.GetLargest() != nil {
+		row("networks", "%s", describe.Sizes(plan.GetSmallest(), plan.GetLargest()))
+	}
+	if plan.GetWaitingFor() != nil {
+		row("waits for", "%s", describe.WaitingFor(&trellisv1.Study{Spec: study.GetSpec(), WaitingFor: plan.GetWaitingFor()}))
+	}
 	if plan.GetForecast().GetEpochs().GetHigh() > 0 {
 		describe.PlannedTime(row, study.GetSpec(), plan.GetForecast(), describeOldEpochs(plan), at)
 	} else {

@@ -135,10 +135,12 @@ func waitsFor(study *trellisv1.Study, elsewhere string) string {
 	switch {
 	case study.GetState() == trellisv1.StudyState_STUDY_STATE_PAUSED:
 		return fmt.Sprintf("you to resume it: trellis resume %s%s", study.GetName(), elsewhere)
-	case study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING || progress.GetRunsRunning() > 0:
+	case study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING:
 		return ""
-	case study.GetWaitingFor() != nil:
+	case study.GetWaitingFor() != nil: // Other runs may be trained meanwhile.
 		return describe.WaitingFor(study)
+	case progress.GetRunsRunning() > 0:
+		return ""
 	case progress.GetAuditsDue() > 0 && progress.GetEpochsLeft() == 0 && forecast.GetSlots() > 0:
 		return "" // Runs are being audited.
 	case forecast.GetSlots() == 0:
@@ -160,4 +162,12 @@ func noWorker(study *trellisv1.Study, elsewhere string) string {
 		return ""
 	}
 	return aWorker + elsewhere
+}
+
+// missing says what a study waits for, besides others' runs: a worker, if none is connected, or something else.
+func missing(study *trellisv1.Study, elsewhere string) string {
+	if why := describe.WaitingFor(study); why != "" {
+		return why
+	}
+	return noWorker(study, elsewhere)
 }
