@@ -1,8 +1,8 @@
 // What charts say must be so: curves are not cut off unsaid, few trials are seen, the keyboard reaches what the mouse does.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { launch, placeOf, show, until } from './browser.mjs'
-import { serve } from './coordinator.mjs'
+import { launch, placeOf, show, until, untilEqual } from './browser.mjs'
+import { run, serve } from './coordinator.mjs'
 
 // The best curve begins far above all others.
 const steep = `
@@ -147,7 +147,7 @@ test('the time line of a study that has ended ends with its last attempt', async
   const { study } = await api('/studies/sparse')
   await new Promise((done) => setTimeout(done, Math.max(0, Date.parse(study.end_time) + 3000 - Date.now())))
   const page = await open(t, '/studies/sparse/timeline')
-  await page.getByText(/ bars, workers: 1/).waitFor()
+  await page.getByText(/ attempts on 1 worker/).waitFor()
   const canvas = page.getByRole('img', { name: /^Time line/ })
   const { width } = await placeOf(canvas)
   assert.ok(Math.max(...(await coloured(canvas, 'succeeded')).map(([x]) => x)) > width - 12, 'the last attempt is not at the end')
@@ -165,7 +165,7 @@ test('of attempts that are drawn together, as much is failed as have', async (t)
     ],
   } }))
   await page.goto(coordinator.page + '/studies/sparse/timeline')
-  await page.getByText(/^2 bars, workers: 1/).waitFor()
+  await page.getByText(/^9 attempts on 1 worker, drawn as 2 bars\./).waitFor()
   const canvas = page.getByRole('img', { name: /^Time line/ })
   const of = async (name) => (await coloured(canvas, name)).length
   await until(() => of('succeeded'), 'nothing is drawn')
@@ -252,4 +252,171 @@ test('quartiles are said where they differ as shown', async (t) => {
   await page.reload()
   await page.getByText(/^2 trials diverged\.$/).waitFor()
   assert.equal(await said.count(), 0)
+})
+
+/** written are the texts on a view's canvases, with their places, each canvas by its label. */
+async function written(page, path) {
+  await page.addInitScript(() => {
+    globalThis.texts = new Map()
+    const { clearRect, fillText } = CanvasRenderingContext2D.prototype
+    CanvasRenderingContext2D.prototype.clearRect = function (...place) {
+      globalThis.texts.set(this.canvas, [])
+      return clearRect.apply(this, place)
+    }
+    CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+      const all = globalThis.texts.get(this.canvas) ?? []
+      globalThis.texts.set(this.canvas, [...all, { text, x: Math.round(x), y: Math.round(y) }])
+      return fillText.call(this, text, x, y)
+    }
+  })
+  await page.goto(coordinator.page + path)
+  return (label) => page.evaluate((label) => [...globalThis.texts].filter(([canvas]) => canvas.isConnected &&
+    (canvas.getAttribute('aria-label') ?? canvas.closest('[role=img]')?.getAttribute('aria-label') ?? '').startsWith(label)).flatMap(([, texts]) => texts), label)
+}
+
+test('the best curve is the lowest, also before a trial has a result', async (t) => {
+  const page = await open(t, '/')
+  const base64 = (array) => Buffer.from(array.buffer).toString('base64')
+  // Two runs in their first epoch, of which the second is better: level 1, after level 20.
+  await page.route('**/curves?*', (route) => route.fulfill({ json: {
+    basis: { trials: '2', total: '2' }, metric: 'loss', metrics: ['loss'], keep: 'KEEP_LOWEST', epochs_per_point: 1,
+    trials: ['0', '2'], epochs: [1, 1], levels: base64(Uint8Array.of(40, 2)), objectives: base64(Float64Array.of(0.068, 0.062)),
+    states: base64(Uint8Array.of(2, 2)), low: 0.062, high: 0.5,
+  } }))
+  await page.goto(coordinator.page + '/studies/steep/curves')
+  await page.getByText(/^2 curves; the best one is highlighted/).waitFor()
+  const canvas = page.getByRole('img', { name: '2 learning curves' })
+  let best
+  await until(async () => (best = await coloured(canvas, 'best')).length > 8, 'the best value is not drawn')
+  const { height } = await placeOf(canvas)
+  // The axis of epochs takes 44 pixels. The dot is 5 pixels wide or more, all of it.
+  const [ys, xs] = [best.map(([, y]) => y), best.map(([x]) => x)]
+  assert.ok(Math.min(...ys) > height - 44 - 9 && Math.max(...ys) < height - 44 + 3, ys.join())
+  assert.ok(Math.max(...xs) - Math.min(...xs) >= 4, xs.join())
+})
+
+test('labels of axes are short, and no two are the same', async (t) => {
+  await coordinator.submit(`name: close\nprogram:\n  command: [sh, -c, 'echo "{{\\"epoch\\": 1, \\"loss\\": 0.12{lr}}}" >> $TRELLIS_REPORTS']
+objective: {metric: loss, direction: minimize}\ngrid: {lr: [0, 1, 2, 3], decay: {log10: {from: 1e-4, to: 1e-3, count: 4}}, max_epochs: 1}\n`, '--watch')
+  const page = await open(t, '/', { width: 390 })
+  const texts = await written(page, '/studies/close/parameters')
+  // The objectives are 0.12 to 0.123, on the left of each slice.
+  await until(async () => (await texts('loss of trials by decay')).length > 4, 'no slice is drawn')
+  const left = (await texts('loss of trials by decay')).filter(({ x }) => x < 60).map(({ text }) => text)
+  assert.ok(left.length > 2 && new Set(left).size === left.length, left.join())
+  assert.ok((await texts('loss of trials by decay')).some(({ text }) => text === '0.000215'))
+  await until(async () => (await texts('Heat map of loss over decay and lr')).some(({ text }) => text === '0.000464'), 'no row of the heat map has its name')
+  // A trial of one epoch: its axis has no epochs before and after it.
+  const curve = await written(page, '/studies/close')
+  await until(async () => (await curve('Learning curve of trial')).some(({ text }) => text === 'epoch'), 'no curve is drawn')
+  const along = (await curve('Learning curve of trial')).filter(({ text, x }) => /^[\d.]+$/.test(text) && x > 64).map(({ text }) => text)
+  assert.deepEqual([...new Set(along)], ['1'])
+  await untilEqual(() => page.locator('.u-legend .u-series').allInnerTexts().then((all) => all.map((one) => one.replace(/\s+/g, ' ').trim())), ['epoch1', 'loss0.12'])
+  // And a dot among the curves.
+  await page.goto(coordinator.page + '/studies/close/curves')
+  await page.getByText(/^16 curves/).waitFor()
+  const canvas = page.getByRole('img', { name: '16 learning curves' })
+  await until(async () => (await coloured(canvas, 'best')).length > 8, 'the best value is not drawn')
+})
+
+test('losses that can\'t be compared have no axis in common, or it is said', async (t) => {
+  const spec = (name, more) => `name: ${name}\ndata: mnist\nmodel: conv-autoencoder\nsplit: {train: 256, validation: 128}\ngrid: {latent_dim: 4, filters: 2, learning_rate: 1e-3, max_epochs: 2${more}}\n`
+  await coordinator.submit(spec('lossy', ', loss: [mse, bce]'), '--watch')
+  await coordinator.submit(spec('plain', ''), '--watch')
+  const { trials } = await api('/studies/lossy/trials')
+  const of = (loss) => trials.find((trial) => trial.parameters.values.loss.text === loss).index ?? '0'
+  const page = await open(t, `/studies/lossy/trials/${of('bce')}`)
+  const legends = () => page.locator('.u-legend').evaluateAll((all) => all.map((one) => [...one.querySelectorAll('.u-label')].map((label) => label.textContent)))
+  const [training, validation] = ['training loss, binary cross-entropy', 'validation loss, mean squared error']
+  await untilEqual(legends, [['epoch', validation], ['epoch', training]])
+  await page.getByText('The training loss (binary cross-entropy) and the validation loss (mean squared error) are different quantities').waitFor()
+  await page.goto(`${coordinator.page}/studies/lossy/trials/${of('mse')}`)
+  await untilEqual(legends, [['epoch', 'training loss, mean squared error', validation]])
+  await page.goto(`${coordinator.page}/studies/plain/trials/0`)
+  await untilEqual(legends, [['epoch', 'training loss', 'validation loss']])
+  // Of many curves, one kind can be chosen.
+  await page.goto(`${coordinator.page}/studies/lossy/curves`)
+  await page.getByText('All validation losses are the mean squared error, whatever a trial is trained on.').waitFor()
+  await page.getByLabel('Metric').selectOption('train_loss')
+  const mixed = page.getByText(/^These training losses are different quantities, which can't be compared: the mean squared error where loss is mse, the binary cross-entropy where loss is bce\./)
+  await mixed.waitFor()
+  await page.getByRole('button', { name: 'Only bce' }).click()
+  await page.getByText(/^1 curves?;/).waitFor()
+  await mixed.waitFor({ state: 'detached' })
+  assert.equal(new URL(page.url()).searchParams.get('where'), 'loss == "bce"')
+  await page.goto(`${coordinator.page}/studies/plain/curves?metric=train_loss`)
+  await page.getByText(/^1 curves?;/).waitFor()
+  assert.equal(await page.getByRole('note').count(), 0)
+})
+
+test('values that can\'t be compared are not ranked, and why is said', async (t) => {
+  const spec = (name, model, split, more = '') => `name: ${name}\ndata: mnist\nmodel: ${model}\nsplit: ${split}\ngrid: {latent_dim: 4, filters: 2, learning_rate: 1e-3, max_epochs: 1}\n${more}`
+  const small = '{train: 256, validation: 128}'
+  for (const [name, ...more] of [
+    ['first', 'conv-autoencoder', small], ['again', 'conv-autoencoder', '{train: 128, validation: 128}'], ['split', 'conv-autoencoder', '{train: 256, validation: 64}'],
+    ['noisy', 'denoising-autoencoder', small, 'fixed: {noise: 0.5}\n'], ['last', 'conv-autoencoder', small, 'objective: {of: last}\nearly_stopping: {patience: 3}\n'],
+  ]) await coordinator.submit(spec(name, ...more), '--watch')
+  const page = await open(t, '/')
+  const cells = (name) => page.getByRole('row', { name: new RegExp('^' + name) }).first().locator('td').allInnerTexts()
+  for (const [other, row, texts, differ] of [
+    ['split', 'split', ['256 to train, 128 to validate', '256 to train, 64 to validate'], 'split differs'],
+    ['noisy', 'model', ['conv-autoencoder', 'denoising-autoencoder'], 'model differs'],
+    ['last', 'objective', ['lowest validation loss', 'lowest validation loss (last)'], 'objective differs'],
+    // The values are of the same images.
+    ['again', 'split', ['256 to train, 128 to validate', '128 to train, 128 to validate'], ''],
+  ]) {
+    await page.goto(`${coordinator.page}/compare?study=first&study=${other}`)
+    await untilEqual(() => cells(row), texts)
+    await untilEqual(() => cells('data set'), ['mnist', 'mnist'])
+    assert.equal(await page.title(), `Compare first, ${other} · Trellis`)
+    const said = page.getByText(`The values of these studies can't be compared, and none is called the best: ${differ}.`)
+    assert.equal(await said.count(), differ ? 1 : 0, other)
+    assert.equal(await page.locator('.values td').filter({ hasText: '(best)' }).count(), differ ? 0 : 1, other)
+  }
+  // On a telephone, both are in sight.
+  await page.setViewportSize({ width: 390, height: 800 })
+  await until(() => page.locator('.values td').evaluateAll((all) => all.every((one) => one.getBoundingClientRect().right <= innerWidth)), 'a value is out of sight')
+})
+
+test('what a map of the grid leaves blank is said', async (t) => {
+  const spec = (name, grid) => `name: ${name}\nmodel: synthetic\nsynthetic: {epoch_time: 1ms}\n${grid}\n`
+  await coordinator.submit(spec('grown', 'grid: {latent_dim: [4, 8], learning_rate: [1e-3, 1e-2], max_epochs: 3}'), '--watch')
+  await run('extend', '--coordinator', coordinator.address, 'grown', '--add', 'latent_dim=16')
+  const page = await open(t, '/studies/grown/coverage')
+  await page.getByText('4 numbers have no trial: an extension numbers its whole grid, and trials from before keep their numbers').waitFor()
+  await page.goto(coordinator.page + '/studies/grown/coverage?x=latent_dim&y=learning_rate')
+  await page.getByRole('img', { name: /^Map of the grid: 6 succeeded/ }).waitFor()
+  assert.equal(await page.getByText('no trial').count(), 0)
+  await coordinator.submit(spec('union', 'grid:\n  - {latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 3}\n  - {latent_dim: 16, learning_rate: 1e-2, max_epochs: 3}'), '--watch')
+  await page.goto(coordinator.page + '/studies/union/coverage?x=latent_dim&y=learning_rate')
+  await page.getByText('3 combinations have no trial: no grid of the study has them').waitFor()
+  await coordinator.submit(spec('without', 'grid: {latent_dim: [4, 8], learning_rate: [1e-3, 1e-2], max_epochs: 3}\nwhere: latent_dim == 4 || learning_rate < 5e-3'), '--watch')
+  await page.goto(coordinator.page + '/studies/without/coverage?x=latent_dim&y=learning_rate')
+  await page.getByText('1 combination has no trial: where leaves them out').waitFor()
+  // Of two values by two, there is a heat map and no contour.
+  await page.goto(coordinator.page + '/studies/without/parameters')
+  await page.getByRole('heading', { name: 'Heat map', exact: true }).waitFor()
+  await page.getByRole('img', { name: /^Heat map/ }).waitFor()
+  assert.equal(await page.getByText('Contour').count(), 0)
+})
+
+test('the slice of a long axis is the best of neighboring values', async (t) => {
+  const page = await open(t, '/studies/sparse')
+  const base64 = (array) => Buffer.from(array.buffer).toString('base64')
+  const n = 400
+  // Every other value is good: a line through the best of each would go up and down everywhere.
+  await page.route('**/studies/sparse/points?*', (route) => route.fulfill({ json: {
+    basis: { exact: true }, axes: [{ name: 'latent_dim', levels: n, values: Array.from({ length: n }, (_, i) => ({ integer: String(i + 1) })) }],
+    levels: [base64(Uint32Array.from({ length: n }, (_, i) => i))], objectives: base64(Float64Array.from({ length: n }, (_, i) => (i % 2 ? 1 : 2))),
+    trials: Array.from({ length: n }, (_, i) => String(i)), ranks: [],
+  } }))
+  await page.goto(coordinator.page + '/studies/sparse/parameters')
+  await page.getByText('a line joins the best at each value, or, where these are too many, is the best of neighboring ones').waitFor()
+  const slice = page.getByRole('img', { name: /^validation loss of trials by latent dim/ })
+  const { width } = await placeOf(slice)
+  await until(async () => (await coloured(slice, 'best')).length > 0, 'no line is drawn')
+  const line = await coloured(slice, 'best')
+  const [low, high] = [Math.min(...line.map(([, y]) => y)), Math.max(...line.map(([, y]) => y))]
+  assert.ok(high - low <= 3, `the line goes up and down between ${low} and ${high}`)
+  assert.ok(new Set(line.map(([x]) => x)).size > (width - 68) * 0.9, 'the line does not go all along the axis')
 })

@@ -85,3 +85,22 @@ test('each pixel counts the curves that cover it', () => {
     }
   }
 })
+
+test('a value without one before and after it is a dot', () => {
+  const its = curvesOf(answerOf(curves), most)
+  const of = curves.map((_, i) => i).filter((i) => i % 5 !== 0)
+  const wanted = Array.from({ length: its.longest }, (_, point) =>
+    of.map((i) => curves[i]).filter((curve) => curve[point] > 0 && !curve[point - 1] && !curve[point + 1]).map((curve) => curve[point]))
+  assert.ok(wanted[0].length > 0 && wanted.slice(1).some((levels) => levels.length > 1))
+  const found = []
+  ways(its, of, (point, _, alone) => (found[point] = [...alone]))
+  assert.deepEqual(found, wanted)
+
+  const [width, height] = [20, 10]
+  const density = new Density(width, height)
+  density.dots(0, [0, 3, 7], [1, 2, 2], 4) // Half of it is outside.
+  density.dots(10, [0, 3, 7], [1], 4)
+  const rows = Array.from({ length: height }, (_, row) => density.counts.slice(row * width, (row + 1) * width).join(''))
+  const [none, one, two] = ['0'.repeat(20), '11000000111100000000', '22' + '0'.repeat(18)]
+  assert.deepEqual(rows, [none, one, one, one, one, two, two, two, two, none])
+})

@@ -113,7 +113,8 @@ test('parameters: filter, heat map, slices', async (t) => {
   const page = await open(t, '/studies/small/parameters')
   await page.getByRole('img', { name: /^Parallel coordinates of 24 trials/ }).waitFor()
   await page.getByLabel('Columns').selectOption('seed')
-  await page.waitForURL(/x=seed/)
+  await page.getByLabel('Rows').selectOption('latent_dim')
+  await page.waitForURL(/x=seed&y=latent_dim|y=latent_dim&x=seed/)
   const map = page.getByRole('img', { name: /^Heat map .* over seed and/ })
   await page.getByRole('img', { name: /^Contour .* over seed and/ }).waitFor() // It has the same answer.
   const box = await placeOf(map)
@@ -287,24 +288,27 @@ test('what a view has shown is shown again at once', async (t) => {
   const other = await open(t, '/studies/small')
   await other.waitForFunction(() => performance.getEntriesByType('resource').some(({ name }) => new URL(name).pathname.endsWith('/time-line')))
   await other.route('**/api/**', () => {})
-  for (const [view, said] of [['Curves', /^12 curves; the best one/], ['Time line', / bars, workers/], ['Trials', /^24 trials/]]) {
+  for (const [view, said] of [['Curves', /^12 curves; the best one/], ['Time line', / attempts on 1 worker/], ['Trials', /^24 trials/]]) {
     await other.getByRole('link', { name: view, exact: true }).click()
     await other.getByText(said).waitFor()
   }
 })
 
+/** countPictures counts those that the page makes of many curves, from the next navigation on, and has their canvases. */
+const countPictures = (page) => page.addInitScript(() => {
+  globalThis.pictures = 0
+  globalThis.canvases = new Set()
+  const put = CanvasRenderingContext2D.prototype.putImageData
+  CanvasRenderingContext2D.prototype.putImageData = function (...of) {
+    globalThis.pictures++
+    globalThis.canvases.add(this.canvas)
+    return put.apply(this, of)
+  }
+})
+
 test('a view that is ready is there with the next frame', async (t) => {
   const page = await open(t, '/')
-  await page.addInitScript(() => {
-    globalThis.pictures = 0
-    globalThis.canvases = new Set()
-    const put = CanvasRenderingContext2D.prototype.putImageData
-    CanvasRenderingContext2D.prototype.putImageData = function (...of) {
-      globalThis.pictures++
-      globalThis.canvases.add(this.canvas)
-      return put.apply(this, of)
-    }
-  })
+  await countPictures(page)
   await page.goto(coordinator.page + '/studies/small')
   await page.waitForFunction(() => globalThis.pictures > 0) // The curves have been drawn.
   const shown = await page.evaluate(async () => {
@@ -322,6 +326,41 @@ test('a view that is ready is there with the next frame', async (t) => {
   assert.equal(await page.evaluate(() => globalThis.canvases.size), 1, 'each picture takes a canvas of its own')
   await page.getByRole('link', { name: 'Studies' }).first().click()
   await page.waitForFunction(() => [...globalThis.canvases][0].width === 0) // It is given back.
+})
+
+test('who signs out leaves no picture of curves behind', async (t) => {
+  const page = await open(t, '/')
+  await countPictures(page)
+  let known = true
+  await page.route('**/whoami', (route) => route.fulfill(known ? { json: { principal: { name: 'vic', role: 'ROLE_VIEWER' } } } : { status: 401, json: {} }))
+  await page.route('**/session', (route) => {
+    known = false
+    return route.fulfill({ json: {} })
+  })
+  await page.goto(coordinator.page + '/studies/small/curves')
+  await page.getByText(/^12 curves; the best one/).waitFor()
+  await page.waitForFunction(() => globalThis.pictures > 0)
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByLabel('Token').waitFor()
+  await page.waitForFunction(() => [...globalThis.canvases].every((canvas) => canvas.width === 0))
+})
+
+test('other views are prepared once nobody has gone elsewhere for 400 ms', async (t) => {
+  const page = await open(t, '/')
+  const asked = []
+  page.on('request', (request) => { if (/\/studies\/small\/(curves|points|coverage)/.test(request.url())) asked.push(request.url()) })
+  // From here on, time passes in steps.
+  await page.clock.install()
+  await page.clock.pauseAt(Date.now() + 3_600_000)
+  await page.getByRole('link', { name: 'small' }).evaluate((link) => link.click())
+  await page.getByRole('link', { name: 'Trials', exact: true }).evaluate((link) => link.click())
+  await page.getByText(/^24 trials/).waitFor()
+  for (let passed = 0; passed < 350; passed += 25) {
+    await page.clock.runFor(25)
+    await page.evaluate(() => fetch('/icon.svg')) // What the page has asked for before is known after this.
+    assert.deepEqual(asked, [])
+  }
+  await until(async () => { await page.clock.runFor(100); return asked.length > 0 }, 'no other view is prepared')
 })
 
 test('what is prepared waits while somebody goes elsewhere, and is prepared afterwards', async (t) => {
@@ -441,7 +480,7 @@ test('coverage and the time line', async (t) => {
   await page.waitForURL(/x=latent_dim&y=/)
   await page.getByRole('img', { name: 'Map of the grid: 24 succeeded' }).waitFor()
   await page.getByRole('link', { name: 'Time line' }).click()
-  await page.getByText(/^12 bars, workers: 1/).waitFor()
+  await page.getByText(/^12 attempts on 1 worker/).waitFor()
 })
 
 test('a run is followed while it is trained', async (t) => {
@@ -551,6 +590,10 @@ test('a spec is written, what is wrong is shown at its line, and it is submitted
   await page.getByText('nothing: the study would be complete at once').waitFor()
   await spec.fill((await spec.inputValue()).replace('written-2', 'written'))
   await page.getByText(/study "written" already exists/).waitFor()
+  // With what else is wrong.
+  await spec.fill('name: written\nmodel: conv-autoencoder\ndata: nowhere\ngrid: {latent_dim: 4, learning_rate: 1e-3, max_epochs: 1}\n')
+  await page.locator('.problems li').filter({ hasText: /^Line 3.*nowhere/ }).waitFor()
+  await page.locator('.problems li').filter({ hasText: /^Line 1.*already exists/ }).waitFor()
   await page.getByLabel('Begin with').selectOption('after:small')
   await page.getByText(/^small-/).waitFor()
 })
@@ -577,6 +620,20 @@ test('a study is extended, after its plan and a question', async (t) => {
   await page.getByRole('heading', { name: /^Best/ }).first().waitFor()
   assert.equal((await api('/studies/small')).study.progress.trials, '48')
   await page.getByText('completed').waitFor()
+})
+
+test("an extension's plan says how large networks are and what they wait for", async (t) => {
+  await coordinator.submit('name: waiting\ndata: mnist\nmodel: conv-autoencoder\nworkers: {zone: nowhere}\ngrid:\n  latent_dim: 16\n  filters: [4, 8]\n  '
+    + 'learning_rate: 1e-3\n  weight_decay: 0\n  max_epochs: 3\n')
+  const page = await open(t, '/studies/waiting/extend')
+  await page.getByLabel('latent dim').fill('64')
+  const plan = await run('extend', '--coordinator', coordinator.address, 'waiting', '--latent-dim', '64', '--dry-run')
+  for (const name of ['networks', 'waits for']) {
+    const words = new RegExp(`^${name} +(.*)$`, 'm').exec(plan)[1].replace('. See trellis workers for what there is', '')
+    await page.locator('dt', { hasText: new RegExp(`^${name}$`) }).locator('+ dd').getByText(words).waitFor()
+  }
+  await run('cancel', '--coordinator', coordinator.address, 'waiting')
+  await run('delete', '--coordinator', coordinator.address, 'waiting', '--yes')
 })
 
 test('studies are chosen and compared', async (t) => {
@@ -695,6 +752,7 @@ test('every view is accessible and fits: light and dark, at 1280 and 390 pixels'
   const { trial } = await api('/studies/small/best')
   const page = await open(t, '/')
   const image = (name) => page.getByRole('img', { name })
+  const titles = []
   // Each with what it shows last.
   for (const [path, ...shown] of [
     ['/', page.getByRole('row', { name: /small/ }).getByText(/^0\.\d+$/)],
@@ -704,7 +762,7 @@ test('every view is accessible and fits: light and dark, at 1280 and 390 pixels'
     ['/studies/small/curves', page.getByText(/curves; the best one/), page.locator('ol a').first()],
     ['/studies/small/parameters', image(/^Parallel/), image(/^Contour/)],
     ['/studies/small/coverage', image(/^Map of the grid: \d/)],
-    ['/studies/small/timeline', page.getByText(/ bars, workers/)],
+    ['/studies/small/timeline', page.getByText(/ attempts on 1 worker/)],
     ['/workers', page.getByText(/^1 connected/)],
     ['/events', page.getByRole('row', { name: /create study small/ })],
     ['/submit?like=small', page.getByRole('button', { name: /^Submit small-/ })],
@@ -714,6 +772,7 @@ test('every view is accessible and fits: light and dark, at 1280 and 390 pixels'
     await page.goto(coordinator.page + path)
     for (const one of shown) await one.waitFor()
     await page.getByText('Loading', { exact: true }).waitFor({ state: 'detached' })
+    titles.push(await page.title())
     for (const colorScheme of ['light', 'dark']) {
       await page.emulateMedia({ colorScheme })
       for (const width of [1280, 390]) {
@@ -723,4 +782,7 @@ test('every view is accessible and fits: light and dark, at 1280 and 390 pixels'
       }
     }
   }
+  // The browser's tabs and history tell them apart.
+  assert.equal(new Set(titles).size, titles.length, titles.join('\n'))
+  assert.deepEqual(titles.filter((title) => /^(Overview|Trial \d+|Curves|Extend) · small · Trellis$/.test(title)).length, 4, titles.join('\n'))
 })

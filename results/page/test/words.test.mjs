@@ -145,17 +145,18 @@ test('axes that begin or end with 0 are varied, and say so', async (t) => {
 
 test('a chart of some of the trials says how many they are, and of how many', async (t) => {
   await coordinator.submit(study('some', '{latent_dim: [4, 8, 16], learning_rate: 1e-3, max_epochs: 1}'), '--watch')
-  for (const [basis, text] of [
-    [{ read: '46000', total: '46000', met: '46000' }, 'Shown: 3 of 46,000 trials with results, evenly over their ranks.'],
-    [{ read: '2000', total: '46000', met: '1000' }, 'A sample: 2,000 of 46,000 trials with results.'],
+  for (const [view, basis, text] of [
+    ['parameters', { read: '46000', total: '46000', met: '46000' }, 'Shown: 3 of 46,000 trials with results, evenly over their ranks.'],
+    ['parameters', { read: '2000', total: '46000', met: '1000' }, 'A sample: 2,000 of 46,000 trials with results.'],
+    ['curves', { read: '46000', total: '46000', met: '46000' }, 'Shown: 1,000 of 46,000 trials with results, the best ones and others evenly over their ranks, with one curve for each run.'],
   ]) {
     const page = await open(t, '/studies/some')
-    await page.route(/studies\/some\/points/, async (route) => {
+    await page.route(/api\/v1\/studies\/some\/(points|curves)/, async (route) => {
       const response = await route.fetch()
       const answer = await response.json()
       await route.fulfill({ response, json: { ...answer, basis: { ...answer.basis, exact: false, ...basis } } })
     })
-    await page.goto(coordinator.page + '/studies/some/parameters')
+    await page.goto(`${coordinator.page}/studies/some/${view}`)
     await page.getByText(text).waitFor()
     await page.close()
   }
@@ -171,17 +172,47 @@ test('what is submitted has a name that is free', async (t) => {
 })
 
 test('on a telephone, the current tab and what matters of lists are in sight', async (t) => {
-  await coordinator.submit(study('narrow', '{latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 2}'), '--watch')
+  await coordinator.submit(study('narrow', '{latent_dim: [4, 8], learning_rate: [1e-3, 3e-3], max_epochs: 2}'), '--watch')
   const page = await open(t, '/studies/narrow/trials', { width: 390 })
   const inside = async (locator) => {
     let place
     await until(async () => (place = await locator.boundingBox()) && place.x >= 0 && place.x + place.width <= 390,
       () => `${place?.x} to ${place?.x + place?.width}`)
   }
-  await page.getByText('2 trials;').waitFor()
+  await page.getByText('4 trials;').waitFor()
   await inside(page.locator('.tabs a[aria-current]'))
+  await inside(page.getByRole('columnheader', { name: /^validation loss/ }))
   await page.goto(coordinator.page + '/')
   await inside(page.getByRole('row', { name: /narrow/ }).getByText(/^0\.\d+$/))
   await page.goto(coordinator.page + '/events')
   await inside(page.getByRole('link', { name: 'narrow' }).first())
+})
+
+test('what an audit has refuted is said, and what a digest covers', async (t) => {
+  // Its second epoch has the number of its process.
+  const random = 'echo "{\\"epoch\\": 1, \\"val_acc\\": 0.5}" >> $TRELLIS_REPORTS; echo "{\\"epoch\\": 2, \\"val_acc\\": 0.1$$}" >> $TRELLIS_REPORTS'
+  const declared = (spec) => spec.replace(']}', '], deterministic: true}')
+  await coordinator.submit(declared(program('random', random.replaceAll('{', '{{').replaceAll('}', '}}'), '{metric: val_acc, direction: maximize}', '{lr: [1, 2], max_epochs: 2}')) + 'audit: 1\n', '--watch')
+  const page = await open(t, '/studies/random')
+  const [text] = /The program is not deterministic: in epoch 2 of trial .*? specs of this program\./.exec(await said('study', 'random')) ?? []
+  assert.ok(text, 'the command line does not say it')
+  await page.getByText(text, { exact: true }).waitFor()
+  await page.locator('.digest').getByText('(not reproducible: the program is not deterministic)', { exact: true }).waitFor()
+  await coordinator.submit(study('unfinished', '{latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 10000}', '', '1s'))
+  await page.goto(coordinator.page + '/studies/unfinished')
+  await page.locator('.digest').getByText('(of the results so far)', { exact: true }).waitFor()
+  await cli('cancel', 'unfinished')
+  await page.locator('.digest').getByText('of the results so far').waitFor({ state: 'detached' })
+})
+
+test('a trial has its own epochs, whatever its run serves', async (t) => {
+  await coordinator.submit(study('lengths', '{latent_dim: 5, learning_rate: 3e-3, max_epochs: [2, 5]}'), '--watch')
+  const page = await open(t, '/studies/lengths/trials/0')
+  const terms = async () => words(page, 'section[aria-labelledby=parameters]')
+  await page.getByText('its run serves trials of').waitFor()
+  assert.match(await terms(), /max epochs 2 .*\bepochs 2\b/)
+  assert.doesNotMatch(await terms(), /ended by/) // That of its run.
+  await page.goto(coordinator.page + '/studies/lengths/trials/1')
+  await page.getByText('ended by').waitFor()
+  assert.match(await terms(), /max epochs 5 .*\bepochs 5\b.*ended by max epochs/)
 })

@@ -4,7 +4,8 @@ import { href } from './route.svelte'
 import { address } from './study'
 import type { Advice, Axis, Study, StudySpec, Verdict } from './types'
 
-const ended = (study: Study): boolean => study.state === 'STUDY_STATE_COMPLETED' || study.state === 'STUDY_STATE_CANCELED'
+/** ended says whether a study's results are final, unless it is extended or trials are tried again. */
+export const ended = (study: Study): boolean => study.state === 'STUDY_STATE_COMPLETED' || study.state === 'STUDY_STATE_CANCELED'
 const canceled = (study: Study): boolean => study.state === 'STUDY_STATE_CANCELED'
 
 /** sampled says whether a budget leaves out a part of the grid. Then new values add nothing. */

@@ -1,6 +1,5 @@
 // The API over HTTP: see /api. Who asks is known by the session, a cookie, where the coordinator asks for it.
 
-import { dropPicture } from './chart/picture'
 import { limited, seen } from './connection.svelte'
 import { begunEarly, dropEarly } from './early'
 import { addressOf, type Query } from './questions'
@@ -112,7 +111,6 @@ export const kept = <T>(path: string, query?: Query): T | undefined => answers.g
 /** forget drops what was answered: somebody else asks from now on. */
 export function forget(): void {
   dropEarly()
-  dropPicture()
   answers.clear()
   taken = 0
 }

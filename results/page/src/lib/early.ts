@@ -8,12 +8,11 @@ const begun = new Map<string, Begun>()
 /** views have their code in one file: see vite.config.ts. */
 const views = ['curves', 'parameters', 'coverage', 'timeline', 'trials']
 
+const [view, name, tab = '', beyond] = location.pathname.split('/').filter(Boolean)
+
 function asks(): Question[] {
-  const [view, name, tab = '', beyond] = location.pathname.split('/').filter(Boolean)
   if (view === undefined) return [questions.studies()]
   if (view !== 'studies' || name === undefined || beyond !== undefined) return []
-  // When the study is there, its view can be shown with it. Who wants to see it is told of errors.
-  if (views.includes(tab)) import('../views/Curves.svelte').catch(() => {})
   try {
     const study = decodeURIComponent(name)
     const more = Object.hasOwn(early, tab) ? early[tab]?.(study, new URLSearchParams(location.search)) : undefined
@@ -29,6 +28,8 @@ for (const question of asks()) {
   response.catch(() => {}) // Whoever takes it sees it.
   begun.set(addressOf(...question), { response, end })
 }
+// When the study is there, its view can be shown with it. Who wants to see it is told of errors.
+if (begun.size > 0 && views.includes(tab)) import('../views/Curves.svelte').catch(() => {})
 
 /** begunEarly is the answer to a call that has been begun early, for the first who asks. The signal ends it. */
 export function begunEarly(url: string, signal: AbortSignal): Promise<Response> | undefined {

@@ -16,6 +16,24 @@ export function significant(value: number | undefined, digits = 5): string {
   return text.replace('-', '−')
 }
 
+/** whole is a number with up to six digits, and of a whole number seven: what somebody has written is mostly that. */
+export const whole = (value: number): string => significant(value, Number.isInteger(value) ? 7 : 6)
+
+/**
+ * told are numbers beside each other with as few digits as tell each from the others. What whole writes exactly is written so, and of
+ * others each is as far from its value as one percent of the way to the next number, at most.
+ */
+export function told(values: number[], least = 3): string[] {
+  const sorted = [...new Set(values)].sort((a, b) => a - b)
+  const off = new Map(sorted.map((value, i) => [value, Math.min(value - (sorted[i - 1] ?? -Infinity), (sorted[i + 1] ?? Infinity) - value) / 100]))
+  return values.map((value) => {
+    if (Number(value.toPrecision(Number.isInteger(value) ? 7 : 6)) === value) return whole(value)
+    let digits = least
+    while (digits < 12 && !(Math.abs(Number(value.toPrecision(digits)) - value) <= off.get(value)!)) digits++
+    return significant(value, digits)
+  })
+}
+
 function shortExponent(value: number, digits: number): string {
   const [mantissa, exponent] = value.toExponential(digits - 1).split('e') as [string, string]
   return Number(mantissa) + 'e' + Number(exponent)
@@ -26,6 +44,10 @@ export const minus = (number: string): string => (number === '' || Number.isNaN(
 
 /** count: 1 trial, 12,345 trials. */
 export const count = (n: number, thing: string, things = thing + 's'): string => `${grouped(n)} ${n === 1 ? thing : things}`
+
+/** enumerate: a, b and c. */
+export const enumerate = (parts: string[]): string =>
+  (parts.length > 1 ? parts.slice(0, -1).join(', ') + ' and ' : '') + (parts.at(-1) ?? '')
 
 /** duration has two units at most: 3 d 4 h, 2 h 5 min, 1 min 31 s, 1.5 s, 80 ms. */
 export function duration(seconds: number): string {

@@ -30,6 +30,8 @@ function basisOf(spec: StudySpec, forecast: Forecast): string {
   else if (of('epochs') > 0) parts.push(count(of('epochs'), 'measured epoch') + ' of this study')
   else if (of('other_epochs') > 0) parts.push(`${count(of('other_epochs'), 'measured epoch')} of ${studies}`)
   else parts.push(forecast.basis?.epoch_time ? "the spec's epoch_time" : 'nothing yet: the time of an epoch is unknown')
+  const scaled = forecast.basis?.scaled_share ?? 0
+  if (scaled > 0) parts.push(`${Math.ceil(100 * scaled)}% of the time is of shapes that were not measured, scaled by their operations`)
   const seen = spec.program ? 'reports' : 'losses'
   const ended = count(of('runs_ended'), 'ended run')
   const diverged = of('runs_diverged') > 0 ? grouped(of('runs_diverged')) : ''
@@ -61,7 +63,7 @@ function timeRows(spec: StudySpec, forecast: Forecast | undefined, ofThese = '')
     add('time', `${atMost}${estimated(forecast!.seconds, expected)} on ${count(forecast!.slots ?? 0, 'slot')}`)
     const end = new Date(Date.now() + 1000 * (forecast!.seconds.expected ?? 0))
     add('if started now', 'ends ' + new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' }).format(end))
-  } else if (!forecast!.slots) add('time', 'unknown: there are no workers yet')
+  } else if (!forecast!.slots) add('time', `unknown: ${forecast!.basis?.unsuited ? 'no worker has what all runs need' : 'there are no workers yet'}`)
   else if (!known) add('time', 'unknown until the first epochs have been trained')
   // With as many as there are, it was said; the alternatives are of fewer simulations.
   const others = (forecast!.alternatives ?? []).filter((one) => one.slots !== forecast!.slots)
@@ -128,6 +130,8 @@ export function extensionRows(spec: StudySpec, plan: ExtensionPlan): Row[] {
       ].filter(Boolean).join(', '),
     },
     { name: 'epochs', text: `at most ${grouped(Number(plan.epochs ?? 0))} more` },
+    ...plan.smallest && plan.largest ? [{ name: 'networks', text: networksOf(plan.smallest, plan.largest) }] : [],
+    ...plan.waiting_for ? [{ name: 'waits for', text: missing(spec, plan.waiting_for, spec.name) }] : [],
     ...times.length > 0 ? times : [{ name: 'to train', text: 'nothing' }],
   ]
 }

@@ -1,5 +1,5 @@
 // What views ask the API for. See early.ts: it is there before the page, so this imports little.
-import { axes } from './study'
+import { axes, numbersOf } from './study'
 import type { Study } from './types'
 
 export type Query = Record<string, string | number | boolean | string[] | undefined>
@@ -69,11 +69,12 @@ export const questions = {
 /** pageSize is how many rows of trials are asked for at once: a bit more than a screen has. */
 export const pageSize = 60
 
-/** heatMapAxes are those that the heat map is over. */
+/** heatMapAxes are those that the heat map is over: at first two of which there is a contour too, if any are. */
 export function heatMapAxes(study: Study, query: URLSearchParams): { x: string; y: string; fold: string } {
   const { varied } = axes(study.spec)
   const x = query.get('x') ?? varied.find((name) => name !== 'seed') ?? varied[0]!
-  const y = query.get('y') ?? varied.find((name) => name !== 'seed' && name !== x) ?? varied.find((name) => name !== x)!
+  const others = varied.filter((name) => name !== x).sort((a, b) => Number(a === 'seed') - Number(b === 'seed'))
+  const y = query.get('y') ?? (numbersOf(study.spec, x) === 2 ? others.find((name) => numbersOf(study.spec, name) > 2) : undefined) ?? others[0]!
   return { x, y, fold: query.get('fold') ?? 'FOLD_BEST' }
 }
 

@@ -41,6 +41,21 @@ export function constrained(where: string, field: string, conditions: string[]):
   return joined([...partsOf(where).filter((one) => read(one).loose || !of.test(one)), ...conditions])
 }
 
+/**
+ * conditionsOf are the conditions on a field alone that each of some selections surely has: whether a value, as text, meets them. There
+ * may be more, which can't be told without a trial.
+ */
+export function conditionsOf(selections: string[], field: string): ((value: string) => boolean)[] {
+  const form = new RegExp(`^${field.replace(/[^\w]/g, '\\$&')}\\s*(?:([=!]=)\\s*("[^"]*"|'[^']*'|[\\w.+-]+)|in\\s*\\[([^\\]]*)\\])$`)
+  return selections.flatMap(partsOf).flatMap((part) => {
+    const [, operator, one, list] = form.exec(part) ?? []
+    if (one === undefined && list === undefined) return []
+    const texts = (one ?? list!).split(',').map((text) => text.trim().replace(/^(["'])(.*)\1$/, '$2'))
+    const named = (value: string) => texts.some((text) => text === value || (text !== '' && Number(text) === Number(value)))
+    return [operator === '!=' ? (value: string) => !named(value) : named]
+  })
+}
+
 const literal = (value: Value, real: boolean): string => {
   if (value.text !== undefined) return JSON.stringify(value.text)
   if (value.boolean !== undefined) return String(value.boolean)

@@ -1,6 +1,6 @@
 // What is said of studies in several views.
 
-import { significant } from './number'
+import { told, whole } from './number'
 import type { Axis, Best, ChartAxis, Parameters, Study, StudySpec, Trial, Value } from './types'
 
 /** word turns a name of an enum into a word: STUDY_STATE_RUNNING, running. */
@@ -18,7 +18,14 @@ export function textOf(value: Value | undefined): string {
   if (value.text !== undefined) return value.text
   if (value.boolean !== undefined) return String(value.boolean)
   if (value.integer !== undefined) return value.integer
-  return significant(Number(value.number ?? 0), 6)
+  return whole(Number(value.number ?? 0))
+}
+
+/** textsOf are the values of an axis, with few digits of those that have many: in a chart there is little room. */
+export function textsOf(values: Value[]): string[] {
+  const numbers = values.map((value) => (value.text === undefined && value.boolean === undefined && value.integer === undefined ? Number(value.number ?? 0) : NaN))
+  const texts = told(numbers.filter((one) => !Number.isNaN(one)))
+  return values.map((value, i) => (Number.isNaN(numbers[i]) ? textOf(value) : texts.shift()!))
 }
 
 /** parameter returns a trial's value of a parameter, max_epochs and seed included. */
@@ -34,6 +41,17 @@ function lengthOf(axis: Axis | undefined): number {
   if (range) return range.count
   if (axis.step) return Math.floor(((axis.step.to ?? 0) - (axis.step.from ?? 0)) / axis.step.by + 1e-9) + 1
   return (axis.numbers ?? axis.integers ?? axis.texts ?? axis.booleans ?? []).length
+}
+
+/** eachOf are the values of an axis as texts, which differ where they do. */
+export function eachOf(axis: Axis | undefined): string[] {
+  const list = axis?.numbers ?? axis?.integers ?? axis?.texts ?? axis?.booleans
+  if (list) return list.map(String)
+  const [count, range] = [lengthOf(axis), axis?.linear ?? axis?.log10 ?? axis?.log2 ?? axis?.step]
+  const [from, to, each] = [range?.from ?? 0, range?.to ?? 0, (i: number) => (count > 1 ? i / (count - 1) : 0)]
+  const at = axis?.step ? (i: number) => from + i * axis.step!.by
+    : axis?.linear ? (i: number) => from + (to - from) * each(i) : (i: number) => from * (to / from) ** each(i)
+  return Array.from({ length: count }, (_, i) => String(Number(at(i).toPrecision(12))))
 }
 
 /** axes are the parameters of a spec's grids, in the order of the table's columns, and which of them vary. */
@@ -52,6 +70,18 @@ export function axes(spec: StudySpec): { all: string[]; varied: string[] } {
   all.push('seed')
   if (lengthOf(spec.seeds) > 1) varied.push('seed')
   return { all, varied }
+}
+
+/** numbersOf is how many numbers a parameter has in a grid: none if it has texts or booleans. */
+export function numbersOf(spec: StudySpec, name: string): number {
+  const all = name === 'seed' ? [spec.seeds] : (spec.grid ?? []).map((grid) => grid.axes?.[name])
+  return all.some((axis) => axis?.texts || axis?.booleans) ? 0 : new Set(all.flatMap(eachOf)).size
+}
+
+/** hasContour says whether two varied parameters are numbers, one with three values or more: between two and two others, a heat map's four cells say more. */
+export function hasContour(spec: StudySpec): boolean {
+  const counts = axes(spec).varied.map((name) => numbersOf(spec, name)).filter((count) => count > 0)
+  return counts.length > 1 && Math.max(...counts) > 2
 }
 
 /** levelsOf is how many levels an axis of a chart has. */

@@ -65,7 +65,8 @@ export const likely: Tab[] = [...tabs].sort((a, b) => Number(b.path === 'trials'
 export function prepareEarly(study: string, path: string, query: URLSearchParams, signal: AbortSignal): void {
   const tab = tabs.find((one) => one.path === path)
   void codeOf(tab)
-  for (const [call, asks] of early[path]?.(study, query) ?? []) void want(prepare(call, asks, signal))
+  const asked = Object.hasOwn(early, path) ? early[path]!(study, query) : [] // Anything may stand in an address.
+  for (const [call, asks] of asked) void want(prepare(call, asks, signal))
 }
 
 /**

@@ -13,11 +13,11 @@ export interface Axis {
   step?: { from?: number; to?: number; by: number }
 }
 export interface Grid { axes?: Record<string, Axis> }
-export interface Objective { metric?: string; direction?: string; of?: unknown }
+export interface Objective { metric?: string; direction?: string; of?: string; epochs?: number }
 export interface StudySpec {
-  name?: string; data?: string; model?: string; grid?: Grid[]; seeds?: Axis; objective?: Objective; order?: string
+  name?: string; data?: string; model?: string; grid?: Grid[]; seeds?: Axis; objective?: Objective; split?: { train: number; validation: number }; order?: string
   budget?: { trials?: Count; epochs?: Count; time?: string }; where?: string
-  program?: { command?: string[] }; resources?: { cpus?: number; memory?: Count; gpus?: number; time?: string }; workers?: Record<string, string>; [other: string]: unknown
+  program?: { command?: string[]; deterministic?: boolean }; resources?: { cpus?: number; memory?: Count; gpus?: number; time?: string }; workers?: Record<string, string>; fixed?: Record<string, Value>; [other: string]: unknown
 }
 export interface Progress {
   trials?: Count; trials_running?: Count; trials_succeeded?: Count; trials_failed?: Count; trials_canceled?: Count
@@ -33,9 +33,9 @@ export interface Forecast {
 }
 export interface ForecastBasis {
   epochs?: Count; other_epochs?: Count; other_studies?: number; epoch_time?: boolean; runs_ended?: Count; runs_stopped?: Count
-  runs_diverged?: Count; runs_begun?: Count; other_runs?: Count; after_others?: boolean
+  runs_diverged?: Count; runs_begun?: Count; other_runs?: Count; after_others?: boolean; unsuited?: boolean; scaled_share?: number
 }
-export interface WaitingFor { reason?: string; message?: string; memory?: Count }
+export interface WaitingFor { reason?: string; message?: string; memory?: Count; largest_memory?: Count }
 export interface Plan {
   trials?: Count; runs?: Count; epochs?: Count; epochs_alone?: Count; runs_shared?: Count; epochs_shared?: Count; epochs_again?: Count
   seconds_shared?: number; forecast?: Forecast; waiting_for?: WaitingFor; left_out?: Count; smallest?: ModelSize; largest?: ModelSize
@@ -43,14 +43,19 @@ export interface Plan {
 export interface ModelSize { weights?: Count; operations?: number; memory?: Count }
 export interface ExtensionPlan {
   trials?: Count; runs?: Count; runs_lengthened?: Count; runs_reopened?: Count
-  epochs?: Count; epochs_before?: Count; epochs_again?: Count; forecast?: Forecast
+  epochs?: Count; epochs_before?: Count; epochs_again?: Count; forecast?: Forecast; waiting_for?: WaitingFor
+  smallest?: ModelSize; largest?: ModelSize
 }
 export interface Principal { name?: string; role?: string }
 export interface Study {
   name: string; spec: StudySpec; state: string; create_time?: string; end_time?: string; progress?: Progress
   forecast?: Forecast; waiting_for?: WaitingFor; grid_trials?: Count; create_index?: Count; modify_index?: Count
-  creator?: Principal
+  creator?: Principal; data_set?: { name?: string; digest?: string; train_images?: number }; extensions?: unknown[]; earlier_specs?: StudySpec[]; spec_history?: unknown
+  refuted?: Refutation[]
 }
+/** Refutation is a declaration of a program that an audit has refuted, with the trainings of a run that differ. */
+export interface Refutation { declaration?: string; trial?: Count; epoch?: number; trainings?: Retraining[]; studies?: string[] }
+export interface Retraining { worker?: string; machine?: string; max_epochs?: number; after?: number; values?: Record<string, number | string>; ended?: boolean }
 export interface Trial {
   study: string; index?: Count; parameters?: Parameters; run?: string; state: string; objective?: number | string
   best_epoch?: number; epochs?: number; test_loss?: number | string; error?: string

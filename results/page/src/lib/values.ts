@@ -1,5 +1,5 @@
 // Values of axes as people write them: with commas between them, as in `trellis extend --add`.
-import { significant } from './number'
+import { whole } from './number'
 import type { Axis, Value } from './types'
 
 /** valuesOf are the values of an axis as texts; a long axis, or one that is a range, is shortened. */
@@ -7,11 +7,11 @@ export function valuesOf(axis: Axis | undefined, most = 12): string {
   if (!axis) return ''
   for (const kind of ['linear', 'log10', 'log2'] as const) {
     const range = axis[kind]
-    if (range) return `${range.count} from ${significant(range.from ?? 0)} to ${significant(range.to ?? 0)}${kind === 'linear' ? '' : `, ${kind}`}`
+    if (range) return `${range.count} from ${whole(range.from ?? 0)} to ${whole(range.to ?? 0)}${kind === 'linear' ? '' : `, ${kind}`}`
   }
   const step = axis.step
-  if (step) return `from ${significant(step.from ?? 0)} to ${significant(step.to ?? 0)} by ${significant(step.by)}`
-  const list = axis.numbers?.map((one) => significant(one)) ?? axis.integers ?? axis.texts ?? axis.booleans?.map(String) ?? []
+  if (step) return `from ${whole(step.from ?? 0)} to ${whole(step.to ?? 0)} by ${whole(step.by)}`
+  const list = axis.numbers?.map(whole) ?? axis.integers ?? axis.texts ?? axis.booleans?.map(String) ?? []
   const shown = list.slice(0, most).join(', ')
   return list.length > most ? `${shown} and ${list.length - most} more` : shown
 }

@@ -13,6 +13,13 @@ function needs(spec: StudySpec): string {
   return parts.filter(Boolean).join(', ') + (time ? `; at most ${time}` : '')
 }
 
+/** largest says what the largest worker has, where that is known. */
+function largest(why: WaitingFor): string {
+  const [needed, most] = [Number(why.memory ?? 0), Number(why.largest_memory ?? 0)]
+  if (most === 0) return ''
+  return `; the largest worker that may train it has ${bytes(most) === bytes(needed) ? 'a little less' : bytes(most)}`
+}
+
 /** missing says what is missing to train a study that has this spec, and what to do about it. */
 export function missing(spec: StudySpec, why: WaitingFor, study = ''): string {
   const data = spec.data ?? ''
@@ -26,7 +33,7 @@ export function missing(spec: StudySpec, why: WaitingFor, study = ''): string {
     case 'WAITING_REASON_NO_PROGRAMS':
       return 'a worker that runs programs: start one with trellis worker --programs'
     case 'WAITING_REASON_TOO_LARGE':
-      if (!spec.program) return `a worker with ${bytes(Number(why.memory ?? 0))} of memory, for a run of the largest network and its data. See Workers for what there is`
+      if (!spec.program) return `a worker with ${bytes(Number(why.memory ?? 0))} of memory, for a run of the largest network and its data${largest(why)}. See Workers for what there is`
       return `a worker that has what a run needs: ${needs(spec)}. See Workers for what there is`
     case 'WAITING_REASON_LABELS_MISSING': {
       const labels = Object.entries(spec.workers ?? {}).sort().map(([name, value]) => `${name}=${value}`)

@@ -75,25 +75,34 @@ function read(data: Uint8Array, starts: Uint32Array, levels: Uint16Array, beyond
 }
 
 /** Ways are those that curves go from a point to the next one: n of them, from which level to which, and how many curves go there. */
-export interface Ways { n: number; from: Uint16Array; to: Uint16Array; curves: Uint16Array }
+export interface Ways { n: number; from: ArrayLike<number>; to: ArrayLike<number>; curves: ArrayLike<number> }
 
-/** ways tells of the ways to each point, from the second one on. Of many curves, most go a way that others go too. */
-export function ways(its: LevelledCurves, of: number[], each: (point: number, ways: Ways) => void): void {
+/**
+ * ways tells of the ways to each point, from the second one on. Of many curves, most go a way that others go too. To a value without one
+ * before and after it there is no way: alone are the levels of such values at the point, of which the first one has no ways.
+ */
+export function ways(its: LevelledCurves, of: number[], each: (point: number, ways: Ways, alone: number[]) => void): void {
   const { starts, levels, most } = its
   const bits = 32 - Math.clz32(most)
   const places = new Uint16Array((most + 1) << bits)
   const at = Uint32Array.from(of, (curve) => starts[curve]!)
   const ends = Uint32Array.from(of, (curve) => starts[curve + 1]!)
-  const before = Uint16Array.from(at, (i) => levels[i] ?? 0)
+  const before = Uint16Array.from(at, (i, k) => (i < ends[k]! ? levels[i]! : 0))
   const found = { n: 0, from: new Uint16Array(of.length), to: new Uint16Array(of.length), curves: new Uint16Array(of.length) }
-  for (let point = 1; point < its.longest; point++) {
-    step(point, levels, bits, places, at, ends, before, found)
-    each(point, found)
+  for (let point = 0; point < its.longest; point++) {
+    const alone: number[] = []
+    if (point === 0) before.forEach((level, k) => { if (level !== 0 && isLast(levels, at[k]!, ends[k]!)) alone.push(level) })
+    else step(point, levels, bits, places, at, ends, before, found, alone)
+    each(point, found, alone)
   }
 }
 
+/** isLast says that a curve, which ends before end, has no value after place i. */
+const isLast = (levels: Uint16Array, i: number, end: number) => i + 1 >= end || levels[i + 1] === 0
+
 function step(
-  point: number, levels: Uint16Array, bits: number, places: Uint16Array, starts: Uint32Array, ends: Uint32Array, before: Uint16Array, found: Ways,
+  point: number, levels: Uint16Array, bits: number, places: Uint16Array, starts: Uint32Array, ends: Uint32Array, before: Uint16Array,
+  found: { n: number; from: Uint16Array; to: Uint16Array; curves: Uint16Array }, alone: number[],
 ): void {
   const { from, to, curves } = found
   let n = 0
@@ -103,7 +112,10 @@ function step(
     const a = before[k]!
     const b = levels[i]!
     before[k] = b
-    if (a === 0 || b === 0) continue
+    if (a === 0 || b === 0) {
+      if (b !== 0 && isLast(levels, i, ends[k]!)) alone.push(b)
+      continue
+    }
     const way = (a << bits) | b
     const place = places[way]!
     if (place > 0) {

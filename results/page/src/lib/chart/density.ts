@@ -32,39 +32,13 @@ export class Density {
 
   /** lines adds lines of a thickness between two places, of which the second is not to the left. ys are the heights of levels. */
   lines(x0: number, x1: number, ys: Float64Array, ways: Ways, thickness: number): void {
-    const { counts, width, height } = this
-    const { n, from, to, curves } = ways
-    const half = thickness / 2
-    const first = Math.max(0, Math.floor(x0))
-    const last = Math.min(width - 1, Math.ceil(x1) - 1)
-    for (let k = 0; k < n; k++) {
-      const y0 = ys[from[k]!]!
-      const slope = x1 > x0 ? (ys[to[k]!]! - y0) / (x1 - x0) : 0
-      const lines = curves[k]!
-      for (let column = first; column <= last; column++) {
-        // The part of the line in the column, and how much of each pixel it covers there.
-        const left = column > x0 ? column : x0
-        const right = column + 1 < x1 ? column + 1 : x1
-        const a = y0 + (left - x0) * slope
-        const b = y0 + (right - x0) * slope
-        let top = (a < b ? a : b) - half
-        let bottom = (a < b ? b : a) + half
-        if (top < 0) top = 0
-        if (bottom > height) bottom = height
-        if (top >= bottom) continue
-        const share = (right - left) * lines
-        let row = top | 0
-        const end = bottom < height ? bottom | 0 : height - 1
-        let at = row * width + column
-        if (row === end) {
-          counts[at]! += (bottom - top) * share
-          continue
-        }
-        counts[at]! += (row + 1 - top) * share
-        for (row++, at += width; row < end; row++, at += width) counts[at]! += share
-        counts[at]! += (bottom - end) * share
-      }
-    }
+    cover(this.counts, this.width, this.height, x0, x1, ys, ways, thickness / 2)
+  }
+
+  /** dots adds squares of a size around a place, at levels of which ys are the heights. */
+  dots(x: number, ys: Float64Array, levels: number[], size: number): void {
+    const ways = { n: levels.length, from: levels, to: levels, curves: levels.map(() => 1) }
+    cover(this.counts, this.width, this.height, x - size / 2, x + size / 2, ys, ways, size / 2)
   }
 
   /** picture has the lines in a colour, each of so much of it. It is good until the next one, unless it gets a canvas of its own. */
@@ -81,11 +55,54 @@ export class Density {
     const steps = 4096
     const each = Math.log(1 / 512) / rate / (steps - 1)
     const shades = Uint32Array.from({ length: steps }, (_, i) => (Math.round(255 * (1 - Math.exp((i + 0.5) * each * rate))) << 24) | plain)
-    for (let i = 0; i < pixels.length; i++) {
-      const count = this.counts[i]!
-      if (count !== 0) pixels[i] = shades[Math.min(steps - 1, (count / each) | 0)]!
-    }
+    shade(this.counts, pixels, shades, each)
     context.putImageData(image, 0, 0)
     return canvas
+  }
+}
+
+/** cover adds to the counts of pixels what lines cover of them: see Density.lines. half is a half of their thickness. */
+export function cover(
+  counts: Float32Array, width: number, height: number, x0: number, x1: number, ys: Float64Array, ways: Ways, half: number,
+): void {
+  const { n, from, to, curves } = ways
+  const first = Math.max(0, Math.floor(x0))
+  const last = Math.min(width - 1, Math.ceil(x1) - 1)
+  for (let k = 0; k < n; k++) {
+    const y0 = ys[from[k]!]!
+    const slope = x1 > x0 ? (ys[to[k]!]! - y0) / (x1 - x0) : 0
+    const lines = curves[k]!
+    for (let column = first; column <= last; column++) {
+      // The part of the line in the column, and how much of each pixel it covers there.
+      const left = column > x0 ? column : x0
+      const right = column + 1 < x1 ? column + 1 : x1
+      const a = y0 + (left - x0) * slope
+      const b = y0 + (right - x0) * slope
+      let top = (a < b ? a : b) - half
+      let bottom = (a < b ? b : a) + half
+      if (top < 0) top = 0
+      if (bottom > height) bottom = height
+      if (top >= bottom) continue
+      const share = (right - left) * lines
+      let row = top | 0
+      const end = bottom < height ? bottom | 0 : height - 1
+      let at = row * width + column
+      if (row === end) {
+        counts[at]! += (bottom - top) * share
+        continue
+      }
+      counts[at]! += (row + 1 - top) * share
+      for (row++, at += width; row < end; row++, at += width) counts[at]! += share
+      counts[at]! += (bottom - end) * share
+    }
+  }
+}
+
+/** shade puts the shade of each count into its pixel's place. A shade stands for so many of it. */
+export function shade(counts: Float32Array, pixels: Uint32Array, shades: Uint32Array, each: number): void {
+  const last = shades.length - 1
+  for (let i = 0; i < counts.length; i++) {
+    const count = counts[i]!
+    if (count !== 0) pixels[i] = shades[Math.min(last, (count / each) | 0)]!
   }
 }

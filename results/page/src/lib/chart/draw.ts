@@ -1,6 +1,6 @@
 // What canvases have in common: their size in pixels, colours from the style sheet, scales and their ticks.
 
-import { significant } from '../number'
+import { told } from '../number'
 
 /** bytes decodes base64. */
 export function bytes(text: string | undefined): ArrayBuffer {
@@ -133,35 +133,37 @@ export function axes(
   context.lineWidth = 1
   context.textBaseline = 'middle'
   context.textAlign = 'right'
-  for (const tick of y.ticks) {
+  const texts = told(y.ticks)
+  y.ticks.forEach((tick, i) => {
     const at = Math.round(y(tick)) + 0.5
     context.beginPath()
     context.moveTo(frame.left, at)
     context.lineTo(frame.right, at)
     context.stroke()
-    context.fillText(significant(tick, 4), frame.left - 6, at)
-  }
+    context.fillText(texts[i]!, frame.left - 6, at)
+  })
   context.textBaseline = 'top'
   context.textAlign = 'center'
-  // The last one ends where the drawing does, at the latest.
-  const width = context.canvas.width / context.getTransform().a
-  for (const tick of x?.ticks ?? []) {
-    const text = significant(tick, 4)
-    context.fillText(text, Math.min(x!(tick), width - context.measureText(text).width / 2 - 1), frame.bottom + 6)
-  }
+  const ticks = x?.ticks ?? []
+  below(context, told(ticks).map((text, i) => ({ text, at: x!(ticks[i]!) })), frame.bottom + 6)
   if (xLabel) context.fillText(xLabel, (frame.left + frame.right) / 2, frame.bottom + 24)
 }
 
-/** below writes texts beside each other under a chart, each in the middle of its place, and leaves out those that there is no room for. */
+/**
+ * below writes texts beside each other under a chart, each in the middle of its place, and leaves out those that there is no room for.
+ * The last one ends where the drawing does, at the latest.
+ */
 export function below(context: CanvasRenderingContext2D, texts: { text: string; at: number }[], y: number): void {
   context.textAlign = 'center'
   context.textBaseline = 'top'
+  const width = context.canvas.width / context.getTransform().a
   let free = -Infinity
   for (const { text, at } of texts) {
     const half = context.measureText(text).width / 2
-    if (at - half < free) continue
-    context.fillText(text, at, y)
-    free = at + half + 10
+    const middle = Math.min(at, width - half - 1)
+    if (middle - half < free) continue
+    context.fillText(text, middle, y)
+    free = middle + half + 10
   }
 }
 
