@@ -158,7 +158,6 @@ test('a chart of some of the trials says how many they are, and of how many', as
     })
     await page.goto(`${coordinator.page}/studies/some/${view}`)
     await page.getByText(text).waitFor()
-    await page.close()
   }
 })
 
