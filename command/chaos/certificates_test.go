@@ -68,10 +68,10 @@ func (f *fleet) newClient(address string) *client {
 	})))
 }
 
-// All certificates of three coordinators and two workers are replaced while studies are trained, and the first ones expire:
-// connections end and begin again with the others, no attempt fails and nothing is lost. Who comes with a certificate that
-// has expired is refused. Raced are TestClusterFromNothing, which replaces certificates too, and the coordinator's tests of
-// connections that end with their certificates.
+// All certificates of three coordinators and two workers are replaced while studies are trained, and the first ones
+// expire: connections end and begin again with the others, no attempt fails and nothing is lost. Who comes with a
+// certificate that has expired is refused. Raced are TestClusterFromNothing, which replaces certificates too, and the
+// coordinator's tests of connections that end with their certificates.
 func TestRotatedCertificates(t *testing.T) {
 	skipRaced(t)
 	parallel(t)
@@ -84,8 +84,8 @@ func TestRotatedCertificates(t *testing.T) {
 	}
 }
 
-// rotateCertificates does it with first certificates of a lifetime. They are replaced after half of it. It returns false if
-// the processes have not all connected before.
+// rotateCertificates does it with first certificates of a lifetime. They are replaced after half of it. It returns
+// false if the processes have not all connected before.
 func rotateCertificates(t *testing.T, random *rand.Rand, lifetime time.Duration) bool {
 	f := newFleet(t)
 	hosts := []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}
@@ -143,9 +143,7 @@ func rotateCertificates(t *testing.T, random *rand.Rand, lifetime time.Duration)
 	if connected.After(first.Add(lifetime/2)) || time.Now().After(first.Add(lifetime)) {
 		t.Logf("certificates of %v are too short here", lifetime)
 		u.finish()
-		for _, p := range f.processes {
-			p.kill()
-		}
+		f.killAll()
 		return false
 	}
 	pause(t.Context(), time.Until(first.Add(lifetime+time.Second)))

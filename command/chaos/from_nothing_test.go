@@ -13,8 +13,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// The commands in docs/cluster.md make a cluster with TLS and tokens from nothing, and a study is trained on it. Meanwhile all
-// certificates and the token are replaced.
+// The commands in docs/cluster.md make a cluster with TLS and tokens from nothing, and a study is trained on it.
+// Meanwhile all certificates and the token are replaced.
 func TestClusterFromNothing(t *testing.T) {
 	parallel(t)
 	f := newFleet(t)
@@ -61,26 +61,24 @@ func TestClusterFromNothing(t *testing.T) {
 	}
 	c := f.newClient(coordinators[0].address)
 	f.awaitWorkers(c, 2)
-	r := newRecord(synthetic("nothing", 20*time.Millisecond, gridOf(100, 10)), true)
-	if acknowledged, err := r.change(t.Context(), c, running); !acknowledged {
-		t.Fatal(err)
-	}
 	access := trellisv1.NewAccessServiceClient(c.conn)
-	tokens, err := access.ListTokens(t.Context(), &trellisv1.ListTokensRequest{})
-	if err != nil || len(tokens.GetTokens()) != 1 {
-		t.Fatalf("tokens: %v, %v", tokens, err)
-	}
-	f.certify("node", "127.0.0.1", "127.0.0.2", "127.0.0.3")
-	if err := os.Remove(filepath.Join(f.dir, "worker.token")); err != nil {
-		t.Fatal(err)
-	}
-	runBinary(t, token...)
-	request := &trellisv1.RevokeTokenRequest{Id: tokens.GetTokens()[0].GetId()}
-	if _, err := access.RevokeToken(t.Context(), request); err != nil {
-		t.Fatal(err)
-	}
-	if study, err := c.getStudy(t.Context(), "nothing"); err != nil || study.GetState() == completed {
-		t.Errorf("the study has ended before everything was replaced: %v, %v", study.GetState(), err)
+	var r *record
+	// On a machine that stalls, a study may end before everything was replaced: a longer one does not.
+	for runs, ended := 100, true; ended; runs *= 2 {
+		spec := synthetic(fmt.Sprint("nothing-", runs), 20*time.Millisecond, gridOf(runs, 10))
+		spec.Seeds = integers(uint32(runs)) // No study answers another.
+		r = newRecord(spec, true)
+		if acknowledged, err := r.change(t.Context(), c, running); !acknowledged {
+			t.Fatal(err)
+		}
+		f.replaceAll(access, token)
+		study, err := c.getStudy(t.Context(), spec.GetName())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ended = study.GetState() == completed; ended && runs > 1000 {
+			t.Fatalf("a study of %d runs has ended before everything was replaced", runs)
+		}
 	}
 	if err := r.follow(t.Context(), f.newClient(coordinators[0].address)); err != nil {
 		t.Error(err)
@@ -88,6 +86,24 @@ func TestClusterFromNothing(t *testing.T) {
 	// A follower may be a moment behind the node that was followed.
 	eventually(t, func() error { return r.check(t.Context(), f.newClient(coordinators[2].address)) })
 	f.awaitWorkers(f.newClient(coordinators[1].address), 2)
+}
+
+// replaceAll replaces all certificates and the workers' token, which that command makes.
+func (f *fleet) replaceAll(access trellisv1.AccessServiceClient, command []string) {
+	f.Helper()
+	tokens, err := access.ListTokens(f.Context(), &trellisv1.ListTokensRequest{})
+	if err != nil || len(tokens.GetTokens()) != 1 {
+		f.Fatalf("tokens: %v, %v", tokens, err)
+	}
+	f.certify("node", "127.0.0.1", "127.0.0.2", "127.0.0.3")
+	if err := os.Remove(filepath.Join(f.dir, "worker.token")); err != nil {
+		f.Fatal(err)
+	}
+	runBinary(f.T, command...)
+	request := &trellisv1.RevokeTokenRequest{Id: tokens.GetTokens()[0].GetId()}
+	if _, err := access.RevokeToken(f.Context(), request); err != nil {
+		f.Fatal(err)
+	}
 }
 
 // runBinary runs the binary once.

@@ -29,7 +29,8 @@ type fleet struct {
 	// dir has a log and, for coordinators, a data directory for each process.
 	dir       string
 	processes []*process
-	// certificates is the folder of the certificates that processes use. It is empty if they connect without encryption.
+	// certificates is the folder of the certificates that processes use. It is empty if they connect without
+	// encryption.
 	certificates string
 }
 
@@ -44,11 +45,16 @@ func newFleet(t *testing.T) *fleet {
 	return f
 }
 
-// close kills what still runs and looks through the logs.
-func (f *fleet) close() {
+// killAll kills what still runs.
+func (f *fleet) killAll() {
 	for _, p := range f.processes {
 		p.kill()
 	}
+}
+
+// close kills what still runs and looks through the logs.
+func (f *fleet) close() {
+	f.killAll()
 	for _, p := range f.processes {
 		for _, defect := range []string{
 			"panic: ", "fatal error: ", "DATA RACE", "a call panicked",

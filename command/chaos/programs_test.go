@@ -27,7 +27,9 @@ type searched struct {
 // read what it is asked for and to report.
 func newSearched(f *fleet, script, more string) *searched {
 	f.Helper()
-	s := &searched{fleet: f, journal: filepath.Join(f.dir, "journal"), spec: filepath.Join(f.dir, "program", "spec.yaml")}
+	s := &searched{
+		fleet: f, journal: filepath.Join(f.dir, "journal"), spec: filepath.Join(f.dir, "program", "spec.yaml"),
+	}
 	script = `#!/bin/sh
 set -eu
 asked() { sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",}]*\).*/\1/p" "$TRELLIS_RUN"; }
@@ -58,7 +60,8 @@ objective: {metric: acc, direction: maximize}
 // submit submits the study.
 func (s *searched) submit(coordinator *process) {
 	s.Helper()
-	if output, err := exec.Command(binary, "submit", "--coordinator", coordinator.address, s.spec).CombinedOutput(); err != nil {
+	submit := exec.Command(binary, "submit", "--coordinator", coordinator.address, s.spec)
+	if output, err := submit.CombinedOutput(); err != nil {
 		s.Fatalf("submit: %v\n%s", err, output)
 	}
 }
@@ -137,12 +140,7 @@ done
 		workers[i].start()
 	}
 	s.submit(coordinator)
-	eventually(t, func() error {
-		if n := len(s.lines()); n < 30 {
-			return fmt.Errorf("%d epochs are trained", n)
-		}
-		return nil
-	})
+	eventually(t, func() error { return s.savedSoon(c, "worker-0-") })
 	workers[0].kill()
 	eventually(t, func() error {
 		if left := outliving(t, filepath.Join(f.dir, "worker-0-cache")); len(left) > 0 {
@@ -169,6 +167,30 @@ done
 		t.Errorf("%d epochs were trained, want 120 and few again", epochs)
 	}
 	s.checkArtifacts(c, trials)
+}
+
+// savedSoon returns an error unless a worker holds two runs, which have checkpoints of most that is in the journal.
+func (s *searched) savedSoon(c *client, worker string) error {
+	trained := map[string]int{}
+	for _, line := range s.lines() {
+		run, _, _ := strings.Cut(line, " ")
+		trained[run]++
+	}
+	saved := 0
+	err := c.watch(s.Context(), "program", 0, func(response *trellisv1.WatchStudyResponse) error {
+		for _, run := range response.GetRuns() {
+			if all := run.GetCheckpoints(); strings.HasPrefix(run.GetWorker(), worker) && len(all) > 0 {
+				if last := int(all[len(all)-1].GetEpoch()); last >= 5 && trained[run.GetId()]-last <= 5 {
+					saved++
+				}
+			}
+		}
+		return errLost // enough
+	})
+	if saved != 2 {
+		return fmt.Errorf("%d runs of %s are saved soon: %w", saved, worker, err)
+	}
+	return nil
 }
 
 // checkArtifacts looks at what the runs of the trials have left: the checkpoint of the best epoch, and the output.

@@ -21,6 +21,16 @@ import (
 // that it says about its old attempts counts, and the results are those of an undisturbed study.
 func TestStoppedWorker(t *testing.T) {
 	parallel(t)
+	// On a machine that stalls, runs may end before their worker is stopped: longer ones don't.
+	for epochs := uint32(200); !stopWorker(t, epochs) && !t.Failed(); epochs *= 2 {
+		if epochs > 2000 {
+			t.Fatalf("runs of %d epochs have ended before their worker was stopped", epochs)
+		}
+	}
+}
+
+// stopWorker does it with runs of so many epochs. It returns false if they have ended before.
+func stopWorker(t *testing.T, epochs uint32) bool {
 	f := newFleet(t)
 	coordinator := f.newCoordinator("coordinator", "--lease", lease().String(), "--checkpoint-interval", "200ms")
 	c := newClient(t, coordinator.address)
@@ -37,26 +47,31 @@ func TestStoppedWorker(t *testing.T) {
 	r := newRecord(synthetic("stopped", 20*time.Millisecond, &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
 		"latent_dim":    integers(8, 16),
 		"learning_rate": values(1e-3),
-		"max_epochs":    integers(100, 200),
+		"max_epochs":    integers(epochs/2, epochs),
 	}}), true)
 	if acknowledged, err := r.change(t.Context(), c, running); !acknowledged {
 		t.Fatal(err)
 	}
 	// Both runs are its own and under way.
 	held := f.awaitRuns(c, "stopped", func(run *trellisv1.Run) bool {
-		return strings.HasPrefix(run.GetWorker(), "stopped-") && run.GetEpochs() >= 10
+		return strings.HasPrefix(run.GetWorker(), "stopped-") && run.GetEpochs() >= 10 || hasEnded(run)
 	})
 	stopped.signal(syscall.SIGSTOP)
-	f.awaitRuns(c, "stopped", func(run *trellisv1.Run) bool {
-		return run.GetState() == trellisv1.RunState_RUN_STATE_PENDING
-	})
+	for _, run := range f.awaitRuns(c, "stopped", func(run *trellisv1.Run) bool {
+		return run.GetState() == trellisv1.RunState_RUN_STATE_PENDING || hasEnded(run)
+	}) {
+		if hasEnded(run) {
+			f.killAll()
+			return false
+		}
+	}
 	lost := checkRefused(f, c, held)
 	others := f.newWorker("others", coordinator.address, "--slots", "2")
 	others.start()
 	taken := f.awaitRuns(c, "stopped", func(run *trellisv1.Run) bool {
 		old := held[run.GetId()]
 		return run.GetAttempt() > lost[run.GetId()] && strings.HasPrefix(run.GetWorker(), "others-") &&
-			run.GetEpochs() > old.GetEpochs()
+			run.GetEpochs() > old.GetEpochs() || hasEnded(run)
 	})
 	stopped.signal(syscall.SIGCONT)
 	if err := r.follow(t.Context(), c); err != nil {
@@ -80,6 +95,11 @@ func TestStoppedWorker(t *testing.T) {
 			t.Errorf("run %s was ended by attempt %d, want %d", id, run.GetAttempt(), taken[id].GetAttempt())
 		}
 	}
+	return true
+}
+
+func hasEnded(run *trellisv1.Run) bool {
+	return run.GetState() == trellisv1.RunState_RUN_STATE_SUCCEEDED
 }
 
 // awaitRuns waits until each of a study's two runs has been as they are to be, and returns them.
@@ -107,9 +127,10 @@ func (f *fleet) awaitRuns(c *client, study string, satisfied func(*trellisv1.Run
 	return found
 }
 
-// checkRefused greets in the name of the stopped worker, which is refused, and then in another. With that it says what would
-// do harm if it counted: that the old attempts are still held, other losses, a checkpoint, an outcome. By then it holds the
-// runs itself, under new attempts, which are returned: only their numbers tell the old ones from them.
+// checkRefused greets in the name of the stopped worker, which is refused, and then in another. With that it says
+// what would do harm if it counted: that the old attempts are still held, other losses, a checkpoint, an outcome. By
+// then it holds the runs itself, under new attempts, which are returned: only their numbers tell the old ones from
+// them.
 func checkRefused(f *fleet, c *client, held map[string]*trellisv1.Run) (taken map[string]uint64) {
 	f.Helper()
 	ctx, cancel := context.WithTimeout(f.Context(), patience)
@@ -177,10 +198,11 @@ func checkRefused(f *fleet, c *client, held map[string]*trellisv1.Run) (taken ma
 				}},
 			}}})
 		}
-		send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
+		saved := &trellisv1.CheckpointReport{
 			Study: "stopped", Run: id, Attempt: attempt,
 			Checkpoint: &trellisv1.Checkpoint{Epoch: 1, Sha256: strings.Repeat("0", 64), Size: 1},
-		}}})
+		}
+		send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: saved}})
 		send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Outcome{Outcome: &trellisv1.Outcome{
 			Study: "stopped", Run: id, Attempt: attempt,
 			Result: &trellisv1.Outcome_Success_{Success: &trellisv1.Outcome_Success{
