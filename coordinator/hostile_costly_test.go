@@ -63,7 +63,7 @@ func TestPlansEndWithTheirCallers(t *testing.T) {
 		})
 	}
 	plans.Wait()
-	left := time.Since(began)
+	left, before := time.Since(began), target.cpu()
 	var used time.Duration
 	target.eventually("its work ends with its callers", func() bool {
 		used = target.cpu()
@@ -73,8 +73,9 @@ func TestPlansEndWithTheirCallers(t *testing.T) {
 	})
 	worst, calls := stop()
 	after := time.Since(began) - left
-	if after > 5*time.Second {
-		t.Errorf("%v after the last caller left, it still worked", after)
+	// How long that takes depends on what else the machine does.
+	if worked := target.cpu() - before; worked > 5*time.Second {
+		t.Errorf("after the last caller left, it worked for %v more", worked)
 	}
 	peak := target.status("VmHWM") >> 10
 	if peak > 2048*memoryFactor {
@@ -140,7 +141,7 @@ func TestCostlyReadsEndWithTheirCallers(t *testing.T) {
 		})
 	}
 	reads.Wait()
-	left := time.Since(began)
+	left, before := time.Since(began), target.cpu()
 	target.eventually("its work ends with its callers", func() bool {
 		used := target.cpu()
 		time.Sleep(500 * time.Millisecond)
@@ -148,8 +149,9 @@ func TestCostlyReadsEndWithTheirCallers(t *testing.T) {
 	})
 	after := time.Since(began) - left
 	worst, calls := stop()
-	if after > 5*time.Second {
-		t.Errorf("%v after the last caller left, it still worked", after)
+	// How long that takes depends on what else the machine does.
+	if worked := target.cpu() - before; worked > 5*time.Second {
+		t.Errorf("after the last caller left, it worked for %v more", worked)
 	}
 	if codesSeen[codes.ResourceExhausted] == 0 {
 		t.Errorf("none was refused: %v", codesSeen)

@@ -38,7 +38,9 @@ func clientTLS(t testing.TB, files access.Files) *tls.Config {
 	if err != nil || !roots.AppendCertsFromPEM(authority) {
 		t.Fatalf("read the authority: %v", err)
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "127.0.0.1", NextProtos: []string{"h2"}}
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "127.0.0.1", NextProtos: []string{"h2"},
+	}
 	if files.Certificate != "" {
 		pair, err := tls.LoadX509KeyPair(files.Certificate, files.Key)
 		if err != nil {
@@ -110,7 +112,9 @@ func (h *target) halfRequests(from, method string, secure *tls.Config, n int) *h
 }
 
 // halfRequest makes one call, and returns its status and message.
-func halfRequest(ctx context.Context, transport *http.Transport, url string, message []byte) (answer string, err error) {
+func halfRequest(
+	ctx context.Context, transport *http.Transport, url string, message []byte,
+) (answer string, err error) {
 	body := io.MultiReader(bytes.NewReader(message), stalled{ctx})
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
 	if err != nil {
@@ -212,7 +216,8 @@ func TestRequestsThatNeverArriveHoldLittle(t *testing.T) {
 		t.Errorf("peak memory %d MB, before %d MB", peak, before)
 	}
 	t.Logf("%d calls of strangers, %d of health and %d of a viewer, each with %d kB of its request: another client's "+
-		"slowest of %d calls took %v; peak memory %d MB, before %d MB", calls, calls, calls, halfSize>>10, answered, worst,
+		"slowest of %d calls took %v; peak memory %d MB, before %d MB",
+		calls, calls, calls, halfSize>>10, answered, worst,
 		peak, before)
 }
 
@@ -271,8 +276,9 @@ func connectPlain(t *testing.T, address string) *grpc.ClientConn {
 	return conn
 }
 
-// A node that does not lead asks the leader about tokens that it does not know, and not for everybody at a time. Asked by
-// another node that takes it for the leader, it does not say that a token is wrong: it may have been elected a moment ago.
+// A node that does not lead asks the leader about tokens that it does not know, and not for everybody at a time.
+// Asked by another node that takes it for the leader, it does not say that a token is wrong: it may have been elected
+// a moment ago.
 func TestTokensThatANodeDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	own := newAuthority(t)
@@ -281,7 +287,8 @@ func TestTokensThatANodeDoesNotKnow(t *testing.T) {
 	secret, _, _ := access.NewSecret()
 	node := connectTLS(t, address, clientTLS(t, own.issue(trellisv1.Role_ROLE_NODE, "b", "127.0.0.1")))
 	_, err := trellisv1.NewAccessServiceClient(node).WhoAmI(
-		metadata.AppendToOutgoingContext(bearing(t.Context(), secret), api.ForwardedBy, "b:1"), &trellisv1.WhoAmIRequest{})
+		metadata.AppendToOutgoingContext(bearing(t.Context(), secret), api.ForwardedBy, "b:1"),
+		&trellisv1.WhoAmIRequest{})
 	wantCode(t, err, codes.Unavailable, "not ready yet")
 
 	stranger := clientTLS(t, access.Files{Authority: server.Authority})
@@ -336,29 +343,46 @@ func TestConnectionsOfStrangersAreClosed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			closed := make(chan struct{})
+			// The one on which the call was answered: on a machine that stalls, others are closed before their call
+			// has come.
+			var last atomic.Pointer[watchedConn]
 			conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithNoProxy(),
 				grpc.WithTransportCredentials(credentials.NewTLS(test.secure)),
 				grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 					conn, err := dialTCP(ctx, address)
-					return &watchedConn{Conn: conn, closed: closed}, err
+					watched := &watchedConn{Conn: conn, closed: make(chan struct{})}
+					if err == nil {
+						last.Store(watched)
+					}
+					return watched, err
 				}))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer conn.Close()
 			conn.Connect()
-			if test.call != nil {
-				if err := test.call(conn); err != nil && status.Code(err) != codes.Unauthenticated {
+			for answered := test.call == nil; !answered; {
+				switch err := test.call(conn); status.Code(err) {
+				case codes.OK, codes.Unauthenticated:
+					answered = true
+				case codes.Unavailable: // Closed meanwhile.
+				default:
 					t.Fatal(err)
 				}
 			}
+			for last.Load() == nil && t.Context().Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+			wait := time.Minute
+			if test.open {
+				wait = 4 * patience
+			}
 			select {
-			case <-closed:
+			case <-last.Load().closed:
 				if test.open {
 					t.Error("it was closed")
 				}
-			case <-time.After(4 * patience):
+			case <-time.After(wait):
 				if !test.open {
 					t.Error("it stays open")
 				}

@@ -182,7 +182,8 @@ func TestStallFails(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			f := &faults{release: make(chan struct{})}
-			log := open(t, Config{Dir: dir, Bootstrap: true, fault: f.fault, StallTimeout: time.Second}, &book{})
+			// Before it hangs, a disk that is busy with other tests may take a second.
+			log := open(t, Config{Dir: dir, Bootstrap: true, fault: f.fault, StallTimeout: 5 * time.Second}, &book{})
 			lead(t, log)
 			propose(t, log, "before")
 			f.at = f.writes.Load() + at
