@@ -54,7 +54,8 @@ func TestKilledCoordinator(t *testing.T) {
 	for _, epochs := range []uint64{30, 90} {
 		awaitEpochs(t, connect(t, address), "long", epochs)
 		coordinator.signal(t, syscall.SIGKILL)
-		coordinator, _ = start(t, `^Studies are in \S+ \(existing\)\.$`, "coordinator", "--listen", address, "--data", data)
+		coordinator, _ = start(t, `^Studies are in \S+ \(existing\)\.$`, "coordinator", "--listen", address,
+			"--data", data)
 	}
 	if code := watch.wait(t); code != exit.OK {
 		t.Errorf("watch: exit code %d: %s", code, watch.said())
@@ -122,8 +123,8 @@ func TestJoinOfAMember(t *testing.T) {
 	coordinator, address := startCoordinator(t, "--data", data)
 	mustTrellis(t, "submit", "--coordinator", address, writeSpec(t, endlessStudy))
 	coordinator.stop(t)
-	again, _ := start(t, `this node is already in a cluster`, "coordinator", "--listen", address, "--data", data, "--join",
-		fake.FreeAddress(t))
+	again, _ := start(t, `this node is already in a cluster`, "coordinator", "--listen", address, "--data", data,
+		"--join", fake.FreeAddress(t))
 	again.await(t, `^The coordinator listens on`)
 	if states := mustTrellis(t, "studies", "--coordinator", address, "-o", "csv"); !strings.Contains(states,
 		"endless,running,") {
@@ -135,7 +136,8 @@ func TestJoinOfAMember(t *testing.T) {
 // nothing has interrupted. Run once more, it shows them again.
 func TestRunGoesOn(t *testing.T) {
 	t.Parallel()
-	spec := writeSpec(t, longStudy)
+	// Slow enough to be interrupted twice, also where the test stalls in between.
+	spec := writeSpec(t, strings.Replace(longStudy, "epoch_time: 5ms", "epoch_time: 50ms", 1))
 	data := filepath.Join(t.TempDir(), "studies")
 	command := []string{"run", "--slots", "2", "--data", data, "-o", "json", spec}
 	running, _ := start(t, `^trial succeeded`, command...)
@@ -156,7 +158,7 @@ func TestRunGoesOn(t *testing.T) {
 	running, _ = start(t, `^Study long is already in \S+ with the same spec and continues: `, command...)
 	running.await(t, `^trial succeeded`)
 	running.signal(t, syscall.SIGKILL)
-	want := mustTrellis(t, "run", "--slots", "2", "-o", "json", spec)
+	want := mustTrellis(t, "run", "--slots", "6", "-o", "json", spec)
 	for _, state := range []string{"continues", "has ended"} {
 		got, stderr, code := trellis(t, command...)
 		if code != exit.OK || !strings.Contains(stderr, state) || got != want {
@@ -177,7 +179,8 @@ func TestInterruptionWaitsForPrograms(t *testing.T) {
 	t.Parallel()
 	running, _ := start(t, `^run .*epoch 1/2`, "run", writeSpec(t, `name: slow
 program:
-  command: [sh, -c, 'trap "" TERM; echo "{{\"epoch\": 1, \"acc\": 1}}" >> "$TRELLIS_REPORTS"; while :; do sleep 1; done']
+  command: [sh, -c, 'trap "" TERM; echo "{{\"epoch\": 1, \"acc\": 1}}" >> "$TRELLIS_REPORTS";
+    while :; do sleep 1; done']
   grace: 2s
 objective: {metric: acc, direction: maximize}
 grid: {lr: 1, max_epochs: 2}

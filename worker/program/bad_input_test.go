@@ -123,7 +123,11 @@ func TestBadReports(t *testing.T) {
 		{"no epoch", []string{`{"loss": 1}`}, `it has no "epoch"`, 1},
 		{"half an epoch", []string{`{"epoch": 1.5, "loss": 1}`}, "epoch 1.5 is not a whole number", 1},
 		{"a name", []string{`{"epoch": 1, "val loss": 1}`}, `"val loss" must have at most 63 letters`, 1},
-		{"ever new names", []string{names(0), names(1)}, "it has reported 200 metrics by now; a run can have at most 100", 2},
+		{
+			"ever new names",
+			[]string{names(0), names(1)},
+			"it has reported 200 metrics by now; a run can have at most 100", 2,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHarness(t, say(test.lines...)+sleeping)
@@ -205,7 +209,8 @@ func TestCheckpointOnAFullDisk(t *testing.T) {
 			t.Errorf("%v: got %v", full, err)
 		}
 	}
-	if err := badCheckpoint(3, unpacked("c", os.ErrPermission)); !errors.As(err, &failed) || failed.Kind != BadCheckpoint {
+	err := badCheckpoint(3, unpacked("c", os.ErrPermission))
+	if !errors.As(err, &failed) || failed.Kind != BadCheckpoint {
 		t.Errorf("got %v", err)
 	}
 }
@@ -278,7 +283,8 @@ func TestForkBomb(t *testing.T) {
 			h.config.Program.Grace = durationpb.New(200 * time.Millisecond)
 			stop := errors.New("stop")
 			h.take = func(Report) error {
-				// It spreads while this waits. Its limit stops it anywhere, and can have ended it before anybody has looked.
+				// It spreads while this waits. Its limit stops it anywhere, and can have ended it before anybody has
+				// looked.
 				seen := 0
 				return await(t, func() bool {
 					now := len(marked(t, h.marker))
@@ -378,10 +384,12 @@ func TestEndsAfterTheLastEpoch(t *testing.T) {
 	for says, script := range map[string]string{
 		"it exited with code 1":                          "echo bye; exit 1",
 		"it was killed by signal 11":                     "printf bye; kill -SEGV $$",
-		"it ran for more than 2s, which is its resource": "echo bye; " + sleeping,
+		"it ran for more than 4s, which is its resource": "echo bye; " + sleeping,
 	} {
 		h := newHarness(t, threeEpochs+"\n"+script)
-		h.config.Resources = &trellisv1.Resources{Time: durationpb.New(2 * time.Second)}
+		if strings.HasSuffix(script, sleeping) {
+			h.config.Resources = &trellisv1.Resources{Time: durationpb.New(4 * time.Second)}
+		}
 		h.config.Program.Grace = durationpb.New(50 * time.Millisecond)
 		result := h.mustRun()
 		if result.Epochs != 3 {
