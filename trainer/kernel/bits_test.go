@@ -29,7 +29,7 @@ func compareOutputs(t rapid.TB, name string, got, want outputs) {
 	}
 }
 
-// comparePaths runs compute once on each path.
+// comparePaths runs compute on each path, as if subnormal numbers were slow and as if they were not.
 func comparePaths(t rapid.TB, compute func() outputs) {
 	t.Helper()
 	previous := Path()
@@ -42,7 +42,9 @@ func comparePaths(t rapid.TB, compute func() outputs) {
 		if err := SetPath(name); err != nil {
 			t.Fatal(err)
 		}
-		compareOutputs(t, name, compute(), want)
+		for _, slow := range []bool{false, true} {
+			withSubnormals(slow, func() { compareOutputs(t, name, compute(), want) })
+		}
 	}
 }
 

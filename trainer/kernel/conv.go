@@ -73,7 +73,8 @@ func NewConv(s Shape, passes ...Pass) (*Conv, error) {
 			c.backward = newGather(c.path.vector, c.path.together, s.OutChannels, s.InChannels, rows.adjoint(),
 				columns.adjoint())
 			c.backward.subnormals = newSubnormals(c.backward)
-			c.backward.faint = c.path.balance != nil && c.backward.subnormals == nil && s.looksForFaint()
+			c.backward.faint = c.path.balance != nil && c.backward.subnormals == nil && s.looksForFaint() &&
+				slowSubnormals()
 		case BackwardWeights:
 			c.weights, c.bias = newOuter(s, c.path.together), Values(s.OutChannels*Lanes)
 		default:

@@ -134,6 +134,10 @@ func sigmoidSquaredErrorBackwardVector(dx, y, target []float32, mask *[Lanes]uin
 }
 
 func sigmoidSquaredErrorBackwardWide(dx, y, target []float32, mask *[Lanes]uint32, scale float32) {
+	if !slowSubnormals() {
+		sigmoidSquaredErrorBackwardVector(dx, y, target, mask, scale)
+		return
+	}
 	for from := 0; from < len(y); from += callValues {
 		count := min(callValues, len(y)-from)
 		sigmoidSquaredErrorBackwardAVX512(&dx[from], &y[from], &target[from], &mask[0], scale, count/Lanes)

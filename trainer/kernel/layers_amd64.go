@@ -184,12 +184,8 @@ func (l *layers) gather(g *gather, own *scratch, y, x, relu []float32, bound flo
 		return
 	}
 	apart := false
-	if g.faint && own.faint.found(x) {
-		if apart = own.faint.rows != nil; apart {
-			own.faint.mark(x)
-		} else if own.faint.scaleOthers(g.weights) {
-			packed, x = own.faint.others, own.faint.scaled
-		}
+	if g.faint {
+		packed, x, apart = balanceGather(own.faint, packed, x)
 	}
 	perBlock := block * g.inChannels * g.kernel
 	for i := range g.classes {
@@ -236,6 +232,9 @@ func (l *layers) gather(g *gather, own *scratch, y, x, relu []float32, bound flo
 				at += size * groups
 			}
 		}
+	}
+	if f := own.faint; apart {
+		f.settle(f.exact*faintShare >= g.outPlane/Lanes && f.exact*faintTries >= f.exact+f.inexact)
 	}
 }
 
@@ -399,12 +398,12 @@ func (l *layers) outerLinear(o *outer, bias, chosen, other []float32) {
 	}
 }
 
-// nextBlock chooses the block for the next of so many channels: the first that leaves none, or enough for one of
-// several channels; else the first that is not larger.
+// nextBlock chooses the block for the next of so many channels: the first that leaves none, or is of several channels
+// and leaves enough for another such; else the first that is not larger.
 func nextBlock(sizes []otherBlock, left int) otherBlock {
 	least := sizes[len(sizes)-2].channels
 	for _, size := range sizes {
-		if rest := left - size.channels; rest == 0 || rest >= least {
+		if rest := left - size.channels; rest == 0 || size.channels > 1 && rest >= least {
 			return size
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// onEachPath runs a test once per path of this processor.
+// onEachPath runs a test once per path of this processor, as if it were slow with subnormal numbers.
 func onEachPath(t *testing.T, test func(t *testing.T)) {
 	previous := Path()
 	defer func() { _ = SetPath(previous) }()
@@ -19,9 +19,17 @@ func onEachPath(t *testing.T, test func(t *testing.T)) {
 			if err := SetPath(name); err != nil {
 				t.Fatal(err)
 			}
-			test(t)
+			withSubnormals(true, func() { test(t) })
 		})
 	}
+}
+
+// withSubnormals runs what makes and uses plans as on a processor that is slow with subnormal numbers, or is not.
+func withSubnormals(slow bool, run func()) {
+	previous := slowSubnormals
+	defer func() { slowSubnormals = previous }()
+	slowSubnormals = func() bool { return slow }
+	run()
 }
 
 // The paths must give the same bits. NaNs count as the same whatever their payload, which the contract leaves open.

@@ -123,7 +123,7 @@ func newOuter(s Shape, together bool) *outer {
 	o.plan(s, parts, together)
 	if o.byLane {
 		o.planRuns()
-		if together && s.looksForFaint() {
+		if together && s.looksForFaint() && slowSubnormals() {
 			o.faint = newFaint(s.OutSize(), s.InSize())
 		}
 	}

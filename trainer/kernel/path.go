@@ -60,7 +60,13 @@ var paths = append(vectorPaths(), &portable)
 // active is the path in use.
 var active atomic.Pointer[path]
 
-func init() { active.Store(paths[0]) }
+// best is the first of paths, for what these refer to.
+var best *path
+
+func init() {
+	best = paths[0]
+	active.Store(best)
+}
 
 // Paths lists the names of the paths that this processor can run, the best first: "avx512", "avx2", "portable".
 func Paths() []string {

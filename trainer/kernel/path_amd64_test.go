@@ -25,6 +25,39 @@ func TestPathsAreThoseOfProcessor(t *testing.T) {
 	}
 }
 
+// A processor that is fast with subnormal numbers keeps them away from nothing.
+func TestFastSubnormalsAreLikeOthers(t *testing.T) {
+	for _, s := range []Shape{Linear(3, 9), {8, 14, 14, 1, 3, 3, 2, 1, 1, 1, true}} {
+		for _, slow := range []bool{false, true} {
+			withSubnormals(slow, func() {
+				conv, err := NewConv(s)
+				if err != nil {
+					t.Fatal(err)
+				}
+				kept := conv.forward.subnormals != nil || conv.backward.subnormals != nil || conv.backward.faint ||
+					conv.weights.faint != nil
+				if kept != (slow && Path() != "portable") {
+					t.Errorf("%v: subnormal numbers are kept away: %v, want %v", s, kept, slow)
+				}
+			})
+		}
+	}
+}
+
+// Channels of linear layers' gradients are done one by one only where no larger block fits.
+func TestNextBlockIsLarge(t *testing.T) {
+	for _, l := range []layers{avx512Layers, avx2Layers} {
+		for vectors, sizes := range l.linearOuter {
+			for left := 1; left <= 64 && sizes != nil; left++ {
+				next, least := nextBlock(sizes, left).channels, sizes[len(sizes)-2].channels
+				if next > left || next == 1 && left >= least {
+					t.Errorf("%d values, %d vectors: the next of %d channels are %d", l.vector, vectors, left, next)
+				}
+			}
+		}
+	}
+}
+
 // Inputs are scaled if one that meets a subnormal weight is not zero.
 func TestInputsAreScaledIfNeeded(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {

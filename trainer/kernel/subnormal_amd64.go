@@ -122,12 +122,27 @@ func (l *layers) gatherPlain(g *gather, y, x []float32, o int, bound float32) in
 	return o + channels
 }
 
-// found says whether a tile of gradients has faint numbers, of which all fit when scaled, and scales it.
-func (f *faint) found(dy []float32) bool {
-	if f.wait > 0 {
-		f.wait--
+// waits says whether a tile of gradients is not to be looked at.
+func (f *faint) waits() bool {
+	if f.wait == 0 {
 		return false
 	}
+	f.wait--
+	return true
+}
+
+// settle takes whether it was of use to look at a tile: if not, fewer of the next are.
+func (f *faint) settle(useful bool) {
+	if useful {
+		f.pause = 0
+		return
+	}
+	f.pause = min(2*f.pause+1, faintPause)
+	f.wait = f.pause
+}
+
+// found says whether a tile of gradients has faint numbers, of which all fit when scaled, and scales it.
+func (f *faint) found(dy []float32) bool {
 	found, large := false, false
 	for from := 0; from < len(dy); from += callValues {
 		var least, most [block]uint32
@@ -138,11 +153,8 @@ func (f *faint) found(dy []float32) bool {
 		}
 	}
 	if !found || large {
-		f.pause = min(2*f.pause+1, faintPause)
-		f.wait = f.pause
 		return false
 	}
-	f.pause = 0
 	for from := 0; from < len(dy); from += callValues {
 		scaleWeightsAVX2(&f.scaled[from], &dy[from], min(callValues, len(dy)-from)/block)
 	}
@@ -161,29 +173,61 @@ func (f *faint) scaleOthers(values []float32) bool {
 
 // balance returns gradients and inputs with the same products, of which none has a faint factor, if that is possible.
 func balance(f *faint, dy, x []float32) (scaled, inputs []float32) {
-	if !f.found(dy) || !f.scaleOthers(x) {
+	if f.waits() {
+		return dy, x
+	}
+	useful := f.found(dy) && f.scaleOthers(x)
+	if f.settle(useful); !useful {
 		return dy, x
 	}
 	return f.scaled, f.others
 }
 
-// mark marks rows with faint numbers.
+// balanceGather returns weights and gradients likewise, and whether positions are computed by themselves. If so, settle
+// has yet to be called.
+func balanceGather(f *faint, weights, dy []float32) (scaled, gradients []float32, apart bool) {
+	if f.waits() {
+		return weights, dy, false
+	}
+	useful := f.found(dy)
+	if apart = useful && f.some != nil; apart {
+		f.mark(dy)
+	}
+	if useful = useful && f.scaleOthers(weights); useful {
+		weights, dy = f.others, f.scaled
+	}
+	if !apart {
+		f.settle(useful)
+	}
+	return weights, dy, apart
+}
+
+// mark looks which gradients are faint, and which are not zero.
 func (f *faint) mark(dy []float32) {
-	clear(f.rows)
+	f.exact, f.inexact = 0, 0
+	clear(f.small)
+	clear(f.some)
 	for from := 0; from < len(dy); from += callValues {
-		smallRowsAVX2(&f.rows[from/block], &dy[from], faintBits-2, min(callValues, len(dy)-from)/block)
+		count := min(callValues, len(dy)-from) / block
+		smallRowsAVX2(&f.small[from/block], &dy[from], faintBits-2, count)
+		smallRowsAVX2(&f.some[from/block], &dy[from], 1<<31-1, count)
 	}
 }
 
-// gatherFaint computes the positions of a class that meet faint inputs, and returns the others.
+// gatherFaint computes the positions of a class whose sums begin with faint numbers, and returns the others.
 func (l *layers) gatherFaint(g *gather, c *class, f *faint, y, relu []float32) []position {
 	f.usual = f.usual[:0]
 	entries := Lanes / l.vector // Of a position.
 	for i := 0; i < len(c.positions); i += entries {
 		p := c.positions[i]
-		if !f.meets(c.taps, p) || !gatherFaintPosition(g, c, f, p, y, relu) {
-			f.usual = append(f.usual, c.positions[i:i+entries]...)
+		if f.begins(c.taps, p) {
+			if gatherFaintPosition(g, c, f, p, y, relu) {
+				f.exact++
+				continue
+			}
+			f.inexact++
 		}
+		f.usual = append(f.usual, c.positions[i:i+entries]...)
 	}
 	return f.usual
 }
@@ -203,11 +247,18 @@ func gatherFaintPosition(g *gather, c *class, f *faint, p position, y, relu []fl
 	return exact
 }
 
-// meets says whether the taps of a position have faint numbers.
-func (f *faint) meets(taps []tap, p position) bool {
-	for _, t := range taps {
-		if row := int(p.x+t.x) / block; f.rows[row]|f.rows[row+1] != 0 {
-			return true
+// begins says whether a position has a lane whose first number that is not zero is faint.
+func (f *faint) begins(taps []tap, p position) bool {
+	for half := range Lanes / block {
+		zero := uint32(1<<block - 1) // Lanes that have nothing but zeros so far.
+		for _, t := range taps {
+			row := int(p.x+t.x)/block + half
+			if f.small[row]&zero != 0 {
+				return true
+			}
+			if zero &^= f.some[row]; zero == 0 {
+				break
+			}
 		}
 	}
 	return false
