@@ -10,6 +10,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/grid"
 	"trellis/results/lifecycle"
 )
 
@@ -21,7 +22,9 @@ const (
 
 // TimeLine returns which worker trained which run when: see trellisv1.GetTimeLineRequest. It fails with
 // results.ErrNotFound if there is no such study.
-func TimeLine(snapshot *results.Snapshot, request *trellisv1.GetTimeLineRequest) (*trellisv1.GetTimeLineResponse, error) {
+func TimeLine(
+	snapshot *results.Snapshot, request *trellisv1.GetTimeLineRequest,
+) (*trellisv1.GetTimeLineResponse, error) {
 	study, err := snapshot.Study(nil, request.GetStudy())
 	if err != nil {
 		return nil, err
@@ -30,7 +33,13 @@ func TimeLine(snapshot *results.Snapshot, request *trellisv1.GetTimeLineRequest)
 	if err != nil {
 		return nil, err
 	}
-	l := &line{source: &source{snapshot: snapshot, study: study, catalog: c}, bars: map[string][]*bar{}, only: request.GetWorkers()}
+	l := &line{
+		source: &source{snapshot: snapshot, study: study, catalog: c}, bars: map[string][]*bar{},
+		only: request.GetWorkers(),
+	}
+	for _, spec := range grid.EarlierSpecs(study) {
+		l.ends = append(l.ends, grid.LongestOf(spec)...)
+	}
 	l.setWindow(request)
 	read, total, err := l.read()
 	if err != nil {
@@ -50,6 +59,8 @@ type line struct {
 	from, to time.Time
 	// only are the names of the workers that are wanted, if not all are.
 	only []string
+	// ends are the epochs at which runs ended before the study was extended by more.
+	ends []uint32
 	// bars are by worker, and within says how far off their times may be.
 	bars   map[string][]*bar
 	within time.Duration
@@ -125,8 +136,8 @@ type attempt struct {
 	failure     trellisv1.FailureClass
 }
 
-// attemptsOf returns the attempts at a run that are known, in the order in which they began.
-func attemptsOf(run *trellisv1.Run) []attempt {
+// attemptsOf returns the attempts at a run that are known, in the order in which they began. ends are as in line.
+func attemptsOf(run *trellisv1.Run, ends []uint32) []attempt {
 	byNumber := map[uint64]attempt{}
 	at := func(number uint64, worker string) attempt {
 		its, known := byNumber[number]
@@ -143,7 +154,8 @@ func attemptsOf(run *trellisv1.Run) []attempt {
 		// Who vouches that the run has ended vouches for the epoch after its last.
 		its.after, its.last = max(training.After, run.SharedEpochs), min(training.Until, run.Epochs)
 		if audit := run.GetAudit(); audit.GetState() == trellisv1.AuditState_AUDIT_STATE_EQUAL &&
-			training == run.Trainings[len(run.Trainings)-1] && len(run.Trainings) > 1 && audit.Worker == training.Worker {
+			training == run.Trainings[len(run.Trainings)-1] && len(run.Trainings) > 1 &&
+			audit.Worker == training.Worker {
 			its.end = trellisv1.AttemptEnd_ATTEMPT_END_AUDITED
 		}
 		byNumber[its.number] = its
@@ -172,7 +184,9 @@ func attemptsOf(run *trellisv1.Run) []attempt {
 		its.end = trellisv1.AttemptEnd_ATTEMPT_END_HELD
 		byNumber[its.number] = its
 	}
-	attempts := slices.SortedFunc(maps.Values(byNumber), func(a, b attempt) int { return cmp.Compare(a.number, b.number) })
+	attempts := slices.SortedFunc(maps.Values(byNumber), func(a, b attempt) int {
+		return cmp.Compare(a.number, b.number)
+	})
 	if run.State == lifecycle.RunSucceeded {
 		// The last with epochs that did not fail has ended the run.
 		for i := len(attempts) - 1; i >= 0; i-- {
@@ -182,11 +196,25 @@ func attemptsOf(run *trellisv1.Run) []attempt {
 			}
 		}
 	}
+	for i := range attempts {
+		its := &attempts[i]
+		if its.end != trellisv1.AttemptEnd_ATTEMPT_END_RETURNED || !slices.Contains(ends, its.last) ||
+			!slices.Contains(run.Milestones, its.last) {
+			continue
+		}
+		// It ended the run as it was before an extension, or trained that again: an extension forgets audits.
+		its.end = trellisv1.AttemptEnd_ATTEMPT_END_SUCCEEDED
+		if its.after == 0 && slices.ContainsFunc(attempts[:i], func(earlier attempt) bool {
+			return earlier.end == trellisv1.AttemptEnd_ATTEMPT_END_SUCCEEDED && earlier.last == its.last
+		}) {
+			its.end = trellisv1.AttemptEnd_ATTEMPT_END_AUDITED
+		}
+	}
 	return attempts
 }
 
-// contestedIn returns the attempts that ended because of what they claimed in a disagreement: all but the first, which it is
-// about, and but that with which it was decided. Their failures don't count once it is decided.
+// contestedIn returns the attempts that ended because of what they claimed in a disagreement: all but the first, which
+// it is about, and but that with which it was decided. Their failures don't count once it is decided.
 func contestedIn(its *trellisv1.Disagreement) (trainings []*trellisv1.Training) {
 	for i, claim := range its.GetClaims() {
 		isLast := i == len(its.Claims)-1
@@ -199,7 +227,7 @@ func contestedIn(its *trellisv1.Disagreement) (trainings []*trellisv1.Training) 
 
 // addRun adds bars for the attempts at a run that are in the window.
 func (l *line) addRun(run *trellisv1.Run, losses *trellisv1.Losses) {
-	attempts := attemptsOf(run)
+	attempts := attemptsOf(run, l.ends)
 	for i, its := range attempts {
 		if len(l.only) > 0 && !slices.Contains(l.only, its.worker) {
 			continue
@@ -210,8 +238,8 @@ func (l *line) addRun(run *trellisv1.Run, losses *trellisv1.Losses) {
 		}
 		b := &bar{
 			GetTimeLineResponse_Bar: &trellisv1.GetTimeLineResponse_Bar{
-				Attempt: its.number, Attempts: 1, Run: run.Id, Trial: run.FirstTrial, End: its.end, Failure: its.failure,
-				Epochs: its.last - min(its.after, its.last),
+				Attempt: its.number, Attempts: 1, Run: run.Id, Trial: run.FirstTrial, End: its.end,
+				Failure: its.failure, Epochs: its.last - min(its.after, its.last),
 			},
 			from: from, held: its.end == trellisv1.AttemptEnd_ATTEMPT_END_HELD,
 		}
@@ -266,7 +294,8 @@ func (l *line) end(b *bar, run *trellisv1.Run, losses *trellisv1.Losses, attempt
 
 // extended says that trials may have been added to runs that had ended, which changes these.
 func (l *line) extended() bool {
-	return l.study.SpecHistory != nil || len(l.study.EarlierSpecs) > 0 || l.catalog.Base != nil && len(l.catalog.Listed()) > 0
+	return l.study.SpecHistory != nil || len(l.study.EarlierSpecs) > 0 ||
+		l.catalog.Base != nil && len(l.catalog.Listed()) > 0
 }
 
 // write puts bars on lines, and those together for which there is no room.
@@ -302,7 +331,9 @@ func (l *line) write(response *trellisv1.GetTimeLineResponse, most int) {
 
 // assign gives the bars of a worker slots, so that those of one do not overlap, and returns how many these are.
 func assign(bars []*bar) int {
-	slices.SortFunc(bars, func(a, b *bar) int { return cmp.Or(a.from.Compare(b.from), cmp.Compare(a.Attempt, b.Attempt)) })
+	slices.SortFunc(bars, func(a, b *bar) int {
+		return cmp.Or(a.from.Compare(b.from), cmp.Compare(a.Attempt, b.Attempt))
+	})
 	var free []time.Time
 	for _, b := range bars {
 		slot := slices.IndexFunc(free, func(at time.Time) bool { return !at.After(b.from) })

@@ -20,6 +20,23 @@ func SeedsOf(spec *trellisv1.StudySpec) []uint32 {
 // Repetitions returns how often a spec repeats every point of its grids: once for each seed.
 func Repetitions(spec *trellisv1.StudySpec) uint64 { return max(1, valueCount(spec.GetSeeds())) }
 
+// LongestOf returns the largest max_epochs of each grid of a spec that New accepts.
+func LongestOf(spec *trellisv1.StudySpec) []uint32 {
+	spec = WithDefaults(spec)
+	longest := make([]uint32, len(spec.GetGrid()))
+	for i := range longest {
+		for _, its := range axesOf(spec, i) {
+			if its.name != MaxEpochs {
+				continue
+			}
+			for _, value := range (&builder{}).values(its.axis, its.path...).values {
+				longest[i] = max(longest[i], uint32(numberOf(value)))
+			}
+		}
+	}
+	return longest
+}
+
 // RangeOf returns how an axis is spaced in the first grid of a spec that has a range on it: evenly, or by ratios if
 // logarithmic. ranged is false if every grid has a list there.
 func RangeOf(spec *trellisv1.StudySpec, axis string) (logarithmic, ranged bool) {

@@ -46,11 +46,45 @@ func TestRepetitions(t *testing.T) {
 	}
 }
 
+// TestLongestOf: of each grid, from a list, a range, what is fixed, or a program's default.
+func TestLongestOf(t *testing.T) {
+	grids := func(axes ...*trellisv1.Axis) (grids []*trellisv1.Grid) {
+		for _, axis := range axes {
+			grids = append(grids, &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{MaxEpochs: axis}})
+		}
+		return grids
+	}
+	for _, test := range []struct {
+		spec *trellisv1.StudySpec
+		want []uint32
+	}{
+		{
+			&trellisv1.StudySpec{Grid: grids(trellisv1.AxisOf(5, 20, 10), &trellisv1.Axis{
+				Log2: &trellisv1.Range{From: 1, To: 8, Count: 4},
+			})},
+			[]uint32{20, 8},
+		},
+		{
+			&trellisv1.StudySpec{
+				Grid: []*trellisv1.Grid{{}}, Fixed: map[string]*trellisv1.Value{MaxEpochs: trellisv1.IntegerValue(7)},
+			},
+			[]uint32{7},
+		},
+		{&trellisv1.StudySpec{Grid: []*trellisv1.Grid{{}}, Program: &trellisv1.Program{}}, []uint32{1}},
+	} {
+		if got := LongestOf(test.spec); !slices.Equal(got, test.want) {
+			t.Errorf("%v: %v, want %v", test.spec, got, test.want)
+		}
+	}
+}
+
 // TestRangeOf: the first grid with a range on the axis says how it is spaced.
 func TestRangeOf(t *testing.T) {
 	ends := &trellisv1.Range{From: 1, To: 8, Count: 2}
 	spec := &trellisv1.StudySpec{Grid: []*trellisv1.Grid{
-		{Axes: map[string]*trellisv1.Axis{"noise": {Linear: ends}, "latent_dim": trellisv1.AxisOf[int](4), "learning_rate": {Log10: ends}}},
+		{Axes: map[string]*trellisv1.Axis{
+			"noise": {Linear: ends}, "latent_dim": trellisv1.AxisOf[int](4), "learning_rate": {Log10: ends},
+		}},
 		{Axes: map[string]*trellisv1.Axis{
 			"latent_dim":    {Log2: ends},
 			"learning_rate": {Linear: ends},
