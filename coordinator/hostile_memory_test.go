@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -198,18 +199,21 @@ func TestRepeatedReportsAreBoundedInMemory(t *testing.T) {
 	}
 	stop := target.latency("127.0.0.9")
 	before := target.status("VmHWM")
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	sent := make(chan int)
+	var assigned sync.WaitGroup
 	for i := range workers {
 		stream, err := target.client("127.0.0.2").workers.Session(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
+		assigned.Add(1)
 		go func() {
 			n := 0
 			defer func() { sent <- n }()
 			attempt := hostileAssignment(t, stream, fmt.Sprint("hostile-", i))
+			assigned.Done()
 			// Its study is another, so that it is stale: but only the log finds out.
 			reports := &trellisv1.Reports{
 				Study: strings.Repeat("x", size), Run: "run", Attempt: attempt.GetAttempt(), FirstEpoch: 1,
@@ -223,6 +227,8 @@ func TestRepeatedReportsAreBoundedInMemory(t *testing.T) {
 			}
 		}()
 	}
+	assigned.Wait()
+	defer time.AfterFunc(5*time.Second, cancel).Stop()
 	all := 0
 	for range workers {
 		all += <-sent
