@@ -19,7 +19,7 @@ export function run(...args) {
   })
 }
 
-/** start starts a process and waits for a line that matches; it returns the match, its end and a function that ends the process. */
+/** start starts a process and waits for a line that matches; it returns the match, its end and functions that end and signal the process. */
 function start(args, pattern) {
   const command = spawn(binary, args)
   return new Promise((done, fail) => {
@@ -28,7 +28,12 @@ function start(args, pattern) {
     const look = (data) => {
       text += data
       const match = pattern.exec(text)
-      if (match) done({ match, ended, stop: () => new Promise((ended) => { command.on('close', ended); command.kill('SIGTERM') }) })
+      if (match) {
+        done({
+          match, ended, signal: (name) => command.kill(name),
+          stop: () => new Promise((ended) => { command.on('close', ended); command.kill('SIGTERM'); command.kill('SIGCONT') }),
+        })
+      }
     }
     command.stdout.on('data', look)
     command.stderr.on('data', look)
@@ -48,6 +53,9 @@ export async function serve(...flags) {
   return {
     address, page,
     folder,
+    /** hold keeps the worker from training, and release lets it go on, within the coordinator's lease. */
+    hold: () => worker.signal('SIGSTOP'),
+    release: () => worker.signal('SIGCONT'),
     /** reproduce reproduces a paper, of which `name` is the file's name, and returns the address of its report and its end. */
     async reproduce(name, text) {
       const path = join(folder, name + '.yaml')

@@ -40,9 +40,11 @@ const drawn = (page) => page.locator('figure img').evaluateAll((images) =>
   images.filter((image) => { image.loading = 'eager'; return image.complete && image.naturalWidth > 0 }).length)
 
 test('a paper while it is being reproduced', async (t) => {
+  coordinator.hold() // The first study takes a second: it must not end before it is paused.
   const going = await coordinator.reproduce('tiny', paper)
   assert.equal(going.link, coordinator.page + '/reports/tiny')
   while ((await post('/studies/plain:pause')).status === 404) await new Promise((later) => setTimeout(later, 20))
+  coordinator.release()
   const page = await open(t, new URL(going.link).pathname)
   await page.getByRole('heading', { level: 1, name: 'A paper' }).waitFor()
   await page.getByRole('listitem').filter({ hasText: 'plain conv-autoencoder' }).getByText('paused').waitFor()
