@@ -72,6 +72,20 @@ test('what others change is seen at once', async (t) => {
   await page.getByRole('button', { name: 'Delete' }).waitFor({ state: 'detached' })
 })
 
+test('a run whose epochs take long says which one it is in, and for how long', async (t) => {
+  await coordinator.submit(study('slow', '{latent_dim: 4, learning_rate: 1e-3, max_epochs: 3}', '', '10m'))
+  const page = await open(t, '/studies/slow/trials/0', { refused: true })
+  const attempt = page.locator('section[aria-labelledby=attempts] li')
+  await attempt.getByText('in epoch 1 of 3', { exact: true }).waitFor()
+  await attempt.getByText(/^in epoch 1 of 3 for at least \d+ s$/).waitFor()
+  for (const width of [1280, 390]) {
+    await page.setViewportSize({ width, height: 800 })
+    await accessible(page, `a slow run at ${width} pixels`)
+  }
+  await cli('cancel', 'slow')
+  await attempt.getByText(/^in epoch/).waitFor({ state: 'detached' })
+})
+
 test('the overview of a sample says so, and offers only what works', async (t) => {
   await coordinator.submit(study('sampled', '{latent_dim: {step: {from: 2, to: 64, by: 2}}, learning_rate: {log10: {from: 1e-4, to: 1e-1, count: 101}}, max_epochs: 12}',
     'order: random\nbudget: {trials: 30}\npruning: {asha: {}}\n'), '--watch')

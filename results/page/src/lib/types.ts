@@ -93,7 +93,7 @@ export interface Training { attempt?: Count; worker?: string; machine?: string; 
 export interface Failure { attempt?: Count; worker?: string; class?: string; message?: string; epochs?: number }
 export interface Checkpoint { epoch?: number; sha256?: string; size?: Count; program?: boolean }
 export interface Run {
-  study: string; id: string; parameters?: Parameters; milestones?: number[]; state: string; attempt?: Count; worker?: string
+  study: string; id: string; parameters?: Parameters; milestones?: number[]; state: string; attempt?: Count; worker?: string; attempt_epochs?: number
   epochs?: number; validation_loss?: number | string; objective?: number | string; best_epoch?: number; stop_reason?: string
   failures?: Failure[]; error?: string; training_seconds?: number; first_trial?: Count; checkpoints?: Checkpoint[]
   shared_epochs?: number; shared_from?: string; trainings?: Training[]
