@@ -56,7 +56,7 @@ const coloured = (canvas, name, box) => canvas.evaluate((canvas, { name, box }) 
 
 test('the best curve is shown whole, and how many are cut is said', async (t) => {
   const page = await open(t, '/studies/steep/curves')
-  await page.getByText(/^20 curves; the best one is highlighted\. 2 of them reach the top of what is shown/).waitFor()
+  await page.getByText(/^20 curves; the best one is highlighted\. 2 of them reach the top edge or go beyond it/).waitFor()
   const canvas = page.getByRole('img', { name: '20 learning curves' })
   // It begins at the top left, which is 500 in this range.
   const drawn = async (box) => (await coloured(canvas, 'best', box)).length
@@ -341,11 +341,11 @@ test('losses that can\'t be compared have no axis in common, or it is said', asy
   const mixed = page.getByText(/^These training losses are different quantities, which can't be compared: the mean squared error where loss is mse, the binary cross-entropy where loss is bce\./)
   await mixed.waitFor()
   await page.getByRole('button', { name: 'Only bce' }).click()
-  await page.getByText(/^1 curves?;/).waitFor()
+  await page.getByText(/^1 curve\./).waitFor()
   await mixed.waitFor({ state: 'detached' })
   assert.equal(new URL(page.url()).searchParams.get('where'), 'loss == "bce"')
   await page.goto(`${coordinator.page}/studies/plain/curves?metric=train_loss`)
-  await page.getByText(/^1 curves?;/).waitFor()
+  await page.getByText(/^1 curve\./).waitFor()
   assert.equal(await page.getByRole('note').count(), 0)
 })
 
