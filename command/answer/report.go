@@ -75,17 +75,20 @@ func kinds(r report) []kind {
 	}
 }
 
-// endedBefore counts the trials whose runs ended by themselves before max_epochs. Without early stopping, all of them diverged:
-// they have the result of the epochs before.
+// endedBefore counts the trials whose runs ended by themselves before max_epochs. Without early stopping, all of them
+// diverged: they have the result of the epochs before.
 func endedBefore(r report) kind {
 	spec := r.GetStudy().GetSpec()
 	if spec.GetEarlyStopping() == nil {
 		return kind{
 			"diverged later", r.GetEarlyStopped(),
-			fmt.Sprintf("result of the epochs before one whose %s was no finite number", describe.ObjectiveOf(spec).Name()),
+			fmt.Sprintf("result of the epochs before one whose %s was no finite number",
+				describe.ObjectiveOf(spec).Name()),
 		}
 	}
-	return kind{"stopped early", r.GetEarlyStopped(), "ended before max_epochs by early stopping, or because they diverged"}
+	return kind{
+		"stopped early", r.GetEarlyStopped(), "ended before max_epochs by early stopping, or because they diverged",
+	}
 }
 
 // whyCanceled says why trials were canceled.
@@ -195,9 +198,11 @@ func heuristicOf(r report) string {
 
 // describeExactness says whether the answer is that of the whole grid. kept says that commands find the study later.
 func describeExactness(r report, kept bool) string {
-	again := ""
+	pruned, again := int(r.GetPruned()), ""
+	among := output.Verb(pruned, "it may be the best", "the best may be among them")
 	if kept {
-		again = fmt.Sprintf(". Train them to the end: trellis retry %s --pruned", r.GetStudy().GetName())
+		again = fmt.Sprintf(". Train %s to the end: trellis retry %s --pruned", output.Verb(pruned, "it", "them"),
+			r.GetStudy().GetName())
 	}
 	switch {
 	case heuristicOf(r) == "" && !describe.IsDeterministic(r.GetStudy()):
@@ -208,11 +213,11 @@ func describeExactness(r report, kept bool) string {
 	case r.GetPruned() == 0:
 		return fmt.Sprintf("no trial lacks its result because of pruning by %s, a heuristic", heuristicOf(r))
 	case pruning.Stops(r.GetStudy().GetSpec()):
-		return fmt.Sprintf("a heuristic, %s, pruned %s as they trained, because the program does not resume: the best may be "+
-			"among them%s", heuristicOf(r), output.Count(r.GetPruned(), "trial"), again)
+		return fmt.Sprintf("a heuristic, %s, pruned %s as %s trained, because the program does not resume: %s%s",
+			heuristicOf(r), output.Count(r.GetPruned(), "trial"), output.Verb(pruned, "it", "they"), among, again)
 	default:
-		return fmt.Sprintf("a heuristic, %s, pruned %s: the best may be among them%s", heuristicOf(r),
-			output.Count(r.GetPruned(), "trial"), again)
+		return fmt.Sprintf("a heuristic, %s, pruned %s: %s%s", heuristicOf(r), output.Count(r.GetPruned(), "trial"),
+			among, again)
 	}
 }
 
@@ -224,8 +229,8 @@ func notDeterministic(study *trellisv1.Study) string {
 	return "not declared deterministic"
 }
 
-// describeDigest returns a report's digest, what it covers if the study has not ended, and whether training again would give
-// another one.
+// describeDigest returns a report's digest, what it covers if the study has not ended, and whether training again would
+// give another one.
 func describeDigest(r *trellisv1.Report) string {
 	if r.GetDigest() == "" {
 		return "none until the study has ended"

@@ -119,7 +119,9 @@ func describeMissing(study *trellisv1.Study, kept bool) string {
 	progress := study.GetProgress()
 	missing := progress.GetTrials() - progress.GetTrialsSucceeded() - progress.GetTrialsDiverged()
 	were := output.Verb(int(missing), "was", "were")
-	again := fmt.Sprintf(" Train them to the end: trellis retry %s --pruned", study.GetName())
+	pruned := progress.GetTrialsPruned()
+	again := fmt.Sprintf(" Train %s to the end: trellis retry %s --pruned", output.Verb(int(pruned), "it", "them"),
+		study.GetName())
 	if isCanceled(study) || !kept {
 		again = ""
 	}
@@ -136,13 +138,17 @@ func describeMissing(study *trellisv1.Study, kept bool) string {
 				output.ShortDuration(2*study.GetSpec().GetBudget().GetTime().AsDuration()))
 		}
 		return text
-	case progress.GetTrialsPruned() == missing:
-		return fmt.Sprintf("%s %s left out: a heuristic pruned them, and the best may be among them.%s",
-			output.Sentence(output.Count(missing, "trial")), were, again)
-	case progress.GetTrialsPruned() > 0:
-		return fmt.Sprintf("%s without a result %s left out: a heuristic pruned %d of them, and the best may be "+
-			"among those.%s",
-			output.Sentence(output.Count(missing, "trial")), were, progress.GetTrialsPruned(), again)
+	case pruned == missing:
+		which := output.Verb(int(pruned), "it, and it may be the best", "them, and the best may be among them")
+		return fmt.Sprintf("%s %s left out: a heuristic pruned %s.%s",
+			output.Sentence(output.Count(missing, "trial")), were, which, again)
+	case pruned > 0:
+		which := "one of them, and it may be the best"
+		if pruned > 1 {
+			which = fmt.Sprintf("%d of them, and the best may be among those", pruned)
+		}
+		return fmt.Sprintf("%s without a result %s left out: a heuristic pruned %s.%s",
+			output.Sentence(output.Count(missing, "trial")), were, which, again)
 	default:
 		return fmt.Sprintf("%s without a result %s left out.", output.Sentence(output.Count(missing, "trial")), were)
 	}

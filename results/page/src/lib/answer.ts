@@ -40,14 +40,18 @@ function leftOut(study: Study): string {
   const n = Number(p.trials ?? 0) - Number(p.trials_succeeded ?? 0) - Number(p.trials_diverged ?? 0)
   const pruned = Number(p.trials_pruned ?? 0)
   const were = n === 1 ? 'was' : 'were'
-  const again = canceled(study) ? '' : ` Train them to the end: trellis retry ${study.name} --pruned`
+  const again = canceled(study) ? '' : ` Train ${pruned === 1 ? 'it' : 'them'} to the end: trellis retry ${study.name} --pruned`
   if (n <= 0) return ''
   if (!ended(study)) return `${count(n, 'trial')} may still change this.`
   const time = outOfTime(study)
   if (time && Number(p.trials_canceled ?? 0) === n) return `${count(n, 'trial')} ${were} left out: ${time}.`
-  if (pruned === n) return `${count(n, 'trial')} ${were} left out: a heuristic pruned them, and the best may be among them.${again}`
+  if (pruned === n) {
+    const which = n === 1 ? 'it, and it may be the best' : 'them, and the best may be among them'
+    return `${count(n, 'trial')} ${were} left out: a heuristic pruned ${which}.${again}`
+  }
   if (pruned > 0) {
-    return `${count(n, 'trial')} without a result ${were} left out: a heuristic pruned ${grouped(pruned)} of them, and the best may be among those.${again}`
+    const which = pruned === 1 ? 'one of them, and it may be the best' : `${grouped(pruned)} of them, and the best may be among those`
+    return `${count(n, 'trial')} without a result ${were} left out: a heuristic pruned ${which}.${again}`
   }
   return `${count(n, 'trial')} without a result ${were} left out.`
 }

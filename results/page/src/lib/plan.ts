@@ -56,7 +56,8 @@ function timeRows(spec: StudySpec, forecast: Forecast | undefined, ofThese = '')
   const add = (name: string, text: string) => rows.push({ name, text })
   if (!(forecast?.epochs?.high ?? 0)) return rows
   const atMost = forecast!.confidence ? '' : 'at most '
-  add('to train', `${atMost}${estimated(forecast!.epochs!, (value) => grouped(Math.round(value)))} epochs`)
+  const most = Math.round(forecast!.epochs!.high ?? 0)
+  add('to train', `${atMost}${estimated(forecast!.epochs!, (value) => grouped(Math.round(value)))} ${most === 1 ? 'epoch' : 'epochs'}`)
   if (ofThese) add('of these', ofThese)
   if (forecast!.seconds_per_epoch) add('time per epoch', duration(forecast!.seconds_per_epoch))
   if (forecast!.seconds) {
@@ -103,7 +104,7 @@ export function planRows(spec: StudySpec, plan: Plan): Row[] {
   const [shared, again] = [Number(plan.epochs_shared ?? 0), Number(plan.epochs_again ?? 0)]
   if (shared > 0) {
     add('already trained', `${count(shared, 'epoch')}, which took ${duration(plan.seconds_shared ?? 0)}; ${grouped(Number(plan.runs_shared ?? 0))} of ${count(runs, 'run')} complete`
-      + (again > 0 ? `; ${count(again, 'epoch')} trained again: no checkpoint has them` : ''))
+      + (again > 0 ? `; ${count(again, 'epoch')} trained again: no checkpoint has ${again === 1 ? 'it' : 'them'}` : ''))
   }
   if (plan.waiting_for) add('waits for', missing(spec, plan.waiting_for))
   const times = timeRows(spec, plan.forecast)
@@ -116,8 +117,8 @@ export function extensionRows(spec: StudySpec, plan: ExtensionPlan): Row[] {
   const [runs, longer, reopened] = [Number(plan.runs ?? 0), Number(plan.runs_lengthened ?? 0), Number(plan.runs_reopened ?? 0)]
   const [before, again] = [Number(plan.epochs_before ?? 0), Number(plan.epochs_again ?? 0)]
   const times = timeRows(spec, plan.forecast, [
-    before > 0 ? `${grouped(before)} are left to train anyway` : '',
-    again > 0 ? `${grouped(again)} are trained again: no checkpoint has them` : '',
+    before > 0 ? `${grouped(before)} ${before === 1 ? 'is' : 'are'} left to train anyway` : '',
+    again > 0 ? `${grouped(again)} ${again === 1 ? 'is' : 'are'} trained again: no checkpoint has ${again === 1 ? 'it' : 'them'}` : '',
   ].filter(Boolean).join('; '))
   return [
     { name: 'trials', text: `${grouped(Number(plan.trials ?? 0))} more` },
