@@ -6,6 +6,7 @@ import (
 	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/trajectory"
 )
 
 // failures writes what updates say about failures. Runs that fail without having been tried say all the same, so they
@@ -32,6 +33,10 @@ func (f *failures) add(before, after *trellisv1.Run, varied describe.Axes) (line
 		} else {
 			lines = append(lines, fmt.Sprintf("%s: the attempt on worker %s failed: %s", name, failure.GetWorker(),
 				describeFailure(failure)))
+			if lost, last := trajectory.LostWorkers(after); lost > 1 && last == failure && !failed {
+				lines[len(lines)-1] += fmt.Sprintf(" %s, %d in a row without a new epoch; the run fails with the %dth "+
+					"at the latest", lostAfter(last), lost, trajectory.WorkerLostBudget)
+			}
 		}
 	}
 	if missing := after.GetMissingWeights(); len(missing) > len(before.GetMissingWeights()) {

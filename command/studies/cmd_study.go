@@ -10,6 +10,7 @@ import (
 	"trellis/command/client"
 	"trellis/command/describe"
 	"trellis/command/output"
+	"trellis/command/progress"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -31,18 +32,25 @@ studies, and its spec with all defaults filled in.`,
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
-			response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: args[0]})
+			response, err := client.Call(ctx, client.CallTimeout, c.GetStudy,
+				&trellisv1.GetStudyRequest{Study: args[0]})
 			if err != nil {
 				return err
 			}
 			if *format != output.Table {
 				return output.WriteOne(env.Out, *format, response.GetStudy(), describe.StudyColumns)
 			}
-			report, err := client.Call(ctx, client.CallTimeout, c.GetReport, &trellisv1.GetReportRequest{Study: args[0]})
+			report, err := client.Call(ctx, client.CallTimeout, c.GetReport,
+				&trellisv1.GetReportRequest{Study: args[0]})
 			if err != nil {
 				return err
 			}
-			return writeStudy(env.Out, response.GetStudy(), report.GetReport(), time.Now(), cli.Elsewhere(c.Address))
+			losing, err := progress.Losing(ctx, c, response.GetStudy())
+			if err != nil {
+				return err
+			}
+			return writeStudy(env.Out, response.GetStudy(), report.GetReport(), losing, time.Now(),
+				cli.Elsewhere(c.Address))
 		})
 	}
 	return cmd

@@ -9,14 +9,17 @@ import (
 	"trellis/command/answer"
 	"trellis/command/describe"
 	"trellis/command/output"
+	"trellis/command/progress"
 	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 )
 
-// writeStudy writes what a study is and how far it has come, for people. elsewhere are the flags that commands on it need.
+// writeStudy writes what a study is and how far it has come, for people. losing are its runs that lose their workers,
+// and elsewhere the flags that commands on it need.
 func writeStudy(
-	out io.Writer, study *trellisv1.Study, report *trellisv1.Report, now time.Time, elsewhere string,
+	out io.Writer, study *trellisv1.Study, report *trellisv1.Report, losing []*trellisv1.Run, now time.Time,
+	elsewhere string,
 ) error {
 	table := output.NewTable()
 	row := func(name, text string) {
@@ -48,6 +51,7 @@ func writeStudy(
 	}
 	row("missing weights", answer.DescribeMissingWeights(report))
 	row("waiting for", waitsFor(study, elsewhere))
+	row("yet to end", unended(study))
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_RUNNING {
 		row("end", strings.TrimPrefix(describe.End(study.GetForecast(), now), "ends "))
 	}
@@ -64,22 +68,25 @@ func writeStudy(
 	if _, err := fmt.Fprintf(out, "\nSpec:\n\n%s", text); err != nil {
 		return err
 	}
+	if err := progress.WriteLosing(out, study, losing); err != nil {
+		return err
+	}
 	return answer.WriteFailures(out, report, true)
 }
 
 // trialsOf counts a study's trials by their states.
 func trialsOf(study *trellisv1.Study) string {
 	p := study.GetProgress()
-	return counts("succeeded", p.GetTrials(), p.GetTrialsSucceeded(), p.GetTrialsDiverged(), p.GetTrialsRunning(), p.GetTrialsFailed(),
-		p.GetTrialsPruned(), p.GetTrialsCanceled())
+	return counts("succeeded", p.GetTrials(), p.GetTrialsSucceeded(), p.GetTrialsDiverged(), p.GetTrialsRunning(),
+		p.GetTrialsFailed(), p.GetTrialsPruned(), p.GetTrialsCanceled())
 }
 
 // runsOf counts a study's runs by their states.
 func runsOf(study *trellisv1.Study) string {
 	p := study.GetProgress()
 	// A run that diverged has ended like others. Whether it gave an answer is said of its trials.
-	text := counts("complete", p.GetRuns(), p.GetRunsSucceeded(), 0, p.GetRunsRunning(), p.GetRunsFailed(), p.GetRunsPruned(),
-		p.GetRunsCanceled())
+	text := counts("complete", p.GetRuns(), p.GetRunsSucceeded(), 0, p.GetRunsRunning(), p.GetRunsFailed(),
+		p.GetRunsPruned(), p.GetRunsCanceled())
 	for _, part := range []struct {
 		number uint64
 		what   string
@@ -129,6 +136,18 @@ func epochsOf(study *trellisv1.Study) string {
 	return text
 }
 
+// unended says what runs of models still have to do although all of their epochs are trained: a worker may have been
+// lost before it had saved the weights.
+func unended(study *trellisv1.Study) string {
+	p := study.GetProgress()
+	open := p.GetRuns() - p.GetRunsSucceeded() - p.GetRunsFailed() - p.GetRunsPruned() - p.GetRunsCanceled()
+	if open == 0 || p.GetEpochsLeft() > 0 || study.GetSpec().GetProgram() != nil ||
+		lifecycle.StudyEnded(study.GetState()) {
+		return ""
+	}
+	return output.Count(open, "run") + ": all epochs are trained, but the last weights are not saved yet"
+}
+
 // waitsFor says what keeps a study from being trained, with the command that would help, or nothing.
 func waitsFor(study *trellisv1.Study, elsewhere string) string {
 	progress, forecast := study.GetProgress(), study.GetForecast()
@@ -154,7 +173,8 @@ func waitsFor(study *trellisv1.Study, elsewhere string) string {
 // aWorker is what a study without workers waits for.
 const aWorker = "a worker: trellis worker"
 
-// noWorker says that a study waits for a worker, with the command that would help, if it is certain that none is connected.
+// noWorker says that a study waits for a worker, with the command that would help, if it is certain that none is
+// connected.
 func noWorker(study *trellisv1.Study, elsewhere string) string {
 	idle := study.GetState() == trellisv1.StudyState_STUDY_STATE_RUNNING && study.GetProgress().GetRunsRunning() == 0
 	forecast := study.GetForecast()

@@ -37,8 +37,8 @@ func WithCheckpoint(run *trellisv1.Run, checkpoint *trellisv1.Checkpoint) []*tre
 }
 
 // bestOfPrograms are the checkpoints of programs that have the best weights of a trial: for each milestone, and for the
-// epochs so far, the last one that was the best when it was saved. A program's checkpoint has no other weights than those
-// of its epoch.
+// epochs so far, the last one that was the best when it was saved. A program's checkpoint has no other weights than
+// those of its epoch.
 func bestOfPrograms(run *trellisv1.Run, checkpoints []*trellisv1.Checkpoint) map[*trellisv1.Checkpoint]bool {
 	var best map[*trellisv1.Checkpoint]bool
 	milestones := run.Milestones
@@ -51,7 +51,8 @@ func bestOfPrograms(run *trellisv1.Run, checkpoints []*trellisv1.Checkpoint) map
 		}
 		// It is superseded by the next one that ends no later than the next milestone.
 		superseded := slices.ContainsFunc(checkpoints[i+1:], func(later *trellisv1.Checkpoint) bool {
-			return later.Program && later.BestEpoch == later.Epoch && (len(milestones) == 0 || later.Epoch <= milestones[0])
+			return later.Program && later.BestEpoch == later.Epoch &&
+				(len(milestones) == 0 || later.Epoch <= milestones[0])
 		})
 		if !superseded {
 			if best == nil {
@@ -102,29 +103,35 @@ func BestWeights(
 	missing, reason := MissingWeights(trial, run)
 	switch {
 	case run.GetDispute() != nil && lifecycle.RunEnded(run.State) && !AuditDue(run):
-		return nil, fmt.Errorf("the weights of trial %d are not certain: workers reported different losses for epoch %d of its "+
-			"run in every attempt: retry the study to train it anew", index, run.GetDispute().GetEpoch())
+		return nil, fmt.Errorf("the weights of trial %d are not certain: workers reported different losses for epoch "+
+			"%d of its run in every attempt: retry the study to train it anew", index, run.GetDispute().GetEpoch())
 	case run.GetDispute() != nil:
-		return nil, fmt.Errorf("the weights of trial %d are not certain: workers reported different losses for epoch %d of its "+
-			"run, which is trained again", index, run.GetDispute().GetEpoch())
+		return nil, fmt.Errorf("the weights of trial %d are not certain: workers reported different losses for epoch "+
+			"%d of its run, which is trained again", index, run.GetDispute().GetEpoch())
 	case missing:
 		return nil, fmt.Errorf("the weights of trial %d could not be saved: %s: to train it anew, submit the study "+
 			"under another name with --fresh", index, reason)
 	case trial.GetState() == lifecycle.TrialRunning:
-		return nil, fmt.Errorf("trial %d is still training, and the weights of epoch %d, its best so far, have not been saved "+
-			"yet: try again later", index, best)
+		return nil, fmt.Errorf("trial %d is still training, and the weights of epoch %d, its best so far, have not "+
+			"been saved yet: try again later", index, best)
 	case run.GetSharedEpochs() >= best:
-		return nil, fmt.Errorf("no weights of trial %d are kept: epoch %d was trained for study %q, where none were saved or they "+
-			"were deleted: submit the study under another name with --fresh, which trains it anew", index, best, run.GetSharedFrom())
+		return nil, fmt.Errorf("no weights of trial %d are kept: epoch %d was trained for study %q, where none were "+
+			"saved or they were deleted: submit the study under another name with --fresh, which trains it anew",
+			index, best, run.GetSharedFrom())
+	case !lifecycle.RunEnded(run.GetState()) && LastCheckpoint(run).GetEpoch() < trial.GetEpochs():
+		return nil, unsaved(trial, run)
 	case len(run.GetCheckpoints()) == 0 && program != nil:
 		return nil, fmt.Errorf("trial %d has no checkpoint: its program has reported none, or they were deleted", index)
+	case run.GetState() == lifecycle.RunFailed:
+		return nil, fmt.Errorf("the weights of trial %d were not saved before its run failed, or were deleted: to "+
+			"train them again: trellis retry %s: the run failed because %s", index, trial.GetStudy(), run.GetError())
 	case len(run.GetCheckpoints()) == 0:
-		return nil, fmt.Errorf("no weights of trial %d are kept: they were deleted, as prune --checkpoints does with all but those of "+
-			"the best trial, or the coordinator keeps none, as with --in-memory: to train it anew, submit the study under another "+
-			"name with --fresh", index)
+		return nil, fmt.Errorf("no weights of trial %d are kept: they were deleted, as prune --checkpoints does with "+
+			"all but those of the best trial, or the coordinator keeps none, as with --in-memory: to train it anew, "+
+			"submit the study under another name with --fresh", index)
 	default:
-		return nil, fmt.Errorf("the weights of trial %d were not saved: its run has checkpoints, but none with the weights of "+
-			"epoch %d", index, best)
+		return nil, fmt.Errorf("the weights of trial %d were not saved: its run has checkpoints, but none with the "+
+			"weights of epoch %d: to train it anew, submit the study under another name with --fresh", index, best)
 	}
 }
 

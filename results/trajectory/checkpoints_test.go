@@ -30,8 +30,8 @@ func TestBestWeights(t *testing.T) {
 		{"of a run that went on", lifecycle.TrialSucceeded, 10, 8, run(8, 19), 10, ""},
 		{"that later epochs did not beat", lifecycle.TrialSucceeded, 10, 8, run(8, 8, 8), 10, ""},
 		{
-			"that later epochs did not beat, and its own end was not saved", lifecycle.TrialSucceeded, 5, 8, run(8, 8, 8),
-			30, "",
+			"that later epochs did not beat, and its own end was not saved", lifecycle.TrialSucceeded, 5, 8,
+			run(8, 8, 8), 30, "",
 		},
 		{"at the end", lifecycle.TrialSucceeded, 30, 29, run(8, 19, 29), 30, ""},
 		{"running", lifecycle.TrialRunning, 12, 8, run(8), 10, ""},
@@ -53,8 +53,37 @@ func TestBestWeights(t *testing.T) {
 	shared := &trellisv1.Run{SharedEpochs: 10, SharedFrom: "other"}
 	_, err := BestWeights(nil,
 		&trellisv1.Trial{Index: 3, State: lifecycle.TrialSucceeded, Epochs: 10, BestEpoch: 8}, shared)
-	if err == nil || !strings.Contains(err.Error(), `for study "other"`) || strings.Contains(err.Error(), "--in-memory") {
+	if err == nil || !strings.Contains(err.Error(), `for study "other"`) ||
+		strings.Contains(err.Error(), "--in-memory") {
 		t.Errorf("of a shared run: %v", err)
+	}
+}
+
+// A trial has its result before its weights are saved. If the worker is lost in between, the weights come with the next
+// attempt, or with a retry if there is none.
+func TestWeightsOfLostWorkers(t *testing.T) {
+	lost := []*trellisv1.Failure{{Class: lostClass, Worker: "w", Epochs: 10}}
+	early := []*trellisv1.Failure{{Class: lostClass, Worker: "w", Epochs: 4}}
+	for _, test := range []struct {
+		run  *trellisv1.Run
+		want string
+	}{
+		{&trellisv1.Run{State: lifecycle.RunPending, Failures: lost}, "worker w was lost before it had saved them"},
+		{&trellisv1.Run{State: lifecycle.RunLeased, Failures: early}, "its run has not ended"},
+		{&trellisv1.Run{State: lifecycle.RunLeased}, "its run has not ended"},
+		{
+			&trellisv1.Run{State: lifecycle.RunFailed, Failures: lost, Error: "of w"},
+			"trellis retry s: the run failed because of w",
+		},
+		{&trellisv1.Run{State: lifecycle.RunCanceled, Failures: lost}, "--fresh"},
+	} {
+		_, err := BestWeights(nil, &trellisv1.Trial{
+			Study: "s", Index: 3, State: lifecycle.TrialSucceeded, Epochs: 10, BestEpoch: 8,
+		}, test.run)
+		if err == nil || !strings.Contains(err.Error(), test.want) ||
+			(test.run.State != lifecycle.RunCanceled) == strings.Contains(err.Error(), "--in-memory") {
+			t.Errorf("of %v: %v, want %q", test.run, err, test.want)
+		}
 	}
 }
 
