@@ -76,7 +76,7 @@ func NewConv(s Shape, passes ...Pass) (*Conv, error) {
 			c.backward.faint = c.path.balance != nil && c.backward.subnormals == nil && s.looksForFaint() &&
 				slowSubnormals()
 		case BackwardWeights:
-			c.weights, c.bias = newOuter(s, c.path.together), Values(s.OutChannels*Lanes)
+			c.weights, c.bias = newOuter(s, c.path.vector, c.path.together), Values(s.OutChannels*Lanes)
 		default:
 			panic(fmt.Sprintf("kernel: no pass %d", pass))
 		}

@@ -93,8 +93,9 @@ const columnStep = 3
 // runPairs is how many pairs a run has at most, unless a step has more.
 const runPairs = 1024
 
-// newOuter plans the outer of a layer. together says that the path has steps with reached, and avoids faint gradients.
-func newOuter(s Shape, together bool) *outer {
+// newOuter plans the outer of a layer, for a path with vectors of so many values. together says that the path has steps
+// with reached, and avoids faint gradients.
+func newOuter(s Shape, vector int, together bool) *outer {
 	input := side{channels: s.InChannels, positions: s.InHeight * s.InWidth}
 	output := side{channels: s.OutChannels, positions: s.OutHeight() * s.OutWidth()}
 	input.padded, output.padded = input.channels, output.channels
@@ -122,7 +123,7 @@ func newOuter(s Shape, together bool) *outer {
 	}
 	o.plan(s, parts, together)
 	if o.byLane {
-		o.planRuns()
+		o.planRuns(vector)
 		if together && s.looksForFaint() && slowSubnormals() {
 			o.faint = newFaint(s.OutSize(), s.InSize())
 		}
@@ -256,8 +257,10 @@ func reachedPairs(meets [][]int) (pairs []pair) {
 }
 
 // planRuns puts the pairs of all steps side by side and lists the runs. If there are several blocks of other channels,
-// a run has the steps of one part, so that each block finds it in the first-level cache.
-func (o *outer) planRuns() {
+// or several vectors to a position, a run has the steps of one part, so that each of them finds it in the first-level
+// cache.
+func (o *outer) planRuns(vector int) {
+	byPart := o.other.channels > columnStep || vector < Lanes
 	count := 0
 	for _, st := range o.steps {
 		count += len(st.pairs)
@@ -270,7 +273,7 @@ func (o *outer) planRuns() {
 		st.pairs = all[len(all)-len(st.pairs):]
 		last := len(o.runs) - 1
 		if last < 0 || o.runs[last].columns != st.columns || o.runs[last].reached != st.reached ||
-			left < len(st.pairs) || o.other.channels > columnStep && part != st.part {
+			left < len(st.pairs) || byPart && part != st.part {
 			last++
 			o.runs = append(o.runs, run{columns: st.columns, reached: st.reached, pairs: &st.pairs[0]})
 			left, part = runPairs, st.part

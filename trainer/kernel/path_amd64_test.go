@@ -58,6 +58,16 @@ func TestNextBlockIsLarge(t *testing.T) {
 	}
 }
 
+// With two vectors to a position, each call adds one part, so that the second vector's finds it in the cache.
+func TestRunsOfHalvesHaveOnePart(t *testing.T) {
+	s := Shape{8, 14, 14, 1, 3, 3, 2, 1, 1, 1, true}
+	for _, c := range []struct{ vector, runs int }{{8, (14*14+partPositions-1)/partPositions + 1}, {16, 2}} {
+		if o := newOuter(s, c.vector, true); len(o.runs) != c.runs {
+			t.Errorf("with vectors of %d there are %d runs, want %d", c.vector, len(o.runs), c.runs)
+		}
+	}
+}
+
 // Inputs are scaled if one that meets a subnormal weight is not zero.
 func TestInputsAreScaledIfNeeded(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {

@@ -94,7 +94,7 @@ func (w width) interleaved(several int, body func(at GPVirtual, vectors int)) {
 func indexed(base, at GPVirtual) Mem { return Mem{Base: base, Index: at, Scale: 1} }
 
 // together is how many exponentials are computed at once: as each is a chain of operations, the processor would not see
-// far enough ahead to fill the time. AVX2 has registers for no more.
+// far enough ahead to fill the time. AVX2 has registers for no more, but for sigmoids.
 const together = 4
 
 // sigmoid emits 1 / (1 + q * 2^k), where q * 2^k is the exponential, with the sum as one multiply-add. Its bounds are
@@ -106,15 +106,27 @@ func sigmoid(w width) {
 	Doc(name + " computes y[i] = 1 / (1 + exp(-y[i])) for count vectors.")
 	y := argument("y")
 	// k is from -126, whose 2^(k-1) is taken for 0, to 129. It is k + 126, shifted to the exponent.
-	e := newExponential(w, -89.5, 87, expRound+126)
-	two := w.constant(2)
-	w.interleaved(together, func(at GPVirtual, vectors int) {
-		n, _, p := e.reduced(indexed(y, at), vectors, true)
-		each(p, func(i int) { VFMADD213PS(two, two, p[i]) })
-		each(p, func(i int) { VPSLLD(Imm(23), n[i], n[i]) })
-		each(p, func(i int) { VFMADD213PS(e.one, n[i], p[i]) })
-		each(p, func(i int) { VDIVPS(p[i], e.one, p[i]) })
-		each(p, func(i int) { VMOVUPS(p[i], indexed(y, at).Offset(i*w.bytes)) })
+	e := exponential{w, -89.5, 87, expRound + 126}
+	several := 2 * together
+	if w.bytes < 64 {
+		several = 6
+	}
+	w.interleaved(several, func(at GPVirtual, vectors int) {
+		to := func(i int) Mem { return indexed(y, at).Offset(i * w.bytes) }
+		power := make([]Op, vectors)
+		_, _, p := e.reduced(to(0), vectors, true, func(i int, n VecVirtual) {
+			shifted := w.new()
+			VPSLLD(Imm(23), n, shifted)
+			if power[i] = shifted; w.bytes < 64 {
+				// Kept in memory, it leaves registers for more vectors.
+				power[i] = to(i)
+				VMOVUPS(shifted, power[i])
+			}
+		})
+		w.with(2, p, func(two VecVirtual, i int) { VFMADD213PS(two, two, p[i]) })
+		w.with(1, p, func(one VecVirtual, i int) { VFMADD132PS(power[i], one, p[i]) })
+		w.with(1, p, func(one VecVirtual, i int) { VDIVPS(p[i], one, p[i]) })
+		each(p, func(i int) { VMOVUPS(p[i], to(i)) })
 	})
 }
 
@@ -123,16 +135,16 @@ func exp(w width) {
 	function(name, "func(y, x *float32, count int)")
 	Doc(name + " computes y[i] = exp(x[i]) for count vectors.")
 	y, from := argument("y"), argument("x")
-	e := newExponential(w, -104, 104, expRound)
+	e := exponential{w, -104, 104, expRound}
 	w.interleaved(together, func(at GPVirtual, vectors int) {
-		n, whole, p := e.reduced(indexed(from, at), vectors, false)
-		each(p, func(i int) { VADDPS(e.one, p[i], p[i]) })
+		n, whole, p := e.reduced(indexed(from, at), vectors, false, nil)
+		w.with(1, p, func(one VecVirtual, i int) { VADDPS(one, p[i], p[i]) })
 		if w.bytes == 64 {
 			each(p, func(i int) { VSCALEFPS(whole[i], p[i], p[i]) })
 		} else {
 			// 2^k may lie outside the range of exponents; the two factors do not.
 			half, bias := w.several(vectors), vectorMem(127)
-			each(p, func(i int) { VPSUBD(e.round, n[i], n[i]) })
+			w.with(e.round, n, func(round VecVirtual, i int) { VPSUBD(round, n[i], n[i]) })
 			each(p, func(i int) { VPSRAD(Imm(1), n[i], half[i]) })
 			each(p, func(i int) { VPSUBD(half[i], n[i], n[i]) })
 			for _, exponent := range [][]VecVirtual{half, n} {
@@ -152,12 +164,18 @@ func each(vectors []VecVirtual, step func(i int)) {
 	}
 }
 
-// exponential is what the exponentials of a kernel share.
+// with emits a step that takes a constant, which it loads into a register: there are too few to keep all, and to load
+// one for each vector takes longer.
+func (w width) with(constant float32, vectors []VecVirtual, step func(c VecVirtual, i int)) {
+	c := w.constant(constant)
+	each(vectors, func(i int) { step(c, i) })
+}
+
+// exponential is what the exponentials of a kernel share: bounds for what it is given, and what it rounds with:
+// expRound, or an integer more.
 type exponential struct {
 	width
-	low, high, one             VecVirtual
-	log2e, round, ln2Hi, ln2Lo Op
-	coefficients               []Op
+	low, high, round float32
 }
 
 // expRound is 1.5 * 2^23, which rounds to an integer when added.
@@ -168,32 +186,11 @@ var coefficients = []float32{
 	1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
 }
 
-// newExponential takes bounds for what it is given, and what to round with: expRound, or an integer more.
-func newExponential(w width, low, high, round float32) exponential {
-	constant := func(value float32) Op { return w.constant(value) }
-	if w.bytes < 64 {
-		// There are too few registers.
-		constant = func(value float32) Op { return vectorMem(math.Float32bits(value)) }
-	}
-	e := exponential{
-		width: w,
-		low:   w.constant(low),
-		high:  w.constant(high),
-		one:   w.constant(1),
-		log2e: constant(1.44269504),
-		round: constant(round),
-		ln2Hi: constant(-0.693359375),
-		ln2Lo: constant(2.12194440e-4),
-	}
-	for _, value := range coefficients {
-		e.coefficients = append(e.coefficients, constant(value))
-	}
-	return e
-}
-
-// reduced emits the exponentials of vectors at from, or of their negatives, step by step for all, as (1 + p) * 2^whole;
-// n is whole plus what is added to round.
-func (e *exponential) reduced(from Mem, vectors int, negative bool) (n, whole, p []VecVirtual) {
+// reduced emits the exponentials of vectors at from, or of their negatives, step by step for all, as (1 + p) * 2^whole.
+// Unless it is nil, save gets n, which is whole plus what round has.
+func (e *exponential) reduced(from Mem, vectors int, negative bool, save func(i int, n VecVirtual)) (
+	n, whole, p []VecVirtual,
+) {
 	r := e.several(vectors)
 	n, whole, p = e.several(vectors), e.several(vectors), e.several(vectors)
 	// Signs change within the multiply-adds that x enters first.
@@ -202,16 +199,19 @@ func (e *exponential) reduced(from Mem, vectors int, negative bool) (n, whole, p
 		scale, reduce = VFNMADD231PS, VFMSUB231PS
 	}
 	// If one is a NaN, the result is what comes from memory.
-	each(p, func(i int) { VMINPS(from.Offset(i*e.bytes), e.high, r[i]) })
-	each(p, func(i int) { VMAXPS(r[i], e.low, r[i]) })
-	each(p, func(i int) { VMOVAPS(e.round, n[i]) })
-	each(p, func(i int) { scale(e.log2e, r[i], n[i]) })
-	each(p, func(i int) { VSUBPS(e.round, n[i], whole[i]) })
-	each(p, func(i int) { reduce(e.ln2Hi, whole[i], r[i]) })
-	each(p, func(i int) { VFMADD231PS(e.ln2Lo, whole[i], r[i]) })
-	each(p, func(i int) { VMOVAPS(e.coefficients[0], p[i]) })
-	for _, coefficient := range e.coefficients[1:] {
-		each(p, func(i int) { VFMADD213PS(coefficient, r[i], p[i]) })
+	e.with(e.high, r, func(high VecVirtual, i int) { VMINPS(from.Offset(i*e.bytes), high, r[i]) })
+	e.with(e.low, r, func(low VecVirtual, i int) { VMAXPS(r[i], low, r[i]) })
+	e.with(e.round, n, func(round VecVirtual, i int) { VMOVAPS(round, n[i]) })
+	e.with(1.44269504, n, func(log2e VecVirtual, i int) { scale(log2e, r[i], n[i]) })
+	if save != nil {
+		each(n, func(i int) { save(i, n[i]) })
+	}
+	e.with(e.round, n, func(round VecVirtual, i int) { VSUBPS(round, n[i], whole[i]) })
+	e.with(-0.693359375, r, func(ln2Hi VecVirtual, i int) { reduce(ln2Hi, whole[i], r[i]) })
+	e.with(2.12194440e-4, r, func(ln2Lo VecVirtual, i int) { VFMADD231PS(ln2Lo, whole[i], r[i]) })
+	e.with(coefficients[0], p, func(c VecVirtual, i int) { VMOVAPS(c, p[i]) })
+	for _, coefficient := range coefficients[1:] {
+		e.with(coefficient, p, func(c VecVirtual, i int) { VFMADD213PS(c, r[i], p[i]) })
 	}
 	each(p, func(i int) { VMULPS(r[i], p[i], p[i]) })
 	each(p, func(i int) { VFMADD213PS(r[i], r[i], p[i]) })
