@@ -43,12 +43,18 @@ type lineView struct {
 	told   time.Time
 	// failures are those of an update.
 	failures failures
+	// trialOf returns a study's trial at a point, or nil if it is not known. It may be nil. answered are those that it
+	// has returned for an update.
+	trialOf  func(study *trellisv1.Study, point *trellisv1.Parameters) *trellisv1.Trial
+	answered map[milestone]*trellisv1.Trial
 }
 
 var _ client.ProgressView = (*lineView)(nil)
 
 func newLineView(out io.Writer, now func() time.Time) *lineView {
-	return &lineView{out: out, now: now, board: newBoard(now), written: make(map[string]time.Time), others: make(map[string]string)}
+	return &lineView{
+		out: out, now: now, board: newBoard(now), written: make(map[string]time.Time), others: make(map[string]string),
+	}
 }
 
 func (v *lineView) Write(notice []byte) (int, error) {
@@ -61,8 +67,10 @@ func (v *lineView) Close() error { return nil }
 
 // Update writes what has happened since the last update. What had happened before the watch began is summed up only.
 func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
+	answered := v.overtaken(response)
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.answered = answered
 	first := v.board.study == nil
 	before, waited := v.board.study.GetState(), v.board.study.GetWaitingFor()
 	if first {
@@ -175,25 +183,35 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 			parameters,
 			after.GetEpochs(), after.GetParameters().GetMaxEpochs())
 	}
-	for _, milestone := range newlyAnswered(before, after) {
-		loss, ranked := "", v.board.objective()
-		best := bestOf(after)
-		if best == nil && ranked.OfProgram() {
-			v.line("trial diverged (%s, maximum epochs %d): no finite %s was reported", parameters, milestone, ranked.Name())
-			continue
+	for _, epochs := range newlyAnswered(before, after) {
+		best, epoch := bestOf(after), after.GetBestEpoch()
+		if its := v.answered[milestone{after.GetId(), epochs}]; its != nil {
+			best, epoch = its.Objective, its.GetBestEpoch()
+			if hasDiverged(its) {
+				best = nil
+			}
 		}
-		if best == nil {
-			v.line("trial diverged (%s, maximum epochs %d): no %s is a finite number", parameters, milestone, ranked.Name())
-			continue
-		}
-		if after.GetBestEpoch() <= milestone {
-			loss = fmt.Sprintf(": %s %s%s at epoch %d", ranked.Name(), output.ShortLoss(*best), ranked.Counts(),
-				after.GetBestEpoch())
-		}
-		v.line("trial succeeded (%s, maximum epochs %d)%s", parameters, milestone, loss)
+		v.answerLine(fmt.Sprintf("%s, maximum epochs %d", parameters, epochs), best, epoch, epochs)
 	}
 	if lifecycle.RunEnded(after.GetState()) {
 		delete(v.written, after.GetId())
+	}
+}
+
+// answerLine says that a trial has its result: the value of an epoch, or none if it diverged. An epoch that the trial
+// does not have is another's.
+func (v *lineView) answerLine(trial string, value *float64, epoch, maxEpochs uint32) {
+	ranked := v.board.objective()
+	switch {
+	case value == nil && ranked.OfProgram():
+		v.line("trial diverged (%s): no finite %s was reported", trial, ranked.Name())
+	case value == nil:
+		v.line("trial diverged (%s): no %s is a finite number", trial, ranked.Name())
+	case epoch > maxEpochs:
+		v.line("trial succeeded (%s)", trial)
+	default:
+		v.line("trial succeeded (%s): %s %s%s at epoch %d", trial, ranked.Name(), output.ShortLoss(*value),
+			ranked.Counts(), epoch)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 func Follow(
 	ctx context.Context, env *cli.Environment, c *client.Client, name string, inLines bool,
 ) (*trellisv1.Study, error) {
-	view := newView(env, inLines)
+	view := newView(ctx, env, c, inLines)
 	study, err := c.Follow(ctx, name, false, view)
 	return study, errors.Join(err, view.Close())
 }
@@ -26,9 +26,11 @@ type view interface {
 	showStages(stages []stage, followed string)
 }
 
-func newView(env *cli.Environment, inLines bool) view {
+func newView(ctx context.Context, env *cli.Environment, c *client.Client, inLines bool) view {
 	if terminal, ok := output.IsTerminal(env.Err); ok && !inLines {
 		return newLiveView(terminal)
 	}
-	return newLineView(env.Err, time.Now)
+	lines := newLineView(env.Err, time.Now)
+	lines.trialOf = askTrials(ctx, c)
+	return lines
 }

@@ -35,7 +35,7 @@ const stagesPause = 2 * time.Second
 func FollowStage(
 	ctx context.Context, env *cli.Environment, c *client.Client, name string, stages []Stage, inLines bool,
 ) (*trellisv1.Study, error) {
-	view := newView(env, inLines)
+	view := newView(ctx, env, c, inLines)
 	asking, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
