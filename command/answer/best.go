@@ -101,8 +101,7 @@ func parameterRows(row func(name, format string, values ...any), p *trellisv1.Pa
 // lead says by how much an objective beats the runner-up's.
 func lead(ranked describe.Objective, own float64, second *trellisv1.Trial, varied describe.Axes) string {
 	next := second.GetObjective()
-	who := fmt.Sprintf("trial %d (%s, maximum epochs %d)", second.GetIndex(),
-		describe.Parameters(second.GetParameters(), varied), second.GetParameters().GetMaxEpochs())
+	who := fmt.Sprintf("trial %d (%s)", second.GetIndex(), describe.Point(second.GetParameters(), varied))
 	what := "loss"
 	if !ranked.IsDefault() {
 		what = ranked.Name()

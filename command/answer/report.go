@@ -317,6 +317,6 @@ func (f *failedAlike) who(varied describe.Axes) string {
 	case len(f.runs) > 1:
 		return which + " whose trials have results"
 	default:
-		return fmt.Sprintf("a run whose trials have results (%s)", which)
+		return "a run whose trials have results" + describe.InBrackets(which)
 	}
 }

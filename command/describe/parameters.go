@@ -58,14 +58,15 @@ func ParameterColumns[T any](names []string, parametersOf func(T) *trellisv1.Par
 			return func(item T) string { return Value(grid.Value(parametersOf(item), name), number) }
 		}
 		columns[i] = output.Column[T]{
-			Name: name, Plain: write(output.PlainNumber), Short: write(output.ShortNumber), Yield: output.Yield{Same: true},
+			Name: name, Plain: write(output.PlainNumber), Short: write(output.ShortNumber),
+			Yield: output.Yield{Same: true},
 		}
 	}
 	return columns
 }
 
-// WithoutConstantShape leaves the axes of the network's shape out of tables of a study's items in which they don't vary. Of
-// several studies, and of a program's axes, all stay.
+// WithoutConstantShape leaves the axes of the network's shape out of tables of a study's items in which they don't
+// vary. Of several studies, and of a program's axes, all stay.
 func WithoutConstantShape[T any](columns []output.Column[T], specs ...*trellisv1.StudySpec) []output.Column[T] {
 	if len(specs) != 1 || specs[0].GetProgram() != nil {
 		return columns
@@ -96,14 +97,30 @@ func Parameters(p *trellisv1.Parameters, varied Axes) string {
 			parts = append(parts, shortLabel(name)+" "+Value(p.GetValues()[name], output.ShortNumber))
 		}
 	}
-	text := strings.Join(parts, ", ")
 	if size := p.GetValues()[grid.BatchSize]; size != nil && varied.BatchSize {
-		text += ", batch " + Value(size, output.ShortNumber)
+		parts = append(parts, "batch "+Value(size, output.ShortNumber))
 	}
 	if varied.Seed {
-		text += fmt.Sprintf(", seed %d", p.GetSeed())
+		parts = append(parts, fmt.Sprintf("seed %d", p.GetSeed()))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Point is Parameters with max_epochs.
+func Point(p *trellisv1.Parameters, varied Axes) string {
+	text := fmt.Sprintf("maximum epochs %d", p.GetMaxEpochs())
+	if others := Parameters(p, varied); others != "" {
+		return others + ", " + text
 	}
 	return text
+}
+
+// InBrackets puts a text into brackets behind another one. There are none around nothing.
+func InBrackets(text string) string {
+	if text == "" {
+		return ""
+	}
+	return " (" + text + ")"
 }
 
 // shape are the axes of a network's shape, and of its loss, that most studies leave alone.

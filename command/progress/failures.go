@@ -21,7 +21,7 @@ type failures struct {
 
 // add says what a change of a run says about failures: that an attempt has failed, or the run permanently.
 func (f *failures) add(before, after *trellisv1.Run, varied describe.Axes) (lines []string) {
-	name := fmt.Sprintf("run %s (%s)", runName(after), describe.Parameters(after.GetParameters(), varied))
+	name := "run " + runName(after) + describe.InBrackets(describe.Parameters(after.GetParameters(), varied))
 	failed := after.GetState() != before.GetState() && after.GetState() == trellisv1.RunState_RUN_STATE_FAILED
 	attempts := after.GetFailures()
 	if len(attempts) > len(before.GetFailures()) {

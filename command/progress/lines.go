@@ -15,6 +15,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 const (
@@ -166,22 +167,20 @@ func (v *lineView) sum() {
 }
 
 func (v *lineView) changed(before, after *trellisv1.Run) {
-	parameters := describe.Parameters(after.GetParameters(), v.axes)
+	name := "run " + runName(after) + describe.InBrackets(describe.Parameters(after.GetParameters(), v.axes))
 	written, known := v.written[after.GetId()]
 	trained := after.GetEpochs() > before.GetEpochs()
 	if trained && (!known || lifecycle.RunEnded(after.GetState()) || v.now().Sub(written) >= epochLines) {
 		v.written[after.GetId()] = v.now()
-		v.line("run %s (%s): epoch %d/%d%s%s%s", runName(after),
-			parameters, after.GetEpochs(), after.GetParameters().GetMaxEpochs(), v.describeLosses(after),
-			v.describeLowest(after), v.describeMetrics(v.board.metrics[after.GetId()]))
+		v.line("%s: epoch %d/%d%s%s%s", name, after.GetEpochs(), after.GetParameters().GetMaxEpochs(),
+			v.describeLosses(after), v.describeLowest(after), v.describeMetrics(v.board.metrics[after.GetId()]))
 	}
 	for _, line := range v.failures.add(before, after, v.axes) {
 		v.line("%s", line)
 	}
 	if isPruned(after) && !isPruned(before) {
-		v.line("run %s (%s): pruned by a heuristic after epoch %d of %d", runName(after),
-			parameters,
-			after.GetEpochs(), after.GetParameters().GetMaxEpochs())
+		v.line("%s: pruned by a heuristic after epoch %d of %d", name, after.GetEpochs(),
+			after.GetParameters().GetMaxEpochs())
 	}
 	for _, epochs := range newlyAnswered(before, after) {
 		best, epoch := bestOf(after), after.GetBestEpoch()
@@ -191,7 +190,8 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 				best = nil
 			}
 		}
-		v.answerLine(fmt.Sprintf("%s, maximum epochs %d", parameters, epochs), best, epoch, epochs)
+		point := trajectory.ParametersAt(after, epochs)
+		v.answerLine(describe.Point(point, v.axes), best, epoch, epochs)
 	}
 	if lifecycle.RunEnded(after.GetState()) {
 		delete(v.written, after.GetId())
@@ -270,11 +270,9 @@ func (v *lineView) line(format string, values ...any) {
 // describeBest names the best trial and its objective.
 func (b *board) describeBest(varied describe.Axes) string {
 	best, ranked := b.best, b.objective()
-	return fmt.Sprintf("%s %s%s at epoch %d%s, trial %d (%s, maximum epochs %d)", ranked.Name(),
-		output.ShortLoss(best.GetObjective()), ranked.Counts(),
-		best.GetBestEpoch(), describeMetrics(ranked, ranked.Others(best.GetMetrics())), best.GetIndex(),
-		describe.Parameters(best.GetParameters(), varied),
-		best.GetParameters().GetMaxEpochs())
+	return fmt.Sprintf("%s %s%s at epoch %d%s, trial %d (%s)", ranked.Name(), output.ShortLoss(best.GetObjective()),
+		ranked.Counts(), best.GetBestEpoch(), describeMetrics(ranked, ranked.Others(best.GetMetrics())),
+		best.GetIndex(), describe.Point(best.GetParameters(), varied))
 }
 
 // describeMetrics names what is reported beside losses, with a comma before each, or nothing.
