@@ -116,12 +116,25 @@ func outliving(t *testing.T, folder string) (lines []string) {
 // their checkpoints, and nothing of its programs goes on unseen.
 func TestProgramsGoOnElsewhere(t *testing.T) {
 	parallel(t)
+	// On a machine that stalls, runs may end before their worker is killed: those of longer epochs don't.
+	epochs := []time.Duration{100 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond}
+	for _, epoch := range epochs {
+		if goOnElsewhere(t, epoch) || t.Failed() {
+			return
+		}
+	}
+	t.Errorf("runs with epochs of %v have ended before their worker was killed", epochs)
+}
+
+// goOnElsewhere does it with epochs that take so long. It returns false if no run was lost with its worker.
+func goOnElsewhere(t *testing.T, epoch time.Duration) bool {
+	t.Helper()
 	f := newFleet(t)
-	s := newSearched(f, `
+	s := newSearched(f, fmt.Sprintf("epoch=%g", epoch.Seconds())+`
 e=$first
 test "$resume" = null || test "$(cat "$resume/epoch")" -eq $((first - 1))
 while [ $e -le $last ]; do
-	sleep 0.1
+	sleep $epoch
 	mkdir "saved$e"; echo $e > "saved$e/epoch"
 	echo "$(asked run) $e" >> "$JOURNAL"
 	echo "trained epoch $e"
@@ -140,7 +153,13 @@ done
 		workers[i].start()
 	}
 	s.submit(coordinator)
-	eventually(t, func() error { return s.savedSoon(c, "worker-0-") })
+	eventually(t, func() error {
+		study, err := c.getStudy(t.Context(), "program")
+		if err == nil && study.GetState() == trellisv1.StudyState_STUDY_STATE_COMPLETED {
+			return nil // It was missed, as lost says.
+		}
+		return s.savedSoon(c, "worker-0-")
+	})
 	workers[0].kill()
 	eventually(t, func() error {
 		if left := outliving(t, filepath.Join(f.dir, "worker-0-cache")); len(left) > 0 {
@@ -149,6 +168,10 @@ done
 		return nil
 	})
 	trials := s.await(c)
+	if !s.lost(c, "worker-0-") {
+		f.killAll()
+		return false
+	}
 	if len(trials) != 12 {
 		t.Errorf("there are %d trials", len(trials))
 	}
@@ -167,6 +190,24 @@ done
 		t.Errorf("%d epochs were trained, want 120 and few again", epochs)
 	}
 	s.checkArtifacts(c, trials)
+	return true
+}
+
+// lost says whether a run of five epochs or more was lost with a worker.
+func (s *searched) lost(c *client, worker string) (lost bool) {
+	s.Helper()
+	err := c.watch(s.Context(), "program", 0, func(response *trellisv1.WatchStudyResponse) error {
+		for _, run := range response.GetRuns() {
+			lost = lost || slices.ContainsFunc(run.GetFailures(), func(failure *trellisv1.Failure) bool {
+				return strings.HasPrefix(failure.GetWorker(), worker) && failure.GetRunEpochs() >= 5
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return lost
 }
 
 // savedSoon returns an error unless a worker holds two runs, which have checkpoints of most that is in the journal.
