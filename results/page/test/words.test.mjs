@@ -76,8 +76,7 @@ test('a run whose epochs take long says which one it is in, and for how long', a
   await coordinator.submit(study('slow', '{latent_dim: 4, learning_rate: 1e-3, max_epochs: 3}', '', '10m'))
   const page = await open(t, '/studies/slow/trials/0', { refused: true })
   const attempt = page.locator('section[aria-labelledby=attempts] li')
-  await attempt.getByText('in epoch 1 of 3', { exact: true }).waitFor()
-  await attempt.getByText(/^in epoch 1 of 3 for at least \d+ s$/).waitFor()
+  await attempt.getByText(/^in epoch 1 of 3 for at least \d/).waitFor()
   for (const width of [1280, 390]) {
     await page.setViewportSize({ width, height: 800 })
     await accessible(page, `a slow run at ${width} pixels`)
