@@ -34,8 +34,8 @@ func (f *failures) add(before, after *trellisv1.Run, varied describe.Axes) (line
 			lines = append(lines, fmt.Sprintf("%s: the attempt on worker %s failed: %s", name, failure.GetWorker(),
 				describeFailure(failure)))
 			if lost, last := trajectory.LostWorkers(after); lost > 1 && last == failure && !failed {
-				lines[len(lines)-1] += fmt.Sprintf(" %s, %d in a row without a new epoch; the run fails with the %dth "+
-					"at the latest", lostAfter(last), lost, trajectory.WorkerLostBudget)
+				lines[len(lines)-1] += fmt.Sprintf(" %s (%d in a row without a new epoch; the run fails with the %dth "+
+					"at the latest)", lostAfter(last), lost, trajectory.WorkerLostBudget)
 			}
 		}
 	}

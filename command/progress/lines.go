@@ -44,9 +44,9 @@ type lineView struct {
 	told   time.Time
 	// failures are those of an update.
 	failures failures
-	// trialOf returns a study's trial at a point, or nil if it is not known. It may be nil. answered are those that it
-	// has returned for an update.
-	trialOf  func(study *trellisv1.Study, point *trellisv1.Parameters) *trellisv1.Trial
+	// trialsOf returns a study's trials at the first ones of points, as many as it finds in time, nil for each that is
+	// not known. It may be nil. answered are those that it has returned for an update.
+	trialsOf func(study *trellisv1.Study, points []*trellisv1.Parameters) []*trellisv1.Trial
 	answered map[milestone]*trellisv1.Trial
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"trellis/command/client"
 	"trellis/command/describe"
@@ -16,17 +17,21 @@ import (
 	"trellis/results/trajectory"
 )
 
-// shownLosing is how many of the runs people are told of that lose their workers.
-const shownLosing = 10
+const (
+	// shownLosing is how many of the runs people are told of that lose their workers.
+	shownLosing = 10
+	// losingTime is how long is asked for them.
+	losingTime = 5 * time.Second
+)
 
 // Losing returns a study's runs that have lost two or more workers without a new epoch since, those that have lost the
-// most first. Runs that failed for it are among them. It asks no more than a watch sends at first: of a large study,
-// the runs in training and those that changed last.
+// most first. It asks no more than a watch sends at first: of a large study, the runs in training and those that
+// changed last. It fails if the coordinator does not answer at once.
 func Losing(ctx context.Context, c *client.Client, study *trellisv1.Study) ([]*trellisv1.Run, error) {
-	if lifecycle.StudyEnded(study.GetState()) && study.GetProgress().GetRunsFailed() == 0 {
+	if lifecycle.StudyEnded(study.GetState()) {
 		return nil, nil
 	}
-	ctx, enough := context.WithTimeout(ctx, client.CallTimeout)
+	ctx, enough := context.WithTimeout(ctx, losingTime)
 	defer enough()
 	lost := map[string]int{}
 	runs := map[string]*trellisv1.Run{}
@@ -34,7 +39,8 @@ func Losing(ctx context.Context, c *client.Client, study *trellisv1.Study) ([]*t
 	err := c.Watch(ctx, request, func(response *trellisv1.WatchStudyResponse) {
 		for _, run := range response.GetRuns() {
 			delete(runs, run.GetId())
-			if lost[run.GetId()], _ = trajectory.LostWorkers(run); lost[run.GetId()] > 1 {
+			lost[run.GetId()], _ = trajectory.LostWorkers(run)
+			if lost[run.GetId()] > 1 && !lifecycle.RunEnded(run.GetState()) { // Those that failed are listed as such.
 				runs[run.GetId()] = run
 			}
 		}
@@ -42,7 +48,10 @@ func Losing(ctx context.Context, c *client.Client, study *trellisv1.Study) ([]*t
 			enough()
 		}
 	})
-	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return nil, fmt.Errorf("the coordinator has not answered within %v", losingTime)
+	case err != nil && ctx.Err() == nil:
 		return nil, err
 	}
 	var losing []*trellisv1.Run
@@ -74,9 +83,10 @@ func WriteLosing(out io.Writer, study *trellisv1.Study, losing []*trellisv1.Run)
 	if more := len(losing) - shownLosing; more > 0 {
 		fmt.Fprintf(out, "and %d more\n", more)
 	}
-	_, err := fmt.Fprintf(out, "\nA run fails with the %dth at the latest. It may need more memory than its workers "+
-		"may use: if the logs of their machines\nsay that they were killed for that, start workers with more memory "+
-		"or fewer slots.\n", trajectory.WorkerLostBudget)
+	_, err := fmt.Fprintf(out, "\nA run fails when it has lost %d workers without a new epoch, or those of %d "+
+		"machines at the same epoch.\nIt may need more memory than its workers may use: if the logs of their "+
+		"machines say that they were killed for\nthat, start workers with more memory or fewer slots.\n",
+		trajectory.WorkerLostBudget, trajectory.QuarantineWorkers)
 	return err
 }
 

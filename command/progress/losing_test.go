@@ -4,6 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"trellis/command/client"
 	"trellis/command/describe"
 	"trellis/command/fake"
@@ -66,8 +69,9 @@ Runs that lose one worker after the other, without a new epoch:
 trial 5: 3 workers lost, the last one (host-7) after epoch 6
 trial 0: 2 workers lost, the last one (host-7) in its first epoch
 
-A run fails with the 10th at the latest. It may need more memory than its workers may use: if the logs of their machines
-say that they were killed for that, start workers with more memory or fewer slots.
+A run fails when it has lost 10 workers without a new epoch, or those of 3 machines at the same epoch.
+It may need more memory than its workers may use: if the logs of their machines say that they were killed for
+that, start workers with more memory or fewer slots.
 `
 	if got := out.String(); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
@@ -92,8 +96,8 @@ func TestLostWorkersAreCounted(t *testing.T) {
 		{losingRun(0), losingRun(0, 6), "the worker was lost"},
 		{
 			losingRun(0, 6), losingRun(0, 6, 6),
-			"the worker was lost after epoch 6, 2 in a row without a new epoch; the run fails with the 10th at the " +
-				"latest",
+			"the worker was lost after epoch 6 (2 in a row without a new epoch; the run fails with the 10th at the " +
+				"latest)",
 		},
 		{losingRun(0, 6), losingRun(0, 6, 7), "the worker was lost"},
 		{losingRun(0, 6), failed, "failed permanently: quarantined"},
@@ -101,5 +105,30 @@ func TestLostWorkersAreCounted(t *testing.T) {
 		if got := said(test.before, test.after); !strings.HasSuffix(got, test.want) {
 			t.Errorf("got %q, want %q", got, test.want)
 		}
+	}
+}
+
+// A coordinator that can't be asked now says so, and does not keep anybody waiting.
+func TestLosingGivesUp(t *testing.T) {
+	node := &fake.Coordinator{
+		OnWatch: func(*trellisv1.WatchStudyRequest, trellisv1.StudyService_WatchStudyServer) error {
+			return status.Error(codes.ResourceExhausted, "too many watches")
+		},
+	}
+	c, err := client.New(node.Serve(t), client.Credentials{}, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.Connect(t.Context(), client.DefaultWait); err != nil {
+		t.Fatal(err)
+	}
+	study := &trellisv1.Study{Name: "s", State: trellisv1.StudyState_STUDY_STATE_RUNNING}
+	if _, err := Losing(t.Context(), c, study); status.Convert(err).Message() != "too many watches" {
+		t.Errorf("got %v", err)
+	}
+	study.State = trellisv1.StudyState_STUDY_STATE_COMPLETED
+	if losing, err := Losing(t.Context(), c, study); len(losing) > 0 || err != nil {
+		t.Errorf("of a study that has ended: %v, %v", losing, err)
 	}
 }

@@ -32,19 +32,21 @@ func TestLinesOfOvertakenTrials(t *testing.T) {
 	}
 	var out bytes.Buffer
 	view := newLineView(&out, func() time.Time { return time.Time{} })
-	view.trialOf = func(_ *trellisv1.Study, point *trellisv1.Parameters) *trellisv1.Trial {
+	view.trialsOf = func(_ *trellisv1.Study, points []*trellisv1.Parameters) (trials []*trellisv1.Trial) {
 		if _, err := view.Write(nil); err != nil { // What the client says of the call.
 			t.Error(err)
 		}
-		switch point.MaxEpochs {
-		case 2:
-			return &trellisv1.Trial{Objective: proto.Float64(0.75), BestEpoch: 1}
-		case 4:
-			return &trellisv1.Trial{
-				State: trellisv1.TrialState_TRIAL_STATE_DIVERGED, Objective: proto.Float64(math.Inf(1)),
+		for _, point := range points {
+			switch point.MaxEpochs {
+			case 2:
+				trials = append(trials, &trellisv1.Trial{Objective: proto.Float64(0.75), BestEpoch: 1})
+			case 4:
+				trials = append(trials, &trellisv1.Trial{
+					State: trellisv1.TrialState_TRIAL_STATE_DIVERGED, Objective: proto.Float64(math.Inf(1)),
+				})
 			}
 		}
-		return nil
+		return trials
 	}
 	for _, run := range []*trellisv1.Run{
 		run(trellisv1.RunState_RUN_STATE_LEASED, 1), run(trellisv1.RunState_RUN_STATE_SUCCEEDED, 8),
@@ -67,8 +69,8 @@ func TestFewOvertakenTrialsAreAskedFor(t *testing.T) {
 	asked := 0
 	view := newLineView(&bytes.Buffer{}, time.Now)
 	view.board.study = &trellisv1.Study{}
-	view.trialOf = func(*trellisv1.Study, *trellisv1.Parameters) *trellisv1.Trial {
-		asked++
+	view.trialsOf = func(_ *trellisv1.Study, points []*trellisv1.Parameters) []*trellisv1.Trial {
+		asked += len(points)
 		return nil
 	}
 	response := &trellisv1.WatchStudyResponse{}

@@ -31,6 +31,6 @@ func newView(ctx context.Context, env *cli.Environment, c *client.Client, inLine
 		return newLiveView(terminal)
 	}
 	lines := newLineView(env.Err, time.Now)
-	lines.trialOf = askTrials(ctx, c)
+	lines.trialsOf = askTrials(ctx, c)
 	return lines
 }

@@ -2,9 +2,11 @@ package studies
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/status"
 
 	"trellis/command/cli"
 	"trellis/command/client"
@@ -47,7 +49,10 @@ studies, and its spec with all defaults filled in.`,
 			}
 			losing, err := progress.Losing(ctx, c, response.GetStudy())
 			if err != nil {
-				return err
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				fmt.Fprintf(env.Err, "Runs that lose their workers are not listed: %s\n", status.Convert(err).Message())
 			}
 			return writeStudy(env.Out, response.GetStudy(), report.GetReport(), losing, time.Now(),
 				cli.Elsewhere(c.Address))

@@ -51,7 +51,7 @@ func writeStudy(
 	}
 	row("missing weights", answer.DescribeMissingWeights(report))
 	row("waiting for", waitsFor(study, elsewhere))
-	row("yet to end", unended(study))
+	row("not ended", unended(study))
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_RUNNING {
 		row("end", strings.TrimPrefix(describe.End(study.GetForecast(), now), "ends "))
 	}

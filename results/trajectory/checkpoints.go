@@ -118,13 +118,13 @@ func BestWeights(
 		return nil, fmt.Errorf("no weights of trial %d are kept: epoch %d was trained for study %q, where none were "+
 			"saved or they were deleted: submit the study under another name with --fresh, which trains it anew",
 			index, best, run.GetSharedFrom())
-	case !lifecycle.RunEnded(run.GetState()) && LastCheckpoint(run).GetEpoch() < trial.GetEpochs():
+	case program == nil && !lifecycle.RunEnded(run.GetState()) && LastCheckpoint(run).GetEpoch() < trial.GetEpochs():
 		return nil, unsaved(trial, run)
 	case len(run.GetCheckpoints()) == 0 && program != nil:
 		return nil, fmt.Errorf("trial %d has no checkpoint: its program has reported none, or they were deleted", index)
-	case run.GetState() == lifecycle.RunFailed:
+	case run.GetState() == lifecycle.RunFailed && LastCheckpoint(run).GetEpoch() < trial.GetEpochs():
 		return nil, fmt.Errorf("the weights of trial %d were not saved before its run failed, or were deleted: to "+
-			"train them again: trellis retry %s: the run failed because %s", index, trial.GetStudy(), run.GetError())
+			"train them again: trellis retry %s", index, trial.GetStudy())
 	case len(run.GetCheckpoints()) == 0:
 		return nil, fmt.Errorf("no weights of trial %d are kept: they were deleted, as prune --checkpoints does with "+
 			"all but those of the best trial, or the coordinator keeps none, as with --in-memory: to train it anew, "+

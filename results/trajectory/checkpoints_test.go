@@ -73,7 +73,7 @@ func TestWeightsOfLostWorkers(t *testing.T) {
 		{&trellisv1.Run{State: lifecycle.RunLeased}, "its run has not ended"},
 		{
 			&trellisv1.Run{State: lifecycle.RunFailed, Failures: lost, Error: "of w"},
-			"trellis retry s: the run failed because of w",
+			"trellis retry s",
 		},
 		{&trellisv1.Run{State: lifecycle.RunCanceled, Failures: lost}, "--fresh"},
 	} {
@@ -84,6 +84,19 @@ func TestWeightsOfLostWorkers(t *testing.T) {
 			(test.run.State != lifecycle.RunCanceled) == strings.Contains(err.Error(), "--in-memory") {
 			t.Errorf("of %v: %v, want %q", test.run, err, test.want)
 		}
+	}
+	// A retry goes on from the last checkpoint: earlier epochs don't come again.
+	_, err := BestWeights(nil, &trellisv1.Trial{Study: "s", State: lifecycle.TrialSucceeded, Epochs: 10, BestEpoch: 8},
+		&trellisv1.Run{State: lifecycle.RunFailed, Checkpoints: []*trellisv1.Checkpoint{{Epoch: 12, BestEpoch: 11}}})
+	if err == nil || !strings.Contains(err.Error(), "--fresh") {
+		t.Errorf("of a run with a later checkpoint: %v", err)
+	}
+	// Nobody knows whether a program will report one.
+	_, err = BestWeights(&trellisv1.Program{}, &trellisv1.Trial{
+		Study: "s", State: lifecycle.TrialSucceeded, Epochs: 10, BestEpoch: 8,
+	}, &trellisv1.Run{State: lifecycle.RunLeased})
+	if err == nil || !strings.Contains(err.Error(), "its program has reported none") {
+		t.Errorf("of a program without checkpoints: %v", err)
 	}
 }
 

@@ -25,7 +25,7 @@ func TestPathsAreThoseOfProcessor(t *testing.T) {
 	}
 }
 
-// A processor that is fast with subnormal numbers keeps them away from nothing.
+// A processor that is fast with subnormal numbers does nothing to avoid them.
 func TestFastSubnormalsAreLikeOthers(t *testing.T) {
 	for _, s := range []Shape{Linear(3, 9), {8, 14, 14, 1, 3, 3, 2, 1, 1, 1, true}} {
 		for _, slow := range []bool{false, true} {
