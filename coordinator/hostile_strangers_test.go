@@ -361,7 +361,14 @@ func TestConnectionsOfStrangersAreClosed(t *testing.T) {
 			}
 			defer conn.Close()
 			conn.Connect()
-			for answered := test.call == nil; !answered; {
+			began := time.Now()
+			for answered := test.call == nil; !answered || last.Load() == nil; time.Sleep(time.Millisecond) {
+				if time.Since(began) > time.Minute {
+					t.Fatal("each connection is closed before its call is answered")
+				}
+				if answered {
+					continue
+				}
 				switch err := test.call(conn); status.Code(err) {
 				case codes.OK, codes.Unauthenticated:
 					answered = true
@@ -370,22 +377,21 @@ func TestConnectionsOfStrangersAreClosed(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for last.Load() == nil && t.Context().Err() == nil {
-				time.Sleep(time.Millisecond)
-			}
-			wait := time.Minute
+			// Counted in short sleeps, of which a stall is one.
+			sleeps := 1000
 			if test.open {
-				wait = 4 * patience
+				sleeps = int(4 * patience / (10 * time.Millisecond))
 			}
-			select {
-			case <-last.Load().closed:
-				if test.open {
-					t.Error("it was closed")
+			answering, closed := last.Load(), false
+			for ; sleeps > 0 && !closed; sleeps-- {
+				select {
+				case <-answering.closed:
+					closed = true
+				case <-time.After(10 * time.Millisecond):
 				}
-			case <-time.After(wait):
-				if !test.open {
-					t.Error("it stays open")
-				}
+			}
+			if closed == test.open {
+				t.Errorf("it is closed: %t", closed)
 			}
 		})
 	}
