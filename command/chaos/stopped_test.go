@@ -21,15 +21,16 @@ import (
 // that it says about its old attempts counts, and the results are those of an undisturbed study.
 func TestStoppedWorker(t *testing.T) {
 	parallel(t)
-	// On a machine that stalls, runs may end before their worker is stopped: longer ones don't.
+	// On a machine that stalls, runs may end before their worker is stopped, or before they are seen on the other:
+	// longer ones don't.
 	for epochs := uint32(200); !stopWorker(t, epochs) && !t.Failed(); epochs *= 2 {
 		if epochs > 2000 {
-			t.Fatalf("runs of %d epochs have ended before their worker was stopped", epochs)
+			t.Fatalf("runs of %d epochs have ended before they were seen on the other worker", epochs)
 		}
 	}
 }
 
-// stopWorker does it with runs of so many epochs. It returns false if they have ended before.
+// stopWorker does it with runs of so many epochs. It returns false if they have ended too early.
 func stopWorker(t *testing.T, epochs uint32) bool {
 	f := newFleet(t)
 	coordinator := f.newCoordinator("coordinator", "--lease", lease().String(), "--checkpoint-interval", "200ms")
@@ -73,6 +74,12 @@ func stopWorker(t *testing.T, epochs uint32) bool {
 		return run.GetAttempt() > lost[run.GetId()] && strings.HasPrefix(run.GetWorker(), "others-") &&
 			run.GetEpochs() > old.GetEpochs() || hasEnded(run)
 	})
+	for _, run := range taken {
+		if hasEnded(run) {
+			f.killAll()
+			return false
+		}
+	}
 	stopped.signal(syscall.SIGCONT)
 	if err := r.follow(t.Context(), c); err != nil {
 		t.Error(err)
