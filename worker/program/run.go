@@ -325,7 +325,12 @@ func (a *attempt) outcome(result *Result, exit supervisor.Exit, lost error) erro
 	var failed *Error
 	switch {
 	case lost != nil:
-		return a.fail(broken("the program was killed", lost), exit)
+		// Most often the program has done it, or has taken the memory. The worker itself is well.
+		return a.fail(&Error{
+			Kind: Killed, Err: lost, Signal: int(syscall.SIGKILL),
+			Message: "it was killed together with its parent process, the worker's supervisor of programs: it may have " +
+				"done so itself, or memory ran out",
+		}, exit)
 	case exit.Left > 0:
 		message := fmt.Sprintf("%d of its processes can't be killed", exit.Left)
 		return a.fail(&Error{Kind: Broken, Message: message}, exit)

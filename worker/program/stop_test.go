@@ -138,7 +138,8 @@ func TestPackingEndsWithTheAttempt(t *testing.T) {
 	}
 }
 
-// If the supervisor is killed, so is the program, and the attempt ends with the worker's error.
+// If the supervisor is killed, so is the program, which may have done it: the attempt counts as failed, so that it is
+// not tried for ever.
 func TestSupervisorIsKilled(t *testing.T) {
 	h := newHarness(t, say(`{"epoch": 1, "loss": 1}`)+`setsid sleep 1000 & echo $PPID; `+sleeping)
 	if !grouped() {
@@ -152,9 +153,9 @@ func TestSupervisorIsKilled(t *testing.T) {
 		}
 		return syscall.Kill(pid, syscall.SIGKILL)
 	}
-	failed := h.mustFail(Broken, "the program was killed")
-	if !errors.Is(failed, supervisor.ErrLost) {
-		t.Errorf("got %v", failed)
+	failed := h.mustFail(Killed, "it was killed together with its parent process")
+	if !errors.Is(failed, supervisor.ErrLost) || failed.Class() != trellisv1.FailureClass_FAILURE_CLASS_TRAINER {
+		t.Errorf("got %v, which counts as %v", failed, failed.Class())
 	}
 }
 

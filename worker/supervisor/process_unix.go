@@ -145,7 +145,7 @@ func (p *Process) Wait() (Exit, error) {
 	err := p.events.Decode(&event)
 	if err != nil || event.Ended == nil {
 		killGroups(p.started.Groups)
-		return Exit{}, errors.Join(ErrLost, err)
+		return Exit{}, ErrLost
 	}
 	return *event.Ended, nil
 }
