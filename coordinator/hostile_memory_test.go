@@ -227,7 +227,9 @@ func TestRepeatedReportsAreBoundedInMemory(t *testing.T) {
 			}
 		}()
 	}
+	late := time.AfterFunc(time.Minute, cancel) // Who waits for an assignment then says so.
 	assigned.Wait()
+	late.Stop()
 	defer time.AfterFunc(5*time.Second, cancel).Stop()
 	all := 0
 	for range workers {
