@@ -228,3 +228,13 @@ test('a trial has its own epochs, whatever its run serves', async (t) => {
   await page.getByText('ended by').waitFor()
   assert.match(await terms(), /max epochs 5 .*\bepochs 5\b.*ended by max epochs/)
 })
+
+test('a trial that has ended says so while its run goes on', async (t) => {
+  await coordinator.submit(study('onward', '{latent_dim: 6, learning_rate: 3e-3, max_epochs: [1, 5000]}', '', '100ms'))
+  const page = await open(t, '/studies/onward/trials/0')
+  const heading = page.locator('h2').filter({ hasText: 'Trial 0' })
+  await heading.getByText('succeeded').waitFor()
+  await heading.getByText('running').waitFor()
+  assert.match((await heading.innerText()).replace(/\s+/g, ' '), /^Trial 0 succeeded, its run [0-9a-f]{8} running$/)
+  await cli('cancel', 'onward')
+})
