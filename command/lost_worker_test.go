@@ -64,8 +64,8 @@ synthetic: {epoch_time: 20ms}
 	checkWinner(t, address, trials)
 }
 
-// checkInterruptedRun checks that the run whose worker was killed was finished by another. Which one that was is known in
-// the end: what was seen to be under way may have ended before the kill.
+// checkInterruptedRun checks that the run whose worker was killed was finished by another. Which one that was is known
+// in the end: what was seen to be under way may have ended before the kill.
 func checkInterruptedRun(t *testing.T, runs map[string]*trellisv1.Run) {
 	t.Helper()
 	interrupted := 0

@@ -305,8 +305,8 @@ func train(t *testing.T, spec string, workers int, args ...string) string {
 	return text
 }
 
-// watchUntil follows a study until a response satisfies the condition. A coordinator that has just started serves before
-// it leads.
+// watchUntil follows a study until a response satisfies the condition. A coordinator that has just started serves
+// before it leads.
 func watchUntil(t *testing.T, c *client.Client, study string, satisfied func(*trellisv1.WatchStudyResponse) bool) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

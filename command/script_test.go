@@ -20,8 +20,8 @@ import (
 // nowhere is an address on which nothing listens.
 const nowhere = "127.0.0.1:1"
 
-// racedScripts are those that make race runs: their commands start goroutines that no other raced test starts. The others are
-// of words and of what is refused, or start the same.
+// racedScripts are those that make race runs: their commands start goroutines that no other raced test starts. The
+// others are of words and of what is refused, or start the same.
 var racedScripts = []string{
 	"launch",   // looks at the queue and the coordinator, in turn
 	"programs", // a program's output, files and checkpoints, and logs that are followed

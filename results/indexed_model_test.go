@@ -24,8 +24,8 @@ import (
 )
 
 // TestIndexedStudies: a study whose runs follow from its spec and one whose runs are all listed give the same answers,
-// whatever happens to both. A replica that is restored now and then stays the same, and who waits for an answer is woken
-// when it changes.
+// whatever happens to both. A replica that is restored now and then stays the same, and who waits for an answer is
+// woken when it changes.
 func TestIndexedStudies(tb *testing.T) {
 	drawFew(tb)
 	rapid.Check(tb, func(t *rapid.T) { newPair(tb, t).run(t) })
@@ -491,7 +491,8 @@ func (p *pair) check(t *rapid.T) {
 	}
 }
 
-// checkChanged fails if who watches a study is not told of runs that have failed or been canceled with the last command.
+// checkChanged fails if who watches a study is not told of runs that have failed or been canceled with the last
+// command.
 func (p *pair) checkChanged(t *rapid.T) {
 	changed := func(s *Store, name string, since uint64) map[string]bool {
 		runs, err := s.Snapshot().RunsChangedSince(name, since)
@@ -520,8 +521,8 @@ func (p *pair) checkChanged(t *rapid.T) {
 	}
 }
 
-// checkLatest fails if the runs that are being trained, and some of those that have changed last, are not those that the store
-// has.
+// checkLatest fails if the runs that are being trained, and some of those that have changed last, are not those that
+// the store has.
 func (p *pair) checkLatest(t *rapid.T, name string) {
 	snapshot := p.indexed.Snapshot()
 	const since = 0
@@ -588,8 +589,8 @@ func checkFirstPage(t *rapid.T, request *trellisv1.ListTrialsRequest, got, sorte
 	}
 }
 
-// answers are what a store says, but for what tells the two apart: how runs are stored, and when one was changed that is not.
-// Readable texts take longer to write, and are equal where the others are.
+// answers are what a store says, but for what tells the two apart: how runs are stored, and when one was changed that
+// is not. Readable texts take longer to write, and are equal where the others are.
 func (p *pair) answers(t *rapid.T, s *Store, readable bool) (texts []string) {
 	snapshot := s.Snapshot()
 	add := func(what string, message proto.Message, err error) {
@@ -695,8 +696,8 @@ func (p *pair) answers(t *rapid.T, s *Store, readable bool) (texts []string) {
 	return texts
 }
 
-// TestRetriedRunsLearn: untouched runs that have failed with others learn, when they are retried, what other studies have got
-// of them meanwhile.
+// TestRetriedRunsLearn: untouched runs that have failed with others learn, when they are retried, what other studies
+// have got of them meanwhile.
 func TestRetriedRunsLearn(t *testing.T) {
 	store := newStore(t)
 	ok(t, store.SetWorker(1, at(1), trajectory.LatestRules, &trellisv1.Worker{

@@ -190,8 +190,8 @@ func skipShort(t *testing.T) {
 	}
 }
 
-// skipRaced leaves a test to make test too, though it is not skipped with -short: planted bugs are sought so. What it starts,
-// other tests start too: TestRestorePrepares and TestDigestOfMetrics.
+// skipRaced leaves a test to make test too, though it is not skipped with -short: planted bugs are sought so. What it
+// starts, other tests start too: TestRestorePrepares and TestDigestOfMetrics.
 func skipRaced(t *testing.T) {
 	t.Helper()
 	if raceDetector {

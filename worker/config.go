@@ -68,8 +68,8 @@ type Config struct {
 	CPUs   float64
 	Memory uint64
 	GPUs   []*trellisv1.Gpu
-	// Sharers is how many workers share the machine, with this one, each with an equal part of its memory and cores, but one
-	// core at least, and with GPUs of its own. Sharer is which of them this one is, from 0 on. Default: 1.
+	// Sharers is how many workers share the machine, with this one, each with an equal part of its memory and cores,
+	// but one core at least, and with GPUs of its own. Sharer is which of them this one is, from 0 on. Default: 1.
 	Sharers, Sharer int
 	// Labels are what specs can ask for, at most 64: names and values of 1 to 63 letters, digits and . _ - / (in values also
 	// @ : +). Names start and end with a letter or digit.
@@ -101,8 +101,8 @@ type Config struct {
 	// train trains a run, and now returns the time. Tests replace them, and what follows.
 	train trainFunc
 	now   func() time.Time
-	// release gives memory that is not used any more back to the system, and keepWithin sets how many bytes the process should
-	// take at most.
+	// release gives memory that is not used any more back to the system, and keepWithin sets how many bytes the process
+	// should take at most.
 	release    func()
 	keepWithin func(memory uint64)
 }
@@ -208,11 +208,12 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// leastLimit is what a process may always take, in bytes: the collector must not run all the time because of a small --memory.
+// leastLimit is what a process may always take, in bytes: the collector must not run all the time because of a small
+// --memory.
 const leastLimit = 256 << 20
 
-// keepHeapWithin has Go's collector run more often where memory would exceed what the worker has, in bytes, unless GOMEMLIMIT
-// is set: what a large run left behind, and the fifth by which a heap may grow, would be more than there is.
+// keepHeapWithin has Go's collector run more often where memory would exceed what the worker has, in bytes, unless
+// GOMEMLIMIT is set: what a large run left behind, and the fifth by which a heap may grow, would be more than there is.
 func keepHeapWithin(memory uint64) {
 	if os.Getenv("GOMEMLIMIT") == "" && memory > 0 {
 		debug.SetMemoryLimit(int64(max(leastLimit, min(memory, math.MaxInt64))))

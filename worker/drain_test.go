@@ -192,7 +192,9 @@ func TestDrainMeetsEnd(t *testing.T) {
 	}{{"success", nil}, {"interrupted", errors.New("report epoch 3: context canceled")}} {
 		t.Run(test.name, func(t *testing.T) {
 			atEnd := func(_ *harness, c *Config) {
-				c.train = func(ctx context.Context, _ trainer.Config, _ func(trainer.Report) error) (trainer.Result, error) {
+				c.train = func(
+					ctx context.Context, _ trainer.Config, _ func(trainer.Report) error,
+				) (trainer.Result, error) {
 					<-ctx.Done()
 					return trainer.Result{StopReason: trainer.MaxEpochs, Epochs: 3}, test.err
 				}
@@ -256,8 +258,8 @@ func TestDrainTimeout(t *testing.T) {
 	})
 }
 
-// A program may end when a drain has no time left for its checkpoint. Without a coordinator the drain then waits for its end, and
-// does not spin: by the clock of these tests, it would spin forever.
+// A program may end when a drain has no time left for its checkpoint. Without a coordinator the drain then waits for
+// its end, and does not spin: by the clock of these tests, it would spin forever.
 func TestNoTimeForACheckpoint(t *testing.T) {
 	limited := func(_ *harness, c *Config) { c.DrainTimeout = 20 * time.Second }
 	inBubble(t, limited, func(h *harness) {
@@ -270,7 +272,8 @@ func TestNoTimeForACheckpoint(t *testing.T) {
 		a.uploads.open(h.worker, a)
 		h.leave()
 		synctest.Wait()
-		if err := a.uploads.enqueue(a.ctx, encoded{checkpoint: &trellisv1.Checkpoint{Epoch: 1}, content: []byte("x")}); err != nil {
+		upload := encoded{checkpoint: &trellisv1.Checkpoint{Epoch: 1}, content: []byte("x")}
+		if err := a.uploads.enqueue(a.ctx, upload); err != nil {
 			t.Fatal(err)
 		}
 		h.worker.Drain()
@@ -420,7 +423,8 @@ func TestExitWhenIdleMeetsARun(t *testing.T) {
 		release = make(chan struct{})
 		c.ExitWhenIdle = patience
 		c.DialOptions = append(c.DialOptions, grpc.WithStreamInterceptor(func(ctx context.Context,
-			description *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption,
+			description *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer,
+			options ...grpc.CallOption,
 		) (grpc.ClientStream, error) {
 			stream, err := open(ctx, description, conn, method, options...)
 			return heldStream{stream, release}, err

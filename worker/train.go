@@ -228,12 +228,12 @@ func (w *Worker) coresFor(config *trainer.Config, images int) int {
 // largeRun is how many bytes a run takes whose memory is looked at, as in resources.Of.
 const largeRun = 128 << 20
 
-// releaseDelay is how long after a run that takes much memory the worker gives back what nothing uses any more: the next
-// run of the study may begin at once, and use it.
+// releaseDelay is how long after a run that takes much memory the worker gives back what nothing uses any more: the
+// next run of the study may begin at once, and use it.
 const releaseDelay = 5 * time.Second
 
-// release forgets large data sets of which no attempt trains a run, and gives memory back to the system. Go would keep it for
-// minutes, and in an idle process longer, while the coordinator counts on what an idle worker has.
+// release forgets large data sets of which no attempt trains a run, and gives memory back to the system. Go would keep
+// it for minutes, and in an idle process longer, while the coordinator counts on what an idle worker has.
 func (w *Worker) release() {
 	// What was handled is kept until there is more.
 	for _, e := range w.events.take() {

@@ -26,9 +26,9 @@ func nextPort() int {
 	return 10000 + (begin+int(drawn.Add(1)-1))%ports
 }
 
-// FreeAddressAt returns an address of a host on which nothing listens, and another one each time. Its port is none that the
-// system gives to outgoing connections and to who asks for any port, so that it stays free while the process that listens
-// there is dead.
+// FreeAddressAt returns an address of a host on which nothing listens, and another one each time. Its port is none that
+// the system gives to outgoing connections and to who asks for any port, so that it stays free while the process that
+// listens there is dead.
 func FreeAddressAt(t *testing.T, host string) string {
 	t.Helper()
 	for range 100 {

@@ -50,9 +50,10 @@ const (
 
 // demand is what a look at coordinator and scheduler finds.
 type demand struct {
-	// waiting is how many workers the runs would fill that wait and for which there is no room on those of the launch that
-	// are connected, and unsure how many those would that may be too large for them: for all of these, one job is submitted at
-	// a time until a worker has said what it has. open says whether there are any runs that have not ended.
+	// waiting is how many workers the runs would fill that wait and for which there is no room on those of the launch
+	// that are connected, and unsure how many those would that may be too large for them: for all of these, one job is
+	// submitted at a time until a worker has said what it has. open says whether there are any runs that have not
+	// ended.
 	waiting, unsure float64
 	open            bool
 	// connected and starting count jobs that run, with and without a connected worker; queued are the others.
@@ -237,8 +238,8 @@ func look(
 	return d, nil
 }
 
-// kind is one of a launch's workers, as a study sees it. Its memory is unknown until one of them is connected, if nobody
-// has said how much it is.
+// kind is one of a launch's workers, as a study sees it. Its memory is unknown until one of them is connected, if
+// nobody has said how much it is.
 type kind struct {
 	*trellisv1.Worker
 	// said is set if it has been said.
@@ -254,9 +255,9 @@ func (k *kind) learn(workers []*trellisv1.Worker) {
 	}
 }
 
-// lacking says how many workers of the kind the runs of studies would fill that wait and for which the connected workers
-// have no room: waiting, and apart from them those that may be too large. open says whether there are any that have not
-// ended. Runs that these workers could not train don't count.
+// lacking says how many workers of the kind the runs of studies would fill that wait and for which the connected
+// workers have no room: waiting, and apart from them those that may be too large. open says whether there are any that
+// have not ended. Runs that these workers could not train don't count.
 func (k *kind) lacking(studies []*trellisv1.Study, connected []*trellisv1.Worker) (waiting, unsure float64, open bool) {
 	var held []resources.Need
 	for _, study := range studies {
@@ -294,9 +295,9 @@ func (k *kind) lacking(studies []*trellisv1.Study, connected []*trellisv1.Worker
 	return waiting, unsure, open
 }
 
-// freeFor is how much of a worker is free for runs that need so much. The coordinator says how many runs a worker has, but not
-// which: they are taken for those of the study, of those that have some, which leave the least room. With more room than
-// that it would have been given some of the runs that wait.
+// freeFor is how much of a worker is free for runs that need so much. The coordinator says how many runs a worker has,
+// but not which: they are taken for those of the study, of those that have some, which leave the least room. With more
+// room than that it would have been given some of the runs that wait.
 func freeFor(need resources.Need, worker *trellisv1.Worker, held []resources.Need) float64 {
 	all, runs := need.Slots(worker), worker.GetRuns()
 	if all == 0 {
@@ -320,8 +321,8 @@ func freeFor(need resources.Need, worker *trellisv1.Worker, held []resources.Nee
 	return float64(free) / float64(all)
 }
 
-// waitingRuns is how many of a study's runs wait, of those left that have not ended. What waits for something else than a worker
-// does not count.
+// waitingRuns is how many of a study's runs wait, of those left that have not ended. What waits for something else than
+// a worker does not count.
 func waitingRuns(study *trellisv1.Study) (waiting, left uint64) {
 	if study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING {
 		return 0, 0

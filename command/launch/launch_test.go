@@ -78,7 +78,8 @@ func TestNeed(t *testing.T) {
 	}
 }
 
-// For how many runs there is no room on the workers that a launch has, of those that others of their kind have room for.
+// For how many runs there is no room on the workers that a launch has, of those that others of their kind have room
+// for.
 func TestLacking(t *testing.T) {
 	const giga = 1 << 30
 	study := func(waiting, running, memory uint64) *trellisv1.Study {

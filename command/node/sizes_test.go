@@ -259,7 +259,8 @@ func TestTextsReachTheTrainer(t *testing.T) {
 	}
 }
 
-// An epoch with a frozen encoder has a small part of the operations of one that trains it. The sizes of a study have both.
+// An epoch with a frozen encoder has a small part of the operations of one that trains it. The sizes of a study have
+// both.
 func TestSizesOfFrozenAndTrainedEncoders(t *testing.T) {
 	models := spec.Models()
 	sizes := func(fineTune ...int) (smallest, largest float64) {
@@ -286,8 +287,8 @@ func TestSizesOfFrozenAndTrainedEncoders(t *testing.T) {
 	}
 }
 
-// Axes that are said to leave the layers as they are do: with each of their values a network has as many weights, or there
-// is none for the same reason.
+// Axes that are said to leave the layers as they are do: with each of their values a network has as many weights, or
+// there is none for the same reason.
 func TestSameLayers(t *testing.T) {
 	looked := 0
 	for _, model := range spec.Models() {

@@ -9,8 +9,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Whether a study can be trained here is decided by the workers of this command. Those of an earlier start that was killed
-// are listed as READY until their leases end, and may have had a larger or a smaller part of the machine.
+// Whether a study can be trained here is decided by the workers of this command. Those of an earlier start that was
+// killed are listed as READY until their leases end, and may have had a larger or a smaller part of the machine.
 func TestFitsItsOwnWorkers(t *testing.T) {
 	worker := func(name string, memory uint64) *trellisv1.Worker {
 		return &trellisv1.Worker{

@@ -121,8 +121,8 @@ func TestDryRunTakesWhatIsValid(t *testing.T) {
 	}
 }
 
-// Which point is measured does not depend on the order of values: an encoder is trained if any is, and images are moved if
-// any are.
+// Which point is measured does not depend on the order of values: an encoder is trained if any is, and images are moved
+// if any are.
 func TestPlanMeasuresWhatTakesNoCodes(t *testing.T) {
 	for _, axes := range []string{
 		"fine_tune: 0, shift: [0, 2]", "fine_tune: 0, shift: [2, 0]", "fine_tune: [0, 1], shift: [0, 2]",

@@ -45,9 +45,9 @@ type prober struct {
 	free    uint64
 }
 
-// pace returns how many seconds an epoch takes here at most, with so many runs side by side, and how that was found: from a
-// point of the grid, and from how many operations the largest network has. If there is no room to measure it, it says so,
-// and returns no basis.
+// pace returns how many seconds an epoch takes here at most, with so many runs side by side, and how that was found:
+// from a point of the grid, and from how many operations the largest network has. If there is no room to measure it, it
+// says so, and returns no basis.
 func (p prober) pace(
 	ctx context.Context, spec *trellisv1.StudySpec, its *lattice.Lattice, from imageSource, slots int,
 ) (pace float64, basis *trellisv1.ForecastBasis, err error) {
@@ -57,9 +57,9 @@ func (p prober) pace(
 	return p.measure(ctx, spec, probePoint(spec, its), from, slots)
 }
 
-// probePoint returns the point that is measured: one in the middle of the grid, but with an encoder that is trained if any
-// is, and images that are moved if any are. What takes no codes takes many times as long, which its operations say only
-// roughly.
+// probePoint returns the point that is measured: one in the middle of the grid, but with an encoder that is trained if
+// any is, and images that are moved if any are. What takes no codes takes many times as long, which its operations say
+// only roughly.
 func probePoint(spec *trellisv1.StudySpec, its *lattice.Lattice) *trellisv1.Parameters {
 	middle, ok := its.From(its.Indices() / 2)
 	if !ok {
@@ -144,9 +144,9 @@ func (p prober) measure(
 	}}, nil
 }
 
-// affordable returns images on which the network of a point does not take too long to be measured, and how large it is on
-// these: with half the sides, as often as need be and as is possible. Its layers are the same, and the rest follows from
-// their operations.
+// affordable returns images on which the network of a point does not take too long to be measured, and how large it is
+// on these: with half the sides, as often as need be and as is possible. Its layers are the same, and the rest follows
+// from their operations.
 func affordable(
 	model string, input *trellisv1.ModelInput, point *trellisv1.Parameters, size grid.Size,
 ) (*trellisv1.ModelInput, grid.Size) {
@@ -163,8 +163,9 @@ func affordable(
 	return input, size
 }
 
-// longer returns how many times as long an epoch of the largest network takes as one of the probe, on fewer images: as many
-// times as it has operations for an image, but not less. The probe may keep codes of its few images where a study keeps none.
+// longer returns how many times as long an epoch of the largest network takes as one of the probe, on fewer images: as
+// many times as it has operations for an image, but not less. The probe may keep codes of its few images where a study
+// keeps none.
 func longer(
 	size grid.Size, split *trellisv1.Split, images, validation int, largest *trellisv1.ModelSize,
 ) (times float64) {

@@ -53,8 +53,8 @@ func plainViolation(violation *protovalidate.Violation) *protovalidate.Violation
 	return &plain
 }
 
-// atData puts what does not fit the images, if the spec's grid does not have it, at the data. Else it would stand at the
-// first axis of the grid, which may be any.
+// atData puts what does not fit the images, if the spec's grid does not have it, at the data. Else it would stand at
+// the first axis of the grid, which may be any.
 func atData(message proto.Message, violation *protovalidate.Violation) *protovalidate.Violation {
 	spec, ok := message.(*trellisv1.StudySpec)
 	path := violation.Proto.GetField().GetElements()

@@ -11,7 +11,8 @@ import (
 	"trellis/results/grid"
 )
 
-// byFlags says what is wrong with an extension by the flags of extend that gave it. Any other error it returns as it is.
+// byFlags says what is wrong with an extension by the flags of extend that gave it. Any other error it returns as it
+// is.
 func byFlags(cmd *cobra.Command, err error) error {
 	if exit.Code(err) != exit.Usage {
 		return err

@@ -83,8 +83,8 @@ func (s studyService) waiting(study *trellisv1.Study) *trellisv1.Study {
 	return study
 }
 
-// canNotBegin says whether no run of a study can begin before it has what it waits for. Runs whose attempts disagree wait
-// for another machine, and others don't.
+// canNotBegin says whether no run of a study can begin before it has what it waits for. Runs whose attempts disagree
+// wait for another machine, and others don't.
 func canNotBegin(why *trellisv1.WaitingFor) bool {
 	return why != nil && why.GetReason() != trellisv1.WaitingReason_WAITING_REASON_ANOTHER_MACHINE
 }

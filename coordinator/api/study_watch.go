@@ -119,8 +119,8 @@ type changes struct {
 
 // changes finds what has changed after index since, with the study as it is shown. In a large study that takes a while,
 // so that watches take turns. They send what they have found without one, nor do they hold one while they wait for a
-// forecast, which may be long, and whose maker has turns of its own. Of what has changed since the study was created, it
-// is a part where there is much, unless all is asked for.
+// forecast, which may be long, and whose maker has turns of its own. Of what has changed since the study was created,
+// it is a part where there is much, unless all is asked for.
 func (s studyService) changes(
 	ctx context.Context, snapshot *results.Snapshot, study *trellisv1.Study, since uint64, all bool,
 ) (*changes, error) {

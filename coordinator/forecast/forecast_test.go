@@ -159,8 +159,8 @@ func TestOtherStudiesTellHowLongItTakes(t *testing.T) {
 	}
 }
 
-// Networks of other shapes take as many times as long as they have more operations, about: the forecast says that they were
-// not measured, and its interval is the wider the more they differ.
+// Networks of other shapes take as many times as long as they have more operations, about: the forecast says that they
+// were not measured, and its interval is the wider the more they differ.
 func TestLargerNetworksTakeLonger(t *testing.T) {
 	shaped := func(state trellisv1.RunState, epochs uint32, filters, kernel, depth int) *trellisv1.Run {
 		run := runOf(state, epochs)

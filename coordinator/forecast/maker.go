@@ -203,8 +203,8 @@ func (m *Maker) setDue(due int) {
 	m.due = due
 }
 
-// of returns a study's forecast. While another one is being made, or if that takes long, it returns the previous one, unless
-// that was of other runs or of another state: then it waits.
+// of returns a study's forecast. While another one is being made, or if that takes long, it returns the previous one,
+// unless that was of other runs or of another state: then it waits.
 func (m *Maker) of(snapshot *results.Snapshot, study *trellisv1.Study) (Outlook, bool) {
 	latest, known := m.latest(study)
 	if known && latest.good(study) {

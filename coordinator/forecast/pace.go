@@ -40,8 +40,8 @@ const (
 	// much as loadRuns runs.
 	loadDeviation = 0.06
 	loadRuns      = 4
-	// scaledDeviation is the deviation of the time of a network of another shape, in logarithms, for each doubling of the work
-	// from the nearest shape that was measured, and sameShape how much less than a doubling is the same shape.
+	// scaledDeviation is the deviation of the time of a network of another shape, in logarithms, for each doubling of
+	// the work from the nearest shape that was measured, and sameShape how much less than a doubling is the same shape.
 	scaledDeviation = 0.12
 	sameShape       = 1e-9
 	// loadLast is how many runs in a row are trained under the same load.
@@ -130,8 +130,8 @@ func (p *pace) at(s settings) float64 {
 	return sum / weights
 }
 
-// scaledFrom returns by how many doublings of its work the shape of other settings is apart from the nearest one that was
-// measured, of those that near sums up: 0 if a network of the same shape was, or none.
+// scaledFrom returns by how many doublings of its work the shape of other settings is apart from the nearest one that
+// was measured, of those that near sums up: 0 if a network of the same shape was, or none.
 func (p *pace) scaledFrom(s settings) (doublings float64) {
 	doublings = math.Inf(1)
 	for i := range p.measured {
@@ -145,8 +145,8 @@ func (p *pace) scaledFrom(s settings) (doublings float64) {
 	return doublings
 }
 
-// counts says whether a measurement says anything about settings. Those of other families do only where there are none of
-// this one.
+// counts says whether a measurement says anything about settings. Those of other families do only where there are none
+// of this one.
 func (p *pace) counts(m *weighted, s settings) bool {
 	its := s.family()
 	return m.family() == its || !p.families[its]

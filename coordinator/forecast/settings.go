@@ -7,14 +7,15 @@ import (
 )
 
 // settings are the parameters by which runs are similar or different, on scales with comparable distances: doublings of
-// latent dimension, batch size, filters, kernel and hidden, decades of learning rate and weight decay, and convolutions.
+// latent dimension, batch size, filters, kernel and hidden, decades of learning rate and weight decay, and
+// convolutions.
 type settings struct {
 	latent, learningRate, weightDecay, batch float64
-	// filters, kernel, depth and hidden are the network's shape. They are above 0, and 0 if the point does not say: older
-	// versions had one shape for each model, and programs have their own.
+	// filters, kernel, depth and hidden are the network's shape. They are above 0, and 0 if the point does not say:
+	// older versions had one shape for each model, and programs have their own.
 	filters, kernel, depth, hidden float64
-	// fineTune is whether a classifier's encoder is trained (2) or not (1), and shift whether its images are moved (1) or
-	// not. They are 0 if the point does not say. See family.
+	// fineTune is whether a classifier's encoder is trained (2) or not (1), and shift whether its images are moved (1)
+	// or not. They are 0 if the point does not say. See family.
 	fineTune, shift float64
 }
 
@@ -42,8 +43,8 @@ func (s settings) list() [settingCount]float64 {
 	}
 }
 
-// down rounds each setting down to a multiple of a step, of which it returns the number. What the family follows from stays:
-// its numbers are names, and families are never similar.
+// down rounds each setting down to a multiple of a step, of which it returns the number. What the family follows from
+// stays: its numbers are names, and families are never similar.
 func (s settings) down(step float64) settings {
 	down := func(x float64) float64 { return math.Floor(x / step) }
 	return settings{
@@ -65,8 +66,8 @@ const (
 	fineTuned
 )
 
-// encoding is how often the work of an epoch doubles from that of a family without an encoder's part in it, as far as it
-// follows from the operations of the paper's encoder.
+// encoding is how often the work of an epoch doubles from that of a family without an encoder's part in it, as far as
+// it follows from the operations of the paper's encoder.
 var encoding = map[family]float64{encodedOnce: 0, encodedAnew: 5.5, fineTuned: 7}
 
 func (s settings) family() family {
@@ -98,10 +99,10 @@ func (s settings) doublings(from settings) (doublings float64) {
 	return 2*filters + 2*kernel + depth + hidden/4 + s.encodings(from)
 }
 
-// apart is how many doublings of work other networks' shapes are away from this one, whether they are of more or of less
-// work: what one axis adds and another takes off has not been measured either. It is 0 only for equal shapes. Of the
-// hidden layer a doubling counts whole, since nobody knows how large a part it is. The latent dimension is no part of
-// the shape: from 2 to 512 it adds a fifth to the operations of a small network, and less to those of others.
+// apart is how many doublings of work other networks' shapes are away from this one, whether they are of more or of
+// less work: what one axis adds and another takes off has not been measured either. It is 0 only for equal shapes. Of
+// the hidden layer a doubling counts whole, since nobody knows how large a part it is. The latent dimension is no part
+// of the shape: from 2 to 512 it adds a fifth to the operations of a small network, and less to those of others.
 func (s settings) apart(from settings) float64 {
 	filters, kernel, depth, hidden := s.reshaped(from)
 	if s.depth > 0 && from.depth > 0 {

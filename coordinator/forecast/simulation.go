@@ -22,8 +22,8 @@ type simulation struct {
 	// took is how many seconds an epoch of each class takes, and diverges how likely it is to diverge, and when.
 	took     []float64
 	diverges []divergesAt
-	// scaled is the deviation of the time of each class, in logarithms, as no network of its shape was measured; nil if all
-	// were. share is how much of the time is of such classes, if nothing ends early.
+	// scaled is the deviation of the time of each class, in logarithms, as no network of its shape was measured; nil if
+	// all were. share is how much of the time is of such classes, if nothing ends early.
 	scaled []float64
 	share  float64
 

@@ -175,8 +175,8 @@ func (l *Leader) WaitingFor(study string) *trellisv1.WaitingFor {
 	return &trellisv1.WaitingFor{Reason: trellisv1.WaitingReason_WAITING_REASON_ANOTHER_MACHINE}
 }
 
-// Lacks says whether a study's data set, pretrained weights or files are missing: none of its runs begins before they are
-// there.
+// Lacks says whether a study's data set, pretrained weights or files are missing: none of its runs begins before they
+// are there.
 func (l *Leader) Lacks(study string) bool { return l.Leads() && l.data.WaitingFor(study) != nil }
 
 // Avoided says why a worker is given no runs for now, or none of some studies. A node that does not lead does not know.

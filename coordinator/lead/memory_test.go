@@ -64,8 +64,8 @@ func TestLargeNetworksNeedMemory(t *testing.T) {
 	})
 }
 
-// A worker that is too small for all runs that wait is told how much the smallest of them takes and whose it is, and when
-// that changes.
+// A worker that is too small for all runs that wait is told how much the smallest of them takes and whose it is, and
+// when that changes.
 func TestSmallWorkersAreTold(t *testing.T) {
 	leading(t, func(l *Leader, log *testLog) {
 		log.createLarge("large", 3*giga, 16, 8)

@@ -108,16 +108,16 @@ func (h *host) tellOwnStudy(own *ownStudy, stream trellisv1.WorkerService_Sessio
 	}})
 }
 
-// askedInterval is how often is looked what the studies ask for whose runs wait, and maxUnserved how many different labels
-// a worker is told.
+// askedInterval is how often is looked what the studies ask for whose runs wait, and maxUnserved how many different
+// labels a worker is told.
 const (
 	askedInterval = 10 * time.Second
 	maxUnserved   = 8
 )
 
-// asked has what the studies ask for whose runs wait: the least for each combination of labels. It has nothing if one of
-// them asks for nothing. One of the leader's loops looks, and sessions wait for a change: any number of workers may be
-// idle.
+// asked has what the studies ask for whose runs wait: the least for each combination of labels. It has nothing if one
+// of them asks for nothing. One of the leader's loops looks, and sessions wait for a change: any number of workers may
+// be idle.
 type asked struct {
 	store  Snapshots
 	logger *slog.Logger
@@ -192,8 +192,8 @@ func (a *asked) look() error {
 	return nil
 }
 
-// bytesOf is how much memory a model's run and its images take, as far as anybody looks. A program is not said to need any:
-// what it lacks may be something else.
+// bytesOf is how much memory a model's run and its images take, as far as anybody looks. A program is not said to need
+// any: what it lacks may be something else.
 func bytesOf(need resources.Need) uint64 {
 	if need.Program {
 		return 0
@@ -209,7 +209,8 @@ type unserved struct {
 	study  string
 }
 
-// tellUnserved tells a worker without runs if nothing but labels, or memory, keeps it from runs that wait, unless it knows.
+// tellUnserved tells a worker without runs if nothing but labels, or memory, keeps it from runs that wait, unless it
+// knows.
 func (h *host) tellUnserved(
 	unserved *unserved, needs []resources.Need, stream trellisv1.WorkerService_SessionServer,
 ) error {

@@ -22,12 +22,12 @@ import (
 	"trellis/tracing"
 )
 
-// authorizationKey is the only header that becomes metadata of a call, besides what names a trace. The server believes others of nodes alone, but a
-// request has no business with them.
+// authorizationKey is the only header that becomes metadata of a call, besides what names a trace. The server believes
+// others of nodes alone, but a request has no business with them.
 const authorizationKey = "authorization"
 
-// marshal returns a message as JSON, with the names that specs and commands have. The same message has the same bytes, which
-// protojson does not promise.
+// marshal returns a message as JSON, with the names that specs and commands have. The same message has the same bytes,
+// which protojson does not promise.
 func marshal(message proto.Message) ([]byte, error) {
 	data, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(message)
 	if err != nil {
@@ -36,8 +36,8 @@ func marshal(message proto.Message) ([]byte, error) {
 	return compact(data), nil
 }
 
-// compact leaves out the spaces outside of strings, in place. It is json.Compact for JSON that is known to be right: most of a chart's
-// answer is a few long strings, which it need not look into.
+// compact leaves out the spaces outside of strings, in place. It is json.Compact for JSON that is known to be right:
+// most of a chart's answer is a few long strings, which it need not look into.
 func compact(data []byte) []byte {
 	kept := data[:0]
 	for len(data) > 0 {
@@ -142,8 +142,8 @@ func (s *Server) share(
 	one.write(w, r)
 }
 
-// call makes a call, and fills in its response. The server is asked before the request is read: it may refuse the call, or
-// say that there are too many.
+// call makes a call, and fills in its response. The server is asked before the request is read: it may refuse the call,
+// or say that there are too many.
 func (s *Server) call(
 	w http.ResponseWriter, r *http.Request, route Route, path map[string]string, response proto.Message,
 ) error {
@@ -194,7 +194,8 @@ func (s *Server) readRequest(
 		return its.request, its.err
 	case err := <-received:
 		received <- err
-		// Most bodies are here at once. To abandon one costs the connection, and with it what a browser asks for meanwhile.
+		// Most bodies are here at once. To abandon one costs the connection, and with it what a browser asks for
+		// meanwhile.
 		late := time.NewTimer(lateBodyTime)
 		defer late.Stop()
 		select {
@@ -218,8 +219,8 @@ func abandon(w http.ResponseWriter) {
 }
 
 const (
-	// lateBody and lateBodyTime bound what is read of a body after the answer, in bytes and time. A connection that is closed
-	// with unread data may lose the answer.
+	// lateBody and lateBodyTime bound what is read of a body after the answer, in bytes and time. A connection that is
+	// closed with unread data may lose the answer.
 	lateBody     = 64 << 20
 	lateBodyTime = 500 * time.Millisecond
 )
@@ -236,8 +237,8 @@ func failEarly(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// refusal returns why the server refuses a call whose request is wrong, or what is wrong with the request: who may not make
-// the call learns nothing else.
+// refusal returns why the server refuses a call whose request is wrong, or what is wrong with the request: who may not
+// make the call learns nothing else.
 func refusal(stream grpc.ClientStream, received chan error, wrong error) error {
 	// A call without a request is an internal error to the server, if it gets that far.
 	_ = stream.CloseSend()

@@ -16,8 +16,8 @@ const (
 )
 
 // packed keeps large answers as JSON and compressed, by the messages that they are. Nearly all of the time of such an
-// answer goes into that, and the charts of a study that has not changed are the same for all who look at it. Who gets one
-// has been allowed to see its message before.
+// answer goes into that, and the charts of a study that has not changed are the same for all who look at it. Who gets
+// one has been allowed to see its message before.
 type packed struct {
 	kept *lru.Cache // By the SHA-256 of a message, packedAnswer.
 }
@@ -35,7 +35,8 @@ func newPacked() packed {
 	return packed{kept}
 }
 
-// of returns the packed answer that a message is. Who has what a list of entity tags names needs no body: it may be missing then.
+// of returns the packed answer that a message is. Who has what a list of entity tags names needs no body: it may be
+// missing then.
 func (p packed) of(message proto.Message, tags string) (packedAnswer, error) {
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(message)
 	if err != nil {

@@ -25,8 +25,8 @@ var pointStates = map[trellisv1.TrialState]trellisv1.PointState{
 }
 
 // TestCoverage compares maps of small studies with what their trials say, in the order of the grid and over two axes. A
-// study that was canceled has points that nobody has touched, and a twin of a study gets results from it. With a filter,
-// maps have the trials that meet it.
+// study that was canceled has points that nobody has touched, and a twin of a study gets results from it. With a
+// filter, maps have the trials that meet it.
 func TestCoverage(tb *testing.T) {
 	rapid.Check(tb, func(t *rapid.T) {
 		spec := drawSpec(t)

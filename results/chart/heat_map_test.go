@@ -63,7 +63,8 @@ func TestHeatMap(tb *testing.T) {
 		sums, first := make([]float64, n), make([]float64, n)
 		done := d.done(request.Filter)
 		for _, trial := range done {
-			cell := cellIn(t, got.Y, got.Rows, valueOf(trial, y))*int(got.Columns) + cellIn(t, got.X, got.Columns, valueOf(trial, x))
+			cell := cellIn(t, got.Y, got.Rows, valueOf(trial, y))*int(got.Columns) +
+				cellIn(t, got.X, got.Columns, valueOf(trial, x))
 			value := objectiveOf(trial)
 			if math.IsNaN(value) {
 				diverged[cell]++
@@ -77,7 +78,8 @@ func TestHeatMap(tb *testing.T) {
 		values := readFloat64s(got.Values)
 		if !slices.Equal(readUint32s(got.Counts), counts) || !slices.Equal(readUint32s(got.Diverged), diverged) ||
 			!slices.Equal(got.Best, best) || got.Basis.Met != uint64(len(done)) || !got.Basis.Exact {
-			t.Fatalf("counts %v, diverged %v, best %v; want %v, %v, %v", readUint32s(got.Counts), readUint32s(got.Diverged), got.Best,
+			t.Fatalf("counts %v, diverged %v, best %v; want %v, %v, %v", readUint32s(got.Counts), readUint32s(got.Diverged),
+				got.Best,
 				counts, diverged, best)
 		}
 		for cell, value := range values {
@@ -100,7 +102,8 @@ func TestUnknownAxis(tb *testing.T) {
 		if !errors.Is(err, listing.ErrInvalid) {
 			t.Fatal(err)
 		}
-		if _, err := Coverage(d.Snapshot(), &trellisv1.GetCoverageRequest{Study: "s", X: "lrr", Y: "size"}); !errors.Is(err, listing.ErrInvalid) {
+		request := &trellisv1.GetCoverageRequest{Study: "s", X: "lrr", Y: "size"}
+		if _, err := Coverage(d.Snapshot(), request); !errors.Is(err, listing.ErrInvalid) {
 			t.Fatal(err)
 		}
 	})

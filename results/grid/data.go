@@ -43,7 +43,8 @@ func (models Models) ResolveSplit(spec *trellisv1.StudySpec, dataSet *trellisv1.
 	switch {
 	case largest > 0 && height > 0 && (min(height, width) < smallest || max(height, width) > largest):
 		return nil, invalid("data.image_size", fmt.Sprintf(
-			"the images of the data set %q have %d x %d pixels, and the model %s takes %d to %d a side", name, height, width,
+			"the images of the data set %q have %d x %d pixels, and the model %s takes %d to %d a side",
+			name, height, width,
 			model.GetName(), smallest, largest), "data")
 	case model.GetMaxChannels() > 0 && channels > model.GetMaxChannels():
 		return nil, invalid("data.image_channels", fmt.Sprintf(
@@ -56,8 +57,8 @@ func (models Models) ResolveSplit(spec *trellisv1.StudySpec, dataSet *trellisv1.
 	return ResolveSplit(spec, dataSet)
 }
 
-// refuseSize refuses a combination, at the value without which it would do, if there is one: then it says which would. Of
-// an extension's, it is one that was asked for: the others are those of the study.
+// refuseSize refuses a combination, at the value without which it would do, if there is one: then it says which would.
+// Of an extension's, it is one that was asked for: the others are those of the study.
 func (s *sizing) refuseSize(spec *trellisv1.StudySpec, k int, axes []sizedAxis, ranks []int, problem error) {
 	point, images := s.point(k, axes, ranks), s.imagesInWords()
 	blamed := func(its namedAxis) bool {
@@ -87,7 +88,9 @@ func (s *sizing) refuseSize(spec *trellisv1.StudySpec, k int, axes []sizedAxis, 
 		unfit := []*trellisv1.Value{point.Values[its.name]}
 		if axes[at].grows && axes[at].tested == nil {
 			// All that are too large. What is wrong is said of the first.
-			unfit = slices.DeleteFunc(slices.Clone(list.values), func(value *trellisv1.Value) bool { return numberOf(value) <= limit })
+			unfit = slices.DeleteFunc(slices.Clone(list.values), func(value *trellisv1.Value) bool {
+				return numberOf(value) <= limit
+			})
 			point.Values[its.name] = unfit[0]
 		}
 		digit, _ := list.position(point.Values[its.name])
@@ -102,7 +105,8 @@ func (s *sizing) refuseSize(spec *trellisv1.StudySpec, k int, axes []sizedAxis, 
 		if with := s.inPoint(k, point, axes, its.name); with != "" {
 			others = ", with " + with
 		}
-		s.refuse("data.network", fmt.Sprintf("%s: %s fit %s%s: %v: %s%s", its.name, doNot(unfit), images, others, problem, fits,
+		s.refuse("data.network", fmt.Sprintf("%s: %s fit %s%s: %v: %s%s", its.name, doNot(unfit), images, others,
+			problem, fits,
 			s.orWhere(axes)), path...)
 		return
 	}
@@ -134,7 +138,8 @@ func doNot(values []*trellisv1.Value) string {
 	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1] + " do not"
 }
 
-// orWhere says what else helps where not all combinations of a grid's values fit. An extension can't change a condition.
+// orWhere says what else helps where not all combinations of a grid's values fit. An extension can't change a
+// condition.
 func (s *sizing) orWhere(axes []sizedAxis) string {
 	several := 0
 	for _, axis := range axes {
@@ -204,8 +209,8 @@ func (s *sizing) concerned(spec *trellisv1.StudySpec, k int, axes []sizedAxis, p
 // usualLatentDim stands for the default of an axis that has none.
 const usualLatentDim = 32
 
-// unusual is how far a point's value of a number is from its default: what is too large for the images is rather due to what
-// somebody has chosen than to what is always so.
+// unusual is how far a point's value of a number is from its default: what is too large for the images is rather due to
+// what somebody has chosen than to what is always so.
 func (s *sizing) unusual(point *trellisv1.Parameters, name string) float64 {
 	value, is := point.Values[name].Numeric()
 	usual, has := Axis(s.model, name).GetDefault().Numeric()
@@ -221,8 +226,8 @@ func (s *sizing) unusual(point *trellisv1.Parameters, name string) float64 {
 	return value / usual
 }
 
-// among are the values of a group's combinations on axes with which layers don't grow: those with the same layers, or the
-// others. Groups that differ only in the former have networks or not for the same reasons.
+// among are the values of a group's combinations on axes with which layers don't grow: those with the same layers, or
+// the others. Groups that differ only in the former have networks or not for the same reasons.
 func (g *sizedGroup) among(axes []sizedAxis, sameLayers bool) string {
 	var ranks []int
 	for i, axis := range axes {

@@ -181,8 +181,8 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// What an extension adds is refused as a value of the request, beside what the study has: its own values were right. The
-// images are too small for a depth times a kernel of 20 or more, and for a latent dimension times either above 40.
+// What an extension adds is refused as a value of the request, beside what the study has: its own values were right.
+// The images are too small for a depth times a kernel of 20 or more, and for a latent dimension times either above 40.
 func TestExtendedSizes(t *testing.T) {
 	axis := func(name string, sizes *trellisv1.ModelAxis) *trellisv1.ModelAxis {
 		sizes.Name, sizes.Kind, sizes.Sizes = name, trellisv1.Kind_KIND_INTEGER, true

@@ -115,8 +115,8 @@ func hasAxes(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) e
 	return b.err()
 }
 
-// ofSameKinds refuses values of another kind than a program's axis has, and numbers on one of whole numbers: the program
-// gets these as integers, and would get them as numbers if the study had had the others from the start.
+// ofSameKinds refuses values of another kind than a program's axis has, and numbers on one of whole numbers: the
+// program gets these as integers, and would get them as numbers if the study had had the others from the start.
 func ofSameKinds(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
 	b := builder{}
 	for _, its := range Parameters(spec) {

@@ -97,7 +97,8 @@ func losses(model *trellisv1.Model, g *Grid) int {
 	return len(known)
 }
 
-// checkTrainLoss refuses train_loss as the objective of a grid whose points are trained on more losses than it may have.
+// checkTrainLoss refuses train_loss as the objective of a grid whose points are trained on more losses than it may
+// have.
 func (models Models) checkTrainLoss(b *builder, spec *trellisv1.StudySpec, g *Grid, mayHave int) {
 	model := models.Find(spec.GetModel())
 	if model != nil && spec.GetObjective().GetMetric() == objective.TrainLoss && losses(model, g) > mayHave {

@@ -15,13 +15,13 @@ import (
 // Size is how large a network is. It is zero if there is none.
 type Size struct {
 	Weights uint64
-	// Train and Evaluate are floating point operations for an image, and TrainSaved and EvaluateSaved those of them that only
-	// the first epoch takes if something is kept of images.
+	// Train and Evaluate are floating point operations for an image, and TrainSaved and EvaluateSaved those of them
+	// that only the first epoch takes if something is kept of images.
 	Train, Evaluate, TrainSaved, EvaluateSaved uint64
 	// Memory is about what a run takes besides its data, and CoreMemory what it takes more for each further core.
 	Memory, CoreMemory uint64
-	// Kept is what it keeps besides of so many images that it trains on, and others that it validates and tests on. Nil is
-	// nothing.
+	// Kept is what it keeps besides of so many images that it trains on, and others that it validates and tests on. Nil
+	// is nothing.
 	Kept func(train, others uint64) uint64
 }
 

@@ -13,8 +13,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// One mistake is refused once, and its message has no axis with which only what layers take differs: whatever their values
-// are, the network is as large. Their figures count.
+// One mistake is refused once, and its message has no axis with which only what layers take differs: whatever their
+// values are, the network is as large. Their figures count.
 func TestSameLayersAreRefusedOnce(t *testing.T) {
 	whole := func(name string, axis *trellisv1.ModelAxis) *trellisv1.ModelAxis {
 		axis.Name, axis.Kind, axis.Sizes = name, trellisv1.Kind_KIND_INTEGER, true

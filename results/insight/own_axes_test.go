@@ -165,8 +165,8 @@ func listed(values []*trellisv1.Value) string {
 	return "[" + strings.Join(texts, " ") + "]"
 }
 
-// TestSuggestFits: what is suggested can be submitted, also where not all networks fit the images. The axis that explains
-// most has more of its values then.
+// TestSuggestFits: what is suggested can be submitted, also where not all networks fit the images. The axis that
+// explains most has more of its values then.
 func TestSuggestFits(t *testing.T) {
 	models := grid.Models{{Name: "shaped", Axes: append(slices.Clip(commonAxes),
 		&trellisv1.ModelAxis{Name: "depth", Minimum: 2, Maximum: 5, Kind: trellisv1.Kind_KIND_INTEGER, Sizes: true},
@@ -229,8 +229,8 @@ func TestSuggestFits(t *testing.T) {
 	}
 }
 
-// TestSuggestFitsInFewLooks: many values of an axis with which layers grow are not tried one by one, and a condition that
-// leaves out what is longer does not hide what is too large.
+// TestSuggestFitsInFewLooks: many values of an axis with which layers grow are not tried one by one, and a condition
+// that leaves out what is longer does not hide what is too large.
 func TestSuggestFitsInFewLooks(t *testing.T) {
 	latent := proto.CloneOf(commonAxes[0])
 	latent.Sizes, latent.Grows = true, true

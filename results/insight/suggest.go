@@ -115,8 +115,8 @@ func (s *survey) settleEpochs(choices []*trellisv1.AxisChoice) error {
 	return nil
 }
 
-// keepMet takes values out of the choices, of which the last is that of max_epochs, that the study's condition leaves out
-// whatever the other axes have.
+// keepMet takes values out of the choices, of which the last is that of max_epochs, that the study's condition leaves
+// out whatever the other axes have.
 func (s *survey) keepMet(choices []*trellisv1.AxisChoice) error {
 	if s.study.GetSpec().GetWhere() == "" {
 		return nil
@@ -141,9 +141,9 @@ func (s *survey) keepMet(choices []*trellisv1.AxisChoice) error {
 	return nil
 }
 
-// keepFitting takes values out of the choices so that all networks fit the study's images, as they must to be submitted. The
-// best configuration's do. Values of the axes that explain most come first. What is left fits whatever the condition leaves
-// out: to evaluate it for each value would take too long.
+// keepFitting takes values out of the choices so that all networks fit the study's images, as they must to be
+// submitted. The best configuration's do. Values of the axes that explain most come first. What is left fits whatever
+// the condition leaves out: to evaluate it for each value would take too long.
 func (s *survey) keepFitting(
 	ctx context.Context, choices []*trellisv1.AxisChoice, models grid.Models, sizer grid.Sizer,
 ) error {
@@ -169,7 +169,9 @@ func (s *survey) keepFitting(
 			wanted[choice], choice.Values = choice.GetValues(), []*trellisv1.Value{choice.GetBest()}
 		}
 	}
-	slices.SortStableFunc(shaping, func(a, b *trellisv1.AxisChoice) int { return cmp.Compare(b.GetTotal(), a.GetTotal()) })
+	slices.SortStableFunc(shaping, func(a, b *trellisv1.AxisChoice) int {
+		return cmp.Compare(b.GetTotal(), a.GetTotal())
+	})
 	for _, choice := range shaping {
 		if err := keepSome(choice, wanted[choice], grid.Axis(model, choice.GetAxis()).GetGrows(), fit); err != nil {
 			return err
@@ -178,8 +180,8 @@ func (s *survey) keepFitting(
 	return nil
 }
 
-// keepSome gives a choice those of the values with which all networks fit. If layers grow with the axis, these are all up
-// to one of them, which few looks find.
+// keepSome gives a choice those of the values with which all networks fit. If layers grow with the axis, these are all
+// up to one of them, which few looks find.
 func keepSome(
 	choice *trellisv1.AxisChoice, wanted []*trellisv1.Value, grows bool, fit func(where string) (bool, error),
 ) error {

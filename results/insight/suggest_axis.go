@@ -171,8 +171,8 @@ func (a *searchAxis) value(place float64) float64 {
 }
 
 // values are those of the suggested axis, ascending: the best one, and at most count-1 round it. They divide the steps
-// to its two neighbors evenly. On an edge, half of them go beyond it, at the old spacing. There is the best one alone only if
-// there is no other value between these.
+// to its two neighbors evenly. On an edge, half of them go beyond it, at the old spacing. There is the best one alone
+// only if there is no other value between these.
 func (a *searchAxis) values() []float64 {
 	at, _ := slices.BinarySearch(a.tried, a.best)
 	if a.logarithmic && a.best == 0 {
@@ -193,8 +193,8 @@ func (a *searchAxis) values() []float64 {
 	return values
 }
 
-// beside returns at most n values on one side of the best, which is that at a place: below it if side is -1, above it if it
-// is 1.
+// beside returns at most n values on one side of the best, which is that at a place: below it if side is -1, above it
+// if it is 1.
 func (a *searchAxis) beside(at, side, n int) []float64 {
 	if next := at + side; next >= 0 && next < len(a.tried) {
 		return a.divide(float64(side)*a.step(next), n)

@@ -55,9 +55,9 @@ const (
 	// refuses the commands instead. Failures are judged alike. The name is of labels of workers, which came at the time; the
 	// rules before knew these already.
 	MatchLabels
-	// FitMemory are those of Trellis since studies have what their networks take (Study.network), which a node of the rules
-	// before would not store: it would judge failures by workers that are too small, and give them runs once it leads. Such
-	// a node refuses the commands instead.
+	// FitMemory are those of Trellis since studies have what their networks take (Study.network), which a node of the
+	// rules before would not store: it would judge failures by workers that are too small, and give them runs once it
+	// leads. Such a node refuses the commands instead.
 	FitMemory
 	// LatestRules are those of new commands.
 	LatestRules = FitMemory

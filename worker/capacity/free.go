@@ -9,7 +9,8 @@ import (
 )
 
 // Free is how many bytes this process can still take, as files below root say it, which is "/": what the machine has
-// available, or what is left of the limit of its group of processes if that is less. It is math.MaxUint64 if nobody says.
+// available, or what is left of the limit of its group of processes if that is less. It is math.MaxUint64 if nobody
+// says.
 func Free(root string) uint64 {
 	free := uint64(math.MaxUint64)
 	if info, err := os.ReadFile(filepath.Join(root, "proc/meminfo")); err == nil {
